@@ -1,0 +1,418 @@
+"""What the service speaks of: frozen dataclasses and enums, without any I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+
+class Scope(StrEnum):
+    """What a workspace key may do."""
+
+    READ = "read"
+    WRITE = "write"
+    CHAT = "chat"
+    UPLOAD = "upload"
+
+
+class Queue(StrEnum):
+    """The two queues; each has its own workers and dead letters."""
+
+    INGESTION = "ingestion"
+    DELETION = "deletion"
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life (the picture is in jobs/lifecycle.py)."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    DEAD = "dead"
+    DISCARDED = "discarded"
+    SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
+
+
+class SubjectKind(StrEnum):
+    """What a job or a deletion is about."""
+
+    DOCUMENT = "document"
+    COLLECTION = "collection"
+    WORKSPACE = "workspace"
+
+
+class DocumentStatus(StrEnum):
+    """A document's status as clients see it."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    READY = "ready"
+    FAILED = "failed"
+    DELETING = "deleting"
+
+
+class Stage(StrEnum):
+    """The stages of an ingestion, in their order."""
+
+    DOWNLOADING = "downloading"
+    PARSING = "parsing"
+    CHUNKING = "chunking"
+    EMBEDDING = "embedding"
+    FINALIZING = "finalizing"
+
+
+class DeletionStatus(StrEnum):
+    """Where a deletion is."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class RunStatus(StrEnum):
+    """Where a chat run is; all but `running` are ends."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+class SearchMode(StrEnum):
+    """Which index answers a search."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    LEXICAL = "lexical"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A tenant."""
+
+    id: UUID
+    name: str
+    bucket: str
+    quota_bytes: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a workspace holds."""
+
+    documents: int
+    chunks: int
+    storage_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A workspace's key, without the secret."""
+
+    workspace_id: UUID
+    id: UUID
+    name: str
+    key_prefix: str
+    scopes: tuple[Scope, ...]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """How text is cut: tokens per chunk, and tokens that neighbours share."""
+
+    max_tokens: int
+    overlap_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Documents that are searched together; `chunking` is None where the service's default holds."""
+
+    workspace_id: UUID
+    id: UUID
+    name: str
+    is_default: bool
+    chunking: Chunking | None
+    metadata: dict[str, object]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A stored object."""
+
+    workspace_id: UUID
+    id: UUID
+    object_key: str
+    filename: str
+    mime_type: str
+    size_bytes: int
+    sha256: bytes
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FailureInfo:
+    """Why a document is not ready; `next_attempt_at` stands while it waits for another try."""
+
+    code: str
+    message: str
+    retryable: bool
+    next_attempt_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file in a collection."""
+
+    workspace_id: UUID
+    id: UUID
+    collection_id: UUID
+    file_id: UUID
+    filename: str
+    mime_type: str
+    size_bytes: int
+    sha256: bytes
+    status: DocumentStatus
+    stage: Stage | None
+    progress: float
+    version: int
+    active_build: UUID | None
+    chunk_count: int
+    token_count: int
+    attributes: dict[str, object]
+    error: FailureInfo | None
+    deletion_id: UUID | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PageSpan:
+    """The part of a text that stands on one page: code points `[char_start, char_end)`."""
+
+    page: int
+    char_start: int
+    char_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading: level 1 to 6, and the code point where its section begins."""
+
+    level: int
+    title: str
+    char_start: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedText:
+    """A document's canonical text with its anchors; every offset counts code points of `text`."""
+
+    text: str
+    pages: tuple[PageSpan, ...] = ()
+    headings: tuple[Heading, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a canonical text: `canonical[char_start:char_end] == text`, always.
+
+    `content_hash` is the sha256 of the text; `embedding_input_hash` is the embedding cache's key.
+    """
+
+    ordinal: int
+    text: str
+    content_hash: bytes
+    embedding_input_hash: bytes
+    char_start: int
+    char_end: int
+    page_spans: tuple[PageSpan, ...]
+    heading_path: tuple[str, ...]
+    token_count: int
+
+    @property
+    def page_first(self) -> int | None:
+        """The page where the chunk begins, counted from 1; None where the format has no pages."""
+        return self.page_spans[0].page if self.page_spans else None
+
+    @property
+    def page_last(self) -> int | None:
+        """The page where the chunk ends."""
+        return self.page_spans[-1].page if self.page_spans else None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk as it is listed."""
+
+    id: UUID
+    ordinal: int
+    text: str
+    content_hash: bytes
+    char_start: int
+    char_end: int
+    page_first: int | None
+    page_last: int | None
+    heading_path: tuple[str, ...]
+    token_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A row of the queue's truth."""
+
+    workspace_id: UUID
+    id: UUID
+    queue: Queue
+    kind: str
+    subject_kind: SubjectKind
+    subject_id: UUID
+    payload: dict[str, object]
+    status: JobStatus
+    stage: str | None
+    progress: float
+    attempts: int
+    max_attempts: int
+    rescues: int
+    run_at: datetime
+    generation: int
+    lease_token: UUID | None
+    lease_until: datetime | None
+    cancel_requested: bool
+    error: dict[str, object] | None
+    first_failed_at: datetime | None
+    last_failed_at: datetime | None
+    replay_count: int
+    trace_id: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """A queue as operators see it."""
+
+    queue: Queue
+    queued: int
+    ready: int
+    running: int
+    dead: int
+    oldest_ready_age_s: float | None
+    paused: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReceipt:
+    """What a deletion did in one store; `remaining` was counted by looking again."""
+
+    store: str
+    removed: int
+    redacted: int
+    remaining: int
+    retained_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A deletion and, once it is completed, its receipt."""
+
+    workspace_id: UUID
+    id: UUID
+    subject_kind: SubjectKind
+    subject_id: UUID
+    purge_file: bool
+    status: DeletionStatus
+    stores: tuple[StoreReceipt, ...]
+    error: FailureInfo | None
+    requested_at: datetime
+    completed_at: datetime | None
+    verified_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A chunk that a search found; `score` orders, `scores` holds what each index gave."""
+
+    chunk_id: UUID
+    document_id: UUID
+    build_id: UUID
+    filename: str
+    version: int
+    ordinal: int
+    score: float
+    dense_score: float | None
+    lexical_score: float | None
+    text: str
+    page_first: int | None
+    page_last: int | None
+    page_spans: tuple[PageSpan, ...]
+    heading_path: tuple[str, ...]
+    char_start: int
+    char_end: int
+    token_count: int
+    attributes: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSession:
+    """A conversation."""
+
+    workspace_id: UUID
+    id: UUID
+    title: str | None
+    instructions: str | None
+    model: str | None
+    collection_ids: tuple[UUID, ...] | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """A message; `sources` and `citations` are kept in the form of their events (http.md)."""
+
+    workspace_id: UUID
+    id: UUID
+    session_id: UUID
+    run_id: UUID
+    role: str
+    status: str
+    content: str
+    sources: list[dict[str, object]] = field(default_factory=list)
+    citations: list[dict[str, object]] = field(default_factory=list)
+    model: str | None = None
+    usage: dict[str, int] | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRun:
+    """One answer in the making."""
+
+    workspace_id: UUID
+    id: UUID
+    session_id: UUID
+    user_message_id: UUID
+    message_id: UUID
+    status: RunStatus
+    request: dict[str, object]
+    last_event_id: int
+    finish_reason: str | None
+    error: FailureInfo | None
+    cancel_requested: bool
+    created_at: datetime
+    finished_at: datetime | None

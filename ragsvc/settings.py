@@ -1,0 +1,186 @@
+"""Every setting of the service, read once from the environment into one frozen object."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ragsvc.errors import StartupRefused
+
+KIB = 1024
+MIB = 1024 * KIB
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+SizeBytes = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """The environment, validated; a field's name in upper case is its variable."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    # Stores
+    database_url: SecretStr = Field(description="Postgres 16 or newer with pgvector 0.8.4 or newer.")
+    migration_database_url: SecretStr | None = Field(
+        None, description="A direct connection for `ragsvc migrate`; `DATABASE_URL` when unset."
+    )
+    database_pool_size: Count = Field(
+        10, description="Connections per API process; workers size theirs by concurrency."
+    )
+    database_statement_cache: bool = Field(
+        True, description="Off behind a transaction pooler that cannot keep prepared statements."
+    )
+    redis_url: SecretStr = Field(description="Redis 6.2 or newer; a doorbell that may be emptied at any time.")
+    queue_prefix: str = Field("ragsvc", pattern=r"^[A-Za-z0-9_.{}-]{1,64}$", description="Begins every Redis key.")
+    s3_endpoint_url: str | None = Field(None, description="The object store's endpoint; AWS when unset.")
+    s3_access_key_id: str | None = Field(None, description="Access key; the default credential chain when unset.")
+    s3_secret_access_key: SecretStr | None = Field(None, description="Secret key, together with the access key.")
+    s3_region: str = Field("us-east-1", description="Region that signs requests.")
+    s3_public_endpoint_url: str | None = Field(
+        None, description="Endpoint that presigned URLs name; `S3_ENDPOINT_URL` when unset."
+    )
+    s3_addressing_style: Literal["path", "virtual", "auto"] = Field("path", description="How a bucket is addressed.")
+    s3_bucket_prefix: str = Field(
+        "ragsvc", pattern=r"^[a-z0-9][a-z0-9-]{1,28}$", description="A workspace's bucket is `{prefix}-{uuid hex}`."
+    )
+
+    # Models
+    openai_base_url: str = Field("https://api.openai.com/v1", description="Any OpenAI-compatible server.")
+    openai_api_key: SecretStr = Field(SecretStr("unset"), description="Key for that server.")
+    chat_model: str = Field("gpt-4o-mini", description="Model that answers.")
+    embedding_model: str = Field("text-embedding-3-small", description="Model that embeds chunks and queries.")
+    embedding_dimensions: Annotated[int, Field(ge=1, le=4000)] = Field(1536, description="Length of its vectors.")
+    embedding_revision: Annotated[int, Field(ge=1)] = Field(
+        1, description="Raise it when the provider changes the model behind the same name."
+    )
+    embedding_tokenizer: str = Field(
+        "text-embedding-3-small",
+        description="What counts tokens: a tiktoken model name, or the path of a Hugging Face `tokenizer.json`.",
+    )
+    embedding_max_input_tokens: Count = Field(8191, description="What the embedding model takes at most.")
+    embedding_batch_size: Annotated[int, Field(ge=1, le=2048)] = Field(128, description="Texts per embedding call.")
+    embedding_concurrency: Count = Field(4, description="Embedding calls in flight per document.")
+    embedding_cache_scope: Literal["global", "workspace"] = Field(
+        "global", description="Whether identical chunks share a vector across workspaces."
+    )
+    embedding_cache_days: Count = Field(90, description="A cached vector is dropped after so many days unused.")
+    model_timeout_s: Seconds = Field(60.0, description="Longest wait for a model's next byte.")
+
+    # API
+    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Port of the API.")
+    admin_api_key: SecretStr | None = Field(None, description="Opens `/v1/admin` and `/v1/workspaces`.")
+    api_grace_s: Seconds = Field(25.0, description="Time that SIGTERM leaves to requests in flight.")
+    max_json_body_bytes: SizeBytes = Field(MIB, description="Largest JSON body.")
+    max_document_bytes: SizeBytes = Field(512 * MIB, description="Largest file in one request.")
+    workspace_quota_bytes: SizeBytes | None = Field(
+        None, description="Storage a new workspace may use; unset: no limit."
+    )
+    max_streams: Count = Field(2000, description="Open event streams per API process.")
+    max_streams_per_key: Count = Field(500, description="Open event streams per key and API process.")
+    upload_part_size_bytes: Annotated[int, Field(ge=5 * MIB)] = Field(
+        8 * MIB, description="Part size towards the store."
+    )
+    upload_expires_s: Seconds = Field(86400.0, description="An upload nobody finished is removed after this.")
+    presign_expires_s: Count = Field(900, description="How long a presigned URL works.")
+
+    # Jobs
+    ingestion_concurrency: Count = Field(4, description="Ingestion jobs at once per worker process.")
+    deletion_concurrency: Count = Field(4, description="Deletion jobs at once per worker process.")
+    job_lease_s: Seconds = Field(
+        30.0, description="A silent worker's job is taken over after this; renewed at a third."
+    )
+    job_timeout_s: Seconds = Field(1800.0, description="Longest run of one attempt.")
+    sweep_interval_s: Seconds = Field(5.0, description="How often lost jobs are looked for.")
+    sweep_grace_s: Annotated[float, Field(ge=0)] = Field(2.0, description="How late a queued job may be unswept.")
+    max_attempts: Count = Field(8, description="Charged attempts before a job is dead.")
+    backoff_base_s: Seconds = Field(1.0, description="Upper bound of the first retry's random delay; doubles.")
+    backoff_cap_s: Seconds = Field(300.0, description="Upper bound of any retry's delay.")
+    max_rescues: Count = Field(3, description="Take-overs without progress before a job is a `crash_loop`.")
+    outage_max_age_s: Seconds = Field(21600.0, description="How long an unreachable provider charges no attempt.")
+    dlq_cap: Count = Field(10000, description="Newest dead letters kept in each Redis list.")
+    worker_grace_s: Seconds = Field(25.0, description="Time that SIGTERM leaves a worker to give its jobs back.")
+
+    # Ingestion
+    chunk_partitions: Annotated[int, Field(ge=1, le=256)] = Field(
+        16, description="Hash partitions of the chunk tables, fixed by the first migration."
+    )
+    chunk_max_tokens: Annotated[int, Field(ge=16, le=4096)] = Field(512, description="Tokens per chunk, by default.")
+    chunk_overlap_tokens: Annotated[int, Field(ge=0, le=2048)] = Field(64, description="Tokens shared by neighbours.")
+    max_pages: Count = Field(20_000, description="Pages of one document.")
+    max_text_chars: Count = Field(50_000_000, description="Characters of one document's text.")
+    max_expanded_bytes: SizeBytes = Field(512 * MIB, description="Expanded size of one zipped document.")
+    max_chunks: Count = Field(200_000, description="Chunks of one document.")
+    parse_timeout_s: Seconds = Field(600.0, description="Longest parse of one document.")
+    parse_memory_bytes: SizeBytes = Field(2048 * MIB, description="Address space of a parsing process.")
+
+    # Answering
+    text_search_config: str = Field(
+        "english", pattern=r"^[a-z_]{1,63}$", description="Postgres text-search configuration."
+    )
+    dense_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="Weight of the dense rank in hybrid mode.")
+    lexical_weight: Annotated[float, Field(ge=0)] = Field(0.5, description="Weight of the lexical rank in hybrid mode.")
+    exact_scan_max_chunks: Count = Field(10_000, description="Up to this scope a dense search scans exactly.")
+    abstain_min_score: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+        None,
+        description="Below this best cosine chat says that the documents hold no answer; unset: only when nothing is found.",
+    )
+    citation_support_min: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="Support a citation's quote needs to count as verified."
+    )
+    chat_context_tokens: Count = Field(6000, description="Tokens of sources in one prompt.")
+    chat_history_messages: Annotated[int, Field(ge=0)] = Field(6, description="Earlier messages shown to the model.")
+    chat_on_disconnect: Literal["continue", "cancel"] = Field(
+        "continue", description="What a client's leaving does to its run."
+    )
+    run_lease_s: Seconds = Field(15.0, description="A run whose owner is silent this long is interrupted.")
+    run_events_ttl_s: Count = Field(3600, description="How long a run's events stay in Redis.")
+
+    # Logs
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe event logged.")
+    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.chunk_max_tokens > self.embedding_max_input_tokens:
+            raise ValueError(
+                f"CHUNK_MAX_TOKENS is {self.chunk_max_tokens}, but {self.embedding_model} takes"
+                f" {self.embedding_max_input_tokens} tokens (EMBEDDING_MAX_INPUT_TOKENS): the rest would be dropped"
+            )
+        if self.chunk_overlap_tokens >= self.chunk_max_tokens:
+            raise ValueError("CHUNK_OVERLAP_TOKENS has to be smaller than CHUNK_MAX_TOKENS")
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            raise ValueError("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together")
+        if urlsplit(self.database_url.get_secret_value()).scheme not in {"postgres", "postgresql"}:
+            raise ValueError("DATABASE_URL has to begin with postgresql://")
+        return self
+
+    @property
+    def migration_dsn(self) -> str:
+        """The DSN that `ragsvc migrate` connects with."""
+        return (self.migration_database_url or self.database_url).get_secret_value()
+
+
+def load_settings() -> Settings:
+    """Return the settings of this process's environment.
+
+    Raises:
+        StartupRefused: a value is missing or wrong; the message says which and why.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]  # the environment supplies what has no default
+    except ValidationError as error:
+        raise StartupRefused("; ".join(_explain(dict(problem)) for problem in error.errors())) from None
+
+
+def _explain(problem: dict[str, object]) -> str:
+    location = problem["loc"]
+    name = str(location[0]).upper() if isinstance(location, tuple) and location else ""
+    if problem["type"] == "missing":
+        return f"{name} is not set"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}, got {problem['input']!r}" if name else message
