@@ -170,6 +170,18 @@ class ReplayRunning(RequestError):
     code = "replay_running"
 
 
+class DefaultCollection(RequestError):
+    """The default collection cannot be deleted: it takes what names no other."""
+
+    code = "default_collection"
+
+
+class ProviderRefused(RequestError):
+    """The model or the store refused what this request needs."""
+
+    code = "provider_refused"
+
+
 class Unavailable(RequestError):
     """A part of the service that this request needs is away; try again soon."""
 

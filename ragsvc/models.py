@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
+
+from uuid_utils.compat import uuid7
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from uuid import UUID
+
+
+def new_id() -> UUID:
+    """Return a new UUIDv7: ids order by the time they were made."""
+    return uuid7()
 
 
 class Scope(StrEnum):
@@ -151,6 +158,21 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingSpace:
+    """What vectors may be compared in; `table` holds its vectors."""
+
+    id: int
+    model: str
+    dimensions: int
+    revision: int
+
+    @property
+    def table(self) -> str:
+        """The name of its chunk table."""
+        return f"chunk_vec_{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     """A stored object."""
 
@@ -165,6 +187,19 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A multipart upload in the making, or what became of it."""
+
+    workspace_id: UUID
+    id: UUID
+    bucket: str
+    object_key: str
+    s3_upload_id: str | None
+    filename: str
+    mime_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class FailureInfo:
     """Why a document is not ready; `next_attempt_at` stands while it waits for another try."""
 
@@ -172,6 +207,27 @@ class FailureInfo:
     message: str
     retryable: bool
     next_attempt_at: datetime | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the form in which it is stored and shown."""
+        next_attempt_at = self.next_attempt_at.isoformat() if self.next_attempt_at else None
+        return {
+            "code": self.code,
+            "message": self.message,
+            "retryable": self.retryable,
+            "next_attempt_at": next_attempt_at,
+        }
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """Return what `to_json` stored."""
+        moment = stored.get("next_attempt_at")
+        return cls(
+            code=stored["code"],
+            message=stored["message"],
+            retryable=stored["retryable"],
+            next_attempt_at=datetime.fromisoformat(moment) if moment else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +328,17 @@ class StoredChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class TextSlice:
+    """Code points `[start, end)` of a version's canonical text, which has `length` of them."""
+
+    version: int
+    start: int
+    end: int
+    length: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A row of the queue's truth."""
 
@@ -290,6 +357,7 @@ class Job:
     rescues: int
     run_at: datetime
     generation: int
+    lease_owner: str | None
     lease_token: UUID | None
     lease_until: datetime | None
     cancel_requested: bool
@@ -382,8 +450,51 @@ class ChatSession:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A chunk that an answer was made from, under the number by which the answer may cite it."""
+
+    n: int
+    chunk_id: UUID
+    document_id: UUID
+    filename: str
+    page_first: int | None
+    heading_path: tuple[str, ...]
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A `[n]` of an answer; `message_offset` is where it stands, `char_start` and `char_end` are the quote's.
+
+    A number that names no source has no document and no place. `support` (0 to 1) tells how well the quote carries
+    the sentence that cites it.
+    """
+
+    n: int
+    message_offset: int
+    document_id: UUID | None = None
+    filename: str | None = None
+    version: int | None = None
+    page_first: int | None = None
+    heading_path: tuple[str, ...] = ()
+    char_start: int | None = None
+    char_end: int | None = None
+    quote: str | None = None
+    support: float = 0.0
+    verified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """What an answer cost, as the model's server counted it."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """A message; `sources` and `citations` are kept in the form of their events (http.md)."""
+    """A message of a session; `[n]` stands in its content where it cites a source."""
 
     workspace_id: UUID
     id: UUID
@@ -392,16 +503,20 @@ class ChatMessage:
     role: str
     status: str
     content: str
-    sources: list[dict[str, object]] = field(default_factory=list)
-    citations: list[dict[str, object]] = field(default_factory=list)
-    model: str | None = None
-    usage: dict[str, int] | None = None
-    created_at: datetime | None = None
+    sources: tuple[Source, ...]
+    citations: tuple[Citation, ...]
+    model: str | None
+    usage: TokenUsage | None
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRun:
-    """One answer in the making."""
+    """One answer in the making.
+
+    `marks` are the events between the sources and the end, in their order: a delta's length in code points, 0 for a
+    citation. With the message they tell every event again.
+    """
 
     workspace_id: UUID
     id: UUID
@@ -411,8 +526,27 @@ class ChatRun:
     status: RunStatus
     request: dict[str, object]
     last_event_id: int
+    marks: tuple[int, ...]
     finish_reason: str | None
     error: FailureInfo | None
     cancel_requested: bool
     created_at: datetime
     finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """What a run's owner saves: everything so far. `sources` and `citations` are None where they did not change."""
+
+    workspace_id: UUID
+    run_id: UUID
+    last_event_id: int
+    marks: tuple[int, ...]
+    content: str
+    sources: tuple[Source, ...] | None = None
+    citations: tuple[Citation, ...] | None = None
+    status: RunStatus = RunStatus.RUNNING
+    model: str | None = None
+    usage: TokenUsage | None = None
+    finish_reason: str | None = None
+    error: FailureInfo | None = None

@@ -51,11 +51,15 @@ CREATE TABLE upload_sessions (
     mime_type text NOT NULL,
     declared_size_bytes bigint,
     expires_at timestamptz NOT NULL,
+    -- When the store was seen to hold nothing more of a session that ended without a file.
+    cleaned_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (workspace_id, id)
 );
 CREATE INDEX upload_sessions_open ON upload_sessions (expires_at) WHERE status IN ('pending', 'completing');
+CREATE INDEX upload_sessions_unclean ON upload_sessions (updated_at)
+    WHERE status IN ('failed', 'aborted', 'expired') AND cleaned_at IS NULL;
 
 CREATE TABLE files (
     workspace_id uuid NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
@@ -67,6 +71,8 @@ CREATE TABLE files (
     size_bytes bigint NOT NULL CHECK (size_bytes > 0),
     sha256 bytea NOT NULL CHECK (length(sha256) = 32),
     etag text NOT NULL,
+    -- Set once its object is to be purged: nothing attaches the file any more.
+    deletion_id uuid,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (workspace_id, id),
     UNIQUE (workspace_id, upload_id)

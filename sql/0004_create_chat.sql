@@ -40,7 +40,9 @@ CREATE TABLE chat_runs (
     status text NOT NULL DEFAULT 'running'
         CHECK (status IN ('running', 'completed', 'failed', 'cancelled', 'interrupted')),
     request jsonb NOT NULL DEFAULT '{}',
-    last_event_id integer NOT NULL DEFAULT 0,
+    last_event_id integer NOT NULL DEFAULT 1,
+    -- The events between the sources and the end: a delta's length in code points, 0 for a citation.
+    marks integer[] NOT NULL DEFAULT '{}',
     finish_reason text,
     error jsonb,
     cancel_requested boolean NOT NULL DEFAULT false,

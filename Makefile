@@ -1,0 +1,103 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+TEST_WORKERS ?= auto
+
+# uv from PATH, or from a venv of its own: Debian's Python refuses a plain pip install.
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN := .venv/bin/
+INSTALLED := .venv/.installed
+
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+.PHONY: install
+install: $(INSTALLED) ## make the environment in .venv, exactly as uv.lock says
+
+$(INSTALLED): pyproject.toml uv.lock | $(UV)
+	$(UV) sync --quiet --frozen --all-extras --python $(PYTHON)
+	@touch $@
+
+.uv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "ragsvc needs Python 3.11 or newer; $(PYTHON) is older"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "$(PYTHON) lacks venv: install the package python3-venv (apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet uv
+
+.PHONY: demo
+demo: $(INSTALLED) ## start everything, ingest four documents, ask two questions, delete one, stop
+	$(RUN)ragsvc demo
+
+.PHONY: dev
+dev: $(INSTALLED) ## run the whole service on this machine until Ctrl-C
+	$(RUN)ragsvc dev
+
+.PHONY: test
+test: $(INSTALLED) ## run the tests on real servers, with branch coverage
+	$(RUN)pytest -n $(TEST_WORKERS) -m "not chaos" --cov --cov-report=term $(ARGS)
+
+.PHONY: test-chaos
+test-chaos: $(INSTALLED) ## run the long forms of the fault and load tests
+	$(RUN)pytest -m chaos $(ARGS)
+
+.PHONY: check
+check: lint types test ## everything that CI runs
+
+.PHONY: lint
+lint: $(INSTALLED) ## ruff, format and the floors of the package
+	$(RUN)ruff check .
+	$(RUN)ruff format --check .
+	$(RUN)lint-imports
+
+.PHONY: types
+types: $(INSTALLED) ## mypy --strict
+	$(RUN)mypy
+
+.PHONY: fmt
+fmt: $(INSTALLED) ## format and mend what ruff can mend
+	$(RUN)ruff check --fix .
+	$(RUN)ruff format .
+
+.PHONY: migrate
+migrate: $(INSTALLED) ## bring the database at DATABASE_URL to this version's schema
+	$(RUN)ragsvc migrate
+
+.PHONY: migration
+migration: ## begin a migration file: make migration NAME=add_something
+	@test -n "$(NAME)" || { echo "make migration NAME=verb_noun"; exit 2; }
+	@last=$$(ls sql | tail -1 | cut -c1-4); next=$$(printf '%04d' $$((10#$$last + 1))); \
+		touch sql/$${next}_$(NAME).sql && echo sql/$${next}_$(NAME).sql
+
+# make replay QUEUE=ingestion [ID=…|ALL=1|CODE=…|WORKSPACE=…|SINCE=…] [CONFIRM=1] [DRY_RUN=1] [RATE=10] [LIMIT=…]
+.PHONY: replay
+replay: $(INSTALLED) ## replay dead letters: make replay QUEUE=ingestion ID=…
+	@test -n "$(QUEUE)" || { echo "make replay QUEUE=ingestion|deletion [ID=…|ALL=1|CODE=…|WORKSPACE=…|SINCE=…] [CONFIRM=1]"; exit 2; }
+	$(RUN)ragsvc dlq replay $(QUEUE) $(foreach id,$(ID),--id $(id)) $(if $(ALL),--all) $(if $(CODE),--code $(CODE)) \
+		$(if $(WORKSPACE),--workspace $(WORKSPACE)) $(if $(SINCE),--since $(SINCE)) $(if $(CONFIRM),--yes) \
+		$(if $(filter 1,$(DRY_RUN)),--dry-run) $(if $(RATE),--rate $(RATE)) $(if $(LIMIT),--limit $(LIMIT))
+
+.PHONY: serve
+serve: $(INSTALLED) ## run the API
+	$(RUN)ragsvc serve
+
+.PHONY: worker-ingestion
+worker-ingestion: $(INSTALLED) ## run an ingestion worker
+	$(RUN)arq ragsvc.workers.IngestionSettings
+
+.PHONY: worker-deletion
+worker-deletion: $(INSTALLED) ## run a deletion worker
+	$(RUN)arq ragsvc.workers.DeletionSettings
+
+.PHONY: build
+build: $(INSTALLED) ## build the wheel
+	$(UV) build
+
+.PHONY: clean
+clean: ## remove the environment and what the tools left
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* dist

@@ -1,0 +1,173 @@
+"""A small HTTP client for our own API: JSON in and out, and every refusal as one clear line."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import orjson
+
+from ragsvc.cli.failures import CommandFailed, Unreachable
+from ragsvc.cli.target import find_target
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from ragsvc.cli.target import Target
+
+CONNECT_TIMEOUT_S = 10.0
+# An answer may take its time (a model is asked), a silent connection may not.
+TIMEOUT = aiohttp.ClientTimeout(total=120.0, sock_connect=CONNECT_TIMEOUT_S)
+# Pings come every 15 s.
+STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=45.0)
+UPLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
+AWAY = frozenset({502, 503, 504})
+SUCCESS = range(200, 300)
+SERVER_ERROR = 500
+PAGE = 100
+
+
+class Refused(CommandFailed):
+    """The service answered with an error."""
+
+    def __init__(self, message: str, *, status: int, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class Client:
+    """Requests to one service; they raise `Refused` for its errors and `Unreachable` when it is away."""
+
+    def __init__(self, session: aiohttp.ClientSession, target: Target) -> None:
+        self._session = session
+        self._target = target
+
+    async def get(self, path: str, *, params: Mapping[str, object] | None = None, admin: bool = False) -> Any:
+        """Return the JSON that a GET answers; parameters that are None are left out."""
+        return await self.request("GET", path, params=params, admin=admin)
+
+    async def post(self, path: str, *, body: object = None, admin: bool = False) -> Any:
+        """Return the JSON that a POST answers."""
+        return await self.request("POST", path, body=body, admin=admin)
+
+    async def delete(self, path: str, *, params: Mapping[str, object] | None = None, admin: bool = False) -> Any:
+        """Return the JSON that a DELETE answers, None when it has no body."""
+        return await self.request("DELETE", path, params=params, admin=admin)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        body: object = None,
+        admin: bool = False,
+    ) -> Any:
+        """Return the JSON that a request answers."""
+        async with self.open(method, path, params=params, body=body, admin=admin) as response:
+            return await read_json(response)
+
+    async def upload(self, path: str, form: aiohttp.FormData) -> Any:
+        """Return the JSON that posting a form answers."""
+        async with self.open("POST", path, data=form, timeout=UPLOAD_TIMEOUT) as response:
+            return await read_json(response)
+
+    @asynccontextmanager
+    async def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        body: object = None,
+        data: aiohttp.FormData | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: aiohttp.ClientTimeout = TIMEOUT,
+        admin: bool = False,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request and yield its answer once it is known to be no error; the body is not read yet."""
+        key = self._target.key(admin=admin)
+        sent = {"Authorization": f"Bearer {key}", "Accept": "application/json", **(headers or {})}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        try:
+            async with self._session.request(
+                method,
+                f"{self._target.base_url}{path}",
+                params={name: _parameter(value) for name, value in (params or {}).items() if value is not None},
+                data=orjson.dumps(body) if body is not None else data,
+                headers=sent,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                await _refuse(response)
+                yield response
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unreachable(f"{self._target.base_url} cannot be reached: {_reason(error)}") from error
+
+    async def pages(self, path: str, *, params: Mapping[str, object] | None = None, admin: bool = False) -> list[Any]:
+        """Return a whole list, page by page."""
+        found: list[Any] = []
+        cursor: str | None = None
+        while True:
+            page = await self.get(path, params={**(params or {}), "limit": PAGE, "cursor": cursor}, admin=admin)
+            found.extend(page["data"])
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return found
+
+
+@asynccontextmanager
+async def open_client(target: Target | None = None) -> AsyncIterator[Client]:
+    """Yield a client of the service, by default of the one that the environment names."""
+    async with aiohttp.ClientSession() as session:
+        yield Client(session, target or find_target())
+
+
+async def read_json(response: aiohttp.ClientResponse) -> Any:
+    """Return an answer's JSON, None for an empty body."""
+    raw = await response.read()
+    if not raw:
+        return None
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise _stranger(response) from None
+
+
+async def _refuse(response: aiohttp.ClientResponse) -> None:
+    """Raise the problem that an answer tells of."""
+    if response.status in SUCCESS:
+        return
+    raw = await response.read()
+    try:
+        problem = orjson.loads(raw)
+        message, code = f"{problem['detail']} ({problem['code']})", str(problem["code"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        raise _stranger(response) from None
+    if response.status in AWAY:
+        raise Unreachable(message)
+    if response.status >= SERVER_ERROR:
+        message = f"{message}, request {problem.get('request_id')}"
+    raise Refused(message, status=response.status, code=code)
+
+
+def _stranger(response: aiohttp.ClientResponse) -> CommandFailed:
+    message = f"{response.url.origin()} answered {response.status} without a word of ours: is RAGSVC_URL right?"
+    return Unreachable(message) if response.status in AWAY else CommandFailed(message)
+
+
+def _parameter(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case aiohttp.ClientConnectorError():
+            return error.os_error.strerror or str(error.os_error)
+        case TimeoutError():
+            return "no answer in time"
+        case _:
+            return str(error) or type(error).__name__

@@ -1,0 +1,97 @@
+"""How a command ends when it cannot do its work: one line on stderr, and an exit code that scripts can tell apart."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import typer
+
+from ragsvc.errors import RagsvcError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+REFUSED = 1
+USAGE = 2
+UNREACHABLE = 3
+DEFECT = 70
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+TERMINATED = 143
+
+
+class CommandFailed(typer.TyperException):
+    """The service refused, or what was asked ended badly."""
+
+    exit_code = REFUSED
+
+
+class BadUsage(CommandFailed):
+    """The command line or a setting is wrong; nothing was done."""
+
+    exit_code = USAGE
+
+
+class Unreachable(CommandFailed):
+    """The service is away; trying again can help."""
+
+    exit_code = UNREACHABLE
+
+
+class Terminated(CommandFailed):
+    """SIGTERM ended the command."""
+
+    exit_code = TERMINATED
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """Return the line and the exit code of whatever ended a command; an empty line says nothing."""
+    error = _leaf(error)
+    match error:
+        case typer.TyperException():
+            return _with_hint(error), error.exit_code
+        case RagsvcError():
+            return error.detail, REFUSED
+        case KeyboardInterrupt():
+            return "", INTERRUPTED
+        case SystemExit():
+            return "", error.code if isinstance(error.code, int) else REFUSED
+        case BrokenPipeError():
+            # Whoever read our output has left; flushing what is left at exit would fail once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return "", BROKEN_PIPE
+        case _:
+            if os.environ.get("RAGSVC_DEBUG"):
+                traceback.print_exception(error)
+            hint = "RAGSVC_DEBUG=1 shows the traceback"
+            return f"this is a defect of ragsvc: {type(error).__name__}: {error} ({hint})", DEFECT
+
+
+def say(message: str) -> None:
+    """Write one error line to stderr."""
+    one_line = " ".join(message.split())
+    print(f"error: {one_line}", file=sys.stderr)
+
+
+def say_all(messages: Sequence[str]) -> None:
+    """Write a line for each error but the last, which the command ends with."""
+    for message in messages[:-1]:
+        say(message)
+    if messages:
+        raise CommandFailed(messages[-1])
+
+
+def _leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _with_hint(error: typer.TyperException) -> str:
+    # What typer itself finds wrong knows the command whose help says more.
+    context = getattr(error, "ctx", None)
+    hint = f" (see `{context.command_path} --help`)" if context is not None else ""
+    return f"{error.format_message()}{hint}"

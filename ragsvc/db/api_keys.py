@@ -1,0 +1,107 @@
+"""The table api_keys: of a key only its sha256 is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ragsvc.models import ApiKey, Scope, Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection, Record
+
+COLUMNS = "workspace_id, id, name, key_prefix, scopes, expires_at, revoked_at, created_at"
+
+INSERT_API_KEY = f"""
+INSERT INTO api_keys (workspace_id, id, name, key_hash, key_prefix, scopes, expires_at)
+SELECT id, $2, $3, $4, $5, $6::text[], $7 FROM workspaces WHERE id = $1 AND deletion_id IS NULL
+RETURNING {COLUMNS}
+"""
+
+SELECT_KEY_OWNER = """
+SELECT k.workspace_id, k.id, k.name, k.key_prefix, k.scopes, k.expires_at, k.revoked_at, k.created_at, k.key_hash,
+    w.name AS workspace_name, w.bucket, w.quota_bytes, w.created_at AS workspace_created_at
+FROM api_keys k JOIN workspaces w ON w.id = k.workspace_id
+WHERE k.key_hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+  AND w.deletion_id IS NULL
+"""
+
+SELECT_API_KEYS = f"""
+SELECT {COLUMNS} FROM api_keys
+WHERE workspace_id = $1 AND revoked_at IS NULL AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
+"""
+
+REVOKE_API_KEY = """
+UPDATE api_keys SET revoked_at = now() WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOwner:
+    """A key that works now, what is stored of its secret, and its workspace."""
+
+    key: ApiKey
+    key_hash: bytes
+    workspace: Workspace
+
+
+async def insert_api_key(
+    conn: Connection,
+    workspace_id: UUID,
+    key_id: UUID,
+    *,
+    name: str,
+    key_hash: bytes,
+    key_prefix: str,
+    scopes: Sequence[Scope],
+    expires_at: datetime | None,
+) -> ApiKey | None:
+    """Add a key; None when there is no such workspace, or it is being deleted."""
+    row = await conn.fetchrow(
+        INSERT_API_KEY, workspace_id, key_id, name, key_hash, key_prefix, list(scopes), expires_at
+    )
+    return _to_api_key(row) if row else None
+
+
+async def select_key_owner(conn: Connection, key_hash: bytes) -> KeyOwner | None:
+    """Return who owns the key with this sha256; None when it is unknown, expired, revoked, or its workspace going."""
+    row = await conn.fetchrow(SELECT_KEY_OWNER, key_hash)
+    if row is None:
+        return None
+    workspace = Workspace(
+        id=row["workspace_id"],
+        name=row["workspace_name"],
+        bucket=row["bucket"],
+        quota_bytes=row["quota_bytes"],
+        created_at=row["workspace_created_at"],
+    )
+    return KeyOwner(key=_to_api_key(row), key_hash=row["key_hash"], workspace=workspace)
+
+
+async def select_api_keys(
+    conn: Connection, workspace_id: UUID, *, before: UUID | None = None, limit: int
+) -> list[ApiKey]:
+    """Return at most `limit` keys that are not revoked, newest first, those older than `before`."""
+    return [_to_api_key(row) for row in await conn.fetch(SELECT_API_KEYS, workspace_id, before, limit)]
+
+
+async def revoke_api_key(conn: Connection, workspace_id: UUID, key_id: UUID) -> bool:
+    """Make the key useless from the next request on; False when it is unknown or was revoked before."""
+    return await conn.execute(REVOKE_API_KEY, workspace_id, key_id) == "UPDATE 1"
+
+
+def _to_api_key(row: Record) -> ApiKey:
+    return ApiKey(
+        workspace_id=row["workspace_id"],
+        id=row["id"],
+        name=row["name"],
+        key_prefix=row["key_prefix"],
+        scopes=tuple(Scope(scope) for scope in row["scopes"]),
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,134 @@
+"""The tables chunk_text and chunk_vec_*: what a search finds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.models import StoredChunk, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ragsvc.db.pool import Connection
+    from ragsvc.models import Chunk, EmbeddingSpace
+
+# One statement, arrays in, binary: as fast as COPY, and the text-search vector is made on the way.
+# A heading weighs less than the words of the text itself.
+INSERT_CHUNK_TEXTS = """
+INSERT INTO chunk_text (workspace_id, id, document_id, collection_id, build_id, ordinal, content, content_hash,
+    embedding_input_hash, search, char_start, char_end, page_first, page_last, page_spans, heading_path, token_count)
+SELECT $1, c.id, $2, $3, $4, c.ordinal, c.content, c.content_hash, c.embedding_input_hash,
+    to_tsvector($5::regconfig, c.content)
+        || setweight(to_tsvector($5::regconfig, coalesce(c.heading_path ->> -1, '')), 'C'),
+    c.char_start, c.char_end, c.page_first, c.page_last, c.page_spans,
+    ARRAY(SELECT jsonb_array_elements_text(c.heading_path)), c.token_count
+FROM unnest($6::uuid[], $7::integer[], $8::text[], $9::bytea[], $10::bytea[], $11::integer[], $12::integer[],
+            $13::integer[], $14::integer[], $15::jsonb[], $16::jsonb[], $17::integer[])
+    AS c (id, ordinal, content, content_hash, embedding_input_hash, char_start, char_end, page_first, page_last,
+          page_spans, heading_path, token_count)
+"""
+
+INSERT_CHUNK_VECTORS = """
+INSERT INTO {table} (workspace_id, chunk_id, document_id, collection_id, build_id, embedding)
+SELECT $1, v.chunk_id, $2, $3, $4, v.embedding FROM unnest($5::uuid[], $6::halfvec[]) AS v (chunk_id, embedding)
+"""
+
+SELECT_CHUNKS = """
+SELECT id, ordinal, content AS text, content_hash, char_start, char_end, page_first, page_last, heading_path,
+       token_count
+FROM chunk_text WHERE workspace_id = $1 AND document_id = $2 AND build_id = $3 AND ordinal > $4
+ORDER BY ordinal LIMIT $5
+"""
+
+# `$3` is the build to keep; null keeps none.
+DELETE_CHUNK_TEXTS = """
+DELETE FROM chunk_text WHERE workspace_id = $1 AND id IN (
+    SELECT id FROM chunk_text
+    WHERE workspace_id = $1 AND document_id = $2 AND ($3::uuid IS NULL OR build_id <> $3) LIMIT $4)
+"""
+
+DELETE_CHUNK_VECTORS = """
+DELETE FROM {table} WHERE workspace_id = $1 AND chunk_id IN (
+    SELECT chunk_id FROM {table}
+    WHERE workspace_id = $1 AND document_id = $2 AND ($3::uuid IS NULL OR build_id <> $3) LIMIT $4)
+"""
+
+
+async def insert_chunks(
+    conn: Connection,
+    workspace_id: UUID,
+    document_id: UUID,
+    *,
+    collection_id: UUID,
+    build_id: UUID,
+    chunks: Sequence[Chunk],
+    vectors: NDArray[np.float32],
+    space: EmbeddingSpace,
+    text_search_config: str,
+) -> None:
+    """Write a batch of a build that nobody sees yet; `vectors` has the shape (len(chunks), dimensions)."""
+    ids = [new_id() for _ in chunks]
+    await conn.execute(
+        INSERT_CHUNK_TEXTS,
+        workspace_id,
+        document_id,
+        collection_id,
+        build_id,
+        text_search_config,
+        ids,
+        [chunk.ordinal for chunk in chunks],
+        [chunk.text for chunk in chunks],
+        [chunk.content_hash for chunk in chunks],
+        [chunk.embedding_input_hash for chunk in chunks],
+        [chunk.char_start for chunk in chunks],
+        [chunk.char_end for chunk in chunks],
+        [chunk.page_first for chunk in chunks],
+        [chunk.page_last for chunk in chunks],
+        [[[span.page, span.char_start, span.char_end] for span in chunk.page_spans] or None for chunk in chunks],
+        [list(chunk.heading_path) for chunk in chunks],
+        [chunk.token_count for chunk in chunks],
+    )
+    await conn.execute(
+        INSERT_CHUNK_VECTORS.format(table=space.table),
+        workspace_id,
+        document_id,
+        collection_id,
+        build_id,
+        ids,
+        list(vectors),
+    )
+
+
+async def select_chunks(
+    conn: Connection, workspace_id: UUID, document_id: UUID, *, build_id: UUID, after_ordinal: int = -1, limit: int
+) -> list[StoredChunk]:
+    """Return at most `limit` chunks of a build in their order, from the one after `after_ordinal`."""
+    rows = await conn.fetch(SELECT_CHUNKS, workspace_id, document_id, build_id, after_ordinal, limit)
+    return [StoredChunk(**{**row, "heading_path": tuple(row["heading_path"])}) for row in rows]
+
+
+async def delete_chunk_texts(
+    conn: Connection, workspace_id: UUID, document_id: UUID, *, keep_build: UUID | None, limit: int
+) -> int:
+    """Remove at most `limit` chunks that are not of `keep_build` and return how many were removed."""
+    status = await conn.execute(DELETE_CHUNK_TEXTS, workspace_id, document_id, keep_build, limit)
+    return int(status.removeprefix("DELETE "))
+
+
+async def delete_chunk_vectors(
+    conn: Connection,
+    workspace_id: UUID,
+    document_id: UUID,
+    *,
+    space: EmbeddingSpace,
+    keep_build: UUID | None,
+    limit: int,
+) -> int:
+    """Remove at most `limit` vectors that are not of `keep_build` and return how many were removed."""
+    statement = DELETE_CHUNK_VECTORS.format(table=space.table)
+    status = await conn.execute(statement, workspace_id, document_id, keep_build, limit)
+    return int(status.removeprefix("DELETE "))

@@ -1,0 +1,121 @@
+"""The table deletion_receipts: what was asked to be removed, and the proof that it was."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ragsvc.models import Deletion, DeletionStatus, FailureInfo, StoreReceipt, SubjectKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection, Record
+
+COLUMNS = """
+workspace_id, id, subject_kind, subject_id, purge_file, status, stores, error, requested_at, completed_at, verified_at
+"""
+
+INSERT_DELETION = f"""
+INSERT INTO deletion_receipts (workspace_id, id, subject_kind, subject_id, purge_file) VALUES ($1, $2, $3, $4, $5)
+RETURNING {COLUMNS}
+"""
+
+SELECT_DELETION = f"SELECT {COLUMNS} FROM deletion_receipts WHERE workspace_id = $1 AND id = $2"
+
+SELECT_DELETIONS = f"""
+SELECT {COLUMNS} FROM deletion_receipts WHERE workspace_id = $1 AND ($2::uuid IS NULL OR id < $2)
+ORDER BY id DESC LIMIT $3
+"""
+
+UPDATE_DELETION_STATE = """
+UPDATE deletion_receipts SET status = $3, error = $4 WHERE workspace_id = $1 AND id = $2 AND status <> 'completed'
+"""
+
+ADD_REMOVED = """
+UPDATE deletion_receipts
+SET removed = jsonb_set(removed, ARRAY[$3], to_jsonb(coalesce((removed ->> $3)::bigint, 0) + $4))
+WHERE workspace_id = $1 AND id = $2
+"""
+
+SELECT_REMOVED = "SELECT removed FROM deletion_receipts WHERE workspace_id = $1 AND id = $2"
+
+COMPLETE_DELETION = """
+UPDATE deletion_receipts SET status = 'completed', stores = $3, error = NULL, completed_at = now(), verified_at = now()
+WHERE workspace_id = $1 AND id = $2
+"""
+
+
+async def insert_deletion(
+    conn: Connection,
+    workspace_id: UUID,
+    deletion_id: UUID,
+    *,
+    subject_kind: SubjectKind,
+    subject_id: UUID,
+    purge_file: bool,
+) -> Deletion:
+    """Open a receipt."""
+    row = await conn.fetchrow(INSERT_DELETION, workspace_id, deletion_id, subject_kind, subject_id, purge_file)
+    assert row is not None  # noqa: S101 - RETURNING gives the row
+    return _to_deletion(row)
+
+
+async def select_deletion(conn: Connection, workspace_id: UUID, deletion_id: UUID) -> Deletion | None:
+    """Return one deletion of the workspace."""
+    row = await conn.fetchrow(SELECT_DELETION, workspace_id, deletion_id)
+    return _to_deletion(row) if row else None
+
+
+async def select_deletions(
+    conn: Connection, workspace_id: UUID, *, before: UUID | None = None, limit: int
+) -> list[Deletion]:
+    """Return at most `limit` deletions, newest first, those older than `before`."""
+    return [_to_deletion(row) for row in await conn.fetch(SELECT_DELETIONS, workspace_id, before, limit)]
+
+
+async def update_deletion_state(
+    conn: Connection, workspace_id: UUID, deletion_id: UUID, *, status: DeletionStatus, error: FailureInfo | None = None
+) -> None:
+    """Let the receipt show what its job is doing; a completed one stays as it is."""
+    await conn.execute(UPDATE_DELETION_STATE, workspace_id, deletion_id, status, error.to_json() if error else None)
+
+
+async def add_removed(conn: Connection, workspace_id: UUID, deletion_id: UUID, *, store: str, count: int) -> None:
+    """Count removed things, in the transaction that removes them, so that a resumed deletion counts on."""
+    await conn.execute(ADD_REMOVED, workspace_id, deletion_id, store, count)
+
+
+async def select_removed(conn: Connection, workspace_id: UUID, deletion_id: UUID) -> dict[str, int]:
+    """Return what was counted so far, by store."""
+    counts: dict[str, int] | None = await conn.fetchval(SELECT_REMOVED, workspace_id, deletion_id)
+    return counts or {}
+
+
+async def complete_deletion(
+    conn: Connection, workspace_id: UUID, deletion_id: UUID, *, stores: Sequence[StoreReceipt]
+) -> None:
+    """Write the receipt."""
+    await conn.execute(COMPLETE_DELETION, workspace_id, deletion_id, [asdict(store) for store in stores])
+
+
+def _to_deletion(row: Record) -> Deletion:
+    values = dict(row.items())
+    return Deletion(
+        **{
+            **values,
+            "subject_kind": SubjectKind(values["subject_kind"]),
+            "status": DeletionStatus(values["status"]),
+            "stores": tuple(_to_store(store) for store in values["stores"]),
+            "error": FailureInfo.from_json(values["error"]) if values["error"] else None,
+        }
+    )
+
+
+def _to_store(stored: dict[str, str | int | None]) -> StoreReceipt:
+    moment = stored.get("retained_until")
+    return StoreReceipt(
+        **{**stored, "retained_until": datetime.fromisoformat(moment) if isinstance(moment, str) else None}  # type: ignore[arg-type]
+    )

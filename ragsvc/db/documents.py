@@ -1,0 +1,227 @@
+"""The table documents, read together with the file that a document shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.models import Document, DocumentStatus, FailureInfo, Stage, Usage
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection, Record
+
+COLUMNS = """
+d.workspace_id, d.id, d.collection_id, d.file_id, f.filename, f.mime_type, f.size_bytes, f.sha256, d.status, d.stage,
+d.progress, d.version, d.active_build, d.chunk_count, d.token_count, d.attributes, d.error, d.deletion_id,
+d.created_at, d.updated_at
+"""
+FROM = "FROM documents d JOIN files f ON f.workspace_id = d.workspace_id AND f.id = d.file_id"
+
+INSERT_DOCUMENT = """
+INSERT INTO documents (workspace_id, id, collection_id, file_id, attributes) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (workspace_id, collection_id, file_id) DO NOTHING
+"""
+
+SELECT_DOCUMENT = f"SELECT {COLUMNS} {FROM} WHERE d.workspace_id = $1 AND d.id = $2"
+
+SELECT_DOCUMENTS = f"""
+SELECT {COLUMNS} {FROM}
+WHERE d.workspace_id = $1
+  AND ($2::uuid IS NULL OR d.collection_id = $2)
+  AND ($3::text IS NULL OR d.status = $3)
+  AND ($4::uuid IS NULL OR d.id < $4)
+ORDER BY d.id DESC LIMIT $5
+"""
+
+SELECT_DOCUMENT_IDS = """
+SELECT id FROM documents
+WHERE workspace_id = $1 AND ($2::uuid IS NULL OR collection_id = $2) ORDER BY id LIMIT $3
+"""
+
+LOCK_DOCUMENT = """
+SELECT status, deletion_id FROM documents WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE
+"""
+
+UPDATE_DOCUMENT_ATTRIBUTES = """
+UPDATE documents SET attributes = $3, updated_at = now()
+WHERE workspace_id = $1 AND id = $2 AND status <> 'deleting'
+"""
+
+# Whatever a job reports, a document that is being deleted stays so.
+UPDATE_INGESTION_STATE = """
+UPDATE documents SET status = $3, stage = $4, progress = $5, error = $6, updated_at = now()
+WHERE workspace_id = $1 AND id = $2 AND status <> 'deleting'
+"""
+
+UPDATE_STAGE = """
+UPDATE documents SET stage = $3, progress = $4, updated_at = now()
+WHERE workspace_id = $1 AND id = $2 AND status = 'processing'
+"""
+
+UPDATE_ACTIVE_BUILD = """
+UPDATE documents SET active_build = $3, version = version + 1, file_id = $4, chunk_count = $5, token_count = $6,
+    status = 'ready', stage = NULL, progress = 1, error = NULL, updated_at = now()
+WHERE workspace_id = $1 AND id = $2 AND status <> 'deleting'
+RETURNING version
+"""
+
+UPDATE_DELETING = """
+UPDATE documents SET status = 'deleting', stage = NULL, deletion_id = $3, error = NULL, updated_at = now()
+WHERE workspace_id = $1 AND id = $2
+"""
+
+UPDATE_DOCUMENTS_DELETING = """
+UPDATE documents SET status = 'deleting', stage = NULL, deletion_id = $3, error = NULL, updated_at = now()
+WHERE workspace_id = $1 AND ($2::uuid IS NULL OR collection_id = $2) AND status <> 'deleting'
+"""
+
+DELETE_DOCUMENT = "DELETE FROM documents WHERE workspace_id = $1 AND id = $2"
+
+COUNT_DOCUMENTS_OF_FILE = "SELECT count(*) FROM documents WHERE workspace_id = $1 AND file_id = $2"
+
+SELECT_USAGE = """
+SELECT (SELECT count(*) FROM documents WHERE workspace_id = $1 AND status <> 'deleting') AS documents,
+       (SELECT coalesce(sum(chunk_count), 0) FROM documents WHERE workspace_id = $1 AND status <> 'deleting') AS chunks,
+       (SELECT coalesce(sum(size_bytes), 0) FROM files WHERE workspace_id = $1) AS storage_bytes
+"""
+
+
+async def insert_document(
+    conn: Connection,
+    workspace_id: UUID,
+    document_id: UUID,
+    *,
+    collection_id: UUID,
+    file_id: UUID,
+    attributes: dict[str, object],
+) -> bool:
+    """Add a queued document; False when the file already is a document of the collection."""
+    status = await conn.execute(INSERT_DOCUMENT, workspace_id, document_id, collection_id, file_id, attributes)
+    return status == "INSERT 0 1"
+
+
+async def select_document(conn: Connection, workspace_id: UUID, document_id: UUID) -> Document | None:
+    """Return one document of the workspace."""
+    row = await conn.fetchrow(SELECT_DOCUMENT, workspace_id, document_id)
+    return _to_document(row) if row else None
+
+
+async def select_documents(
+    conn: Connection,
+    workspace_id: UUID,
+    *,
+    collection_id: UUID | None = None,
+    status: DocumentStatus | None = None,
+    before: UUID | None = None,
+    limit: int,
+) -> list[Document]:
+    """Return at most `limit` documents, newest first, those older than `before`."""
+    rows = await conn.fetch(SELECT_DOCUMENTS, workspace_id, collection_id, status, before, limit)
+    return [_to_document(row) for row in rows]
+
+
+async def select_document_ids(
+    conn: Connection, workspace_id: UUID, *, collection_id: UUID | None, limit: int
+) -> list[UUID]:
+    """Return the oldest documents' ids, of one collection or of the whole workspace."""
+    rows = await conn.fetch(SELECT_DOCUMENT_IDS, workspace_id, collection_id, limit)
+    return [row["id"] for row in rows]
+
+
+async def lock_document(
+    conn: Connection, workspace_id: UUID, document_id: UUID
+) -> tuple[DocumentStatus, UUID | None] | None:
+    """Lock the row and return its status and deletion; a document is always locked before its job."""
+    row = await conn.fetchrow(LOCK_DOCUMENT, workspace_id, document_id)
+    return (DocumentStatus(row["status"]), row["deletion_id"]) if row else None
+
+
+async def update_document_attributes(
+    conn: Connection, workspace_id: UUID, document_id: UUID, *, attributes: dict[str, object]
+) -> Document | None:
+    """Replace the attributes; None when the document is unknown, unchanged when it is being deleted."""
+    await conn.execute(UPDATE_DOCUMENT_ATTRIBUTES, workspace_id, document_id, attributes)
+    return await select_document(conn, workspace_id, document_id)
+
+
+async def update_ingestion_state(
+    conn: Connection,
+    workspace_id: UUID,
+    document_id: UUID,
+    *,
+    status: DocumentStatus,
+    stage: Stage | None = None,
+    progress: float = 0.0,
+    error: FailureInfo | None = None,
+) -> None:
+    """Let the document show what its ingestion job is doing."""
+    await conn.execute(
+        UPDATE_INGESTION_STATE, workspace_id, document_id, status, stage, progress, error.to_json() if error else None
+    )
+
+
+async def update_stage(
+    conn: Connection, workspace_id: UUID, document_id: UUID, *, stage: Stage, progress: float
+) -> None:
+    """Show the stage and progress (0 to 1) of a document that is being processed."""
+    await conn.execute(UPDATE_STAGE, workspace_id, document_id, stage, progress)
+
+
+async def update_active_build(
+    conn: Connection,
+    workspace_id: UUID,
+    document_id: UUID,
+    *,
+    build_id: UUID,
+    file_id: UUID,
+    chunk_count: int,
+    token_count: int,
+) -> int | None:
+    """Flip the document to a build and return its new version; None when the document is gone or going."""
+    version: int | None = await conn.fetchval(
+        UPDATE_ACTIVE_BUILD, workspace_id, document_id, build_id, file_id, chunk_count, token_count
+    )
+    return version
+
+
+async def update_deleting(conn: Connection, workspace_id: UUID, document_id: UUID, *, deletion_id: UUID) -> None:
+    """Hide the document: from the commit on, no search finds it."""
+    await conn.execute(UPDATE_DELETING, workspace_id, document_id, deletion_id)
+
+
+async def update_documents_deleting(
+    conn: Connection, workspace_id: UUID, *, collection_id: UUID | None, deletion_id: UUID
+) -> None:
+    """Hide all documents of one collection, or of the whole workspace."""
+    await conn.execute(UPDATE_DOCUMENTS_DELETING, workspace_id, collection_id, deletion_id)
+
+
+async def delete_document(conn: Connection, workspace_id: UUID, document_id: UUID) -> bool:
+    """Remove the row; everything that refers to it has to be gone."""
+    return await conn.execute(DELETE_DOCUMENT, workspace_id, document_id) == "DELETE 1"
+
+
+async def count_documents_of_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> int:
+    """Return how many documents show the file."""
+    count: int = await conn.fetchval(COUNT_DOCUMENTS_OF_FILE, workspace_id, file_id)
+    return count
+
+
+async def select_usage(conn: Connection, workspace_id: UUID) -> Usage:
+    """Return what the workspace holds now."""
+    row = await conn.fetchrow(SELECT_USAGE, workspace_id)
+    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+    return Usage(documents=row["documents"], chunks=int(row["chunks"]), storage_bytes=int(row["storage_bytes"]))
+
+
+def _to_document(row: Record) -> Document:
+    values = dict(row.items())
+    return Document(
+        **{
+            **values,
+            "status": DocumentStatus(values["status"]),
+            "stage": Stage(values["stage"]) if values["stage"] else None,
+            "error": FailureInfo.from_json(values["error"]) if values["error"] else None,
+        }
+    )

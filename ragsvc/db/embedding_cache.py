@@ -1,0 +1,66 @@
+"""The table embedding_cache: vectors by the hash of what was embedded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ragsvc.db.pool import Connection
+
+# Touched at most once a day: a hit should not rewrite a vector's row every time.
+SELECT_CACHED_EMBEDDINGS = """
+WITH touched AS (
+    UPDATE embedding_cache SET last_used = now()
+    WHERE space_id = $1 AND scope = $2 AND embedding_input_hash = ANY($3::bytea[])
+      AND last_used < now() - interval '1 day'
+)
+SELECT embedding_input_hash, embedding FROM embedding_cache
+WHERE space_id = $1 AND scope = $2 AND embedding_input_hash = ANY($3::bytea[])
+"""
+
+# In the order of the keys, so that two writers of the same vectors do not wait for each other in a ring.
+INSERT_CACHED_EMBEDDINGS = """
+INSERT INTO embedding_cache (space_id, scope, embedding_input_hash, embedding)
+SELECT $1, $2, v.hash, v.embedding FROM unnest($3::bytea[], $4::halfvec[]) AS v (hash, embedding) ORDER BY v.hash
+ON CONFLICT (space_id, scope, embedding_input_hash) DO NOTHING
+"""
+
+DELETE_UNUSED_EMBEDDINGS = """
+DELETE FROM embedding_cache WHERE ctid IN (
+    SELECT ctid FROM embedding_cache WHERE last_used < now() - make_interval(days => $1) LIMIT $2)
+"""
+
+DELETE_SCOPE = "DELETE FROM embedding_cache WHERE scope = $1"
+
+
+async def select_cached_embeddings(
+    conn: Connection, *, space_id: int, scope: UUID, hashes: Sequence[bytes]
+) -> dict[bytes, NDArray[np.float16]]:
+    """Return the vectors that are known, by hash."""
+    rows = await conn.fetch(SELECT_CACHED_EMBEDDINGS, space_id, scope, list(hashes))
+    return {row["embedding_input_hash"]: row["embedding"] for row in rows}
+
+
+async def insert_cached_embeddings(
+    conn: Connection, *, space_id: int, scope: UUID, vectors: Mapping[bytes, NDArray[np.float32]]
+) -> None:
+    """Remember vectors by hash; one that is known stays as it is."""
+    await conn.execute(INSERT_CACHED_EMBEDDINGS, space_id, scope, list(vectors.keys()), list(vectors.values()))
+
+
+async def delete_unused_embeddings(conn: Connection, *, days: int, limit: int) -> int:
+    """Drop at most `limit` vectors that nobody used for so many days and return how many there were."""
+    status = await conn.execute(DELETE_UNUSED_EMBEDDINGS, days, limit)
+    return int(status.removeprefix("DELETE "))
+
+
+async def delete_scope(conn: Connection, *, scope: UUID) -> int:
+    """Drop what one workspace alone had cached."""
+    status = await conn.execute(DELETE_SCOPE, scope)
+    return int(status.removeprefix("DELETE "))

@@ -1,0 +1,351 @@
+"""The table jobs: the queue's truth. Times are Postgres's own, so no worker's clock matters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.models import Job, JobStatus, Queue, QueueDepth, SubjectKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection, Record
+
+COLUMNS = """
+workspace_id, id, queue, kind, subject_kind, subject_id, payload, status, stage, progress, attempts, max_attempts,
+rescues, run_at, generation, lease_owner, lease_token, lease_until, cancel_requested, error, first_failed_at,
+last_failed_at, replay_count, trace_id, created_at
+"""
+
+INSERT_JOB = f"""
+INSERT INTO jobs (workspace_id, id, queue, kind, subject_kind, subject_id, payload, max_attempts, trace_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+RETURNING {COLUMNS}
+"""
+
+SELECT_JOB = f"SELECT {COLUMNS} FROM jobs WHERE id = $1"
+
+SELECT_ACTIVE_JOB = f"""
+SELECT {COLUMNS} FROM jobs
+WHERE workspace_id = $1 AND queue = $2 AND subject_kind = $3 AND subject_id = $4 AND status IN ('queued', 'running')
+"""
+
+# A rescue is not an attempt: the worker died, which says nothing yet about the job.
+CLAIM_JOB = f"""
+UPDATE jobs SET
+    status = 'running', lease_owner = $2, lease_token = $3, lease_until = now() + make_interval(secs => $4),
+    attempts = attempts + (status = 'queued')::integer,
+    rescues = rescues + (status = 'running')::integer,
+    generation = generation + (status = 'running')::integer
+WHERE id = $1
+  AND (status = 'queued' AND run_at <= now() OR status = 'running' AND lease_until < now())
+  AND NOT EXISTS (SELECT FROM queue_state q WHERE q.queue = jobs.queue AND q.paused)
+RETURNING {COLUMNS}
+"""
+
+RENEW_LEASE = """
+UPDATE jobs SET lease_until = now() + make_interval(secs => $4)
+WHERE workspace_id = $1 AND id = $2 AND lease_token = $3
+"""
+
+FENCE = "SELECT FROM jobs WHERE workspace_id = $1 AND id = $2 AND lease_token = $3 FOR SHARE"
+
+# Progress beyond what any earlier try reached clears the rescues: a job that gets on is no crash loop.
+UPDATE_PROGRESS = """
+UPDATE jobs SET stage = $4, progress = greatest(progress, $5),
+    rescues = CASE WHEN $5 > progress + 0.005 THEN 0 ELSE rescues END
+WHERE workspace_id = $1 AND id = $2 AND lease_token = $3
+"""
+
+FINISH_JOB = """
+UPDATE jobs SET status = 'done', finished_at = now(), lease_owner = NULL, lease_token = NULL, lease_until = NULL,
+    error = NULL
+WHERE workspace_id = $1 AND id = $2 AND lease_token = $3
+"""
+
+RETRY_JOB = f"""
+UPDATE jobs SET status = 'queued', generation = generation + 1, run_at = now() + make_interval(secs => $4),
+    attempts = attempts - CASE WHEN $6 THEN 0 ELSE 1 END, error = $5,
+    first_failed_at = coalesce(first_failed_at, now()), last_failed_at = now(),
+    lease_owner = NULL, lease_token = NULL, lease_until = NULL
+WHERE workspace_id = $1 AND id = $2 AND lease_token = $3
+RETURNING {COLUMNS}
+"""
+
+HAND_BACK_JOB = f"""
+UPDATE jobs SET status = 'queued', generation = generation + 1, run_at = now(), attempts = attempts - 1,
+    lease_owner = NULL, lease_token = NULL, lease_until = NULL
+WHERE workspace_id = $1 AND id = $2 AND lease_token = $3
+RETURNING {COLUMNS}
+"""
+
+BURY_JOB = f"""
+UPDATE jobs SET status = 'dead', error = $4, first_failed_at = coalesce(first_failed_at, now()),
+    last_failed_at = now(), finished_at = now(), lease_owner = NULL, lease_token = NULL, lease_until = NULL
+WHERE workspace_id = $1 AND id = $2 AND lease_token = $3
+RETURNING {COLUMNS}
+"""
+
+# A running job loses its lease with this: no write of its worker passes the fence any more.
+CANCEL_ACTIVE_JOBS = """
+UPDATE jobs SET status = 'cancelled', cancel_requested = true, finished_at = now(),
+    lease_owner = NULL, lease_token = NULL, lease_until = NULL
+WHERE workspace_id = $1 AND queue = $2 AND subject_kind = $3 AND subject_id = $4 AND status IN ('queued', 'running')
+"""
+
+# The ingestions of documents that are going with their collection or workspace.
+CANCEL_INGESTIONS = """
+UPDATE jobs SET status = 'cancelled', cancel_requested = true, finished_at = now(),
+    lease_owner = NULL, lease_token = NULL, lease_until = NULL
+FROM documents d
+WHERE jobs.workspace_id = $1 AND jobs.queue = 'ingestion' AND jobs.status IN ('queued', 'running', 'dead')
+  AND d.workspace_id = $1 AND d.id = jobs.subject_id AND ($2::uuid IS NULL OR d.collection_id = $2)
+"""
+
+SUPERSEDE_DEAD_JOBS = """
+UPDATE jobs SET status = 'superseded'
+WHERE workspace_id = $1 AND queue = $2 AND subject_kind = $3 AND subject_id = $4 AND status = 'dead'
+"""
+
+RESCUE_JOB = f"""
+UPDATE jobs SET status = 'queued', generation = generation + 1, rescues = rescues + 1, attempts = attempts - 1,
+    run_at = now(), lease_owner = NULL, lease_token = NULL, lease_until = NULL
+WHERE workspace_id = $1 AND id = $2 AND status = 'running' AND lease_until < now()
+RETURNING {COLUMNS}
+"""
+
+SELECT_EXPIRED_LEASES = f"""
+SELECT {COLUMNS} FROM jobs WHERE queue = ANY($1::text[]) AND status = 'running' AND lease_until < now()
+ORDER BY lease_until LIMIT $2
+"""
+
+SELECT_OVERDUE_JOBS = f"""
+SELECT {COLUMNS} FROM jobs
+WHERE queue = ANY($1::text[]) AND status = 'queued' AND run_at < now() - make_interval(secs => $2)
+  AND NOT EXISTS (SELECT FROM queue_state q WHERE q.queue = jobs.queue AND q.paused)
+ORDER BY run_at LIMIT $3
+"""
+
+SELECT_DEAD_JOBS = f"""
+SELECT {COLUMNS} FROM jobs
+WHERE queue = $1 AND status = 'dead'
+  AND ($2::text IS NULL OR error ->> 'code' = $2)
+  AND ($3::uuid IS NULL OR workspace_id = $3)
+  AND ($4::timestamptz IS NULL OR last_failed_at >= $4)
+  AND ($5::uuid[] IS NULL OR id = ANY($5))
+ORDER BY last_failed_at DESC, id LIMIT $6 OFFSET $7
+"""
+
+REPLAY_JOB = f"""
+UPDATE jobs SET status = 'queued', generation = generation + 1, replay_count = replay_count + 1, attempts = 0,
+    rescues = 0, progress = 0, run_at = now(), finished_at = NULL, first_failed_at = NULL
+WHERE workspace_id = $1 AND id = $2 AND status = 'dead' AND generation = $3
+RETURNING {COLUMNS}
+"""
+
+UPDATE_DEAD_STATUS = "UPDATE jobs SET status = $3 WHERE workspace_id = $1 AND id = $2 AND status = 'dead'"
+
+SELECT_DEAD_COUNTS = """
+SELECT error ->> 'code' AS code, count(*) AS jobs FROM jobs WHERE queue = $1 AND status = 'dead'
+GROUP BY 1 ORDER BY 2 DESC, 1
+"""
+
+SELECT_QUEUE_DEPTHS = """
+SELECT s.queue, s.paused, s.reason,
+    count(*) FILTER (WHERE j.status = 'queued') AS queued,
+    count(*) FILTER (WHERE j.status = 'queued' AND j.run_at <= now()) AS ready,
+    count(*) FILTER (WHERE j.status = 'running') AS running,
+    count(*) FILTER (WHERE j.status = 'dead') AS dead,
+    extract(epoch FROM now() - min(j.run_at) FILTER (WHERE j.status = 'queued' AND j.run_at <= now()))::float8
+        AS oldest_ready_age_s
+FROM queue_state s LEFT JOIN jobs j ON j.queue = s.queue AND j.status IN ('queued', 'running', 'dead')
+GROUP BY s.queue, s.paused, s.reason ORDER BY s.queue DESC
+"""
+
+# One process at a time, for the length of a transaction, however long: a transaction pooler cannot leak it.
+TRY_LOCK = """
+SELECT pg_try_advisory_xact_lock(hashtext($1)) FROM set_config('idle_in_transaction_session_timeout', '0', true)
+"""
+
+DELETE_JOBS_OF_SUBJECT = (
+    "DELETE FROM jobs WHERE workspace_id = $1 AND subject_id = $2 AND status <> 'running' AND queue = $3"
+)
+
+
+async def insert_job(
+    conn: Connection,
+    workspace_id: UUID,
+    job_id: UUID,
+    *,
+    queue: Queue,
+    kind: str,
+    subject_kind: SubjectKind,
+    subject_id: UUID,
+    payload: dict[str, object],
+    max_attempts: int,
+    trace_id: str | None,
+) -> Job:
+    """Add a queued job; a second active one for the same subject is a unique violation."""
+    row = await conn.fetchrow(
+        INSERT_JOB, workspace_id, job_id, queue, kind, subject_kind, subject_id, payload, max_attempts, trace_id
+    )
+    return _to_job(row)
+
+
+async def select_job(conn: Connection, job_id: UUID) -> Job | None:
+    """Return a job by its id alone: rings and operators know no workspace."""
+    return _to_job_or_none(await conn.fetchrow(SELECT_JOB, job_id))
+
+
+async def select_active_job(
+    conn: Connection, workspace_id: UUID, *, queue: Queue, subject_kind: SubjectKind, subject_id: UUID
+) -> Job | None:
+    """Return the queued or running job of a subject."""
+    return _to_job_or_none(await conn.fetchrow(SELECT_ACTIVE_JOB, workspace_id, queue, subject_kind, subject_id))
+
+
+async def claim_job(conn: Connection, job_id: UUID, *, owner: str, token: UUID, lease_s: float) -> Job | None:
+    """Take a due job, or one whose lease ran out; None when there is nothing to take."""
+    return _to_job_or_none(await conn.fetchrow(CLAIM_JOB, job_id, owner, token, lease_s))
+
+
+async def renew_lease(conn: Connection, job: Job, *, lease_s: float) -> bool:
+    """Hold the job for another `lease_s` seconds; False when it is no longer held."""
+    return await conn.execute(RENEW_LEASE, job.workspace_id, job.id, job.lease_token, lease_s) == "UPDATE 1"
+
+
+async def fence(conn: Connection, job: Job) -> bool:
+    """Tell whether the job is still held, and keep it so until the transaction ends."""
+    return await conn.fetchrow(FENCE, job.workspace_id, job.id, job.lease_token) is not None
+
+
+async def update_progress(conn: Connection, job: Job, *, stage: str, progress: float) -> bool:
+    """Remember how far the job got (0 to 1); False when it is no longer held."""
+    status = await conn.execute(UPDATE_PROGRESS, job.workspace_id, job.id, job.lease_token, stage, progress)
+    return status == "UPDATE 1"
+
+
+async def finish_job(conn: Connection, job: Job) -> bool:
+    """End a held job well; False when it is no longer held."""
+    return await conn.execute(FINISH_JOB, job.workspace_id, job.id, job.lease_token) == "UPDATE 1"
+
+
+async def retry_job(
+    conn: Connection, job: Job, *, delay_s: float, error: dict[str, object], charged: bool
+) -> Job | None:
+    """Queue a held job again in `delay_s` seconds; None when it is no longer held."""
+    row = await conn.fetchrow(RETRY_JOB, job.workspace_id, job.id, job.lease_token, delay_s, error, charged)
+    return _to_job_or_none(row)
+
+
+async def hand_back_job(conn: Connection, job: Job) -> Job | None:
+    """Queue a held job again at once and uncharged; None when it is no longer held."""
+    return _to_job_or_none(await conn.fetchrow(HAND_BACK_JOB, job.workspace_id, job.id, job.lease_token))
+
+
+async def bury_job(conn: Connection, job: Job, *, error: dict[str, object]) -> Job | None:
+    """End a held job as a dead letter; None when it is no longer held."""
+    return _to_job_or_none(await conn.fetchrow(BURY_JOB, job.workspace_id, job.id, job.lease_token, error))
+
+
+async def cancel_active_jobs(
+    conn: Connection, workspace_id: UUID, *, queue: Queue, subject_kind: SubjectKind, subject_id: UUID
+) -> bool:
+    """Cancel the subject's queued or running job; False when there was none."""
+    status = await conn.execute(CANCEL_ACTIVE_JOBS, workspace_id, queue, subject_kind, subject_id)
+    return status != "UPDATE 0"
+
+
+async def cancel_ingestions(conn: Connection, workspace_id: UUID, *, collection_id: UUID | None) -> None:
+    """Cancel the ingestion of every document of one collection, or of the whole workspace."""
+    await conn.execute(CANCEL_INGESTIONS, workspace_id, collection_id)
+
+
+async def supersede_dead_jobs(
+    conn: Connection, workspace_id: UUID, *, queue: Queue, subject_kind: SubjectKind, subject_id: UUID
+) -> None:
+    """Take the subject's dead letters out of the dead: something newer replaced them."""
+    await conn.execute(SUPERSEDE_DEAD_JOBS, workspace_id, queue, subject_kind, subject_id)
+
+
+async def rescue_job(conn: Connection, job: Job) -> Job | None:
+    """Queue a job whose lease ran out; None when it is held again."""
+    return _to_job_or_none(await conn.fetchrow(RESCUE_JOB, job.workspace_id, job.id))
+
+
+async def select_expired_leases(conn: Connection, *, queues: Sequence[Queue], limit: int) -> list[Job]:
+    """Return running jobs whose worker fell silent."""
+    return [_to_job(row) for row in await conn.fetch(SELECT_EXPIRED_LEASES, list(queues), limit)]
+
+
+async def select_overdue_jobs(conn: Connection, *, queues: Sequence[Queue], grace_s: float, limit: int) -> list[Job]:
+    """Return queued jobs that should have started more than `grace_s` seconds ago."""
+    return [_to_job(row) for row in await conn.fetch(SELECT_OVERDUE_JOBS, list(queues), grace_s, limit)]
+
+
+async def select_dead_jobs(
+    conn: Connection,
+    *,
+    queue: Queue,
+    code: str | None = None,
+    workspace_id: UUID | None = None,
+    since: datetime | None = None,
+    ids: Sequence[UUID] | None = None,
+    limit: int,
+    offset: int = 0,
+) -> list[Job]:
+    """Return dead letters, newest first."""
+    wanted = list(ids) if ids is not None else None
+    rows = await conn.fetch(SELECT_DEAD_JOBS, queue, code, workspace_id, since, wanted, limit, offset)
+    return [_to_job(row) for row in rows]
+
+
+async def replay_job(conn: Connection, job: Job) -> Job | None:
+    """Queue a dead letter as if it were new; None when it is not dead any more or died again since."""
+    return _to_job_or_none(await conn.fetchrow(REPLAY_JOB, job.workspace_id, job.id, job.generation))
+
+
+async def update_dead_status(conn: Connection, job: Job, *, status: JobStatus) -> bool:
+    """Move a dead letter to `superseded` or `discarded`; False when it is not dead any more."""
+    return await conn.execute(UPDATE_DEAD_STATUS, job.workspace_id, job.id, status) == "UPDATE 1"
+
+
+async def select_dead_counts(conn: Connection, *, queue: Queue) -> dict[str, int]:
+    """Return how many dead letters there are by error code."""
+    return {row["code"]: row["jobs"] for row in await conn.fetch(SELECT_DEAD_COUNTS, queue)}
+
+
+async def select_queue_depths(conn: Connection) -> list[QueueDepth]:
+    """Return both queues as operators see them."""
+    rows = await conn.fetch(SELECT_QUEUE_DEPTHS)
+    return [QueueDepth(**{**row, "queue": Queue(row["queue"])}) for row in rows]
+
+
+async def try_lock(conn: Connection, name: str) -> bool:
+    """Take the named lock for the rest of the transaction; False when another holds it."""
+    taken: bool = await conn.fetchval(TRY_LOCK, name)
+    return taken
+
+
+async def delete_jobs_of_subject(conn: Connection, workspace_id: UUID, *, subject_id: UUID, queue: Queue) -> int:
+    """Remove the subject's jobs of one queue that do not run, and return how many there were."""
+    status = await conn.execute(DELETE_JOBS_OF_SUBJECT, workspace_id, subject_id, queue)
+    return int(status.removeprefix("DELETE "))
+
+
+def _to_job_or_none(row: Record | None) -> Job | None:
+    return _to_job(row) if row else None
+
+
+def _to_job(row: Record | None) -> Job:
+    values = dict(row.items()) if row else {}
+    return Job(
+        **{
+            **values,
+            "queue": Queue(values["queue"]),
+            "status": JobStatus(values["status"]),
+            "subject_kind": SubjectKind(values["subject_kind"]),
+        }
+    )

@@ -1,0 +1,188 @@
+"""Applies the hand-written SQL files, and tells whether a database is the one this version needs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragsvc.db import embedding_spaces
+from ragsvc.db.pool import connect
+from ragsvc.errors import StartupRefused
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ragsvc.db.pool import Connection
+    from ragsvc.models import EmbeddingSpace
+    from ragsvc.settings import Settings
+
+MIN_POSTGRES = (16, 0)
+# HNSW index corruption and CVE-2026-3172 are fixed from here on.
+MIN_PGVECTOR = (0, 8, 4)
+# A file with this first line holds one statement that cannot run in a transaction, such as CREATE INDEX
+# CONCURRENTLY, written so that running it again is harmless: it may be killed before it is recorded.
+NO_TRANSACTION = "-- ragsvc: no transaction"
+LOCK_KEY = 0x7261677376  # "ragsv"
+LOCK_POLL_S = 0.2
+
+CREATE_SCHEMA_MIGRATIONS = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    name text PRIMARY KEY,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+SELECT_HAS_SCHEMA_MIGRATIONS = "SELECT to_regclass('schema_migrations') IS NOT NULL"
+SELECT_MIGRATIONS = "SELECT name, checksum, applied_at FROM schema_migrations ORDER BY name"
+INSERT_MIGRATION = "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2)"
+SELECT_POSTGRES_VERSION = "SELECT current_setting('server_version_num')::integer"
+SELECT_PGVECTOR_INSTALLED = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+SELECT_PGVECTOR_AVAILABLE = "SELECT default_version FROM pg_available_extensions WHERE name = 'vector'"
+TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
+UNLOCK = "SELECT pg_advisory_unlock($1)"
+SET_PARTITIONS = "SELECT set_config('ragsvc.chunk_partitions', $1, true)"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A migration file; `applied_at` is None while it is pending."""
+
+    name: str
+    sql: str
+    checksum: str
+    applied_at: datetime | None = None
+
+
+async def migrate(settings: Settings) -> list[Migration]:
+    """Bring the database to this version's schema and return the migrations that this call applied.
+
+    Two at once are safe: the second waits for the first and finds nothing to do.
+
+    Raises:
+        StartupRefused: Postgres or pgvector is too old, or an applied file was changed afterwards.
+    """
+    connection = await connect(settings.migration_dsn)
+    try:
+        await check_versions(connection, installed=False)
+        # Polled: a waiter that blocks inside Postgres holds a snapshot and deadlocks a concurrent index build.
+        while not await connection.fetchval(TRY_LOCK, LOCK_KEY):  # noqa: ASYNC110 - another process holds it
+            await asyncio.sleep(LOCK_POLL_S)
+        try:
+            return await _apply_pending(connection, settings)
+        finally:
+            await connection.execute(UNLOCK, LOCK_KEY)
+    finally:
+        await connection.close()
+
+
+async def migration_status(settings: Settings) -> list[Migration]:
+    """Return every migration of this version in order, applied or pending."""
+    connection = await connect(settings.migration_dsn)
+    try:
+        return await _status(connection)
+    finally:
+        await connection.close()
+
+
+async def check_schema(conn: Connection, settings: Settings) -> EmbeddingSpace:
+    """Return the embedding space of the settings, once the database is known to fit this version.
+
+    Raises:
+        StartupRefused: Postgres or pgvector is too old, a migration is missing, or the space does not exist.
+    """
+    await check_versions(conn, installed=True)
+    pending = [migration.name for migration in await _status(conn) if migration.applied_at is None]
+    if pending:
+        raise StartupRefused(f"The schema is older than this version ({pending[0]} is missing): run `ragsvc migrate`")
+    space = await embedding_spaces.select_embedding_space(
+        conn,
+        model=settings.embedding_model,
+        dimensions=settings.embedding_dimensions,
+        revision=settings.embedding_revision,
+    )
+    if space is None:
+        raise StartupRefused(
+            f"There is no embedding space for {settings.embedding_model} with {settings.embedding_dimensions}"
+            f" dimensions, revision {settings.embedding_revision}: run `ragsvc migrate`"
+        )
+    return space
+
+
+async def check_versions(conn: Connection, *, installed: bool) -> None:
+    """Refuse a Postgres or a pgvector that is too old; `installed` asks for the extension in this database.
+
+    Raises:
+        StartupRefused: one of them is too old or missing; the message says the way out.
+    """
+    version = await conn.fetchval(SELECT_POSTGRES_VERSION)
+    if (version // 10000, 0) < MIN_POSTGRES:
+        raise StartupRefused(f"Postgres {version // 10000} is too old: ragsvc needs {MIN_POSTGRES[0]} or newer")
+    pgvector = await conn.fetchval(SELECT_PGVECTOR_INSTALLED)
+    wanted = ".".join(map(str, MIN_PGVECTOR))
+    if pgvector is None:
+        available = None if installed else await conn.fetchval(SELECT_PGVECTOR_AVAILABLE)
+        if available is None:
+            way_out = "run `ragsvc migrate`" if installed else f"install pgvector {wanted} on the server"
+            raise StartupRefused(f"The database has no pgvector: {way_out}")
+        if _version(available) < MIN_PGVECTOR:
+            raise StartupRefused(f"pgvector {available} is too old: install {wanted} or newer on the server")
+    elif _version(pgvector) < MIN_PGVECTOR:
+        raise StartupRefused(
+            f"pgvector {pgvector} is too old: install {wanted} or newer, then run ALTER EXTENSION vector UPDATE"
+        )
+
+
+async def _apply_pending(connection: Connection, settings: Settings) -> list[Migration]:
+    await connection.execute(CREATE_SCHEMA_MIGRATIONS)
+    pending = [migration for migration in await _status(connection) if migration.applied_at is None]
+    for migration in pending:
+        if migration.sql.startswith(NO_TRANSACTION):
+            await connection.execute(migration.sql)
+            await connection.execute(INSERT_MIGRATION, migration.name, migration.checksum)
+            continue
+        async with connection.transaction():
+            await connection.execute(SET_PARTITIONS, str(settings.chunk_partitions))
+            await connection.execute(migration.sql)
+            await connection.execute(INSERT_MIGRATION, migration.name, migration.checksum)
+    async with connection.transaction():
+        await embedding_spaces.create_embedding_space(
+            connection,
+            model=settings.embedding_model,
+            dimensions=settings.embedding_dimensions,
+            revision=settings.embedding_revision,
+            partitions=settings.chunk_partitions,
+        )
+    return pending
+
+
+async def _status(connection: Connection) -> list[Migration]:
+    known = {}
+    if await connection.fetchval(SELECT_HAS_SCHEMA_MIGRATIONS):
+        known = {row["name"]: row for row in await connection.fetch(SELECT_MIGRATIONS)}
+    found = []
+    for name, sql in _read_files():
+        checksum = hashlib.sha256(sql.encode()).hexdigest()
+        applied = known.get(name)
+        if applied is not None and applied["checksum"] != checksum:
+            raise StartupRefused(f"{name} was changed after it was applied: restore it and add a new migration")
+        found.append(Migration(name, sql, checksum, applied["applied_at"] if applied else None))
+    return found
+
+
+def _read_files() -> list[tuple[str, str]]:
+    # In a wheel sql/ lies inside the package, in a checkout beside it.
+    packaged = files("ragsvc") / "sql"
+    folder = packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "sql"
+    return [
+        (entry.name, entry.read_text(encoding="utf-8"))
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".sql")
+    ]
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())

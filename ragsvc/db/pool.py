@@ -1,0 +1,132 @@
+"""The Postgres pool: codecs, session settings, and the errors that callers tell apart."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+import orjson
+from pgvector import HalfVector
+
+from ragsvc.errors import StartupRefused
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import numpy as np
+    from asyncpg.pool import PoolConnectionProxy
+    from numpy.typing import NDArray
+
+    from ragsvc.settings import Settings
+
+    Record = asyncpg.Record
+    Connection = asyncpg.Connection[Record] | PoolConnectionProxy[Record]
+    Pool = asyncpg.Pool[Record]
+
+UniqueViolation = asyncpg.UniqueViolationError
+ForeignKeyViolation = asyncpg.ForeignKeyViolationError
+# Postgres is away, restarts, or has no time; the request can be sent again.
+DATABASE_TROUBLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    OSError,
+    TimeoutError,
+)
+
+# The same for every connection, sent with its start-up packet: no round trip, and no plan that was made for
+# another workspace's size. Behind a transaction pooler they belong to the role (ALTER ROLE … SET).
+SESSION_SETTINGS = {
+    "application_name": "ragsvc",
+    "timezone": "UTC",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "60s",
+    "plan_cache_mode": "force_custom_plan",
+    "hnsw.iterative_scan": "relaxed_order",
+    "hnsw.ef_search": "100",
+    "jit": "off",
+}
+JSONB_VERSION = b"\x01"
+
+
+async def connect(dsn: str) -> asyncpg.Connection[Record]:
+    """Return one plain connection, for migrations.
+
+    Raises:
+        StartupRefused: Postgres cannot be reached or refuses the login.
+    """
+    try:
+        return await asyncpg.connect(dsn, timeout=10)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise StartupRefused(f"Postgres at DATABASE_URL cannot be used: {error or type(error).__name__}") from error
+
+
+@asynccontextmanager
+async def open_pool(settings: Settings, *, size: int) -> AsyncIterator[Pool]:
+    """Open a pool of at most `size` connections that speak jsonb and halfvec.
+
+    Raises:
+        StartupRefused: Postgres cannot be reached or refuses the login.
+    """
+    cached = settings.database_statement_cache
+    try:
+        pool = await asyncpg.create_pool(
+            settings.database_url.get_secret_value(),
+            min_size=1,
+            max_size=size,
+            init=_register_codecs,
+            timeout=10,
+            command_timeout=60,
+            statement_cache_size=256 if cached else 0,
+            server_settings=SESSION_SETTINGS if cached else None,
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise StartupRefused(f"Postgres at DATABASE_URL cannot be used: {error or type(error).__name__}") from error
+    try:
+        yield pool
+    finally:
+        # A pool closes once its connections are back; whoever still holds one at shutdown has lost it.
+        try:
+            await asyncio.wait_for(pool.close(), 5)
+        except TimeoutError:
+            pool.terminate()
+
+
+async def _register_codecs(connection: asyncpg.Connection[Record]) -> None:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", format="binary", encoder=_encode_jsonb, decoder=_decode_jsonb
+    )
+    try:
+        await connection.set_type_codec(
+            "halfvec", schema="public", format="binary", encoder=_encode_halfvec, decoder=_decode_halfvec
+        )
+    except ValueError as error:
+        raise StartupRefused("The database has no pgvector yet: run `ragsvc migrate`") from error
+
+
+def _encode_jsonb(value: object) -> bytes:
+    return JSONB_VERSION + orjson.dumps(value)
+
+
+def _decode_jsonb(data: bytes) -> object:
+    return orjson.loads(data[1:])
+
+
+def _encode_halfvec(vector: NDArray[np.floating]) -> bytes:
+    return HalfVector(vector).to_binary()
+
+
+def _decode_halfvec(data: bytes) -> NDArray[np.float16]:
+    return HalfVector.from_binary(data).to_numpy()
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the driver's error can pass by itself: a conflict, a restart, a lost connection, no room."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state in {"40001", "40P01", "55P03", "57014"} or state[:2] in {"08", "53", "57", "58"}
+    return isinstance(error, (asyncpg.InterfaceError, ConnectionError, OSError))

@@ -1,0 +1,66 @@
+"""The table workspaces: tenants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.models import Workspace
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection
+
+COLUMNS = "id, name, bucket, quota_bytes, created_at"
+
+INSERT_WORKSPACE = f"""
+INSERT INTO workspaces (id, name, bucket, quota_bytes) VALUES ($1, $2, $3, $4) RETURNING {COLUMNS}
+"""
+
+SELECT_WORKSPACE = f"SELECT {COLUMNS} FROM workspaces WHERE id = $1"
+
+SELECT_WORKSPACES = f"""
+SELECT {COLUMNS} FROM workspaces WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2
+"""
+
+LOCK_WORKSPACE = "SELECT deletion_id FROM workspaces WHERE id = $1 FOR NO KEY UPDATE"
+
+UPDATE_WORKSPACE_DELETING = "UPDATE workspaces SET deletion_id = $2 WHERE id = $1"
+
+DELETE_WORKSPACE = "DELETE FROM workspaces WHERE id = $1"
+
+
+async def insert_workspace(
+    conn: Connection, workspace_id: UUID, *, name: str, bucket: str, quota_bytes: int | None
+) -> Workspace:
+    """Add a workspace whose bucket exists."""
+    row = await conn.fetchrow(INSERT_WORKSPACE, workspace_id, name, bucket, quota_bytes)
+    assert row is not None  # noqa: S101 - RETURNING gives the row
+    return Workspace(**row)
+
+
+async def select_workspace(conn: Connection, workspace_id: UUID) -> Workspace | None:
+    """Return one workspace, also while it is being deleted."""
+    row = await conn.fetchrow(SELECT_WORKSPACE, workspace_id)
+    return Workspace(**row) if row else None
+
+
+async def select_workspaces(conn: Connection, *, before: UUID | None = None, limit: int) -> list[Workspace]:
+    """Return at most `limit` workspaces, newest first, those older than `before`."""
+    return [Workspace(**row) for row in await conn.fetch(SELECT_WORKSPACES, before, limit)]
+
+
+async def lock_workspace(conn: Connection, workspace_id: UUID) -> tuple[UUID | None] | None:
+    """Lock the row and return its deletion, in a tuple of its own: None alone means that there is no such row."""
+    row = await conn.fetchrow(LOCK_WORKSPACE, workspace_id)
+    return (row["deletion_id"],) if row else None
+
+
+async def update_workspace_deleting(conn: Connection, workspace_id: UUID, *, deletion_id: UUID) -> None:
+    """Close the workspace: from the commit on, none of its keys opens anything."""
+    await conn.execute(UPDATE_WORKSPACE_DELETING, workspace_id, deletion_id)
+
+
+async def delete_workspace(conn: Connection, workspace_id: UUID) -> bool:
+    """Remove the row, and with it keys and sessions; its documents and files have to be gone."""
+    return await conn.execute(DELETE_WORKSPACE, workspace_id) == "DELETE 1"

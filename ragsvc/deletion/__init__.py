@@ -1,0 +1,1 @@
+"""Removing things so that it can be proven."""

@@ -1,0 +1,97 @@
+"""Does a deletion: removes in bounded batches, looks again, and only then writes the receipt.
+
+Every step is counted in the transaction that does it and is safe to run again: a deletion that was killed resumes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from ragsvc.db import collections, deletion_receipts, documents, embedding_cache, jobs, workspaces
+from ragsvc.deletion.documents import DocumentRemover
+from ragsvc.deletion.receipts import verify_stores
+from ragsvc.errors import LeaseLost
+from ragsvc.models import SubjectKind
+
+if TYPE_CHECKING:
+    from ragsvc.db.pool import Connection
+    from ragsvc.jobs.lease import Lease
+    from ragsvc.models import Deletion
+    from ragsvc.resources import Resources
+
+PAGE = 200
+
+log = structlog.get_logger(__name__)
+
+
+async def delete(resources: Resources, lease: Lease) -> None:
+    """Remove the job's subject and end the job with its receipt.
+
+    Raises:
+        LeaseLost: another worker has the job.
+        TransientFailure: something is still there on the second look, or a store is away.
+    """
+    job = lease.job
+    async with resources.pool.acquire() as conn:
+        deletion = await deletion_receipts.select_deletion(
+            conn, job.workspace_id, UUID(str(job.payload["deletion_id"]))
+        )
+        workspace = await workspaces.select_workspace(conn, job.workspace_id)
+    if deletion is None:
+        raise LeaseLost("the deletion has no receipt")
+    bucket = workspace.bucket if workspace else None
+    remover = DocumentRemover(resources, lease, deletion, bucket=bucket)
+    match deletion.subject_kind:
+        case SubjectKind.DOCUMENT:
+            await remover.remove(deletion.subject_id)
+        case SubjectKind.COLLECTION:
+            await _remove_documents(resources, remover, deletion, collection_id=deletion.subject_id)
+        case SubjectKind.WORKSPACE:
+            await _remove_documents(resources, remover, deletion, collection_id=None)
+            if bucket is not None:
+                await _empty_bucket(resources, deletion, bucket)
+    stores = await verify_stores(resources, deletion, bucket=bucket)
+    async with resources.pool.acquire() as conn, conn.transaction():
+        await lease.fence(conn)
+        await _remove_subject(conn, deletion)
+        await deletion_receipts.complete_deletion(conn, deletion.workspace_id, deletion.id, stores=stores)
+        await jobs.finish_job(conn, job)
+    log.info("deletion_completed", subject_kind=deletion.subject_kind, subject_id=deletion.subject_id.hex)
+
+
+async def _remove_documents(
+    resources: Resources, remover: DocumentRemover, deletion: Deletion, *, collection_id: UUID | None
+) -> None:
+    while True:
+        async with resources.pool.acquire() as conn:
+            ids = await documents.select_document_ids(
+                conn, deletion.workspace_id, collection_id=collection_id, limit=PAGE
+            )
+        if not ids:
+            return
+        for document_id in ids:
+            await remover.remove(document_id)
+
+
+async def _empty_bucket(resources: Resources, deletion: Deletion, bucket: str) -> None:
+    removed = await resources.storage.delete_all_objects(bucket)
+    await resources.storage.delete_bucket(bucket)
+    async with resources.pool.acquire() as conn, conn.transaction():
+        await deletion_receipts.add_removed(conn, deletion.workspace_id, deletion.id, store="objects", count=removed)
+        dropped = await embedding_cache.delete_scope(conn, scope=deletion.workspace_id)
+        await deletion_receipts.add_removed(
+            conn, deletion.workspace_id, deletion.id, store="embedding_cache", count=dropped
+        )
+
+
+async def _remove_subject(conn: Connection, deletion: Deletion) -> None:
+    match deletion.subject_kind:
+        case SubjectKind.DOCUMENT:
+            return
+        case SubjectKind.COLLECTION:
+            await collections.delete_collection(conn, deletion.workspace_id, deletion.subject_id)
+        case SubjectKind.WORKSPACE:
+            await workspaces.delete_workspace(conn, deletion.workspace_id)

@@ -1,0 +1,65 @@
+"""The second look: what a receipt says was counted again after everything was removed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ragsvc.db import chat_messages, deletion_receipts, embedding_spaces, leftovers
+from ragsvc.errors import TransientFailure
+from ragsvc.models import StoreReceipt, SubjectKind
+
+if TYPE_CHECKING:
+    from ragsvc.models import Deletion
+    from ragsvc.resources import Resources
+
+STORES = ("documents", "chunks", "vectors", "canonical_text", "files", "objects", "chat_messages", "jobs")
+REDACTED = {"chat_messages"}
+
+
+async def verify_stores(resources: Resources, deletion: Deletion, *, bucket: str | None) -> list[StoreReceipt]:
+    """Return the receipt's lines.
+
+    Raises:
+        TransientFailure: something is left; the deletion runs again.
+    """
+    async with resources.pool.acquire() as conn:
+        removed = await deletion_receipts.select_removed(conn, deletion.workspace_id, deletion.id)
+    left = await _look_again(resources, deletion, bucket=bucket)
+    if remains := {store: count for store, count in left.items() if count}:
+        raise TransientFailure("deletion_incomplete", f"still there on the second look: {remains}")
+    receipts = [
+        StoreReceipt(
+            store=store,
+            removed=0 if store in REDACTED else removed.get(store, 0),
+            redacted=removed.get(store, 0) if store in REDACTED else 0,
+            remaining=left.get(store, 0),
+        )
+        for store in STORES
+    ]
+    return [*receipts, _cache_receipt(resources, removed.get("embedding_cache", 0))]
+
+
+async def _look_again(resources: Resources, deletion: Deletion, *, bucket: str | None) -> dict[str, int]:
+    kind = deletion.subject_kind
+    document_id = deletion.subject_id if kind is SubjectKind.DOCUMENT else None
+    collection_id = deletion.subject_id if kind is SubjectKind.COLLECTION else None
+    async with resources.pool.acquire() as conn:
+        left = await leftovers.count_leftovers(
+            conn,
+            deletion.workspace_id,
+            document_id=document_id,
+            collection_id=collection_id,
+            spaces=await embedding_spaces.select_embedding_spaces(conn),
+        )
+        if document_id is not None:
+            left["chat_messages"] = await chat_messages.count_unredacted(conn, deletion.workspace_id, document_id)
+    if bucket is not None and kind is SubjectKind.WORKSPACE:
+        left["objects"] = await resources.storage.count_objects(bucket)
+    return left
+
+
+def _cache_receipt(resources: Resources, removed: int) -> StoreReceipt:
+    """Say until when vectors stay that are keyed by content and name no document."""
+    retained_until = datetime.now(UTC) + timedelta(days=resources.settings.embedding_cache_days)
+    return StoreReceipt("embedding_cache", removed, 0, 0, retained_until)

@@ -1,0 +1,132 @@
+"""Takes a deletion: from the commit on nothing of the subject is found, and a job removes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.db import collections, deletion_receipts, documents, jobs, workspaces
+from ragsvc.errors import NotFound
+from ragsvc.jobs import lifecycle
+from ragsvc.models import DocumentStatus, Queue, SubjectKind, new_id
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection
+    from ragsvc.models import Deletion, Job
+    from ragsvc.resources import Resources
+
+log = structlog.get_logger(__name__)
+
+
+async def request_document_deletion(
+    resources: Resources, workspace_id: UUID, document_id: UUID, *, purge_file: bool
+) -> Deletion:
+    """Hide the document and queue its deletion; a second request returns the first one's deletion.
+
+    Raises:
+        NotFound: there is no such document.
+    """
+    async with resources.pool.acquire() as conn, conn.transaction():
+        locked = await documents.lock_document(conn, workspace_id, document_id)
+        if locked is None:
+            raise NotFound
+        status, deletion_id = locked
+        if status is DocumentStatus.DELETING:
+            return await _known(conn, workspace_id, deletion_id)
+        deletion, job = await _open(
+            conn, resources, workspace_id, SubjectKind.DOCUMENT, document_id, purge_file=purge_file
+        )
+        await documents.update_deleting(conn, workspace_id, document_id, deletion_id=deletion.id)
+        await jobs.cancel_active_jobs(
+            conn,
+            workspace_id,
+            queue=Queue.INGESTION,
+            subject_kind=SubjectKind.DOCUMENT,
+            subject_id=document_id,
+        )
+    await _announce(resources, job)
+    return deletion
+
+
+async def request_collection_deletion(resources: Resources, workspace_id: UUID, collection_id: UUID) -> Deletion:
+    """Hide the collection with all its documents and queue their deletion.
+
+    Raises:
+        NotFound: there is no such collection.
+    """
+    async with resources.pool.acquire() as conn, conn.transaction():
+        locked = await collections.lock_collection(conn, workspace_id, collection_id)
+        if locked is None:
+            raise NotFound
+        if locked[0] is not None:
+            return await _known(conn, workspace_id, locked[0])
+        deletion, job = await _open(conn, resources, workspace_id, SubjectKind.COLLECTION, collection_id)
+        await collections.update_collection_deleting(conn, workspace_id, collection_id, deletion_id=deletion.id)
+        await _hide_documents(conn, workspace_id, collection_id=collection_id, deletion_id=deletion.id)
+    await _announce(resources, job)
+    return deletion
+
+
+async def request_workspace_deletion(resources: Resources, workspace_id: UUID) -> Deletion:
+    """Close the workspace, its keys included, and queue the deletion of all that it holds.
+
+    Raises:
+        NotFound: there is no such workspace.
+    """
+    async with resources.pool.acquire() as conn, conn.transaction():
+        locked = await workspaces.lock_workspace(conn, workspace_id)
+        if locked is None:
+            raise NotFound
+        if locked[0] is not None:
+            return await _known(conn, workspace_id, locked[0])
+        deletion, job = await _open(conn, resources, workspace_id, SubjectKind.WORKSPACE, workspace_id)
+        await workspaces.update_workspace_deleting(conn, workspace_id, deletion_id=deletion.id)
+        await _hide_documents(conn, workspace_id, collection_id=None, deletion_id=deletion.id)
+    await _announce(resources, job)
+    return deletion
+
+
+async def _hide_documents(
+    conn: Connection, workspace_id: UUID, *, collection_id: UUID | None, deletion_id: UUID
+) -> None:
+    await documents.update_documents_deleting(conn, workspace_id, collection_id=collection_id, deletion_id=deletion_id)
+    await jobs.cancel_ingestions(conn, workspace_id, collection_id=collection_id)
+
+
+async def _open(
+    conn: Connection,
+    resources: Resources,
+    workspace_id: UUID,
+    kind: SubjectKind,
+    subject_id: UUID,
+    *,
+    purge_file: bool = True,
+) -> tuple[Deletion, Job]:
+    deletion = await deletion_receipts.insert_deletion(
+        conn, workspace_id, new_id(), subject_kind=kind, subject_id=subject_id, purge_file=purge_file
+    )
+    job = await lifecycle.enqueue(
+        conn,
+        resources.settings,
+        workspace_id=workspace_id,
+        queue=Queue.DELETION,
+        subject_kind=kind,
+        subject_id=subject_id,
+        payload={"deletion_id": str(deletion.id)},
+    )
+    return deletion, job
+
+
+async def _known(conn: Connection, workspace_id: UUID, deletion_id: UUID | None) -> Deletion:
+    found = await deletion_receipts.select_deletion(conn, workspace_id, deletion_id) if deletion_id else None
+    if found is None:
+        raise NotFound
+    return found
+
+
+async def _announce(resources: Resources, job: Job) -> None:
+    await resources.bell.ring(job)
+    log.info("deletion_requested", subject_kind=job.subject_kind, subject_id=job.subject_id.hex)

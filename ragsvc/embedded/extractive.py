@@ -1,0 +1,145 @@
+"""The built-in answerer: quotes the sentences of the given sources that fit the question best, generates nothing."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from typing import TypeAlias
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    # Texts to unit vectors, shape (texts, dimensions).
+    Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]
+
+NAME = "ragsvc-extractive-v1"
+LABEL = "built-in extractive answerer: quotes sources, does not generate; set OPENAI_BASE_URL for a model"
+NOTHING_FITS = "The documents do not hold an answer to this question."
+# Sentences that share the most words with the question are compared by meaning; more would take too long.
+CANDIDATES = 32
+QUOTES = 3
+COSINE_WEIGHT = 0.7
+FITS = 0.34
+# A further quote has to be about as good as the best one.
+NEARLY_AS_GOOD = 0.85
+SAME_WORDS = 0.7
+SHORTEST_WORDS = 3
+LONGEST_CHARS = 600
+
+# The form that answering/prompt.py gives sources; a `</source` of the text itself is written `<\/source` there.
+_SOURCE = re.compile(r'<source n="(\d+)"(?: title="[^"]*")?>\n(.*?)\n?</source>', re.DOTALL)
+_QUESTION = re.compile(r"^Question:[ \t]*", re.MULTILINE)
+# A blank line; a line that begins a list item, a heading, a table row.
+_BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*•#|]|\d+[.)]\s))")
+_BETWEEN = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["')\]]))\s+(?=["'(\[]*[^\W_a-z])|(?<=[。！？])""")
+_MARKUP = re.compile(r"^(?:[-*•#|>]+|\d+[.)])\s+")
+_WORD = re.compile(r"\w+")
+_STOP_WORDS = frozenset(
+    "a about an and are as at be been but by can could did do does for from had has have how i if in is it its me my"
+    " of on or our should so that the their them there these they this those to was we were what when where which who"
+    " why will with would you your".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of source `n`, with its content words."""
+
+    n: int
+    text: str
+    words: frozenset[str]
+
+
+def read_prompt(message: str) -> tuple[str, list[Sentence]]:
+    """Return the question and the sources' sentences of a chat message."""
+    sources = list(_SOURCE.finditer(message))
+    rest = message[sources[-1].end() :] if sources else message
+    asked = _QUESTION.search(rest)
+    question = (rest[asked.end() :] if asked else rest).strip()
+    sentences = [
+        Sentence(int(source[1]), text, _content_words(text))
+        for source in sources
+        for text in split_sentences(source[2].replace("<\\/source", "</source"))
+    ]
+    return question, sentences
+
+
+def split_sentences(text: str) -> Iterator[str]:
+    """Yield the text's sentences, list items and rows, their white space made single blanks."""
+    for block in _BLOCK.split(text):
+        for piece in _BETWEEN.split(block.strip()):
+            sentence = _MARKUP.sub("", " ".join(piece.split()))
+            if len(sentence) <= LONGEST_CHARS and len(_WORD.findall(sentence)) >= SHORTEST_WORDS:
+                yield sentence
+
+
+async def answer(message: str, embed: Embed) -> str:
+    """Return up to QUOTES sentences, each with the `[n]` of its source, or NOTHING_FITS."""
+    question, sentences = read_prompt(message)
+    asked = _content_words(question)
+    weights = _word_weights(sentences)
+    overlaps = {sentence: _overlap(asked, sentence.words, weights=weights) for sentence in sentences}
+    candidates = sorted(overlaps, key=lambda sentence: -overlaps[sentence])[:CANDIDATES]
+    if not question or not candidates:
+        return NOTHING_FITS
+    vectors = await embed([question, *(sentence.text for sentence in candidates)])
+    cosines = vectors[1:] @ vectors[0]
+    scores = {
+        sentence: COSINE_WEIGHT * float(cosine) + (1 - COSINE_WEIGHT) * overlaps[sentence]
+        for sentence, cosine in zip(candidates, cosines, strict=True)
+    }
+    quotes = _choose(scores)
+    return " ".join(_cite(quote) for quote in quotes) or NOTHING_FITS
+
+
+def _choose(scores: dict[Sentence, float]) -> list[Sentence]:
+    """Take the best sentences that fit, without near-repetitions."""
+    ranked = sorted(scores, key=lambda sentence: -scores[sentence])
+    floor = max(FITS, NEARLY_AS_GOOD * scores[ranked[0]])
+    quotes: list[Sentence] = []
+    for sentence in ranked:
+        if scores[sentence] < floor or len(quotes) == QUOTES:
+            break
+        if all(_likeness(sentence.words, quote.words) < SAME_WORDS for quote in quotes):
+            quotes.append(sentence)
+    return quotes
+
+
+def _cite(quote: Sentence) -> str:
+    text = quote.text.rstrip(".。")
+    return f"{text} [{quote.n}]" if text.endswith(("!", "?", "！", "？")) else f"{text} [{quote.n}]."
+
+
+def _content_words(text: str) -> frozenset[str]:
+    return frozenset(_stem(word) for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS)
+
+
+def _stem(word: str) -> str:
+    for ending in ("ing", "ed", "es", "s"):
+        if word.endswith(ending) and len(word) - len(ending) > 3:  # noqa: PLR2004  # what is left still means something
+            return word.removesuffix(ending)
+    return word
+
+
+def _word_weights(sentences: Sequence[Sentence]) -> dict[str, float]:
+    """Weigh a word by how few sentences have it."""
+    having = Counter(word for sentence in sentences for word in sentence.words)
+    return {word: math.log(1 + len(sentences) / times) for word, times in having.items()}
+
+
+def _overlap(asked: frozenset[str], words: frozenset[str], *, weights: dict[str, float]) -> float:
+    """Return the share of the question's words, by weight, that the sentence has: 0 to 1."""
+    # A word that no source has counts like the rarest: not finding it is no small thing.
+    unknown = max(weights.values(), default=1.0)
+    total = sum(weights.get(word, unknown) for word in asked)
+    return sum(weights[word] for word in asked & words) / total if total else 0.0
+
+
+def _likeness(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / (len(one | other) or 1)

@@ -1,0 +1,50 @@
+"""Free TCP ports on the loopback interface, and who listens on one."""
+
+from __future__ import annotations
+
+import random
+import socket
+from pathlib import Path
+
+import psutil
+
+LOOPBACK = "127.0.0.1"
+LOWEST = 20_000
+EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on.
+
+    They lie below the range the kernel takes for outgoing connections: a server that is restarted finds its port free.
+    """
+    highest = _first_ephemeral() - 1
+    candidates = iter(random.sample(range(LOWEST, highest), k=highest - LOWEST))
+    return [next(port for port in candidates if is_free(LOOPBACK, port)) for _ in range(count)]
+
+
+def is_free(host: str, port: int) -> bool:
+    """Tell whether a server could listen there."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        # What a closed connection leaves in TIME_WAIT does not hinder a server.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def listens(pid: int, port: int) -> bool:
+    """Tell whether this very process listens on the port, which it may share with others."""
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return False
+    return any(at.status == psutil.CONN_LISTEN and at.laddr.port == port for at in connections)
+
+
+def _first_ephemeral() -> int:
+    first = int(EPHEMERAL_RANGE.read_text().split()[0]) if EPHEMERAL_RANGE.exists() else 32_768
+    # A machine may hand out everything from 1024 on; then no port is safer than another.
+    return first if first > LOWEST + 1_000 else 32_768

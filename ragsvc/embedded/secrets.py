@@ -1,0 +1,51 @@
+"""The generated passwords and keys of one data directory, kept there for its owner alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _new_secret() -> str:
+    # Letters, digits, - and _ alone: it stands in URLs and configuration files without quoting.
+    return secrets.token_urlsafe(24)
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What opens the embedded servers."""
+
+    postgres_password: str = field(default_factory=_new_secret)
+    redis_password: str = field(default_factory=_new_secret)
+    s3_access_key_id: str = field(default_factory=lambda: secrets.token_hex(10))
+    s3_secret_access_key: str = field(default_factory=_new_secret)
+    models_api_key: str = field(default_factory=_new_secret)
+    admin_api_key: str = field(default_factory=_new_secret)
+
+
+def load_secrets(path: Path) -> Secrets:
+    """Return the secrets kept at `path`, generating what is not there yet."""
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    known = {one.name for one in fields(Secrets)}
+    loaded = Secrets(**{name: value for name, value in kept.items() if name in known})
+    if asdict(loaded) != kept:
+        write_private(path, json.dumps(asdict(loaded), indent=1))
+    return loaded
+
+
+def write_private(path: Path, content: str) -> None:
+    """Replace a file at once: readers see the old or the new content, and only the owner may read."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

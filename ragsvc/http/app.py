@@ -1,0 +1,92 @@
+"""The application: its routes, its middlewares, and what it opens at the start and closes at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from ragsvc.http import openapi
+from ragsvc.http.handlers import (
+    admin_dlq,
+    admin_queues,
+    collections,
+    deletions,
+    document_content,
+    document_events,
+    documents,
+    files,
+    health,
+    keys,
+    workspace,
+    workspaces,
+)
+from ragsvc.http.middleware import answer_problems, finish_headers, identify, observe
+from ragsvc.http.operations import operation_of
+from ragsvc.http.readiness import READINESS, Readiness
+from ragsvc.http.sse import STREAMS, Streams, StreamTiming
+from ragsvc.http.state import RESOURCES
+from ragsvc.http.traffic import TRAFFIC, Traffic
+from ragsvc.resources import open_resources
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.settings import Settings
+
+ROUTES = (
+    health.routes,
+    openapi.routes,
+    workspaces.routes,
+    keys.routes,
+    workspace.routes,
+    collections.routes,
+    documents.routes,
+    document_content.routes,
+    document_events.routes,
+    files.routes,
+    deletions.routes,
+    admin_queues.routes,
+    admin_dlq.routes,
+)
+
+
+def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web.Application:
+    """Return the application; it opens its resources when it starts.
+
+    Raises:
+        RuntimeError: a route has no declared operation, so nothing would guard it.
+    """
+    app = web.Application(
+        middlewares=[observe, answer_problems, identify], client_max_size=settings.max_json_body_bytes
+    )
+    for routes in ROUTES:
+        app.add_routes(routes)
+    _check_guarded(app)
+    app[TRAFFIC] = Traffic()
+    app[STREAMS] = Streams(limit=settings.max_streams, limit_per_key=settings.max_streams_per_key, timing=timing)
+    app.on_response_prepare.append(finish_headers)
+    app.on_shutdown.append(_close_streams)
+    app.cleanup_ctx.append(_open(settings))
+    openapi.describe(app)
+    return app
+
+
+def _open(settings: Settings):
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        async with open_resources(settings, pool_size=settings.database_pool_size) as resources:
+            app[RESOURCES] = resources
+            app[READINESS] = Readiness(resources)
+            yield
+
+    return opened
+
+
+async def _close_streams(app: web.Application) -> None:
+    app[STREAMS].close()
+
+
+def _check_guarded(app: web.Application) -> None:
+    for route in app.router.routes():
+        if operation_of(route.handler) is None:
+            raise RuntimeError(f"{route.method} {route.resource} has no declared operation")

@@ -1,0 +1,108 @@
+"""Who calls, and which doors the caller's key opens."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+
+from ragsvc.db.api_keys import select_key_owner
+from ragsvc.errors import Forbidden, Unauthorized
+from ragsvc.http.state import resources_of
+
+if TYPE_CHECKING:
+    from ragsvc.models import ApiKey, Scope, Workspace
+
+KEY_PREFIX = "rag_"
+SHOWN_KEY_CHARS = 12
+_KEY_BYTES = 32
+
+
+class Door(StrEnum):
+    """What opens a route where no workspace key is asked for."""
+
+    PUBLIC = "public"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The workspace that a key speaks for."""
+
+    workspace: Workspace
+    key: ApiKey
+
+
+_CALLER = web.RequestKey("caller", Caller)
+_IS_ADMIN = web.RequestKey("is_admin", bool)
+
+
+def generate_key() -> str:
+    """Return a new secret key of 256 random bits."""
+    return KEY_PREFIX + secrets.token_urlsafe(_KEY_BYTES)
+
+
+def hash_key(key: str) -> bytes:
+    """Return what is stored of a key: its sha256."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+async def authenticate(request: web.Request) -> None:
+    """Find out who calls, for `require` and `require_admin`.
+
+    Raises:
+        Unauthorized: there is no key, or it is unknown, expired or revoked.
+    """
+    digest = hash_key(_read_bearer(request))
+    resources = resources_of(request)
+    admin_key = resources.settings.admin_api_key
+    if admin_key and hmac.compare_digest(digest, hash_key(admin_key.get_secret_value())):
+        request[_IS_ADMIN] = True
+        return
+    async with resources.pool.acquire() as conn:
+        owner = await select_key_owner(conn, digest)
+    if owner is None or not hmac.compare_digest(owner.key_hash, digest):
+        raise Unauthorized
+    request[_CALLER] = Caller(workspace=owner.workspace, key=owner.key)
+    structlog.contextvars.bind_contextvars(workspace_id=owner.workspace.id.hex, key_id=owner.key.id.hex)
+
+
+def require(request: web.Request, *scopes: Scope) -> Caller:
+    """Return the caller, whose key has at least one of the scopes.
+
+    Raises:
+        Unauthorized: the route is open and nobody was authenticated.
+        Forbidden: the key has none of the scopes, or is the admin key, which has no workspace.
+    """
+    caller = request.get(_CALLER)
+    if caller is None:
+        if request.get(_IS_ADMIN):
+            raise Forbidden("The admin key has no workspace: use a workspace key here.")
+        raise Unauthorized
+    if not set(scopes) & set(caller.key.scopes):
+        raise Forbidden(f"This key lacks the scope {' or '.join(scopes)}.")
+    return caller
+
+
+def require_admin(request: web.Request) -> None:
+    """Return when the admin key was used.
+
+    Raises:
+        Forbidden: it was a workspace key.
+    """
+    if not request.get(_IS_ADMIN):
+        raise Forbidden
+
+
+def _read_bearer(request: web.Request) -> str:
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    key = key.strip()
+    if scheme.lower() != "bearer" or not key:
+        raise Unauthorized
+    return key

@@ -1,0 +1,185 @@
+"""What clients may send: strict request models, and the two ways in, JSON bodies and query strings."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from ragsvc.errors import InvalidJson, InvalidRequest, UnsupportedMediaType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp import web
+
+MAX_ATTRIBUTES = 16
+MAX_ATTRIBUTE_KEY_CHARS = 64
+MAX_ATTRIBUTE_VALUE_CHARS = 512
+MAX_METADATA_BYTES = 16 * 1024
+_INT64 = range(-(2**63), 2**63)
+
+
+class Body(BaseModel):
+    """A JSON body: unknown fields and types that only resemble the right one are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Query(BaseModel):
+    """A query string: unknown parameters are refused, values are read from text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+AnyBody = TypeVar("AnyBody", bound=Body)
+AnyQuery = TypeVar("AnyQuery", bound=Query)
+
+
+async def read_body(request: web.Request, model: type[AnyBody], *, optional: bool = False) -> AnyBody:
+    """Return the request's JSON body; with `optional`, an absent body is an empty object.
+
+    Raises:
+        UnsupportedMediaType: the content type is not `application/json`.
+        InvalidJson: the body is not JSON.
+        InvalidRequest: the body does not fit the model.
+    """
+    raw = await request.read()
+    if optional and not raw:
+        return parse_body(b"{}", model)
+    if request.content_type != "application/json":
+        raise UnsupportedMediaType("Send the body with Content-Type: application/json.")
+    return parse_body(raw, model)
+
+
+def parse_body(raw: bytes, model: type[AnyBody]) -> AnyBody:
+    """Return the JSON text as the model; raises like `read_body`."""
+    refuse_nul(parse_json(raw))
+    try:
+        # From the text and not from the parsed value: only then are dates and enums strict and still strings.
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        raise InvalidRequest(fields=explain_fields(error)) from None
+
+
+def read_query(request: web.Request, model: type[AnyQuery]) -> AnyQuery:
+    """Return the request's query string.
+
+    Raises:
+        InvalidRequest: a parameter is unknown, repeated or wrong.
+    """
+    repeated = {name for name in request.query if len(request.query.getall(name)) > 1}
+    if repeated:
+        raise InvalidRequest(fields=dict.fromkeys(sorted(repeated), "is given more than once"))
+    values = dict(request.query)
+    refuse_nul(values)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InvalidRequest(fields=explain_fields(error)) from None
+
+
+def parse_json(raw: bytes) -> object:
+    """Return the parsed JSON text.
+
+    Raises:
+        InvalidJson: it is not JSON.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidJson(f"The body is not valid JSON: {error}") from None
+
+
+def explain_fields(error: ValidationError) -> dict[str, str]:
+    """Return what is wrong, by field."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    return {
+        ".".join(str(step) for step in problem["loc"]) or "body": problem["msg"].removeprefix("Value error, ")
+        for problem in problems
+    }
+
+
+def refuse_nul(value: object, field: str = "body") -> None:
+    """Refuse text that Postgres cannot store, wherever it stands in a JSON value.
+
+    Raises:
+        InvalidRequest: a string or a key holds a NUL character.
+    """
+    pending = [(field, value)]
+    while pending:
+        place, item = pending.pop()
+        if isinstance(item, str):
+            if "\0" in item:
+                raise InvalidRequest(fields={place: "must not hold a NUL character"})
+        elif isinstance(item, dict):
+            pending.extend((place, key) for key in item)
+            pending.extend((key, inner) for key, inner in item.items())
+        elif isinstance(item, list):
+            pending.extend((place, inner) for inner in item)
+
+
+def check_attributes(attributes: Mapping[str, object]) -> dict[str, object]:
+    """Return a document's attributes when they keep the limits; raises ValueError, which names the attribute."""
+    if len(attributes) > MAX_ATTRIBUTES:
+        raise ValueError(f"has {len(attributes)} attributes, {MAX_ATTRIBUTES} are the most")
+    for key, value in attributes.items():
+        check_attribute_key(key)
+        check_attribute_value(value, name=key)
+    return dict(attributes)
+
+
+def check_attribute_key(key: str) -> str:
+    """Return an attribute's key when it has 1 to 64 characters."""
+    if not 1 <= len(key) <= MAX_ATTRIBUTE_KEY_CHARS:
+        raise ValueError(f"an attribute's key has 1 to {MAX_ATTRIBUTE_KEY_CHARS} characters")
+    return key
+
+
+def check_attribute_value(value: object, *, name: str = "value") -> str | int | float | bool:
+    """Return an attribute's value when it is a string, a boolean or a number that JSON and Postgres both keep."""
+    match value:
+        case bool():
+            return value
+        case str() if len(value) <= MAX_ATTRIBUTE_VALUE_CHARS:
+            return value
+        case int() if value in _INT64:
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case str():
+            raise ValueError(f"{name} is longer than {MAX_ATTRIBUTE_VALUE_CHARS} characters")
+        case int() | float():
+            raise ValueError(f"{name} is out of a number's range")
+        case _:
+            raise ValueError(f"{name} has to be a string, a number or a boolean")
+
+
+def _check_metadata(metadata: dict[str, object]) -> dict[str, object]:
+    try:
+        size_bytes = len(orjson.dumps(metadata))
+    except TypeError:
+        raise ValueError("holds a number out of range, or nests too deep") from None
+    if size_bytes > MAX_METADATA_BYTES:
+        raise ValueError(f"has {size_bytes} bytes of JSON, {MAX_METADATA_BYTES} are the most")
+    return metadata
+
+
+_ATTRIBUTES_SCHEMA = {
+    "type": "object",
+    "maxProperties": MAX_ATTRIBUTES,
+    "propertyNames": {"minLength": 1, "maxLength": MAX_ATTRIBUTE_KEY_CHARS},
+    "additionalProperties": {
+        "anyOf": [
+            {"type": "string", "maxLength": MAX_ATTRIBUTE_VALUE_CHARS},
+            {"type": "number"},
+            {"type": "boolean"},
+        ]
+    },
+}
+
+Attributes = Annotated[dict[str, object], AfterValidator(check_attributes), WithJsonSchema(_ATTRIBUTES_SCHEMA)]
+Metadata = Annotated[dict[str, object], AfterValidator(_check_metadata), WithJsonSchema({"type": "object"})]
+Name = Annotated[str, Field(min_length=1, max_length=200)]

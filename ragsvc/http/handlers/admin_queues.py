@@ -1,0 +1,81 @@
+"""The queues, for the operator: /v1/admin/queues."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import structlog
+from aiohttp import web
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from ragsvc.db import jobs, queue_state
+from ragsvc.errors import NotFound
+from ragsvc.http.auth import Door
+from ragsvc.http.bodies import Body, read_body
+from ragsvc.http.operations import operation
+from ragsvc.http.rendering import json_response, render_queue
+from ragsvc.http.state import resources_of
+from ragsvc.http.views import QueueView
+from ragsvc.models import Queue
+
+routes = web.RouteTableDef()
+log = structlog.get_logger(__name__)
+
+
+class PauseBody(Body):
+    """Why a queue is paused."""
+
+    reason: Annotated[str, Field(max_length=500)] | None = None
+
+
+class QueuesView(TypedDict):
+    """Every queue."""
+
+    data: list[QueueView]
+
+
+def parse_queue(request: web.Request) -> Queue:
+    """Return the queue that the path names.
+
+    Raises:
+        NotFound: there is no such queue.
+    """
+    try:
+        return Queue(request.match_info["queue"])
+    except ValueError:
+        raise NotFound from None
+
+
+@routes.get("/v1/admin/queues")
+@operation("Show the queues", Door.ADMIN, answers={200: QueuesView})
+async def list_queues(request: web.Request) -> web.Response:
+    """Answer the depth of every queue."""
+    async with resources_of(request).pool.acquire() as conn:
+        depths = await jobs.select_queue_depths(conn)
+    return json_response({"data": [render_queue(depth) for depth in depths]})
+
+
+@routes.post("/v1/admin/queues/{queue}/pause")
+@operation("Pause a queue", Door.ADMIN, body=PauseBody, answers={200: QueueView})
+async def pause_queue(request: web.Request) -> web.Response:
+    """Let workers start no more jobs of the queue; those that run go on."""
+    queue = parse_queue(request)
+    body = await read_body(request, PauseBody, optional=True)
+    return await _set_paused(request, queue, paused=True, reason=body.reason)
+
+
+@routes.post("/v1/admin/queues/{queue}/resume")
+@operation("Resume a queue", Door.ADMIN, answers={200: QueueView})
+async def resume_queue(request: web.Request) -> web.Response:
+    """Let workers start jobs of the queue again; the sweeper rings for those that waited."""
+    return await _set_paused(request, parse_queue(request), paused=False, reason=None)
+
+
+async def _set_paused(request: web.Request, queue: Queue, *, paused: bool, reason: str | None) -> web.Response:
+    async with resources_of(request).pool.acquire() as conn:
+        await queue_state.update_paused(conn, queue, paused=paused, reason=reason)
+        depths = await jobs.select_queue_depths(conn)
+    log.info("queue_paused" if paused else "queue_resumed", queue=queue, reason=reason)
+    depth = next(depth for depth in depths if depth.queue is queue)
+    return json_response(render_queue(depth))

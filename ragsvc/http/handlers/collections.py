@@ -1,0 +1,162 @@
+"""Documents that are searched together: /v1/collections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from aiohttp import web
+from pydantic import Field
+
+from ragsvc.db import collections
+from ragsvc.deletion.requests import request_collection_deletion
+from ragsvc.errors import DefaultCollection, InvalidRequest, NameTaken, NotFound
+from ragsvc.http.auth import require
+from ragsvc.http.bodies import Body, Metadata, Name, read_body, read_query
+from ragsvc.http.ids import parse_id
+from ragsvc.http.operations import operation
+from ragsvc.http.paging import Page, PageQuery, page_by_id
+from ragsvc.http.rendering import json_response, render_accepted_deletion, render_collection
+from ragsvc.http.state import resources_of
+from ragsvc.http.views import AcceptedDeletionView, CollectionView
+from ragsvc.models import Chunking, Scope, new_id
+
+if TYPE_CHECKING:
+    from ragsvc.settings import Settings
+
+routes = web.RouteTableDef()
+
+MIN_CHUNK_TOKENS = 16
+MAX_CHUNK_TOKENS = 4096
+
+
+class ChunkingBody(Body):
+    """How the collection's texts are cut; `overlap_tokens` are shared by neighbours."""
+
+    max_tokens: Annotated[int, Field(ge=MIN_CHUNK_TOKENS, le=MAX_CHUNK_TOKENS)]
+    overlap_tokens: Annotated[int, Field(ge=0, le=MAX_CHUNK_TOKENS // 2)]
+
+
+class CollectionBody(Body):
+    """A new collection."""
+
+    name: Name
+    chunking: ChunkingBody | None = None
+    metadata: Metadata = {}
+
+
+class CollectionChanges(Body):
+    """Changes to a collection: what is left out stays; a null chunking is the service's default again."""
+
+    name: Name | None = None
+    chunking: ChunkingBody | None = None
+    metadata: Metadata | None = None
+
+
+def read_chunking(body: ChunkingBody | None, settings: Settings) -> Chunking | None:
+    """Return the chunking when the embedding model can take such chunks.
+
+    Raises:
+        InvalidRequest: it cannot, or neighbours would share whole chunks; the reason is given.
+    """
+    if body is None:
+        return None
+    if body.max_tokens > settings.embedding_max_input_tokens:
+        reason = (
+            f"{settings.embedding_model} takes {settings.embedding_max_input_tokens} tokens, the rest would be dropped"
+        )
+        raise InvalidRequest(fields={"chunking.max_tokens": reason})
+    if body.overlap_tokens >= body.max_tokens:
+        raise InvalidRequest(fields={"chunking.overlap_tokens": "has to be smaller than max_tokens"})
+    return Chunking(max_tokens=body.max_tokens, overlap_tokens=body.overlap_tokens)
+
+
+@routes.post("/v1/collections")
+@operation(
+    "Make a collection", Scope.WRITE, body=CollectionBody, answers={201: CollectionView}, problems=(NameTaken,)
+)
+async def create_collection(request: web.Request) -> web.Response:
+    """Make a collection."""
+    caller = require(request, Scope.WRITE)
+    resources = resources_of(request)
+    body = await read_body(request, CollectionBody)
+    chunking = read_chunking(body.chunking, resources.settings)
+    async with resources.pool.acquire() as conn:
+        collection = await collections.insert_collection(
+            conn, caller.workspace.id, new_id(), name=body.name, chunking=chunking, metadata=body.metadata
+        )
+    return json_response(render_collection(collection), status=201)
+
+
+@routes.get("/v1/collections")
+@operation("List the collections", Scope.READ, query=PageQuery, answers={200: Page[CollectionView]})
+async def list_collections(request: web.Request) -> web.Response:
+    """Answer one page of the collections."""
+    caller = require(request, Scope.READ)
+    query = read_query(request, PageQuery)
+    async with resources_of(request).pool.acquire() as conn:
+        found = await collections.select_collections(
+            conn, caller.workspace.id, before=query.cursor, limit=query.limit + 1
+        )
+    return json_response(page_by_id(found, query.limit, render_collection))
+
+
+@routes.get("/v1/collections/{collection_id}")
+@operation("Show a collection", Scope.READ, answers={200: CollectionView})
+async def get_collection(request: web.Request) -> web.Response:
+    """Answer one collection."""
+    caller = require(request, Scope.READ)
+    collection_id = parse_id("col", request.match_info["collection_id"])
+    async with resources_of(request).pool.acquire() as conn:
+        collection = await collections.select_collection(conn, caller.workspace.id, collection_id)
+    if collection is None:
+        raise NotFound
+    return json_response(render_collection(collection))
+
+
+@routes.patch("/v1/collections/{collection_id}")
+@operation(
+    "Change a collection",
+    Scope.WRITE,
+    body=CollectionChanges,
+    answers={200: CollectionView},
+    problems=(NameTaken,),
+)
+async def update_collection(request: web.Request) -> web.Response:
+    """Change a collection; another chunking holds for what is ingested from now on."""
+    caller = require(request, Scope.WRITE)
+    resources = resources_of(request)
+    collection_id = parse_id("col", request.match_info["collection_id"])
+    body = await read_body(request, CollectionChanges)
+    async with resources.pool.acquire() as conn:
+        collection = await collections.update_collection(
+            conn,
+            caller.workspace.id,
+            collection_id,
+            name=body.name,
+            metadata=body.metadata,
+            sets_chunking="chunking" in body.model_fields_set,
+            chunking=read_chunking(body.chunking, resources.settings),
+        )
+    if collection is None:
+        raise NotFound
+    return json_response(render_collection(collection))
+
+
+@routes.delete("/v1/collections/{collection_id}")
+@operation(
+    "Delete a collection and its documents",
+    Scope.WRITE,
+    answers={202: AcceptedDeletionView},
+    problems=(DefaultCollection,),
+)
+async def delete_collection(request: web.Request) -> web.Response:
+    """Accept the deletion; from here on nothing of the collection is found."""
+    caller = require(request, Scope.WRITE)
+    resources = resources_of(request)
+    collection_id = parse_id("col", request.match_info["collection_id"])
+    async with resources.pool.acquire() as conn:
+        collection = await collections.select_collection(conn, caller.workspace.id, collection_id)
+    if collection is not None and collection.is_default:
+        raise DefaultCollection
+    deletion = await request_collection_deletion(resources, caller.workspace.id, collection_id)
+    return json_response(render_accepted_deletion(deletion), status=202)

@@ -1,0 +1,180 @@
+"""What a document is made of: its source file, its canonical text and its chunks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+from aiohttp import web
+from pydantic import Field
+
+from ragsvc.db import canonical_text, chunks, files
+from ragsvc.errors import InvalidRequest, NotFound, NoText, RangeNotSatisfiable
+from ragsvc.http.auth import require
+from ragsvc.http.bodies import Query, read_query
+from ragsvc.http.handlers.documents import find_document
+from ragsvc.http.operations import Media, operation
+from ragsvc.http.paging import LimitQuery, OrdinalCursor, Page, page_by
+from ragsvc.http.ranges import content_disposition, http_date, is_unchanged, wanted_range
+from ragsvc.http.rendering import json_response, render_chunk, render_text
+from ragsvc.http.state import resources_of
+from ragsvc.http.views import ChunkView, TextView
+from ragsvc.models import Scope
+
+if TYPE_CHECKING:
+    from ragsvc.models import Document, File
+
+routes = web.RouteTableDef()
+
+MAX_TEXT_CHARS = 4_000_000
+MAX_POSITION = 2**31 - 1
+# A reader that takes nothing for so long gives its connection back.
+WRITE_TIMEOUT_S = 60.0
+
+Position = Annotated[int, Field(ge=0, le=MAX_POSITION)]
+
+
+class ContentQuery(Query):
+    """Whether the store itself shall serve the file."""
+
+    redirect: Annotated[bool, Field(description="Answer 302 to a presigned URL.")] = False
+
+
+class TextQuery(Query):
+    """Which part of which version; by default the whole current one."""
+
+    version: Annotated[int, Field(ge=1, le=MAX_POSITION)] | None = None
+    start: Position = 0
+    end: Annotated[Position | None, Field(description="One past the last code point; at most 4,000,000 are sent.")] = (
+        None
+    )
+
+
+class ChunksQuery(LimitQuery):
+    """Which page of the chunks, which are listed in their order."""
+
+    cursor: OrdinalCursor | None = None
+
+
+@routes.get("/v1/documents/{document_id}/content")
+@operation(
+    "Download the source file",
+    Scope.READ,
+    query=ContentQuery,
+    answers={
+        200: Media("application/octet-stream", "The file."),
+        206: Media("application/octet-stream", "The range of the file."),
+        302: None,
+        304: None,
+    },
+    problems=(RangeNotSatisfiable,),
+)
+async def get_content(request: web.Request) -> web.StreamResponse:
+    """Serve the file as an attachment, or a range of it."""
+    query = read_query(request, ContentQuery)
+    document = await find_document(request)
+    workspace = require(request, Scope.READ).workspace
+    file = await _find_file(request, document)
+    if query.redirect:
+        url = await resources_of(request).storage.presign_get(
+            workspace.bucket, file.object_key, filename=file.filename
+        )
+        return web.Response(status=302, headers={"Location": url, "Cache-Control": "no-store"})
+    etag = f'"{file.sha256.hex()}"'
+    if is_unchanged(request.headers, etag=etag):
+        return web.Response(status=304, headers={"ETag": etag, "Cache-Control": "private, no-cache"})
+    return await _serve(request, file, bucket=workspace.bucket, etag=etag)
+
+
+async def _find_file(request: web.Request, document: Document) -> File:
+    async with resources_of(request).pool.acquire() as conn:
+        file = await files.select_file(conn, document.workspace_id, document.file_id)
+    if file is None:
+        raise NotFound
+    return file
+
+
+async def _serve(request: web.Request, file: File, *, bucket: str, etag: str) -> web.StreamResponse:
+    try:
+        part = wanted_range(request.headers, size_bytes=file.size_bytes, etag=etag, modified=file.created_at)
+    except RangeNotSatisfiable as error:
+        error.headers["Content-Range"] = f"bytes */{file.size_bytes}"
+        raise
+    first, last = part or (0, file.size_bytes - 1)
+    response = web.StreamResponse(status=206 if part else 200, headers=_headers(file, etag=etag))
+    response.content_length = last - first + 1
+    if part:
+        response.headers["Content-Range"] = f"bytes {first}-{last}/{file.size_bytes}"
+    if request.method == "HEAD":
+        await response.prepare(request)
+        return response
+    async with resources_of(request).storage.open_object(bucket, file.object_key, byte_range=part) as body:
+        await response.prepare(request)
+        async for block in body.blocks:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await response.write(block)
+    return response
+
+
+def _headers(file: File, *, etag: str) -> dict[str, str]:
+    return {
+        "Content-Type": file.mime_type,
+        "Content-Disposition": content_disposition(file.filename),
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "X-Content-Type-Options": "nosniff",
+        "Accept-Ranges": "bytes",
+        "ETag": etag,
+        "Last-Modified": http_date(file.created_at),
+        "Cache-Control": "private, no-cache",
+    }
+
+
+@routes.get("/v1/documents/{document_id}/text")
+@operation(
+    "Read the canonical text that citations point into",
+    Scope.READ,
+    query=TextQuery,
+    answers={200: TextView},
+    problems=(NoText,),
+)
+async def get_text(request: web.Request) -> web.Response:
+    """Answer code points of a version's text; `end` and `length` tell whether that was all."""
+    query = read_query(request, TextQuery)
+    if query.end is not None and query.end < query.start:
+        raise InvalidRequest(fields={"end": "has to be at least start"})
+    document = await find_document(request)
+    if document.version == 0:
+        raise NoText
+    furthest = min(query.start + MAX_TEXT_CHARS, MAX_POSITION)
+    async with resources_of(request).pool.acquire() as conn:
+        text = await canonical_text.select_text_slice(
+            conn,
+            document.workspace_id,
+            document.id,
+            version=query.version or document.version,
+            start=query.start,
+            end=min(query.end, furthest) if query.end is not None else furthest,
+        )
+    if text is None:
+        raise NotFound
+    return json_response(render_text(text))
+
+
+@routes.get("/v1/documents/{document_id}/chunks")
+@operation("List the chunks in their order", Scope.READ, query=ChunksQuery, answers={200: Page[ChunkView]})
+async def list_chunks(request: web.Request) -> web.Response:
+    """Answer one page of the current version's chunks; before the first is ready there are none."""
+    query = read_query(request, ChunksQuery)
+    document = await find_document(request)
+    if document.active_build is None:
+        return json_response({"data": [], "next_cursor": None})
+    async with resources_of(request).pool.acquire() as conn:
+        found = await chunks.select_chunks(
+            conn,
+            document.workspace_id,
+            document.id,
+            build_id=document.active_build,
+            after_ordinal=-1 if query.cursor is None else query.cursor,
+            limit=query.limit + 1,
+        )
+    return json_response(page_by(found, query.limit, render_chunk, position=lambda chunk: chunk.ordinal))

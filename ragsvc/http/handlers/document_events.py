@@ -1,0 +1,65 @@
+"""A document's way to `ready`, as it happens: /v1/documents/{id}/events."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from ragsvc.db import documents
+from ragsvc.http.auth import require
+from ragsvc.http.handlers.documents import find_document
+from ragsvc.http.operations import Media, operation
+from ragsvc.http.rendering import render_document
+from ragsvc.http.sse import Event, reserve_stream
+from ragsvc.http.state import resources_of
+from ragsvc.models import DocumentStatus, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from ragsvc.models import Document
+    from ragsvc.resources import Resources
+
+routes = web.RouteTableDef()
+
+# Looks at the row come further apart while nothing changes.
+FIRST_LOOK_S = 0.2
+SLOWEST_LOOK_S = 2.0
+ENDS = frozenset({DocumentStatus.READY, DocumentStatus.FAILED, DocumentStatus.DELETING})
+
+
+@routes.get("/v1/documents/{document_id}/events", allow_head=False)
+@operation(
+    "Follow a document until it is ready, failed or deleted",
+    Scope.READ,
+    answers={200: Media("text/event-stream", "Events `document.updated`, each with the document as its data.")},
+)
+async def stream_document(request: web.Request) -> web.StreamResponse:
+    """Send the document now and whenever it changes."""
+    caller = require(request, Scope.READ)
+    document = await find_document(request)
+    with reserve_stream(request, caller) as slot:
+        return await slot.send(request, _follow(resources_of(request), document))
+
+
+async def _follow(resources: Resources, document: Document) -> AsyncGenerator[Event, None]:
+    yield _event(document)
+    wait_s = FIRST_LOOK_S
+    while document.status not in ENDS:
+        await asyncio.sleep(wait_s)
+        async with resources.pool.acquire() as conn:
+            found = await documents.select_document(conn, document.workspace_id, document.id)
+        # A deletion may be over before anybody looked: then the last event is made of what was known.
+        current = found or replace(document, status=DocumentStatus.DELETING, stage=None)
+        if current == document:
+            wait_s = min(wait_s * 1.5, SLOWEST_LOOK_S)
+            continue
+        document, wait_s = current, FIRST_LOOK_S
+        yield _event(document)
+
+
+def _event(document: Document) -> Event:
+    return Event("document.updated", render_document(document))

@@ -1,0 +1,216 @@
+"""Documents: /v1/documents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from ragsvc.db import collections, documents
+from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.errors import (
+    DocumentDeleting,
+    DocumentExists,
+    EmptyFile,
+    NotFound,
+    QuotaExceeded,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from ragsvc.http.auth import require
+from ragsvc.http.bodies import Attributes, Body, Query, read_body, read_query
+from ragsvc.http.ids import CollectionId, FileId, parse_id
+from ragsvc.http.multipart import FormReader
+from ragsvc.http.operations import operation
+from ragsvc.http.paging import Page, PageQuery, page_by_id
+from ragsvc.http.rendering import json_response, render_document, render_document_deletion
+from ragsvc.http.state import resources_of
+from ragsvc.http.views import DocumentDeletionView, DocumentView
+from ragsvc.models import DocumentStatus, Scope
+from ragsvc.uploads.documents import attach_file, receive_document
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.models import Document, Workspace
+
+routes = web.RouteTableDef()
+
+# A form's other parts and its boundaries, beside the file.
+FORM_OVERHEAD_BYTES = 1024 * 1024
+
+
+class DocumentForm(Body):
+    """The fields beside `file`; without a collection the document goes into the default one."""
+
+    collection_id: CollectionId | None = None
+    attributes: Attributes = {}
+
+
+class AttachBody(Body):
+    """A stored file that becomes a document of another collection."""
+
+    file_id: FileId
+    collection_id: CollectionId
+    attributes: Attributes = {}
+
+
+class DocumentChanges(Body):
+    """The attributes that replace a document's."""
+
+    attributes: Attributes
+
+
+class DocumentsQuery(PageQuery):
+    """Which documents."""
+
+    collection_id: CollectionId | None = None
+    status: DocumentStatus | None = None
+
+
+class DeletionQuery(Query):
+    """Whether the source file goes too, where no other document uses it."""
+
+    purge_file: bool = True
+
+
+@routes.post("/v1/documents")
+@operation(
+    "Make a document of a new file, or of a stored one",
+    Scope.UPLOAD,
+    Scope.WRITE,
+    body=AttachBody,
+    form=DocumentForm,
+    answers={202: DocumentView},
+    problems=(NotFound, EmptyFile, TooLarge, QuotaExceeded, DocumentExists),
+)
+async def create_document(request: web.Request) -> web.Response:
+    """Accept a document; its status tells what becomes of it."""
+    caller = require(request, Scope.UPLOAD, Scope.WRITE)
+    match request.content_type:
+        case "multipart/form-data":
+            document = await _receive(request, caller.workspace)
+        case "application/json":
+            body = await read_body(request, AttachBody)
+            document = await attach_file(
+                resources_of(request),
+                caller.workspace,
+                body.file_id,
+                collection_id=body.collection_id,
+                attributes=body.attributes,
+            )
+        case _:
+            raise UnsupportedMediaType("Send multipart/form-data with a file, or application/json with a file_id.")
+    return json_response(render_document(document), status=202)
+
+
+async def _receive(request: web.Request, workspace: Workspace) -> Document:
+    resources = resources_of(request)
+    limit_bytes = resources.settings.max_document_bytes
+    if (request.content_length or 0) > limit_bytes + FORM_OVERHEAD_BYTES:
+        raise TooLarge(f"A file in one request may have {limit_bytes} bytes.")
+    form = FormReader(request, DocumentForm)
+    await form.open_file()
+
+    def details() -> tuple[UUID | None, dict[str, object]]:
+        fields = form.fields()
+        return fields.collection_id, fields.attributes
+
+    collection_id, attributes = details()
+    return await receive_document(
+        resources,
+        workspace,
+        form.blocks(),
+        filename=form.filename,
+        mime_type=form.mime_type,
+        collection_id=collection_id,
+        attributes=attributes,
+        late_details=details,
+    )
+
+
+@routes.get("/v1/documents")
+@operation(
+    "List the documents",
+    Scope.READ,
+    query=DocumentsQuery,
+    answers={200: Page[DocumentView]},
+    problems=(NotFound,),
+)
+async def list_documents(request: web.Request) -> web.Response:
+    """Answer one page of the documents, of one collection or status if wanted."""
+    caller = require(request, Scope.READ)
+    query = read_query(request, DocumentsQuery)
+    async with resources_of(request).pool.acquire() as conn:
+        if query.collection_id is not None:
+            known = await collections.select_collection(conn, caller.workspace.id, query.collection_id)
+            if known is None:
+                raise NotFound
+        found = await documents.select_documents(
+            conn,
+            caller.workspace.id,
+            collection_id=query.collection_id,
+            status=query.status,
+            before=query.cursor,
+            limit=query.limit + 1,
+        )
+    return json_response(page_by_id(found, query.limit, render_document))
+
+
+@routes.get("/v1/documents/{document_id}")
+@operation("Show a document", Scope.READ, answers={200: DocumentView})
+async def get_document(request: web.Request) -> web.Response:
+    """Answer one document; one that is being deleted says so until it is gone."""
+    return json_response(render_document(await find_document(request)))
+
+
+@routes.patch("/v1/documents/{document_id}")
+@operation(
+    "Replace a document's attributes",
+    Scope.WRITE,
+    body=DocumentChanges,
+    answers={200: DocumentView},
+    problems=(DocumentDeleting,),
+)
+async def update_document(request: web.Request) -> web.Response:
+    """Replace the attributes; searches filter by the new ones at once."""
+    caller = require(request, Scope.WRITE)
+    document_id = parse_id("doc", request.match_info["document_id"])
+    body = await read_body(request, DocumentChanges)
+    async with resources_of(request).pool.acquire() as conn:
+        document = await documents.update_document_attributes(
+            conn, caller.workspace.id, document_id, attributes=body.attributes
+        )
+    if document is None:
+        raise NotFound
+    if document.status is DocumentStatus.DELETING:
+        raise DocumentDeleting
+    return json_response(render_document(document))
+
+
+@routes.delete("/v1/documents/{document_id}")
+@operation("Delete a document", Scope.WRITE, query=DeletionQuery, answers={202: DocumentDeletionView})
+async def delete_document(request: web.Request) -> web.Response:
+    """Accept the deletion; from here on no search finds the document."""
+    caller = require(request, Scope.WRITE)
+    document_id = parse_id("doc", request.match_info["document_id"])
+    query = read_query(request, DeletionQuery)
+    deletion = await request_document_deletion(
+        resources_of(request), caller.workspace.id, document_id, purge_file=query.purge_file
+    )
+    return json_response(render_document_deletion(deletion, document_id), status=202)
+
+
+async def find_document(request: web.Request) -> Document:
+    """Return the document that the path names.
+
+    Raises:
+        NotFound: the caller's workspace has no such document.
+    """
+    caller = require(request, Scope.READ)
+    document_id = parse_id("doc", request.match_info["document_id"])
+    async with resources_of(request).pool.acquire() as conn:
+        document = await documents.select_document(conn, caller.workspace.id, document_id)
+    if document is None:
+        raise NotFound
+    return document

@@ -1,0 +1,54 @@
+"""Stored files: /v1/files."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ragsvc.db import files
+from ragsvc.deletion.files import delete_unused_file
+from ragsvc.errors import FileInUse, NotFound
+from ragsvc.http.auth import require
+from ragsvc.http.bodies import read_query
+from ragsvc.http.ids import parse_id
+from ragsvc.http.operations import operation
+from ragsvc.http.paging import Page, PageQuery, page_by_id
+from ragsvc.http.rendering import json_response, render_file
+from ragsvc.http.state import resources_of
+from ragsvc.http.views import FileView
+from ragsvc.models import Scope
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/v1/files")
+@operation("List the files", Scope.READ, query=PageQuery, answers={200: Page[FileView]})
+async def list_files(request: web.Request) -> web.Response:
+    """Answer one page of the files."""
+    caller = require(request, Scope.READ)
+    query = read_query(request, PageQuery)
+    async with resources_of(request).pool.acquire() as conn:
+        found = await files.select_files(conn, caller.workspace.id, before=query.cursor, limit=query.limit + 1)
+    return json_response(page_by_id(found, query.limit, render_file))
+
+
+@routes.get("/v1/files/{file_id}")
+@operation("Show a file", Scope.READ, answers={200: FileView})
+async def get_file(request: web.Request) -> web.Response:
+    """Answer one file."""
+    caller = require(request, Scope.READ)
+    file_id = parse_id("file", request.match_info["file_id"])
+    async with resources_of(request).pool.acquire() as conn:
+        file = await files.select_file(conn, caller.workspace.id, file_id)
+    if file is None:
+        raise NotFound
+    return json_response(render_file(file))
+
+
+@routes.delete("/v1/files/{file_id}")
+@operation("Delete a file that no document uses", Scope.WRITE, answers={204: None}, problems=(FileInUse,))
+async def delete_file(request: web.Request) -> web.Response:
+    """Remove the stored object and forget the file."""
+    caller = require(request, Scope.WRITE)
+    file_id = parse_id("file", request.match_info["file_id"])
+    await delete_unused_file(resources_of(request), caller.workspace, file_id)
+    return web.Response(status=204)

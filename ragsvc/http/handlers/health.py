@@ -1,0 +1,54 @@
+"""Whether the process lives, and whether it can serve."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from aiohttp import web
+from typing_extensions import TypedDict
+
+from ragsvc.http.auth import Door
+from ragsvc.http.operations import operation
+from ragsvc.http.readiness import READINESS
+from ragsvc.http.rendering import json_response
+from ragsvc.http.traffic import TRAFFIC
+
+routes = web.RouteTableDef()
+
+
+class HealthView(TypedDict):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class ReadinessView(TypedDict):
+    """What forbids serving (`blockers`), and what is away without forbidding it (`degraded`)."""
+
+    status: Literal["ready", "not_ready"]
+    blockers: list[Literal["postgres", "schema", "draining"]]
+    degraded: list[Literal["redis", "s3"]]
+
+
+@routes.get("/healthz")
+@operation("Tell that the process answers", Door.PUBLIC, answers={200: HealthView})
+async def get_health(_request: web.Request) -> web.Response:
+    """Answer while the event loop does."""
+    return json_response({"status": "ok"})
+
+
+@routes.get("/readyz")
+@operation("Tell whether the process can serve", Door.PUBLIC, answers={200: ReadinessView, 503: ReadinessView})
+async def get_readiness(request: web.Request) -> web.Response:
+    """Answer 503 when this process must not be sent requests."""
+    if request.app[TRAFFIC].is_draining:
+        return json_response({"status": "not_ready", "blockers": ["draining"], "degraded": []}, status=503)
+    report = await request.app[READINESS].report()
+    return json_response(
+        {
+            "status": "not_ready" if report.blockers else "ready",
+            "blockers": report.blockers,
+            "degraded": report.degraded,
+        },
+        status=503 if report.blockers else 200,
+    )

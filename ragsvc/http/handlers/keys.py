@@ -1,0 +1,89 @@
+"""A workspace's keys, for the operator: /v1/workspaces/{id}/keys."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import structlog
+from aiohttp import web
+from pydantic import AfterValidator, AwareDatetime, Field
+
+from ragsvc.db import api_keys, workspaces
+from ragsvc.errors import NotFound
+from ragsvc.http.auth import SHOWN_KEY_CHARS, Door, generate_key, hash_key
+from ragsvc.http.bodies import Body, Name, read_body, read_query
+from ragsvc.http.ids import parse_id
+from ragsvc.http.operations import operation
+from ragsvc.http.paging import Page, PageQuery, page_by_id
+from ragsvc.http.rendering import json_response, render_key
+from ragsvc.http.state import resources_of
+from ragsvc.http.views import CreatedKeyView, KeyView
+from ragsvc.models import Scope, new_id
+
+routes = web.RouteTableDef()
+log = structlog.get_logger(__name__)
+
+
+def _refuse_past(moment: datetime) -> datetime:
+    if moment <= datetime.now(UTC):
+        raise ValueError("has to be in the future")
+    return moment
+
+
+class KeyBody(Body):
+    """A new key; without scopes it may do everything in its workspace."""
+
+    name: Name
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))] = list(Scope)
+    expires_at: Annotated[AwareDatetime, AfterValidator(_refuse_past)] | None = None
+
+
+@routes.post("/v1/workspaces/{workspace_id}/keys")
+@operation("Make a key", Door.ADMIN, body=KeyBody, answers={201: CreatedKeyView})
+async def create_key(request: web.Request) -> web.Response:
+    """Make a key and show its secret, this one time."""
+    workspace_id = parse_id("ws", request.match_info["workspace_id"])
+    body = await read_body(request, KeyBody)
+    secret = generate_key()
+    async with resources_of(request).pool.acquire() as conn:
+        key = await api_keys.insert_api_key(
+            conn,
+            workspace_id,
+            new_id(),
+            name=body.name,
+            key_hash=hash_key(secret),
+            key_prefix=secret[:SHOWN_KEY_CHARS],
+            scopes=sorted(set(body.scopes), key=list(Scope).index),
+            expires_at=body.expires_at,
+        )
+    if key is None:
+        raise NotFound
+    log.info("key_created", workspace_id=workspace_id.hex, key_id=key.id.hex, scopes=list(key.scopes))
+    return json_response({**render_key(key), "key": secret}, status=201)
+
+
+@routes.get("/v1/workspaces/{workspace_id}/keys")
+@operation("List a workspace's keys", Door.ADMIN, query=PageQuery, answers={200: Page[KeyView]})
+async def list_keys(request: web.Request) -> web.Response:
+    """Answer one page of the keys that are not revoked."""
+    workspace_id = parse_id("ws", request.match_info["workspace_id"])
+    query = read_query(request, PageQuery)
+    async with resources_of(request).pool.acquire() as conn:
+        if await workspaces.select_workspace(conn, workspace_id) is None:
+            raise NotFound
+        found = await api_keys.select_api_keys(conn, workspace_id, before=query.cursor, limit=query.limit + 1)
+    return json_response(page_by_id(found, query.limit, render_key))
+
+
+@routes.delete("/v1/workspaces/{workspace_id}/keys/{key_id}")
+@operation("Revoke a key at once", Door.ADMIN, answers={204: None})
+async def delete_key(request: web.Request) -> web.Response:
+    """Revoke the key: every request is checked against the table, so the next one with it fails."""
+    workspace_id = parse_id("ws", request.match_info["workspace_id"])
+    key_id = parse_id("key", request.match_info["key_id"])
+    async with resources_of(request).pool.acquire() as conn:
+        if not await api_keys.revoke_api_key(conn, workspace_id, key_id):
+            raise NotFound
+    log.info("key_revoked", workspace_id=workspace_id.hex, key_id=key_id.hex)
+    return web.Response(status=204)

@@ -1,0 +1,85 @@
+"""Tenants, for the operator: /v1/workspaces."""
+
+from __future__ import annotations
+
+import structlog
+from aiohttp import web
+
+from ragsvc.db import collections, workspaces
+from ragsvc.deletion.requests import request_workspace_deletion
+from ragsvc.errors import NotFound
+from ragsvc.http.auth import Door
+from ragsvc.http.bodies import Body, Name, read_body, read_query
+from ragsvc.http.ids import parse_id
+from ragsvc.http.operations import operation
+from ragsvc.http.paging import Page, PageQuery, page_by_id
+from ragsvc.http.rendering import json_response, render_accepted_deletion, render_workspace
+from ragsvc.http.state import resources_of
+from ragsvc.http.views import AcceptedDeletionView, WorkspaceView
+from ragsvc.models import new_id
+
+routes = web.RouteTableDef()
+log = structlog.get_logger(__name__)
+
+DEFAULT_COLLECTION_NAME = "default"
+
+
+class WorkspaceBody(Body):
+    """A new workspace."""
+
+    name: Name
+
+
+@routes.post("/v1/workspaces")
+@operation("Make a workspace", Door.ADMIN, body=WorkspaceBody, answers={201: WorkspaceView})
+async def create_workspace(request: web.Request) -> web.Response:
+    """Make the bucket, then the row and its default collection: a crash between leaves an empty bucket at most."""
+    body = await read_body(request, WorkspaceBody)
+    resources = resources_of(request)
+    workspace_id = new_id()
+    bucket = f"{resources.settings.s3_bucket_prefix}-{workspace_id.hex}"
+    await resources.storage.create_bucket(bucket)
+    async with resources.pool.acquire() as conn, conn.transaction():
+        workspace = await workspaces.insert_workspace(
+            conn,
+            workspace_id,
+            name=body.name,
+            bucket=bucket,
+            quota_bytes=resources.settings.workspace_quota_bytes,
+        )
+        await collections.insert_collection(
+            conn, workspace_id, new_id(), name=DEFAULT_COLLECTION_NAME, is_default=True
+        )
+    log.info("workspace_created", workspace_id=workspace_id.hex, bucket=bucket)
+    return json_response(render_workspace(workspace), status=201)
+
+
+@routes.get("/v1/workspaces")
+@operation("List the workspaces", Door.ADMIN, query=PageQuery, answers={200: Page[WorkspaceView]})
+async def list_workspaces(request: web.Request) -> web.Response:
+    """Answer one page of the workspaces."""
+    query = read_query(request, PageQuery)
+    async with resources_of(request).pool.acquire() as conn:
+        found = await workspaces.select_workspaces(conn, before=query.cursor, limit=query.limit + 1)
+    return json_response(page_by_id(found, query.limit, render_workspace))
+
+
+@routes.get("/v1/workspaces/{workspace_id}")
+@operation("Show a workspace", Door.ADMIN, answers={200: WorkspaceView})
+async def get_workspace(request: web.Request) -> web.Response:
+    """Answer one workspace; one that is being deleted is shown until it is gone."""
+    workspace_id = parse_id("ws", request.match_info["workspace_id"])
+    async with resources_of(request).pool.acquire() as conn:
+        workspace = await workspaces.select_workspace(conn, workspace_id)
+    if workspace is None:
+        raise NotFound
+    return json_response(render_workspace(workspace))
+
+
+@routes.delete("/v1/workspaces/{workspace_id}")
+@operation("Delete a workspace and all it holds", Door.ADMIN, answers={202: AcceptedDeletionView})
+async def delete_workspace(request: web.Request) -> web.Response:
+    """Accept the deletion; from here on none of the workspace's keys works."""
+    workspace_id = parse_id("ws", request.match_info["workspace_id"])
+    deletion = await request_workspace_deletion(resources_of(request), workspace_id)
+    return json_response(render_accepted_deletion(deletion), status=202)

@@ -1,0 +1,133 @@
+"""What happens to every request: an id, a line in the log, a known caller, and errors in one shape."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+
+from ragsvc.db.pool import DATABASE_TROUBLE
+from ragsvc.errors import OutageFailure, ProviderRefused, ProviderRejected, RagsvcError, RequestError
+from ragsvc.errors import TransientFailure, Unavailable
+from ragsvc.http.auth import authenticate
+from ragsvc.http.problems import error_of_status, problem_response
+from ragsvc.http.traffic import TRAFFIC
+from ragsvc.models import new_id
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+REQUEST_ID_HEADER = "X-Request-Id"
+_TAKEN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_REQUEST_ID = web.RequestKey("request_id", str)
+_STARTED = web.RequestKey("response_started", bool)
+# Not a status that anybody receives; it stands in the log where the client did not wait for the answer.
+CLIENT_LEFT = 499
+
+log = structlog.get_logger(__name__)
+
+
+@web.middleware
+async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its id, count it while it is in flight, and log how it ended."""
+    request_id = request[_REQUEST_ID] = _take_request_id(request)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    started = time.perf_counter()
+    status = CLIENT_LEFT
+    with request.app[TRAFFIC].request():
+        try:
+            response = await handler(request)
+            status = response.status
+        finally:
+            log.info(
+                "request_finished",
+                method=request.method,
+                path=request.path,
+                route=_route_of(request),
+                status=status,
+                duration_ms=round((time.perf_counter() - started) * 1000, 2),
+            )
+    return response
+
+
+@web.middleware
+async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into problem+json; what nobody expected is logged once, here."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:  # noqa: PLR2004 - a redirect
+            raise
+        return _adopt(request, error)
+    except Exception as error:  # noqa: BLE001 - the one boundary where an unknown error ends
+        if request.get(_STARTED):
+            return _cut(request, error)
+        return problem_response(_explain(request, error), request_id=request[_REQUEST_ID])
+
+
+@web.middleware
+async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let nobody without a key see anything under /v1, not even which routes there are."""
+    if request.path == "/v1" or request.path.startswith("/v1/"):
+        await authenticate(request)
+    return await handler(request)
+
+
+async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Add what every answer carries, streams included; runs just before the headers are sent."""
+    request[_STARTED] = True
+    if _REQUEST_ID in request:
+        response.headers[REQUEST_ID_HEADER] = request[_REQUEST_ID]
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.pop("Server", None)
+
+
+def _explain(request: web.Request, error: Exception) -> RagsvcError:
+    match error:
+        case RequestError():
+            return error
+        case TransientFailure() | OutageFailure():
+            log.warning("provider_failed", code=error.work_code, error=error.detail)
+            return Unavailable(error.detail)
+        case ProviderRejected():
+            log.error("provider_refused", code=error.work_code, error=error.detail)
+            return ProviderRefused(error.detail)
+    if request.transport is None:
+        return RequestError("The client left.")
+    if isinstance(error, DATABASE_TROUBLE):
+        log.warning("database_failed", error=str(error) or type(error).__name__)
+        return Unavailable()
+    log.exception("request_failed", exc_info=error)
+    return RagsvcError("An unexpected error; the log has it under this request id.")
+
+
+def _adopt(request: web.Request, error: web.HTTPException) -> web.Response:
+    response = problem_response(error_of_status(error.status), request_id=request[_REQUEST_ID])
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response
+
+
+def _cut(request: web.Request, error: Exception) -> web.StreamResponse:
+    # Too late for another status: the cut tells the client that the answer is incomplete.
+    if request.transport is not None:
+        log.exception("response_failed", exc_info=error)
+        request.transport.abort()
+    return web.Response(status=CLIENT_LEFT)
+
+
+def _take_request_id(request: web.Request) -> str:
+    offered = request.headers.get(REQUEST_ID_HEADER, "")
+    return offered if _TAKEN_REQUEST_ID.fullmatch(offered) else f"req_{new_id().hex}"
+
+
+def _route_of(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unmatched"

@@ -1,0 +1,158 @@
+"""Forms with one file, read as a stream: the file's bytes pass through, the fields may stand before or after it."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import BadHttpMessage
+from pydantic import ValidationError
+
+from ragsvc.errors import InvalidJson, InvalidRequest, RequestError, UnsupportedMediaType
+from ragsvc.http.bodies import Body, explain_fields, parse_json, refuse_nul
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+FILE_FIELD = "file"
+BLOCK_BYTES = 256 * 1024
+MAX_FIELD_BYTES = 64 * 1024
+MAX_FILENAME_CHARS = 255
+UNNAMED = "unnamed"
+UNKNOWN_TYPE = "application/octet-stream"
+# What a form may carry as JSON text, because it has no type for it.
+JSON_FIELDS = frozenset({"attributes", "chunking", "metadata"})
+
+_MIME_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
+# Only Python's own table: what the machine's /etc/mime.types holds must not decide.
+_TYPES_BY_NAME = mimetypes.MimeTypes(filenames=())
+_TYPES_BY_NAME.add_type("text/markdown", ".md")
+
+AnyBody = TypeVar("AnyBody", bound=Body)
+
+
+class FormReader(Generic[AnyBody]):
+    """Reads a form whose text fields are those of a model, and whose field `file` is the file.
+
+    First `open_file`, then `blocks` to its end, then `fields` has everything.
+    """
+
+    def __init__(self, request: web.Request, model: type[AnyBody]) -> None:
+        if request.content_type != "multipart/form-data":
+            raise UnsupportedMediaType("Send a form with Content-Type: multipart/form-data.")
+        self.filename = UNNAMED
+        self.mime_type = UNKNOWN_TYPE
+        self._request = request
+        self._model = model
+        self._values: dict[str, object] = {}
+        self._file: BodyPartReader | None = None
+
+    async def open_file(self) -> None:
+        """Read the fields up to the file.
+
+        Raises:
+            RequestError: the form is malformed.
+            InvalidRequest: a field is unknown, repeated or wrong, or there is no file.
+        """
+        try:
+            self._parts = await self._request.multipart()
+        except (ValueError, AssertionError) as error:
+            raise RequestError(f"The form is malformed: {error}") from None
+        await self._read_fields()
+        if self._file is None:
+            raise InvalidRequest(fields={FILE_FIELD: "is missing"})
+
+    def fields(self) -> AnyBody:
+        """Return the fields read so far.
+
+        Raises:
+            InvalidRequest: they do not fit the model.
+        """
+        refuse_nul(self._values)
+        try:
+            return self._model.model_validate(self._values)
+        except ValidationError as error:
+            raise InvalidRequest(fields=explain_fields(error)) from None
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """Yield the file's bytes, then read the fields that follow it; raises like `open_file`."""
+        if self._file is None:
+            raise InvalidRequest(fields={FILE_FIELD: "is missing"})
+        while block := await self._read(self._file, BLOCK_BYTES):
+            yield block
+        await self._read_fields()
+        self.fields()
+
+    async def _read_fields(self) -> None:
+        while True:
+            part = await self._next_part()
+            if part is None:
+                return
+            name = part.name or ""
+            if name in self._values or (name == FILE_FIELD and self._file is not None):
+                raise InvalidRequest(fields={name: "is given more than once"})
+            if name == FILE_FIELD:
+                self._file = part
+                self.filename = clean_filename(part.filename or "")
+                self.mime_type = _mime_type(part.headers.get("Content-Type", ""), self.filename)
+                return
+            if name not in self._model.model_fields:
+                raise InvalidRequest(fields={name or "form": "is not a field of this form"})
+            self._values[name] = await self._read_field(part, name)
+
+    async def _next_part(self) -> BodyPartReader | None:
+        try:
+            part = await self._parts.next()
+        except (ValueError, RuntimeError, BadHttpMessage) as error:
+            raise RequestError(f"The form is malformed: {error}") from None
+        if part is None or isinstance(part, BodyPartReader):
+            return part
+        raise RequestError("The form is malformed: a form inside a form")
+
+    async def _read_field(self, part: BodyPartReader, name: str) -> object:
+        text = bytearray()
+        while block := await self._read(part, MAX_FIELD_BYTES):
+            text += block
+            if len(text) > MAX_FIELD_BYTES:
+                raise InvalidRequest(fields={name: f"is longer than {MAX_FIELD_BYTES} bytes"})
+        if name in JSON_FIELDS:
+            try:
+                return parse_json(bytes(text))
+            except InvalidJson as error:
+                raise InvalidRequest(fields={name: f"has to be JSON: {error.detail}"}) from None
+        try:
+            return text.decode()
+        except UnicodeDecodeError:
+            raise InvalidRequest(fields={name: "has to be UTF-8"}) from None
+
+    async def _read(self, part: BodyPartReader, size: int) -> bytes:
+        try:
+            return await part.read_chunk(size)
+        except (ValueError, AssertionError) as error:
+            raise RequestError(f"The form is malformed: {error}") from None
+
+
+def clean_filename(offered: str) -> str:
+    """Return a name that is safe to show and to store: no path, no control or direction characters, at most 255.
+
+    It never names an object: object keys are made of ids.
+    """
+    name = re.split(r"[/\\]", offered)[-1]
+    name = "".join(char for char in name if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"})
+    name = unicodedata.normalize("NFC", name).strip()
+    if len(name) > MAX_FILENAME_CHARS:
+        stem, dot, extension = name.rpartition(".")
+        keeps_extension = dot and len(extension) <= 16  # noqa: PLR2004 - longer is no extension
+        name = f"{stem[: MAX_FILENAME_CHARS - len(extension) - 1]}.{extension}" if keeps_extension else name
+        name = name[:MAX_FILENAME_CHARS]
+    return name if name not in {"", ".", ".."} else UNNAMED
+
+
+def _mime_type(declared: str, filename: str) -> str:
+    mime_type = declared.partition(";")[0].strip().lower()
+    if not _MIME_TYPE.fullmatch(mime_type) or mime_type == UNKNOWN_TYPE:
+        return _TYPES_BY_NAME.guess_type(filename)[0] or UNKNOWN_TYPE
+    return mime_type

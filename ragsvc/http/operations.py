@@ -1,0 +1,92 @@
+"""What a route is: who may call it, what it takes, what it answers; guards it and describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from ragsvc.http.auth import Door, require, require_admin
+from ragsvc.models import Scope
+
+if TYPE_CHECKING:
+    from ragsvc.errors import RequestError
+    from ragsvc.http.bodies import Body, Query
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An answer that is not JSON: its content type, and what it holds."""
+
+    content_type: str
+    description: str
+
+
+# An answer's body: a TypedDict such as those of views.py, a `Media` for what is not JSON, or None for nothing.
+Answer = object
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A route's contract."""
+
+    summary: str
+    doors: tuple[Scope | Door, ...]
+    answers: Mapping[int, Answer]
+    body: type[Body] | None = None
+    form: type[Body] | None = None
+    query: type[Query] | None = None
+    problems: tuple[type[RequestError], ...] = field(default=())
+
+
+_OPERATIONS: dict[object, Operation] = {}
+
+
+def operation(
+    summary: str,
+    *doors: Scope | Door,
+    answers: Mapping[int, Answer],
+    body: type[Body] | None = None,
+    form: type[Body] | None = None,
+    query: type[Query] | None = None,
+    problems: tuple[type[RequestError], ...] = (),
+) -> Callable[[Handler], Handler]:
+    """Declare a handler's contract; only a key that opens one of the doors gets to the handler.
+
+    `doors` are the scopes of which the key needs one, or `Door.ADMIN`, or `Door.PUBLIC`. `body`, `form` and `query`
+    describe what the handler reads by `read_body`, `read_form` and `read_query`. `problems` are the errors besides
+    those that follow from the rest.
+    """
+    contract = Operation(
+        summary=summary, doors=doors, answers=answers, body=body, form=form, query=query, problems=problems
+    )
+
+    def declare(handler: Handler) -> Handler:
+        @wraps(handler)
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            _guard(request, doors)
+            return await handler(request)
+
+        _OPERATIONS[guarded] = contract
+        return guarded
+
+    return declare
+
+
+def operation_of(handler: object) -> Operation | None:
+    """Return the contract of a route's handler; None where none was declared."""
+    return _OPERATIONS.get(handler)
+
+
+def _guard(request: web.Request, doors: tuple[Scope | Door, ...]) -> None:
+    if Door.PUBLIC in doors:
+        return
+    if Door.ADMIN in doors:
+        require_admin(request)
+        return
+    require(request, *(door for door in doors if isinstance(door, Scope)))

@@ -1,0 +1,119 @@
+"""The one table from an error's code to its HTTP status, and the shape of every error (RFC 9457)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NotRequired
+
+import orjson
+from aiohttp import web
+from typing_extensions import TypedDict
+
+from ragsvc.errors import InvalidRequest, RagsvcError, RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a code looks like over HTTP."""
+
+    status: int
+    title: str
+
+
+PROBLEMS = {
+    "bad_request": Problem(400, "Bad request"),
+    "invalid_json": Problem(400, "Malformed JSON"),
+    "unauthorized": Problem(401, "Unauthorized"),
+    "forbidden": Problem(403, "Forbidden"),
+    "not_found": Problem(404, "Not found"),
+    "method_not_allowed": Problem(405, "Method not allowed"),
+    "default_collection": Problem(409, "Default collection"),
+    "document_deleting": Problem(409, "Document is being deleted"),
+    "document_exists": Problem(409, "Document exists"),
+    "file_in_use": Problem(409, "File in use"),
+    "ingestion_active": Problem(409, "Ingestion active"),
+    "name_taken": Problem(409, "Name taken"),
+    "replay_running": Problem(409, "Replay running"),
+    "run_active": Problem(409, "Run active"),
+    "run_not_retryable": Problem(409, "Run cannot be retried"),
+    "text_not_ready": Problem(409, "Text not ready"),
+    "too_large": Problem(413, "Too large"),
+    "quota_exceeded": Problem(413, "Quota exceeded"),
+    "unsupported_media_type": Problem(415, "Unsupported media type"),
+    "range_not_satisfiable": Problem(416, "Range not satisfiable"),
+    "empty_file": Problem(422, "Empty file"),
+    "invalid_request": Problem(422, "Invalid request"),
+    "too_many_streams": Problem(429, "Too many streams"),
+    "internal": Problem(500, "Internal error"),
+    "provider_refused": Problem(502, "Refused by a provider"),
+    "unavailable": Problem(503, "Unavailable"),
+}
+
+RETRY_AFTER_S = {"too_many_streams": 5, "unavailable": 5}
+
+
+class FieldError(TypedDict):
+    """One field that does not fit the contract."""
+
+    field: str
+    message: str
+
+
+class ProblemView(TypedDict):
+    """An error (RFC 9457, `application/problem+json`)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: NotRequired[list[FieldError]]
+
+
+def render_problem(error: RagsvcError, *, request_id: str) -> ProblemView:
+    """Return the body that tells a client of an error."""
+    problem = PROBLEMS[error.code]
+    view: ProblemView = {
+        "type": f"/docs#{error.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": error.detail,
+        "code": error.code,
+        "request_id": request_id,
+    }
+    if isinstance(error, InvalidRequest):
+        view["errors"] = [{"field": name, "message": message} for name, message in error.fields.items()]
+    return view
+
+
+def problem_response(error: RagsvcError, *, request_id: str) -> web.Response:
+    """Return the answer to a request that cannot be served."""
+    view = render_problem(error, request_id=request_id)
+    response = web.Response(
+        body=orjson.dumps(view), status=view["status"], content_type="application/problem+json", charset=None
+    )
+    response.headers["Cache-Control"] = "no-store"
+    if error.code in RETRY_AFTER_S:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S[error.code])
+    if error.code == "unauthorized":
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+# What aiohttp itself refuses, by status; every other status of its own is a plain `bad_request`.
+_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
+
+
+def error_of_status(status: int) -> RequestError:
+    """Return our error for a status that aiohttp raised by itself."""
+    code = _BY_STATUS.get(status, "bad_request")
+    return next(kind for kind in request_errors() if kind.code == code)()
+
+
+def request_errors() -> list[type[RequestError]]:
+    """Return every kind of error that a client can be told."""
+    kinds: list[type[RequestError]] = [RequestError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    return kinds

@@ -1,0 +1,252 @@
+"""Answers made of our dataclasses: orjson in UTF-8, times in RFC 3339 and UTC, public ids."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import orjson
+from aiohttp import web
+
+from ragsvc.http.ids import Prefix, format_id
+from ragsvc.models import SubjectKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ragsvc.http.views import (
+        AcceptedDeletionView,
+        ChunkingView,
+        ChunkView,
+        CollectionView,
+        DeletionView,
+        DocumentDeletionView,
+        DocumentView,
+        FailureView,
+        FileView,
+        KeyView,
+        OwnWorkspaceView,
+        QueueView,
+        TextView,
+        WorkspaceView,
+    )
+    from ragsvc.models import (
+        ApiKey,
+        Chunking,
+        Collection,
+        Deletion,
+        Document,
+        FailureInfo,
+        File,
+        QueueDepth,
+        StoredChunk,
+        TextSlice,
+        Usage,
+        Workspace,
+    )
+
+_SUBJECT_PREFIXES: dict[SubjectKind, Prefix] = {
+    SubjectKind.DOCUMENT: "doc",
+    SubjectKind.COLLECTION: "col",
+    SubjectKind.WORKSPACE: "ws",
+}
+
+
+def json_response(view: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return an answer with a view as its JSON body; answers belong to one key, so nobody may cache them."""
+    return web.Response(
+        body=orjson.dumps(view),
+        status=status,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+        content_type="application/json",
+    )
+
+
+def render_time(moment: datetime) -> str:
+    """Return a time as clients see it, such as `2026-01-31T12:00:00.000000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def render_optional_time(moment: datetime | None) -> str | None:
+    """Return a time as clients see it, or None."""
+    return render_time(moment) if moment else None
+
+
+def render_workspace(workspace: Workspace) -> WorkspaceView:
+    """Return a workspace as its operator sees it."""
+    return {
+        "id": format_id("ws", workspace.id),
+        "name": workspace.name,
+        "bucket": workspace.bucket,
+        "created_at": render_time(workspace.created_at),
+    }
+
+
+def render_own_workspace(workspace: Workspace, usage: Usage) -> OwnWorkspaceView:
+    """Return a workspace as its keys see it."""
+    return {
+        "id": format_id("ws", workspace.id),
+        "name": workspace.name,
+        "usage": {"documents": usage.documents, "chunks": usage.chunks, "storage_bytes": usage.storage_bytes},
+        "quota_bytes": workspace.quota_bytes,
+    }
+
+
+def render_key(key: ApiKey) -> KeyView:
+    """Return a key without its secret."""
+    return {
+        "id": format_id("key", key.id),
+        "name": key.name,
+        "key_prefix": key.key_prefix,
+        "scopes": list(key.scopes),
+        "expires_at": render_optional_time(key.expires_at),
+        "created_at": render_time(key.created_at),
+    }
+
+
+def render_collection(collection: Collection) -> CollectionView:
+    """Return a collection."""
+    return {
+        "id": format_id("col", collection.id),
+        "object": "collection",
+        "name": collection.name,
+        "is_default": collection.is_default,
+        "chunking": _render_chunking(collection.chunking),
+        "metadata": collection.metadata,
+        "created_at": render_time(collection.created_at),
+        "updated_at": render_time(collection.updated_at),
+    }
+
+
+def render_failure(failure: FailureInfo | None) -> FailureView | None:
+    """Return why something failed, or None."""
+    if failure is None:
+        return None
+    return {
+        "code": failure.code,
+        "message": failure.message,
+        "retryable": failure.retryable,
+        "next_attempt_at": render_optional_time(failure.next_attempt_at),
+    }
+
+
+def render_document(document: Document) -> DocumentView:
+    """Return a document."""
+    return {
+        "id": format_id("doc", document.id),
+        "object": "document",
+        "collection_id": format_id("col", document.collection_id),
+        "file_id": format_id("file", document.file_id),
+        "filename": document.filename,
+        "mime_type": document.mime_type,
+        "size_bytes": document.size_bytes,
+        "sha256": document.sha256.hex(),
+        "status": document.status,
+        "stage": document.stage,
+        "progress": round(document.progress, 4),
+        "version": document.version,
+        "chunk_count": document.chunk_count,
+        "token_count": document.token_count,
+        "attributes": document.attributes,
+        "error": render_failure(document.error),
+        "created_at": render_time(document.created_at),
+        "updated_at": render_time(document.updated_at),
+    }
+
+
+def render_file(file: File) -> FileView:
+    """Return a file."""
+    return {
+        "id": format_id("file", file.id),
+        "object": "file",
+        "filename": file.filename,
+        "mime_type": file.mime_type,
+        "size_bytes": file.size_bytes,
+        "sha256": file.sha256.hex(),
+        "created_at": render_time(file.created_at),
+    }
+
+
+def render_text(text: TextSlice) -> TextView:
+    """Return a part of a document's text."""
+    return {
+        "version": text.version,
+        "start": text.start,
+        "end": text.end,
+        "length": text.length,
+        "text": text.text,
+    }
+
+
+def render_chunk(chunk: StoredChunk) -> ChunkView:
+    """Return a chunk."""
+    return {
+        "id": format_id("chunk", chunk.id),
+        "ordinal": chunk.ordinal,
+        "text": chunk.text,
+        "content_hash": chunk.content_hash.hex(),
+        "char_start": chunk.char_start,
+        "char_end": chunk.char_end,
+        "page_first": chunk.page_first,
+        "page_last": chunk.page_last,
+        "heading_path": list(chunk.heading_path),
+        "token_count": chunk.token_count,
+    }
+
+
+def render_deletion(deletion: Deletion) -> DeletionView:
+    """Return a deletion with its receipt."""
+    return {
+        "id": format_id("del", deletion.id),
+        "subject": {
+            "kind": deletion.subject_kind,
+            "id": format_id(_SUBJECT_PREFIXES[deletion.subject_kind], deletion.subject_id),
+        },
+        "status": deletion.status,
+        "requested_at": render_time(deletion.requested_at),
+        "completed_at": render_optional_time(deletion.completed_at),
+        "verified_at": render_optional_time(deletion.verified_at),
+        "stores": [
+            {
+                "store": store.store,
+                "removed": store.removed,
+                "redacted": store.redacted,
+                "remaining": store.remaining,
+                "retained_until": render_optional_time(store.retained_until),
+            }
+            for store in deletion.stores
+        ],
+        "error": render_failure(deletion.error),
+    }
+
+
+def render_accepted_deletion(deletion: Deletion) -> AcceptedDeletionView:
+    """Return the acknowledgement of a deletion."""
+    return {"deletion_id": format_id("del", deletion.id)}
+
+
+def render_document_deletion(deletion: Deletion) -> DocumentDeletionView:
+    """Return the acknowledgement of a document's deletion."""
+    return {
+        "deletion_id": format_id("del", deletion.id),
+        "document_id": format_id("doc", deletion.subject_id),
+        "status": "deleting",
+    }
+
+
+def render_queue(depth: QueueDepth) -> QueueView:
+    """Return a queue."""
+    return {
+        "queue": depth.queue,
+        "queued": depth.queued,
+        "ready": depth.ready,
+        "running": depth.running,
+        "dead": depth.dead,
+        "oldest_ready_age_s": depth.oldest_ready_age_s,
+        "paused": depth.paused,
+        "reason": depth.reason,
+    }
+
+
+def _render_chunking(chunking: Chunking | None) -> ChunkingView | None:
+    return {"max_tokens": chunking.max_tokens, "overlap_tokens": chunking.overlap_tokens} if chunking else None

@@ -1,0 +1,85 @@
+"""One API process: listens, serves, and stops without breaking what it has begun."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from ragsvc.errors import StartupRefused
+from ragsvc.http.app import create_app
+from ragsvc.http.sse import STREAMS
+from ragsvc.http.traffic import TRAFFIC
+
+if TYPE_CHECKING:
+    from ragsvc.settings import Settings
+
+# What is left after the grace is cancelled, and has this long to clean up.
+CANCEL_GRACE_S = 1.0
+BACKLOG = 1024
+
+log = structlog.get_logger(__name__)
+
+
+def serve(settings: Settings, *, reuse_port: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal ends the grace.
+
+    With `reuse_port` several such processes can share the port.
+
+    Raises:
+        StartupRefused: Postgres cannot be used, or the address is taken.
+    """
+    uvloop.run(serve_forever(settings, reuse_port=reuse_port))
+
+
+async def serve_forever(settings: Settings, *, reuse_port: bool = False) -> None:
+    """Serve like `serve`, within a running event loop."""
+    app = create_app(settings)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CANCEL_GRACE_S)
+    await runner.setup()
+    try:
+        await _listen(runner, settings, reuse_port=reuse_port)
+        stopping = _watch_signals()
+        await stopping.get()
+        await _drain(app, settings.api_grace_s, stopping)
+    finally:
+        await runner.cleanup()
+    log.info("api_stopped", pid=os.getpid())
+
+
+async def _listen(runner: web.AppRunner, settings: Settings, *, reuse_port: bool) -> None:
+    site = web.TCPSite(runner, settings.host, settings.port, reuse_port=reuse_port, backlog=BACKLOG)
+    try:
+        await site.start()
+    except OSError as error:
+        raise StartupRefused(f"HOST and PORT: cannot listen on {settings.host}:{settings.port}: {error}") from error
+    host, port = runner.addresses[0][:2]
+    log.info("api_started", host=host, port=port, pid=os.getpid())
+
+
+def _watch_signals() -> asyncio.Queue[signal.Signals]:
+    received: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received.put_nowait, number)
+    return received
+
+
+async def _drain(app: web.Application, grace_s: float, stopping: asyncio.Queue[signal.Signals]) -> None:
+    """Wait for what is in flight. The port stays open meanwhile, so that readiness can say no."""
+    traffic = app[TRAFFIC]
+    traffic.is_draining = True
+    app[STREAMS].close()
+    log.info("api_draining", pid=os.getpid(), grace_s=grace_s)
+    impatient = asyncio.create_task(stopping.get())
+    idle = asyncio.create_task(traffic.wait_idle(timeout_s=grace_s))
+    done, waiting = await asyncio.wait({impatient, idle}, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    if idle not in done or not idle.result():
+        log.warning("api_grace_over", pid=os.getpid())

@@ -1,0 +1,239 @@
+"""Server-sent events: framing, pings, slow and leaving readers, and how many streams may be open."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import orjson
+import structlog
+from aiohttp import web
+
+from ragsvc.errors import TooManyStreams, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator, Mapping
+    from uuid import UUID
+
+    from ragsvc.http.auth import Caller
+
+log = structlog.get_logger(__name__)
+
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx would hold events back
+}
+PING = b": ping\n\n"
+RECONNECT = b": reconnect\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; `data` is what orjson can write."""
+
+    name: str
+    data: object
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTiming:
+    """Seconds of silence before a ping, between looks at a quiet connection, and until a stalled reader is cut."""
+
+    ping_s: float = 15.0
+    look_s: float = 1.0
+    write_timeout_s: float = 20.0
+
+
+class StreamEnd(StrEnum):
+    """Why a stream is over."""
+
+    COMPLETED = "completed"
+    CLIENT_LEFT = "client_left"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+def encode_event(event: Event) -> bytes:
+    """Return an event as it goes over the wire; its data is one line, because JSON has no bare line breaks."""
+    head = f"id: {event.id}\n" if event.id is not None else ""
+    return f"{head}event: {event.name}\ndata: ".encode() + orjson.dumps(event.data) + b"\n\n"
+
+
+class Streams:
+    """The open streams of this process."""
+
+    def __init__(self, *, limit: int, limit_per_key: int, timing: StreamTiming | None = None) -> None:
+        self.timing = timing or StreamTiming()
+        self._limit = limit
+        self._limit_per_key = limit_per_key
+        self._open: set[StreamSlot] = set()
+        self._per_key: Counter[UUID] = Counter()
+        self._draining = False
+
+    def __len__(self) -> int:
+        """Return how many streams are open."""
+        return len(self._open)
+
+    @contextmanager
+    def reserve(self, key_id: UUID) -> Iterator[StreamSlot]:
+        """Hold a place for one stream of this key.
+
+        Raises:
+            TooManyStreams: the key or the process has all the streams that it may have.
+            Unavailable: the process is about to stop.
+        """
+        if self._draining:
+            raise Unavailable("This server is stopping; ask again.")
+        if len(self._open) >= self._limit or self._per_key[key_id] >= self._limit_per_key:
+            raise TooManyStreams
+        slot = StreamSlot(self.timing)
+        self._open.add(slot)
+        self._per_key[key_id] += 1
+        try:
+            yield slot
+        finally:
+            self._open.discard(slot)
+            self._per_key[key_id] -= 1
+            if not self._per_key[key_id]:
+                del self._per_key[key_id]
+
+    def close(self) -> None:
+        """Take no new streams, and ask the readers of the open ones to reconnect."""
+        self._draining = True
+        for slot in self._open:
+            slot.drain()
+
+
+STREAMS = web.AppKey("streams", Streams)
+
+
+@contextmanager
+def reserve_stream(request: web.Request, caller: Caller) -> Iterator[StreamSlot]:
+    """Hold a place for a stream; do it before anything is started for the stream. Raises like `Streams.reserve`."""
+    with request.app[STREAMS].reserve(caller.key.id) as slot:
+        yield slot
+
+
+class StreamSlot:
+    """The place of one stream; `end` tells why it is over, once it is."""
+
+    def __init__(self, timing: StreamTiming) -> None:
+        self.end: StreamEnd | None = None
+        self._timing = timing
+        self._draining: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def drain(self) -> None:
+        """End the stream with the comment that asks its reader to reconnect."""
+        if not self._draining.done():
+            self._draining.set_result(None)
+
+    async def send(
+        self, request: web.Request, events: AsyncGenerator[Event, None], *, headers: Mapping[str, str] | None = None
+    ) -> web.StreamResponse:
+        """Send events until they end, the reader leaves or stalls, or the server drains; then close `events`.
+
+        Errors of `events` are logged and cut the connection: the status has been sent by then.
+        """
+        response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
+        await response.prepare(request)
+        channel = _Channel(request, response, self._timing)
+        pump = asyncio.create_task(channel.pump(events))
+        try:
+            self.end = await self._watch(channel, pump)
+        finally:
+            await _stop(pump)
+            await events.aclose()
+        if self.end is not StreamEnd.COMPLETED:
+            response.force_close()
+        if self.end in {StreamEnd.FAILED, StreamEnd.CLIENT_LEFT}:
+            channel.abort()
+        return response
+
+    async def _watch(self, channel: _Channel, pump: asyncio.Task[None]) -> StreamEnd:
+        while True:
+            await asyncio.wait({pump, self._draining}, timeout=self._timing.look_s, return_when=asyncio.FIRST_COMPLETED)
+            if pump.done():
+                return _end_of(pump)
+            if channel.is_closed:
+                return StreamEnd.CLIENT_LEFT
+            if self._draining.done():
+                await _stop(pump)
+                return await channel.say(RECONNECT) or StreamEnd.DRAINING
+            if channel.needs_ping and (end := await channel.say(PING)):
+                return end
+
+
+class _Channel:
+    """One response that events are written to."""
+
+    def __init__(self, request: web.Request, response: web.StreamResponse, timing: StreamTiming) -> None:
+        self._request = request
+        self._response = response
+        self._timing = timing
+        self._last_write = time.monotonic()
+        self._writing = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the reader has left."""
+        transport = self._request.transport
+        return transport is None or transport.is_closing()
+
+    @property
+    def needs_ping(self) -> bool:
+        """Whether the stream has been silent for long."""
+        return not self._writing and time.monotonic() - self._last_write >= self._timing.ping_s
+
+    async def pump(self, events: AsyncGenerator[Event, None]) -> None:
+        """Write every event."""
+        async for event in events:
+            await self.write(encode_event(event))
+
+    async def write(self, frame: bytes) -> None:
+        """Write whole frames; a reader that takes nothing for too long counts as gone."""
+        self._writing = True
+        try:
+            async with asyncio.timeout(self._timing.write_timeout_s):
+                await self._response.write(frame)
+        except TimeoutError:
+            raise ConnectionResetError("the reader takes nothing") from None
+        finally:
+            self._writing = False
+            self._last_write = time.monotonic()
+
+    async def say(self, comment: bytes) -> StreamEnd | None:
+        """Write a comment; return how the stream ended if it could not be written."""
+        try:
+            await self.write(comment)
+        except ConnectionError:
+            return StreamEnd.CLIENT_LEFT
+        return None
+
+    def abort(self) -> None:
+        """Cut the connection and drop what it would still have to send."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+
+def _end_of(pump: asyncio.Task[None]) -> StreamEnd:
+    error = pump.exception()
+    if error is None:
+        return StreamEnd.COMPLETED
+    if isinstance(error, ConnectionError):
+        return StreamEnd.CLIENT_LEFT
+    log.error("stream_failed", exc_info=error)
+    return StreamEnd.FAILED
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # looked at, so that asyncio does not report it again

@@ -1,0 +1,14 @@
+"""What the application carries: typed keys of the app and of a request."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ragsvc.resources import Resources
+
+RESOURCES = web.AppKey("resources", Resources)
+
+
+def resources_of(request: web.Request) -> Resources:
+    """Return the process's open connections."""
+    return request.app[RESOURCES]

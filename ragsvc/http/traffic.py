@@ -1,0 +1,45 @@
+"""What the process is busy with, so that it can stop without breaking a request."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Traffic:
+    """Counts requests in flight; once `is_draining` is set, readiness is down and connections are not kept."""
+
+    def __init__(self) -> None:
+        self.is_draining = False
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Count one request for as long as it is being answered."""
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+    async def wait_idle(self, *, timeout_s: float) -> bool:
+        """Return once nothing is in flight; False when that took longer than `timeout_s` seconds."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+TRAFFIC = web.AppKey("traffic", Traffic)

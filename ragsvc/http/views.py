@@ -1,0 +1,204 @@
+"""What clients see: the shape of every answer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from typing_extensions import TypedDict
+
+from ragsvc.models import (  # noqa: TC001 - pydantic reads the annotations for the API's description
+    DeletionStatus,
+    DocumentStatus,
+    Queue,
+    Scope,
+    Stage,
+    SubjectKind,
+)
+
+
+class WorkspaceView(TypedDict):
+    """A workspace, for its operator."""
+
+    id: str
+    name: str
+    bucket: str
+    created_at: str
+
+
+class UsageView(TypedDict):
+    """What a workspace holds."""
+
+    documents: int
+    chunks: int
+    storage_bytes: int
+
+
+class OwnWorkspaceView(TypedDict):
+    """A workspace, for its own keys."""
+
+    id: str
+    name: str
+    usage: UsageView
+    quota_bytes: int | None
+
+
+class KeyView(TypedDict):
+    """A key without its secret."""
+
+    id: str
+    name: str
+    key_prefix: str
+    scopes: list[Scope]
+    expires_at: str | None
+    created_at: str
+
+
+class CreatedKeyView(KeyView):
+    """A new key; this is the only time that its secret is shown."""
+
+    key: str
+
+
+class ChunkingView(TypedDict):
+    """How a collection's texts are cut."""
+
+    max_tokens: int
+    overlap_tokens: int
+
+
+class CollectionView(TypedDict):
+    """A collection; `chunking` is null where the service's default holds."""
+
+    id: str
+    object: Literal["collection"]
+    name: str
+    is_default: bool
+    chunking: ChunkingView | None
+    metadata: dict[str, object]
+    created_at: str
+    updated_at: str
+
+
+class FailureView(TypedDict):
+    """Why something failed; `next_attempt_at` stands while another try is waited for."""
+
+    code: str
+    message: str
+    retryable: bool
+    next_attempt_at: str | None
+
+
+class DocumentView(TypedDict):
+    """A document."""
+
+    id: str
+    object: Literal["document"]
+    collection_id: str
+    file_id: str
+    filename: str
+    mime_type: str
+    size_bytes: int
+    sha256: str
+    status: DocumentStatus
+    stage: Stage | None
+    progress: float
+    version: int
+    chunk_count: int
+    token_count: int
+    attributes: dict[str, object]
+    error: FailureView | None
+    created_at: str
+    updated_at: str
+
+
+class FileView(TypedDict):
+    """A stored file."""
+
+    id: str
+    object: Literal["file"]
+    filename: str
+    mime_type: str
+    size_bytes: int
+    sha256: str
+    created_at: str
+
+
+class TextView(TypedDict):
+    """Code points `[start, end)` of a version's canonical text, which has `length` of them."""
+
+    version: int
+    start: int
+    end: int
+    length: int
+    text: str
+
+
+class ChunkView(TypedDict):
+    """A chunk; its text is the canonical text from `char_start` to `char_end`."""
+
+    id: str
+    ordinal: int
+    text: str
+    content_hash: str
+    char_start: int
+    char_end: int
+    page_first: int | None
+    page_last: int | None
+    heading_path: list[str]
+    token_count: int
+
+
+class SubjectView(TypedDict):
+    """What was deleted."""
+
+    kind: SubjectKind
+    id: str
+
+
+class StoreReceiptView(TypedDict):
+    """What a deletion did in one store; `remaining` was counted by looking again."""
+
+    store: str
+    removed: int
+    redacted: int
+    remaining: int
+    retained_until: str | None
+
+
+class DeletionView(TypedDict):
+    """A deletion and, once it is completed, its receipt."""
+
+    id: str
+    subject: SubjectView
+    status: DeletionStatus
+    requested_at: str
+    completed_at: str | None
+    verified_at: str | None
+    stores: list[StoreReceiptView]
+    error: FailureView | None
+
+
+class AcceptedDeletionView(TypedDict):
+    """A deletion that was accepted; `/v1/deletions/{deletion_id}` shows what becomes of it."""
+
+    deletion_id: str
+
+
+class DocumentDeletionView(AcceptedDeletionView):
+    """An accepted deletion of a document."""
+
+    document_id: str
+    status: Literal["deleting"]
+
+
+class QueueView(TypedDict):
+    """A queue as operators see it."""
+
+    queue: Queue
+    queued: int
+    ready: int
+    running: int
+    dead: int
+    oldest_ready_age_s: float | None
+    paused: bool
+    reason: str | None

@@ -1,0 +1,98 @@
+"""Turns chunks into vectors: each distinct text is paid for once, and what was paid for is kept at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import numpy as np
+
+from ragsvc.db import embedding_cache, jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from ragsvc.models import Chunk
+    from ragsvc.resources import Resources
+
+GLOBAL_SCOPE = UUID(int=0)
+# Providers bound the tokens of one call too (OpenAI: 300,000).
+BATCH_MAX_TOKENS = 100_000
+SWEEP_BATCH = 1000
+
+
+async def embed_chunks(
+    resources: Resources,
+    workspace_id: UUID,
+    chunks: Sequence[Chunk],
+    *,
+    report: Callable[[int], Awaitable[None]],
+) -> NDArray[np.float32]:
+    """Return the chunks' vectors in their order, shape (len(chunks), dimensions).
+
+    `report` is told how many chunks got their vector since it was last told. Vectors are cached as each call
+    returns, so a crash pays again for at most the calls in flight.
+
+    Raises:
+        ProviderRejected, TransientFailure, OutageFailure: as the provider answered.
+    """
+    scope = workspace_id if resources.settings.embedding_cache_scope == "workspace" else GLOBAL_SCOPE
+    wanted = {chunk.embedding_input_hash: chunk for chunk in chunks}
+    async with resources.pool.acquire() as conn:
+        known = await embedding_cache.select_cached_embeddings(
+            conn, space_id=resources.space.id, scope=scope, hashes=list(wanted)
+        )
+    vectors: dict[bytes, NDArray[np.floating]] = dict(known)
+    await report(sum(chunk.embedding_input_hash in known for chunk in chunks))
+    missing = [chunk for key, chunk in wanted.items() if key not in known]
+    limiter = asyncio.Semaphore(resources.settings.embedding_concurrency)
+
+    async def embed(batch: Sequence[Chunk]) -> None:
+        async with limiter:
+            vectors.update(await _embed_batch(resources, scope, batch))
+            await report(len(batch))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for batch in _cut(missing, max_texts=resources.settings.embedding_batch_size):
+                group.create_task(embed(batch))
+    except BaseExceptionGroup as failures:
+        # The first failure says what happened; the others are calls that were cancelled for it.
+        raise failures.exceptions[0] from failures
+    return np.asarray([vectors[chunk.embedding_input_hash] for chunk in chunks], dtype=np.float32)
+
+
+async def sweep_embedding_cache(resources: Resources) -> int:
+    """Drop vectors that nobody used for EMBEDDING_CACHE_DAYS and return how many there were."""
+    async with resources.pool.acquire() as conn, conn.transaction():
+        if not await jobs.try_lock(conn, "sweep:embedding_cache"):
+            return 0
+        return await embedding_cache.delete_unused_embeddings(
+            conn, days=resources.settings.embedding_cache_days, limit=SWEEP_BATCH
+        )
+
+
+async def _embed_batch(
+    resources: Resources, scope: UUID, batch: Sequence[Chunk]
+) -> Mapping[bytes, NDArray[np.float32]]:
+    embedded = await resources.models.embed([chunk.text for chunk in batch])
+    fresh = {chunk.embedding_input_hash: vector for chunk, vector in zip(batch, embedded, strict=True)}
+    async with resources.pool.acquire() as conn:
+        await embedding_cache.insert_cached_embeddings(conn, space_id=resources.space.id, scope=scope, vectors=fresh)
+    return fresh
+
+
+def _cut(chunks: Sequence[Chunk], *, max_texts: int) -> Iterator[list[Chunk]]:
+    batch: list[Chunk] = []
+    tokens = 0
+    for chunk in chunks:
+        if batch and (len(batch) == max_texts or tokens + chunk.token_count > BATCH_MAX_TOKENS):
+            yield batch
+            batch, tokens = [], 0
+        batch.append(chunk)
+        tokens += chunk.token_count
+    if batch:
+        yield batch

@@ -1,0 +1,111 @@
+"""The ingestion of one document, stage by stage: download, parse, chunk, embed, finalize. Each is safe to run again."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from ragsvc.db import collections, documents, files, workspaces
+from ragsvc.errors import LeaseLost
+from ragsvc.ingestion.builds import Build
+from ragsvc.ingestion.embedding import embed_chunks
+from ragsvc.ingestion.sandbox import iterate_chunks, read_parsed
+from ragsvc.ingestion.source import download
+from ragsvc.models import Chunking, Stage
+
+if TYPE_CHECKING:
+    from ragsvc.ingestion.sandbox import Sandbox
+    from ragsvc.jobs.lease import Lease
+    from ragsvc.models import Document, File
+    from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What the job is about, read once."""
+
+    document: Document
+    file: File
+    bucket: str
+    chunking: Chunking
+
+
+async def ingest(resources: Resources, lease: Lease, *, sandbox: Sandbox) -> None:
+    """Bring the job's document to `ready`.
+
+    Raises:
+        LeaseLost: another worker has the job, or the document is being deleted.
+        DocumentRejected: the content cannot be ingested; the code says why.
+        ProviderRejected, TransientFailure, OutageFailure: the store or the model failed.
+    """
+    task = await _load(resources, lease)
+    build = Build(resources, lease, task.document)
+    with tempfile.TemporaryDirectory(prefix="ragsvc-") as folder:
+        source, parsed, chunked = (Path(folder) / name for name in ("source", "parsed", "chunks"))
+        await lease.report(Stage.DOWNLOADING)
+        await download(
+            resources.storage,
+            task.bucket,
+            task.file,
+            into=source,
+            report=lambda fraction: lease.report(Stage.DOWNLOADING, fraction),
+        )
+        await lease.report(Stage.PARSING)
+        await sandbox.parse(source, filename=task.file.filename, mime_type=task.file.mime_type, into=parsed)
+        await lease.report(Stage.CHUNKING)
+        chunk_count = await sandbox.chunk(parsed, chunking=task.chunking, into=chunked)
+        await build.clear_others()
+        text = await asyncio.to_thread(read_parsed, parsed)
+        await build.write_text(text.text)
+        token_count = await _embed_and_write(resources, lease, build, chunked, chunk_count=chunk_count)
+    await lease.report(Stage.FINALIZING)
+    version = await build.finalize(task.file, chunk_count=chunk_count, token_count=token_count)
+    log.info("document_ingested", document_id=task.document.id.hex, version=version, chunks=chunk_count)
+
+
+async def _load(resources: Resources, lease: Lease) -> _Task:
+    job = lease.job
+    async with resources.pool.acquire() as conn:
+        document = await documents.select_document(conn, job.workspace_id, job.subject_id)
+        file = await files.select_file(conn, job.workspace_id, UUID(str(job.payload["file_id"])))
+        workspace = await workspaces.select_workspace(conn, job.workspace_id)
+        collection = (
+            await collections.select_collection(conn, job.workspace_id, document.collection_id) if document else None
+        )
+    if document is None or file is None or workspace is None or collection is None:
+        raise LeaseLost("the document is gone")
+    return _Task(document, file, workspace.bucket, collection.chunking or _default_chunking(resources.settings))
+
+
+async def _embed_and_write(resources: Resources, lease: Lease, build: Build, chunked: Path, *, chunk_count: int) -> int:
+    """Return the tokens of all chunks; as many chunks are in memory as embedding calls can be in flight."""
+    settings = resources.settings
+    window_size = settings.embedding_batch_size * settings.embedding_concurrency
+    embedded = token_count = 0
+
+    async def report(count: int) -> None:
+        nonlocal embedded
+        embedded += count
+        await lease.report(Stage.EMBEDDING, min(embedded / max(chunk_count, 1), 1))
+
+    await lease.report(Stage.EMBEDDING)
+    chunks = iterate_chunks(chunked)
+    while window := list(islice(chunks, window_size)):
+        vectors = await embed_chunks(resources, lease.job.workspace_id, window, report=report)
+        await build.write_chunks(window, vectors)
+        token_count += sum(chunk.token_count for chunk in window)
+    return token_count
+
+
+def _default_chunking(settings: Settings) -> Chunking:
+    return Chunking(settings.chunk_max_tokens, settings.chunk_overlap_tokens)

@@ -1,0 +1,48 @@
+"""Brings a stored file to the worker's disk, and makes sure that it is the file that was uploaded."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from typing import TYPE_CHECKING
+
+from ragsvc.errors import DocumentErrorCode, DocumentRejected, TransientFailure
+from ragsvc.storage import ObjectMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from ragsvc.models import File
+    from ragsvc.storage import Storage
+
+# The source, its text and its chunks lie beside one another for a while.
+DISK_FACTOR = 3
+
+
+async def download(
+    storage: Storage, bucket: str, file: File, *, into: Path, report: Callable[[float], Awaitable[None]]
+) -> None:
+    """Stream the object into a new file; one block of 1 MiB is in memory at a time.
+
+    Raises:
+        DocumentRejected: the object is gone (`object_missing`) or not what was uploaded (`checksum_mismatch`).
+        TransientFailure: there is no room on the disk.
+    """
+    free_bytes = shutil.disk_usage(into.parent).free
+    if free_bytes < DISK_FACTOR * file.size_bytes:
+        raise TransientFailure("disk_full", f"{free_bytes} bytes are free, {DISK_FACTOR * file.size_bytes} are needed")
+    digest = hashlib.sha256()
+    received_bytes = 0
+    try:
+        async with storage.open_object(bucket, file.object_key) as body:
+            with into.open("wb") as target:  # a block goes to the page cache in well under 1 ms
+                async for block in body.blocks:
+                    digest.update(block)
+                    target.write(block)
+                    received_bytes += len(block)
+                    await report(received_bytes / file.size_bytes)
+    except ObjectMissing as error:
+        raise DocumentRejected(DocumentErrorCode.OBJECT_MISSING, "the file is not in the store any more") from error
+    if digest.digest() != file.sha256:
+        raise DocumentRejected(DocumentErrorCode.CHECKSUM_MISMATCH, "the stored file is not the one that was uploaded")

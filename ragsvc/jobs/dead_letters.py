@@ -1,0 +1,245 @@
+"""Dead jobs as letters: shown in Redis lists, decided in Postgres, replayed or discarded exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from ragsvc.db import documents, jobs
+from ragsvc.db.pool import UniqueViolation
+from ragsvc.errors import ReplayRunning
+from ragsvc.jobs import subjects
+from ragsvc.models import DocumentStatus, JobStatus, Queue, SubjectKind
+from ragsvc.queue.connection import REDIS_TROUBLE
+from ragsvc.queue.dead_letter_list import DeadLetterList
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from ragsvc.db.pool import Connection
+    from ragsvc.models import Job
+    from ragsvc.resources import Resources
+
+PAGE = 500
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySelection:
+    """Which dead letters are meant; None leaves that open, and ids are those of jobs."""
+
+    ids: tuple[UUID, ...] | None = None
+    code: str | None = None
+    workspace_id: UUID | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """What a replay did; a dry run replays nothing."""
+
+    matched: int
+    replayed: int
+    superseded: int
+    dry_run: bool
+
+
+def entry_id(job: Job) -> str:
+    """Return the id of a job's dead letter: another death is another letter."""
+    return f"{job.id}:{job.generation}"
+
+
+def to_entry(job: Job) -> dict[str, object]:
+    """Return the letter as it stands in the list and in the admin API."""
+    return {
+        "v": 1,
+        "entry_id": entry_id(job),
+        "job_id": str(job.id),
+        "queue": job.queue,
+        "kind": job.kind,
+        "document_id": str(job.subject_id) if job.subject_kind is SubjectKind.DOCUMENT else None,
+        "workspace_id": str(job.workspace_id),
+        "args": job.payload,
+        "error": job.error,
+        "attempts": job.attempts,
+        "rescues": job.rescues,
+        "stage": job.stage,
+        "enqueued_at": job.created_at,
+        "first_failed_at": job.first_failed_at,
+        "last_failed_at": job.last_failed_at,
+        "worker": job.error.get("worker") if job.error else None,
+        "app_version": version("ragsvc"),
+        "trace_id": job.trace_id,
+        "replay_count": job.replay_count,
+    }
+
+
+async def post(resources: Resources, job: Job) -> None:
+    """Put a dead job on its list; when Redis is away the sweeper does it later."""
+    try:
+        await DeadLetterList(resources.redis, resources.settings, job.queue).push([to_entry(job)])
+    except REDIS_TROUBLE as error:
+        log.warning("dead_letter_not_listed", job_id=str(job.id), error=str(error) or type(error).__name__)
+
+
+async def reconcile(resources: Resources, queue: Queue) -> None:
+    """Make the list say what Postgres says, over the newest DLQ_CAP dead jobs."""
+    letters = DeadLetterList(resources.redis, resources.settings, queue)
+    try:
+        listed = await letters.entry_ids()
+        async with resources.pool.acquire() as conn:
+            dead = await jobs.select_dead_jobs(conn, queue=queue, limit=resources.settings.dlq_cap)
+        known = {entry_id(job) for job in dead}
+        if ghosts := listed - known:
+            await letters.remove(ghosts)
+        if missing := [to_entry(job) for job in reversed(dead) if entry_id(job) not in listed]:
+            await letters.push(missing)
+    except REDIS_TROUBLE as error:
+        log.warning("dead_letters_not_reconciled", queue=queue, error=str(error) or type(error).__name__)
+
+
+async def list_dead_letters(
+    resources: Resources,
+    queue: Queue,
+    *,
+    code: str | None = None,
+    workspace_id: UUID | None = None,
+    offset: int = 0,
+    limit: int,
+) -> list[dict[str, object]]:
+    """Return letters, newest first."""
+    async with resources.pool.acquire() as conn:
+        dead = await jobs.select_dead_jobs(
+            conn, queue=queue, code=code, workspace_id=workspace_id, limit=limit, offset=offset
+        )
+    return [to_entry(job) for job in dead]
+
+
+async def get_dead_letter(resources: Resources, queue: Queue, wanted: str) -> dict[str, object] | None:
+    """Return the letter of this entry id, or of this job id."""
+    job = await _find(resources, queue, wanted)
+    return to_entry(job) if job else None
+
+
+async def count_dead_letters(resources: Resources, queue: Queue) -> dict[str, int]:
+    """Return how many letters there are by error code."""
+    async with resources.pool.acquire() as conn:
+        return await jobs.select_dead_counts(conn, queue=queue)
+
+
+async def discard(resources: Resources, queue: Queue, wanted: str) -> bool:
+    """Give a dead job up for good; False when there is no such letter."""
+    job = await _find(resources, queue, wanted)
+    if job is None:
+        return False
+    async with resources.pool.acquire() as conn:
+        discarded = await jobs.update_dead_status(conn, job, status=JobStatus.DISCARDED)
+    await _unlist(resources, queue, [job])
+    return discarded
+
+
+async def replay(
+    resources: Resources,
+    queue: Queue,
+    *,
+    selection: ReplaySelection,
+    dry_run: bool = False,
+    rate_per_s: float | None = None,
+    limit: int | None = None,
+) -> ReplayResult:
+    """Queue dead jobs again, each exactly once however often and by however many this is run.
+
+    Raises:
+        ReplayRunning: another replay of this queue is going on.
+    """
+    async with resources.pool.acquire() as lock_conn, lock_conn.transaction():
+        if not await jobs.try_lock(lock_conn, f"{resources.settings.queue_prefix}:replay:{queue}"):
+            raise ReplayRunning
+        matched = await _select(resources, queue, selection, limit=limit)
+        if dry_run:
+            return ReplayResult(len(matched), 0, 0, dry_run=True)
+        replayed = superseded = 0
+        for job in matched:
+            outcome = await _replay_one(resources, job)
+            replayed += outcome is JobStatus.QUEUED
+            superseded += outcome is JobStatus.SUPERSEDED
+            if rate_per_s:
+                await asyncio.sleep(1 / rate_per_s)
+    log.info("dead_letters_replayed", queue=queue, matched=len(matched), replayed=replayed, superseded=superseded)
+    return ReplayResult(len(matched), replayed, superseded, dry_run=False)
+
+
+async def _replay_one(resources: Resources, job: Job) -> JobStatus | None:
+    """Return `queued` or `superseded`, None when somebody else moved the job first."""
+    async with resources.pool.acquire() as conn:
+        try:
+            async with conn.transaction():
+                queued = await _requeue(conn, job)
+        except UniqueViolation:  # the subject has another active job
+            queued = None
+        if queued is None:
+            outcome = JobStatus.SUPERSEDED if await _supersede(conn, job) else None
+        else:
+            outcome = JobStatus.QUEUED
+    await _unlist(resources, job.queue, [job])
+    if queued is not None:
+        await resources.bell.ring(queued)
+    return outcome
+
+
+async def _requeue(conn: Connection, job: Job) -> Job | None:
+    if job.subject_kind is SubjectKind.DOCUMENT:
+        locked = await documents.lock_document(conn, job.workspace_id, job.subject_id)
+        going = locked is None or (job.queue is Queue.INGESTION and locked[0] is DocumentStatus.DELETING)
+        if going:
+            return None
+    queued = await jobs.replay_job(conn, job)
+    if queued is not None:
+        await subjects.show_queued(conn, queued)
+    return queued
+
+
+async def _supersede(conn: Connection, job: Job) -> bool:
+    current = await jobs.select_job(conn, job.id)
+    if current is None or current.generation != job.generation:
+        return False
+    return await jobs.update_dead_status(conn, job, status=JobStatus.SUPERSEDED)
+
+
+async def _select(resources: Resources, queue: Queue, selection: ReplaySelection, *, limit: int | None) -> list[Job]:
+    async with resources.pool.acquire() as conn:
+        return await jobs.select_dead_jobs(
+            conn,
+            queue=queue,
+            code=selection.code,
+            workspace_id=selection.workspace_id,
+            since=selection.since,
+            ids=selection.ids,
+            limit=limit or 2**31 - 1,
+        )
+
+
+async def _find(resources: Resources, queue: Queue, wanted: str) -> Job | None:
+    job_id, _, generation = wanted.partition(":")
+    try:
+        parsed = UUID(job_id)
+    except ValueError:
+        return None
+    async with resources.pool.acquire() as conn:
+        found = await jobs.select_dead_jobs(conn, queue=queue, ids=[parsed], limit=1)
+    return next((job for job in found if generation in {"", str(job.generation)}), None)
+
+
+async def _unlist(resources: Resources, queue: Queue, gone: Iterable[Job]) -> None:
+    letters = DeadLetterList(resources.redis, resources.settings, queue)
+    try:
+        await letters.remove({entry_id(job) for job in gone})
+    except REDIS_TROUBLE as error:
+        log.warning("dead_letter_not_unlisted", queue=queue, error=str(error) or type(error).__name__)

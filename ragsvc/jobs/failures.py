@@ -1,0 +1,159 @@
+"""What an exception means for the job it stopped: one table, from exception to what is done."""
+
+from __future__ import annotations
+
+import random
+import re
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ragsvc.db.pool import is_transient
+from ragsvc.errors import (
+    DocumentErrorCode,
+    DocumentRejected,
+    OutageFailure,
+    ProviderRejected,
+    TransientFailure,
+    WorkError,
+)
+
+if TYPE_CHECKING:
+    from ragsvc.models import Job
+    from ragsvc.settings import Settings
+
+TRACEBACK_MAX_BYTES = 8192
+# An error that nobody foresaw is probably a defect: trying it often helps nobody.
+UNKNOWN_MAX_ATTEMPTS = 3
+# user:password@ in URLs, bearer tokens, and key=value pairs whose key says that the value is secret.
+SECRETS = re.compile(
+    r"(?P<url>(?<=://)[^\s/@]+(?=@))|(?P<bearer>(?<=[Bb]earer )[\w.~+/=-]+)|(?P<key>\b(?:sk|rag)-[\w-]{8,})"
+    r"|(?P<pair>(?<=password=)[^\s&'\"]+|(?<=secret=)[^\s&'\"]+|(?<=Signature=)[^\s&'\"]+)"
+)
+
+
+class FailureClass(StrEnum):
+    """How a failure is treated."""
+
+    PERMANENT = "permanent"
+    TRANSIENT = "transient"
+    UNKNOWN = "unknown"
+    OUTAGE = "outage"
+
+
+WORK_ERROR_KINDS: dict[type[WorkError], FailureClass] = {
+    DocumentRejected: FailureClass.PERMANENT,
+    ProviderRejected: FailureClass.PERMANENT,
+    TransientFailure: FailureClass.TRANSIENT,
+    OutageFailure: FailureClass.OUTAGE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure as it is stored and shown: bounded and without secrets."""
+
+    kind: FailureClass
+    code: str
+    type: str
+    message: str
+    http_status: int | None
+    retry_after_s: float | None
+    traceback: str
+
+    def to_json(self) -> dict[str, object]:
+        """Return the form of the dead letters."""
+        return {
+            "class": self.kind,
+            "code": self.code,
+            "type": self.type,
+            "message": self.message,
+            "http_status": self.http_status,
+            "traceback": self.traceback,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When to try again, and whether the failed attempt counts."""
+
+    delay_s: float
+    charged: bool
+
+
+def classify(error: BaseException) -> Failure:
+    """Return what the exception means for its job."""
+    kind, code = _kind_and_code(error)
+    return Failure(
+        kind=kind,
+        code=code,
+        type=type(error).__name__,
+        message=redact(str(error) or type(error).__name__)[:2000],
+        http_status=error.http_status if isinstance(error, WorkError) else None,
+        retry_after_s=error.retry_after_s if isinstance(error, WorkError) else None,
+        traceback=redact("".join(traceback.format_exception(error)))[-TRACEBACK_MAX_BYTES:],
+    )
+
+
+def crash_loop(job: Job) -> Failure:
+    """Return the failure of a job whose workers died again and again at the same place."""
+    return Failure(
+        kind=FailureClass.PERMANENT,
+        code=DocumentErrorCode.CRASH_LOOP,
+        type="CrashLoop",
+        message=f"{job.rescues} workers died with this job at the stage {job.stage or 'start'}",
+        http_status=None,
+        retry_after_s=None,
+        traceback="",
+    )
+
+
+def decide(failure: Failure, job: Job, settings: Settings) -> Retry | None:
+    """Return how the job is tried again, or None when it is dead."""
+    match failure.kind:
+        case FailureClass.PERMANENT:
+            return None
+        case FailureClass.OUTAGE:
+            age_s = _age_s(job.first_failed_at)
+            if age_s > settings.outage_max_age_s:
+                return None
+            # No attempt counts, so the age stands in for the exponent: ever slower, up to the cap.
+            bound_s = min(settings.backoff_cap_s, max(settings.backoff_base_s, age_s))
+            return Retry(delay_s=bound_s * random.uniform(0.5, 1), charged=False)  # noqa: S311 - jitter
+        case FailureClass.TRANSIENT | FailureClass.UNKNOWN:
+            cap = job.max_attempts if failure.kind is FailureClass.TRANSIENT else UNKNOWN_MAX_ATTEMPTS
+            if job.attempts >= min(cap, job.max_attempts):
+                return None
+            return Retry(delay_s=backoff_s(failure, job, settings), charged=True)
+
+
+def backoff_s(failure: Failure, job: Job, settings: Settings) -> float:
+    """Return a delay with full jitter, never shorter than a provider's Retry-After.
+
+    Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+    exponent = min(job.attempts - 1, 32)
+    bound_s = min(settings.backoff_cap_s, settings.backoff_base_s * 2**exponent)
+    delay_s = random.uniform(0, bound_s)  # noqa: S311 - jitter
+    return max(delay_s, failure.retry_after_s or 0)
+
+
+def redact(text: str) -> str:
+    """Return the text with what looks like a secret blanked."""
+    return SECRETS.sub("***", text)
+
+
+def _kind_and_code(error: BaseException) -> tuple[FailureClass, str]:
+    if isinstance(error, WorkError) and type(error) in WORK_ERROR_KINDS:
+        return WORK_ERROR_KINDS[type(error)], error.work_code
+    if isinstance(error, TimeoutError):
+        return FailureClass.TRANSIENT, "timeout"
+    if is_transient(error):
+        return FailureClass.TRANSIENT, "database_unavailable"
+    return FailureClass.UNKNOWN, DocumentErrorCode.INTERNAL
+
+
+def _age_s(moment: datetime | None) -> float:
+    return (datetime.now(UTC) - moment).total_seconds() if moment else 0.0

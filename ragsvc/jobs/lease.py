@@ -1,0 +1,119 @@
+"""A held job: renewed in the background, and the fence that every write of the work passes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.db import documents, jobs
+from ragsvc.errors import LeaseLost
+from ragsvc.models import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.db.pool import Connection, Pool
+    from ragsvc.models import Job
+    from ragsvc.settings import Settings
+
+# Which part of an ingestion's time each stage takes, roughly: progress is one number that never falls.
+STAGE_SPANS = {
+    Stage.DOWNLOADING: (0.0, 0.05),
+    Stage.PARSING: (0.05, 0.2),
+    Stage.CHUNKING: (0.2, 0.25),
+    Stage.EMBEDDING: (0.25, 0.95),
+    Stage.FINALIZING: (0.95, 1.0),
+}
+# Progress is for people: a few times a second is enough.
+REPORT_INTERVAL_S = 0.2
+
+log = structlog.get_logger(__name__)
+
+
+class Lease:
+    """This worker's hold on a job."""
+
+    def __init__(self, pool: Pool, job: Job, settings: Settings) -> None:
+        self.job = job
+        self._pool = pool
+        self._lease_s = settings.job_lease_s
+        self._reported: tuple[Stage | None, float] = (None, 0.0)
+
+    async def fence(self, conn: Connection) -> None:
+        """Keep the job held until the transaction ends.
+
+        Raises:
+            LeaseLost: another worker has it, or it was cancelled.
+        """
+        if not await jobs.fence(conn, self.job):
+            raise LeaseLost
+
+    async def report(self, stage: Stage, fraction: float = 0.0) -> None:
+        """Show the stage and how much of it is done (0 to 1).
+
+        Raises:
+            LeaseLost: another worker has the job, or it was cancelled.
+        """
+        shown, at = self._reported
+        if shown is stage and fraction < 1 and time.monotonic() - at < REPORT_INTERVAL_S:
+            return
+        self._reported = (stage, time.monotonic())
+        begin, end = STAGE_SPANS[stage]
+        progress = begin + (end - begin) * fraction
+        async with self._pool.acquire() as conn, conn.transaction():
+            await documents.update_stage(
+                conn, self.job.workspace_id, self.job.subject_id, stage=stage, progress=progress
+            )
+            if not await jobs.update_progress(conn, self.job, stage=stage, progress=progress):
+                raise LeaseLost
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Renew the lease while the body runs, and stop the body once it is lost.
+
+        Raises:
+            LeaseLost: the body was stopped because another worker has the job.
+        """
+        body = asyncio.current_task()
+        assert body is not None  # noqa: S101 - a coroutine runs in a task
+        keeper = asyncio.create_task(self._keep())
+        lost = False
+
+        def stop_body(done: asyncio.Task[None]) -> None:
+            nonlocal lost
+            if not done.cancelled():
+                lost = True
+                body.cancel()
+
+        keeper.add_done_callback(stop_body)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not lost:
+                raise
+            body.uncancel()
+            raise LeaseLost from None
+        finally:
+            keeper.remove_done_callback(stop_body)
+            keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeper
+
+    async def _keep(self) -> None:
+        """Renew at a third of the lease's time; return once it is lost."""
+        held_until = time.monotonic() + self._lease_s
+        while time.monotonic() < held_until:
+            await asyncio.sleep(self._lease_s / 3)
+            asked_at = time.monotonic()
+            try:
+                async with asyncio.timeout(self._lease_s / 3), self._pool.acquire() as conn:
+                    if not await jobs.renew_lease(conn, self.job, lease_s=self._lease_s):
+                        return
+            except Exception as error:  # noqa: BLE001 - whatever it is, the lease is held until its time is over
+                log.warning("lease_not_renewed", job_id=str(self.job.id), error=str(error) or type(error).__name__)
+            else:
+                held_until = asked_at + self._lease_s

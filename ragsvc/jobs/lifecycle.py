@@ -1,0 +1,114 @@
+"""The life of a job, every step one transaction in Postgres together with what it shows on its subject.
+
+                    ┌──────────── retry, hand back, rescue (generation+1) ───────────┐
+                    ▼                                                                │
+    enqueue ──▶  queued  ── claim (lease, attempts+1) ──▶  running  ── finish ──▶  done
+                  │  ▲                                      │   │
+                  │  └──── replay (generation+1) ──── dead ◀┘   │
+                  │                                    │        │
+                  └── cancel ──▶  cancelled  ◀─────────┼────────┘
+                                                       └── discard, supersede ──▶  discarded, superseded
+
+A running job is held by a lease: a token and a time in Postgres. Whoever has the token may write (the fence);
+once the time is over, anybody may take the job, and the token of before opens nothing any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.db import jobs
+from ragsvc.jobs import failures, subjects
+from ragsvc.models import FailureInfo, Job, Queue, SubjectKind, new_id
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection, Pool
+    from ragsvc.jobs.failures import Failure
+    from ragsvc.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+async def enqueue(
+    conn: Connection,
+    settings: Settings,
+    *,
+    workspace_id: UUID,
+    queue: Queue,
+    subject_kind: SubjectKind,
+    subject_id: UUID,
+    payload: dict[str, object],
+) -> Job:
+    """Add a job in the caller's transaction; ring for it once that is committed.
+
+    A dead letter of the same subject is superseded by it.
+    """
+    await jobs.supersede_dead_jobs(conn, workspace_id, queue=queue, subject_kind=subject_kind, subject_id=subject_id)
+    return await jobs.insert_job(
+        conn,
+        workspace_id,
+        new_id(),
+        queue=queue,
+        kind="ingest" if queue is Queue.INGESTION else "delete",
+        subject_kind=subject_kind,
+        subject_id=subject_id,
+        payload=payload,
+        max_attempts=settings.max_attempts,
+        trace_id=structlog.contextvars.get_contextvars().get("request_id"),
+    )
+
+
+async def claim(pool: Pool, job_id: UUID, *, owner: str, lease_s: float) -> Job | None:
+    """Take the job for this worker; None when it is not due, held, over, or its queue is paused."""
+    async with pool.acquire() as conn, conn.transaction():
+        known = await jobs.select_job(conn, job_id)
+        if known is None:
+            return None
+        await subjects.lock_subject(conn, known)
+        job = await jobs.claim_job(conn, job_id, owner=owner, token=new_id(), lease_s=lease_s)
+        if job is not None:
+            await subjects.show_running(conn, job)
+        return job
+
+
+async def hand_back(pool: Pool, job: Job) -> Job | None:
+    """Queue the job again, uncharged: its worker is asked to stop. None when it is no longer held."""
+    async with pool.acquire() as conn, conn.transaction():
+        await subjects.lock_subject(conn, job)
+        queued = await jobs.hand_back_job(conn, job)
+        if queued is not None:
+            await subjects.show_queued(conn, queued)
+        return queued
+
+
+async def fail(pool: Pool, job: Job, failure: Failure, *, settings: Settings) -> Job | None:
+    """Queue the job for another try or bury it; returns its new row, None when it is no longer held."""
+    retry = failures.decide(failure, job, settings)
+    async with pool.acquire() as conn, conn.transaction():
+        await subjects.lock_subject(conn, job)
+        if retry is None:
+            dead = await jobs.bury_job(conn, job, error=failure.to_json())
+            if dead is not None:
+                replayable = failure.kind is not failures.FailureClass.PERMANENT
+                await subjects.show_dead(conn, dead, error=FailureInfo(failure.code, failure.message, replayable))
+            return dead
+        queued = await jobs.retry_job(conn, job, delay_s=retry.delay_s, error=failure.to_json(), charged=retry.charged)
+        if queued is not None:
+            shown = FailureInfo(failure.code, failure.message, retryable=True, next_attempt_at=queued.run_at)
+            await subjects.show_queued(conn, queued, error=shown)
+        return queued
+
+
+async def rescue(pool: Pool, job: Job) -> Job | None:
+    """Queue a job whose worker fell silent; None when another was faster."""
+    async with pool.acquire() as conn, conn.transaction():
+        await subjects.lock_subject(conn, job)
+        queued = await jobs.rescue_job(conn, job)
+        if queued is not None:
+            await subjects.show_queued(conn, queued)
+            log.warning("job_rescued", job_id=str(job.id), stage=job.stage, lost_owner=job.lease_owner)
+        return queued

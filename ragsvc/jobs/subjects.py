@@ -1,0 +1,53 @@
+"""What a job's state shows of itself on its subject, in the transaction that changes the job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from ragsvc.db import deletion_receipts, documents
+from ragsvc.models import DeletionStatus, DocumentStatus, Queue, SubjectKind
+
+if TYPE_CHECKING:
+    from ragsvc.db.pool import Connection
+    from ragsvc.models import FailureInfo, Job
+
+DOCUMENT_STATUS = {
+    DeletionStatus.PENDING: DocumentStatus.QUEUED,
+    DeletionStatus.RUNNING: DocumentStatus.PROCESSING,
+    DeletionStatus.FAILED: DocumentStatus.FAILED,
+}
+
+
+async def lock_subject(conn: Connection, job: Job) -> None:
+    """Lock the subject's row: everywhere a document is locked before its job, so that nobody waits in a ring."""
+    if job.subject_kind is SubjectKind.DOCUMENT:
+        await documents.lock_document(conn, job.workspace_id, job.subject_id)
+
+
+async def show_queued(conn: Connection, job: Job, *, error: FailureInfo | None = None) -> None:
+    """Show that the job waits, and why when an attempt failed."""
+    await _show(conn, job, DeletionStatus.PENDING, error)
+
+
+async def show_running(conn: Connection, job: Job) -> None:
+    """Show that a worker has the job."""
+    await _show(conn, job, DeletionStatus.RUNNING, None)
+
+
+async def show_dead(conn: Connection, job: Job, *, error: FailureInfo) -> None:
+    """Show that the job failed for good, until somebody replays it."""
+    await _show(conn, job, DeletionStatus.FAILED, error)
+
+
+async def _show(conn: Connection, job: Job, status: DeletionStatus, error: FailureInfo | None) -> None:
+    match job.queue:
+        case Queue.INGESTION:
+            await documents.update_ingestion_state(
+                conn, job.workspace_id, job.subject_id, status=DOCUMENT_STATUS[status], error=error
+            )
+        case Queue.DELETION:
+            deletion_id = UUID(str(job.payload["deletion_id"]))
+            await deletion_receipts.update_deletion_state(
+                conn, job.workspace_id, deletion_id, status=status, error=error
+            )

@@ -1,0 +1,42 @@
+"""Looks for jobs that were lost on the way: silent workers, rings that Redis forgot, lists that drifted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.db import jobs
+from ragsvc.jobs import dead_letters, lifecycle
+from ragsvc.models import Queue
+
+if TYPE_CHECKING:
+    from ragsvc.resources import Resources
+
+BATCH = 1000
+
+log = structlog.get_logger(__name__)
+
+
+async def sweep_jobs(resources: Resources) -> int:
+    """Heal both queues once and return how many jobs had to be rung for again.
+
+    One process at a time does it; another one returns 0 at once.
+    """
+    settings = resources.settings
+    async with resources.pool.acquire() as conn, conn.transaction():
+        if not await jobs.try_lock(conn, f"{settings.queue_prefix}:sweep"):
+            return 0
+        silent = await jobs.select_expired_leases(conn, queues=list(Queue), limit=BATCH)
+        overdue = await jobs.select_overdue_jobs(conn, queues=list(Queue), grace_s=settings.sweep_grace_s, limit=BATCH)
+    for job in silent:
+        rescued = await lifecycle.rescue(resources.pool, job)
+        if rescued is not None:
+            await resources.bell.forget(job, generation=job.generation)
+            await resources.bell.ring(rescued)
+    swept = await resources.bell.ring_missing(overdue)
+    if swept:
+        log.warning("jobs_swept", jobs=swept)
+    for queue in Queue:
+        await dead_letters.reconcile(resources, queue)
+    return swept

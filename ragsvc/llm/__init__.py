@@ -1,0 +1,1 @@
+"""The one way to models: an OpenAI-compatible server, for embeddings and for answers."""

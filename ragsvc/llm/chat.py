@@ -1,0 +1,147 @@
+"""Streamed answers: the pieces of text as they come, then why they ended and what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import openai
+import stamina
+import structlog
+
+from ragsvc.errors import TransientFailure
+from ragsvc.llm.failures import timed_out, translate
+from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
+from ragsvc.models import TokenUsage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+
+    from openai import AsyncStream
+    from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
+
+    from ragsvc.settings import Settings
+
+    Stream = AsyncStream[ChatCompletionChunk]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTurn:
+    """What somebody said, as the model is told."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatDelta:
+    """A piece of an answer; the last ones carry no text, but the reason of the end and the cost."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    usage: TokenUsage | None = None
+
+
+class Chat:
+    """Streams answers of an OpenAI-compatible server."""
+
+    def __init__(self, client: openai.AsyncOpenAI, settings: Settings) -> None:
+        self._client = client
+        self._silence_s = settings.model_timeout_s
+
+    async def stream(self, turns: Sequence[ChatTurn], *, model: str) -> AsyncGenerator[ChatDelta, None]:
+        """Yield an answer's deltas; closing the generator ends the model's work. Raises like `Models.stream_chat`."""
+        finished = False
+        async with self._open(turns, model=model) as (first, stream):
+            for delta in first:
+                finished = finished or delta.finish_reason is not None
+                yield delta
+            while (chunk := await self._next(stream)) is not None:
+                for delta in _read_chunk(chunk):
+                    finished = finished or delta.finish_reason is not None
+                    yield delta
+        if not finished:
+            raise TransientFailure("chat_unavailable", "The chat model's answer was cut off")
+
+    @asynccontextmanager
+    async def _open(self, turns: Sequence[ChatTurn], *, model: str) -> AsyncIterator[tuple[list[ChatDelta], Stream]]:
+        """Open a stream and wait for its first words; until then, and only until then, a failure is tried again."""
+        stream: Stream | None = None
+        try:
+            async for attempt in stamina.retry_context(
+                on=is_worth_a_quick_try, attempts=QUICK_TRIES, timeout=QUICK_TRIES_S, wait_initial=0.1, wait_max=1.0
+            ):
+                with attempt:
+                    if stream is not None:
+                        await stream.close()
+                    asked_at = time.monotonic()
+                    stream = await self._ask(turns, model=model)
+                    first = await self._read_first(stream)
+                    _log_first_token(stream, model=model, asked_at=asked_at)
+            if stream is not None:
+                yield first, stream
+        finally:
+            if stream is not None:
+                await stream.close()
+
+    async def _ask(self, turns: Sequence[ChatTurn], *, model: str) -> Stream:
+        messages: list[ChatCompletionMessageParam] = [_to_message(turn) for turn in turns]
+        try:
+            return await self._client.chat.completions.create(
+                model=model, messages=messages, stream=True, stream_options={"include_usage": True}
+            )
+        except openai.OpenAIError as error:
+            raise translate(error, ask="chat") from error
+
+    async def _read_first(self, stream: Stream) -> list[ChatDelta]:
+        while (chunk := await self._next(stream)) is not None:
+            if deltas := list(_read_chunk(chunk)):
+                return deltas
+        raise TransientFailure("chat_unavailable", "The chat model answered nothing")
+
+    async def _next(self, stream: Stream) -> ChatCompletionChunk | None:
+        try:
+            # The client's own timeout starts again with every byte, comments that keep a connection open included.
+            async with asyncio.timeout(self._silence_s):
+                return await anext(stream)
+        except StopAsyncIteration:
+            return None
+        except TimeoutError:
+            raise timed_out(ask="chat") from None
+        except openai.OpenAIError as error:
+            raise translate(error, ask="chat") from error
+        except ValueError as error:
+            raise TransientFailure("chat_unavailable", "The chat model's answer cannot be read") from error
+
+
+def _read_chunk(chunk: ChatCompletionChunk) -> Iterator[ChatDelta]:
+    for choice in (chunk.choices or ())[:1]:
+        text = (choice.delta.content or choice.delta.refusal or "") if choice.delta else ""
+        if text or choice.finish_reason:
+            yield ChatDelta(text=text, finish_reason=choice.finish_reason)
+    if chunk.usage is not None:
+        yield ChatDelta(usage=TokenUsage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens))
+
+
+def _to_message(turn: ChatTurn) -> ChatCompletionMessageParam:
+    match turn.role:
+        case "system":
+            return {"role": "system", "content": turn.content}
+        case "user":
+            return {"role": "user", "content": turn.content}
+        case "assistant":
+            return {"role": "assistant", "content": turn.content}
+
+
+def _log_first_token(stream: Stream, *, model: str, asked_at: float) -> None:
+    log.info(
+        "model_began_to_answer",
+        model=model,
+        first_token_ms=round((time.monotonic() - asked_at) * 1000, 1),
+        provider_request_id=stream.response.headers.get("x-request-id"),
+    )

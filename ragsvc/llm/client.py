@@ -1,0 +1,83 @@
+"""The process's one client of the models' server, and what can be asked of it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import httpx2
+import openai
+
+from ragsvc.llm.chat import Chat
+from ragsvc.llm.embeddings import Embedder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ragsvc.llm.chat import ChatDelta, ChatTurn
+    from ragsvc.settings import Settings
+
+CONNECT_TIMEOUT_S = 5.0
+# Every open answer holds a connection, so how many there are is limited where answers are begun, not here.
+CONNECTIONS = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
+
+
+class Models:
+    """The embedding model and the chat model of the settings.
+
+    What fails is a `WorkError`: ProviderRejected `…_rejected` or `…_quota`, TransientFailure `…_unavailable` (with
+    `retry_after_s` when the server named it), OutageFailure `…_unreachable`; `…` is `embedding` or `chat`.
+    """
+
+    def __init__(self, client: openai.AsyncOpenAI, settings: Settings) -> None:
+        self._embedder = Embedder(client, settings)
+        self._chat = Chat(client, settings)
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return vectors of shape (len(texts), dimensions), finite, in one call that is not repeated.
+
+        Raises:
+            ProviderRejected: also with code `dimension_mismatch`.
+            TransientFailure: trying again can help; also when the server gave too few vectors or unreadable ones.
+            OutageFailure: nothing could be connected.
+        """
+        return await self._embedder.embed(texts)
+
+    async def embed_query(self, text: str) -> NDArray[np.float32]:
+        """Return the vector of a query, of shape (dimensions,): remembered, tried a few times, cut where too long.
+
+        Raises:
+            WorkError: like `embed`.
+        """
+        return await self._embedder.embed_query(text)
+
+    def stream_chat(self, turns: Sequence[ChatTurn], *, model: str) -> AsyncGenerator[ChatDelta, None]:
+        """Return the deltas of an answer; use it under `contextlib.aclosing`, which ends the model's work.
+
+        Until the first words a failure is tried again a few times, afterwards never.
+
+        Raises:
+            WorkError: with codes `chat_…`; an answer that is cut off or stalls is a TransientFailure.
+        """
+        return self._chat.stream(turns, model=model)
+
+
+@asynccontextmanager
+async def open_models(settings: Settings) -> AsyncIterator[Models]:
+    """Open the client; nothing is connected before it is used."""
+    # The SDK's own retries are off: jobs have theirs, and an answer is only asked again before its first words.
+    timeout = httpx2.Timeout(settings.model_timeout_s, connect=CONNECT_TIMEOUT_S)
+    client = openai.AsyncOpenAI(
+        base_url=settings.openai_base_url,
+        api_key=settings.openai_api_key.get_secret_value(),
+        max_retries=0,
+        timeout=timeout,
+        http_client=openai.DefaultAsyncHttpxClient(
+            base_url=settings.openai_base_url, timeout=timeout, limits=CONNECTIONS
+        ),
+    )
+    async with client:
+        yield Models(client, settings)

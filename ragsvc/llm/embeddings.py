@@ -1,0 +1,116 @@
+"""Embedding calls: texts in, float32 vectors out, checked before anything is built on them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import openai
+import stamina
+
+from ragsvc.errors import ProviderRejected, TransientFailure
+from ragsvc.llm.failures import translate
+from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from openai.types import CreateEmbeddingResponse, Embedding
+
+    from ragsvc.settings import Settings
+
+# Only these take the parameter; others refuse it, and have one length anyway.
+SHORTENABLE_MODELS = "text-embedding-3-"
+CACHED_QUERIES = 1024
+# A question is mostly about four characters a token; one that is denser is halved until the model takes it.
+CHARS_PER_TOKEN = 4
+SHORTEST_QUERY_CHARS = 64
+REFUSED_INPUT = frozenset({400, 413, 422})
+
+
+class Embedder:
+    """Embeds texts with the model of the settings; remembers the vectors of recent queries."""
+
+    def __init__(self, client: openai.AsyncOpenAI, settings: Settings) -> None:
+        self._client = client
+        self._model = settings.embedding_model
+        self._dimensions = settings.embedding_dimensions
+        self._longest_query_chars = settings.embedding_max_input_tokens * CHARS_PER_TOKEN
+        self._queries: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return vectors of shape (len(texts), dimensions) by one call; raises like `Models.embed`."""
+        if not texts:
+            return np.empty((0, self._dimensions), dtype=np.float32)
+        shortened = self._model.startswith(SHORTENABLE_MODELS)
+        try:
+            answer = await self._client.embeddings.create(
+                model=self._model,
+                input=list(texts),
+                encoding_format="base64",
+                dimensions=self._dimensions if shortened else openai.omit,
+            )
+        except openai.OpenAIError as error:
+            raise translate(error, ask="embedding") from error
+        return self._check(answer, count=len(texts))
+
+    async def embed_query(self, text: str) -> NDArray[np.float32]:
+        """Return a query's vector, from memory when it was asked before; raises like `Models.embed_query`."""
+        vector = self._queries.get(text)
+        if vector is None:
+            vector = await self._embed_fitting(text)
+            self._queries[text] = vector
+            if len(self._queries) > CACHED_QUERIES:
+                self._queries.popitem(last=False)
+        self._queries.move_to_end(text)
+        return vector
+
+    async def _embed_fitting(self, text: str) -> NDArray[np.float32]:
+        text = text[: self._longest_query_chars]
+        while True:
+            try:
+                return await self._embed_one(text)
+            except ProviderRejected as error:
+                if error.http_status not in REFUSED_INPUT or len(text) <= SHORTEST_QUERY_CHARS:
+                    raise
+                text = text[: len(text) // 2]
+
+    async def _embed_one(self, text: str) -> NDArray[np.float32]:
+        async for attempt in stamina.retry_context(
+            on=is_worth_a_quick_try, attempts=QUICK_TRIES, timeout=QUICK_TRIES_S, wait_initial=0.1, wait_max=0.5
+        ):
+            with attempt:
+                vectors = await self.embed([text])
+        vector: NDArray[np.float32] = vectors[0]
+        return vector
+
+    def _check(self, answer: CreateEmbeddingResponse, *, count: int) -> NDArray[np.float32]:
+        rows = sorted(answer.data or (), key=lambda row: row.index)
+        if [row.index for row in rows] != list(range(count)):
+            raise TransientFailure("embedding_unavailable", f"The embedding model gave {len(rows)} vectors for {count}")
+        vectors = [_read_vector(row) for row in rows]
+        for vector in vectors:
+            if vector.shape != (self._dimensions,):
+                raise ProviderRejected(
+                    "dimension_mismatch",
+                    f"{self._model} gave vectors of length {vector.size}, EMBEDDING_DIMENSIONS is {self._dimensions}",
+                )
+        stacked = np.stack(vectors)
+        if not np.isfinite(stacked).all():
+            raise TransientFailure("embedding_unavailable", "The embedding model gave a vector that is not finite")
+        return stacked
+
+
+def _read_vector(row: Embedding) -> NDArray[np.float32]:
+    # The client's type says floats; base64 arrives as it was asked for, and some servers send floats all the same.
+    encoded: object = row.embedding
+    try:
+        if isinstance(encoded, str):
+            return np.frombuffer(base64.b64decode(encoded, validate=True), dtype="<f4").astype(np.float32, copy=False)
+        return np.asarray(encoded, dtype=np.float32)
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise TransientFailure("embedding_unavailable", "The embedding model gave no readable vector") from error

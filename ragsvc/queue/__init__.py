@@ -1,0 +1,1 @@
+"""Redis as doorbell, buffer and projection: it may be emptied at any time."""

@@ -1,0 +1,84 @@
+"""The doorbell: tells workers through arq that a job of the table is due. Losing a ring loses no job."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
+
+from ragsvc.models import Queue
+from ragsvc.queue.connection import REDIS_TROUBLE, queue_name, wake_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ragsvc.models import Job
+    from ragsvc.queue.connection import RedisConnection
+    from ragsvc.settings import Settings
+
+# What a worker's arq calls; `queue` knows names so that nobody else has to import the workers.
+JOB_FUNCTIONS = {Queue.INGESTION: "ingest_document", Queue.DELETION: "delete_subject"}
+# Nobody waits longer than this for Redis: the sweeper rings again.
+RING_TIMEOUT_S = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class Bell:
+    """Rings for jobs; never raises on Redis trouble."""
+
+    def __init__(self, redis: RedisConnection, settings: Settings) -> None:
+        self._redis = redis
+        self._settings = settings
+
+    async def ring(self, job: Job) -> bool:
+        """Tell the workers of a queued job; True when arq took the ring, False when it had it or Redis is away."""
+        queue_key = queue_name(self._settings, job.queue)
+        try:
+            async with asyncio.timeout(RING_TIMEOUT_S):
+                taken = await self._redis.enqueue_job(
+                    JOB_FUNCTIONS[job.queue],
+                    str(job.id),
+                    _job_id=self._ring_id(job, job.generation),
+                    _queue_name=queue_key,
+                    _defer_until=job.run_at if job.run_at > datetime.now(UTC) else None,
+                )
+                await self._redis.publish(wake_channel(queue_key), b"1")
+        except REDIS_TROUBLE as error:
+            log.warning("ring_failed", job_id=str(job.id), error=str(error) or type(error).__name__)
+            return False
+        return taken is not None
+
+    async def ring_missing(self, jobs: Sequence[Job]) -> int:
+        """Ring for those jobs that Redis does not know, and return how many arq took."""
+        if not jobs:
+            return 0
+        try:
+            async with asyncio.timeout(RING_TIMEOUT_S), self._redis.pipeline(transaction=False) as pipe:
+                for job in jobs:
+                    pipe.exists(job_key_prefix + self._ring_id(job, job.generation))
+                known = await pipe.execute()
+        except REDIS_TROUBLE as error:
+            log.warning("sweep_cannot_ring", jobs=len(jobs), error=str(error) or type(error).__name__)
+            return 0
+        return sum([await self.ring(job) for job, exists in zip(jobs, known, strict=True) if not exists])
+
+    async def forget(self, job: Job, *, generation: int) -> None:
+        """Remove what a killed worker left of an earlier ring, which would stand before the queue's others."""
+        ring_id = self._ring_id(job, generation)
+        try:
+            async with asyncio.timeout(RING_TIMEOUT_S), self._redis.pipeline(transaction=True) as pipe:
+                pipe.zrem(queue_name(self._settings, job.queue), ring_id)
+                pipe.delete(
+                    *(prefix + ring_id for prefix in (job_key_prefix, in_progress_key_prefix, retry_key_prefix))
+                )
+                await pipe.execute()
+        except REDIS_TROUBLE as error:
+            log.warning("ring_not_forgotten", job_id=str(job.id), error=str(error) or type(error).__name__)
+
+    def _ring_id(self, job: Job, generation: int) -> str:
+        # arq drops an id that it knows, on any queue, so a ring's id is fresh with each generation.
+        return f"{queue_name(self._settings, job.queue)}:{job.id.hex}:{generation}"

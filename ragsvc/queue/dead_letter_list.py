@@ -1,0 +1,85 @@
+"""The lists `{prefix}:{queue}:dlq`: a projection of the dead jobs for people and tools."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from ragsvc.models import Queue
+    from ragsvc.queue.connection import RedisConnection
+    from ragsvc.settings import Settings
+
+# KEYS: list, companion set. ARGV: cap, then entry id and entry by turns, oldest first.
+# An entry that is known is not pushed twice; what falls off the end leaves the set too.
+PUSH = """
+local pushed = 0
+for i = 2, #ARGV, 2 do
+    if redis.call('SADD', KEYS[2], ARGV[i]) == 1 then
+        redis.call('LPUSH', KEYS[1], ARGV[i + 1])
+        pushed = pushed + 1
+    end
+end
+local cap = tonumber(ARGV[1])
+while redis.call('LLEN', KEYS[1]) > cap do
+    redis.call('SREM', KEYS[2], cjson.decode(redis.call('RPOP', KEYS[1]))['entry_id'])
+end
+return pushed
+"""
+
+# KEYS: list, companion set. ARGV: entry id and entry by turns.
+REMOVE = """
+local removed = 0
+for i = 1, #ARGV, 2 do
+    redis.call('SREM', KEYS[2], ARGV[i])
+    removed = removed + redis.call('LREM', KEYS[1], 0, ARGV[i + 1])
+end
+return removed
+"""
+
+PAGE = 500
+
+
+class DeadLetterList:
+    """One queue's list with its companion set of entry ids; every method may raise Redis's errors."""
+
+    def __init__(self, redis: RedisConnection, settings: Settings, queue: Queue) -> None:
+        self._redis = redis
+        self._call: Callable[..., Awaitable[Any]] = redis.execute_command
+        self._cap = settings.dlq_cap
+        self._key = f"{settings.queue_prefix}:{queue}:dlq"
+        self._ids_key = f"{self._key}:ids"
+
+    async def push(self, entries: Iterable[dict[str, object]]) -> int:
+        """Push entries that the list lacks, oldest first, and return how many there were."""
+        arguments = [part for entry in entries for part in (str(entry["entry_id"]), orjson.dumps(entry))]
+        if not arguments:
+            return 0
+        pushed: int = await self._call("EVAL", PUSH, 2, self._key, self._ids_key, self._cap, *arguments)
+        return pushed
+
+    async def remove(self, entry_ids: set[str]) -> int:
+        """Take entries off the list and return how many there were."""
+        found = [part async for entry_id, raw in self._entries() if entry_id in entry_ids for part in (entry_id, raw)]
+        if not found:
+            return 0
+        removed: int = await self._call("EVAL", REMOVE, 2, self._key, self._ids_key, *found)
+        return removed
+
+    async def entry_ids(self) -> set[str]:
+        """Return the ids on the list; a list and a set that disagree are emptied, to be filled anew."""
+        ids = {member.decode() for member in await self._call("SMEMBERS", self._ids_key)}
+        if len(ids) != await self._call("LLEN", self._key):
+            await self._redis.delete(self._key, self._ids_key)
+            return set()
+        return ids
+
+    async def _entries(self) -> AsyncIterator[tuple[str, bytes]]:
+        start = 0
+        while page := await self._call("LRANGE", self._key, start, start + PAGE - 1):
+            for raw in page:
+                yield orjson.loads(raw)["entry_id"], raw
+            start += len(page)

@@ -1,0 +1,65 @@
+"""What a process holds open, and the one place where it is opened."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ragsvc.db.migrations import check_schema
+from ragsvc.db.pool import open_pool
+from ragsvc.llm.client import open_models
+from ragsvc.queue.bell import Bell
+from ragsvc.queue.connection import open_redis
+from ragsvc.storage import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.db.pool import Pool
+    from ragsvc.llm.client import Models
+    from ragsvc.models import EmbeddingSpace
+    from ragsvc.queue.connection import RedisConnection
+    from ragsvc.settings import Settings
+    from ragsvc.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The process's connections; every use-case is handed them."""
+
+    settings: Settings
+    pool: Pool
+    redis: RedisConnection
+    bell: Bell
+    storage: Storage
+    models: Models
+    space: EmbeddingSpace
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, *, pool_size: int) -> AsyncIterator[Resources]:
+    """Open everything, and close it in the opposite order.
+
+    Postgres has to be there with the right schema; Redis, the store and the models are reached when needed.
+
+    Raises:
+        StartupRefused: Postgres is away, too old, or not migrated.
+    """
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(settings, size=pool_size))
+        async with pool.acquire() as conn:
+            space = await check_schema(conn, settings)
+        redis = open_redis(settings)
+        stack.push_async_callback(redis.aclose)
+        storage = await stack.enter_async_context(open_storage(settings))
+        models = await stack.enter_async_context(open_models(settings))
+        yield Resources(
+            settings=settings,
+            pool=pool,
+            redis=redis,
+            bell=Bell(redis, settings),
+            storage=storage,
+            models=models,
+            space=space,
+        )

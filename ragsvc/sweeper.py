@@ -1,0 +1,34 @@
+"""What every process does beside its work: look for what was lost and put it right."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.answering.runs import sweep_runs
+from ragsvc.ingestion.embedding import sweep_embedding_cache
+from ragsvc.jobs.sweeper import sweep_jobs
+from ragsvc.uploads.expiry import sweep_uploads
+
+if TYPE_CHECKING:
+    from ragsvc.resources import Resources
+
+# By urgency; each takes care by itself that one process at a time does it.
+CHORES = (sweep_jobs, sweep_runs, sweep_uploads, sweep_embedding_cache)
+
+log = structlog.get_logger(__name__)
+
+
+async def run_sweeper(resources: Resources) -> None:
+    """Do every chore each SWEEP_INTERVAL_S until cancelled; what fails is tried again the next time."""
+    while True:
+        # Jitter keeps the processes of a fleet from all asking at once.
+        await asyncio.sleep(resources.settings.sweep_interval_s * random.uniform(0.8, 1.2))  # noqa: S311
+        for chore in CHORES:
+            try:
+                await chore(resources)
+            except Exception as error:  # noqa: BLE001 - a chore that fails must not stop the others
+                log.warning("sweep_failed", chore=chore.__name__, error=str(error) or type(error).__name__)

@@ -1,0 +1,30 @@
+"""The ingestion worker's job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ragsvc.ingestion.pipeline import ingest
+from ragsvc.ingestion.sandbox import open_sandbox
+from ragsvc.models import Queue
+from ragsvc.workers import runner
+
+if TYPE_CHECKING:
+    from ragsvc.jobs.lease import Lease
+    from ragsvc.resources import Resources
+
+
+async def start(ctx: dict[str, Any]) -> None:
+    """Open the worker's resources and its parsing processes."""
+    settings = ctx["settings"]
+    stack = await runner.start(ctx, queue=Queue.INGESTION, concurrency=settings.ingestion_concurrency)
+    ctx["sandbox"] = await stack.enter_async_context(open_sandbox(settings))
+
+
+async def ingest_document(ctx: dict[str, Any], job_id: str) -> None:
+    """Bring one document to `ready`."""
+
+    async def work(resources: Resources, lease: Lease) -> None:
+        await ingest(resources, lease, sandbox=ctx["sandbox"])
+
+    await runner.run_job(ctx, job_id, work)

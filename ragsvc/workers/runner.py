@@ -1,0 +1,131 @@
+"""What stands around every job: claim, lease, time limit, and what becomes of it when it does not end well."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+
+from ragsvc.errors import LeaseLost
+from ragsvc.jobs import dead_letters, failures, lifecycle
+from ragsvc.jobs.lease import Lease
+from ragsvc.models import JobStatus, Queue
+from ragsvc.resources import open_resources
+from ragsvc.sweeper import run_sweeper
+from ragsvc.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ragsvc.jobs.failures import Failure
+    from ragsvc.models import Job
+    from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
+
+# Connections beside those of the jobs: renewing, reporting, sweeping.
+SPARE_CONNECTIONS = 4
+
+log = structlog.get_logger(__name__)
+
+
+async def start(ctx: dict[str, Any], *, queue: Queue, concurrency: int) -> AsyncExitStack:
+    """Open the worker's resources into arq's context and return the stack that closes them."""
+    settings: Settings = ctx["settings"]
+    configure_logging(settings)
+    stack = AsyncExitStack()
+    resources = await stack.enter_async_context(open_resources(settings, pool_size=2 * concurrency + SPARE_CONNECTIONS))
+    sweeper = asyncio.create_task(run_sweeper(resources))
+    stack.push_async_callback(_cancel, sweeper)
+    ctx.update(resources=resources, stack=stack, owner=f"{socket.gethostname()}:{os.getpid()}")
+    log.info("worker_started", queue=f"{settings.queue_prefix}:{queue}", concurrency=concurrency)
+    return stack
+
+
+async def stop(ctx: dict[str, Any]) -> None:
+    """Close what `start` opened."""
+    await ctx["stack"].aclose()
+    log.info("worker_stopped")
+
+
+async def run_job(ctx: dict[str, Any], job_id: str, work: Callable[[Resources, Lease], Awaitable[None]]) -> None:
+    """Do the work of one ring, if there is any; whatever happens, the job's row says what became of it.
+
+    `work` ends the job itself, in the transaction that makes its result visible.
+    """
+    resources: Resources = ctx["resources"]
+    with structlog.contextvars.bound_contextvars(job_id=job_id):
+        job = await _claim(resources, job_id, owner=ctx["owner"])
+        if job is None:
+            return
+        if job.rescues > resources.settings.max_rescues:
+            await _settle(resources, job, failures.crash_loop(job))
+            return
+        lease = Lease(resources.pool, job, resources.settings)
+        try:
+            async with lease.held(), asyncio.timeout(resources.settings.job_timeout_s):
+                await work(resources, lease)
+        except LeaseLost:
+            log.warning("job_lease_lost")
+        except asyncio.CancelledError as error:
+            if not ctx["stopping"].is_set():
+                await _settle(resources, job, failures.classify(error))
+                return
+            await asyncio.shield(_hand_back(resources, job))
+            raise
+        except Exception as error:  # noqa: BLE001 - this is the boundary: every failure is stored with the job
+            await _settle(resources, job, failures.classify(error))
+        else:
+            log.info("job_finished", queue=job.queue, subject_id=str(job.subject_id), attempts=job.attempts)
+
+
+async def _claim(resources: Resources, job_id: str, *, owner: str) -> Job | None:
+    try:
+        return await lifecycle.claim(resources.pool, UUID(job_id), owner=owner, lease_s=resources.settings.job_lease_s)
+    except Exception as error:  # noqa: BLE001 - the row is as it was, and the sweeper rings again
+        log.warning("job_not_claimed", error=str(error) or type(error).__name__)
+        return None
+
+
+async def _settle(resources: Resources, job: Job, failure: Failure) -> None:
+    """Store the failure; when even that fails, the lease runs out and the job is rescued."""
+    try:
+        settled = await lifecycle.fail(resources.pool, job, failure, settings=resources.settings)
+    except Exception as error:  # noqa: BLE001
+        log.warning("job_failure_not_stored", error=str(error) or type(error).__name__)
+        return
+    if settled is None:
+        return
+    report = log.error if failure.kind is failures.FailureClass.UNKNOWN else log.warning
+    report(
+        "job_failed",
+        outcome=settled.status,
+        code=failure.code,
+        error=failure.message,
+        attempts=settled.attempts,
+        traceback=failure.traceback if failure.kind is failures.FailureClass.UNKNOWN else None,
+    )
+    if settled.status is JobStatus.DEAD:
+        await dead_letters.post(resources, settled)
+    else:
+        await resources.bell.ring(settled)
+
+
+async def _hand_back(resources: Resources, job: Job) -> None:
+    try:
+        queued = await lifecycle.hand_back(resources.pool, job)
+    except Exception as error:  # noqa: BLE001 - the lease runs out by itself
+        log.warning("job_not_handed_back", error=str(error) or type(error).__name__)
+        return
+    if queued is not None:
+        await resources.bell.ring(queued)
+        log.info("job_handed_back")
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,83 @@
+"""An arq worker that starts a job within milliseconds of its ring, and outlives Redis trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from arq.worker import Worker
+
+from ragsvc.queue.connection import REDIS_TROUBLE, wake_channel
+
+if TYPE_CHECKING:
+    from signal import Signals
+
+# Without a wake, the queue is looked at this often: a deferred job is at most so late.
+IDLE_S = 1.0
+RECONNECT_S = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+class WakeWorker(Worker):
+    """arq's worker, woken by the queue's channel and by finished jobs; used with `poll_delay = 0`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - arq's own signature
+        super().__init__(*args, **kwargs)
+        self._wake = asyncio.Event()
+        self._listener: asyncio.Task[None] | None = None
+        # Tells a job's wrapper that its cancellation is a shutdown (see workers/runner.py).
+        self.ctx["stopping"] = asyncio.Event()
+
+    def handle_sig(self, signum: Signals) -> None:
+        """Stop: jobs are cancelled and hand themselves back."""
+        self.ctx["stopping"].set()
+        super().handle_sig(signum)
+
+    async def close(self) -> None:
+        """Stop listening, then close as arq does."""
+        if self._listener is not None:
+            self._listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listener
+        await super().close()
+
+    async def _poll_iteration(self) -> None:
+        if self._listener is None:
+            self._listener = asyncio.create_task(self._listen())
+        self._wake.clear()
+        try:
+            await super()._poll_iteration()
+        except REDIS_TROUBLE as error:
+            log.warning("redis_unavailable", error=str(error) or type(error).__name__)
+            await self._recount()
+            await asyncio.sleep(RECONNECT_S)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), IDLE_S)
+
+    def _release_sem_dec_counter_on_complete(self) -> None:
+        super()._release_sem_dec_counter_on_complete()
+        self._wake.set()
+
+    async def _recount(self) -> None:
+        """Free the places that arq took for jobs it could not start when Redis failed it half-way."""
+        running = sum(not task.done() for task in self.tasks.values())
+        self.job_counter = running
+        self.sem = asyncio.BoundedSemaphore(self.max_jobs + 1)
+        for _ in range(running):
+            await self.sem.acquire()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self.pool.pubsub() as channel:
+                    await channel.subscribe(wake_channel(self.queue_name))
+                    # What was rung before we listened.
+                    self._wake.set()
+                    async for _ in channel.listen():
+                        self._wake.set()
+            except REDIS_TROUBLE:
+                await asyncio.sleep(RECONNECT_S)

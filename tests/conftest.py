@@ -1,0 +1,116 @@
+"""Fixtures of the whole suite: real servers, and for each test a database, a prefix and buckets of its own."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from ragsvc.db.pool import open_pool
+from ragsvc.settings import Settings
+from ragsvc.storage import open_storage
+from tests.support import servers as test_servers
+from tests.support.databases import cloned, prepare_template
+from tests.support.model_server import ScriptedModels
+from tests.support.workspaces import create_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from ragsvc.db.pool import Pool
+    from ragsvc.models import Workspace
+    from ragsvc.resources import Resources
+    from ragsvc.storage import Storage
+    from tests.support.servers import Servers
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave no server behind: xdist's workers are gone by now, and the controller waits for the keeper."""
+    if not hasattr(config, "workerinput"):
+        test_servers.wait_until_stopped()
+
+
+@pytest.fixture(scope="session")
+def servers(pytestconfig: pytest.Config) -> Iterator[Servers]:
+    """Postgres, Redis, S3 and the model server."""
+    cache = pytestconfig.cache.mkdir("ragsvc-models")  # type: ignore[union-attr]  # the cache plugin is part of pytest
+    yield from test_servers.join(cache)
+
+
+@pytest.fixture(scope="session")
+def base_settings(servers: Servers) -> Settings:
+    """Settings that reach the servers; `settings` makes them a test's own."""
+    return Settings(
+        database_url=SecretStr(servers.postgres_url),
+        redis_url=SecretStr(servers.redis_url),
+        s3_endpoint_url=servers.s3_url,
+        s3_access_key_id=servers.s3_access_key_id,
+        s3_secret_access_key=SecretStr(servers.s3_secret_access_key),
+        openai_base_url=servers.models_url,
+        openai_api_key=SecretStr(servers.models_api_key),
+        chat_model="ragsvc-extractive-v1",
+        embedding_model="all-MiniLM-L6-v2",
+        embedding_dimensions=384,
+        embedding_max_input_tokens=256,
+        embedding_tokenizer=servers.tokenizer,
+        chunk_max_tokens=240,
+        chunk_overlap_tokens=32,
+        chunk_partitions=2,
+        admin_api_key=SecretStr("the-admin-key-of-the-tests"),
+        port=0,
+        log_format="console",
+    )
+
+
+@pytest.fixture(scope="session")
+async def template(base_settings: Settings) -> str:
+    """The migrated database that every test's is cloned from."""
+    return await prepare_template(base_settings)
+
+
+@pytest.fixture
+async def settings(base_settings: Settings, template: str) -> AsyncIterator[Settings]:
+    """Settings of this test alone: its own database, queue prefix and bucket prefix."""
+    own = uuid.uuid4().hex[:12]
+    async with cloned(base_settings.database_url.get_secret_value(), template=template) as url:
+        yield base_settings.model_copy(
+            update={"database_url": SecretStr(url), "queue_prefix": f"test-{own}", "s3_bucket_prefix": f"test-{own}"}
+        )
+
+
+@pytest.fixture
+async def pool(settings: Settings) -> AsyncIterator[Pool]:
+    """Connections to the test's database."""
+    async with open_pool(settings, size=8) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def storage(settings: Settings) -> AsyncIterator[Storage]:
+    """The object store."""
+    async with open_storage(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Everything a process opens, with MiniLM and the extractive answerer as its models."""
+    from ragsvc.resources import open_resources  # noqa: PLC0415
+
+    async with open_resources(settings, pool_size=8) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def workspace(settings: Settings, pool: Pool, storage: Storage) -> Workspace:
+    """A workspace with its bucket and its default collection."""
+    return await create_workspace(pool, storage, settings)
+
+
+@pytest.fixture
+async def scripted_models(servers: Servers) -> AsyncIterator[ScriptedModels]:
+    """A model server that does what the test scripts; `scripted_models.applied_to(settings)` makes it the service's."""
+    async with ScriptedModels(servers).serving() as serving:
+        yield serving

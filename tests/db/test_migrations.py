@@ -1,0 +1,118 @@
+"""The schema: applied once, checked, distributable by workspace."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from ragsvc.db import migrations
+from ragsvc.db.migrations import check_schema, migrate, migration_status
+from ragsvc.db.pool import connect, open_pool
+from ragsvc.errors import StartupRefused
+from tests.support.databases import cloned
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.db.pool import Pool
+    from ragsvc.settings import Settings
+
+# Tables that belong to the whole service, and those that outlive their workspace on purpose.
+NOT_PER_WORKSPACE = {"workspaces", "schema_migrations", "queue_state", "embedding_spaces", "embedding_cache"}
+
+SELECT_CONSTRAINTS = """
+SELECT c.conrelid::regclass::text AS relation, c.conname, array_agg(a.attname::text) AS columns
+FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY(c.conkey)
+WHERE c.contype IN ('p', 'u', 'f') AND c.connamespace = 'public'::regnamespace GROUP BY 1, 2
+"""
+SELECT_TABLES = """
+SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition
+AND relnamespace = 'public'::regnamespace
+"""
+
+
+@asynccontextmanager
+async def empty(settings: Settings) -> AsyncIterator[Settings]:
+    async with cloned(settings.database_url.get_secret_value(), template="template0") as url:
+        yield settings.model_copy(update={"database_url": SecretStr(url)})
+
+
+async def test_a_second_run_changes_nothing(settings: Settings) -> None:
+    assert await migrate(settings) == []
+
+
+async def test_two_runs_at_once_apply_each_file_once(base_settings: Settings) -> None:
+    async with empty(base_settings) as settings:
+        first, second = await asyncio.gather(migrate(settings), migrate(settings))
+        applied = sorted(migration.name for migration in [*first, *second])
+        assert applied == sorted(migration.name for migration in await migration_status(settings))
+        assert len(applied) >= 4
+
+
+async def test_status_tells_pending_from_applied(base_settings: Settings) -> None:
+    async with empty(base_settings) as settings:
+        assert {migration.applied_at for migration in await migration_status(settings)} == {None}
+        await migrate(settings)
+        assert all(migration.applied_at for migration in await migration_status(settings))
+
+
+async def test_an_applied_file_that_was_changed_is_refused(settings: Settings) -> None:
+    connection = await connect(settings.migration_dsn)
+    await connection.execute("UPDATE schema_migrations SET checksum = 'other' WHERE name LIKE '0001%'")
+    await connection.close()
+    with pytest.raises(StartupRefused, match=r"0001_.*was changed after it was applied"):
+        await migrate(settings)
+
+
+async def test_an_older_schema_is_refused_with_the_way_out(settings: Settings, pool: Pool) -> None:
+    async with pool.acquire() as conn:
+        await conn.execute("DELETE FROM schema_migrations WHERE name LIKE '0004%'")
+        with pytest.raises(StartupRefused, match=r"0004_create_chat.sql is missing.*ragsvc migrate"):
+            await check_schema(conn, settings)
+
+
+async def test_an_unmigrated_database_is_refused_with_the_way_out(base_settings: Settings) -> None:
+    async with empty(base_settings) as settings:
+        with pytest.raises(StartupRefused, match="ragsvc migrate"):
+            async with open_pool(settings, size=1):
+                pytest.fail("the pool opened")
+
+
+async def test_an_unknown_embedding_space_is_refused_until_migrated(settings: Settings, pool: Pool) -> None:
+    other = settings.model_copy(update={"embedding_dimensions": 512, "embedding_model": "another-model"})
+    async with pool.acquire() as conn:
+        with pytest.raises(StartupRefused, match="no embedding space for another-model with 512"):
+            await check_schema(conn, other)
+        await migrate(other)
+        space = await check_schema(conn, other)
+        assert (space.model, space.dimensions) == ("another-model", 512)
+        assert await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", space.table)
+
+
+@pytest.mark.parametrize(
+    ("postgres", "pgvector", "message"),
+    [
+        ((19, 0), (0, 8, 4), "Postgres 18 is too old"),
+        ((16, 0), (0, 9, 0), "pgvector .* is too old: .* ALTER EXTENSION vector UPDATE"),
+    ],
+)
+async def test_old_servers_are_refused(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, postgres: tuple[int, int], pgvector: tuple[int, ...], message: str
+) -> None:
+    monkeypatch.setattr(migrations, "MIN_POSTGRES", postgres)
+    monkeypatch.setattr(migrations, "MIN_PGVECTOR", pgvector)
+    async with pool.acquire() as conn:
+        with pytest.raises(StartupRefused, match=message):
+            await migrations.check_versions(conn, installed=True)
+
+
+async def test_every_key_of_a_workspaces_table_has_the_workspace(pool: Pool) -> None:
+    async with pool.acquire() as conn:
+        tables = {row["relname"] for row in await conn.fetch(SELECT_TABLES)} - NOT_PER_WORKSPACE
+        constraints = [row for row in await conn.fetch(SELECT_CONSTRAINTS) if row["relation"] in tables]
+    assert {row["relation"] for row in constraints} == tables
+    assert [row["conname"] for row in constraints if "workspace_id" not in row["columns"]] == []

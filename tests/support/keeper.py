@@ -1,0 +1,90 @@
+"""Keeps the test servers running while any test process needs them: `python -m tests.support.keeper FOLDER CACHE`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragsvc.embedded.process import stop_leftovers
+from ragsvc.embedded.secrets import load_secrets, write_private
+from ragsvc.embedded.stack import make_parts, open_folders, start
+from tests.support.locks import is_locked, locked, try_lock
+
+if TYPE_CHECKING:
+    from ragsvc.embedded.process import Process
+    from ragsvc.embedded.stack import Folders, Part
+
+POLL_S = 0.2
+# A machine that fails loses the test databases: nothing is lost.
+UNSAFE_AND_FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum_naptime": "10s",
+    "max_connections": "300",
+}
+
+
+async def keep(folder: Path, cache: Path) -> None:
+    """Start everything afresh, tell where it is, and stop it once no test process is left."""
+    stack = folder / "stack"
+    if stack.exists():
+        await stop_leftovers(stack / "run")
+        shutil.rmtree(stack)
+    processes: list[Process] = []
+    try:
+        await _start(folder, open_folders(stack, cache=cache), processes)
+        while not _is_abandoned(folder):
+            await asyncio.sleep(POLL_S)
+    finally:
+        await asyncio.gather(*(process.stop() for process in processes))
+        shutil.rmtree(stack)
+
+
+async def _start(folder: Path, folders: Folders, processes: list[Process]) -> None:
+    secrets = load_secrets(folders.root / "secrets.json")
+    parts = make_parts(folders, secrets, postgres_options=UNSAFE_AND_FAST)
+
+    async def run(part: Part) -> None:
+        processes.append(await start(part, folders.run))
+
+    async with asyncio.TaskGroup() as group:
+        for part in (parts.postgres, parts.redis, parts.s3, parts.models):
+            group.create_task(run(part))
+    told = {
+        "postgres_url": parts.postgres.url,
+        "redis_url": parts.redis.url,
+        "s3_url": parts.s3.url,
+        "s3_access_key_id": secrets.s3_access_key_id,
+        "s3_secret_access_key": secrets.s3_secret_access_key,
+        "models_url": parts.models.url,
+        "models_api_key": secrets.models_api_key,
+        "tokenizer": str(parts.models.tokenizer),
+    }
+    write_private(folder / "servers.json", json.dumps(told))
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Tell whether no test process is left; then nobody finds the servers any more."""
+    with locked(folder / "start.lock"):
+        for user in (folder / "users").iterdir():
+            if is_locked(user):
+                return False
+            user.unlink()
+        (folder / "servers.json").unlink()
+        return True
+
+
+def main() -> None:
+    """Be the one keeper of the folder, or leave."""
+    folder, cache = Path(sys.argv[1]), Path(sys.argv[2])
+    if try_lock(folder / "keeper.lock") is not None:  # held until this process ends
+        asyncio.run(keep(folder, cache))
+
+
+if __name__ == "__main__":
+    main()
