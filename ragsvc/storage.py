@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
+    from aiobotocore.response import StreamingBody
     from types_aiobotocore_s3.client import S3Client
 
     from ragsvc.settings import Settings
@@ -190,8 +192,9 @@ class Storage:
             arguments["Range"] = f"bytes={byte_range[0]}-{byte_range[1]}"
         with _translated():
             answer = await self._client.get_object(**arguments)
-        async with answer["Body"] as stream:
-            yield ObjectBody(answer["ContentLength"], _read_blocks(stream))
+        body = answer["Body"]
+        async with body:
+            yield ObjectBody(answer["ContentLength"], _read_blocks(body))
 
     async def presign_get(self, bucket: str, key: str, *, filename: str) -> str:
         """Return a URL that lets anybody download the object under this name for PRESIGN_EXPIRES_S seconds."""
@@ -207,7 +210,6 @@ class Storage:
 @asynccontextmanager
 async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
     """Open the process's client; the store is reached when it is first used."""
-    session = aioboto3.Session()
     secret = settings.s3_secret_access_key
     arguments: dict[str, Any] = {
         "region_name": settings.s3_region,
@@ -224,19 +226,27 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
             response_checksum_validation="when_required",
         ),
     }
-    public = settings.s3_public_endpoint_url or settings.s3_endpoint_url
-    async with (
-        session.client("s3", endpoint_url=settings.s3_endpoint_url, **arguments) as client,
-        session.client("s3", endpoint_url=public, **arguments) as presigner,
-    ):
+    endpoint = settings.s3_endpoint_url
+    public = settings.s3_public_endpoint_url or endpoint
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(_session().client("s3", endpoint_url=endpoint, **arguments))
+        presigner = client
+        if public != endpoint:
+            presigner = await stack.enter_async_context(_session().client("s3", endpoint_url=public, **arguments))
         # Some stores ask for Content-MD5 here, which newer SDKs replaced by other checksums.
         client.meta.events.register("before-sign.s3.DeleteObjects", _add_content_md5)
         yield Storage(client, presigner, settings)
 
 
-async def _read_blocks(stream: Any) -> AsyncIterator[bytes]:  # noqa: ANN401 - aiobotocore's StreamingBody has no type
+@functools.cache
+def _session() -> aioboto3.Session:
+    # Reading the service's description takes a tenth of a second, and a session does it once.
+    return aioboto3.Session()
+
+
+async def _read_blocks(body: StreamingBody) -> AsyncIterator[bytes]:
     with _translated():
-        while block := await stream.read(READ_BLOCK_BYTES):
+        async for block in body.iter_chunks(READ_BLOCK_BYTES):
             yield block
 
 

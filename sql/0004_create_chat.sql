@@ -55,3 +55,5 @@ CREATE TABLE chat_runs (
 );
 CREATE UNIQUE INDEX chat_runs_active ON chat_runs (workspace_id, session_id) WHERE status = 'running';
 CREATE INDEX chat_runs_leased ON chat_runs (lease_until) WHERE status = 'running';
+CREATE INDEX chat_runs_owner ON chat_runs (lease_owner) WHERE status = 'running';
+CREATE INDEX chat_runs_session ON chat_runs (workspace_id, session_id, id);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
     from tests.support.servers import Servers
 
 
+def pytest_configure() -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in Settings.model_fields:
+        os.environ.pop(name.upper(), None)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave no server behind: xdist's workers are gone by now, and the controller waits for the keeper."""
     if not hasattr(config, "workerinput"):
@@ -35,32 +42,34 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def servers(pytestconfig: pytest.Config) -> Iterator[Servers]:
     """Postgres, Redis, S3 and the model server."""
-    cache = pytestconfig.cache.mkdir("ragsvc-models")  # type: ignore[union-attr]  # the cache plugin is part of pytest
+    cache = pytestconfig.cache.mkdir("ragsvc-models")
     yield from test_servers.join(cache)
 
 
 @pytest.fixture(scope="session")
 def base_settings(servers: Servers) -> Settings:
     """Settings that reach the servers; `settings` makes them a test's own."""
-    return Settings(
-        database_url=SecretStr(servers.postgres_url),
-        redis_url=SecretStr(servers.redis_url),
-        s3_endpoint_url=servers.s3_url,
-        s3_access_key_id=servers.s3_access_key_id,
-        s3_secret_access_key=SecretStr(servers.s3_secret_access_key),
-        openai_base_url=servers.models_url,
-        openai_api_key=SecretStr(servers.models_api_key),
-        chat_model="ragsvc-extractive-v1",
-        embedding_model="all-MiniLM-L6-v2",
-        embedding_dimensions=384,
-        embedding_max_input_tokens=256,
-        embedding_tokenizer=servers.tokenizer,
-        chunk_max_tokens=240,
-        chunk_overlap_tokens=32,
-        chunk_partitions=2,
-        admin_api_key=SecretStr("the-admin-key-of-the-tests"),
-        port=0,
-        log_format="console",
+    return Settings.model_validate(
+        {
+            "database_url": servers.postgres_url,
+            "redis_url": servers.redis_url,
+            "s3_endpoint_url": servers.s3_url,
+            "s3_access_key_id": servers.s3_access_key_id,
+            "s3_secret_access_key": servers.s3_secret_access_key,
+            "openai_base_url": servers.models_url,
+            "openai_api_key": servers.models_api_key,
+            "chat_model": "ragsvc-extractive-v1",
+            "embedding_model": "all-MiniLM-L6-v2",
+            "embedding_dimensions": 384,
+            "embedding_max_input_tokens": 256,
+            "embedding_tokenizer": servers.tokenizer,
+            "chunk_max_tokens": 240,
+            "chunk_overlap_tokens": 32,
+            "chunk_partitions": 2,
+            "admin_api_key": "the-admin-key-of-the-tests",
+            "port": 0,
+            "log_format": "console",
+        }
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -36,6 +37,8 @@ COMMANDS = {
 def run(args: Sequence[str] | None = None) -> int:
     """Run a command line (that of the process by default) and return its exit code; errors are one line on stderr."""
     args = list(sys.argv[1:] if args is None else args)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without “quotes” shall not end the command
     try:
         command = get_command(build_app(args[0] if args else None))
         code = command.main(args or ["--help"], prog_name="ragsvc", standalone_mode=False)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from ragsvc.cli.failures import CommandFailed, Unreachable
 from ragsvc.cli.target import find_target
@@ -27,6 +29,8 @@ SUCCESS = range(200, 300)
 SERVER_ERROR = 500
 PAGE = 100
 
+JsonObject = dict[str, Any]
+
 
 class Refused(CommandFailed):
     """The service answered with an error."""
@@ -40,21 +44,22 @@ class Refused(CommandFailed):
 class Client:
     """Requests to one service; they raise `Refused` for its errors and `Unreachable` when it is away."""
 
-    def __init__(self, session: aiohttp.ClientSession, target: Target) -> None:
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, key: str) -> None:
+        self.base_url = base_url
         self._session = session
-        self._target = target
+        self._authorization = f"Bearer {key}"
 
-    async def get(self, path: str, *, params: Mapping[str, object] | None = None, admin: bool = False) -> Any:
+    async def get(self, path: str, *, params: Mapping[str, object] | None = None) -> JsonObject:
         """Return the JSON that a GET answers; parameters that are None are left out."""
-        return await self.request("GET", path, params=params, admin=admin)
+        return await self.request("GET", path, params=params)
 
-    async def post(self, path: str, *, body: object = None, admin: bool = False) -> Any:
+    async def post(self, path: str, *, body: object = None) -> JsonObject:
         """Return the JSON that a POST answers."""
-        return await self.request("POST", path, body=body, admin=admin)
+        return await self.request("POST", path, body=body)
 
-    async def delete(self, path: str, *, params: Mapping[str, object] | None = None, admin: bool = False) -> Any:
-        """Return the JSON that a DELETE answers, None when it has no body."""
-        return await self.request("DELETE", path, params=params, admin=admin)
+    async def delete(self, path: str, *, params: Mapping[str, object] | None = None) -> JsonObject:
+        """Return the JSON that a DELETE answers."""
+        return await self.request("DELETE", path, params=params)
 
     async def request(
         self,
@@ -63,13 +68,12 @@ class Client:
         *,
         params: Mapping[str, object] | None = None,
         body: object = None,
-        admin: bool = False,
-    ) -> Any:
+    ) -> JsonObject:
         """Return the JSON that a request answers."""
-        async with self.open(method, path, params=params, body=body, admin=admin) as response:
+        async with self.open(method, path, params=params, body=body) as response:
             return await read_json(response)
 
-    async def upload(self, path: str, form: aiohttp.FormData) -> Any:
+    async def upload(self, path: str, form: aiohttp.FormData) -> JsonObject:
         """Return the JSON that posting a form answers."""
         async with self.open("POST", path, data=form, timeout=UPLOAD_TIMEOUT) as response:
             return await read_json(response)
@@ -85,17 +89,15 @@ class Client:
         data: aiohttp.FormData | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout = TIMEOUT,
-        admin: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request and yield its answer once it is known to be no error; the body is not read yet."""
-        key = self._target.key(admin=admin)
-        sent = {"Authorization": f"Bearer {key}", "Accept": "application/json", **(headers or {})}
+        sent = {"Authorization": self._authorization, "Accept": "application/json", **(headers or {})}
         if body is not None:
             sent["Content-Type"] = "application/json"
         try:
             async with self._session.request(
                 method,
-                f"{self._target.base_url}{path}",
+                URL(f"{self.base_url}{path}", encoded=True),
                 params={name: _parameter(value) for name, value in (params or {}).items() if value is not None},
                 data=orjson.dumps(body) if body is not None else data,
                 headers=sent,
@@ -105,14 +107,14 @@ class Client:
                 await _refuse(response)
                 yield response
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Unreachable(f"{self._target.base_url} cannot be reached: {_reason(error)}") from error
+            raise Unreachable(f"{self.base_url} cannot be reached: {_reason(error)}") from error
 
-    async def pages(self, path: str, *, params: Mapping[str, object] | None = None, admin: bool = False) -> list[Any]:
+    async def pages(self, path: str, *, params: Mapping[str, object] | None = None) -> list[JsonObject]:
         """Return a whole list, page by page."""
-        found: list[Any] = []
+        found: list[JsonObject] = []
         cursor: str | None = None
         while True:
-            page = await self.get(path, params={**(params or {}), "limit": PAGE, "cursor": cursor}, admin=admin)
+            page = await self.get(path, params={**(params or {}), "limit": PAGE, "cursor": cursor})
             found.extend(page["data"])
             cursor = page["next_cursor"]
             if cursor is None:
@@ -120,21 +122,33 @@ class Client:
 
 
 @asynccontextmanager
-async def open_client(target: Target | None = None) -> AsyncIterator[Client]:
-    """Yield a client of the service, by default of the one that the environment names."""
+async def open_client(target: Target | None = None, *, admin: bool = False) -> AsyncIterator[Client]:
+    """Yield a client of the service, by default of the one that the environment names.
+
+    Raises:
+        BadUsage: the key that it needs is not set.
+    """
+    target = target or find_target()
+    key = target.key(admin=admin)
     async with aiohttp.ClientSession() as session:
-        yield Client(session, target or find_target())
+        yield Client(session, target.base_url, key)
 
 
-async def read_json(response: aiohttp.ClientResponse) -> Any:
-    """Return an answer's JSON, None for an empty body."""
+def segment(text: str) -> str:
+    """Return what a user gave as an id as one segment of a path, whatever stands in it."""
+    return quote(text, safe="")
+
+
+async def read_json(response: aiohttp.ClientResponse) -> JsonObject:
+    """Return an answer's JSON object; that of an empty body is empty."""
     raw = await response.read()
-    if not raw:
-        return None
     try:
-        return orjson.loads(raw)
+        value = orjson.loads(raw or b"{}")
     except orjson.JSONDecodeError:
         raise _stranger(response) from None
+    if not isinstance(value, dict):
+        raise _stranger(response)
+    return value
 
 
 async def _refuse(response: aiohttp.ClientResponse) -> None:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING
 
 import typer
 
 from ragsvc.errors import RagsvcError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 REFUSED = 1
 USAGE = 2
@@ -74,14 +70,6 @@ def say(message: str) -> None:
     """Write one error line to stderr."""
     one_line = " ".join(message.split())
     print(f"error: {one_line}", file=sys.stderr)
-
-
-def say_all(messages: Sequence[str]) -> None:
-    """Write a line for each error but the last, which the command ends with."""
-    for message in messages[:-1]:
-        say(message)
-    if messages:
-        raise CommandFailed(messages[-1])
 
 
 def _leaf(error: BaseException) -> BaseException:

@@ -1,7 +1,8 @@
-"""What commands print: tables and text for people, JSON for scripts; nothing a document holds reaches the terminal raw."""
+"""What commands print: tables and text for people, JSON for scripts, and nothing that would steer the terminal."""
 
 from __future__ import annotations
 
+import re
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 KILO = 1000
 # Wide enough that a table in a pipe or a log is not cut to the width of a terminal that is not there.
 PIPE_WIDTH = 200
+# Control characters but for line feed and tab, the overrides of writing direction, and halves of characters.
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def make_console() -> Console:
@@ -107,4 +110,4 @@ def shorten(text: str, width: int) -> str:
 
 def clean(text: str) -> str:
     """Return the text without what would steer a terminal: documents and their names come from strangers."""
-    return "".join(one for one in text if one in "\n\t" or one.isprintable() or one == "\u00ad")
+    return STEERING.sub("", text)

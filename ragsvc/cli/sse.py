@@ -6,14 +6,15 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import orjson
 
 from ragsvc.cli.client import STREAM_TIMEOUT
 from ragsvc.cli.failures import Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
+
+    import aiohttp
 
     from ragsvc.cli.client import Client
 
@@ -68,7 +69,7 @@ class EventDecoder:
         return Event(name or "message", orjson.loads("\n".join(data)), self.last_id) if data else None
 
 
-async def read_events(response: aiohttp.ClientResponse, *, last_id: str | None = None) -> AsyncIterator[Event]:
+async def read_events(response: aiohttp.ClientResponse, *, last_id: str | None = None) -> AsyncGenerator[Event, None]:
     """Yield the events of one connection."""
     decoder = EventDecoder()
     decoder.last_id = last_id
@@ -77,7 +78,7 @@ async def read_events(response: aiohttp.ClientResponse, *, last_id: str | None =
             yield event
 
 
-async def follow(client: Client, path: str, *, last_id: str | None = None) -> AsyncIterator[Event]:
+async def follow(client: Client, path: str, *, last_id: str | None = None) -> AsyncGenerator[Event, None]:
     """Yield the events of a stream over as many connections as it takes; the caller stops at the one that ends it.
 
     Raises:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
-from ragsvc.models import PageSpan, SearchHit
+from ragsvc.models import PageSpan, SearchHit, SearchMode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from uuid import UUID
 
     import numpy as np
@@ -204,57 +203,23 @@ async def select_scope(conn: Connection, workspace_id: UUID, selection: Selectio
     return ScopeSize(**row) if row else ScopeSize(0, 0)
 
 
-async def select_hits_hybrid(
+async def select_hits(
     conn: Connection,
     workspace_id: UUID,
     selection: Selection,
     *,
+    mode: SearchMode,
     candidates: Candidates,
     limit: int,
     table: str,
     is_exact: bool,
 ) -> list[SearchHit]:
-    """Return hits of both indexes, fused by weighted reciprocal ranks, best first."""
-    statement = SELECT_HITS_HYBRID_EXACT if is_exact else SELECT_HITS_HYBRID_INDEXED
-    arguments = _arguments(workspace_id, selection, candidates, limit=limit)
-    return await _fetch_hits(conn, statement.format(table=table), arguments)
+    """Return at most `limit` hits, best first, with texts and places.
 
-
-async def select_hits_dense(
-    conn: Connection,
-    workspace_id: UUID,
-    selection: Selection,
-    *,
-    candidates: Candidates,
-    limit: int,
-    table: str,
-    is_exact: bool,
-) -> list[SearchHit]:
-    """Return the hits nearest to the query's vector; the score is the cosine."""
-    statement = SELECT_HITS_DENSE_EXACT if is_exact else SELECT_HITS_DENSE_INDEXED
-    arguments = _arguments(workspace_id, selection, candidates, limit=limit)
-    return await _fetch_hits(conn, statement.format(table=table), arguments)
-
-
-async def select_hits_lexical(
-    conn: Connection, workspace_id: UUID, selection: Selection, *, candidates: Candidates, limit: int, table: str
-) -> list[SearchHit]:
-    """Return the hits that share words with the query; a score above 1 means all of the words."""
-    arguments = _arguments(workspace_id, selection, candidates, limit=limit)
-    return await _fetch_hits(conn, SELECT_HITS_LEXICAL.format(table=table), arguments)
-
-
-async def _fetch_hits(conn: Connection, statement: str, arguments: Sequence[object]) -> list[SearchHit]:
-    return [_to_hit(row) for row in await conn.fetch(statement, *arguments, timeout=SEARCH_TIMEOUT_S)]
-
-
-def _selection_arguments(workspace_id: UUID, selection: Selection) -> tuple[object, ...]:
-    attributes = selection.attributes
-    return workspace_id, selection.collection_ids, attributes.contains, attributes.path, attributes.variables or {}
-
-
-def _arguments(workspace_id: UUID, selection: Selection, candidates: Candidates, *, limit: int) -> tuple[object, ...]:
-    return (
+    Their score is the cosine in dense mode, in lexical mode 0 to 1 for some of the words and 1 to 2 for all of them, in
+    hybrid mode the weighted sum of reciprocal ranks. `is_exact` scans every vector of the scope.
+    """
+    arguments = (
         *_selection_arguments(workspace_id, selection),
         candidates.query_vector,
         candidates.fetched,
@@ -265,6 +230,25 @@ def _arguments(workspace_id: UUID, selection: Selection, candidates: Candidates,
         candidates.dense_weight,
         candidates.lexical_weight,
     )
+    statement = _statement(mode, is_exact=is_exact).format(table=table)
+    return [_to_hit(row) for row in await conn.fetch(statement, *arguments, timeout=SEARCH_TIMEOUT_S)]
+
+
+def _statement(mode: SearchMode, *, is_exact: bool) -> str:
+    match mode:
+        case SearchMode.HYBRID:
+            return SELECT_HITS_HYBRID_EXACT if is_exact else SELECT_HITS_HYBRID_INDEXED
+        case SearchMode.DENSE:
+            return SELECT_HITS_DENSE_EXACT if is_exact else SELECT_HITS_DENSE_INDEXED
+        case SearchMode.LEXICAL:
+            return SELECT_HITS_LEXICAL
+        case _:
+            assert_never(mode)
+
+
+def _selection_arguments(workspace_id: UUID, selection: Selection) -> tuple[object, ...]:
+    attributes = selection.attributes
+    return workspace_id, selection.collection_ids, attributes.contains, attributes.path, attributes.variables or {}
 
 
 def _to_hit(row: Record) -> SearchHit:

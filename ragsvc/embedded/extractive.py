@@ -37,13 +37,16 @@ _SOURCE = re.compile(r'<source n="(\d+)"(?: title="[^"]*")?>\n(.*?)\n?</source>'
 _QUESTION = re.compile(r"^Question:[ \t]*", re.MULTILINE)
 # A blank line; a line that begins a list item, a heading, a table row.
 _BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*•#|]|\d+[.)]\s))")
-_BETWEEN = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["')\]]))\s+(?=["'(\[]*[^\W_a-z])|(?<=[。！？])""")
+# After . ! or ? and a closing quote or bracket, before what may begin a sentence; or after their wide forms.
+_BETWEEN = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["')\]]))\s+(?=["'(\[]*[^\W_a-z])|(?<=[\u3002\uff01\uff1f])""")
 _MARKUP = re.compile(r"^(?:[-*•#|>]+|\d+[.)])\s+")
 _WORD = re.compile(r"\w+")
 _STOP_WORDS = frozenset(
-    "a about an and are as at be been but by can could did do does for from had has have how i if in is it its me my"
-    " of on or our should so that the their them there these they this those to was we were what when where which who"
-    " why will with would you your".split()
+    _WORD.findall(
+        "a about an and are as at be been but by can could did do does for from had has have how i if in is it its me"
+        " my of on or our should so that the their them there these they this those to was we were what when where"
+        " which who why will with would you your"
+    )
 )
 
 
@@ -112,8 +115,8 @@ def _choose(scores: dict[Sentence, float]) -> list[Sentence]:
 
 
 def _cite(quote: Sentence) -> str:
-    text = quote.text.rstrip(".。")
-    return f"{text} [{quote.n}]" if text.endswith(("!", "?", "！", "？")) else f"{text} [{quote.n}]."
+    text = quote.text.rstrip(".\u3002")
+    return f"{text} [{quote.n}]" if text.endswith(("!", "?", "\uff01", "\uff1f")) else f"{text} [{quote.n}]."
 
 
 def _content_words(text: str) -> frozenset[str]:

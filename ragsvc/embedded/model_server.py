@@ -1,4 +1,4 @@
-"""Serves MiniLM's embeddings and the extractive answerer over the OpenAI wire: `python -m ragsvc.embedded.model_server`."""
+"""`python -m ragsvc.embedded.model_server`: MiniLM's embeddings and the extractive answerer over the OpenAI wire."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ async def _stream(request: web.Request, completion: Completion, *, include_usage
     await response.prepare(request)
     deltas: list[dict[str, str]] = [{"role": "assistant", "content": ""}]
     deltas += [{"content": word} for word in _WORD_AND_SPACE.findall(completion.content)]
-    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices: list[dict[str, object]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
     choices.append({"index": 0, "delta": {}, "finish_reason": "stop"})
     chunk = _envelope(completion, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
     for choice in choices:

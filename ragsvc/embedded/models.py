@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ragsvc.embedded import minilm_graph
+from ragsvc.embedded import extractive, minilm_graph
 from ragsvc.embedded.ports import LOOPBACK
 from ragsvc.embedded.process import Command, run
 from ragsvc.embedded.s3 import answers
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from ragsvc.embedded.process import Process
 
-CHAT_MODEL = "ragsvc-extractive-v1"
 # What the service has to know of MiniLM; a little room is left for what a chunk's input carries besides its text.
 EMBEDDING_SETTINGS = {
     "EMBEDDING_MODEL": "all-MiniLM-L6-v2",
@@ -52,7 +51,7 @@ class ModelServer:
     @property
     def settings(self) -> dict[str, str]:
         """What the service's environment has to say to use this server."""
-        return EMBEDDING_SETTINGS | {"CHAT_MODEL": CHAT_MODEL, "EMBEDDING_TOKENIZER": str(self.tokenizer)}
+        return EMBEDDING_SETTINGS | {"CHAT_MODEL": extractive.NAME, "EMBEDDING_TOKENIZER": str(self.tokenizer)}
 
     async def prepare(self) -> Command:
         """Build graph and tokenizer unless they are there, and return the server's command."""

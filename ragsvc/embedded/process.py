@@ -73,7 +73,7 @@ class Process:
 
     async def wait(self) -> int:
         """Wait for the end, end whatever the child left in its group, and return the exit code."""
-        while self.is_running():
+        while self.is_running():  # noqa: ASYNC110  # another process ends: there is no event to wait for
             await asyncio.sleep(POLL_S)
         if self._popen.returncode is None:
             self.kill()
@@ -151,7 +151,7 @@ async def stop_leftovers(run_dir: Path) -> list[str]:
 
     A pid file names a process by pid, start time and boot, so a pid that was given to a stranger is left alone.
     """
-    found = [(path, *leftover) for path in sorted(run_dir.glob("*.pid")) if (leftover := _read_pid_file(path))]
+    found = _find_leftovers(run_dir)
     for _path, pid, stop_signal in found:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, stop_signal)
@@ -161,9 +161,17 @@ async def stop_leftovers(run_dir: Path) -> list[str]:
             if time.monotonic() > deadline:
                 _signal_group(pid, signal.SIGKILL)
             await asyncio.sleep(POLL_S)
+    _forget(run_dir)
+    return [path.stem for path, _pid, _stop_signal in found]
+
+
+def _find_leftovers(run_dir: Path) -> list[tuple[Path, int, signal.Signals]]:
+    return [(path, *known) for path in sorted(run_dir.glob("*.pid")) if (known := _read_pid_file(path))]
+
+
+def _forget(run_dir: Path) -> None:
     for path in run_dir.glob("*.pid"):
         path.unlink(missing_ok=True)
-    return [path.stem for path, _pid, _stop_signal in found]
 
 
 def started_at(pid: int) -> int | None:

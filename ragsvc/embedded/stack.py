@@ -62,11 +62,13 @@ class Parts:
 
 def open_folders(root: Path, *, cache: Path | None = None) -> Folders:
     """Make the data directory; others may pass through it (Postgres's user has to) but not look around."""
-    root.mkdir(parents=True, exist_ok=True)
-    root.chmod(0o711)
     folders = Folders(root, root / "run", root / "logs", cache or root / "cache")
-    for folder in (folders.run, folders.logs, folders.cache):
-        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for folder in (root, folders.run, folders.logs, folders.cache):
+            folder.mkdir(parents=True, exist_ok=True)
+        root.chmod(0o711)
+    except OSError as error:
+        raise StartupRefused(f"the data directory cannot be used: {error}") from error
     return folders
 
 

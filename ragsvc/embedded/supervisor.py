@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragsvc.embedded.environment import embedded_parts, listen_address, service_environment
@@ -25,6 +24,7 @@ from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from ragsvc.embedded.process import Process
     from ragsvc.embedded.stack import Folders, Part
@@ -106,7 +106,7 @@ class Supervisor:
         """
         self._folders = open_folders(self.options.data_dir)
         with _locked(self.options.data_dir), self._signals():
-            self._ready_file.unlink(missing_ok=True)
+            self._withdraw()
             serving = asyncio.create_task(self._serve())
             stopped = asyncio.create_task(self._stopping.wait())
             try:
@@ -115,14 +115,15 @@ class Supervisor:
                 for task in (serving, stopped):
                     task.cancel()
                 await asyncio.wait({serving, stopped})
-                self._ready_file.unlink(missing_ok=True)
+                self._withdraw()
                 await self._stop()
             if not serving.cancelled() and (error := serving.exception()) is not None:
                 raise _first(error)
 
     @property
-    def _ready_file(self) -> Path:
-        return self.options.ready_file or self._folders.root / "ready.json"
+    def _ready_files(self) -> list[Path]:
+        """The one that the client commands look for, and the one that was asked for."""
+        return [self._folders.root / "ready.json", *([self.options.ready_file] if self.options.ready_file else [])]
 
     async def _serve(self) -> None:
         """Bring everything up, then keep it up, for ever."""
@@ -204,7 +205,7 @@ class Supervisor:
         """Rewrite the ready file, once everything has been ready."""
         if self._access is None:
             return
-        pids: dict[str, object] = {kind: None for kind in SINGLE} | {"api": [], "ingestion": [], "deletion": []}
+        pids: dict[str, object] = dict.fromkeys(SINGLE) | {"api": [], "ingestion": [], "deletion": []}
         for unit, process in sorted(self._running.items(), key=lambda item: item[0].part.name):
             listed = pids[unit.kind]
             if isinstance(listed, list):
@@ -212,7 +213,13 @@ class Supervisor:
             else:
                 pids[unit.kind] = process.pid
         content = self._access.to_json() | {"supervisor_pid": os.getpid(), "pids": pids}
-        write_private(self._ready_file, json.dumps(content, indent=1))
+        for path in self._ready_files:
+            write_private(path, json.dumps(content, indent=1))
+
+    def _withdraw(self) -> None:
+        self._access = None
+        for path in self._ready_files:
+            path.unlink(missing_ok=True)
 
     async def _stop(self) -> None:
         """Stop the service first, then the servers it uses."""

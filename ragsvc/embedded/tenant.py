@@ -34,10 +34,9 @@ async def open_tenant(base_url: str, *, admin_key: str, kept: Path) -> Tenant:
         StartupRefused: the API refuses.
     """
     async with aiohttp.ClientSession(base_url, timeout=TIMEOUT) as session:
-        if kept.exists():
-            tenant = Tenant(**json.loads(kept.read_text()))
-            if await _opens(session, tenant):
-                return tenant
+        tenant = _read(kept)
+        if tenant is not None and await _opens(session, tenant):
+            return tenant
         admin = {"Authorization": f"Bearer {admin_key}"}
         workspaces = await _call(session, "GET", "/v1/workspaces?limit=100", headers=admin)
         # One that an earlier start made, and was killed before it could keep its key.
@@ -50,6 +49,10 @@ async def open_tenant(base_url: str, *, admin_key: str, kept: Path) -> Tenant:
     tenant = Tenant(workspace["id"], workspace["bucket"], key["key"])
     write_private(kept, json.dumps(asdict(tenant)))
     return tenant
+
+
+def _read(kept: Path) -> Tenant | None:
+    return Tenant(**json.loads(kept.read_text())) if kept.exists() else None
 
 
 async def _opens(session: aiohttp.ClientSession, tenant: Tenant) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ragsvc.http import openapi
 from ragsvc.http.handlers import (
     admin_dlq,
     admin_queues,
     collections,
     deletions,
+    description,
     document_content,
     document_events,
     documents,
@@ -28,15 +29,16 @@ from ragsvc.http.sse import STREAMS, Streams, StreamTiming
 from ragsvc.http.state import RESOURCES
 from ragsvc.http.traffic import TRAFFIC, Traffic
 from ragsvc.resources import open_resources
+from ragsvc.sweeper import run_sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from ragsvc.settings import Settings
 
 ROUTES = (
     health.routes,
-    openapi.routes,
+    description.routes,
     workspaces.routes,
     keys.routes,
     workspace.routes,
@@ -68,11 +70,12 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     app.on_response_prepare.append(finish_headers)
     app.on_shutdown.append(_close_streams)
     app.cleanup_ctx.append(_open(settings))
-    openapi.describe(app)
+    app.cleanup_ctx.append(_sweep)
+    description.prepare_description(app)
     return app
 
 
-def _open(settings: Settings):
+def _open(settings: Settings) -> Callable[[web.Application], AsyncIterator[None]]:
     async def opened(app: web.Application) -> AsyncIterator[None]:
         async with open_resources(settings, pool_size=settings.database_pool_size) as resources:
             app[RESOURCES] = resources
@@ -80,6 +83,14 @@ def _open(settings: Settings):
             yield
 
     return opened
+
+
+async def _sweep(app: web.Application) -> AsyncIterator[None]:
+    """Look for lost work beside serving, as every process does."""
+    sweeper = asyncio.create_task(run_sweeper(app[RESOURCES]))
+    yield
+    sweeper.cancel()
+    await asyncio.wait({sweeper})
 
 
 async def _close_streams(app: web.Application) -> None:

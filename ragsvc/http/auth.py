@@ -73,18 +73,28 @@ async def authenticate(request: web.Request) -> None:
     structlog.contextvars.bind_contextvars(workspace_id=owner.workspace.id.hex, key_id=owner.key.id.hex)
 
 
-def require(request: web.Request, *scopes: Scope) -> Caller:
-    """Return the caller, whose key has at least one of the scopes.
+def caller_of(request: web.Request) -> Caller:
+    """Return the workspace and key that call; the route's operation has checked the key's scopes.
 
     Raises:
         Unauthorized: the route is open and nobody was authenticated.
-        Forbidden: the key has none of the scopes, or is the admin key, which has no workspace.
+        Forbidden: the admin key was used, which has no workspace.
     """
-    caller = request.get(_CALLER)
-    if caller is None:
-        if request.get(_IS_ADMIN):
-            raise Forbidden("The admin key has no workspace: use a workspace key here.")
-        raise Unauthorized
+    caller: Caller | None = request.get(_CALLER)
+    if caller is not None:
+        return caller
+    if request.get(_IS_ADMIN):
+        raise Forbidden("The admin key has no workspace: use a workspace key here.")
+    raise Unauthorized
+
+
+def require(request: web.Request, *scopes: Scope) -> Caller:
+    """Return the caller, whose key has at least one of the scopes; raises like `caller_of`.
+
+    Raises:
+        Forbidden: the key has none of them.
+    """
+    caller = caller_of(request)
     if not set(scopes) & set(caller.key.scopes):
         raise Forbidden(f"This key lacks the scope {' or '.join(scopes)}.")
     return caller

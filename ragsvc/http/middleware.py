@@ -5,27 +5,30 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
 
 from ragsvc.db.pool import DATABASE_TROUBLE
-from ragsvc.errors import OutageFailure, ProviderRefused, ProviderRejected, RagsvcError, RequestError
-from ragsvc.errors import TransientFailure, Unavailable
+from ragsvc.errors import (
+    OutageFailure,
+    ProviderRefused,
+    ProviderRejected,
+    RagsvcError,
+    RequestError,
+    TransientFailure,
+    Unavailable,
+)
 from ragsvc.http.auth import authenticate
 from ragsvc.http.problems import error_of_status, problem_response
+from ragsvc.http.state import REQUEST_ID, request_id_of
 from ragsvc.http.traffic import TRAFFIC
 from ragsvc.models import new_id
-
-if TYPE_CHECKING:
-    from uuid import UUID
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 REQUEST_ID_HEADER = "X-Request-Id"
 _TAKEN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-_REQUEST_ID = web.RequestKey("request_id", str)
 _STARTED = web.RequestKey("response_started", bool)
 # Not a status that anybody receives; it stands in the log where the client did not wait for the answer.
 CLIENT_LEFT = 499
@@ -36,7 +39,7 @@ log = structlog.get_logger(__name__)
 @web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its id, count it while it is in flight, and log how it ended."""
-    request_id = request[_REQUEST_ID] = _take_request_id(request)
+    request_id = request[REQUEST_ID] = _take_request_id(request)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     started = time.perf_counter()
@@ -69,7 +72,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except Exception as error:  # noqa: BLE001 - the one boundary where an unknown error ends
         if request.get(_STARTED):
             return _cut(request, error)
-        return problem_response(_explain(request, error), request_id=request[_REQUEST_ID])
+        return problem_response(_explain(request, error), request_id=request_id_of(request))
 
 
 @web.middleware
@@ -83,8 +86,8 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Add what every answer carries, streams included; runs just before the headers are sent."""
     request[_STARTED] = True
-    if _REQUEST_ID in request:
-        response.headers[REQUEST_ID_HEADER] = request[_REQUEST_ID]
+    if REQUEST_ID in request:
+        response.headers[REQUEST_ID_HEADER] = request_id_of(request)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.pop("Server", None)
 
@@ -104,12 +107,12 @@ def _explain(request: web.Request, error: Exception) -> RagsvcError:
     if isinstance(error, DATABASE_TROUBLE):
         log.warning("database_failed", error=str(error) or type(error).__name__)
         return Unavailable()
-    log.exception("request_failed", exc_info=error)
+    log.error("request_failed", exc_info=error)
     return RagsvcError("An unexpected error; the log has it under this request id.")
 
 
 def _adopt(request: web.Request, error: web.HTTPException) -> web.Response:
-    response = problem_response(error_of_status(error.status), request_id=request[_REQUEST_ID])
+    response = problem_response(error_of_status(error.status), request_id=request_id_of(request))
     if "Allow" in error.headers:
         response.headers["Allow"] = error.headers["Allow"]
     return response
@@ -118,7 +121,7 @@ def _adopt(request: web.Request, error: web.HTTPException) -> web.Response:
 def _cut(request: web.Request, error: Exception) -> web.StreamResponse:
     # Too late for another status: the cut tells the client that the answer is incomplete.
     if request.transport is not None:
-        log.exception("response_failed", exc_info=error)
+        log.error("response_failed", exc_info=error)
         request.transport.abort()
     return web.Response(status=CLIENT_LEFT)
 

@@ -41,6 +41,7 @@ class Operation:
     body: type[Body] | None = None
     form: type[Body] | None = None
     query: type[Query] | None = None
+    body_optional: bool = False
     problems: tuple[type[RequestError], ...] = field(default=())
 
 
@@ -54,6 +55,7 @@ def operation(
     body: type[Body] | None = None,
     form: type[Body] | None = None,
     query: type[Query] | None = None,
+    body_optional: bool = False,
     problems: tuple[type[RequestError], ...] = (),
 ) -> Callable[[Handler], Handler]:
     """Declare a handler's contract; only a key that opens one of the doors gets to the handler.
@@ -63,7 +65,14 @@ def operation(
     those that follow from the rest.
     """
     contract = Operation(
-        summary=summary, doors=doors, answers=answers, body=body, form=form, query=query, problems=problems
+        summary=summary,
+        doors=doors,
+        answers=answers,
+        body=body,
+        form=form,
+        query=query,
+        body_optional=body_optional,
+        problems=problems,
     )
 
     def declare(handler: Handler) -> Handler:

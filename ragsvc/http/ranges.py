@@ -38,7 +38,9 @@ def parse_range(text: str, size_bytes: int) -> tuple[int, int] | None:
     return int(first), min(int(last), size_bytes - 1) if last else size_bytes - 1
 
 
-def wanted_range(headers: Mapping[str, str], *, size_bytes: int, etag: str, modified: datetime) -> tuple[int, int] | None:
+def wanted_range(
+    headers: Mapping[str, str], *, size_bytes: int, etag: str, modified: datetime
+) -> tuple[int, int] | None:
     """Return the bytes that a request asks for; None for all of them. Raises like `parse_range`."""
     text = headers.get("Range")
     if text is None:

@@ -49,7 +49,9 @@ class Readiness:
             return self._report
 
     async def _look(self) -> Report:
-        postgres, redis, storage = await asyncio.gather(self._look_at_postgres(), self._has_redis(), self._has_storage())
+        postgres, redis, storage = await asyncio.gather(
+            self._look_at_postgres(), self._has_redis(), self._has_storage()
+        )
         away = [name for name, there in (("redis", redis), ("s3", storage)) if not there]
         return Report(blockers=(postgres,) if postgres else (), degraded=tuple(away))
 

@@ -13,6 +13,7 @@ from ragsvc.models import SubjectKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from uuid import UUID
 
     from ragsvc.http.views import (
         AcceptedDeletionView,
@@ -225,11 +226,11 @@ def render_accepted_deletion(deletion: Deletion) -> AcceptedDeletionView:
     return {"deletion_id": format_id("del", deletion.id)}
 
 
-def render_document_deletion(deletion: Deletion) -> DocumentDeletionView:
-    """Return the acknowledgement of a document's deletion."""
+def render_document_deletion(deletion: Deletion, document_id: UUID) -> DocumentDeletionView:
+    """Return the acknowledgement of a document's deletion, which may be that of its whole collection."""
     return {
         "deletion_id": format_id("del", deletion.id),
-        "document_id": format_id("doc", deletion.subject_id),
+        "document_id": format_id("doc", document_id),
         "status": "deleting",
     }
 

@@ -147,6 +147,9 @@ class StreamSlot:
         pump = asyncio.create_task(channel.pump(events))
         try:
             self.end = await self._watch(channel, pump)
+        except asyncio.CancelledError:
+            self.end = StreamEnd.CLIENT_LEFT if channel.is_closed else StreamEnd.DRAINING
+            raise
         finally:
             await _stop(pump)
             await events.aclose()

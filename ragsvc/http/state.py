@@ -6,9 +6,15 @@ from aiohttp import web
 
 from ragsvc.resources import Resources
 
+REQUEST_ID = web.RequestKey("request_id", str)
 RESOURCES = web.AppKey("resources", Resources)
 
 
 def resources_of(request: web.Request) -> Resources:
     """Return the process's open connections."""
     return request.app[RESOURCES]
+
+
+def request_id_of(request: web.Request) -> str:
+    """Return the id under which the request is logged."""
+    return request[REQUEST_ID]

@@ -15,7 +15,7 @@ from ragsvc.uploads.expiry import clean_upload
 from ragsvc.uploads.parts import PartWriter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
@@ -35,8 +35,11 @@ async def receive_document(
     mime_type: str,
     collection_id: UUID | None,
     attributes: dict[str, object],
+    late_details: Callable[[], tuple[UUID | None, dict[str, object]]] | None = None,
 ) -> Document:
     """Store the file and queue its ingestion; at most one part of it is in memory at a time.
+
+    `late_details` is asked for collection and attributes once the source has ended: in a form they may follow the file.
 
     Raises:
         EmptyFile, TooLarge, QuotaExceeded: and nothing of it is left.
@@ -49,7 +52,13 @@ async def receive_document(
     upload = await _open_upload(resources, workspace, filename=filename, mime_type=mime_type)
     try:
         stored = await _store(resources, upload, first, source)
-        document, job = await _register(resources, workspace, upload, stored, collection, attributes)
+        if late_details is not None:
+            collection_id, attributes = late_details()
+            async with resources.pool.acquire() as conn:
+                collection = await _find_collection(conn, workspace.id, collection_id)
+        document, job = await _register(
+            resources, workspace, upload, stored=stored, collection=collection, attributes=attributes
+        )
     except BaseException:
         # A client that leaves cancels this task; what it sent is removed all the same.
         await asyncio.shield(_abandon(resources, upload))
@@ -146,6 +155,7 @@ async def _register(
     resources: Resources,
     workspace: Workspace,
     upload: Upload,
+    *,
     stored: StoredObject,
     collection: Collection,
     attributes: dict[str, object],

@@ -38,7 +38,7 @@ async def keep(folder: Path, cache: Path) -> None:
     processes: list[Process] = []
     try:
         await _start(folder, open_folders(stack, cache=cache), processes)
-        while not _is_abandoned(folder):
+        while not _is_abandoned(folder):  # noqa: ASYNC110  # other processes end: there is no event to wait for
             await asyncio.sleep(POLL_S)
     finally:
         await asyncio.gather(*(process.stop() for process in processes))

@@ -84,7 +84,7 @@ def _start_keeper(home: Path, cache: Path) -> None:
     told.unlink(missing_ok=True)
     log = home / "keeper.log"
     with log.open("wb") as output:
-        keeper = subprocess.Popen(
+        keeper = subprocess.Popen(  # noqa: S603  # the command is ours
             [sys.executable, "-m", "tests.support.keeper", str(home), str(cache)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -9,19 +11,184 @@ from aiohttp import web
 from pydantic import AwareDatetime, Field, model_validator
 from typing_extensions import TypedDict
 
-from ragsvc.errors import NotFound, ReplayRunning
+from ragsvc.errors import InvalidRequest, NotFound, ReplayRunning
 from ragsvc.http.auth import Door
 from ragsvc.http.bodies import Body, read_body, read_query
 from ragsvc.http.handlers.admin_queues import parse_queue
-from ragsvc.http.ids import WorkspaceId
+from ragsvc.http.ids import WorkspaceId, format_id
 from ragsvc.http.operations import operation
 from ragsvc.http.paging import LimitQuery, OrdinalCursor, Page, encode_cursor
-from ragsvc.http.rendering import json_response
+from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
 from ragsvc.jobs import dead_letters
-from ragsvc.models import Queue
+from ragsvc.models import Queue  # noqa: TC001 - pydantic reads the annotations
 
 routes = web.RouteTableDef()
 
 MAX_IDS = 1000
 MAX_CODE_CHARS = 100
+
+
+class DeadLettersQuery(LimitQuery):
+    """Which dead letters."""
+
+    code: Annotated[str, Field(min_length=1, max_length=MAX_CODE_CHARS)] | None = None
+    workspace_id: WorkspaceId | None = None
+    cursor: OrdinalCursor | None = None
+
+
+class ReplayBody(Body):
+    """Which dead letters to queue again: `all`, or those that fit every other condition given.
+
+    `all` does it only with `confirm`; without, and with `dry_run`, the answer tells what would be done.
+    """
+
+    ids: Annotated[list[str], Field(min_length=1, max_length=MAX_IDS)] | None = None
+    all: bool = False
+    code: Annotated[str, Field(min_length=1, max_length=MAX_CODE_CHARS)] | None = None
+    workspace_id: WorkspaceId | None = None
+    since: AwareDatetime | None = None
+    confirm: bool = False
+    dry_run: bool = False
+    rate: Annotated[float, Field(gt=0, le=1000, description="Letters a second.")] | None = None
+    limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+    @model_validator(mode="after")
+    def _check_selection(self) -> Self:
+        selects = any(value is not None for value in (self.ids, self.code, self.workspace_id, self.since))
+        if selects == self.all:
+            raise ValueError("give either all, or some of ids, code, workspace_id and since")
+        return self
+
+
+class DeadLetterView(TypedDict):
+    """A job that failed for good."""
+
+    v: int
+    entry_id: str
+    job_id: str
+    queue: Queue
+    kind: str
+    document_id: str | None
+    workspace_id: str
+    args: dict[str, object]
+    error: dict[str, object] | None
+    attempts: int
+    rescues: int
+    stage: str | None
+    enqueued_at: str
+    first_failed_at: str | None
+    last_failed_at: str | None
+    worker: str | None
+    app_version: str
+    trace_id: str | None
+    replay_count: int
+
+
+class ReplayView(TypedDict):
+    """What a replay did; a dry run replays nothing."""
+
+    matched: int
+    replayed: int
+    superseded: int
+    dry_run: bool
+
+
+@routes.get("/v1/admin/dlq/{queue}")
+@operation("List a queue's dead letters", Door.ADMIN, query=DeadLettersQuery, answers={200: Page[DeadLetterView]})
+async def list_letters(request: web.Request) -> web.Response:
+    """Answer one page of the letters, newest first; the cursor counts, so a replay meanwhile shifts the pages."""
+    queue = parse_queue(request)
+    query = read_query(request, DeadLettersQuery)
+    offset = query.cursor or 0
+    found = await dead_letters.list_dead_letters(
+        resources_of(request),
+        queue,
+        code=query.code,
+        workspace_id=query.workspace_id,
+        offset=offset,
+        limit=query.limit + 1,
+    )
+    more = len(found) > query.limit
+    return json_response(
+        {
+            "data": [_render_letter(entry) for entry in found[: query.limit]],
+            "next_cursor": encode_cursor(offset + query.limit) if more else None,
+        }
+    )
+
+
+@routes.get("/v1/admin/dlq/{queue}/{entry_id}")
+@operation("Show a dead letter", Door.ADMIN, answers={200: DeadLetterView})
+async def get_letter(request: web.Request) -> web.Response:
+    """Answer one letter."""
+    entry = await dead_letters.get_dead_letter(
+        resources_of(request), parse_queue(request), _wanted(request.match_info["entry_id"])
+    )
+    if entry is None:
+        raise NotFound
+    return json_response(_render_letter(entry))
+
+
+@routes.post("/v1/admin/dlq/{queue}/replay")
+@operation(
+    "Queue dead letters again",
+    Door.ADMIN,
+    body=ReplayBody,
+    answers={200: ReplayView},
+    problems=(ReplayRunning,),
+)
+async def replay_letters(request: web.Request) -> web.Response:
+    """Replay each letter exactly once, however often and by however many this is asked."""
+    queue = parse_queue(request)
+    body = await read_body(request, ReplayBody)
+    selection = dead_letters.ReplaySelection(
+        ids=tuple(_job_id(wanted) for wanted in body.ids) if body.ids is not None else None,
+        code=body.code,
+        workspace_id=body.workspace_id,
+        since=body.since,
+    )
+    result = await dead_letters.replay(
+        resources_of(request),
+        queue,
+        selection=selection,
+        dry_run=body.dry_run or (body.all and not body.confirm),
+        rate_per_s=body.rate,
+        limit=body.limit,
+    )
+    return json_response(asdict(result))
+
+
+@routes.delete("/v1/admin/dlq/{queue}/{entry_id}")
+@operation("Give a dead letter up for good", Door.ADMIN, answers={204: None})
+async def delete_letter(request: web.Request) -> web.Response:
+    """Discard one letter."""
+    wanted = _wanted(request.match_info["entry_id"])
+    if not await dead_letters.discard(resources_of(request), parse_queue(request), wanted):
+        raise NotFound
+    return web.Response(status=204)
+
+
+def _wanted(text: str) -> str:
+    """Return an entry's id, whose job may be named in its public form too."""
+    job, colon, generation = text.partition(":")
+    return f"{job.removeprefix('job_')}{colon}{generation}"
+
+
+def _job_id(text: str) -> UUID:
+    try:
+        return UUID(_wanted(text).partition(":")[0])
+    except ValueError:
+        raise InvalidRequest(fields={"ids": f"{text!r} is not the id of a dead letter"}) from None
+
+
+def _render_letter(entry: dict[str, object]) -> dict[str, object]:
+    document_id = entry["document_id"]
+    times = {name: value for name, value in entry.items() if isinstance(value, datetime)}
+    return {
+        **entry,
+        **{name: render_time(moment) for name, moment in times.items()},
+        "job_id": format_id("job", UUID(str(entry["job_id"]))),
+        "workspace_id": format_id("ws", UUID(str(entry["workspace_id"]))),
+        "document_id": format_id("doc", UUID(str(document_id))) if document_id else None,
+    }

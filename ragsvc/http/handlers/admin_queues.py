@@ -57,7 +57,7 @@ async def list_queues(request: web.Request) -> web.Response:
 
 
 @routes.post("/v1/admin/queues/{queue}/pause")
-@operation("Pause a queue", Door.ADMIN, body=PauseBody, answers={200: QueueView})
+@operation("Pause a queue", Door.ADMIN, body=PauseBody, body_optional=True, answers={200: QueueView})
 async def pause_queue(request: web.Request) -> web.Response:
     """Let workers start no more jobs of the queue; those that run go on."""
     queue = parse_queue(request)

@@ -10,7 +10,7 @@ from pydantic import Field
 from ragsvc.db import collections
 from ragsvc.deletion.requests import request_collection_deletion
 from ragsvc.errors import DefaultCollection, InvalidRequest, NameTaken, NotFound
-from ragsvc.http.auth import require
+from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Body, Metadata, Name, read_body, read_query
 from ragsvc.http.ids import parse_id
 from ragsvc.http.operations import operation
@@ -41,7 +41,7 @@ class CollectionBody(Body):
 
     name: Name
     chunking: ChunkingBody | None = None
-    metadata: Metadata = {}
+    metadata: Metadata = Field(default_factory=dict)
 
 
 class CollectionChanges(Body):
@@ -71,12 +71,10 @@ def read_chunking(body: ChunkingBody | None, settings: Settings) -> Chunking | N
 
 
 @routes.post("/v1/collections")
-@operation(
-    "Make a collection", Scope.WRITE, body=CollectionBody, answers={201: CollectionView}, problems=(NameTaken,)
-)
+@operation("Make a collection", Scope.WRITE, body=CollectionBody, answers={201: CollectionView}, problems=(NameTaken,))
 async def create_collection(request: web.Request) -> web.Response:
     """Make a collection."""
-    caller = require(request, Scope.WRITE)
+    caller = caller_of(request)
     resources = resources_of(request)
     body = await read_body(request, CollectionBody)
     chunking = read_chunking(body.chunking, resources.settings)
@@ -91,7 +89,7 @@ async def create_collection(request: web.Request) -> web.Response:
 @operation("List the collections", Scope.READ, query=PageQuery, answers={200: Page[CollectionView]})
 async def list_collections(request: web.Request) -> web.Response:
     """Answer one page of the collections."""
-    caller = require(request, Scope.READ)
+    caller = caller_of(request)
     query = read_query(request, PageQuery)
     async with resources_of(request).pool.acquire() as conn:
         found = await collections.select_collections(
@@ -104,7 +102,7 @@ async def list_collections(request: web.Request) -> web.Response:
 @operation("Show a collection", Scope.READ, answers={200: CollectionView})
 async def get_collection(request: web.Request) -> web.Response:
     """Answer one collection."""
-    caller = require(request, Scope.READ)
+    caller = caller_of(request)
     collection_id = parse_id("col", request.match_info["collection_id"])
     async with resources_of(request).pool.acquire() as conn:
         collection = await collections.select_collection(conn, caller.workspace.id, collection_id)
@@ -123,7 +121,7 @@ async def get_collection(request: web.Request) -> web.Response:
 )
 async def update_collection(request: web.Request) -> web.Response:
     """Change a collection; another chunking holds for what is ingested from now on."""
-    caller = require(request, Scope.WRITE)
+    caller = caller_of(request)
     resources = resources_of(request)
     collection_id = parse_id("col", request.match_info["collection_id"])
     body = await read_body(request, CollectionChanges)
@@ -151,7 +149,7 @@ async def update_collection(request: web.Request) -> web.Response:
 )
 async def delete_collection(request: web.Request) -> web.Response:
     """Accept the deletion; from here on nothing of the collection is found."""
-    caller = require(request, Scope.WRITE)
+    caller = caller_of(request)
     resources = resources_of(request)
     collection_id = parse_id("col", request.match_info["collection_id"])
     async with resources.pool.acquire() as conn:

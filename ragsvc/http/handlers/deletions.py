@@ -6,7 +6,7 @@ from aiohttp import web
 
 from ragsvc.db import deletion_receipts
 from ragsvc.errors import NotFound
-from ragsvc.http.auth import require
+from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import read_query
 from ragsvc.http.ids import parse_id
 from ragsvc.http.operations import operation
@@ -23,7 +23,7 @@ routes = web.RouteTableDef()
 @operation("List the deletions", Scope.READ, query=PageQuery, answers={200: Page[DeletionView]})
 async def list_deletions(request: web.Request) -> web.Response:
     """Answer one page of the deletions."""
-    caller = require(request, Scope.READ)
+    caller = caller_of(request)
     query = read_query(request, PageQuery)
     async with resources_of(request).pool.acquire() as conn:
         found = await deletion_receipts.select_deletions(
@@ -36,7 +36,7 @@ async def list_deletions(request: web.Request) -> web.Response:
 @operation("Show a deletion and its receipt", Scope.READ, answers={200: DeletionView})
 async def get_deletion(request: web.Request) -> web.Response:
     """Answer one deletion; its receipt outlives what was deleted."""
-    caller = require(request, Scope.READ)
+    caller = caller_of(request)
     deletion_id = parse_id("del", request.match_info["deletion_id"])
     async with resources_of(request).pool.acquire() as conn:
         deletion = await deletion_receipts.select_deletion(conn, caller.workspace.id, deletion_id)

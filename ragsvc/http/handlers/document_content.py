@@ -9,15 +9,16 @@ from aiohttp import web
 from pydantic import Field
 
 from ragsvc.db import canonical_text, chunks, files
-from ragsvc.errors import InvalidRequest, NotFound, NoText, RangeNotSatisfiable
-from ragsvc.http.auth import require
+from ragsvc.errors import InvalidRequest, NoText, NotFound, RangeNotSatisfiable
+from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Query, read_query
 from ragsvc.http.handlers.documents import find_document
 from ragsvc.http.operations import Media, operation
 from ragsvc.http.paging import LimitQuery, OrdinalCursor, Page, page_by
+from ragsvc.http.problems import problem_response
 from ragsvc.http.ranges import content_disposition, http_date, is_unchanged, wanted_range
 from ragsvc.http.rendering import json_response, render_chunk, render_text
-from ragsvc.http.state import resources_of
+from ragsvc.http.state import request_id_of, resources_of
 from ragsvc.http.views import ChunkView, TextView
 from ragsvc.models import Scope
 
@@ -73,12 +74,10 @@ async def get_content(request: web.Request) -> web.StreamResponse:
     """Serve the file as an attachment, or a range of it."""
     query = read_query(request, ContentQuery)
     document = await find_document(request)
-    workspace = require(request, Scope.READ).workspace
+    workspace = caller_of(request).workspace
     file = await _find_file(request, document)
     if query.redirect:
-        url = await resources_of(request).storage.presign_get(
-            workspace.bucket, file.object_key, filename=file.filename
-        )
+        url = await resources_of(request).storage.presign_get(workspace.bucket, file.object_key, filename=file.filename)
         return web.Response(status=302, headers={"Location": url, "Cache-Control": "no-store"})
     etag = f'"{file.sha256.hex()}"'
     if is_unchanged(request.headers, etag=etag):
@@ -98,8 +97,9 @@ async def _serve(request: web.Request, file: File, *, bucket: str, etag: str) ->
     try:
         part = wanted_range(request.headers, size_bytes=file.size_bytes, etag=etag, modified=file.created_at)
     except RangeNotSatisfiable as error:
-        error.headers["Content-Range"] = f"bytes */{file.size_bytes}"
-        raise
+        problem = problem_response(error, request_id=request_id_of(request))
+        problem.headers["Content-Range"] = f"bytes */{file.size_bytes}"
+        return problem
     first, last = part or (0, file.size_bytes - 1)
     response = web.StreamResponse(status=206 if part else 200, headers=_headers(file, etag=etag))
     response.content_length = last - first + 1
@@ -157,6 +157,8 @@ async def get_text(request: web.Request) -> web.Response:
         )
     if text is None:
         raise NotFound
+    if text.start > text.length:
+        raise InvalidRequest(fields={"start": f"is past the end of the text, which has {text.length} characters"})
     return json_response(render_text(text))
 
 

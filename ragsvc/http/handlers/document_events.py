@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ragsvc.db import documents
-from ragsvc.http.auth import require
+from ragsvc.http.auth import caller_of
 from ragsvc.http.handlers.documents import find_document
 from ragsvc.http.operations import Media, operation
 from ragsvc.http.rendering import render_document
@@ -39,7 +39,7 @@ ENDS = frozenset({DocumentStatus.READY, DocumentStatus.FAILED, DocumentStatus.DE
 )
 async def stream_document(request: web.Request) -> web.StreamResponse:
     """Send the document now and whenever it changes."""
-    caller = require(request, Scope.READ)
+    caller = caller_of(request)
     document = await find_document(request)
     with reserve_stream(request, caller) as slot:
         return await slot.send(request, _follow(resources_of(request), document))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from pydantic import Field
 
 from ragsvc.db import collections, documents
 from ragsvc.deletion.requests import request_document_deletion
@@ -17,7 +18,7 @@ from ragsvc.errors import (
     TooLarge,
     UnsupportedMediaType,
 )
-from ragsvc.http.auth import require
+from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Attributes, Body, Query, read_body, read_query
 from ragsvc.http.ids import CollectionId, FileId, parse_id
 from ragsvc.http.multipart import FormReader
@@ -44,7 +45,7 @@ class DocumentForm(Body):
     """The fields beside `file`; without a collection the document goes into the default one."""
 
     collection_id: CollectionId | None = None
-    attributes: Attributes = {}
+    attributes: Attributes = Field(default_factory=dict)
 
 
 class AttachBody(Body):
@@ -52,7 +53,7 @@ class AttachBody(Body):
 
     file_id: FileId
     collection_id: CollectionId
-    attributes: Attributes = {}
+    attributes: Attributes = Field(default_factory=dict)
 
 
 class DocumentChanges(Body):
@@ -86,7 +87,7 @@ class DeletionQuery(Query):
 )
 async def create_document(request: web.Request) -> web.Response:
     """Accept a document; its status tells what becomes of it."""
-    caller = require(request, Scope.UPLOAD, Scope.WRITE)
+    caller = caller_of(request)
     match request.content_type:
         case "multipart/form-data":
             document = await _receive(request, caller.workspace)
@@ -139,7 +140,7 @@ async def _receive(request: web.Request, workspace: Workspace) -> Document:
 )
 async def list_documents(request: web.Request) -> web.Response:
     """Answer one page of the documents, of one collection or status if wanted."""
-    caller = require(request, Scope.READ)
+    caller = caller_of(request)
     query = read_query(request, DocumentsQuery)
     async with resources_of(request).pool.acquire() as conn:
         if query.collection_id is not None:
@@ -174,7 +175,7 @@ async def get_document(request: web.Request) -> web.Response:
 )
 async def update_document(request: web.Request) -> web.Response:
     """Replace the attributes; searches filter by the new ones at once."""
-    caller = require(request, Scope.WRITE)
+    caller = caller_of(request)
     document_id = parse_id("doc", request.match_info["document_id"])
     body = await read_body(request, DocumentChanges)
     async with resources_of(request).pool.acquire() as conn:
@@ -192,7 +193,7 @@ async def update_document(request: web.Request) -> web.Response:
 @operation("Delete a document", Scope.WRITE, query=DeletionQuery, answers={202: DocumentDeletionView})
 async def delete_document(request: web.Request) -> web.Response:
     """Accept the deletion; from here on no search finds the document."""
-    caller = require(request, Scope.WRITE)
+    caller = caller_of(request)
     document_id = parse_id("doc", request.match_info["document_id"])
     query = read_query(request, DeletionQuery)
     deletion = await request_document_deletion(
@@ -207,7 +208,7 @@ async def find_document(request: web.Request) -> Document:
     Raises:
         NotFound: the caller's workspace has no such document.
     """
-    caller = require(request, Scope.READ)
+    caller = caller_of(request)
     document_id = parse_id("doc", request.match_info["document_id"])
     async with resources_of(request).pool.acquire() as conn:
         document = await documents.select_document(conn, caller.workspace.id, document_id)

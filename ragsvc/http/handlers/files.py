@@ -7,7 +7,7 @@ from aiohttp import web
 from ragsvc.db import files
 from ragsvc.deletion.files import delete_unused_file
 from ragsvc.errors import FileInUse, NotFound
-from ragsvc.http.auth import require
+from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import read_query
 from ragsvc.http.ids import parse_id
 from ragsvc.http.operations import operation
@@ -24,7 +24,7 @@ routes = web.RouteTableDef()
 @operation("List the files", Scope.READ, query=PageQuery, answers={200: Page[FileView]})
 async def list_files(request: web.Request) -> web.Response:
     """Answer one page of the files."""
-    caller = require(request, Scope.READ)
+    caller = caller_of(request)
     query = read_query(request, PageQuery)
     async with resources_of(request).pool.acquire() as conn:
         found = await files.select_files(conn, caller.workspace.id, before=query.cursor, limit=query.limit + 1)
@@ -35,7 +35,7 @@ async def list_files(request: web.Request) -> web.Response:
 @operation("Show a file", Scope.READ, answers={200: FileView})
 async def get_file(request: web.Request) -> web.Response:
     """Answer one file."""
-    caller = require(request, Scope.READ)
+    caller = caller_of(request)
     file_id = parse_id("file", request.match_info["file_id"])
     async with resources_of(request).pool.acquire() as conn:
         file = await files.select_file(conn, caller.workspace.id, file_id)
@@ -48,7 +48,7 @@ async def get_file(request: web.Request) -> web.Response:
 @operation("Delete a file that no document uses", Scope.WRITE, answers={204: None}, problems=(FileInUse,))
 async def delete_file(request: web.Request) -> web.Response:
     """Remove the stored object and forget the file."""
-    caller = require(request, Scope.WRITE)
+    caller = caller_of(request)
     file_id = parse_id("file", request.match_info["file_id"])
     await delete_unused_file(resources_of(request), caller.workspace, file_id)
     return web.Response(status=204)

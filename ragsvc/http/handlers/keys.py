@@ -35,7 +35,7 @@ class KeyBody(Body):
     """A new key; without scopes it may do everything in its workspace."""
 
     name: Name
-    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))] = list(Scope)
+    scopes: list[Scope] = Field(default_factory=lambda: list(Scope), min_length=1, max_length=len(Scope))
     expires_at: Annotated[AwareDatetime, AfterValidator(_refuse_past)] | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from ragsvc.db import documents
-from ragsvc.http.auth import require
+from ragsvc.http.auth import caller_of
 from ragsvc.http.operations import operation
 from ragsvc.http.rendering import json_response, render_own_workspace
 from ragsvc.http.state import resources_of
@@ -19,7 +19,7 @@ routes = web.RouteTableDef()
 @operation("Show the workspace of this key", Scope.READ, answers={200: OwnWorkspaceView})
 async def get_own_workspace(request: web.Request) -> web.Response:
     """Answer the caller's workspace and what it holds."""
-    caller = require(request, Scope.READ)
+    caller = caller_of(request)
     async with resources_of(request).pool.acquire() as conn:
         usage = await documents.select_usage(conn, caller.workspace.id)
     return json_response(render_own_workspace(caller.workspace, usage))

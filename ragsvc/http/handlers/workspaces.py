@@ -47,9 +47,7 @@ async def create_workspace(request: web.Request) -> web.Response:
             bucket=bucket,
             quota_bytes=resources.settings.workspace_quota_bytes,
         )
-        await collections.insert_collection(
-            conn, workspace_id, new_id(), name=DEFAULT_COLLECTION_NAME, is_default=True
-        )
+        await collections.insert_collection(conn, workspace_id, new_id(), name=DEFAULT_COLLECTION_NAME, is_default=True)
     log.info("workspace_created", workspace_id=workspace_id.hex, bucket=bucket)
     return json_response(render_workspace(workspace), status=201)
 

@@ -1,0 +1,137 @@
+"""Finds `[n]` in an answer while it streams, and gives each the quote that carries it best."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ragsvc.answering.support import find_passage, read_terms
+from ragsvc.models import Citation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ragsvc.models import SearchHit
+
+# An answer without full stops is read in pieces of this length.
+LONGEST_SENTENCE_CHARS = 2000
+# How far behind a sentence's end its end may be decided.
+LOOKAHEAD_CHARS = 100
+
+_MARKER = re.compile(r"\[([0-9]{1,3}(?:[ \t]*,[ \t]*[0-9]{1,3})*)\]")
+_MARKERS = r"(?:[ \t]*\[[0-9]{1,3}(?:[ \t]*,[ \t]*[0-9]{1,3})*\])*"
+# A line break; or a full stop with the markers behind it, before what does not begin like the middle of a sentence.
+_SENTENCE_END = re.compile(
+    rf"\n+|[.!?]+[\"'”’)]*{_MARKERS}[ \t]+(?=[^\sa-z])|[。！？]+[”』」）]*{_MARKERS}(?=.)"  # noqa: RUF001  # they are meant
+)
+# Behind a full stop: a marker that belongs to it, or the beginning of one.
+_MORE_MARKERS = re.compile(r"[ \t]*\[[0-9, \t]*(?:\]|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A `[n]`: where it stands, in code points, and the words of the answer that it is to carry."""
+
+    n: int
+    offset: int
+    claim: str
+
+
+class CitationParser:
+    """Reads an answer delta by delta; what it finds does not depend on where the deltas end.
+
+    A marker is told once its sentence is over: what it has to carry may follow it.
+    """
+
+    def __init__(self) -> None:
+        self._tail = ""
+        self._offset = 0
+
+    def feed(self, delta: str) -> list[Marker]:
+        """Return the markers of the sentences that this delta brings to their end."""
+        self._tail += delta
+        markers: list[Marker] = []
+        while (length := self._next_length()) is not None:
+            markers.extend(self._take(length))
+        return markers
+
+    def finish(self) -> list[Marker]:
+        """Return the markers of the last sentence."""
+        return self._take(len(self._tail))
+
+    def _next_length(self) -> int | None:
+        """Return the length of the first sentence, once it is certain whatever comes."""
+        end = next(self._certain_ends(), None)
+        if len(self._tail) < LONGEST_SENTENCE_CHARS + LOOKAHEAD_CHARS:
+            return end
+        return min(end or LONGEST_SENTENCE_CHARS, LONGEST_SENTENCE_CHARS)
+
+    def _certain_ends(self) -> Iterator[int]:
+        for match in _SENTENCE_END.finditer(self._tail):
+            if match[0].startswith("\n"):
+                yield match.end()
+            elif not _MORE_MARKERS.match(self._tail, match.end()):
+                yield match.end()
+
+    def _take(self, length: int) -> list[Marker]:
+        sentence, self._tail = self._tail[:length], self._tail[length:]
+        markers = list(_read_markers(sentence, self._offset))
+        self._offset += length
+        return markers
+
+
+def cite(marker: Marker, hit: SearchHit | None) -> Citation:
+    """Return the citation of a marker, with the best quote of its source; not verified yet, and without a place when
+    there is no such source."""
+    if hit is None or (passage := find_passage(marker.claim, hit.text)) is None:
+        return Citation(n=marker.n, message_offset=marker.offset)
+    start = hit.char_start + passage.start
+    return Citation(
+        n=marker.n,
+        message_offset=marker.offset,
+        document_id=hit.document_id,
+        filename=hit.filename,
+        version=hit.version,
+        page_first=_page_at(hit, start),
+        heading_path=hit.heading_path,
+        char_start=start,
+        char_end=hit.char_start + passage.end,
+        quote=hit.text[passage.start : passage.end],
+        support=round(passage.support, 3),
+    )
+
+
+def _page_at(hit: SearchHit, offset: int) -> int | None:
+    pages = [span.page for span in hit.page_spans if span.char_start <= offset]
+    return pages[-1] if pages else hit.page_first
+
+
+def _read_markers(sentence: str, offset: int) -> Iterator[Marker]:
+    """Yield the sentence's markers, each with the words before it; the last ones also with the words behind."""
+    groups = _group_adjacent(list(_MARKER.finditer(sentence)), sentence)
+    start = 0
+    for place, group in enumerate(groups):
+        is_last = place == len(groups) - 1
+        claim = sentence[start : group[0].start()] + (sentence[group[-1].end() :] if is_last else "")
+        if not _has_content(claim):
+            claim = _MARKER.sub("", sentence)
+        for match in group:
+            for number in match[1].split(","):
+                yield Marker(n=int(number), offset=offset + match.start(), claim=" ".join(claim.split()))
+        start = group[-1].end()
+
+
+def _group_adjacent(matches: list[re.Match[str]], sentence: str) -> list[list[re.Match[str]]]:
+    groups: list[list[re.Match[str]]] = []
+    for match in matches:
+        if groups and not sentence[groups[-1][-1].end() : match.start()].strip(" \t,;"):
+            groups[-1].append(match)
+        else:
+            groups.append([match])
+    return groups
+
+
+def _has_content(claim: str) -> bool:
+    terms = read_terms(claim)
+    return bool(terms.words or terms.numbers)

@@ -1,0 +1,206 @@
+"""The filter language over a document's attributes, and its form for the database.
+
+A comparison with an attribute that is absent, or of another type, is false; `ne` and `nin` are the opposites of `eq`
+and `in`, so they are true there. Numbers compare by value, strings by code points, booleans only for equality.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
+
+import orjson
+
+from ragsvc.db.search import AttributeCondition
+from ragsvc.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_DEPTH = 8
+MAX_CONDITIONS = 64
+MAX_LISTED_VALUES = 256
+
+Value: TypeAlias = str | int | float | bool
+
+
+class Comparator(StrEnum):
+    """How an attribute is compared with one value."""
+
+    EQ = "eq"
+    NE = "ne"
+    GT = "gt"
+    GTE = "gte"
+    LT = "lt"
+    LTE = "lte"
+
+
+class Membership(StrEnum):
+    """Whether an attribute is one of some values."""
+
+    IN = "in"
+    NIN = "nin"
+
+
+class Junction(StrEnum):
+    """How filters are joined."""
+
+    AND = "and"
+    OR = "or"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An attribute compared with a value."""
+
+    type: Comparator
+    key: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """An attribute that is, or is not, one of the values."""
+
+    type: Membership
+    key: str
+    value: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compound:
+    """All or any of the filters."""
+
+    type: Junction
+    filters: tuple[Filter, ...]
+
+
+Filter: TypeAlias = Comparison | Listing | Compound
+
+_OPERATORS = {
+    Comparator.EQ: "==",
+    Comparator.NE: "==",
+    Comparator.GT: ">",
+    Comparator.GTE: ">=",
+    Comparator.LT: "<",
+    Comparator.LTE: "<=",
+}
+_JUNCTIONS = {Junction.AND: " && ", Junction.OR: " || "}
+
+
+def compile_filter(condition: Filter | None) -> AttributeCondition:
+    """Return the filter for the database: structure and quoted keys in a jsonpath, every value as its variable.
+
+    What has to be equal in any case is taken out of the path: containment is cheaper.
+
+    Raises:
+        InvalidRequest: the filter is too deep or too large, or compares a boolean by order.
+    """
+    if condition is None:
+        return AttributeCondition()
+    check_filter(condition)
+    contains: dict[str, object] = {}
+    rest = []
+    for part in _split_and(condition):
+        if isinstance(part, Comparison) and part.type is Comparator.EQ and part.key not in contains:
+            contains[part.key] = part.value
+        else:
+            rest.append(part)
+    writer = _PathWriter()
+    path = " && ".join(writer.write(part) for part in rest)
+    return AttributeCondition(contains=contains or None, path=path or None, variables=writer.variables)
+
+
+def check_filter(condition: Filter) -> None:
+    """Refuse a filter that costs too much or has no meaning.
+
+    Raises:
+        InvalidRequest: the field `filters` says why.
+    """
+    conditions = 0
+    for part, depth in _walk(condition):
+        if depth > MAX_DEPTH:
+            raise InvalidRequest(fields={"filters": f"is nested deeper than {MAX_DEPTH} levels"})
+        if isinstance(part, Compound):
+            if not part.filters:
+                raise InvalidRequest(fields={"filters": f"`{part.type}` needs at least one filter"})
+            continue
+        conditions += 1
+        if conditions > MAX_CONDITIONS:
+            raise InvalidRequest(fields={"filters": f"has more than {MAX_CONDITIONS} conditions"})
+        _check_condition(part)
+
+
+def dump_filter(condition: Filter) -> dict[str, object]:
+    """Return the filter as JSON, in the form in which clients send it."""
+    dumped: dict[str, object] = orjson.loads(orjson.dumps(condition))
+    return dumped
+
+
+def load_filter(stored: dict[str, Any]) -> Filter:
+    """Return what `dump_filter` dumped."""
+    kind = stored["type"]
+    if kind in set(Junction):
+        return Compound(Junction(kind), tuple(load_filter(part) for part in stored["filters"]))
+    if kind in set(Membership):
+        return Listing(Membership(kind), stored["key"], tuple(stored["value"]))
+    return Comparison(Comparator(kind), stored["key"], stored["value"])
+
+
+def _split_and(condition: Filter) -> tuple[Filter, ...]:
+    if isinstance(condition, Compound) and condition.type is Junction.AND:
+        return condition.filters
+    return (condition,)
+
+
+def _walk(condition: Filter) -> Iterator[tuple[Filter, int]]:
+    pending = [(condition, 1)]
+    while pending:
+        part, depth = pending.pop()
+        yield part, depth
+        if isinstance(part, Compound):
+            pending.extend((inner, depth + 1) for inner in part.filters)
+
+
+def _check_condition(condition: Comparison | Listing) -> None:
+    values = condition.value if isinstance(condition, Listing) else (condition.value,)
+    if len(values) > MAX_LISTED_VALUES:
+        raise InvalidRequest(fields={"filters": f"`{condition.type}` lists more than {MAX_LISTED_VALUES} values"})
+    if any("\0" in text for text in (condition.key, *values) if isinstance(text, str)):
+        raise InvalidRequest(fields={"filters": "must not hold a NUL character"})
+    ordered = condition.type not in {Comparator.EQ, Comparator.NE, Membership.IN, Membership.NIN}
+    if ordered and isinstance(condition.value, bool):
+        raise InvalidRequest(fields={"filters": f"`{condition.type}` needs a number or a string"})
+
+
+class _PathWriter:
+    """Writes a jsonpath predicate; a filter expression inside it is what makes a comparison of two types false."""
+
+    def __init__(self) -> None:
+        self.variables: dict[str, object] = {}
+
+    def write(self, condition: Filter) -> str:
+        match condition:
+            case Compound():
+                return "(" + _JUNCTIONS[condition.type].join(self.write(part) for part in condition.filters) + ")"
+            case Comparison():
+                found = self._write_exists(condition.key, _OPERATORS[condition.type], (condition.value,))
+                return f"!{found}" if condition.type is Comparator.NE else found
+            case Listing():
+                found = self._write_exists(condition.key, "==", condition.value)
+                return f"!{found}" if condition.type is Membership.NIN else found
+            case _:
+                assert_never(condition)
+
+    def _write_exists(self, key: str, operator: str, values: tuple[Value, ...]) -> str:
+        if not values:
+            return "(1 == 0)"
+        # A JSON string is a jsonpath string: the key is quoted, whatever it holds.
+        quoted = orjson.dumps(key).decode()
+        return f"exists($.{quoted} ? ({' || '.join(f'@ {operator} {self._bind(value)}' for value in values)}))"
+
+    def _bind(self, value: Value) -> str:
+        name = f"v{len(self.variables)}"
+        self.variables[name] = value
+        return f"${name}"

@@ -1,0 +1,155 @@
+"""Search: from a query and a scope to chunks, best first."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ragsvc.answering.filters import compile_filter
+from ragsvc.db import search as found
+from ragsvc.errors import NotFound, Unavailable
+from ragsvc.models import SearchMode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from uuid import UUID
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ragsvc.answering.filters import Filter
+    from ragsvc.models import SearchHit
+    from ragsvc.resources import Resources
+
+# What each index gives before the fusion, and at least as many times the hits asked for.
+FETCHED = 50
+FETCHED_PER_HIT = 2
+# Longer questions are searched by their beginning.
+MAX_QUERY_CHARS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """What to look for and where; `collection_ids` None means all of the workspace's."""
+
+    query: str
+    collection_ids: tuple[UUID, ...] | None = None
+    filters: Filter | None = None
+    limit: int = 10
+    mode: SearchMode = SearchMode.HYBRID
+    min_score: float | None = None
+
+    @property
+    def needs_vector(self) -> bool:
+        """Whether the query has to be embedded: `min_score` is a cosine in every mode."""
+        return self.mode is not SearchMode.LEXICAL or self.min_score is not None
+
+
+async def search(
+    resources: Resources,
+    workspace_id: UUID,
+    *,
+    query: str,
+    collection_ids: Sequence[UUID] | None = None,
+    filters: Filter | None = None,
+    limit: int = 10,
+    mode: SearchMode = SearchMode.HYBRID,
+    min_score: float | None = None,
+) -> list[SearchHit]:
+    """Return at most `limit` hits of live documents, best first.
+
+    Raises:
+        NotFound: one of the collections is not the workspace's.
+        InvalidRequest: the filter is too large or has no meaning.
+        Unavailable: the search took too long.
+        WorkError: the embedding model refused or failed.
+    """
+    request = SearchRequest(
+        query=query,
+        collection_ids=None if collection_ids is None else tuple(dict.fromkeys(collection_ids)),
+        filters=filters,
+        limit=limit,
+        mode=mode,
+        min_score=min_score,
+    )
+    return await find_hits(resources, workspace_id, request)
+
+
+async def find_hits(
+    resources: Resources, workspace_id: UUID, request: SearchRequest, *, skips_unknown_collections: bool = False
+) -> list[SearchHit]:
+    """Return the hits of a request; raises like `search`, or passes over collections that are gone."""
+    selection = found.Selection(request.collection_ids, compile_filter(request.filters))
+    embedding = asyncio.create_task(_embed(resources, request))
+    try:
+        scope = await _measure(resources, workspace_id, selection)
+        if scope.collections < len(request.collection_ids or ()) and not skips_unknown_collections:
+            raise NotFound("One of the collections does not exist.")
+        vector = await embedding if scope.chunks else None
+    finally:
+        _abandon(embedding)
+    if not scope.chunks:
+        return []
+    is_exact = scope.chunks <= resources.settings.exact_scan_max_chunks
+    return await _select(resources, workspace_id, request, selection=selection, vector=vector, is_exact=is_exact)
+
+
+async def _measure(resources: Resources, workspace_id: UUID, selection: found.Selection) -> found.ScopeSize:
+    async with resources.pool.acquire() as conn:
+        with _giving_up():
+            return await found.select_scope(conn, workspace_id, selection)
+
+
+async def _embed(resources: Resources, request: SearchRequest) -> NDArray[np.float32] | None:
+    if not request.needs_vector:
+        return None
+    return await resources.models.embed_query(request.query[:MAX_QUERY_CHARS])
+
+
+async def _select(
+    resources: Resources,
+    workspace_id: UUID,
+    request: SearchRequest,
+    *,
+    selection: found.Selection,
+    vector: NDArray[np.float32] | None,
+    is_exact: bool,
+) -> list[SearchHit]:
+    settings = resources.settings
+    candidates = found.Candidates(
+        query_vector=vector,
+        words=request.query[:MAX_QUERY_CHARS],
+        text_search_config=settings.text_search_config,
+        fetched=max(FETCHED, FETCHED_PER_HIT * request.limit),
+        dense_weight=settings.dense_weight,
+        lexical_weight=settings.lexical_weight,
+        min_score=request.min_score,
+    )
+    async with resources.pool.acquire() as conn:
+        with _giving_up():
+            return await found.select_hits(
+                conn,
+                workspace_id,
+                selection,
+                mode=request.mode,
+                candidates=candidates,
+                limit=request.limit,
+                table=resources.space.table,
+                is_exact=is_exact,
+            )
+
+
+@contextmanager
+def _giving_up() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise Unavailable("The search took too long: narrow it, or try again.") from None
+
+
+def _abandon(task: asyncio.Task[Any]) -> None:
+    # Looked at, so that a failure nobody waits for any more is not reported as forgotten.
+    if not task.cancel() and not task.cancelled():
+        task.exception()

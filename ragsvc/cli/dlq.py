@@ -1,0 +1,189 @@
+"""`ragsvc dlq`: dead letters, for operators; straight on Postgres and Redis, so it works while the API is away."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from operator import itemgetter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragsvc.cli import letters
+from ragsvc.cli.failures import CommandFailed
+from ragsvc.cli.operator import open_desk
+from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
+from ragsvc.cli.output import print_fields, print_json, print_line, print_table, shorten, show_time
+from ragsvc.errors import ReplayRunning
+from ragsvc.jobs import dead_letters
+from ragsvc.models import Queue
+
+if TYPE_CHECKING:
+    from ragsvc.jobs.dead_letters import ReplayResult, ReplaySelection
+
+MESSAGE_CHARS = 80
+TURN_POLL_S = 0.5
+
+dlq = typer.Typer()
+
+QueueName = Annotated[Queue, typer.Argument(help="The queue.")]
+Code = Annotated[str | None, typer.Option(help="Only letters with this error code.")]
+Workspace = Annotated[str | None, typer.Option(help="Only letters of this workspace.")]
+Since = Annotated[datetime | None, typer.Option(help="Only what failed since then, in UTC.")]
+Ids = Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="A letter's or job's id, again for more.")]
+All = Annotated[bool, typer.Option("--all", help="Every letter; shows what it would do unless --yes is given.")]
+Yes = Annotated[bool, typer.Option("--yes", help="With --all: do it.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")]
+AtMost = Annotated[int | None, typer.Option(min=1, help="Letters at most.")]
+
+
+@dlq.command("list")
+def list_letters(
+    queue: QueueName,
+    *,
+    code: Code = None,
+    workspace: Workspace = None,
+    limit: Annotated[int, typer.Option(min=1, help="Letters at most.")] = 20,
+    offset: Annotated[int, typer.Option(min=0, help="Letters to skip.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """List dead letters, newest first."""
+    workspace_id = letters.read_id("ws", workspace) if workspace else None
+
+    async def find() -> list[dict[str, object]]:
+        async with open_desk() as desk:
+            return await dead_letters.list_dead_letters(
+                desk, queue, code=code, workspace_id=workspace_id, limit=limit, offset=offset
+            )
+
+    found = [letters.render(entry) for entry in asyncio.run(find())]
+    if as_json:
+        print_json({"data": found})
+        return
+    columns = ("ENTRY", "SUBJECT", "CODE", "MESSAGE", "ATTEMPTS", "LAST FAILED")
+    print_table(columns, [_row(entry) for entry in found])
+
+
+@dlq.command()
+def show(
+    queue: QueueName, entry: Annotated[str, typer.Argument(help="A letter's or job's id.")], *, as_json: Json = False
+) -> None:
+    """Show a dead letter."""
+
+    async def find() -> dict[str, object] | None:
+        async with open_desk() as desk:
+            return await dead_letters.get_dead_letter(desk, queue, letters.read_entry(entry))
+
+    found = asyncio.run(find())
+    if found is None:
+        raise CommandFailed(f"there is no dead letter {entry} in {queue}")
+    if as_json:
+        print_json(letters.render(found))
+    else:
+        print_fields(letters.render(found))
+
+
+@dlq.command()
+def counts(queue: QueueName, *, as_json: Json = False) -> None:
+    """Count dead letters by error code."""
+
+    async def count() -> dict[str, int]:
+        async with open_desk() as desk:
+            return await dead_letters.count_dead_letters(desk, queue)
+
+    counted = asyncio.run(count())
+    if as_json:
+        print_json({"queue": queue, "counts": counted})
+    else:
+        print_table(("CODE", "LETTERS"), sorted(counted.items(), key=itemgetter(1), reverse=True))
+
+
+@dlq.command()
+def replay(
+    queue: QueueName,
+    *,
+    ids: Ids = None,
+    every: All = False,
+    code: Code = None,
+    workspace: Workspace = None,
+    since: Since = None,
+    rate: Annotated[float | None, typer.Option(min=0.01, max=1000, help="Letters a second.")] = None,
+    limit: AtMost = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Queue dead letters again, each exactly once however often this is run; another replay is waited for."""
+    selection = letters.select(ids=ids, every=every, code=code, workspace=workspace, since=since)
+    unconfirmed = every and not yes
+    result = asyncio.run(_replay(queue, selection, rate_per_s=rate, limit=limit, dry_run=dry_run or unconfirmed))
+    if as_json:
+        print_json(asdict(result))
+    elif result.dry_run:
+        print_line(f"would replay {result.matched} of {queue}{'; --yes does it' if unconfirmed else ''}")
+    else:
+        print_line(f"replayed {result.replayed} of {result.matched} of {queue}, {result.superseded} superseded")
+
+
+@dlq.command()
+def purge(
+    queue: QueueName,
+    *,
+    ids: Ids = None,
+    every: All = False,
+    code: Code = None,
+    workspace: Workspace = None,
+    since: Since = None,
+    limit: AtMost = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Give dead letters up for good; their jobs become `discarded`."""
+    selection = letters.select(ids=ids, every=every, code=code, workspace=workspace, since=since)
+    unconfirmed = every and not yes
+    only_look = dry_run or unconfirmed
+
+    async def discard() -> letters.Purged:
+        async with open_desk() as desk:
+            return await letters.discard_all(desk, queue, selection, limit=limit, dry_run=only_look)
+
+    purged = asyncio.run(discard())
+    if as_json:
+        print_json(asdict(purged))
+    elif only_look:
+        print_line(f"would discard {purged.matched} of {queue}{'; --yes does it' if unconfirmed else ''}")
+    else:
+        print_line(f"discarded {purged.discarded} of {purged.matched} of {queue}")
+
+
+async def _replay(
+    queue: Queue, selection: ReplaySelection, *, rate_per_s: float | None, limit: int | None, dry_run: bool
+) -> ReplayResult:
+    async with open_desk() as desk:
+        waits = False
+        while True:
+            try:
+                return await dead_letters.replay(
+                    desk, queue, selection=selection, dry_run=dry_run, rate_per_s=rate_per_s, limit=limit
+                )
+            except ReplayRunning:
+                if not waits:
+                    print(f"another replay of {queue} is running: waiting for its end", file=sys.stderr)
+                waits = True
+                await asyncio.sleep(TURN_POLL_S)
+
+
+def _row(entry: dict[str, object]) -> tuple[object, ...]:
+    error = entry["error"] if isinstance(entry["error"], dict) else {}
+    failed_at = entry["last_failed_at"]
+    return (
+        entry["entry_id"],
+        entry["document_id"] or entry["kind"],
+        error.get("code"),
+        shorten(str(error.get("message", "")), MESSAGE_CHARS),
+        entry["attempts"],
+        show_time(failed_at.isoformat()) if isinstance(failed_at, datetime) else None,
+    )

@@ -1,0 +1,121 @@
+"""`ragsvc documents`: what documents there are, and what stands in them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragsvc.cli.board import describe_state
+from ragsvc.cli.client import open_client, segment
+from ragsvc.cli.options import Json, Limit, without_none
+from ragsvc.cli.output import print_fields, print_json, print_line, print_table, print_text, shorten, show_size
+from ragsvc.models import DocumentStatus  # noqa: TC001 - typer reads the annotations
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ragsvc.cli.client import JsonObject
+
+SNIPPET_CHARS = 200
+
+documents = typer.Typer(no_args_is_help=False)
+
+Document = Annotated[str, typer.Argument(help="A document's id.")]
+
+
+@documents.command("list")
+def list_documents(
+    *,
+    collection: Annotated[str | None, typer.Option(help="Only documents of this collection.")] = None,
+    status: Annotated[DocumentStatus | None, typer.Option(help="Only documents in this status.")] = None,
+    limit: Limit = 20,
+    cursor: Annotated[str | None, typer.Option(help="Go on after the page that gave this cursor.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List documents, newest first."""
+    params = without_none(collection_id=collection, status=status, limit=limit, cursor=cursor)
+    page = asyncio.run(_get("/v1/documents", params=params))
+    if as_json:
+        print_json(page)
+        return
+    print_table(
+        ("ID", "FILE", "SIZE", "CREATED", "STATUS"),
+        [
+            (one["id"], one["filename"], show_size(one["size_bytes"]), one["created_at"][:19], describe_state(one))
+            for one in page["data"]
+        ],
+    )
+    if page["next_cursor"]:
+        print_line(f"more: --cursor {page['next_cursor']}")
+
+
+@documents.command()
+def show(document: Document, *, as_json: Json = False) -> None:
+    """Show a document."""
+    found = asyncio.run(_get(f"/v1/documents/{segment(document)}"))
+    if as_json:
+        print_json(found)
+    else:
+        print_fields({name: value for name, value in found.items() if name != "object"})
+
+
+@documents.command()
+def text(
+    document: Document,
+    *,
+    version: Annotated[int | None, typer.Option(min=1, help="A version; the active one when unset.")] = None,
+    start: Annotated[int | None, typer.Option(min=0, help="First code point.")] = None,
+    end: Annotated[int | None, typer.Option(min=0, help="Code point to stop before.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print a document's canonical text, which chunks and citations point into."""
+    params = without_none(version=version, start=start, end=end)
+    found = asyncio.run(_get(f"/v1/documents/{segment(document)}/text", params=params))
+    if as_json:
+        print_json(found)
+    elif sys.stdout.isatty():
+        print_text(found["text"] + "\n")
+    else:
+        sys.stdout.write(found["text"])  # as it is: somebody may count its code points
+
+
+@documents.command()
+def chunks(document: Document, *, as_json: Json = False) -> None:
+    """List a document's chunks in their order."""
+    found = asyncio.run(_get_pages(f"/v1/documents/{segment(document)}/chunks"))
+    if as_json:
+        print_json({"data": found})
+        return
+    print_table(
+        ("#", "PLACE", "CHARACTERS", "TOKENS", "TEXT"),
+        [
+            (
+                one["ordinal"],
+                _place(one),
+                f"{one['char_start']}-{one['char_end']}",
+                one["token_count"],
+                shorten(one["text"], SNIPPET_CHARS),
+            )
+            for one in found
+        ],
+    )
+
+
+def _place(chunk: JsonObject) -> str:
+    first, last = chunk["page_first"], chunk["page_last"]
+    if first is not None:
+        return f"page {first}" if first == last else f"pages {first}-{last}"
+    return " > ".join(chunk["heading_path"]) or "-"
+
+
+async def _get(path: str, *, params: Mapping[str, object] | None = None) -> JsonObject:
+    async with open_client() as client:
+        return await client.get(path, params=params)
+
+
+async def _get_pages(path: str) -> list[JsonObject]:
+    async with open_client() as client:
+        return await client.pages(path)

@@ -1,0 +1,89 @@
+"""Several processes of the same command: restarted when they die, stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Sequence
+
+PR_SET_PDEATHSIG = 1
+# One that ends sooner than this has not begun to work: at the very start, starting it again would not help.
+STEADY_S = 3.0
+RESTART_DELAY_S = 2.0
+
+log = structlog.get_logger(__name__)
+_libc = ctypes.CDLL(None)
+
+
+class Fleet:
+    """So many processes of `python -m ragsvc …`."""
+
+    def __init__(self, args: Sequence[str], size: int) -> None:
+        self._args = args
+        self._size = size
+        self._running: set[Process] = set()
+        self._stopping = False
+
+    async def run(self) -> int:
+        """Run until SIGTERM or SIGINT, which every process is told of, and return 0.
+
+        Returns the exit code of a process that could not even start.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        codes = await asyncio.gather(*(self._keep() for _ in range(self._size)))
+        return next((code for code in codes if code), 0)
+
+    async def _keep(self) -> int:
+        has_worked = False
+        while True:
+            started = time.monotonic()
+            code = await self._run_one()
+            if self._stopping:
+                return 0
+            lived_s = time.monotonic() - started
+            has_worked = has_worked or lived_s > STEADY_S
+            if not has_worked:
+                self._stop()
+                return code if code > 0 else 1
+            log.warning("process_restarted", exit_code=code, lived_s=round(lived_s, 1))
+            await asyncio.sleep(0 if lived_s > STEADY_S else RESTART_DELAY_S)
+
+    async def _run_one(self) -> int:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "ragsvc",
+            *self._args,
+            # Ctrl-C in a terminal reaches a whole process group, and a second signal would end the grace.
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # one plain system call
+        )
+        self._running.add(process)
+        if self._stopping:
+            self._stop()  # the signal came while it was being started
+        try:
+            return await process.wait()
+        finally:
+            self._running.discard(process)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        for process in self._running:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

@@ -1,0 +1,94 @@
+"""`ragsvc keys`: what opens a workspace; over the admin API."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragsvc.cli.client import open_client, segment
+from ragsvc.cli.options import Json, without_none
+from ragsvc.cli.output import print_fields, print_json, print_line, print_table, show_time
+from ragsvc.models import Scope  # noqa: TC001 - typer reads the annotations
+
+if TYPE_CHECKING:
+    from ragsvc.cli.client import JsonObject
+
+keys = typer.Typer()
+
+Workspace = Annotated[str, typer.Argument(help="A workspace's id.")]
+
+
+@keys.command()
+def create(
+    workspace: Workspace,
+    *,
+    name: Annotated[str, typer.Option(help="What it is for.")],
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(
+            metavar="SCOPE", help="What it may do, again for more: read, write, chat, upload; everything when unset."
+        ),
+    ] = None,
+    expires_at: Annotated[datetime | None, typer.Option(help="When it stops working, in UTC.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Create a key; it is shown this one time."""
+    expiry = expires_at.replace(tzinfo=UTC).isoformat() if expires_at else None
+    created = asyncio.run(_create(workspace, without_none(name=name, scopes=scope or None, expires_at=expiry)))
+    if as_json:
+        print_json(created)
+    else:
+        print_fields(created)
+
+
+@keys.command("list")
+def list_keys(workspace: Workspace, *, as_json: Json = False) -> None:
+    """List a workspace's keys, without their secrets."""
+    found = asyncio.run(_list(workspace))
+    if as_json:
+        print_json({"data": found})
+        return
+    print_table(
+        ("ID", "NAME", "BEGINS WITH", "SCOPES", "CREATED", "EXPIRES"),
+        [
+            (
+                one["id"],
+                one["name"],
+                one["key_prefix"],
+                " ".join(one["scopes"]),
+                show_time(one["created_at"]),
+                show_time(one["expires_at"]),
+            )
+            for one in found
+        ],
+    )
+
+
+@keys.command()
+def revoke(
+    workspace: Workspace, key: Annotated[str, typer.Argument(help="The key's id.")], *, as_json: Json = False
+) -> None:
+    """Revoke a key at once."""
+    asyncio.run(_revoke(workspace, key))
+    if as_json:
+        print_json({"id": key, "revoked": True})
+    else:
+        print_line(f"{key} is revoked")
+
+
+async def _create(workspace: str, body: JsonObject) -> JsonObject:
+    async with open_client(admin=True) as client:
+        return await client.post(f"/v1/workspaces/{segment(workspace)}/keys", body=body)
+
+
+async def _list(workspace: str) -> list[JsonObject]:
+    async with open_client(admin=True) as client:
+        return await client.pages(f"/v1/workspaces/{segment(workspace)}/keys")
+
+
+async def _revoke(workspace: str, key: str) -> None:
+    async with open_client(admin=True) as client:
+        await client.delete(f"/v1/workspaces/{segment(workspace)}/keys/{segment(key)}")

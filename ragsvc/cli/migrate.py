@@ -1,0 +1,49 @@
+"""`ragsvc migrate`: the database's schema."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
+from ragsvc.cli.output import print_json, print_line, print_table
+from ragsvc.db import migrations
+from ragsvc.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ragsvc.db.migrations import Migration
+
+
+def migrate(
+    *,
+    status: Annotated[bool, typer.Option("--status", help="Only list the migrations, applied and pending.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring the database to this version's schema; running it again changes nothing.
+
+    Reads MIGRATION_DATABASE_URL, else DATABASE_URL. Several at once are safe: one works, the others wait.
+    """
+    settings = load_settings()
+    if status:
+        _print_status(asyncio.run(migrations.migration_status(settings)), as_json=as_json)
+        return
+    applied = asyncio.run(migrations.migrate(settings))
+    if as_json:
+        print_json({"applied": [migration.name for migration in applied]})
+        return
+    for migration in applied:
+        print_line(f"applied {migration.name}")
+    if not applied:
+        print_line("nothing to do: the schema is that of this version")
+
+
+def _print_status(known: Sequence[Migration], *, as_json: bool) -> None:
+    if as_json:
+        shown = [{"name": one.name, "checksum": one.checksum, "applied_at": one.applied_at} for one in known]
+        print_json({"data": shown})
+    else:
+        print_table(("MIGRATION", "APPLIED"), [(one.name, one.applied_at or "pending") for one in known])

@@ -1,0 +1,62 @@
+"""What operators' commands hold open: Postgres and Redis, and neither the store nor the models."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from ragsvc.cli.target import READY_FILE, read_ready_file
+from ragsvc.db.pool import open_pool
+from ragsvc.queue.bell import Bell
+from ragsvc.queue.connection import open_redis
+from ragsvc.settings import load_settings
+from ragsvc.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.db.pool import Pool
+    from ragsvc.queue.connection import RedisConnection
+    from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
+
+# A replay holds one for its lock and takes another for each letter.
+POOL_SIZE = 3
+VARIABLES = {"DATABASE_URL": "database_url", "REDIS_URL": "redis_url", "QUEUE_PREFIX": "queue_prefix"}
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The part of a process's resources that dead letters need."""
+
+    settings: Settings
+    pool: Pool
+    redis: RedisConnection
+    bell: Bell
+
+
+@asynccontextmanager
+async def open_desk() -> AsyncIterator[Resources]:
+    """Open Postgres and Redis as the environment says, or those of `ragsvc dev` in ./.ragsvc when it says nothing.
+
+    Raises:
+        StartupRefused: a setting is missing, or Postgres is away.
+    """
+    settings = _load_settings()
+    async with open_pool(settings, size=POOL_SIZE) as pool:
+        redis = open_redis(settings)
+        try:
+            # Dead letters touch nothing else, so an operator's shell needs no more configured than this.
+            yield cast("Resources", Desk(settings, pool, redis, Bell(redis, settings)))
+        finally:
+            await redis.aclose()
+
+
+def _load_settings() -> Settings:
+    ready = read_ready_file(READY_FILE) if not os.environ.get("DATABASE_URL") else {}
+    os.environ.update({variable: ready[name] for variable, name in VARIABLES.items() if name in ready})
+    settings = load_settings()
+    configure_logging(settings.model_copy(update={"log_level": "warning", "log_format": "console"}))
+    return settings

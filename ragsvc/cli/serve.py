@@ -1,0 +1,37 @@
+"""`ragsvc serve`: the API, in one process or in several that share a port."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Annotated
+
+import typer
+
+from ragsvc.cli.failures import BadUsage
+from ragsvc.cli.fleet import Fleet
+from ragsvc.http import server
+from ragsvc.settings import load_settings
+from ragsvc.telemetry import configure_logging
+
+
+def serve(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; HOST when unset.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; PORT when unset.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the port.")] = 1,
+    reuse_port: Annotated[bool, typer.Option("--reuse-port", help="Let other processes listen there too.")] = False,
+) -> None:
+    """Serve the API until SIGTERM or Ctrl-C; what is in flight is finished first, a second signal ends that."""
+    # Through the environment, so that they are checked like every setting and reach every worker.
+    os.environ.update({name: str(value) for name, value in (("HOST", host), ("PORT", port)) if value is not None})
+    settings = load_settings()
+    configure_logging(settings)
+    if workers == 1:
+        server.serve(settings, reuse_port=reuse_port)
+        return
+    if settings.port == 0:
+        raise BadUsage("--workers need a port that they can share: --port 0 gives each another one")
+    code = asyncio.run(Fleet(("serve", "--reuse-port"), workers).run())
+    if code:
+        raise typer.Exit(code)

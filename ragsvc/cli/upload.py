@@ -1,0 +1,125 @@
+"""`ragsvc upload`: streams files to the API and follows their documents."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragsvc.cli.board import open_board
+from ragsvc.cli.client import open_client
+from ragsvc.cli.documents_api import follow_document, send_file
+from ragsvc.cli.failures import CommandFailed, say
+from ragsvc.cli.options import Collection, Json, read_json_object
+from ragsvc.cli.output import clean, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ragsvc.cli.board import Board
+    from ragsvc.cli.client import Client
+    from ragsvc.http.views import DocumentView
+
+# Files on their way at once; the rest waits its turn.
+PARALLEL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What files are uploaded with."""
+
+    collection_id: str | None = None
+    attributes: dict[str, object] | None = None
+    wait: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """What became of a file: its document as it was seen last, or why there is none."""
+
+    path: Path
+    document: DocumentView | None
+    error: CommandFailed | None = None
+
+
+def upload(
+    files: Annotated[list[Path], typer.Argument(help="Files to upload.", exists=True, dir_okay=False, readable=True)],
+    *,
+    collection: Collection = None,
+    attributes: Annotated[str | None, typer.Option(help='Attributes, as JSON: {"year": 2026}.')] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until every document is ready or failed.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Upload files and follow them until they are ready."""
+    options = Upload(collection, read_json_object(attributes, option="--attributes"), wait)
+    uploaded = asyncio.run(_upload(files, options, quiet=as_json))
+    if as_json:
+        print_json({"data": [_render(one) for one in uploaded]})
+    failures = [one for one in uploaded if one.error is not None]
+    for one in failures:
+        say(f"{one.path}: {one.error}")
+    if failures:
+        raise typer.Exit(max(one.error.exit_code for one in failures if one.error is not None))
+
+
+async def _upload(files: Sequence[Path], options: Upload, *, quiet: bool) -> list[Uploaded]:
+    sizes_bytes = [path.stat().st_size for path in files]
+    with open_board([path.name for path in files], sizes_bytes, quiet=quiet) as board:
+        async with open_client() as client:
+            return await upload_files(client, files, options, board=board)
+
+
+async def upload_files(client: Client, files: Sequence[Path], options: Upload, *, board: Board) -> list[Uploaded]:
+    """Upload files beside each other, and return what became of each; one that fails stops no other."""
+    turns = asyncio.Semaphore(PARALLEL)
+
+    async def upload_one(index: int, path: Path) -> Uploaded:
+        async with turns:
+            return await _upload_file(client, path, options, board=board, index=index)
+
+    return await asyncio.gather(*(upload_one(index, path) for index, path in enumerate(files)))
+
+
+async def _upload_file(client: Client, path: Path, options: Upload, *, board: Board, index: int) -> Uploaded:
+    document: DocumentView | None = None
+    try:
+        document = await send_file(
+            client,
+            path,
+            collection_id=options.collection_id,
+            attributes=options.attributes,
+            on_sent=lambda size_bytes: board.sent(index, size_bytes),
+        )
+        board.show(index, document)
+        if options.wait:
+            document = await _follow(client, document, board=board, index=index)
+    except CommandFailed as error:
+        board.fail(index, error.message)
+        return Uploaded(path, document, error)
+    return Uploaded(path, document, _failure_of(document))
+
+
+async def _follow(client: Client, document: DocumentView, *, board: Board, index: int) -> DocumentView:
+    async with aclosing(follow_document(client, document["id"])) as changes:
+        async for changed in changes:
+            document = changed
+            board.show(index, document)
+    return document
+
+
+def _failure_of(document: DocumentView) -> CommandFailed | None:
+    if document["status"] == "deleting":
+        return CommandFailed("the document was deleted meanwhile")
+    if document["status"] != "failed":
+        return None
+    error = document["error"]
+    return CommandFailed(f"{error['message']} ({error['code']})" if error else "the ingestion failed")
+
+
+def _render(uploaded: Uploaded) -> dict[str, object]:
+    error = uploaded.error.message if uploaded.error else None
+    return {"file": clean(str(uploaded.path)), "document": uploaded.document, "error": error}

@@ -1,0 +1,168 @@
+"""The table chat_messages: what was asked and answered, with the answer's sources and citations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from ragsvc.models import ChatMessage, Citation, Source, TokenUsage
+
+if TYPE_CHECKING:
+    from ragsvc.db.pool import Connection, Record
+
+COLUMNS = """
+m.workspace_id, m.id, m.session_id, m.run_id, m.role, m.status, m.content, m.sources, m.citations, m.model, m.usage,
+m.created_at
+"""
+
+INSERT_MESSAGE = """
+INSERT INTO chat_messages (workspace_id, id, session_id, run_id, role, status, content)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+"""
+
+SELECT_MESSAGE = f"SELECT {COLUMNS} FROM chat_messages m WHERE m.workspace_id = $1 AND m.id = $2"
+
+SELECT_MESSAGES = f"""
+SELECT {COLUMNS} FROM chat_messages m
+WHERE m.workspace_id = $1 AND m.session_id = $2 AND ($3::uuid IS NULL OR m.id > $3) ORDER BY m.id LIMIT $4
+"""
+
+SELECT_HISTORY = f"""
+SELECT {COLUMNS} FROM chat_messages m
+WHERE m.workspace_id = $1 AND m.session_id = $2 AND m.id < $3 AND m.status = 'completed' ORDER BY m.id DESC LIMIT $4
+"""
+
+# Every citation is of one of its message's sources, so the sources, which have an index, find both.
+CITES_DOCUMENT = "m.workspace_id = $1 AND m.sources @> jsonb_build_array(jsonb_build_object('document_id', $2::uuid))"
+
+HOLDS_ITS_WORDS = """
+(jsonb_path_exists(m.sources, '$[*] ? (@.document_id == $document && @.heading_path.size() > 0)',
+                   jsonb_build_object('document', $2::uuid))
+ OR jsonb_path_exists(m.citations,
+                      '$[*] ? (@.document_id == $document && (@.quote != "" || @.heading_path.size() > 0))',
+                      jsonb_build_object('document', $2::uuid)))
+"""
+
+# Locked in the order of their ids, so that two deletions do not wait for each other in a ring.
+REDACT_DOCUMENT = f"""
+WITH quoting AS MATERIALIZED (
+    SELECT m.id FROM chat_messages m WHERE {CITES_DOCUMENT} AND {HOLDS_ITS_WORDS} ORDER BY m.id LIMIT $3 FOR UPDATE
+)
+UPDATE chat_messages m SET
+    sources = (
+        SELECT coalesce(jsonb_agg(CASE WHEN (entry ->> 'document_id')::uuid = $2
+            THEN entry || '{{"heading_path": []}}' ELSE entry END ORDER BY place), '[]')
+        FROM jsonb_array_elements(m.sources) WITH ORDINALITY AS listed (entry, place)),
+    citations = (
+        SELECT coalesce(jsonb_agg(CASE WHEN (entry ->> 'document_id')::uuid = $2
+            THEN entry || '{{"heading_path": [], "quote": ""}}' ELSE entry END ORDER BY place), '[]')
+        FROM jsonb_array_elements(m.citations) WITH ORDINALITY AS listed (entry, place))
+FROM quoting WHERE m.workspace_id = $1 AND m.id = quoting.id
+"""
+
+COUNT_UNREDACTED = f"SELECT count(*) FROM chat_messages m WHERE {CITES_DOCUMENT} AND {HOLDS_ITS_WORDS}"
+
+SELECT_RUN_IDS_OF_DOCUMENT = f"""
+SELECT m.run_id FROM chat_messages m
+WHERE {CITES_DOCUMENT} AND ($3::uuid IS NULL OR m.run_id > $3) ORDER BY m.run_id LIMIT $4
+"""
+
+
+async def insert_message(
+    conn: Connection,
+    workspace_id: UUID,
+    message_id: UUID,
+    *,
+    session_id: UUID,
+    run_id: UUID,
+    role: str,
+    status: str,
+    content: str = "",
+) -> None:
+    """Add a message to a session."""
+    await conn.execute(INSERT_MESSAGE, workspace_id, message_id, session_id, run_id, role, status, content)
+
+
+async def select_message(conn: Connection, workspace_id: UUID, message_id: UUID) -> ChatMessage | None:
+    """Return one message of the workspace."""
+    row = await conn.fetchrow(SELECT_MESSAGE, workspace_id, message_id)
+    return to_message(row) if row else None
+
+
+async def select_messages(
+    conn: Connection, workspace_id: UUID, session_id: UUID, *, after: UUID | None = None, limit: int
+) -> list[ChatMessage]:
+    """Return at most `limit` messages of a session, oldest first, those that came after `after`."""
+    rows = await conn.fetch(SELECT_MESSAGES, workspace_id, session_id, after, limit)
+    return [to_message(row) for row in rows]
+
+
+async def select_history(
+    conn: Connection, workspace_id: UUID, session_id: UUID, *, before: UUID, limit: int
+) -> list[ChatMessage]:
+    """Return the last `limit` completed messages before the message `before`, oldest first."""
+    rows = await conn.fetch(SELECT_HISTORY, workspace_id, session_id, before, limit)
+    return [to_message(row) for row in reversed(rows)]
+
+
+async def redact_document(conn: Connection, workspace_id: UUID, document_id: UUID, *, limit: int) -> int:
+    """Blank the words of a document, quotes and headings, in at most `limit` messages; return how many there were.
+
+    Ids and places stay, and so does what the answers themselves say.
+    """
+    status = await conn.execute(REDACT_DOCUMENT, workspace_id, document_id, limit)
+    return int(status.removeprefix("UPDATE "))
+
+
+async def count_unredacted(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
+    """Return in how many messages words of the document still stand."""
+    count: int = await conn.fetchval(COUNT_UNREDACTED, workspace_id, document_id)
+    return count
+
+
+async def select_run_ids_of_document(
+    conn: Connection, workspace_id: UUID, document_id: UUID, *, after: UUID | None = None, limit: int
+) -> list[UUID]:
+    """Return at most `limit` runs that were given chunks of the document, in the order of their ids."""
+    rows = await conn.fetch(SELECT_RUN_IDS_OF_DOCUMENT, workspace_id, document_id, after, limit)
+    return [row["run_id"] for row in rows]
+
+
+def to_message(row: Record | dict[str, Any]) -> ChatMessage:
+    """Return a row's message; the row has the table's columns under their own names."""
+    return ChatMessage(
+        workspace_id=row["workspace_id"],
+        id=row["id"],
+        session_id=row["session_id"],
+        run_id=row["run_id"],
+        role=row["role"],
+        status=row["status"],
+        content=row["content"],
+        sources=tuple(_to_source(entry) for entry in row["sources"]),
+        citations=tuple(_to_citation(entry) for entry in row["citations"]),
+        model=row["model"],
+        usage=TokenUsage(**row["usage"]) if row["usage"] else None,
+        created_at=row["created_at"],
+    )
+
+
+def _to_source(entry: dict[str, Any]) -> Source:
+    return Source(
+        **{
+            **entry,
+            "chunk_id": UUID(entry["chunk_id"]),
+            "document_id": UUID(entry["document_id"]),
+            "heading_path": tuple(entry["heading_path"]),
+        }
+    )
+
+
+def _to_citation(entry: dict[str, Any]) -> Citation:
+    document_id = entry["document_id"]
+    return Citation(
+        **{
+            **entry,
+            "document_id": UUID(document_id) if document_id else None,
+            "heading_path": tuple(entry["heading_path"]),
+        }
+    )

@@ -1,0 +1,215 @@
+"""The table chat_runs: answers in the making, who makes them, and how far they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.db.chat_messages import to_message
+from ragsvc.db.pool import ForeignKeyViolation
+from ragsvc.errors import NotFound, RunActive
+from ragsvc.models import ChatMessage, ChatRun, FailureInfo, RunStatus
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection, Record
+    from ragsvc.models import RunProgress
+
+COLUMNS = """
+r.workspace_id, r.id, r.session_id, r.user_message_id, r.message_id, r.status, r.request, r.last_event_id, r.marks,
+r.finish_reason, r.error, r.cancel_requested, r.created_at, r.finished_at
+"""
+
+INSERT_RUN = """
+INSERT INTO chat_runs (workspace_id, id, session_id, user_message_id, message_id, request, lease_owner, lease_until)
+VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8))
+ON CONFLICT (workspace_id, session_id) WHERE status = 'running' DO NOTHING
+RETURNING id
+"""
+
+SELECT_RUN = f"SELECT {COLUMNS} FROM chat_runs r WHERE r.workspace_id = $1 AND r.id = $2"
+
+SELECT_LAST_RUN = f"""
+SELECT {COLUMNS} FROM chat_runs r WHERE r.workspace_id = $1 AND r.session_id = $2 ORDER BY r.id DESC LIMIT 1
+"""
+
+SELECT_RUN_WITH_MESSAGE = f"""
+SELECT {COLUMNS}, m.role, m.status AS message_status, m.content, m.sources, m.citations, m.model, m.usage,
+       m.created_at AS message_created_at
+FROM chat_runs r JOIN chat_messages m ON m.workspace_id = r.workspace_id AND m.id = r.message_id
+WHERE r.workspace_id = $1 AND r.id = $2
+"""
+
+# Only the owner writes. Words of a document that is being deleted are not written: the lock waits for a deletion that
+# is being accepted, and keeps a later one waiting, whose redaction then finds this message.
+SAVE_RUN = """
+WITH run AS (
+    UPDATE chat_runs r SET last_event_id = $4, marks = $5, status = $6, finish_reason = $7, error = $8,
+        lease_owner = CASE WHEN $6 = 'running' THEN r.lease_owner END,
+        lease_until = CASE WHEN $6 = 'running' THEN r.lease_until END,
+        finished_at = CASE WHEN $6 = 'running' THEN NULL ELSE now() END
+    WHERE r.workspace_id = $1 AND r.id = $2 AND r.lease_owner = $3 AND r.status = 'running'
+    RETURNING r.message_id
+), live AS MATERIALIZED (
+    SELECT d.id FROM documents d
+    WHERE d.workspace_id = $1 AND d.id = ANY($9::uuid[]) AND d.status <> 'deleting' ORDER BY d.id FOR SHARE
+), answer AS (
+    UPDATE chat_messages m SET content = $10, model = $13, usage = $14,
+        status = CASE WHEN $6 = 'running' THEN 'streaming' ELSE $6 END,
+        sources = CASE WHEN $11::jsonb IS NULL THEN m.sources ELSE (
+            SELECT coalesce(jsonb_agg(CASE WHEN (entry ->> 'document_id')::uuid IN (SELECT id FROM live)
+                THEN entry ELSE entry || '{"heading_path": []}' END ORDER BY place), '[]')
+            FROM jsonb_array_elements($11) WITH ORDINALITY AS listed (entry, place)) END,
+        citations = CASE WHEN $12::jsonb IS NULL THEN m.citations ELSE (
+            SELECT coalesce(jsonb_agg(CASE WHEN entry -> 'document_id' = 'null'
+                OR (entry ->> 'document_id')::uuid IN (SELECT id FROM live)
+                THEN entry ELSE entry || '{"heading_path": [], "quote": ""}' END ORDER BY place), '[]')
+            FROM jsonb_array_elements($12) WITH ORDINALITY AS listed (entry, place)) END
+    FROM run WHERE m.workspace_id = $1 AND m.id = run.message_id
+)
+SELECT count(*) FROM run
+"""
+
+RENEW_LEASES = """
+UPDATE chat_runs SET lease_until = now() + make_interval(secs => $2)
+WHERE lease_owner = $1 AND status = 'running' AND lease_until < now() + make_interval(secs => $2 * 2 / 3)
+"""
+
+SELECT_OWNED_RUNS = "SELECT id, cancel_requested FROM chat_runs WHERE lease_owner = $1 AND status = 'running'"
+
+UPDATE_CANCEL_REQUESTED = f"""
+UPDATE chat_runs r SET cancel_requested = r.cancel_requested OR r.status = 'running'
+WHERE r.workspace_id = $1 AND r.id = $2
+RETURNING {COLUMNS}
+"""
+
+CLAIM_LOST_RUNS = f"""
+WITH lost AS MATERIALIZED (
+    SELECT workspace_id, id FROM chat_runs WHERE status = 'running' AND lease_until < now()
+    ORDER BY lease_until LIMIT $3 FOR UPDATE SKIP LOCKED
+)
+UPDATE chat_runs r SET lease_owner = $1, lease_until = now() + make_interval(secs => $2)
+FROM lost WHERE r.workspace_id = lost.workspace_id AND r.id = lost.id
+RETURNING {COLUMNS}
+"""
+
+
+async def insert_run(
+    conn: Connection,
+    workspace_id: UUID,
+    run_id: UUID,
+    *,
+    session_id: UUID,
+    user_message_id: UUID,
+    message_id: UUID,
+    request: dict[str, object],
+    owner: str,
+    lease_s: float,
+) -> None:
+    """Add a run that `owner` begins; its first event is told by the row itself.
+
+    Raises:
+        RunActive: a run is going on in the session.
+        NotFound: the session is gone.
+    """
+    try:
+        inserted = await conn.fetchval(
+            INSERT_RUN, workspace_id, run_id, session_id, user_message_id, message_id, request, owner, lease_s
+        )
+    except ForeignKeyViolation:
+        raise NotFound from None
+    if inserted is None:
+        raise RunActive
+
+
+async def select_run(conn: Connection, workspace_id: UUID, run_id: UUID) -> ChatRun | None:
+    """Return one run of the workspace."""
+    row = await conn.fetchrow(SELECT_RUN, workspace_id, run_id)
+    return _to_run(row) if row else None
+
+
+async def select_last_run(conn: Connection, workspace_id: UUID, session_id: UUID) -> ChatRun | None:
+    """Return the session's newest run."""
+    row = await conn.fetchrow(SELECT_LAST_RUN, workspace_id, session_id)
+    return _to_run(row) if row else None
+
+
+async def select_run_with_message(
+    conn: Connection, workspace_id: UUID, run_id: UUID
+) -> tuple[ChatRun, ChatMessage] | None:
+    """Return a run and its answer, as they were saved together."""
+    row = await conn.fetchrow(SELECT_RUN_WITH_MESSAGE, workspace_id, run_id)
+    if row is None:
+        return None
+    answer = {
+        **row,
+        "id": row["message_id"],
+        "run_id": row["id"],
+        "status": row["message_status"],
+        "created_at": row["message_created_at"],
+    }
+    return _to_run(row), to_message(answer)
+
+
+async def save_run(conn: Connection, progress: RunProgress, *, owner: str) -> bool:
+    """Store a run and its answer so far, or its end; False when it is not this owner's any more."""
+    documents: set[UUID | None] = {source.document_id for source in progress.sources or ()}
+    documents |= {citation.document_id for citation in progress.citations or ()}
+    saved: int = await conn.fetchval(
+        SAVE_RUN,
+        progress.workspace_id,
+        progress.run_id,
+        owner,
+        progress.last_event_id,
+        progress.marks,
+        progress.status,
+        progress.finish_reason,
+        progress.error.to_json() if progress.error else None,
+        [document_id for document_id in documents if document_id],
+        progress.content,
+        progress.sources,
+        progress.citations,
+        progress.model,
+        progress.usage,
+    )
+    return saved > 0
+
+
+async def renew_leases(conn: Connection, *, owner: str, lease_s: float) -> None:
+    """Put off the end of those of the owner's leases that have used up a third."""
+    await conn.execute(RENEW_LEASES, owner, lease_s)
+
+
+async def select_owned_runs(conn: Connection, *, owner: str) -> dict[UUID, bool]:
+    """Return the runs that are still this owner's; the value tells whether somebody asked to cancel."""
+    return {row["id"]: row["cancel_requested"] for row in await conn.fetch(SELECT_OWNED_RUNS, owner)}
+
+
+async def update_cancel_requested(conn: Connection, workspace_id: UUID, run_id: UUID) -> ChatRun | None:
+    """Ask a run's owner to cancel it, if it is running, and return the run."""
+    row = await conn.fetchrow(UPDATE_CANCEL_REQUESTED, workspace_id, run_id)
+    return _to_run(row) if row else None
+
+
+async def claim_lost_runs(conn: Connection, *, owner: str, lease_s: float, limit: int) -> list[ChatRun]:
+    """Take over at most `limit` runs whose owner was silent for too long."""
+    return [_to_run(row) for row in await conn.fetch(CLAIM_LOST_RUNS, owner, lease_s, limit)]
+
+
+def _to_run(row: Record) -> ChatRun:
+    return ChatRun(
+        workspace_id=row["workspace_id"],
+        id=row["id"],
+        session_id=row["session_id"],
+        user_message_id=row["user_message_id"],
+        message_id=row["message_id"],
+        status=RunStatus(row["status"]),
+        request=row["request"],
+        last_event_id=row["last_event_id"],
+        marks=tuple(row["marks"]),
+        finish_reason=row["finish_reason"],
+        error=FailureInfo.from_json(row["error"]) if row["error"] else None,
+        cancel_requested=row["cancel_requested"],
+        created_at=row["created_at"],
+        finished_at=row["finished_at"],
+    )

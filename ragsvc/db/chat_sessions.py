@@ -1,0 +1,90 @@
+"""The table chat_sessions: conversations and where they search."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.models import ChatSession
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection, Record
+
+COLUMNS = "workspace_id, id, title, instructions, model, collection_ids, created_at, updated_at"
+
+INSERT_SESSION = f"""
+INSERT INTO chat_sessions (workspace_id, id, title, instructions, model, collection_ids)
+VALUES ($1, $2, $3, $4, $5, $6)
+RETURNING {COLUMNS}
+"""
+
+SELECT_SESSION = f"SELECT {COLUMNS} FROM chat_sessions WHERE workspace_id = $1 AND id = $2"
+
+SELECT_SESSIONS = f"""
+SELECT {COLUMNS} FROM chat_sessions
+WHERE workspace_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
+"""
+
+UPDATE_SESSION = f"""
+UPDATE chat_sessions SET title = $3, instructions = $4, model = $5, collection_ids = $6, updated_at = now()
+WHERE workspace_id = $1 AND id = $2
+RETURNING {COLUMNS}
+"""
+
+DELETE_SESSION = "DELETE FROM chat_sessions WHERE workspace_id = $1 AND id = $2"
+
+
+async def insert_session(
+    conn: Connection,
+    workspace_id: UUID,
+    session_id: UUID,
+    *,
+    title: str | None,
+    instructions: str | None,
+    model: str | None,
+    collection_ids: Sequence[UUID] | None,
+) -> ChatSession:
+    """Add a session."""
+    row = await conn.fetchrow(INSERT_SESSION, workspace_id, session_id, title, instructions, model, collection_ids)
+    if row is None:
+        raise AssertionError("INSERT … RETURNING gave no row")
+    return _to_session(row)
+
+
+async def select_session(conn: Connection, workspace_id: UUID, session_id: UUID) -> ChatSession | None:
+    """Return one session of the workspace."""
+    row = await conn.fetchrow(SELECT_SESSION, workspace_id, session_id)
+    return _to_session(row) if row else None
+
+
+async def select_sessions(
+    conn: Connection, workspace_id: UUID, *, before: UUID | None = None, limit: int
+) -> list[ChatSession]:
+    """Return at most `limit` sessions, newest first, those older than `before`."""
+    return [_to_session(row) for row in await conn.fetch(SELECT_SESSIONS, workspace_id, before, limit)]
+
+
+async def update_session(conn: Connection, session: ChatSession) -> ChatSession | None:
+    """Store the session's title, instructions, model and collections; None when it is gone."""
+    row = await conn.fetchrow(
+        UPDATE_SESSION,
+        session.workspace_id,
+        session.id,
+        session.title,
+        session.instructions,
+        session.model,
+        session.collection_ids,
+    )
+    return _to_session(row) if row else None
+
+
+async def delete_session(conn: Connection, workspace_id: UUID, session_id: UUID) -> bool:
+    """Remove the session with its messages and runs; False when there is none."""
+    return await conn.execute(DELETE_SESSION, workspace_id, session_id) == "DELETE 1"
+
+
+def _to_session(row: Record) -> ChatSession:
+    collection_ids = row["collection_ids"]
+    return ChatSession(**{**row, "collection_ids": None if collection_ids is None else tuple(collection_ids)})

@@ -1,0 +1,163 @@
+"""The real application in this process, clients of it, and documents as workers leave them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from ragsvc.http.app import create_app
+from ragsvc.http.ids import parse_id
+from ragsvc.http.sse import StreamTiming
+from tests.http.documents import finish_document, form
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from aiohttp import web
+    from aiohttp.test_utils import TestClient
+    from multidict import CIMultiDictProxy
+    from pytest_aiohttp.plugin import AiohttpClient
+
+    from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
+
+    Client = TestClient[web.Request, web.Application]
+
+TIMING = StreamTiming(ping_s=0.2, look_s=0.05, write_timeout_s=2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, read to its end."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    raw: bytes
+
+    @property
+    def json(self) -> Any:
+        """The parsed body."""
+        return orjson.loads(self.raw)
+
+    def is_problem(self, status: int, code: str) -> bool:
+        """Tell whether this is the problem, in its one shape."""
+        body = self.json
+        return (
+            self.status == body["status"] == status
+            and body["code"] == code
+            and self.headers["Content-Type"] == "application/problem+json"
+            and body["request_id"] == self.headers["X-Request-Id"]
+            and {"type", "title", "detail"} <= set(body)
+        )
+
+
+class Api:
+    """A client that always shows the same key."""
+
+    def __init__(self, client: Client, key: str | None) -> None:
+        self.client = client
+        self.key = key
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What authenticates."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+    async def call(self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any) -> Answer:
+        """Send a request and read the answer to its end; redirects are not followed."""
+        every = {**self.headers, **(headers or {})}
+        async with self.client.request(method, path, headers=every, allow_redirects=False, **options) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def get(self, path: str, **options: Any) -> Answer:
+        """GET."""
+        return await self.call("GET", path, **options)
+
+    async def post(self, path: str, body: object = None, **options: Any) -> Answer:
+        """POST a JSON body, if there is one."""
+        return await self.call("POST", path, json=body, **options)
+
+    async def patch(self, path: str, body: object) -> Answer:
+        """PATCH."""
+        return await self.call("PATCH", path, json=body)
+
+    async def delete(self, path: str) -> Answer:
+        """DELETE."""
+        return await self.call("DELETE", path)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A workspace made through the API, and a client with a key of it that may do everything."""
+
+    id: str
+    bucket: str
+    api: Api
+
+    @property
+    def uuid(self) -> UUID:
+        """The workspace's id inside."""
+        return parse_id("ws", self.id)
+
+    async def upload(self, content: bytes = b"Kettles boil water.", *, filename: str = "kettles.txt") -> dict[str, Any]:
+        """Upload a document into the default collection and return it, queued."""
+        answer = await self.api.call("POST", "/v1/documents", data=form(content, filename=filename))
+        assert answer.status == 202, answer.raw
+        document: dict[str, Any] = answer.json
+        return document
+
+
+@pytest.fixture
+async def client(settings: Settings, aiohttp_client: AiohttpClient) -> Client:
+    """The application, started on the test's own database."""
+    return await aiohttp_client(create_app(settings, timing=TIMING))
+
+
+@pytest.fixture
+def admin(client: Client, settings: Settings) -> Api:
+    """The operator."""
+    assert settings.admin_api_key is not None
+    return Api(client, settings.admin_api_key.get_secret_value())
+
+
+@pytest.fixture
+def stranger(client: Client) -> Api:
+    """Somebody without a key."""
+    return Api(client, None)
+
+
+@pytest.fixture
+async def tenant(client: Client, admin: Api) -> Tenant:
+    """A workspace."""
+    return await make_tenant(client, admin, "acme")
+
+
+@pytest.fixture
+async def other(client: Client, admin: Api) -> Tenant:
+    """Another workspace."""
+    return await make_tenant(client, admin, "globex")
+
+
+@pytest.fixture
+async def ready(tenant: Tenant, resources: Resources) -> dict[str, Any]:
+    """A document of the tenant with two chunks, as a worker leaves it."""
+    document = await tenant.upload()
+    await finish_document(resources, tenant.uuid, parse_id("doc", document["id"]))
+    shown: dict[str, Any] = (await tenant.api.get(f"/v1/documents/{document['id']}")).json
+    return shown
+
+
+async def make_tenant(client: Client, admin: Api, name: str) -> Tenant:
+    """Make a workspace and a key for it."""
+    workspace = (await admin.post("/v1/workspaces", {"name": name})).json
+    return Tenant(workspace["id"], workspace["bucket"], Api(client, await make_key(admin, workspace["id"])))
+
+
+async def make_key(admin: Api, workspace_id: str, **options: object) -> str:
+    """Make a key and return its secret."""
+    answer = await admin.post(f"/v1/workspaces/{workspace_id}/keys", {"name": "a key", **options})
+    assert answer.status == 201, answer.raw
+    return str(answer.json["key"])

@@ -1,0 +1,98 @@
+"""Documents for the tests of this floor: forms to upload them, and what a worker would write of them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import TYPE_CHECKING
+
+import aiohttp
+import numpy as np
+
+from ragsvc.db import canonical_text, chunks, documents
+from ragsvc.models import Chunk, DocumentStatus, FailureInfo, PageSpan, Stage, new_id
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.resources import Resources
+
+TEXT = "Kettles boil water.\n\nDescale them every three months. Ünïcode 😀 counts once."
+CUTS = ((0, 19), (21, len(TEXT)))
+
+
+def form(content: bytes, *, filename: str = "kettles.txt", **fields: str) -> aiohttp.FormData:
+    """Return a form with a file, and with fields after it."""
+    data = aiohttp.FormData()
+    data.add_field("file", io.BytesIO(content), filename=filename)
+    for name, value in fields.items():
+        data.add_field(name, value)
+    return data
+
+
+def sample_chunks() -> list[Chunk]:
+    """Return the chunks of TEXT."""
+    return [
+        Chunk(
+            ordinal=ordinal,
+            text=TEXT[start:end],
+            content_hash=hashlib.sha256(TEXT[start:end].encode()).digest(),
+            embedding_input_hash=hashlib.sha256(TEXT[start:end].encode()).digest(),
+            char_start=start,
+            char_end=end,
+            page_spans=(PageSpan(ordinal + 1, start, end),),
+            heading_path=("Kettles",),
+            token_count=7,
+        )
+        for ordinal, (start, end) in enumerate(CUTS)
+    ]
+
+
+async def finish_document(resources: Resources, workspace_id: UUID, document_id: UUID) -> None:
+    """Give a document a ready build of TEXT."""
+    build_id = new_id()
+    made = sample_chunks()
+    vectors = np.random.default_rng(7).standard_normal((len(made), resources.space.dimensions), dtype=np.float32)
+    async with resources.pool.acquire() as conn, conn.transaction():
+        document = await documents.select_document(conn, workspace_id, document_id)
+        assert document is not None
+        await canonical_text.insert_text(conn, workspace_id, document_id, build_id=build_id, content=TEXT)
+        await chunks.insert_chunks(
+            conn,
+            workspace_id,
+            document_id,
+            collection_id=document.collection_id,
+            build_id=build_id,
+            chunks=made,
+            vectors=vectors,
+            space=resources.space,
+            text_search_config="english",
+        )
+        version = await documents.update_active_build(
+            conn,
+            workspace_id,
+            document_id,
+            build_id=build_id,
+            file_id=document.file_id,
+            chunk_count=len(made),
+            token_count=14,
+        )
+        assert version is not None
+        await canonical_text.update_text_version(conn, workspace_id, document_id, build_id=build_id, version=version)
+
+
+async def show_stage(resources: Resources, workspace_id: UUID, document_id: UUID, stage: Stage) -> None:
+    """Let a document show that it is being processed."""
+    async with resources.pool.acquire() as conn:
+        await documents.update_ingestion_state(
+            conn, workspace_id, document_id, status=DocumentStatus.PROCESSING, stage=stage, progress=0.25
+        )
+
+
+async def show_failure(resources: Resources, workspace_id: UUID, document_id: UUID) -> None:
+    """Let a document show that its ingestion failed for good."""
+    failure = FailureInfo(code="encrypted", message="the file needs a password", retryable=False)
+    async with resources.pool.acquire() as conn:
+        await documents.update_ingestion_state(
+            conn, workspace_id, document_id, status=DocumentStatus.FAILED, error=failure
+        )

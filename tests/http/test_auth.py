@@ -1,0 +1,127 @@
+"""Nobody gets in without a key, and a key opens only its own doors."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from ragsvc.http.auth import Door
+from ragsvc.http.ids import format_id
+from ragsvc.http.openapi import ID_PARAMETERS
+from ragsvc.http.operations import operation_of
+from ragsvc.models import Scope
+from tests.http.conftest import Api, make_key
+from tests.support.polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ragsvc.http.operations import Operation
+    from ragsvc.resources import Resources
+    from tests.http.conftest import Client, Tenant
+
+
+def guarded_routes(client: Client) -> Iterator[tuple[str, str, Operation]]:
+    """Yield method, a path of well-formed unknown ids, and contract of every route that is not public."""
+    for route in client.app.router.routes():
+        contract = operation_of(route.handler)
+        assert contract is not None
+        assert route.resource is not None
+        if Door.PUBLIC in contract.doors or route.method == "HEAD":
+            continue
+        path = route.resource.canonical.replace("{queue}", "ingestion").replace("{entry_id}", str(uuid4()))
+        for name, prefix in ID_PARAMETERS.items():
+            path = path.replace("{" + name + "}", format_id(prefix, uuid4()))
+        yield route.method, path.replace("{n}", "1"), contract
+
+
+async def test_every_route_asks_for_a_key(client: Client, stranger: Api) -> None:
+    answers = {(method, path): await stranger.call(method, path) for method, path, _contract in guarded_routes(client)}
+    assert len(answers) > 25
+    assert [route for route, answer in answers.items() if not answer.is_problem(401, "unauthorized")] == []
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "Bearer", "Bearer ", "Basic dXNlcjpwYXNz", "Bearer rag_unknown", "rag_unknown", "Bearer \x80é", "Bearer a b"],
+)
+async def test_a_bad_key_is_refused(client: Client, header: str) -> None:
+    answer = await Api(client, None).get("/v1/documents", headers={"Authorization": header})
+    assert answer.is_problem(401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_the_scheme_of_a_key_has_no_case(tenant: Tenant) -> None:
+    stranger = Api(tenant.api.client, None)
+    assert (await stranger.get("/v1/workspace", headers={"Authorization": f"bearer {tenant.api.key}"})).status == 200
+
+
+async def test_a_stranger_does_not_learn_which_routes_there_are(stranger: Api) -> None:
+    assert (await stranger.get("/v1/no/such/route")).is_problem(401, "unauthorized")
+    assert (await stranger.call("PUT", "/v1/documents")).is_problem(401, "unauthorized")
+
+
+async def test_a_workspace_key_does_not_open_the_operators_doors(client: Client, tenant: Tenant) -> None:
+    for method, path, contract in guarded_routes(client):
+        if Door.ADMIN in contract.doors:
+            assert (await tenant.api.call(method, path)).is_problem(403, "forbidden"), path
+
+
+async def test_the_admin_key_opens_no_workspace(client: Client, admin: Api) -> None:
+    for method, path, contract in guarded_routes(client):
+        if Door.ADMIN not in contract.doors:
+            assert (await admin.call(method, path)).is_problem(403, "forbidden"), path
+
+
+async def test_a_key_does_only_what_its_scopes_allow(client: Client, admin: Api, tenant: Tenant) -> None:
+    keys = {scope: Api(client, await make_key(admin, tenant.id, scopes=[scope])) for scope in Scope}
+    for method, path, contract in guarded_routes(client):
+        if Door.ADMIN in contract.doors:
+            continue
+        for scope, api in keys.items():
+            refused = (await api.call(method, path)).status == 403
+            assert refused is (scope not in contract.doors), (method, path, scope)
+
+
+async def test_a_new_key_may_do_everything(admin: Api, tenant: Tenant) -> None:
+    keys = (await admin.get(f"/v1/workspaces/{tenant.id}/keys")).json["data"]
+    assert keys[0]["scopes"] == ["read", "write", "chat", "upload"]
+
+
+async def test_a_revoked_key_is_useless_at_once(client: Client, admin: Api, tenant: Tenant) -> None:
+    created = (await admin.post(f"/v1/workspaces/{tenant.id}/keys", {"name": "short-lived"})).json
+    api = Api(client, created["key"])
+    assert (await api.get("/v1/workspace")).status == 200
+    assert (await admin.delete(f"/v1/workspaces/{tenant.id}/keys/{created['id']}")).status == 204
+    assert (await api.get("/v1/workspace")).is_problem(401, "unauthorized")
+
+
+async def test_a_key_ends_when_it_expires(client: Client, admin: Api, tenant: Tenant) -> None:
+    expires_at = datetime.now(UTC) + timedelta(seconds=1)
+    api = Api(client, await make_key(admin, tenant.id, expires_at=expires_at.isoformat()))
+    assert (await api.get("/v1/workspace")).status == 200
+
+    async def refused() -> bool:
+        return (await api.get("/v1/workspace")).is_problem(401, "unauthorized")
+
+    await until(refused, what="the expiry")
+    assert datetime.now(UTC) >= expires_at
+
+
+async def test_the_keys_of_a_deleted_workspace_are_useless_at_once(admin: Api, tenant: Tenant) -> None:
+    assert (await admin.delete(f"/v1/workspaces/{tenant.id}")).status == 202
+    assert (await tenant.api.get("/v1/workspace")).is_problem(401, "unauthorized")
+
+
+async def test_of_a_key_only_its_hash_is_stored(tenant: Tenant, resources: Resources) -> None:
+    assert tenant.api.key is not None
+    async with resources.pool.acquire() as conn:
+        row = await conn.fetchrow("SELECT * FROM api_keys")
+    assert row is not None
+    assert row["key_hash"] == hashlib.sha256(tenant.api.key.encode()).digest()
+    assert tenant.api.key not in repr(row)
+    assert row["key_prefix"] == tenant.api.key[:12]

@@ -1,0 +1,127 @@
+"""What does not fit the contract is refused with the field and the reason."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import AwareDatetime
+
+from ragsvc.errors import InvalidJson, InvalidRequest, NotFound
+from ragsvc.http.bodies import Attributes, Body, Metadata, parse_body
+from ragsvc.http.ids import CollectionId
+from ragsvc.models import Scope
+
+
+class SampleBody(Body):
+    """A body with one field of every kind."""
+
+    count: int = 0
+    name: str = ""
+    scope: Scope = Scope.READ
+    moment: AwareDatetime | None = None
+    collection_id: CollectionId | None = None
+    attributes: Attributes | None = None
+    metadata: Metadata | None = None
+
+
+def refused(raw: str) -> dict[str, str]:
+    """Return what is said of each field of a refused body."""
+    with pytest.raises(InvalidRequest) as caught:
+        parse_body(raw.encode(), SampleBody)
+    return caught.value.fields
+
+
+def test_a_body_that_fits_is_read() -> None:
+    raw = b'{"count": 3, "scope": "chat", "moment": "2030-01-01T00:00:00Z", "attributes": {"a": 1, "b": true}}'
+    body = parse_body(raw, SampleBody)
+    assert body.count == 3
+    assert body.scope is Scope.CHAT
+    assert body.moment == datetime(2030, 1, 1, tzinfo=UTC)
+    assert body.attributes == {"a": 1, "b": True}
+
+
+@pytest.mark.parametrize("raw", ["", "{", "nul", '{"name": NaN}', '{"name": "\\ud800"}', "[" * 5000, '{"a": 1,}'])
+def test_what_is_not_json_is_told_apart_from_what_does_not_fit(raw: str) -> None:
+    with pytest.raises(InvalidJson):
+        parse_body(raw.encode(), SampleBody)
+
+
+@pytest.mark.parametrize("raw", ["[]", "null", "3", '"text"'])
+def test_json_that_is_no_object_is_refused(raw: str) -> None:
+    assert list(refused(raw)) == ["body"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        ('{"unknown": 1}', "unknown"),
+        ('{"count": "3"}', "count"),
+        ('{"count": 3.5}', "count"),
+        ('{"count": true}', "count"),
+        ('{"name": 3}', "name"),
+        ('{"name": null}', "name"),
+        ('{"scope": "admin"}', "scope"),
+        ('{"moment": "2030-01-01"}', "moment"),
+        ('{"moment": "2030-01-01T00:00:00"}', "moment"),
+        ('{"moment": 1893456000}', "moment"),
+        ('{"collection_id": "nonsense"}', "collection_id"),
+        ('{"collection_id": 7}', "collection_id"),
+        ('{"attributes": []}', "attributes"),
+        ('{"attributes": {"a": null}}', "attributes"),
+        ('{"attributes": {"a": [1]}}', "attributes"),
+        ('{"attributes": {"a": {"b": 1}}}', "attributes"),
+        ('{"attributes": {"": 1}}', "attributes"),
+        ('{"attributes": {"a": 18446744073709551616}}', "attributes"),
+        ('{"metadata": {"a": 184467440737095516160}}', "metadata"),
+        ('{"metadata": 1}', "metadata"),
+    ],
+)
+def test_a_field_that_does_not_fit_is_named(raw: str, field: str) -> None:
+    assert list(refused(raw)) == [field]
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        ('{"name": "a\\u0000b"}', "name"),
+        ('{"attributes": {"a": "\\u0000"}}', "a"),
+        ('{"attributes": {"\\u0000": 1}}', "attributes"),
+        ('{"metadata": {"list": [["\\u0000"]]}}', "list"),
+    ],
+)
+def test_a_nul_character_is_refused_wherever_it_hides(raw: str, field: str) -> None:
+    assert list(refused(raw)) == [field]
+
+
+def test_an_escaped_backslash_is_no_nul_character() -> None:
+    assert parse_body(b'{"name": "a\\\\u0000"}', SampleBody).name == "a\\u0000"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "accepted"),
+    [
+        ('{"' + "k" * 64 + '": 1}', True),
+        ('{"' + "k" * 65 + '": 1}', False),
+        ('{"a": "' + "v" * 512 + '"}', True),
+        ('{"a": "' + "v" * 513 + '"}', False),
+        ("{" + ", ".join(f'"k{n}": {n}' for n in range(16)) + "}", True),
+        ("{" + ", ".join(f'"k{n}": {n}' for n in range(17)) + "}", False),
+        ('{"a": 9223372036854775807, "b": -1.5e300}', True),
+    ],
+)
+def test_attributes_keep_their_limits(attributes: str, accepted: bool) -> None:  # noqa: FBT001
+    raw = f'{{"attributes": {attributes}}}'
+    if accepted:
+        assert parse_body(raw.encode(), SampleBody).attributes
+    else:
+        assert list(refused(raw)) == ["attributes"]
+
+
+def test_metadata_keeps_its_limit() -> None:
+    assert "16384" in refused('{"metadata": {"a": "' + "x" * 16_400 + '"}}')["metadata"]
+
+
+def test_an_unknown_collection_is_not_found_rather_than_malformed() -> None:
+    with pytest.raises(NotFound):
+        parse_body(b'{"collection_id": "col_of_nobody"}', SampleBody)

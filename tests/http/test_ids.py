@@ -1,0 +1,38 @@
+"""Public ids go out and come back, and nothing else comes in."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragsvc.errors import NotFound
+from ragsvc.http.ids import format_id, parse_id
+
+
+@given(st.uuids())
+def test_an_id_comes_back_as_it_went_out(value: UUID) -> None:
+    assert parse_id("doc", format_id("doc", value)) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "doc_",
+        "doc",
+        uuid4().hex,
+        f"col_{uuid4().hex}",
+        f"doc_{uuid4()}",
+        f"doc_{uuid4().hex.upper()}A",
+        f"doc_{uuid4().hex}\n",
+        f"DOC_{uuid4().hex}",
+        "doc_" + "٣" * 32,
+        "doc_../../etc/passwd",
+    ],
+)
+def test_a_malformed_id_answers_like_an_unknown_one(text: str) -> None:
+    with pytest.raises(NotFound):
+        parse_id("doc", text)

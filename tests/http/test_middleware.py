@@ -1,0 +1,156 @@
+"""Every answer has its request's id and one shape of error; what nobody expected is logged once."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+from aiohttp import web
+
+from ragsvc.errors import OutageFailure, ProviderRejected
+from ragsvc.http.app import create_app
+from ragsvc.http.auth import Door
+from ragsvc.http.operations import operation
+from tests.http.conftest import Api
+
+if TYPE_CHECKING:
+    from pytest_aiohttp.plugin import AiohttpClient
+
+    from ragsvc.settings import Settings
+    from tests.http.conftest import Tenant
+
+ERRORS = {
+    "unknown": RuntimeError("the secret detail"),
+    "outage": OutageFailure("embedding_unreachable", "the models cannot be reached"),
+    "rejected": ProviderRejected("embedding_rejected", "the model refused the text"),
+    "database": ConnectionRefusedError("postgres is away"),
+}
+
+
+@operation("Fail", Door.PUBLIC, answers={200: None})
+async def fail(request: web.Request) -> web.Response:
+    """Raise what the path names."""
+    raise ERRORS[request.match_info["name"]]
+
+
+@operation("Begin to answer and fail", Door.PUBLIC, answers={200: None})
+async def fail_late(request: web.Request) -> web.StreamResponse:
+    """Raise when the status has been sent."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(b"the beginning")
+    raise ERRORS["unknown"]
+
+
+@pytest.fixture
+async def failing(settings: Settings, aiohttp_client: AiohttpClient) -> Api:
+    """The application with routes that fail."""
+    app = create_app(settings)
+    app.router.add_get("/fail/{name}", fail)
+    app.router.add_get("/fail-late", fail_late)
+    return Api(await aiohttp_client(app), None)
+
+
+async def test_a_request_gets_an_id(stranger: Api) -> None:
+    answers = [await stranger.get("/healthz") for _ in range(2)]
+    ids = {answer.headers["X-Request-Id"] for answer in answers}
+    assert len(ids) == 2
+    assert all(name.startswith("req_") for name in ids)
+
+
+async def test_an_offered_id_is_taken(tenant: Tenant) -> None:
+    answer = await tenant.api.get("/v1/documents/doc_x", headers={"X-Request-Id": "abc-1.2:3"})
+    assert answer.is_problem(404, "not_found")
+    assert answer.headers["X-Request-Id"] == "abc-1.2:3"
+
+
+@pytest.mark.parametrize("offered", ["", "a b", "x" * 129, "<script>", "\x80"])
+async def test_an_unusable_id_is_replaced(stranger: Api, offered: str) -> None:
+    answer = await stranger.get("/healthz", headers={"X-Request-Id": offered})
+    assert answer.headers["X-Request-Id"].startswith("req_")
+
+
+async def test_an_unknown_route_is_not_found(tenant: Tenant, stranger: Api) -> None:
+    assert (await tenant.api.get("/v1/nothing")).is_problem(404, "not_found")
+    assert (await stranger.get("/nothing")).is_problem(404, "not_found")
+
+
+async def test_a_wrong_method_is_told_which_are_right(tenant: Tenant) -> None:
+    answer = await tenant.api.call("PUT", "/v1/collections")
+    assert answer.is_problem(405, "method_not_allowed")
+    assert answer.headers["Allow"] == "GET,HEAD,POST"
+
+
+async def test_an_unexpected_error_tells_nothing_and_is_logged_once(failing: Api) -> None:
+    with structlog.testing.capture_logs() as logs:
+        answer = await failing.get("/fail/unknown")
+    assert answer.is_problem(500, "internal")
+    assert b"secret" not in answer.raw
+    failures = [entry for entry in logs if entry["log_level"] == "error"]
+    assert [entry["event"] for entry in failures] == ["request_failed"]
+    assert str(failures[0]["exc_info"]) == "the secret detail"
+
+
+async def test_a_request_is_logged_with_its_outcome(failing: Api) -> None:
+    with structlog.testing.capture_logs() as logs:
+        await failing.get("/fail/unknown?token=secret")
+    finished = next(entry for entry in logs if entry["event"] == "request_finished")
+    assert (finished["method"], finished["route"], finished["status"]) == ("GET", "/fail/{name}", 500)
+    assert finished["duration_ms"] > 0
+    assert "secret" not in str(finished)
+
+
+async def test_an_error_after_the_status_cuts_the_connection(failing: Api) -> None:
+    with structlog.testing.capture_logs() as logs, pytest.raises(Exception, match=r"payload|disconnected|reset"):
+        await failing.get("/fail-late")
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["response_failed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "code"),
+    [("outage", 503, "unavailable"), ("rejected", 502, "provider_refused"), ("database", 503, "unavailable")],
+)
+async def test_a_provider_that_fails_is_not_our_error(failing: Api, name: str, status: int, code: str) -> None:
+    answer = await failing.get(f"/fail/{name}")
+    assert answer.is_problem(status, code)
+    assert ("Retry-After" in answer.headers) is (status == 503)
+
+
+async def test_answers_carry_no_banner_and_are_not_sniffed(stranger: Api) -> None:
+    answer = await stranger.get("/healthz")
+    assert "Server" not in answer.headers
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_a_body_over_the_limit_is_refused(settings: Settings, aiohttp_client: AiohttpClient) -> None:
+    app = create_app(settings.model_copy(update={"max_json_body_bytes": 1000}))
+    assert settings.admin_api_key is not None
+    admin = Api(await aiohttp_client(app), settings.admin_api_key.get_secret_value())
+    assert (await admin.post("/v1/workspaces", {"name": "x" * 900})).status == 422
+    assert (await admin.post("/v1/workspaces", {"name": "x" * 2000})).is_problem(413, "too_large")
+
+
+async def test_a_compressed_body_counts_by_what_it_expands_to(
+    settings: Settings, aiohttp_client: AiohttpClient
+) -> None:
+    app = create_app(settings.model_copy(update={"max_json_body_bytes": 1000}))
+    assert settings.admin_api_key is not None
+    admin = Api(await aiohttp_client(app), settings.admin_api_key.get_secret_value())
+    bomb = gzip.compress(b'{"name": "' + b"x" * 100_000 + b'"}')
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    assert len(bomb) < 1000
+    assert (await admin.call("POST", "/v1/workspaces", data=bomb, headers=headers)).is_problem(413, "too_large")
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_stops_nothing(tenant: Tenant) -> None:
+    client = tenant.api.client
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    head = f"POST /v1/collections HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tenant.api.key}\r\n"
+    writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+    await writer.drain()
+    writer.close()
+    assert await reader.read() == b""
+    assert (await tenant.api.get("/v1/workspace")).status == 200

@@ -1,0 +1,210 @@
+"""Forms are read as a stream, in any order, and what is wrong with them is told."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragsvc.errors import InvalidRequest, NotFound, RequestError
+from ragsvc.http.bodies import Attributes, Body
+from ragsvc.http.ids import CollectionId
+from ragsvc.http.multipart import MAX_FIELD_BYTES, FormReader, clean_filename
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pytest_aiohttp.plugin import AiohttpClient
+
+    Post = Callable[..., Awaitable[dict[str, object]]]
+
+BOUNDARY = "boundary"
+
+
+class SampleForm(Body):
+    """The fields beside the file."""
+
+    collection_id: CollectionId | None = None
+    attributes: Attributes | None = None
+
+
+async def read_form(request: web.Request) -> web.Response:
+    """Read a form, and tell what it held or what was wrong."""
+    form = FormReader(request, SampleForm)
+    content = bytearray()
+    try:
+        await form.open_file()
+        async for block in form.blocks():
+            content += block
+        fields = form.fields()
+    except InvalidRequest as error:
+        return web.json_response({"fields": error.fields}, status=422)
+    except NotFound:
+        return web.json_response({}, status=404)
+    except RequestError as error:
+        return web.json_response({"detail": error.detail}, status=400)
+    return web.json_response(
+        {
+            "content": content.decode("latin-1"),
+            "filename": form.filename,
+            "mime_type": form.mime_type,
+            "attributes": fields.attributes,
+            "collection_id": fields.collection_id.hex if fields.collection_id else None,
+        }
+    )
+
+
+@pytest.fixture
+async def post(aiohttp_client: AiohttpClient) -> Post:
+    """Send a form and return what the reader made of it."""
+    app = web.Application()
+    app.router.add_post("/form", read_form)
+    client = await aiohttp_client(app)
+
+    async def send(data: aiohttp.FormData | bytes, *, boundary: str = BOUNDARY) -> dict[str, object]:
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"} if isinstance(data, bytes) else {}
+        response = await client.post("/form", data=data, headers=headers)
+        return {"status": response.status, **await response.json()}
+
+    return send
+
+
+def part(name: str, content: bytes, *, filename: str | None = None, extra: str = "") -> bytes:
+    """Return one part of a form as it goes over the wire."""
+    named = f'; filename="{filename}"' if filename is not None else ""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{named}\r\n{extra}\r\n'
+    return head.encode() + content + b"\r\n"
+
+
+END = f"--{BOUNDARY}--\r\n".encode()
+FILE = part("file", b"content", filename="a.txt", extra="Content-Type: text/plain\r\n")
+ATTRIBUTES = part("attributes", b'{"year": 2026}')
+
+
+@pytest.mark.parametrize("parts", [[ATTRIBUTES, FILE], [FILE, ATTRIBUTES]], ids=["before", "after"])
+async def test_fields_may_stand_before_or_after_the_file(post: Post, parts: list[bytes]) -> None:
+    assert await post(b"".join(parts) + END) == {
+        "status": 200,
+        "content": "content",
+        "filename": "a.txt",
+        "mime_type": "text/plain",
+        "attributes": {"year": 2026},
+        "collection_id": None,
+    }
+
+
+async def test_a_large_file_comes_through_unchanged(post: Post) -> None:
+    content = bytes(range(256)) * 20_000 + b"\r\n--boundar\r\n--bound"
+    data = aiohttp.FormData()
+    data.add_field("file", io.BytesIO(content), filename="a.bin")
+    answer = await post(data)
+    same = answer["content"] == content.decode("latin-1")
+    assert same, "the file was changed on the way"
+
+
+@pytest.mark.parametrize(
+    ("parts", "field"),
+    [
+        ([], "file"),
+        ([ATTRIBUTES], "file"),
+        ([FILE, FILE], "file"),
+        ([ATTRIBUTES, ATTRIBUTES, FILE], "attributes"),
+        ([FILE, ATTRIBUTES, ATTRIBUTES], "attributes"),
+        ([part("unknown", b"1"), FILE], "unknown"),
+        ([FILE, part("unknown", b"1")], "unknown"),
+        ([part("", b"1"), FILE], "form"),
+        ([part("attributes", b"{"), FILE], "attributes"),
+        ([FILE, part("attributes", b"[]")], "attributes"),
+        ([FILE, part("attributes", b'{"a": "\\u0000"}')], "a"),
+        ([part("collection_id", b"nonsense"), FILE], "collection_id"),
+        ([part("collection_id", b"\xff\xfe"), FILE], "collection_id"),
+        ([part("attributes", b" " * (MAX_FIELD_BYTES + 1)), FILE], "attributes"),
+    ],
+)
+async def test_a_wrong_field_is_named_wherever_it_stands(post: Post, parts: list[bytes], field: str) -> None:
+    answer = await post(b"".join(parts) + END)
+    assert answer["status"] == 422
+    assert isinstance(answer["fields"], dict)
+    assert list(answer["fields"]) == [field]
+
+
+async def test_an_unknown_collection_after_the_file_is_not_found(post: Post) -> None:
+    assert (await post(FILE + part("collection_id", b"col_of_nobody") + END))["status"] == 404
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"no form at all",
+        FILE,
+        FILE[:-20],
+        b"--other\r\n\r\n--other--\r\n",
+        f"--{BOUNDARY}\r\nContent-Type: multipart/mixed; boundary=inner\r\n\r\n--inner--\r\n".encode() + END,
+        f"--{BOUNDARY}\r\nno header\r\n\r\n".encode() + END,
+    ],
+    ids=["text", "no end", "cut", "other boundary", "nested", "bad header"],
+)
+async def test_a_malformed_form_is_refused(post: Post, raw: bytes) -> None:
+    answer = await post(raw)
+    assert answer["status"] == 400
+    assert "malformed" in str(answer["detail"])
+
+
+@pytest.mark.parametrize("boundary", ['""', "x" * 71])
+async def test_a_form_without_a_usable_boundary_is_refused(post: Post, boundary: str) -> None:
+    assert (await post(FILE + END, boundary=boundary))["status"] in {400, 422}
+
+
+@pytest.mark.parametrize(
+    ("declared", "filename", "mime_type"),
+    [
+        ("text/html; charset=utf-8", "a.txt", "text/html"),
+        ("TEXT/Plain", "a.bin", "text/plain"),
+        ("application/octet-stream", "a.pdf", "application/pdf"),
+        ("application/octet-stream", "notes.md", "text/markdown"),
+        ("nonsense", "a.unknown", "application/octet-stream"),
+        ("a/b\tc", "a.unknown", "application/octet-stream"),
+    ],
+)
+async def test_a_type_is_what_was_declared_or_what_the_name_says(
+    post: Post, declared: str, filename: str, mime_type: str
+) -> None:
+    file = part("file", b"x", filename=filename, extra=f"Content-Type: {declared}\r\n")
+    assert (await post(file + END))["mime_type"] == mime_type
+
+
+@pytest.mark.parametrize(
+    ("offered", "shown"),
+    [
+        ("report.pdf", "report.pdf"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\temp\\a.doc", "a.doc"),
+        ("a\x00b\r\nc\x1b[2J.txt", "abc[2J.txt"),
+        ("photo\u202egnp.exe", "photognp.exe"),
+        ("  spaced.txt  ", "spaced.txt"),
+        ("e\u0301.txt", "\u00e9.txt"),
+        ("\ud800.txt", ".txt"),
+        ("", "unnamed"),
+        ("/", "unnamed"),
+        ("..", "unnamed"),
+        ("\x07", "unnamed"),
+        ("x" * 300 + ".pdf", "x" * 251 + ".pdf"),
+        ("x." + "y" * 300, "x." + "y" * 253),
+    ],
+)
+def test_a_hostile_filename_becomes_harmless(offered: str, shown: str) -> None:
+    assert clean_filename(offered) == shown
+
+
+@given(st.text(max_size=400))
+def test_any_filename_becomes_one_line_that_is_no_path(offered: str) -> None:
+    name = clean_filename(offered)
+    assert 1 <= len(name) <= 255
+    assert not {"/", "\\", "\x00", "\r", "\n"} & set(name)
+    assert name not in {".", ".."}
+    assert clean_filename(name) == name

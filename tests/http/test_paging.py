@@ -1,0 +1,60 @@
+"""Cursors lead to the next page and cannot be made up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ragsvc.http.handlers.document_content import ChunksQuery
+from ragsvc.http.paging import PageQuery, encode_cursor, page_by_id
+
+
+@dataclass
+class Row:
+    """A row of a list."""
+
+    id: UUID
+
+
+@given(st.uuids())
+def test_a_cursor_names_the_row_that_it_was_made_of(position: UUID) -> None:
+    assert PageQuery.model_validate({"cursor": encode_cursor(position)}).cursor == position
+
+
+@given(st.integers(0, 2**31))
+def test_a_cursor_of_an_ordered_list_names_its_ordinal(position: int) -> None:
+    assert ChunksQuery.model_validate({"cursor": encode_cursor(position)}).cursor == position
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "not a cursor", "é" * 22, "A" * 23, encode_cursor(7)])
+def test_a_made_up_cursor_is_refused(cursor: str) -> None:
+    with pytest.raises(ValidationError):
+        PageQuery.model_validate({"cursor": cursor})
+
+
+def test_a_cursor_of_another_list_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        ChunksQuery.model_validate({"cursor": encode_cursor(uuid4())})
+
+
+@pytest.mark.parametrize("limit", ["0", "101", "-1", "", "x", "1e1", "1.5"])
+def test_a_limit_out_of_bounds_is_refused(limit: str) -> None:
+    with pytest.raises(ValidationError):
+        PageQuery.model_validate({"limit": limit})
+
+
+def test_the_last_page_has_no_cursor() -> None:
+    rows = [Row(uuid4()) for _ in range(3)]
+    assert page_by_id(rows, 3, lambda row: row.id) == {"data": [row.id for row in rows], "next_cursor": None}
+
+
+def test_a_page_with_more_behind_it_points_past_its_last_row() -> None:
+    rows = [Row(uuid4()) for _ in range(3)]
+    page = page_by_id(rows, 2, lambda row: row.id)
+    assert page["data"] == [rows[0].id, rows[1].id]
+    assert page["next_cursor"] == encode_cursor(rows[1].id)

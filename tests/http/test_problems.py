@@ -1,0 +1,54 @@
+"""The table of problems is complete, and every error has one shape."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from ragsvc.errors import InvalidRequest, RagsvcError, RequestError, TooManyStreams, Unauthorized
+from ragsvc.http.problems import PROBLEMS, error_of_status, problem_response, request_errors
+
+
+@pytest.mark.parametrize("kind", request_errors(), ids=lambda kind: str(kind.code))
+def test_every_request_error_stands_in_the_table(kind: type[RequestError]) -> None:
+    assert kind.code in PROBLEMS
+
+
+def test_the_table_holds_no_code_that_no_error_has() -> None:
+    assert set(PROBLEMS) == {kind.code for kind in [*request_errors(), RagsvcError]}
+
+
+def test_no_two_errors_share_a_code() -> None:
+    codes = [kind.code for kind in request_errors()]
+    assert len(codes) == len(set(codes))
+
+
+def test_a_problem_says_what_where_and_under_which_request() -> None:
+    response = problem_response(InvalidRequest(fields={"name": "is missing"}), request_id="req_1")
+    assert isinstance(response.body, bytes)
+    assert response.status == 422
+    assert response.content_type == "application/problem+json"
+    assert orjson.loads(response.body) == {
+        "type": "/docs#invalid_request",
+        "title": "Invalid request",
+        "status": 422,
+        "detail": "name: is missing",
+        "code": "invalid_request",
+        "request_id": "req_1",
+        "errors": [{"field": "name", "message": "is missing"}],
+    }
+
+
+def test_an_unauthorized_client_is_told_how_to_authenticate() -> None:
+    assert problem_response(Unauthorized(), request_id="req_1").headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_a_client_that_may_try_again_is_told_when() -> None:
+    assert int(problem_response(TooManyStreams(), request_id="req_1").headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(404, "not_found"), (405, "method_not_allowed"), (413, "too_large"), (400, "bad_request")]
+)
+def test_what_the_framework_refuses_gets_our_codes(status: int, code: str) -> None:
+    assert error_of_status(status).code == code

@@ -1,0 +1,190 @@
+"""Event streams: framing, pings, readers that leave or stall, limits, and the end of a server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+
+from ragsvc.errors import TooManyStreams, Unavailable
+from ragsvc.http.sse import STREAMS, Event, StreamEnd, Streams, StreamSlot, StreamTiming, encode_event
+from tests.support.polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from aiohttp.test_utils import TestClient
+    from pytest_aiohttp.plugin import AiohttpClient
+
+    Events = Callable[[], AsyncGenerator[Event, None]]
+
+QUICK = StreamTiming(ping_s=0.1, look_s=0.02, write_timeout_s=0.3)
+DEADLINE_S = 10.0
+KEY = uuid4()
+
+
+class Stage:
+    """An application with one stream, and what became of it."""
+
+    def __init__(self, events: Events, *, timing: StreamTiming = QUICK) -> None:
+        self.app = web.Application()
+        self.streams = Streams(limit=3, limit_per_key=2, timing=timing)
+        self.app[STREAMS] = self.streams
+        self.app.router.add_get("/events", self._stream)
+        self.slots: list[StreamSlot] = []
+        self._events = events
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        with self.streams.reserve(UUID(request.query.get("key", KEY.hex))) as slot:
+            self.slots.append(slot)
+            return await slot.send(request, self._events(), headers={"X-Run-Id": "run_1"})
+
+
+async def three_events() -> AsyncGenerator[Event, None]:
+    """Count to three."""
+    for number in range(1, 4):
+        yield Event("counted", {"n": number, "text": "line\nline"}, id=number)
+
+
+async def forever() -> AsyncGenerator[Event, None]:
+    """Say one thing and then nothing."""
+    yield Event("begun", {})
+    await asyncio.Event().wait()
+
+
+def test_an_event_is_one_frame_of_three_lines() -> None:
+    frame = encode_event(Event("message.delta", {"text": "a\r\nb\n\nc", "ü": None}, id=7))
+    assert frame == 'id: 7\nevent: message.delta\ndata: {"text":"a\\r\\nb\\n\\nc","ü":null}\n\n'.encode()
+
+
+async def test_events_arrive_in_order_and_the_stream_ends(aiohttp_client: AiohttpClient) -> None:
+    stage = Stage(three_events)
+    response = await (await aiohttp_client(stage.app)).get("/events")
+    assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Run-Id"] == "run_1"
+    frames = (await response.text()).removesuffix("\n\n").split("\n\n")
+    assert [orjson.loads(frame.split("\n")[2].removeprefix("data: "))["n"] for frame in frames] == [1, 2, 3]
+    assert stage.slots[0].end is StreamEnd.COMPLETED
+    assert len(stage.streams) == 0
+
+
+async def test_the_first_event_leaves_before_the_second_is_made(aiohttp_client: AiohttpClient) -> None:
+    stage = Stage(forever)
+    response = await (await aiohttp_client(stage.app)).get("/events")
+    async with asyncio.timeout(DEADLINE_S):
+        assert await response.content.readline() == b"event: begun\n"
+    response.close()
+
+
+async def test_a_silent_stream_is_kept_alive_by_pings(aiohttp_client: AiohttpClient) -> None:
+    stage = Stage(forever)
+    response = await (await aiohttp_client(stage.app)).get("/events")
+    async with asyncio.timeout(DEADLINE_S):
+        received = await response.content.readuntil(b": ping\n\n: ping\n\n")
+    assert received.startswith(b"event: begun\ndata: {}\n\n: ping\n\n")
+    response.close()
+
+
+async def test_a_reader_that_leaves_ends_the_stream_and_closes_its_source(aiohttp_client: AiohttpClient) -> None:
+    closed = asyncio.Event()
+
+    async def watched() -> AsyncGenerator[Event, None]:
+        try:
+            yield Event("begun", {})
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    stage = Stage(watched)
+    response = await (await aiohttp_client(stage.app)).get("/events")
+    await response.content.readline()
+    response.close()
+    await asyncio.wait_for(closed.wait(), DEADLINE_S)
+    await until(lambda: len(stage.streams) == 0, what="the end")
+    assert stage.slots[0].end is StreamEnd.CLIENT_LEFT
+
+
+async def test_a_stalled_reader_is_cut_off(aiohttp_client: AiohttpClient) -> None:
+    async def flood() -> AsyncGenerator[Event, None]:
+        while True:
+            yield Event("much", {"text": "x" * 64_000})
+
+    stage = Stage(flood)
+    client = await aiohttp_client(stage.app)
+    reader, writer = await asyncio.open_connection(client.host, client.port, limit=1024)
+    writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await reader.readline()
+    await until(lambda: bool(stage.slots) and stage.slots[0].end is StreamEnd.CLIENT_LEFT, what="the cut")
+    await until(lambda: len(stage.streams) == 0, what="the end")
+    writer.close()
+
+
+async def test_a_source_that_fails_cuts_the_connection(aiohttp_client: AiohttpClient) -> None:
+    async def broken() -> AsyncGenerator[Event, None]:
+        yield Event("begun", {})
+        raise RuntimeError("the source broke")
+
+    stage = Stage(broken)
+    response = await (await aiohttp_client(stage.app)).get("/events")
+    with pytest.raises(aiohttp.ClientError):
+        await response.read()
+    assert stage.slots[0].end is StreamEnd.FAILED
+    assert len(stage.streams) == 0
+
+
+async def test_a_server_that_stops_asks_its_readers_to_reconnect(aiohttp_client: AiohttpClient) -> None:
+    stage = Stage(forever)
+    response = await (await aiohttp_client(stage.app)).get("/events")
+    await response.content.readline()
+    stage.streams.close()
+    async with asyncio.timeout(DEADLINE_S):
+        rest = await response.read()
+    assert rest.endswith(b": reconnect\n\n")
+    assert stage.slots[0].end is StreamEnd.DRAINING
+
+
+async def test_a_server_that_stops_takes_no_new_stream() -> None:
+    streams = Streams(limit=3, limit_per_key=2)
+    streams.close()
+    with pytest.raises(Unavailable), streams.reserve(KEY):
+        pass
+
+
+async def test_a_key_has_only_so_many_streams_and_gets_them_back() -> None:
+    streams = Streams(limit=3, limit_per_key=2)
+    with streams.reserve(KEY), streams.reserve(KEY):
+        with pytest.raises(TooManyStreams), streams.reserve(KEY):
+            pass
+        with streams.reserve(uuid4()):
+            assert len(streams) == 3
+    with streams.reserve(KEY):
+        assert len(streams) == 1
+
+
+async def test_a_process_has_only_so_many_streams() -> None:
+    streams = Streams(limit=2, limit_per_key=2)
+    with streams.reserve(uuid4()), streams.reserve(uuid4()), pytest.raises(TooManyStreams), streams.reserve(uuid4()):
+        pass
+    assert len(streams) == 0
+
+
+async def test_a_thousand_streams_are_open_at_once(aiohttp_client: AiohttpClient) -> None:
+    stage = Stage(forever, timing=StreamTiming(look_s=0.2))
+    stage.streams = stage.app[STREAMS] = Streams(limit=1000, limit_per_key=1000, timing=StreamTiming(look_s=0.2))
+    client: TestClient[web.Request, web.Application] = await aiohttp_client(
+        stage.app, connector=aiohttp.TCPConnector(limit=0)
+    )
+    waiting: list[Awaitable[aiohttp.ClientResponse]] = [client.get("/events") for _ in range(1000)]
+    responses = await asyncio.gather(*waiting)
+    assert [await response.content.readline() for response in responses] == [b"event: begun\n"] * 1000
+    assert len(stage.streams) == 1000
+    stage.streams.close()
+    ends = await asyncio.gather(*(response.read() for response in responses))
+    assert all(end.endswith(b": reconnect\n\n") for end in ends)
+    await until(lambda: len(stage.streams) == 0, what="the end")

@@ -1,0 +1,143 @@
+"""Dead letters: listed once, replayed once, never a ghost."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.errors import DocumentRejected, ReplayRunning
+from ragsvc.jobs import dead_letters, failures, lifecycle
+from ragsvc.jobs.dead_letters import ReplayResult, ReplaySelection
+from ragsvc.jobs.sweeper import sweep_jobs
+from ragsvc.models import DocumentStatus, JobStatus, Queue
+from tests.support.documents import accept, job_of, reload, reload_job
+
+if TYPE_CHECKING:
+    from ragsvc.models import Document, Job, Workspace
+    from ragsvc.resources import Resources
+
+ALL = ReplaySelection()
+
+
+async def bury(resources: Resources, job: Job, *, code: str = "corrupt") -> Job:
+    claimed = await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30)
+    assert claimed is not None
+    failure = failures.classify(DocumentRejected(code, "postgresql://me:hunter2@db/x cannot be parsed"))
+    dead = await lifecycle.fail(resources.pool, claimed, failure, settings=resources.settings)
+    assert dead is not None
+    await dead_letters.post(resources, dead)
+    return dead
+
+
+async def listed(resources: Resources) -> list[dict[str, object]]:
+    key = f"{resources.settings.queue_prefix}:ingestion:dlq"
+    return [orjson.loads(entry) for entry in await resources.redis.execute_command("LRANGE", key, 0, -1)]
+
+
+@pytest.fixture
+async def dead(resources: Resources, job: Job) -> Job:
+    return await bury(resources, job)
+
+
+async def test_a_letter_has_the_fields_of_the_contract_and_no_secret(resources: Resources, dead: Job) -> None:
+    (entry,) = await listed(resources)
+    assert set(entry) == {
+        *("v", "entry_id", "job_id", "queue", "kind", "document_id", "workspace_id", "args", "error", "attempts"),
+        *("rescues", "stage", "enqueued_at", "first_failed_at", "last_failed_at", "worker", "app_version"),
+        *("trace_id", "replay_count"),
+    }
+    assert entry["entry_id"] == f"{dead.id}:{dead.generation}"
+    assert b"hunter2" not in orjson.dumps(entry)
+    assert entry["error"]["code"] == "corrupt"  # type: ignore[index]
+
+
+async def test_posting_twice_lists_once(resources: Resources, dead: Job) -> None:
+    await dead_letters.post(resources, dead)
+    assert len(await listed(resources)) == 1
+
+
+async def test_the_list_keeps_the_newest_up_to_its_cap(resources: Resources, workspace: Workspace) -> None:
+    capped = type(resources)(**{**_fields(resources), "settings": resources.settings.model_copy(update={"dlq_cap": 2})})
+    jobs = [await bury(capped, await job_of(resources, await accept(resources, workspace))) for _ in range(3)]
+    assert [entry["job_id"] for entry in await listed(resources)] == [str(jobs[2].id), str(jobs[1].id)]
+    ids = await resources.redis.execute_command("SCARD", f"{resources.settings.queue_prefix}:ingestion:dlq:ids")
+    assert ids == 2
+
+
+async def test_a_flushed_list_is_filled_again(resources: Resources, dead: Job) -> None:
+    prefix = resources.settings.queue_prefix
+    await resources.redis.delete(f"{prefix}:ingestion:dlq", f"{prefix}:ingestion:dlq:ids")
+    await sweep_jobs(resources)
+    assert [entry["job_id"] for entry in await listed(resources)] == [str(dead.id)]
+
+
+async def test_a_ghost_is_taken_off_the_list(resources: Resources, dead: Job) -> None:
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE jobs SET status = 'discarded' WHERE id = $1", dead.id)
+    await sweep_jobs(resources)
+    assert await listed(resources) == []
+
+
+async def test_a_replay_queues_the_job_as_new(resources: Resources, document: Document, dead: Job) -> None:
+    result = await dead_letters.replay(resources, Queue.INGESTION, selection=ALL)
+    assert result == ReplayResult(matched=1, replayed=1, superseded=0, dry_run=False)
+    job = await reload_job(resources, dead)
+    assert (job.status, job.attempts, job.replay_count) == (JobStatus.QUEUED, 0, 1)
+    assert job.generation == dead.generation + 1
+    assert await listed(resources) == []
+    assert (await reload(resources, document)).status is DocumentStatus.QUEUED
+
+
+async def test_a_dry_run_replays_nothing(resources: Resources, dead: Job) -> None:
+    result = await dead_letters.replay(resources, Queue.INGESTION, selection=ALL, dry_run=True)
+    assert (result.matched, result.replayed) == (1, 0)
+    assert (await reload_job(resources, dead)).status is JobStatus.DEAD
+
+
+async def test_a_second_replay_at_once_is_refused_and_moves_nothing_twice(resources: Resources, dead: Job) -> None:
+    results = await asyncio.gather(
+        *(dead_letters.replay(resources, Queue.INGESTION, selection=ALL) for _ in range(3)), return_exceptions=True
+    )
+    done = [result for result in results if isinstance(result, ReplayResult)]
+    assert sum(result.replayed for result in done) == 1
+    assert all(isinstance(result, ReplayResult | ReplayRunning) for result in results)
+    assert (await reload_job(resources, dead)).replay_count == 1
+
+
+async def test_a_replay_can_be_selected_by_code_and_workspace(resources: Resources, dead: Job) -> None:
+    for selection, matched in [
+        (ReplaySelection(code="encrypted"), 0),
+        (ReplaySelection(workspace_id=dead.subject_id), 0),
+        (ReplaySelection(code="corrupt", workspace_id=dead.workspace_id), 1),
+        (ReplaySelection(ids=(dead.id,)), 1),
+    ]:
+        result = await dead_letters.replay(resources, Queue.INGESTION, selection=selection, dry_run=True)
+        assert result.matched == matched, selection
+
+
+async def test_a_deleted_documents_letter_is_superseded(resources: Resources, document: Document, dead: Job) -> None:
+    await request_document_deletion(resources, document.workspace_id, document.id, purge_file=True)
+    result = await dead_letters.replay(resources, Queue.INGESTION, selection=ALL)
+    assert (result.replayed, result.superseded) == (0, 1)
+    assert (await reload_job(resources, dead)).status is JobStatus.SUPERSEDED
+
+
+async def test_a_discarded_letter_is_gone_for_good(resources: Resources, dead: Job) -> None:
+    assert await dead_letters.discard(resources, Queue.INGESTION, dead_letters.entry_id(dead))
+    assert (await reload_job(resources, dead)).status is JobStatus.DISCARDED
+    assert await listed(resources) == []
+    assert not await dead_letters.discard(resources, Queue.INGESTION, dead_letters.entry_id(dead))
+
+
+async def test_counts_are_by_code(resources: Resources, workspace: Workspace, dead: Job) -> None:
+    await bury(resources, await job_of(resources, await accept(resources, workspace)), code="encrypted")
+    assert await dead_letters.count_dead_letters(resources, Queue.INGESTION) == {"corrupt": 1, "encrypted": 1}
+    assert dead.error is not None
+
+
+def _fields(resources: Resources) -> dict[str, object]:
+    return {name: getattr(resources, name) for name in resources.__slots__}  # type: ignore[attr-defined]

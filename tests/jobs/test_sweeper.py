@@ -1,0 +1,67 @@
+"""What was lost on the way is found again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ragsvc.db import jobs
+from ragsvc.jobs.sweeper import sweep_jobs
+from ragsvc.models import DocumentStatus, JobStatus, Queue
+from ragsvc.queue.connection import queue_name
+from tests.jobs.conftest import expire
+from tests.support.documents import reload, reload_job
+
+if TYPE_CHECKING:
+    from ragsvc.models import Document, Job
+    from ragsvc.resources import Resources
+
+
+async def make_overdue(resources: Resources, job: Job) -> None:
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE jobs SET run_at = now() - interval '1 minute' WHERE id = $1", job.id)
+
+
+async def test_a_flushed_redis_loses_no_job(resources: Resources, job: Job) -> None:
+    ring = queue_name(resources.settings, Queue.INGESTION)
+    await resources.redis.delete(ring, *await resources.redis.keys(f"arq:*{job.id.hex}*"))
+    await make_overdue(resources, job)
+    assert await sweep_jobs(resources) == 1
+    assert await resources.redis.zcard(ring) == 1
+
+
+async def test_a_backlog_that_redis_knows_is_not_rung_again(resources: Resources, job: Job) -> None:
+    await make_overdue(resources, job)
+    assert await sweep_jobs(resources) == 0
+
+
+async def test_a_silent_workers_job_is_queued_again_uncharged(
+    resources: Resources, document: Document, claimed: Job
+) -> None:
+    await expire(resources, claimed)
+    await sweep_jobs(resources)
+    rescued = await reload_job(resources, claimed)
+    assert (rescued.status, rescued.attempts, rescued.rescues) == (JobStatus.QUEUED, 0, 1)
+    assert (await reload(resources, document)).status is DocumentStatus.QUEUED
+    ring = queue_name(resources.settings, Queue.INGESTION)
+    members = await resources.redis.zrange(ring, 0, -1)
+    assert [member.decode() for member in members] == [f"{ring}:{claimed.id.hex}:{rescued.generation}"]
+
+
+async def test_sweepers_at_once_rescue_a_job_once(resources: Resources, claimed: Job) -> None:
+    await expire(resources, claimed)
+    await asyncio.gather(*(sweep_jobs(resources) for _ in range(5)))
+    assert (await reload_job(resources, claimed)).rescues == 1
+
+
+async def test_a_live_lease_is_left_alone(resources: Resources, claimed: Job) -> None:
+    await sweep_jobs(resources)
+    assert (await reload_job(resources, claimed)).lease_token == claimed.lease_token
+
+
+async def test_depths_tell_queued_ready_running_and_dead(resources: Resources, claimed: Job) -> None:
+    async with resources.pool.acquire() as conn:
+        depths = {depth.queue: depth for depth in await jobs.select_queue_depths(conn)}
+    assert (depths[Queue.INGESTION].running, depths[Queue.INGESTION].queued) == (1, 0)
+    assert (depths[Queue.DELETION].running, depths[Queue.DELETION].paused) == (0, False)
+    assert claimed.queue is Queue.INGESTION

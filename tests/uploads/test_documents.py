@@ -1,0 +1,194 @@
+"""A file in one request: all of it, or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from ragsvc.db import documents, files, upload_sessions
+from ragsvc.errors import DocumentExists, EmptyFile, NotFound, QuotaExceeded, TooLarge
+from ragsvc.models import DocumentStatus, JobStatus, new_id
+from ragsvc.queue.bell import Bell
+from ragsvc.queue.connection import open_redis
+from ragsvc.uploads.documents import attach_file, receive_document
+from ragsvc.uploads.expiry import sweep_uploads
+from tests.support.documents import SAMPLE, accept, job_of, stream
+from tests.support.workspaces import create_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.models import Workspace
+    from ragsvc.resources import Resources
+
+MIB = 1024 * 1024
+
+
+async def assert_nothing_is_left(resources: Resources, workspace: Workspace) -> None:
+    assert await resources.storage.count_objects(workspace.bucket) == 0
+    assert await resources.storage.list_multiparts(workspace.bucket) == []
+    async with resources.pool.acquire() as conn:
+        assert await files.select_files(conn, workspace.id, limit=10) == []
+        assert await documents.select_documents(conn, workspace.id, limit=10) == []
+        assert await upload_sessions.select_unclean_uploads(conn, limit=10) == []
+
+
+async def test_an_accepted_file_is_stored_and_its_job_is_queued(resources: Resources, workspace: Workspace) -> None:
+    document = await accept(resources, workspace)
+    assert document.status is DocumentStatus.QUEUED
+    assert (document.size_bytes, document.sha256) == (len(SAMPLE), hashlib.sha256(SAMPLE).digest())
+    assert (await job_of(resources, document)).status is JobStatus.QUEUED
+    async with resources.pool.acquire() as conn:
+        file = await files.select_file(conn, workspace.id, document.file_id)
+    assert file is not None
+    async with resources.storage.open_object(workspace.bucket, file.object_key) as body:
+        assert b"".join([block async for block in body.blocks]) == SAMPLE
+
+
+async def test_a_file_of_several_parts_arrives_whole(resources: Resources, workspace: Workspace) -> None:
+    content = hashlib.shake_256(b"a large file").digest(17 * MIB + 3)
+    document = await accept(resources, workspace, content, filename="large.txt")
+    assert document.sha256 == hashlib.sha256(content).digest()
+    async with resources.pool.acquire() as conn:
+        file = await files.select_file(conn, workspace.id, document.file_id)
+    assert file is not None
+    async with resources.storage.open_object(
+        workspace.bucket, file.object_key, byte_range=(8 * MIB - 2, 8 * MIB + 1)
+    ) as body:
+        assert b"".join([block async for block in body.blocks]) == content[8 * MIB - 2 : 8 * MIB + 2]
+
+
+async def test_an_empty_file_is_refused(resources: Resources, workspace: Workspace) -> None:
+    with pytest.raises(EmptyFile):
+        await accept(resources, workspace, b"")
+    await assert_nothing_is_left(resources, workspace)
+
+
+async def test_a_file_over_the_limit_leaves_nothing(resources: Resources, workspace: Workspace) -> None:
+    small = replace(resources, settings=resources.settings.model_copy(update={"max_document_bytes": 9 * MIB}))
+    with pytest.raises(TooLarge):
+        await accept(small, workspace, bytes(10 * MIB))
+    await assert_nothing_is_left(resources, workspace)
+
+
+async def test_a_file_over_the_quota_leaves_nothing(resources: Resources) -> None:
+    workspace = await create_workspace(resources.pool, resources.storage, resources.settings, quota_bytes=100)
+    with pytest.raises(QuotaExceeded):
+        await accept(resources, workspace, bytes(101))
+    await assert_nothing_is_left(resources, workspace)
+
+
+async def test_uploads_at_once_do_not_pass_the_quota_together(resources: Resources) -> None:
+    workspace = await create_workspace(resources.pool, resources.storage, resources.settings, quota_bytes=250)
+    answers = await asyncio.gather(
+        *(accept(resources, workspace, b"x" * 100) for _ in range(5)), return_exceptions=True
+    )
+    assert sum(not isinstance(answer, BaseException) for answer in answers) == 2
+    assert all(isinstance(answer, QuotaExceeded) for answer in answers if isinstance(answer, BaseException))
+    async with resources.pool.acquire() as conn:
+        assert (await documents.select_usage(conn, workspace.id)).storage_bytes == 200
+
+
+async def test_an_unknown_collection_is_refused(resources: Resources, workspace: Workspace) -> None:
+    with pytest.raises(NotFound):
+        await accept(resources, workspace, collection_id=new_id())
+    await assert_nothing_is_left(resources, workspace)
+
+
+async def test_a_client_that_leaves_half_way_leaves_nothing(resources: Resources, workspace: Workspace) -> None:
+    sent = asyncio.Event()
+
+    async def stalling() -> AsyncIterator[bytes]:
+        yield bytes(9 * MIB)
+        sent.set()
+        await asyncio.Event().wait()
+
+    upload = asyncio.create_task(
+        receive_document(
+            resources,
+            workspace,
+            stalling(),
+            filename="a.txt",
+            mime_type="text/plain",
+            collection_id=None,
+            attributes={},
+        )
+    )
+    await sent.wait()
+    upload.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    await assert_nothing_is_left(resources, workspace)
+
+
+async def test_redis_being_away_does_not_keep_a_file_out(resources: Resources, workspace: Workspace) -> None:
+    away = resources.settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
+    redis = open_redis(away)
+    document = await accept(replace(resources, redis=redis, bell=Bell(redis, away)), workspace)
+    assert (await job_of(resources, document)).status is JobStatus.QUEUED
+    await redis.aclose()
+
+
+@pytest.mark.parametrize("completed", [False, True])
+async def test_what_a_killed_process_left_is_swept(
+    resources: Resources, workspace: Workspace, *, completed: bool
+) -> None:
+    key, upload_id = "objects/left-behind", new_id()
+    async with resources.pool.acquire() as conn:
+        await upload_sessions.insert_upload(
+            conn,
+            workspace.id,
+            upload_id,
+            object_key=key,
+            filename="a.txt",
+            mime_type="text/plain",
+            expires_s=0.001,
+        )
+    # Killed before it wrote down the store's id, or between the object and its row.
+    s3_id = await resources.storage.create_multipart(workspace.bucket, key, mime_type="text/plain")
+    part = await resources.storage.upload_part(workspace.bucket, key, upload_id=s3_id, number=1, body=b"left")
+    if completed:
+        await resources.storage.complete_multipart(workspace.bucket, key, upload_id=s3_id, parts=[part])
+    assert await sweep_uploads(resources) == 1
+    await assert_nothing_is_left(resources, workspace)
+    assert await sweep_uploads(resources) == 0
+
+
+async def test_a_registered_file_survives_the_sweep(resources: Resources, workspace: Workspace) -> None:
+    await accept(resources, workspace)
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE upload_sessions SET expires_at = now() - interval '1 day'")
+    assert await sweep_uploads(resources) == 0
+    assert await resources.storage.count_objects(workspace.bucket) == 1
+
+
+async def test_a_file_can_be_a_document_of_one_collection_once(resources: Resources, workspace: Workspace) -> None:
+    document = await accept(resources, workspace)
+    with pytest.raises(DocumentExists):
+        await attach_file(resources, workspace, document.file_id, collection_id=document.collection_id, attributes={})
+
+
+async def test_another_workspaces_file_is_not_found(resources: Resources, workspace: Workspace) -> None:
+    document = await accept(resources, workspace)
+    other = await create_workspace(resources.pool, resources.storage, resources.settings)
+    with pytest.raises(NotFound):
+        await attach_file(resources, other, document.file_id, collection_id=document.collection_id, attributes={})
+
+
+async def test_blocks_of_any_size_make_the_same_file(resources: Resources, workspace: Workspace) -> None:
+    document = await receive_document(
+        resources,
+        workspace,
+        stream(SAMPLE, block_bytes=1),
+        filename="kettles.md",
+        mime_type="text/markdown",
+        collection_id=None,
+        attributes={"shelf": 3},
+    )
+    assert document.sha256 == hashlib.sha256(SAMPLE).digest()
+    assert document.attributes == {"shelf": 3}
