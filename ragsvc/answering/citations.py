@@ -26,7 +26,7 @@ _SENTENCE_END = re.compile(
     rf"\n+|[.!?]+[\"'”’)]*{_MARKERS}[ \t]+(?=[^\sa-z])|[。！？]+[”』」）]*{_MARKERS}(?=.)"  # noqa: RUF001  # they are meant
 )
 # Behind a full stop: a marker that belongs to it, or the beginning of one.
-_MORE_MARKERS = re.compile(r"[ \t]*\[[0-9, \t]*(?:\]|$)")
+_MORE_MARKERS = re.compile(r"[ \t]*\[[0-9, \t]{0,40}(?:\]|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +62,15 @@ class CitationParser:
 
     def _next_length(self) -> int | None:
         """Return the length of the first sentence, once it is certain whatever comes."""
-        end = next(self._certain_ends(), None)
-        if len(self._tail) < LONGEST_SENTENCE_CHARS + LOOKAHEAD_CHARS:
+        end = next(self._certain_ends(), LONGEST_SENTENCE_CHARS + 1)
+        if end <= LONGEST_SENTENCE_CHARS:
             return end
-        return min(end or LONGEST_SENTENCE_CHARS, LONGEST_SENTENCE_CHARS)
+        is_too_long = len(self._tail) >= LONGEST_SENTENCE_CHARS + LOOKAHEAD_CHARS
+        return LONGEST_SENTENCE_CHARS if is_too_long else None
 
     def _certain_ends(self) -> Iterator[int]:
         for match in _SENTENCE_END.finditer(self._tail):
-            if match[0].startswith("\n"):
-                yield match.end()
-            elif not _MORE_MARKERS.match(self._tail, match.end()):
+            if match[0].startswith("\n") or not _MORE_MARKERS.match(self._tail, match.end()):
                 yield match.end()
 
     def _take(self, length: int) -> list[Marker]:
@@ -82,8 +81,10 @@ class CitationParser:
 
 
 def cite(marker: Marker, hit: SearchHit | None) -> Citation:
-    """Return the citation of a marker, with the best quote of its source; not verified yet, and without a place when
-    there is no such source."""
+    """Return the citation of a marker with the best quote of its source, not verified yet.
+
+    It has no place when there is no such source.
+    """
     if hit is None or (passage := find_passage(marker.claim, hit.text)) is None:
         return Citation(n=marker.n, message_offset=marker.offset)
     start = hit.char_start + passage.start

@@ -92,8 +92,8 @@ async def find_hits(
         _abandon(embedding)
     if not scope.chunks:
         return []
-    is_exact = scope.chunks <= resources.settings.exact_scan_max_chunks
-    return await _select(resources, workspace_id, request, selection=selection, vector=vector, is_exact=is_exact)
+    is_small = scope.chunks <= resources.settings.exact_scan_max_chunks
+    return await _select(resources, workspace_id, request, selection=selection, vector=vector, is_small=is_small)
 
 
 async def _measure(resources: Resources, workspace_id: UUID, selection: found.Selection) -> found.ScopeSize:
@@ -115,7 +115,7 @@ async def _select(
     *,
     selection: found.Selection,
     vector: NDArray[np.float32] | None,
-    is_exact: bool,
+    is_small: bool,
 ) -> list[SearchHit]:
     settings = resources.settings
     candidates = found.Candidates(
@@ -137,7 +137,7 @@ async def _select(
                 candidates=candidates,
                 limit=request.limit,
                 table=resources.space.table,
-                is_exact=is_exact,
+                is_small=is_small,
             )
 
 

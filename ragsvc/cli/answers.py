@@ -83,7 +83,7 @@ class Typist:
 
     def __init__(self) -> None:
         self._length = 0
-        self._citations: list[str] = []
+        self.citations: list[str] = []
 
     def take(self, event: Event) -> None:
         """Print what the event brings."""
@@ -104,13 +104,13 @@ class Typist:
         print_text(fresh)
 
     def _cite(self, citation: str) -> None:
-        if citation not in self._citations:
-            self._citations.append(citation)
+        if citation not in self.citations:
+            self.citations.append(citation)
 
     def _finish(self) -> None:
         if self._length:
             print_line()
-        for citation in self._citations:
+        for citation in self.citations:
             print_line(citation)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -180,7 +181,8 @@ def _parameter(value: object) -> str:
 def _reason(error: Exception) -> str:
     match error:
         case aiohttp.ClientConnectorError():
-            return error.os_error.strerror or str(error.os_error)
+            number = error.os_error.errno or 0
+            return os.strerror(number) if number > 0 else str(error.os_error.strerror or error.os_error)
         case TimeoutError():
             return "no answer in time"
         case _:

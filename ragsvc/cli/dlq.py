@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragsvc.cli import letters
+from ragsvc.cli.desk import open_desk
 from ragsvc.cli.failures import CommandFailed
-from ragsvc.cli.operator import open_desk
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_fields, print_json, print_line, print_table, shorten, show_time
 from ragsvc.errors import ReplayRunning

@@ -28,9 +28,7 @@ def create(
     name: Annotated[str, typer.Option(help="What it is for.")],
     scope: Annotated[
         list[Scope] | None,
-        typer.Option(
-            metavar="SCOPE", help="What it may do, again for more: read, write, chat, upload; everything when unset."
-        ),
+        typer.Option(metavar="SCOPE", help="read, write, chat or upload, again for more; all when unset."),
     ] = None,
     expires_at: Annotated[datetime | None, typer.Option(help="When it stops working, in UTC.")] = None,
     as_json: Json = False,

@@ -13,7 +13,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Collection = Annotated[str | None, typer.Option(help="A collection's id; the default collection when left out.")]
 Collections = Annotated[
     list[str] | None,
-    typer.Option("--collection", metavar="ID", help="A collection's id, again for more; all when left out."),
+    typer.Option("--collection", metavar="ID", help="A collection's id, again for more; all when unset."),
 ]
 Filters = Annotated[
     str | None, typer.Option("--filters", help='Over attributes, as JSON: {"type":"eq","key":"year","value":2026}.')

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import orjson
+
+from ragsvc.db.pool import halfvec_array
 from ragsvc.models import StoredChunk, new_id
 
 if TYPE_CHECKING:
@@ -23,11 +26,11 @@ INSERT INTO chunk_text (workspace_id, id, document_id, collection_id, build_id, 
     embedding_input_hash, search, char_start, char_end, page_first, page_last, page_spans, heading_path, token_count)
 SELECT $1, c.id, $2, $3, $4, c.ordinal, c.content, c.content_hash, c.embedding_input_hash,
     to_tsvector($5::regconfig, c.content)
-        || setweight(to_tsvector($5::regconfig, coalesce(c.heading_path ->> -1, '')), 'C'),
-    c.char_start, c.char_end, c.page_first, c.page_last, c.page_spans,
-    ARRAY(SELECT jsonb_array_elements_text(c.heading_path)), c.token_count
+        || setweight(to_tsvector($5::regconfig, coalesce(c.heading_path::jsonb ->> -1, '')), 'C'),
+    c.char_start, c.char_end, c.page_first, c.page_last, c.page_spans::jsonb,
+    ARRAY(SELECT jsonb_array_elements_text(c.heading_path::jsonb)), c.token_count
 FROM unnest($6::uuid[], $7::integer[], $8::text[], $9::bytea[], $10::bytea[], $11::integer[], $12::integer[],
-            $13::integer[], $14::integer[], $15::jsonb[], $16::jsonb[], $17::integer[])
+            $13::integer[], $14::integer[], $15::text[], $16::text[], $17::integer[])
     AS c (id, ordinal, content, content_hash, embedding_input_hash, char_start, char_end, page_first, page_last,
           page_spans, heading_path, token_count)
 """
@@ -88,8 +91,9 @@ async def insert_chunks(
         [chunk.char_end for chunk in chunks],
         [chunk.page_first for chunk in chunks],
         [chunk.page_last for chunk in chunks],
-        [[[span.page, span.char_start, span.char_end] for span in chunk.page_spans] or None for chunk in chunks],
-        [list(chunk.heading_path) for chunk in chunks],
+        # As text: the driver would take a list of lists for an array of two dimensions.
+        [_page_spans_json(chunk) for chunk in chunks],
+        [orjson.dumps(chunk.heading_path).decode() for chunk in chunks],
         [chunk.token_count for chunk in chunks],
     )
     await conn.execute(
@@ -99,7 +103,7 @@ async def insert_chunks(
         collection_id,
         build_id,
         ids,
-        list(vectors),
+        halfvec_array(vectors),
     )
 
 
@@ -132,3 +136,8 @@ async def delete_chunk_vectors(
     statement = DELETE_CHUNK_VECTORS.format(table=space.table)
     status = await conn.execute(statement, workspace_id, document_id, keep_build, limit)
     return int(status.removeprefix("DELETE "))
+
+
+def _page_spans_json(chunk: Chunk) -> str | None:
+    spans = [[span.page, span.char_start, span.char_end] for span in chunk.page_spans]
+    return orjson.dumps(spans).decode() if spans else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ragsvc.db.pool import halfvec_array
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
@@ -51,7 +53,7 @@ async def insert_cached_embeddings(
     conn: Connection, *, space_id: int, scope: UUID, vectors: Mapping[bytes, NDArray[np.float32]]
 ) -> None:
     """Remember vectors by hash; one that is known stays as it is."""
-    await conn.execute(INSERT_CACHED_EMBEDDINGS, space_id, scope, list(vectors.keys()), list(vectors.values()))
+    await conn.execute(INSERT_CACHED_EMBEDDINGS, space_id, scope, list(vectors.keys()), halfvec_array(vectors.values()))
 
 
 async def delete_unused_embeddings(conn: Connection, *, days: int, limit: int) -> int:

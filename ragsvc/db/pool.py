@@ -13,7 +13,7 @@ from pgvector import HalfVector
 from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     import numpy as np
     from asyncpg.pool import PoolConnectionProxy
@@ -116,8 +116,13 @@ def _decode_jsonb(data: bytes) -> object:
     return orjson.loads(data[1:])
 
 
-def _encode_halfvec(vector: NDArray[np.floating]) -> bytes:
-    return HalfVector(vector).to_binary()
+def halfvec_array(vectors: Iterable[NDArray[np.floating]]) -> list[HalfVector]:
+    """Return vectors as a parameter of the type halfvec[]: the driver would take arrays for further dimensions."""
+    return [HalfVector(vector) for vector in vectors]
+
+
+def _encode_halfvec(vector: NDArray[np.floating] | HalfVector) -> bytes:
+    return (vector if isinstance(vector, HalfVector) else HalfVector(vector)).to_binary()
 
 
 def _decode_halfvec(data: bytes) -> NDArray[np.float16]:

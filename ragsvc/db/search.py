@@ -58,8 +58,8 @@ arguments AS (
 NEAREST = "SELECT chunk_id, 1 - distance AS cosine, row_number() OVER (ORDER BY distance + 0, chunk_id) AS place"
 
 # Every vector of the scope, one probe a document. Perfect, and the fastest for small scopes.
+LIVE_DOCUMENTS = f"live AS MATERIALIZED (SELECT d.id, d.active_build FROM documents d WHERE {LIVE})"
 DENSE_EXACT = f"""
-live AS MATERIALIZED (SELECT d.id, d.active_build FROM documents d WHERE {LIVE}),
 dense AS MATERIALIZED (
     {NEAREST} FROM (
         SELECT v.chunk_id, v.embedding <=> $6 AS distance
@@ -75,20 +75,30 @@ DENSE_INDEXED = f"""
 dense AS MATERIALIZED (
     {NEAREST} FROM (
         SELECT v.chunk_id, v.embedding <=> $6 AS distance FROM {{table}} v
-        WHERE v.workspace_id = $1 AND ($2 IS NULL OR v.collection_id = ANY($2))
+        WHERE v.workspace_id = $1 AND ($2::uuid[] IS NULL OR v.collection_id = ANY($2))
           AND (SELECT d.active_build = v.build_id FROM documents d WHERE d.id = v.document_id AND {LIVE})
         ORDER BY v.embedding <=> $6 LIMIT $7
     ) nearest
 )"""
 
-IS_LIVE_TEXT = f"(SELECT d.active_build = c.build_id FROM documents d WHERE d.id = c.document_id AND {LIVE})"
+# Texts `c` of live documents: in a small scope by a join, since most of what a common word finds lies outside of it; in
+# a large one row by row, since the first few hundred rows are enough.
+FROM_SMALL_SCOPE = "live JOIN chunk_text c ON c.document_id = live.id AND c.build_id = live.active_build WHERE true"
+FROM_LARGE_SCOPE = f"""
+chunk_text c
+WHERE (SELECT d.active_build = c.build_id FROM documents d WHERE d.id = c.document_id AND {LIVE})
+"""
 
-# First the chunks with all words. Where they are too few, also those with one of the rarest words; both ranked by all
-# words together, from 1 on the former and from 0 on the latter.
-LEXICAL = rf"""
+
+def _lexical(texts: str) -> str:
+    """Return the CTEs of the lexical index.
+
+    First the chunks with all words. Where they are too few, also those with one of the rarest words; all are ranked by
+    all words together, from 1 on the former and from 0 on the latter.
+    """
+    return rf"""
 every_word AS MATERIALIZED (
-    SELECT c.id, c.search FROM chunk_text c
-    WHERE c.workspace_id = $1 AND c.search @@ plainto_tsquery($10, $11) AND {IS_LIVE_TEXT}
+    SELECT c.id, c.search FROM {texts} AND c.workspace_id = $1 AND c.search @@ plainto_tsquery($10, $11)
     LIMIT {LEXICAL_CANDIDATES}
 ),
 words AS MATERIALIZED (
@@ -96,19 +106,16 @@ words AS MATERIALIZED (
     FROM unnest(tsvector_to_array(to_tsvector($10, $11))) AS lexeme LIMIT {MOST_WORDS}
 ),
 any_of_them AS MATERIALIZED (SELECT string_agg(word::text, ' | ')::tsquery AS query FROM words),
-rarest AS MATERIALIZED (
-    SELECT word FROM (
-        SELECT word, (SELECT count(*) FROM (
-            SELECT FROM chunk_text c WHERE c.workspace_id = $1 AND c.search @@ word LIMIT {COMMON_WORD_CHUNKS}
-        ) having_it) AS chunks
-        FROM words WHERE (SELECT count(*) FROM every_word) < $7
-    ) counted
-    WHERE chunks > 0 ORDER BY chunks LIMIT {RAREST_WORDS}
+counted AS MATERIALIZED (
+    SELECT word, (SELECT count(*) FROM (
+        SELECT FROM chunk_text c WHERE c.workspace_id = $1 AND c.search @@ word LIMIT {COMMON_WORD_CHUNKS}
+    ) having_it) AS chunks
+    FROM words WHERE (SELECT count(*) FROM every_word) < $7
 ),
+rarest AS MATERIALIZED (SELECT word FROM counted WHERE chunks > 0 ORDER BY chunks, word LIMIT {RAREST_WORDS}),
 some_words AS MATERIALIZED (
     SELECT found.id, found.search FROM rarest CROSS JOIN LATERAL (
-        SELECT c.id, c.search FROM chunk_text c
-        WHERE c.workspace_id = $1 AND c.search @@ rarest.word AND {IS_LIVE_TEXT}
+        SELECT c.id, c.search FROM {texts} AND c.workspace_id = $1 AND c.search @@ rarest.word
         LIMIT {LEXICAL_CANDIDATES}
     ) found
 ),
@@ -122,6 +129,10 @@ lexical AS MATERIALIZED (
     SELECT id AS chunk_id, rank::float8 AS rank, row_number() OVER (ORDER BY rank DESC, id) AS place
     FROM ranked ORDER BY rank DESC, id LIMIT $7
 )"""
+
+
+LEXICAL_SMALL = f"{LIVE_DOCUMENTS}, {_lexical(FROM_SMALL_SCOPE)}"
+LEXICAL_LARGE = _lexical(FROM_LARGE_SCOPE)
 
 FUSED = f"""
 fused AS (
@@ -152,11 +163,12 @@ JOIN files f ON f.workspace_id = $1 AND f.id = d.file_id
 ORDER BY best.score DESC, best.chunk_id
 """
 
-SELECT_HITS_HYBRID_EXACT = f"WITH {ARGUMENTS}, {DENSE_EXACT}, {LEXICAL}, {FUSED}, {BEST}"
-SELECT_HITS_HYBRID_INDEXED = f"WITH {ARGUMENTS}, {DENSE_INDEXED}, {LEXICAL}, {FUSED}, {BEST}"
-SELECT_HITS_DENSE_EXACT = f"WITH {ARGUMENTS}, {DENSE_EXACT}, {ONLY_DENSE}, {BEST}"
-SELECT_HITS_DENSE_INDEXED = f"WITH {ARGUMENTS}, {DENSE_INDEXED}, {ONLY_DENSE}, {BEST}"
-SELECT_HITS_LEXICAL = f"WITH {ARGUMENTS}, {LEXICAL}, {ONLY_LEXICAL}, {BEST}"
+SELECT_HITS_HYBRID_SMALL = f"WITH {ARGUMENTS}, {LEXICAL_SMALL}, {DENSE_EXACT}, {FUSED}, {BEST}"
+SELECT_HITS_HYBRID_LARGE = f"WITH {ARGUMENTS}, {LEXICAL_LARGE}, {DENSE_INDEXED}, {FUSED}, {BEST}"
+SELECT_HITS_DENSE_SMALL = f"WITH {ARGUMENTS}, {LIVE_DOCUMENTS}, {DENSE_EXACT}, {ONLY_DENSE}, {BEST}"
+SELECT_HITS_DENSE_LARGE = f"WITH {ARGUMENTS}, {DENSE_INDEXED}, {ONLY_DENSE}, {BEST}"
+SELECT_HITS_LEXICAL_SMALL = f"WITH {ARGUMENTS}, {LEXICAL_SMALL}, {ONLY_LEXICAL}, {BEST}"
+SELECT_HITS_LEXICAL_LARGE = f"WITH {ARGUMENTS}, {LEXICAL_LARGE}, {ONLY_LEXICAL}, {BEST}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +224,12 @@ async def select_hits(
     candidates: Candidates,
     limit: int,
     table: str,
-    is_exact: bool,
+    is_small: bool,
 ) -> list[SearchHit]:
     """Return at most `limit` hits, best first, with texts and places.
 
     Their score is the cosine in dense mode, in lexical mode 0 to 1 for some of the words and 1 to 2 for all of them, in
-    hybrid mode the weighted sum of reciprocal ranks. `is_exact` scans every vector of the scope.
+    hybrid mode the weighted sum of reciprocal ranks. A small scope is scanned, in a large one the indexes are asked.
     """
     arguments = (
         *_selection_arguments(workspace_id, selection),
@@ -230,18 +242,18 @@ async def select_hits(
         candidates.dense_weight,
         candidates.lexical_weight,
     )
-    statement = _statement(mode, is_exact=is_exact).format(table=table)
+    statement = _statement(mode, is_small=is_small).format(table=table)
     return [_to_hit(row) for row in await conn.fetch(statement, *arguments, timeout=SEARCH_TIMEOUT_S)]
 
 
-def _statement(mode: SearchMode, *, is_exact: bool) -> str:
+def _statement(mode: SearchMode, *, is_small: bool) -> str:
     match mode:
         case SearchMode.HYBRID:
-            return SELECT_HITS_HYBRID_EXACT if is_exact else SELECT_HITS_HYBRID_INDEXED
+            return SELECT_HITS_HYBRID_SMALL if is_small else SELECT_HITS_HYBRID_LARGE
         case SearchMode.DENSE:
-            return SELECT_HITS_DENSE_EXACT if is_exact else SELECT_HITS_DENSE_INDEXED
+            return SELECT_HITS_DENSE_SMALL if is_small else SELECT_HITS_DENSE_LARGE
         case SearchMode.LEXICAL:
-            return SELECT_HITS_LEXICAL
+            return SELECT_HITS_LEXICAL_SMALL if is_small else SELECT_HITS_LEXICAL_LARGE
         case _:
             assert_never(mode)
 

@@ -33,6 +33,7 @@ SHORTEST_WORDS = 3
 LONGEST_CHARS = 600
 
 # The form that answering/prompt.py gives sources; a `</source` of the text itself is written `<\/source` there.
+_ESCAPED = re.compile(r"<\\/(?=\s*source)", re.IGNORECASE)
 _SOURCE = re.compile(r'<source n="(\d+)"(?: title="[^"]*")?>\n(.*?)\n?</source>', re.DOTALL)
 _QUESTION = re.compile(r"^Question:[ \t]*", re.MULTILINE)
 # A blank line; a line that begins a list item, a heading, a table row.
@@ -68,7 +69,7 @@ def read_prompt(message: str) -> tuple[str, list[Sentence]]:
     sentences = [
         Sentence(int(source[1]), text, _content_words(text))
         for source in sources
-        for text in split_sentences(source[2].replace("<\\/source", "</source"))
+        for text in split_sentences(_ESCAPED.sub("</", source[2]))
     ]
     return question, sentences
 

@@ -138,9 +138,11 @@ class Supervisor:
         async with asyncio.TaskGroup() as keepers:
             servers = [Unit(part.name, part) for part in embedded_parts(parts, self.given)]
             self.tell(f"starting {', '.join(unit.kind for unit in servers) or 'no server of our own'}")
-            await self._bring_up(servers, keepers)
-            self.tell("migrating the database")
-            await self._migrate(env)
+            async with asyncio.TaskGroup() as starting:
+                starting.create_task(self._bring_up([unit for unit in servers if unit.kind != "postgres"], keepers))
+                # Nothing else is needed to migrate: the others load their files meanwhile.
+                await self._bring_up([unit for unit in servers if unit.kind == "postgres"], keepers)
+                await self._migrate(env)
             self.tell("starting the API and the workers")
             await self._bring_up(self._services(env, port=port), keepers)
             base_url = f"http://{LOOPBACK}:{port}"

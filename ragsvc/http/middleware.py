@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
-from ragsvc.db.pool import DATABASE_TROUBLE
+from ragsvc.db.pool import is_transient
 from ragsvc.errors import (
     OutageFailure,
     ProviderRefused,
@@ -104,7 +104,7 @@ def _explain(request: web.Request, error: Exception) -> RagsvcError:
             return ProviderRefused(error.detail)
     if request.transport is None:
         return RequestError("The client left.")
-    if isinstance(error, DATABASE_TROUBLE):
+    if is_transient(error):
         log.warning("database_failed", error=str(error) or type(error).__name__)
         return Unavailable()
     log.error("request_failed", exc_info=error)

@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
 from aiohttp import web
 
 from ragsvc.db.migrations import check_schema
-from ragsvc.db.pool import DATABASE_TROUBLE
 from ragsvc.errors import StartupRefused, WorkError
 from ragsvc.queue.connection import REDIS_TROUBLE
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PROBE_TIMEOUT_S = 2.0
 # Anybody may ask, so the stores are asked at most this often.
 FRESH_S = 1.0
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class Readiness:
                 await check_schema(conn, self._resources.settings)
         except StartupRefused:
             return "schema"
-        except DATABASE_TROUBLE:
+        except Exception as error:  # noqa: BLE001 - whatever it is, Postgres does not answer as it has to
+            log.warning("postgres_not_ready", error=str(error) or type(error).__name__)
             return "postgres"
         return None
 

@@ -1,15 +1,16 @@
 """The workers, as arq starts them: `arq ragsvc.workers.IngestionSettings`, `arq ragsvc.workers.DeletionSettings`.
 
-arq reads a settings class's own `__dict__` alone, so every attribute is written out in each class.
+The classes are made when arq asks for them, so that importing a module of this package needs no environment.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import cache
+from typing import Any
 
 import arq.worker
-from arq.worker import func
 
+from ragsvc.errors import StartupRefused
 from ragsvc.models import Queue
 from ragsvc.queue.bell import JOB_FUNCTIONS
 from ragsvc.queue.connection import BODY_TTL_MS, deserialize, queue_name, redis_settings, serialize
@@ -17,53 +18,53 @@ from ragsvc.settings import load_settings
 from ragsvc.workers import deletion, ingestion, runner
 from ragsvc.workers.wake import WakeWorker
 
-# The `arq` command looks its Worker up when it is called, so the plain command gets ours. A test keeps watch.
-arq.worker.Worker = WakeWorker  # type: ignore[misc]
-
-settings = load_settings()
-
 # Time-outs and retries are ours (jobs/): arq's are set where they never strike.
 NEVER_S = 24 * 3600
 NEVER_TRIES = 1_000_000
+# With more jobs than this in progress at the head of the queue, arq would not see the ones behind them.
+MIN_READ_LIMIT = 1000
+
+# The `arq` command looks its Worker up when it is called, so the plain command gets ours. A test keeps watch.
+arq.worker.Worker = WakeWorker  # type: ignore[misc]
 
 
-class IngestionSettings:
-    """Downloads, parses, chunks, embeds and indexes documents."""
-
-    functions: ClassVar = [func(ingestion.ingest_document, name=JOB_FUNCTIONS[Queue.INGESTION])]
-    queue_name: ClassVar = queue_name(settings, Queue.INGESTION)
-    max_jobs: ClassVar = settings.ingestion_concurrency
-    redis_settings: ClassVar = redis_settings(settings)
-    on_startup: ClassVar = ingestion.start
-    on_shutdown: ClassVar = runner.stop
-    ctx: ClassVar = {"settings": settings}
-    job_timeout: ClassVar = NEVER_S
-    max_tries: ClassVar = NEVER_TRIES
-    keep_result: ClassVar = 0
-    poll_delay: ClassVar = 0
-    queue_read_limit: ClassVar = max(1000, 4 * settings.ingestion_concurrency)
-    job_serializer: ClassVar = serialize
-    job_deserializer: ClassVar = deserialize
-    expires_extra_ms: ClassVar = BODY_TTL_MS
-    log_results: ClassVar = False
+@cache
+def __getattr__(name: str) -> type:
+    match name:
+        case "IngestionSettings":
+            return _settings_class(name, Queue.INGESTION, ingestion.start, ingestion.ingest_document)
+        case "DeletionSettings":
+            return _settings_class(name, Queue.DELETION, deletion.start, deletion.delete_subject)
+        case _:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class DeletionSettings:
-    """Removes documents, collections and workspaces, and writes the receipts."""
-
-    functions: ClassVar = [func(deletion.delete_subject, name=JOB_FUNCTIONS[Queue.DELETION])]
-    queue_name: ClassVar = queue_name(settings, Queue.DELETION)
-    max_jobs: ClassVar = settings.deletion_concurrency
-    redis_settings: ClassVar = redis_settings(settings)
-    on_startup: ClassVar = deletion.start
-    on_shutdown: ClassVar = runner.stop
-    ctx: ClassVar = {"settings": settings}
-    job_timeout: ClassVar = NEVER_S
-    max_tries: ClassVar = NEVER_TRIES
-    keep_result: ClassVar = 0
-    poll_delay: ClassVar = 0
-    queue_read_limit: ClassVar = max(1000, 4 * settings.deletion_concurrency)
-    job_serializer: ClassVar = serialize
-    job_deserializer: ClassVar = deserialize
-    expires_extra_ms: ClassVar = BODY_TTL_MS
-    log_results: ClassVar = False
+def _settings_class(name: str, queue: Queue, start: Any, function: Any) -> type:  # noqa: ANN401 - arq's protocols
+    """Return a settings class with every attribute of its own: arq reads no inherited one."""
+    try:
+        settings = load_settings()
+    except StartupRefused as refused:
+        raise SystemExit(f"ragsvc: {refused.detail}") from None
+    concurrency = runner.concurrency(settings, queue)
+    return type(
+        name,
+        (),
+        {
+            "functions": [arq.worker.func(function, name=JOB_FUNCTIONS[queue])],
+            "queue_name": queue_name(settings, queue),
+            "max_jobs": concurrency,
+            "redis_settings": redis_settings(settings),
+            "on_startup": start,
+            "on_shutdown": runner.stop,
+            "ctx": {"settings": settings},
+            "job_timeout": NEVER_S,
+            "max_tries": NEVER_TRIES,
+            "keep_result": 0,
+            "poll_delay": 0,
+            "queue_read_limit": max(MIN_READ_LIMIT, 4 * concurrency),
+            "job_serializer": serialize,
+            "job_deserializer": deserialize,
+            "expires_extra_ms": BODY_TTL_MS,
+            "log_results": False,
+        },
+    )

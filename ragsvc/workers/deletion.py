@@ -11,7 +11,7 @@ from ragsvc.workers import runner
 
 async def start(ctx: dict[str, Any]) -> None:
     """Open the worker's resources."""
-    await runner.start(ctx, queue=Queue.DELETION, concurrency=ctx["settings"].deletion_concurrency)
+    await runner.start(ctx, queue=Queue.DELETION)
 
 
 async def delete_subject(ctx: dict[str, Any], job_id: str) -> None:

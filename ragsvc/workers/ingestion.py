@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 async def start(ctx: dict[str, Any]) -> None:
     """Open the worker's resources and its parsing processes."""
     settings = ctx["settings"]
-    stack = await runner.start(ctx, queue=Queue.INGESTION, concurrency=settings.ingestion_concurrency)
+    stack = await runner.start(ctx, queue=Queue.INGESTION)
     ctx["sandbox"] = await stack.enter_async_context(open_sandbox(settings))
 
 

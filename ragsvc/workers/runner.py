@@ -11,10 +11,11 @@ from uuid import UUID
 
 import structlog
 
-from ragsvc.errors import LeaseLost
+from ragsvc.errors import LeaseLost, StartupRefused
 from ragsvc.jobs import dead_letters, failures, lifecycle
 from ragsvc.jobs.lease import Lease
 from ragsvc.models import JobStatus, Queue
+from ragsvc.queue.connection import queue_name
 from ragsvc.resources import open_resources
 from ragsvc.sweeper import run_sweeper
 from ragsvc.telemetry import configure_logging
@@ -33,16 +34,25 @@ SPARE_CONNECTIONS = 4
 log = structlog.get_logger(__name__)
 
 
-async def start(ctx: dict[str, Any], *, queue: Queue, concurrency: int) -> AsyncExitStack:
+def concurrency(settings: Settings, queue: Queue) -> int:
+    """Return how many jobs of the queue one worker process runs at once."""
+    return settings.ingestion_concurrency if queue is Queue.INGESTION else settings.deletion_concurrency
+
+
+async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
     """Open the worker's resources into arq's context and return the stack that closes them."""
     settings: Settings = ctx["settings"]
     configure_logging(settings)
     stack = AsyncExitStack()
-    resources = await stack.enter_async_context(open_resources(settings, pool_size=2 * concurrency + SPARE_CONNECTIONS))
+    pool_size = 2 * concurrency(settings, queue) + SPARE_CONNECTIONS
+    try:
+        resources = await stack.enter_async_context(open_resources(settings, pool_size=pool_size))
+    except StartupRefused as refused:
+        raise SystemExit(f"ragsvc: {refused.detail}") from None
     sweeper = asyncio.create_task(run_sweeper(resources))
     stack.push_async_callback(_cancel, sweeper)
     ctx.update(resources=resources, stack=stack, owner=f"{socket.gethostname()}:{os.getpid()}")
-    log.info("worker_started", queue=f"{settings.queue_prefix}:{queue}", concurrency=concurrency)
+    log.info("worker_started", queue=queue_name(settings, queue), concurrency=concurrency(settings, queue))
     return stack
 
 

@@ -60,9 +60,9 @@ async def test_a_paraphrase_is_closer_than_a_stranger(client: AsyncOpenAI) -> No
 
 
 async def test_a_text_has_the_same_vector_alone_and_in_a_batch(client: AsyncOpenAI) -> None:
-    texts = [f"Sentence {number} " + "with some more words " * (number % 40) for number in range(100)]
+    texts = [f"Sentence {number} " + "with some more words " * (number % 8) for number in range(40)]
     together = await embed(client, texts)
-    for number in (0, 17, 39, 99):
+    for number in (0, 17, 39):
         assert np.abs((await embed(client, [texts[number]]))[0] - together[number]).max() < 1e-5
 
 
@@ -74,15 +74,17 @@ async def test_floats_and_base64_are_the_same_numbers(client: AsyncOpenAI) -> No
 
 
 async def test_a_query_does_not_wait_for_a_big_batch(client: AsyncOpenAI) -> None:
-    batch = asyncio.create_task(embed(client, ["many words that take their time " * 30] * 60))
-    # The batch has arrived once the server answers what was sent after it.
+    batch = asyncio.create_task(embed(client, ["many words that take their time " * 30] * 200))
+    # The server has taken the batch in once its model has answered what was sent after it.
     await embed(client, ["first"])
     started = time.monotonic()
     await embed(client, ["second"])
     waited_s = time.monotonic() - started
     assert not batch.done()
-    await batch
     assert waited_s < 2
+    batch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await batch
 
 
 @pytest.mark.parametrize(
@@ -196,10 +198,7 @@ async def test_a_chat_without_a_question_is_refused(client: AsyncOpenAI, message
 
 
 async def test_a_message_in_parts_is_read_like_one(client: AsyncOpenAI) -> None:
-    half = len(PROMPT) // 2
-    question = PROMPT + "How much vacation do I get?"
     parts = [{"type": "text", "text": PROMPT}, {"type": "text", "text": "How much vacation do I get?"}]
-    assert half < len(question)
     answer = await client.chat.completions.create(
         model=extractive.NAME,
         messages=[{"role": "user", "content": parts}],  # type: ignore[list-item,misc]

@@ -46,8 +46,8 @@ class Answer:
         """Tell whether this is the problem, in its one shape."""
         body = self.json
         return (
-            self.status == body["status"] == status
-            and body["code"] == code
+            self.status == body.get("status") == status
+            and body.get("code") == code
             and self.headers["Content-Type"] == "application/problem+json"
             and body["request_id"] == self.headers["X-Request-Id"]
             and {"type", "title", "detail"} <= set(body)

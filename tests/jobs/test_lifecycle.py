@@ -15,7 +15,7 @@ from ragsvc.jobs.lease import Lease
 from ragsvc.models import DocumentStatus, JobStatus, Queue, Stage, SubjectKind
 from tests.jobs.conftest import expire
 from tests.support.documents import reload, reload_job
-from tests.support.waiting import eventually
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from ragsvc.models import Document, Job
@@ -186,5 +186,5 @@ async def test_a_lease_is_renewed_while_the_work_runs(resources: Resources, clai
         return (await reload_job(resources, claimed)).lease_until != claimed.lease_until
 
     async with Lease(resources.pool, claimed, quick).held():
-        await eventually(is_renewed)
+        await until(is_renewed)
     assert (await reload_job(resources, claimed)).lease_token == claimed.lease_token

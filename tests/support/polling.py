@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -13,7 +14,15 @@ Found = TypeVar("Found")
 POLL_S = 0.02
 
 
-async def until(look: Callable[[], Awaitable[Found] | Found], *, timeout_s: float = 10.0, what: str = "it") -> Found:
+@overload
+async def until(look: Callable[[], Awaitable[Found | None]], *, timeout_s: float = 10.0, what: str = "it") -> Found: ...
+
+
+@overload
+async def until(look: Callable[[], Found | None], *, timeout_s: float = 10.0, what: str = "it") -> Found: ...
+
+
+async def until(look: Callable[[], Any], *, timeout_s: float = 10.0, what: str = "it") -> Any:
     """Return the first true thing that `look`, a function or a coroutine function, returns.
 
     Raises:
@@ -22,10 +31,10 @@ async def until(look: Callable[[], Awaitable[Found] | Found], *, timeout_s: floa
     deadline = time.monotonic() + timeout_s
     while True:
         found = look()
-        if asyncio.iscoroutine(found) or asyncio.isfuture(found):
+        if inspect.isawaitable(found):
             found = await found
         if found:
-            return found  # type: ignore[return-value]  # awaited above
+            return found
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come about within {timeout_s:g} s")
         await asyncio.sleep(POLL_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ragsvc.db import collections
 from ragsvc.deletion.requests import request_collection_deletion
@@ -50,6 +50,13 @@ class CollectionChanges(Body):
     name: Name | None = None
     chunking: ChunkingBody | None = None
     metadata: Metadata | None = None
+
+    @field_validator("name", "metadata")
+    @classmethod
+    def _refuse_null(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("must not be null")
+        return value
 
 
 def read_chunking(body: ChunkingBody | None, settings: Settings) -> Chunking | None:

@@ -1,0 +1,140 @@
+"""`ragsvc demo`: the whole service at work on sample documents, from an empty directory to a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from ragsvc import embedded
+from ragsvc.cli import answers
+from ragsvc.cli.board import open_board
+from ragsvc.cli.client import open_client
+from ragsvc.cli.delete import request_deletion
+from ragsvc.cli.demo_stack import open_stack
+from ragsvc.cli.documents_api import wait_for_deletion
+from ragsvc.cli.failures import CommandFailed, Terminated
+from ragsvc.cli.output import print_line
+from ragsvc.cli.receipts import print_receipt
+from ragsvc.cli.upload import Upload, upload_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ragsvc.cli.client import Client
+    from ragsvc.cli.target import Target
+    from ragsvc.http.views import DocumentView
+
+SAMPLES = Path(embedded.__file__).parent / "samples"
+FILES = ("handbook.pdf", "policy.docx", "release-notes.html", "notes.md")
+QUESTIONS = (
+    "At what wind speed does the dome have to be closed?",
+    "Which group does a user have to join on Linux to reach the camera?",
+)
+DELETED = "release-notes.html"
+SEARCH = "Which problems were fixed in Vesper 4.2?"
+
+
+def demo(
+    *, keep: Annotated[bool, typer.Option("--keep", help="Leave the service running until Ctrl-C.")] = False
+) -> None:
+    """Start the whole service, upload four documents, ask two questions, delete a document, and stop everything.
+
+    It keeps its data in a temporary directory, and leaves stores that DATABASE_URL, REDIS_URL or S3_ENDPOINT_URL
+    name alone. With OPENAI_BASE_URL the models there are used instead of the built-in ones.
+    """
+    asyncio.run(_run(keep=keep))
+
+
+async def _run(*, keep: bool) -> None:
+    started = time.monotonic()
+    with _sigterm_cancels():
+        _headline("Starting Postgres, Redis, S3, models, API and workers")
+        async with open_stack() as target:
+            print_line(f"ready at {target.base_url} after {time.monotonic() - started:.1f} s")
+            async with open_client(target) as client:
+                await _show(client)
+            if keep:
+                await _stay(target)
+            _headline("Stopping everything")
+    print_line(f"done in {time.monotonic() - started:.0f} s")
+
+
+async def _show(client: Client) -> None:
+    _headline("Uploading four documents")
+    documents = await _upload(client)
+    for question in QUESTIONS:
+        _headline(f"Asking: {question}")
+        await _ask(client, question)
+    _headline(f"Deleting {DELETED}")
+    await _delete(client, documents[DELETED]["id"])
+
+
+async def _upload(client: Client) -> dict[str, DocumentView]:
+    paths = [SAMPLES / name for name in FILES]
+    with open_board(FILES, [path.stat().st_size for path in paths]) as board:
+        uploaded = await upload_files(client, paths, Upload(), board=board)
+    for one in uploaded:
+        if one.error is not None:
+            raise CommandFailed(f"{one.path.name}: {one.error.message}")
+    return {one.path.name: cast("DocumentView", one.document) for one in uploaded}
+
+
+async def _ask(client: Client, question: str) -> None:
+    session = await client.post("/v1/chat/sessions", body={"title": question})
+    typist = answers.Typist()
+    await answers.ask(client, session["id"], {"content": question}, reader=typist)
+    if not typist.citations:
+        raise CommandFailed("the answer cites nothing")
+
+
+async def _delete(client: Client, document_id: str) -> None:
+    deletion_id = await request_deletion(client, document_id)
+    # At once, while the deletion may still be running: from its acknowledgement on nothing is found.
+    found = await client.post("/v1/search", body={"query": SEARCH})
+    if any(hit["document_id"] == document_id for hit in found["data"]):
+        raise CommandFailed("a search found the deleted document")
+    print_line(f"not found any more, of {len(found['data'])} hits for: {SEARCH}")
+    deletion = await wait_for_deletion(client, deletion_id)
+    print_receipt(deletion)
+    if deletion["status"] != "completed":
+        raise CommandFailed("the deletion failed")
+
+
+async def _stay(target: Target) -> None:
+    _headline("Running until Ctrl-C")
+    print_line(f"curl -H 'Authorization: Bearer {target.api_key}' {target.base_url}/v1/documents")
+    await asyncio.Event().wait()
+
+
+def _headline(text: str) -> None:
+    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    print(f"\n{bold}== {text}{plain}", flush=True)
+
+
+@contextmanager
+def _sigterm_cancels() -> Iterator[None]:
+    """Let SIGTERM stop everything like Ctrl-C does."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    received = []
+
+    def cancel() -> None:
+        received.append(signal.SIGTERM)
+        if task is not None:
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, cancel)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if received:
+            raise Terminated("stopped by SIGTERM") from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)

@@ -1,0 +1,78 @@
+"""The stack that the demonstration runs on: `ragsvc dev` as a child process on a data directory of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragsvc.cli.failures import CommandFailed
+from ragsvc.cli.output import print_line
+from ragsvc.cli.target import Target, read_ready_file
+from ragsvc.embedded.process import Command, spawn
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.embedded.process import Process
+
+POLL_S = 0.05
+START_TIMEOUT_S = 120.0
+# A little more than the supervisor leaves to its slowest child.
+GRACE_S = 40.0
+# The demonstration writes and deletes: never in stores that happen to be configured in the caller's shell.
+NOT_OURS = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "QUEUE_PREFIX", "S3_ENDPOINT_URL", "ADMIN_API_KEY")
+
+
+@asynccontextmanager
+async def open_stack() -> AsyncIterator[Target]:
+    """Start the stack on a fresh directory, yield where it is, stop it and remove the directory.
+
+    Raises:
+        CommandFailed: it does not get ready.
+    """
+    data_dir = Path(tempfile.mkdtemp(prefix="ragsvc-demo-"))
+    try:
+        process = spawn(_command(data_dir), data_dir)
+        try:
+            yield await _wait_ready(process, data_dir)
+        finally:
+            await process.stop()
+        if process.exit_code != 0:
+            raise CommandFailed(f"the stack did not stop cleanly: {_last_line(process)}")
+    finally:
+        shutil.rmtree(data_dir, ignore_errors=True)
+
+
+def _command(data_dir: Path) -> Command:
+    argv = (sys.executable, "-m", "ragsvc", "dev", "--data-dir", str(data_dir), "--port", "0")
+    env = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
+    return Command(name="dev", argv=argv, env=env, log=data_dir / "dev.log", grace_s=GRACE_S)
+
+
+async def _wait_ready(process: Process, data_dir: Path) -> Target:
+    started = time.monotonic()
+    known: set[str] = set()
+    while True:
+        for name in sorted({path.stem for path in (data_dir / "run").glob("*.pid")} - known):
+            known.add(name)
+            print_line(f"  {time.monotonic() - started:5.1f} s  {name}")
+        ready = read_ready_file(data_dir / "ready.json")
+        if ready:
+            return Target(ready["base_url"], ready["api_key"], ready["admin_key"])
+        if not process.is_running():
+            raise CommandFailed(f"the stack did not start: {_last_line(process)}")
+        if time.monotonic() - started > START_TIMEOUT_S:
+            raise CommandFailed(f"the stack was not ready after {START_TIMEOUT_S:.0f} s: {_last_line(process)}")
+        await asyncio.sleep(POLL_S)
+
+
+def _last_line(process: Process) -> str:
+    said = process.output().strip().splitlines()
+    return said[-1].removeprefix("error: ") if said else "it said nothing"

@@ -1,0 +1,64 @@
+"""A run's events in a Redis stream: a buffer that lets every process follow the run, and that may vanish any time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from ragsvc.queue.connection import RedisConnection
+
+# An event's number, counted from 1, and its content.
+Entry: TypeAlias = tuple[int, bytes]
+
+FIELD = b"e"
+
+
+def run_key(prefix: str, run_id: UUID) -> str:
+    """Return the key of a run's stream."""
+    return f"{prefix}:run:{run_id.hex}"
+
+
+async def append_events(
+    redis: RedisConnection, prefix: str, batches: Mapping[UUID, Sequence[Entry]], *, ttl_s: int
+) -> None:
+    """Append events of any number of runs in one round trip; each stream then lives `ttl_s` seconds longer.
+
+    An event's id in the stream is its number, so appending it twice changes nothing.
+
+    Raises:
+        RedisError, OSError: Redis is away; some of the events may have been appended.
+    """
+    async with redis.pipeline(transaction=False) as pipe:
+        for run_id, entries in batches.items():
+            key = run_key(prefix, run_id)
+            for event_id, content in entries:
+                pipe.xadd(key, {FIELD: content}, id=f"{event_id}-0")
+            pipe.expire(key, ttl_s)
+        # A number that the stream has already is refused, and that is all right.
+        await pipe.execute(raise_on_error=False)
+
+
+async def read_events(redis: RedisConnection, prefix: str, run_id: UUID, *, after: int) -> list[Entry]:
+    """Return the events after number `after` that Redis has."""
+    entries: list[tuple[bytes, dict[bytes, bytes]]] = await redis.xrange(run_key(prefix, run_id), min=f"({after}-0")
+    return read_entries(entries)
+
+
+async def delete_runs(redis: RedisConnection, prefix: str, run_ids: Sequence[UUID]) -> int:
+    """Remove the runs' streams and return how many there were.
+
+    Raises:
+        RedisError, OSError: Redis is away.
+    """
+    if not run_ids:
+        return 0
+    removed: int = await redis.unlink(*(run_key(prefix, run_id) for run_id in run_ids))
+    return removed
+
+
+def read_entries(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]] | Any) -> list[Entry]:  # noqa: ANN401  # redis-py types nothing here
+    """Return a stream's reply as events."""
+    return [(int(entry_id.partition(b"-")[0]), fields[FIELD]) for entry_id, fields in entries]

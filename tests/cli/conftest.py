@@ -1,0 +1,157 @@
+"""A whole service for the commands to speak to, and the command line in this process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import orjson
+import pytest
+from pydantic import SecretStr
+
+from ragsvc.cli.app import run
+from ragsvc.embedded.ports import LOOPBACK, free_ports
+from ragsvc.embedded.services import Api, Worker
+from ragsvc.embedded.stack import open_folders, start
+from tests.support.databases import cloned
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.settings import Settings
+
+CLIENT_VARIABLES = ("RAGSVC_URL", "RAGSVC_API_KEY", "RAGSVC_ADMIN_KEY", "ADMIN_API_KEY", "RAGSVC_DEBUG")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON document on stdout."""
+        return orjson.loads(self.out)
+
+    @property
+    def json_lines(self) -> list[Any]:
+        """The JSON documents on stdout, one a line."""
+        return [orjson.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def error(self) -> str:
+        """The one line on stderr."""
+        assert self.err.startswith("error: "), self.err
+        assert self.err.count("\n") == 1, self.err
+        return self.err.removeprefix("error: ").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """The command line, with an environment and a folder of its own."""
+
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, *args: str) -> Result:
+        """Run a command in this process."""
+        self.capsys.readouterr()
+        code = run(args)
+        said = self.capsys.readouterr()
+        return Result(code, said.out, said.err)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
+    """The command line of somebody who has configured nothing."""
+    for name in CLIENT_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(capsys)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service: an API process, two workers, and what opens them."""
+
+    url: str
+    admin_key: str
+    env: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+async def service(base_settings: Settings, template: str) -> AsyncIterator[Service]:
+    """The service in processes of its own, on a database of its own."""
+    own = uuid.uuid4().hex[:12]
+    root = Path(tempfile.mkdtemp(prefix="ragsvc-cli-"))
+    folders = open_folders(root)
+    async with AsyncExitStack() as stack:
+        stack.callback(shutil.rmtree, root)
+        url = await stack.enter_async_context(cloned(base_settings.database_url.get_secret_value(), template=template))
+        port = free_ports(1)[0]
+        changed = {
+            "database_url": SecretStr(url),
+            "queue_prefix": f"cli-{own}",
+            "s3_bucket_prefix": f"cli-{own}",
+            "port": port,
+            "sweep_interval_s": 1.0,
+            "backoff_cap_s": 1.0,
+        }
+        env = to_environment(base_settings.model_copy(update=changed))
+        for part in (
+            Api(name="api", port=port, shares_port=False, env=env, logs=folders.logs),
+            Worker(name="ingestion", settings_class="IngestionSettings", env=env, logs=folders.logs),
+            Worker(name="deletion", settings_class="DeletionSettings", env=env, logs=folders.logs),
+        ):
+            process = await start(part, folders.run)
+            stack.push_async_callback(process.stop)
+        yield Service(f"http://{LOOPBACK}:{port}", env["ADMIN_API_KEY"], env)
+
+
+@pytest.fixture
+async def tenant(service: Service) -> dict[str, str]:
+    """A fresh workspace: its id and a key."""
+    async with aiohttp.ClientSession(
+        service.url, headers={"Authorization": f"Bearer {service.admin_key}"}, raise_for_status=True
+    ) as session:
+        async with session.post("/v1/workspaces", json={"name": "acme"}) as answer:
+            workspace = await answer.json()
+        async with session.post(f"/v1/workspaces/{workspace['id']}/keys", json={"name": "cli"}) as answer:
+            key = await answer.json()
+    return {"id": workspace["id"], "key": key["key"]}
+
+
+@pytest.fixture
+def user(cli: CommandLine, service: Service, tenant: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """The command line of somebody with a key."""
+    monkeypatch.setenv("RAGSVC_URL", service.url)
+    monkeypatch.setenv("RAGSVC_API_KEY", tenant["key"])
+    return cli
+
+
+@pytest.fixture
+def operator(cli: CommandLine, service: Service, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """The command line of the operator: the admin key, and the stores."""
+    monkeypatch.setenv("RAGSVC_URL", service.url)
+    monkeypatch.setenv("RAGSVC_ADMIN_KEY", service.admin_key)
+    for name in ("DATABASE_URL", "REDIS_URL", "QUEUE_PREFIX"):
+        monkeypatch.setenv(name, service.env[name])
+    return cli
+
+
+def to_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment that makes these settings."""
+    env = dict(os.environ)
+    for name, value in settings:
+        if value is not None:
+            env[name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return env

@@ -1,0 +1,55 @@
+"""How an answer's events are shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ragsvc.cli.answers import Typist, _check_end, describe_citation
+from ragsvc.cli.failures import CommandFailed
+from ragsvc.cli.sse import Event
+
+PDF = {"document_id": "doc_1", "filename": "handbook.pdf", "page_first": 3, "heading_path": ["Weather limits"]}
+NOTES = {"document_id": "doc_2", "filename": "notes.md", "page_first": None, "heading_path": ["Setup", "Linux"]}
+
+
+def citation(n: int, place: dict[str, Any], *, verified: bool = True) -> dict[str, Any]:
+    return {"n": n, **place, "quote": "Close the\ndome.", "verified": verified}
+
+
+def delta(text: str, offset: int) -> Event:
+    return Event("message.delta", {"text": text, "offset": offset}, None)
+
+
+def test_a_citation_is_one_line_with_its_page_or_heading() -> None:
+    assert describe_citation(citation(1, PDF)) == "[1] handbook.pdf, page 3: “Close the dome.”"
+    assert describe_citation(citation(2, NOTES)) == "[2] notes.md, Setup > Linux: “Close the dome.”"
+
+
+def test_an_unverified_citation_is_marked() -> None:
+    assert describe_citation(citation(1, PDF, verified=False)).endswith("“Close the dome.” (unverified)")
+    assert describe_citation({"n": 9, "document_id": None, "verified": False}) == "[9] names no source (unverified)"
+
+
+def test_text_that_a_resumed_stream_repeats_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    typist = Typist()
+    for event in (delta("Close ", 0), delta("the ", 6), delta("Close the dome", 0), delta("dome", 10), delta(".", 14)):
+        typist.take(event)
+    typist.take(Event("message.citation", citation(1, PDF), None))
+    typist.take(Event("message.citation", citation(1, PDF), None))
+    typist.take(Event("message.completed", {}, None))
+    assert capsys.readouterr().out == "Close the dome.\n[1] handbook.pdf, page 3: “Close the dome.”\n"
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        (Event("run.failed", {"code": "chat_unavailable", "message": "away"}, None), r"away \(chat_unavailable\)"),
+        (Event("run.cancelled", {}, None), "cancelled"),
+        (Event("run.interrupted", {"text_length": 3, "retryable": True}, None), "ask again"),
+    ],
+)
+def test_an_answer_that_does_not_come_to_its_end_fails(event: Event, message: str) -> None:
+    with pytest.raises(CommandFailed, match=message):
+        _check_end(event)

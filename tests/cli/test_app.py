@@ -1,0 +1,137 @@
+"""The command line as a whole: its help, its errors, its exit codes, and what it imports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.main import get_command
+
+from ragsvc.cli import app as command_line
+from ragsvc.cli.app import COMMANDS, build_app
+from ragsvc.cli.failures import DEFECT, INTERRUPTED, Unreachable, explain
+from ragsvc.errors import StartupRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cli.conftest import CommandLine
+
+BIN = Path(sys.executable).parent
+
+
+def walk(name: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield a command, and the commands below it, by their words."""
+    command = get_command(build_app(name)).commands[name]  # type: ignore[attr-defined]  # the root is a group
+    yield (name,), command
+    for below, inner in getattr(command, "commands", {}).items():
+        yield (name, below), inner
+
+
+EVERY = [(words, command) for name in COMMANDS for words, command in walk(name)]
+
+
+@pytest.mark.parametrize(("words", "command"), EVERY, ids=[" ".join(words) for words, _ in EVERY])
+def test_every_command_explains_itself(words: tuple[str, ...], command: Any, cli: CommandLine) -> None:
+    shown = cli(*words, "--help")
+    assert shown.code == 0
+    assert shown.out.startswith(f"Usage: ragsvc {' '.join(words)}")
+    assert command.help
+    assert [parameter.name for parameter in command.params if not parameter.help] == []
+
+
+@pytest.mark.parametrize("words", [words for words, command in EVERY if not hasattr(command, "commands")])
+def test_every_command_but_the_servers_speaks_json(words: tuple[str, ...]) -> None:
+    command = next(command for known, command in EVERY if known == words)
+    speaks_json = any("--json" in parameter.opts for parameter in command.params)
+    assert speaks_json == (words[0] not in {"serve", "dev", "demo"})
+
+
+def test_without_a_command_there_is_help(cli: CommandLine) -> None:
+    shown = cli()
+    assert shown.code == 0
+    assert all(name in shown.out for name in COMMANDS)
+
+
+def test_the_version_is_the_package_s(cli: CommandLine) -> None:
+    assert cli("--version").out.strip() == version("ragsvc")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("serv",), "No such command 'serv'. Did you mean 'serve'"),
+        (("upload",), "Missing argument 'files'"),
+        (("search", "x", "--limit", "1000"), "--limit"),
+        (("search", "x", "--mode", "magic"), "--mode"),
+        (("dlq",), "Missing command"),
+        (("dlq", "list", "nowhere"), "nowhere"),
+        (("documents", "list", "--no-such-option"), "--no-such-option"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(args: tuple[str, ...], message: str, cli: CommandLine) -> None:
+    result = cli(*args)
+    assert result.code == 2
+    assert message in result.error
+    assert "--help`)" in result.error
+
+
+def test_every_end_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAGSVC_DEBUG", raising=False)
+    assert explain(StartupRefused("too old")) == ("too old", 1)
+    assert explain(ExceptionGroup("tasks", [ExceptionGroup("more", [Unreachable("away")])])) == ("away", 3)
+    assert explain(KeyboardInterrupt()) == ("", INTERRUPTED)
+    assert explain(SystemExit(4)) == ("", 4)
+    message, code = explain(ZeroDivisionError("division by zero"))
+    assert code == DEFECT
+    assert "ZeroDivisionError: division by zero" in message
+
+
+def test_a_defect_shows_its_traceback_only_when_asked(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_wanted: str | None) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(command_line, "build_app", broken)
+    assert "RAGSVC_DEBUG=1 shows the traceback" in cli("search", "x").error
+    monkeypatch.setenv("RAGSVC_DEBUG", "1")
+    assert "Traceback" in cli("search", "x").err
+
+
+def test_the_module_and_the_script_are_the_same_command(tmp_path: Path) -> None:
+    env = {**os.environ, "COLUMNS": "80"}
+    outputs = [
+        subprocess.run([*command, "--help"], cwd=tmp_path, env=env, capture_output=True, check=True).stdout
+        for command in ([str(BIN / "ragsvc")], [sys.executable, "-m", "ragsvc"])
+    ]
+    assert outputs[0] == outputs[1] != b""
+
+
+@pytest.mark.parametrize(
+    ("statement", "unwanted"),
+    [
+        (
+            "from ragsvc.cli.app import run; run(['--help'])",
+            {"aiohttp", "asyncpg", "openai", "numpy", "rich", "pydantic_settings", "ragsvc.embedded"},
+        ),
+        ("import ragsvc.cli.serve", {"onnx", "onnxruntime", "ragsvc.embedded", "ragsvc.cli.client", "tokenizers"}),
+        ("import ragsvc.cli.migrate", {"onnx", "onnxruntime", "ragsvc.embedded", "ragsvc.cli.client", "aiohttp"}),
+        ("import ragsvc.cli.upload", {"onnx", "onnxruntime", "ragsvc.embedded", "asyncpg", "openai", "numpy"}),
+        ("import ragsvc.cli.dlq", {"onnx", "onnxruntime", "ragsvc.embedded", "ragsvc.cli.client", "openai"}),
+    ],
+)
+def test_a_command_imports_no_other_s_libraries(statement: str, unwanted: set[str]) -> None:
+    script = f"import sys; {statement}; print(*sys.modules, sep='\\n')"
+    listed = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout
+    assert unwanted & set(listed.splitlines()) == set()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m ragsvc --help | true"
+    ended = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, check=True, text=True)
+    assert ended.stderr == ""

@@ -1,0 +1,231 @@
+"""Deletion: hidden at once, removed everywhere, proven by looking again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.db import canonical_text, chunks, collections, deletion_receipts, documents, files, jobs, workspaces
+from ragsvc.deletion.execution import delete
+from ragsvc.deletion.requests import (
+    request_collection_deletion,
+    request_document_deletion,
+    request_workspace_deletion,
+)
+from ragsvc.errors import LeaseLost, NotFound, TransientFailure
+from ragsvc.ingestion.builds import Build
+from ragsvc.jobs import lifecycle
+from ragsvc.jobs.lease import Lease
+from ragsvc.models import DeletionStatus, DocumentStatus, JobStatus, Queue, SubjectKind, new_id
+from ragsvc.uploads.documents import attach_file
+from tests.support.builds import make_chunks, make_vectors, ready_document
+from tests.support.documents import accept, job_of, reload, reload_job
+from tests.support.workspaces import create_workspace
+
+if TYPE_CHECKING:
+    from ragsvc.models import Deletion, Document, Job, Workspace
+    from ragsvc.resources import Resources
+
+
+async def execute(resources: Resources, deletion: Deletion) -> Deletion:
+    async with resources.pool.acquire() as conn:
+        queued = await jobs.select_active_job(
+            conn,
+            deletion.workspace_id,
+            queue=Queue.DELETION,
+            subject_kind=deletion.subject_kind,
+            subject_id=deletion.subject_id,
+        )
+    assert queued is not None
+    job = await lifecycle.claim(resources.pool, queued.id, owner="test", lease_s=60)
+    assert job is not None
+    await delete(resources, Lease(resources.pool, job, resources.settings))
+    assert (await reload_job(resources, job)).status is JobStatus.DONE
+    return await receipt(resources, deletion)
+
+
+async def receipt(resources: Resources, deletion: Deletion) -> Deletion:
+    async with resources.pool.acquire() as conn:
+        found = await deletion_receipts.select_deletion(conn, deletion.workspace_id, deletion.id)
+    assert found is not None
+    return found
+
+
+async def hold(resources: Resources, document: Document) -> Job:
+    """Let a worker begin the document's ingestion."""
+    job = await lifecycle.claim(resources.pool, (await job_of(resources, document)).id, owner="ingesting", lease_s=60)
+    assert job is not None
+    return job
+
+
+async def test_a_documents_receipt_counts_what_was_removed(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    deletion = await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
+    assert deletion.status is DeletionStatus.PENDING
+    done = await execute(resources, deletion)
+    assert done.status is DeletionStatus.COMPLETED
+    assert done.verified_at is not None
+    stores = {store.store: store for store in done.stores}
+    removed = {name: store.removed for name, store in stores.items() if store.removed}
+    assert removed == {
+        "documents": 1,
+        "chunks": 3,
+        "vectors": 3,
+        "canonical_text": 1,
+        "files": 1,
+        "objects": 1,
+        "jobs": 1,
+    }
+    assert {store.remaining for store in done.stores} == {0}
+    assert stores["embedding_cache"].retained_until is not None
+
+
+async def test_nothing_of_a_deleted_document_is_left(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    build_id = document.active_build
+    assert build_id is not None
+    await execute(resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=True))
+    async with resources.pool.acquire() as conn:
+        assert await documents.select_document(conn, workspace.id, document.id) is None
+        assert await files.select_file(conn, workspace.id, document.file_id) is None
+        assert await chunks.select_chunks(conn, workspace.id, document.id, build_id=build_id, limit=10) == []
+        assert await canonical_text.select_text_slice(conn, workspace.id, document.id, version=1) is None
+        assert await conn.fetchval("SELECT count(*) FROM chunk_vec_1") == 0
+    assert await resources.storage.count_objects(workspace.bucket) == 0
+
+
+async def test_the_neighbours_stay(resources: Resources, workspace: Workspace) -> None:
+    doomed = await ready_document(resources, workspace)
+    neighbour = await ready_document(resources, workspace)
+    await execute(resources, await request_document_deletion(resources, workspace.id, doomed.id, purge_file=True))
+    assert (await reload(resources, neighbour)).status is DocumentStatus.READY
+    assert neighbour.active_build is not None
+    async with resources.pool.acquire() as conn:
+        left = await chunks.select_chunks(conn, workspace.id, neighbour.id, build_id=neighbour.active_build, limit=10)
+    assert len(left) == 3
+    assert await resources.storage.count_objects(workspace.bucket) == 1
+
+
+async def test_asking_twice_is_one_deletion(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    asked = await asyncio.gather(
+        *(request_document_deletion(resources, workspace.id, document.id, purge_file=True) for _ in range(5))
+    )
+    assert len({deletion.id for deletion in asked}) == 1
+    assert (await reload(resources, document)).status is DocumentStatus.DELETING
+
+
+async def test_another_workspaces_document_is_not_found(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    other = await create_workspace(resources.pool, resources.storage, resources.settings)
+    with pytest.raises(NotFound):
+        await request_document_deletion(resources, other.id, document.id, purge_file=True)
+    assert (await reload(resources, document)).status is DocumentStatus.READY
+
+
+async def test_deleting_cancels_the_ingestion_at_its_next_write(resources: Resources, workspace: Workspace) -> None:
+    document = await accept(resources, workspace)
+    job = await hold(resources, document)
+    build = Build(resources, Lease(resources.pool, job, resources.settings), document)
+    await build.write_text("half a document")
+    deletion = await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
+    pieces = make_chunks()
+    with pytest.raises(LeaseLost):
+        await build.write_chunks(pieces, make_vectors(pieces, resources.space.dimensions))
+    assert (await reload_job(resources, job)).status is JobStatus.CANCELLED
+    done = await execute(resources, deletion)
+    assert {store.store: store.removed for store in done.stores}["canonical_text"] == 1
+
+
+async def test_a_deletion_that_was_killed_half_way_resumes(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    deletion = await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
+    async with resources.pool.acquire() as conn, conn.transaction():
+        # What the killed worker had done: one batch, counted in the same transaction.
+        removed = await chunks.delete_chunk_texts(conn, workspace.id, document.id, keep_build=None, limit=2)
+        await deletion_receipts.add_removed(conn, workspace.id, deletion.id, store="chunks", count=removed)
+    done = await execute(resources, deletion)
+    assert {store.store: store.removed for store in done.stores}["chunks"] == 3
+
+
+async def test_a_file_that_another_document_shows_is_kept(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    other_id = new_id()
+    async with resources.pool.acquire() as conn:
+        await collections.insert_collection(conn, workspace.id, other_id, name="other")
+    twin = await attach_file(resources, workspace, document.file_id, collection_id=other_id, attributes={})
+    await execute(resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=True))
+    assert await resources.storage.count_objects(workspace.bucket) == 1
+    last = await execute(resources, await request_document_deletion(resources, workspace.id, twin.id, purge_file=True))
+    assert {store.store: store.removed for store in last.stores}["objects"] == 1
+    assert await resources.storage.count_objects(workspace.bucket) == 0
+    async with resources.pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM files") == 0
+
+
+async def test_two_documents_of_one_file_deleted_at_once_leave_no_file(
+    resources: Resources, workspace: Workspace
+) -> None:
+    document = await ready_document(resources, workspace)
+    other_id = new_id()
+    async with resources.pool.acquire() as conn:
+        await collections.insert_collection(conn, workspace.id, other_id, name="other")
+    twin = await attach_file(resources, workspace, document.file_id, collection_id=other_id, attributes={})
+    deletions = [
+        await request_document_deletion(resources, workspace.id, one, purge_file=True) for one in (document.id, twin.id)
+    ]
+    await asyncio.gather(*(execute(resources, deletion) for deletion in deletions))
+    assert await resources.storage.count_objects(workspace.bucket) == 0
+    async with resources.pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM files") == 0
+
+
+async def test_a_file_can_be_kept(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    await execute(resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=False))
+    async with resources.pool.acquire() as conn:
+        assert await files.select_file(conn, workspace.id, document.file_id) is not None
+    assert await resources.storage.count_objects(workspace.bucket) == 1
+
+
+async def test_a_collection_goes_with_its_documents(resources: Resources, workspace: Workspace) -> None:
+    collection_id = new_id()
+    async with resources.pool.acquire() as conn:
+        await collections.insert_collection(conn, workspace.id, collection_id, name="doomed")
+    inside = [await ready_document(resources, workspace, collection_id=collection_id) for _ in range(2)]
+    outside = await ready_document(resources, workspace)
+    deletion = await request_collection_deletion(resources, workspace.id, collection_id)
+    assert (await reload(resources, inside[0])).status is DocumentStatus.DELETING
+    done = await execute(resources, deletion)
+    assert {store.store: store.removed for store in done.stores}["documents"] == 2
+    async with resources.pool.acquire() as conn:
+        assert await collections.lock_collection(conn, workspace.id, collection_id) is None
+    assert (await reload(resources, outside)).status is DocumentStatus.READY
+
+
+async def test_a_workspace_goes_with_its_bucket(resources: Resources, workspace: Workspace) -> None:
+    await ready_document(resources, workspace)
+    bystander = await create_workspace(resources.pool, resources.storage, resources.settings)
+    done = await execute(resources, await request_workspace_deletion(resources, workspace.id))
+    assert (done.status, done.subject_kind) == (DeletionStatus.COMPLETED, SubjectKind.WORKSPACE)
+    async with resources.pool.acquire() as conn:
+        assert await workspaces.select_workspace(conn, workspace.id) is None
+        assert await workspaces.select_workspace(conn, bystander.id) is not None
+    assert await resources.storage.count_objects(workspace.bucket) == 0
+
+
+async def test_what_is_still_there_on_the_second_look_is_no_receipt(
+    resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = await ready_document(resources, workspace)
+    deletion = await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
+
+    async def remove_nothing(*_arguments: object, **_options: object) -> int:
+        return 0
+
+    monkeypatch.setattr(chunks, "delete_chunk_texts", remove_nothing)
+    with pytest.raises(TransientFailure, match="chunks"):
+        await execute(resources, deletion)
+    assert (await receipt(resources, deletion)).status is DeletionStatus.RUNNING

@@ -1,0 +1,228 @@
+"""`ragsvc dev` as a whole: what it tells, and what it does when something dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import asyncpg
+import psutil
+import pytest
+
+from tests.support.polling import until
+from tests.support.servers import ROOT
+from tests.support.stacks import alive, all_pids, new_stack
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.settings import Settings
+    from tests.support.servers import Servers
+    from tests.support.stacks import Stack
+
+# The shared servers of the other tests have put the models there.
+pytestmark = pytest.mark.usefixtures("servers")
+
+
+@pytest.fixture(scope="module")
+def cache(pytestconfig: pytest.Config) -> Path:
+    folder: Path = pytestconfig.cache.mkdir("ragsvc-models")
+    return folder
+
+
+@pytest.fixture(scope="module")
+async def running(cache: Path) -> AsyncIterator[Stack]:
+    """One stack for the tests that leave it well."""
+    async with new_stack(cache) as stack:
+        await stack.start()
+        yield stack
+
+
+async def own_workspace(ready: dict[str, Any]) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {ready['api_key']}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.get(f"{ready['base_url']}/v1/workspace") as answer,
+    ):
+        assert answer.status == 200, await answer.text()
+        workspace: dict[str, Any] = await answer.json()
+        return workspace
+
+
+def ready_of(stack: Stack) -> dict[str, Any]:
+    ready = stack.read()
+    assert ready is not None
+    return ready
+
+
+async def until_replaced(stack: Stack, kind: str, pid: int) -> dict[str, Any]:
+    """Wait until the ready file names another process of that kind."""
+
+    def look() -> dict[str, Any] | None:
+        ready = ready_of(stack)
+        named = ready["pids"][kind]
+        pids = named if isinstance(named, list) else [named]
+        return ready if pids and pid not in pids and pids != [None] else None
+
+    return await until(look, timeout_s=60, what=f"another process of {kind}")
+
+
+async def test_the_ready_file_tells_everything(running: Stack) -> None:
+    ready = ready_of(running)
+    assert set(ready) == {
+        *("base_url", "workspace_id", "api_key", "admin_key", "database_url", "redis_url", "queue_prefix", "s3"),
+        *("models_url", "supervisor_pid", "pids"),
+    }
+    assert set(ready["s3"]) == {"endpoint_url", "access_key_id", "secret_access_key", "region", "bucket"}
+    assert set(ready["pids"]) == {"api", "ingestion", "deletion", "postgres", "redis", "s3", "models"}
+    assert ready["supervisor_pid"] == running.supervisor.pid
+    assert alive(all_pids(ready)) == all_pids(ready)
+    assert len(all_pids(ready)) == 7
+    assert (await own_workspace(ready))["id"] == ready["workspace_id"]
+    assert running.ready_file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_workers_are_plain_commands(running: Stack) -> None:
+    pids = ready_of(running)["pids"]
+    arq = str(Path(sys.executable).parent / "arq")
+    assert psutil.Process(pids["ingestion"][0]).cmdline()[1:] == [arq, "ragsvc.workers.IngestionSettings"]
+    assert psutil.Process(pids["deletion"][0]).cmdline()[1:] == [arq, "ragsvc.workers.DeletionSettings"]
+    assert psutil.Process(pids["api"][0]).cmdline()[1:] == ["-m", "ragsvc", "serve"]
+
+
+async def test_no_secret_is_on_a_command_line(running: Stack) -> None:
+    ready = ready_of(running)
+    password = ready["redis_url"].split(":")[2].split("@")[0]
+    secrets = {ready["api_key"], ready["admin_key"], ready["s3"]["secret_access_key"], password}
+    lines = [" ".join(psutil.Process(pid).cmdline()) for pid in all_pids(ready)]
+    assert not [secret for secret in secrets for line in lines if secret in line]
+
+
+@pytest.mark.parametrize("kind", ["ingestion", "deletion"])
+async def test_a_killed_worker_is_restarted_and_the_ready_file_follows(running: Stack, kind: str) -> None:
+    (pid,) = ready_of(running)["pids"][kind]
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: pid not in ready_of(running)["pids"][kind], timeout_s=1, what="the dead pid's leaving")
+    await until(lambda: list((running.data_dir / "run").glob(f"{kind}-1.pid")), timeout_s=1, what="the next process")
+    ready = await until_replaced(running, kind, pid)
+    assert alive(set(ready["pids"][kind])) == set(ready["pids"][kind])
+
+
+async def test_killed_servers_come_back_with_what_they_held(running: Stack) -> None:
+    before = ready_of(running)
+    for kind in ("postgres", "redis", "s3", "models"):
+        os.kill(before["pids"][kind], signal.SIGKILL)
+    for kind in ("postgres", "redis", "s3", "models"):
+        after = await until_replaced(running, kind, before["pids"][kind])
+    assert after["database_url"] == before["database_url"]
+
+    async def is_back() -> bool:
+        try:
+            return bool((await own_workspace(after))["id"] == before["workspace_id"])
+        except (AssertionError, aiohttp.ClientError):
+            return False
+
+    await until(is_back, timeout_s=60, what="the API's recovery")
+
+
+async def test_a_second_start_on_the_same_data_directory_is_refused(running: Stack) -> None:
+    before = ready_of(running)
+    second = await asyncio.create_subprocess_exec(*running.command, cwd=ROOT, stderr=subprocess.PIPE)
+    _, said = await second.communicate()
+    assert second.returncode == 1
+    assert f"`ragsvc dev` (pid {running.supervisor.pid}) already runs on" in said.decode()
+    assert ready_of(running)["pids"] == before["pids"]
+
+
+async def test_a_port_that_is_taken_is_told_and_nothing_started(running: Stack, cache: Path) -> None:
+    port = ready_of(running)["base_url"].rpartition(":")[2]
+    async with new_stack(cache, options=("--port", port)) as stack:
+        await stack.spawn()
+        assert await stack.supervisor.wait() == 1
+        assert f"port {port} is taken" in stack.output()
+        assert not (stack.data_dir / "postgres").exists()
+
+
+async def test_a_killed_supervisor_leaves_nothing_that_blocks_the_next(cache: Path) -> None:
+    async with new_stack(cache) as stack:
+        before = await stack.start()
+        assert await stack.stop(signal.SIGKILL) == -signal.SIGKILL
+        after = await stack.start()
+        assert alive(all_pids(before)) == set()
+        for same in ("workspace_id", "api_key", "admin_key"):
+            assert after[same] == before[same]
+        assert after["s3"]["bucket"] == before["s3"]["bucket"]
+        assert (await own_workspace(after))["id"] == before["workspace_id"]
+        assert await stack.stop(signal.SIGINT) == 0
+        assert alive(all_pids(after)) == set()
+        assert stack.read() is None
+        assert list((stack.data_dir / "run").iterdir()) == []
+
+
+async def test_a_kill_of_everything_at_once_is_survived(cache: Path) -> None:
+    async with new_stack(cache) as stack:
+        before = await stack.start()
+        for pid in {stack.supervisor.pid, *all_pids(before)}:
+            os.kill(pid, signal.SIGKILL)
+        await stack.supervisor.wait()
+        after = await stack.start()
+        assert after["api_key"] == before["api_key"]
+        assert (await own_workspace(after))["id"] == before["workspace_id"]
+
+
+async def test_given_servers_are_used_instead_of_embedded_ones(
+    cache: Path, servers: Servers, settings: Settings
+) -> None:
+    given = {
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "REDIS_URL": servers.redis_url,
+        "QUEUE_PREFIX": settings.queue_prefix,
+        "S3_ENDPOINT_URL": servers.s3_url,
+        "S3_ACCESS_KEY_ID": servers.s3_access_key_id,
+        "S3_SECRET_ACCESS_KEY": servers.s3_secret_access_key,
+        "S3_BUCKET_PREFIX": settings.s3_bucket_prefix,
+        "OPENAI_BASE_URL": servers.models_url,
+        "OPENAI_API_KEY": servers.models_api_key,
+        "CHAT_MODEL": settings.chat_model,
+        "EMBEDDING_MODEL": settings.embedding_model,
+        "EMBEDDING_DIMENSIONS": str(settings.embedding_dimensions),
+        "EMBEDDING_MAX_INPUT_TOKENS": "256",
+        "EMBEDDING_TOKENIZER": servers.tokenizer,
+        "CHUNK_MAX_TOKENS": "240",
+        "CHUNK_OVERLAP_TOKENS": "32",
+    }
+    async with new_stack(cache, options=("--api-workers", "2"), env=given) as stack:
+        ready = await stack.start()
+        assert [ready["pids"][part] for part in ("postgres", "redis", "s3", "models")] == [None] * 4
+        assert len(ready["pids"]["api"]) == 2
+        assert ready["database_url"] == given["DATABASE_URL"]
+        assert ready["models_url"] == given["OPENAI_BASE_URL"]
+        assert ready["s3"]["access_key_id"] == servers.s3_access_key_id
+        assert ready["queue_prefix"] == settings.queue_prefix
+        connection = await asyncpg.connect(given["DATABASE_URL"])
+        assert await connection.fetchval("SELECT count(*) FROM workspaces") == 1
+        await connection.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="every other test shows it already")
+async def test_a_plain_user_can_run_it(cache: Path) -> None:
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        pytest.skip("setpriv is not there")
+    async with new_stack(cache) as stack:
+        # The interpreter may lie in root's home: the user may read everything, and is nobody otherwise.
+        stack.prefix = (
+            *(setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups"),
+            *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),
+        )
+        stack.give_away(65534)
+        ready = await stack.start()
+        assert {psutil.Process(pid).uids().real for pid in all_pids(ready)} == {65534}
+        assert (await own_workspace(ready))["id"] == ready["workspace_id"]

@@ -1,0 +1,100 @@
+"""Workspaces: what the operator makes, sees and removes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from ragsvc.db import collections, workspaces
+from ragsvc.http.ids import format_id
+from tests.http.conftest import make_tenant
+
+if TYPE_CHECKING:
+    from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
+    from tests.http.conftest import Api, Client, Tenant
+
+
+async def test_a_workspace_is_made_with_its_bucket_and_default_collection(
+    admin: Api, resources: Resources, settings: Settings
+) -> None:
+    answer = await admin.post("/v1/workspaces", {"name": "Ünïcode & Sons"})
+    assert answer.status == 201
+    made = answer.json
+    assert set(made) == {"id", "name", "bucket", "created_at"}
+    assert made["name"] == "Ünïcode & Sons"
+    assert made["bucket"] == f"{settings.s3_bucket_prefix}-{made['id'].removeprefix('ws_')}"
+    assert made["created_at"].endswith("Z")
+    assert await resources.storage.count_objects(made["bucket"]) == 0
+    async with resources.pool.acquire() as conn:
+        (workspace,) = await workspaces.select_workspaces(conn, limit=10)
+        default = await collections.select_default_collection(conn, workspace.id)
+    assert default is not None
+    assert default.name == "default"
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"name": ""}, {"name": "x" * 201}, {"name": 1}, {"name": "a", "bucket": "mine"}, []]
+)
+async def test_a_workspace_that_does_not_fit_leaves_nothing(admin: Api, resources: Resources, body: object) -> None:
+    assert (await admin.call("POST", "/v1/workspaces", json=body)).is_problem(422, "invalid_request")
+    async with resources.pool.acquire() as conn:
+        assert await workspaces.select_workspaces(conn, limit=10) == []
+
+
+async def test_a_workspace_is_shown_again(admin: Api, tenant: Tenant) -> None:
+    answer = await admin.get(f"/v1/workspaces/{tenant.id}")
+    assert answer.status == 200
+    assert answer.json["bucket"] == tenant.bucket
+    assert answer.json in (await admin.get("/v1/workspaces")).json["data"]
+
+
+async def test_workspaces_are_listed_newest_first_page_by_page(client: Client, admin: Api) -> None:
+    made = [(await make_tenant(client, admin, f"w{number}")).id for number in range(5)]
+    seen: list[str] = []
+    cursor = ""
+    while cursor is not None:
+        page = (await admin.get(f"/v1/workspaces?limit=2{cursor and '&cursor='}{cursor}")).json
+        assert len(page["data"]) <= 2
+        seen += [workspace["id"] for workspace in page["data"]]
+        cursor = page["next_cursor"]
+    assert seen == made[::-1]
+
+
+@pytest.mark.parametrize("workspace_id", ["nonsense", "ws_1", f"col_{uuid4().hex}", format_id("ws", uuid4())])
+async def test_an_unknown_workspace_is_not_found(admin: Api, workspace_id: str) -> None:
+    path = f"/v1/workspaces/{workspace_id}"
+    assert (await admin.get(path)).is_problem(404, "not_found")
+    assert (await admin.delete(path)).is_problem(404, "not_found")
+    assert (await admin.get(f"{path}/keys")).is_problem(404, "not_found")
+    assert (await admin.post(f"{path}/keys", {"name": "a key"})).is_problem(404, "not_found")
+
+
+async def test_a_deletion_is_accepted_once(admin: Api, tenant: Tenant) -> None:
+    first = await admin.delete(f"/v1/workspaces/{tenant.id}")
+    again = await admin.delete(f"/v1/workspaces/{tenant.id}")
+    assert (first.status, again.status) == (202, 202)
+    assert set(first.json) == {"deletion_id"}
+    assert first.json == again.json
+    assert (await admin.post(f"/v1/workspaces/{tenant.id}/keys", {"name": "late"})).is_problem(404, "not_found")
+
+
+async def test_the_quota_of_a_new_workspace_is_the_settings(
+    client: Client, admin: Api, tenant: Tenant, settings: Settings
+) -> None:
+    assert client
+    assert admin
+    answer = await tenant.api.get("/v1/workspace")
+    assert answer.json == {
+        "id": tenant.id,
+        "name": "acme",
+        "usage": {"documents": 0, "chunks": 0, "storage_bytes": 0},
+        "quota_bytes": settings.workspace_quota_bytes,
+    }
+
+
+async def test_a_workspace_counts_what_it_holds(tenant: Tenant, ready: dict[str, object]) -> None:
+    usage = (await tenant.api.get("/v1/workspace")).json["usage"]
+    assert usage == {"documents": 1, "chunks": 2, "storage_bytes": ready["size_bytes"]}

@@ -1,0 +1,71 @@
+"""Ready documents for tests that do not need a parser: written by the real build, from chunks made here."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ragsvc.db import files
+from ragsvc.ingestion.builds import Build
+from ragsvc.jobs import lifecycle
+from ragsvc.jobs.lease import Lease
+from ragsvc.models import Chunk
+from tests.support.documents import accept, job_of, reload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from ragsvc.models import Document, Workspace
+    from ragsvc.resources import Resources
+
+SENTENCES = ("Kettles boil water.", "Descale them every three months.", "Use citric acid.")
+
+
+def make_chunks(sentences: Sequence[str] = SENTENCES) -> list[Chunk]:
+    """Return one chunk a sentence, as they stand in the sentences joined by newlines."""
+    chunks, start = [], 0
+    for ordinal, sentence in enumerate(sentences):
+        digest = hashlib.sha256(sentence.encode()).digest()
+        chunks.append(Chunk(ordinal, sentence, digest, digest, start, start + len(sentence), (), ("Kettles",), 5))
+        start += len(sentence) + 1
+    return chunks
+
+
+def make_vectors(chunks: Sequence[Chunk], dimensions: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Return a unit vector a chunk, the same for the same text."""
+    seeds = [int.from_bytes(chunk.content_hash[:4]) for chunk in chunks]
+    vectors = np.stack([np.random.default_rng(seed).normal(size=dimensions) for seed in seeds])
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+async def ready_document(
+    resources: Resources,
+    workspace: Workspace,
+    *,
+    sentences: Sequence[str] = SENTENCES,
+    collection_id: UUID | None = None,
+) -> Document:
+    """Return a document that is ready, with these sentences as its text and chunks."""
+    text = "\n".join(sentences)
+    document = await accept(resources, workspace, text.encode(), filename="kettles.txt", collection_id=collection_id)
+    await build(resources, document, sentences=sentences)
+    return await reload(resources, document)
+
+
+async def build(resources: Resources, document: Document, *, sentences: Sequence[str] = SENTENCES) -> None:
+    """Do the document's queued ingestion job."""
+    queued = await job_of(resources, document)
+    job = await lifecycle.claim(resources.pool, queued.id, owner="test", lease_s=60)
+    assert job is not None
+    chunks = make_chunks(sentences)
+    writing = Build(resources, Lease(resources.pool, job, resources.settings), document)
+    await writing.clear_others()
+    await writing.write_text("\n".join(sentences))
+    await writing.write_chunks(chunks, make_vectors(chunks, resources.space.dimensions))
+    async with resources.pool.acquire() as conn:
+        file = await files.select_file(conn, document.workspace_id, document.file_id)
+    assert file is not None
+    await writing.finalize(file, chunk_count=len(chunks), token_count=sum(chunk.token_count for chunk in chunks))

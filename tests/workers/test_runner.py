@@ -1,0 +1,146 @@
+"""What stands around a job: whatever its work does, the row says what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ragsvc.db import jobs
+from ragsvc.errors import DocumentRejected, OutageFailure
+from ragsvc.models import DocumentStatus, JobStatus, Queue
+from ragsvc.queue.connection import queue_name
+from ragsvc.workers.runner import run_job
+from tests.support.documents import accept, job_of, reload, reload_job
+
+if TYPE_CHECKING:
+    from ragsvc.jobs.lease import Lease
+    from ragsvc.models import Document, Job, Workspace
+    from ragsvc.resources import Resources
+
+
+@pytest.fixture
+async def document(resources: Resources, workspace: Workspace) -> Document:
+    return await accept(resources, workspace)
+
+
+@pytest.fixture
+async def job(resources: Resources, document: Document) -> Job:
+    return await job_of(resources, document)
+
+
+def context(resources: Resources, **settings: object) -> dict[str, Any]:
+    changed = replace(resources, settings=resources.settings.model_copy(update=settings))
+    return {"resources": changed, "owner": "worker-1", "stopping": asyncio.Event()}
+
+
+async def finish(resources: Resources, lease: Lease) -> None:
+    async with resources.pool.acquire() as conn:
+        await jobs.finish_job(conn, lease.job)
+
+
+async def test_work_that_ends_well_ends_the_job(resources: Resources, job: Job) -> None:
+    await run_job(context(resources), str(job.id), finish)
+    assert (await reload_job(resources, job)).status is JobStatus.DONE
+
+
+async def test_a_ring_for_nothing_is_quiet(resources: Resources, job: Job) -> None:
+    await run_job(context(resources), str(job.id), finish)
+    ran = False
+
+    async def work(_resources: Resources, _lease: Lease) -> None:
+        nonlocal ran
+        ran = True
+
+    await run_job(context(resources), str(job.id), work)
+    assert not ran
+
+
+async def test_a_permanent_failure_is_listed_as_a_dead_letter(
+    resources: Resources, document: Document, job: Job
+) -> None:
+    async def work(_resources: Resources, _lease: Lease) -> None:
+        raise DocumentRejected("corrupt", "no xref table")
+
+    await run_job(context(resources), str(job.id), work)
+    assert (await reload(resources, document)).status is DocumentStatus.FAILED
+    key = f"{resources.settings.queue_prefix}:ingestion:dlq"
+    assert await resources.redis.execute_command("LLEN", key) == 1
+
+
+async def test_a_failure_that_nobody_foresaw_is_tried_three_times(resources: Resources, job: Job) -> None:
+    async def work(_resources: Resources, _lease: Lease) -> None:
+        raise RuntimeError("a defect")
+
+    ctx = context(resources, backoff_base_s=0.001, backoff_cap_s=0.001)
+    for expected in (JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.DEAD):
+        async with resources.pool.acquire() as conn:
+            await conn.execute("UPDATE jobs SET run_at = now() WHERE id = $1", job.id)
+        await run_job(ctx, str(job.id), work)
+        assert (await reload_job(resources, job)).status is expected
+
+
+async def test_a_time_out_is_transient_and_charged(resources: Resources, job: Job) -> None:
+    async def work(_resources: Resources, _lease: Lease) -> None:
+        await asyncio.Event().wait()
+
+    await run_job(context(resources, job_timeout_s=0.05), str(job.id), work)
+    after = await reload_job(resources, job)
+    assert (after.status, after.attempts) == (JobStatus.QUEUED, 1)
+    assert after.error is not None
+    assert after.error["code"] == "timeout"
+
+
+async def test_a_stopping_worker_hands_its_job_back_uncharged(resources: Resources, job: Job) -> None:
+    ctx, started = context(resources), asyncio.Event()
+
+    async def work(_resources: Resources, _lease: Lease) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(run_job(ctx, str(job.id), work))
+    await started.wait()
+    ctx["stopping"].set()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    after = await reload_job(resources, job)
+    assert (after.status, after.attempts, after.error) == (JobStatus.QUEUED, 0, None)
+    ring = queue_name(resources.settings, Queue.INGESTION)
+    assert f"{ring}:{job.id.hex}:{after.generation}".encode() in await resources.redis.zrange(ring, 0, -1)
+
+
+async def test_a_cancellation_from_inside_is_a_failure_and_no_shutdown(resources: Resources, job: Job) -> None:
+    async def work(_resources: Resources, _lease: Lease) -> None:
+        raise asyncio.CancelledError
+
+    await run_job(context(resources), str(job.id), work)
+    after = await reload_job(resources, job)
+    assert (after.status, after.attempts) == (JobStatus.QUEUED, 1)
+
+
+async def test_an_outage_leaves_the_document_waiting_with_its_reason(
+    resources: Resources, document: Document, job: Job
+) -> None:
+    async def work(_resources: Resources, _lease: Lease) -> None:
+        raise OutageFailure("embedding_unreachable", "connection refused")
+
+    await run_job(context(resources), str(job.id), work)
+    shown = await reload(resources, document)
+    assert shown.status is DocumentStatus.QUEUED
+    assert shown.error is not None
+    assert (shown.error.code, shown.error.retryable) == ("embedding_unreachable", True)
+    assert shown.error.next_attempt_at is not None
+
+
+async def test_a_job_whose_workers_die_again_and_again_is_a_crash_loop(
+    resources: Resources, document: Document, job: Job
+) -> None:
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE jobs SET rescues = 4 WHERE id = $1", job.id)
+    await run_job(context(resources), str(job.id), finish)
+    shown = await reload(resources, document)
+    assert shown.error is not None
+    assert (shown.status, shown.error.code) == (DocumentStatus.FAILED, "crash_loop")
