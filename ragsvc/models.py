@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+from uuid import UUID
 
 from uuid_utils.compat import uuid7
-
-if TYPE_CHECKING:
-    from uuid import UUID
 
 
 def new_id() -> UUID:
@@ -461,6 +459,18 @@ class Source:
     heading_path: tuple[str, ...]
     score: float
 
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """Return what was stored as JSON, field by field."""
+        return cls(
+            **{
+                **stored,
+                "chunk_id": UUID(stored["chunk_id"]),
+                "document_id": UUID(stored["document_id"]),
+                "heading_path": tuple(stored["heading_path"]),
+            }
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Citation:
@@ -482,6 +492,18 @@ class Citation:
     quote: str | None = None
     support: float = 0.0
     verified: bool = False
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """Return what was stored as JSON, field by field."""
+        document_id = stored["document_id"]
+        return cls(
+            **{
+                **stored,
+                "document_id": UUID(document_id) if document_id else None,
+                "heading_path": tuple(stored["heading_path"]),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
         10, description="Connections per API process; workers size theirs by concurrency."
     )
     database_statement_cache: bool = Field(
-        True, description="Off behind a transaction pooler that cannot keep prepared statements."
+        default=True, description="Off behind a transaction pooler that cannot keep prepared statements."
     )
     redis_url: SecretStr = Field(description="Redis 6.2 or newer; a doorbell that may be emptied at any time.")
     queue_prefix: str = Field("ragsvc", pattern=r"^[A-Za-z0-9_.{}-]{1,64}$", description="Begins every Redis key.")
@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     exact_scan_max_chunks: Count = Field(10_000, description="Up to this scope a dense search scans exactly.")
     abstain_min_score: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         None,
-        description="Below this best cosine chat says that the documents hold no answer; unset: only when nothing is found.",
+        description="Chat abstains below this best cosine; unset: only when nothing is found.",
     )
     citation_support_min: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="Support a citation's quote needs to count as verified."

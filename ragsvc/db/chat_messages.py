@@ -138,31 +138,9 @@ def to_message(row: Record | dict[str, Any]) -> ChatMessage:
         role=row["role"],
         status=row["status"],
         content=row["content"],
-        sources=tuple(_to_source(entry) for entry in row["sources"]),
-        citations=tuple(_to_citation(entry) for entry in row["citations"]),
+        sources=tuple(Source.from_json(entry) for entry in row["sources"]),
+        citations=tuple(Citation.from_json(entry) for entry in row["citations"]),
         model=row["model"],
         usage=TokenUsage(**row["usage"]) if row["usage"] else None,
         created_at=row["created_at"],
-    )
-
-
-def _to_source(entry: dict[str, Any]) -> Source:
-    return Source(
-        **{
-            **entry,
-            "chunk_id": UUID(entry["chunk_id"]),
-            "document_id": UUID(entry["document_id"]),
-            "heading_path": tuple(entry["heading_path"]),
-        }
-    )
-
-
-def _to_citation(entry: dict[str, Any]) -> Citation:
-    document_id = entry["document_id"]
-    return Citation(
-        **{
-            **entry,
-            "document_id": UUID(document_id) if document_id else None,
-            "heading_path": tuple(entry["heading_path"]),
-        }
     )

@@ -25,7 +25,7 @@ CONFIGURATION = """\
 bind {host}
 port {port}
 requirepass {password}
-dir "{folder}"
+dir .
 daemonize no
 appendonly yes
 appendfsync everysec
@@ -56,7 +56,7 @@ class Redis:
         configuration = self._home / "redis.conf"
         write_private(
             configuration,
-            CONFIGURATION.format(host=LOOPBACK, port=self._port, password=self._password, folder=self._home),
+            CONFIGURATION.format(host=LOOPBACK, port=self._port, password=self._password),
         )
         return Command(
             name=self.name,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 REGION = "us-east-1"
 VOLUME = "ragsvc"
+# In the working directory: a whole path might hold what means something in a URL.
+META = "sqlite3://meta.db"
 GATEWAY_OPTIONS = (
     "--multi-buckets",
     "--keep-etag",
@@ -57,17 +59,19 @@ class ObjectStore:
     async def prepare(self) -> Command:
         """Format the volume unless that was done, and return the gateway's command."""
         self._home.mkdir(mode=0o700, exist_ok=True)
-        meta = f"sqlite3://{self._home}/meta.db"
+        # Told at every start: the data directory may have been moved.
+        bucket = ("--bucket", f"{self._home}/blocks/")
         formatted = self._home / "formatted"
         if not formatted.exists():
             # Nothing can have been stored yet: what a killed attempt left goes.
             for leftover in self._home.iterdir():
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-            options = ("--storage", "file", "--bucket", f"{self._home}/blocks/", "--trash-days", "0")
-            await run(self._command("format", "format", *options, meta, VOLUME), self._run_dir)
+            options = ("--storage", "file", *bucket, "--trash-days", "0")
+            await run(self._command("format", "format", *options, META, VOLUME), self._run_dir)
             formatted.touch()
         metrics = ("--metrics", f"{LOOPBACK}:{self._metrics_port}")
-        return self._command(self.name, "gateway", *GATEWAY_OPTIONS, *metrics, meta, f"{LOOPBACK}:{self._port}")
+        address = f"{LOOPBACK}:{self._port}"
+        return self._command(self.name, "gateway", *GATEWAY_OPTIONS, *bucket, *metrics, META, address)
 
     async def is_ready(self, process: Process) -> bool:  # noqa: ARG002
         """Tell whether the gateway serves."""

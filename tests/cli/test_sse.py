@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing, asynccontextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,7 +39,7 @@ EVENTS = [
 def test_events_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
     decoder = EventDecoder()
     edges = [0, *sorted(cuts), len(STREAM)]
-    pieces = [STREAM[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [STREAM[start:end] for start, end in pairwise(edges)]
     assert [event for piece in pieces for event in decoder.feed(piece)] == EVENTS
 
 

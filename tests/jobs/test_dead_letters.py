@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -15,6 +16,7 @@ from ragsvc.jobs.dead_letters import ReplayResult, ReplaySelection
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.models import DocumentStatus, JobStatus, Queue
 from tests.support.documents import accept, job_of, reload, reload_job
+from tests.support.redis import command
 
 if TYPE_CHECKING:
     from ragsvc.models import Document, Job, Workspace
@@ -35,7 +37,7 @@ async def bury(resources: Resources, job: Job, *, code: str = "corrupt") -> Job:
 
 async def listed(resources: Resources) -> list[dict[str, object]]:
     key = f"{resources.settings.queue_prefix}:ingestion:dlq"
-    return [orjson.loads(entry) for entry in await resources.redis.execute_command("LRANGE", key, 0, -1)]
+    return [orjson.loads(entry) for entry in await command(resources.redis, "LRANGE", key, 0, -1)]
 
 
 @pytest.fixture
@@ -61,10 +63,10 @@ async def test_posting_twice_lists_once(resources: Resources, dead: Job) -> None
 
 
 async def test_the_list_keeps_the_newest_up_to_its_cap(resources: Resources, workspace: Workspace) -> None:
-    capped = type(resources)(**{**_fields(resources), "settings": resources.settings.model_copy(update={"dlq_cap": 2})})
+    capped = replace(resources, settings=resources.settings.model_copy(update={"dlq_cap": 2}))
     jobs = [await bury(capped, await job_of(resources, await accept(resources, workspace))) for _ in range(3)]
     assert [entry["job_id"] for entry in await listed(resources)] == [str(jobs[2].id), str(jobs[1].id)]
-    ids = await resources.redis.execute_command("SCARD", f"{resources.settings.queue_prefix}:ingestion:dlq:ids")
+    ids = await command(resources.redis, "SCARD", f"{resources.settings.queue_prefix}:ingestion:dlq:ids")
     assert ids == 2
 
 
@@ -137,7 +139,3 @@ async def test_counts_are_by_code(resources: Resources, workspace: Workspace, de
     await bury(resources, await job_of(resources, await accept(resources, workspace)), code="encrypted")
     assert await dead_letters.count_dead_letters(resources, Queue.INGESTION) == {"corrupt": 1, "encrypted": 1}
     assert dead.error is not None
-
-
-def _fields(resources: Resources) -> dict[str, object]:
-    return {name: getattr(resources, name) for name in resources.__slots__}  # type: ignore[attr-defined]

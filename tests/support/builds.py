@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from numpy.typing import NDArray
+
     from ragsvc.models import Document, Workspace
     from ragsvc.resources import Resources
 
@@ -34,11 +36,11 @@ def make_chunks(sentences: Sequence[str] = SENTENCES) -> list[Chunk]:
     return chunks
 
 
-def make_vectors(chunks: Sequence[Chunk], dimensions: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def make_vectors(chunks: Sequence[Chunk], dimensions: int) -> NDArray[np.float32]:
     """Return a unit vector a chunk, the same for the same text."""
     seeds = [int.from_bytes(chunk.content_hash[:4]) for chunk in chunks]
     vectors = np.stack([np.random.default_rng(seed).normal(size=dimensions) for seed in seeds])
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 async def ready_document(

@@ -14,6 +14,7 @@ from ragsvc.models import DocumentStatus, JobStatus, Queue
 from ragsvc.queue.connection import queue_name
 from ragsvc.workers.runner import run_job
 from tests.support.documents import accept, job_of, reload, reload_job
+from tests.support.redis import command
 
 if TYPE_CHECKING:
     from ragsvc.jobs.lease import Lease
@@ -67,7 +68,7 @@ async def test_a_permanent_failure_is_listed_as_a_dead_letter(
     await run_job(context(resources), str(job.id), work)
     assert (await reload(resources, document)).status is DocumentStatus.FAILED
     key = f"{resources.settings.queue_prefix}:ingestion:dlq"
-    assert await resources.redis.execute_command("LLEN", key) == 1
+    assert await command(resources.redis, "LLEN", key) == 1
 
 
 async def test_a_failure_that_nobody_foresaw_is_tried_three_times(resources: Resources, job: Job) -> None:

@@ -1,0 +1,182 @@
+"""A run's events in memory: written by its owner, read by any number of readers, and told again from Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ragsvc.answering.events import (
+    EventBody,
+    MessageCitation,
+    MessageCompleted,
+    MessageDelta,
+    RetrievalCompleted,
+    RunCancelled,
+    RunEnd,
+    RunEvent,
+    RunFailed,
+    RunInterrupted,
+    RunStarted,
+)
+from ragsvc.models import Citation, RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+    from uuid import UUID
+
+    from ragsvc.models import ChatMessage, ChatRun, Source
+
+STARTED_ID = 1
+
+
+class Journal:
+    """The events of one run, numbered from 1: its start, its sources, deltas and citations, its end.
+
+    Readers see an event once it is released, which is when it outlives this process (or Redis is away): otherwise they
+    could have seen what nobody can tell them again. Deltas are kept as plain text; there may be thousands of runs.
+    """
+
+    def __init__(self, run_id: UUID, message_id: UUID) -> None:
+        self.run_id = run_id
+        self.message_id = message_id
+        self.sources: tuple[Source, ...] | None = None
+        self.end: RunEnd | None = None
+        self.is_lost = False
+        self._entries: list[str | Citation] = []
+        self._length = 0
+        self._released = STARTED_ID
+        self._changed = asyncio.Event()
+
+    @classmethod
+    def restore(cls, run: ChatRun, message: ChatMessage) -> Journal:
+        """Return the journal as it was last saved."""
+        journal = cls(run.id, run.message_id)
+        ended = run.status is not RunStatus.RUNNING
+        if run.last_event_id - len(run.marks) - ended > STARTED_ID:
+            journal.add_sources(message.sources)
+        citations = iter(message.citations)
+        offset = 0
+        for length in run.marks:
+            if length:
+                journal.add_text(message.content[offset : offset + length])
+                offset += length
+            else:
+                journal.add_citation(next(citations))
+        if ended:
+            journal.end = end_of(run, message)
+        journal.release(journal.last_id)
+        return journal
+
+    @property
+    def last_id(self) -> int:
+        """The number of the newest event."""
+        return self._first_entry_id - 1 + len(self._entries) + (self.end is not None)
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return "".join(entry for entry in self._entries if isinstance(entry, str))
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """The citations so far."""
+        return tuple(entry for entry in self._entries if isinstance(entry, Citation))
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """The deltas' lengths, 0 for a citation, in the order of the events."""
+        return tuple(len(entry) if isinstance(entry, str) else 0 for entry in self._entries)
+
+    def add_sources(self, sources: tuple[Source, ...]) -> None:
+        """Write what the answer is made from; it comes before all text."""
+        self.sources = sources
+
+    def add_text(self, text: str) -> None:
+        """Write a piece of the answer, which is not empty."""
+        self._entries.append(text)
+        self._length += len(text)
+
+    def add_citation(self, citation: Citation) -> None:
+        """Write a citation; the `[n]` it is about stands in the text so far."""
+        self._entries.append(citation)
+
+    def add_entry(self, body: EventBody | None) -> bool:
+        """Write the next event as a stream told it; False when it cannot come next."""
+        if self.sources is None and isinstance(body, RetrievalCompleted):
+            self.sources = body.sources
+        elif self.sources is not None and isinstance(body, MessageDelta) and body.offset == self._length:
+            self.add_text(body.text)
+        elif self.sources is not None and isinstance(body, MessageCitation):
+            self.add_citation(body.citation)
+        else:
+            return False
+        return True
+
+    def release(self, event_id: int) -> None:
+        """Let readers see the events up to this one."""
+        if event_id > self._released:
+            self._released = event_id
+            self._notify()
+
+    def lose(self) -> None:
+        """Tell readers to go elsewhere: the run has another owner, or is ended."""
+        self.is_lost = True
+        self._notify()
+
+    def read(self, *, after: int, upto: int | None = None) -> Iterator[RunEvent]:
+        """Yield the events after number `after`, at most to number `upto`."""
+        last_id = self.last_id if upto is None else min(upto, self.last_id)
+        for event_id in range(after + 1, min(last_id + 1, self._first_entry_id)):
+            yield RunEvent(event_id, self._head(event_id))
+        first = max(0, after + 1 - self._first_entry_id)
+        offset = sum(len(entry) for entry in self._entries[:first] if isinstance(entry, str))
+        for index in range(first, min(len(self._entries), last_id + 1 - self._first_entry_id)):
+            entry = self._entries[index]
+            event_id = self._first_entry_id + index
+            if isinstance(entry, str):
+                yield RunEvent(event_id, MessageDelta(entry, offset))
+                offset += len(entry)
+            else:
+                yield RunEvent(event_id, MessageCitation(entry))
+        if self.end is not None and after < self.last_id == last_id:
+            yield RunEvent(self.last_id, self.end)
+
+    async def follow(self, *, after: int) -> AsyncGenerator[RunEvent, None]:
+        """Yield the events after number `after` as they are released, to the end; sooner when the run is lost."""
+        position = after
+        while True:
+            changed = self._changed
+            for event in self.read(after=position, upto=self._released):
+                yield event
+                position = event.id
+            if self.is_lost or (self.end is not None and self._released >= self.last_id):
+                return
+            await changed.wait()
+
+    @property
+    def _first_entry_id(self) -> int:
+        return STARTED_ID + 1 + (self.sources is not None)
+
+    def _head(self, event_id: int) -> EventBody:
+        return RunStarted(self.message_id) if event_id == STARTED_ID else RetrievalCompleted(self.sources or ())
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def end_of(run: ChatRun, message: ChatMessage) -> RunEnd | None:
+    """Return the event that a run ended with; None while it runs."""
+    match run.status:
+        case RunStatus.RUNNING:
+            return None
+        case RunStatus.COMPLETED:
+            return MessageCompleted(message, run.finish_reason or "stop")
+        case RunStatus.CANCELLED:
+            return RunCancelled()
+        case RunStatus.INTERRUPTED:
+            return RunInterrupted(len(message.content))
+        case RunStatus.FAILED if run.error is not None:
+            return RunFailed(run.error.code, run.error.message, run.error.retryable)
+        case RunStatus.FAILED:
+            return RunFailed("internal", "The run failed", retryable=True)
