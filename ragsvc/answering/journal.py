@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from typing import TYPE_CHECKING
 
 from ragsvc.answering.events import (
@@ -43,6 +44,7 @@ class Journal:
         self.end: RunEnd | None = None
         self.is_lost = False
         self._entries: list[str | Citation] = []
+        self._offsets = array("q")  # where each entry begins in the text
         self._length = 0
         self._released = STARTED_ID
         self._changed = asyncio.Event()
@@ -94,11 +96,13 @@ class Journal:
     def add_text(self, text: str) -> None:
         """Write a piece of the answer, which is not empty."""
         self._entries.append(text)
+        self._offsets.append(self._length)
         self._length += len(text)
 
     def add_citation(self, citation: Citation) -> None:
         """Write a citation; the `[n]` it is about stands in the text so far."""
         self._entries.append(citation)
+        self._offsets.append(self._length)
 
     def add_entry(self, body: EventBody | None) -> bool:
         """Write the next event as a stream told it; False when it cannot come next."""
@@ -128,17 +132,9 @@ class Journal:
         last_id = self.last_id if upto is None else min(upto, self.last_id)
         for event_id in range(after + 1, min(last_id + 1, self._first_entry_id)):
             yield RunEvent(event_id, self._head(event_id))
-        first = max(0, after + 1 - self._first_entry_id)
-        offset = sum(len(entry) for entry in self._entries[:first] if isinstance(entry, str))
-        for index in range(first, min(len(self._entries), last_id + 1 - self._first_entry_id)):
-            entry = self._entries[index]
-            event_id = self._first_entry_id + index
-            if isinstance(entry, str):
-                yield RunEvent(event_id, MessageDelta(entry, offset))
-                offset += len(entry)
-            else:
-                yield RunEvent(event_id, MessageCitation(entry))
-        if self.end is not None and after < self.last_id == last_id:
+        for event_id in range(max(after + 1, self._first_entry_id), last_id + 1 - self._ends_at(last_id)):
+            yield RunEvent(event_id, self._entry(event_id - self._first_entry_id))
+        if self.end is not None and after < last_id and self._ends_at(last_id):
             yield RunEvent(self.last_id, self.end)
 
     async def follow(self, *, after: int) -> AsyncGenerator[RunEvent, None]:
@@ -159,6 +155,13 @@ class Journal:
 
     def _head(self, event_id: int) -> EventBody:
         return RunStarted(self.message_id) if event_id == STARTED_ID else RetrievalCompleted(self.sources or ())
+
+    def _entry(self, index: int) -> EventBody:
+        entry = self._entries[index]
+        return MessageDelta(entry, self._offsets[index]) if isinstance(entry, str) else MessageCitation(entry)
+
+    def _ends_at(self, event_id: int) -> bool:
+        return self.end is not None and event_id == self.last_id
 
     def _notify(self) -> None:
         self._changed.set()

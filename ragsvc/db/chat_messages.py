@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from ragsvc.models import ChatMessage, Citation, Source, TokenUsage
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from ragsvc.db.pool import Connection, Record
 
 COLUMNS = """

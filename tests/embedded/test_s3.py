@@ -84,3 +84,20 @@ async def test_a_volume_whose_formatting_was_killed_is_formatted_anew(
     async with starting(store), connect(store, secrets) as client:
         await client.create_bucket(Bucket="bucket")
         assert [bucket["Name"] for bucket in (await client.list_buckets())["Buckets"]] == ["bucket"]
+
+
+async def test_a_moved_data_directory_keeps_its_objects(
+    store: ObjectStore, secrets: Secrets, folders: Folders, starting: Starting
+) -> None:
+    async with starting(store), connect(store, secrets) as client:
+        await client.create_bucket(Bucket="bucket")
+        await client.put_object(Bucket="bucket", Key="object", Body=PART)
+    moved = folders.root / "moved"
+    (folders.root / "s3").rename(moved)
+    ports = free_ports(2)
+    again = ObjectStore(
+        moved, port=ports[0], metrics_port=ports[1], secrets=secrets, logs=folders.logs, run_dir=folders.run
+    )
+    async with starting(again), connect(again, secrets) as client:
+        answer = await client.get_object(Bucket="bucket", Key="object")
+        assert await answer["Body"].read() == PART

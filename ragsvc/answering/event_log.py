@@ -1,0 +1,88 @@
+"""Appends the events of this process's runs to their Redis streams, many runs in one round trip."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.answering.events import encode_body
+from ragsvc.queue.connection import REDIS_TROUBLE
+from ragsvc.queue.run_streams import append_events
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.answering.journal import Journal
+    from ragsvc.resources import Resources
+
+# Readers wait so long for Redis at most; then it counts as away, and is left alone for a while.
+APPEND_TIMEOUT_S = 0.25
+FIRST_AWAY_S = 0.5
+LONGEST_AWAY_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class EventLog:
+    """One writer for all journals of the process: while a batch is on its way, the next one gathers."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._redis = resources.redis
+        self._prefix = resources.settings.queue_prefix
+        self._ttl_s = resources.settings.run_events_ttl_s
+        self._waiting: dict[UUID, Journal] = {}
+        self._appended: dict[UUID, int] = {}
+        self._wanted = asyncio.Event()
+        self._away_s = 0.0
+        self._away_until = 0.0
+
+    def publish(self, journal: Journal) -> None:
+        """Have the journal's new events appended soon, and released to its readers then."""
+        self._waiting[journal.run_id] = journal
+        self._wanted.set()
+
+    def forget(self, run_id: UUID) -> None:
+        """Keep nothing of a run that is over."""
+        self._appended.pop(run_id, None)
+
+    async def run(self) -> None:
+        """Append until cancelled."""
+        while True:
+            await self._wanted.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Append what is waiting. Without Redis the events are released all the same: Postgres tells them again."""
+        self._wanted.clear()
+        journals, self._waiting = list(self._waiting.values()), {}
+        upto = {journal.run_id: journal.last_id for journal in journals}
+        is_appended = await self._append(journals)
+        for journal in journals:
+            if is_appended:
+                self._appended[journal.run_id] = upto[journal.run_id]
+            journal.release(upto[journal.run_id])
+
+    async def _append(self, journals: list[Journal]) -> bool:
+        if time.monotonic() < self._away_until:
+            return False
+        # From the first event that is not known to be there: after an outage the stream is made whole.
+        batches = {
+            journal.run_id: [
+                (event.id, encode_body(event.body))
+                for event in journal.read(after=self._appended.get(journal.run_id, 0))
+            ]
+            for journal in journals
+        }
+        try:
+            async with asyncio.timeout(APPEND_TIMEOUT_S):
+                await append_events(self._redis, self._prefix, batches, ttl_s=self._ttl_s)
+        except REDIS_TROUBLE as error:
+            self._away_s = min(max(FIRST_AWAY_S, self._away_s * 2), LONGEST_AWAY_S)
+            self._away_until = time.monotonic() + self._away_s
+            log.warning("run_events_not_appended", runs=len(journals), error=str(error) or type(error).__name__)
+            return False
+        self._away_s = 0.0
+        return True

@@ -1,0 +1,148 @@
+"""A run as its owner writes it: into the journal at once, to Redis and Postgres soon, and to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.answering.journal import Journal, end_of
+from ragsvc.db import chat_runs
+from ragsvc.db.pool import DATABASE_TROUBLE
+from ragsvc.models import RunProgress, RunStatus, TokenUsage
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.answering.event_log import EventLog
+    from ragsvc.models import Citation, FailureInfo, Source
+    from ragsvc.resources import Resources
+
+SAVE_RETRY_S = 0.25
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    status: RunStatus
+    finish_reason: str | None = None
+    error: FailureInfo | None = None
+
+
+class RunWriter:
+    """Writes one run; only one save is on its way at a time, so an older state never follows a newer one."""
+
+    def __init__(
+        self,
+        resources: Resources,
+        event_log: EventLog,
+        *,
+        workspace_id: UUID,
+        run_id: UUID,
+        message_id: UUID,
+        owner: str,
+    ) -> None:
+        self.journal = Journal(run_id, message_id)
+        self.is_finishing = False
+        self.model: str | None = None
+        self.usage: TokenUsage | None = None
+        self._resources = resources
+        self._event_log = event_log
+        self._workspace_id = workspace_id
+        self._owner = owner
+        self._saving = asyncio.Lock()
+        self._saved_id = 1
+        self._saved_citations = 0
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether Postgres lacks some of the run."""
+        return self._saved_id < self.journal.last_id
+
+    async def add_sources(self, sources: tuple[Source, ...]) -> None:
+        """Write the sources and save them before anything is said of them: that is how a deletion finds the run."""
+        self.journal.add_sources(sources)
+        await self.save()
+        self._event_log.publish(self.journal)
+
+    def add_text(self, text: str) -> None:
+        """Write a piece of the answer."""
+        self.journal.add_text(text)
+        self._event_log.publish(self.journal)
+
+    def add_citation(self, citation: Citation) -> None:
+        """Write a citation."""
+        self.journal.add_citation(citation)
+        self._event_log.publish(self.journal)
+
+    async def save(self) -> bool:
+        """Store the run so far; False when it is not this owner's any more."""
+        async with self._saving:
+            return True if self.is_finishing else await self._save(self._progress())
+
+    async def finish(self, outcome: Outcome) -> None:
+        """Store the run's end, then tell it. While Postgres is away, try until the lease is over.
+
+        A run that was taken over, or deleted, is left as it is; its readers are sent to what Postgres has.
+        """
+        self.is_finishing = True
+        progress = self._progress(outcome)
+        async with self._saving:
+            is_saved = await self._save_stubbornly(progress)
+        if not is_saved:
+            self.journal.lose()
+            return
+        async with self._resources.pool.acquire() as conn:
+            stored = await chat_runs.select_run_with_message(conn, self._workspace_id, self.journal.run_id)
+        if stored is None:
+            self.journal.lose()
+            return
+        self.journal.end = end_of(*stored)
+        self.journal.release(self.journal.last_id)
+        self._event_log.publish(self.journal)
+
+    async def _save_stubbornly(self, progress: RunProgress) -> bool:
+        try:
+            async with asyncio.timeout(self._resources.settings.run_lease_s):
+                while True:
+                    try:
+                        return await self._save(progress)
+                    except DATABASE_TROUBLE as error:
+                        log.warning("run_not_saved", error=str(error) or type(error).__name__)
+                        await asyncio.sleep(SAVE_RETRY_S)
+        except TimeoutError:
+            return False
+
+    async def _save(self, progress: RunProgress) -> bool:
+        async with self._resources.pool.acquire() as conn:
+            is_saved = await chat_runs.save_run(conn, progress, owner=self._owner)
+        if is_saved:
+            self._saved_id = progress.last_event_id
+            self._saved_citations += (
+                len(progress.citations or ()) and len(progress.citations or ()) - self._saved_citations
+            )
+            self.journal.release(min(self._saved_id, self.journal.last_id))
+        return is_saved
+
+    def _progress(self, outcome: Outcome | None = None) -> RunProgress:
+        journal = self.journal
+        citations = journal.citations
+        return RunProgress(
+            workspace_id=self._workspace_id,
+            run_id=journal.run_id,
+            last_event_id=journal.last_id + (outcome is not None),
+            marks=journal.marks,
+            content=journal.text,
+            sources=journal.sources if self._saved_id == 1 else None,
+            citations=citations if len(citations) > self._saved_citations else None,
+            status=outcome.status if outcome else RunStatus.RUNNING,
+            model=self.model,
+            usage=self.usage,
+            finish_reason=outcome.finish_reason if outcome else None,
+            error=outcome.error if outcome else None,
+        )

@@ -1,0 +1,176 @@
+"""What operators do: workspaces, keys, queues, dead letters, migrations."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ragsvc.settings import Settings
+    from tests.cli.conftest import CommandLine
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """Undo what these commands do to this process's logs."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def test_a_workspace_and_its_keys_come_and_go(operator: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = operator("workspaces", "create", "globex", "--json").json
+    assert workspace["id"] in operator("workspaces", "list").out
+    assert workspace in operator("workspaces", "list", "--json").json["data"]
+    key = operator("keys", "create", workspace["id"], "--name", "reader", "--scope", "read", "--json").json
+    assert key["scopes"] == ["read"]
+    monkeypatch.setenv("RAGSVC_API_KEY", key["key"])
+    assert operator("documents", "list").code == 0
+    assert [one["id"] for one in operator("keys", "list", workspace["id"], "--json").json["data"]] == [key["id"]]
+    assert key["key"] not in operator("keys", "list", workspace["id"]).out
+    assert operator("keys", "revoke", workspace["id"], key["id"]).code == 0
+    assert "(unauthorized)" in operator("documents", "list").error
+    assert operator("keys", "revoke", workspace["id"], key["id"], "--json").code == 1
+
+
+def test_a_key_can_expire(operator: CommandLine, tenant: dict[str, str]) -> None:
+    made = operator("keys", "create", tenant["id"], "--name", "short", "--expires-at", "2999-12-31", "--json")
+    assert made.json["expires_at"].startswith("2999-12-31T00:00:00")
+    past = operator("keys", "create", tenant["id"], "--name", "short", "--expires-at", "1999-12-31")
+    assert past.code == 1
+    assert "expires_at" in past.error
+
+
+def test_a_workspace_key_does_not_open_the_admin_api(user: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert user("workspaces", "list").code == 2  # no admin key at all
+    monkeypatch.setenv("RAGSVC_ADMIN_KEY", "guessed")
+    assert user("workspaces", "list").code == 1
+
+
+def test_queues_are_shown_paused_and_resumed(operator: CommandLine) -> None:
+    assert {one["queue"] for one in operator("queues", "list", "--json").json["data"]} == {"ingestion", "deletion"}
+    assert operator("queues", "pause", "deletion", "--reason", "a test").out == "deletion: paused\n"
+    assert "a test" in operator("queues", "list").out
+    resumed = operator("queues", "resume", "deletion", "--json").json
+    assert (resumed["paused"], resumed["reason"]) == (False, None)
+    assert operator("queues", "pause", "nowhere").code == 2
+
+
+@pytest.fixture
+def dead(user: CommandLine, operator: CommandLine, tmp_path: Path) -> list[dict[str, Any]]:
+    """Documents that failed for good: one that is corrupt, one that nobody can read."""
+    assert operator is user
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing of the kind")
+    (tmp_path / "unknown.bin").write_bytes(b"\x00\x01\x02\x03" * 64)
+    failed = user("upload", "--json", str(tmp_path / "broken.pdf"), str(tmp_path / "unknown.bin"))
+    return [one["document"] for one in failed.json["data"]]
+
+
+def test_dead_letters_are_listed_counted_and_shown(
+    operator: CommandLine, dead: list[dict[str, Any]], tenant: dict[str, str]
+) -> None:
+    letters = operator("dlq", "list", "ingestion", "--workspace", tenant["id"], "--json").json["data"]
+    assert {one["document_id"] for one in letters} == {one["id"] for one in dead}
+    assert {one["error"]["code"] for one in letters} == {one["error"]["code"] for one in dead}
+    table = operator("dlq", "list", "ingestion", "--workspace", tenant["id"])
+    assert all(one["id"] in table.out for one in dead)
+    counted = operator("dlq", "counts", "ingestion", "--json").json["counts"]
+    assert all(counted[one["error"]["code"]] >= 1 for one in dead)
+    assert "CODE" in operator("dlq", "counts", "ingestion").out
+    for name in ("entry_id", "job_id"):
+        assert operator("dlq", "show", "ingestion", letters[0][name], "--json").json == letters[0]
+    assert letters[0]["entry_id"] in operator("dlq", "show", "ingestion", letters[0]["job_id"]).out
+
+
+def test_a_replayed_letter_is_tried_again(
+    operator: CommandLine, dead: list[dict[str, Any]], tenant: dict[str, str]
+) -> None:
+    code = dead[0]["error"]["code"]
+    select = ("dlq", "replay", "ingestion", "--workspace", tenant["id"], "--code", code)
+    assert operator(*select, "--dry-run").out == "would replay 1 of ingestion\n"
+    done = operator(*select, "--json").json
+    assert done == {"matched": 1, "replayed": 1, "superseded": 0, "dry_run": False}
+    again = operator("documents", "show", dead[0]["id"], "--json").json
+    assert again["status"] in {"queued", "processing", "failed"}
+
+
+def test_all_letters_are_replayed_only_when_confirmed(operator: CommandLine, dead: list[dict[str, Any]]) -> None:
+    looked = operator("dlq", "replay", "ingestion", "--all")
+    assert looked.code == 0
+    assert looked.out.endswith("of ingestion; --yes does it\n")
+    assert operator("dlq", "replay", "ingestion", "--all", "--yes", "--dry-run", "--json").json["replayed"] == 0
+    done = operator("dlq", "replay", "ingestion", "--all", "--yes", "--json").json
+    assert done["replayed"] >= len(dead)
+
+
+def test_purged_letters_are_gone(operator: CommandLine, dead: list[dict[str, Any]], tenant: dict[str, str]) -> None:
+    mine = ("--workspace", tenant["id"])
+    letters = operator("dlq", "list", "ingestion", *mine, "--json").json["data"]
+    assert operator("dlq", "purge", "ingestion", *mine, "--since", "2999-01-01", "--json").json["matched"] == 0
+    assert operator("dlq", "purge", "ingestion", *mine, "--dry-run").out == "would discard 2 of ingestion\n"
+    one = operator("dlq", "purge", "ingestion", "--id", letters[0]["entry_id"], "--json").json
+    assert one == {"matched": 1, "discarded": 1, "dry_run": False}
+    assert operator("dlq", "purge", "ingestion", *mine, "--limit", "5").out == "discarded 1 of 1 of ingestion\n"
+    assert operator("dlq", "list", "ingestion", *mine, "--json").json["data"] == []
+    assert operator("documents", "show", dead[0]["id"], "--json").json["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("replay", "ingestion"), "say which letters"),
+        (("replay", "ingestion", "--all", "--code", "x"), "say which letters"),
+        (("replay", "ingestion", "--id", "nonsense"), "'nonsense' is no id"),
+        (("purge", "deletion"), "say which letters"),
+        (("list", "ingestion", "--workspace", "nonsense"), "'nonsense' is no id"),
+    ],
+)
+def test_letters_have_to_be_named(operator: CommandLine, args: tuple[str, ...], message: str) -> None:
+    result = operator("dlq", *args)
+    assert result.code == 2
+    assert message in result.error
+
+
+def test_an_unknown_letter_is_refused(operator: CommandLine) -> None:
+    result = operator("dlq", "show", "ingestion", "job_" + "0" * 32)
+    assert result.code == 1
+    assert "no dead letter" in result.error
+
+
+def test_a_missing_setting_is_named(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    for command in (("migrate",), ("migrate", "--status"), ("dlq", "counts", "ingestion"), ("serve",)):
+        assert "DATABASE_URL is not set" in cli(*command).error
+
+
+def test_a_database_that_is_away_is_told(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/none")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9")
+    for command in (("migrate",), ("dlq", "counts", "ingestion")):
+        result = cli(*command)
+        assert result.code == 1
+        assert "Postgres at DATABASE_URL cannot be used" in result.error
+
+
+def test_migrations_are_applied_and_listed(
+    cli: CommandLine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("REDIS_URL", settings.redis_url.get_secret_value())
+    for name in ("embedding_model", "embedding_dimensions", "chunk_partitions"):
+        monkeypatch.setenv(name.upper(), str(getattr(settings, name)))
+    assert cli("migrate").out == "nothing to do: the schema is that of this version\n"
+    assert cli("migrate", "--json").json == {"applied": []}
+    known = cli("migrate", "--status", "--json").json["data"]
+    assert known
+    assert all(one["applied_at"] for one in known)
+    assert all(one["name"] in cli("migrate", "--status").out for one in known)
