@@ -45,14 +45,17 @@ class EventLog:
         self._wanted.set()
 
     def forget(self, run_id: UUID) -> None:
-        """Keep nothing of a run that is over."""
+        """Keep nothing of a run that ended without an end event here."""
         self._appended.pop(run_id, None)
 
     async def run(self) -> None:
         """Append until cancelled."""
         while True:
             await self._wanted.wait()
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception:
+                log.exception("run_events_not_appended")
 
     async def flush(self) -> None:
         """Append what is waiting. Without Redis the events are released all the same: Postgres tells them again."""
@@ -61,7 +64,9 @@ class EventLog:
         upto = {journal.run_id: journal.last_id for journal in journals}
         is_appended = await self._append(journals)
         for journal in journals:
-            if is_appended:
+            if journal.end is not None:
+                self._appended.pop(journal.run_id, None)
+            elif is_appended:
                 self._appended[journal.run_id] = upto[journal.run_id]
             journal.release(upto[journal.run_id])
 

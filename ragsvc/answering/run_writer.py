@@ -11,12 +11,14 @@ import structlog
 from ragsvc.answering.journal import Journal, end_of
 from ragsvc.db import chat_runs
 from ragsvc.db.pool import DATABASE_TROUBLE
+from ragsvc.errors import LeaseLost
 from ragsvc.models import RunProgress, RunStatus, TokenUsage
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.answering.event_log import EventLog
+    from ragsvc.answering.events import RunEnd
     from ragsvc.models import Citation, FailureInfo, Source
     from ragsvc.resources import Resources
 
@@ -65,9 +67,14 @@ class RunWriter:
         return self._saved_id < self.journal.last_id
 
     async def add_sources(self, sources: tuple[Source, ...]) -> None:
-        """Write the sources and save them before anything is said of them: that is how a deletion finds the run."""
+        """Write the sources and save them before anything is said of them: that is how a deletion finds the run.
+
+        Raises:
+            LeaseLost: the run is not this owner's any more.
+        """
         self.journal.add_sources(sources)
-        await self.save()
+        if not await self.save():
+            raise LeaseLost("the run is no longer this process's")
         self._event_log.publish(self.journal)
 
     def add_text(self, text: str) -> None:
@@ -94,17 +101,21 @@ class RunWriter:
         progress = self._progress(outcome)
         async with self._saving:
             is_saved = await self._save_stubbornly(progress)
-        if not is_saved:
+        end = await self._load_end() if is_saved else None
+        if end is None:
             self.journal.lose()
             return
-        async with self._resources.pool.acquire() as conn:
-            stored = await chat_runs.select_run_with_message(conn, self._workspace_id, self.journal.run_id)
-        if stored is None:
-            self.journal.lose()
-            return
-        self.journal.end = end_of(*stored)
+        self.journal.end = end
         self.journal.release(self.journal.last_id)
         self._event_log.publish(self.journal)
+
+    async def _load_end(self) -> RunEnd | None:
+        try:
+            async with self._resources.pool.acquire() as conn:
+                stored = await chat_runs.select_run_with_message(conn, self._workspace_id, self.journal.run_id)
+        except DATABASE_TROUBLE:
+            return None
+        return end_of(*stored) if stored else None
 
     async def _save_stubbornly(self, progress: RunProgress) -> bool:
         try:
@@ -123,9 +134,8 @@ class RunWriter:
             is_saved = await chat_runs.save_run(conn, progress, owner=self._owner)
         if is_saved:
             self._saved_id = progress.last_event_id
-            self._saved_citations += (
-                len(progress.citations or ()) and len(progress.citations or ()) - self._saved_citations
-            )
+            if progress.citations is not None:
+                self._saved_citations = len(progress.citations)
             self.journal.release(min(self._saved_id, self.journal.last_id))
         return is_saved
 

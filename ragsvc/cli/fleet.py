@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
-# One that ends sooner than this has not begun to work: at the very start, starting it again would not help.
+# One that gives up sooner than this has not begun to work: at the very start, starting it again would not help.
 STEADY_S = 3.0
 RESTART_DELAY_S = 2.0
 
@@ -54,9 +54,9 @@ class Fleet:
                 return 0
             lived_s = time.monotonic() - started
             has_worked = has_worked or lived_s > STEADY_S
-            if not has_worked:
+            if code > 0 and not has_worked:
                 self._stop()
-                return code if code > 0 else 1
+                return code
             log.warning("process_restarted", exit_code=code, lived_s=round(lived_s, 1))
             await asyncio.sleep(0 if lived_s > STEADY_S else RESTART_DELAY_S)
 

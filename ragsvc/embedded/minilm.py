@@ -25,7 +25,7 @@ MAX_TOKENS = 256
 # A request with no more than this is a query: it has a thread of its own.
 QUERY_TOKENS = 2 * MAX_TOKENS
 # What runs in one go. Larger ones are hardly faster on a CPU, and let others wait for longer.
-BATCH_TOKENS = 1024
+BATCH_TOKENS = 512
 BATCH_NICENESS = 5
 
 

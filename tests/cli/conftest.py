@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import uuid
 from contextlib import AsyncExitStack
@@ -146,6 +148,18 @@ def operator(cli: CommandLine, service: Service, monkeypatch: pytest.MonkeyPatch
     for name in ("DATABASE_URL", "REDIS_URL", "QUEUE_PREFIX"):
         monkeypatch.setenv(name, service.env[name])
     return cli
+
+
+def start_cli(*args: str, stdout: int = subprocess.PIPE, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start a command in a process of its own."""
+    return subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "ragsvc", *args],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **(env or {})},
+        text=True,
+    )
 
 
 def to_environment(settings: Settings) -> dict[str, str]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import pty
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ragsvc.cli.demo import FILES, SAMPLES
+from tests.cli.conftest import start_cli
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.cli.conftest import CommandLine, Service
+    from tests.cli.conftest import CommandLine
 
 NOTES = "# Kettles\n\nA kettle boils water.\n\n## Descaling\n\nDescale the kettle every three months.\n"
 
@@ -164,19 +163,14 @@ def test_deletions_speak_json_and_name_what_is_unknown(user: CommandLine, notes:
     assert sum(store["remaining"] for store in deletion["stores"]) == 0
 
 
-def test_on_a_terminal_bars_are_drawn(user: CommandLine, service: Service, notes: Path) -> None:
+def test_on_a_terminal_bars_are_drawn(user: CommandLine, notes: Path) -> None:
     assert user("documents", "list").code == 0
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ragsvc", "upload", str(notes)],
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "RAGSVC_URL": service.url},
-    )
+    process = start_cli("upload", str(notes), stdout=theirs, env={"TERM": "xterm-256color", "COLUMNS": "120"})
     os.close(theirs)
     drawn = read_terminal(ours)
     _, said = process.communicate(timeout=30)
-    assert (process.returncode, said) == (0, b"")
+    assert (process.returncode, said) == (0, "")
     assert "\x1b[" in drawn
     assert "━" in drawn
     assert "ready: 1 chunks" in drawn
@@ -194,16 +188,10 @@ def read_terminal(descriptor: int) -> str:
     return drawn.decode()
 
 
-def test_ctrl_c_ends_quietly_with_130(user: CommandLine, operator: CommandLine, service: Service, notes: Path) -> None:
+def test_ctrl_c_ends_quietly_with_130(user: CommandLine, operator: CommandLine, notes: Path) -> None:
     assert operator("queues", "pause", "ingestion", "--reason", "a test").code == 0
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "ragsvc", "upload", str(notes)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "RAGSVC_URL": service.url},
-            text=True,
-        )
+        process = start_cli("upload", str(notes))
         assert process.stdout is not None
         for line in process.stdout:
             if "queued" in line:

@@ -1,0 +1,184 @@
+"""The runs that this process answers: their tasks, their leases, and their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.answering.answer import Answerer
+from ragsvc.answering.run_writer import Outcome, RunWriter
+from ragsvc.db import chat_runs
+from ragsvc.db.pool import DATABASE_TROUBLE
+from ragsvc.errors import (
+    LeaseLost,
+    OutageFailure,
+    RequestError,
+    TransientFailure,
+    Unavailable,
+    WorkError,
+)
+from ragsvc.models import FailureInfo, RunStatus, new_id
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.answering.answer import Question
+    from ragsvc.answering.event_log import EventLog
+    from ragsvc.answering.journal import Journal
+    from ragsvc.resources import Resources
+
+# How often a run is saved while it changes, and how soon another process's cancel is noticed.
+SAVE_INTERVAL_S = 0.5
+SAVES_AT_ONCE = 4
+DRAIN_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class OwnedRun:
+    """A run that this process answers; `stopping` is why it was told to stop."""
+
+    writer: RunWriter
+    task: asyncio.Task[None] | None = None
+    stopping: RunStatus | None = None
+
+
+class RunOwner:
+    """Answers runs as tasks of this process, under leases that other processes see."""
+
+    def __init__(self, resources: Resources, event_log: EventLog) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{new_id().hex}"
+        self._resources = resources
+        self._event_log = event_log
+        self._runs: dict[UUID, OwnedRun] = {}
+
+    def __len__(self) -> int:
+        """Return how many runs are being answered."""
+        return len(self._runs)
+
+    def begin(self, question: Question, *, run_id: UUID, answer_id: UUID) -> None:
+        """Answer a question whose run is stored under this owner's name."""
+        writer = RunWriter(
+            self._resources,
+            self._event_log,
+            workspace_id=question.session.workspace_id,
+            run_id=run_id,
+            message_id=answer_id,
+            owner=self.name,
+        )
+        owned = self._runs[run_id] = OwnedRun(writer)
+        owned.task = asyncio.create_task(self._answer(owned, question), name=f"run-{run_id.hex}")
+
+    def journal_of(self, run_id: UUID) -> Journal | None:
+        """Return the events of a run that is being answered here."""
+        owned = self._runs.get(run_id)
+        return owned.writer.journal if owned and not owned.writer.journal.is_lost else None
+
+    def cancel(self, run_id: UUID) -> bool:
+        """End a run as cancelled, if it is answered here."""
+        owned = self._runs.get(run_id)
+        return owned is not None and self._stop(owned, RunStatus.CANCELLED)
+
+    async def drain(self) -> None:
+        """End every run as interrupted: this process stops."""
+        tasks = [owned.task for owned in self._runs.values() if owned.task]
+        for owned in self._runs.values():
+            self._stop(owned, RunStatus.INTERRUPTED)
+        if tasks:
+            await asyncio.wait(tasks, timeout=DRAIN_S)
+
+    async def keep(self) -> None:
+        """Renew the leases, save what changed and obey cancels of other processes, until cancelled."""
+        while True:
+            await asyncio.sleep(SAVE_INTERVAL_S)
+            try:
+                await self._keep_once()
+            except DATABASE_TROUBLE as error:
+                log.warning("runs_not_saved", runs=len(self), error=str(error) or type(error).__name__)
+            except Exception:
+                log.exception("runs_not_saved", runs=len(self))
+
+    async def _keep_once(self) -> None:
+        before = dict(self._runs)
+        if not before:
+            return
+        async with self._resources.pool.acquire() as conn:
+            await chat_runs.renew_leases(conn, owner=self.name, lease_s=self._resources.settings.run_lease_s)
+            stored = await chat_runs.select_owned_runs(conn, owner=self.name)
+        for run_id, owned in before.items():
+            if run_id not in stored:
+                self._lose(owned)
+            elif stored[run_id]:
+                self._stop(owned, RunStatus.CANCELLED)
+        slots = asyncio.Semaphore(SAVES_AT_ONCE)
+        await asyncio.gather(*(self._save(owned, slots) for owned in before.values() if owned.writer.is_unsaved))
+
+    async def _save(self, owned: OwnedRun, slots: asyncio.Semaphore) -> None:
+        async with slots:
+            if not await owned.writer.save():
+                self._lose(owned)
+
+    def _lose(self, owned: OwnedRun) -> None:
+        # It may have ended since it was looked for.
+        if not owned.writer.is_finishing and owned.task:
+            owned.writer.is_finishing = True
+            owned.writer.journal.lose()
+            owned.task.cancel()
+
+    def _stop(self, owned: OwnedRun, status: RunStatus) -> bool:
+        if owned.stopping or owned.writer.is_finishing or owned.task is None:
+            return False
+        owned.stopping = status
+        return owned.task.cancel()
+
+    async def _answer(self, owned: OwnedRun, question: Question) -> None:
+        run_id = owned.writer.journal.run_id
+        structlog.contextvars.bind_contextvars(run_id=run_id.hex)
+        try:
+            outcome = await self._outcome(owned, question)
+            if outcome is not None:
+                await owned.writer.finish(outcome)
+                log.info("run_finished", status=outcome.status, code=outcome.error.code if outcome.error else None)
+        except Exception:
+            # Its lease ends, and a sweeper ends the run.
+            log.exception("run_not_finished")
+            owned.writer.journal.lose()
+        finally:
+            del self._runs[run_id]
+            if owned.writer.journal.end is None:
+                self._event_log.forget(run_id)
+
+    async def _outcome(self, owned: OwnedRun, question: Question) -> Outcome | None:
+        """Return how the answer ended; None when the run is not this process's any more."""
+        try:
+            return await Answerer(self._resources, question, owned.writer).answer()
+        except asyncio.CancelledError:
+            if owned.stopping is None:
+                raise
+            return Outcome(owned.stopping)
+        except LeaseLost:
+            owned.writer.journal.lose()
+            return None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
+            return Outcome(RunStatus.FAILED, error=explain_failure(error))
+
+
+def explain_failure(error: Exception) -> FailureInfo:
+    """Return what a client is told of the error that ended a run; an unknown one is logged."""
+    match error:
+        case WorkError():
+            is_retryable = isinstance(error, (TransientFailure, OutageFailure))
+            return FailureInfo(error.work_code, error.detail, is_retryable)
+        case RequestError():
+            return FailureInfo(error.code, error.detail, isinstance(error, Unavailable))
+    if isinstance(error, DATABASE_TROUBLE):
+        log.warning("run_failed", error=str(error) or type(error).__name__)
+        return FailureInfo(Unavailable.code, Unavailable().detail, retryable=True)
+    log.error("run_failed", exc_info=error)
+    return FailureInfo("internal", "An unexpected error.", retryable=True)

@@ -1,0 +1,1 @@
+"""What the issues promise, as a user meets it."""

@@ -1,0 +1,171 @@
+"""The operator's view: queues, their pauses, and dead letters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from ragsvc.db import jobs
+from ragsvc.errors import DocumentRejected
+from ragsvc.http.ids import format_id, parse_id
+from ragsvc.jobs import dead_letters, failures, lifecycle
+from ragsvc.models import Queue, SubjectKind
+
+if TYPE_CHECKING:
+    from ragsvc.resources import Resources
+    from tests.http.conftest import Api, Tenant
+
+
+async def bury(resources: Resources, tenant: Tenant, content: bytes, *, code: str = "corrupt") -> dict[str, Any]:
+    """Upload a document whose ingestion dies, and return it."""
+    document = await tenant.upload(content)
+    async with resources.pool.acquire() as conn:
+        job = await jobs.select_active_job(
+            conn,
+            tenant.uuid,
+            queue=Queue.INGESTION,
+            subject_kind=SubjectKind.DOCUMENT,
+            subject_id=parse_id("doc", document["id"]),
+        )
+    assert job is not None
+    claimed = await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30)
+    assert claimed is not None
+    failure = failures.classify(DocumentRejected(code, "it cannot be parsed"))
+    dead = await lifecycle.fail(resources.pool, claimed, failure, settings=resources.settings)
+    assert dead is not None
+    await dead_letters.post(resources, dead)
+    return document
+
+
+async def test_both_queues_show_their_depth(admin: Api, tenant: Tenant, resources: Resources) -> None:
+    await tenant.upload(b"waits")
+    await bury(resources, tenant, b"dies")
+    shown = {queue["queue"]: queue for queue in (await admin.get("/v1/admin/queues")).json["data"]}
+    assert set(shown) == {"ingestion", "deletion"}
+    ingestion = shown["ingestion"]
+    assert (ingestion["queued"], ingestion["ready"], ingestion["running"], ingestion["dead"]) == (1, 1, 0, 1)
+    assert ingestion["oldest_ready_age_s"] >= 0
+    assert (ingestion["paused"], ingestion["reason"]) == (False, None)
+    assert shown["deletion"]["oldest_ready_age_s"] is None
+
+
+async def test_a_queue_is_paused_with_its_reason_and_resumed(admin: Api) -> None:
+    paused = await admin.post("/v1/admin/queues/ingestion/pause", {"reason": "the provider moves"})
+    assert (paused.status, paused.json["paused"], paused.json["reason"]) == (200, True, "the provider moves")
+    assert (await admin.get("/v1/admin/queues")).json["data"][0] == paused.json
+    resumed = await admin.call("POST", "/v1/admin/queues/ingestion/resume")
+    assert (resumed.json["paused"], resumed.json["reason"]) == (False, None)
+
+
+async def test_a_queue_is_paused_without_a_body_too(admin: Api) -> None:
+    assert (await admin.call("POST", "/v1/admin/queues/deletion/pause")).json["paused"] is True
+
+
+@pytest.mark.parametrize("body", [{"reason": 7}, {"why": "x"}, {"reason": "x" * 501}, []])
+async def test_a_pause_that_does_not_fit_pauses_nothing(admin: Api, body: object) -> None:
+    assert (await admin.post("/v1/admin/queues/ingestion/pause", body)).is_problem(422, "invalid_request")
+    assert (await admin.get("/v1/admin/queues")).json["data"][0]["paused"] is False
+
+
+@pytest.mark.parametrize("path", ["queues/nothing/pause", "queues/nothing/resume", "dlq/nothing/replay"])
+async def test_an_unknown_queue_is_not_found(admin: Api, path: str) -> None:
+    assert (await admin.post(f"/v1/admin/{path}", {})).is_problem(404, "not_found")
+    assert (await admin.get("/v1/admin/dlq/nothing")).is_problem(404, "not_found")
+
+
+async def test_a_dead_letter_tells_what_died_of_what(admin: Api, tenant: Tenant, resources: Resources) -> None:
+    document = await bury(resources, tenant, b"dies")
+    page = (await admin.get("/v1/admin/dlq/ingestion")).json
+    (entry,) = page["data"]
+    assert page["next_cursor"] is None
+    assert (entry["document_id"], entry["workspace_id"]) == (document["id"], tenant.id)
+    assert (entry["queue"], entry["error"]["code"], entry["attempts"]) == ("ingestion", "corrupt", 1)
+    assert entry["last_failed_at"].endswith("Z")
+    for name in (entry["entry_id"], entry["job_id"], entry["entry_id"].partition(":")[0]):
+        assert (await admin.get(f"/v1/admin/dlq/ingestion/{name}")).json == entry
+    assert (await admin.get(f"/v1/admin/dlq/deletion/{entry['entry_id']}")).is_problem(404, "not_found")
+
+
+async def test_dead_letters_are_filtered_and_paged(
+    admin: Api, tenant: Tenant, other: Tenant, resources: Resources
+) -> None:
+    mine = [await bury(resources, tenant, f"dies {number}".encode(), code="encrypted") for number in range(3)]
+    theirs = await bury(resources, other, b"dies")
+
+    async def found(query: str) -> list[str]:
+        return [entry["document_id"] for entry in (await admin.get(f"/v1/admin/dlq/ingestion?{query}")).json["data"]]
+
+    assert await found("code=corrupt") == [theirs["id"]]
+    assert await found(f"workspace_id={tenant.id}") == [document["id"] for document in mine[::-1]]
+    assert await found(f"workspace_id={tenant.id}&code=corrupt") == []
+    first = (await admin.get("/v1/admin/dlq/ingestion?limit=3")).json
+    second = (await admin.get(f"/v1/admin/dlq/ingestion?limit=3&cursor={first['next_cursor']}")).json
+    ids = [entry["document_id"] for entry in first["data"] + second["data"]]
+    assert ids == [theirs["id"], *(document["id"] for document in mine[::-1])]
+    assert (await admin.get("/v1/admin/dlq/ingestion?workspace_id=x")).is_problem(422, "invalid_request")
+
+
+async def test_a_letter_is_replayed_once(admin: Api, tenant: Tenant, resources: Resources) -> None:
+    document = await bury(resources, tenant, b"dies")
+    (entry,) = (await admin.get("/v1/admin/dlq/ingestion")).json["data"]
+    path = "/v1/admin/dlq/ingestion/replay"
+    first = await admin.post(path, {"ids": [entry["entry_id"]]})
+    assert first.json == {"matched": 1, "replayed": 1, "superseded": 0, "dry_run": False}
+    assert (await admin.post(path, {"ids": [entry["job_id"]]})).json["matched"] == 0
+    assert (await tenant.api.get(f"/v1/documents/{document['id']}")).json["status"] == "queued"
+    assert (await admin.get("/v1/admin/dlq/ingestion")).json["data"] == []
+
+
+async def test_all_is_replayed_only_when_it_is_confirmed(admin: Api, tenant: Tenant, resources: Resources) -> None:
+    for number in range(2):
+        await bury(resources, tenant, f"dies {number}".encode())
+    path = "/v1/admin/dlq/ingestion/replay"
+    told = (await admin.post(path, {"all": True})).json
+    assert told == {"matched": 2, "replayed": 0, "superseded": 0, "dry_run": True}
+    asked = (await admin.post(path, {"all": True, "confirm": True, "dry_run": True})).json
+    assert asked == told
+    done = (await admin.post(path, {"all": True, "confirm": True, "rate": 1000, "limit": 1})).json
+    assert done == {"matched": 1, "replayed": 1, "superseded": 0, "dry_run": False}
+    rest = (await admin.post(path, {"code": "corrupt", "workspace_id": tenant.id})).json
+    assert rest["replayed"] == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"all": False},
+        {"confirm": True},
+        {"all": True, "code": "corrupt"},
+        {"ids": []},
+        {"ids": ["nonsense"]},
+        {"ids": "x"},
+        {"since": "yesterday"},
+        {"all": True, "rate": 0},
+        {"all": True, "limit": 0},
+        {"all": "yes"},
+    ],
+)
+async def test_a_replay_that_does_not_fit_replays_nothing(
+    admin: Api, tenant: Tenant, resources: Resources, body: dict[str, object]
+) -> None:
+    await bury(resources, tenant, b"dies")
+    assert (await admin.post("/v1/admin/dlq/ingestion/replay", body)).is_problem(422, "invalid_request")
+    assert len((await admin.get("/v1/admin/dlq/ingestion")).json["data"]) == 1
+
+
+async def test_a_letter_is_given_up(admin: Api, tenant: Tenant, resources: Resources) -> None:
+    await bury(resources, tenant, b"dies")
+    (entry,) = (await admin.get("/v1/admin/dlq/ingestion")).json["data"]
+    path = f"/v1/admin/dlq/ingestion/{entry['entry_id']}"
+    assert (await admin.delete(path)).status == 204
+    assert (await admin.delete(path)).is_problem(404, "not_found")
+    assert (await admin.get(path)).is_problem(404, "not_found")
+
+
+@pytest.mark.parametrize("wanted", [str(uuid4()), format_id("job", UUID(int=0)), "nonsense", f"{uuid4()}:x"])
+async def test_an_unknown_letter_is_not_found(admin: Api, wanted: str) -> None:
+    assert (await admin.get(f"/v1/admin/dlq/ingestion/{wanted}")).is_problem(404, "not_found")
+    assert (await admin.delete(f"/v1/admin/dlq/ingestion/{wanted}")).is_problem(404, "not_found")

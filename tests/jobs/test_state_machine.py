@@ -1,0 +1,242 @@
+"""Whatever workers, crashes, sweeps, cancels and replays do to a job, in any order, its row stays right."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck
+from hypothesis import settings as how_hard
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from ragsvc.db import jobs
+from ragsvc.db.pool import open_pool
+from ragsvc.errors import DocumentRejected, OutageFailure, TransientFailure
+from ragsvc.jobs import failures, lifecycle
+from ragsvc.models import Job, JobStatus, Queue, SubjectKind, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from uuid import UUID
+
+    from ragsvc.db.pool import Pool
+    from ragsvc.settings import Settings
+
+LEASE_S = 600.0
+MAX_ATTEMPTS = 3
+ERRORS = {
+    "permanent": DocumentRejected("corrupt", "no xref"),
+    "transient": TransientFailure("embedding_unavailable", "503"),
+    "outage": OutageFailure("embedding_unreachable", "refused"),
+}
+
+
+QUICK = how_hard(
+    max_examples=25,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+@dataclass
+class Expected:
+    """What the row has to say."""
+
+    status: JobStatus = JobStatus.QUEUED
+    attempts: int = 0
+    rescues: int = 0
+    generation: int = 1
+    replays: int = 0
+    holder: UUID | None = None
+    expired: bool = False
+    # Every claim that was ever made: all but the holder's are stale.
+    claims: list[Job] = field(default_factory=list)
+
+
+class JobMachine(RuleBasedStateMachine):
+    """One job of a document that does not exist: its lifecycle needs none."""
+
+    environment: Settings
+    runner: asyncio.Runner
+    pool: Pool
+
+    @initialize()
+    def enqueue(self) -> None:
+        self.expected = Expected()
+        self.job_id = self.do(self._enqueue()).id
+
+    @rule()
+    def claim(self) -> None:
+        job = self.do(lifecycle.claim(self.pool, self.job_id, owner="worker", lease_s=LEASE_S))
+        expected = self.expected
+        takes_over = expected.status is JobStatus.RUNNING and expected.expired
+        if expected.status is not JobStatus.QUEUED and not takes_over:
+            assert job is None
+            return
+        assert job is not None
+        expected.attempts += not takes_over
+        expected.rescues += takes_over
+        expected.generation += takes_over
+        expected.status, expected.holder, expected.expired = JobStatus.RUNNING, job.lease_token, False
+        expected.claims.append(job)
+
+    @precondition(lambda self: self.expected.status is JobStatus.RUNNING)
+    @rule()
+    def silence(self) -> None:
+        self.do(self._execute("UPDATE jobs SET lease_until = now() - interval '1 second' WHERE id = $1", self.job_id))
+        self.expected.expired = True
+
+    @rule()
+    def sweep(self) -> None:
+        job = self.do(self._load())
+        rescued = self.do(lifecycle.rescue(self.pool, job))
+        assert (rescued is not None) == (self.expected.status is JobStatus.RUNNING and self.expected.expired)
+        if rescued is not None:
+            self._queued(attempts=-1, rescues=1)
+
+    @precondition(lambda self: self.expected.claims)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        job = data.draw(st.sampled_from(self.expected.claims))
+        finished = self.do(self._finish(job))
+        assert finished == self._holds(job)
+        if finished:
+            self.expected.status, self.expected.holder = JobStatus.DONE, None
+
+    @precondition(lambda self: self.expected.claims)
+    @rule(data=st.data(), kind=st.sampled_from(sorted(ERRORS)))
+    def fail(self, data: st.DataObject, kind: str) -> None:
+        job = data.draw(st.sampled_from(self.expected.claims))
+        failure = failures.classify(ERRORS[kind])
+        failed = self.do(lifecycle.fail(self.pool, job, failure, settings=self.environment))
+        assert (failed is not None) == self._holds(job)
+        if failed is None:
+            return
+        if kind == "permanent" or (kind == "transient" and job.attempts >= MAX_ATTEMPTS):
+            self.expected.status, self.expected.holder = JobStatus.DEAD, None
+        else:
+            self._queued(attempts=-1 if kind == "outage" else 0)
+
+    @precondition(lambda self: self.expected.claims)
+    @rule(data=st.data())
+    def hand_back(self, data: st.DataObject) -> None:
+        job = data.draw(st.sampled_from(self.expected.claims))
+        queued = self.do(lifecycle.hand_back(self.pool, job))
+        assert (queued is not None) == self._holds(job)
+        if queued is not None:
+            self._queued(attempts=-1)
+
+    @precondition(lambda self: self.expected.claims)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        job = data.draw(st.sampled_from(self.expected.claims))
+        renewed = self.do(self._renew(job))
+        assert renewed == self._holds(job)
+        if renewed:
+            self.expected.expired = False
+
+    @rule()
+    def cancel(self) -> None:
+        active = self.expected.status in {JobStatus.QUEUED, JobStatus.RUNNING}
+        assert self.do(self._cancel()) == active
+        if active:
+            self.expected.status, self.expected.holder = JobStatus.CANCELLED, None
+
+    @rule()
+    def replay(self) -> None:
+        job = self.do(self._load())
+        replayed = self.do(self._replay(job))
+        assert (replayed is not None) == (self.expected.status is JobStatus.DEAD)
+        if replayed is not None:
+            self._queued()
+            self.expected.attempts = self.expected.rescues = 0
+            self.expected.replays += 1
+
+    @invariant()
+    def the_row_is_right(self) -> None:
+        job, expected = self.do(self._load()), self.expected
+        assert (job.status, job.attempts, job.rescues) == (expected.status, expected.attempts, expected.rescues)
+        assert (job.generation, job.replay_count) == (expected.generation, expected.replays)
+        assert job.lease_token == expected.holder
+
+    def _queued(self, *, attempts: int = 0, rescues: int = 0) -> None:
+        expected = self.expected
+        expected.status, expected.holder, expected.expired = JobStatus.QUEUED, None, False
+        expected.attempts += attempts
+        expected.rescues += rescues
+        expected.generation += 1
+        # What waits for its time is due by now.
+        self.do(self._execute("UPDATE jobs SET run_at = now() WHERE id = $1", self.job_id))
+
+    def _holds(self, job: Job) -> bool:
+        return self.expected.status is JobStatus.RUNNING and job.lease_token == self.expected.holder
+
+    def do(self, step: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(step)
+
+    async def _enqueue(self) -> Job:
+        async with self.pool.acquire() as conn:
+            return await lifecycle.enqueue(
+                conn,
+                self.environment,
+                workspace_id=new_id(),
+                queue=Queue.INGESTION,
+                subject_kind=SubjectKind.DOCUMENT,
+                subject_id=new_id(),
+                payload={},
+            )
+
+    async def _load(self) -> Job:
+        async with self.pool.acquire() as conn:
+            job = await jobs.select_job(conn, self.job_id)
+        assert job is not None
+        return job
+
+    async def _finish(self, job: Job) -> bool:
+        async with self.pool.acquire() as conn:
+            return await jobs.finish_job(conn, job)
+
+    async def _renew(self, job: Job) -> bool:
+        async with self.pool.acquire() as conn:
+            return await jobs.renew_lease(conn, job, lease_s=LEASE_S)
+
+    async def _replay(self, job: Job) -> Job | None:
+        async with self.pool.acquire() as conn:
+            return await jobs.replay_job(conn, job)
+
+    async def _cancel(self) -> bool:
+        job = await self._load()
+        async with self.pool.acquire() as conn:
+            return await jobs.cancel_active_jobs(
+                conn,
+                job.workspace_id,
+                queue=job.queue,
+                subject_kind=job.subject_kind,
+                subject_id=job.subject_id,
+            )
+
+    async def _execute(self, statement: str, *arguments: object) -> None:
+        async with self.pool.acquire() as conn:
+            await conn.execute(statement, *arguments)
+
+
+def test_a_job_keeps_its_invariants_whatever_happens_to_it(settings: Settings) -> None:
+    environment = settings.model_copy(update={"max_attempts": MAX_ATTEMPTS})
+    with asyncio.Runner() as runner:
+        opening = open_pool(environment, size=2)
+        JobMachine.environment, JobMachine.runner = environment, runner
+        JobMachine.pool = runner.run(opening.__aenter__())
+        try:
+            run_state_machine_as_test(JobMachine, settings=QUICK)
+        finally:
+            runner.run(opening.__aexit__(None, None, None))
