@@ -274,11 +274,15 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class ParsedText:
-    """A document's canonical text with its anchors; every offset counts code points of `text`."""
+    """A document's canonical text with its anchors; every offset counts code points of `text`.
+
+    `media_type` is what the content turned out to be, whatever the upload said.
+    """
 
     text: str
     pages: tuple[PageSpan, ...] = ()
     headings: tuple[Heading, ...] = ()
+    media_type: str = "text/plain"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ LONGEST_SENTENCE_CHARS = 2000
 LOOKAHEAD_CHARS = 100
 
 _MARKER = re.compile(r"\[([0-9]{1,3}(?:[ \t]*,[ \t]*[0-9]{1,3})*)\]")
-_MARKERS = r"(?:[ \t]*\[[0-9]{1,3}(?:[ \t]*,[ \t]*[0-9]{1,3})*\])*"
+_MARKERS = r"(?:[ \t]*\[[0-9]{1,3}(?:[ \t]*,[ \t]*[0-9]{1,3})*\])*+"
 # A line break; or a full stop with the markers behind it, before what does not begin like the middle of a sentence.
 _SENTENCE_END = re.compile(
-    rf"\n+|[.!?]+[\"'”’)]*{_MARKERS}[ \t]+(?=[^\sa-z])|[。！？]+[”』」）]*{_MARKERS}(?=.)"  # noqa: RUF001  # they are meant
+    rf"\n+|[.!?]++[\"'”’)]*+{_MARKERS}[ \t]++(?=[^\sa-z])|[。！？]++[”』」）]*+{_MARKERS}(?=.)"  # noqa: RUF001  # they are meant
 )
 # Behind a full stop: a marker that belongs to it, or the beginning of one.
-_MORE_MARKERS = re.compile(r"[ \t]*\[[0-9, \t]{0,40}(?:\]|$)")
+_MORE_MARKERS = re.compile(r"[ \t]*(?:\Z|\[[0-9, \t]{0,40}(?:\]|\Z))")
 
 
 @dataclass(frozen=True, slots=True)

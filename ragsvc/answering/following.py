@@ -51,6 +51,7 @@ class Follower:
     async def _follow_stored(self, workspace_id: UUID, run_id: UUID, *, after: int) -> AsyncGenerator[RunEvent, None]:
         position = after
         async with self._tails.follow(run_id, after=position) as tail:
+            reading = _Reading(tail)
             while True:
                 async with self._pool.acquire() as conn:
                     stored = await chat_runs.select_run_with_message(conn, workspace_id, run_id)
@@ -59,33 +60,41 @@ class Follower:
                 journal = Journal.restore(*stored)
                 for event in journal.read(after=position):
                     yield event
+                    if event.is_end:
+                        return
                     position = event.id
                 if journal.end is not None:
-                    if position > journal.last_id > after:
-                        # A stream told more than its owner could save before it died; the end still has to be told.
+                    # Its owner told more than it could save before it died; the end still has to be told, but not to
+                    # somebody who resumes behind it.
+                    if position > journal.last_id or position > after:
                         yield RunEvent(position + 1, journal.end)
                     return
-                for event in await self._take(tail, position):
+                async for event in reading.read(after=position):
                     yield event
                     position = event.id
 
-    async def _take(self, tail: Tail, position: int) -> list[RunEvent]:
-        """Return the events that the stream has next, as far as they follow the position without a gap."""
-        entries = await tail.take(timeout_s=LOOK_S)
-        events = list(_read_on(entries, position))
-        if any(entry_id > position for entry_id, _content in entries) and not events:
-            await asyncio.sleep(GAP_S)
-        return events
 
+class _Reading:
+    """What a stream told and nobody could use yet: it lies behind a gap that Postgres will fill."""
 
-def _read_on(entries: list[Entry], position: int) -> list[RunEvent]:
-    events: list[RunEvent] = []
-    for entry_id, content in entries:
-        if entry_id <= position:
-            continue
-        body = decode_body(content)
-        if body is None or entry_id != position + 1:
-            break
-        events.append(RunEvent(entry_id, body))
-        position = entry_id
-    return events
+    def __init__(self, tail: Tail) -> None:
+        self._tail = tail
+        self._ahead: list[Entry] = []
+
+    async def read(self, *, after: int) -> AsyncGenerator[RunEvent, None]:
+        """Yield the events that follow number `after` without a gap, until Postgres has to be asked."""
+        position = after
+        while True:
+            self._ahead = [entry for entry in self._ahead if entry[0] > position]
+            while self._ahead and self._ahead[0][0] == position + 1:
+                position, content = self._ahead.pop(0)
+                body = decode_body(content)
+                if body is None:
+                    return
+                yield RunEvent(position, body)
+            if self._ahead:
+                await asyncio.sleep(GAP_S)
+                return
+            self._ahead = await self._tail.take(timeout_s=LOOK_S)
+            if not self._ahead:
+                return

@@ -57,6 +57,7 @@ class RunOwner:
         self._resources = resources
         self._event_log = event_log
         self._runs: dict[UUID, OwnedRun] = {}
+        self._is_draining = False
 
     def __len__(self) -> int:
         """Return how many runs are being answered."""
@@ -74,6 +75,8 @@ class RunOwner:
         )
         owned = self._runs[run_id] = OwnedRun(writer)
         owned.task = asyncio.create_task(self._answer(owned, question), name=f"run-{run_id.hex}")
+        if self._is_draining:
+            self._stop(owned, RunStatus.INTERRUPTED)
 
     def journal_of(self, run_id: UUID) -> Journal | None:
         """Return the events of a run that is being answered here."""
@@ -86,7 +89,8 @@ class RunOwner:
         return owned is not None and self._stop(owned, RunStatus.CANCELLED)
 
     async def drain(self) -> None:
-        """End every run as interrupted: this process stops."""
+        """End every run as interrupted, also those that begin from here on: this process stops."""
+        self._is_draining = True
         tasks = [owned.task for owned in self._runs.values() if owned.task]
         for owned in self._runs.values():
             self._stop(owned, RunStatus.INTERRUPTED)

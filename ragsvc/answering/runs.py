@@ -1,26 +1,19 @@
-"""What is done with runs: begin, cancel, ask again, follow; and end those whose owner died."""
+"""Runs in a process: what it answers, whom it lets follow, and the ending of runs whose process died."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-import structlog
-
-from ragsvc.answering.answer import Question
 from ragsvc.answering.event_log import EventLog
-from ragsvc.answering.events import decode_body
-from ragsvc.answering.filters import compile_filter, dump_filter, load_filter
 from ragsvc.answering.following import Follower
-from ragsvc.answering.journal import Journal
+from ragsvc.answering.lost_runs import end_lost_run
 from ragsvc.answering.run_owner import RunOwner
-from ragsvc.db import chat_messages, chat_runs, chat_sessions
-from ragsvc.errors import NotFound, RunNotRetryable
-from ragsvc.models import ChatMessage, ChatRun, ChatSession, RunProgress, RunStatus, new_id
-from ragsvc.queue.connection import REDIS_TROUBLE
-from ragsvc.queue.run_streams import append_events, read_events
+from ragsvc.db import chat_messages, chat_runs
+from ragsvc.errors import NotFound
+from ragsvc.models import new_id
 from ragsvc.queue.run_tails import RunTails
 
 if TYPE_CHECKING:
@@ -28,5 +21,94 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.answering.events import RunEvent
-    from ragsvc.answering.filters import Filter
+    from ragsvc.models import ChatMessage, ChatRun
     from ragsvc.resources import Resources
+
+# A sweep ends at most so many runs; the next one goes on.
+SWEEP_BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What a process needs to answer runs and to follow those of other processes."""
+
+    resources: Resources
+    owner: RunOwner
+    follower: Follower
+
+
+@asynccontextmanager
+async def open_runs(resources: Resources) -> AsyncIterator[Runs]:
+    """Be ready to answer; at the end, whatever is still being answered is interrupted and stored."""
+    event_log = EventLog(resources)
+    tails = RunTails(resources.redis, resources.settings.queue_prefix)
+    owner = RunOwner(resources, event_log)
+    chores = [asyncio.create_task(event_log.run()), asyncio.create_task(owner.keep())]
+    try:
+        yield Runs(resources, owner, Follower(resources, owner, tails))
+    finally:
+        await owner.drain()
+        await event_log.flush()
+        for chore in chores:
+            chore.cancel()
+        await asyncio.wait(chores)
+        await tails.close()
+
+
+async def cancel_run(runs: Runs, workspace_id: UUID, run_id: UUID) -> ChatRun:
+    """Ask for a run's end; its owner hears of it at once, or, in another process, at its next save.
+
+    A run that has ended stays as it ended.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    async with runs.resources.pool.acquire() as conn:
+        run = await chat_runs.update_cancel_requested(conn, workspace_id, run_id)
+    if run is None:
+        raise NotFound
+    runs.owner.cancel(run_id)
+    return run
+
+
+async def get_run(resources: Resources, workspace_id: UUID, run_id: UUID) -> ChatRun:
+    """Return a run.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    async with resources.pool.acquire() as conn:
+        run = await chat_runs.select_run(conn, workspace_id, run_id)
+    if run is None:
+        raise NotFound
+    return run
+
+
+def follow_run(runs: Runs, workspace_id: UUID, run_id: UUID, *, after: int = 0) -> AsyncGenerator[RunEvent, None]:
+    """Return a run's events after number `after`, up to its end, wherever it is answered."""
+    return runs.follower.follow(workspace_id, run_id, after=after)
+
+
+async def wait_for_answer(runs: Runs, workspace_id: UUID, run_id: UUID, *, message_id: UUID) -> ChatMessage:
+    """Return the answer once its run has ended, in whatever way.
+
+    Raises:
+        NotFound: the session was deleted meanwhile.
+    """
+    async for _event in follow_run(runs, workspace_id, run_id):
+        pass
+    async with runs.resources.pool.acquire() as conn:
+        message = await chat_messages.select_message(conn, workspace_id, message_id)
+    if message is None:
+        raise NotFound
+    return message
+
+
+async def sweep_runs(resources: Resources) -> int:
+    """End the runs whose owner died: interrupted, or cancelled where that was asked for; return how many."""
+    sweeper = f"sweeper:{new_id().hex}"
+    async with resources.pool.acquire() as conn:
+        lost = await chat_runs.claim_lost_runs(
+            conn, owner=sweeper, lease_s=resources.settings.run_lease_s, limit=SWEEP_BATCH
+        )
+    return sum([await end_lost_run(resources, run, sweeper=sweeper) for run in lost])

@@ -51,6 +51,8 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _is_short(text: str, stop: re.Match[str]) -> bool:
+    if stop[0] != ".":
+        return False
     line_start = text.rfind("\n", 0, stop.start()) + 1
     return bool(_NO_STOP.search(text, max(line_start, stop.start() - 12), stop.start() + 1))
 

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ragsvc.cli.failures import REFUSED, USAGE
+
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
-# One that gives up sooner than this has not begun to work: at the very start, starting it again would not help.
-STEADY_S = 3.0
-RESTART_DELAY_S = 2.0
+# A process that begins by giving up (no settings, no database) would do so again.
+GAVE_UP = frozenset({REFUSED, USAGE})
+RESTART_INTERVAL_S = 2.0
 
 log = structlog.get_logger(__name__)
 _libc = ctypes.CDLL(None)
@@ -32,7 +34,7 @@ class Fleet:
         self._args = args
         self._size = size
         self._running: set[Process] = set()
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, which every process is told of, and return 0.
@@ -46,19 +48,20 @@ class Fleet:
         return next((code for code in codes if code), 0)
 
     async def _keep(self) -> int:
-        has_worked = False
-        while True:
+        is_first = True
+        while not self._stopping.is_set():
             started = time.monotonic()
             code = await self._run_one()
-            if self._stopping:
-                return 0
-            lived_s = time.monotonic() - started
-            has_worked = has_worked or lived_s > STEADY_S
-            if code > 0 and not has_worked:
+            if self._stopping.is_set():
+                break
+            if is_first and code in GAVE_UP:
                 self._stop()
                 return code
+            is_first = False
+            lived_s = time.monotonic() - started
             log.warning("process_restarted", exit_code=code, lived_s=round(lived_s, 1))
-            await asyncio.sleep(0 if lived_s > STEADY_S else RESTART_DELAY_S)
+            await asyncio.sleep(max(RESTART_INTERVAL_S - lived_s, 0))
+        return 0
 
     async def _run_one(self) -> int:
         process = await asyncio.create_subprocess_exec(
@@ -71,7 +74,7 @@ class Fleet:
             preexec_fn=_die_with_parent,  # one plain system call
         )
         self._running.add(process)
-        if self._stopping:
+        if self._stopping.is_set():
             self._stop()  # the signal came while it was being started
         try:
             return await process.wait()
@@ -79,7 +82,7 @@ class Fleet:
             self._running.discard(process)
 
     def _stop(self) -> None:
-        self._stopping = True
+        self._stopping.set()
         for process in self._running:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()

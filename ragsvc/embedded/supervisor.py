@@ -48,7 +48,7 @@ class Options:
     deletion_workers: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Unit:
     """A child that is kept running; `kind` is its place in the ready file."""
 

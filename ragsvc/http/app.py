@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ragsvc.answering.runs import open_runs
 from ragsvc.http.handlers import (
     admin_dlq,
     admin_queues,
+    chat_messages,
+    chat_runs,
+    chat_sessions,
     collections,
     deletions,
     description,
@@ -19,12 +23,14 @@ from ragsvc.http.handlers import (
     files,
     health,
     keys,
+    search,
     workspace,
     workspaces,
 )
 from ragsvc.http.middleware import answer_problems, finish_headers, identify, observe
 from ragsvc.http.operations import operation_of
 from ragsvc.http.readiness import READINESS, Readiness
+from ragsvc.http.run_responses import RUNS
 from ragsvc.http.sse import STREAMS, Streams, StreamTiming
 from ragsvc.http.state import RESOURCES
 from ragsvc.http.traffic import TRAFFIC, Traffic
@@ -48,6 +54,10 @@ ROUTES = (
     document_events.routes,
     files.routes,
     deletions.routes,
+    search.routes,
+    chat_sessions.routes,
+    chat_messages.routes,
+    chat_runs.routes,
     admin_queues.routes,
     admin_dlq.routes,
 )
@@ -70,6 +80,7 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     app.on_response_prepare.append(finish_headers)
     app.on_shutdown.append(_close_streams)
     app.cleanup_ctx.append(_open(settings))
+    app.cleanup_ctx.append(_answer)
     app.cleanup_ctx.append(_sweep)
     description.prepare_description(app)
     return app
@@ -83,6 +94,13 @@ def _open(settings: Settings) -> Callable[[web.Application], AsyncIterator[None]
             yield
 
     return opened
+
+
+async def _answer(app: web.Application) -> AsyncIterator[None]:
+    """Answer runs; those still going on at the end are stored as interrupted."""
+    async with open_runs(app[RESOURCES]) as runs:
+        app[RUNS] = runs
+        yield
 
 
 async def _sweep(app: web.Application) -> AsyncIterator[None]:

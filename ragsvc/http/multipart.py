@@ -6,6 +6,7 @@ import mimetypes
 import re
 import unicodedata
 from typing import TYPE_CHECKING, Generic, TypeVar
+from urllib.parse import unquote
 
 from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import BadHttpMessage
@@ -96,7 +97,7 @@ class FormReader(Generic[AnyBody]):
                 raise InvalidRequest(fields={name: "is given more than once"})
             if name == FILE_FIELD:
                 self._file = part
-                self.filename = clean_filename(part.filename or "")
+                self.filename = clean_filename(_decode_percent(part.filename or ""))
                 self.mime_type = _mime_type(part.headers.get("Content-Type", ""), self.filename)
                 return
             if name not in self._model.model_fields:
@@ -149,6 +150,14 @@ def clean_filename(offered: str) -> str:
         name = f"{stem[: MAX_FILENAME_CHARS - len(extension) - 1]}.{extension}" if keeps_extension else name
         name = name[:MAX_FILENAME_CHARS]
     return name if name not in {"", ".", ".."} else UNNAMED
+
+
+def _decode_percent(filename: str) -> str:
+    """Undo the percent-encoding that clients may use for what a header cannot carry (RFC 7578, 4.2)."""
+    try:
+        return unquote(filename, errors="strict")
+    except UnicodeDecodeError:
+        return filename
 
 
 def _mime_type(declared: str, filename: str) -> str:

@@ -84,7 +84,8 @@ def _schemas(described: list[DescribedRoute]) -> tuple[dict[object, Schema], Sch
     for route in described:
         contract = route.operation
         taken |= {model: "validation" for model in (contract.body, contract.form, contract.query) if model}
-        taken |= {view: "serialization" for view in contract.answers.values() if view and not isinstance(view, Media)}
+        views = (view.json if isinstance(view, Media) else view for view in contract.answers.values())
+        taken |= {view: "serialization" for view in views if view}
     inputs: Any = [(model, mode, TypeAdapter(model)) for model, mode in taken.items()]
     made, definitions = TypeAdapter.json_schemas(inputs, ref_template=REF)
     return {model: schema for (model, _mode), schema in made.items()}, definitions.get("$defs", {})
@@ -172,6 +173,8 @@ def _answers(contract: Operation, schemas: dict[object, Schema]) -> Schema:
         if isinstance(view, Media):
             answer["description"] = view.description
             answer["content"] = {view.content_type: {"schema": {"type": "string"}}}
+            if view.json is not None:
+                answer["content"]["application/json"] = {"schema": schemas[view.json]}
         elif view is not None:
             answer["content"] = {"application/json": {"schema": schemas[view]}}
         answers[str(status)] = answer

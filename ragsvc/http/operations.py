@@ -21,10 +21,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An answer that is not JSON: its content type, and what it holds."""
+    """An answer that is not JSON, or, with `json`, not always: its content type, and what it holds."""
 
     content_type: str
     description: str
+    json: type | None = None
 
 
 # An answer's body: a TypedDict such as those of views.py, a `Media` for what is not JSON, or None for nothing.

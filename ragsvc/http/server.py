@@ -13,6 +13,7 @@ from aiohttp import web
 
 from ragsvc.errors import StartupRefused
 from ragsvc.http.app import create_app
+from ragsvc.http.run_responses import RUNS
 from ragsvc.http.sse import STREAMS
 from ragsvc.http.traffic import TRAFFIC
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # What is left after the grace is cancelled, and has this long to clean up.
 CANCEL_GRACE_S = 1.0
 BACKLOG = 1024
+RUNS_POLL_S = 0.05
 
 log = structlog.get_logger(__name__)
 
@@ -72,14 +74,20 @@ def _watch_signals() -> asyncio.Queue[signal.Signals]:
 
 async def _drain(app: web.Application, grace_s: float, stopping: asyncio.Queue[signal.Signals]) -> None:
     """Wait for what is in flight. The port stays open meanwhile, so that readiness can say no."""
-    traffic = app[TRAFFIC]
-    traffic.is_draining = True
+    app[TRAFFIC].is_draining = True
     app[STREAMS].close()
     log.info("api_draining", pid=os.getpid(), grace_s=grace_s)
     impatient = asyncio.create_task(stopping.get())
-    idle = asyncio.create_task(traffic.wait_idle(timeout_s=grace_s))
-    done, waiting = await asyncio.wait({impatient, idle}, return_when=asyncio.FIRST_COMPLETED)
+    finished = asyncio.create_task(_finish_work(app))
+    done, waiting = await asyncio.wait({impatient, finished}, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
-    if idle not in done or not idle.result():
+    if finished not in done:
         log.warning("api_grace_over", pid=os.getpid())
+
+
+async def _finish_work(app: web.Application) -> None:
+    """Return once no request is in flight and every answer that was begun here is stored."""
+    await app[TRAFFIC].idle()
+    while len(app[RUNS].owner):  # noqa: ASYNC110 - runs end by themselves
+        await asyncio.sleep(RUNS_POLL_S)

@@ -33,13 +33,9 @@ class Traffic:
             if not self._in_flight:
                 self._idle.set()
 
-    async def wait_idle(self, *, timeout_s: float) -> bool:
-        """Return once nothing is in flight; False when that took longer than `timeout_s` seconds."""
-        try:
-            await asyncio.wait_for(self._idle.wait(), timeout_s)
-        except TimeoutError:
-            return False
-        return True
+    async def idle(self) -> None:
+        """Return once nothing is in flight."""
+        await self._idle.wait()
 
 
 TRAFFIC = web.AppKey("traffic", Traffic)

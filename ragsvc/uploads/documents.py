@@ -144,11 +144,16 @@ async def _store(resources: Resources, upload: Upload, first: bytes, source: Asy
     writer = PartWriter(resources, upload)
     await writer.begin()
     await writer.write(first)
+    _check_size(writer.size_bytes, limit_bytes)
     async for block in source:
         await writer.write(block)
-        if writer.size_bytes > limit_bytes:
-            raise TooLarge(f"A file in one request may have {limit_bytes} bytes.")
+        _check_size(writer.size_bytes, limit_bytes)
     return await writer.finish()
+
+
+def _check_size(size_bytes: int, limit_bytes: int) -> None:
+    if size_bytes > limit_bytes:
+        raise TooLarge(f"A file in one request may have {limit_bytes} bytes.")
 
 
 async def _register(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+import inspect
+import signal
+from typing import Any
 
 import structlog
 from arq.worker import Worker
 
 from ragsvc.queue.connection import REDIS_TROUBLE, wake_channel
-
-if TYPE_CHECKING:
-    from signal import Signals
 
 # Without a wake, the queue is looked at this often: a deferred job is at most so late.
 IDLE_S = 1.0
@@ -24,6 +23,9 @@ log = structlog.get_logger(__name__)
 class WakeWorker(Worker):
     """arq's worker, woken by the queue's channel and by finished jobs; used with `poll_delay = 0`."""
 
+    # The `arq` command hands over only those settings that the signature names.
+    __signature__ = inspect.signature(Worker)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - arq's own signature
         super().__init__(*args, **kwargs)
         self._wake = asyncio.Event()
@@ -31,17 +33,21 @@ class WakeWorker(Worker):
         # Tells a job's wrapper that its cancellation is a shutdown (see workers/runner.py).
         self.ctx["stopping"] = asyncio.Event()
 
-    def handle_sig(self, signum: Signals) -> None:
+    def handle_sig(self, signum: signal.Signals) -> None:
         """Stop: jobs are cancelled and hand themselves back."""
         self.ctx["stopping"].set()
         super().handle_sig(signum)
 
     async def close(self) -> None:
-        """Stop listening, then close as arq does."""
+        """Stop listening, wait for the jobs' ends whatever they are, then close as arq does."""
+        if not self._handle_signals:
+            self.handle_sig(signal.SIGUSR1)
+        background = [*self.tasks.values(), *([self._listener] if self._listener else [])]
         if self._listener is not None:
             self._listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._listener
+        # arq would stop at the first job that was cancelled, and leave everything open.
+        await asyncio.gather(*background, return_exceptions=True)
+        self.tasks.clear()
         await super().close()
 
     async def _poll_iteration(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.http.documents import CUTS, TEXT, form
+from tests.http.documents import CUTS, TEXT
 
 if TYPE_CHECKING:
     from tests.http.conftest import Tenant
@@ -148,8 +148,3 @@ async def test_chunks_are_listed_in_their_order_with_their_places(tenant: Tenant
             ["Kettles"],
         )
         assert len(chunk["content_hash"]) == 64
-
-
-async def test_a_file_is_served_while_another_key_uploads(tenant: Tenant, other: Tenant, path: str) -> None:
-    assert (await other.api.call("POST", "/v1/documents", data=form(CONTENT))).status == 202
-    assert (await other.api.get(path)).is_problem(404, "not_found")

@@ -179,6 +179,20 @@ async def test_a_type_is_what_was_declared_or_what_the_name_says(
 
 
 @pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("a%20b%22c%22.txt", 'a b"c".txt'),
+        ("..%2F..%2F%C3%9C.txt", "\u00dc.txt"),
+        ("100%.txt", "100%.txt"),
+        ("%ff.txt", "%ff.txt"),
+        ("日本.txt", "日本.txt"),
+    ],
+)
+async def test_a_name_may_be_sent_percent_encoded(post: Post, sent: str, shown: str) -> None:
+    assert (await post(part("file", b"x", filename=sent) + END))["filename"] == shown
+
+
+@pytest.mark.parametrize(
     ("offered", "shown"),
     [
         ("report.pdf", "report.pdf"),

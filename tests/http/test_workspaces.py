@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
     from tests.http.conftest import Api, Client, Tenant
+
+NOBODY = UUID(int=7)
 
 
 async def test_a_workspace_is_made_with_its_bucket_and_default_collection(
@@ -54,16 +56,16 @@ async def test_a_workspace_is_shown_again(admin: Api, tenant: Tenant) -> None:
 async def test_workspaces_are_listed_newest_first_page_by_page(client: Client, admin: Api) -> None:
     made = [(await make_tenant(client, admin, f"w{number}")).id for number in range(5)]
     seen: list[str] = []
-    cursor = ""
-    while cursor is not None:
-        page = (await admin.get(f"/v1/workspaces?limit=2{cursor and '&cursor='}{cursor}")).json
+    path: str | None = "/v1/workspaces?limit=2"
+    while path is not None:
+        page = (await admin.get(path)).json
         assert len(page["data"]) <= 2
         seen += [workspace["id"] for workspace in page["data"]]
-        cursor = page["next_cursor"]
+        path = f"/v1/workspaces?limit=2&cursor={page['next_cursor']}" if page["next_cursor"] else None
     assert seen == made[::-1]
 
 
-@pytest.mark.parametrize("workspace_id", ["nonsense", "ws_1", f"col_{uuid4().hex}", format_id("ws", uuid4())])
+@pytest.mark.parametrize("workspace_id", ["nonsense", "ws_1", format_id("col", NOBODY), format_id("ws", NOBODY)])
 async def test_an_unknown_workspace_is_not_found(admin: Api, workspace_id: str) -> None:
     path = f"/v1/workspaces/{workspace_id}"
     assert (await admin.get(path)).is_problem(404, "not_found")

@@ -41,7 +41,9 @@ async def working(settings: Settings, queue: str, functions: dict[str, Any]) -> 
     )
     running = asyncio.create_task(worker.async_run())
     try:
+        await until(lambda: worker._listener is not None)
         yield worker
+        await until(lambda: all(task.done() for task in worker.tasks.values()))
     finally:
         await worker.close()
         await asyncio.gather(running, return_exceptions=True)

@@ -1,0 +1,77 @@
+"""Ends a run whose process died, with all that it is known to have told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.answering.events import RunCancelled, decode_body, encode_body
+from ragsvc.answering.journal import Journal
+from ragsvc.db import chat_runs
+from ragsvc.models import RunProgress, RunStatus
+from ragsvc.queue.connection import REDIS_TROUBLE
+from ragsvc.queue.run_streams import append_events, read_events
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.models import ChatRun
+    from ragsvc.resources import Resources
+
+log = structlog.get_logger(__name__)
+
+
+async def end_lost_run(resources: Resources, run: ChatRun, *, sweeper: str) -> bool:
+    """Store and tell the end of a run that `sweeper` has claimed; False when it was deleted meanwhile."""
+    async with resources.pool.acquire() as conn:
+        stored = await chat_runs.select_run_with_message(conn, run.workspace_id, run.id)
+    if stored is None:
+        return False
+    journal = Journal.restore(*stored)
+    saved_id = journal.last_id
+    await _read_on(resources, journal)
+    has_more = journal.last_id > saved_id
+    progress = RunProgress(
+        workspace_id=run.workspace_id,
+        run_id=run.id,
+        last_event_id=journal.last_id + 1,
+        marks=journal.marks,
+        content=journal.text,
+        sources=journal.sources if has_more else None,
+        citations=journal.citations if has_more else None,
+        status=RunStatus.CANCELLED if run.cancel_requested else RunStatus.INTERRUPTED,
+        model=stored[1].model,
+        usage=stored[1].usage,
+    )
+    async with resources.pool.acquire() as conn:
+        is_saved = await chat_runs.save_run(conn, progress, owner=sweeper)
+    if is_saved:
+        log.warning("run_swept", run_id=run.id.hex, status=progress.status, text_length=len(progress.content))
+        await _tell_end(resources, run.id, progress.last_event_id)
+    return is_saved
+
+
+async def _read_on(resources: Resources, journal: Journal) -> None:
+    """Add what the owner put into the stream after it had saved for the last time."""
+    try:
+        entries = await read_events(
+            resources.redis, resources.settings.queue_prefix, journal.run_id, after=journal.last_id
+        )
+    except REDIS_TROUBLE as error:
+        log.warning("run_stream_unreadable", run_id=journal.run_id.hex, error=str(error) or type(error).__name__)
+        return
+    for event_id, content in entries:
+        if event_id != journal.last_id + 1 or not journal.add_entry(decode_body(content)):
+            return
+
+
+async def _tell_end(resources: Resources, run_id: UUID, end_id: int) -> None:
+    # Any end will do: the stream only says that there is one.
+    settings = resources.settings
+    batches = {run_id: [(end_id, encode_body(RunCancelled()))]}
+    try:
+        await append_events(resources.redis, settings.queue_prefix, batches, ttl_s=settings.run_events_ttl_s)
+    except REDIS_TROUBLE as error:
+        # Readers find it in Postgres, a little later.
+        log.warning("run_end_not_told", run_id=run_id.hex, error=str(error) or type(error).__name__)

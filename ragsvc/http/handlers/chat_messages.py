@@ -1,0 +1,70 @@
+"""What is asked and answered: /v1/chat/sessions/{id}/messages."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import Field
+
+from ragsvc.answering.requests import DEFAULT_LIMIT, begin_run
+from ragsvc.db import chat_messages
+from ragsvc.errors import RunActive
+from ragsvc.http.auth import caller_of
+from ragsvc.http.bodies import Body, read_body, read_query
+from ragsvc.http.chat_rendering import render_message
+from ragsvc.http.chat_views import AnswerView, MessageView
+from ragsvc.http.filter_bodies import FilterBody, read_filter
+from ragsvc.http.handlers.chat_sessions import find_session
+from ragsvc.http.ids import parse_id
+from ragsvc.http.operations import Media, operation
+from ragsvc.http.paging import Page, PageQuery, page_by_id
+from ragsvc.http.rendering import json_response
+from ragsvc.http.run_responses import answer_run, runs_of, stream_run
+from ragsvc.http.sse import reserve_stream
+from ragsvc.http.state import resources_of
+from ragsvc.models import Scope
+
+routes = web.RouteTableDef()
+
+MAX_QUESTION_CHARS = 32_000
+MAX_SOURCES = 50
+ANSWER = Media("text/event-stream", "The run's events; with `stream: false` the answer as JSON.", json=AnswerView)
+
+
+class QuestionBody(Body):
+    """A question; `limit` is how many chunks are looked for, `stream: false` waits for the whole answer."""
+
+    content: Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, pattern=r"\S")]
+    filters: FilterBody | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_SOURCES)] = DEFAULT_LIMIT
+    stream: bool = True
+
+
+@routes.post("/v1/chat/sessions/{session_id}/messages")
+@operation("Ask", Scope.CHAT, body=QuestionBody, answers={200: ANSWER}, problems=(RunActive,))
+async def create_message(request: web.Request) -> web.StreamResponse:
+    """Begin to answer a question and send the answer as it comes."""
+    caller = caller_of(request)
+    session_id = parse_id("chat", request.match_info["session_id"])
+    body = await read_body(request, QuestionBody)
+    filters = read_filter(body.filters)
+    workspace_id = caller.workspace.id
+    with reserve_stream(request, caller) as slot:
+        run = await begin_run(
+            runs_of(request), workspace_id, session_id, content=body.content, filters=filters, limit=body.limit
+        )
+        return await (stream_run(request, slot, run) if body.stream else answer_run(request, run))
+
+
+@routes.get("/v1/chat/sessions/{session_id}/messages")
+@operation("List a conversation's messages", Scope.CHAT, query=PageQuery, answers={200: Page[MessageView]})
+async def list_messages(request: web.Request) -> web.Response:
+    """Answer one page of a conversation's messages, oldest first."""
+    query = read_query(request, PageQuery)
+    session = await find_session(request)
+    async with resources_of(request).pool.acquire() as conn:
+        found = await chat_messages.select_messages(
+            conn, session.workspace_id, session.id, after=query.cursor, limit=query.limit + 1
+        )
+    return json_response(page_by_id(found, query.limit, render_message))

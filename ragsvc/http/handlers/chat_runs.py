@@ -1,0 +1,109 @@
+"""Answers in the making: /v1/chat/runs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+from aiohttp import web
+from pydantic import Field
+
+from ragsvc.answering.requests import retry_run
+from ragsvc.answering.runs import cancel_run, get_run
+from ragsvc.errors import InvalidRequest, RunActive, RunNotRetryable, TooManyStreams
+from ragsvc.http.auth import caller_of
+from ragsvc.http.bodies import Body, Query, read_body, read_query
+from ragsvc.http.chat_rendering import render_run
+from ragsvc.http.chat_views import RunView
+from ragsvc.http.handlers.chat_messages import ANSWER
+from ragsvc.http.ids import parse_id
+from ragsvc.http.operations import Media, operation
+from ragsvc.http.rendering import json_response
+from ragsvc.http.run_responses import answer_run, runs_of, stream_events, stream_run
+from ragsvc.http.sse import reserve_stream
+from ragsvc.http.state import resources_of
+from ragsvc.models import Scope
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+routes = web.RouteTableDef()
+
+MAX_EVENT_ID = 2**31 - 1
+_EVENT_ID = re.compile(r"[0-9]{1,9}")
+
+
+class EventsQuery(Query):
+    """From where on; the header `Last-Event-ID` says the same and counts more."""
+
+    after: Annotated[int, Field(ge=0, le=MAX_EVENT_ID, description="The last event that is known already.")] = 0
+
+
+class RetryBody(Body):
+    """How the new answer is sent."""
+
+    stream: bool = True
+
+
+@routes.get("/v1/chat/runs/{run_id}")
+@operation("Show a run", Scope.CHAT, answers={200: RunView})
+async def show_run(request: web.Request) -> web.Response:
+    """Answer one run."""
+    run = await get_run(resources_of(request), caller_of(request).workspace.id, _run_id(request))
+    return json_response(render_run(run))
+
+
+@routes.get("/v1/chat/runs/{run_id}/events", allow_head=False)
+@operation(
+    "Follow a run",
+    Scope.CHAT,
+    query=EventsQuery,
+    answers={200: Media("text/event-stream", "The run's events after the one that is known already, to its end.")},
+)
+async def stream_run_events(request: web.Request) -> web.StreamResponse:
+    """Send a run's events, also those that are over, on whichever process it is answered."""
+    caller = caller_of(request)
+    after = _read_last_event_id(request, read_query(request, EventsQuery).after)
+    run = await get_run(resources_of(request), caller.workspace.id, _run_id(request))
+    with reserve_stream(request, caller) as slot:
+        return await stream_events(request, slot, workspace_id=caller.workspace.id, run_id=run.id, after=after)
+
+
+@routes.post("/v1/chat/runs/{run_id}/cancel")
+@operation("Cancel a run", Scope.CHAT, answers={202: RunView})
+async def cancel(request: web.Request) -> web.Response:
+    """Have a run end soon, and keep its text so far; a run that has ended stays as it is."""
+    run = await cancel_run(runs_of(request), caller_of(request).workspace.id, _run_id(request))
+    return json_response(render_run(run), status=202)
+
+
+@routes.post("/v1/chat/runs/{run_id}/retry")
+@operation(
+    "Ask again what a run did not answer",
+    Scope.CHAT,
+    body=RetryBody,
+    body_optional=True,
+    answers={200: ANSWER},
+    problems=(RunActive, RunNotRetryable, TooManyStreams),
+)
+async def retry(request: web.Request) -> web.StreamResponse:
+    """Begin a new run for the same message and send its answer as it comes."""
+    caller = caller_of(request)
+    run_id = _run_id(request)
+    body = await read_body(request, RetryBody, optional=True)
+    with reserve_stream(request, caller) as slot:
+        run = await retry_run(runs_of(request), caller.workspace.id, run_id)
+        return await (stream_run(request, slot, run) if body.stream else answer_run(request, run))
+
+
+def _run_id(request: web.Request) -> UUID:
+    return parse_id("run", request.match_info["run_id"])
+
+
+def _read_last_event_id(request: web.Request, after: int) -> int:
+    header = request.headers.get("Last-Event-ID")
+    if not header:
+        return after
+    if not _EVENT_ID.fullmatch(header):
+        raise InvalidRequest(fields={"Last-Event-ID": "has to be the number of an event"})
+    return int(header)

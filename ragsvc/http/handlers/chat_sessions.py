@@ -1,0 +1,148 @@
+"""Conversations: /v1/chat/sessions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+from aiohttp import web
+from pydantic import Field
+
+from ragsvc.db import chat_sessions, collections
+from ragsvc.errors import NotFound
+from ragsvc.http.auth import caller_of
+from ragsvc.http.bodies import Body, Name, read_body, read_query
+from ragsvc.http.chat_rendering import render_session
+from ragsvc.http.chat_views import SessionView
+from ragsvc.http.handlers.search import CollectionIds
+from ragsvc.http.ids import parse_id
+from ragsvc.http.operations import operation
+from ragsvc.http.paging import Page, PageQuery, page_by_id
+from ragsvc.http.rendering import json_response
+from ragsvc.http.state import resources_of
+from ragsvc.models import Scope, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection
+    from ragsvc.models import ChatSession
+
+routes = web.RouteTableDef()
+
+MAX_INSTRUCTIONS_CHARS = 8000
+
+Instructions = Annotated[str, Field(max_length=MAX_INSTRUCTIONS_CHARS)]
+
+
+class SessionBody(Body):
+    """A new conversation; without collections it searches the whole workspace."""
+
+    title: Name | None = None
+    collection_ids: CollectionIds | None = None
+    instructions: Instructions | None = None
+    model: Name | None = None
+
+
+class SessionChanges(SessionBody):
+    """Changes to a conversation: what is left out stays, null is the default again."""
+
+
+@routes.post("/v1/chat/sessions")
+@operation(
+    "Begin a conversation",
+    Scope.CHAT,
+    body=SessionBody,
+    body_optional=True,
+    answers={201: SessionView},
+    problems=(NotFound,),
+)
+async def create_session(request: web.Request) -> web.Response:
+    """Begin a conversation."""
+    caller = caller_of(request)
+    body = await read_body(request, SessionBody, optional=True)
+    async with resources_of(request).pool.acquire() as conn:
+        await _check_collections(conn, caller.workspace.id, body.collection_ids)
+        session = await chat_sessions.insert_session(
+            conn,
+            caller.workspace.id,
+            new_id(),
+            title=body.title,
+            instructions=body.instructions,
+            model=body.model,
+            collection_ids=body.collection_ids,
+        )
+    return json_response(render_session(session), status=201)
+
+
+@routes.get("/v1/chat/sessions")
+@operation("List the conversations", Scope.CHAT, query=PageQuery, answers={200: Page[SessionView]})
+async def list_sessions(request: web.Request) -> web.Response:
+    """Answer one page of the conversations."""
+    caller = caller_of(request)
+    query = read_query(request, PageQuery)
+    async with resources_of(request).pool.acquire() as conn:
+        found = await chat_sessions.select_sessions(
+            conn, caller.workspace.id, before=query.cursor, limit=query.limit + 1
+        )
+    return json_response(page_by_id(found, query.limit, render_session))
+
+
+@routes.get("/v1/chat/sessions/{session_id}")
+@operation("Show a conversation", Scope.CHAT, answers={200: SessionView})
+async def get_session(request: web.Request) -> web.Response:
+    """Answer one conversation, without its messages."""
+    return json_response(render_session(await find_session(request)))
+
+
+@routes.patch("/v1/chat/sessions/{session_id}")
+@operation("Change a conversation", Scope.CHAT, body=SessionChanges, answers={200: SessionView})
+async def update_session(request: web.Request) -> web.Response:
+    """Change a conversation; it holds for the next message."""
+    session = await find_session(request)
+    body = await read_body(request, SessionChanges)
+    changes = body.model_dump(include=body.model_fields_set)
+    if changes.get("collection_ids") is not None:
+        changes["collection_ids"] = tuple(changes["collection_ids"])
+    async with resources_of(request).pool.acquire() as conn:
+        await _check_collections(conn, session.workspace_id, changes.get("collection_ids"))
+        changed = await chat_sessions.update_session(conn, replace(session, **changes))
+    if changed is None:
+        raise NotFound
+    return json_response(render_session(changed))
+
+
+@routes.delete("/v1/chat/sessions/{session_id}")
+@operation("Delete a conversation and its messages", Scope.CHAT, answers={204: None})
+async def delete_session(request: web.Request) -> web.Response:
+    """Delete a conversation; an answer that is being written stops."""
+    caller = caller_of(request)
+    session_id = parse_id("chat", request.match_info["session_id"])
+    async with resources_of(request).pool.acquire() as conn:
+        if not await chat_sessions.delete_session(conn, caller.workspace.id, session_id):
+            raise NotFound
+    return web.Response(status=204)
+
+
+async def find_session(request: web.Request) -> ChatSession:
+    """Return the conversation that the path names.
+
+    Raises:
+        NotFound: the workspace has no such conversation.
+    """
+    caller = caller_of(request)
+    session_id = parse_id("chat", request.match_info["session_id"])
+    async with resources_of(request).pool.acquire() as conn:
+        session = await chat_sessions.select_session(conn, caller.workspace.id, session_id)
+    if session is None:
+        raise NotFound
+    return session
+
+
+async def _check_collections(conn: Connection, workspace_id: UUID, collection_ids: Sequence[UUID] | None) -> None:
+    if collection_ids is None:
+        return
+    known = await collections.select_known_collection_ids(conn, workspace_id, collection_ids)
+    if known != set(collection_ids):
+        raise NotFound("One of the collections does not exist.")

@@ -1,0 +1,106 @@
+"""The parsing process itself: it gives up what it does not need, then runs one task after another.
+
+Imports no parser: the process that hands out the work imports this module too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import multiprocessing
+import os
+import resource
+import signal
+from importlib import import_module
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragsvc.errors import DocumentErrorCode, DocumentRejected, RagsvcError, TransientFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ragsvc.ingestion.parsing.limits import ParseLimits
+
+# Everything else in the environment may be a credential.
+KEPT_VARIABLES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"})
+KEPT_PREFIXES = ("LC_", "PYTHON", "COVERAGE_")
+PR_SET_PDEATHSIG = 1
+PR_SET_NO_NEW_PRIVS = 38
+MAX_OPEN_FILES = 64
+# The text in UTF-8, or its chunks with what they overlap, both with room for escapes.
+RESULT_BYTES_PER_CHAR = 12
+SPARE_RESULT_BYTES = 64 * 1024 * 1024
+SPARE_CPU_S = 10
+# Tells a death by hunger from the others; any unusual number does.
+EXIT_OUT_OF_MEMORY = 86
+# Where /proc/self/stat says the environment of exec lies (proc(5), fields 50 and 51, of which two come before).
+ENV_START, ENV_END = 47, 48
+
+
+def initialise(limits: ParseLimits) -> None:
+    """Become a process that can harm nobody: bound to its parent's life, without credentials, within limits."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os._exit(1)
+    # A parser that hangs in native code never comes back to a handler written in Python.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    forget_environment()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
+    _limit(resource.RLIMIT_FSIZE, limits.max_text_chars * RESULT_BYTES_PER_CHAR + SPARE_RESULT_BYTES)
+    _limit(resource.RLIMIT_AS, limits.memory_bytes)
+
+
+def forget_environment() -> None:
+    """Keep only harmless variables; also wipe the block that exec left, which /proc/self/environ shows."""
+    kept = {
+        name: value for name, value in os.environ.items() if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
+    }
+    os.environ.clear()
+    os.environ.update(kept)
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[ENV_START]), int(fields[ENV_END])
+    ctypes.memset(start, 0, end - start)
+
+
+def run(target: str, arguments: Mapping[str, object], *, timeout_s: float) -> object:
+    """Call `module:function` and return what it returns.
+
+    Raises:
+        RagsvcError: as the function raised it; `parser_crash` for anything it did not foresee.
+    """
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = used.ru_utime + used.ru_stime + timeout_s + SPARE_CPU_S
+    resource.setrlimit(resource.RLIMIT_CPU, (ceil(cpu_s), resource.RLIM_INFINITY))
+    module, _, function = target.partition(":")
+    try:
+        return getattr(import_module(module), function)(**arguments)
+    except MemoryError:
+        # What is left of this process cannot be trusted with another document.
+        os._exit(EXIT_OUT_OF_MEMORY)
+    except RagsvcError:
+        raise
+    except OSError as error:
+        raise _explain_os_error(error) from error
+    except Exception as error:
+        detail = f"the parser failed on this file ({type(error).__name__})"
+        raise DocumentRejected(DocumentErrorCode.PARSER_CRASH, detail) from error
+
+
+def _explain_os_error(error: OSError) -> RagsvcError:
+    if error.errno == errno.EFBIG:
+        return DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, "the document's text is too large to be written")
+    return TransientFailure(DocumentErrorCode.INTERNAL, f"the parsing process cannot work: {error}")
+
+
+def _limit(kind: int, value: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(kind, (value, value))

@@ -1,0 +1,153 @@
+"""From bytes to characters: byte order mark, declared charset, UTF-8, then the most plausible legacy charset."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from email.message import Message
+
+from charset_normalizer import from_bytes
+
+from ragsvc.errors import DocumentErrorCode, DocumentRejected
+
+# UTF-32 stands before UTF-16: its little-endian mark begins with that of UTF-16.
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# Labels mean what browsers take them for (https://encoding.spec.whatwg.org/#names-and-labels).
+LABELS = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "iso8859-11": "cp874",
+    "tis-620": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "big5": "big5hkscs",
+}
+# Charsets that a declaration may name; Python's codecs know others that are no charsets of documents.
+DECLARABLE_NAMES = (
+    "utf-8 utf-16 utf-16-le utf-16-be utf-32 cp866 iso8859-2 iso8859-3 iso8859-4 iso8859-5 iso8859-6 iso8859-7"
+    " iso8859-8 iso8859-10 iso8859-13 iso8859-14 iso8859-15 iso8859-16 koi8-r koi8-u mac-roman mac-cyrillic cp437"
+    " cp850 cp852 cp874 cp932 cp949 cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 gb18030"
+    " big5hkscs euc_jp iso2022_jp"
+)
+DECLARABLE = frozenset(DECLARABLE_NAMES.split())
+# What undeclared files are really written in; anything rarer only makes guesses worse.
+GUESSABLE = [
+    *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874", "cp850", "cp866"),
+    *("iso8859_2", "iso8859_5", "koi8_r", "mac_roman", "cp932", "euc_jp", "cp949", "gb18030", "big5"),
+]
+SAMPLE_BYTES = 32 * 1024
+NON_ASCII_LINE = re.compile(rb"[^\n]{0,2000}[\x80-\xff][^\n]{0,2000}\n?")
+# A text of UTF-8 with a damaged byte here and there is still UTF-8.
+INTACT_PER_DAMAGED = 50
+
+
+def decode(data: bytes, *, declared: str | None) -> str:
+    """Return the text of a file whose header or markup declares a charset, or none.
+
+    Raises:
+        DocumentRejected: `encoding`, when no charset fits.
+    """
+    for mark, charset in BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            return _decode_marked(data[len(mark) :], charset)
+    charsets = (guess_utf16(data), find_charset(declared), "iso2022_jp" if b"\x1b$" in data else None, "utf-8")
+    for candidate in charsets:
+        if candidate is not None:
+            try:
+                return data.decode(candidate)
+            except UnicodeDecodeError:
+                continue
+    return _decode_damaged(data) or _decode_by_guess(data)
+
+
+def find_charset(label: str | None) -> str | None:
+    """Return Python's name of a declared charset, None when no document can be written in it."""
+    try:
+        name = codecs.lookup(label or "").name
+    except (LookupError, ValueError):
+        return None
+    name = LABELS.get(name, name)
+    return name if name in DECLARABLE else None
+
+
+def charset_parameter(mime_type: str) -> str | None:
+    """Return the charset that a Content-Type names."""
+    message = Message()
+    message["Content-Type"] = mime_type
+    return message.get_content_charset()
+
+
+def guess_utf16(data: bytes) -> str | None:
+    """Return the byte order of UTF-16 without a mark, None for anything else.
+
+    Every ASCII character has its NUL in the same half of the pairs. Binary data has NULs in both halves, or
+    unpaired surrogates, or control characters.
+    """
+    head = data[: SAMPLE_BYTES & ~1]
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if not even + odd or min(even, odd) * 20 > max(even, odd):
+        return None
+    charset = "utf-16-le" if odd > even else "utf-16-be"
+    try:
+        text = head[: len(head) & ~1].decode(charset)
+    except UnicodeDecodeError as error:
+        # The sample may cut a surrogate pair at its end.
+        if error.end < len(head) - 1:
+            return None
+        text = head[: error.start].decode(charset)
+    printable = sum(character.isprintable() or character in "\t\n\r\f" for character in text)
+    return charset if text and printable >= len(text) * 0.98 else None
+
+
+def _decode_marked(data: bytes, charset: str) -> str:
+    try:
+        # A lone surrogate is no reason to refuse a file: normalisation drops it.
+        return data.decode(charset, errors="surrogatepass" if charset.startswith("utf-16") else "strict")
+    except UnicodeDecodeError:
+        recovered = _decode_damaged(data) if charset == "utf-8" else None
+    if recovered is None:
+        raise DocumentRejected(DocumentErrorCode.ENCODING, f"the byte order mark says {charset}, the bytes do not")
+    return recovered
+
+
+def _decode_damaged(data: bytes) -> str | None:
+    text = data.decode(errors="replace")
+    damaged = text.count("\ufffd")
+    intact = len(text) - len(text.encode("ascii", errors="ignore")) - damaged
+    return text if intact >= INTACT_PER_DAMAGED * damaged else None
+
+
+def _decode_by_guess(data: bytes) -> str:
+    sample = _sample(data)
+    matches = from_bytes(sample, cp_isolation=GUESSABLE) or from_bytes(sample)
+    candidates = {name for match in matches for name in (match.encoding, *match.could_be_from_charset)}
+    # Western text often fits charsets of Eastern Europe as well; among equals the common one is right.
+    ranked = (["cp1252"] if "cp1252" in candidates else []) + [match.encoding for match in matches]
+    for charset in ranked:
+        try:
+            return data.decode(charset)
+        except UnicodeDecodeError:
+            continue
+    if ranked:
+        return data.decode(ranked[0], errors="replace")
+    raise DocumentRejected(DocumentErrorCode.ENCODING, "the text is in no charset that could be recognised")
+
+
+def _sample(data: bytes) -> bytes:
+    lines: list[bytes] = []
+    size = 0
+    for match in NON_ASCII_LINE.finditer(data):
+        lines.append(match.group())
+        size += len(lines[-1])
+        if size >= SAMPLE_BYTES:
+            break
+    return b"".join(lines)

@@ -1,0 +1,100 @@
+"""Walks the XML of a Word document: paragraphs and table rows in document order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from docx.oxml.ns import qn
+from lxml import etree
+
+from ragsvc.ingestion.parsing.docx_styles import PLAIN, Style, numbering, outline_level
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from lxml.etree import _Element
+
+MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
+# Copies for readers that do not know the element beside it.
+FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+PARAGRAPH, TABLE, ROW, CELL = qn("w:p"), qn("w:tbl"), qn("w:tr"), qn("w:tc")
+TEXTS = frozenset({qn("w:t"), MATH_TEXT})
+CHARACTERS = {
+    qn("w:tab"): "\t",
+    qn("w:ptab"): "\t",
+    qn("w:br"): "\n",
+    qn("w:cr"): "\n",
+    qn("w:noBreakHyphen"): "-",
+}
+# Properties hold no text; deleted and moved text is gone.
+SKIPPED = frozenset({qn("w:pPr"), qn("w:rPr"), qn("w:del"), qn("w:moveFrom"), FALLBACK})
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A paragraph or a table's row; `level` is that of a heading, else 0; items follow one another closely."""
+
+    text: str
+    level: int = 0
+    is_item: bool = False
+
+
+def iterate_blocks(container: _Element, styles: Mapping[str, Style]) -> Iterator[Block]:
+    """Yield what is printed in the container; tables row by row, content controls as what they hold."""
+    for element in container.iterchildren(tag=etree.Element):
+        if element.tag == PARAGRAPH:
+            yield from _read_paragraph(element, styles)
+        elif element.tag == TABLE:
+            yield from _read_table(element, styles)
+        elif element.tag not in SKIPPED:
+            yield from iterate_blocks(element, styles)
+
+
+def _read_paragraph(paragraph: _Element, styles: Mapping[str, Style]) -> Iterator[Block]:
+    properties = paragraph.find(qn("w:pPr"))
+    named = properties.find(qn("w:pStyle")) if properties is not None else None
+    style = styles.get(named.get(qn("w:val"), ""), PLAIN) if named is not None else PLAIN
+    text = "".join(_iterate_text(paragraph)).strip()
+    # The lines of a table of contents repeat the headings and lead every search astray.
+    if not text or style.is_contents:
+        return
+    stated = outline_level(properties)
+    level = style.level if stated is None else stated
+    numbered = numbering(properties)
+    is_item = not level and (style.is_item if numbered is None else numbered)
+    yield Block(text=f"- {text}" if is_item else text, level=level, is_item=is_item)
+
+
+def _read_table(table: _Element, styles: Mapping[str, Style]) -> Iterator[Block]:
+    for row in _find(table, ROW):
+        cells = [
+            " ".join(" ".join(block.text.split()) for block in iterate_blocks(cell, styles))
+            for cell in _find(row, CELL)
+        ]
+        if any(cells):
+            yield Block(text="\t".join(cells), is_item=True)
+
+
+def _find(parent: _Element, tag: str) -> Iterator[_Element]:
+    """Yield a table's rows or a row's cells, also those in content controls, but none of nested tables."""
+    for element in parent.iterchildren(tag=etree.Element):
+        if element.tag == tag:
+            yield element
+        elif element.tag not in SKIPPED and element.tag not in {TABLE, PARAGRAPH}:
+            yield from _find(element, tag)
+
+
+def _iterate_text(element: _Element) -> Iterator[str]:
+    # libxml2 reads nothing deeper than 256 levels, so recursion is safe.
+    for child in element.iterchildren(tag=etree.Element):
+        if child.tag in TEXTS:
+            yield child.text or ""
+        elif child.tag in CHARACTERS:
+            yield CHARACTERS[child.tag]
+        elif child.tag == PARAGRAPH:
+            # A text box inside of a paragraph.
+            yield "\n"
+            yield from _iterate_text(child)
+        elif child.tag not in SKIPPED:
+            yield from _iterate_text(child)

@@ -1,0 +1,88 @@
+"""What the paragraph styles of a Word document mean: headings, list items, tables of contents."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from docx.oxml.ns import qn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lxml.etree import _Element
+
+HEADING_NAME = re.compile(r"heading ([1-9])$", re.IGNORECASE)
+CONTENTS_NAME = re.compile(r"toc \d$", re.IGNORECASE)
+# Outline levels count from 0; this one says "body text".
+BODY_LEVEL = 9
+MAX_ANCESTORS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """A paragraph style: heading level (0: none), whether it makes list items, whether lines of a contents table."""
+
+    level: int = 0
+    is_item: bool = False
+    is_contents: bool = False
+
+
+PLAIN = Style()
+
+
+def read_styles(styles: _Element) -> Mapping[str, Style]:
+    """Return the paragraph styles by id."""
+    elements = {
+        element.get(qn("w:styleId"), ""): element
+        for element in styles.iterchildren(qn("w:style"))
+        if element.get(qn("w:type"), "paragraph") == "paragraph"
+    }
+    return {style_id: _resolve(style_id, elements) for style_id in elements}
+
+
+def outline_level(properties: _Element | None) -> int | None:
+    """Return the heading level of paragraph properties, 0 for body text; None when they do not say."""
+    element = properties.find(qn("w:outlineLvl")) if properties is not None else None
+    value = element.get(qn("w:val"), "") if element is not None else ""
+    if not value.isdecimal():
+        return None
+    level = int(value)
+    return level + 1 if level < BODY_LEVEL else 0
+
+
+def numbering(properties: _Element | None) -> bool | None:
+    """Tell whether paragraph properties make a list item; None when they do not say."""
+    element = properties.find(f"{qn('w:numPr')}/{qn('w:numId')}") if properties is not None else None
+    return None if element is None else element.get(qn("w:val")) != "0"
+
+
+def _resolve(style_id: str, elements: Mapping[str, _Element]) -> Style:
+    level: int | None = None
+    is_item: bool | None = None
+    name = _name(elements[style_id])
+    for _ in range(MAX_ANCESTORS):
+        element = elements.get(style_id)
+        if element is None:
+            break
+        properties = element.find(qn("w:pPr"))
+        level = _own_level(element, properties) if level is None else level
+        is_item = numbering(properties) if is_item is None else is_item
+        parent = element.find(qn("w:basedOn"))
+        style_id = parent.get(qn("w:val"), "") if parent is not None else ""
+    return Style(level=level or 0, is_item=bool(is_item), is_contents=bool(CONTENTS_NAME.match(name)))
+
+
+def _own_level(element: _Element, properties: _Element | None) -> int | None:
+    stated = outline_level(properties)
+    if stated is not None:
+        return stated
+    name = _name(element)
+    match = HEADING_NAME.match(name)
+    return int(match[1]) if match else 1 if name.lower() == "title" else None
+
+
+def _name(element: _Element) -> str:
+    name = element.find(qn("w:name"))
+    return name.get(qn("w:val"), "") if name is not None else ""

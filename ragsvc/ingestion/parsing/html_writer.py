@@ -1,0 +1,127 @@
+"""Lays out the text of HTML: lines, blank lines between blocks, cells, preformatted text."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ragsvc.ingestion.parsing.headings import make_heading
+from ragsvc.ingestion.parsing.normalisation import TextBuilder
+
+if TYPE_CHECKING:
+    from ragsvc.models import Heading
+
+HEADING_LEVELS = {f"h{level}": level for level in range(1, 7)}
+# Blocks that stand apart by a blank line, and those that begin a line of their own.
+PARAGRAPH_TAGS = (
+    "p pre blockquote ul ol dl table figure section article main aside header footer hr details fieldset form"
+    " address h1 h2 h3 h4 h5 h6"
+)
+PARAGRAPHS = frozenset(PARAGRAPH_TAGS.split())
+LINE_TAGS = "div li dt dd tr caption figcaption summary legend center body thead tbody tfoot"
+LINES = frozenset(LINE_TAGS.split())
+CELLS = frozenset({"td", "th"})
+WHITE_SPACE = re.compile(r"[ \t\n\r\f]+")
+
+
+class HtmlWriter:
+    """Takes elements and text in document order and builds the canonical text.
+
+    A line is normalised whole, when it ends: its letters and accents may come from several text nodes.
+    """
+
+    def __init__(self, max_chars: int) -> None:
+        self.headings: list[Heading] = []
+        self._builder = TextBuilder(max_chars)
+        self._line: list[str] = []
+        self._separator = ""
+        self._bullet = ""
+        self._preformatted = 0
+        self._row_start = 0
+        self._heading_lines: list[tuple[int, str]] | None = None
+
+    def write_title(self, title: str) -> None:
+        """Begin with the page's title as its first heading."""
+        self.enter("h1")
+        self.write(title)
+        self.leave("h1")
+
+    def write(self, text: str) -> None:
+        """Add running text; white space counts only where it is preformatted."""
+        if not self._preformatted:
+            text = WHITE_SPACE.sub(" ", text)
+            if not self._line or self._line[-1].endswith(" "):
+                text = text.removeprefix(" ")
+        if text:
+            self._line.append(text)
+
+    def enter(self, tag: str) -> None:
+        """Begin an element."""
+        if tag in CELLS:
+            self._begin_cell()
+        elif tag == "br":
+            self._break_inside()
+        elif tag in PARAGRAPHS or tag in LINES:
+            self._end_line("\n\n" if tag in PARAGRAPHS else "\n")
+            self._begin_block(tag)
+
+    def leave(self, tag: str) -> None:
+        """End an element."""
+        if tag in HEADING_LEVELS:
+            self._end_heading(HEADING_LEVELS[tag])
+        elif tag in PARAGRAPHS:
+            self._end_line("\n\n")
+            self._preformatted -= tag == "pre"
+        elif tag in LINES:
+            self._end_line("\n")
+            if tag == "li":
+                self._bullet = ""
+            elif tag == "tr":
+                self._separator = "\n"
+
+    def finish(self) -> str:
+        """Return the text."""
+        self._end_line("")
+        return self._builder.build()
+
+    def _begin_block(self, tag: str) -> None:
+        if tag == "li":
+            self._bullet = "- "
+        elif tag == "tr":
+            self._row_start = self._builder.length
+        elif tag == "pre":
+            self._preformatted += 1
+        elif tag in HEADING_LEVELS:
+            self._heading_lines = []
+
+    def _begin_cell(self) -> None:
+        self._end_line("\n")
+        if self._builder.length > self._row_start:
+            # The cells of a row share a line, also where each holds paragraphs.
+            self._separator = "\t"
+
+    def _break_inside(self) -> None:
+        if self._preformatted:
+            self._line.append("\n")
+        else:
+            self._end_line("\n")
+
+    def _end_heading(self, level: int) -> None:
+        self._end_line("\n\n")
+        lines, self._heading_lines = self._heading_lines, None
+        if lines:
+            heading = make_heading(level, " ".join(text for _, text in lines), lines[0][0])
+            if heading is not None:
+                self.headings.append(heading)
+
+    def _end_line(self, separator: str) -> None:
+        line = "".join(self._line)
+        self._line = []
+        line = line.strip("\n") if self._preformatted else line.strip(" ")
+        if line.strip():
+            start, _ = self._builder.append(self._bullet + line, separator=self._separator or "\n")
+            if self._heading_lines is not None:
+                self._heading_lines.append((start, line))
+            self._bullet = self._separator = ""
+        if self._separator != "\t" and len(separator) > len(self._separator):
+            self._separator = separator

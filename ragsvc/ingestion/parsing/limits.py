@@ -1,0 +1,38 @@
+"""What one document may cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ragsvc.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ParseLimits:
+    """The limits of one document, and of the process that reads it; small enough to travel into that process."""
+
+    max_pages: int
+    max_text_chars: int
+    max_expanded_bytes: int
+    max_chunks: int
+    timeout_s: float
+    memory_bytes: int
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> ParseLimits:
+        """Return the limits that the settings name."""
+        return cls(
+            max_pages=settings.max_pages,
+            max_text_chars=settings.max_text_chars,
+            max_expanded_bytes=settings.max_expanded_bytes,
+            max_chunks=settings.max_chunks,
+            timeout_s=settings.parse_timeout_s,
+            memory_bytes=settings.parse_memory_bytes,
+        )
+
+    @property
+    def max_source_bytes(self) -> int:
+        """The largest file that is read as text: no encoding in use takes more than four bytes a character."""
+        return 4 * self.max_text_chars

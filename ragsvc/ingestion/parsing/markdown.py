@@ -1,0 +1,92 @@
+"""Markdown: the source is the canonical text, its headings are the anchors."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ragsvc.ingestion.parsing.headings import make_heading
+from ragsvc.ingestion.parsing.plain_text import read_canonical
+from ragsvc.ingestion.parsing.sniffing import MARKDOWN
+from ragsvc.models import Heading, ParsedText
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ragsvc.ingestion.parsing.limits import ParseLimits
+    from ragsvc.ingestion.parsing.sniffing import SourceFile
+
+ATX_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?$")
+CLOSING_MARKS = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
+SETEXT_UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*$")
+# A line that no underline makes a heading of: it belongs to a list, a quote, a table, code, HTML, or is a rule.
+NO_PARAGRAPH = re.compile(r"\s*$|    |\t| {0,3}(?:[-+*>|<]|\d{1,9}[.)]\s)")
+FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
+FRONT_MATTER = re.compile(r"---[ \t]*\n(?:[^\n]*\n){0,200}?(?:---|\.\.\.)[ \t]*(?:\n|$)")
+COMMENT = re.compile(r" {0,3}<!--")
+LINK = re.compile(r"!?\[([^\[\]]*)\](?:\([^()]*\)|\[[^\[\]]*\])")
+EMPHASIS = re.compile(r"[*`]+|(?<!\w)_+|_+(?!\w)")
+ANCHOR = re.compile(r"\s*\{#[^{}]*\}\s*$")
+MAX_HEADING_CHARS = 500
+
+
+def parse_markdown(source: SourceFile, limits: ParseLimits) -> ParsedText:
+    """Return the source as it stands, with its headings."""
+    text = read_canonical(source, limits)
+    return ParsedText(text=text, headings=tuple(scan_headings(text)), media_type=MARKDOWN)
+
+
+def scan_headings(text: str) -> Iterator[Heading]:
+    """Yield the ATX and setext headings of a Markdown text; `char_start` is where the heading's line begins.
+
+    Follows CommonMark for headings on the outermost level; those inside of quotes and lists are text.
+    """
+    fence = ""
+    in_comment = in_paragraph = False
+    single: tuple[int, str] | None = None  # a paragraph of one line, so far: an underline makes it a heading
+    for start, line in _iterate_lines(text):
+        if fence:
+            fence = "" if _closes(fence, line) else fence
+        elif in_comment:
+            in_comment = "-->" not in line
+        elif opening := FENCE.match(line):
+            fence, single, in_paragraph = opening[1], None, False
+        elif COMMENT.match(line):
+            in_comment, single, in_paragraph = "-->" not in line, None, False
+        else:
+            heading = _read_heading(line, start, single)
+            if heading is not None:
+                yield heading
+            is_text = heading is None and not NO_PARAGRAPH.match(line)
+            single = (start, line) if is_text and not in_paragraph else None
+            in_paragraph = is_text
+
+
+def _iterate_lines(text: str) -> Iterator[tuple[int, str]]:
+    front_matter = FRONT_MATTER.match(text)
+    start = front_matter.end() if front_matter else 0
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        yield start, text[start:end]
+        start = end + 1
+
+
+def _read_heading(line: str, start: int, single: tuple[int, str] | None) -> Heading | None:
+    atx = ATX_HEADING.match(line)
+    if atx:
+        title = CLOSING_MARKS.sub("", (atx[2] or "")[:MAX_HEADING_CHARS])
+        return make_heading(len(atx[1]), _plain(title), start)
+    underline = SETEXT_UNDERLINE.match(line) if single else None
+    if underline and single:
+        return make_heading(1 if underline[1][0] == "=" else 2, _plain(single[1][:MAX_HEADING_CHARS]), single[0])
+    return None
+
+
+def _closes(fence: str, line: str) -> bool:
+    mark = line.strip()
+    return len(mark) >= len(fence) and not mark.strip(fence[0])
+
+
+def _plain(title: str) -> str:
+    return EMPHASIS.sub("", LINK.sub(r"\1", ANCHOR.sub("", title)))

@@ -1,0 +1,72 @@
+"""The canonical form of text: NFC, lines that end in LF, nothing that cannot be stored."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from ragsvc.errors import DocumentErrorCode, DocumentRejected
+
+# Part of the embedding cache's key: raise it whenever `normalise` gives other text for the same input.
+NORMALISATION_VERSION = 1
+
+
+def strip_unstorable(text: str) -> str:
+    """Return the text without NUL and lone surrogates, which neither UTF-8 nor Postgres can hold."""
+    if "\0" in text:
+        text = text.replace("\0", "")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode(errors="ignore").decode()
+    return text
+
+
+def normalise(text: str) -> str:
+    """Return the canonical form; normalising that again changes nothing."""
+    text = strip_unstorable(text).replace("\r\n", "\n").replace("\r", "\n")
+    return unicodedata.normalize("NFC", text)
+
+
+def has_text(text: str) -> bool:
+    """Tell whether there is anything to read: a character that is neither white space nor invisible."""
+    return not text.isspace() and any(character.isprintable() and not character.isspace() for character in text)
+
+
+class TextBuilder:
+    """Joins pieces to one canonical text and knows where each begins.
+
+    Every piece is normalised by itself. Only separators that never compose with what follows stand between them,
+    so the joined text is canonical too and no offset that was handed out ever shifts.
+    """
+
+    def __init__(self, max_chars: int) -> None:
+        self.length = 0
+        self._max_chars = max_chars
+        self._parts: list[str] = []
+
+    def append(self, piece: str, *, separator: str = "\n") -> tuple[int, int]:
+        """Append a piece and return the code points `[start, end)` where it stands.
+
+        An empty piece adds nothing, no separator either. The separator is made of newlines or a tab.
+
+        Raises:
+            DocumentRejected: `limit_exceeded`.
+        """
+        text = normalise(piece)
+        if not text:
+            return self.length, self.length
+        if self.length:
+            self._parts.append(separator)
+            self.length += len(separator)
+        start = self.length
+        self._parts.append(text)
+        self.length += len(text)
+        if self.length > self._max_chars:
+            raise DocumentRejected(
+                DocumentErrorCode.LIMIT_EXCEEDED, f"the text is longer than {self._max_chars:,} characters"
+            )
+        return start, self.length
+
+    def build(self) -> str:
+        """Return the text."""
+        return "".join(self._parts)

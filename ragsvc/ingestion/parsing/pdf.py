@@ -1,0 +1,129 @@
+"""PDF: page by page, with the outline as headings."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pypdfium2
+import pypdfium2.raw as pdfium
+
+from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.ingestion.parsing.headings import MAX_LEVEL, make_heading
+from ragsvc.ingestion.parsing.normalisation import TextBuilder
+from ragsvc.ingestion.parsing.sniffing import PDF, PDF_HEADER_BYTES
+from ragsvc.models import Heading, PageSpan, ParsedText
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ragsvc.ingestion.parsing.limits import ParseLimits
+    from ragsvc.ingestion.parsing.sniffing import SourceFile
+
+MAX_OUTLINE_ENTRIES = 50_000
+TAIL_BYTES = 64 * 1024
+LINEARIZED_LENGTH = re.compile(rb"/Linearized\b.{0,300}?/L\s+(\d+)", re.DOTALL)
+# What pdfium leaves where a word was hyphenated at a line's end; the word is whole again without it.
+HYPHENATION = "\x02"
+# A chapter's number is often printed but not part of the outline's entry.
+NUMBER = r"(?:[0-9IVXLC.]{1,12}[ \t]+)?"
+
+
+def parse_pdf(source: SourceFile, limits: ParseLimits) -> ParsedText:
+    """Return the text of all pages, in the reading order that pdfium finds.
+
+    Raises:
+        DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
+    """
+    with closing(_open(source.path)) as document:
+        _check_whole(source.path)
+        page_count = len(document)
+        if page_count > limits.max_pages:
+            raise DocumentRejected(
+                DocumentErrorCode.LIMIT_EXCEEDED, f"{page_count:,} pages; the limit is {limits.max_pages:,}"
+            )
+        builder = TextBuilder(limits.max_text_chars)
+        pages: list[PageSpan] = []
+        for index in range(page_count):
+            start, end = builder.append(_read_page(document, index, limits.max_text_chars - builder.length))
+            pages.append(PageSpan(page=index + 1, char_start=start, char_end=end))
+        text = builder.build()
+        headings = tuple(_place_headings(text, pages, _read_outline(document)))
+    return ParsedText(text=text, pages=tuple(pages), headings=headings, media_type=PDF)
+
+
+def _open(path: Path) -> pypdfium2.PdfDocument:
+    try:
+        return pypdfium2.PdfDocument(str(path))
+    except pypdfium2.PdfiumError as error:
+        # An empty user password is tried by pdfium itself.
+        if error.err_code in {pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY}:
+            raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the PDF is protected by a password") from error
+        raise DocumentRejected(DocumentErrorCode.CORRUPT, "the PDF cannot be read") from error
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a file that was cut short: pdfium repairs what it can and would silently lose the rest."""
+    with path.open("rb") as file:
+        head = file.read(PDF_HEADER_BYTES)
+        size_bytes = path.stat().st_size
+        file.seek(max(size_bytes - TAIL_BYTES, 0))
+        tail = file.read()
+    linearized = LINEARIZED_LENGTH.search(head)
+    if b"startxref" not in tail or (linearized and int(linearized[1]) > size_bytes):
+        raise DocumentRejected(DocumentErrorCode.CORRUPT, "the PDF ends before it is complete")
+
+
+def _read_page(document: pypdfium2.PdfDocument, index: int, max_chars: int) -> str:
+    try:
+        with closing(document[index]) as page, closing(page.get_textpage()) as text_page:
+            if text_page.count_chars() > max_chars:
+                raise DocumentRejected(
+                    DocumentErrorCode.LIMIT_EXCEEDED, f"the text is too long: its limit is reached on page {index + 1}"
+                )
+            text: str = text_page.get_text_bounded()
+    except pypdfium2.PdfiumError as error:
+        raise DocumentRejected(DocumentErrorCode.CORRUPT, f"page {index + 1} of the PDF cannot be read") from error
+    return text.replace(HYPHENATION, "").strip()
+
+
+def _read_outline(document: pypdfium2.PdfDocument) -> Iterator[tuple[int, str, int]]:
+    """Yield (level, title, page index) of the outline's entries that lead to a page."""
+    for count, bookmark in enumerate(document.get_toc(max_depth=MAX_LEVEL)):
+        if count == MAX_OUTLINE_ENTRIES:
+            return
+        destination = bookmark.get_dest()
+        page_index = destination.get_index() if destination else None
+        if page_index is not None:
+            try:
+                title = bookmark.get_title()
+            except UnicodeDecodeError:
+                continue
+            yield bookmark.level + 1, title, page_index
+
+
+def _place_headings(text: str, pages: list[PageSpan], outline: Iterator[tuple[int, str, int]]) -> Iterator[Heading]:
+    """Yield headings where their title is printed on their page, else at the page's start; never going back."""
+    position = 0
+    for level, title, page_index in outline:
+        if page_index >= len(pages):
+            continue
+        page = pages[page_index]
+        if page.char_end < position:
+            continue
+        position = max(position, page.char_start)
+        heading = make_heading(level, title, position)
+        if heading is None:
+            continue
+        printed = _find_title(text, heading.title, position, page.char_end)
+        if printed is not None:
+            position = printed
+        yield Heading(level=heading.level, title=heading.title, char_start=position)
+
+
+def _find_title(text: str, title: str, start: int, end: int) -> int | None:
+    words = r"\s+".join(map(re.escape, title.removesuffix("…").split()))
+    match = re.compile(rf"^{NUMBER}{words}", re.IGNORECASE | re.MULTILINE).search(text, start, end)
+    return match.start() if match else None

@@ -1,0 +1,45 @@
+"""Plain text, and what is read as such: CSV, JSON, source code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.ingestion.parsing.decoding import decode
+from ragsvc.ingestion.parsing.normalisation import TextBuilder
+from ragsvc.models import ParsedText
+
+if TYPE_CHECKING:
+    from ragsvc.ingestion.parsing.limits import ParseLimits
+    from ragsvc.ingestion.parsing.sniffing import SourceFile
+
+
+def parse_plain_text(source: SourceFile, limits: ParseLimits) -> ParsedText:
+    """Return the whole file as text."""
+    return ParsedText(text=read_canonical(source, limits))
+
+
+def read_canonical(source: SourceFile, limits: ParseLimits) -> str:
+    """Return a text file's content in its canonical form.
+
+    Raises:
+        DocumentRejected: `limit_exceeded` or `encoding`.
+    """
+    builder = TextBuilder(limits.max_text_chars)
+    builder.append(decode(read_source(source, limits), declared=source.charset))
+    return builder.build()
+
+
+def read_source(source: SourceFile, limits: ParseLimits) -> bytes:
+    """Return a file that is to be decoded whole.
+
+    Raises:
+        DocumentRejected: `limit_exceeded`.
+    """
+    size_bytes = source.path.stat().st_size
+    if size_bytes > limits.max_source_bytes:
+        raise DocumentRejected(
+            DocumentErrorCode.LIMIT_EXCEEDED,
+            f"the file has {size_bytes:,} bytes; text is read up to {limits.max_source_bytes:,}",
+        )
+    return source.path.read_bytes()

@@ -1,0 +1,78 @@
+"""The files in which results leave the parsing process: a parsed text, and chunks line by line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from ragsvc.models import Chunk, Heading, PageSpan, ParsedText
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+
+def write_parsed(parsed: ParsedText, path: Path) -> None:
+    """Write one line of JSON with the anchors, then the text as UTF-8."""
+    anchors = {
+        "media_type": parsed.media_type,
+        "pages": [(page.page, page.char_start, page.char_end) for page in parsed.pages],
+        "headings": [(heading.level, heading.title, heading.char_start) for heading in parsed.headings],
+    }
+    with path.open("wb") as file:
+        file.write(orjson.dumps(anchors, option=orjson.OPT_APPEND_NEWLINE))
+        file.write(parsed.text.encode())
+
+
+def read_parsed(path: Path) -> ParsedText:
+    """Return what `Sandbox.parse` left in the file."""
+    with path.open("rb") as file:
+        anchors = orjson.loads(file.readline())
+        text = file.read().decode()
+    return ParsedText(
+        text=text,
+        pages=tuple(PageSpan(*page) for page in anchors["pages"]),
+        headings=tuple(Heading(*heading) for heading in anchors["headings"]),
+        media_type=anchors["media_type"],
+    )
+
+
+def write_chunks(chunks: Iterable[Chunk], path: Path) -> int:
+    """Write one chunk a line and return how many there were."""
+    count = 0
+    with path.open("wb") as file:
+        for chunk in chunks:
+            file.write(orjson.dumps(_chunk_to_row(chunk), option=orjson.OPT_APPEND_NEWLINE))
+            count += 1
+    return count
+
+
+def iterate_chunks(path: Path) -> Iterator[Chunk]:
+    """Yield the chunks that `Sandbox.chunk` left in the file, in their order, one at a time in memory."""
+    with path.open("rb") as file:
+        for line in file:
+            yield _line_to_chunk(line)
+
+
+def _chunk_to_row(chunk: Chunk) -> dict[str, object]:
+    return {
+        "ordinal": chunk.ordinal,
+        "text": chunk.text,
+        "content_hash": chunk.content_hash.hex(),
+        "embedding_input_hash": chunk.embedding_input_hash.hex(),
+        "char_start": chunk.char_start,
+        "char_end": chunk.char_end,
+        "page_spans": [(span.page, span.char_start, span.char_end) for span in chunk.page_spans],
+        "heading_path": chunk.heading_path,
+        "token_count": chunk.token_count,
+    }
+
+
+def _line_to_chunk(line: bytes) -> Chunk:
+    row = orjson.loads(line)
+    row["content_hash"] = bytes.fromhex(row["content_hash"])
+    row["embedding_input_hash"] = bytes.fromhex(row["embedding_input_hash"])
+    row["page_spans"] = tuple(PageSpan(*span) for span in row["page_spans"])
+    row["heading_path"] = tuple(row["heading_path"])
+    return Chunk(**row)

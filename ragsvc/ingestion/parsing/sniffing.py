@@ -1,0 +1,179 @@
+"""What a file is, by its content; name and header only tell kinds of text apart."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.ingestion.parsing.decoding import BYTE_ORDER_MARKS, charset_parameter, guess_utf16
+from ragsvc.ingestion.parsing.zip_archives import open_archive
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from zipfile import ZipFile
+
+    from ragsvc.ingestion.parsing.limits import ParseLimits
+
+PDF = "application/pdf"
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+HTML = "text/html"
+MARKDOWN = "text/markdown"
+PLAIN_TEXT = "text/plain"
+UNKNOWN = "application/octet-stream"
+
+HEAD_BYTES = 64 * 1024
+# Readers look for a PDF's header in this many bytes: mailers and printers put lines before it.
+PDF_HEADER_BYTES = 1024
+OLE2_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+# Formats that are told from text, or named in a refusal; (offset, magic, type).
+MAGICS = (
+    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (0, b"GIF8", "image/gif"),
+    (8, b"WEBP", "image/webp"),
+    (8, b"WAVE", "audio/wav"),
+    (8, b"AVI ", "video/x-msvideo"),
+    (0, b"II*\x00", "image/tiff"),
+    (0, b"MM\x00*", "image/tiff"),
+    (4, b"ftypheic", "image/heic"),
+    (4, b"ftypavif", "image/avif"),
+    (4, b"ftyp", "video/mp4"),
+    (0, b"\x1aE\xdf\xa3", "video/x-matroska"),
+    (0, b"ID3", "audio/mpeg"),
+    (0, b"OggS", "application/ogg"),
+    (0, b"fLaC", "audio/flac"),
+    (0, b"\x1f\x8b", "application/gzip"),
+    (0, b"BZh", "application/x-bzip2"),
+    (0, b"\xfd7zXZ\x00", "application/x-xz"),
+    (0, b"\x28\xb5\x2f\xfd", "application/zstd"),
+    (0, b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
+    (0, b"Rar!\x1a\x07", "application/vnd.rar"),
+    (257, b"ustar", "application/x-tar"),
+    (0, b"\x7fELF", "application/x-elf"),
+    (0, b"SQLite format 3\x00", "application/vnd.sqlite3"),
+    (0, b"{\\rtf", "application/rtf"),
+    (0, b"%!PS", "application/postscript"),
+)
+OLE2_STREAMS = (
+    ("WordDocument", "application/msword"),
+    ("Workbook", "application/vnd.ms-excel"),
+    ("PowerPoint Document", "application/vnd.ms-powerpoint"),
+    ("__nameid_version1.0", "application/vnd.ms-outlook"),
+)
+OFFICE = "application/vnd.openxmlformats-officedocument."
+OFFICE_PARTS = (
+    (b"wordprocessingml.document.main+xml", DOCX),
+    (b"spreadsheetml.sheet.main+xml", OFFICE + "spreadsheetml.sheet"),
+    (b"presentationml.presentation.main+xml", OFFICE + "presentationml.presentation"),
+    (b"ms-word.document.macroEnabled", "application/vnd.ms-word.document.macroEnabled.12"),
+    (b"ms-excel.sheet.macroEnabled", "application/vnd.ms-excel.sheet.macroEnabled.12"),
+)
+HTML_NAMES = frozenset({".html", ".htm", ".xhtml", ".xht"})
+MARKDOWN_NAMES = frozenset({".md", ".markdown", ".mdown", ".mkd", ".mkdn"})
+# Tabs, line ends, form feeds, and the escapes of terminals and of ISO-2022.
+TEXT_CONTROLS = b"\t\n\x0b\x0c\r\x08\x1b"
+BINARY_BYTES = bytes(byte for byte in range(32) if byte not in TEXT_CONTROLS) + b"\x7f"
+BINARY_SHARE = 0.02
+PROLOGUE = re.compile(r"(?:\s+|<\?[^>]*\?>|<!--.*?-->)*", re.DOTALL)
+HTML_START = re.compile(r"<(?:!doctype\s+html|html|head|body|title|meta)\b", re.IGNORECASE)
+SVG_START = re.compile(r"(?:<!doctype\s+svg[^>]*>\s*)?<(?:svg:)?svg\b", re.IGNORECASE)
+ANY_TAG = re.compile(r"<[a-zA-Z!/]")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file as it was uploaded; name and header are claims."""
+
+    path: Path
+    filename: str
+    mime_type: str
+
+    @property
+    def charset(self) -> str | None:
+        """The charset that the header claims."""
+        return charset_parameter(self.mime_type)
+
+    def claims(self, media_type: str, suffixes: frozenset[str]) -> bool:
+        """Tell whether name or header say that the file is of this type."""
+        claimed = self.mime_type.partition(";")[0].strip().lower()
+        return claimed == media_type or PurePath(self.filename).suffix.lower() in suffixes
+
+
+def sniff(source: SourceFile, limits: ParseLimits) -> str:
+    """Return the media type of the file's content, supported or not.
+
+    Raises:
+        DocumentRejected: `empty_file`, `encrypted`, or what is wrong with a zip archive.
+    """
+    with source.path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head:
+        raise DocumentRejected(DocumentErrorCode.EMPTY_FILE, "the file is empty")
+    if b"%PDF-" in head[:PDF_HEADER_BYTES]:
+        return PDF
+    if head.startswith(ZIP_MAGICS):
+        with open_archive(source.path, limits) as archive:
+            return _sniff_zip(archive)
+    if head.startswith(OLE2_MAGIC):
+        return _sniff_ole2(source.path)
+    for offset, magic, media_type in MAGICS:
+        if head.startswith(magic, offset):
+            return media_type
+    return _sniff_text(head, source)
+
+
+def _sniff_zip(archive: ZipFile) -> str:
+    names = set(archive.namelist())
+    if "[Content_Types].xml" in names:
+        with archive.open("[Content_Types].xml") as part:
+            content_types = part.read(HEAD_BYTES)
+        for mark, media_type in OFFICE_PARTS:
+            if mark in content_types:
+                return media_type
+    if "mimetype" in names:
+        with archive.open("mimetype") as part:
+            declared = part.read(100).strip().decode("ascii", errors="ignore")
+        if re.fullmatch(r"[\w.+-]+/[\w.+-]+", declared):
+            return declared
+    return "application/zip"
+
+
+def _sniff_ole2(path: Path) -> str:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        # Office wraps a document that has a password in this container.
+        if content.find("EncryptedPackage".encode("utf-16-le")) >= 0:
+            raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the document is protected by a password")
+        for stream, media_type in OLE2_STREAMS:
+            if content.find(stream.encode("utf-16-le")) >= 0:
+                return media_type
+    return "application/x-ole-storage"
+
+
+def _sniff_text(head: bytes, source: SourceFile) -> str:
+    text = _decode_head(head)
+    if text is None:
+        return UNKNOWN
+    start = PROLOGUE.match(text)
+    opening = text[start.end() if start else 0 :][:1024]
+    if SVG_START.match(opening):
+        return "image/svg+xml"
+    if HTML_START.match(opening) or (source.claims(HTML, HTML_NAMES) and ANY_TAG.search(text)):
+        return HTML
+    return MARKDOWN if source.claims(MARKDOWN, MARKDOWN_NAMES) else PLAIN_TEXT
+
+
+def _decode_head(head: bytes) -> str | None:
+    for mark, charset in BYTE_ORDER_MARKS:
+        if head.startswith(mark):
+            return head[len(mark) :].decode(charset, errors="ignore")
+    charset16 = guess_utf16(head)
+    if charset16 is not None:
+        return head.decode(charset16, errors="ignore")
+    binary = len(head) - len(head.translate(None, BINARY_BYTES))
+    # A NUL now and then is dirt in a text (normalisation drops it); more of them are data.
+    return None if binary > len(head) * BINARY_SHARE else head.decode("latin-1")

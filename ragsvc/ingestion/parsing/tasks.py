@@ -1,0 +1,48 @@
+"""The two tasks of a parsing process: parse a file, chunk a parsed text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.ingestion.chunking import iterate_chunks_of
+from ragsvc.ingestion.parsing.registry import parse
+from ragsvc.ingestion.parsing.results import read_parsed, write_chunks, write_parsed
+from ragsvc.ingestion.parsing.sniffing import SourceFile
+from ragsvc.ingestion.token_counting import load_counter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ragsvc.ingestion.parsing.limits import ParseLimits
+    from ragsvc.models import Chunking
+
+
+def parse_file(
+    source: Path, *, filename: str, mime_type: str, limits: ParseLimits, into: Path
+) -> tuple[int | None, int, str]:
+    """Write the file's text and anchors, and return (pages, characters, media type).
+
+    Raises:
+        DocumentRejected: the content cannot be ingested.
+    """
+    parsed = parse(SourceFile(path=source, filename=filename, mime_type=mime_type), limits)
+    write_parsed(parsed, into)
+    return len(parsed.pages) or None, len(parsed.text), parsed.media_type
+
+
+def chunk_file(
+    parsed: Path, *, tokenizer: str, chunking: Chunking, max_input_tokens: int, limits: ParseLimits, into: Path
+) -> int:
+    """Write the text's chunks and return how many there are.
+
+    Raises:
+        DocumentRejected: there are too many.
+    """
+    chunks = iterate_chunks_of(
+        read_parsed(parsed),
+        load_counter(tokenizer),
+        chunking=chunking,
+        max_input_tokens=max_input_tokens,
+        max_chunks=limits.max_chunks,
+    )
+    return write_chunks(chunks, into)

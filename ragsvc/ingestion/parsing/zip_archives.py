@@ -1,0 +1,70 @@
+"""Zipped documents, looked over before anything in them is unpacked."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from zipfile import BadZipFile, ZipFile
+
+from ragsvc.errors import DocumentErrorCode, DocumentRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ragsvc.ingestion.parsing.limits import ParseLimits
+
+MAX_ENTRIES = 10_000
+# Office markup packs 10 to 50 times; deflate can do about 1,000.
+MAX_RATIO = 200
+RATIO_APPLIES_FROM_BYTES = 1024 * 1024
+ENTRY_SIGNATURE = re.compile(rb"PK\x01\x02")
+ENCRYPTED_FLAG = 0x1
+
+
+@contextmanager
+def open_archive(path: Path, limits: ParseLimits) -> Iterator[ZipFile]:
+    """Open an archive whose directory promises to stay within the limits.
+
+    What an entry holds beyond its promised size is never unpacked: zipfile stops there.
+
+    Raises:
+        DocumentRejected: `limit_exceeded`, `encrypted` or `corrupt`.
+    """
+    _check_entry_count(path)
+    try:
+        with ZipFile(path) as archive:
+            _check_entries(archive, limits)
+            yield archive
+    except (BadZipFile, NotImplementedError) as error:
+        raise DocumentRejected(DocumentErrorCode.CORRUPT, f"the zip archive cannot be read: {error}") from error
+
+
+def _check_entry_count(path: Path) -> None:
+    # zipfile makes an object of every directory entry: count them before it does.
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for count, _ in enumerate(ENTRY_SIGNATURE.finditer(content), start=1):
+            if count > MAX_ENTRIES:
+                raise DocumentRejected(
+                    DocumentErrorCode.LIMIT_EXCEEDED, f"the archive has more than {MAX_ENTRIES:,} entries"
+                )
+
+
+def _check_entries(archive: ZipFile, limits: ParseLimits) -> None:
+    entries = archive.infolist()
+    if any(entry.flag_bits & ENCRYPTED_FLAG for entry in entries):
+        raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the archive is protected by a password")
+    expanded = sum(entry.file_size for entry in entries)
+    if expanded > limits.max_expanded_bytes:
+        raise DocumentRejected(
+            DocumentErrorCode.LIMIT_EXCEEDED,
+            f"the archive unpacks to {expanded:,} bytes; the limit is {limits.max_expanded_bytes:,}",
+        )
+    for entry in entries:
+        if entry.file_size > RATIO_APPLIES_FROM_BYTES and entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
+            raise DocumentRejected(
+                DocumentErrorCode.LIMIT_EXCEEDED,
+                f"{entry.filename[:100]!r} unpacks to more than {MAX_RATIO} times its size",
+            )

@@ -1,0 +1,238 @@
+"""Runs parsers in processes of their own, so that no document can hang, crash or blow up a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import structlog
+from pebble import ProcessExpired, ProcessPool
+
+from ragsvc.errors import DocumentErrorCode, DocumentRejected, TransientFailure
+from ragsvc.ingestion.parsing import child
+from ragsvc.ingestion.parsing.limits import ParseLimits
+from ragsvc.ingestion.parsing.results import iterate_chunks, read_parsed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from multiprocessing.context import ForkServerContext
+    from pathlib import Path
+
+    from pebble import ProcessFuture
+
+    from ragsvc.models import Chunking
+    from ragsvc.settings import Settings
+
+__all__ = ["ParseOutcome", "Sandbox", "iterate_chunks", "open_sandbox", "read_parsed"]
+
+log = structlog.get_logger(__name__)
+
+TASKS = "ragsvc.ingestion.parsing.tasks"
+TOKENIZERS = "ragsvc.ingestion.token_counting"
+# A process is replaced after so many tasks: what native code leaks or fragments goes with it.
+TASKS_PER_PROCESS = 20
+ATTEMPTS = 2
+# What pebble raises when a child dies (ProcessExpired is an OSError), or when a pool is broken.
+POOL_FAILURES = (OSError, RuntimeError)
+
+
+@dataclass(frozen=True, slots=True)
+class ParseOutcome:
+    """What a file turned out to hold; `page_count` is None where the format has no pages."""
+
+    page_count: int | None
+    text_length: int
+    media_type: str
+
+
+@asynccontextmanager
+async def open_sandbox(settings: Settings) -> AsyncIterator[Sandbox]:
+    """Open the parsing processes of a worker: one for each of its concurrent jobs.
+
+    Raises:
+        StartupRefused: EMBEDDING_TOKENIZER cannot be loaded.
+    """
+    sandbox = Sandbox(settings)
+    try:
+        await sandbox.start()
+        yield sandbox
+    finally:
+        await sandbox.stop()
+
+
+class Sandbox:
+    """Parses and chunks in child processes; results travel in files."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limits = ParseLimits.from_settings(settings)
+        self._tokenizer = settings.embedding_tokenizer
+        self._max_input_tokens = settings.embedding_max_input_tokens
+        context = multiprocessing.get_context("forkserver")
+        # The fork server alone imports the parsers: a fresh child has them at once, this process never.
+        context.set_forkserver_preload([TASKS])
+        self._slots = [_Slot(self._limits, context) for _ in range(settings.ingestion_concurrency)]
+        # Last in, first out: a warm child is used again.
+        self._free: asyncio.LifoQueue[_Slot] = asyncio.LifoQueue()
+        self._renewals: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Start the processes and let one of them load the tokenizer.
+
+        Raises:
+            StartupRefused: it cannot be loaded.
+        """
+        await asyncio.gather(*(asyncio.to_thread(slot.start) for slot in self._slots))
+        for slot in self._slots:
+            self._free.put_nowait(slot)
+        await self.run(
+            f"{TOKENIZERS}:check_tokenizer", tokenizer=self._tokenizer, max_input_tokens=self._max_input_tokens
+        )
+
+    async def stop(self) -> None:
+        """End the processes, whatever they are doing."""
+        await asyncio.gather(*self._renewals, return_exceptions=True)
+        await asyncio.gather(*(asyncio.to_thread(slot.stop) for slot in self._slots))
+
+    async def parse(self, source: Path, *, filename: str, mime_type: str, into: Path) -> ParseOutcome:
+        """Parse a file; `read_parsed` reads what is left in `into`.
+
+        Raises:
+            DocumentRejected: the content cannot be ingested; the code says why.
+            TransientFailure: no process could be started, or there is no room for the result.
+        """
+        result = await self.run(
+            f"{TASKS}:parse_file",
+            source=source,
+            filename=filename,
+            mime_type=mime_type,
+            limits=self._limits,
+            into=into,
+        )
+        return ParseOutcome(*cast("tuple[int | None, int, str]", result))
+
+    async def chunk(self, parsed: Path, *, chunking: Chunking, into: Path) -> int:
+        """Chunk a parsed text and return how many chunks `iterate_chunks` will find in `into`.
+
+        Raises:
+            DocumentRejected: too many chunks, or the process died twice or took too long.
+            TransientFailure: no process could be started, or there is no room for the result.
+        """
+        result = await self.run(
+            f"{TASKS}:chunk_file",
+            parsed=parsed,
+            tokenizer=self._tokenizer,
+            chunking=chunking,
+            max_input_tokens=self._max_input_tokens,
+            limits=self._limits,
+            into=into,
+        )
+        return cast("int", result)
+
+    async def run(self, target: str, /, **arguments: object) -> object:
+        """Call `module:function` in a child process; a child that dies gets one fresh successor.
+
+        Cancelling the call kills the child.
+
+        Raises:
+            RagsvcError: as the function raised it.
+            DocumentRejected: `parser_crash` after the second death, `parser_timeout` after PARSE_TIMEOUT_S.
+            TransientFailure: no process could be started.
+        """
+        slot = await self._free.get()
+        renew = True
+        try:
+            result = await self._attempt(slot, target, arguments)
+            renew = False
+        except (DocumentRejected, TransientFailure) as error:
+            renew = error.work_code in {DocumentErrorCode.PARSER_TIMEOUT, DocumentErrorCode.PARSER_CRASH}
+            raise
+        finally:
+            self._release(slot, renew=renew)
+        return result
+
+    async def _attempt(self, slot: _Slot, target: str, arguments: dict[str, object]) -> object:
+        failure: Exception | None = None
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                if not slot.usable:
+                    await asyncio.to_thread(slot.restart)
+                return await asyncio.wrap_future(slot.schedule(target, arguments))
+            except TimeoutError:
+                raise DocumentRejected(
+                    DocumentErrorCode.PARSER_TIMEOUT, f"parsing took longer than {self._limits.timeout_s:g} s"
+                ) from None
+            except POOL_FAILURES as error:
+                log.warning("parser_died", target=target, attempt=attempt, cause=repr(error))
+                failure = error
+        if isinstance(failure, ProcessExpired):
+            raise DocumentRejected(DocumentErrorCode.PARSER_CRASH, _explain(failure)) from failure
+        # The child could not even begin: that is not the document's doing.
+        raise TransientFailure(DocumentErrorCode.PARSER_CRASH, "no parsing process could be started") from failure
+
+    def _release(self, slot: _Slot, *, renew: bool) -> None:
+        if not renew:
+            self._free.put_nowait(slot)
+            return
+        task = asyncio.create_task(self._renew(slot))
+        self._renewals.add(task)
+        task.add_done_callback(self._renewals.discard)
+
+    async def _renew(self, slot: _Slot) -> None:
+        # If it cannot start, the next task tries again and says so.
+        with suppress(*POOL_FAILURES):
+            await asyncio.to_thread(slot.restart)
+        self._free.put_nowait(slot)
+
+
+class _Slot:
+    """Room for one child, in a pool of its own: what breaks a pool, a death with its lock held, reaches nobody else."""
+
+    def __init__(self, limits: ParseLimits, context: ForkServerContext) -> None:
+        self._limits = limits
+        self._context = context
+        self._pool = self._make_pool()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the pool works; it starts the child when that has not been done."""
+        return bool(self._pool.active)
+
+    def start(self) -> None:
+        """Start the child; blocks until it is there."""
+        _ = self.usable
+
+    def stop(self) -> None:
+        """Kill the child; blocks until it is gone."""
+        self._pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves it unannotated
+        self._pool.join()
+
+    def restart(self) -> None:
+        """Replace the child, in whatever state it is."""
+        self.stop()
+        self._pool = self._make_pool()
+        self.start()
+
+    def schedule(self, target: str, arguments: dict[str, object]) -> ProcessFuture[object]:
+        """Hand a task to the child."""
+        timeout_s = self._limits.timeout_s
+        return self._pool.schedule(
+            child.run, args=(target, arguments), kwargs={"timeout_s": timeout_s}, timeout=timeout_s
+        )
+
+    def _make_pool(self) -> ProcessPool:
+        return ProcessPool(
+            max_workers=1,
+            max_tasks=TASKS_PER_PROCESS,
+            initializer=child.initialise,
+            initargs=(self._limits,),
+            context=self._context,
+        )
+
+
+def _explain(death: ProcessExpired) -> str:
+    if death.exitcode == child.EXIT_OUT_OF_MEMORY:
+        return "the parser ran out of memory on this file"
+    return f"the parser died on this file (exit code {death.exitcode})"

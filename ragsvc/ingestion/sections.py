@@ -1,0 +1,74 @@
+"""The sections of a document: what stands between two headings, under the path that leads there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ragsvc.models import Heading
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Code points `[char_start, char_end)` under a heading; the path names the heading last."""
+
+    char_start: int
+    char_end: int
+    path: tuple[str, ...] = ()
+    parent: tuple[str, ...] = ()
+
+    @property
+    def length(self) -> int:
+        """How many characters it has."""
+        return self.char_end - self.char_start
+
+
+def split_sections(text: str, headings: Sequence[Heading], *, tiny_chars: int) -> list[Section]:
+    """Cut a text at its headings; together the sections cover it.
+
+    A heading with nothing below it joins its first subsection. Neighbours of at most `tiny_chars` below the same
+    heading join as long as both together stay below twice that, under that heading's path.
+    """
+    joined: list[Section] = []
+    for section in _iterate_sections(headings, len(text)):
+        previous = joined[-1] if joined else None
+        if previous is not None and _is_bare(text, previous) and _is_below(section, previous):
+            joined[-1] = Section(previous.char_start, section.char_end, section.path, section.parent)
+        elif previous is not None and _are_tiny(previous, section, tiny_chars):
+            joined[-1] = Section(previous.char_start, section.char_end, section.parent, section.parent)
+        else:
+            joined.append(section)
+    return joined
+
+
+def _iterate_sections(headings: Sequence[Heading], length: int) -> Iterator[Section]:
+    if not headings or headings[0].char_start > 0:
+        yield Section(0, headings[0].char_start if headings else length)
+    ancestors: list[Heading] = []
+    for index, heading in enumerate(headings):
+        while ancestors and ancestors[-1].level >= heading.level:
+            ancestors.pop()
+        parent = tuple(ancestor.title for ancestor in ancestors)
+        ancestors.append(heading)
+        end = headings[index + 1].char_start if index + 1 < len(headings) else length
+        # Two headings at one place (an outline that names only pages): the last one has the text.
+        if end > heading.char_start:
+            yield Section(heading.char_start, end, (*parent, heading.title), parent)
+
+
+def _is_bare(text: str, section: Section) -> bool:
+    if not section.path or section.path == section.parent:
+        return False
+    return "\n" not in text[section.char_start : section.char_end].strip()
+
+
+def _is_below(section: Section, other: Section) -> bool:
+    return section.parent[: len(other.path)] == other.path
+
+
+def _are_tiny(first: Section, second: Section, tiny_chars: int) -> bool:
+    same_parent = bool(second.path) and first.parent == second.parent and bool(first.path)
+    return same_parent and second.length <= tiny_chars and first.length + second.length <= 2 * tiny_chars

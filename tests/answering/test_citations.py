@@ -1,0 +1,154 @@
+"""`[n]` in a streamed answer: found whatever the deltas, quoted where it is said, unknown where there is no source."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragsvc.answering.citations import LONGEST_SENTENCE_CHARS, CitationParser, Marker, cite
+from ragsvc.models import PageSpan, SearchHit, new_id
+
+WORDS = ["Refunds take 14 days", "- item ", "it is 3.5 m", "e.g. ", "A", "b", '"']
+STOPS = [" ", ". ", ".", "? ", "! [1]", "\n", "\n\n", "。", "。[1]", ","]
+MARKERS = ["[1]", "[2]", "[12]", "[1, 3]", "[", "]", "[x]", "[1"]
+pieces = st.sampled_from([*WORDS, *STOPS, *MARKERS])
+answers = st.lists(pieces, max_size=30).map("".join)
+
+
+def read_whole(answer: str) -> list[Marker]:
+    """Return the markers of an answer that comes in one delta."""
+    return read_deltas([answer])
+
+
+def read_deltas(deltas: list[str]) -> list[Marker]:
+    """Return the markers of an answer that comes in pieces."""
+    parser = CitationParser()
+    markers = [marker for delta in deltas for marker in parser.feed(delta)]
+    return markers + parser.finish()
+
+
+def split(answer: str, cuts: list[int]) -> list[str]:
+    """Cut an answer."""
+    places = sorted({min(cut, len(answer)) for cut in cuts})
+    return [answer[left:right] for left, right in zip([0, *places], [*places, len(answer)], strict=True)]
+
+
+@given(answer=answers, cuts=st.lists(st.integers(0, 300), max_size=40))
+def test_where_deltas_end_changes_nothing(answer: str, cuts: list[int]) -> None:
+    assert read_deltas(split(answer, cuts)) == read_whole(answer)
+
+
+@given(answer=answers)
+def test_letter_by_letter_changes_nothing(answer: str) -> None:
+    assert read_deltas(list(answer)) == read_whole(answer)
+
+
+@given(answer=answers)
+def test_an_offset_is_where_the_bracket_stands(answer: str) -> None:
+    for marker in read_whole(answer):
+        bracket = answer[marker.offset : answer.index("]", marker.offset) + 1]
+        assert str(marker.n) in bracket.strip("[]").replace(" ", "").split(",")
+
+
+def test_an_answer_without_full_stops_is_read_all_the_same() -> None:
+    answer = "word " * LONGEST_SENTENCE_CHARS + "[1]"
+    whole = read_whole(answer)
+    assert [(marker.n, marker.offset) for marker in whole] == [(1, answer.index("["))]
+    assert read_deltas(split(answer, list(range(0, len(answer), 7)))) == whole
+
+
+def claims(answer: str) -> list[tuple[int, str]]:
+    """Return the numbers and what they are to carry."""
+    return [(marker.n, marker.claim) for marker in read_whole(answer)]
+
+
+def test_a_marker_carries_the_words_before_it() -> None:
+    assert claims("Refunds take 14 days [1]. Shipping is free [2].") == [
+        (1, "Refunds take 14 days ."),
+        (2, "Shipping is free ."),
+    ]
+
+
+def test_a_marker_behind_the_full_stop_belongs_to_its_sentence() -> None:
+    assert claims("Refunds take 14 days. [1] Shipping is free. [2]") == [
+        (1, "Refunds take 14 days."),
+        (2, "Shipping is free."),
+    ]
+
+
+def test_a_marker_before_its_words_carries_those_that_follow() -> None:
+    assert claims("According to [1], refunds take 14 days.") == [(1, "According to , refunds take 14 days.")]
+
+
+def test_two_clauses_have_a_marker_each() -> None:
+    assert claims("Refunds take 14 days [1] and shipping is free [2].") == [
+        (1, "Refunds take 14 days"),
+        (2, "and shipping is free ."),
+    ]
+
+
+def test_adjacent_markers_carry_the_same_words() -> None:
+    assert claims("Refunds take 14 days [1][2].") == [(1, "Refunds take 14 days ."), (2, "Refunds take 14 days .")]
+    assert [n for n, _claim in claims("Refunds take 14 days [1, 2].")] == [1, 2]
+
+
+def test_a_marker_is_told_when_its_sentence_is_over() -> None:
+    parser = CitationParser()
+    assert parser.feed("Refunds take 14 days [1") == []
+    assert parser.feed("]. ") == []
+    assert [marker.n for marker in parser.feed("Shipping")] == [1]
+    assert parser.finish() == []
+
+
+TEXT = "Refunds are easy. A refund takes 14 days. Ask the desk."
+
+
+def hit(text: str = TEXT, *, start: int = 100) -> SearchHit:
+    """Return a hit whose text begins in canonical text at `start`, over two pages."""
+    return SearchHit(
+        chunk_id=new_id(),
+        document_id=new_id(),
+        build_id=new_id(),
+        filename="handbook.pdf",
+        version=3,
+        ordinal=0,
+        score=1.0,
+        dense_score=0.9,
+        lexical_score=None,
+        text=text,
+        page_first=4,
+        page_last=5,
+        page_spans=(PageSpan(4, start, start + 18), PageSpan(5, start + 18, start + len(text))),
+        heading_path=("Refunds",),
+        char_start=start,
+        char_end=start + len(text),
+        token_count=12,
+        attributes={},
+    )
+
+
+def test_a_citation_quotes_the_sentence_that_carries_it_and_its_page() -> None:
+    citation = cite(Marker(n=1, offset=25, claim="Refunds take 14 days."), hit())
+    assert citation.quote == "A refund takes 14 days."
+    assert (citation.char_start, citation.char_end) == (118, 118 + len("A refund takes 14 days."))
+    assert citation.page_first == 5
+    assert (citation.version, citation.message_offset) == (3, 25)
+    assert citation.support == 1.0
+    assert not citation.verified
+
+
+def test_a_number_without_a_source_has_no_place() -> None:
+    citation = cite(Marker(n=7, offset=3, claim="Refunds take 14 days."), None)
+    assert (citation.n, citation.message_offset) == (7, 3)
+    assert citation.document_id is citation.char_start is citation.quote is None
+    assert (citation.support, citation.verified) == (0.0, False)
+
+
+@given(text=st.text(st.sampled_from("ab1 .!?\n-[]。#"), min_size=1, max_size=80))
+def test_a_quote_stands_where_the_citation_says(text: str) -> None:
+    source = hit(text)
+    citation = cite(Marker(n=1, offset=0, claim="a b 1"), source)
+    if citation.quote is not None:
+        assert citation.char_start is not None
+        assert citation.char_end is not None
+        assert text[citation.char_start - 100 : citation.char_end - 100] == citation.quote

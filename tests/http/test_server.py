@@ -1,0 +1,194 @@
+"""A real API process: it starts, shares its port, and stops without breaking what it has begun."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from ragsvc.errors import StartupRefused
+from ragsvc.http.server import serve_forever
+from tests.http.documents import form
+from tests.http.processes import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
+
+DEADLINE_S = 20.0
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as opened:
+        yield opened
+
+
+class Remote:
+    """A workspace of a running process."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, workspace: dict[str, Any], key: str) -> None:
+        self.session = session
+        self.url = url
+        self.workspace = workspace
+        self.key = key
+        self.headers = {"Authorization": f"Bearer {key}"}
+
+    @classmethod
+    async def make(cls, session: aiohttp.ClientSession, url: str, settings: Settings) -> Remote:
+        """Make a workspace and a key."""
+        assert settings.admin_api_key is not None
+        admin = {"Authorization": f"Bearer {settings.admin_api_key.get_secret_value()}"}
+        async with session.post(f"{url}/v1/workspaces", json={"name": "acme"}, headers=admin) as response:
+            workspace = await response.json()
+        path = f"{url}/v1/workspaces/{workspace['id']}/keys"
+        async with session.post(path, json={"name": "a key"}, headers=admin) as response:
+            return cls(session, url, workspace, (await response.json())["key"])
+
+    async def upload(self, data: Any) -> dict[str, Any]:
+        """Upload a form."""
+        async with self.session.post(f"{self.url}/v1/documents", data=data, headers=self.headers) as response:
+            assert response.status == 202, await response.text()
+            document: dict[str, Any] = await response.json()
+            return document
+
+
+class SlowFile:
+    """A form whose file ends only when it may."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.may_end = asyncio.Event()
+
+    def form(self) -> aiohttp.MultipartWriter:
+        """Return the form."""
+        writer = aiohttp.MultipartWriter("form-data")
+        part = writer.append(self._blocks())
+        part.set_content_disposition("form-data", name="file", filename="slow.txt")
+        return writer
+
+    async def _blocks(self) -> AsyncIterator[bytes]:
+        yield b"the beginning, "
+        self.begun.set()
+        await self.may_end.wait()
+        yield b"the end"
+
+
+async def test_a_process_serves_logs_without_secrets_and_stops(
+    settings: Settings, session: aiohttp.ClientSession
+) -> None:
+    async with serving(settings) as api:
+        remote = await Remote.make(session, await api.started(), settings)
+        async with session.get(f"{remote.url}/readyz") as response:
+            assert (response.status, (await response.json())["status"]) == (200, "ready")
+        path = f"{remote.url}/v1/documents?limit=1"
+        async with session.get(path, headers={**remote.headers, "X-Request-Id": "abc"}) as response:
+            assert response.status == 200
+        assert await api.stop() == 0
+        assert api.events[-1]["event"] == "api_stopped"
+        logged = next(event for event in api.events if event.get("request_id") == "abc")
+        assert logged["workspace_id"] == remote.workspace["id"].removeprefix("ws_")
+        assert (logged["path"], logged["status"]) == ("/v1/documents", 200)
+        assert remote.key.encode() not in api.raw_log
+        assert settings.admin_api_key is not None
+        assert settings.admin_api_key.get_secret_value().encode() not in api.raw_log
+
+
+async def test_a_stopping_process_says_so_ends_streams_and_finishes_uploads(
+    settings: Settings, session: aiohttp.ClientSession
+) -> None:
+    async with serving(settings, API_GRACE_S="20") as api:
+        remote = await Remote.make(session, await api.started(), settings)
+        document = await remote.upload(form(b"followed"))
+        slow = SlowFile()
+        uploading = asyncio.create_task(remote.upload(slow.form()))
+        await asyncio.wait_for(slow.begun.wait(), DEADLINE_S)
+        events = f"{remote.url}/v1/documents/{document['id']}/events"
+        async with session.get(events, headers=remote.headers) as stream:
+            await stream.content.readuntil(b"\n\n")
+            api.process.send_signal(signal.SIGTERM)
+            assert (await asyncio.wait_for(stream.read(), DEADLINE_S)).endswith(b": reconnect\n\n")
+        async with aiohttp.ClientSession() as newcomer:
+            async with newcomer.get(f"{remote.url}/readyz") as response:
+                assert (response.status, (await response.json())["blockers"]) == (503, ["draining"])
+            async with newcomer.get(events, headers=remote.headers) as response:
+                assert response.status == 503
+                assert response.headers["Retry-After"]
+        slow.may_end.set()
+        assert (await asyncio.wait_for(uploading, DEADLINE_S))["size_bytes"] == len(b"the beginning, the end")
+        assert await api.exit_code() == 0
+
+
+async def test_what_outlasts_the_grace_is_given_up_and_leaves_nothing(
+    settings: Settings, session: aiohttp.ClientSession, resources: Resources
+) -> None:
+    async with serving(settings, API_GRACE_S="0.5") as api:
+        remote = await Remote.make(session, await api.started(), settings)
+        slow = SlowFile()
+        uploading = asyncio.create_task(remote.upload(slow.form()))
+        await asyncio.wait_for(slow.begun.wait(), DEADLINE_S)
+        started = time.monotonic()
+        assert await api.stop() == 0
+        assert time.monotonic() - started < 15
+        assert any(event["event"] == "api_grace_over" for event in api.events)
+        with pytest.raises(aiohttp.ClientError):
+            await uploading
+    assert await resources.storage.count_objects(remote.workspace["bucket"]) == 0
+
+
+async def test_a_second_signal_ends_the_grace(settings: Settings, session: aiohttp.ClientSession) -> None:
+    async with serving(settings, API_GRACE_S="600") as api:
+        remote = await Remote.make(session, await api.started(), settings)
+        slow = SlowFile()
+        uploading = asyncio.create_task(remote.upload(slow.form()))
+        await asyncio.wait_for(slow.begun.wait(), DEADLINE_S)
+        api.process.send_signal(signal.SIGTERM)
+        await api.logged("api_draining")
+        api.process.send_signal(signal.SIGTERM)
+        assert await api.exit_code() == 0
+        with pytest.raises(aiohttp.ClientError):
+            await uploading
+
+
+async def test_processes_share_a_port(settings: Settings, session: aiohttp.ClientSession) -> None:
+    async with serving(settings, "--reuse-port") as first:
+        url = await first.started()
+        port = url.rpartition(":")[2]
+        async with serving(settings, "--reuse-port", PORT=port) as second:
+            assert await second.started() == url
+            assert await first.stop() == 0
+            async with session.get(f"{url}/healthz") as response:
+                assert response.status == 200
+
+
+async def test_a_taken_port_refuses_the_start_with_the_reason(settings: Settings) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(StartupRefused, match=f"cannot listen on 127.0.0.1:{port}"):
+            await serve_forever(settings.model_copy(update={"port": port}))
+
+
+async def test_a_large_file_goes_through_with_flat_memory(settings: Settings, session: aiohttp.ClientSession) -> None:
+    async with serving(settings) as api:
+        remote = await Remote.make(session, await api.started(), settings)
+        await remote.upload(form(b"warm"))
+        before = api.peak_memory_bytes()
+        content = bytes(50 * MIB)
+        document = await remote.upload(form(content, filename="large.bin"))
+        assert document["size_bytes"] == len(content)
+        async with session.get(f"{remote.url}/v1/documents/{document['id']}/content", headers=remote.headers) as got:
+            same = await got.read() == content
+        assert same, "other bytes came back"
+        # Two parts of UPLOAD_PART_SIZE_BYTES (8 MiB) and what the client of the store holds of them.
+        assert api.peak_memory_bytes() - before < 40 * MIB

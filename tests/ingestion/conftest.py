@@ -1,0 +1,74 @@
+"""Fixtures of parsing and chunking: limits, a tokenizer, files on disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.embedded.minilm_graph import write_tokenizer
+from ragsvc.ingestion.parsing import registry
+from ragsvc.ingestion.parsing.limits import ParseLimits
+from ragsvc.ingestion.parsing.sniffing import SourceFile
+from ragsvc.ingestion.token_counting import load_counter
+from ragsvc.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ragsvc.ingestion.token_counting import TokenCounter
+    from ragsvc.models import ParsedText
+
+    Parse = Callable[..., ParsedText]
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of MiniLM's tokenizer."""
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    write_tokenizer(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def parse_settings(tokenizer: str) -> Settings:
+    """Settings of parsing; nothing here reaches a server."""
+    return Settings.model_validate(
+        {
+            "database_url": "postgresql://127.0.0.1/none",
+            "redis_url": "redis://127.0.0.1/0",
+            "embedding_tokenizer": tokenizer,
+            "embedding_max_input_tokens": 256,
+            "chunk_max_tokens": 240,
+            "chunk_overlap_tokens": 32,
+            "ingestion_concurrency": 2,
+            "parse_timeout_s": 60,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def limits(parse_settings: Settings) -> ParseLimits:
+    """The default limits."""
+    return ParseLimits.from_settings(parse_settings)
+
+
+@pytest.fixture(scope="session")
+def counter(tokenizer: str) -> TokenCounter:
+    """MiniLM's counter."""
+    return load_counter(tokenizer)
+
+
+@pytest.fixture
+def parse(tmp_path: Path, limits: ParseLimits) -> Parse:
+    """Parses bytes in this process: `parse(data, "name.pdf")`."""
+
+    def parse(
+        data: bytes, filename: str = "file", *, mime_type: str = "", limits: ParseLimits = limits
+    ) -> ParsedText:
+        path = tmp_path / "source"
+        path.write_bytes(data)
+        return registry.parse(SourceFile(path=path, filename=filename, mime_type=mime_type), limits)
+
+    return parse

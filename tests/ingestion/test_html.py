@@ -1,0 +1,113 @@
+"""HTML: what a reader sees, in lines, with its headings."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.ingestion.test_sniffing import refusal_of
+
+if TYPE_CHECKING:
+    from tests.ingestion.conftest import Parse
+
+PAGE = """<!DOCTYPE html>
+<html><head><title>The title</title><style>p { color: red }</style></head>
+<body>
+<nav><a href="/">Home</a></nav>
+<div role="navigation">Breadcrumbs</div>
+<h1>Handbook</h1>
+<p>Some   <b>bold</b>
+words.<br>Next line.</p>
+<script>var hidden = 1;</script><div hidden>Hidden words</div>
+<h2>Lists <small>and</small> tables</h2>
+<ul><li>One</li><li><p>Two</p></li></ul>
+<table><tr><th>Name</th><th>Age</th></tr><tr><td><p>Ada</p></td><td><p>36</p></td></tr>
+<tr><td></td><td>7</td></tr></table>
+<pre>
+  kept   as
+    it is
+</pre>
+<p>After.</p>
+</body></html>"""
+
+
+def parse_html(parse: Parse, markup: str, **options: str) -> str:
+    return parse(markup.encode(), "page.html", **options).text
+
+
+def test_a_page_reads_as_a_reader_sees_it(parse: Parse) -> None:
+    assert parse_html(parse, PAGE) == (
+        "Handbook\n\nSome bold words.\nNext line.\n\nLists and tables\n\n- One\n\n- Two\n\n"
+        "Name\tAge\nAda\t36\n7\n\n  kept   as\n    it is\n\nAfter."
+    )
+
+
+def test_headings_stand_where_they_begin(parse: Parse) -> None:
+    parsed = parse(PAGE.encode())
+    assert [(heading.level, heading.title) for heading in parsed.headings] == [(1, "Handbook"), (2, "Lists and tables")]
+    for heading in parsed.headings:
+        assert parsed.text[heading.char_start :].startswith(heading.title)
+
+
+def test_the_title_leads_where_there_is_no_h1(parse: Parse) -> None:
+    parsed = parse(b"<html><head><title>My  notes</title></head><body><h2>Part</h2>text")
+    assert parsed.text == "My notes\n\nPart\n\ntext"
+    assert [(heading.level, heading.title, heading.char_start) for heading in parsed.headings] == [
+        (1, "My notes", 0),
+        (2, "Part", 10),
+    ]
+
+
+def test_accents_that_come_in_pieces_are_composed(parse: Parse) -> None:
+    parsed = parse("<html><p>caf<b>e</b>\u0301 now</p><h2>x</h2>".encode())
+    assert parsed.text == "café now\n\nx"
+    assert parsed.headings[0].char_start == 10
+
+
+def test_a_page_of_nothing_but_navigation_is_read(parse: Parse) -> None:
+    assert parse_html(parse, "<html><nav><ul><li>Chapter one</li></ul></nav>") == "- Chapter one"
+
+
+@pytest.mark.parametrize(
+    ("markup", "charset"),
+    [
+        ('<html><head><meta charset="windows-1251"></head><p>Привет, мир</p>', "cp1251"),
+        ('<html><meta http-equiv="Content-Type" content="text/html; charset=Shift_JIS"><p>日本語</p>', "cp932"),
+        ("<?xml version='1.0' encoding='iso-8859-2'?><html><p>Zażółć</p></html>", "iso8859-2"),
+        ("<html><meta charset=utf-16><p>naïve</p>", "utf-8"),
+    ],
+)
+def test_the_charset_of_the_markup_is_honoured(parse: Parse, markup: str, charset: str) -> None:
+    words = markup.rpartition("<p>")[2].partition("</p>")[0]
+    assert parse(markup.encode(charset), "page.html").text == words
+
+
+def test_the_header_goes_before_the_markup(parse: Parse) -> None:
+    markup = "<html><meta charset=latin-1><p>Привет".encode("koi8-r")
+    assert parse(markup, mime_type="text/html; charset=koi8-r").text == "Привет"
+
+
+def test_nested_tables_and_layout_keep_their_order(parse: Parse) -> None:
+    markup = "<html><table><tr><td>a<table><tr><td>b<td>c</table>d</td><td>e</td></tr><tr><td>f</table>g"
+    assert parse_html(parse, markup) == "a\n\nb\tc\n\nd\te\nf\n\ng"
+
+
+@pytest.mark.parametrize("tag", ["div", "b", "blockquote", "x-any"])
+def test_too_deep_a_page_is_refused_at_once(parse: Parse, tag: str) -> None:
+    bomb = f"<html>{f'<{tag}>' * 200_000}x".encode()
+    started = time.process_time()
+    assert refusal_of(parse, bomb)[0] == "limit_exceeded"
+    assert time.process_time() - started < 5
+
+
+def test_what_is_deep_but_allowed_is_read(parse: Parse) -> None:
+    assert parse_html(parse, "<html>" + "<div>" * 3000 + "deep" + "</div>" * 3000 + "<p>after") == "deep\n\nafter"
+
+
+@pytest.mark.parametrize("piece", ["<li>x", "<p>x", "<td>x", "<option>x", "<a name=x>x", "x<br>"])
+def test_long_pages_of_unclosed_elements_are_read_in_linear_time(parse: Parse, piece: str) -> None:
+    started = time.process_time()
+    assert parse_html(parse, "<html><select></select><p>start" + piece * 100_000).startswith("start")
+    assert time.process_time() - started < 20

@@ -1,0 +1,82 @@
+"""PDF: exact pages, the outline as headings, and the ways in which a PDF can be broken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.ingestion.pdf_files import Entry, make_pdf
+from tests.ingestion.test_sniffing import refusal_of
+
+if TYPE_CHECKING:
+    from ragsvc.ingestion.parsing.limits import ParseLimits
+    from tests.ingestion.conftest import Parse
+
+
+def test_each_page_stands_exactly_where_its_span_says(parse: Parse) -> None:
+    parsed = parse(make_pdf([["First page", "second line"], [], ["Third: naïve café"]]))
+    texts = [parsed.text[page.char_start : page.char_end] for page in parsed.pages]
+    assert texts == ["First page\nsecond line", "", "Third: naïve café"]
+    assert [page.page for page in parsed.pages] == [1, 2, 3]
+    assert parsed.text == "First page\nsecond line\nThird: naïve café"
+
+
+def test_a_word_hyphenated_at_the_end_of_a_line_is_whole(parse: Parse) -> None:
+    assert "a hyphenated word" in parse(make_pdf([["This is a hyphen-", "ated word in a line"]])).text
+
+
+def test_the_outline_gives_headings_where_their_titles_are_printed(parse: Parse) -> None:
+    pages = [["Preface words", "1 Setup", "Install it.", "1.1 Linux", "Use apt."], ["2 Usage", "Run it."]]
+    outline = (Entry("Setup", 0, (Entry("Linux", 0),)), Entry("Usage", 1), Entry("Not printed", 1))
+    parsed = parse(make_pdf(pages, outline=outline))
+    found = [(heading.level, heading.title, parsed.text[heading.char_start :][:7]) for heading in parsed.headings]
+    assert found == [(1, "Setup", "1 Setup"), (2, "Linux", "1.1 Lin"), (1, "Usage", "2 Usage"), (1, "Not printed", "2 Usage")]
+
+
+def test_headings_never_go_back(parse: Parse) -> None:
+    outline = (Entry("Second", 1), Entry("First", 0), Entry("Third", 2))
+    parsed = parse(make_pdf([["First"], ["Second"], ["Third"]], outline=outline))
+    starts = [heading.char_start for heading in parsed.headings]
+    assert starts == sorted(starts)
+    assert [heading.title for heading in parsed.headings] == ["Second", "Third"]
+
+
+def test_a_user_password_means_encrypted(parse: Parse) -> None:
+    assert refusal_of(parse, make_pdf([["Secret"]], user_password="open sesame"))[0] == "encrypted"
+
+
+def test_an_empty_user_password_opens_the_file(parse: Parse) -> None:
+    data = make_pdf([["Not so secret"]], user_password="")
+    assert b"Not so secret" not in data
+    assert parse(data).text == "Not so secret"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9, 0.97])
+def test_a_truncated_file_is_corrupt(parse: Parse, share: float) -> None:
+    whole = make_pdf([[f"Line {line} of page {page}" for line in range(40)] for page in range(20)])
+    assert refusal_of(parse, whole[: int(len(whole) * share)])[0] == "corrupt"
+
+
+def test_a_linearized_file_that_was_cut_is_corrupt(parse: Parse) -> None:
+    whole = make_pdf([["Hello"]])
+    declared = whole.replace(b"%\xe2\xe3\xcf\xd3", b"%/Linearized 1 /L 99999999")
+    assert refusal_of(parse, declared)[0] == "corrupt"
+
+
+def test_bytes_after_the_end_do_no_harm(parse: Parse) -> None:
+    assert parse(make_pdf([["Hello"]], tail=b"\n" * 3000 + b"<!-- appended by a web server -->")).text == "Hello"
+
+
+def test_more_pages_than_the_limit_are_refused(parse: Parse, limits: ParseLimits) -> None:
+    data = make_pdf([["Page"]] * 4)
+    assert len(parse(data, limits=replace(limits, max_pages=4)).pages) == 4
+    assert refusal_of(parse, data, limits=replace(limits, max_pages=3))[0] == "limit_exceeded"
+
+
+def test_more_text_than_the_limit_is_refused(parse: Parse, limits: ParseLimits) -> None:
+    data = make_pdf([["A line of words"] * 40] * 3)
+    code, detail = refusal_of(parse, data, limits=replace(limits, max_text_chars=1000))
+    assert code == "limit_exceeded"
+    assert "page 2" in detail

@@ -1,0 +1,162 @@
+"""What a file is decides its content; each kind of refusal has its code."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.errors import DocumentRejected
+from ragsvc.ingestion.parsing import zip_archives
+from ragsvc.ingestion.parsing.sniffing import DOCX, HTML, MARKDOWN, PDF, PLAIN_TEXT
+from tests.ingestion.office_files import make_docx, make_ole2, make_zip
+from tests.ingestion.pdf_files import make_pdf
+
+if TYPE_CHECKING:
+    from ragsvc.ingestion.parsing.limits import ParseLimits
+    from tests.ingestion.conftest import Parse
+
+XLSX_TYPES = (
+    b'<Types><Override PartName="/xl/workbook.xml" ContentType='
+    b'"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/></Types>'
+)
+
+
+def refusal_of(parse: Parse, data: bytes, filename: str = "file", **options: object) -> tuple[str, str]:
+    """Return code and detail of the refusal that the file must meet."""
+    with pytest.raises(DocumentRejected) as refusal:
+        parse(data, filename, **options)
+    return refusal.value.work_code, refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    ("data", "filename", "mime_type", "media_type"),
+    [
+        (make_pdf([["Hello page"]]), "notes.txt", "text/plain", PDF),
+        (b"junk before the header\n" + make_pdf([["Hello page"]]), "a.pdf", "", PDF),
+        (b"<!DOCTYPE html><p>Hello page", "report.docx", DOCX, HTML),
+        (b"\xef\xbb\xbf <!-- made by hand -->\n<HTML><p>Hello page", "a.txt", "", HTML),
+        ("<html><p>Hello page".encode("utf-16"), "a", "", HTML),
+        (b"<?xml version='1.0'?><!DOCTYPE html><html><p>Hello page</p></html>", "a", "", HTML),
+        (b"<p>Hello page</p>", "a.html", "", HTML),
+        (b"<p>Hello page</p>", "a", "text/html; charset=utf-8", HTML),
+        (b"<p>Hello page</p>", "a.txt", "text/plain", PLAIN_TEXT),
+        (b"Hello page, 1 < 2", "a.html", "text/html", PLAIN_TEXT),
+        (make_docx("Hello page"), "a.pdf", "application/pdf", DOCX),
+        (b"# Hello page", "a.md", "", MARKDOWN),
+        (b"# Hello page", "a", "text/markdown", MARKDOWN),
+        (b"# Hello page", "a.txt", "", PLAIN_TEXT),
+        (b"<div align=center>Hello page</div>\n\n# Title", "README.md", "", MARKDOWN),
+        (b"name,page\nHello page,1\n", "a.csv", "text/csv", PLAIN_TEXT),
+        (b'{"Hello page": 1}', "a.json", "application/json", PLAIN_TEXT),
+        (b"<?xml version='1.0'?><note>Hello page</note>", "a.xml", "text/xml", PLAIN_TEXT),
+        (b"def hello(): 'Hello page'\n", "a.py", "application/octet-stream", PLAIN_TEXT),
+        ("Hello page".encode("utf-16-le"), "a.txt", "", PLAIN_TEXT),
+    ],
+)
+def test_content_decides_the_type(
+    parse: Parse, data: bytes, filename: str, mime_type: str, media_type: str
+) -> None:
+    parsed = parse(data, filename, mime_type=mime_type)
+    assert parsed.media_type == media_type
+    assert "Hello page" in parsed.text
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "image/png"),
+        (b"\xff\xd8\xff\xe0" + bytes(100), "image/jpeg"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><text>x</text></svg>", "image/svg+xml"),
+        (b"{\\rtf1\\ansi Hello}", "application/rtf"),
+        (b"\x1f\x8b\x08\x00" + bytes(20), "application/gzip"),
+        (b"\x7fELF\x02\x01\x01" + bytes(100), "application/x-elf"),
+        (make_ole2("WordDocument"), "application/msword"),
+        (make_ole2("Workbook"), "application/vnd.ms-excel"),
+        (make_ole2("Whatever"), "application/x-ole-storage"),
+        (make_zip({"[Content_Types].xml": XLSX_TYPES}), "spreadsheetml.sheet"),
+        (make_zip({"mimetype": b"application/epub+zip", "a.xhtml": b"<html/>"}), "application/epub+zip"),
+        (make_zip({"mimetype": b"application/vnd.oasis.opendocument.text"}), "application/vnd.oasis.opendocument.text"),
+        (make_zip({"a.txt": b"Hello"}), "application/zip"),
+    ],
+)
+def test_what_is_not_read_is_named(parse: Parse, data: bytes, named: str) -> None:
+    code, detail = refusal_of(parse, data, "report.txt", mime_type="text/plain")
+    assert code == "unsupported_type"
+    assert named in detail
+
+
+def test_binary_junk_is_no_text(parse: Parse) -> None:
+    for seed in range(30):
+        junk = random.Random(seed).randbytes(400 + seed * 37)
+        assert refusal_of(parse, junk, "notes.txt", mime_type="text/plain")[0] == "unsupported_type"
+
+
+def test_a_stray_nul_does_not_make_a_text_binary(parse: Parse) -> None:
+    assert parse(b"one\0two " * 3 + b"and plain words after that. " * 20).text.startswith("onetwo")
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", "empty_file"),
+        (b" \n\t \r\n", "no_text"),
+        ("\ufeff \u200b".encode(), "no_text"),
+        (b"<html><script>alert(1)</script></html>", "no_text"),
+        (make_docx(), "no_text"),
+        (make_pdf([[], []]), "no_text"),
+        (make_ole2("EncryptedPackage"), "encrypted"),
+        (b"PK\x03\x04 and then nothing of a zip archive", "corrupt"),
+        (make_docx("Hello")[:-200], "corrupt"),
+        (b"%PDF-1.7\nnothing of a PDF", "corrupt"),
+    ],
+)
+def test_each_refusal_has_its_code(parse: Parse, data: bytes, code: str) -> None:
+    assert refusal_of(parse, data)[0] == code
+
+
+def test_scanned_pages_are_said_to_be_scans(parse: Parse) -> None:
+    assert "2 pages" in refusal_of(parse, make_pdf([[], []]))[1]
+
+
+class TestZipBombs:
+    """Archives that promise too much are not unpacked."""
+
+    def test_a_ratio_that_no_document_has_is_refused(self, parse: Parse) -> None:
+        bomb = make_zip({"[Content_Types].xml": b"x", "word/document.xml": bytes(20_000_000)})
+        assert refusal_of(parse, bomb)[0] == "limit_exceeded"
+
+    def test_more_than_the_expanded_size_is_refused(self, parse: Parse, limits: ParseLimits) -> None:
+        content = random.Random(1).randbytes(50_000)
+        archive = make_zip({f"{number}": content for number in range(5)})
+        small = replace(limits, max_expanded_bytes=200_000)
+        assert refusal_of(parse, archive, limits=small)[0] == "limit_exceeded"
+
+    def test_too_many_entries_are_refused(self, parse: Parse) -> None:
+        archive = make_zip({str(number): b"" for number in range(zip_archives.MAX_ENTRIES + 1)})
+        assert refusal_of(parse, archive)[0] == "limit_exceeded"
+
+    def test_an_entry_that_lies_about_its_size_is_not_unpacked_beyond_it(self, parse: Parse) -> None:
+        package = make_docx("Hello " * 200_000)
+        size = len(b"Hello " * 200_000)
+        # The directory says that the body is tiny.
+        at = package.index(b"word/document.xml", package.index(b"PK\x01\x02")) - 46
+        lying = package[: at + 24] + (100).to_bytes(4, "little") + package[at + 28 :]
+        assert size > 1_000_000
+        assert refusal_of(parse, lying)[0] == "corrupt"
+
+    def test_an_archive_with_a_password_is_encrypted(self, parse: Parse) -> None:
+        archive = bytearray(make_zip({"a.txt": b"Hello"}))
+        directory = archive.index(b"PK\x01\x02")
+        archive[6] |= 1
+        archive[directory + 8] |= 1
+        assert refusal_of(parse, bytes(archive))[0] == "encrypted"
+
+
+def test_text_beyond_the_limits_is_refused(parse: Parse, limits: ParseLimits) -> None:
+    small = replace(limits, max_text_chars=100)
+    assert parse(b"x" * 100, limits=small).text == "x" * 100
+    assert refusal_of(parse, b"x" * 101, limits=small)[0] == "limit_exceeded"
+    assert refusal_of(parse, b"x" * 401, limits=small)[0] == "limit_exceeded"
