@@ -62,8 +62,12 @@ def describe_state(document: DocumentView) -> str:
         wait = f", next attempt {show_time(error['next_attempt_at'])}" if error["next_attempt_at"] else ""
         return clean(f"{status}: {error['message']} ({error['code']}){wait}")
     if status == "ready":
-        return f"ready: {document['chunk_count']} chunks, {document['token_count']} tokens"
+        return f"ready: {_count(document['chunk_count'], 'chunk')}, {_count(document['token_count'], 'token')}"
     return f"{status}: {document['stage']}" if status == "processing" and document["stage"] else str(status)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class QuietBoard:

@@ -28,6 +28,14 @@ START_TIMEOUT_S = 120.0
 GRACE_S = 40.0
 # The demonstration writes and deletes: never in stores that happen to be configured in the caller's shell.
 NOT_OURS = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "QUEUE_PREFIX", "S3_ENDPOINT_URL", "ADMIN_API_KEY")
+# What servers need before their first start.
+PREPARATIONS = {
+    "initdb": "postgres: initdb",
+    "createdb": "postgres: createdb",
+    "format": "s3: format",
+    "graph": "models: build the embedding graph",
+    "migrate": "postgres: migrate",
+}
 
 
 @asynccontextmanager
@@ -62,7 +70,7 @@ async def _wait_ready(process: Process, data_dir: Path) -> Target:
     while True:
         for name in sorted({path.stem for path in (data_dir / "run").glob("*.pid")} - known):
             known.add(name)
-            print_line(f"  {time.monotonic() - started:5.1f} s  {name}")
+            print_line(f"  {time.monotonic() - started:5.1f} s  {PREPARATIONS.get(name, name)}")
         ready = read_ready_file(data_dir / "ready.json")
         if ready:
             return Target(ready["base_url"], ready["api_key"], ready["admin_key"])

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from ragsvc.errors import StartupRefused
+
 if TYPE_CHECKING:
-    from ragsvc.embedded.supervisor import Access
+    from ragsvc.embedded.ready_file import Access
+
+
+class _Console(Console):
+    """A console whose reader may leave: the stack goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing any more, neither now nor when the process flushes its output at the end."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def dev(
@@ -32,9 +45,11 @@ def dev(
     every other setting reaches the API and the workers too. The built-in models are MiniLM for embeddings and an
     extractive answerer: it quotes sources and does not generate.
     """
-    from ragsvc.embedded.supervisor import Options, Supervisor  # noqa: PLC0415  # needs the extra `embedded`
-
-    console = Console(soft_wrap=True, highlight=False)
+    try:
+        from ragsvc.embedded.supervisor import Options, Supervisor  # noqa: PLC0415
+    except ModuleNotFoundError as missing:
+        raise StartupRefused(f"`ragsvc dev` needs the extra ragsvc[embedded]: {missing}") from missing
+    console = _Console(soft_wrap=True, highlight=False)
     options = Options(
         data_dir=data_dir.resolve(),
         port=port,
@@ -45,17 +60,22 @@ def dev(
     )
     supervisor = Supervisor(
         options,
-        tell=lambda line: console.print(line, style="dim", markup=False),
+        tell=lambda line: _say(console, line, style="dim"),
         announce=lambda access: _announce(console, access, logs=options.data_dir / "logs"),
     )
     asyncio.run(supervisor.run())
-    console.print("stopped", style="dim")
+    _say(console, "stopped", style="dim")
+
+
+def _say(console: Console, line: str, *, style: str = "") -> None:
+    console.print(line, style=style, markup=False)
 
 
 def _announce(console: Console, access: Access, *, logs: Path) -> None:
     from ragsvc.embedded.extractive import LABEL, NAME  # noqa: PLC0415
+    from ragsvc.settings import Settings  # noqa: PLC0415
 
-    model = access.env.get("CHAT_MODEL", "")
+    model = access.env.get("CHAT_MODEL") or Settings.model_fields["chat_model"].default
     lines = {
         "ragsvc is ready at": f"{access.base_url} (its contract: {access.base_url}/docs)",
         "workspace key": access.tenant.api_key,
@@ -64,4 +84,4 @@ def _announce(console: Console, access: Access, *, logs: Path) -> None:
         "try": f"curl -H 'Authorization: Bearer {access.tenant.api_key}' {access.base_url}/v1/workspace",
     }
     for name, value in lines.items():
-        console.print(f"{name + ':':<20}{value}", markup=False)
+        _say(console, f"{name + ':':<20}{value}")

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from ragsvc.embedded.minilm_graph import DIMENSIONS, GRAPH_NAME, check_weights, model_folder
+from ragsvc.embedded.minilm_files import GRAPH_NAME, check_weights, model_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+DIMENSIONS = 384
 MAX_TOKENS = 256
 # A request with no more than this is a query: it has a thread of its own.
 QUERY_TOKENS = 2 * MAX_TOKENS
@@ -49,9 +50,7 @@ class MiniLM:
         # One thread a run: parallel runs use the cores better than parallel loops inside one.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            str(cache / GRAPH_NAME), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = _open_session(cache / GRAPH_NAME, options)
         self._tokenizer = Tokenizer.from_file(str(model_folder() / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -103,6 +102,15 @@ class MiniLM:
         (vectors,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
         embedded: NDArray[np.float32] = vectors
         return embedded
+
+
+def _open_session(graph: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    try:
+        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    except Exception:
+        # Damaged: without it the next start builds it anew.
+        graph.unlink(missing_ok=True)
+        raise
 
 
 def _batches(encoded: Sequence[Encoded]) -> Iterator[list[int]]:

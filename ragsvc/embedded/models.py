@@ -6,10 +6,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ragsvc.embedded import extractive, minilm_graph
-from ragsvc.embedded.ports import LOOPBACK
+from ragsvc.embedded import extractive
+from ragsvc.embedded.minilm_files import GRAPH_NAME, write_tokenizer
+from ragsvc.embedded.ports import LOOPBACK, answers
 from ragsvc.embedded.process import Command, run
-from ragsvc.embedded.s3 import answers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,17 +56,17 @@ class ModelServer:
     async def prepare(self) -> Command:
         """Build graph and tokenizer unless they are there, and return the server's command."""
         self._cache.mkdir(parents=True, exist_ok=True)
-        graph = self._cache / minilm_graph.GRAPH_NAME
+        graph = self._cache / GRAPH_NAME
         if not graph.exists():
             # In a process of its own: what building takes of memory is given back.
             await run(self._command("graph", "ragsvc.embedded.minilm_graph", str(graph)), self._run_dir)
         if not self.tokenizer.exists():
-            minilm_graph.write_tokenizer(self.tokenizer)
+            write_tokenizer(self.tokenizer)
         return self._command(self.name, "ragsvc.embedded.model_server")
 
     async def is_ready(self, process: Process) -> bool:  # noqa: ARG002
         """Tell whether the model is in memory."""
-        return await answers(f"http://{LOOPBACK}:{self._port}/health")
+        return await answers(self._port, "/health")
 
     def _command(self, name: str, module: str, *arguments: str) -> Command:
         own = {

@@ -1,7 +1,8 @@
-"""Free TCP ports on the loopback interface, and who listens on one."""
+"""TCP ports on the loopback interface: which are free, who listens on one, whether it answers."""
 
 from __future__ import annotations
 
+import asyncio
 import random
 import socket
 from pathlib import Path
@@ -10,6 +11,7 @@ import psutil
 
 LOOPBACK = "127.0.0.1"
 LOWEST = 20_000
+ANSWER_TIMEOUT_S = 2.0
 EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -42,6 +44,20 @@ def listens(pid: int, port: int) -> bool:
     except psutil.Error:
         return False
     return any(at.status == psutil.CONN_LISTEN and at.laddr.port == port for at in connections)
+
+
+async def answers(port: int, path: str) -> bool:
+    """Tell whether an HTTP server there answers a GET with 200 within ANSWER_TIMEOUT_S."""
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            try:
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\n\r\n".encode())
+                return (await reader.readline()).split()[1:2] == [b"200"]
+            finally:
+                writer.close()
+    except OSError:  # TimeoutError is one
+        return False
 
 
 def _first_ephemeral() -> int:

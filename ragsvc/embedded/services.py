@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ragsvc.embedded.ports import LOOPBACK, listens
+from ragsvc.embedded.ports import answers, listens
 from ragsvc.embedded.process import Command
-from ragsvc.embedded.s3 import answers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +40,7 @@ class Api:
 
     async def is_ready(self, process: Process) -> bool:
         """Tell whether this very process listens and the service is ready."""
-        return listens(process.pid, self.port) and await answers(f"http://{LOOPBACK}:{self.port}/readyz")
+        return listens(process.pid, self.port) and await answers(self.port, "/readyz")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import sys
@@ -16,10 +15,10 @@ from typing import TYPE_CHECKING
 from ragsvc.embedded.environment import embedded_parts, listen_address, service_environment
 from ragsvc.embedded.ports import LOOPBACK, free_ports, is_free
 from ragsvc.embedded.process import Command, run, stop_leftovers
-from ragsvc.embedded.secrets import load_secrets, write_private
+from ragsvc.embedded.ready_file import SINGLE, Access, remove_ready_files, write_ready_files
+from ragsvc.embedded.secrets import load_secrets
 from ragsvc.embedded.services import Api, Worker
 from ragsvc.embedded.stack import make_parts, open_folders, start
-from ragsvc.embedded.tenant import Tenant, open_tenant
 from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
 # A child that lived this long starts over with the first delay.
 STEADY_S = 10.0
-SINGLE = ("postgres", "redis", "s3", "models")
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,35 +53,6 @@ class Unit:
 
     kind: str
     part: Part
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Where the running stack is, and what opens it."""
-
-    base_url: str
-    tenant: Tenant
-    env: Mapping[str, str]
-
-    def to_json(self) -> dict[str, object]:
-        """Return what the ready file says, but for the pids."""
-        return {
-            "base_url": self.base_url,
-            "workspace_id": self.tenant.workspace_id,
-            "api_key": self.tenant.api_key,
-            "admin_key": self.env["ADMIN_API_KEY"],
-            "database_url": self.env["DATABASE_URL"],
-            "redis_url": self.env["REDIS_URL"],
-            "queue_prefix": self.env.get("QUEUE_PREFIX", "ragsvc"),
-            "s3": {
-                "endpoint_url": self.env["S3_ENDPOINT_URL"],
-                "access_key_id": self.env.get("S3_ACCESS_KEY_ID"),
-                "secret_access_key": self.env.get("S3_SECRET_ACCESS_KEY"),
-                "region": self.env.get("S3_REGION", "us-east-1"),
-                "bucket": self.tenant.bucket,
-            },
-            "models_url": self.env["OPENAI_BASE_URL"],
-        }
 
 
 @dataclass(slots=True)
@@ -106,16 +76,17 @@ class Supervisor:
         """
         self._folders = open_folders(self.options.data_dir)
         with _locked(self.options.data_dir), self._signals():
-            self._withdraw()
+            remove_ready_files(self._ready_files)
             serving = asyncio.create_task(self._serve())
             stopped = asyncio.create_task(self._stopping.wait())
             try:
                 await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                self._access = None
+                remove_ready_files(self._ready_files)
                 for task in (serving, stopped):
                     task.cancel()
                 await asyncio.wait({serving, stopped})
-                self._withdraw()
                 await self._stop()
             if not serving.cancelled() and (error := serving.exception()) is not None:
                 raise _first(error)
@@ -123,12 +94,12 @@ class Supervisor:
     @property
     def _ready_files(self) -> list[Path]:
         """The one that the client commands look for, and the one that was asked for."""
-        return [self._folders.root / "ready.json", *([self.options.ready_file] if self.options.ready_file else [])]
+        asked = self.options.ready_file
+        return [self._folders.root / "ready.json", *([asked] if asked else [])]
 
     async def _serve(self) -> None:
         """Bring everything up, then keep it up, for ever."""
-        leftovers = await stop_leftovers(self._folders.run)
-        if leftovers:
+        if leftovers := await stop_leftovers(self._folders.run):
             self.tell(f"stopped what an earlier run left: {', '.join(leftovers)}")
         _rotate_logs(self._folders.logs)
         port = self._choose_port()
@@ -136,21 +107,24 @@ class Supervisor:
         parts = make_parts(self._folders, secrets)
         env = service_environment(parts, secrets, port=port, given=self.given)
         async with asyncio.TaskGroup() as keepers:
-            servers = [Unit(part.name, part) for part in embedded_parts(parts, self.given)]
-            self.tell(f"starting {', '.join(unit.kind for unit in servers) or 'no server of our own'}")
-            async with asyncio.TaskGroup() as starting:
-                starting.create_task(self._bring_up([unit for unit in servers if unit.kind != "postgres"], keepers))
-                # Nothing else is needed to migrate: the others load their files meanwhile.
-                await self._bring_up([unit for unit in servers if unit.kind == "postgres"], keepers)
-                await self._migrate(env)
+            units = [Unit(part.name, part) for part in embedded_parts(parts, self.given)]
+            self.tell(f"starting {', '.join(unit.kind for unit in units) or 'no server of our own'}")
+            await self._bring_up_servers(units, env, keepers=keepers)
             self.tell("starting the API and the workers")
             await self._bring_up(self._services(env, port=port), keepers)
-            base_url = f"http://{LOOPBACK}:{port}"
-            kept = self._folders.root / "tenant.json"
-            tenant = await open_tenant(base_url, admin_key=env["ADMIN_API_KEY"], kept=kept)
-            self._access = Access(base_url, tenant, env)
+            self._access = await self._open_access(env, port=port)
             self._publish()
             self.announce(self._access)
+
+    async def _bring_up_servers(self, units: list[Unit], env: Mapping[str, str], *, keepers: asyncio.TaskGroup) -> None:
+        """Start the servers and migrate; the others load their files while Postgres is at work."""
+        postgres = [unit for unit in units if unit.kind == "postgres"]
+        argv = (sys.executable, "-m", "ragsvc", "migrate")
+        migrate = Command(name="migrate", argv=argv, env=env, log=self._folders.logs / "migrate.log")
+        async with asyncio.TaskGroup() as starting:
+            starting.create_task(self._bring_up([unit for unit in units if unit not in postgres], keepers))
+            await self._bring_up(postgres, keepers)
+            await run(migrate, self._folders.run)
 
     async def _bring_up(self, units: Iterable[Unit], keepers: asyncio.TaskGroup) -> None:
         async with asyncio.TaskGroup() as starting:
@@ -181,11 +155,6 @@ class Supervisor:
             except StartupRefused as refused:
                 self.tell(str(refused))
 
-    async def _migrate(self, env: Mapping[str, str]) -> None:
-        argv = (sys.executable, "-m", "ragsvc", "migrate")
-        log = self._folders.logs / "migrate.log"
-        await run(Command(name="migrate", argv=argv, env=env, log=log), self._folders.run)
-
     def _services(self, env: Mapping[str, str], *, port: int) -> list[Unit]:
         logs, options = self._folders.logs, self.options
         shares_port = options.api_workers > 1
@@ -203,25 +172,20 @@ class Supervisor:
             ]
         return units
 
-    def _publish(self) -> None:
-        """Rewrite the ready file, once everything has been ready."""
-        if self._access is None:
-            return
-        pids: dict[str, object] = dict.fromkeys(SINGLE) | {"api": [], "ingestion": [], "deletion": []}
-        for unit, process in sorted(self._running.items(), key=lambda item: item[0].part.name):
-            listed = pids[unit.kind]
-            if isinstance(listed, list):
-                listed.append(process.pid)
-            else:
-                pids[unit.kind] = process.pid
-        content = self._access.to_json() | {"supervisor_pid": os.getpid(), "pids": pids}
-        for path in self._ready_files:
-            write_private(path, json.dumps(content, indent=1))
+    async def _open_access(self, env: Mapping[str, str], *, port: int) -> Access:
+        # Not at the top: it brings an HTTP client along, and an earlier run's ready file has to go soon.
+        from ragsvc.embedded.tenant import open_tenant  # noqa: PLC0415
 
-    def _withdraw(self) -> None:
-        self._access = None
-        for path in self._ready_files:
-            path.unlink(missing_ok=True)
+        base_url = f"http://{LOOPBACK}:{port}"
+        kept = self._folders.root / "tenant.json"
+        return Access(base_url, await open_tenant(base_url, admin_key=env["ADMIN_API_KEY"], kept=kept), env)
+
+    def _publish(self) -> None:
+        """Rewrite the ready files, once everything has been ready."""
+        if self._access is not None:
+            in_order = sorted(self._running.items(), key=lambda item: item[0].part.name)
+            running = [(unit.kind, process.pid) for unit, process in in_order]
+            write_ready_files(self._ready_files, self._access, running=running)
 
     async def _stop(self) -> None:
         """Stop the service first, then the servers it uses."""
@@ -238,13 +202,12 @@ class Supervisor:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        for number in numbers:
+        for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
         try:
             yield
         finally:
-            for number in numbers:
+            for number in STOP_SIGNALS:
                 loop.remove_signal_handler(number)
 
     def _on_signal(self) -> None:

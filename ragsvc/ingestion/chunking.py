@@ -28,9 +28,8 @@ MAX_CHARS_PER_TOKEN = 32
 # Text without white space (base64, minified code, tables of numbers) is cut after so many characters per token of
 # a chunk: splitter and tokenizers take the square of such a run's length.
 RUN_CHARS_PER_TOKEN = 4
-# A chunk is aimed below the limit, since tokens are not spread evenly; what comes out larger is cut again.
+# A chunk is aimed below the limit, since tokens are not spread evenly.
 FILL = 0.95
-RECUT = 5 / 9
 TINY_SECTION_CHARS_PER_TOKEN = 0.5
 PAUSES = ("\n\n", "\n", ". ", "。", " ")
 
@@ -50,7 +49,8 @@ def iterate_chunks_of(
     """Yield the chunks in their order.
 
     Each has at most `chunking.max_tokens` tokens and, with the special tokens of the model, fits `max_input_tokens`.
-    They cover all text but white space; neighbours in one section share about `chunking.overlap_tokens`.
+    They cover all text but white space. Neighbours share as many sentences, lines or paragraphs (whatever they were
+    cut at) as fit about `chunking.overlap_tokens`.
 
     Raises:
         DocumentRejected: `limit_exceeded`.
@@ -84,30 +84,29 @@ class _Cutter:
             yield from self._cut_block(block_start, self._text[block_start:block_end])
 
     def _cut_block(self, start: int, block: str) -> Iterator[_Piece]:
-        piece = self._measure(start, block)
-        if piece is None:
+        whole = self._measure(start, block)
+        if whole is None:
             return
-        size = self._size(piece)
-        if size <= self._max_tokens:
-            yield piece
+        if self._size(whole) <= self._max_tokens:
+            yield whole
             return
-        tokens_per_char = size / len(piece.text)
+        density = self._size(whole) / len(whole.text)
+        while block:
+            for offset, text in self._split(block, density):
+                piece = self._measure(start + offset, text)
+                if piece is not None and self._size(piece) > self._max_tokens and len(piece.text) > 1:
+                    # Denser text than the block's average: the rest is cut again, by what was found here.
+                    density = self._size(piece) / len(piece.text)
+                    start, block = start + offset, block[offset:]
+                    break
+                if piece is not None:
+                    yield piece
+            else:
+                return
+
+    def _split(self, text: str, tokens_per_char: float) -> list[tuple[int, str]]:
         capacity = max(int(self._max_tokens * FILL / tokens_per_char), 1)
         overlap = min(int(self._overlap_tokens / tokens_per_char), capacity - 1)
-        for offset, text in self._split(block, capacity, overlap):
-            yield from self._fit(start + offset, text)
-
-    def _fit(self, start: int, text: str) -> Iterator[_Piece]:
-        piece = self._measure(start, text)
-        if piece is None:
-            return
-        if self._size(piece) <= self._max_tokens or len(text) == 1:
-            yield piece
-            return
-        for offset, part in self._split(text, max(int(len(text) * RECUT), 1), 0):
-            yield from self._fit(start + offset, part)
-
-    def _split(self, text: str, capacity: int, overlap: int) -> list[tuple[int, str]]:
         splitter = MarkdownSplitter if self._is_markdown else TextSplitter
         return splitter(capacity, overlap).chunk_indices(text)
 

@@ -39,7 +39,7 @@ def test_an_upload_is_followed_until_it_is_ready(user: CommandLine, notes: Path)
     lines = result.out.splitlines()
     assert lines[0].startswith("kettles.md  ██████████ 100%  uploading: ")
     assert "queued" in result.out
-    assert lines[-1].startswith("kettles.md  ██████████ 100%  ready: 1 chunks")
+    assert lines[-1].startswith("kettles.md  ██████████ 100%  ready: 2 chunks, ")
 
 
 def test_the_samples_all_get_ready(user: CommandLine) -> None:
@@ -116,7 +116,7 @@ def test_documents_are_listed_page_by_page(user: CommandLine, tmp_path: Path) ->
     names = [one["filename"] for page in (first, second) for one in page["data"]]
     assert sorted(names) == ["0.txt", "1.txt", "2.txt"]
     table = user("documents", "list", "--limit", "2").out
-    assert "ready: 1 chunks" in table
+    assert "ready: 1 chunk, " in table
     assert f"more: --cursor {first['next_cursor']}" in table
 
 
@@ -173,7 +173,7 @@ def test_on_a_terminal_bars_are_drawn(user: CommandLine, notes: Path) -> None:
     assert (process.returncode, said) == (0, "")
     assert "\x1b[" in drawn
     assert "━" in drawn
-    assert "ready: 1 chunks" in drawn
+    assert "ready: 2 chunks" in drawn
 
 
 def read_terminal(descriptor: int) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ import asyncpg
 import psutil
 import pytest
 
+from ragsvc.embedded.tenant import Tenant, open_tenant
+from ragsvc.errors import StartupRefused
 from tests.support.polling import until
 from tests.support.servers import ROOT
 from tests.support.stacks import alive, all_pids, new_stack
@@ -27,8 +31,8 @@ if TYPE_CHECKING:
     from tests.support.servers import Servers
     from tests.support.stacks import Stack
 
-# The shared servers of the other tests have put the models there.
-pytestmark = pytest.mark.usefixtures("servers")
+# The shared servers put the models into the cache; one process of xdist's runs all of this module, on one stack.
+pytestmark = [pytest.mark.usefixtures("servers"), pytest.mark.xdist_group("ragsvc-dev")]
 
 
 @pytest.fixture(scope="module")
@@ -150,31 +154,72 @@ async def test_a_port_that_is_taken_is_told_and_nothing_started(running: Stack, 
         assert not (stack.data_dir / "postgres").exists()
 
 
-async def test_a_killed_supervisor_leaves_nothing_that_blocks_the_next(cache: Path) -> None:
+async def test_the_same_workspace_is_offered_whatever_became_of_its_key(running: Stack, tmp_path: Path) -> None:
+    ready = ready_of(running)
+    kept = tmp_path / "tenant.json"
+
+    async def offered() -> Tenant:
+        return await open_tenant(ready["base_url"], admin_key=ready["admin_key"], kept=kept)
+
+    first = await offered()
+    assert first.workspace_id == ready["workspace_id"]
+    assert first.bucket == ready["s3"]["bucket"]
+    assert await offered() == first
+    kept.unlink()
+    second = await offered()
+    assert (second.workspace_id, second.api_key != first.api_key) == (first.workspace_id, True)
+    kept.write_text(json.dumps(asdict(second) | {"api_key": "of another database"}))
+    third = await offered()
+    assert third.workspace_id == first.workspace_id
+    assert await offered() == third
+
+
+async def test_an_api_that_refuses_the_admin_key_says_so(running: Stack, tmp_path: Path) -> None:
+    with pytest.raises(StartupRefused, match="answered 401"):
+        await open_tenant(ready_of(running)["base_url"], admin_key="guess", kept=tmp_path / "tenant.json")
+
+
+async def test_a_kill_of_the_supervisor_alone_or_with_everything_leaves_nothing_in_the_way(running: Stack) -> None:
+    first = ready_of(running)
+    assert await running.stop(signal.SIGKILL) == -signal.SIGKILL
+    second = await running.start()
+    assert alive(all_pids(first)) == set()
+    for pid in {running.supervisor.pid, *all_pids(second)}:
+        os.kill(pid, signal.SIGKILL)
+    await running.supervisor.wait()
+    third = await running.start()
+    for ready in (second, third):
+        assert [ready[same] for same in ("workspace_id", "api_key", "admin_key")] == [
+            first[same] for same in ("workspace_id", "api_key", "admin_key")
+        ]
+        assert ready["s3"]["bucket"] == first["s3"]["bucket"]
+    assert (await own_workspace(third))["id"] == first["workspace_id"]
+
+
+async def test_ctrl_c_stops_everything_cleanly(running: Stack) -> None:
+    ready = ready_of(running)
+    assert await running.stop(signal.SIGINT) == 0
+    assert alive(all_pids(ready)) == set()
+    assert running.read() is None
+    assert running.list_pid_files() == []
+    await running.start()
+
+
+async def test_a_signal_during_the_start_stops_it(cache: Path) -> None:
     async with new_stack(cache) as stack:
-        before = await stack.start()
-        assert await stack.stop(signal.SIGKILL) == -signal.SIGKILL
-        after = await stack.start()
-        assert alive(all_pids(before)) == set()
-        for same in ("workspace_id", "api_key", "admin_key"):
-            assert after[same] == before[same]
-        assert after["s3"]["bucket"] == before["s3"]["bucket"]
-        assert (await own_workspace(after))["id"] == before["workspace_id"]
-        assert await stack.stop(signal.SIGINT) == 0
-        assert alive(all_pids(after)) == set()
+        await stack.spawn()
+        await until((stack.data_dir / "run" / "postgres.pid").exists, timeout_s=60)
+        assert await stack.stop(signal.SIGTERM) == 0
+        assert stack.list_pid_files() == []
         assert stack.read() is None
-        assert list((stack.data_dir / "run").iterdir()) == []
 
 
-async def test_a_kill_of_everything_at_once_is_survived(cache: Path) -> None:
-    async with new_stack(cache) as stack:
-        before = await stack.start()
-        for pid in {stack.supervisor.pid, *all_pids(before)}:
-            os.kill(pid, signal.SIGKILL)
-        await stack.supervisor.wait()
-        after = await stack.start()
-        assert after["api_key"] == before["api_key"]
-        assert (await own_workspace(after))["id"] == before["workspace_id"]
+async def test_a_setting_that_is_wrong_is_told_and_everything_stopped(cache: Path) -> None:
+    async with new_stack(cache, env={"CHUNK_MAX_TOKENS": "5000"}) as stack:
+        await stack.spawn()
+        assert await stack.supervisor.wait() == 1
+        assert "CHUNK_MAX_TOKENS is 5000" in stack.output()
+        assert stack.list_pid_files() == []
 
 
 async def test_given_servers_are_used_instead_of_embedded_ones(

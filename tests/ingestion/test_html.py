@@ -39,7 +39,7 @@ def parse_html(parse: Parse, markup: str, **options: str) -> str:
 
 def test_a_page_reads_as_a_reader_sees_it(parse: Parse) -> None:
     assert parse_html(parse, PAGE) == (
-        "Handbook\n\nSome bold words.\nNext line.\n\nLists and tables\n\n- One\n\n- Two\n\n"
+        "Handbook\n\nSome bold words.\nNext line.\n\nLists and tables\n\n- One\n- Two\n\n"
         "Name\tAge\nAda\t36\n7\n\n  kept   as\n    it is\n\nAfter."
     )
 

@@ -81,7 +81,9 @@ def test_odd_sources_do_no_harm(text: str) -> None:
     assert [heading.title for heading in scan_headings(text)] == (["Title"] if "Title" in text else [])
 
 
-LINES = st.sampled_from(["# One", "## Two ##", "Text", "", "```", "~~~", "    # code", "> # quote", "Under", "===", "- item"])
+LINES = st.sampled_from(
+    ["# One", "## Two ##", "Text", "", "```", "~~~", "    # code", "> # quote", "Under", "===", "- item"]
+)
 
 
 @given(st.lists(LINES, max_size=12))

@@ -32,7 +32,12 @@ def test_the_outline_gives_headings_where_their_titles_are_printed(parse: Parse)
     outline = (Entry("Setup", 0, (Entry("Linux", 0),)), Entry("Usage", 1), Entry("Not printed", 1))
     parsed = parse(make_pdf(pages, outline=outline))
     found = [(heading.level, heading.title, parsed.text[heading.char_start :][:7]) for heading in parsed.headings]
-    assert found == [(1, "Setup", "1 Setup"), (2, "Linux", "1.1 Lin"), (1, "Usage", "2 Usage"), (1, "Not printed", "2 Usage")]
+    assert found == [
+        (1, "Setup", "1 Setup"),
+        (2, "Linux", "1.1 Lin"),
+        (1, "Usage", "2 Usage"),
+        (1, "Not printed", "2 Usage"),
+    ]
 
 
 def test_headings_never_go_back(parse: Parse) -> None:

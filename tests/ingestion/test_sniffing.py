@@ -56,9 +56,7 @@ def refusal_of(parse: Parse, data: bytes, filename: str = "file", **options: obj
         ("Hello page".encode("utf-16-le"), "a.txt", "", PLAIN_TEXT),
     ],
 )
-def test_content_decides_the_type(
-    parse: Parse, data: bytes, filename: str, mime_type: str, media_type: str
-) -> None:
+def test_content_decides_the_type(parse: Parse, data: bytes, filename: str, mime_type: str, media_type: str) -> None:
     parsed = parse(data, filename, mime_type=mime_type)
     assert parsed.media_type == media_type
     assert "Hello page" in parsed.text

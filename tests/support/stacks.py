@@ -97,13 +97,19 @@ class Stack:
             return None
         return content
 
+    def list_pid_files(self) -> list[Path]:
+        """Return the pid files of what runs."""
+        return list((self.data_dir / "run").iterdir())
+
     def output(self) -> str:
         """Return what the supervisor has said."""
         return self._output.read_text()
 
     def _ready(self) -> dict[str, Any] | None:
         assert self.supervisor.returncode is None, self.output()
-        return self.read()
+        ready = self.read()
+        # A killed supervisor has left its own.
+        return ready if ready and ready["supervisor_pid"] == self.supervisor.pid else None
 
 
 @asynccontextmanager

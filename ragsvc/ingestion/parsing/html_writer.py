@@ -21,6 +21,7 @@ PARAGRAPHS = frozenset(PARAGRAPH_TAGS.split())
 LINE_TAGS = "div li dt dd tr caption figcaption summary legend center body thead tbody tfoot"
 LINES = frozenset(LINE_TAGS.split())
 CELLS = frozenset({"td", "th"})
+ITEMS = frozenset({"li", "tr", "dd"})
 WHITE_SPACE = re.compile(r"[ \t\n\r\f]+")
 
 
@@ -36,6 +37,7 @@ class HtmlWriter:
         self._line: list[str] = []
         self._separator = ""
         self._bullet = ""
+        self._at_start = False  # of an item or cell: the paragraph that follows it begins there
         self._preformatted = 0
         self._row_start = 0
         self._heading_lines: list[tuple[int, str]] | None = None
@@ -74,10 +76,11 @@ class HtmlWriter:
             self._preformatted -= tag == "pre"
         elif tag in LINES:
             self._end_line("\n")
-            if tag == "li":
+            if tag in ITEMS:
+                # Items and rows follow one another closely, also where each holds paragraphs.
                 self._bullet = ""
-            elif tag == "tr":
                 self._separator = "\n"
+                self._at_start = False
 
     def finish(self) -> str:
         """Return the text."""
@@ -85,6 +88,7 @@ class HtmlWriter:
         return self._builder.build()
 
     def _begin_block(self, tag: str) -> None:
+        self._at_start = self._at_start or tag in ITEMS
         if tag == "li":
             self._bullet = "- "
         elif tag == "tr":
@@ -97,8 +101,8 @@ class HtmlWriter:
     def _begin_cell(self) -> None:
         self._end_line("\n")
         if self._builder.length > self._row_start:
-            # The cells of a row share a line, also where each holds paragraphs.
             self._separator = "\t"
+        self._at_start = True
 
     def _break_inside(self) -> None:
         if self._preformatted:
@@ -123,5 +127,6 @@ class HtmlWriter:
             if self._heading_lines is not None:
                 self._heading_lines.append((start, line))
             self._bullet = self._separator = ""
-        if self._separator != "\t" and len(separator) > len(self._separator):
+            self._at_start = False
+        if not self._at_start and len(separator) > len(self._separator):
             self._separator = separator

@@ -1,0 +1,123 @@
+"""The OpenAI wire: what requests hold, and the shapes of answers and errors."""
+
+from __future__ import annotations
+
+import base64
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MAX_INPUTS = 2048
+
+
+class Refused(Exception):
+    """What the wire answers with an error object."""
+
+    def __init__(self, message: str, *, status: int = 400, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a chat completion says, and what it cost."""
+
+    model: str
+    content: str
+    prompt_tokens: int
+    completion_tokens: int
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """The tokens it took."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        }
+
+    def envelope(self, kind: str) -> dict[str, Any]:
+        """Return what a whole answer and each chunk of a stream have in common."""
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+async def read_body(request: web.Request, *, model: str) -> dict[str, Any]:
+    """Return the JSON object of a request to that model."""
+    try:
+        body = await request.json()
+    except ValueError:
+        raise Refused("the body is not valid JSON") from None
+    if not isinstance(body, dict):
+        raise Refused("the body is not a JSON object")
+    if body.get("model") != model:
+        message = f"there is no model {body.get('model')!r} here, but {model}"
+        raise Refused(message, status=404, param="model", code="model_not_found")
+    return body
+
+
+def read_input(body: dict[str, Any]) -> list[str]:
+    """Return the texts to embed."""
+    value = body.get("input")
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
+        raise Refused("input is a string or a list of strings, none of them empty", param="input")
+    if len(texts) > MAX_INPUTS:
+        raise Refused(f"input has {len(texts)} strings, and {MAX_INPUTS} is the limit", param="input")
+    return texts
+
+
+def read_encoding_format(body: dict[str, Any]) -> str:
+    """Return how vectors are to be written."""
+    encoding_format: str = body.get("encoding_format", "float")
+    if encoding_format not in {"float", "base64"}:
+        raise Refused("encoding_format is 'float' or 'base64'", param="encoding_format")
+    return encoding_format
+
+
+def read_question(body: dict[str, Any]) -> str:
+    """Return the text of the user's last message, also where that comes in parts."""
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        raise Refused("messages is a list", param="messages")
+    for message in reversed(messages):
+        if isinstance(message, dict) and message.get("role") == "user":
+            content = message.get("content")
+            if isinstance(content, list):
+                return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+            return str(content)
+    raise Refused("messages has no message of the user", param="messages")
+
+
+def wants_usage(body: dict[str, Any]) -> bool:
+    """Tell whether a stream is to end with its usage."""
+    options = body.get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
+
+
+def write_vector(vector: NDArray[np.float32], *, encoding_format: str) -> str | list[float]:
+    """Return a vector as the wire has it."""
+    if encoding_format == "base64":
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    return [float(value) for value in vector]
+
+
+def write_error(refused: Refused) -> web.Response:
+    """Return the error object; the SDKs repeat a 409, 429 or 5xx by themselves, but a refusal stays one."""
+    error = {
+        "message": str(refused),
+        "type": "invalid_request_error",
+        "param": refused.param,
+        "code": refused.code,
+    }
+    return web.json_response({"error": error}, status=refused.status, headers={"x-should-retry": "false"})

@@ -1,0 +1,52 @@
+"""What holds for the chunks of every document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ragsvc.ingestion.token_counting import TokenCounter
+    from ragsvc.models import Chunk, Chunking, ParsedText
+
+
+def check_chunks(parsed: ParsedText, chunks: Sequence[Chunk], chunking: Chunking, counter: TokenCounter) -> None:
+    """Assert all that the chunks of a text promise."""
+    assert [chunk.ordinal for chunk in chunks] == list(range(len(chunks)))
+    for chunk in chunks:
+        assert parsed.text[chunk.char_start : chunk.char_end] == chunk.text
+        assert chunk.text.strip() == chunk.text != ""
+        assert 0 <= chunk.token_count == counter.count(chunk.text) <= chunking.max_tokens
+        assert chunk.content_hash == content_hash(chunk.text)
+        assert chunk.embedding_input_hash == embedding_input_hash(chunk.text)
+        check_pages(parsed, chunk)
+    check_coverage(parsed, chunks)
+    starts = [chunk.char_start for chunk in chunks]
+    assert starts == sorted(starts)
+
+
+def check_coverage(parsed: ParsedText, chunks: Sequence[Chunk]) -> None:
+    """Assert that no character but white space is outside of all chunks."""
+    covered = 0
+    for chunk in chunks:
+        assert parsed.text[covered : chunk.char_start].strip() == ""
+        covered = max(covered, chunk.char_end)
+    assert parsed.text[covered:].strip() == ""
+
+
+def check_pages(parsed: ParsedText, chunk: Chunk) -> None:
+    """Assert that the chunk's page spans say of each of its characters on which page it stands."""
+    expected = {
+        position: page.page
+        for page in parsed.pages
+        for position in range(max(page.char_start, chunk.char_start), min(page.char_end, chunk.char_end))
+    }
+    found = {position: span.page for span in chunk.page_spans for position in range(span.char_start, span.char_end)}
+    assert found == expected
+    if parsed.pages:
+        assert chunk.page_first is not None
+        assert chunk.page_last is not None
+        assert chunk.page_first <= chunk.page_last

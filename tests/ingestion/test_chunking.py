@@ -1,0 +1,155 @@
+"""Chunks: exact, complete, within the limit, under their headings."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ragsvc.errors import DocumentRejected
+from ragsvc.ingestion.chunking import iterate_chunks_of
+from ragsvc.ingestion.parsing.markdown import scan_headings
+from ragsvc.ingestion.parsing.normalisation import normalise
+from ragsvc.models import Chunk, Chunking, Heading, PageSpan, ParsedText
+from tests.ingestion.invariants import check_chunks
+
+if TYPE_CHECKING:
+    from ragsvc.ingestion.token_counting import TokenCounter
+
+CHUNKING = Chunking(max_tokens=240, overlap_tokens=32)
+SENTENCE = "The quick brown fox jumps over the lazy dog while the band plays on. "
+WORDS = st.sampled_from(["alpha", "naïve", "中文字符", "x" * 150, "e\u0301", "😀", "1,234.56", "…", "a-b", "# one"])
+GAPS = st.sampled_from([" ", "  ", "\n", "\n\n", "\t", "\u2003", "", ". "])
+TEXTS = st.lists(st.tuples(WORDS, GAPS, st.integers(1, 40)), max_size=6).map(
+    lambda parts: normalise("".join((word + gap) * times for word, gap, times in parts))
+)
+
+
+def chunk(
+    parsed: ParsedText, counter: TokenCounter, chunking: Chunking = CHUNKING, *, max_chunks: int = 100_000
+) -> list[Chunk]:
+    return list(iterate_chunks_of(parsed, counter, chunking=chunking, max_input_tokens=256, max_chunks=max_chunks))
+
+
+def plain(text: str) -> ParsedText:
+    return ParsedText(text=text)
+
+
+def markdown(text: str) -> ParsedText:
+    return ParsedText(text=text, headings=tuple(scan_headings(text)), media_type="text/markdown")
+
+
+@given(text=TEXTS, cuts=st.lists(st.integers(0, 2000), max_size=6), data=st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_text_keeps_the_promises(counter: TokenCounter, text: str, cuts: list[int], data: st.DataObject) -> None:
+    borders = sorted({cut for cut in cuts if cut <= len(text)})
+    pages = tuple(
+        PageSpan(page=number, char_start=start, char_end=max(end - 1, start))
+        for number, (start, end) in enumerate(pairwise([0, *borders, len(text) + 1]), start=1)
+    )
+    headings = tuple(
+        Heading(level=data.draw(st.integers(1, 6)), title=f"Title {border}", char_start=border) for border in borders
+    )
+    media_type = data.draw(st.sampled_from(["text/plain", "text/markdown"]))
+    chunking = Chunking(
+        max_tokens=data.draw(st.sampled_from([16, 60, 240])), overlap_tokens=data.draw(st.integers(0, 12))
+    )
+    parsed = ParsedText(text=text, headings=headings, media_type=media_type)
+    check_chunks(parsed, chunk(parsed, counter, chunking), chunking, counter)
+    # The same text on pages, with a border of one character between them.
+    blanked = "".join(
+        " " if any(page.char_end == at for page in pages) else character for at, character in enumerate(text)
+    )
+    paged = ParsedText(text=blanked, pages=pages)
+    check_chunks(paged, chunk(paged, counter, chunking), chunking, counter)
+
+
+def test_prose_fills_its_chunks_and_neighbours_overlap(counter: TokenCounter) -> None:
+    parsed = plain("\n\n".join(SENTENCE * 30 + f"Number {number}." for number in range(10)))
+    chunks = chunk(parsed, counter)
+    check_chunks(parsed, chunks, CHUNKING, counter)
+    assert sum(piece.token_count for piece in chunks) / len(chunks) > 0.6 * CHUNKING.max_tokens
+    shared = [first.char_end - second.char_start for first, second in pairwise(chunks)]
+    assert sum(length > 0 for length in shared) > len(shared) / 2
+    assert max(shared) <= len(SENTENCE) * 3
+
+
+def test_no_overlap_is_asked_for_and_none_is_there(counter: TokenCounter) -> None:
+    chunks = chunk(plain(SENTENCE * 200), counter, Chunking(max_tokens=100, overlap_tokens=0))
+    assert all(first.char_end <= second.char_start for first, second in pairwise(chunks))
+
+
+def test_chunks_stay_under_their_headings(counter: TokenCounter) -> None:
+    body = SENTENCE * 30
+    parsed = markdown(f"Preface.\n\n# A\n\n{body}\n\n## B\n\n{body}\n\n## C\n\n{body}\n\n# D\n\n{body}")
+    chunks = chunk(parsed, counter)
+    check_chunks(parsed, chunks, CHUNKING, counter)
+    paths = list(dict.fromkeys(piece.heading_path for piece in chunks))
+    assert paths == [(), ("A",), ("A", "B"), ("A", "C"), ("D",)]
+    borders = [heading.char_start for heading in parsed.headings]
+    assert not any(piece.char_start < border < piece.char_end for piece in chunks for border in borders)
+
+
+def test_a_heading_with_nothing_below_it_joins_its_first_subsection(counter: TokenCounter) -> None:
+    chunks = chunk(markdown(f"# Book\n\n## Chapter\n\n{SENTENCE * 4}"), counter)
+    assert [piece.heading_path for piece in chunks] == [("Book", "Chapter")]
+    assert chunks[0].text.startswith("# Book")
+
+
+def test_tiny_neighbours_share_a_chunk_only_below_the_same_heading(counter: TokenCounter) -> None:
+    text = f"# A\n\nIntroduction to it.\n{SENTENCE}\n## A1\n\nShort.\n\n## A2\n\nShort too.\n\n# B\n\nOther.\n\n# C\n\n{SENTENCE * 9}"
+    chunks = chunk(markdown(text), counter)
+    assert [piece.heading_path for piece in chunks] == [("A",), ("A",), ("B",), ("C",)]
+    assert "A1" in chunks[1].text
+    assert "A2" in chunks[1].text
+
+
+def test_special_tokens_leave_room_in_the_models_input(counter: TokenCounter) -> None:
+    assert counter.special_tokens == 2
+    chunks = chunk(plain("word " * 3000), counter, Chunking(max_tokens=256, overlap_tokens=0))
+    assert max(piece.token_count for piece in chunks) <= 254
+
+
+def test_too_many_chunks_are_refused(counter: TokenCounter) -> None:
+    parsed = plain(SENTENCE * 400)
+    count = len(chunk(parsed, counter))
+    assert len(chunk(parsed, counter, max_chunks=count)) == count
+    with pytest.raises(DocumentRejected) as refusal:
+        chunk(parsed, counter, max_chunks=count - 1)
+    assert refusal.value.work_code == "limit_exceeded"
+
+
+def test_the_same_text_gives_the_same_chunks(counter: TokenCounter) -> None:
+    parsed = markdown(f"# A\n\n{SENTENCE * 50}\n\n## B\n\n- item\n" * 3)
+    assert chunk(parsed, counter) == chunk(parsed, counter)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 100_000,
+        "QUJD/+4x" * 12_500,
+        "測試文字" * 10_000,
+        "x" + " " * 100_000 + "y",
+        "\n" * 100_000 + "x",
+        "a\n" * 30_000,
+        "alpha beta " * 10_000,
+        '{"id":1,"v":"a1b2"},' * 5_000,
+        "." * 50_000,
+        "👨‍👩‍👧‍👦" * 5_000,
+        ("a" + "\u0316" * 50) * 1_000,
+    ],
+    ids=lambda text: repr(text[:8]),
+)
+@pytest.mark.parametrize("media_type", ["text/plain", "text/markdown"])
+def test_no_shape_of_text_is_slow_or_makes_huge_chunks(counter: TokenCounter, text: str, media_type: str) -> None:
+    parsed = ParsedText(text=text, media_type=media_type)
+    started = time.process_time()
+    chunks = chunk(parsed, counter)
+    assert time.process_time() - started < 10
+    check_chunks(parsed, chunks, CHUNKING, counter)
+    assert max(len(piece.text) for piece in chunks) <= CHUNKING.max_tokens * 32

@@ -1,0 +1,29 @@
+"""The cache's key: one text, one key, and no two texts the same."""
+
+from __future__ import annotations
+
+import hashlib
+
+from ragsvc.ingestion import hashing
+from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
+
+
+def test_the_content_hash_is_the_sha256_of_the_text() -> None:
+    assert content_hash("naïve") == hashlib.sha256("naïve".encode()).digest()
+
+
+def test_the_key_depends_on_the_normalisation_version() -> None:
+    before = embedding_input_hash("text")
+    original = hashing.NORMALISATION_VERSION
+    try:
+        hashing.NORMALISATION_VERSION = original + 1
+        assert embedding_input_hash("text") != before
+    finally:
+        hashing.NORMALISATION_VERSION = original
+    assert embedding_input_hash("text") == before
+
+
+def test_version_and_input_cannot_be_shifted_into_one_another() -> None:
+    parts = (b"1", b"1text")
+    expected = hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
+    assert embedding_input_hash("1text") == expected != embedding_input_hash("text")

@@ -1,0 +1,112 @@
+"""Streamed answers against a server that can do wrong."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.embedded.ports import free_ports
+from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure
+from ragsvc.llm.chat import ChatDelta, ChatTurn
+from ragsvc.llm.client import Models, open_models
+from ragsvc.models import TokenUsage
+from tests.support.model_server import Cut, Fail, Pause, Reply, ScriptedModels, StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.settings import Settings
+
+TURNS = [ChatTurn("system", "Answer."), ChatTurn("user", "Hello?")]
+
+
+@pytest.fixture
+async def models(base_settings: Settings, scripted_models: ScriptedModels) -> AsyncIterator[Models]:
+    """The client of the scripted server; it waits half a second for the next byte."""
+    scripted = scripted_models.applied_to(base_settings).model_copy(update={"model_timeout_s": 0.5})
+    async with open_models(scripted) as opened:
+        yield opened
+
+
+async def collect(models: Models, *, into: list[ChatDelta]) -> None:
+    """Read an answer to its end."""
+    async with aclosing(models.stream_chat(TURNS, model="scripted")) as deltas:
+        async for delta in deltas:
+            into.append(delta)  # noqa: PERF401 - what came before a failure counts
+
+
+async def test_an_answer_comes_in_deltas_and_ends_with_its_cost(
+    models: Models, scripted_models: ScriptedModels
+) -> None:
+    scripted_models.chat.script(Reply("One two three.", finish_reason="length"))
+    heard: list[ChatDelta] = []
+    await collect(models, into=heard)
+    assert [delta.text for delta in heard] == ["One ", "two ", "three.", "", ""]
+    assert heard[-2].finish_reason == "length"
+    assert heard[-1].usage == TokenUsage(7, 3)
+    assert scripted_models.chat.requests[0]["messages"] == [
+        {"role": "system", "content": "Answer."},
+        {"role": "user", "content": "Hello?"},
+    ]
+
+
+async def test_before_the_first_words_a_failure_is_tried_again(models: Models, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat.script(Fail(500), Cut())
+    heard: list[ChatDelta] = []
+    await collect(models, into=heard)
+    assert "".join(delta.text for delta in heard) == scripted_models.chat_text
+    assert len(scripted_models.chat.requests) == 3
+
+
+async def test_three_failures_are_one(models: Models, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat.script(Fail(500), Fail(500), Fail(503))
+    with pytest.raises(TransientFailure) as caught:
+        await collect(models, into=[])
+    assert (caught.value.work_code, caught.value.http_status) == ("chat_unavailable", 503)
+
+
+@pytest.mark.parametrize("behaviour", [Cut(2), StreamError(2), Pause(2)])
+async def test_after_the_first_words_nothing_is_asked_again(
+    models: Models, scripted_models: ScriptedModels, behaviour: Cut | StreamError | Pause
+) -> None:
+    scripted_models.chat.script(behaviour)
+    heard: list[ChatDelta] = []
+    with pytest.raises(TransientFailure) as caught:
+        await collect(models, into=heard)
+    assert caught.value.work_code == "chat_unavailable"
+    assert [delta.text for delta in heard] == ["The ", "scripted "]
+    assert len(scripted_models.chat.requests) == 1
+
+
+async def test_an_answer_without_a_reason_to_end_was_cut_off(models: Models, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat.script(Reply("Half an", finish_reason=""))
+    with pytest.raises(TransientFailure, match="cut off"):
+        await collect(models, into=[])
+
+
+async def test_a_refusal_is_not_tried_again(models: Models, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat.script(Fail(400, message="too long"))
+    with pytest.raises(ProviderRejected, match="too long") as caught:
+        await collect(models, into=[])
+    assert caught.value.work_code == "chat_rejected"
+    assert len(scripted_models.chat.requests) == 1
+
+
+async def test_a_silent_model_is_not_asked_again(
+    models: Models, scripted_models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragsvc.llm.chat.QUICK_TRIES_S", 0.2)
+    scripted_models.chat.script(Pause(), Pause(), Pause())
+    with pytest.raises(TransientFailure, match="in time"):
+        await collect(models, into=[])
+    assert len(scripted_models.chat.requests) == 1
+
+
+async def test_a_server_that_is_away_is_an_outage(base_settings: Settings) -> None:
+    away = base_settings.model_copy(update={"openai_base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"})
+    async with open_models(away) as models:
+        with pytest.raises(OutageFailure) as caught:
+            await collect(models, into=[])
+    assert caught.value.work_code == "chat_unreachable"

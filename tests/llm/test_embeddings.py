@@ -1,0 +1,145 @@
+"""Embedding calls against a server that can do wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from ragsvc.embedded.ports import free_ports
+from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
+from ragsvc.llm.client import Models, open_models
+from tests.support.model_server import Cut, Embedded, Fail, Pause, ScriptedModels, embed_words
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.settings import Settings
+
+
+@pytest.fixture
+def scripted_settings(base_settings: Settings, scripted_models: ScriptedModels) -> Settings:
+    """Settings of a service whose models are scripted."""
+    return scripted_models.applied_to(base_settings)
+
+
+@pytest.fixture
+async def models(scripted_settings: Settings) -> AsyncIterator[Models]:
+    """The client of the scripted server."""
+    async with open_models(scripted_settings) as opened:
+        yield opened
+
+
+async def test_vectors_come_in_the_order_of_the_texts(models: Models, scripted_models: ScriptedModels) -> None:
+    vectors = await models.embed(["kettles boil", "parcels arrive"])
+    assert vectors.shape == (2, 384)
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, np.stack([embed_words("kettles boil"), embed_words("parcels arrive")]))
+    assert [request["encoding_format"] for request in scripted_models.embeddings.requests] == ["base64"]
+
+
+async def test_no_texts_cost_no_call(models: Models, scripted_models: ScriptedModels) -> None:
+    assert (await models.embed([])).shape == (0, 384)
+    assert scripted_models.embeddings.requests == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "code"),
+    [
+        (Fail(400), ProviderRejected, "embedding_rejected"),
+        (Fail(401), ProviderRejected, "embedding_rejected"),
+        (Fail(404), ProviderRejected, "embedding_rejected"),
+        (Fail(422), ProviderRejected, "embedding_rejected"),
+        (Fail(402), ProviderRejected, "embedding_quota"),
+        (Fail(429, code="insufficient_quota"), ProviderRejected, "embedding_quota"),
+        (Fail(408), TransientFailure, "embedding_unavailable"),
+        (Fail(409), TransientFailure, "embedding_unavailable"),
+        (Fail(429), TransientFailure, "embedding_unavailable"),
+        (Fail(500), TransientFailure, "embedding_unavailable"),
+        (Fail(503), TransientFailure, "embedding_unavailable"),
+    ],
+)
+async def test_a_status_is_a_kind_of_failure(
+    models: Models, scripted_models: ScriptedModels, failure: Fail, kind: type[WorkError], code: str
+) -> None:
+    scripted_models.embeddings.script(failure)
+    with pytest.raises(kind) as caught:
+        await models.embed(["text"])
+    assert (caught.value.work_code, caught.value.http_status) == (code, failure.status)
+    assert len(scripted_models.embeddings.requests) == 1
+
+
+async def test_retry_after_is_honoured(models: Models, scripted_models: ScriptedModels) -> None:
+    scripted_models.embeddings.script(Fail(429, retry_after_s=7.5))
+    with pytest.raises(TransientFailure) as caught:
+        await models.embed(["text"])
+    assert caught.value.retry_after_s == 7.5
+
+
+async def test_a_refused_key_is_not_repeated(models: Models, scripted_models: ScriptedModels) -> None:
+    scripted_models.embeddings.script(Fail(401, message="Incorrect API key provided: sk-secret"))
+    with pytest.raises(ProviderRejected) as caught:
+        await models.embed(["text"])
+    assert "sk-secret" not in caught.value.detail
+
+
+async def test_a_server_that_is_away_is_an_outage(base_settings: Settings) -> None:
+    away = base_settings.model_copy(update={"openai_base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"})
+    async with open_models(away) as models:
+        with pytest.raises(OutageFailure) as caught:
+            await models.embed(["text"])
+    assert caught.value.work_code == "embedding_unreachable"
+
+
+async def test_a_dropped_connection_and_a_silent_server_pass_by(
+    scripted_settings: Settings, scripted_models: ScriptedModels
+) -> None:
+    async with open_models(scripted_settings.model_copy(update={"model_timeout_s": 0.2})) as models:
+        for behaviour in (Cut(), Pause()):
+            scripted_models.embeddings.script(behaviour)
+            with pytest.raises(TransientFailure, match="embedding"):
+                await models.embed(["text"])
+
+
+@pytest.mark.parametrize(
+    ("vectors", "kind", "code"),
+    [
+        ([[1.0] * 3], ProviderRejected, "dimension_mismatch"),
+        ([[1.0] * 384] * 2, TransientFailure, "embedding_unavailable"),
+        ([[float("nan")] * 384], TransientFailure, "embedding_unavailable"),
+    ],
+)
+async def test_wrong_vectors_are_not_taken(
+    models: Models,
+    scripted_models: ScriptedModels,
+    vectors: list[list[float]],
+    kind: type[WorkError],
+    code: str,
+) -> None:
+    scripted_models.embeddings.script(Embedded(vectors))
+    with pytest.raises(kind) as caught:
+        await models.embed(["text"])
+    assert caught.value.work_code == code
+
+
+async def test_a_query_is_tried_again_and_remembered(models: Models, scripted_models: ScriptedModels) -> None:
+    scripted_models.embeddings.script(Fail(503), Fail(429, retry_after_s=0.01))
+    first = await models.embed_query("how long?")
+    assert len(scripted_models.embeddings.requests) == 3
+    np.testing.assert_array_equal(await models.embed_query("how long?"), first)
+    assert len(scripted_models.embeddings.requests) == 3
+
+
+async def test_a_query_waits_for_nobody_long(models: Models, scripted_models: ScriptedModels) -> None:
+    scripted_models.embeddings.script(Fail(429, retry_after_s=60))
+    with pytest.raises(TransientFailure):
+        await models.embed_query("how long?")
+    assert len(scripted_models.embeddings.requests) == 1
+
+
+async def test_a_query_that_is_too_long_is_cut_until_it_fits(models: Models, scripted_models: ScriptedModels) -> None:
+    scripted_models.embeddings.script(Fail(400, code="context_length_exceeded"), Fail(400))
+    await models.embed_query("x" * 5000)
+    lengths = [len(request["input"][0]) for request in scripted_models.embeddings.requests]
+    assert lengths == [1024, 512, 256]
