@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -97,6 +98,10 @@ async def open_pool(settings: Settings, *, size: int) -> AsyncIterator[Pool]:
 
 
 async def _register_codecs(connection: asyncpg.Connection[Record]) -> None:
+    # asyncpg's own UUIDs are of a subclass, which orjson refuses to write.
+    await connection.set_type_codec(
+        "uuid", schema="pg_catalog", format="binary", encoder=_encode_uuid, decoder=_decode_uuid
+    )
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", format="binary", encoder=_encode_jsonb, decoder=_decode_jsonb
     )
@@ -106,6 +111,14 @@ async def _register_codecs(connection: asyncpg.Connection[Record]) -> None:
         )
     except ValueError as error:
         raise StartupRefused("The database has no pgvector yet: run `ragsvc migrate`") from error
+
+
+def _encode_uuid(value: UUID) -> bytes:
+    return value.bytes
+
+
+def _decode_uuid(data: bytes) -> UUID:
+    return UUID(bytes=data)
 
 
 def _encode_jsonb(value: object) -> bytes:

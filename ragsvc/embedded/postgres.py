@@ -36,7 +36,7 @@ STATUS_LINE = 7
 
 
 class Postgres:
-    """The cluster of a data directory."""
+    """The cluster of a data directory; `home` is its folder, which may lie elsewhere."""
 
     name = "postgres"
 
@@ -51,8 +51,8 @@ class Postgres:
         options: Mapping[str, str] | None = None,
     ) -> None:
         self._owner = find_owner()
-        self._home = choose_home(data_dir, owner=self._owner)
-        self._cluster = self._home / "cluster"
+        self.home = choose_home(data_dir, owner=self._owner)
+        self._cluster = self.home / "cluster"
         self._port = port
         self._password = password
         self._log = logs / "postgres.log"
@@ -66,8 +66,8 @@ class Postgres:
 
     async def prepare(self) -> Command:
         """Make the cluster unless it is there, clear what a hard kill left, and return the server's command."""
-        open_home(self._home, password=self._password)
-        binaries = place_binaries(self._home, owner=self._owner)
+        open_home(self.home, password=self._password)
+        binaries = place_binaries(self.home, owner=self._owner)
         if not (self._cluster / "PG_VERSION").exists():
             await self._create_cluster(binaries)
         if (self._cluster / "postmaster.pid").exists():
@@ -91,7 +91,7 @@ class Postgres:
             argv=argv,
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"},
             log=self._log,
-            cwd=self._home,
+            cwd=self.home,
             stdin=stdin,
             # SIGTERM waits for every client to leave; SIGINT ends their transactions and shuts down in order.
             stop_signal=signal.SIGINT,
@@ -102,10 +102,10 @@ class Postgres:
 
     async def _create_cluster(self, binaries: Path) -> None:
         """Initialise beside the final place and move it there as a whole: a kill half-way leaves nothing valid."""
-        for leftover in self._home.glob("cluster*"):
+        for leftover in self.home.glob("cluster*"):
             remove(leftover)
-        fresh = Path(tempfile.mkdtemp(prefix="cluster-new-", dir=self._home))
-        password, statement = self._home / "cluster-new-password", self._home / "cluster-new-statement"
+        fresh = Path(tempfile.mkdtemp(prefix="cluster-new-", dir=self.home))
+        password, statement = self.home / "cluster-new-password", self.home / "cluster-new-statement"
         write_private(password, self._password)
         write_private(statement, f"CREATE DATABASE {DATABASE}\n")
         if self._owner is not None:

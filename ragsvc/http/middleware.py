@@ -30,6 +30,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 REQUEST_ID_HEADER = "X-Request-Id"
 _TAKEN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _STARTED = web.RequestKey("response_started", bool)
+PROBES = frozenset({"/healthz", "/readyz"})
 # Not a status that anybody receives; it stands in the log where the client did not wait for the answer.
 CLIENT_LEFT = 499
 
@@ -49,11 +50,14 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
             response = await handler(request)
             status = response.status
         finally:
-            log.info(
+            route = _route_of(request)
+            # A probe every few seconds would drown the rest.
+            record = log.debug if route in PROBES else log.info
+            record(
                 "request_finished",
                 method=request.method,
                 path=request.path,
-                route=_route_of(request),
+                route=route,
                 status=status,
                 duration_ms=round((time.perf_counter() - started) * 1000, 2),
             )
@@ -70,9 +74,11 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
             raise
         return _adopt(request, error)
     except Exception as error:  # noqa: BLE001 - the one boundary where an unknown error ends
+        if request.transport is None and isinstance(error, (OSError, web.RequestPayloadError)):
+            return web.Response(status=CLIENT_LEFT)
         if request.get(_STARTED):
             return _cut(request, error)
-        return problem_response(_explain(request, error), request_id=request_id_of(request))
+        return problem_response(_explain(error), request_id=request_id_of(request))
 
 
 @web.middleware
@@ -90,9 +96,13 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
         response.headers[REQUEST_ID_HEADER] = request_id_of(request)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.pop("Server", None)
+    if request.app[TRAFFIC].is_draining:
+        # The next request of this client shall find another process.
+        response.headers["Connection"] = "close"
+        response.force_close()
 
 
-def _explain(request: web.Request, error: Exception) -> RagsvcError:
+def _explain(error: Exception) -> RagsvcError:
     match error:
         case RequestError():
             return error
@@ -102,8 +112,6 @@ def _explain(request: web.Request, error: Exception) -> RagsvcError:
         case ProviderRejected():
             log.error("provider_refused", code=error.work_code, error=error.detail)
             return ProviderRefused(error.detail)
-    if request.transport is None:
-        return RequestError("The client left.")
     if is_transient(error):
         log.warning("database_failed", error=str(error) or type(error).__name__)
         return Unavailable()

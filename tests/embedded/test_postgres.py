@@ -57,7 +57,7 @@ def postgres(folders: Folders) -> Postgres:
 
 @pytest.fixture
 def home(folders: Folders) -> Path:
-    return postgres_files.choose_home(folders.root, owner=postgres_files.find_owner())
+    return make(folders).home
 
 
 def leave_half_made(home: Path) -> None:
@@ -173,13 +173,12 @@ async def test_a_data_directory_that_nobody_else_can_reach_is_no_obstacle(
     tmp_path: Path, starting: Starting, folders: Folders
 ) -> None:
     private = make(folders, data_dir=tmp_path)  # below a folder of pytest's that is closed to others
-    home = postgres_files.choose_home(tmp_path, owner=postgres_files.find_owner())
-    assert home.parent == postgres_files.ELSEWHERE
+    assert private.home.parent == postgres_files.ELSEWHERE
     try:
         async with starting(private):
             await write_row(private)
     finally:
-        shutil.rmtree(home)
+        shutil.rmtree(private.home)
 
 
 def test_what_an_earlier_data_directory_left_elsewhere_is_emptied(tmp_path: Path) -> None:

@@ -196,15 +196,6 @@ async def test_a_kill_of_the_supervisor_alone_or_with_everything_leaves_nothing_
     assert (await own_workspace(third))["id"] == first["workspace_id"]
 
 
-async def test_ctrl_c_stops_everything_cleanly(running: Stack) -> None:
-    ready = ready_of(running)
-    assert await running.stop(signal.SIGINT) == 0
-    assert alive(all_pids(ready)) == set()
-    assert running.read() is None
-    assert running.list_pid_files() == []
-    await running.start()
-
-
 async def test_a_signal_during_the_start_stops_it(cache: Path) -> None:
     async with new_stack(cache) as stack:
         await stack.spawn()
@@ -214,18 +205,10 @@ async def test_a_signal_during_the_start_stops_it(cache: Path) -> None:
         assert stack.read() is None
 
 
-async def test_a_setting_that_is_wrong_is_told_and_everything_stopped(cache: Path) -> None:
-    async with new_stack(cache, env={"CHUNK_MAX_TOKENS": "5000"}) as stack:
-        await stack.spawn()
-        assert await stack.supervisor.wait() == 1
-        assert "CHUNK_MAX_TOKENS is 5000" in stack.output()
-        assert stack.list_pid_files() == []
-
-
-async def test_given_servers_are_used_instead_of_embedded_ones(
-    cache: Path, servers: Servers, settings: Settings
-) -> None:
-    given = {
+@pytest.fixture
+def given(servers: Servers, settings: Settings) -> dict[str, str]:
+    """The environment of somebody who has every server already."""
+    return {
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "REDIS_URL": servers.redis_url,
         "QUEUE_PREFIX": settings.queue_prefix,
@@ -243,17 +226,28 @@ async def test_given_servers_are_used_instead_of_embedded_ones(
         "CHUNK_MAX_TOKENS": "240",
         "CHUNK_OVERLAP_TOKENS": "32",
     }
+
+
+async def test_given_servers_are_used_instead_of_embedded_ones(cache: Path, given: dict[str, str]) -> None:
     async with new_stack(cache, options=("--api-workers", "2"), env=given) as stack:
         ready = await stack.start()
         assert [ready["pids"][part] for part in ("postgres", "redis", "s3", "models")] == [None] * 4
         assert len(ready["pids"]["api"]) == 2
         assert ready["database_url"] == given["DATABASE_URL"]
         assert ready["models_url"] == given["OPENAI_BASE_URL"]
-        assert ready["s3"]["access_key_id"] == servers.s3_access_key_id
-        assert ready["queue_prefix"] == settings.queue_prefix
+        assert ready["s3"]["access_key_id"] == given["S3_ACCESS_KEY_ID"]
+        assert ready["queue_prefix"] == given["QUEUE_PREFIX"]
         connection = await asyncpg.connect(given["DATABASE_URL"])
         assert await connection.fetchval("SELECT count(*) FROM workspaces") == 1
         await connection.close()
+
+
+async def test_a_setting_that_is_wrong_is_told_and_everything_stopped(cache: Path, given: dict[str, str]) -> None:
+    async with new_stack(cache, env=given | {"CHUNK_MAX_TOKENS": "300"}) as stack:
+        await stack.spawn()
+        assert await stack.supervisor.wait() == 1
+        assert "CHUNK_MAX_TOKENS is 300, but all-MiniLM-L6-v2 takes 256 tokens" in stack.output()
+        assert stack.list_pid_files() == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="every other test shows it already")
@@ -261,7 +255,8 @@ async def test_a_plain_user_can_run_it(cache: Path) -> None:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         pytest.skip("setpriv is not there")
-    async with new_stack(cache) as stack:
+    # Coverage cannot write where this user may not.
+    async with new_stack(cache, env={"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}) as stack:
         # The interpreter may lie in root's home: the user may read everything, and is nobody otherwise.
         stack.prefix = (
             *(setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups"),
@@ -271,3 +266,11 @@ async def test_a_plain_user_can_run_it(cache: Path) -> None:
         ready = await stack.start()
         assert {psutil.Process(pid).uids().real for pid in all_pids(ready)} == {65534}
         assert (await own_workspace(ready))["id"] == ready["workspace_id"]
+
+
+async def test_ctrl_c_stops_everything_cleanly(running: Stack) -> None:
+    ready = ready_of(running)
+    assert await running.stop(signal.SIGINT) == 0
+    assert alive(all_pids(ready)) == set()
+    assert running.read() is None
+    assert running.list_pid_files() == []

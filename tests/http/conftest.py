@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from pydantic import SecretStr
 
 from ragsvc.http.app import create_app
 from ragsvc.http.ids import parse_id
 from ragsvc.http.sse import StreamTiming
+from ragsvc.http.state import RESOURCES
 from tests.http.documents import finish_document, form
+from tests.support.databases import cloned
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from uuid import UUID
 
     from aiohttp import web
-    from aiohttp.test_utils import TestClient
     from multidict import CIMultiDictProxy
     from pytest_aiohttp.plugin import AiohttpClient
 
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from ragsvc.settings import Settings
 
     Client = TestClient[web.Request, web.Application]
+    ClientMaker = Callable[..., Awaitable[Client]]
 
 TIMING = StreamTiming(ping_s=0.2, look_s=0.05, write_timeout_s=2.0)
 
@@ -110,17 +116,44 @@ class Tenant:
         return document
 
 
-@pytest.fixture
-async def client(settings: Settings, aiohttp_client: AiohttpClient) -> Client:
-    """The application, started on the test's own database."""
-    return await aiohttp_client(create_app(settings, timing=TIMING))
+@pytest.fixture(scope="session")
+async def settings(base_settings: Settings, template: str) -> AsyncIterator[Settings]:
+    """One database for this floor's tests: each makes workspaces of its own, which must keep them apart anyway."""
+    own = uuid.uuid4().hex[:12]
+    async with cloned(base_settings.database_url.get_secret_value(), template=template) as url:
+        yield base_settings.model_copy(
+            update={"database_url": SecretStr(url), "queue_prefix": f"test-{own}", "s3_bucket_prefix": f"test-{own}"}
+        )
+
+
+@pytest.fixture(scope="session")
+async def client(settings: Settings) -> AsyncIterator[Client]:
+    """The application."""
+    async with TestClient(TestServer(create_app(settings, timing=TIMING))) as started:
+        yield started
 
 
 @pytest.fixture
-def admin(client: Client, settings: Settings) -> Api:
+def resources(client: Client) -> Resources:
+    """What the application itself holds open."""
+    return client.app[RESOURCES]
+
+
+@pytest.fixture
+def make_client(settings: Settings, aiohttp_client: AiohttpClient) -> ClientMaker:
+    """Starts another application on the same database, with other settings."""
+
+    async def start(**changes: object) -> Client:
+        app = create_app(settings.model_copy(update=changes), timing=TIMING)
+        return await aiohttp_client(app)
+
+    return start
+
+
+@pytest.fixture
+def admin(client: Client) -> Api:
     """The operator."""
-    assert settings.admin_api_key is not None
-    return Api(client, settings.admin_api_key.get_secret_value())
+    return operator_of(client)
 
 
 @pytest.fixture
@@ -148,6 +181,13 @@ async def ready(tenant: Tenant, resources: Resources) -> dict[str, Any]:
     await finish_document(resources, tenant.uuid, parse_id("doc", document["id"]))
     shown: dict[str, Any] = (await tenant.api.get(f"/v1/documents/{document['id']}")).json
     return shown
+
+
+def operator_of(client: Client) -> Api:
+    """Return a client with the admin key."""
+    admin_key = client.app[RESOURCES].settings.admin_api_key
+    assert admin_key is not None
+    return Api(client, admin_key.get_secret_value())
 
 
 async def make_tenant(client: Client, admin: Api, name: str) -> Tenant:

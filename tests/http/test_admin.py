@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from tests.http.conftest import Api, Tenant
 
 
+@pytest.fixture(autouse=True)
+async def no_jobs(resources: Resources) -> None:
+    """Take away what other tests left in the queues."""
+    async with resources.pool.acquire() as conn:
+        await conn.execute("DELETE FROM jobs")
+        await conn.execute("UPDATE queue_state SET paused = false, reason = NULL")
+
+
 async def bury(resources: Resources, tenant: Tenant, content: bytes, *, code: str = "corrupt") -> dict[str, Any]:
     """Upload a document whose ingestion dies, and return it."""
     document = await tenant.upload(content)

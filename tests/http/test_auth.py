@@ -120,7 +120,7 @@ async def test_the_keys_of_a_deleted_workspace_are_useless_at_once(admin: Api, t
 async def test_of_a_key_only_its_hash_is_stored(tenant: Tenant, resources: Resources) -> None:
     assert tenant.api.key is not None
     async with resources.pool.acquire() as conn:
-        row = await conn.fetchrow("SELECT * FROM api_keys")
+        row = await conn.fetchrow("SELECT * FROM api_keys WHERE workspace_id = $1", tenant.uuid)
     assert row is not None
     assert row["key_hash"] == hashlib.sha256(tenant.api.key.encode()).digest()
     assert tenant.api.key not in repr(row)

@@ -9,22 +9,19 @@ import orjson
 import pytest
 
 from ragsvc.db import documents
-from ragsvc.http.app import create_app
 from ragsvc.http.ids import parse_id
 from ragsvc.http.sse import STREAMS
 from ragsvc.models import Stage
-from tests.http.conftest import TIMING, Api, make_tenant
+from tests.http.conftest import make_tenant, operator_of
 from tests.http.documents import finish_document, show_failure, show_stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiohttp import ClientResponse
-    from pytest_aiohttp.plugin import AiohttpClient
 
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
-    from tests.http.conftest import Tenant
+    from tests.http.conftest import ClientMaker, Tenant
 
 DEADLINE_S = 15.0
 
@@ -122,11 +119,9 @@ async def test_a_stream_has_no_head(tenant: Tenant, document: dict[str, Any]) ->
     assert answer.status == 405
 
 
-async def test_streams_over_the_limit_of_a_key_are_refused(settings: Settings, aiohttp_client: AiohttpClient) -> None:
-    app = create_app(settings.model_copy(update={"max_streams_per_key": 1}), timing=TIMING)
-    client = await aiohttp_client(app)
-    assert settings.admin_api_key is not None
-    tenant = await make_tenant(client, Api(client, settings.admin_api_key.get_secret_value()), "acme")
+async def test_streams_over_the_limit_of_a_key_are_refused(make_client: ClientMaker) -> None:
+    client = await make_client(max_streams_per_key=1)
+    tenant = await make_tenant(client, operator_of(client), "acme")
     document = await tenant.upload()
     path = f"/v1/documents/{document['id']}/events"
     async with client.get(path, headers=tenant.api.headers) as first:
@@ -134,5 +129,5 @@ async def test_streams_over_the_limit_of_a_key_are_refused(settings: Settings, a
         refused = await tenant.api.get(path)
         assert refused.is_problem(429, "too_many_streams")
         assert int(refused.headers["Retry-After"]) > 0
-        app[STREAMS].close()
+        client.app[STREAMS].close()
         assert (await first.read()).endswith(b": reconnect\n\n")

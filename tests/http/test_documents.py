@@ -11,18 +11,14 @@ import aiohttp
 import pytest
 
 from ragsvc.db import documents, files
-from ragsvc.http.app import create_app
 from ragsvc.http.ids import format_id, parse_id
 from ragsvc.models import Stage
-from tests.http.conftest import Api, make_key, make_tenant
+from tests.http.conftest import Api, make_key, make_tenant, operator_of
 from tests.http.documents import form, show_failure, show_stage
 
 if TYPE_CHECKING:
-    from pytest_aiohttp.plugin import AiohttpClient
-
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
-    from tests.http.conftest import Answer, Client, Tenant
+    from tests.http.conftest import Answer, Client, ClientMaker, Tenant
 
 FIELDS = {
     *("id", "object", "collection_id", "file_id", "filename", "mime_type", "size_bytes", "sha256", "status", "stage"),
@@ -127,11 +123,10 @@ async def test_a_form_without_a_file_is_refused(tenant: Tenant) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "unannounced"])
 async def test_a_file_over_the_limit_is_refused_and_leaves_nothing(
-    settings: Settings, aiohttp_client: AiohttpClient, resources: Resources, *, chunked: bool
+    make_client: ClientMaker, resources: Resources, *, chunked: bool
 ) -> None:
-    client = await aiohttp_client(create_app(settings.model_copy(update={"max_document_bytes": 100_000})))
-    assert settings.admin_api_key is not None
-    tenant = await make_tenant(client, Api(client, settings.admin_api_key.get_secret_value()), "small")
+    client = await make_client(max_document_bytes=100_000)
+    tenant = await make_tenant(client, operator_of(client), "small")
     content = bytes(100_001) if chunked else bytes(1_200_000)
     answer = await tenant.api.call("POST", "/v1/documents", data=form(content), chunked=chunked or None)
     assert answer.is_problem(413, "too_large")
@@ -139,12 +134,9 @@ async def test_a_file_over_the_limit_is_refused_and_leaves_nothing(
     await assert_nothing_is_stored(resources, tenant)
 
 
-async def test_a_workspace_over_its_quota_takes_nothing_more(
-    settings: Settings, aiohttp_client: AiohttpClient, resources: Resources
-) -> None:
-    client = await aiohttp_client(create_app(settings.model_copy(update={"workspace_quota_bytes": 1000})))
-    assert settings.admin_api_key is not None
-    tenant = await make_tenant(client, Api(client, settings.admin_api_key.get_secret_value()), "small")
+async def test_a_workspace_over_its_quota_takes_nothing_more(make_client: ClientMaker, resources: Resources) -> None:
+    client = await make_client(workspace_quota_bytes=1000)
+    tenant = await make_tenant(client, operator_of(client), "small")
     assert (await send(tenant, form(bytes(1001)))).is_problem(413, "quota_exceeded")
     await assert_nothing_is_stored(resources, tenant)
     assert (await send(tenant, form(bytes(1000)))).status == 202

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from pydantic import SecretStr
 
-from ragsvc.http.app import create_app
 from tests.http.conftest import Answer, Api
 from tests.http.proxy import Proxy
 from tests.support.polling import until
@@ -17,10 +16,9 @@ from tests.support.polling import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pytest_aiohttp.plugin import AiohttpClient
-
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
+    from tests.http.conftest import ClientMaker
 
 NOBODY = "127.0.0.1:9"
 
@@ -54,29 +52,33 @@ async def test_a_whole_service_is_ready(stranger: Api) -> None:
     ],
 )
 async def test_a_store_that_only_helps_is_missed_but_does_not_forbid_serving(
-    settings: Settings, aiohttp_client: AiohttpClient, change: dict[str, object], missed: list[str]
+    make_client: ClientMaker, change: dict[str, object], missed: list[str]
 ) -> None:
-    api = Api(await aiohttp_client(create_app(settings.model_copy(update=change))), None)
-    answer = await api.get("/readyz")
+    answer = await Api(await make_client(**change), None).get("/readyz")
     assert (answer.status, answer.json["degraded"]) == (200, missed)
 
 
-async def test_an_older_schema_forbids_serving(client: object, stranger: Api, resources: Resources) -> None:
-    assert client
+async def test_an_older_schema_forbids_serving(make_client: ClientMaker, resources: Resources) -> None:
+    stranger = Api(await make_client(), None)
     async with resources.pool.acquire() as conn:
-        await conn.execute("DELETE FROM schema_migrations WHERE name = (SELECT max(name) FROM schema_migrations)")
-    answer = await stranger.get("/readyz")
+        last = await conn.fetchrow(
+            "DELETE FROM schema_migrations WHERE name = (SELECT max(name) FROM schema_migrations) RETURNING *"
+        )
+        assert last is not None
+        try:
+            answer = await stranger.get("/readyz")
+        finally:
+            await conn.execute("INSERT INTO schema_migrations VALUES ($1, $2, $3)", *last)
     assert (answer.status, answer.json["blockers"]) == (503, ["schema"])
 
 
 async def test_without_postgres_the_process_is_not_ready_and_comes_back(
-    settings: Settings, aiohttp_client: AiohttpClient, postgres_proxy: Proxy
+    settings: Settings, make_client: ClientMaker, postgres_proxy: Proxy
 ) -> None:
     address = urlsplit(settings.database_url.get_secret_value())
     netloc = f"{address.username}:{address.password}@{postgres_proxy.host}:{postgres_proxy.port}"
     through_proxy = SecretStr(urlunsplit(address._replace(netloc=netloc)))
-    app = create_app(settings.model_copy(update={"database_url": through_proxy}))
-    stranger = Api(await aiohttp_client(app), None)
+    stranger = Api(await make_client(database_url=through_proxy), None)
 
     async def readiness(status: int) -> Answer | None:
         answer = await stranger.get("/readyz")

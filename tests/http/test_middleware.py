@@ -14,13 +14,13 @@ from ragsvc.errors import OutageFailure, ProviderRejected
 from ragsvc.http.app import create_app
 from ragsvc.http.auth import Door
 from ragsvc.http.operations import operation
-from tests.http.conftest import Api
+from tests.http.conftest import Api, operator_of
 
 if TYPE_CHECKING:
     from pytest_aiohttp.plugin import AiohttpClient
 
     from ragsvc.settings import Settings
-    from tests.http.conftest import Tenant
+    from tests.http.conftest import ClientMaker, Tenant
 
 ERRORS = {
     "unknown": RuntimeError("the secret detail"),
@@ -125,20 +125,14 @@ async def test_answers_carry_no_banner_and_are_not_sniffed(stranger: Api) -> Non
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_a_body_over_the_limit_is_refused(settings: Settings, aiohttp_client: AiohttpClient) -> None:
-    app = create_app(settings.model_copy(update={"max_json_body_bytes": 1000}))
-    assert settings.admin_api_key is not None
-    admin = Api(await aiohttp_client(app), settings.admin_api_key.get_secret_value())
+async def test_a_body_over_the_limit_is_refused(make_client: ClientMaker) -> None:
+    admin = operator_of(await make_client(max_json_body_bytes=1000))
     assert (await admin.post("/v1/workspaces", {"name": "x" * 900})).status == 422
     assert (await admin.post("/v1/workspaces", {"name": "x" * 2000})).is_problem(413, "too_large")
 
 
-async def test_a_compressed_body_counts_by_what_it_expands_to(
-    settings: Settings, aiohttp_client: AiohttpClient
-) -> None:
-    app = create_app(settings.model_copy(update={"max_json_body_bytes": 1000}))
-    assert settings.admin_api_key is not None
-    admin = Api(await aiohttp_client(app), settings.admin_api_key.get_secret_value())
+async def test_a_compressed_body_counts_by_what_it_expands_to(make_client: ClientMaker) -> None:
+    admin = operator_of(await make_client(max_json_body_bytes=1000))
     bomb = gzip.compress(b'{"name": "' + b"x" * 100_000 + b'"}')
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     assert len(bomb) < 1000

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from ragsvc.db import collections, workspaces
-from ragsvc.http.ids import format_id
+from ragsvc.http.ids import format_id, parse_id
 from tests.http.conftest import make_tenant
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ async def test_a_workspace_is_made_with_its_bucket_and_default_collection(
     assert made["created_at"].endswith("Z")
     assert await resources.storage.count_objects(made["bucket"]) == 0
     async with resources.pool.acquire() as conn:
-        (workspace,) = await workspaces.select_workspaces(conn, limit=10)
-        default = await collections.select_default_collection(conn, workspace.id)
+        default = await collections.select_default_collection(conn, parse_id("ws", made["id"]))
     assert default is not None
     assert default.name == "default"
 
@@ -41,9 +40,10 @@ async def test_a_workspace_is_made_with_its_bucket_and_default_collection(
     "body", [{}, {"name": ""}, {"name": "x" * 201}, {"name": 1}, {"name": "a", "bucket": "mine"}, []]
 )
 async def test_a_workspace_that_does_not_fit_leaves_nothing(admin: Api, resources: Resources, body: object) -> None:
-    assert (await admin.call("POST", "/v1/workspaces", json=body)).is_problem(422, "invalid_request")
     async with resources.pool.acquire() as conn:
-        assert await workspaces.select_workspaces(conn, limit=10) == []
+        before = await workspaces.select_workspaces(conn, limit=10_000)
+        assert (await admin.call("POST", "/v1/workspaces", json=body)).is_problem(422, "invalid_request")
+        assert await workspaces.select_workspaces(conn, limit=10_000) == before
 
 
 async def test_a_workspace_is_shown_again(admin: Api, tenant: Tenant) -> None:
@@ -57,12 +57,12 @@ async def test_workspaces_are_listed_newest_first_page_by_page(client: Client, a
     made = [(await make_tenant(client, admin, f"w{number}")).id for number in range(5)]
     seen: list[str] = []
     path: str | None = "/v1/workspaces?limit=2"
-    while path is not None:
+    while path is not None and len(seen) < len(made):
         page = (await admin.get(path)).json
         assert len(page["data"]) <= 2
         seen += [workspace["id"] for workspace in page["data"]]
         path = f"/v1/workspaces?limit=2&cursor={page['next_cursor']}" if page["next_cursor"] else None
-    assert seen == made[::-1]
+    assert seen[: len(made)] == made[::-1]
 
 
 @pytest.mark.parametrize("workspace_id", ["nonsense", "ws_1", format_id("col", NOBODY), format_id("ws", NOBODY)])

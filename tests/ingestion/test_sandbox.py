@@ -31,6 +31,7 @@ DEADLINE_S = 60
 SECRETS = {
     "DATABASE_URL": "postgresql://secret-1",
     "REDIS_URL": "redis://secret-2",
+    "S3_ACCESS_KEY_ID": "secret-3",
     "S3_SECRET_ACCESS_KEY": "secret-3",
     "OPENAI_API_KEY": "secret-4",
     "ADMIN_API_KEY": "secret-5",

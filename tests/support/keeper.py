@@ -16,7 +16,8 @@ from tests.support.locks import is_locked, locked, try_lock
 
 if TYPE_CHECKING:
     from ragsvc.embedded.process import Process
-    from ragsvc.embedded.stack import Folders, Part
+    from ragsvc.embedded.secrets import Secrets
+    from ragsvc.embedded.stack import Part, Parts
 
 POLL_S = 0.2
 # A machine that fails loses the test databases: nothing is lost.
@@ -35,37 +36,44 @@ async def keep(folder: Path, cache: Path) -> None:
     if stack.exists():
         await stop_leftovers(stack / "run")
         shutil.rmtree(stack)
+    folders = open_folders(stack, cache=cache)
+    secrets = load_secrets(stack / "secrets.json")
+    parts = make_parts(folders, secrets, postgres_options=UNSAFE_AND_FAST)
     processes: list[Process] = []
     try:
-        await _start(folder, open_folders(stack, cache=cache), processes)
+        await _start(parts, folders.run, processes)
+        write_private(folder / "servers.json", _describe(parts, secrets))
         while not _is_abandoned(folder):  # noqa: ASYNC110  # other processes end: there is no event to wait for
             await asyncio.sleep(POLL_S)
     finally:
         await asyncio.gather(*(process.stop() for process in processes))
-        shutil.rmtree(stack)
+        for data in (stack, parts.postgres.home):
+            shutil.rmtree(data, ignore_errors=True)
 
 
-async def _start(folder: Path, folders: Folders, processes: list[Process]) -> None:
-    secrets = load_secrets(folders.root / "secrets.json")
-    parts = make_parts(folders, secrets, postgres_options=UNSAFE_AND_FAST)
-
+async def _start(parts: Parts, run_dir: Path, processes: list[Process]) -> None:
     async def run(part: Part) -> None:
-        processes.append(await start(part, folders.run))
+        processes.append(await start(part, run_dir))
 
     async with asyncio.TaskGroup() as group:
         for part in (parts.postgres, parts.redis, parts.s3, parts.models):
             group.create_task(run(part))
-    told = {
-        "postgres_url": parts.postgres.url,
-        "redis_url": parts.redis.url,
-        "s3_url": parts.s3.url,
-        "s3_access_key_id": secrets.s3_access_key_id,
-        "s3_secret_access_key": secrets.s3_secret_access_key,
-        "models_url": parts.models.url,
-        "models_api_key": secrets.models_api_key,
-        "tokenizer": str(parts.models.tokenizer),
-    }
-    write_private(folder / "servers.json", json.dumps(told))
+
+
+def _describe(parts: Parts, secrets: Secrets) -> str:
+    """Return what tests/support/servers.py reads."""
+    return json.dumps(
+        {
+            "postgres_url": parts.postgres.url,
+            "redis_url": parts.redis.url,
+            "s3_url": parts.s3.url,
+            "s3_access_key_id": secrets.s3_access_key_id,
+            "s3_secret_access_key": secrets.s3_secret_access_key,
+            "models_url": parts.models.url,
+            "models_api_key": secrets.models_api_key,
+            "tokenizer": str(parts.models.tokenizer),
+        }
+    )
 
 
 def _is_abandoned(folder: Path) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import multiprocessing
 import os
 import resource
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 # Everything else in the environment may be a credential.
 KEPT_VARIABLES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"})
 KEPT_PREFIXES = ("LC_", "PYTHON", "COVERAGE_")
-PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 MAX_OPEN_FILES = 64
 # The text in UTF-8, or its chunks with what they overlap, both with room for escapes.
@@ -41,12 +41,8 @@ ENV_START, ENV_END = 47, 48
 
 def initialise(limits: ParseLimits) -> None:
     """Become a process that can harm nobody: bound to its parent's life, without credentials, within limits."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        os._exit(1)
+    _die_with_worker()
+    ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     # A parser that hangs in native code never comes back to a handler written in Python.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     forget_environment()
@@ -55,6 +51,23 @@ def initialise(limits: ParseLimits) -> None:
     _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
     _limit(resource.RLIMIT_FSIZE, limits.max_text_chars * RESULT_BYTES_PER_CHAR + SPARE_RESULT_BYTES)
     _limit(resource.RLIMIT_AS, limits.memory_bytes)
+
+
+def _die_with_worker() -> None:
+    """Have the kernel end this process when the worker is gone, even in the middle of native code.
+
+    PR_SET_PDEATHSIG would watch the fork server, which lives as long as its children. The worker holds the other
+    end of the sentinel's pipe: when that closes, SIGIO comes, and its default is to terminate.
+    """
+    worker = multiprocessing.parent_process()
+    if worker is None:
+        return
+    sentinel = worker.sentinel
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(sentinel, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(sentinel, fcntl.F_SETFL, fcntl.fcntl(sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+    if not worker.is_alive():
+        os._exit(1)
 
 
 def forget_environment() -> None:
