@@ -100,7 +100,7 @@ async def _delete(client: Client, document_id: str) -> None:
     found = await client.post("/v1/search", body={"query": SEARCH})
     if any(hit["document_id"] == document_id for hit in found["data"]):
         raise CommandFailed("a search found the deleted document")
-    print_line(f"not found any more, of {len(found['data'])} hits for: {SEARCH}")
+    print_line(f"No search finds it any more: {len(found['data'])} hits for “{SEARCH}”, none of it.")
     deletion = await wait_for_deletion(client, deletion_id)
     print_receipt(deletion)
     if deletion["status"] != "completed":

@@ -7,14 +7,16 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-LIMIT_S = 90.0
-ROOT = Path(__file__).resolve().parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# 20 s on two idle cores; the other tests keep them busy.
+LIMIT_S = 300.0
 
 
 def start_demo(tmp_path: Path) -> subprocess.Popen[str]:
@@ -25,7 +27,7 @@ def start_demo(tmp_path: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         # Whatever stores are configured, the demonstration has its own.
-        env={**os.environ, "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none"},
         text=True,
     )
 
@@ -34,13 +36,10 @@ def family(demo: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(demo.pid).children(recursive=True)
 
 
-@pytest.mark.usefixtures("servers")  # for its embedding model, which is built once and cached
 def test_the_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
-    started = time.monotonic()
     demo = start_demo(tmp_path)
     said, errors = demo.communicate(timeout=LIMIT_S)
     assert (demo.returncode, errors) == (0, ""), said
-    assert time.monotonic() - started < LIMIT_S
     for part in ("postgres", "redis", "s3", "models", "api", "ingestion", "deletion"):
         assert re.search(rf"^ +[0-9.]+ s  {part}", said, re.MULTILINE), said
     for name in ("handbook.pdf", "policy.docx", "release-notes.html", "notes.md"):
@@ -50,7 +49,7 @@ def test_the_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
         assert kinds[-2:] == ["processing", "ready"], said
     assert "54 kilometres per hour" in said
     assert re.search(r"^\[\d\] handbook\.pdf, page 3: “.+”$", said, re.MULTILINE), said
-    assert re.search(r"^\[\d\] notes\.md, .*Setup > Linux: “.+plugdev.+”$", said, re.MULTILINE), said
+    assert re.search(r"^\[\d\] notes\.md, Setup > Linux: “.+plugdev.+”$", said, re.MULTILINE), said
     assert re.search(r"document doc_\w+: completed", said)
     assert "verified by looking again" in said
     assert list(tmp_path.iterdir()) == []
@@ -66,7 +65,7 @@ def test_a_demo_that_is_stopped_leaves_nothing_running(tmp_path: Path, number: s
     children = family(demo)
     assert len(children) >= 6
     demo.send_signal(number)
-    demo.communicate(timeout=60)
+    demo.communicate(timeout=LIMIT_S)
     assert demo.returncode == code
-    _, alive = psutil.wait_procs(children, timeout=10)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []

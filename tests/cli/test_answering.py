@@ -58,7 +58,7 @@ def test_bad_filters_are_told(reader: CommandLine) -> None:
     ("question", "fact", "place"),
     [
         (QUESTIONS[0], "54 kilometres per hour", "handbook.pdf, page 3: “"),
-        (QUESTIONS[1], "plugdev", "notes.md, Vesper operator's notes > Setup > Linux: “"),
+        (QUESTIONS[1], "plugdev", "notes.md, Setup > Linux: “"),
     ],
 )
 def test_an_answer_is_followed_by_its_citations(reader: CommandLine, question: str, fact: str, place: str) -> None:

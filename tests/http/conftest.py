@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from aiohttp import web
     from multidict import CIMultiDictProxy
-    from pytest_aiohttp.plugin import AiohttpClient
 
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
@@ -116,6 +116,13 @@ class Tenant:
         return document
 
 
+class Server(TestServer):
+    """Serves like `ragsvc serve`: a client's leaving does not cancel the handler, as aiohttp's test server would."""
+
+    async def _make_runner(self, **options: Any) -> web.BaseRunner:
+        return await super()._make_runner(**{**options, "handler_cancellation": False})
+
+
 @pytest.fixture(scope="session")
 async def settings(base_settings: Settings, template: str) -> AsyncIterator[Settings]:
     """One database for this floor's tests: each makes workspaces of its own, which must keep them apart anyway."""
@@ -129,7 +136,7 @@ async def settings(base_settings: Settings, template: str) -> AsyncIterator[Sett
 @pytest.fixture(scope="session")
 async def client(settings: Settings) -> AsyncIterator[Client]:
     """The application."""
-    async with TestClient(TestServer(create_app(settings, timing=TIMING))) as started:
+    async with TestClient(Server(create_app(settings, timing=TIMING))) as started:
         yield started
 
 
@@ -140,12 +147,22 @@ def resources(client: Client) -> Resources:
 
 
 @pytest.fixture
-def make_client(settings: Settings, aiohttp_client: AiohttpClient) -> ClientMaker:
+async def serve() -> AsyncIterator[Callable[..., Awaitable[Client]]]:
+    """Serves an application for the length of a test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(app: web.Application, **options: Any) -> Client:
+            return await stack.enter_async_context(TestClient(Server(app), **options))
+
+        yield start
+
+
+@pytest.fixture
+def make_client(settings: Settings, serve: Callable[..., Awaitable[Client]]) -> ClientMaker:
     """Starts another application on the same database, with other settings."""
 
     async def start(**changes: object) -> Client:
-        app = create_app(settings.model_copy(update=changes), timing=TIMING)
-        return await aiohttp_client(app)
+        return await serve(create_app(settings.model_copy(update=changes), timing=TIMING))
 
     return start
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,14 @@ from uuid import UUID
 
 import aiohttp
 import pytest
+import structlog
 
 from ragsvc.db import documents, files
 from ragsvc.http.ids import format_id, parse_id
 from ragsvc.models import Stage
 from tests.http.conftest import Api, make_key, make_tenant, operator_of
 from tests.http.documents import form, show_failure, show_stage
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
@@ -140,6 +143,25 @@ async def test_a_workspace_over_its_quota_takes_nothing_more(make_client: Client
     assert (await send(tenant, form(bytes(1001)))).is_problem(413, "quota_exceeded")
     await assert_nothing_is_stored(resources, tenant)
     assert (await send(tenant, form(bytes(1000)))).status == 202
+
+
+@pytest.mark.parametrize("sent_bytes", [1, 300_000, 9_000_000])
+async def test_an_upload_that_is_cut_leaves_nothing(tenant: Tenant, resources: Resources, sent_bytes: int) -> None:
+    client = tenant.api.client
+    head = (
+        f"POST /v1/documents HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tenant.api.key}\r\n"
+        "Content-Length: 20000000\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n"
+        '--b\r\nContent-Disposition: form-data; name="file"; filename="cut.txt"\r\n\r\n'
+    )
+    with structlog.testing.capture_logs() as logs:
+        _reader, writer = await asyncio.open_connection(client.host, client.port)
+        writer.write(head.encode() + b"x" * sent_bytes)
+        await writer.drain()
+        writer.close()
+        finished = await until(lambda: [entry for entry in logs if entry["event"] == "request_finished"])
+    assert [entry["status"] for entry in finished] == [499]
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []
+    await assert_nothing_is_stored(resources, tenant)
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/mixed"])

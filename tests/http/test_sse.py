@@ -18,9 +18,9 @@ from tests.support.polling import until
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from aiohttp.test_utils import TestClient
-    from pytest_aiohttp.plugin import AiohttpClient
+    from tests.http.conftest import Client
 
+    Serve = Callable[..., Awaitable[Client]]
     Events = Callable[[], AsyncGenerator[Event, None]]
 
 QUICK = StreamTiming(ping_s=0.1, look_s=0.02, write_timeout_s=0.3)
@@ -62,9 +62,9 @@ def test_an_event_is_one_frame_of_three_lines() -> None:
     assert frame == 'id: 7\nevent: message.delta\ndata: {"text":"a\\r\\nb\\n\\nc","ü":null}\n\n'.encode()
 
 
-async def test_events_arrive_in_order_and_the_stream_ends(aiohttp_client: AiohttpClient) -> None:
+async def test_events_arrive_in_order_and_the_stream_ends(serve: Serve) -> None:
     stage = Stage(three_events)
-    response = await (await aiohttp_client(stage.app)).get("/events")
+    response = await (await serve(stage.app)).get("/events")
     assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     assert response.headers["Cache-Control"] == "no-store"
     assert response.headers["X-Run-Id"] == "run_1"
@@ -74,24 +74,24 @@ async def test_events_arrive_in_order_and_the_stream_ends(aiohttp_client: Aiohtt
     assert len(stage.streams) == 0
 
 
-async def test_the_first_event_leaves_before_the_second_is_made(aiohttp_client: AiohttpClient) -> None:
+async def test_the_first_event_leaves_before_the_second_is_made(serve: Serve) -> None:
     stage = Stage(forever)
-    response = await (await aiohttp_client(stage.app)).get("/events")
+    response = await (await serve(stage.app)).get("/events")
     async with asyncio.timeout(DEADLINE_S):
         assert await response.content.readline() == b"event: begun\n"
     response.close()
 
 
-async def test_a_silent_stream_is_kept_alive_by_pings(aiohttp_client: AiohttpClient) -> None:
+async def test_a_silent_stream_is_kept_alive_by_pings(serve: Serve) -> None:
     stage = Stage(forever)
-    response = await (await aiohttp_client(stage.app)).get("/events")
+    response = await (await serve(stage.app)).get("/events")
     async with asyncio.timeout(DEADLINE_S):
         received = await response.content.readuntil(b": ping\n\n: ping\n\n")
     assert received.startswith(b"event: begun\ndata: {}\n\n: ping\n\n")
     response.close()
 
 
-async def test_a_reader_that_leaves_ends_the_stream_and_closes_its_source(aiohttp_client: AiohttpClient) -> None:
+async def test_a_reader_that_leaves_ends_the_stream_and_closes_its_source(serve: Serve) -> None:
     closed = asyncio.Event()
 
     async def watched() -> AsyncGenerator[Event, None]:
@@ -102,7 +102,7 @@ async def test_a_reader_that_leaves_ends_the_stream_and_closes_its_source(aiohtt
             closed.set()
 
     stage = Stage(watched)
-    response = await (await aiohttp_client(stage.app)).get("/events")
+    response = await (await serve(stage.app)).get("/events")
     await response.content.readline()
     response.close()
     await asyncio.wait_for(closed.wait(), DEADLINE_S)
@@ -110,13 +110,13 @@ async def test_a_reader_that_leaves_ends_the_stream_and_closes_its_source(aiohtt
     assert stage.slots[0].end is StreamEnd.CLIENT_LEFT
 
 
-async def test_a_stalled_reader_is_cut_off(aiohttp_client: AiohttpClient) -> None:
+async def test_a_stalled_reader_is_cut_off(serve: Serve) -> None:
     async def flood() -> AsyncGenerator[Event, None]:
         while True:
             yield Event("much", {"text": "x" * 64_000})
 
     stage = Stage(flood)
-    client = await aiohttp_client(stage.app)
+    client = await serve(stage.app)
     reader, writer = await asyncio.open_connection(client.host, client.port, limit=1024)
     writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await reader.readline()
@@ -125,22 +125,22 @@ async def test_a_stalled_reader_is_cut_off(aiohttp_client: AiohttpClient) -> Non
     writer.close()
 
 
-async def test_a_source_that_fails_cuts_the_connection(aiohttp_client: AiohttpClient) -> None:
+async def test_a_source_that_fails_cuts_the_connection(serve: Serve) -> None:
     async def broken() -> AsyncGenerator[Event, None]:
         yield Event("begun", {})
         raise RuntimeError("the source broke")
 
     stage = Stage(broken)
-    response = await (await aiohttp_client(stage.app)).get("/events")
+    response = await (await serve(stage.app)).get("/events")
     with pytest.raises(aiohttp.ClientError):
         await response.read()
     assert stage.slots[0].end is StreamEnd.FAILED
     assert len(stage.streams) == 0
 
 
-async def test_a_server_that_stops_asks_its_readers_to_reconnect(aiohttp_client: AiohttpClient) -> None:
+async def test_a_server_that_stops_asks_its_readers_to_reconnect(serve: Serve) -> None:
     stage = Stage(forever)
-    response = await (await aiohttp_client(stage.app)).get("/events")
+    response = await (await serve(stage.app)).get("/events")
     await response.content.readline()
     stage.streams.close()
     async with asyncio.timeout(DEADLINE_S):
@@ -174,12 +174,10 @@ async def test_a_process_has_only_so_many_streams() -> None:
     assert len(streams) == 0
 
 
-async def test_a_thousand_streams_are_open_at_once(aiohttp_client: AiohttpClient) -> None:
+async def test_a_thousand_streams_are_open_at_once(serve: Serve) -> None:
     stage = Stage(forever, timing=StreamTiming(look_s=0.2))
     stage.streams = stage.app[STREAMS] = Streams(limit=1000, limit_per_key=1000, timing=StreamTiming(look_s=0.2))
-    client: TestClient[web.Request, web.Application] = await aiohttp_client(
-        stage.app, connector=aiohttp.TCPConnector(limit=0)
-    )
+    client = await serve(stage.app, connector=aiohttp.TCPConnector(limit=0))
     waiting: list[Awaitable[aiohttp.ClientResponse]] = [client.get("/events") for _ in range(1000)]
     responses = await asyncio.gather(*waiting)
     assert [await response.content.readline() for response in responses] == [b"event: begun\n"] * 1000

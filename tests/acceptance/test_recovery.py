@@ -1,0 +1,186 @@
+"""No limbo: what a person sees of `ragsvc dev` while its parts are killed, emptied and taken away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from tests.support.polling import until
+from tests.support.stacks import new_stack
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.support.stacks import Stack
+
+pytestmark = [pytest.mark.usefixtures("servers"), pytest.mark.xdist_group("recovery")]
+
+LONG_TEXT = "\n\n".join(
+    f"# Station {n}\n\nStation {n} lies at {300 + n} metres, has {n % 7 + 2} crews and is staffed from {n % 12} o'clock on. "
+    f"Its reserve boiler is number {n * 37 % 1009}, and its signal is {['red', 'green', 'amber'][n % 3]}."
+    for n in range(160)
+)
+
+
+class Client:
+    """A workspace's key at work."""
+
+    def __init__(self, session: aiohttp.ClientSession, ready: dict[str, Any]) -> None:
+        self.ready = ready
+        self._session = session
+
+    async def call(self, method: str, path: str, **arguments: Any) -> Any:
+        headers = {"Authorization": f"Bearer {self.ready['api_key']}"}
+        url = self.ready["base_url"] + path
+        async with self._session.request(method, url, headers=headers, **arguments) as answer:
+            assert answer.ok, (answer.status, await answer.text())
+            return await answer.json()
+
+    async def upload(self, text: str, filename: str = "stations.md") -> str:
+        form = aiohttp.FormData()
+        form.add_field("file", text.encode(), filename=filename, content_type="text/markdown")
+        document_id: str = (await self.call("POST", "/v1/documents", data=form))["id"]
+        return document_id
+
+    async def document(self, document_id: str) -> dict[str, Any]:
+        document: dict[str, Any] = await self.call("GET", f"/v1/documents/{document_id}")
+        return document
+
+    async def until_status(self, document_id: str, status: str, *, timeout_s: float = 60) -> dict[str, Any]:
+        async def look() -> dict[str, Any] | None:
+            document = await self.document(document_id)
+            return document if document["status"] == status else None
+
+        return await until(look, timeout_s=timeout_s, what=f"{document_id} {status}")
+
+    async def chunks(self, document_id: str) -> list[tuple[int, str, int, int]]:
+        found: list[tuple[int, str, int, int]] = []
+        cursor = ""
+        while True:
+            page = await self.call("GET", f"/v1/documents/{document_id}/chunks?limit=100{cursor}")
+            found += [(c["ordinal"], c["content_hash"], c["char_start"], c["char_end"]) for c in page["data"]]
+            if page["next_cursor"] is None:
+                return found
+            cursor = f"&cursor={page['next_cursor']}"
+
+
+@pytest.fixture(scope="module")
+async def stack(pytestconfig: pytest.Config) -> AsyncIterator[Stack]:
+    cache: Path = pytestconfig.cache.mkdir("ragsvc-models")
+    # Small batches, so that there is a middle of embedding to be killed in.
+    async with new_stack(cache, env={"EMBEDDING_BATCH_SIZE": "4", "EMBEDDING_CONCURRENCY": "1"}) as stack:
+        await stack.start()
+        yield stack
+
+
+@pytest.fixture
+async def client(stack: Stack) -> AsyncIterator[Client]:
+    ready = stack.read()
+    assert ready is not None
+    async with aiohttp.ClientSession() as session:
+        yield Client(session, ready)
+
+
+async def test_a_worker_killed_while_embedding_costs_seconds_and_no_chunk(stack: Stack, client: Client) -> None:
+    undisturbed = await client.upload(LONG_TEXT, "undisturbed.md")
+    await client.until_status(undisturbed, "ready")
+    # Other words, so that the embedding cache does not make it short.
+    other = LONG_TEXT.replace("metres", "feet")
+    killed = await client.upload(other, "killed.md")
+
+    async def is_embedding() -> bool:
+        document = await client.document(killed)
+        return document["stage"] == "embedding" and document["progress"] > 0.3
+
+    await until(is_embedding, timeout_s=30)
+    ready = stack.read()
+    assert ready is not None
+    os.kill(ready["pids"]["ingestion"][0], signal.SIGKILL)
+    died = time.monotonic()
+    await client.until_status(killed, "ready", timeout_s=60)
+    assert time.monotonic() - died < 20
+
+    again = await client.upload(other, "killed-again.md")
+    await client.until_status(again, "ready")
+    assert await client.chunks(killed) == await client.chunks(again)
+    assert len(await client.chunks(killed)) == len(await client.chunks(undisturbed))
+    await assert_no_loser_is_left(client)
+
+
+async def assert_no_loser_is_left(client: Client) -> None:
+    connection = await asyncpg.connect(client.ready["database_url"])
+    strays = await connection.fetchval(
+        "SELECT count(*) FROM chunk_text c JOIN documents d ON d.workspace_id = c.workspace_id AND d.id = c.document_id"
+        " WHERE d.status = 'ready' AND c.build_id <> d.active_build"
+    )
+    texts, vectors = await connection.fetchrow(
+        "SELECT (SELECT count(*) FROM chunk_text), (SELECT count(*) FROM chunk_vec_1)"
+    )
+    await connection.close()
+    assert strays == 0
+    assert texts == vectors
+
+
+async def test_an_emptied_redis_loses_no_document(client: Client) -> None:
+    redis = Redis.from_url(client.ready["redis_url"])
+    uploaded = [await client.upload(f"# Note {n}\n\nNote {n} is about kettle {n}.") for n in range(10)]
+    await redis.flushall()
+    uploaded += [await client.upload(f"# Memo {n}\n\nMemo {n} is about kettle {n}.") for n in range(5)]
+    await redis.flushall()
+    await redis.aclose()
+    for document_id in uploaded:
+        document = await client.until_status(document_id, "ready")
+        assert document["error"] is None
+
+
+async def test_a_document_waits_for_its_model_server_and_says_so(stack: Stack, client: Client) -> None:
+    ready = stack.read()
+    assert ready is not None
+    os.kill(ready["pids"]["models"], signal.SIGSTOP)
+    os.kill(ready["pids"]["models"], signal.SIGKILL)
+    document_id = await client.upload("# Away\n\nThis was written while the model server was away.")
+    document = await client.until_status(document_id, "ready")
+    assert document["error"] is None
+
+
+async def test_a_deletion_survives_its_worker(stack: Stack, client: Client) -> None:
+    document_id = await client.upload(LONG_TEXT.replace("metres", "yards"), "doomed.md")
+    await client.until_status(document_id, "ready")
+    ready = stack.read()
+    assert ready is not None
+    os.kill(ready["pids"]["deletion"][0], signal.SIGKILL)
+    deletion = await client.call("DELETE", f"/v1/documents/{document_id}")
+
+    async def is_completed() -> dict[str, Any] | None:
+        receipt: dict[str, Any] = await client.call("GET", f"/v1/deletions/{deletion['deletion_id']}")
+        return receipt if receipt["status"] == "completed" else None
+
+    receipt = await until(is_completed, timeout_s=30)
+    assert {store["remaining"] for store in receipt["stores"]} == {0}
+    hits = await client.call("POST", "/v1/search", json={"query": "station yards boiler", "limit": 100})
+    assert document_id not in {hit["document_id"] for hit in hits["data"]}
+
+
+async def test_everything_killed_at_once_starts_again_with_its_documents(stack: Stack, client: Client) -> None:
+    before = await client.upload("# Lighthouse\n\nThe lighthouse keeper is called Ansgar Vind.", "lighthouse.md")
+    await client.until_status(before, "ready")
+    ready = stack.read()
+    assert ready is not None
+    for pids in (ready["pids"], {"supervisor": ready["supervisor_pid"]}):
+        for named in pids.values():
+            for pid in named if isinstance(named, list) else [named]:
+                os.kill(pid, signal.SIGKILL)
+    await stack.supervisor.wait()
+    started = time.monotonic()
+    client.ready = await stack.start()
+    assert time.monotonic() - started < 30  # 15 s on an idle machine; the tests' own are not
+    hits = await client.call("POST", "/v1/search", json={"query": "Who keeps the lighthouse?"})
+    assert hits["data"][0]["document_id"] == before
