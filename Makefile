@@ -10,6 +10,8 @@ RUN := .venv/bin/
 INSTALLED := .venv/.installed
 
 export UV_PYTHON_DOWNLOADS := never
+# Compiled once here, or by every process that starts.
+export UV_COMPILE_BYTECODE := 1
 
 .PHONY: help
 help: ## show this list

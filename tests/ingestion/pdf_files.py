@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import md5
 
 # The padding of passwords (ISO 32000-1, 7.6.3.3).
 PADDING = bytes.fromhex("28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E802F0CA9FE6453697A")
+# What this old encryption is made of; nothing here is a secret.
+_md5 = partial(md5, usedforsecurity=False)
 FILE_ID = b"0123456789abcdef"
 PERMISSIONS = -4
 
@@ -56,7 +59,7 @@ def _add_page(objects: _Objects, lines: list[str], *, tree: int, font: int, key:
     content = b"BT /F1 11 Tf 60 740 Td 13 TL %s ET" % shown if lines else b"0.5 g 50 50 200 200 re f"
     number = objects.add()
     if key is not None:
-        content = _rc4(md5(key + number.to_bytes(3, "little") + b"\0\0").digest()[:10], content)
+        content = _rc4(_md5(key + number.to_bytes(3, "little") + b"\0\0").digest()[:10], content)
     objects.set(number, b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content))
     return objects.add(
         b"<< /Type /Page /Parent %d 0 R /MediaBox [0 0 612 792]"
@@ -120,12 +123,12 @@ def _pad(password: str) -> bytes:
 
 
 def _make_owner(user_password: str) -> bytes:
-    return _rc4(md5(_pad("owner")).digest()[:5], _pad(user_password))
+    return _rc4(_md5(_pad("owner")).digest()[:5], _pad(user_password))
 
 
 def _make_key(user_password: str) -> bytes:
     permissions = PERMISSIONS.to_bytes(4, "little", signed=True)
-    return md5(_pad(user_password) + _make_owner(user_password) + permissions + FILE_ID).digest()[:5]
+    return _md5(_pad(user_password) + _make_owner(user_password) + permissions + FILE_ID).digest()[:5]
 
 
 def _rc4(key: bytes, data: bytes) -> bytes:

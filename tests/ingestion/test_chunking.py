@@ -101,7 +101,8 @@ def test_a_heading_with_nothing_below_it_joins_its_first_subsection(counter: Tok
 
 
 def test_tiny_neighbours_share_a_chunk_only_below_the_same_heading(counter: TokenCounter) -> None:
-    text = f"# A\n\nIntroduction to it.\n{SENTENCE}\n## A1\n\nShort.\n\n## A2\n\nShort too.\n\n# B\n\nOther.\n\n# C\n\n{SENTENCE * 9}"
+    first = f"# A\n\nIntroduction to it.\n{SENTENCE}\n## A1\n\nShort.\n\n## A2\n\nShort too.\n\n"
+    text = f"{first}# B\n\nOther.\n\n# C\n\n{SENTENCE * 9}"
     chunks = chunk(markdown(text), counter)
     assert [piece.heading_path for piece in chunks] == [("A",), ("A",), ("B",), ("C",)]
     assert "A1" in chunks[1].text

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Browsers stop nesting at 512. The parser's time grows with the square of the depth: 0.2 s at this one.
 MAX_DEPTH = 10_000
+TEXT_NODE = "-text"
 META_BYTES = 4096
 META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
 XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]{1,200}?encoding\s*=\s*["']([\w.:-]{1,40})""")
@@ -85,37 +86,34 @@ def _extract(tree: LexborHTMLParser, limits: ParseLimits, *, skipped: frozenset[
     if title is not None and tree.css_first("h1") is None:
         writer.write_title(title.text())
     if tree.body is not None:
-        for node, entering in _walk(tree.body, skipped, hidden):
-            tag = node.tag or ""
-            if tag == "-text":
-                if entering:
-                    writer.write(node.text_content or "")
-            elif entering:
-                writer.enter(tag)
-            else:
+        for tag, node in _walk(tree.body, skipped, hidden):
+            if node is None:
                 writer.leave(tag)
+            elif tag == TEXT_NODE:
+                writer.write(node.text_content or "")
+            else:
+                writer.enter(tag)
     return ParsedText(text=writer.finish(), headings=tuple(writer.headings), media_type=HTML)
 
 
-def _walk(root: LexborNode, skipped: frozenset[str], hidden: set[int]) -> Iterator[tuple[LexborNode, bool]]:
-    """Yield every node that is shown twice, when it begins and when it ends; no recursion, however deep."""
-    depth = 0
+def _walk(root: LexborNode, skipped: frozenset[str], hidden: set[int]) -> Iterator[tuple[str, LexborNode | None]]:
+    """Yield (tag, node) where something shown begins, (tag, None) where an element ends; no recursion, however deep."""
+    open_tags: list[str] = []
     node: LexborNode | None = root
     while node is not None:
+        tag = node.tag or ""
         child = None
-        shown = node.tag not in skipped and not (hidden and node.mem_id in hidden)
-        if shown:
-            yield node, True
-            child = node.first_child
+        if tag not in skipped and not (hidden and node.mem_id in hidden):
+            yield tag, node
+            if tag != TEXT_NODE:
+                open_tags.append(tag)
+                child = node.first_child
+                if child is None:
+                    yield open_tags.pop(), None
         if child is not None:
-            depth += 1
             node = child
             continue
-        if shown:
-            yield node, False
-        while node is not None and depth and node.next is None:
+        while node is not None and open_tags and node.next is None:
+            yield open_tags.pop(), None
             node = node.parent
-            depth -= 1
-            if node is not None:
-                yield node, False
-        node = node.next if node is not None and depth else None
+        node = node.next if node is not None and open_tags else None

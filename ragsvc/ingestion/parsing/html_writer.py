@@ -119,14 +119,18 @@ class HtmlWriter:
                 self.headings.append(heading)
 
     def _end_line(self, separator: str) -> None:
-        line = "".join(self._line)
-        self._line = []
-        line = line.strip("\n") if self._preformatted else line.strip(" ")
-        if line.strip():
-            start, _ = self._builder.append(self._bullet + line, separator=self._separator or "\n")
-            if self._heading_lines is not None:
-                self._heading_lines.append((start, line))
-            self._bullet = self._separator = ""
-            self._at_start = False
+        if self._line:
+            line = "".join(self._line)
+            self._line = []
+            line = line.strip("\n") if self._preformatted else line.strip(" ")
+            if line.strip():
+                self._append(line)
         if not self._at_start and len(separator) > len(self._separator):
             self._separator = separator
+
+    def _append(self, line: str) -> None:
+        start, _ = self._builder.append(self._bullet + line, separator=self._separator or "\n")
+        if self._heading_lines is not None:
+            self._heading_lines.append((start, line))
+        self._bullet = self._separator = ""
+        self._at_start = False

@@ -14,6 +14,8 @@ def strip_unstorable(text: str) -> str:
     """Return the text without NUL and lone surrogates, which neither UTF-8 nor Postgres can hold."""
     if "\0" in text:
         text = text.replace("\0", "")
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -23,8 +25,10 @@ def strip_unstorable(text: str) -> str:
 
 def normalise(text: str) -> str:
     """Return the canonical form; normalising that again changes nothing."""
-    text = strip_unstorable(text).replace("\r\n", "\n").replace("\r", "\n")
-    return unicodedata.normalize("NFC", text)
+    text = strip_unstorable(text)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def has_text(text: str) -> bool:
