@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+import asyncio
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ragsvc.cli.client import STREAM_TIMEOUT, segment
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 ENDS = frozenset({"message.completed", "run.failed", "run.cancelled", "run.interrupted"})
 QUOTE_CHARS = 300
+CANCEL_TIMEOUT_S = 2.0
 
 
 class Reader(Protocol):
@@ -27,17 +29,31 @@ class Reader(Protocol):
 
 
 async def ask(client: Client, session_id: str, question: JsonObject, *, reader: Reader) -> None:
-    """Post a message and hand the events of its answer to the reader.
+    """Post a message and hand the events of its answer to the reader; cancelled, cancel the run too.
 
     Raises:
         CommandFailed: the answer did not come to its end.
     """
-    async with aclosing(_events(client, session_id, question)) as events:
-        async for event in events:
-            reader.take(event)
-            if event.name in ENDS:
-                _check_end(event)
-                return
+    run_id = ""
+    try:
+        async with aclosing(_events(client, session_id, question)) as events:
+            async for event in events:
+                run_id = event.data["run_id"]
+                reader.take(event)
+                if event.name in ENDS:
+                    _check_end(event)
+                    return
+    except asyncio.CancelledError:
+        if run_id:
+            await _cancel(client, run_id)
+        raise
+
+
+async def _cancel(client: Client, run_id: str) -> None:
+    # Nobody reads on: without this the model would be paid to finish, and the session be busy until then.
+    with suppress(CommandFailed, TimeoutError):
+        async with asyncio.timeout(CANCEL_TIMEOUT_S):
+            await client.post(f"/v1/chat/runs/{segment(run_id)}/cancel")
 
 
 async def _events(client: Client, session_id: str, question: JsonObject) -> AsyncGenerator[Event, None]:

@@ -51,19 +51,27 @@ def explain(error: BaseException) -> tuple[str, int]:
             return _with_hint(error), error.exit_code
         case RagsvcError():
             return error.detail, REFUSED
-        case KeyboardInterrupt():
-            return "", INTERRUPTED
-        case SystemExit():
-            return "", error.code if isinstance(error.code, int) else REFUSED
-        case BrokenPipeError():
-            # Whoever read our output has left; flushing what is left at exit would fail once more.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return "", BROKEN_PIPE
+        case ModuleNotFoundError() if not (error.name or "").startswith("ragsvc"):
+            return f"{error.name} is not installed: this command needs the extra `ragsvc[embedded]`", USAGE
+        case KeyboardInterrupt() | SystemExit() | BrokenPipeError():
+            return "", _quiet_code(error)
         case _:
             if os.environ.get("RAGSVC_DEBUG"):
                 traceback.print_exception(error)
             hint = "RAGSVC_DEBUG=1 shows the traceback"
             return f"this is a defect of ragsvc: {type(error).__name__}: {error} ({hint})", DEFECT
+
+
+def _quiet_code(error: KeyboardInterrupt | SystemExit | BrokenPipeError) -> int:
+    match error:
+        case KeyboardInterrupt():
+            return INTERRUPTED
+        case SystemExit():
+            return error.code if isinstance(error.code, int) else REFUSED
+        case BrokenPipeError():
+            # Whoever read our output has left; flushing what is left at exit would fail once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return BROKEN_PIPE
 
 
 def say(message: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ragsvc.db.pool import is_transient
 from ragsvc.errors import (
@@ -106,6 +107,8 @@ def _explain(error: Exception) -> RagsvcError:
     match error:
         case RequestError():
             return error
+        case web.RequestPayloadError() | HttpProcessingError():
+            return RequestError(f"The body cannot be read: {error}")
         case TransientFailure() | OutageFailure():
             log.warning("provider_failed", code=error.work_code, error=error.detail)
             return Unavailable(error.detail)

@@ -78,13 +78,20 @@ def render_problem(error: RagsvcError, *, request_id: str) -> ProblemView:
         "type": f"/docs#{error.code}",
         "title": problem.title,
         "status": problem.status,
-        "detail": error.detail,
+        "detail": _writable(error.detail),
         "code": error.code,
         "request_id": request_id,
     }
     if isinstance(error, InvalidRequest):
-        view["errors"] = [{"field": name, "message": message} for name, message in error.fields.items()]
+        view["errors"] = [
+            {"field": _writable(name), "message": _writable(message)} for name, message in error.fields.items()
+        ]
     return view
+
+
+def _writable(text: str) -> str:
+    """Return the text without what UTF-8 cannot write: it may repeat bytes of the request that are no text."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def problem_response(error: RagsvcError, *, request_id: str) -> web.Response:

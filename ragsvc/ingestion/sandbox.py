@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import sys
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, cast
 
 import structlog
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected, TransientFailure
 from ragsvc.ingestion.parsing import child
 from ragsvc.ingestion.parsing.limits import ParseLimits
 from ragsvc.ingestion.parsing.results import iterate_chunks, read_parsed
+from ragsvc.ingestion.parsing.slot import Slot, keep_main_out_of_children
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from multiprocessing.context import ForkServerContext
     from pathlib import Path
-
-    from pebble import ProcessFuture
 
     from ragsvc.models import Chunking
     from ragsvc.settings import Settings
@@ -34,8 +30,6 @@ log = structlog.get_logger(__name__)
 
 TASKS = "ragsvc.ingestion.parsing.tasks"
 TOKENIZERS = "ragsvc.ingestion.token_counting"
-# A process is replaced after so many tasks: what native code leaks or fragments goes with it.
-TASKS_PER_PROCESS = 20
 ATTEMPTS = 2
 # What pebble raises when a child dies (ProcessExpired is an OSError), or when a pool is broken.
 POOL_FAILURES = (OSError, RuntimeError)
@@ -75,9 +69,9 @@ class Sandbox:
         context = multiprocessing.get_context("forkserver")
         # The fork server alone imports the parsers: a fresh child has them at once, this process never.
         context.set_forkserver_preload([TASKS])
-        self._slots = [_Slot(self._limits, context) for _ in range(settings.ingestion_concurrency)]
+        self._slots = [Slot(self._limits, context) for _ in range(settings.ingestion_concurrency)]
         # Last in, first out: a warm child is used again.
-        self._free: asyncio.LifoQueue[_Slot] = asyncio.LifoQueue()
+        self._free: asyncio.LifoQueue[Slot] = asyncio.LifoQueue()
         self._renewals: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -86,7 +80,7 @@ class Sandbox:
         Raises:
             StartupRefused: it cannot be loaded.
         """
-        _keep_main_out_of_children()
+        keep_main_out_of_children()
         await asyncio.gather(*(asyncio.to_thread(slot.start) for slot in self._slots))
         for slot in self._slots:
             self._free.put_nowait(slot)
@@ -156,7 +150,7 @@ class Sandbox:
             self._release(slot, renew=renew)
         return result
 
-    async def _attempt(self, slot: _Slot, target: str, arguments: dict[str, object]) -> object:
+    async def _attempt(self, slot: Slot, target: str, arguments: dict[str, object]) -> object:
         failure: Exception | None = None
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -175,7 +169,7 @@ class Sandbox:
         # The child could not even begin: that is not the document's doing.
         raise TransientFailure(DocumentErrorCode.PARSER_CRASH, "no parsing process could be started") from failure
 
-    def _release(self, slot: _Slot, *, renew: bool) -> None:
+    def _release(self, slot: Slot, *, renew: bool) -> None:
         if not renew:
             self._free.put_nowait(slot)
             return
@@ -183,66 +177,11 @@ class Sandbox:
         self._renewals.add(task)
         task.add_done_callback(self._renewals.discard)
 
-    async def _renew(self, slot: _Slot) -> None:
+    async def _renew(self, slot: Slot) -> None:
         # If it cannot start, the next task tries again and says so.
         with suppress(*POOL_FAILURES):
             await asyncio.to_thread(slot.restart)
         self._free.put_nowait(slot)
-
-
-class _Slot:
-    """Room for one child, in a pool of its own: what breaks a pool, a death with its lock held, reaches nobody else."""
-
-    def __init__(self, limits: ParseLimits, context: ForkServerContext) -> None:
-        self._limits = limits
-        self._context = context
-        self._pool = self._make_pool()
-
-    @property
-    def usable(self) -> bool:
-        """Whether the pool works; it starts the child when that has not been done."""
-        return bool(self._pool.active)
-
-    def start(self) -> None:
-        """Start the child; blocks until it is there."""
-        _ = self.usable
-
-    def stop(self) -> None:
-        """Kill the child; blocks until it is gone."""
-        self._pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves it unannotated
-        self._pool.join()
-
-    def restart(self) -> None:
-        """Replace the child, in whatever state it is."""
-        self.stop()
-        self._pool = self._make_pool()
-        self.start()
-
-    def schedule(self, target: str, arguments: dict[str, object]) -> ProcessFuture[object]:
-        """Hand a task to the child."""
-        timeout_s = self._limits.timeout_s
-        return self._pool.schedule(
-            child.run, args=(target, arguments), kwargs={"timeout_s": timeout_s}, timeout=timeout_s
-        )
-
-    def _make_pool(self) -> ProcessPool:
-        return ProcessPool(
-            max_workers=1,
-            max_tasks=TASKS_PER_PROCESS,
-            initializer=child.initialise,
-            initargs=(self._limits,),
-            context=self._context,
-        )
-
-
-def _keep_main_out_of_children() -> None:
-    """Spare every child the import of the script that started this process: of arq, a third of a second.
-
-    multiprocessing runs a script again in each child, but leaves out a `python -m package`.
-    """
-    main = sys.modules["__main__"]
-    if getattr(main, "__spec__", None) is None:
-        main.__spec__ = ModuleSpec("ragsvc.__main__", loader=None)
 
 
 def _explain(death: ProcessExpired) -> str:

@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-# 20 s on two idle cores; the other tests keep them busy.
+# It takes half a minute of processor time, and the other tests leave it a part of that.
 LIMIT_S = 300.0
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.usefixtures("servers"), pytest.mark.xdist_group("recovery")]
 
 LONG_TEXT = "\n\n".join(
-    f"# Station {n}\n\nStation {n} lies at {300 + n} metres, has {n % 7 + 2} crews and is staffed from {n % 12} o'clock on. "
+    f"# Station {n}\n\nStation {n} lies at {300 + n} metres, has {n % 7 + 2} crews and opens at {n % 12} o'clock. "
     f"Its reserve boiler is number {n * 37 % 1009}, and its signal is {['red', 'green', 'amber'][n % 3]}."
     for n in range(160)
 )
@@ -98,7 +98,7 @@ async def test_a_worker_killed_while_embedding_costs_seconds_and_no_chunk(stack:
 
     async def is_embedding() -> bool:
         document = await client.document(killed)
-        return document["stage"] == "embedding" and document["progress"] > 0.3
+        return bool(document["stage"] == "embedding" and document["progress"] > 0.3)
 
     await until(is_embedding, timeout_s=30)
     ready = stack.read()
@@ -121,9 +121,8 @@ async def assert_no_loser_is_left(client: Client) -> None:
         "SELECT count(*) FROM chunk_text c JOIN documents d ON d.workspace_id = c.workspace_id AND d.id = c.document_id"
         " WHERE d.status = 'ready' AND c.build_id <> d.active_build"
     )
-    texts, vectors = await connection.fetchrow(
-        "SELECT (SELECT count(*) FROM chunk_text), (SELECT count(*) FROM chunk_vec_1)"
-    )
+    texts = await connection.fetchval("SELECT count(*) FROM chunk_text")
+    vectors = await connection.fetchval("SELECT count(*) FROM chunk_vec_1")
     await connection.close()
     assert strays == 0
     assert texts == vectors

@@ -36,7 +36,7 @@ class Reader:
 
     async def _read(self, chat: Chat, runs: Runs, run: BegunRun, after: int) -> None:
         async for event in follow_run(runs, chat.workspace_id, run.id, after=after):
-            self.seen.append(event)  # noqa: PERF401 - looked at meanwhile
+            self.seen.append(event)
 
     async def has_seen(self, count: int) -> None:
         """Wait until so many events came."""

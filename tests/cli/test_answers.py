@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from ragsvc.cli.answers import Typist, _check_end, describe_citation
+from ragsvc.cli.answers import Typist, _check_end, ask, describe_citation
+from ragsvc.cli.client import open_client
 from ragsvc.cli.failures import CommandFailed
 from ragsvc.cli.sse import Event
+from ragsvc.cli.target import Target
 
 PDF = {"document_id": "doc_1", "filename": "handbook.pdf", "page_first": 3, "heading_path": ["Weather limits"]}
 NOTES = {"document_id": "doc_2", "filename": "notes.md", "page_first": None, "heading_path": ["Setup", "Linux"]}
@@ -53,3 +58,37 @@ def test_text_that_a_resumed_stream_repeats_is_shown_once(capsys: pytest.Capture
 def test_an_answer_that_does_not_come_to_its_end_fails(event: Event, message: str) -> None:
     with pytest.raises(CommandFailed, match=message):
         _check_end(event)
+
+
+async def test_who_stops_reading_cancels_the_run() -> None:
+    cancelled = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Run-Id": "run_1"})
+        await response.prepare(request)
+        await response.write(b'id: 1\nevent: run.started\ndata: {"run_id":"run_1","message_id":"msg_1"}\n\n')
+        await cancelled.wait()
+        return response
+
+    async def cancel(_request: web.Request) -> web.Response:
+        cancelled.set()
+        return web.json_response({})
+
+    seen = asyncio.Event()
+
+    class Watcher:
+        def take(self, event: Event) -> None:
+            assert event.name == "run.started"
+            seen.set()
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/sessions/chat_1/messages", answer)
+    app.router.add_post("/v1/chat/runs/run_1/cancel", cancel)
+    async with TestServer(app) as server, open_client(Target(str(server.make_url("")), "a key", None)) as client:
+        asking = asyncio.create_task(ask(client, "chat_1", {"content": "?"}, reader=Watcher()))
+        async with asyncio.timeout(10):
+            await seen.wait()
+            asking.cancel()
+            await cancelled.wait()
+        with pytest.raises(asyncio.CancelledError):
+            await asking

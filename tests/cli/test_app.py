@@ -86,6 +86,10 @@ def test_every_end_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     assert explain(StartupRefused("too old")) == ("too old", 1)
     assert explain(ExceptionGroup("tasks", [ExceptionGroup("more", [Unreachable("away")])])) == ("away", 3)
     assert explain(KeyboardInterrupt()) == ("", INTERRUPTED)
+    assert explain(ModuleNotFoundError("…", name="psutil")) == (
+        "psutil is not installed: this command needs the extra `ragsvc[embedded]`",
+        2,
+    )
     assert explain(SystemExit(4)) == ("", 4)
     message, code = explain(ZeroDivisionError("division by zero"))
     assert code == DEFECT

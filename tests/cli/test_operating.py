@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 import structlog
+from pydantic import SecretStr
+
+from ragsvc.cli.target import READY_FILE
+from ragsvc.db.jobs import try_lock
+from ragsvc.db.pool import open_pool
+from tests.cli.conftest import start_cli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from ragsvc.settings import Settings
-    from tests.cli.conftest import CommandLine
+    from tests.cli.conftest import CommandLine, Service
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +120,31 @@ def test_all_letters_are_replayed_only_when_confirmed(operator: CommandLine, dea
     assert operator("dlq", "replay", "ingestion", "--all", "--yes", "--dry-run", "--json").json["replayed"] == 0
     done = operator("dlq", "replay", "ingestion", "--all", "--yes", "--json").json
     assert done["replayed"] >= len(dead)
+
+
+async def test_a_replay_waits_for_another_one(service: Service, base_settings: Settings) -> None:
+    settings = base_settings.model_copy(update={"database_url": SecretStr(service.env["DATABASE_URL"])})
+    async with open_pool(settings, size=1) as pool, pool.acquire() as conn:
+        async with conn.transaction():
+            assert await try_lock(conn, f"{service.env['QUEUE_PREFIX']}:replay:deletion")
+            replay = start_cli("dlq", "replay", "deletion", "--code", "none", env=service.env)
+            assert replay.stderr is not None
+            said = await asyncio.to_thread(replay.stderr.readline)
+            assert said == "another replay of deletion is running: waiting for its end\n"
+            assert replay.poll() is None
+        out, _ = await asyncio.to_thread(replay.communicate, timeout=60)
+    assert (replay.returncode, out) == (0, "replayed 0 of 0 of deletion, 0 superseded\n")
+
+
+def test_the_stores_of_ragsvc_dev_are_found(service: Service, tmp_path: Path) -> None:
+    ready = tmp_path / READY_FILE
+    ready.parent.mkdir()
+    names = ("DATABASE_URL", "REDIS_URL", "QUEUE_PREFIX")
+    ready.write_bytes(orjson.dumps({name.lower(): service.env[name] for name in names}))
+    env = {name: value for name, value in os.environ.items() if name not in names}
+    command = [sys.executable, "-m", "ragsvc", "dlq", "counts", "deletion", "--json"]
+    said = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=True, text=True).stdout
+    assert orjson.loads(said) == {"queue": "deletion", "counts": {}}
 
 
 def test_purged_letters_are_gone(operator: CommandLine, dead: list[dict[str, Any]], tenant: dict[str, str]) -> None:

@@ -93,6 +93,7 @@ async def test_a_fleet_that_cannot_start_ends_with_its_reason(settings: Settings
 def test_a_fleet_needs_a_port_to_share(cli: CommandLine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("database_url", "redis_url"):
         monkeypatch.setenv(name.upper(), getattr(settings, name).get_secret_value())
+    monkeypatch.setenv("PORT", "1")  # the command sets it: monkeypatch puts it back
     result = cli("serve", "--workers", "2", "--port", "0")
     assert result.code == 2
     assert "--port 0" in result.error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import docx
 import pytest
+from docx.enum.style import WD_STYLE_TYPE
 from docx.oxml import OxmlElement, parse_xml
 from docx.oxml.ns import nsdecls, qn
 
@@ -49,7 +50,7 @@ def test_a_document_is_read_in_its_order(parse: Parse) -> None:
 
 def test_a_style_that_is_based_on_a_heading_is_one(parse: Parse) -> None:
     document = docx.Document()
-    style = document.styles.add_style("Chapter", docx.enum.style.WD_STYLE_TYPE.PARAGRAPH)
+    style = document.styles.add_style("Chapter", WD_STYLE_TYPE.PARAGRAPH)
     style.base_style = document.styles["Heading 2"]
     document.add_paragraph("By style", style="Chapter")
     outlined = document.add_paragraph("By outline level")
@@ -76,7 +77,7 @@ def test_content_controls_insertions_and_text_boxes_are_read_and_deletions_are_n
 
 def test_a_table_of_contents_is_left_out(parse: Parse) -> None:
     document = docx.Document()
-    document.styles.add_style("toc 1", docx.enum.style.WD_STYLE_TYPE.PARAGRAPH)
+    document.styles.add_style("toc 1", WD_STYLE_TYPE.PARAGRAPH)
     document.add_paragraph("Setup ........ 3", style="toc 1")
     document.add_paragraph("Words.")
     assert parse(save(document)).text == "Words."

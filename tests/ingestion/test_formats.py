@@ -49,7 +49,10 @@ def to_text(document: Document) -> bytes:
 
 
 def to_docx(document: Document) -> bytes:
-    return make_docx(*(part for title, body in document for part in (("Heading 2", title), *body)))
+    paragraphs: list[str | tuple[str, str]] = []
+    for title, body in document:
+        paragraphs += [("Heading 2", title), *body]
+    return make_docx(*paragraphs)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,20 @@ def test_binary_junk_is_no_text(parse: Parse) -> None:
         assert refusal_of(parse, junk, "notes.txt", mime_type="text/plain")[0] == "unsupported_type"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ID3 tags are read",
+        "A PDF begins with %PDF-1.4",
+        'HEAD = b"\n%PDF-1.7 and so on"',
+        "GIF8 is a word",
+        "RIFF is one",
+    ],
+)
+def test_a_text_that_speaks_of_a_format_is_a_text(parse: Parse, text: str) -> None:
+    assert parse(text.encode(), "a.txt").text == text
+
+
 def test_a_stray_nul_does_not_make_a_text_binary(parse: Parse) -> None:
     assert parse(b"one\0two " * 3 + b"and plain words after that. " * 20).text.startswith("onetwo")
 

@@ -28,36 +28,40 @@ UNKNOWN = "application/octet-stream"
 HEAD_BYTES = 64 * 1024
 # Readers look for a PDF's header in this many bytes: mailers and printers put lines before it.
 PDF_HEADER_BYTES = 1024
+# A text that speaks of the header does so within a line, or goes on after it.
+PDF_HEADER = re.compile(rb"\A%PDF-|[\r\n\x00\xbf]%PDF-\d\.\d[\r\n]")
 OLE2_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-# Formats that are told from text, or named in a refusal; (offset, magic, type).
-MAGICS = (
-    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
-    (0, b"\xff\xd8\xff", "image/jpeg"),
-    (0, b"GIF8", "image/gif"),
-    (8, b"WEBP", "image/webp"),
-    (8, b"WAVE", "audio/wav"),
-    (8, b"AVI ", "video/x-msvideo"),
-    (0, b"II*\x00", "image/tiff"),
-    (0, b"MM\x00*", "image/tiff"),
-    (4, b"ftypheic", "image/heic"),
-    (4, b"ftypavif", "image/avif"),
-    (4, b"ftyp", "video/mp4"),
-    (0, b"\x1aE\xdf\xa3", "video/x-matroska"),
-    (0, b"ID3", "audio/mpeg"),
-    (0, b"OggS", "application/ogg"),
-    (0, b"fLaC", "audio/flac"),
-    (0, b"\x1f\x8b", "application/gzip"),
-    (0, b"BZh", "application/x-bzip2"),
-    (0, b"\xfd7zXZ\x00", "application/x-xz"),
-    (0, b"\x28\xb5\x2f\xfd", "application/zstd"),
-    (0, b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
-    (0, b"Rar!\x1a\x07", "application/vnd.rar"),
-    (257, b"ustar", "application/x-tar"),
-    (0, b"\x7fELF", "application/x-elf"),
-    (0, b"SQLite format 3\x00", "application/vnd.sqlite3"),
-    (0, b"{\\rtf", "application/rtf"),
-    (0, b"%!PS", "application/postscript"),
+# Formats that are told from text, or named in a refusal.
+MAGICS = tuple(
+    (re.compile(magic, re.DOTALL), media_type)
+    for magic, media_type in (
+        (rb"\x89PNG\r\n\x1a\n", "image/png"),
+        (rb"\xff\xd8\xff", "image/jpeg"),
+        (rb"GIF8[79]a", "image/gif"),
+        (rb"RIFF....WEBP", "image/webp"),
+        (rb"RIFF....WAVE", "audio/wav"),
+        (rb"RIFF....AVI ", "video/x-msvideo"),
+        (rb"II\*\x00|MM\x00\*", "image/tiff"),
+        (rb"\x00\x00\x00.ftyp(?:heic|heix|mif1)", "image/heic"),
+        (rb"\x00\x00\x00.ftypavif", "image/avif"),
+        (rb"\x00\x00\x00.ftyp", "video/mp4"),
+        (rb"\x1aE\xdf\xa3", "video/x-matroska"),
+        (rb"ID3[\x02-\x04]|\xff[\xfa\xfb\xf2\xf3]", "audio/mpeg"),
+        (rb"OggS\x00", "application/ogg"),
+        (rb"fLaC\x00", "audio/flac"),
+        (rb"\x1f\x8b", "application/gzip"),
+        (rb"BZh[1-9]1AY&SY", "application/x-bzip2"),
+        (rb"\xfd7zXZ\x00", "application/x-xz"),
+        (rb"\x28\xb5\x2f\xfd", "application/zstd"),
+        (rb"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
+        (rb"Rar!\x1a\x07", "application/vnd.rar"),
+        (rb".{257}ustar(?:\x00|  \x00)", "application/x-tar"),
+        (rb"\x7fELF", "application/x-elf"),
+        (rb"SQLite format 3\x00", "application/vnd.sqlite3"),
+        (rb"\{\\rtf", "application/rtf"),
+        (rb"%!PS", "application/postscript"),
+    )
 )
 OLE2_STREAMS = (
     ("WordDocument", "application/msword"),
@@ -114,15 +118,15 @@ def sniff(source: SourceFile, limits: ParseLimits) -> str:
         head = file.read(HEAD_BYTES)
     if not head:
         raise DocumentRejected(DocumentErrorCode.EMPTY_FILE, "the file is empty")
-    if b"%PDF-" in head[:PDF_HEADER_BYTES]:
+    if PDF_HEADER.search(head[:PDF_HEADER_BYTES]):
         return PDF
     if head.startswith(ZIP_MAGICS):
         with open_archive(source.path, limits) as archive:
             return _sniff_zip(archive)
     if head.startswith(OLE2_MAGIC):
         return _sniff_ole2(source.path)
-    for offset, magic, media_type in MAGICS:
-        if head.startswith(magic, offset):
+    for magic, media_type in MAGICS:
+        if magic.match(head):
             return media_type
     return _sniff_text(head, source)
 
