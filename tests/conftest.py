@@ -106,6 +106,7 @@ async def storage(settings: Settings) -> AsyncIterator[Storage]:
 @pytest.fixture
 async def resources(settings: Settings) -> AsyncIterator[Resources]:
     """Everything a process opens, with MiniLM and the extractive answerer as its models."""
+    # Not at the top: it brings the models' client along, a second or two that many tests do without.
     from ragsvc.resources import open_resources  # noqa: PLC0415
 
     async with open_resources(settings, pool_size=8) as opened:

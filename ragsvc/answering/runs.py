@@ -14,6 +14,7 @@ from ragsvc.answering.run_owner import RunOwner
 from ragsvc.db import chat_messages, chat_runs
 from ragsvc.errors import NotFound
 from ragsvc.models import new_id
+from ragsvc.queue.connection import cancel_for_good
 from ragsvc.queue.run_tails import RunTails
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ async def open_runs(resources: Resources) -> AsyncIterator[Runs]:
         await owner.drain()
         await event_log.flush()
         for chore in chores:
-            chore.cancel()
-        await asyncio.wait(chores)
+            await cancel_for_good(chore)
         await tails.close()
 
 

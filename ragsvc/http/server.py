@@ -41,12 +41,12 @@ def serve(settings: Settings, *, reuse_port: bool = False) -> None:
 
 async def serve_forever(settings: Settings, *, reuse_port: bool = False) -> None:
     """Serve like `serve`, within a running event loop."""
+    stopping = _watch_signals()
     app = create_app(settings)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CANCEL_GRACE_S)
     await runner.setup()
     try:
         await _listen(runner, settings, reuse_port=reuse_port)
-        stopping = _watch_signals()
         await stopping.get()
         await _drain(app, settings.api_grace_s, stopping)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -22,6 +23,8 @@ RECONNECT_ON = [RedisConnectionError, RedisTimeoutError, OSError]
 REDIS_TROUBLE = (RedisError, OSError, TimeoutError)
 # arq drops a body after a day by default, and a backlog may be older.
 BODY_TTL_MS = 30 * 24 * 3600 * 1000
+
+CANCEL_AGAIN_S = 0.1
 
 RedisConnection = ArqRedis
 
@@ -79,3 +82,14 @@ def queue_name(settings: Settings, queue: Queue) -> str:
 def wake_channel(queue_key: str) -> str:
     """Return the channel on which a queue's workers hear of a new job."""
     return f"{queue_key}:wake"
+
+
+async def cancel_for_good(task: asyncio.Task[None]) -> None:
+    """Cancel a task that speaks to Redis, and return once it has ended.
+
+    One cancel is not enough: redis-py sends under `asyncio.wait_for`, which up to Python 3.11 forgets a cancel that
+    comes just as the sending ends (python/cpython#86296).
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from ragsvc.models import new_id
-from ragsvc.queue.connection import REDIS_TROUBLE
+from ragsvc.queue.connection import REDIS_TROUBLE, cancel_for_good
 from ragsvc.queue.run_streams import Entry, read_entries, run_key
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ class RunTails:
     async def close(self) -> None:
         """End the reading."""
         if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait({self._reader})
+            await cancel_for_good(self._reader)
 
     async def _wake(self) -> None:
         if self._reader is None or self._reader.done():

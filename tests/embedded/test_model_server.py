@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
 import numpy as np
 import openai
 import pytest
+from aiohttp import web
 from openai import AsyncOpenAI
 
 from ragsvc.embedded import extractive
+from ragsvc.embedded.model_server import create_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from tests.support.servers import Servers
 
+KEY = "the key of this server"
 MINILM = "all-MiniLM-L6-v2"
 PROMPT = """\
 <source n="1" title="handbook.pdf, Setup > Backups">
@@ -34,9 +38,20 @@ Employees get 25 days of vacation per year.
 Question: """
 
 
+@pytest.fixture(scope="module")
+async def server_url(servers: Servers) -> AsyncIterator[str]:
+    """A server in this process, with the models that the shared servers have put into the cache."""
+    app = create_app(Path(servers.tokenizer).parent, api_key=KEY)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
 @pytest.fixture
-async def client(servers: Servers) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=servers.models_url, api_key=servers.models_api_key, max_retries=0) as opened:
+async def client(server_url: str) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=f"{server_url}/v1", api_key=KEY, max_retries=0) as opened:
         yield opened
 
 
@@ -122,18 +137,18 @@ async def test_another_model_is_not_found(client: AsyncOpenAI) -> None:
         await client.embeddings.create(model=extractive.NAME, input="x")
 
 
-async def test_a_wrong_key_is_refused(servers: Servers) -> None:
-    async with AsyncOpenAI(base_url=servers.models_url, api_key="guess", max_retries=0) as stranger:
+async def test_a_wrong_key_is_refused(server_url: str) -> None:
+    async with AsyncOpenAI(base_url=f"{server_url}/v1", api_key="guess", max_retries=0) as stranger:
         with pytest.raises(openai.AuthenticationError):
             await stranger.models.list()
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b"\xff"])
-async def test_a_body_that_is_no_json_object_is_refused(servers: Servers, body: bytes) -> None:
-    headers = {"Authorization": f"Bearer {servers.models_api_key}"}
+async def test_a_body_that_is_no_json_object_is_refused(server_url: str, body: bytes) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
     async with (
         aiohttp.ClientSession(headers=headers) as session,
-        session.post(f"{servers.models_url}/embeddings", data=body) as answer,
+        session.post(f"{server_url}/v1/embeddings", data=body) as answer,
     ):
         assert answer.status == 400
         assert "JSON" in (await answer.json())["error"]["message"]
@@ -204,3 +219,9 @@ async def test_a_message_in_parts_is_read_like_one(client: AsyncOpenAI) -> None:
         messages=[{"role": "user", "content": parts}],  # type: ignore[list-item,misc]
     )
     assert answer.choices[0].message.content == "Employees get 25 days of vacation per year [2]."
+
+
+async def test_health_needs_no_key(server_url: str) -> None:
+    async with aiohttp.ClientSession() as session, session.get(f"{server_url}/health") as answer:
+        assert answer.status == 200
+        assert set((await answer.json())["models"]) == {MINILM, extractive.NAME}

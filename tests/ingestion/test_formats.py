@@ -60,7 +60,7 @@ def to_docx(document: Document) -> bytes:
     [(to_pdf, "a.pdf"), (to_html, "a.html"), (to_markdown, "a.md"), (to_text, "a.txt"), (to_docx, "a.docx")],
 )
 @given(document=DOCUMENT)
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_format_keeps_the_promises(
     parse: Parse, counter: TokenCounter, write: object, filename: str, document: Document
 ) -> None:

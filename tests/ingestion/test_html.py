@@ -102,6 +102,17 @@ def test_too_deep_a_page_is_refused_at_once(parse: Parse, tag: str) -> None:
     assert time.process_time() - started < 5
 
 
+def test_an_element_with_too_many_attributes_is_refused_at_once(parse: Parse) -> None:
+    bomb = f"<html><div {' '.join(f'a{number}=1' for number in range(100_000))}>x</div>".encode()
+    started = time.process_time()
+    assert refusal_of(parse, bomb)[0] == "limit_exceeded"
+    assert time.process_time() - started < 5
+
+
+def test_an_embedded_picture_is_no_bomb(parse: Parse) -> None:
+    assert parse_html(parse, f"<html><img alt='a picture' src='data:image/png;base64,{'A/b+' * 200_000}'>words") == "words"
+
+
 def test_what_is_deep_but_allowed_is_read(parse: Parse) -> None:
     assert parse_html(parse, "<html>" + "<div>" * 3000 + "deep" + "</div>" * 3000 + "<p>after") == "deep\n\nafter"
 

@@ -159,6 +159,13 @@ class TestZipBombs:
         assert size > 1_000_000
         assert refusal_of(parse, lying)[0] == "corrupt"
 
+    def test_a_directory_that_points_nowhere_is_corrupt(self, parse: Parse) -> None:
+        package = bytearray(make_docx("Hello"))
+        end = package.rindex(b"PK\x05\x06")
+        package[end + 16 : end + 20] = (0x7FFFFFFF).to_bytes(4, "little")
+        package[end + 12 : end + 16] = (0x7FFFFFFF).to_bytes(4, "little")
+        assert refusal_of(parse, bytes(package))[0] == "corrupt"
+
     def test_an_archive_with_a_password_is_encrypted(self, parse: Parse) -> None:
         archive = bytearray(make_zip({"a.txt": b"Hello"}))
         directory = archive.index(b"PK\x01\x02")

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # Browsers stop nesting at 512. The parser's time grows with the square of the depth: 0.2 s at this one.
 MAX_DEPTH = 10_000
 TEXT_NODE = "-text"
+# It takes the square of an element's attributes, too.
+MAX_ATTRIBUTES = 1000
+LONG_TAG = re.compile(r"<[a-zA-Z][^<>]{4000,}")
 META_BYTES = 4096
 META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
 XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]{1,200}?encoding\s*=\s*["']([\w.:-]{1,40})""")
@@ -53,7 +56,7 @@ def parse_html(source: SourceFile, limits: ParseLimits) -> ParsedText:
     """
     data = read_source(source, limits)
     markup = strip_unstorable(decode(data, declared=source.charset or _declared_charset(data)))
-    _check_depth(markup)
+    _check_shape(markup)
     # Mutation events are off: they take the square of a long list's length.
     tree = LexborHTMLParser(markup, options=LexborDocumentOptions.WO_EVENTS)
     parsed = _extract(tree, limits, skipped=FURNITURE)
@@ -69,14 +72,19 @@ def _declared_charset(data: bytes) -> str | None:
     return None if (find_charset(label) or "utf-16").startswith("utf-16") else label
 
 
-def _check_depth(markup: str) -> None:
-    if markup.count("<") <= MAX_DEPTH:
-        return
-    depths = accumulate(-1 if closing else 1 for closing in NESTING_TAG.findall(markup))
-    if max(depths, default=0) > MAX_DEPTH:
+def _check_shape(markup: str) -> None:
+    """Refuse what would take the parser minutes."""
+    if any(len(tag[0].split()) > MAX_ATTRIBUTES for tag in LONG_TAG.finditer(markup)):
         raise DocumentRejected(
-            DocumentErrorCode.LIMIT_EXCEEDED, f"elements are nested more than {MAX_DEPTH:,} levels deep"
+            DocumentErrorCode.LIMIT_EXCEEDED, f"an element has more than {MAX_ATTRIBUTES:,} attributes"
         )
+    # There are fewer levels than tags.
+    if markup.count("<") > MAX_DEPTH:
+        depths = accumulate(-1 if closing else 1 for closing in NESTING_TAG.findall(markup))
+        if max(depths, default=0) > MAX_DEPTH:
+            raise DocumentRejected(
+                DocumentErrorCode.LIMIT_EXCEEDED, f"elements are nested more than {MAX_DEPTH:,} levels deep"
+            )
 
 
 def _extract(tree: LexborHTMLParser, limits: ParseLimits, *, skipped: frozenset[str]) -> ParsedText:

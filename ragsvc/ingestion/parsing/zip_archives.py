@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import re
+import struct
+import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile, ZipFile
@@ -22,6 +25,8 @@ MAX_RATIO = 200
 RATIO_APPLIES_FROM_BYTES = 1024 * 1024
 ENTRY_SIGNATURE = re.compile(rb"PK\x01\x02")
 ENCRYPTED_FLAG = 0x1
+# What zipfile lets through of a damaged archive, its own error aside.
+DAMAGE = (BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, NotImplementedError)
 
 
 @contextmanager
@@ -38,7 +43,10 @@ def open_archive(path: Path, limits: ParseLimits) -> Iterator[ZipFile]:
         with ZipFile(path) as archive:
             _check_entries(archive, limits)
             yield archive
-    except (BadZipFile, NotImplementedError) as error:
+    except (*DAMAGE, OSError) as error:
+        # An offset that points nowhere ends as an invalid seek; other errors of the system are not the file's.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         raise DocumentRejected(DocumentErrorCode.CORRUPT, f"the zip archive cannot be read: {error}") from error
 
 
