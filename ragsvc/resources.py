@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.pool import Pool
     from ragsvc.llm.client import Models
-    from ragsvc.models import EmbeddingSpace
+    from ragsvc.models.chunks import EmbeddingSpace
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings import Settings
     from ragsvc.storage import Storage

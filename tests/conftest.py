@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from ragsvc.db.pool import Pool
-    from ragsvc.models import Workspace
+    from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.storage import Storage
     from tests.support.servers import Servers

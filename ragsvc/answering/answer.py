@@ -12,7 +12,8 @@ from ragsvc.answering.retrieval import SearchRequest, find_hits
 from ragsvc.answering.run_writer import Outcome
 from ragsvc.db import canonical_text, chat_messages, documents
 from ragsvc.errors import WorkError
-from ragsvc.models import Citation, DocumentStatus, RunStatus, SearchHit, TokenUsage
+from ragsvc.models.chat import Citation, RunStatus, TokenUsage
+from ragsvc.models.documents import DocumentStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from ragsvc.answering.filters import Filter
     from ragsvc.answering.run_writer import RunWriter
     from ragsvc.llm.chat import ChatTurn
-    from ragsvc.models import ChatSession
+    from ragsvc.models.chat import ChatSession
+    from ragsvc.models.search import SearchHit
     from ragsvc.resources import Resources
 
 NO_SOURCES = "no_sources"

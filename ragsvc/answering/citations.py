@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ragsvc.answering.support import find_passage, read_terms
-from ragsvc.models import Citation
+from ragsvc.models.chat import Citation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ragsvc.models import SearchHit
+    from ragsvc.models.search import SearchHit
 
 # An answer without full stops is read in pieces of this length.
 LONGEST_SENTENCE_CHARS = 2000

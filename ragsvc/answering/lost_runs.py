@@ -9,14 +9,14 @@ import structlog
 from ragsvc.answering.events import RunCancelled, decode_body, encode_body
 from ragsvc.answering.journal import Journal
 from ragsvc.db import chat_runs
-from ragsvc.models import RunProgress, RunStatus
+from ragsvc.models.chat import RunProgress, RunStatus
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import append_events, read_events
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models import ChatRun
+    from ragsvc.models.chat import ChatRun
     from ragsvc.resources import Resources
 
 log = structlog.get_logger(__name__)

@@ -7,12 +7,13 @@ import re
 from typing import TYPE_CHECKING
 
 from ragsvc.llm.chat import ChatTurn
-from ragsvc.models import Source
+from ragsvc.models.chat import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ragsvc.models import ChatMessage, SearchHit
+    from ragsvc.models.chat import ChatMessage
+    from ragsvc.models.search import SearchHit
 
 SYSTEM = """\
 You answer questions from the numbered sources in the user's last message, and from nothing else.

@@ -9,7 +9,8 @@ from ragsvc.answering.answer import Question
 from ragsvc.answering.filters import compile_filter, dump_filter, load_filter
 from ragsvc.db import chat_messages, chat_runs, chat_sessions
 from ragsvc.errors import NotFound, RunNotRetryable
-from ragsvc.models import RunStatus, new_id
+from ragsvc.models.chat import RunStatus
+from ragsvc.models.ids import new_id
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ragsvc.answering.filters import Filter
     from ragsvc.answering.runs import Runs
     from ragsvc.db.pool import Connection
-    from ragsvc.models import ChatSession
+    from ragsvc.models.chat import ChatSession
 
 DEFAULT_LIMIT = 10
 

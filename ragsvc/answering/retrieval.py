@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ragsvc.answering.filters import compile_filter
 from ragsvc.db import search as found
 from ragsvc.errors import NotFound, Unavailable
-from ragsvc.models import SearchMode
+from ragsvc.models.search import SearchMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ragsvc.answering.filters import Filter
-    from ragsvc.models import SearchHit
+    from ragsvc.models.search import SearchHit
     from ragsvc.resources import Resources
 
 # What each index gives before the fusion, and at least as many times the hits asked for.

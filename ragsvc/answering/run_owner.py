@@ -22,7 +22,9 @@ from ragsvc.errors import (
     Unavailable,
     WorkError,
 )
-from ragsvc.models import FailureInfo, RunStatus, new_id
+from ragsvc.models.chat import RunStatus
+from ragsvc.models.documents import FailureInfo
+from ragsvc.models.ids import new_id
 
 if TYPE_CHECKING:
     from uuid import UUID

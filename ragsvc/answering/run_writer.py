@@ -12,14 +12,15 @@ from ragsvc.answering.journal import Journal, end_of
 from ragsvc.db import chat_runs
 from ragsvc.db.pool import DATABASE_TROUBLE
 from ragsvc.errors import LeaseLost
-from ragsvc.models import RunProgress, RunStatus, TokenUsage
+from ragsvc.models.chat import RunProgress, RunStatus, TokenUsage
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.answering.event_log import EventLog
     from ragsvc.answering.events import RunEnd
-    from ragsvc.models import Citation, FailureInfo, Source
+    from ragsvc.models.chat import Citation, Source
+    from ragsvc.models.documents import FailureInfo
     from ragsvc.resources import Resources
 
 SAVE_RETRY_S = 0.25

@@ -13,7 +13,7 @@ from ragsvc.answering.lost_runs import end_lost_run
 from ragsvc.answering.run_owner import RunOwner
 from ragsvc.db import chat_messages, chat_runs
 from ragsvc.errors import NotFound
-from ragsvc.models import new_id
+from ragsvc.models.ids import new_id
 from ragsvc.queue.connection import cancel_for_good
 from ragsvc.queue.run_tails import RunTails
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.answering.events import RunEvent
-    from ragsvc.models import ChatMessage, ChatRun
+    from ragsvc.models.chat import ChatMessage, ChatRun
     from ragsvc.resources import Resources
 
 # A sweep ends at most so many runs; the next one goes on.

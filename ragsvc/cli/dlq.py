@@ -18,7 +18,7 @@ from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_fields, print_json, print_line, print_table, shorten, show_time
 from ragsvc.errors import ReplayRunning
 from ragsvc.jobs import dead_letters
-from ragsvc.models import Queue
+from ragsvc.models.jobs import Queue
 
 if TYPE_CHECKING:
     from ragsvc.jobs.dead_letters import ReplayResult, ReplaySelection

@@ -15,7 +15,7 @@ from ragsvc.jobs.dead_letters import ReplaySelection
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ragsvc.models import Queue
+    from ragsvc.models.jobs import Queue
     from ragsvc.resources import Resources
 
 PAGE = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.models import ApiKey, Scope, Workspace
+from ragsvc.models.workspaces import ApiKey, Scope, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

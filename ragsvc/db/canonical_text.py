@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models import TextSlice
+from ragsvc.models.chunks import TextSlice
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from ragsvc.db.chat_messages import to_message
 from ragsvc.db.pool import ForeignKeyViolation
 from ragsvc.errors import NotFound, RunActive
-from ragsvc.models import ChatMessage, ChatRun, FailureInfo, RunStatus
+from ragsvc.models.chat import ChatMessage, ChatRun, RunStatus
+from ragsvc.models.documents import FailureInfo
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection, Record
-    from ragsvc.models import RunProgress
+    from ragsvc.models.chat import RunProgress
 
 COLUMNS = """
 r.workspace_id, r.id, r.session_id, r.user_message_id, r.message_id, r.status, r.request, r.last_event_id, r.marks,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models import ChatSession
+from ragsvc.models.chat import ChatSession
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

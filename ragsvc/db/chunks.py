@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import orjson
 
 from ragsvc.db.pool import halfvec_array
-from ragsvc.models import StoredChunk, new_id
+from ragsvc.models.chunks import StoredChunk
+from ragsvc.models.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models import Chunk, EmbeddingSpace
+    from ragsvc.models.chunks import Chunk, EmbeddingSpace
 
 # One statement, arrays in, binary: as fast as COPY, and the text-search vector is made on the way.
 # A heading weighs less than the words of the text itself.

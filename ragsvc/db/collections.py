@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db.pool import UniqueViolation
 from ragsvc.errors import NameTaken
-from ragsvc.models import Chunking, Collection
+from ragsvc.models.workspaces import Chunking, Collection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,9 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ragsvc.models import Deletion, DeletionStatus, FailureInfo, StoreReceipt, SubjectKind
+from ragsvc.models.deletions import Deletion, DeletionStatus, StoreReceipt
+from ragsvc.models.documents import FailureInfo
+from ragsvc.models.jobs import SubjectKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models import Document, DocumentStatus, FailureInfo, Stage, Usage
+from ragsvc.models.documents import Document, DocumentStatus, FailureInfo, Stage
+from ragsvc.models.workspaces import Usage
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models import Job, JobStatus, Queue, QueueDepth, SubjectKind
+from ragsvc.models.jobs import Job, JobStatus, Queue, QueueDepth, SubjectKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

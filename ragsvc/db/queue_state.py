@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Connection
-    from ragsvc.models import Queue
+    from ragsvc.models.jobs import Queue
 
 UPDATE_PAUSED = """
 UPDATE queue_state SET paused = $2, reason = $3, since = now()

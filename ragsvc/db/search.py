@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from ragsvc.models import PageSpan, SearchHit, SearchMode
+from ragsvc.models.chunks import PageSpan
+from ragsvc.models.search import SearchHit, SearchMode
 
 if TYPE_CHECKING:
     from uuid import UUID

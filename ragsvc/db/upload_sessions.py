@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models import Upload
+from ragsvc.models.documents import Upload
 
 if TYPE_CHECKING:
     from uuid import UUID

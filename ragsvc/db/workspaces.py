@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models import Workspace
+from ragsvc.models.workspaces import Workspace
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -14,7 +14,7 @@ from ragsvc.db import (
     files,
     jobs,
 )
-from ragsvc.models import Queue
+from ragsvc.models.jobs import Queue
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.pool import Connection
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models import Deletion
+    from ragsvc.models.deletions import Deletion
     from ragsvc.resources import Resources
 
 # An HNSW index takes about a thousand removals a second, and a lock should not be held for longer.

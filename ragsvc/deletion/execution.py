@@ -14,12 +14,12 @@ from ragsvc.db import collections, deletion_receipts, documents, embedding_cache
 from ragsvc.deletion.documents import DocumentRemover
 from ragsvc.deletion.receipts import verify_stores
 from ragsvc.errors import LeaseLost
-from ragsvc.models import SubjectKind
+from ragsvc.models.jobs import SubjectKind
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Connection
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models import Deletion
+    from ragsvc.models.deletions import Deletion
     from ragsvc.resources import Resources
 
 PAGE = 200

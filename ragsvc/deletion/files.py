@@ -8,12 +8,12 @@ import structlog
 
 from ragsvc.db import documents, files
 from ragsvc.errors import FileInUse, NotFound
-from ragsvc.models import new_id
+from ragsvc.models.ids import new_id
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models import Workspace
+    from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
 
 log = structlog.get_logger(__name__)

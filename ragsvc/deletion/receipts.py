@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db import chat_messages, deletion_receipts, embedding_spaces, leftovers
 from ragsvc.errors import TransientFailure
-from ragsvc.models import StoreReceipt, SubjectKind
+from ragsvc.models.deletions import StoreReceipt
+from ragsvc.models.jobs import SubjectKind
 
 if TYPE_CHECKING:
-    from ragsvc.models import Deletion
+    from ragsvc.models.deletions import Deletion
     from ragsvc.resources import Resources
 
 STORES = ("documents", "chunks", "vectors", "canonical_text", "files", "objects", "chat_messages", "jobs")

@@ -9,13 +9,16 @@ import structlog
 from ragsvc.db import collections, deletion_receipts, documents, jobs, workspaces
 from ragsvc.errors import NotFound
 from ragsvc.jobs import lifecycle
-from ragsvc.models import DocumentStatus, Queue, SubjectKind, new_id
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.ids import new_id
+from ragsvc.models.jobs import Queue, SubjectKind
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models import Deletion, Job
+    from ragsvc.models.deletions import Deletion
+    from ragsvc.models.jobs import Job
     from ragsvc.resources import Resources
 
 log = structlog.get_logger(__name__)

@@ -17,7 +17,7 @@ from ragsvc.errors import Forbidden, Unauthorized
 from ragsvc.http.state import resources_of
 
 if TYPE_CHECKING:
-    from ragsvc.models import ApiKey, Scope, Workspace
+    from ragsvc.models.workspaces import ApiKey, Scope, Workspace
 
 KEY_PREFIX = "rag_"
 SHOWN_KEY_CHARS = 12

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
         SourceView,
         TokenUsageView,
     )
-    from ragsvc.models import ChatMessage, ChatRun, ChatSession, Citation, SearchHit, Source, TokenUsage
+    from ragsvc.models.chat import ChatMessage, ChatRun, ChatSession, Citation, Source, TokenUsage
+    from ragsvc.models.search import SearchHit
 
 
 def render_hit(hit: SearchHit) -> SearchHitView:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
-from ragsvc.models import RunStatus  # noqa: TC001 - pydantic reads the annotations for the API's description
+from ragsvc.models.chat import RunStatus  # noqa: TC001 - pydantic reads the annotations for the API's description
 
 
 class ScoresView(TypedDict):

@@ -24,7 +24,7 @@ from ragsvc.http.auth import authenticate
 from ragsvc.http.problems import error_of_status, problem_response
 from ragsvc.http.state import REQUEST_ID, request_id_of
 from ragsvc.http.traffic import TRAFFIC
-from ragsvc.models import new_id
+from ragsvc.models.ids import new_id
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -14,7 +14,8 @@ from ragsvc.http.ids import Prefix, id_pattern
 from ragsvc.http.multipart import FILE_FIELD
 from ragsvc.http.operations import Media, operation_of
 from ragsvc.http.problems import PROBLEMS, ProblemView
-from ragsvc.models import Queue, Scope
+from ragsvc.models.jobs import Queue
+from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ragsvc.http.auth import Door, require, require_admin
-from ragsvc.models import Scope
+from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from ragsvc.errors import RequestError

@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from ragsvc.http.ids import Prefix, format_id
-from ragsvc.models import SubjectKind
+from ragsvc.models.jobs import SubjectKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,20 +31,11 @@ if TYPE_CHECKING:
         TextView,
         WorkspaceView,
     )
-    from ragsvc.models import (
-        ApiKey,
-        Chunking,
-        Collection,
-        Deletion,
-        Document,
-        FailureInfo,
-        File,
-        QueueDepth,
-        StoredChunk,
-        TextSlice,
-        Usage,
-        Workspace,
-    )
+    from ragsvc.models.chunks import StoredChunk, TextSlice
+    from ragsvc.models.deletions import Deletion
+    from ragsvc.models.documents import Document, FailureInfo, File
+    from ragsvc.models.jobs import QueueDepth
+    from ragsvc.models.workspaces import ApiKey, Chunking, Collection, Usage, Workspace
 
 _SUBJECT_PREFIXES: dict[SubjectKind, Prefix] = {
     SubjectKind.DOCUMENT: "doc",

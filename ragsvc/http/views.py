@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from typing_extensions import TypedDict
 
-from ragsvc.models import (  # noqa: TC001 - pydantic reads the annotations for the API's description
-    DeletionStatus,
-    DocumentStatus,
-    Queue,
-    Scope,
-    Stage,
-    SubjectKind,
-)
+if TYPE_CHECKING:
+    from ragsvc.models.deletions import DeletionStatus
+    from ragsvc.models.documents import DocumentStatus, Stage
+    from ragsvc.models.jobs import Queue, SubjectKind
+    from ragsvc.models.workspaces import Scope
 
 
 class WorkspaceView(TypedDict):

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models import Chunk, Document, File
+    from ragsvc.models.chunks import Chunk
+    from ragsvc.models.documents import Document, File
     from ragsvc.resources import Resources
 
 # A transaction of so many rows takes about half a second with its HNSW index.

@@ -13,13 +13,14 @@ from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
 from ragsvc.ingestion.parsing.sniffing import MARKDOWN
 from ragsvc.ingestion.sections import split_sections
-from ragsvc.models import Chunk, PageSpan
+from ragsvc.models.chunks import Chunk, PageSpan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ragsvc.ingestion.token_counting import TokenCounter
-    from ragsvc.models import Chunking, ParsedText
+    from ragsvc.models.chunks import ParsedText
+    from ragsvc.models.workspaces import Chunking
 
 # The tokens of a block are counted once, to know how many characters a chunk of it may have.
 BLOCK_CHARS_PER_TOKEN = 64

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ragsvc.models import Chunk
+    from ragsvc.models.chunks import Chunk
     from ragsvc.resources import Resources
 
 GLOBAL_SCOPE = UUID(int=0)

@@ -18,12 +18,13 @@ from ragsvc.ingestion.builds import Build
 from ragsvc.ingestion.embedding import embed_chunks
 from ragsvc.ingestion.sandbox import iterate_chunks, read_parsed
 from ragsvc.ingestion.source import download
-from ragsvc.models import Chunking, Stage
+from ragsvc.models.documents import Stage
+from ragsvc.models.workspaces import Chunking
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.sandbox import Sandbox
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models import Document, File
+    from ragsvc.models.documents import Document, File
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
 

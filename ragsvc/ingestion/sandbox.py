@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from ragsvc.models import Chunking
+    from ragsvc.models.workspaces import Chunking
     from ragsvc.settings import Settings
 
 __all__ = ["ParseOutcome", "Sandbox", "iterate_chunks", "open_sandbox", "read_parsed"]

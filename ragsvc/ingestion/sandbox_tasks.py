@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.models import Chunking
+    from ragsvc.models.workspaces import Chunking
 
 
 def parse_file(

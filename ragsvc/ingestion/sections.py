@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ragsvc.models import Heading
+    from ragsvc.models.chunks import Heading
 
 
 @dataclass(frozen=True, slots=True)

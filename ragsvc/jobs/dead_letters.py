@@ -14,7 +14,8 @@ from ragsvc.db import documents, jobs
 from ragsvc.db.pool import UniqueViolation
 from ragsvc.errors import ReplayRunning
 from ragsvc.jobs import subjects
-from ragsvc.models import DocumentStatus, JobStatus, Queue, SubjectKind
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.jobs import JobStatus, Queue, SubjectKind
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.dead_letter_list import DeadLetterList
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models import Job
+    from ragsvc.models.jobs import Job
     from ragsvc.resources import Resources
 
 PAGE = 500

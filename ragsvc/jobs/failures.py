@@ -21,7 +21,7 @@ from ragsvc.errors import (
 )
 
 if TYPE_CHECKING:
-    from ragsvc.models import Job
+    from ragsvc.models.jobs import Job
     from ragsvc.settings import Settings
 
 TRACEBACK_MAX_BYTES = 8192

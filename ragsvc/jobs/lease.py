@@ -11,13 +11,13 @@ import structlog
 
 from ragsvc.db import documents, jobs
 from ragsvc.errors import LeaseLost
-from ragsvc.models import Stage
+from ragsvc.models.documents import Stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.db.pool import Connection, Pool
-    from ragsvc.models import Job
+    from ragsvc.models.jobs import Job
     from ragsvc.settings import Settings
 
 # Which part of an ingestion's time each stage takes, roughly: progress is one number that never falls.

@@ -21,7 +21,9 @@ import structlog
 
 from ragsvc.db import jobs
 from ragsvc.jobs import failures, subjects
-from ragsvc.models import FailureInfo, Job, Queue, SubjectKind, new_id
+from ragsvc.models.documents import FailureInfo
+from ragsvc.models.ids import new_id
+from ragsvc.models.jobs import Job, Queue, SubjectKind
 
 if TYPE_CHECKING:
     from uuid import UUID

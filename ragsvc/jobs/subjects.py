@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from ragsvc.db import deletion_receipts, documents
-from ragsvc.models import DeletionStatus, DocumentStatus, Queue, SubjectKind
+from ragsvc.models.deletions import DeletionStatus
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.jobs import Queue, SubjectKind
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Connection
-    from ragsvc.models import FailureInfo, Job
+    from ragsvc.models.documents import FailureInfo
+    from ragsvc.models.jobs import Job
 
 DOCUMENT_STATUS = {
     DeletionStatus.PENDING: DocumentStatus.QUEUED,

@@ -8,7 +8,7 @@ import structlog
 
 from ragsvc.db import jobs
 from ragsvc.jobs import dead_letters, lifecycle
-from ragsvc.models import Queue
+from ragsvc.models.jobs import Queue
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources

@@ -15,7 +15,7 @@ import structlog
 from ragsvc.errors import TransientFailure
 from ragsvc.llm.failures import timed_out, translate
 from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
-from ragsvc.models import TokenUsage
+from ragsvc.models.chat import TokenUsage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence

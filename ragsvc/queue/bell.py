@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import structlog
 from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 
-from ragsvc.models import Queue
+from ragsvc.models.jobs import Queue
 from ragsvc.queue.connection import REDIS_TROUBLE, queue_name, wake_channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ragsvc.models import Job
+    from ragsvc.models.jobs import Job
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings import Settings
 

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 if TYPE_CHECKING:
-    from ragsvc.models import Queue
+    from ragsvc.models.jobs import Queue
     from ragsvc.settings import Settings
 
 # A refused connection is an OSError before redis-py has wrapped it, and without it here a worker would exit.

@@ -10,7 +10,8 @@ import structlog
 from ragsvc.db import collections, documents, files, upload_sessions, workspaces
 from ragsvc.errors import DocumentExists, EmptyFile, NotFound, QuotaExceeded, TooLarge
 from ragsvc.jobs import lifecycle
-from ragsvc.models import Queue, SubjectKind, new_id
+from ragsvc.models.ids import new_id
+from ragsvc.models.jobs import Queue, SubjectKind
 from ragsvc.uploads.expiry import clean_upload
 from ragsvc.uploads.parts import PartWriter
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models import Collection, Document, Job, Upload, Workspace
+    from ragsvc.models.documents import Document, Upload
+    from ragsvc.models.jobs import Job
+    from ragsvc.models.workspaces import Collection, Workspace
     from ragsvc.resources import Resources
     from ragsvc.uploads.parts import StoredObject
 

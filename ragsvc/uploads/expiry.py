@@ -9,7 +9,7 @@ import structlog
 from ragsvc.db import jobs, upload_sessions
 
 if TYPE_CHECKING:
-    from ragsvc.models import Upload
+    from ragsvc.models.documents import Upload
     from ragsvc.resources import Resources
 
 BATCH = 100

@@ -10,7 +10,7 @@ from ragsvc.db import upload_sessions
 from ragsvc.errors import NotFound
 
 if TYPE_CHECKING:
-    from ragsvc.models import Upload
+    from ragsvc.models.documents import Upload
     from ragsvc.resources import Resources
     from ragsvc.storage import StoredPart
 

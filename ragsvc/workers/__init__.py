@@ -11,7 +11,7 @@ from typing import Any
 import arq.worker
 
 from ragsvc.errors import StartupRefused
-from ragsvc.models import Queue
+from ragsvc.models.jobs import Queue
 from ragsvc.queue.bell import JOB_FUNCTIONS
 from ragsvc.queue.connection import BODY_TTL_MS, deserialize, queue_name, redis_settings, serialize
 from ragsvc.settings import load_settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ragsvc.deletion.execution import delete
-from ragsvc.models import Queue
+from ragsvc.models.jobs import Queue
 from ragsvc.workers import runner
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragsvc.ingestion.pipeline import ingest
 from ragsvc.ingestion.sandbox import open_sandbox
-from ragsvc.models import Queue
+from ragsvc.models.jobs import Queue
 from ragsvc.workers import runner
 
 if TYPE_CHECKING:

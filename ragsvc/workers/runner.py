@@ -14,7 +14,7 @@ import structlog
 from ragsvc.errors import LeaseLost, StartupRefused
 from ragsvc.jobs import dead_letters, failures, lifecycle
 from ragsvc.jobs.lease import Lease
-from ragsvc.models import JobStatus, Queue
+from ragsvc.models.jobs import JobStatus, Queue
 from ragsvc.queue.connection import queue_name
 from ragsvc.resources import open_resources
 from ragsvc.sweeper import run_sweeper
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ragsvc.jobs.failures import Failure
-    from ragsvc.models import Job
+    from ragsvc.models.jobs import Job
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
 

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsvc.answering.citations import LONGEST_SENTENCE_CHARS, CitationParser, Marker, cite
-from ragsvc.models import PageSpan, SearchHit, new_id
+from ragsvc.models.chunks import PageSpan
+from ragsvc.models.ids import new_id
+from ragsvc.models.search import SearchHit
 
 WORDS = ["Refunds take 14 days", "- item ", "it is 3.5 m", "e.g. ", "A", "b", '"']
 STOPS = [" ", ". ", ".", "? ", "! [1]", "\n", "\n\n", "。", "。[1]", ","]
@@ -140,7 +142,7 @@ def test_a_citation_quotes_the_sentence_that_carries_it_and_its_page() -> None:
 def test_a_number_without_a_source_has_no_place() -> None:
     citation = cite(Marker(n=7, offset=3, claim="Refunds take 14 days."), None)
     assert (citation.n, citation.message_offset) == (7, 3)
-    assert citation.document_id is citation.char_start is citation.quote is None
+    assert (citation.document_id, citation.char_start, citation.quote) == (None, None, None)
     assert (citation.support, citation.verified) == (0.0, False)
 
 

@@ -9,7 +9,8 @@ import pytest
 from ragsvc.answering.filters import Comparator, Comparison, Filter, Listing, Membership
 from ragsvc.answering.retrieval import search
 from ragsvc.errors import NotFound, TransientFailure
-from ragsvc.models import SearchMode, new_id
+from ragsvc.models.ids import new_id
+from ragsvc.models.search import SearchMode
 from tests.answering.library import Library, cut
 from tests.support.model_server import Fail
 from tests.support.workspaces import create_workspace
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Pool
-    from ragsvc.models import SearchHit
+    from ragsvc.models.search import SearchHit
     from ragsvc.settings import Settings
     from ragsvc.storage import Storage
     from tests.support.model_server import ScriptedModels
@@ -126,7 +127,7 @@ async def test_collections_and_attributes_narrow_a_search(
     await library.add(KETTLES, collection_id=other, attributes={"lang": "de", "year": 2024})
     searched = scanning(library, is_small=is_small)
 
-    async def langs(**scope: object) -> list[object]:
+    async def langs(**scope: object) -> list[str]:
         hits = await find(searched, mode=mode, **scope)  # type: ignore[arg-type]
         return sorted(str(hit.attributes["lang"]) for hit in hits)
 

@@ -12,7 +12,7 @@ from ragsvc.answering.events import MessageCompleted, MessageDelta, RunEvent, Ru
 from ragsvc.answering.requests import begin_run, retry_run
 from ragsvc.answering.runs import Runs, follow_run, sweep_runs
 from ragsvc.embedded.ports import free_ports
-from ragsvc.models import RunStatus
+from ragsvc.models.chat import RunStatus
 from ragsvc.queue.run_streams import read_events, run_key
 from tests.answering.conftest import another_process
 from tests.answering.test_runs import ANSWER, check_order

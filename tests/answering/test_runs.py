@@ -25,7 +25,8 @@ from ragsvc.answering.requests import begin_run, retry_run
 from ragsvc.answering.runs import cancel_run, follow_run, open_runs, wait_for_answer
 from ragsvc.db import chat_sessions
 from ragsvc.errors import NotFound, RunActive, RunNotRetryable
-from ragsvc.models import Citation, RunStatus, TokenUsage, new_id
+from ragsvc.models.chat import Citation, RunStatus, TokenUsage
+from ragsvc.models.ids import new_id
 from tests.answering.conftest import REFUNDS, another_process
 from tests.support.model_server import Cut, Fail, Pause, Reply, StreamError
 from tests.support.polling import until

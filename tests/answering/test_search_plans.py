@@ -20,7 +20,21 @@ async def explain(library: Library, name: str) -> list[dict[str, Any]]:
     """Return every node of a statement's plan as it ran over 200 chunks, with sequential scans out of favour."""
     await library.add(*(f"Kettle number {number} boils." for number in range(200)))
     vector = np.random.default_rng(3).standard_normal(384, dtype=np.float32)
-    arguments = [library.workspace_id, None, None, None, {}, vector, FETCHED, 10, None, "english", "kettle", 1.0, 0.5]
+    arguments: list[object] = [
+        library.workspace_id,
+        None,
+        None,
+        None,
+        {},
+        vector,
+        FETCHED,
+        10,
+        None,
+        "english",
+        "kettle",
+        1.0,
+        0.5,
+    ]
     table = library.resources.space.table
     statement = getattr(search, name).format(table=table)
     async with library.resources.pool.acquire() as conn, conn.transaction():

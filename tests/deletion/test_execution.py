@@ -18,14 +18,20 @@ from ragsvc.errors import LeaseLost, NotFound, TransientFailure
 from ragsvc.ingestion.builds import Build
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
-from ragsvc.models import DeletionStatus, DocumentStatus, JobStatus, Queue, SubjectKind, new_id
+from ragsvc.models.deletions import DeletionStatus
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.ids import new_id
+from ragsvc.models.jobs import JobStatus, Queue, SubjectKind
 from ragsvc.uploads.documents import attach_file
 from tests.support.builds import make_chunks, make_vectors, ready_document
 from tests.support.documents import accept, job_of, reload, reload_job
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:
-    from ragsvc.models import Deletion, Document, Job, Workspace
+    from ragsvc.models.deletions import Deletion
+    from ragsvc.models.documents import Document
+    from ragsvc.models.jobs import Job
+    from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
 
 

@@ -10,7 +10,9 @@ import aiohttp
 import numpy as np
 
 from ragsvc.db import canonical_text, chunks, documents
-from ragsvc.models import Chunk, DocumentStatus, FailureInfo, PageSpan, Stage, new_id
+from ragsvc.models.chunks import Chunk, PageSpan
+from ragsvc.models.documents import DocumentStatus, FailureInfo, Stage
+from ragsvc.models.ids import new_id
 
 if TYPE_CHECKING:
     from uuid import UUID

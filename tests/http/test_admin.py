@@ -11,7 +11,7 @@ from ragsvc.db import jobs
 from ragsvc.errors import DocumentRejected
 from ragsvc.http.ids import format_id, parse_id
 from ragsvc.jobs import dead_letters, failures, lifecycle
-from ragsvc.models import Queue, SubjectKind
+from ragsvc.models.jobs import Queue, SubjectKind
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources

@@ -13,7 +13,7 @@ from ragsvc.http.auth import Door
 from ragsvc.http.ids import format_id
 from ragsvc.http.openapi import ID_PARAMETERS
 from ragsvc.http.operations import operation_of
-from ragsvc.models import Scope
+from ragsvc.models.workspaces import Scope
 from tests.http.conftest import Api, make_key
 from tests.support.polling import until
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime
 from ragsvc.errors import InvalidJson, InvalidRequest, NotFound
 from ragsvc.http.bodies import Attributes, Body, Metadata, parse_body
 from ragsvc.http.ids import CollectionId
-from ragsvc.models import Scope
+from ragsvc.models.workspaces import Scope
 
 
 class SampleBody(Body):

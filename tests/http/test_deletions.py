@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db import deletion_receipts
 from ragsvc.http.ids import parse_id
-from ragsvc.models import DeletionStatus, FailureInfo, StoreReceipt
+from ragsvc.models.deletions import DeletionStatus, StoreReceipt
+from ragsvc.models.documents import FailureInfo
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ragsvc.ingestion.token_counting import TokenCounter
-    from ragsvc.models import ParsedText
+    from ragsvc.models.chunks import ParsedText
 
     Parse = Callable[..., ParsedText]
 

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ragsvc.ingestion.token_counting import TokenCounter
-    from ragsvc.models import Chunk, Chunking, ParsedText
+    from ragsvc.models.chunks import Chunk, ParsedText
+    from ragsvc.models.workspaces import Chunking
 
 
 def check_chunks(parsed: ParsedText, chunks: Sequence[Chunk], chunking: Chunking, counter: TokenCounter) -> None:

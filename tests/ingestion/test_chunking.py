@@ -14,7 +14,8 @@ from ragsvc.errors import DocumentRejected
 from ragsvc.ingestion.chunking import iterate_chunks_of
 from ragsvc.ingestion.parsing.markdown import scan_headings
 from ragsvc.ingestion.parsing.normalisation import normalise
-from ragsvc.models import Chunk, Chunking, Heading, PageSpan, ParsedText
+from ragsvc.models.chunks import Chunk, Heading, PageSpan, ParsedText
+from ragsvc.models.workspaces import Chunking
 from tests.ingestion.invariants import check_chunks
 
 if TYPE_CHECKING:

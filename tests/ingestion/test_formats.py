@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragsvc.ingestion.chunking import iterate_chunks_of
-from ragsvc.models import Chunking
+from ragsvc.models.workspaces import Chunking
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.office_files import make_docx
 from tests.ingestion.pdf_files import Entry, make_pdf

@@ -15,7 +15,7 @@ import pytest
 
 from ragsvc.errors import DocumentRejected, StartupRefused, TransientFailure
 from ragsvc.ingestion.sandbox import Sandbox, iterate_chunks, open_sandbox, read_parsed
-from ragsvc.models import Chunking
+from ragsvc.models.workspaces import Chunking
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.pdf_files import Entry, make_pdf
 

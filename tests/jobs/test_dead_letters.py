@@ -14,12 +14,15 @@ from ragsvc.errors import DocumentRejected, ReplayRunning
 from ragsvc.jobs import dead_letters, failures, lifecycle
 from ragsvc.jobs.dead_letters import ReplayResult, ReplaySelection
 from ragsvc.jobs.sweeper import sweep_jobs
-from ragsvc.models import DocumentStatus, JobStatus, Queue
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.jobs import JobStatus, Queue
 from tests.support.documents import accept, job_of, reload, reload_job
 from tests.support.redis import command
 
 if TYPE_CHECKING:
-    from ragsvc.models import Document, Job, Workspace
+    from ragsvc.models.documents import Document
+    from ragsvc.models.jobs import Job
+    from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
 
 ALL = ReplaySelection()

@@ -22,7 +22,8 @@ from ragsvc.db import jobs
 from ragsvc.db.pool import open_pool
 from ragsvc.errors import DocumentRejected, OutageFailure, TransientFailure
 from ragsvc.jobs import failures, lifecycle
-from ragsvc.models import Job, JobStatus, Queue, SubjectKind, new_id
+from ragsvc.models.ids import new_id
+from ragsvc.models.jobs import Job, JobStatus, Queue, SubjectKind
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

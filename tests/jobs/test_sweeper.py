@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db import jobs
 from ragsvc.jobs.sweeper import sweep_jobs
-from ragsvc.models import DocumentStatus, JobStatus, Queue
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.jobs import JobStatus, Queue
 from ragsvc.queue.connection import queue_name
 from tests.jobs.conftest import expire
 from tests.support.documents import reload, reload_job
 
 if TYPE_CHECKING:
-    from ragsvc.models import Document, Job
+    from ragsvc.models.documents import Document
+    from ragsvc.models.jobs import Job
     from ragsvc.resources import Resources
 
 

@@ -11,7 +11,7 @@ from ragsvc.embedded.ports import free_ports
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure
 from ragsvc.llm.chat import ChatDelta, ChatTurn
 from ragsvc.llm.client import Models, open_models
-from ragsvc.models import TokenUsage
+from ragsvc.models.chat import TokenUsage
 from tests.support.model_server import Cut, Fail, Pause, Reply, ScriptedModels, StreamError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ragsvc.db import files
 from ragsvc.ingestion.builds import Build
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
-from ragsvc.models import Chunk
+from ragsvc.models.chunks import Chunk
 from tests.support.documents import accept, job_of, reload
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ragsvc.models import Document, Workspace
+    from ragsvc.models.documents import Document
+    from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
 
 SENTENCES = ("Kettles boil water.", "Descale them every three months.", "Use citric acid.")

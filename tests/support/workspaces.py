@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db.collections import insert_collection
 from ragsvc.db.workspaces import insert_workspace
-from ragsvc.models import new_id
+from ragsvc.models.ids import new_id
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Pool
-    from ragsvc.models import Workspace
+    from ragsvc.models.workspaces import Workspace
     from ragsvc.settings import Settings
     from ragsvc.storage import Storage
 

@@ -12,7 +12,9 @@ from pydantic import SecretStr
 
 from ragsvc.db import documents, files, upload_sessions
 from ragsvc.errors import DocumentExists, EmptyFile, NotFound, QuotaExceeded, TooLarge
-from ragsvc.models import DocumentStatus, JobStatus, new_id
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.ids import new_id
+from ragsvc.models.jobs import JobStatus
 from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
 from ragsvc.uploads.documents import attach_file, receive_document
@@ -23,7 +25,7 @@ from tests.support.workspaces import create_workspace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.models import Workspace
+    from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
 
 MIB = 1024 * 1024

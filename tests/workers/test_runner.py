@@ -10,7 +10,8 @@ import pytest
 
 from ragsvc.db import jobs
 from ragsvc.errors import DocumentRejected, OutageFailure
-from ragsvc.models import DocumentStatus, JobStatus, Queue
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.jobs import JobStatus, Queue
 from ragsvc.queue.connection import queue_name
 from ragsvc.workers.runner import run_job
 from tests.support.documents import accept, job_of, reload, reload_job
@@ -18,7 +19,9 @@ from tests.support.redis import command
 
 if TYPE_CHECKING:
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models import Document, Job, Workspace
+    from ragsvc.models.documents import Document
+    from ragsvc.models.jobs import Job
+    from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
 
 

@@ -21,7 +21,7 @@ from ragsvc.http.paging import LimitQuery, OrdinalCursor, Page, encode_cursor
 from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
 from ragsvc.jobs import dead_letters
-from ragsvc.models import Queue  # noqa: TC001 - pydantic reads the annotations
+from ragsvc.models.jobs import Queue  # noqa: TC001 - pydantic reads the annotations
 
 routes = web.RouteTableDef()
 

@@ -17,7 +17,7 @@ from ragsvc.http.operations import operation
 from ragsvc.http.rendering import json_response, render_queue
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import QueueView
-from ragsvc.models import Queue
+from ragsvc.models.jobs import Queue
 
 routes = web.RouteTableDef()
 log = structlog.get_logger(__name__)

@@ -22,7 +22,7 @@ from ragsvc.http.rendering import json_response
 from ragsvc.http.run_responses import answer_run, runs_of, stream_events, stream_run
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
-from ragsvc.models import Scope
+from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from uuid import UUID

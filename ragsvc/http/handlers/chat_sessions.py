@@ -20,14 +20,15 @@ from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
-from ragsvc.models import Scope, new_id
+from ragsvc.models.ids import new_id
+from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models import ChatSession
+    from ragsvc.models.chat import ChatSession
 
 routes = web.RouteTableDef()
 

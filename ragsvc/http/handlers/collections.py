@@ -18,7 +18,8 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_accepted_deletion, render_collection
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import AcceptedDeletionView, CollectionView
-from ragsvc.models import Chunking, Scope, new_id
+from ragsvc.models.ids import new_id
+from ragsvc.models.workspaces import Chunking, Scope
 
 if TYPE_CHECKING:
     from ragsvc.settings import Settings

@@ -14,7 +14,7 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_deletion
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import DeletionView
-from ragsvc.models import Scope
+from ragsvc.models.workspaces import Scope
 
 routes = web.RouteTableDef()
 

@@ -20,10 +20,10 @@ from ragsvc.http.ranges import content_disposition, http_date, is_unchanged, wan
 from ragsvc.http.rendering import json_response, render_chunk, render_text
 from ragsvc.http.state import request_id_of, resources_of
 from ragsvc.http.views import ChunkView, TextView
-from ragsvc.models import Scope
+from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
-    from ragsvc.models import Document, File
+    from ragsvc.models.documents import Document, File
 
 routes = web.RouteTableDef()
 

@@ -15,12 +15,13 @@ from ragsvc.http.operations import Media, operation
 from ragsvc.http.rendering import render_document
 from ragsvc.http.sse import Event, reserve_stream
 from ragsvc.http.state import resources_of
-from ragsvc.models import DocumentStatus, Scope
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ragsvc.models import Document
+    from ragsvc.models.documents import Document
     from ragsvc.resources import Resources
 
 routes = web.RouteTableDef()

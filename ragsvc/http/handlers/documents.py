@@ -27,13 +27,15 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_document, render_document_deletion
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import DocumentDeletionView, DocumentView
-from ragsvc.models import DocumentStatus, Scope
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.workspaces import Scope
 from ragsvc.uploads.documents import attach_file, receive_document
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models import Document, Workspace
+    from ragsvc.models.documents import Document
+    from ragsvc.models.workspaces import Workspace
 
 routes = web.RouteTableDef()
 

@@ -15,7 +15,7 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_file
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import FileView
-from ragsvc.models import Scope
+from ragsvc.models.workspaces import Scope
 
 routes = web.RouteTableDef()
 

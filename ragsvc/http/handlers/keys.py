@@ -19,7 +19,8 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_key
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import CreatedKeyView, KeyView
-from ragsvc.models import Scope, new_id
+from ragsvc.models.ids import new_id
+from ragsvc.models.workspaces import Scope
 
 routes = web.RouteTableDef()
 log = structlog.get_logger(__name__)

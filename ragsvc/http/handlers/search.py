@@ -18,7 +18,8 @@ from ragsvc.http.ids import CollectionId
 from ragsvc.http.operations import operation
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
-from ragsvc.models import Scope, SearchMode
+from ragsvc.models.search import SearchMode
+from ragsvc.models.workspaces import Scope
 
 routes = web.RouteTableDef()
 

@@ -10,7 +10,7 @@ from ragsvc.http.operations import operation
 from ragsvc.http.rendering import json_response, render_own_workspace
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import OwnWorkspaceView
-from ragsvc.models import Scope
+from ragsvc.models.workspaces import Scope
 
 routes = web.RouteTableDef()
 

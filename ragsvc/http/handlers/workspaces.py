@@ -16,7 +16,7 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_accepted_deletion, render_workspace
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import AcceptedDeletionView, WorkspaceView
-from ragsvc.models import new_id
+from ragsvc.models.ids import new_id
 
 routes = web.RouteTableDef()
 log = structlog.get_logger(__name__)

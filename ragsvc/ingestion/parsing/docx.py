@@ -19,7 +19,7 @@ from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.ingestion.parsing.sniffing import DOCX
 from ragsvc.ingestion.parsing.zip_archives import open_archive
-from ragsvc.models import Heading, ParsedText
+from ragsvc.models.chunks import Heading, ParsedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

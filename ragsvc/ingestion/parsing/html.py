@@ -14,7 +14,7 @@ from ragsvc.ingestion.parsing.html_writer import HtmlWriter
 from ragsvc.ingestion.parsing.normalisation import has_text, strip_unstorable
 from ragsvc.ingestion.parsing.plain_text import read_source
 from ragsvc.ingestion.parsing.sniffing import HTML
-from ragsvc.models import ParsedText
+from ragsvc.models.chunks import ParsedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

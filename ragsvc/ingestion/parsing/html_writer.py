@@ -9,7 +9,7 @@ from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 
 if TYPE_CHECKING:
-    from ragsvc.models import Heading
+    from ragsvc.models.chunks import Heading
 
 HEADING_LEVELS = {f"h{level}": level for level in range(1, 7)}
 # Blocks that stand apart by a blank line, and those that begin a line of their own.

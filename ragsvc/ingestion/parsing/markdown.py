@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.plain_text import read_canonical
 from ragsvc.ingestion.parsing.sniffing import MARKDOWN
-from ragsvc.models import Heading, ParsedText
+from ragsvc.models.chunks import Heading, ParsedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.headings import MAX_LEVEL, make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.ingestion.parsing.sniffing import PDF, PDF_HEADER_BYTES
-from ragsvc.models import Heading, PageSpan, ParsedText
+from ragsvc.models.chunks import Heading, PageSpan, ParsedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

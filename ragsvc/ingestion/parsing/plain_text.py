@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.decoding import decode
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
-from ragsvc.models import ParsedText
+from ragsvc.models.chunks import ParsedText
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits

@@ -15,7 +15,7 @@ from ragsvc.ingestion.parsing.sniffing import DOCX, HTML, MARKDOWN, PDF, PLAIN_T
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.models import ParsedText
+    from ragsvc.models.chunks import ParsedText
 
 
 class Parser(Protocol):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from ragsvc.models import Chunk, Heading, PageSpan, ParsedText
+from ragsvc.models.chunks import Chunk, Heading, PageSpan, ParsedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -1,0 +1,164 @@
+"""Conversations, their messages and their runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ragsvc.models.documents import FailureInfo
+
+
+class RunStatus(StrEnum):
+    """Where a chat run is; all but `running` are ends."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSession:
+    """A conversation."""
+
+    workspace_id: UUID
+    id: UUID
+    title: str | None
+    instructions: str | None
+    model: str | None
+    collection_ids: tuple[UUID, ...] | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A chunk that an answer was made from, under the number by which the answer may cite it."""
+
+    n: int
+    chunk_id: UUID
+    document_id: UUID
+    filename: str
+    page_first: int | None
+    heading_path: tuple[str, ...]
+    score: float
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """Return what was stored as JSON, field by field."""
+        return cls(
+            **{
+                **stored,
+                "chunk_id": UUID(stored["chunk_id"]),
+                "document_id": UUID(stored["document_id"]),
+                "heading_path": tuple(stored["heading_path"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A `[n]` of an answer; `message_offset` is where it stands, `char_start` and `char_end` are the quote's.
+
+    A number that names no source has no document and no place. `support` (0 to 1) tells how well the quote carries
+    the sentence that cites it.
+    """
+
+    n: int
+    message_offset: int
+    document_id: UUID | None = None
+    filename: str | None = None
+    version: int | None = None
+    page_first: int | None = None
+    heading_path: tuple[str, ...] = ()
+    char_start: int | None = None
+    char_end: int | None = None
+    quote: str | None = None
+    support: float = 0.0
+    verified: bool = False
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """Return what was stored as JSON, field by field."""
+        document_id = stored["document_id"]
+        return cls(
+            **{
+                **stored,
+                "document_id": UUID(document_id) if document_id else None,
+                "heading_path": tuple(stored["heading_path"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """What an answer cost, as the model's server counted it."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """A message of a session; `[n]` stands in its content where it cites a source."""
+
+    workspace_id: UUID
+    id: UUID
+    session_id: UUID
+    run_id: UUID
+    role: str
+    status: str
+    content: str
+    sources: tuple[Source, ...]
+    citations: tuple[Citation, ...]
+    model: str | None
+    usage: TokenUsage | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRun:
+    """One answer in the making.
+
+    `marks` are the events between the sources and the end, in their order: a delta's length in code points, 0 for a
+    citation. With the message they tell every event again.
+    """
+
+    workspace_id: UUID
+    id: UUID
+    session_id: UUID
+    user_message_id: UUID
+    message_id: UUID
+    status: RunStatus
+    request: dict[str, object]
+    last_event_id: int
+    marks: tuple[int, ...]
+    finish_reason: str | None
+    error: FailureInfo | None
+    cancel_requested: bool
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """What a run's owner saves: everything so far. `sources` and `citations` are None where they did not change."""
+
+    workspace_id: UUID
+    run_id: UUID
+    last_event_id: int
+    marks: tuple[int, ...]
+    content: str
+    sources: tuple[Source, ...] | None = None
+    citations: tuple[Citation, ...] | None = None
+    status: RunStatus = RunStatus.RUNNING
+    model: str | None = None
+    usage: TokenUsage | None = None
+    finish_reason: str | None = None
+    error: FailureInfo | None = None

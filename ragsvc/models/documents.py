@@ -1,0 +1,115 @@
+"""Files, documents, and why a document is not ready."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+
+class DocumentStatus(StrEnum):
+    """A document's status as clients see it."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    READY = "ready"
+    FAILED = "failed"
+    DELETING = "deleting"
+
+
+class Stage(StrEnum):
+    """The stages of an ingestion, in their order."""
+
+    DOWNLOADING = "downloading"
+    PARSING = "parsing"
+    CHUNKING = "chunking"
+    EMBEDDING = "embedding"
+    FINALIZING = "finalizing"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A stored object."""
+
+    workspace_id: UUID
+    id: UUID
+    object_key: str
+    filename: str
+    mime_type: str
+    size_bytes: int
+    sha256: bytes
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A multipart upload in the making, or what became of it."""
+
+    workspace_id: UUID
+    id: UUID
+    bucket: str
+    object_key: str
+    s3_upload_id: str | None
+    filename: str
+    mime_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailureInfo:
+    """Why a document is not ready; `next_attempt_at` stands while it waits for another try."""
+
+    code: str
+    message: str
+    retryable: bool
+    next_attempt_at: datetime | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the form in which it is stored and shown."""
+        next_attempt_at = self.next_attempt_at.isoformat() if self.next_attempt_at else None
+        return {
+            "code": self.code,
+            "message": self.message,
+            "retryable": self.retryable,
+            "next_attempt_at": next_attempt_at,
+        }
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """Return what `to_json` stored."""
+        moment = stored.get("next_attempt_at")
+        return cls(
+            code=stored["code"],
+            message=stored["message"],
+            retryable=stored["retryable"],
+            next_attempt_at=datetime.fromisoformat(moment) if moment else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file in a collection."""
+
+    workspace_id: UUID
+    id: UUID
+    collection_id: UUID
+    file_id: UUID
+    filename: str
+    mime_type: str
+    size_bytes: int
+    sha256: bytes
+    status: DocumentStatus
+    stage: Stage | None
+    progress: float
+    version: int
+    active_build: UUID | None
+    chunk_count: int
+    token_count: int
+    attributes: dict[str, object]
+    error: FailureInfo | None
+    deletion_id: UUID | None
+    created_at: datetime
+    updated_at: datetime

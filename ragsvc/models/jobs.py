@@ -1,0 +1,83 @@
+"""The queue's rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+
+class Queue(StrEnum):
+    """The two queues; each has its own workers and dead letters."""
+
+    INGESTION = "ingestion"
+    DELETION = "deletion"
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life (the picture is in jobs/lifecycle.py)."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    DEAD = "dead"
+    DISCARDED = "discarded"
+    SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
+
+
+class SubjectKind(StrEnum):
+    """What a job or a deletion is about."""
+
+    DOCUMENT = "document"
+    COLLECTION = "collection"
+    WORKSPACE = "workspace"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A row of the queue's truth."""
+
+    workspace_id: UUID
+    id: UUID
+    queue: Queue
+    kind: str
+    subject_kind: SubjectKind
+    subject_id: UUID
+    payload: dict[str, object]
+    status: JobStatus
+    stage: str | None
+    progress: float
+    attempts: int
+    max_attempts: int
+    rescues: int
+    run_at: datetime
+    generation: int
+    lease_owner: str | None
+    lease_token: UUID | None
+    lease_until: datetime | None
+    cancel_requested: bool
+    error: dict[str, object] | None
+    first_failed_at: datetime | None
+    last_failed_at: datetime | None
+    replay_count: int
+    trace_id: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """A queue as operators see it."""
+
+    queue: Queue
+    queued: int
+    ready: int
+    running: int
+    dead: int
+    oldest_ready_age_s: float | None
+    paused: bool
+    reason: str | None

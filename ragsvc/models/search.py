@@ -1,0 +1,44 @@
+"""What a search finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.models.chunks import PageSpan
+
+
+class SearchMode(StrEnum):
+    """Which index answers a search."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    LEXICAL = "lexical"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A chunk that a search found; `score` orders, `scores` holds what each index gave."""
+
+    chunk_id: UUID
+    document_id: UUID
+    build_id: UUID
+    filename: str
+    version: int
+    ordinal: int
+    score: float
+    dense_score: float | None
+    lexical_score: float | None
+    text: str
+    page_first: int | None
+    page_last: int | None
+    page_spans: tuple[PageSpan, ...]
+    heading_path: tuple[str, ...]
+    char_start: int
+    char_end: int
+    token_count: int
+    attributes: dict[str, object]

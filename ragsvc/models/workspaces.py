@@ -1,0 +1,76 @@
+"""Tenants, their keys and their collections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+
+class Scope(StrEnum):
+    """What a workspace key may do."""
+
+    READ = "read"
+    WRITE = "write"
+    CHAT = "chat"
+    UPLOAD = "upload"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A tenant."""
+
+    id: UUID
+    name: str
+    bucket: str
+    quota_bytes: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a workspace holds."""
+
+    documents: int
+    chunks: int
+    storage_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A workspace's key, without the secret."""
+
+    workspace_id: UUID
+    id: UUID
+    name: str
+    key_prefix: str
+    scopes: tuple[Scope, ...]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """How text is cut: tokens per chunk, and tokens that neighbours share."""
+
+    max_tokens: int
+    overlap_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Documents that are searched together; `chunking` is None where the service's default holds."""
+
+    workspace_id: UUID
+    id: UUID
+    name: str
+    is_default: bool
+    chunking: Chunking | None
+    metadata: dict[str, object]
+    created_at: datetime
+    updated_at: datetime
