@@ -42,7 +42,7 @@ dev: $(INSTALLED) ## run the whole service on this machine until Ctrl-C
 
 .PHONY: test
 test: $(INSTALLED) ## run the tests on real servers, with branch coverage
-	$(RUN)pytest -n $(TEST_WORKERS) -m "not chaos" --cov --cov-report=term $(ARGS)
+	$(RUN)pytest -n $(TEST_WORKERS) --dist loadgroup -m "not chaos" --cov --cov-report=term $(ARGS)
 
 .PHONY: test-chaos
 test-chaos: $(INSTALLED) ## run the long forms of the fault and load tests

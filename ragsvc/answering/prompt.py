@@ -10,7 +10,7 @@ from ragsvc.llm.chat import ChatTurn
 from ragsvc.models.chat import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ragsvc.models.chat import ChatMessage
     from ragsvc.models.search import SearchHit
@@ -69,11 +69,23 @@ def build_turns(
     """Return the messages for the model; the last one ends with the line `Question: …`."""
     system = f"{SYSTEM}\n\n{instructions}" if instructions else SYSTEM
     turns = [ChatTurn("system", system)]
-    turns += [_to_turn(message) for message in history]
+    turns += [_to_turn(message) for message in _answered(history)]
     sources = "\n\n".join(_fence(n, hit) for n, hit in enumerate(hits, start=1))
     one_line = " ".join(question.split())
     turns.append(ChatTurn("user", f"{sources}\n\nQuestion: {one_line}"))
     return turns
+
+
+def _answered(history: Iterable[ChatMessage]) -> Iterator[ChatMessage]:
+    """Yield the questions that have an answer, each with it: many models take nothing but turns in turn."""
+    question: ChatMessage | None = None
+    for message in history:
+        if message.role == "user":
+            question = message
+        elif question is not None:
+            yield question
+            yield message
+            question = None
 
 
 def _to_turn(message: ChatMessage) -> ChatTurn:

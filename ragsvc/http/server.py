@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,6 +19,8 @@ from ragsvc.http.sse import STREAMS
 from ragsvc.http.traffic import TRAFFIC
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ragsvc.settings import Settings
 
 # What is left after the grace is cancelled, and has this long to clean up.
@@ -41,16 +44,16 @@ def serve(settings: Settings, *, reuse_port: bool = False) -> None:
 
 async def serve_forever(settings: Settings, *, reuse_port: bool = False) -> None:
     """Serve like `serve`, within a running event loop."""
-    stopping = _watch_signals()
     app = create_app(settings)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CANCEL_GRACE_S)
-    await runner.setup()
-    try:
-        await _listen(runner, settings, reuse_port=reuse_port)
-        await stopping.get()
-        await _drain(app, settings.api_grace_s, stopping)
-    finally:
-        await runner.cleanup()
+    with _signals() as stopping:
+        await runner.setup()
+        try:
+            await _listen(runner, settings, reuse_port=reuse_port)
+            await stopping.get()
+            await _drain(app, settings.api_grace_s, stopping)
+        finally:
+            await runner.cleanup()
     log.info("api_stopped", pid=os.getpid())
 
 
@@ -64,12 +67,18 @@ async def _listen(runner: web.AppRunner, settings: Settings, *, reuse_port: bool
     log.info("api_started", host=host, port=port, pid=os.getpid())
 
 
-def _watch_signals() -> asyncio.Queue[signal.Signals]:
+@contextmanager
+def _signals() -> Iterator[asyncio.Queue[signal.Signals]]:
+    """Collect the signals that ask for the end, also those that come while the process starts."""
     received: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, received.put_nowait, number)
-    return received
+    try:
+        yield received
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 async def _drain(app: web.Application, grace_s: float, stopping: asyncio.Queue[signal.Signals]) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from typing_extensions import TypedDict
 
-if TYPE_CHECKING:
-    from ragsvc.models.deletions import DeletionStatus
-    from ragsvc.models.documents import DocumentStatus, Stage
-    from ragsvc.models.jobs import Queue, SubjectKind
-    from ragsvc.models.workspaces import Scope
+# pydantic reads the annotations for the API's description
+from ragsvc.models.deletions import DeletionStatus  # noqa: TC001
+from ragsvc.models.documents import DocumentStatus, Stage  # noqa: TC001
+from ragsvc.models.jobs import Queue, SubjectKind  # noqa: TC001
+from ragsvc.models.workspaces import Scope  # noqa: TC001
 
 
 class WorkspaceView(TypedDict):

@@ -57,19 +57,21 @@ class Chat:
     async def stream(self, turns: Sequence[ChatTurn], *, model: str) -> AsyncGenerator[ChatDelta, None]:
         """Yield an answer's deltas; closing the generator ends the model's work. Raises like `Models.stream_chat`."""
         finished = False
-        async with self._open(turns, model=model) as (first, stream):
+        async with self._open(turns, model=model) as (reader, first, stream):
             for delta in first:
                 finished = finished or delta.finish_reason is not None
                 yield delta
             while (chunk := await self._next(stream)) is not None:
-                for delta in _read_chunk(chunk):
+                for delta in reader.read(chunk):
                     finished = finished or delta.finish_reason is not None
                     yield delta
         if not finished:
             raise TransientFailure("chat_unavailable", "The chat model's answer was cut off")
 
     @asynccontextmanager
-    async def _open(self, turns: Sequence[ChatTurn], *, model: str) -> AsyncIterator[tuple[list[ChatDelta], Stream]]:
+    async def _open(
+        self, turns: Sequence[ChatTurn], *, model: str
+    ) -> AsyncIterator[tuple[_ChunkReader, list[ChatDelta], Stream]]:
         """Open a stream and wait for its first words; until then, and only until then, a failure is tried again."""
         stream: Stream | None = None
         try:
@@ -81,10 +83,11 @@ class Chat:
                         await stream.close()
                     asked_at = time.monotonic()
                     stream = await self._ask(turns, model=model)
-                    first = await self._read_first(stream)
+                    reader = _ChunkReader()
+                    first = await self._read_first(stream, reader)
                     _log_first_token(stream, model=model, asked_at=asked_at)
             if stream is not None:
-                yield first, stream
+                yield reader, first, stream
         finally:
             if stream is not None:
                 await stream.close()
@@ -98,9 +101,9 @@ class Chat:
         except openai.OpenAIError as error:
             raise translate(error, ask="chat") from error
 
-    async def _read_first(self, stream: Stream) -> list[ChatDelta]:
+    async def _read_first(self, stream: Stream, reader: _ChunkReader) -> list[ChatDelta]:
         while (chunk := await self._next(stream)) is not None:
-            if deltas := list(_read_chunk(chunk)):
+            if deltas := list(reader.read(chunk)):
                 return deltas
         raise TransientFailure("chat_unavailable", "The chat model answered nothing")
 
@@ -119,13 +122,29 @@ class Chat:
             raise TransientFailure("chat_unavailable", "The chat model's answer cannot be read") from error
 
 
-def _read_chunk(chunk: ChatCompletionChunk) -> Iterator[ChatDelta]:
-    for choice in (chunk.choices or ())[:1]:
-        text = (choice.delta.content or choice.delta.refusal or "") if choice.delta else ""
-        if text or choice.finish_reason:
-            yield ChatDelta(text=text, finish_reason=choice.finish_reason)
-    if chunk.usage is not None:
-        yield ChatDelta(usage=TokenUsage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens))
+class _ChunkReader:
+    """Reads chunks as deltas of text that every store takes."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def read(self, chunk: ChatCompletionChunk) -> Iterator[ChatDelta]:
+        """Yield what a chunk tells."""
+        for choice in (chunk.choices or ())[:1]:
+            text = self._mend((choice.delta.content or choice.delta.refusal or "") if choice.delta else "")
+            if text or choice.finish_reason:
+                yield ChatDelta(text=text, finish_reason=choice.finish_reason)
+        if chunk.usage is not None:
+            yield ChatDelta(usage=TokenUsage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens))
+
+    def _mend(self, text: str) -> str:
+        """Join a character that a server cut in two UTF-16 halves, replace a lone half, and drop NUL."""
+        if text.isascii() and not self._half and "\0" not in text:
+            return text
+        text = self._half + text
+        self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        whole = text.removesuffix(self._half).replace("\0", "")
+        return whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _to_message(turn: ChatTurn) -> ChatCompletionMessageParam:

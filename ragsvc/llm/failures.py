@@ -47,12 +47,12 @@ def _translate_status(error: openai.APIStatusError, *, ask: Ask) -> WorkError:
     if status in TRANSIENT_STATUSES or status >= FIRST_SERVER_ERROR:
         return TransientFailure(
             f"{ask}_unavailable",
-            f"The {ask} model answered {status}: {_shorten(error.message)}",
+            f"The {ask} model answered {status}: {_quote(error)}",
             retry_after_s=_read_retry_after(error.response.headers),
             http_status=status,
         )
     # The text of such a refusal repeats a part of the key.
-    detail = "the service's credentials" if status in CREDENTIALS_REFUSED else f"the request: {_shorten(error.message)}"
+    detail = "the service's credentials" if status in CREDENTIALS_REFUSED else f"the request: {_quote(error)}"
     return ProviderRejected(f"{ask}_rejected", f"The {ask} model refused {detail}", http_status=status)
 
 
@@ -69,6 +69,12 @@ def _read_retry_after(headers: httpx2.Headers) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
+
+
+def _quote(error: openai.APIError) -> str:
+    body = error.body
+    said = body.get("message") if isinstance(body, dict) else None
+    return _shorten(said if isinstance(said, str) else error.message)
 
 
 def _shorten(text: str) -> str:

@@ -72,6 +72,12 @@ def test_history_loses_its_numbers_and_instructions_join_the_system() -> None:
     assert [turn.content for turn in turns[1:3]] == ["Is [1] a number?", "Refunds take 14 days."]
 
 
+def test_questions_without_an_answer_are_not_told() -> None:
+    said = [("assistant", "0"), ("user", "1"), ("user", "2"), ("assistant", "3"), ("user", "4")]
+    turns = build_turns("And?", [hit()], history=[message(role, content) for role, content in said])
+    assert [turn.content for turn in turns[1:-1]] == ["2", "3"]
+
+
 def test_the_budget_holds_but_for_the_best_source() -> None:
     large, medium, small = (replace(hit(name), token_count=size) for name, size in (("a", 90), ("b", 60), ("c", 40)))
     assert choose_sources([medium, large, small], budget_tokens=100) == [medium, small]

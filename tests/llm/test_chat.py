@@ -6,10 +6,12 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
+from openai.types.chat import ChatCompletionChunk
+from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 
 from ragsvc.embedded.ports import free_ports
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure
-from ragsvc.llm.chat import ChatDelta, ChatTurn
+from ragsvc.llm.chat import ChatDelta, ChatTurn, _ChunkReader
 from ragsvc.llm.client import Models, open_models
 from ragsvc.models.chat import TokenUsage
 from tests.support.model_server import Cut, Fail, Pause, Reply, ScriptedModels, StreamError
@@ -110,3 +112,27 @@ async def test_a_server_that_is_away_is_an_outage(base_settings: Settings) -> No
         with pytest.raises(OutageFailure) as caught:
             await collect(models, into=[])
     assert caught.value.work_code == "chat_unreachable"
+
+
+async def test_cut_characters_are_joined_and_what_no_store_takes_is_dropped(
+    models: Models, scripted_models: ScriptedModels
+) -> None:
+    scripted_models.chat.script(Reply("a\ud83d \ude00b c\ud83d\ude00 nul\0 end\ud83d"))
+    heard: list[ChatDelta] = []
+    await collect(models, into=heard)
+    text = "".join(delta.text for delta in heard)
+    assert text == "a\ufffd \ufffdb c\U0001f600 nul end"
+
+
+def test_a_character_cut_between_two_deltas_comes_whole() -> None:
+    reader = _ChunkReader()
+    pieces = ["smile \ud83d", "\ude00", " and \ud83d", "on"]
+    chunks = [
+        ChatCompletionChunk.model_construct(
+            choices=[Choice.model_construct(index=0, delta=ChoiceDelta.model_construct(content=piece, refusal=None))],
+            usage=None,
+        )
+        for piece in pieces
+    ]
+    texts = [delta.text for chunk in chunks for delta in reader.read(chunk)]
+    assert texts == ["smile ", "\U0001f600", " and ", "\ufffdon"]

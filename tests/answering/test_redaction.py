@@ -1,0 +1,115 @@
+"""A deleted document's words leave the chats; ids and places stay, and nothing brings the words back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ragsvc.answering.events import MessageCitation
+from ragsvc.db import chat_messages
+from ragsvc.queue.run_streams import delete_runs, run_key
+from tests.answering.test_runs import ANSWER, bodies
+from tests.support.model_server import Pause
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from tests.answering.conftest import Chat
+    from tests.support.model_server import ScriptedModels
+
+
+async def redact(chat: Chat, document_id: UUID, *, limit: int = 1000) -> int:
+    """Redact a document and return in how many messages."""
+    async with chat.runs.resources.pool.acquire() as conn:
+        return await chat_messages.redact_document(conn, chat.workspace_id, document_id, limit=limit)
+
+
+async def unredacted(chat: Chat, document_id: UUID) -> int:
+    """Return in how many messages words of the document stand."""
+    async with chat.runs.resources.pool.acquire() as conn:
+        return await chat_messages.count_unredacted(conn, chat.workspace_id, document_id)
+
+
+async def test_quotes_and_headings_are_blanked_and_places_stay(chat: Chat, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat_text = ANSWER
+    run = await chat.ask()
+    await chat.events(run)
+    before = (await chat.stored(run))[1]
+    assert await unredacted(chat, chat.shipping) == 1
+    assert await redact(chat, chat.shipping) == 1
+    assert await unredacted(chat, chat.shipping) == 0
+    assert await redact(chat, chat.shipping) == 0
+    after = (await chat.stored(run))[1]
+    assert after.citations[0] == before.citations[0]
+    blanked = after.citations[1]
+    assert (blanked.quote, blanked.heading_path) == ("", ())
+    assert (blanked.document_id, blanked.char_start) == (chat.shipping, before.citations[1].char_start)
+    assert after.citations[2] == before.citations[2]
+    source = next(source for source in after.sources if source.document_id == chat.shipping)
+    assert source.heading_path == ()
+    assert after.content == before.content
+
+
+async def test_another_workspace_s_messages_are_left_alone(chat: Chat, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat_text = ANSWER
+    await chat.events(await chat.ask())
+    async with chat.runs.resources.pool.acquire() as conn:
+        assert await chat_messages.redact_document(conn, chat.session.id, chat.shipping, limit=10) == 0
+    assert await unredacted(chat, chat.shipping) == 1
+
+
+async def test_redaction_goes_on_in_bounded_batches(chat: Chat, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat_text = ANSWER
+    for _ in range(3):
+        await chat.events(await chat.ask())
+    assert [await redact(chat, chat.refunds, limit=2) for _ in range(3)] == [2, 1, 0]
+
+
+async def test_a_running_answer_does_not_bring_words_back(chat: Chat, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat_text = ANSWER
+    pause = Pause(after_deltas=4)
+    scripted_models.chat.script(pause)
+    run = await chat.ask()
+    await asyncio.wait_for(pause.reached.wait(), 10)
+    await chat.library.begin_deleting(chat.refunds)
+    await redact(chat, chat.refunds)
+    pause.resumed.set()
+    events = await chat.events(run)
+    cited = [body.citation for body in bodies(events, MessageCitation)]  # type: ignore[attr-defined]
+    assert (cited[0].document_id, cited[0].quote, cited[0].verified) == (chat.refunds, "", False)
+    assert await unredacted(chat, chat.refunds) == 0
+    assert (await chat.stored(run))[1].citations[1].quote == "Shipping is free above 50 euros."
+
+
+async def test_a_citation_from_before_the_deletion_is_not_saved_with_its_words(
+    chat: Chat, scripted_models: ScriptedModels
+) -> None:
+    scripted_models.chat_text = ANSWER
+    pause = Pause(after_deltas=8)
+    scripted_models.chat.script(pause)
+    run = await chat.ask()
+    await asyncio.wait_for(pause.reached.wait(), 10)
+    await chat.library.begin_deleting(chat.refunds)
+    await redact(chat, chat.refunds)
+    pause.resumed.set()
+    await chat.events(run)
+    assert (await chat.stored(run))[1].citations[0].quote == ""
+    assert await unredacted(chat, chat.refunds) == 0
+
+
+async def test_the_streams_of_touched_runs_are_found_and_removed(chat: Chat) -> None:
+    resources = chat.runs.resources
+    prefix = resources.settings.queue_prefix
+    runs = [await chat.ask() for _ in range(1)]
+    await chat.events(runs[0])
+    runs.append(await chat.ask())
+    await chat.events(runs[1])
+    async with resources.pool.acquire() as conn:
+        touched = await chat_messages.select_run_ids_of_document(conn, chat.workspace_id, chat.refunds, limit=1)
+        touched += await chat_messages.select_run_ids_of_document(
+            conn, chat.workspace_id, chat.refunds, after=touched[-1], limit=10
+        )
+    assert touched == [run.id for run in runs]
+    await delete_runs(resources.redis, prefix, touched)
+    assert await resources.redis.exists(*(run_key(prefix, run_id) for run_id in touched)) == 0
+    assert await delete_runs(resources.redis, prefix, []) == 0

@@ -1,0 +1,104 @@
+"""POST /v1/search over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ragsvc.http.ids import format_id
+from ragsvc.models.ids import new_id
+
+if TYPE_CHECKING:
+    from tests.http.conftest import Api, Tenant
+
+
+async def test_hits_have_the_contract_s_shape(tenant: Tenant, ready: dict[str, Any]) -> None:
+    answer = await tenant.api.post("/v1/search", {"query": "descale the kettle"})
+    assert answer.status == 200
+    hit = answer.json["data"][0]
+    assert set(hit) == {
+        "chunk_id", "document_id", "filename", "version", "ordinal", "score", "scores", "text", "page_first",
+        "page_last", "heading_path", "char_start", "char_end", "attributes",
+    }  # fmt: skip
+    assert hit["document_id"] == ready["id"]
+    assert hit["chunk_id"].startswith("chunk_")
+    assert set(hit["scores"]) == {"dense", "lexical"}
+    assert (hit["filename"], hit["version"]) == ("kettles.txt", 1)
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+async def test_every_mode_finds_words(tenant: Tenant, ready: dict[str, Any], mode: str) -> None:
+    answer = await tenant.api.post("/v1/search", {"query": "descale", "mode": mode, "limit": 2})
+    assert ready["id"] in {hit["document_id"] for hit in answer.json["data"]}
+
+
+@pytest.mark.usefixtures("ready")
+async def test_filters_narrow(tenant: Tenant, ready: dict[str, Any]) -> None:
+    await tenant.api.patch(f"/v1/documents/{ready['id']}", {"attributes": {"lang": "en", "year": 2024}})
+    inside = {
+        "type": "and",
+        "filters": [
+            {"type": "eq", "key": "lang", "value": "en"},
+            {"type": "or", "filters": [{"type": "gte", "key": "year", "value": 2024.0}]},
+            {"type": "nin", "key": "lang", "value": ["de", 7, True]},
+        ],
+    }
+    assert (await tenant.api.post("/v1/search", {"query": "kettles", "filters": inside})).json["data"]
+    outside = {"type": "eq", "key": "lang", "value": "de"}
+    assert (await tenant.api.post("/v1/search", {"query": "kettles", "filters": outside})).json["data"] == []
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """Return a filter of so many levels."""
+    condition: dict[str, Any] = {"type": "eq", "key": "k", "value": 1}
+    for _ in range(depth - 1):
+        condition = {"type": "and", "filters": [condition]}
+    return condition
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"query": ""},
+        {"query": "  "},
+        {"query": "a\0b"},
+        {"query": "x" * 4001},
+        {"query": "x", "limit": 0},
+        {"query": "x", "limit": 101},
+        {"query": "x", "limit": "10"},
+        {"query": "x", "mode": "magic"},
+        {"query": "x", "min_score": 2},
+        {"query": "x", "collection_ids": []},
+        {"query": "x", "collection_ids": ["default"]},
+        {"query": "x", "surprise": 1},
+        {"query": "x", "filters": {}},
+        {"query": "x", "filters": {"type": "eq", "key": "k"}},
+        {"query": "x", "filters": {"type": "eq", "key": "", "value": 1}},
+        {"query": "x", "filters": {"type": "eq", "key": "k", "value": [1]}},
+        {"query": "x", "filters": {"type": "eq", "key": "k", "value": None}},
+        {"query": "x", "filters": {"type": "gt", "key": "k", "value": True}},
+        {"query": "x", "filters": {"type": "in", "key": "k", "value": []}},
+        {"query": "x", "filters": {"type": "like", "key": "k", "value": "x"}},
+        {"query": "x", "filters": {"type": "and", "filters": []}},
+        {"query": "x", "filters": nested(9)},
+        {"query": "x", "filters": nested(300)},
+        {"query": "x", "filters": {"type": "or", "filters": [{"type": "eq", "key": "k", "value": 1}] * 65}},
+    ],
+)
+async def test_what_does_not_fit_is_refused(tenant: Tenant, body: dict[str, Any]) -> None:
+    answer = await tenant.api.post("/v1/search", body)
+    assert answer.is_problem(422, "invalid_request")
+    assert answer.json["errors"]
+
+
+async def test_an_unknown_collection_is_not_found(tenant: Tenant, other: Tenant) -> None:
+    theirs = (await other.api.get("/v1/collections")).json["data"][0]["id"]
+    for collection_id in (format_id("col", new_id()), theirs, "col_zzz"):
+        answer = await tenant.api.post("/v1/search", {"query": "x", "collection_ids": [collection_id]})
+        assert answer.is_problem(404, "not_found")
+
+
+async def test_a_search_needs_a_key(stranger: Api) -> None:
+    assert (await stranger.post("/v1/search", {"query": "x"})).is_problem(401, "unauthorized")
