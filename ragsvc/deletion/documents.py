@@ -14,7 +14,10 @@ from ragsvc.db import (
     files,
     jobs,
 )
+from ragsvc.errors import TransientFailure
 from ragsvc.models.jobs import Queue
+from ragsvc.queue.connection import REDIS_TROUBLE
+from ragsvc.queue.run_streams import delete_runs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,6 +49,7 @@ class DocumentRemover:
         """
         await self._remove_index(document_id)
         await self._redact_chat(document_id)
+        await self._remove_run_streams(document_id)
         await self._purge_file(document_id)
         await self._remove_row(document_id)
 
@@ -74,6 +78,25 @@ class DocumentRemover:
             "chat_messages",
             lambda conn: chat_messages.redact_document(conn, workspace_id, document_id, limit=BATCH),
         )
+
+    async def _remove_run_streams(self, document_id: UUID) -> None:
+        """Remove the events of the runs that were given the document's words; they would go by themselves in time."""
+        resources, workspace_id = self._resources, self._deletion.workspace_id
+        last: UUID | None = None
+        while True:
+            async with resources.pool.acquire() as conn:
+                run_ids = await chat_messages.select_run_ids_of_document(
+                    conn, workspace_id, document_id, after=last, limit=BATCH
+                )
+            if not run_ids:
+                return
+            try:
+                removed = await delete_runs(resources.redis, resources.settings.queue_prefix, run_ids)
+            except REDIS_TROUBLE as error:
+                raise TransientFailure("redis_unavailable", f"Redis is away: {error}") from error
+            async with resources.pool.acquire() as conn:
+                await self._count(conn, "run_streams", removed)
+            last = run_ids[-1]
 
     async def _purge_file(self, document_id: UUID) -> None:
         """Remove the object, unless a document that stays uses it; the row goes with the last document."""

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from ragsvc.models.deletions import Deletion
     from ragsvc.resources import Resources
 
-STORES = ("documents", "chunks", "vectors", "canonical_text", "files", "objects", "chat_messages", "jobs")
+STORES = (
+    "documents",
+    "chunks",
+    "vectors",
+    "canonical_text",
+    "files",
+    "objects",
+    "chat_messages",
+    "run_streams",
+    "jobs",
+)
 REDACTED = {"chat_messages"}
 
 

@@ -16,6 +16,7 @@ from ragsvc.queue.connection import REDIS_TROUBLE, wake_channel
 # Without a wake, the queue is looked at this often: a deferred job is at most so late.
 IDLE_S = 1.0
 RECONNECT_S = 0.5
+GRACE_S = 25.0
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,8 @@ class WakeWorker(Worker):
         self._listener: asyncio.Task[None] | None = None
         # Tells a job's wrapper that its cancellation is a shutdown (see workers/runner.py).
         self.ctx["stopping"] = asyncio.Event()
+        known = self.ctx.get("settings")
+        self._grace_s = known.worker_grace_s if known else GRACE_S
 
     def handle_sig(self, signum: signal.Signals) -> None:
         """Stop: jobs are cancelled and hand themselves back."""
@@ -39,18 +42,29 @@ class WakeWorker(Worker):
         super().handle_sig(signum)
 
     async def close(self) -> None:
-        """Stop listening, wait for the jobs' ends whatever they are, then close as arq does."""
+        """Stop listening, wait for the jobs' ends whatever they are, then close as arq does, Redis or not."""
         if not self._handle_signals:
             self.handle_sig(signal.SIGUSR1)
         background = [*self.tasks.values(), *([self._listener] if self._listener else [])]
         if self._listener is not None:
             self._listener.cancel()
-        # arq would stop at the first job that was cancelled, and leave everything open.
-        await asyncio.gather(*background, return_exceptions=True)
+        if background:
+            # arq would stop at the first job that was cancelled, and leave everything open.
+            await asyncio.wait(background, timeout=self._grace_s)
         self.tasks.clear()
-        await super().close()
+        try:
+            async with asyncio.timeout(self._grace_s):
+                await super().close()
+        except REDIS_TROUBLE as error:
+            log.warning("redis_unavailable", error=str(error) or type(error).__name__)
+            # arq says goodbye to Redis first, and would leave the rest open with it.
+            if self.on_shutdown is not None:
+                await self.on_shutdown(self.ctx)
 
     async def _poll_iteration(self) -> None:
+        if self.ctx["stopping"].is_set():
+            # The cancellation was lost inside a library that was waiting for Redis.
+            raise asyncio.CancelledError
         if self._listener is None:
             self._listener = asyncio.create_task(self._listen())
         self._wake.clear()

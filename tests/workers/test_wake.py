@@ -134,6 +134,25 @@ async def test_places_taken_for_jobs_that_could_not_start_are_freed(resources: R
         assert worker.sem._value == worker.max_jobs + 1
 
 
+async def test_a_worker_stops_and_closes_what_it_opened_while_redis_is_away(resources: Resources) -> None:
+    closed = asyncio.Event()
+
+    async def note(_ctx: dict[str, Any], _job_id: str) -> None: ...
+
+    async def on_shutdown(ctx: dict[Any, Any]) -> None:
+        assert ctx["stopping"].is_set()
+        closed.set()
+
+    async with working(resources.settings, f"{resources.settings.queue_prefix}:away", {"note": note}) as worker:
+        worker.on_shutdown = on_shutdown
+        # As if Redis had gone: nothing answers at this port.
+        worker.pool.connection_pool.connection_kwargs["port"] = 1
+        await worker.pool.connection_pool.disconnect()
+        async with asyncio.timeout(30):
+            await worker.close()
+    assert closed.is_set()
+
+
 def test_the_pinned_arq_is_the_one_that_was_studied() -> None:
     assert arq.version.VERSION == "0.28.0"
 
