@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ragsvc.answering.background import abandon, settle
 from ragsvc.answering.citations import CitationParser, cite
 from ragsvc.answering.prompt import NOTHING_FOUND, build_turns, choose_sources, number_sources
 from ragsvc.answering.retrieval import SearchRequest, find_hits
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     from ragsvc.answering.citations import Marker
     from ragsvc.answering.filters import Filter
     from ragsvc.answering.run_writer import RunWriter
-    from ragsvc.llm.chat import ChatTurn
-    from ragsvc.models.chat import ChatSession
+    from ragsvc.models.chat import ChatMessage, ChatSession
     from ragsvc.models.search import SearchHit
     from ragsvc.resources import Resources
 
@@ -57,15 +58,27 @@ class Answerer:
         Raises:
             WorkError: a model failed, or the run is not this process's any more; the text so far stays.
         """
-        settings = self._resources.settings
-        hits = await self._look()
-        self._hits = choose_sources(hits, budget_tokens=settings.chat_context_tokens)
-        await self._writer.add_sources(number_sources(self._hits))
-        if not self._hits:
-            self._writer.add_text(NOTHING_FOUND)
-            self._writer.usage = TokenUsage(0, 0)
-            return Outcome(RunStatus.COMPLETED, finish_reason=NO_SOURCES)
-        return await self._ask(await self._build_turns())
+        remembering = asyncio.create_task(self._remember())
+        try:
+            hits = await self._look()
+            self._hits = choose_sources(hits, budget_tokens=self._resources.settings.chat_context_tokens)
+            if self._hits:
+                return await self._ask(await remembering)
+        finally:
+            abandon(remembering)
+        await self._writer.add_sources(())
+        self._writer.add_text(NOTHING_FOUND)
+        self._writer.usage = TokenUsage(0, 0)
+        return Outcome(RunStatus.COMPLETED, finish_reason=NO_SOURCES)
+
+    async def _remember(self) -> list[ChatMessage]:
+        limit = self._resources.settings.chat_history_messages
+        if not limit:
+            return []
+        async with self._resources.pool.acquire() as conn:
+            return await chat_messages.select_history(
+                conn, self._workspace_id, self._question.session.id, before=self._question.message_id, limit=limit
+            )
 
     async def _look(self) -> list[SearchHit]:
         question = self._question
@@ -80,31 +93,30 @@ class Answerer:
         best = max((hit.dense_score for hit in hits if hit.dense_score is not None), default=None)
         return [] if least is not None and (best is None or best < least) else hits
 
-    async def _build_turns(self) -> list[ChatTurn]:
-        question = self._question
-        history = []
-        if limit := self._resources.settings.chat_history_messages:
-            async with self._resources.pool.acquire() as conn:
-                history = await chat_messages.select_history(
-                    conn, self._workspace_id, question.session.id, before=question.message_id, limit=limit
-                )
-        return build_turns(question.content, self._hits, history=history, instructions=question.session.instructions)
-
-    async def _ask(self, turns: Sequence[ChatTurn]) -> Outcome:
+    async def _ask(self, history: Sequence[ChatMessage]) -> Outcome:
         model = self._writer.model = self._question.session.model or self._resources.settings.chat_model
+        instructions = self._question.session.instructions
+        turns = build_turns(self._question.content, self._hits, history=history, instructions=instructions)
         parser = CitationParser()
         finish_reason = "stop"
+        # Saved while the model thinks; nothing is said before.
+        saving = asyncio.create_task(self._writer.add_sources(number_sources(self._hits)))
         try:
             async with aclosing(self._resources.models.stream_chat(turns, model=model)) as deltas:
                 async for delta in deltas:
+                    await saving
                     if delta.text:
                         self._writer.add_text(delta.text)
                         await self._cite(parser.feed(delta.text))
                     finish_reason = delta.finish_reason or finish_reason
                     self._writer.usage = delta.usage or self._writer.usage
         except WorkError:
+            await saving
             await self._cite(parser.finish())
             raise
+        finally:
+            # The run's end may not overtake it.
+            await settle(saving)
         await self._cite(parser.finish())
         return Outcome(RunStatus.COMPLETED, finish_reason=finish_reason)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragsvc.answering.answer import Question
 from ragsvc.answering.filters import compile_filter, dump_filter, load_filter
-from ragsvc.db import chat_messages, chat_runs, chat_sessions
+from ragsvc.db import chat_runs
 from ragsvc.errors import NotFound, RunNotRetryable
 from ragsvc.models.chat import RunStatus
 from ragsvc.models.ids import new_id
@@ -31,7 +31,6 @@ class BegunRun:
     id: UUID
     question_id: UUID
     answer_id: UUID
-    request: dict[str, Any]
 
 
 async def begin_run(
@@ -52,24 +51,18 @@ async def begin_run(
     """
     compile_filter(filters)
     request = {"content": content, "filters": dump_filter(filters) if filters else None, "limit": limit}
-    async with runs.resources.pool.acquire() as conn, conn.transaction():
-        session = await chat_sessions.select_session(conn, workspace_id, session_id)
-        if session is None:
-            raise NotFound
-        run = BegunRun(session, id=new_id(), question_id=new_id(), answer_id=new_id(), request=request)
-        await _insert(conn, runs, run)
-        await chat_messages.insert_message(
+    run_id, question_id = new_id(), new_id()
+    async with runs.resources.pool.acquire() as conn:
+        return await _begin(
             conn,
+            runs,
             workspace_id,
-            run.question_id,
-            session_id=session_id,
-            run_id=run.id,
-            role="user",
-            status=RunStatus.COMPLETED,
-            content=content,
+            session_id,
+            run_id=run_id,
+            question_id=question_id,
+            question=content,
+            request=request,
         )
-    _begin(runs, run)
-    return run
 
 
 async def retry_run(runs: Runs, workspace_id: UUID, run_id: UUID) -> BegunRun:
@@ -80,51 +73,55 @@ async def retry_run(runs: Runs, workspace_id: UUID, run_id: UUID) -> BegunRun:
         RunActive: the session's last answer is still being written.
         RunNotRetryable: the run did answer, or is not its session's last.
     """
-    async with runs.resources.pool.acquire() as conn, conn.transaction():
+    async with runs.resources.pool.acquire() as conn:
         run = await chat_runs.select_run(conn, workspace_id, run_id)
-        session = await chat_sessions.select_session(conn, workspace_id, run.session_id) if run else None
-        if run is None or session is None:
+        if run is None:
             raise NotFound
-        last = await chat_runs.select_last_run(conn, workspace_id, session.id)
+        last = await chat_runs.select_last_run(conn, workspace_id, run.session_id)
         if last is None or last.id != run.id or run.status is RunStatus.COMPLETED:
             raise RunNotRetryable
-        again = BegunRun(session, id=new_id(), question_id=run.user_message_id, answer_id=new_id(), request=run.request)
-        await _insert(conn, runs, again)
-    _begin(runs, again)
-    return again
+        return await _begin(
+            conn,
+            runs,
+            workspace_id,
+            run.session_id,
+            run_id=new_id(),
+            question_id=run.user_message_id,
+            question=None,
+            request=run.request,
+        )
 
 
-async def _insert(conn: Connection, runs: Runs, run: BegunRun) -> None:
-    workspace_id = run.session.workspace_id
-    await chat_runs.insert_run(
+async def _begin(
+    conn: Connection,
+    runs: Runs,
+    workspace_id: UUID,
+    session_id: UUID,
+    *,
+    run_id: UUID,
+    question_id: UUID,
+    question: str | None,
+    request: dict[str, Any],
+) -> BegunRun:
+    answer_id = new_id()
+    session = await chat_runs.insert_run(
         conn,
         workspace_id,
-        run.id,
-        session_id=run.session.id,
-        user_message_id=run.question_id,
-        message_id=run.answer_id,
-        request=run.request,
+        session_id,
+        run_id=run_id,
+        question_id=question_id,
+        answer_id=answer_id,
+        question=question,
+        request=request,
         owner=runs.owner.name,
         lease_s=runs.resources.settings.run_lease_s,
     )
-    await chat_messages.insert_message(
-        conn,
-        workspace_id,
-        run.answer_id,
-        session_id=run.session.id,
-        run_id=run.id,
-        role="assistant",
-        status="streaming",
+    asked = Question(
+        session=session,
+        message_id=question_id,
+        content=request["content"],
+        filters=load_filter(request["filters"]) if request["filters"] else None,
+        limit=request["limit"],
     )
-
-
-def _begin(runs: Runs, run: BegunRun) -> None:
-    filters = run.request["filters"]
-    question = Question(
-        session=run.session,
-        message_id=run.question_id,
-        content=run.request["content"],
-        filters=load_filter(filters) if filters else None,
-        limit=run.request["limit"],
-    )
-    runs.owner.begin(question, run_id=run.id, answer_id=run.answer_id)
+    runs.owner.begin(asked, run_id=run_id, answer_id=answer_id)
+    return BegunRun(session, id=run_id, question_id=question_id, answer_id=answer_id)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ragsvc.answering.background import abandon
 from ragsvc.answering.filters import compile_filter
 from ragsvc.db import search as found
 from ragsvc.errors import NotFound, Unavailable
@@ -89,7 +90,7 @@ async def find_hits(
             raise NotFound("One of the collections does not exist.")
         vector = await embedding if scope.chunks else None
     finally:
-        _abandon(embedding)
+        abandon(embedding)
     if not scope.chunks:
         return []
     is_small = scope.chunks <= resources.settings.exact_scan_max_chunks
@@ -147,9 +148,3 @@ def _giving_up() -> Iterator[None]:
         yield
     except TimeoutError:
         raise Unavailable("The search took too long: narrow it, or try again.") from None
-
-
-def _abandon(task: asyncio.Task[Any]) -> None:
-    # Looked at, so that a failure nobody waits for any more is not reported as forgotten.
-    if not task.cancel() and not task.cancelled():
-        task.exception()

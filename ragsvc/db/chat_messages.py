@@ -16,11 +16,6 @@ m.workspace_id, m.id, m.session_id, m.run_id, m.role, m.status, m.content, m.sou
 m.created_at
 """
 
-INSERT_MESSAGE = """
-INSERT INTO chat_messages (workspace_id, id, session_id, run_id, role, status, content)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-"""
-
 SELECT_MESSAGE = f"SELECT {COLUMNS} FROM chat_messages m WHERE m.workspace_id = $1 AND m.id = $2"
 
 SELECT_MESSAGES = f"""
@@ -67,21 +62,6 @@ SELECT_RUN_IDS_OF_DOCUMENT = f"""
 SELECT m.run_id FROM chat_messages m
 WHERE {CITES_DOCUMENT} AND ($3::uuid IS NULL OR m.run_id > $3) ORDER BY m.run_id LIMIT $4
 """
-
-
-async def insert_message(
-    conn: Connection,
-    workspace_id: UUID,
-    message_id: UUID,
-    *,
-    session_id: UUID,
-    run_id: UUID,
-    role: str,
-    status: str,
-    content: str = "",
-) -> None:
-    """Add a message to a session."""
-    await conn.execute(INSERT_MESSAGE, workspace_id, message_id, session_id, run_id, role, status, content)
 
 
 async def select_message(conn: Connection, workspace_id: UUID, message_id: UUID) -> ChatMessage | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db.chat_messages import to_message
+from ragsvc.db.chat_sessions import COLUMNS as SESSION_COLUMNS
+from ragsvc.db.chat_sessions import to_session
 from ragsvc.db.pool import ForeignKeyViolation
 from ragsvc.errors import NotFound, RunActive
 from ragsvc.models.chat import ChatMessage, ChatRun, RunStatus
@@ -14,18 +16,29 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection, Record
-    from ragsvc.models.chat import RunProgress
+    from ragsvc.models.chat import ChatSession, RunProgress
 
 COLUMNS = """
 r.workspace_id, r.id, r.session_id, r.user_message_id, r.message_id, r.status, r.request, r.last_event_id, r.marks,
 r.finish_reason, r.error, r.cancel_requested, r.created_at, r.finished_at
 """
 
-INSERT_RUN = """
-INSERT INTO chat_runs (workspace_id, id, session_id, user_message_id, message_id, request, lease_owner, lease_until)
-VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8))
-ON CONFLICT (workspace_id, session_id) WHERE status = 'running' DO NOTHING
-RETURNING id
+# The run, its empty answer and, unless it is asked again, the question, in one round trip: somebody waits.
+INSERT_RUN = f"""
+WITH session AS (
+    SELECT {SESSION_COLUMNS} FROM chat_sessions WHERE workspace_id = $1 AND id = $2
+), run AS (
+    INSERT INTO chat_runs (workspace_id, id, session_id, user_message_id, message_id, request, lease_owner, lease_until)
+    SELECT $1, $3, session.id, $4, $5, $6, $7, now() + make_interval(secs => $8) FROM session
+    ON CONFLICT (workspace_id, session_id) WHERE status = 'running' DO NOTHING
+    RETURNING id, session_id
+), messages AS (
+    INSERT INTO chat_messages (workspace_id, id, session_id, run_id, role, status, content)
+    SELECT $1, $4, run.session_id, run.id, 'user', 'completed', $9 FROM run WHERE $9::text IS NOT NULL
+    UNION ALL
+    SELECT $1, $5, run.session_id, run.id, 'assistant', 'streaming', '' FROM run
+)
+SELECT {SESSION_COLUMNS}, EXISTS (SELECT FROM run) AS is_inserted FROM session
 """
 
 SELECT_RUN = f"SELECT {COLUMNS} FROM chat_runs r WHERE r.workspace_id = $1 AND r.id = $2"
@@ -98,29 +111,35 @@ RETURNING {COLUMNS}
 async def insert_run(
     conn: Connection,
     workspace_id: UUID,
-    run_id: UUID,
-    *,
     session_id: UUID,
-    user_message_id: UUID,
-    message_id: UUID,
+    *,
+    run_id: UUID,
+    question_id: UUID,
+    answer_id: UUID,
+    question: str | None,
     request: dict[str, object],
     owner: str,
     lease_s: float,
-) -> None:
-    """Add a run that `owner` begins; its first event is told by the row itself.
+) -> ChatSession:
+    """Add a run that `owner` begins, with its empty answer and its question (None: that is stored already).
+
+    The run's first event is told by the row itself.
 
     Raises:
-        RunActive: a run is going on in the session.
-        NotFound: the session is gone.
+        NotFound: there is no such session.
+        RunActive: a run is going on in it.
     """
     try:
-        inserted = await conn.fetchval(
-            INSERT_RUN, workspace_id, run_id, session_id, user_message_id, message_id, request, owner, lease_s
+        row = await conn.fetchrow(
+            INSERT_RUN, workspace_id, session_id, run_id, question_id, answer_id, request, owner, lease_s, question
         )
     except ForeignKeyViolation:
         raise NotFound from None
-    if inserted is None:
+    if row is None:
+        raise NotFound
+    if not row["is_inserted"]:
         raise RunActive
+    return to_session({name: value for name, value in row.items() if name != "is_inserted"})
 
 
 async def select_run(conn: Connection, workspace_id: UUID, run_id: UUID) -> ChatRun | None:

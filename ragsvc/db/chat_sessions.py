@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragsvc.models.chat import ChatSession
 
@@ -50,20 +50,20 @@ async def insert_session(
     row = await conn.fetchrow(INSERT_SESSION, workspace_id, session_id, title, instructions, model, collection_ids)
     if row is None:
         raise AssertionError("INSERT … RETURNING gave no row")
-    return _to_session(row)
+    return to_session(row)
 
 
 async def select_session(conn: Connection, workspace_id: UUID, session_id: UUID) -> ChatSession | None:
     """Return one session of the workspace."""
     row = await conn.fetchrow(SELECT_SESSION, workspace_id, session_id)
-    return _to_session(row) if row else None
+    return to_session(row) if row else None
 
 
 async def select_sessions(
     conn: Connection, workspace_id: UUID, *, before: UUID | None = None, limit: int
 ) -> list[ChatSession]:
     """Return at most `limit` sessions, newest first, those older than `before`."""
-    return [_to_session(row) for row in await conn.fetch(SELECT_SESSIONS, workspace_id, before, limit)]
+    return [to_session(row) for row in await conn.fetch(SELECT_SESSIONS, workspace_id, before, limit)]
 
 
 async def update_session(conn: Connection, session: ChatSession) -> ChatSession | None:
@@ -77,7 +77,7 @@ async def update_session(conn: Connection, session: ChatSession) -> ChatSession 
         session.model,
         session.collection_ids,
     )
-    return _to_session(row) if row else None
+    return to_session(row) if row else None
 
 
 async def delete_session(conn: Connection, workspace_id: UUID, session_id: UUID) -> bool:
@@ -85,6 +85,7 @@ async def delete_session(conn: Connection, workspace_id: UUID, session_id: UUID)
     return await conn.execute(DELETE_SESSION, workspace_id, session_id) == "DELETE 1"
 
 
-def _to_session(row: Record) -> ChatSession:
+def to_session(row: Record | dict[str, Any]) -> ChatSession:
+    """Return a row's session; the row has the table's columns and no others."""
     collection_ids = row["collection_ids"]
     return ChatSession(**{**row, "collection_ids": None if collection_ids is None else tuple(collection_ids)})

@@ -35,6 +35,9 @@ WHERE workspace_id = $1 AND id = $2 AND NOT EXISTS (
 RETURNING object_key
 """
 
+# Documents of one file that go at the same moment take turns, or each would leave the row to the other.
+LOCK_FILE_ROW = "SELECT FROM files WHERE workspace_id = $1 AND id = $2 FOR UPDATE"
+
 # The last of the documents takes the row with it.
 DELETE_PURGED_FILE = """
 DELETE FROM files WHERE workspace_id = $1 AND id = $2 AND deletion_id IS NOT NULL AND NOT EXISTS (
@@ -82,6 +85,11 @@ async def mark_file_purged(conn: Connection, workspace_id: UUID, file_id: UUID, 
     """Close the file for good and return its object key; None while a document that stays uses it."""
     object_key: str | None = await conn.fetchval(MARK_FILE_PURGED, workspace_id, file_id, deletion_id)
     return object_key
+
+
+async def lock_file_row(conn: Connection, workspace_id: UUID, file_id: UUID) -> None:
+    """Keep other deletions of the file's documents waiting, whatever state the file is in."""
+    await conn.execute(LOCK_FILE_ROW, workspace_id, file_id)
 
 
 async def delete_purged_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> bool:

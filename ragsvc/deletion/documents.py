@@ -125,6 +125,7 @@ class DocumentRemover:
                 return
             await documents.lock_document(conn, workspace_id, document_id)
             await self._lease.fence(conn)
+            await files.lock_file_row(conn, workspace_id, document.file_id)
             removed = await jobs.delete_jobs_of_subject(
                 conn, workspace_id, subject_id=document_id, queue=Queue.INGESTION
             )
