@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -88,7 +89,9 @@ def kill_family(process: Process) -> None:
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     for backend in family:
-        backend.kill()
+        # One that ended by itself meanwhile is as dead.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            backend.kill()
 
 
 async def test_it_has_pgvector_and_the_contrib_extensions(postgres: Postgres, starting: Starting) -> None:
