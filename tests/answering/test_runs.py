@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ from tests.support.model_server import Cut, Fail, Pause, Reply, StreamError
 from tests.support.polling import until
 
 if TYPE_CHECKING:
+    from ragsvc.answering.requests import BegunRun
+    from ragsvc.answering.runs import Runs
     from tests.answering.conftest import Chat
     from tests.support.model_server import Behaviour, ScriptedModels
 
@@ -51,6 +54,14 @@ def check_order(events: list[RunEvent], *, first: int = 1) -> None:
         if isinstance(event.body, MessageDelta):
             assert event.body.offset == offset
             offset += len(event.body.text)
+
+
+async def hear(chat: Chat, run: BegunRun, count: int, *, runs: Runs | None = None) -> None:
+    """Follow a run until so many events came."""
+    async with aclosing(follow_run(runs or chat.runs, chat.workspace_id, run.id)) as events:
+        async for event in events:
+            if event.id == count:
+                return
 
 
 async def test_a_run_tells_its_start_its_sources_its_text_its_citations_and_its_end(
@@ -245,10 +256,9 @@ async def test_an_unknown_session_takes_no_question(chat: Chat) -> None:
 
 
 async def test_a_cancelled_run_keeps_its_text_and_frees_the_model(chat: Chat, scripted_models: ScriptedModels) -> None:
-    pause = Pause(after_deltas=2)
-    scripted_models.chat.script(pause)
+    scripted_models.chat.script(Pause(after_deltas=2))
     run = await chat.ask()
-    await asyncio.wait_for(pause.reached.wait(), 10)
+    await hear(chat, run, 4)
     await cancel_run(chat.runs, chat.workspace_id, run.id)
     events = await chat.events(run)
     assert events[-1].body == RunCancelled()
@@ -258,21 +268,19 @@ async def test_a_cancelled_run_keeps_its_text_and_frees_the_model(chat: Chat, sc
 
 
 async def test_a_run_is_cancelled_from_another_process(chat: Chat, scripted_models: ScriptedModels) -> None:
-    pause = Pause(after_deltas=2)
-    scripted_models.chat.script(pause)
+    scripted_models.chat.script(Pause(after_deltas=2))
     run = await chat.ask()
-    await asyncio.wait_for(pause.reached.wait(), 10)
+    await hear(chat, run, 4)
     async with another_process(chat.runs.resources.settings) as elsewhere:
         await cancel_run(elsewhere, chat.workspace_id, run.id)
         assert (await chat.events(run, runs=elsewhere))[-1].body == RunCancelled()
 
 
 async def test_a_process_that_stops_interrupts_its_runs(chat: Chat, scripted_models: ScriptedModels) -> None:
-    pause = Pause(after_deltas=2)
-    scripted_models.chat.script(pause)
+    scripted_models.chat.script(Pause(after_deltas=2))
     async with another_process(chat.runs.resources.settings) as stopping:
         run = await begin_run(stopping, chat.workspace_id, chat.session.id, content="How long?")
-        await asyncio.wait_for(pause.reached.wait(), 10)
+        await hear(chat, run, 4, runs=stopping)
     events = await chat.events(run)
     check_order(events)
     assert events[-1].body == RunInterrupted(len("The scripted "))
@@ -316,7 +324,7 @@ async def test_a_run_goes_on_when_nobody_follows_it(chat: Chat) -> None:
         return (await chat.stored(run))[0].status is RunStatus.COMPLETED
 
     await until(is_completed)
-    assert len(chat.runs.owner) == 0
+    await until(lambda: len(chat.runs.owner) == 0)
 
 
 async def test_a_deleted_session_stops_its_run(chat: Chat, scripted_models: ScriptedModels) -> None:

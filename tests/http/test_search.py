@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ragsvc.embedded.ports import free_ports
 from ragsvc.http.ids import format_id
 from ragsvc.models.ids import new_id
+from tests.http.conftest import Api
 
 if TYPE_CHECKING:
-    from tests.http.conftest import Api, Tenant
+    from tests.http.conftest import ClientMaker, Tenant
 
 
 async def test_hits_have_the_contract_s_shape(tenant: Tenant, ready: dict[str, Any]) -> None:
@@ -98,6 +100,18 @@ async def test_an_unknown_collection_is_not_found(tenant: Tenant, other: Tenant)
     for collection_id in (format_id("col", new_id()), theirs, "col_zzz"):
         answer = await tenant.api.post("/v1/search", {"query": "x", "collection_ids": [collection_id]})
         assert answer.is_problem(404, "not_found")
+
+
+async def test_without_the_embedding_model_words_are_still_found(
+    make_client: ClientMaker, tenant: Tenant, ready: dict[str, Any]
+) -> None:
+    client = await make_client(openai_base_url=f"http://127.0.0.1:{free_ports(1)[0]}/v1")
+    api = Api(client, tenant.api.key)
+    answer = await api.post("/v1/search", {"query": "descale"})
+    assert answer.is_problem(503, "unavailable")
+    assert "Retry-After" in answer.headers
+    found = (await api.post("/v1/search", {"query": "descale", "mode": "lexical"})).json["data"]
+    assert [hit["document_id"] for hit in found] == [ready["id"]]
 
 
 async def test_a_search_needs_a_key(stranger: Api) -> None:

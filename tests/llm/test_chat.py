@@ -6,8 +6,6 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
-from openai.types.chat import ChatCompletionChunk
-from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 
 from ragsvc.embedded.ports import free_ports
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure
@@ -127,12 +125,22 @@ async def test_cut_characters_are_joined_and_what_no_store_takes_is_dropped(
 def test_a_character_cut_between_two_deltas_comes_whole() -> None:
     reader = _ChunkReader()
     pieces = ["smile \ud83d", "\ude00", " and \ud83d", "on"]
-    chunks = [
-        ChatCompletionChunk.model_construct(
-            choices=[Choice.model_construct(index=0, delta=ChoiceDelta.model_construct(content=piece, refusal=None))],
-            usage=None,
-        )
-        for piece in pieces
-    ]
+    chunks = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
     texts = [delta.text for chunk in chunks for delta in reader.read(chunk)]
     assert texts == ["smile ", "\U0001f600", " and ", "\ufffdon"]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        None,
+        [],
+        {},
+        {"choices": None, "usage": None},
+        {"choices": [None]},
+        {"choices": [{"delta": None}]},
+        {"choices": [{"delta": {"content": 1}, "finish_reason": None}]},
+    ],
+)
+def test_a_chunk_of_another_form_says_nothing(chunk: object) -> None:
+    assert list(_ChunkReader().read(chunk)) == []
