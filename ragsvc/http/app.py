@@ -34,6 +34,7 @@ from ragsvc.http.run_responses import RUNS
 from ragsvc.http.sse import STREAMS, Streams, StreamTiming
 from ragsvc.http.state import RESOURCES
 from ragsvc.http.traffic import TRAFFIC, Traffic
+from ragsvc.queue.connection import cancel_for_good
 from ragsvc.resources import open_resources
 from ragsvc.sweeper import run_sweeper
 
@@ -107,8 +108,7 @@ async def _sweep(app: web.Application) -> AsyncIterator[None]:
     """Look for lost work beside serving, as every process does."""
     sweeper = asyncio.create_task(run_sweeper(app[RESOURCES]))
     yield
-    sweeper.cancel()
-    await asyncio.wait({sweeper})
+    await cancel_for_good(sweeper)
 
 
 async def _close_streams(app: web.Application) -> None:

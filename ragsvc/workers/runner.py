@@ -15,7 +15,7 @@ from ragsvc.errors import LeaseLost, StartupRefused
 from ragsvc.jobs import dead_letters, failures, lifecycle
 from ragsvc.jobs.lease import Lease
 from ragsvc.models.jobs import JobStatus, Queue
-from ragsvc.queue.connection import queue_name
+from ragsvc.queue.connection import cancel_for_good, queue_name
 from ragsvc.resources import open_resources
 from ragsvc.sweeper import run_sweeper
 from ragsvc.telemetry import configure_logging
@@ -50,7 +50,7 @@ async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
     except StartupRefused as refused:
         raise SystemExit(f"ragsvc: {refused.detail}") from None
     sweeper = asyncio.create_task(run_sweeper(resources))
-    stack.push_async_callback(_cancel, sweeper)
+    stack.push_async_callback(cancel_for_good, sweeper)
     ctx.update(resources=resources, stack=stack, owner=f"{socket.gethostname()}:{os.getpid()}")
     log.info("worker_started", queue=queue_name(settings, queue), concurrency=concurrency(settings, queue))
     return stack
@@ -134,8 +134,3 @@ async def _hand_back(resources: Resources, job: Job) -> None:
     if queued is not None:
         await resources.bell.ring(queued)
         log.info("job_handed_back")
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
