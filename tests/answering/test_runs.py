@@ -323,7 +323,7 @@ async def test_a_run_goes_on_when_nobody_follows_it(chat: Chat) -> None:
     async def is_completed() -> bool:
         return (await chat.stored(run))[0].status is RunStatus.COMPLETED
 
-    await until(is_completed)
+    assert await until(is_completed)
     await until(lambda: len(chat.runs.owner) == 0)
 
 

@@ -272,7 +272,7 @@ async def test_a_client_s_leaving_cancels_its_run_where_that_is_set(
         run = (await asker.api.get(f"/v1/chat/runs/{run_id}")).json
         return bool(run["status"] == "cancelled")
 
-    await until(is_cancelled)
+    assert await until(is_cancelled)
 
 
 async def test_the_built_in_models_answer_with_a_checked_citation(tenant: Tenant, ready: dict[str, Any]) -> None:

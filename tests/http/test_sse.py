@@ -106,7 +106,7 @@ async def test_a_reader_that_leaves_ends_the_stream_and_closes_its_source(serve:
     await response.content.readline()
     response.close()
     await asyncio.wait_for(closed.wait(), DEADLINE_S)
-    await until(lambda: len(stage.streams) == 0, what="the end")
+    assert await until(lambda: len(stage.streams) == 0, what="the end")
     assert stage.slots[0].end is StreamEnd.CLIENT_LEFT
 
 
@@ -121,7 +121,7 @@ async def test_a_stalled_reader_is_cut_off(serve: Serve) -> None:
     writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await reader.readline()
     await until(lambda: bool(stage.slots) and stage.slots[0].end is StreamEnd.CLIENT_LEFT, what="the cut")
-    await until(lambda: len(stage.streams) == 0, what="the end")
+    assert await until(lambda: len(stage.streams) == 0, what="the end")
     writer.close()
 
 
@@ -185,4 +185,4 @@ async def test_a_thousand_streams_are_open_at_once(serve: Serve) -> None:
     stage.streams.close()
     ends = await asyncio.gather(*(response.read() for response in responses))
     assert all(end.endswith(b": reconnect\n\n") for end in ends)
-    await until(lambda: len(stage.streams) == 0, what="the end")
+    assert await until(lambda: len(stage.streams) == 0, what="the end")
