@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
-TEST_WORKERS ?= auto
+# Tests mostly wait for servers: two for each core.
+TEST_WORKERS ?= $(shell cores=$$(nproc); echo $$(( cores > 4 ? 8 : 2 * cores )))
 
 # uv from PATH, or from a venv of its own: Debian's Python refuses a plain pip install.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)

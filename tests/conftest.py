@@ -33,6 +33,11 @@ def pytest_configure() -> None:
         os.environ.pop(name.upper(), None)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Keep bytes out of the tests' names: zipped ones hold the time at which they were built."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave no server behind: xdist's workers are gone by now, and the controller waits for the keeper."""
     if not hasattr(config, "workerinput"):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ragsvc.embedded.process import Process
 
+LOG = "dev.log"
 POLL_S = 0.05
 START_TIMEOUT_S = 120.0
 # A little more than the supervisor leaves to its slowest child.
@@ -42,26 +43,50 @@ PREPARATIONS = {
 async def open_stack() -> AsyncIterator[Target]:
     """Start the stack on a fresh directory, yield where it is, stop it and remove the directory.
 
+    After a failure the logs stay.
+
     Raises:
-        CommandFailed: it does not get ready.
+        CommandFailed: it does not get ready, or what was shown on it failed; says where the logs are.
     """
     data_dir = Path(tempfile.mkdtemp(prefix="ragsvc-demo-"))
+    kept = False
     try:
-        process = spawn(_command(data_dir), data_dir)
-        try:
-            yield await _wait_ready(process, data_dir)
-        finally:
-            await process.stop()
-        if process.exit_code != 0:
-            raise CommandFailed(f"the stack did not stop cleanly: {_last_line(process)}")
+        async with _running(data_dir) as target:
+            yield target
+    except CommandFailed as failed:
+        kept = True
+        _keep_logs(data_dir)
+        raise type(failed)(f"{failed} (the logs are kept in {data_dir})") from failed
     finally:
-        shutil.rmtree(data_dir, ignore_errors=True)
+        if not kept:
+            shutil.rmtree(data_dir, ignore_errors=True)
+
+
+@asynccontextmanager
+async def _running(data_dir: Path) -> AsyncIterator[Target]:
+    process = spawn(_command(data_dir), data_dir)
+    try:
+        yield await _wait_ready(process, data_dir)
+    finally:
+        await process.stop()
+    if process.exit_code != 0:
+        raise CommandFailed(f"the stack did not stop cleanly: {_last_line(process)}")
+
+
+def _keep_logs(data_dir: Path) -> None:
+    for entry in data_dir.iterdir():
+        if entry.name in {"logs", LOG}:
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink()
 
 
 def _command(data_dir: Path) -> Command:
     argv = (sys.executable, "-m", "ragsvc", "dev", "--data-dir", str(data_dir), "--port", "0")
     env = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
-    return Command(name="dev", argv=argv, env=env, log=data_dir / "dev.log", grace_s=GRACE_S)
+    return Command(name="dev", argv=argv, env=env, log=data_dir / LOG, grace_s=GRACE_S)
 
 
 async def _wait_ready(process: Process, data_dir: Path) -> Target:

@@ -28,10 +28,11 @@ POLL_LONGEST_S = 1.0
 
 
 class CountingReader(io.BufferedReader):
-    """A file that tells how far it has been read."""
+    """A file that tells the event loop how far it has been read; aiohttp reads it in threads."""
 
     def __init__(self, path: Path, on_read: Callable[[int], None]) -> None:
         super().__init__(io.FileIO(path))
+        self._loop = asyncio.get_running_loop()
         self._on_read = on_read
         self._read_bytes = 0
 
@@ -39,7 +40,7 @@ class CountingReader(io.BufferedReader):
         """Return the next bytes."""
         data = super().read(size)
         self._read_bytes += len(data)
-        self._on_read(self._read_bytes)
+        self._loop.call_soon_threadsafe(self._on_read, self._read_bytes)
         return data
 
 

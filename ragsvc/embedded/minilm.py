@@ -126,5 +126,8 @@ def _batches(encoded: Sequence[Encoded]) -> Iterator[list[int]]:
 
 
 def _yield_to_others() -> None:
-    # On Linux niceness is the thread's own: queries, and the service beside us, come first.
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BATCH_NICENESS)
+    # On Linux niceness is the thread's own: queries, and the service beside us, come first. A process that was started
+    # nicer than that stays so: only root may take niceness back, and a thread that fails here breaks its executor.
+    thread = threading.get_native_id()
+    niceness = max(BATCH_NICENESS, os.getpriority(os.PRIO_PROCESS, thread))
+    os.setpriority(os.PRIO_PROCESS, thread, niceness)

@@ -16,13 +16,13 @@ EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on.
+    """Return ports that nobody has, and keep them from all others who look here until this process ends.
 
     They lie below the range the kernel takes for outgoing connections: a server that is restarted finds its port free.
     """
     highest = _first_ephemeral() - 1
     candidates = iter(random.sample(range(LOWEST, highest), k=highest - LOWEST))
-    return [next(port for port in candidates if is_free(LOOPBACK, port)) for _ in range(count)]
+    return [next(port for port in candidates if _reserve(port)) for _ in range(count)]
 
 
 def is_free(host: str, port: int) -> bool:
@@ -34,6 +34,18 @@ def is_free(host: str, port: int) -> bool:
             listener.bind((host, port))
         except OSError:
             return False
+        return True
+
+
+def _reserve(port: int) -> bool:
+    """Bind the port without listening: servers, which set SO_REUSEADDR, still can, and another's `_reserve` cannot."""
+    with socket.socket() as listener:
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.detach()
         return True
 
 

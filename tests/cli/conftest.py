@@ -122,6 +122,11 @@ async def service(base_settings: Settings, template: str) -> AsyncIterator[Servi
 @pytest.fixture
 async def tenant(service: Service) -> dict[str, str]:
     """A fresh workspace: its id and a key."""
+    return await open_tenant(service)
+
+
+async def open_tenant(service: Service) -> dict[str, str]:
+    """Create a workspace and return its id and a key."""
     async with aiohttp.ClientSession(
         service.url, headers={"Authorization": f"Bearer {service.admin_key}"}, raise_for_status=True
     ) as session:

@@ -6,20 +6,38 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ragsvc.cli.board import QuietBoard
+from ragsvc.cli.client import open_client
 from ragsvc.cli.demo import QUESTIONS, SAMPLES
+from ragsvc.cli.target import Target
+from ragsvc.cli.upload import Upload, upload_files
+from tests.cli.conftest import open_tenant
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import CommandLine
+    from tests.cli.conftest import CommandLine, Service
+
+
+pytestmark = pytest.mark.xdist_group("cli-service")
+
+
+@pytest.fixture(scope="module")
+async def library(service: Service) -> dict[str, str]:
+    """A workspace that holds the handbook and the notes."""
+    tenant = await open_tenant(service)
+    options = Upload(attributes={"kind": "sample"})
+    async with open_client(Target(service.url, tenant["key"], None)) as client:
+        paths = [SAMPLES / "handbook.pdf", SAMPLES / "notes.md"]
+        uploaded = await upload_files(client, paths, options, board=QuietBoard())
+    assert [one.error for one in uploaded] == [None, None]
+    return tenant
 
 
 @pytest.fixture
-def reader(user: CommandLine) -> CommandLine:
-    """Somebody whose workspace holds the handbook and the notes."""
-    result = user(
-        "upload", str(SAMPLES / "handbook.pdf"), str(SAMPLES / "notes.md"), "--attributes", '{"kind": "sample"}'
-    )
-    assert result.code == 0, result.err
-    return user
+def reader(cli: CommandLine, service: Service, library: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """Somebody who reads there."""
+    monkeypatch.setenv("RAGSVC_URL", service.url)
+    monkeypatch.setenv("RAGSVC_API_KEY", library["key"])
+    return cli
 
 
 def test_a_search_shows_places_and_text(reader: CommandLine) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import CommandLine
 
+pytestmark = pytest.mark.xdist_group("cli-service")
+
 NOTES = "# Kettles\n\nA kettle boils water.\n\n## Descaling\n\nDescale the kettle every three months.\n"
 
 

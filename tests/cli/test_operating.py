@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ragsvc.settings import Settings
     from tests.cli.conftest import CommandLine, Service
 
+pytestmark = pytest.mark.xdist_group("cli-service")
+
 
 @pytest.fixture(autouse=True)
 def logs_as_before() -> Iterator[None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,3 +62,20 @@ async def test_a_cut_text_keeps_its_closing_token(servers: Servers) -> None:
     assert text.cut(502) is text
     assert np.isfinite(await model.embed([text.cut(256), Encoded((101, 102))])).all()
     model.close()
+
+
+@pytest.mark.parametrize(("given", "expected"), [(0, 5), (10, 10)])
+def test_batches_are_nicer_than_queries_and_never_less_nice_than_the_process(
+    servers: Servers, given: int, expected: int
+) -> None:
+    script = (
+        "import os, sys, threading, pathlib\n"
+        "from ragsvc.embedded.minilm import MiniLM\n"
+        "model = MiniLM(pathlib.Path(sys.argv[1]))\n"
+        "nice = lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())\n"
+        "print(model._queries.submit(nice).result(), model._batches.submit(nice).result())\n"
+        "model.close()\n"
+    )
+    command = ["nice", "-n", str(given), sys.executable, "-c", script, str(Path(servers.tokenizer).parent)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    assert said.stdout.split() == [str(given), str(expected)]

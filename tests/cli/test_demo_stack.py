@@ -1,0 +1,33 @@
+"""The demonstration's stack when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ragsvc.cli.demo_stack import open_stack
+from ragsvc.cli.failures import CommandFailed
+
+
+def test_what_failed_leaves_its_logs_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHUNK_MAX_TOKENS", "3")
+    # Without a model server of its own it fails sooner.
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+
+    async def start() -> None:
+        async with open_stack():
+            pytest.fail("it started with a wrong setting")
+
+    with pytest.raises(CommandFailed, match=r"CHUNK_MAX_TOKENS.* \(the logs are kept in .+\)$") as failed:
+        asyncio.run(start())
+    where = re.search(r"kept in (.+)\)$", str(failed.value))
+    assert where is not None
+    kept = Path(where[1])
+    assert {entry.name for entry in kept.iterdir()} == {"dev.log", "logs"}
+    assert "CHUNK_MAX_TOKENS" in (kept / "dev.log").read_text()
+    assert "CHUNK_MAX_TOKENS" in (kept / "logs" / "migrate.log").read_text()
+    shutil.rmtree(kept)
