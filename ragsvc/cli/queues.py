@@ -9,7 +9,7 @@ import typer
 
 from ragsvc.cli.client import open_client
 from ragsvc.cli.options import Json, without_none
-from ragsvc.cli.output import print_json, print_line, print_table
+from ragsvc.cli.output import print_json, print_line, print_table, show_time
 from ragsvc.models.jobs import Queue
 
 if TYPE_CHECKING:
@@ -22,25 +22,44 @@ QueueName = Annotated[Queue, typer.Argument(help="The queue.")]
 
 @queues.command("list")
 def list_queues(*, as_json: Json = False) -> None:
-    """Show every queue: what waits, runs and is dead, and how long the oldest waits."""
+    """Show every queue: what waits, runs and is dead, how fast it moves, and what its workers are at."""
     found = asyncio.run(_list())
     if as_json:
         print_json(found)
         return
     print_table(
-        ("QUEUE", "QUEUED", "READY", "RUNNING", "DEAD", "OLDEST READY", "PAUSED"),
-        [
-            (
-                one["queue"],
-                one["queued"],
-                one["ready"],
-                one["running"],
-                one["dead"],
-                None if one["oldest_ready_age_s"] is None else f"{one['oldest_ready_age_s']:.1f} s",
-                (one["reason"] or "yes") if one["paused"] else "no",
-            )
-            for one in found["data"]
-        ],
+        ("QUEUE", "QUEUED", "READY", "RUNNING", "DEAD", "OLDEST READY", "DONE/MIN", "DEAD/MIN", "PAUSED"),
+        [_to_row(one) for one in found["data"]],
+    )
+    if leases := [lease for one in found["data"] for lease in one["leases"]]:
+        print_table(
+            ("JOB", "SUBJECT", "STAGE", "PROGRESS", "RUNNING", "LEASE", "ATTEMPTS", "RESCUES", "WORKER"),
+            [_to_lease_row(lease) for lease in leases],
+        )
+
+
+def _to_row(queue: JsonObject) -> tuple[object, ...]:
+    age_s = queue["oldest_ready_age_s"]
+    return (
+        *(queue["queue"], queue["queued"], queue["ready"], queue["running"], queue["dead"]),
+        None if age_s is None else f"{age_s:.1f} s",
+        *(queue["done_per_minute"], queue["dead_per_minute"]),
+        _describe_pause(queue) if queue["paused"] else "no",
+    )
+
+
+def _describe_pause(queue: JsonObject) -> str:
+    since = f"since {show_time(queue['paused_since'])}"
+    probe = f", looked at again {show_time(queue['next_probe_at'])}" if queue["next_probe_at"] else ""
+    return f"{queue['reason'] or 'by hand'} ({since}{probe})"
+
+
+def _to_lease_row(lease: JsonObject) -> tuple[object, ...]:
+    return (
+        *(lease["job_id"], lease["subject"]["id"], lease["stage"]),
+        f"{lease['progress']:.0%}",
+        *(f"{lease['running_s']:.0f} s", f"{lease['lease_left_s']:.0f} s left"),
+        *(lease["attempts"], lease["rescues"], lease["worker"]),
     )
 
 

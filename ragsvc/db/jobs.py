@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.jobs import Job, JobStatus, Queue, QueueDepth, SubjectKind
+from ragsvc.models.jobs import Job, JobStatus, Queue, SubjectKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COLUMNS = """
 workspace_id, id, queue, kind, subject_kind, subject_id, payload, status, stage, progress, attempts, max_attempts,
 rescues, run_at, generation, lease_owner, lease_token, lease_until, cancel_requested, error, first_failed_at,
-last_failed_at, replay_count, trace_id, created_at
+last_failed_at, replay_count, trace_id, created_at, claimed_at
 """
 
 INSERT_JOB = f"""
@@ -36,6 +36,7 @@ WHERE workspace_id = $1 AND queue = $2 AND subject_kind = $3 AND subject_id = $4
 CLAIM_JOB = f"""
 UPDATE jobs SET
     status = 'running', lease_owner = $2, lease_token = $3, lease_until = now() + make_interval(secs => $4),
+    claimed_at = now(),
     attempts = attempts + (status = 'queued')::integer,
     rescues = rescues + (status = 'running')::integer,
     generation = generation + (status = 'running')::integer
@@ -88,6 +89,13 @@ WHERE workspace_id = $1 AND id = $2 AND lease_token = $3
 RETURNING {COLUMNS}
 """
 
+BURY_WAITING_JOB = f"""
+UPDATE jobs SET status = 'dead', error = $4, first_failed_at = coalesce(first_failed_at, now()),
+    last_failed_at = now(), finished_at = now()
+WHERE workspace_id = $1 AND id = $2 AND status = 'queued' AND generation = $3
+RETURNING {COLUMNS}
+"""
+
 # A running job loses its lease with this: no write of its worker passes the fence any more.
 CANCEL_ACTIVE_JOBS = """
 UPDATE jobs SET status = 'cancelled', cancel_requested = true, finished_at = now(),
@@ -102,11 +110,6 @@ UPDATE jobs SET status = 'cancelled', cancel_requested = true, finished_at = now
 FROM documents d
 WHERE jobs.workspace_id = $1 AND jobs.queue = 'ingestion' AND jobs.status IN ('queued', 'running', 'dead')
   AND d.workspace_id = $1 AND d.id = jobs.subject_id AND ($2::uuid IS NULL OR d.collection_id = $2)
-"""
-
-SUPERSEDE_DEAD_JOBS = """
-UPDATE jobs SET status = 'superseded'
-WHERE workspace_id = $1 AND queue = $2 AND subject_kind = $3 AND subject_id = $4 AND status = 'dead'
 """
 
 RESCUE_JOB = f"""
@@ -128,40 +131,22 @@ WHERE queue = ANY($1::text[]) AND status = 'queued' AND run_at < now() - make_in
 ORDER BY run_at LIMIT $3
 """
 
-SELECT_DEAD_JOBS = f"""
+# What failed for now lately, unless the queue gets anything done; run_at is never before the failure, and indexed.
+COUNT_ALIKE = """
+SELECT count(*) FROM jobs
+WHERE queue = $1 AND status = 'queued' AND error ->> 'code' = $2
+  AND run_at > now() - make_interval(secs => $3) AND last_failed_at > now() - make_interval(secs => $3)
+  AND NOT EXISTS (
+    SELECT FROM jobs d WHERE d.queue = $1 AND d.status = 'done' AND d.finished_at > now() - make_interval(secs => $3)
+  )
+"""
+
+# Jobs that have waited so long for the end of an outage, from their first failure or from when it kept them.
+SELECT_STRANDED_JOBS = f"""
 SELECT {COLUMNS} FROM jobs
-WHERE queue = $1 AND status = 'dead'
-  AND ($2::text IS NULL OR error ->> 'code' = $2)
-  AND ($3::uuid IS NULL OR workspace_id = $3)
-  AND ($4::timestamptz IS NULL OR last_failed_at >= $4)
-  AND ($5::uuid[] IS NULL OR id = ANY($5))
-ORDER BY last_failed_at DESC, id LIMIT $6 OFFSET $7
-"""
-
-REPLAY_JOB = f"""
-UPDATE jobs SET status = 'queued', generation = generation + 1, replay_count = replay_count + 1, attempts = 0,
-    rescues = 0, progress = 0, run_at = now(), finished_at = NULL, first_failed_at = NULL
-WHERE workspace_id = $1 AND id = $2 AND status = 'dead' AND generation = $3
-RETURNING {COLUMNS}
-"""
-
-UPDATE_DEAD_STATUS = "UPDATE jobs SET status = $3 WHERE workspace_id = $1 AND id = $2 AND status = 'dead'"
-
-SELECT_DEAD_COUNTS = """
-SELECT error ->> 'code' AS code, count(*) AS jobs FROM jobs WHERE queue = $1 AND status = 'dead'
-GROUP BY 1 ORDER BY 2 DESC, 1
-"""
-
-SELECT_QUEUE_DEPTHS = """
-SELECT s.queue, s.paused, s.reason,
-    count(*) FILTER (WHERE j.status = 'queued') AS queued,
-    count(*) FILTER (WHERE j.status = 'queued' AND j.run_at <= now()) AS ready,
-    count(*) FILTER (WHERE j.status = 'running') AS running,
-    count(*) FILTER (WHERE j.status = 'dead') AS dead,
-    extract(epoch FROM now() - min(j.run_at) FILTER (WHERE j.status = 'queued' AND j.run_at <= now()))::float8
-        AS oldest_ready_age_s
-FROM queue_state s LEFT JOIN jobs j ON j.queue = s.queue AND j.status IN ('queued', 'running', 'dead')
-GROUP BY s.queue, s.paused, s.reason ORDER BY s.queue DESC
+WHERE queue = $1 AND status = 'queued'
+  AND coalesce(first_failed_at, greatest(run_at, $2)) < now() - make_interval(secs => $3)
+ORDER BY run_at LIMIT $4
 """
 
 # One process at a time, for the length of a transaction, however long: a transaction pooler cannot leak it.
@@ -191,24 +176,24 @@ async def insert_job(
     row = await conn.fetchrow(
         INSERT_JOB, workspace_id, job_id, queue, kind, subject_kind, subject_id, payload, max_attempts, trace_id
     )
-    return _to_job(row)
+    return to_job(row)
 
 
 async def select_job(conn: Connection, job_id: UUID) -> Job | None:
     """Return a job by its id alone: rings and operators know no workspace."""
-    return _to_job_or_none(await conn.fetchrow(SELECT_JOB, job_id))
+    return to_job_or_none(await conn.fetchrow(SELECT_JOB, job_id))
 
 
 async def select_active_job(
     conn: Connection, workspace_id: UUID, *, queue: Queue, subject_kind: SubjectKind, subject_id: UUID
 ) -> Job | None:
     """Return the queued or running job of a subject."""
-    return _to_job_or_none(await conn.fetchrow(SELECT_ACTIVE_JOB, workspace_id, queue, subject_kind, subject_id))
+    return to_job_or_none(await conn.fetchrow(SELECT_ACTIVE_JOB, workspace_id, queue, subject_kind, subject_id))
 
 
 async def claim_job(conn: Connection, job_id: UUID, *, owner: str, token: UUID, lease_s: float) -> Job | None:
     """Take a due job, or one whose lease ran out; None when there is nothing to take."""
-    return _to_job_or_none(await conn.fetchrow(CLAIM_JOB, job_id, owner, token, lease_s))
+    return to_job_or_none(await conn.fetchrow(CLAIM_JOB, job_id, owner, token, lease_s))
 
 
 async def renew_lease(conn: Connection, job: Job, *, lease_s: float) -> bool:
@@ -237,17 +222,22 @@ async def retry_job(
 ) -> Job | None:
     """Queue a held job again in `delay_s` seconds; None when it is no longer held."""
     row = await conn.fetchrow(RETRY_JOB, job.workspace_id, job.id, job.lease_token, delay_s, error, charged)
-    return _to_job_or_none(row)
+    return to_job_or_none(row)
 
 
 async def hand_back_job(conn: Connection, job: Job) -> Job | None:
     """Queue a held job again at once and uncharged; None when it is no longer held."""
-    return _to_job_or_none(await conn.fetchrow(HAND_BACK_JOB, job.workspace_id, job.id, job.lease_token))
+    return to_job_or_none(await conn.fetchrow(HAND_BACK_JOB, job.workspace_id, job.id, job.lease_token))
 
 
 async def bury_job(conn: Connection, job: Job, *, error: dict[str, object]) -> Job | None:
     """End a held job as a dead letter; None when it is no longer held."""
-    return _to_job_or_none(await conn.fetchrow(BURY_JOB, job.workspace_id, job.id, job.lease_token, error))
+    return to_job_or_none(await conn.fetchrow(BURY_JOB, job.workspace_id, job.id, job.lease_token, error))
+
+
+async def bury_waiting_job(conn: Connection, job: Job, *, error: dict[str, object]) -> Job | None:
+    """End a queued job as a dead letter; None when it is not queued any more, or again."""
+    return to_job_or_none(await conn.fetchrow(BURY_WAITING_JOB, job.workspace_id, job.id, job.generation, error))
 
 
 async def cancel_active_jobs(
@@ -263,64 +253,32 @@ async def cancel_ingestions(conn: Connection, workspace_id: UUID, *, collection_
     await conn.execute(CANCEL_INGESTIONS, workspace_id, collection_id)
 
 
-async def supersede_dead_jobs(
-    conn: Connection, workspace_id: UUID, *, queue: Queue, subject_kind: SubjectKind, subject_id: UUID
-) -> None:
-    """Take the subject's dead letters out of the dead: something newer replaced them."""
-    await conn.execute(SUPERSEDE_DEAD_JOBS, workspace_id, queue, subject_kind, subject_id)
-
-
 async def rescue_job(conn: Connection, job: Job) -> Job | None:
     """Queue a job whose lease ran out; None when it is held again."""
-    return _to_job_or_none(await conn.fetchrow(RESCUE_JOB, job.workspace_id, job.id))
+    return to_job_or_none(await conn.fetchrow(RESCUE_JOB, job.workspace_id, job.id))
 
 
 async def select_expired_leases(conn: Connection, *, queues: Sequence[Queue], limit: int) -> list[Job]:
     """Return running jobs whose worker fell silent."""
-    return [_to_job(row) for row in await conn.fetch(SELECT_EXPIRED_LEASES, list(queues), limit)]
+    return [to_job(row) for row in await conn.fetch(SELECT_EXPIRED_LEASES, list(queues), limit)]
 
 
 async def select_overdue_jobs(conn: Connection, *, queues: Sequence[Queue], grace_s: float, limit: int) -> list[Job]:
     """Return queued jobs that should have started more than `grace_s` seconds ago."""
-    return [_to_job(row) for row in await conn.fetch(SELECT_OVERDUE_JOBS, list(queues), grace_s, limit)]
+    return [to_job(row) for row in await conn.fetch(SELECT_OVERDUE_JOBS, list(queues), grace_s, limit)]
 
 
-async def select_dead_jobs(
-    conn: Connection,
-    *,
-    queue: Queue,
-    code: str | None = None,
-    workspace_id: UUID | None = None,
-    since: datetime | None = None,
-    ids: Sequence[UUID] | None = None,
-    limit: int,
-    offset: int = 0,
+async def count_alike(conn: Connection, *, queue: Queue, code: str, within_s: float) -> int:
+    """Return how many waiting jobs failed with the code lately; 0 when the queue got another job done meanwhile."""
+    alike: int = await conn.fetchval(COUNT_ALIKE, queue, code, within_s)
+    return alike
+
+
+async def select_stranded_jobs(
+    conn: Connection, *, queue: Queue, since: datetime, max_age_s: float, limit: int
 ) -> list[Job]:
-    """Return dead letters, newest first."""
-    wanted = list(ids) if ids is not None else None
-    rows = await conn.fetch(SELECT_DEAD_JOBS, queue, code, workspace_id, since, wanted, limit, offset)
-    return [_to_job(row) for row in rows]
-
-
-async def replay_job(conn: Connection, job: Job) -> Job | None:
-    """Queue a dead letter as if it were new; None when it is not dead any more or died again since."""
-    return _to_job_or_none(await conn.fetchrow(REPLAY_JOB, job.workspace_id, job.id, job.generation))
-
-
-async def update_dead_status(conn: Connection, job: Job, *, status: JobStatus) -> bool:
-    """Move a dead letter to `superseded` or `discarded`; False when it is not dead any more."""
-    return await conn.execute(UPDATE_DEAD_STATUS, job.workspace_id, job.id, status) == "UPDATE 1"
-
-
-async def select_dead_counts(conn: Connection, *, queue: Queue) -> dict[str, int]:
-    """Return how many dead letters there are by error code."""
-    return {row["code"]: row["jobs"] for row in await conn.fetch(SELECT_DEAD_COUNTS, queue)}
-
-
-async def select_queue_depths(conn: Connection) -> list[QueueDepth]:
-    """Return both queues as operators see them."""
-    rows = await conn.fetch(SELECT_QUEUE_DEPTHS)
-    return [QueueDepth(**{**row, "queue": Queue(row["queue"])}) for row in rows]
+    """Return jobs that waited longer than `max_age_s` for the end of an outage that began at `since`."""
+    return [to_job(row) for row in await conn.fetch(SELECT_STRANDED_JOBS, queue, since, max_age_s, limit)]
 
 
 async def try_lock(conn: Connection, name: str) -> bool:
@@ -335,11 +293,13 @@ async def delete_jobs_of_subject(conn: Connection, workspace_id: UUID, *, subjec
     return int(status.removeprefix("DELETE "))
 
 
-def _to_job_or_none(row: Record | None) -> Job | None:
-    return _to_job(row) if row else None
+def to_job_or_none(row: Record | None) -> Job | None:
+    """Return a row with COLUMNS as a job, None for no row."""
+    return to_job(row) if row else None
 
 
-def _to_job(row: Record | None) -> Job:
+def to_job(row: Record | None) -> Job:
+    """Return a row with COLUMNS as a job."""
     values = dict(row.items()) if row else {}
     return Job(
         **{

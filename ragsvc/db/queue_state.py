@@ -1,19 +1,115 @@
-"""The table queue_state: which queue is paused; a flushed Redis unpauses nothing."""
+"""The table queue_state: which queue is paused, by hand or by an outage, and how the queues are doing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ragsvc.models.jobs import Outage, Queue, QueueDepth, RunningJob, SubjectKind
+
 if TYPE_CHECKING:
-    from ragsvc.db.pool import Connection
-    from ragsvc.models.jobs import Queue
+    from datetime import datetime
+
+    from ragsvc.db.pool import Connection, Record
 
 UPDATE_PAUSED = """
-UPDATE queue_state SET paused = $2, reason = $3, since = now()
-WHERE queue = $1 AND (paused, reason) IS DISTINCT FROM ($2, $3)
+UPDATE queue_state SET paused = $2, reason = $3, since = now(), code = NULL, probe_at = NULL, probes = 0
+WHERE queue = $1 AND ((paused, reason) IS DISTINCT FROM ($2, $3) OR probe_at IS NOT NULL)
+"""
+
+OUTAGE_COLUMNS = "queue, code, reason, since"
+
+# A pause that stands already, by hand or not, stays as it is.
+BEGIN_OUTAGE = """
+UPDATE queue_state SET
+    paused = true, reason = $3, since = now(), code = $2, probe_at = now() + make_interval(secs => $4), probes = 0
+WHERE queue = $1 AND NOT paused
+"""
+
+SELECT_OUTAGE = f"SELECT {OUTAGE_COLUMNS} FROM queue_state WHERE queue = $1 AND probe_at IS NOT NULL"
+
+SELECT_OUTAGES = f"SELECT {OUTAGE_COLUMNS} FROM queue_state WHERE probe_at IS NOT NULL ORDER BY queue"
+
+# Whoever moves probe_at on is the one that asks.
+TAKE_PROBE = """
+UPDATE queue_state SET
+    probes = probes + 1, probe_at = now() + make_interval(secs => least($3, $2 * 2 ^ least(probes + 1, 30)))
+WHERE queue = $1 AND probe_at <= now()
+"""
+
+END_OUTAGE = """
+UPDATE queue_state SET paused = false, reason = NULL, since = now(), code = NULL, probe_at = NULL, probes = 0
+WHERE queue = $1 AND since = $2 AND probe_at IS NOT NULL
+"""
+
+SELECT_QUEUE_DEPTHS = """
+SELECT s.queue, s.paused, s.reason, s.since AS state_since, s.probe_at AS next_probe_at,
+    count(*) FILTER (WHERE j.status = 'queued') AS queued,
+    count(*) FILTER (WHERE j.status = 'queued' AND j.run_at <= now()) AS ready,
+    count(*) FILTER (WHERE j.status = 'running') AS running,
+    count(*) FILTER (WHERE j.status = 'dead') AS dead,
+    extract(epoch FROM now() - min(j.run_at) FILTER (WHERE j.status = 'queued' AND j.run_at <= now()))::float8
+        AS oldest_ready_age_s,
+    (SELECT count(*) FROM jobs d WHERE d.queue = s.queue AND d.status = 'done'
+        AND d.finished_at > now() - interval '5 minutes') / 5.0::float8 AS done_per_minute,
+    (count(*) FILTER (WHERE j.status = 'dead' AND j.last_failed_at > now() - interval '5 minutes')) / 5.0::float8
+        AS dead_per_minute
+FROM queue_state s LEFT JOIN jobs j ON j.queue = s.queue AND j.status IN ('queued', 'running', 'dead')
+GROUP BY s.queue ORDER BY s.queue DESC
+"""
+
+SELECT_RUNNING_JOBS = """
+SELECT id AS job_id, queue, workspace_id, subject_kind, subject_id, lease_owner AS worker, stage, progress, attempts,
+    rescues, extract(epoch FROM now() - claimed_at)::float8 AS running_s,
+    extract(epoch FROM lease_until - now())::float8 AS lease_left_s
+FROM jobs WHERE queue = $1 AND status = 'running' ORDER BY claimed_at LIMIT $2
 """
 
 
 async def update_paused(conn: Connection, queue: Queue, *, paused: bool, reason: str | None = None) -> None:
-    """Pause or resume a queue; jobs that run go on."""
+    """Pause or resume a queue by hand; jobs that run go on."""
     await conn.execute(UPDATE_PAUSED, queue, paused, reason)
+
+
+async def begin_outage(conn: Connection, queue: Queue, *, code: str, reason: str, probe_in_s: float) -> bool:
+    """Pause a queue until its provider answers again; False when it is paused already."""
+    return await conn.execute(BEGIN_OUTAGE, queue, code, reason, probe_in_s) == "UPDATE 1"
+
+
+async def select_outage(conn: Connection, queue: Queue) -> Outage | None:
+    """Return the outage that a queue is paused for, if it is."""
+    row = await conn.fetchrow(SELECT_OUTAGE, queue)
+    return _to_outage(row) if row else None
+
+
+async def select_outages(conn: Connection) -> list[Outage]:
+    """Return every outage that goes on."""
+    return [_to_outage(row) for row in await conn.fetch(SELECT_OUTAGES)]
+
+
+async def take_probe(conn: Connection, queue: Queue, *, base_s: float, cap_s: float) -> bool:
+    """Take the turn to ask the provider, the next one ever later up to `cap_s`; False when it is nobody's turn yet."""
+    return await conn.execute(TAKE_PROBE, queue, base_s, cap_s) == "UPDATE 1"
+
+
+async def end_outage(conn: Connection, queue: Queue, *, since: datetime) -> bool:
+    """Resume a queue whose outage is over; False when another did, or somebody paused it by hand."""
+    return await conn.execute(END_OUTAGE, queue, since) == "UPDATE 1"
+
+
+async def select_queue_depths(conn: Connection) -> list[QueueDepth]:
+    """Return both queues as operators see them."""
+    rows = await conn.fetch(SELECT_QUEUE_DEPTHS)
+    return [QueueDepth(**{**row, "queue": Queue(row["queue"])}) for row in rows]
+
+
+async def select_running_jobs(conn: Connection, queue: Queue, *, limit: int) -> list[RunningJob]:
+    """Return what workers are at, the longest first."""
+    rows = await conn.fetch(SELECT_RUNNING_JOBS, queue, limit)
+    return [
+        RunningJob(**{**row, "queue": Queue(row["queue"]), "subject_kind": SubjectKind(row["subject_kind"])})
+        for row in rows
+    ]
+
+
+def _to_outage(row: Record) -> Outage:
+    return Outage(**{**dict(row.items()), "queue": Queue(row["queue"])})

@@ -12,7 +12,7 @@ from ragsvc.http.ids import Prefix, format_id
 from ragsvc.models.jobs import SubjectKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from ragsvc.http.views import (
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
         KeyView,
         OwnWorkspaceView,
         QueueView,
+        RunningJobView,
+        SubjectView,
         TextView,
         WorkspaceView,
     )
     from ragsvc.models.chunks import StoredChunk, TextSlice
     from ragsvc.models.deletions import Deletion
     from ragsvc.models.documents import Document, FailureInfo, File
-    from ragsvc.models.jobs import QueueDepth
+    from ragsvc.models.jobs import QueueDepth, RunningJob
     from ragsvc.models.workspaces import ApiKey, Chunking, Collection, Usage, Workspace
 
 _SUBJECT_PREFIXES: dict[SubjectKind, Prefix] = {
@@ -190,10 +192,7 @@ def render_deletion(deletion: Deletion) -> DeletionView:
     """Return a deletion with its receipt."""
     return {
         "id": format_id("del", deletion.id),
-        "subject": {
-            "kind": deletion.subject_kind,
-            "id": format_id(_SUBJECT_PREFIXES[deletion.subject_kind], deletion.subject_id),
-        },
+        "subject": _render_subject(deletion.subject_kind, deletion.subject_id),
         "status": deletion.status,
         "requested_at": render_time(deletion.requested_at),
         "completed_at": render_optional_time(deletion.completed_at),
@@ -226,8 +225,8 @@ def render_document_deletion(deletion: Deletion, document_id: UUID) -> DocumentD
     }
 
 
-def render_queue(depth: QueueDepth) -> QueueView:
-    """Return a queue."""
+def render_queue(depth: QueueDepth, running: Sequence[RunningJob]) -> QueueView:
+    """Return a queue with what its workers are at."""
     return {
         "queue": depth.queue,
         "queued": depth.queued,
@@ -235,9 +234,33 @@ def render_queue(depth: QueueDepth) -> QueueView:
         "running": depth.running,
         "dead": depth.dead,
         "oldest_ready_age_s": depth.oldest_ready_age_s,
+        "done_per_minute": depth.done_per_minute,
+        "dead_per_minute": depth.dead_per_minute,
         "paused": depth.paused,
         "reason": depth.reason,
+        "paused_since": render_time(depth.state_since) if depth.paused else None,
+        "next_probe_at": render_time(depth.next_probe_at) if depth.next_probe_at else None,
+        "leases": [_render_running_job(job) for job in running],
     }
+
+
+def _render_running_job(job: RunningJob) -> RunningJobView:
+    return {
+        "job_id": format_id("job", job.job_id),
+        "workspace_id": format_id("ws", job.workspace_id),
+        "subject": _render_subject(job.subject_kind, job.subject_id),
+        "worker": job.worker,
+        "stage": job.stage,
+        "progress": job.progress,
+        "attempts": job.attempts,
+        "rescues": job.rescues,
+        "running_s": job.running_s,
+        "lease_left_s": job.lease_left_s,
+    }
+
+
+def _render_subject(kind: SubjectKind, subject_id: UUID) -> SubjectView:
+    return {"kind": kind, "id": format_id(_SUBJECT_PREFIXES[kind], subject_id)}
 
 
 def _render_chunking(chunking: Chunking | None) -> ChunkingView | None:

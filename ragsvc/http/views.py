@@ -188,8 +188,23 @@ class DocumentDeletionView(AcceptedDeletionView):
     status: Literal["deleting"]
 
 
+class RunningJobView(TypedDict):
+    """A job that a worker holds; `lease_left_s` is negative once the worker is late."""
+
+    job_id: str
+    workspace_id: str
+    subject: SubjectView
+    worker: str
+    stage: str | None
+    progress: float
+    attempts: int
+    rescues: int
+    running_s: float
+    lease_left_s: float
+
+
 class QueueView(TypedDict):
-    """A queue as operators see it."""
+    """A queue as operators see it; `next_probe_at` stands while it is paused because a provider is away."""
 
     queue: Queue
     queued: int
@@ -197,5 +212,10 @@ class QueueView(TypedDict):
     running: int
     dead: int
     oldest_ready_age_s: float | None
+    done_per_minute: float
+    dead_per_minute: float
     paused: bool
     reason: str | None
+    paused_since: str | None
+    next_probe_at: str | None
+    leases: list[RunningJobView]

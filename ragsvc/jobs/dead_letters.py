@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from ragsvc.db import documents, jobs
+from ragsvc.db import dead_jobs, documents, jobs
 from ragsvc.db.pool import UniqueViolation
 from ragsvc.errors import ReplayRunning
 from ragsvc.jobs import subjects
@@ -20,7 +21,7 @@ from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.dead_letter_list import DeadLetterList
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from ragsvc.db.pool import Connection
@@ -96,12 +97,13 @@ async def reconcile(resources: Resources, queue: Queue) -> None:
     try:
         listed = await letters.entry_ids()
         async with resources.pool.acquire() as conn:
-            dead = await jobs.select_dead_jobs(conn, queue=queue, limit=resources.settings.dlq_cap)
-        known = {entry_id(job) for job in dead}
-        if ghosts := listed - known:
+            dead = await dead_jobs.select_dead_generations(conn, queue=queue, limit=resources.settings.dlq_cap)
+        if ghosts := listed - {f"{job_id}:{generation}" for job_id, generation in dead.items()}:
             await letters.remove(ghosts)
-        if missing := [to_entry(job) for job in reversed(dead) if entry_id(job) not in listed]:
-            await letters.push(missing)
+        unlisted = [job_id for job_id, generation in dead.items() if f"{job_id}:{generation}" not in listed]
+        for page in _pages(unlisted[::-1]):
+            missing = await _load(resources, queue, page)
+            await letters.push(to_entry(job) for job in reversed(missing))
     except REDIS_TROUBLE as error:
         log.warning("dead_letters_not_reconciled", queue=queue, error=str(error) or type(error).__name__)
 
@@ -117,7 +119,7 @@ async def list_dead_letters(
 ) -> list[dict[str, object]]:
     """Return letters, newest first."""
     async with resources.pool.acquire() as conn:
-        dead = await jobs.select_dead_jobs(
+        dead = await dead_jobs.select_dead_jobs(
             conn, queue=queue, code=code, workspace_id=workspace_id, limit=limit, offset=offset
         )
     return [to_entry(job) for job in dead]
@@ -132,7 +134,7 @@ async def get_dead_letter(resources: Resources, queue: Queue, wanted: str) -> di
 async def count_dead_letters(resources: Resources, queue: Queue) -> dict[str, int]:
     """Return how many letters there are by error code."""
     async with resources.pool.acquire() as conn:
-        return await jobs.select_dead_counts(conn, queue=queue)
+        return await dead_jobs.select_dead_counts(conn, queue=queue)
 
 
 async def discard(resources: Resources, queue: Queue, wanted: str) -> bool:
@@ -141,7 +143,7 @@ async def discard(resources: Resources, queue: Queue, wanted: str) -> bool:
     if job is None:
         return False
     async with resources.pool.acquire() as conn:
-        discarded = await jobs.update_dead_status(conn, job, status=JobStatus.DISCARDED)
+        discarded = await dead_jobs.update_dead_status(conn, job, status=JobStatus.DISCARDED)
     await _unlist(resources, queue, [job])
     return discarded
 
@@ -166,13 +168,17 @@ async def replay(
         matched = await _select(resources, queue, selection, limit=limit)
         if dry_run:
             return ReplayResult(len(matched), 0, 0, dry_run=True)
-        replayed = superseded = 0
-        for job in matched:
-            outcome = await _replay_one(resources, job)
-            replayed += outcome is JobStatus.QUEUED
-            superseded += outcome is JobStatus.SUPERSEDED
-            if rate_per_s:
-                await asyncio.sleep(1 / rate_per_s)
+        outcomes: Counter[JobStatus | None] = Counter()
+        for page in _pages(list(matched)):
+            # One that died again since then is another letter, and not meant.
+            jobs_of_page = [job for job in await _load(resources, queue, page) if job.generation == matched[job.id]]
+            for job in jobs_of_page:
+                outcomes[await _replay_one(resources, job)] += 1
+                if rate_per_s:
+                    await asyncio.sleep(1 / rate_per_s)
+            # By the page, as the list is read from its beginning; who dies before it leaves that to the sweeper.
+            await _unlist(resources, queue, jobs_of_page)
+    replayed, superseded = outcomes[JobStatus.QUEUED], outcomes[JobStatus.SUPERSEDED]
     log.info("dead_letters_replayed", queue=queue, matched=len(matched), replayed=replayed, superseded=superseded)
     return ReplayResult(len(matched), replayed, superseded, dry_run=False)
 
@@ -189,7 +195,6 @@ async def _replay_one(resources: Resources, job: Job) -> JobStatus | None:
             outcome = JobStatus.SUPERSEDED if await _supersede(conn, job) else None
         else:
             outcome = JobStatus.QUEUED
-    await _unlist(resources, job.queue, [job])
     if queued is not None:
         await resources.bell.ring(queued)
     return outcome
@@ -201,7 +206,7 @@ async def _requeue(conn: Connection, job: Job) -> Job | None:
         going = locked is None or (job.queue is Queue.INGESTION and locked[0] is DocumentStatus.DELETING)
         if going:
             return None
-    queued = await jobs.replay_job(conn, job)
+    queued = await dead_jobs.replay_job(conn, job)
     if queued is not None:
         await subjects.show_queued(conn, queued)
     return queued
@@ -211,12 +216,14 @@ async def _supersede(conn: Connection, job: Job) -> bool:
     current = await jobs.select_job(conn, job.id)
     if current is None or current.generation != job.generation:
         return False
-    return await jobs.update_dead_status(conn, job, status=JobStatus.SUPERSEDED)
+    return await dead_jobs.update_dead_status(conn, job, status=JobStatus.SUPERSEDED)
 
 
-async def _select(resources: Resources, queue: Queue, selection: ReplaySelection, *, limit: int | None) -> list[Job]:
+async def _select(
+    resources: Resources, queue: Queue, selection: ReplaySelection, *, limit: int | None
+) -> dict[UUID, int]:
     async with resources.pool.acquire() as conn:
-        return await jobs.select_dead_jobs(
+        return await dead_jobs.select_dead_generations(
             conn,
             queue=queue,
             code=selection.code,
@@ -227,6 +234,15 @@ async def _select(resources: Resources, queue: Queue, selection: ReplaySelection
         )
 
 
+async def _load(resources: Resources, queue: Queue, job_ids: Sequence[UUID]) -> list[Job]:
+    async with resources.pool.acquire() as conn:
+        return await dead_jobs.select_dead_jobs(conn, queue=queue, ids=job_ids, limit=len(job_ids))
+
+
+def _pages(job_ids: list[UUID]) -> Iterator[list[UUID]]:
+    return (job_ids[start : start + PAGE] for start in range(0, len(job_ids), PAGE))
+
+
 async def _find(resources: Resources, queue: Queue, wanted: str) -> Job | None:
     job_id, _, generation = wanted.partition(":")
     try:
@@ -234,7 +250,7 @@ async def _find(resources: Resources, queue: Queue, wanted: str) -> Job | None:
     except ValueError:
         return None
     async with resources.pool.acquire() as conn:
-        found = await jobs.select_dead_jobs(conn, queue=queue, ids=[parsed], limit=1)
+        found = await dead_jobs.select_dead_jobs(conn, queue=queue, ids=[parsed], limit=1)
     return next((job for job in found if generation in {"", str(job.generation)}), None)
 
 

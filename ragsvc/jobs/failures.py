@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import re
 import traceback
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -21,12 +20,14 @@ from ragsvc.errors import (
 )
 
 if TYPE_CHECKING:
-    from ragsvc.models.jobs import Job
+    from ragsvc.models.jobs import Job, Outage
     from ragsvc.settings import Settings
 
 TRACEBACK_MAX_BYTES = 8192
 # An error that nobody foresaw is probably a defect: trying it often helps nobody.
 UNKNOWN_MAX_ATTEMPTS = 3
+# Once the provider is back, nobody waits longer than this.
+OUTAGE_BACKOFF_CAP_S = 15.0
 # user:password@ in URLs, bearer tokens, and key=value pairs whose key says that the value is secret.
 SECRETS = re.compile(
     r"(?P<url>(?<=://)[^\s/@]+(?=@))|(?P<bearer>(?<=[Bb]earer )[\w.~+/=-]+)|(?P<key>\b(?:sk|rag)-[\w-]{8,})"
@@ -41,6 +42,18 @@ class FailureClass(StrEnum):
     TRANSIENT = "transient"
     UNKNOWN = "unknown"
     OUTAGE = "outage"
+
+
+class Provider(StrEnum):
+    """Whose absence pauses a queue; its value begins the codes of its failures."""
+
+    EMBEDDING = "embedding"
+    STORAGE = "storage"
+
+    @classmethod
+    def of_code(cls, code: str) -> Provider:
+        """Return the provider that a failure's code names; one that names none is a ValueError."""
+        return cls(code.partition("_")[0])
 
 
 WORK_ERROR_KINDS: dict[type[WorkError], FailureClass] = {
@@ -63,8 +76,8 @@ class Failure:
     retry_after_s: float | None
     traceback: str
 
-    def to_json(self) -> dict[str, object]:
-        """Return the form of the dead letters."""
+    def to_json(self, *, worker: str | None) -> dict[str, object]:
+        """Return the form of the dead letters; `worker` is where it happened."""
         return {
             "class": self.kind,
             "code": self.code,
@@ -72,6 +85,7 @@ class Failure:
             "message": self.message,
             "http_status": self.http_status,
             "traceback": self.traceback,
+            "worker": worker,
         }
 
 
@@ -110,17 +124,49 @@ def crash_loop(job: Job) -> Failure:
     )
 
 
+def provider_of(failure: Failure) -> Provider | None:
+    """Return the provider that failed for now; None when nobody did, or it refused."""
+    if failure.kind not in {FailureClass.TRANSIENT, FailureClass.OUTAGE}:
+        return None
+    try:
+        return Provider.of_code(failure.code)
+    except ValueError:
+        return None
+
+
+def in_outage(failure: Failure, outage: Outage | None) -> Failure:
+    """Return the failure as a part of the outage that goes on, if it is one."""
+    provider = provider_of(failure)
+    if outage is None or provider is None or provider is not Provider.of_code(outage.code):
+        return failure
+    return replace(failure, kind=FailureClass.OUTAGE)
+
+
+def stranded(outage: Outage) -> Failure:
+    """Return the failure of a job that waited too long for the end of an outage."""
+    return Failure(
+        kind=FailureClass.OUTAGE,
+        code=outage.code,
+        type="Outage",
+        message=outage.reason,
+        http_status=None,
+        retry_after_s=None,
+        traceback="",
+    )
+
+
 def decide(failure: Failure, job: Job, settings: Settings) -> Retry | None:
     """Return how the job is tried again, or None when it is dead."""
     match failure.kind:
         case FailureClass.PERMANENT:
             return None
         case FailureClass.OUTAGE:
-            age_s = _age_s(job.first_failed_at)
+            age_s = _age_s(job)
             if age_s > settings.outage_max_age_s:
                 return None
-            # No attempt counts, so the age stands in for the exponent: ever slower, up to the cap.
-            bound_s = min(settings.backoff_cap_s, max(settings.backoff_base_s, age_s))
+            # No attempt counts, so the age stands in for the exponent. The pause spares the provider, not this delay.
+            cap_s = min(settings.backoff_cap_s, OUTAGE_BACKOFF_CAP_S)
+            bound_s = min(cap_s, max(settings.backoff_base_s, age_s))
             return Retry(delay_s=bound_s * random.uniform(0.5, 1), charged=False)  # noqa: S311 - jitter
         case FailureClass.TRANSIENT | FailureClass.UNKNOWN:
             cap = job.max_attempts if failure.kind is FailureClass.TRANSIENT else UNKNOWN_MAX_ATTEMPTS
@@ -155,5 +201,8 @@ def _kind_and_code(error: BaseException) -> tuple[FailureClass, str]:
     return FailureClass.UNKNOWN, DocumentErrorCode.INTERNAL
 
 
-def _age_s(moment: datetime | None) -> float:
-    return (datetime.now(UTC) - moment).total_seconds() if moment else 0.0
+def _age_s(job: Job) -> float:
+    """Return how long before this attempt the job first failed; both times are Postgres's, whatever our clock says."""
+    if job.first_failed_at is None or job.claimed_at is None:
+        return 0.0
+    return (job.claimed_at - job.first_failed_at).total_seconds()

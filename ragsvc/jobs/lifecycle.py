@@ -4,8 +4,8 @@
                     ▼                                                                │
     enqueue ──▶  queued  ── claim (lease, attempts+1) ──▶  running  ── finish ──▶  done
                   │  ▲                                      │   │
-                  │  └──── replay (generation+1) ──── dead ◀┘   │
-                  │                                    │        │
+                  │  ├──── replay (generation+1) ──── dead ◀┘   │
+                  │  └──── give up after an outage ──▶ │        │
                   └── cancel ──▶  cancelled  ◀─────────┼────────┘
                                                        └── discard, supersede ──▶  discarded, superseded
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.db import jobs
+from ragsvc.db import dead_jobs, jobs, queue_state
 from ragsvc.jobs import failures, subjects
 from ragsvc.models.documents import FailureInfo
 from ragsvc.models.ids import new_id
@@ -49,7 +49,9 @@ async def enqueue(
 
     A dead letter of the same subject is superseded by it.
     """
-    await jobs.supersede_dead_jobs(conn, workspace_id, queue=queue, subject_kind=subject_kind, subject_id=subject_id)
+    await dead_jobs.supersede_dead_jobs(
+        conn, workspace_id, queue=queue, subject_kind=subject_kind, subject_id=subject_id
+    )
     return await jobs.insert_job(
         conn,
         workspace_id,
@@ -89,20 +91,29 @@ async def hand_back(pool: Pool, job: Job) -> Job | None:
 
 async def fail(pool: Pool, job: Job, failure: Failure, *, settings: Settings) -> Job | None:
     """Queue the job for another try or bury it; returns its new row, None when it is no longer held."""
-    retry = failures.decide(failure, job, settings)
     async with pool.acquire() as conn, conn.transaction():
         await subjects.lock_subject(conn, job)
+        failure = failures.in_outage(failure, await queue_state.select_outage(conn, job.queue))
+        retry = failures.decide(failure, job, settings)
+        error = failure.to_json(worker=job.lease_owner)
         if retry is None:
-            dead = await jobs.bury_job(conn, job, error=failure.to_json())
-            if dead is not None:
-                replayable = failure.kind is not failures.FailureClass.PERMANENT
-                await subjects.show_dead(conn, dead, error=FailureInfo(failure.code, failure.message, replayable))
+            dead = await jobs.bury_job(conn, job, error=error)
+            await _show_dead(conn, dead, failure)
             return dead
-        queued = await jobs.retry_job(conn, job, delay_s=retry.delay_s, error=failure.to_json(), charged=retry.charged)
+        queued = await jobs.retry_job(conn, job, delay_s=retry.delay_s, error=error, charged=retry.charged)
         if queued is not None:
             shown = FailureInfo(failure.code, failure.message, retryable=True, next_attempt_at=queued.run_at)
             await subjects.show_queued(conn, queued, error=shown)
         return queued
+
+
+async def give_up(pool: Pool, job: Job, failure: Failure) -> Job | None:
+    """Bury a job that waits; returns its new row, None when it waits no more."""
+    async with pool.acquire() as conn, conn.transaction():
+        await subjects.lock_subject(conn, job)
+        dead = await jobs.bury_waiting_job(conn, job, error=failure.to_json(worker=None))
+        await _show_dead(conn, dead, failure)
+        return dead
 
 
 async def rescue(pool: Pool, job: Job) -> Job | None:
@@ -114,3 +125,9 @@ async def rescue(pool: Pool, job: Job) -> Job | None:
             await subjects.show_queued(conn, queued)
             log.warning("job_rescued", job_id=str(job.id), stage=job.stage, lost_owner=job.lease_owner)
         return queued
+
+
+async def _show_dead(conn: Connection, dead: Job | None, failure: Failure) -> None:
+    if dead is not None:
+        replayable = failure.kind is not failures.FailureClass.PERMANENT
+        await subjects.show_dead(conn, dead, error=FailureInfo(failure.code, failure.message, replayable))

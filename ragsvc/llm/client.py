@@ -46,6 +46,10 @@ class Models:
         """
         return await self._embedder.embed(texts)
 
+    async def ping(self) -> None:
+        """Ask the embedding model for a sign of life; raises like `embed`."""
+        await self._embedder.embed(["ping"])
+
     async def embed_query(self, text: str) -> NDArray[np.float32]:
         """Return the vector of a query, of shape (dimensions,): remembered, tried a few times, cut where too long.
 

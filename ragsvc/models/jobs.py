@@ -67,6 +67,7 @@ class Job:
     replay_count: int
     trace_id: str | None
     created_at: datetime
+    claimed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,5 +80,37 @@ class QueueDepth:
     running: int
     dead: int
     oldest_ready_age_s: float | None
+    done_per_minute: float
+    dead_per_minute: float
     paused: bool
     reason: str | None
+    state_since: datetime
+    next_probe_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """A job that a worker holds, as operators see it; `lease_left_s` is negative once the worker is late."""
+
+    queue: Queue
+    job_id: UUID
+    workspace_id: UUID
+    subject_kind: SubjectKind
+    subject_id: UUID
+    worker: str
+    stage: str | None
+    progress: float
+    attempts: int
+    rescues: int
+    running_s: float
+    lease_left_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Why a queue is paused until a provider answers again."""
+
+    queue: Queue
+    code: str
+    reason: str
+    since: datetime

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
+from arq.utils import to_unix_ms
 
 from ragsvc.models.jobs import Queue
 from ragsvc.queue.connection import REDIS_TROUBLE, queue_name, wake_channel
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 JOB_FUNCTIONS = {Queue.INGESTION: "ingest_document", Queue.DELETION: "delete_subject"}
 # Nobody waits longer than this for Redis: the sweeper rings again.
 RING_TIMEOUT_S = 2.0
+# arq's worker compares a ring's time with its own clock. A ring that is a day old already is due by any node's clock.
+CLOCK_TOLERANCE = timedelta(days=1)
 
 log = structlog.get_logger(__name__)
 
@@ -39,12 +42,13 @@ class Bell:
         queue_key = queue_name(self._settings, job.queue)
         try:
             async with asyncio.timeout(RING_TIMEOUT_S):
+                now = datetime.now(UTC)
                 taken = await self._redis.enqueue_job(
                     JOB_FUNCTIONS[job.queue],
                     str(job.id),
                     _job_id=self._ring_id(job, job.generation),
                     _queue_name=queue_key,
-                    _defer_until=job.run_at if job.run_at > datetime.now(UTC) else None,
+                    _defer_until=job.run_at if job.run_at > now else now - CLOCK_TOLERANCE,
                 )
                 await self._redis.publish(wake_channel(queue_key), b"1")
         except REDIS_TROUBLE as error:
@@ -53,14 +57,20 @@ class Bell:
         return taken is not None
 
     async def ring_missing(self, jobs: Sequence[Job]) -> int:
-        """Ring for those jobs that Redis does not know, and return how many arq took."""
+        """Ring for those of the overdue jobs that Redis does not know, and return how many arq took.
+
+        A ring that Redis knows, but whose time is still to come by somebody's clock, is made due.
+        """
         if not jobs:
             return 0
+        due = datetime.now(UTC) - CLOCK_TOLERANCE
         try:
             async with asyncio.timeout(RING_TIMEOUT_S), self._redis.pipeline(transaction=False) as pipe:
                 for job in jobs:
-                    pipe.exists(job_key_prefix + self._ring_id(job, job.generation))
-                known = await pipe.execute()
+                    ring_id = self._ring_id(job, job.generation)
+                    pipe.exists(job_key_prefix + ring_id)
+                    pipe.zadd(queue_name(self._settings, job.queue), {ring_id: to_unix_ms(due)}, xx=True, lt=True)
+                known = (await pipe.execute())[::2]
         except REDIS_TROUBLE as error:
             log.warning("sweep_cannot_ring", jobs=len(jobs), error=str(error) or type(error).__name__)
             return 0

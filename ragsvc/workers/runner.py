@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from ragsvc.errors import LeaseLost, StartupRefused
-from ragsvc.jobs import dead_letters, failures, lifecycle
+from ragsvc.jobs import dead_letters, failures, lifecycle, outages
 from ragsvc.jobs.lease import Lease
 from ragsvc.models.jobs import JobStatus, Queue
 from ragsvc.queue.connection import cancel_for_good, queue_name
@@ -123,6 +123,14 @@ async def _settle(resources: Resources, job: Job, failure: Failure) -> None:
         await dead_letters.post(resources, settled)
     else:
         await resources.bell.ring(settled)
+        await _watch_for_outage(resources, settled.queue, failure)
+
+
+async def _watch_for_outage(resources: Resources, queue: Queue, failure: Failure) -> None:
+    try:
+        await outages.watch(resources, queue, failure)
+    except Exception as error:  # noqa: BLE001 - the job is settled; the next one's failure looks again
+        log.warning("outage_not_judged", error=str(error) or type(error).__name__)
 
 
 async def _hand_back(resources: Resources, job: Job) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from ragsvc.db import jobs
+from ragsvc.db import jobs, queue_state
 from ragsvc.errors import DocumentRejected
 from ragsvc.http.ids import format_id, parse_id
 from ragsvc.jobs import dead_letters, failures, lifecycle
@@ -56,7 +56,33 @@ async def test_both_queues_show_their_depth(admin: Api, tenant: Tenant, resource
     assert (ingestion["queued"], ingestion["ready"], ingestion["running"], ingestion["dead"]) == (1, 1, 0, 1)
     assert ingestion["oldest_ready_age_s"] >= 0
     assert (ingestion["paused"], ingestion["reason"]) == (False, None)
+    assert ingestion["dead_per_minute"] == pytest.approx(0.2)
+    assert ingestion["leases"] == []
     assert shown["deletion"]["oldest_ready_age_s"] is None
+
+
+async def test_a_queue_shows_what_its_workers_are_at(admin: Api, tenant: Tenant, resources: Resources) -> None:
+    document = await tenant.upload(b"runs")
+    async with resources.pool.acquire() as conn:
+        job_id = await conn.fetchval("SELECT id FROM jobs")
+    assert await lifecycle.claim(resources.pool, job_id, owner="worker-7", lease_s=30)
+    (lease,) = (await admin.get("/v1/admin/queues")).json["data"][0]["leases"]
+    assert lease["subject"] == {"kind": "document", "id": document["id"]}
+    assert (lease["worker"], lease["attempts"], lease["rescues"]) == ("worker-7", 1, 0)
+    assert 0 <= lease["running_s"] < 30
+    assert 0 < lease["lease_left_s"] <= 30
+
+
+async def test_a_queue_tells_of_the_outage_that_paused_it(admin: Api, resources: Resources) -> None:
+    async with resources.pool.acquire() as conn:
+        assert await queue_state.begin_outage(
+            conn, Queue.INGESTION, code="embedding_unreachable", reason="nobody answers", probe_in_s=60
+        )
+    shown = (await admin.get("/v1/admin/queues")).json["data"][0]
+    assert (shown["paused"], shown["reason"]) == (True, "nobody answers")
+    assert shown["paused_since"] < shown["next_probe_at"]
+    resumed = await admin.call("POST", "/v1/admin/queues/ingestion/resume")
+    assert (resumed.json["paused"], resumed.json["next_probe_at"]) == (False, None)
 
 
 async def test_a_queue_is_paused_with_its_reason_and_resumed(admin: Api) -> None:

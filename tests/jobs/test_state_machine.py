@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ragsvc.db import jobs
+from ragsvc.db import dead_jobs, jobs
 from ragsvc.db.pool import open_pool
 from ragsvc.errors import DocumentRejected, OutageFailure, TransientFailure
 from ragsvc.jobs import failures, lifecycle
@@ -128,6 +128,15 @@ class JobMachine(RuleBasedStateMachine):
         else:
             self._queued(attempts=-1 if kind == "outage" else 0)
 
+    @rule()
+    def give_up(self) -> None:
+        job = self.do(self._load())
+        failure = failures.classify(ERRORS["outage"])
+        buried = self.do(lifecycle.give_up(self.pool, job, failure))
+        assert (buried is not None) == (self.expected.status is JobStatus.QUEUED)
+        if buried is not None:
+            self.expected.status = JobStatus.DEAD
+
     @precondition(lambda self: self.expected.claims)
     @rule(data=st.data())
     def hand_back(self, data: st.DataObject) -> None:
@@ -213,7 +222,7 @@ class JobMachine(RuleBasedStateMachine):
 
     async def _replay(self, job: Job) -> Job | None:
         async with self.pool.acquire() as conn:
-            return await jobs.replay_job(conn, job)
+            return await dead_jobs.replay_job(conn, job)
 
     async def _cancel(self) -> bool:
         job = await self._load()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ragsvc.db import jobs
+from ragsvc.db import queue_state
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.models.documents import DocumentStatus
 from ragsvc.models.jobs import JobStatus, Queue
@@ -63,7 +63,7 @@ async def test_a_live_lease_is_left_alone(resources: Resources, claimed: Job) ->
 
 async def test_depths_tell_queued_ready_running_and_dead(resources: Resources, claimed: Job) -> None:
     async with resources.pool.acquire() as conn:
-        depths = {depth.queue: depth for depth in await jobs.select_queue_depths(conn)}
+        depths = {depth.queue: depth for depth in await queue_state.select_queue_depths(conn)}
     assert (depths[Queue.INGESTION].running, depths[Queue.INGESTION].queued) == (1, 0)
     assert (depths[Queue.DELETION].running, depths[Queue.DELETION].paused) == (0, False)
     assert claimed.queue is Queue.INGESTION

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ragsvc.db import jobs, queue_state
+from ragsvc.db import queue_state
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Door
 from ragsvc.http.bodies import Body, read_body
@@ -18,6 +18,12 @@ from ragsvc.http.rendering import json_response, render_queue
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import QueueView
 from ragsvc.models.jobs import Queue
+
+if TYPE_CHECKING:
+    from ragsvc.db.pool import Connection
+
+# The longest running ones are what an operator looks for.
+MOST_LEASES = 200
 
 routes = web.RouteTableDef()
 log = structlog.get_logger(__name__)
@@ -50,10 +56,9 @@ def parse_queue(request: web.Request) -> Queue:
 @routes.get("/v1/admin/queues")
 @operation("Show the queues", Door.ADMIN, answers={200: QueuesView})
 async def list_queues(request: web.Request) -> web.Response:
-    """Answer the depth of every queue."""
+    """Answer how deep every queue is, how fast it moves, what its workers are at, and why it stands still."""
     async with resources_of(request).pool.acquire() as conn:
-        depths = await jobs.select_queue_depths(conn)
-    return json_response({"data": [render_queue(depth) for depth in depths]})
+        return json_response({"data": await _load_queues(conn)})
 
 
 @routes.post("/v1/admin/queues/{queue}/pause")
@@ -75,7 +80,13 @@ async def resume_queue(request: web.Request) -> web.Response:
 async def _set_paused(request: web.Request, queue: Queue, *, paused: bool, reason: str | None) -> web.Response:
     async with resources_of(request).pool.acquire() as conn:
         await queue_state.update_paused(conn, queue, paused=paused, reason=reason)
-        depths = await jobs.select_queue_depths(conn)
+        views = await _load_queues(conn)
     log.info("queue_paused" if paused else "queue_resumed", queue=queue, reason=reason)
-    depth = next(depth for depth in depths if depth.queue is queue)
-    return json_response(render_queue(depth))
+    return json_response(next(view for view in views if view["queue"] is queue))
+
+
+async def _load_queues(conn: Connection) -> list[QueueView]:
+    return [
+        render_queue(depth, await queue_state.select_running_jobs(conn, depth.queue, limit=MOST_LEASES))
+        for depth in await queue_state.select_queue_depths(conn)
+    ]

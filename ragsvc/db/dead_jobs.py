@@ -1,0 +1,104 @@
+"""Dead letters in the table jobs: jobs that failed for good, until somebody replays or discards them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.db.jobs import COLUMNS, to_job, to_job_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection
+    from ragsvc.models.jobs import Job, JobStatus, Queue, SubjectKind
+
+_MATCHING = """
+FROM jobs
+WHERE queue = $1 AND status = 'dead'
+  AND ($2::text IS NULL OR error ->> 'code' = $2)
+  AND ($3::uuid IS NULL OR workspace_id = $3)
+  AND ($4::timestamptz IS NULL OR last_failed_at >= $4)
+  AND ($5::uuid[] IS NULL OR id = ANY($5))
+ORDER BY last_failed_at DESC, id LIMIT $6
+"""
+
+SELECT_DEAD_JOBS = f"SELECT {COLUMNS} {_MATCHING} OFFSET $7"
+
+# Which letters there are, without what they say: a traceback alone is up to 8 kB.
+SELECT_DEAD_GENERATIONS = f"SELECT id, generation {_MATCHING}"
+
+REPLAY_JOB = f"""
+UPDATE jobs SET status = 'queued', generation = generation + 1, replay_count = replay_count + 1, attempts = 0,
+    rescues = 0, progress = 0, run_at = now(), finished_at = NULL, first_failed_at = NULL
+WHERE workspace_id = $1 AND id = $2 AND status = 'dead' AND generation = $3
+RETURNING {COLUMNS}
+"""
+
+UPDATE_DEAD_STATUS = "UPDATE jobs SET status = $3 WHERE workspace_id = $1 AND id = $2 AND status = 'dead'"
+
+SELECT_DEAD_COUNTS = """
+SELECT error ->> 'code' AS code, count(*) AS jobs FROM jobs WHERE queue = $1 AND status = 'dead'
+GROUP BY 1 ORDER BY 2 DESC, 1
+"""
+
+SUPERSEDE_DEAD_JOBS = """
+UPDATE jobs SET status = 'superseded'
+WHERE workspace_id = $1 AND queue = $2 AND subject_kind = $3 AND subject_id = $4 AND status = 'dead'
+"""
+
+
+async def select_dead_jobs(
+    conn: Connection,
+    *,
+    queue: Queue,
+    code: str | None = None,
+    workspace_id: UUID | None = None,
+    since: datetime | None = None,
+    ids: Sequence[UUID] | None = None,
+    limit: int,
+    offset: int = 0,
+) -> list[Job]:
+    """Return dead letters, newest first."""
+    wanted = list(ids) if ids is not None else None
+    rows = await conn.fetch(SELECT_DEAD_JOBS, queue, code, workspace_id, since, wanted, limit, offset)
+    return [to_job(row) for row in rows]
+
+
+async def replay_job(conn: Connection, job: Job) -> Job | None:
+    """Queue a dead letter as if it were new; None when it is not dead any more or died again since."""
+    return to_job_or_none(await conn.fetchrow(REPLAY_JOB, job.workspace_id, job.id, job.generation))
+
+
+async def update_dead_status(conn: Connection, job: Job, *, status: JobStatus) -> bool:
+    """Move a dead letter to `superseded` or `discarded`; False when it is not dead any more."""
+    return await conn.execute(UPDATE_DEAD_STATUS, job.workspace_id, job.id, status) == "UPDATE 1"
+
+
+async def select_dead_counts(conn: Connection, *, queue: Queue) -> dict[str, int]:
+    """Return how many dead letters there are by error code."""
+    return {row["code"]: row["jobs"] for row in await conn.fetch(SELECT_DEAD_COUNTS, queue)}
+
+
+async def supersede_dead_jobs(
+    conn: Connection, workspace_id: UUID, *, queue: Queue, subject_kind: SubjectKind, subject_id: UUID
+) -> None:
+    """Take the subject's dead letters out of the dead: something newer replaced them."""
+    await conn.execute(SUPERSEDE_DEAD_JOBS, workspace_id, queue, subject_kind, subject_id)
+
+
+async def select_dead_generations(
+    conn: Connection,
+    *,
+    queue: Queue,
+    code: str | None = None,
+    workspace_id: UUID | None = None,
+    since: datetime | None = None,
+    ids: Sequence[UUID] | None = None,
+    limit: int,
+) -> dict[UUID, int]:
+    """Return the ids of dead letters' jobs with the generation that died, newest first."""
+    wanted = list(ids) if ids is not None else None
+    rows = await conn.fetch(SELECT_DEAD_GENERATIONS, queue, code, workspace_id, since, wanted, limit)
+    return {row["id"]: row["generation"] for row in rows}

@@ -1,0 +1,221 @@
+"""A provider that is away pauses its queue, charges nobody, and its return is noticed; nothing waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.db import queue_state
+from ragsvc.errors import OutageFailure, TransientFailure
+from ragsvc.jobs import dead_letters, failures, lifecycle, outages
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.jobs import JobStatus, Queue
+from ragsvc.resources import open_resources
+from tests.support.documents import accept, job_of, reload, reload_job
+from tests.support.model_server import Cut, Fail
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.jobs.failures import Failure
+    from ragsvc.models.documents import Document
+    from ragsvc.models.jobs import Job, Outage
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
+    from tests.support.model_server import ScriptedModels
+
+UNREACHABLE = OutageFailure("embedding_unreachable", "The embedding model's server cannot be reached")
+OVERLOADED = TransientFailure("embedding_unavailable", "The embedding model answered 503", http_status=503)
+
+
+@pytest.fixture
+async def resources(settings: Settings, scripted_models: ScriptedModels) -> AsyncIterator[Resources]:
+    """Everything a process opens, with a model server that fails when it is told to."""
+    changed = scripted_models.applied_to(settings).model_copy(update={"backoff_base_s": 0.01, "backoff_cap_s": 0.01})
+    async with open_resources(changed, pool_size=8) as opened:
+        yield opened
+
+
+async def claim(resources: Resources, job: Job) -> Job | None:
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE jobs SET run_at = now() WHERE id = $1", job.id)
+    return await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30)
+
+
+async def settle(resources: Resources, job: Job, error: Exception) -> Job:
+    """Do what a worker does with a job that failed."""
+    failure = failures.classify(error)
+    held = await claim(resources, job)
+    assert held is not None
+    settled = await lifecycle.fail(resources.pool, held, failure, settings=resources.settings)
+    assert settled is not None
+    await outages.watch(resources, job.queue, failure)
+    return settled
+
+
+async def outage_of(resources: Resources, queue: Queue = Queue.INGESTION) -> Outage | None:
+    async with resources.pool.acquire() as conn:
+        return await queue_state.select_outage(conn, queue)
+
+
+async def sweep(resources: Resources) -> None:
+    """Sweep once the next question is due."""
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE queue_state SET probe_at = now() WHERE probe_at IS NOT NULL")
+    await outages.sweep_outages(resources)
+
+
+async def test_a_provider_that_is_away_pauses_the_queue_until_it_answers(
+    resources: Resources, scripted_models: ScriptedModels, job: Job
+) -> None:
+    scripted_models.embeddings.usual = Cut()
+    failed = await settle(resources, job, UNREACHABLE)
+    assert (failed.status, failed.attempts) == (JobStatus.QUEUED, 0)
+    outage = await outage_of(resources)
+    assert outage is not None
+    assert (outage.code, outage.reason) == ("embedding_unreachable", str(UNREACHABLE))
+    assert await claim(resources, job) is None
+    await sweep(resources)
+    assert await outage_of(resources) == outage
+    scripted_models.embeddings.usual = None
+    await sweep(resources)
+    assert await outage_of(resources) is None
+    assert await claim(resources, job) is not None
+
+
+async def test_a_failure_that_the_provider_does_not_confirm_pauses_nothing(resources: Resources, job: Job) -> None:
+    failed = await settle(resources, job, UNREACHABLE)
+    assert failed.attempts == 0
+    assert await outage_of(resources) is None
+
+
+async def test_a_provider_that_refuses_is_not_away(
+    resources: Resources, scripted_models: ScriptedModels, job: Job
+) -> None:
+    scripted_models.embeddings.usual = Fail(401)
+    await settle(resources, job, UNREACHABLE)
+    assert await outage_of(resources) is None
+
+
+async def test_many_jobs_that_fail_alike_are_an_outage_and_the_next_ones_are_not_charged(
+    resources: Resources, scripted_models: ScriptedModels, workspace: Workspace
+) -> None:
+    scripted_models.embeddings.usual = Fail(503)
+    documents = [
+        await accept(resources, workspace, f"# Kettle {n}\n".encode(), filename=f"{n}.md")
+        for n in range(outages.ALIKE_JOBS + 1)
+    ]
+    *first, last = [await job_of(resources, document) for document in documents]
+    late = await claim(resources, last)
+    assert late is not None
+    for count, job in enumerate(first, 1):
+        # The pause is not to keep the other jobs of this test from failing.
+        assert (await outage_of(resources) is None) == (count <= outages.ALIKE_JOBS)
+        assert (await settle(resources, job, OVERLOADED)).attempts == 1
+    outage = await outage_of(resources)
+    assert outage is not None
+    assert outage.code == "embedding_unavailable"
+    uncharged = await lifecycle.fail(resources.pool, late, failures.classify(OVERLOADED), settings=resources.settings)
+    assert uncharged is not None
+    assert (uncharged.status, uncharged.attempts) == (JobStatus.QUEUED, 0)
+
+
+async def test_a_queue_that_gets_jobs_done_has_no_outage(
+    resources: Resources, scripted_models: ScriptedModels, workspace: Workspace, job: Job
+) -> None:
+    scripted_models.embeddings.usual = Fail(503)
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE jobs SET status = 'done', finished_at = now() WHERE id = $1", job.id)
+    for n in range(outages.ALIKE_JOBS + 1):
+        document = await accept(resources, workspace, f"# Kettle {n}\n".encode(), filename=f"{n}.md")
+        await settle(resources, await job_of(resources, document), OVERLOADED)
+    assert await outage_of(resources) is None
+
+
+async def test_one_of_many_processes_asks(resources: Resources, scripted_models: ScriptedModels, job: Job) -> None:
+    scripted_models.embeddings.usual = Cut()
+    await settle(resources, job, UNREACHABLE)
+    scripted_models.embeddings.requests.clear()
+    slower = resources.settings.model_copy(update={"backoff_base_s": 60.0, "backoff_cap_s": 60.0})
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE queue_state SET probe_at = now() WHERE probe_at IS NOT NULL")
+    async with open_resources(slower, pool_size=8) as others:
+        await asyncio.gather(*(outages.sweep_outages(others) for _ in range(5)))
+    assert len(scripted_models.embeddings.requests) == 1
+
+
+async def test_a_pause_by_hand_is_ended_by_nobody_else(
+    resources: Resources, scripted_models: ScriptedModels, job: Job
+) -> None:
+    scripted_models.embeddings.usual = Cut()
+    await settle(resources, job, UNREACHABLE)
+    async with resources.pool.acquire() as conn:
+        await queue_state.update_paused(conn, Queue.INGESTION, paused=True, reason="maintenance")
+    scripted_models.embeddings.usual = None
+    await sweep(resources)
+    assert await claim(resources, job) is None
+    async with resources.pool.acquire() as conn:
+        await queue_state.update_paused(conn, Queue.INGESTION, paused=False)
+    assert await claim(resources, job) is not None
+
+
+async def test_an_outage_does_not_replace_a_pause_by_hand(
+    resources: Resources, scripted_models: ScriptedModels, job: Job
+) -> None:
+    held = await claim(resources, job)
+    assert held is not None
+    async with resources.pool.acquire() as conn:
+        await queue_state.update_paused(conn, Queue.INGESTION, paused=True, reason="maintenance")
+    scripted_models.embeddings.usual = Cut()
+    await outages.watch(resources, Queue.INGESTION, failures.classify(UNREACHABLE))
+    assert await outage_of(resources) is None
+    async with resources.pool.acquire() as conn:
+        assert await conn.fetchval("SELECT reason FROM queue_state WHERE queue = 'ingestion'") == "maintenance"
+
+
+async def test_what_waited_too_long_is_a_dead_letter_that_can_be_replayed(
+    resources: Resources, scripted_models: ScriptedModels, workspace: Workspace, document: Document, job: Job
+) -> None:
+    scripted_models.embeddings.usual = Cut()
+    await settle(resources, job, UNREACHABLE)
+    untried = await job_of(resources, await accept(resources, workspace, b"# Untried\n", filename="untried.md"))
+    fresh = await job_of(resources, await accept(resources, workspace, b"# Fresh\n", filename="fresh.md"))
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE queue_state SET since = now() - interval '7 hours' WHERE probe_at IS NOT NULL")
+        await conn.execute("UPDATE jobs SET first_failed_at = now() - interval '7 hours' WHERE id = $1", job.id)
+        await conn.execute("UPDATE jobs SET run_at = now() - interval '7 hours' WHERE id = $1", untried.id)
+    await sweep(resources)
+    buried = [await reload_job(resources, one) for one in (job, untried, fresh)]
+    assert [one.status for one in buried] == [JobStatus.DEAD, JobStatus.DEAD, JobStatus.QUEUED]
+    failed = await reload(resources, document)
+    assert failed.error is not None
+    assert (failed.status, failed.error.code, failed.error.retryable) == (
+        DocumentStatus.FAILED,
+        "embedding_unreachable",
+        True,
+    )
+    assert await dead_letters.count_dead_letters(resources, Queue.INGESTION) == {"embedding_unreachable": 2}
+
+
+@pytest.mark.parametrize(
+    ("error", "provider"),
+    [
+        (UNREACHABLE, failures.Provider.EMBEDDING),
+        (TransientFailure("storage_unavailable", "503"), failures.Provider.STORAGE),
+        (TransientFailure("timeout", "too long"), None),
+        (ValueError("a defect"), None),
+    ],
+)
+def test_only_a_provider_can_be_away(error: Exception, provider: failures.Provider | None) -> None:
+    failure: Failure = failures.classify(error)
+    assert failures.provider_of(failure) is provider
+
+
+async def test_the_store_answers(resources: Resources) -> None:
+    assert await outages.answers(resources, failures.Provider.STORAGE)
+    nowhere = resources.settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:9"})
+    async with open_resources(nowhere, pool_size=2) as others:
+        assert not await outages.answers(others, failures.Provider.STORAGE)
