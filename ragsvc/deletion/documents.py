@@ -14,7 +14,7 @@ from ragsvc.db import (
     files,
     jobs,
 )
-from ragsvc.errors import TransientFailure
+from ragsvc.errors import OutageFailure
 from ragsvc.models.jobs import Queue
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import delete_runs
@@ -93,7 +93,7 @@ class DocumentRemover:
             try:
                 removed = await delete_runs(resources.redis, resources.settings.queue_prefix, run_ids)
             except REDIS_TROUBLE as error:
-                raise TransientFailure("redis_unavailable", f"Redis is away: {error}") from error
+                raise OutageFailure("redis_unavailable", f"Redis is away: {error}") from error
             async with resources.pool.acquire() as conn:
                 await self._count(conn, "run_streams", removed)
             last = run_ids[-1]
