@@ -128,6 +128,10 @@ WHERE queue = ANY($1::text[]) AND status = 'queued' AND run_at < now() - make_in
 ORDER BY run_at LIMIT $3
 """
 
+SELECT_ACTIVE_GENERATIONS = (
+    "SELECT id, generation FROM jobs WHERE id = ANY($1::uuid[]) AND status IN ('queued', 'running')"
+)
+
 SELECT_DEAD_JOBS = f"""
 SELECT {COLUMNS} FROM jobs
 WHERE queue = $1 AND status = 'dead'
@@ -283,6 +287,11 @@ async def select_expired_leases(conn: Connection, *, queues: Sequence[Queue], li
 async def select_overdue_jobs(conn: Connection, *, queues: Sequence[Queue], grace_s: float, limit: int) -> list[Job]:
     """Return queued jobs that should have started more than `grace_s` seconds ago."""
     return [_to_job(row) for row in await conn.fetch(SELECT_OVERDUE_JOBS, list(queues), grace_s, limit)]
+
+
+async def select_active_generations(conn: Connection, job_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Return the generation of each of these jobs that is queued or running."""
+    return {row["id"]: row["generation"] for row in await conn.fetch(SELECT_ACTIVE_GENERATIONS, list(job_ids))}
 
 
 async def select_dead_jobs(

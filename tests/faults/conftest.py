@@ -1,0 +1,86 @@
+"""The suite's fleet: started once, with whatever a test has killed replaced before the next."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import uuid
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import SecretStr
+
+from tests.faults.fleet import FAST, Fleet
+from tests.faults.gates import Gates
+from tests.faults.own_servers import OwnRedis, StoreProxy
+from tests.support.databases import cloned
+from tests.support.model_server import ScriptedModels
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.settings import Settings
+    from tests.support.servers import Servers
+
+
+@asynccontextmanager
+async def open_fleet(base_settings: Settings, template: str, servers: Servers, **changes: Any) -> AsyncIterator[Fleet]:
+    """Yield a fleet without workers, on everything of its own but Postgres and the store."""
+    # Not at the top: it brings the models' client along.
+    from ragsvc.resources import open_resources  # noqa: PLC0415
+
+    own = uuid.uuid4().hex[:12]
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ragsvc-faults-")))
+        dsn = base_settings.database_url.get_secret_value()
+        url = await stack.enter_async_context(cloned(dsn, template=template))
+        redis = OwnRedis(folder)
+        await redis.start()
+        stack.push_async_callback(redis.kill)
+        settings = base_settings.model_copy(
+            update=FAST
+            | {
+                "database_url": SecretStr(url),
+                "redis_url": SecretStr(redis.url),
+                "queue_prefix": f"faults-{own}",
+                "s3_bucket_prefix": f"faults-{own}",
+            }
+            | changes
+        )
+        models = await stack.enter_async_context(ScriptedModels(servers).serving())
+        store = await stack.enter_async_context(StoreProxy(servers.s3_url).serving())
+        gates = Gates(url)
+        await gates.install()
+        resources = await stack.enter_async_context(open_resources(settings, pool_size=8))
+        worker_settings = models.applied_to(settings).model_copy(update={"s3_endpoint_url": store.url})
+        fleet = Fleet(settings, worker_settings, folder, resources, redis, store, models, gates)
+        stack.push_async_callback(fleet.stop)
+        yield fleet
+
+
+@pytest.fixture(scope="session")
+async def started_fleet(base_settings: Settings, template: str, servers: Servers) -> AsyncIterator[Fleet]:
+    """The fleet that the suite shares; use `fleet`."""
+    async with open_fleet(base_settings, template, servers) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+async def fleet(started_fleet: Fleet) -> AsyncIterator[Fleet]:
+    """Two ingestion workers and a deletion worker; nothing is scripted, nothing is under way."""
+    await started_fleet.staff()
+    yield started_fleet
+    for endpoint in (started_fleet.models.embeddings, started_fleet.store.reads):
+        endpoint.requests.clear()
+        endpoint.scripted.clear()
+        endpoint.usual = None
+    await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def workspace(fleet: Fleet) -> Workspace:
+    """A workspace of this test alone."""
+    return await fleet.make_workspace()
