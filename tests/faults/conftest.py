@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import SecretStr
+from yarl import URL
 
 from tests.faults.fleet import FAST, Fleet
 from tests.faults.gates import Gates
 from tests.faults.own_servers import OwnRedis, StoreProxy
+from tests.http.proxy import Proxy
 from tests.support.databases import cloned
 from tests.support.model_server import ScriptedModels
 
@@ -55,8 +56,17 @@ async def open_fleet(base_settings: Settings, template: str, servers: Servers, *
         gates = Gates(url)
         await gates.install()
         resources = await stack.enter_async_context(open_resources(settings, pool_size=8))
-        worker_settings = models.applied_to(settings).model_copy(update={"s3_endpoint_url": store.url})
-        fleet = Fleet(settings, worker_settings, folder, resources, redis, store, models, gates)
+        way_to_models = await stack.enter_async_context(Proxy("127.0.0.1", URL(models.url).port or 0))
+        way_to_store = await stack.enter_async_context(Proxy("127.0.0.1", URL(store.url).port or 0))
+        worker_settings = settings.model_copy(
+            update={
+                "openai_base_url": f"http://127.0.0.1:{way_to_models.port}/v1",
+                "s3_endpoint_url": f"http://127.0.0.1:{way_to_store.port}",
+            }
+        )
+        fleet = Fleet(
+            settings, worker_settings, folder, resources, redis, store, models, gates, way_to_models, way_to_store
+        )
         stack.push_async_callback(fleet.stop)
         yield fleet
 
@@ -74,10 +84,7 @@ async def fleet(started_fleet: Fleet) -> AsyncIterator[Fleet]:
     await started_fleet.staff()
     yield started_fleet
     for endpoint in (started_fleet.models.embeddings, started_fleet.store.reads):
-        endpoint.requests.clear()
-        endpoint.scripted.clear()
-        endpoint.usual = None
-    await asyncio.sleep(0)
+        endpoint.reset()
 
 
 @pytest.fixture

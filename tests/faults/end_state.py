@@ -31,11 +31,13 @@ JOIN workspaces w ON w.id = d.workspace_id WHERE d.workspace_id = $1
 SELECT_HASHES = """
 SELECT content_hash FROM chunk_text WHERE workspace_id = $1 AND document_id = $2 AND build_id = $3 ORDER BY ordinal
 """
-# Rows that no document's active build accounts for.
+# Rows that no document's active build accounts for. A failed document may keep what its last try wrote, unseen:
+# the next try removes it, or the deletion.
 COUNT_STRAYS = """
 SELECT count(*) FROM {table} t WHERE t.workspace_id = $1 AND NOT EXISTS (
     SELECT FROM documents d
-    WHERE d.workspace_id = t.workspace_id AND d.id = t.document_id AND d.active_build = t.build_id)
+    WHERE d.workspace_id = t.workspace_id AND d.id = t.document_id
+        AND (d.active_build = t.build_id OR d.status = 'failed'))
 """
 COUNT_UNPAIRED = """
 SELECT count(*) FROM (SELECT id FROM chunk_text WHERE workspace_id = $1) t

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ragsvc.settings import Settings
     from tests.faults.gates import Gates
     from tests.faults.own_servers import OwnRedis, StoreProxy
+    from tests.http.proxy import Proxy
     from tests.support.model_server import ScriptedModels
 
 # Everything that is waited for takes seconds here; a machine that is busy or traces coverage needs longer.
@@ -48,6 +49,7 @@ FAST = {
     "backoff_cap_s": 1.0,
     "worker_grace_s": 5.0,
     "model_timeout_s": 3.0,
+    "s3_timeout_s": 1.0,
     "ingestion_concurrency": 6,
     "embedding_batch_size": 2,
     "embedding_concurrency": 1,
@@ -124,6 +126,8 @@ class Fleet:
     store: StoreProxy
     models: ScriptedModels
     gates: Gates
+    way_to_models: Proxy
+    way_to_store: Proxy
     workers: list[FleetWorker] = field(default_factory=list)
     contents: dict[UUID, bytes] = field(default_factory=dict)
     accepted: dict[UUID, list[Document]] = field(default_factory=dict)
@@ -209,6 +213,16 @@ class Fleet:
             return next((worker for worker in self.workers if worker.owner == owner), None)
 
         return await until(look, timeout_s=SOON_S, what="an owner")
+
+    async def until_failed(self, document: Document) -> None:
+        """Wait until an attempt at the document has failed."""
+
+        async def look() -> bool:
+            async with self.resources.pool.acquire() as conn:
+                failed = "SELECT first_failed_at IS NOT NULL FROM jobs WHERE subject_id = $1"
+                return bool(await conn.fetchval(failed, document.id))
+
+        await until(look, timeout_s=SOON_S, what="a failed attempt")
 
     async def stop(self) -> None:
         """End every process of the fleet, whatever state it is in."""
