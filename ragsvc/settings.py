@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     s3_access_key_id: str | None = Field(None, description="Access key; the default credential chain when unset.")
     s3_secret_access_key: SecretStr | None = Field(None, description="Secret key, together with the access key.")
     s3_region: str = Field("us-east-1", description="Region that signs requests.")
+    s3_timeout_s: Seconds = Field(30.0, description="Longest wait for the store's next byte; it is asked four times.")
     s3_public_endpoint_url: str | None = Field(
         None, description="Endpoint that presigned URLs name; `S3_ENDPOINT_URL` when unset."
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import aioboto3
+from aiohttp import ClientPayloadError
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -220,7 +221,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
             s3={"addressing_style": settings.s3_addressing_style},
             retries={"mode": "standard", "max_attempts": 3},
             connect_timeout=3,
-            read_timeout=30,
+            read_timeout=settings.s3_timeout_s,
             max_pool_connections=64,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -268,7 +269,7 @@ def _translated() -> Iterator[None]:
         raise _from_answer(error) from error
     except (EndpointConnectionError, BotoConnectionError) as error:
         raise OutageFailure("storage_unreachable", "the object store cannot be reached") from error
-    except (BotoCoreError, OSError) as error:
+    except (BotoCoreError, ClientPayloadError, OSError) as error:
         message = str(error) or type(error).__name__
         raise TransientFailure("storage_unavailable", f"the object store failed: {message}") from error
 

@@ -131,6 +131,10 @@ WHERE queue = ANY($1::text[]) AND status = 'queued' AND run_at < now() - make_in
 ORDER BY run_at LIMIT $3
 """
 
+SELECT_ACTIVE_GENERATIONS = (
+    "SELECT id, generation FROM jobs WHERE id = ANY($1::uuid[]) AND status IN ('queued', 'running')"
+)
+
 # What failed for now lately, unless the queue gets anything done; run_at is never before the failure, and indexed.
 COUNT_ALIKE = """
 SELECT count(*) FROM jobs
@@ -266,6 +270,11 @@ async def select_expired_leases(conn: Connection, *, queues: Sequence[Queue], li
 async def select_overdue_jobs(conn: Connection, *, queues: Sequence[Queue], grace_s: float, limit: int) -> list[Job]:
     """Return queued jobs that should have started more than `grace_s` seconds ago."""
     return [to_job(row) for row in await conn.fetch(SELECT_OVERDUE_JOBS, list(queues), grace_s, limit)]
+
+
+async def select_active_generations(conn: Connection, job_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Return the generation of each of these jobs that is queued or running."""
+    return {row["id"]: row["generation"] for row in await conn.fetch(SELECT_ACTIVE_GENERATIONS, list(job_ids))}
 
 
 async def count_alike(conn: Connection, *, queue: Queue, code: str, within_s: float) -> int:

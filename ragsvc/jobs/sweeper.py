@@ -9,6 +9,7 @@ import structlog
 from ragsvc.db import jobs
 from ragsvc.jobs import dead_letters, lifecycle
 from ragsvc.models.jobs import Queue
+from ragsvc.queue.bell import Ring
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
@@ -32,11 +33,24 @@ async def sweep_jobs(resources: Resources) -> int:
     for job in silent:
         rescued = await lifecycle.rescue(resources.pool, job)
         if rescued is not None:
-            await resources.bell.forget(job, generation=job.generation)
+            await resources.bell.forget(job.queue, Ring(job.id, job.generation))
             await resources.bell.ring(rescued)
     swept = await resources.bell.ring_missing(overdue)
     if swept:
         log.warning("jobs_swept", jobs=swept)
     for queue in Queue:
+        await _forget_answered(resources, queue)
         await dead_letters.reconcile(resources, queue)
     return swept
+
+
+async def _forget_answered(resources: Resources, queue: Queue) -> None:
+    """Remove rings that nobody will answer any more: their worker died between its commit and arq's clearing up."""
+    rings = await resources.bell.rings(queue, limit=BATCH)
+    if not rings:
+        return
+    async with resources.pool.acquire() as conn:
+        active = await jobs.select_active_generations(conn, [ring.job_id for ring in rings])
+    for ring in rings:
+        if active.get(ring.job_id) != ring.generation:
+            await resources.bell.forget(queue, ring)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import structlog
 from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
@@ -30,6 +32,14 @@ CLOCK_TOLERANCE = timedelta(days=1)
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A ring as it stands in Redis: for which job, and for which of its turns."""
+
+    job_id: UUID
+    generation: int
+
+
 class Bell:
     """Rings for jobs; never raises on Redis trouble."""
 
@@ -46,7 +56,7 @@ class Bell:
                 taken = await self._redis.enqueue_job(
                     JOB_FUNCTIONS[job.queue],
                     str(job.id),
-                    _job_id=self._ring_id(job, job.generation),
+                    _job_id=self._ring_id(job.queue, job.id, job.generation),
                     _queue_name=queue_key,
                     _defer_until=job.run_at if job.run_at > now else now - CLOCK_TOLERANCE,
                 )
@@ -67,7 +77,7 @@ class Bell:
         try:
             async with asyncio.timeout(RING_TIMEOUT_S), self._redis.pipeline(transaction=False) as pipe:
                 for job in jobs:
-                    ring_id = self._ring_id(job, job.generation)
+                    ring_id = self._ring_id(job.queue, job.id, job.generation)
                     pipe.exists(job_key_prefix + ring_id)
                     pipe.zadd(queue_name(self._settings, job.queue), {ring_id: to_unix_ms(due)}, xx=True, lt=True)
                 known = (await pipe.execute())[::2]
@@ -76,19 +86,40 @@ class Bell:
             return 0
         return sum([await self.ring(job) for job, exists in zip(jobs, known, strict=True) if not exists])
 
-    async def forget(self, job: Job, *, generation: int) -> None:
-        """Remove what a killed worker left of an earlier ring, which would stand before the queue's others."""
-        ring_id = self._ring_id(job, generation)
+    async def rings(self, queue: Queue, *, limit: int) -> list[Ring]:
+        """Return the rings at the head of the queue, those that workers are busy with too; none while Redis is away."""
+        queue_key = queue_name(self._settings, queue)
+        try:
+            async with asyncio.timeout(RING_TIMEOUT_S):
+                found = await self._redis.zrange(queue_key, 0, limit - 1)
+        except REDIS_TROUBLE as error:
+            log.warning("rings_not_read", queue=queue, error=str(error) or type(error).__name__)
+            return []
+        parsed = (_parse_ring(ring_id.decode(errors="replace").removeprefix(f"{queue_key}:")) for ring_id in found)
+        return [ring for ring in parsed if ring is not None]
+
+    async def forget(self, queue: Queue, ring: Ring) -> None:
+        """Remove what a killed worker left of a ring, which would stand before the queue's others for a day."""
+        ring_id = self._ring_id(queue, ring.job_id, ring.generation)
         try:
             async with asyncio.timeout(RING_TIMEOUT_S), self._redis.pipeline(transaction=True) as pipe:
-                pipe.zrem(queue_name(self._settings, job.queue), ring_id)
+                pipe.zrem(queue_name(self._settings, queue), ring_id)
                 pipe.delete(
                     *(prefix + ring_id for prefix in (job_key_prefix, in_progress_key_prefix, retry_key_prefix))
                 )
                 await pipe.execute()
         except REDIS_TROUBLE as error:
-            log.warning("ring_not_forgotten", job_id=str(job.id), error=str(error) or type(error).__name__)
+            log.warning("ring_not_forgotten", job_id=str(ring.job_id), error=str(error) or type(error).__name__)
 
-    def _ring_id(self, job: Job, generation: int) -> str:
+    def _ring_id(self, queue: Queue, job_id: UUID, generation: int) -> str:
         # arq drops an id that it knows, on any queue, so a ring's id is fresh with each generation.
-        return f"{queue_name(self._settings, job.queue)}:{job.id.hex}:{generation}"
+        return f"{queue_name(self._settings, queue)}:{job_id.hex}:{generation}"
+
+
+def _parse_ring(text: str) -> Ring | None:
+    """Return the ring of `{job id}:{generation}`; None for what is not one of ours."""
+    job_id, _, generation = text.partition(":")
+    try:
+        return Ring(UUID(job_id), int(generation))
+    except ValueError:
+        return None

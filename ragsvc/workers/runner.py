@@ -109,6 +109,7 @@ async def _settle(resources: Resources, job: Job, failure: Failure) -> None:
         log.warning("job_failure_not_stored", error=str(error) or type(error).__name__)
         return
     if settled is None:
+        log.warning("job_lease_lost")
         return
     report = log.error if failure.kind is failures.FailureClass.UNKNOWN else log.warning
     report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ragsvc.db import queue_state
+from ragsvc.db import jobs, queue_state
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.models.documents import DocumentStatus
 from ragsvc.models.jobs import JobStatus, Queue
@@ -48,6 +48,24 @@ async def test_a_silent_workers_job_is_queued_again_uncharged(
     ring = queue_name(resources.settings, Queue.INGESTION)
     members = await resources.redis.zrange(ring, 0, -1)
     assert [member.decode() for member in members] == [f"{ring}:{claimed.id.hex}:{rescued.generation}"]
+
+
+async def test_a_ring_that_nobody_will_answer_is_removed(resources: Resources, job: Job, claimed: Job) -> None:
+    ring = queue_name(resources.settings, Queue.INGESTION)
+    await sweep_jobs(resources)
+    assert await resources.redis.zcard(ring) == 1  # its worker is busy with it
+    async with resources.pool.acquire() as conn:
+        await jobs.finish_job(conn, claimed)
+    await sweep_jobs(resources)
+    assert await resources.redis.zcard(ring) == 0
+    assert await resources.redis.keys(f"arq:*{job.id.hex}*") == []
+
+
+async def test_what_stands_in_the_queue_for_no_job_of_ours_is_left_to_arq(resources: Resources) -> None:
+    ring = queue_name(resources.settings, Queue.INGESTION)
+    await resources.redis.zadd(ring, {"a stranger": 1, f"{ring}:no-uuid:1": 2})
+    await sweep_jobs(resources)
+    assert await resources.redis.zcard(ring) == 2
 
 
 async def test_sweepers_at_once_rescue_a_job_once(resources: Resources, claimed: Job) -> None:

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import re
+import time
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -93,6 +94,7 @@ class Endpoint:
     """One of the two endpoints: what it was asked, and what it will do."""
 
     requests: list[dict[str, Any]] = field(default_factory=list)
+    asked_at: list[float] = field(default_factory=list)
     scripted: deque[Behaviour] = field(default_factory=deque)
     usual: Behaviour | None = None
 
@@ -100,8 +102,16 @@ class Endpoint:
         """Have the next requests answered so, one after the other; those after them as usual."""
         self.scripted.extend(behaviours)
 
+    def reset(self) -> None:
+        """Forget what was asked and what was scripted."""
+        self.requests.clear()
+        self.asked_at.clear()
+        self.scripted.clear()
+        self.usual = None
+
     def next(self) -> Behaviour | None:
         """Return what the request at hand is answered with."""
+        self.asked_at.append(time.monotonic())
         return self.scripted.popleft() if self.scripted else self.usual
 
 

@@ -1,0 +1,1 @@
+"""Faults that must leave nothing lost and nothing doubled."""

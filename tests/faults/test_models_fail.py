@@ -1,0 +1,77 @@
+"""The embedding provider refusing, failing, hanging or gone: tried again where that helps, else dead at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.end_state import assert_consistent, assert_dead, assert_ready_once, job_of, until_settled
+from tests.faults.texts import make_text
+from tests.support.model_server import Cut, Fail, Pause
+
+if TYPE_CHECKING:
+    from ragsvc.models.workspaces import Workspace
+    from tests.faults.fleet import Fleet
+
+pytestmark = pytest.mark.xdist_group("faults")
+
+
+async def test_a_429_with_retry_after(fleet: Fleet, workspace: Workspace) -> None:
+    embeddings, wait_s = fleet.models.embeddings, 2.0
+    embeddings.script(Fail(429, retry_after_s=wait_s))
+    document = await fleet.accept(workspace, make_text())
+    await assert_ready_once(fleet, workspace, [document])
+    refused_at, asked_again_at = embeddings.asked_at[:2]
+    assert asked_again_at - refused_at >= wait_s
+    assert (await job_of(fleet, document)).attempts == 2
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_a_5xx(fleet: Fleet, workspace: Workspace, status: int) -> None:
+    fleet.models.embeddings.script(Fail(status), Fail(status))
+    document = await fleet.accept(workspace, make_text())
+    await assert_ready_once(fleet, workspace, [document])
+    assert (await job_of(fleet, document)).attempts == 3
+
+
+async def test_a_5xx_that_does_not_end(fleet: Fleet, workspace: Workspace) -> None:
+    fleet.models.embeddings.usual = Fail(500)
+    document = await fleet.accept(workspace, make_text())
+    await until_settled(fleet, workspace)
+    await assert_dead(fleet, document, code="embedding_unavailable", attempts=fleet.settings.max_attempts)
+    await assert_consistent(fleet, workspace)
+
+
+async def test_an_exhausted_quota(fleet: Fleet, workspace: Workspace) -> None:
+    fleet.models.embeddings.usual = Fail(429, code="insufficient_quota")
+    document = await fleet.accept(workspace, make_text())
+    await until_settled(fleet, workspace)
+    await assert_dead(fleet, document, code="embedding_quota", attempts=1)
+    assert len(fleet.models.embeddings.requests) == 1
+    await assert_consistent(fleet, workspace)
+
+
+async def test_a_socket_that_hangs(fleet: Fleet, workspace: Workspace) -> None:
+    hanging = Pause()
+    fleet.models.embeddings.script(hanging)
+    document = await fleet.accept(workspace, make_text())
+    await assert_ready_once(fleet, workspace, [document])
+    assert hanging.reached.is_set()
+    assert (await job_of(fleet, document)).attempts == 2
+
+
+async def test_a_connection_that_is_cut(fleet: Fleet, workspace: Workspace) -> None:
+    fleet.models.embeddings.script(Cut())
+    document = await fleet.accept(workspace, make_text())
+    await assert_ready_once(fleet, workspace, [document])
+    assert (await job_of(fleet, document)).attempts == 2
+
+
+async def test_a_model_server_out_of_reach(fleet: Fleet, workspace: Workspace) -> None:
+    await fleet.way_to_models.cut()
+    document = await fleet.accept(workspace, make_text())
+    await fleet.until_failed(document)
+    await fleet.way_to_models.mend()
+    await assert_ready_once(fleet, workspace, [document])
+    assert (await job_of(fleet, document)).attempts == 1

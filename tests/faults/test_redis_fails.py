@@ -1,0 +1,176 @@
+"""Redis emptied, killed, frozen, full or read-only: it is a doorbell, and documents are taken all the while."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.models.jobs import Queue
+from ragsvc.queue.bell import Bell
+from ragsvc.queue.connection import open_redis
+from tests.faults.end_state import assert_ready_once, job_of
+from tests.faults.own_servers import CuttingProxy
+from tests.faults.texts import make_text
+from tests.support.model_server import Slow
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.models.documents import Document
+    from ragsvc.models.workspaces import Workspace
+    from tests.faults.fleet import Fleet
+
+pytestmark = pytest.mark.xdist_group("faults")
+
+# How long a document may wait for a doorbell that is back: sweeps, and what a client waits for its connection.
+BELATED_S = 30.0
+
+
+async def accept_many(fleet: Fleet, workspace: Workspace, count: int) -> list[Document]:
+    """Accept documents one after the other, as they come."""
+    return [await fleet.accept(workspace, make_text(sections=1)) for _ in range(count)]
+
+
+async def flush_with_queued(fleet: Fleet, workspace: Workspace, count: int) -> None:
+    async with fleet.frozen(), fleet.redis.client() as redis:
+        documents = await accept_many(fleet, workspace, count)
+        await redis.flushall()
+    await assert_ready_once(fleet, workspace, documents, timeout_s=60 + count)
+    assert {(await job_of(fleet, document)).attempts for document in documents} == {1}
+
+
+async def test_flushall_with_60_queued(fleet: Fleet, workspace: Workspace) -> None:
+    await flush_with_queued(fleet, workspace, 60)
+
+
+@pytest.mark.chaos
+async def test_flushall_with_500_queued(fleet: Fleet, workspace: Workspace) -> None:
+    await flush_with_queued(fleet, workspace, 500)
+
+
+async def test_redis_killed_and_restarted_empty(fleet: Fleet, workspace: Workspace) -> None:
+    fleet.models.embeddings.usual = Slow(0.2)
+    documents = await accept_many(fleet, workspace, 8)
+    await fleet.redis.kill()
+    fleet.redis.lose_data()
+    await fleet.redis.start()
+    documents += await accept_many(fleet, workspace, 2)
+    await assert_ready_once(fleet, workspace, documents)
+    assert len(fleet.ingestion) == 2  # no worker has left
+
+
+@asynccontextmanager
+async def redis_away(fleet: Fleet, seconds: float, *, how: str) -> AsyncIterator[None]:
+    """Have Redis refuse connections, or keep silent on those that are open, for so long at least."""
+    until_s = time.monotonic() + seconds
+    if how == "silent":
+        with fleet.redis.frozen():
+            yield
+            await asyncio.sleep(max(0.0, until_s - time.monotonic()))
+    else:
+        await fleet.redis.kill()
+        yield
+        await asyncio.sleep(max(0.0, until_s - time.monotonic()))
+        await fleet.redis.start()
+
+
+async def lose_redis(fleet: Fleet, workspace: Workspace, seconds: float, *, how: str, busy: bool) -> None:
+    fleet.models.embeddings.usual = Slow(0.3) if busy else None
+    documents = await accept_many(fleet, workspace, 6 if busy else 0)
+    async with redis_away(fleet, seconds, how=how):
+        started = time.monotonic()
+        documents += await accept_many(fleet, workspace, 2)
+        # A client waits a moment for the doorbell, and then its document is taken all the same.
+        assert time.monotonic() - started < 2 * 5
+    documents += await accept_many(fleet, workspace, 1)
+    returned = time.monotonic()
+    await assert_ready_once(fleet, workspace, documents, timeout_s=BELATED_S + 2 * len(documents))
+    print(f"Redis {how} for {seconds} s: all ready {time.monotonic() - returned:.1f} s after")  # noqa: T201
+    assert len(fleet.ingestion) == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "how", "busy"), [(1, "silent", True), (4, "refusing", True), (1, "refusing", False)]
+)
+async def test_redis_away_for_seconds(
+    fleet: Fleet, workspace: Workspace, seconds: float, how: str, *, busy: bool
+) -> None:
+    await lose_redis(fleet, workspace, seconds, how=how, busy=busy)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("how", ["silent", "refusing"])
+@pytest.mark.parametrize("seconds", [1, 4, 60])
+async def test_redis_away_for_long(fleet: Fleet, workspace: Workspace, seconds: float, how: str, *, busy: bool) -> None:
+    await lose_redis(fleet, workspace, seconds, how=how, busy=busy)
+
+
+async def test_a_cut_between_watch_and_exec(fleet: Fleet, workspace: Workspace) -> None:
+    async with CuttingProxy(fleet.redis.port, b"EXEC") as proxy:
+        settings = fleet.settings.model_copy(update={"redis_url": proxy.url_of(fleet.redis.url)})
+        redis = open_redis(settings)
+        cut_off = replace(fleet.resources, redis=redis, bell=Bell(redis, settings))
+        document = await fleet.accept(workspace, make_text(), resources=cut_off)
+        await redis.aclose()
+    assert proxy.cuts > 0
+    await assert_ready_once(fleet, workspace, [document])
+    assert (await job_of(fleet, document)).attempts == 1
+
+
+async def test_redis_out_of_memory(fleet: Fleet, workspace: Workspace) -> None:
+    async with fleet.redis.client() as redis:
+        await redis.config_set("maxmemory", "1")
+        documents = await accept_many(fleet, workspace, 3)
+        await redis.config_set("maxmemory", "0")
+    await assert_ready_once(fleet, workspace, documents)
+
+
+async def test_redis_read_only(fleet: Fleet, workspace: Workspace) -> None:
+    async with fleet.redis.client() as redis:
+        await redis.replicaof("127.0.0.1", "1")
+        documents = await accept_many(fleet, workspace, 3)
+        await redis.replicaof("NO", "ONE")
+    await assert_ready_once(fleet, workspace, documents)
+    assert len(fleet.ingestion) == 2
+
+
+async def test_an_undecodable_body_and_an_unknown_function_name(fleet: Fleet, workspace: Workspace) -> None:
+    queue = f"{fleet.settings.queue_prefix}:{Queue.INGESTION}"
+    async with fleet.frozen(), fleet.redis.client() as redis:
+        documents = await accept_many(fleet, workspace, 3)
+        bodies = [key async for key in redis.scan_iter("arq:job:*")]
+        assert len(bodies) == len(documents)
+        await redis.set(bodies[0], b"\x80\x04 no JSON")
+        await redis.set(bodies[1], b'{"t": null, "f": "no_such_function", "a": [], "k": {}, "et": 1}')
+        # What no job of ours stands behind.
+        await redis.zadd(queue, {"a stranger's id": 1, f"{queue}:no-uuid:x": 2})
+    await assert_ready_once(fleet, workspace, documents)
+    assert {(await job_of(fleet, document)).attempts for document in documents} == {1}
+
+
+async def test_a_25_h_backlog(fleet: Fleet, workspace: Workspace) -> None:
+    hours = 25
+    queue = f"{fleet.settings.queue_prefix}:{Queue.INGESTION}"
+    async with fleet.frozen(), fleet.redis.client() as redis:
+        documents = await accept_many(fleet, workspace, 6)
+        async with fleet.resources.pool.acquire() as conn:
+            await conn.execute(
+                "UPDATE jobs SET created_at = created_at - $2::interval, run_at = run_at - $2::interval"
+                " WHERE workspace_id = $1",
+                workspace.id,
+                timedelta(hours=hours),
+            )
+        # Redis has the rings still, and half of their bodies have run out.
+        for ring in await redis.zrange(queue, 0, -1):
+            await redis.zincrby(queue, -hours * 3_600_000, ring)
+        bodies = [key async for key in redis.scan_iter("arq:job:*")]
+        await redis.delete(*bodies[::2])
+    await assert_ready_once(fleet, workspace, documents)
+    assert {(await job_of(fleet, document)).attempts for document in documents} == {1}
