@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import re
 import traceback
@@ -18,8 +19,11 @@ from ragsvc.errors import (
     TransientFailure,
     WorkError,
 )
+from ragsvc.queue.connection import is_redis_away
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ragsvc.models.jobs import Job, Outage
     from ragsvc.settings import Settings
 
@@ -56,12 +60,27 @@ class Provider(StrEnum):
         return cls(code.partition("_")[0])
 
 
+# No room on the disk or in memory, no file left to open: of this worker, now.
+EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
 WORK_ERROR_KINDS: dict[type[WorkError], FailureClass] = {
     DocumentRejected: FailureClass.PERMANENT,
     ProviderRejected: FailureClass.PERMANENT,
     TransientFailure: FailureClass.TRANSIENT,
     OutageFailure: FailureClass.OUTAGE,
 }
+
+# What no adapter translates, the first that fits. The order matters: a time-out is an OSError, and so is a full disk.
+DRIVER_ERROR_KINDS: tuple[tuple[Callable[[BaseException], bool], FailureClass, str], ...] = (
+    (lambda error: isinstance(error, TimeoutError), FailureClass.TRANSIENT, "timeout"),
+    (is_redis_away, FailureClass.OUTAGE, "redis_unavailable"),
+    (
+        lambda error: isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in EXHAUSTED),
+        FailureClass.TRANSIENT,
+        "worker_exhausted",
+    ),
+    (is_transient, FailureClass.TRANSIENT, "database_unavailable"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +211,13 @@ def redact(text: str) -> str:
 
 
 def _kind_and_code(error: BaseException) -> tuple[FailureClass, str]:
-    if isinstance(error, WorkError) and type(error) in WORK_ERROR_KINDS:
-        return WORK_ERROR_KINDS[type(error)], error.work_code
-    if isinstance(error, TimeoutError):
-        return FailureClass.TRANSIENT, "timeout"
-    if is_transient(error):
-        return FailureClass.TRANSIENT, "database_unavailable"
+    if isinstance(error, WorkError):
+        for work_error, kind in WORK_ERROR_KINDS.items():
+            if isinstance(error, work_error):
+                return kind, error.work_code
+    for is_meant, kind, code in DRIVER_ERROR_KINDS:
+        if is_meant(error):
+            return kind, code
     return FailureClass.UNKNOWN, DocumentErrorCode.INTERNAL
 
 

@@ -9,8 +9,15 @@ import orjson
 from arq.connections import ArqRedis, RedisSettings
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 if TYPE_CHECKING:
@@ -21,6 +28,15 @@ if TYPE_CHECKING:
 RECONNECT_ON = [RedisConnectionError, RedisTimeoutError, OSError]
 # What a caller that can do without Redis catches.
 REDIS_TROUBLE = (RedisError, OSError, TimeoutError)
+REDIS_AWAY = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    ReadOnlyError,
+    OutOfMemoryError,
+    ClusterDownError,
+    MasterDownError,
+    TryAgainError,
+)
 # arq drops a body after a day by default, and a backlog may be older.
 BODY_TTL_MS = 30 * 24 * 3600 * 1000
 
@@ -82,6 +98,11 @@ def queue_name(settings: Settings, queue: Queue) -> str:
 def wake_channel(queue_key: str) -> str:
     """Return the channel on which a queue's workers hear of a new job."""
     return f"{queue_key}:wake"
+
+
+def is_redis_away(error: BaseException) -> bool:
+    """Tell whether Redis cannot be used for now: it is out of reach, full, read-only or failing over."""
+    return isinstance(error, REDIS_AWAY)
 
 
 async def cancel_for_good(task: asyncio.Task[None]) -> None:

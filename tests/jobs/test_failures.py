@@ -1,0 +1,192 @@
+"""One table from what the libraries really raise to what becomes of the job."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import asyncpg
+import httpx2
+import openai
+import pytest
+import redis.exceptions
+from aiohttp import ClientPayloadError
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
+
+from ragsvc.errors import DocumentErrorCode, DocumentRejected, WorkError
+from ragsvc.jobs.failures import FailureClass, classify, redact
+from ragsvc.llm.failures import translate
+from ragsvc.storage import _translated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PERMANENT, TRANSIENT, UNKNOWN, OUTAGE = FailureClass
+REQUEST = httpx2.Request("POST", "http://models.example/v1/embeddings")
+
+
+def from_model(status: int, *, code: str | None = None, headers: Mapping[str, str] | None = None) -> WorkError:
+    """Return what becomes of a model's answer."""
+    response = httpx2.Response(status, request=REQUEST, headers=headers, json={"error": {"code": code}})
+    client = openai.OpenAI(api_key="k", base_url="http://models.example/v1")
+    with client:
+        return translate(client._make_status_error_from_response(response), ask="embedding")
+
+
+def from_model_connection(cause: Exception | None, error: openai.APIConnectionError) -> WorkError:
+    """Return what becomes of a connection that a model's server did not keep."""
+    error.__cause__ = cause
+    return translate(error, ask="embedding")
+
+
+def from_store(error: Exception) -> WorkError:
+    """Return what becomes of an error of the store's client."""
+    with pytest.raises(WorkError) as translated, _translated():
+        raise error
+    return translated.value
+
+
+def from_answer(status: int, code: str) -> WorkError:
+    """Return what becomes of an error that the store answered."""
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return from_store(ClientError(answer, "GetObject"))  # type: ignore[arg-type]  # fewer fields than a real one
+
+
+MODEL = [
+    *((from_model(status), PERMANENT, "embedding_rejected") for status in (400, 401, 403, 404, 422)),
+    (from_model(402), PERMANENT, "embedding_quota"),
+    (from_model(429, code="insufficient_quota"), PERMANENT, "embedding_quota"),
+    *((from_model(status), TRANSIENT, "embedding_unavailable") for status in (408, 409, 425, 429, 500, 502, 503, 529)),
+    (from_model_connection(None, openai.APITimeoutError(request=REQUEST)), TRANSIENT, "embedding_unavailable"),
+    (
+        from_model_connection(httpx2.ReadError("reset"), openai.APIConnectionError(request=REQUEST)),
+        TRANSIENT,
+        "embedding_unavailable",
+    ),
+    (
+        from_model_connection(httpx2.ConnectError("refused"), openai.APIConnectionError(request=REQUEST)),
+        OUTAGE,
+        "embedding_unreachable",
+    ),
+    (
+        from_model_connection(httpx2.ConnectTimeout("silent"), openai.APITimeoutError(request=REQUEST)),
+        OUTAGE,
+        "embedding_unreachable",
+    ),
+]
+
+STORE = [
+    *((from_answer(404, code), PERMANENT, "object_missing") for code in ("NoSuchKey", "NoSuchBucket", "404")),
+    *((from_answer(403, code), PERMANENT, "storage_rejected") for code in ("AccessDenied", "InvalidAccessKeyId")),
+    *((from_answer(status, "InternalError"), TRANSIENT, "storage_unavailable") for status in (500, 502, 503, 504)),
+    (from_answer(503, "SlowDown"), TRANSIENT, "storage_unavailable"),
+    (from_answer(400, "RequestTimeout"), TRANSIENT, "storage_unavailable"),
+    *(
+        (from_store(error(endpoint_url="http://s3.example")), TRANSIENT, "storage_unavailable")
+        for error in (ReadTimeoutError, ConnectionClosedError)
+    ),
+    (from_store(ClientPayloadError("cut off")), TRANSIENT, "storage_unavailable"),
+    *(
+        (from_store(error(endpoint_url="http://s3.example")), OUTAGE, "storage_unreachable")
+        for error in (EndpointConnectionError, ConnectTimeoutError)
+    ),
+]
+
+POSTGRES = [
+    *(
+        (error("as Postgres says"), TRANSIENT, "database_unavailable")
+        for error in (
+            asyncpg.SerializationError,  # 40001
+            asyncpg.DeadlockDetectedError,  # 40P01
+            asyncpg.LockNotAvailableError,  # 55P03
+            asyncpg.QueryCanceledError,  # 57014
+            asyncpg.AdminShutdownError,  # 57P01
+            asyncpg.CrashShutdownError,  # 57P02
+            asyncpg.CannotConnectNowError,  # 57P03
+            asyncpg.ConnectionDoesNotExistError,  # 08003
+            asyncpg.ConnectionFailureError,  # 08006
+            asyncpg.TooManyConnectionsError,  # 53300
+            asyncpg.DiskFullError,  # 53100
+            asyncpg.InterfaceError,
+            ConnectionResetError,
+            ConnectionRefusedError,
+        )
+    ),
+    (OSError(errno.EHOSTUNREACH, "no route"), TRANSIENT, "database_unavailable"),
+    *(
+        (error("as Postgres says"), UNKNOWN, "internal")
+        for error in (asyncpg.UniqueViolationError, asyncpg.UndefinedColumnError, asyncpg.CheckViolationError)
+    ),
+]
+
+REDIS = [
+    *(
+        (error("as Redis says"), OUTAGE, "redis_unavailable")
+        for error in (
+            redis.exceptions.ConnectionError,
+            redis.exceptions.TimeoutError,
+            redis.exceptions.BusyLoadingError,
+            redis.exceptions.ReadOnlyError,
+            redis.exceptions.OutOfMemoryError,
+            redis.exceptions.MasterDownError,
+        )
+    ),
+    (redis.exceptions.ResponseError("unknown command"), UNKNOWN, "internal"),
+]
+
+OURS = [
+    *(
+        (DocumentRejected(code, "the content"), PERMANENT, code)
+        for code in DocumentErrorCode
+        if not code.startswith("embedding")
+    ),
+    (TimeoutError(), TRANSIENT, "timeout"),
+    (OSError(errno.ENOSPC, "no space left on device"), TRANSIENT, "worker_exhausted"),
+    (OSError(errno.EMFILE, "too many open files"), TRANSIENT, "worker_exhausted"),
+    (MemoryError(), TRANSIENT, "worker_exhausted"),
+    (KeyError("a defect"), UNKNOWN, "internal"),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        pytest.param(error, kind, code, id=f"{name}-{number}-{type(error).__name__}-{code}")
+        for name, table in (
+            *(("model", MODEL), ("store", STORE), ("postgres", POSTGRES)),
+            *(("redis", REDIS), ("ours", OURS)),
+        )
+        for number, (error, kind, code) in enumerate(table)
+    ],
+)
+def test_every_error_has_its_class_and_its_code(error: BaseException, kind: FailureClass, code: str) -> None:
+    failure = classify(error)
+    assert (failure.kind, failure.code) == (kind, code)
+
+
+def test_retry_after_reaches_the_job() -> None:
+    assert classify(from_model(429, headers={"Retry-After": "7"})).retry_after_s == 7
+    assert classify(from_model(429, headers={"Retry-After-Ms": "250"})).retry_after_s == 0.25
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "postgresql://rag:hunter2@db.example/ragsvc",
+        "Authorization: Bearer sk-abcdefghijkl",
+        "the key sk-abcdefghijklmnop was refused",
+        "rag-0123456789abcdef is revoked",
+        "https://s3.example/b/k?X-Amz-Signature=deadbeef",
+        "connect(password=hunter2)",
+    ],
+)
+def test_no_secret_is_kept(secret: str) -> None:
+    kept = redact(f"it failed: {secret}")
+    assert not any(part in kept for part in ("hunter2", "abcdefghijkl", "0123456789abcdef", "deadbeef"))
+    assert "***" in kept
