@@ -43,11 +43,15 @@ dev: $(INSTALLED) ## run the whole service on this machine until Ctrl-C
 
 .PHONY: test
 test: $(INSTALLED) ## run the tests on real servers, with branch coverage
-	$(RUN)pytest -n $(TEST_WORKERS) --dist loadgroup -m "not chaos" --cov --cov-report=term $(ARGS)
+	$(RUN)pytest -n $(TEST_WORKERS) --dist loadgroup -m "not chaos and not bench" --cov --cov-report=term $(ARGS)
 
 .PHONY: test-chaos
 test-chaos: $(INSTALLED) ## run the long forms of the fault and load tests
 	$(RUN)pytest -m chaos $(ARGS)
+
+.PHONY: bench
+bench: $(INSTALLED) ## measure what is said of speed, side by side with others
+	$(RUN)pytest -m bench $(ARGS)
 
 .PHONY: check
 check: lint types test ## everything that CI runs
