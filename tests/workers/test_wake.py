@@ -1,20 +1,17 @@
-"""The arq worker that wakes: how soon it starts, and the behaviours of arq 0.28 that it stands on."""
+"""The arq worker that wakes: how soon it starts, and what it outlives."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import statistics
 import time
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import arq
-import pytest
-from arq.worker import Worker, func
+from arq.worker import func
 
-from ragsvc.queue.connection import BODY_TTL_MS, deserialize, redis_settings, serialize, wake_channel
+from ragsvc.queue.connection import deserialize, redis_settings, serialize, wake_channel
 from ragsvc.workers.wake import WakeWorker
 from tests.support.polling import until
 
@@ -152,44 +149,3 @@ async def test_a_worker_stops_and_closes_what_it_opened_while_redis_is_away(reso
         async with asyncio.timeout(30):
             await worker.close()
     assert closed.is_set()
-
-
-def test_the_pinned_arq_is_the_one_that_was_studied() -> None:
-    assert arq.version.VERSION == "0.28.0"
-
-
-@pytest.mark.parametrize(
-    "name", ["_poll_iteration", "_release_sem_dec_counter_on_complete", "handle_sig", "close", "main", "start_jobs"]
-)
-def test_arq_still_has_what_the_wake_worker_stands_on(name: str) -> None:
-    assert inspect.isfunction(getattr(Worker, name))
-
-
-def test_the_arq_command_still_looks_its_worker_up_when_called() -> None:
-    source = inspect.getsource(arq.worker.create_worker)
-    assert "Worker(**" in source
-
-
-def test_only_a_settings_classes_own_attributes_are_read() -> None:
-    class Base:
-        max_jobs = 77
-
-    class Derived(Base):
-        queue_name = "q"
-
-    assert list(arq.worker.get_kwargs(Derived)) == ["queue_name"]  # type: ignore[arg-type]
-
-
-async def test_arq_drops_an_id_that_it_knows_even_on_another_queue(resources: Resources) -> None:
-    redis, prefix = resources.redis, resources.settings.queue_prefix
-    assert await redis.enqueue_job("note", _job_id=f"{prefix}:same", _queue_name=f"{prefix}:a") is not None
-    assert await redis.enqueue_job("note", _job_id=f"{prefix}:same", _queue_name=f"{prefix}:b") is None
-
-
-async def test_a_body_is_json_and_lives_for_thirty_days(resources: Resources) -> None:
-    redis, prefix = resources.redis, resources.settings.queue_prefix
-    await redis.enqueue_job("note", "x", _job_id=f"{prefix}:body", _queue_name=f"{prefix}:a")
-    body = await redis.get(f"arq:job:{prefix}:body")
-    assert body is not None
-    assert deserialize(body)["f"] == "note"
-    assert await redis.pttl(f"arq:job:{prefix}:body") > BODY_TTL_MS - 60_000
