@@ -59,7 +59,7 @@ class Bench:
             burst=True,
             poll_delay=0.01,
             handle_signals=False,
-            on_job_start=hook,
+            on_job_start=hook,  # type: ignore[arg-type]  # arq names another protocol than it calls
             after_job_end=hook,  # type: ignore[arg-type]  # arq names another protocol than it calls
             **options,
         )
@@ -117,7 +117,7 @@ def test_every_attribute_stands_in_the_settings_class_itself(
     workers.__getattr__.cache_clear()
     made = getattr(workers, name)
     workers.__getattr__.cache_clear()
-    own = arq.worker.get_kwargs(made)
+    own: dict[str, Any] = dict(arq.worker.get_kwargs(made))
     assert made.__bases__ == (object,)
     assert set(own) == {
         *("functions", "queue_name", "max_jobs", "redis_settings", "on_startup", "on_shutdown", "ctx"),
