@@ -28,14 +28,23 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def open_fleet(base_settings: Settings, template: str, servers: Servers, **changes: Any) -> AsyncIterator[Fleet]:
     """Yield a fleet without workers, on everything of its own but Postgres and the store."""
+    dsn = base_settings.database_url.get_secret_value()
+    async with (
+        cloned(dsn, template=template) as url,
+        open_fleet_on(url, base_settings, servers, **changes) as fleet,
+    ):
+        yield fleet
+
+
+@asynccontextmanager
+async def open_fleet_on(url: str, base_settings: Settings, servers: Servers, **changes: Any) -> AsyncIterator[Fleet]:
+    """Yield a fleet without workers on this migrated database."""
     # Not at the top: it brings the models' client along.
     from ragsvc.resources import open_resources  # noqa: PLC0415
 
     own = uuid.uuid4().hex[:12]
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ragsvc-faults-")))
-        dsn = base_settings.database_url.get_secret_value()
-        url = await stack.enter_async_context(cloned(dsn, template=template))
         redis = OwnRedis(folder)
         await redis.start()
         stack.push_async_callback(redis.kill)
