@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -53,7 +52,13 @@ async def accept_all(fleet: Fleet, workspace: Workspace) -> list[Document]:
     return documents
 
 
-async def test_soak(base_settings: Settings, template: str, servers: Servers) -> None:
+async def test_soak(
+    base_settings: Settings, template: str, servers: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def say(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n{line}", flush=True)  # noqa: T201
+
     say(f"seed {SEED}: {DOCUMENTS} documents, {WORKERS} workers, {SECONDS:g} s")
     async with open_fleet(base_settings, template, servers, ingestion_concurrency=4, max_attempts=30) as fleet:
         await fleet.staff(ingestion=WORKERS, deletion=1)
@@ -93,8 +98,3 @@ async def assert_nothing_lost(fleet: Fleet, workspace: Workspace, documents: lis
     # What is not readable fails for its own reason; nothing else may.
     assert set(outcomes) <= {"ready", "corrupt"}, outcomes
     return outcomes
-
-
-def say(line: str) -> None:
-    """Tell whoever watches, captured or not."""
-    print(line, file=sys.__stderr__, flush=True)
