@@ -153,9 +153,9 @@ WHERE queue = $1 AND status = 'queued'
 ORDER BY run_at LIMIT $4
 """
 
-# One process at a time, for the length of a transaction, however long: a transaction pooler cannot leak it.
+# One process at a time, for the length of a transaction: a transaction pooler cannot leak it.
 TRY_LOCK = """
-SELECT pg_try_advisory_xact_lock(hashtext($1)) FROM set_config('idle_in_transaction_session_timeout', '0', true)
+SELECT pg_try_advisory_xact_lock(hashtext($1)) FROM set_config('idle_in_transaction_session_timeout', $2, true)
 """
 
 DELETE_JOBS_OF_SUBJECT = (
@@ -290,9 +290,13 @@ async def select_stranded_jobs(
     return [to_job(row) for row in await conn.fetch(SELECT_STRANDED_JOBS, queue, since, max_age_s, limit)]
 
 
-async def try_lock(conn: Connection, name: str) -> bool:
-    """Take the named lock for the rest of the transaction; False when another holds it."""
-    taken: bool = await conn.fetchval(TRY_LOCK, name)
+async def try_lock(conn: Connection, name: str, *, idle_limit_s: float | None = 10.0) -> bool:
+    """Take the named lock for the rest of the transaction; False when another holds it.
+
+    A process that freezes keeps its connection, so Postgres ends a transaction in which nothing happened for
+    `idle_limit_s`; None is for work that goes on elsewhere while the lock is held.
+    """
+    taken: bool = await conn.fetchval(TRY_LOCK, name, str(round((idle_limit_s or 0) * 1000)))
     return taken
 
 

@@ -163,7 +163,8 @@ async def replay(
         ReplayRunning: another replay of this queue is going on.
     """
     async with resources.pool.acquire() as lock_conn, lock_conn.transaction():
-        if not await jobs.try_lock(lock_conn, f"{resources.settings.queue_prefix}:replay:{queue}"):
+        name = f"{resources.settings.queue_prefix}:replay:{queue}"
+        if not await jobs.try_lock(lock_conn, name, idle_limit_s=None):
             raise ReplayRunning
         matched = await _select(resources, queue, selection, limit=limit)
         if dry_run:

@@ -67,7 +67,7 @@ class Bell:
         return taken is not None
 
     async def ring_missing(self, jobs: Sequence[Job]) -> int:
-        """Ring for those of the overdue jobs that Redis does not know, and return how many arq took.
+        """Ring for those of the overdue jobs that Redis does not know whole, and return how many arq took.
 
         A ring that Redis knows, but whose time is still to come by somebody's clock, is made due.
         """
@@ -79,12 +79,20 @@ class Bell:
                 for job in jobs:
                     ring_id = self._ring_id(job.queue, job.id, job.generation)
                     pipe.exists(job_key_prefix + ring_id)
+                    pipe.zscore(queue_name(self._settings, job.queue), ring_id)
                     pipe.zadd(queue_name(self._settings, job.queue), {ring_id: to_unix_ms(due)}, xx=True, lt=True)
-                known = (await pipe.execute())[::2]
+                answers = await pipe.execute()
         except REDIS_TROUBLE as error:
             log.warning("sweep_cannot_ring", jobs=len(jobs), error=str(error) or type(error).__name__)
             return 0
-        return sum([await self.ring(job) for job, exists in zip(jobs, known, strict=True) if not exists])
+        swept = 0
+        for job, has_body, score in zip(jobs, answers[::3], answers[1::3], strict=True):
+            if has_body and score is None:
+                # Redis evicted the queue and kept the body, for whose sake arq would take no new ring.
+                await self.forget(job.queue, Ring(job.id, job.generation))
+            if not has_body or score is None:
+                swept += await self.ring(job)
+        return swept
 
     async def rings(self, queue: Queue, *, limit: int) -> list[Ring]:
         """Return the rings at the head of the queue, those that workers are busy with too; none while Redis is away."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -124,7 +124,7 @@ async def job_of(fleet: Fleet, document: Document, queue: Queue = Queue.INGESTIO
     return job
 
 
-async def list_dead(fleet: Fleet, queue: Queue) -> list[dict[str, str]]:
+async def list_dead(fleet: Fleet, queue: Queue) -> list[dict[str, Any]]:
     """Return the entries of the queue's list of dead letters."""
     key = f"{fleet.settings.queue_prefix}:{queue}:dlq"
     return [orjson.loads(entry) for entry in await command(fleet.resources.redis, "LRANGE", key, 0, -1)]

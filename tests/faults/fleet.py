@@ -53,7 +53,7 @@ FAST = {
     "ingestion_concurrency": 6,
     "embedding_batch_size": 2,
     "embedding_concurrency": 1,
-    "parse_memory_bytes": 400 * 1024 * 1024,
+    "parse_memory_bytes": 192 * 1024 * 1024,
 }
 IN_TRANSACTION = (
     "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' AND client_port = ANY($1)"
@@ -183,9 +183,11 @@ class Fleet:
         frozen = self.ingestion
         for worker in frozen:
             await self.freeze(worker)
-        yield
-        for worker in frozen:
-            worker.signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            for worker in frozen:
+                worker.signal(signal.SIGCONT)
 
     async def make_workspace(self) -> Workspace:
         """Return a new workspace with its bucket."""

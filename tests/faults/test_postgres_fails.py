@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
+from pydantic import SecretStr
 
+from ragsvc.db.migrations import migrate
 from tests.faults.end_state import assert_ready_once, job_of
 from tests.faults.gates import COMMIT
+from tests.faults.opening import open_fleet_on
+from tests.faults.own_postgres import open_postgres
 from tests.faults.texts import make_text
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from ragsvc.models.workspaces import Workspace
+    from ragsvc.settings import Settings
     from tests.faults.fleet import Fleet
+    from tests.support.servers import Servers
 
 pytestmark = pytest.mark.xdist_group("faults")
 
+BELATED_S = 30.0
 TERMINATE_ALL = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'ragsvc' AND pid <> pg_backend_pid()
@@ -53,3 +65,35 @@ async def test_connections_cut_again_and_again(fleet: Fleet, workspace: Workspac
         await asyncio.sleep(0.3)  # the next cut is to find something under way
     await assert_ready_once(fleet, workspace, documents, timeout_s=60 + 2 * times)
     assert len(fleet.ingestion) == 2
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+async def test_postgres_restarted_mid_commit(base_settings: Settings, servers: Servers, number: signal.Signals) -> None:
+    async with open_postgres() as postgres:
+        await migrate(base_settings.model_copy(update={"database_url": SecretStr(postgres.url)}))
+        async with open_fleet_on(postgres.url, base_settings, servers) as fleet:
+            await fleet.staff()
+            workspace = await fleet.make_workspace()
+            async with fleet.frozen():
+                documents = [await fleet.accept(workspace, make_text()) for _ in range(4)]
+                stopped = fleet.gates.closed(documents[0].id, COMMIT)
+                gate = await stopped.__aenter__()
+            await gate.reached()
+            await postgres.end(number)
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await stopped.__aexit__(None, None, None)
+            await asyncio.sleep(2)  # away for a while
+            await postgres.start()
+            await until(partial(answers_again, fleet), timeout_s=BELATED_S, what="Postgres")
+            await assert_ready_once(fleet, workspace, documents)
+            assert len(fleet.ingestion) == 2
+
+
+async def answers_again(fleet: Fleet) -> bool:
+    """Tell whether the test's own pool has a connection again."""
+    try:
+        async with fleet.resources.pool.acquire() as conn:
+            return bool(await conn.fetchval("SELECT true"))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        return False

@@ -141,6 +141,14 @@ async def test_redis_read_only(fleet: Fleet, workspace: Workspace) -> None:
     assert len(fleet.ingestion) == 2
 
 
+async def test_a_queue_that_redis_evicted_while_it_kept_the_bodies(fleet: Fleet, workspace: Workspace) -> None:
+    async with fleet.frozen(), fleet.redis.client() as redis:
+        documents = await accept_many(fleet, workspace, 3)
+        assert await redis.delete(f"{fleet.settings.queue_prefix}:{Queue.INGESTION}") == 1
+    await assert_ready_once(fleet, workspace, documents)
+    assert {(await job_of(fleet, document)).attempts for document in documents} == {1}
+
+
 async def test_an_undecodable_body_and_an_unknown_function_name(fleet: Fleet, workspace: Workspace) -> None:
     queue = f"{fleet.settings.queue_prefix}:{Queue.INGESTION}"
     async with fleet.frozen(), fleet.redis.client() as redis:

@@ -12,6 +12,7 @@ from ragsvc.models.jobs import JobStatus, Queue
 from ragsvc.queue.connection import queue_name
 from tests.jobs.conftest import expire
 from tests.support.documents import reload, reload_job
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from ragsvc.models.documents import Document
@@ -72,6 +73,23 @@ async def test_sweepers_at_once_rescue_a_job_once(resources: Resources, claimed:
     await expire(resources, claimed)
     await asyncio.gather(*(sweep_jobs(resources) for _ in range(5)))
     assert (await reload_job(resources, claimed)).rescues == 1
+
+
+async def test_a_process_that_froze_in_its_sweep_does_not_keep_the_others_from_sweeping(
+    resources: Resources, claimed: Job
+) -> None:
+    await expire(resources, claimed)
+    frozen = await resources.pool.acquire()
+    await frozen.transaction().start()
+    assert await jobs.try_lock(frozen, f"{resources.settings.queue_prefix}:sweep", idle_limit_s=0.3)
+    await sweep_jobs(resources)
+    assert (await reload_job(resources, claimed)).rescues == 0
+
+    async def is_rescued() -> bool:
+        await sweep_jobs(resources)
+        return (await reload_job(resources, claimed)).rescues == 1
+
+    await until(is_rescued)
 
 
 async def test_a_live_lease_is_left_alone(resources: Resources, claimed: Job) -> None:

@@ -1,0 +1,49 @@
+"""One node's clock is ten minutes off: Postgres's time decides, so nothing waits for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import time_machine
+
+from tests.faults.end_state import assert_ready_once, job_of
+from tests.faults.texts import make_text
+from tests.support.model_server import Fail
+
+if TYPE_CHECKING:
+    from ragsvc.models.workspaces import Workspace
+    from tests.faults.fleet import Fleet
+
+pytestmark = pytest.mark.xdist_group("faults")
+
+# `arq`, with another idea of the time.
+SHIFTED_ARQ = """
+from datetime import UTC, datetime, timedelta
+import time_machine
+time_machine.travel(datetime.now(UTC) + timedelta(minutes={minutes}), tick=True).start()
+from arq.cli import cli
+cli()
+"""
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+async def test_clock_10_min_off_on_the_node_that_works(fleet: Fleet, workspace: Workspace, minutes: int) -> None:
+    async with fleet.frozen():
+        shifted = await fleet.start_worker(launcher=("-c", SHIFTED_ARQ.format(minutes=minutes)))
+        fleet.models.embeddings.script(Fail(503))
+        documents = [await fleet.accept(workspace, make_text()) for _ in range(3)]
+        await assert_ready_once(fleet, workspace, documents)
+        await shifted.kill()
+    assert sorted([(await job_of(fleet, document)).attempts for document in documents]) == [1, 1, 2]
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+async def test_clock_10_min_off_on_the_node_that_takes_documents(
+    fleet: Fleet, workspace: Workspace, minutes: int
+) -> None:
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=minutes), tick=True):
+        documents = [await fleet.accept(workspace, make_text()) for _ in range(3)]
+    await assert_ready_once(fleet, workspace, documents)
+    assert {(await job_of(fleet, document)).attempts for document in documents} == {1}

@@ -1,0 +1,152 @@
+"""Documents that do harm, come a hundredfold, or are deleted while they are taken in; and many of them at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp.test_utils import TestClient
+
+from ragsvc.db.deletion_receipts import select_deletion
+from ragsvc.db.workspaces import select_workspace
+from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.http.app import create_app
+from ragsvc.http.ids import format_id, parse_id
+from ragsvc.models.deletions import DeletionStatus
+from ragsvc.models.jobs import JobStatus, Queue
+from tests.faults.end_state import (
+    assert_consistent,
+    assert_dead,
+    assert_ready_once,
+    job_of,
+    select_documents,
+    until_settled,
+)
+from tests.faults.fleet import SOON_S
+from tests.faults.opening import open_fleet
+from tests.faults.texts import make_text
+from tests.http.conftest import Server, make_tenant, operator_of
+from tests.http.documents import form
+from tests.support.model_server import Pause
+from tests.support.polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.settings import Settings
+    from tests.faults.fleet import Fleet
+    from tests.http.conftest import Client, Tenant
+    from tests.support.servers import Servers
+
+pytestmark = pytest.mark.xdist_group("faults")
+
+# Python keeps a text with one such character at four bytes for each: more than a parser of this suite may take.
+POISON = b"word " * 4_000_000 + "😀".encode()
+MANY = [pytest.param(20, id="20"), pytest.param(100, id="100", marks=pytest.mark.chaos)]
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.chaos)])
+async def test_poison_documents(fleet: Fleet, workspace: Workspace, times: int) -> None:
+    async with fleet.frozen():
+        poison = [await fleet.accept(workspace, POISON, filename="poison.txt") for _ in range(times)]
+        neighbours = [await fleet.accept(workspace, make_text()) for _ in range(6)]
+    await until_settled(fleet, workspace)
+    for document in poison:
+        await assert_dead(fleet, document, code="parser_crash", attempts=1)
+    rows = await select_documents(fleet, workspace)
+    assert {rows[document.id]["status"] for document in neighbours} == {"ready"}
+    await assert_consistent(fleet, workspace)
+    assert len(fleet.ingestion) == 2
+
+
+@pytest.fixture
+async def api(fleet: Fleet) -> AsyncIterator[Client]:
+    """The API on the fleet's servers."""
+    async with TestClient(Server(create_app(fleet.settings))) as client:
+        yield client
+
+
+@pytest.fixture
+async def tenant(api: Client) -> Tenant:
+    """A workspace made through the API."""
+    return await make_tenant(api, operator_of(api), "acme")
+
+
+@pytest.mark.parametrize("times", MANY)
+async def test_duplicate_posts_of_one_file(fleet: Fleet, tenant: Tenant, times: int) -> None:
+    content = make_text()
+    uploads = await asyncio.gather(
+        *(tenant.api.call("POST", "/v1/documents", data=form(content, filename="text.md")) for _ in range(times))
+    )
+    assert [answer.status for answer in uploads] == [202] * times
+    file_id = uploads[0].json["file_id"]
+    collection = (await tenant.api.post("/v1/collections", {"name": "another"})).json
+    body = {"file_id": file_id, "collection_id": collection["id"]}
+    attached = await asyncio.gather(*(tenant.api.post("/v1/documents", body) for _ in range(times)))
+    # Each upload is a file of its own; one file is one document of a collection, however often it is posted.
+    assert sorted(answer.status for answer in attached) == [202, *[409] * (times - 1)]
+    accepted = [answer.json["id"] for answer in (*uploads, *attached) if answer.status == 202]
+    assert len(set(accepted)) == times + 1
+    for document_id in accepted:
+        fleet.contents[parse_id("doc", document_id)] = content
+    async with fleet.resources.pool.acquire() as conn:
+        workspace = await select_workspace(conn, tenant.uuid)
+    assert workspace is not None
+    await until_settled(fleet, workspace)
+    rows = await select_documents(fleet, workspace)
+    assert {format_id("doc", id_): row["status"] for id_, row in rows.items()} == dict.fromkeys(accepted, "ready")
+    await assert_consistent(fleet, workspace)
+
+
+async def test_delete_during_ingest(fleet: Fleet, workspace: Workspace) -> None:
+    held = Pause()
+    fleet.models.embeddings.script(held)
+    document = await fleet.accept(workspace, make_text())
+    async with asyncio.timeout(SOON_S):
+        await held.reached.wait()
+    (row,) = (await select_documents(fleet, workspace)).values()
+    deletion = await request_document_deletion(fleet.resources, workspace.id, document.id, purge_file=True)
+    held.resumed.set()
+    await until_settled(fleet, workspace)
+    async with fleet.resources.pool.acquire() as conn:
+        receipt = await select_deletion(conn, workspace.id, deletion.id)
+    assert receipt is not None
+    assert (receipt.status, {store.remaining for store in receipt.stores}) == (DeletionStatus.COMPLETED, {0})
+    assert {store.store: store.removed for store in receipt.stores}["objects"] == 1
+    assert not await fleet.resources.storage.object_exists(row["bucket"], row["object_key"])
+    assert await select_documents(fleet, workspace) == {}
+    assert (await job_of(fleet, document, Queue.DELETION)).status is JobStatus.DONE
+    # The worker that was embedding writes nothing any more: no row is anybody's.
+    await assert_consistent(fleet, workspace)
+
+
+async def fill(fleet: Fleet, workspace: Workspace, count: int) -> None:
+    """Have as many jobs in progress as there are places, and let them go: those behind them are not forgotten."""
+    held = Pause()
+    fleet.models.embeddings.usual = held
+    documents = [await fleet.accept(workspace, make_text(sections=1)) for _ in range(count + 10)]
+
+    async def all_in_progress() -> bool:
+        async with fleet.resources.pool.acquire() as conn:
+            running = "SELECT count(*) FROM jobs WHERE workspace_id = $1 AND status = 'running'"
+            return bool(await conn.fetchval(running, workspace.id) == count)
+
+    await until(all_in_progress, timeout_s=SOON_S, what=f"{count} jobs in progress")
+    fleet.models.embeddings.usual = None
+    held.resumed.set()
+    await assert_ready_once(fleet, workspace, documents, timeout_s=2 * SOON_S)
+
+
+async def test_12_jobs_in_progress_across_workers(fleet: Fleet, workspace: Workspace) -> None:
+    await fill(fleet, workspace, 2 * fleet.settings.ingestion_concurrency)
+
+
+@pytest.mark.chaos
+async def test_150_jobs_in_progress_across_workers(base_settings: Settings, template: str, servers: Servers) -> None:
+    async with open_fleet(
+        base_settings, template, servers, ingestion_concurrency=30, model_timeout_s=SOON_S, job_lease_s=6.0
+    ) as fleet:
+        await fleet.staff(ingestion=5, deletion=0)
+        await fill(fleet, await fleet.make_workspace(), 150)

@@ -1,0 +1,93 @@
+"""Replays that run at once or die half-way: each dead letter is moved exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.errors import ReplayRunning
+from ragsvc.http.ids import format_id
+from ragsvc.jobs import dead_letters
+from ragsvc.jobs.dead_letters import ReplayResult, ReplaySelection
+from ragsvc.models.jobs import Queue
+from tests.faults.end_state import assert_dead, assert_ready_once, job_of, list_dead, until_settled
+from tests.faults.fleet import SOON_S, environment
+from tests.faults.texts import make_text
+from tests.support.model_server import Fail
+from tests.support.polling import until
+
+if TYPE_CHECKING:
+    from ragsvc.models.documents import Document
+    from ragsvc.models.workspaces import Workspace
+    from tests.faults.fleet import Fleet
+
+pytestmark = pytest.mark.xdist_group("faults")
+
+COUNT_REPLAYED = "SELECT sum(replay_count) FROM jobs WHERE workspace_id = $1"
+
+
+async def bury(fleet: Fleet, workspace: Workspace, count: int) -> list[Document]:
+    """Return documents that are dead because the provider's quota was used up; it is not any more."""
+    fleet.models.embeddings.usual = Fail(429, code="insufficient_quota")
+    documents = [await fleet.accept(workspace, make_text(sections=1)) for _ in range(count)]
+    await until_settled(fleet, workspace)
+    for document in documents:
+        await assert_dead(fleet, document, code="embedding_quota", attempts=1)
+    fleet.models.embeddings.usual = None
+    return documents
+
+
+async def kill_replay_half_way(fleet: Fleet, workspace: Workspace, count: int) -> int:
+    """Run `ragsvc dlq replay` until it has moved some letters, kill it, and return how many it moved."""
+    words = ("dlq", "replay", "ingestion", "--workspace", format_id("ws", workspace.id), "--rate", "5")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ragsvc", *words, env=environment(fleet.settings), stdout=asyncio.subprocess.DEVNULL
+    )
+
+    async def moved() -> int:
+        async with fleet.resources.pool.acquire() as conn:
+            replayed: int = await conn.fetchval(COUNT_REPLAYED, workspace.id)
+            return replayed
+
+    await until(moved, timeout_s=SOON_S, what="the first replay")
+    process.kill()
+    await process.wait()
+    killed_at = await moved()
+    assert 0 < killed_at < count
+    return killed_at
+
+
+@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.chaos)])
+async def test_two_replays_at_once_and_one_killed_half_way(fleet: Fleet, workspace: Workspace, count: int) -> None:
+    documents = await bury(fleet, workspace, count)
+    moved = await kill_replay_half_way(fleet, workspace, count)
+    refused = 0
+
+    async def replay_rest() -> bool:
+        """Tell whether one of two replays had its turn: what the killed one held is free once Postgres has noticed."""
+        nonlocal moved, refused
+        results = await asyncio.gather(
+            *(
+                dead_letters.replay(
+                    fleet.resources, Queue.INGESTION, selection=ReplaySelection(workspace_id=workspace.id)
+                )
+                for _ in range(2)
+            ),
+            return_exceptions=True,
+        )
+        assert all(isinstance(result, (ReplayResult, ReplayRunning)) for result in results), results
+        done = [result for result in results if isinstance(result, ReplayResult)]
+        moved += sum(result.replayed for result in done)
+        refused += len(results) - len(done)
+        return bool(done)
+
+    await until(replay_rest, timeout_s=SOON_S, what="a replay's turn")
+    assert refused >= 1
+    assert moved == count
+    await assert_ready_once(fleet, workspace, documents, timeout_s=SOON_S + count)
+    jobs = [await job_of(fleet, document) for document in documents]
+    assert {(job.replay_count, job.attempts) for job in jobs} == {(1, 1)}
+    assert not {str(job.id) for job in jobs} & {entry["job_id"] for entry in await list_dead(fleet, Queue.INGESTION)}

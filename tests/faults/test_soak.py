@@ -1,0 +1,100 @@
+"""The soak: hundreds of documents while everything fails at random, and at the end none is lost and none is doubled.
+
+SOAK_DOCUMENTS, SOAK_SECONDS, SOAK_WORKERS and SOAK_SEED change what it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.models.jobs import JobStatus, Queue
+from tests.faults.chaos import Chaos
+from tests.faults.end_state import assert_consistent, job_of, list_dead, select_documents, until_settled
+from tests.faults.opening import open_fleet
+from tests.faults.texts import make_text
+
+if TYPE_CHECKING:
+    from ragsvc.models.documents import Document
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.settings import Settings
+    from tests.faults.fleet import Fleet
+    from tests.support.servers import Servers
+
+pytestmark = pytest.mark.chaos
+
+DOCUMENTS = int(os.environ.get("SOAK_DOCUMENTS", "500"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
+WORKERS = int(os.environ.get("SOAK_WORKERS", "4"))
+SEED = int(os.environ.get("SOAK_SEED", "7261"))
+# What may still be under way when the harm ends.
+SETTLING_S = 300.0
+# One in so many documents cannot be read, so that there is something to fail.
+POISON_EVERY = 25
+POISON = b"%PDF-1.7\nno xref table"
+
+
+async def accept_all(fleet: Fleet, workspace: Workspace) -> list[Document]:
+    """Accept the documents, spread over the soak's time: the API takes them whatever happens."""
+    documents = []
+    started = time.monotonic()
+    for number in range(DOCUMENTS):
+        await asyncio.sleep(max(0.0, started + SECONDS * number / DOCUMENTS - time.monotonic()))
+        if number % POISON_EVERY == POISON_EVERY - 1:
+            documents.append(await fleet.accept(workspace, POISON, filename="broken.pdf"))
+        else:
+            documents.append(await fleet.accept(workspace, make_text(sections=2 + number % 9)))
+    return documents
+
+
+async def test_soak(
+    base_settings: Settings, template: str, servers: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def say(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n{line}", flush=True)  # noqa: T201
+
+    say(f"seed {SEED}: {DOCUMENTS} documents, {WORKERS} workers, {SECONDS:g} s")
+    async with open_fleet(base_settings, template, servers, ingestion_concurrency=4, max_attempts=30) as fleet:
+        await fleet.staff(ingestion=WORKERS, deletion=1)
+        workspace = await fleet.make_workspace()
+        chaos = Chaos(fleet, SEED, WORKERS)
+        async with asyncio.TaskGroup() as group:
+            accepting = group.create_task(accept_all(fleet, workspace))
+            group.create_task(chaos.rage(SECONDS))
+        calm = time.monotonic()
+        await until_settled(fleet, workspace, timeout_s=SETTLING_S)
+        settled_s = time.monotonic() - calm
+        documents = accepting.result()
+        # Chunks exactly once for each ready document, no strays; Redis empty but for the list of the dead.
+        await assert_consistent(fleet, workspace)
+        statuses = await assert_nothing_lost(fleet, workspace, documents)
+    slowest = f"{max(chaos.recoveries_s):.1f}" if chaos.recoveries_s else "-"
+    say(
+        f"soak: accepted {len(documents)}, {dict(statuses)}, lost 0, doubled 0; harm {chaos.done};"
+        f" {len(chaos.recoveries_s)} recoveries after a kill, the slowest {slowest} s; calm after {settled_s:.1f} s"
+    )
+
+
+async def assert_nothing_lost(fleet: Fleet, workspace: Workspace, documents: list[Document]) -> Counter[str]:
+    """Assert that each accepted document is ready, or failed with a code and listed; return how many are what."""
+    rows = await select_documents(fleet, workspace)
+    assert set(rows) == {document.id for document in documents}
+    dead = {entry["document_id"]: entry["error"]["code"] for entry in await list_dead(fleet, Queue.INGESTION)}
+    outcomes: Counter[str] = Counter()
+    for document in documents:
+        row, job = rows[document.id], await job_of(fleet, document)
+        outcomes[row["status"] if row["status"] == "ready" else row["error"]["code"]] += 1
+        if row["status"] == "ready":
+            assert (job.status, row["version"]) == (JobStatus.DONE, 1)
+        else:
+            assert (row["status"], job.status) == ("failed", JobStatus.DEAD)
+            assert dead[str(document.id)] == row["error"]["code"]
+    # What is not readable fails for its own reason; nothing else may.
+    assert set(outcomes) <= {"ready", "corrupt"}, outcomes
+    return outcomes
