@@ -128,6 +128,40 @@ class FileInUse(RequestError):
     code = "file_in_use"
 
 
+class UploadNotPending(RequestError):
+    """The upload takes no parts: it is being completed, or over."""
+
+    code = "upload_not_pending"
+
+
+class PartsMissing(RequestError):
+    """Parts of the file are missing, or have another size than they should."""
+
+    code = "parts_missing"
+
+    def __init__(self, detail: str | None = None, *, missing: tuple[int, ...] = ()) -> None:
+        self.missing = missing
+        super().__init__(detail or f"{len(missing)} parts of the file are missing, or have another size.")
+
+
+class PartNumberOutOfRange(RequestError):
+    """The file has no part of this number."""
+
+    code = "part_number_out_of_range"
+
+
+class PartSizeMismatch(RequestError):
+    """The part has another size than its place in the file asks for."""
+
+    code = "part_size_mismatch"
+
+
+class DigestMismatch(RequestError):
+    """The bytes that arrived are not those that were announced."""
+
+    code = "digest_mismatch"
+
+
 class IngestionActive(RequestError):
     """An ingestion of this document is queued or running."""
 

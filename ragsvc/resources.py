@@ -11,7 +11,7 @@ from ragsvc.db.pool import open_pool
 from ragsvc.llm.client import open_models
 from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
-from ragsvc.storage import open_storage
+from ragsvc.storage.store import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ragsvc.models.chunks import EmbeddingSpace
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings import Settings
-    from ragsvc.storage import Storage
+    from ragsvc.storage.store import Storage
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     upload_part_size_bytes: Annotated[int, Field(ge=5 * MIB)] = Field(
         8 * MIB, description="Part size towards the store."
     )
+    max_upload_bytes: SizeBytes = Field(5 * 1024 * MIB, description="Largest file in an upload session.")
     upload_expires_s: Seconds = Field(86400.0, description="An upload nobody finished is removed after this.")
     presign_expires_s: Count = Field(900, description="How long a presigned URL works.")
 

@@ -12,7 +12,7 @@ from ragsvc.answering.runs import sweep_runs
 from ragsvc.ingestion.embedding import sweep_embedding_cache
 from ragsvc.jobs.outages import sweep_outages
 from ragsvc.jobs.sweeper import sweep_jobs
-from ragsvc.uploads.expiry import sweep_uploads
+from ragsvc.uploads.sweeper import sweep_uploads
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources

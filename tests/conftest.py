@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from ragsvc.db.pool import open_pool
 from ragsvc.settings import Settings
-from ragsvc.storage import open_storage
+from ragsvc.storage.store import open_storage
 from tests.support import servers as test_servers
 from tests.support.databases import cloned, prepare_template
 from tests.support.model_server import ScriptedModels
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ragsvc.db.pool import Pool
     from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
-    from ragsvc.storage import Storage
+    from ragsvc.storage.store import Storage
     from tests.support.servers import Servers
 
 

@@ -25,6 +25,9 @@ SELECT {COLUMNS} FROM files
 WHERE workspace_id = $1 AND deletion_id IS NULL AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
 """
 
+# Whoever reads the whole first says it; from then on it is compared.
+UPDATE_SHA256 = "UPDATE files SET sha256 = $3 WHERE workspace_id = $1 AND id = $2 AND sha256 IS NULL"
+
 LOCK_FILE = f"{SELECT_FILE} FOR UPDATE"
 
 # Only the documents that stay keep a file.
@@ -55,7 +58,7 @@ async def insert_file(
     filename: str,
     mime_type: str,
     size_bytes: int,
-    sha256: bytes,
+    sha256: bytes | None,
     etag: str,
 ) -> None:
     """Add a file whose object is complete in the store."""
@@ -73,6 +76,11 @@ async def select_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> Fi
 async def select_files(conn: Connection, workspace_id: UUID, *, before: UUID | None = None, limit: int) -> list[File]:
     """Return at most `limit` files, newest first, those older than `before`."""
     return [File(**row) for row in await conn.fetch(SELECT_FILES, workspace_id, before, limit)]
+
+
+async def update_sha256(conn: Connection, workspace_id: UUID, file_id: UUID, *, sha256: bytes) -> None:
+    """Fill in the sha256 of a file that came in parts undeclared."""
+    await conn.execute(UPDATE_SHA256, workspace_id, file_id, sha256)
 
 
 async def lock_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> File | None:

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.documents import Upload
+from ragsvc.models.uploads import Upload, UploadStatus
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.pool import Connection, Record
 
-COLUMNS = "u.workspace_id, u.id, w.bucket, u.object_key, u.s3_upload_id, u.filename, u.mime_type"
+COLUMNS = """
+u.workspace_id, u.id, w.bucket, u.status, u.object_key, u.s3_upload_id, u.filename, u.mime_type, u.declared_size_bytes,
+u.part_size_bytes, u.sha256, u.collection_id, u.attributes, u.chunking, u.document_id, u.error, u.expires_at,
+u.created_at
+"""
 FROM = "FROM upload_sessions u JOIN workspaces w ON w.id = u.workspace_id"
 
 INSERT_UPLOAD = """
-INSERT INTO upload_sessions (workspace_id, id, object_key, filename, mime_type, expires_at)
-VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6))
+INSERT INTO upload_sessions (workspace_id, id, object_key, filename, mime_type, expires_at, declared_size_bytes,
+    part_size_bytes, sha256, collection_id, attributes, chunking)
+VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6), $7, $8, $9, $10, $11, $12)
 """
 
 SELECT_UPLOAD = f"SELECT {COLUMNS} {FROM} WHERE u.workspace_id = $1 AND u.id = $2"
+
+# Those of a file in one request are nobody's to see.
+SELECT_UPLOADS = f"""
+SELECT {COLUMNS} {FROM}
+WHERE u.workspace_id = $1 AND u.part_size_bytes IS NOT NULL AND ($2::text IS NULL OR u.status = $2)
+  AND ($3::uuid IS NULL OR u.id < $3)
+ORDER BY u.id DESC LIMIT $4
+"""
 
 UPDATE_S3_UPLOAD_ID = """
 UPDATE upload_sessions SET s3_upload_id = $3, updated_at = now()
@@ -28,13 +41,39 @@ WHERE workspace_id = $1 AND id = $2 AND status = 'pending'
 
 # Whoever moves a session out of its open states decides what becomes of its object.
 CLOSE_UPLOAD = """
-UPDATE upload_sessions SET status = $3, updated_at = now()
-WHERE workspace_id = $1 AND id = $2 AND status IN ('pending', 'completing')
+UPDATE upload_sessions SET status = $3, completing_until = NULL, document_id = $4, error = $5, updated_at = now()
+WHERE workspace_id = $1 AND id = $2 AND status = ANY($6)
+"""
+
+# One at a time completes a session; one that fell silent is replaced.
+TAKE_COMPLETING = """
+UPDATE upload_sessions
+SET status = 'completing', completing_until = now() + make_interval(secs => $3), updated_at = now()
+WHERE workspace_id = $1 AND id = $2
+  AND (status = 'pending' AND expires_at > now() OR status = 'completing' AND completing_until <= now())
+"""
+
+RELEASE_COMPLETING = """
+UPDATE upload_sessions SET completing_until = now(), updated_at = now()
+WHERE workspace_id = $1 AND id = $2 AND status = 'completing'
+"""
+
+REOPEN_UPLOAD = """
+UPDATE upload_sessions SET status = 'pending', completing_until = NULL, updated_at = now()
+WHERE workspace_id = $1 AND id = $2 AND status = 'completing'
+"""
+
+SUM_RESERVED_BYTES = """
+SELECT coalesce(sum(declared_size_bytes), 0)::bigint FROM upload_sessions
+WHERE workspace_id = $1 AND status IN ('pending', 'completing')
+"""
+
+SELECT_SILENT_UPLOADS = f"""
+SELECT {COLUMNS} {FROM} WHERE u.status = 'completing' AND u.completing_until < now() ORDER BY u.updated_at LIMIT $1
 """
 
 EXPIRE_UPLOADS = """
-UPDATE upload_sessions SET status = 'expired', updated_at = now()
-WHERE status IN ('pending', 'completing') AND expires_at < now()
+UPDATE upload_sessions SET status = 'expired', updated_at = now() WHERE status = 'pending' AND expires_at < now()
 """
 
 SELECT_UNCLEAN_UPLOADS = f"""
@@ -54,15 +93,42 @@ async def insert_upload(
     filename: str,
     mime_type: str,
     expires_s: float,
+    declared_size_bytes: int | None = None,
+    part_size_bytes: int | None = None,
+    sha256: bytes | None = None,
+    collection_id: UUID | None = None,
+    attributes: dict[str, object] | None = None,
+    chunking: dict[str, int] | None = None,
 ) -> None:
     """Open a pending upload that expires after `expires_s` seconds."""
-    await conn.execute(INSERT_UPLOAD, workspace_id, upload_id, object_key, filename, mime_type, expires_s)
+    await conn.execute(
+        INSERT_UPLOAD,
+        workspace_id,
+        upload_id,
+        object_key,
+        filename,
+        mime_type,
+        expires_s,
+        declared_size_bytes,
+        part_size_bytes,
+        sha256,
+        collection_id,
+        attributes or {},
+        chunking,
+    )
 
 
 async def select_upload(conn: Connection, workspace_id: UUID, upload_id: UUID) -> Upload | None:
     """Return one upload of the workspace."""
     row = await conn.fetchrow(SELECT_UPLOAD, workspace_id, upload_id)
-    return Upload(**row) if row else None
+    return _to_upload(row) if row else None
+
+
+async def select_uploads(
+    conn: Connection, workspace_id: UUID, *, status: UploadStatus | None, before: UUID | None, limit: int
+) -> list[Upload]:
+    """Return at most `limit` sessions that clients opened, newest first, those older than `before`."""
+    return [_to_upload(row) for row in await conn.fetch(SELECT_UPLOADS, workspace_id, status, before, limit)]
 
 
 async def update_s3_upload_id(conn: Connection, workspace_id: UUID, upload_id: UUID, *, s3_upload_id: str) -> bool:
@@ -70,9 +136,45 @@ async def update_s3_upload_id(conn: Connection, workspace_id: UUID, upload_id: U
     return await conn.execute(UPDATE_S3_UPLOAD_ID, workspace_id, upload_id, s3_upload_id) == "UPDATE 1"
 
 
-async def close_upload(conn: Connection, workspace_id: UUID, upload_id: UUID, *, status: str) -> bool:
-    """End an open session; False when it was not open any more."""
-    return await conn.execute(CLOSE_UPLOAD, workspace_id, upload_id, status) == "UPDATE 1"
+async def close_upload(
+    conn: Connection,
+    workspace_id: UUID,
+    upload_id: UUID,
+    *,
+    status: UploadStatus,
+    document_id: UUID | None = None,
+    error: dict[str, str] | None = None,
+    among: tuple[UploadStatus, ...] = (UploadStatus.PENDING, UploadStatus.COMPLETING),
+) -> bool:
+    """End a session that is in one of the states `among`; False when it was in none of them."""
+    closed = await conn.execute(CLOSE_UPLOAD, workspace_id, upload_id, status, document_id, error, list(among))
+    return closed == "UPDATE 1"
+
+
+async def take_completing(conn: Connection, workspace_id: UUID, upload_id: UUID, *, lease_s: float) -> bool:
+    """Take the session in order to complete it; False when another holds it, or it is over."""
+    return await conn.execute(TAKE_COMPLETING, workspace_id, upload_id, lease_s) == "UPDATE 1"
+
+
+async def release_completing(conn: Connection, workspace_id: UUID, upload_id: UUID) -> None:
+    """Let anybody complete the session, from now on."""
+    await conn.execute(RELEASE_COMPLETING, workspace_id, upload_id)
+
+
+async def reopen_upload(conn: Connection, workspace_id: UUID, upload_id: UUID) -> None:
+    """Take parts again: those there are do not make the file."""
+    await conn.execute(REOPEN_UPLOAD, workspace_id, upload_id)
+
+
+async def sum_reserved_bytes(conn: Connection, workspace_id: UUID) -> int:
+    """Return what the workspace's open sessions have declared."""
+    reserved_bytes: int = await conn.fetchval(SUM_RESERVED_BYTES, workspace_id)
+    return reserved_bytes
+
+
+async def select_silent_uploads(conn: Connection, *, limit: int) -> list[Upload]:
+    """Return sessions whose completing fell silent."""
+    return [_to_upload(row) for row in await conn.fetch(SELECT_SILENT_UPLOADS, limit)]
 
 
 async def expire_uploads(conn: Connection) -> int:
@@ -82,9 +184,13 @@ async def expire_uploads(conn: Connection) -> int:
 
 async def select_unclean_uploads(conn: Connection, *, limit: int) -> list[Upload]:
     """Return ended sessions of which the store may still hold something."""
-    return [Upload(**row) for row in await conn.fetch(SELECT_UNCLEAN_UPLOADS, limit)]
+    return [_to_upload(row) for row in await conn.fetch(SELECT_UNCLEAN_UPLOADS, limit)]
 
 
 async def update_cleaned(conn: Connection, workspace_id: UUID, upload_id: UUID) -> None:
     """Remember that the store holds nothing more of the session."""
     await conn.execute(UPDATE_CLEANED, workspace_id, upload_id)
+
+
+def _to_upload(row: Record) -> Upload:
+    return Upload(**{**dict(row.items()), "status": UploadStatus(row["status"])})

@@ -24,6 +24,7 @@ from ragsvc.http.handlers import (
     health,
     keys,
     search,
+    uploads,
     workspace,
     workspaces,
 )
@@ -53,6 +54,7 @@ ROUTES = (
     documents.routes,
     document_content.routes,
     document_events.routes,
+    uploads.routes,
     files.routes,
     deletions.routes,
     search.routes,

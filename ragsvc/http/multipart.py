@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
-import re
-import unicodedata
 from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import unquote
 
@@ -14,6 +11,7 @@ from pydantic import ValidationError
 
 from ragsvc.errors import InvalidJson, InvalidRequest, RequestError, UnsupportedMediaType
 from ragsvc.http.bodies import Body, explain_fields, parse_json, refuse_nul
+from ragsvc.http.filenames import UNKNOWN_TYPE, UNNAMED, clean_filename, mime_type_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,16 +19,8 @@ if TYPE_CHECKING:
 FILE_FIELD = "file"
 BLOCK_BYTES = 256 * 1024
 MAX_FIELD_BYTES = 64 * 1024
-MAX_FILENAME_CHARS = 255
-UNNAMED = "unnamed"
-UNKNOWN_TYPE = "application/octet-stream"
 # What a form may carry as JSON text, because it has no type for it.
 JSON_FIELDS = frozenset({"attributes", "chunking", "metadata"})
-
-_MIME_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
-# Only Python's own table: what the machine's /etc/mime.types holds must not decide.
-_TYPES_BY_NAME = mimetypes.MimeTypes(filenames=())
-_TYPES_BY_NAME.add_type("text/markdown", ".md")
 
 AnyBody = TypeVar("AnyBody", bound=Body)
 
@@ -98,7 +88,7 @@ class FormReader(Generic[AnyBody]):
             if name == FILE_FIELD:
                 self._file = part
                 self.filename = clean_filename(_decode_percent(part.filename or ""))
-                self.mime_type = _mime_type(part.headers.get("Content-Type", ""), self.filename)
+                self.mime_type = mime_type_of(part.headers.get("Content-Type", ""), self.filename)
                 return
             if name not in self._model.model_fields:
                 raise InvalidRequest(fields={name or "form": "is not a field of this form"})
@@ -136,32 +126,9 @@ class FormReader(Generic[AnyBody]):
             raise RequestError(f"The form is malformed: {error}") from None
 
 
-def clean_filename(offered: str) -> str:
-    """Return a name that is safe to show and to store: no path, no control or direction characters, at most 255.
-
-    It never names an object: object keys are made of ids.
-    """
-    name = re.split(r"[/\\]", offered)[-1]
-    name = "".join(char for char in name if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"})
-    name = unicodedata.normalize("NFC", name).strip()
-    if len(name) > MAX_FILENAME_CHARS:
-        stem, dot, extension = name.rpartition(".")
-        keeps_extension = dot and len(extension) <= 16  # noqa: PLR2004 - longer is no extension
-        name = f"{stem[: MAX_FILENAME_CHARS - len(extension) - 1]}.{extension}" if keeps_extension else name
-        name = name[:MAX_FILENAME_CHARS]
-    return name if name not in {"", ".", ".."} else UNNAMED
-
-
 def _decode_percent(filename: str) -> str:
     """Undo the percent-encoding that clients may use for what a header cannot carry (RFC 7578, 4.2)."""
     try:
         return unquote(filename, errors="strict")
     except UnicodeDecodeError:
         return filename
-
-
-def _mime_type(declared: str, filename: str) -> str:
-    mime_type = declared.partition(";")[0].strip().lower()
-    if not _MIME_TYPE.fullmatch(mime_type) or mime_type == UNKNOWN_TYPE:
-        return _TYPES_BY_NAME.guess_type(filename)[0] or UNKNOWN_TYPE
-    return mime_type

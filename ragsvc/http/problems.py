@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 from typing_extensions import TypedDict
 
-from ragsvc.errors import InvalidRequest, RagsvcError, RequestError
+from ragsvc.errors import InvalidRequest, PartsMissing, RagsvcError, RequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Problem:
 
 PROBLEMS = {
     "bad_request": Problem(400, "Bad request"),
+    "digest_mismatch": Problem(400, "Digest mismatch"),
+    "part_size_mismatch": Problem(400, "Part size mismatch"),
     "invalid_json": Problem(400, "Malformed JSON"),
     "unauthorized": Problem(401, "Unauthorized"),
     "forbidden": Problem(403, "Forbidden"),
@@ -33,16 +35,19 @@ PROBLEMS = {
     "file_in_use": Problem(409, "File in use"),
     "ingestion_active": Problem(409, "Ingestion active"),
     "name_taken": Problem(409, "Name taken"),
+    "parts_missing": Problem(409, "Parts missing"),
     "replay_running": Problem(409, "Replay running"),
     "run_active": Problem(409, "Run active"),
     "run_not_retryable": Problem(409, "Run cannot be retried"),
     "text_not_ready": Problem(409, "Text not ready"),
+    "upload_not_pending": Problem(409, "Upload not pending"),
     "too_large": Problem(413, "Too large"),
     "quota_exceeded": Problem(413, "Quota exceeded"),
     "unsupported_media_type": Problem(415, "Unsupported media type"),
     "range_not_satisfiable": Problem(416, "Range not satisfiable"),
     "empty_file": Problem(422, "Empty file"),
     "invalid_request": Problem(422, "Invalid request"),
+    "part_number_out_of_range": Problem(422, "Part number out of range"),
     "too_many_streams": Problem(429, "Too many streams"),
     "internal": Problem(500, "Internal error"),
     "provider_refused": Problem(502, "Refused by a provider"),
@@ -69,6 +74,7 @@ class ProblemView(TypedDict):
     code: str
     request_id: str
     errors: NotRequired[list[FieldError]]
+    missing: NotRequired[list[int]]
 
 
 def render_problem(error: RagsvcError, *, request_id: str) -> ProblemView:
@@ -86,6 +92,8 @@ def render_problem(error: RagsvcError, *, request_id: str) -> ProblemView:
         view["errors"] = [
             {"field": _writable(name), "message": _writable(message)} for name, message in error.fields.items()
         ]
+    if isinstance(error, PartsMissing):
+        view["missing"] = list(error.missing)
     return view
 
 

@@ -27,17 +27,23 @@ if TYPE_CHECKING:
         FileView,
         KeyView,
         OwnWorkspaceView,
+        PartView,
         QueueView,
         RunningJobView,
         SubjectView,
         TextView,
+        UploadStateView,
+        UploadView,
         WorkspaceView,
     )
     from ragsvc.models.chunks import StoredChunk, TextSlice
     from ragsvc.models.deletions import Deletion
     from ragsvc.models.documents import Document, FailureInfo, File
     from ragsvc.models.jobs import QueueDepth, RunningJob
+    from ragsvc.models.uploads import Upload
     from ragsvc.models.workspaces import ApiKey, Chunking, Collection, Usage, Workspace
+    from ragsvc.storage.store import StoredPart
+    from ragsvc.uploads.sessions import UploadState
 
 _SUBJECT_PREFIXES: dict[SubjectKind, Prefix] = {
     SubjectKind.DOCUMENT: "doc",
@@ -134,7 +140,7 @@ def render_document(document: Document) -> DocumentView:
         "filename": document.filename,
         "mime_type": document.mime_type,
         "size_bytes": document.size_bytes,
-        "sha256": document.sha256.hex(),
+        "sha256": document.sha256.hex() if document.sha256 else None,
         "status": document.status,
         "stage": document.stage,
         "progress": round(document.progress, 4),
@@ -156,7 +162,7 @@ def render_file(file: File) -> FileView:
         "filename": file.filename,
         "mime_type": file.mime_type,
         "size_bytes": file.size_bytes,
-        "sha256": file.sha256.hex(),
+        "sha256": file.sha256.hex() if file.sha256 else None,
         "created_at": render_time(file.created_at),
     }
 
@@ -223,6 +229,41 @@ def render_document_deletion(deletion: Deletion, document_id: UUID) -> DocumentD
         "document_id": format_id("doc", document_id),
         "status": "deleting",
     }
+
+
+def render_upload(upload: Upload) -> UploadView:
+    """Return an upload session."""
+    return {
+        "id": format_id("upl", upload.id),
+        "object": "upload",
+        "status": upload.status,
+        "filename": upload.filename,
+        "mime_type": upload.mime_type,
+        "size_bytes": upload.size_bytes,
+        "part_size_bytes": upload.part_size_bytes or 0,
+        "part_count": upload.part_count,
+        "collection_id": format_id("col", upload.collection_id) if upload.collection_id else None,
+        "attributes": upload.attributes,
+        "document_id": format_id("doc", upload.document_id) if upload.document_id else None,
+        "error": {"code": upload.error["code"], "message": upload.error["message"]} if upload.error else None,
+        "expires_at": render_time(upload.expires_at),
+        "created_at": render_time(upload.created_at),
+    }
+
+
+def render_upload_state(state: UploadState) -> UploadStateView:
+    """Return an upload session with its parts."""
+    return {
+        **render_upload(state.upload),
+        "received": [render_part(part) for part in state.received],
+        "missing": list(state.missing),
+        "received_bytes": sum(part.size_bytes for part in state.received),
+    }
+
+
+def render_part(part: StoredPart) -> PartView:
+    """Return a part that the store has."""
+    return {"part_number": part.number, "size_bytes": part.size_bytes, "etag": part.etag}
 
 
 def render_queue(depth: QueueDepth, running: Sequence[RunningJob]) -> QueueView:

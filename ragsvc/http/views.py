@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from ragsvc.models.deletions import DeletionStatus  # noqa: TC001
 from ragsvc.models.documents import DocumentStatus, Stage  # noqa: TC001
 from ragsvc.models.jobs import Queue, SubjectKind  # noqa: TC001
+from ragsvc.models.uploads import UploadStatus  # noqa: TC001
 from ragsvc.models.workspaces import Scope  # noqa: TC001
 
 
@@ -95,7 +96,7 @@ class DocumentView(TypedDict):
     filename: str
     mime_type: str
     size_bytes: int
-    sha256: str
+    sha256: str | None
     status: DocumentStatus
     stage: Stage | None
     progress: float
@@ -116,8 +117,65 @@ class FileView(TypedDict):
     filename: str
     mime_type: str
     size_bytes: int
-    sha256: str
+    sha256: str | None
     created_at: str
+
+
+class PartView(TypedDict):
+    """A part that the store has."""
+
+    part_number: int
+    size_bytes: int
+    etag: str
+
+
+class UploadErrorView(TypedDict):
+    """Why an upload failed."""
+
+    code: str
+    message: str
+
+
+class UploadView(TypedDict):
+    """An upload session; every part but the last has `part_size_bytes`."""
+
+    id: str
+    object: Literal["upload"]
+    status: UploadStatus
+    filename: str
+    mime_type: str
+    size_bytes: int
+    part_size_bytes: int
+    part_count: int
+    collection_id: str | None
+    attributes: dict[str, object]
+    document_id: str | None
+    error: UploadErrorView | None
+    expires_at: str
+    created_at: str
+
+
+class UploadStateView(UploadView):
+    """An upload session with the parts that the store has, and the numbers of those still to be sent."""
+
+    received: list[PartView]
+    missing: list[int]
+    received_bytes: int
+
+
+class PartUrlView(TypedDict):
+    """A URL that takes one part by PUT."""
+
+    part_number: int
+    url: str
+    size_bytes: int
+
+
+class PartUrlsView(TypedDict):
+    """URLs that take parts straight into the store until they expire."""
+
+    data: list[PartUrlView]
+    expires_in_s: int
 
 
 class TextView(TypedDict):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.sandbox import Sandbox
     from ragsvc.jobs.lease import Lease
     from ragsvc.models.documents import Document, File
+    from ragsvc.models.jobs import Job
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
 
@@ -54,13 +55,16 @@ async def ingest(resources: Resources, lease: Lease, *, sandbox: Sandbox) -> Non
     with tempfile.TemporaryDirectory(prefix="ragsvc-") as folder:
         source, parsed, chunked = (Path(folder) / name for name in ("source", "parsed", "chunks"))
         await lease.report(Stage.DOWNLOADING)
-        await download(
+        sha256 = await download(
             resources.storage,
             task.bucket,
             task.file,
             into=source,
             report=lambda fraction: lease.report(Stage.DOWNLOADING, fraction),
         )
+        if task.file.sha256 is None:
+            async with resources.pool.acquire() as conn:
+                await files.update_sha256(conn, lease.job.workspace_id, task.file.id, sha256=sha256)
         await lease.report(Stage.PARSING)
         await sandbox.parse(source, filename=task.file.filename, mime_type=task.file.mime_type, into=parsed)
         await lease.report(Stage.CHUNKING)
@@ -85,7 +89,8 @@ async def _load(resources: Resources, lease: Lease) -> _Task:
         )
     if document is None or file is None or workspace is None or collection is None:
         raise LeaseLost("the document is gone")
-    return _Task(document, file, workspace.bucket, collection.chunking or _default_chunking(resources.settings))
+    chunking = _own_chunking(job) or collection.chunking or _default_chunking(resources.settings)
+    return _Task(document, file, workspace.bucket, chunking)
 
 
 async def _embed_and_write(resources: Resources, lease: Lease, build: Build, chunked: Path, *, chunk_count: int) -> int:
@@ -106,6 +111,14 @@ async def _embed_and_write(resources: Resources, lease: Lease, build: Build, chu
         await build.write_chunks(window, vectors)
         token_count += sum(chunk.token_count for chunk in window)
     return token_count
+
+
+def _own_chunking(job: Job) -> Chunking | None:
+    match job.payload.get("chunking"):
+        case {"max_tokens": int(max_tokens), "overlap_tokens": int(overlap_tokens)}:
+            return Chunking(max_tokens, overlap_tokens)
+        case _:
+            return None
 
 
 def _default_chunking(settings: Settings) -> Chunking:

@@ -7,14 +7,14 @@ import shutil
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected, TransientFailure
-from ragsvc.storage import ObjectMissing
+from ragsvc.storage.failures import ObjectMissing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from ragsvc.models.documents import File
-    from ragsvc.storage import Storage
+    from ragsvc.storage.store import Storage
 
 # The source, its text and its chunks lie beside one another for a while.
 DISK_FACTOR = 3
@@ -22,8 +22,8 @@ DISK_FACTOR = 3
 
 async def download(
     storage: Storage, bucket: str, file: File, *, into: Path, report: Callable[[float], Awaitable[None]]
-) -> None:
-    """Stream the object into a new file; one block of 1 MiB is in memory at a time.
+) -> bytes:
+    """Stream the object into a new file and return its sha256; one block of 1 MiB is in memory at a time.
 
     Raises:
         DocumentRejected: the object is gone (`object_missing`) or not what was uploaded (`checksum_mismatch`).
@@ -44,5 +44,6 @@ async def download(
                     await report(received_bytes / file.size_bytes)
     except ObjectMissing as error:
         raise DocumentRejected(DocumentErrorCode.OBJECT_MISSING, "the file is not in the store any more") from error
-    if digest.digest() != file.sha256:
+    if file.sha256 is not None and digest.digest() != file.sha256:
         raise DocumentRejected(DocumentErrorCode.CHECKSUM_MISMATCH, "the stored file is not the one that was uploaded")
+    return digest.digest()

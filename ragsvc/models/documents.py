@@ -33,7 +33,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A stored object."""
+    """A stored object; `sha256` is unknown until a worker has read what came in parts undeclared."""
 
     workspace_id: UUID
     id: UUID
@@ -41,21 +41,8 @@ class File:
     filename: str
     mime_type: str
     size_bytes: int
-    sha256: bytes
+    sha256: bytes | None
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A multipart upload in the making, or what became of it."""
-
-    workspace_id: UUID
-    id: UUID
-    bucket: str
-    object_key: str
-    s3_upload_id: str | None
-    filename: str
-    mime_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +87,7 @@ class Document:
     filename: str
     mime_type: str
     size_bytes: int
-    sha256: bytes
+    sha256: bytes | None
     status: DocumentStatus
     stage: Stage | None
     progress: float

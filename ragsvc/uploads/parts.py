@@ -10,14 +10,14 @@ from ragsvc.db import upload_sessions
 from ragsvc.errors import NotFound
 
 if TYPE_CHECKING:
-    from ragsvc.models.documents import Upload
+    from ragsvc.models.uploads import Upload
     from ragsvc.resources import Resources
-    from ragsvc.storage import StoredPart
+    from ragsvc.storage.store import StoredPart
 
 
 @dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object that is complete in the store."""
+class WrittenObject:
+    """An object that was written as a whole."""
 
     size_bytes: int
     sha256: bytes
@@ -65,14 +65,14 @@ class PartWriter:
         while len(self._buffer) >= self._part_size_bytes:
             await self._flush(self._part_size_bytes)
 
-    async def finish(self) -> StoredObject:
+    async def finish(self) -> WrittenObject:
         """Store the rest and complete the object."""
         if self._buffer:
             await self._flush(len(self._buffer))
         etag = await self._resources.storage.complete_multipart(
             self._upload.bucket, self._upload.object_key, upload_id=self._s3_upload_id, parts=self._parts
         )
-        return StoredObject(self.size_bytes, self._sha256.digest(), etag)
+        return WrittenObject(self.size_bytes, self._sha256.digest(), etag)
 
     async def _flush(self, size_bytes: int) -> None:
         body = bytes(self._buffer[:size_bytes])

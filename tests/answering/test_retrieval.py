@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ragsvc.db.pool import Pool
     from ragsvc.models.search import SearchHit
     from ragsvc.settings import Settings
-    from ragsvc.storage import Storage
+    from ragsvc.storage.store import Storage
     from tests.support.model_server import ScriptedModels
 
 KETTLES = "Descale the kettle every three months with citric acid."

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from ragsvc.errors import InvalidRequest, NotFound, RequestError
 from ragsvc.http.bodies import Attributes, Body
+from ragsvc.http.filenames import clean_filename
 from ragsvc.http.ids import CollectionId
-from ragsvc.http.multipart import MAX_FIELD_BYTES, FormReader, clean_filename
+from ragsvc.http.multipart import MAX_FIELD_BYTES, FormReader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -22,7 +22,7 @@ from botocore.exceptions import (
 from ragsvc.errors import DocumentErrorCode, DocumentRejected, WorkError
 from ragsvc.jobs.failures import FailureClass, classify, redact
 from ragsvc.llm.failures import translate
-from ragsvc.storage import _translated
+from ragsvc.storage.failures import translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,9 +47,9 @@ def from_model_connection(cause: Exception | None, error: openai.APIConnectionEr
 
 def from_store(error: Exception) -> WorkError:
     """Return what becomes of an error of the store's client."""
-    with pytest.raises(WorkError) as translated, _translated():
+    with pytest.raises(WorkError) as raised, translated():
         raise error
-    return translated.value
+    return raised.value
 
 
 def from_answer(status: int, code: str) -> WorkError:

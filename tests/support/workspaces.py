@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ragsvc.db.pool import Pool
     from ragsvc.models.workspaces import Workspace
     from ragsvc.settings import Settings
-    from ragsvc.storage import Storage
+    from ragsvc.storage.store import Storage
 
 
 async def create_workspace(

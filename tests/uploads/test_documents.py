@@ -18,7 +18,7 @@ from ragsvc.models.jobs import JobStatus
 from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
 from ragsvc.uploads.documents import attach_file, receive_document
-from ragsvc.uploads.expiry import sweep_uploads
+from ragsvc.uploads.sweeper import sweep_uploads
 from tests.support.documents import SAMPLE, accept, job_of, stream
 from tests.support.workspaces import create_workspace
 

@@ -6,30 +6,27 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.db import jobs, upload_sessions
+from ragsvc.db import upload_sessions
+from ragsvc.models.uploads import UploadStatus
 
 if TYPE_CHECKING:
-    from ragsvc.models.documents import Upload
+    from ragsvc.models.uploads import Upload
     from ragsvc.resources import Resources
-
-BATCH = 100
 
 log = structlog.get_logger(__name__)
 
 
-async def sweep_uploads(resources: Resources) -> int:
-    """Expire sessions past their time, clean up after those that ended, and return how many were cleaned."""
-    async with resources.pool.acquire() as conn:
-        async with conn.transaction():
-            if not await jobs.try_lock(conn, "sweep:uploads"):
-                return 0
-            await upload_sessions.expire_uploads(conn)
-        unclean = await upload_sessions.select_unclean_uploads(conn, limit=BATCH)
-    for upload in unclean:
-        await clean_upload(resources, upload)
-    if unclean:
-        log.info("uploads_cleaned", uploads=len(unclean))
-    return len(unclean)
+async def abandon(resources: Resources, upload: Upload) -> None:
+    """Remove what the store holds of a failed session, unless its commit went through and only the answer was lost."""
+    try:
+        async with resources.pool.acquire() as conn:
+            closed = await upload_sessions.close_upload(
+                conn, upload.workspace_id, upload.id, status=UploadStatus.ABORTED
+            )
+        if closed:
+            await clean_upload(resources, upload)
+    except Exception as error:  # noqa: BLE001 - the sweeper does it later; the caller's own error is the one to tell
+        log.warning("upload_not_cleaned", upload_id=upload.id.hex, error=str(error) or type(error).__name__)
 
 
 async def clean_upload(resources: Resources, upload: Upload) -> None:

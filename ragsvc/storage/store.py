@@ -1,31 +1,25 @@
-"""The object store: every call to S3, through one client for the life of the process."""
+"""The store's client: every call to S3."""
 
 from __future__ import annotations
 
 import base64
 import functools
 import hashlib
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+import re
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import aioboto3
-from aiohttp import ClientPayloadError
+import aiohttp
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    EndpointConnectionError,
-)
-from botocore.exceptions import (
-    ConnectionError as BotoConnectionError,
-)
+from botocore.exceptions import ClientError
 
-from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure
+from ragsvc.storage.failures import MISSING, ObjectMissing, code_of, refusal, translated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from aiobotocore.response import StreamingBody
     from types_aiobotocore_s3.client import S3Client
@@ -34,8 +28,10 @@ if TYPE_CHECKING:
 
 READ_BLOCK_BYTES = 1024 * 1024
 DELETE_BATCH = 1000
-RETRYABLE_STATUS = {429, *range(500, 600)}
-MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchUpload", "404", "NotFound"}
+CONNECT_TIMEOUT_S = 3
+# Used at once, and a slow client may take long with the part itself.
+OWN_URL_S = 24 * 3600
+_ERROR_CODE = re.compile("<Code>([^<]*)</Code>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +44,18 @@ class ObjectBody:
 
 @dataclass(frozen=True, slots=True)
 class StoredPart:
-    """A part that the store has acknowledged."""
+    """A part that the store has acknowledged; an ETag without its quotes."""
 
     number: int
+    size_bytes: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object that is complete in the store."""
+
+    size_bytes: int
     etag: str
 
 
@@ -62,21 +67,18 @@ class MultipartUpload:
     upload_id: str
 
 
-class ObjectMissing(ProviderRejected):
-    """The object, bucket or upload is not in the store."""
-
-
 class Storage:
     """The store. Every method raises ObjectMissing, ProviderRejected, TransientFailure or OutageFailure."""
 
-    def __init__(self, client: S3Client, presigner: S3Client, settings: Settings) -> None:
+    def __init__(self, client: S3Client, presigner: S3Client, http: aiohttp.ClientSession, settings: Settings) -> None:
         self._client = client
         self._presigner = presigner
+        self._http = http
         self._settings = settings
 
     async def ping(self) -> None:
         """Ask the store for a sign of life."""
-        with _translated():
+        with translated():
             await self._client.list_buckets(MaxBuckets=1)
 
     async def create_bucket(self, bucket: str) -> None:
@@ -85,60 +87,106 @@ class Storage:
         arguments: dict[str, Any] = {"Bucket": bucket}
         if region != "us-east-1":  # which S3 refuses to hear named
             arguments["CreateBucketConfiguration"] = {"LocationConstraint": region}
-        with _translated():
+        with translated():
             try:
                 await self._client.create_bucket(**arguments)
             except ClientError as error:
-                if _code(error) != "BucketAlreadyOwnedByYou":
+                if code_of(error) != "BucketAlreadyOwnedByYou":
                     raise
 
     async def delete_bucket(self, bucket: str) -> None:
         """Remove an empty bucket; one that is gone is fine."""
-        with _translated():
+        with translated():
             try:
                 await self._client.delete_bucket(Bucket=bucket)
             except ClientError as error:
-                if _code(error) not in MISSING:
+                if code_of(error) not in MISSING:
                     raise
 
     async def create_multipart(self, bucket: str, key: str, *, mime_type: str) -> str:
         """Begin a multipart upload and return the store's id of it."""
-        with _translated():
+        with translated():
             answer = await self._client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=mime_type)
         return answer["UploadId"]
 
     async def upload_part(self, bucket: str, key: str, *, upload_id: str, number: int, body: bytes) -> StoredPart:
         """Store one part, checked by its MD5 on the way."""
         digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        with _translated():
+        with translated():
             answer = await self._client.upload_part(
                 Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=body, ContentMD5=digest
             )
-        return StoredPart(number, answer["ETag"])
+        return StoredPart(number, len(body), answer["ETag"].strip('"'))
+
+    async def stream_part(
+        self, bucket: str, key: str, *, upload_id: str, number: int, size_bytes: int, body: AsyncIterator[bytes]
+    ) -> StoredPart:
+        """Store one part as it comes, with a block of it in memory; what `body` raises leaves the part as it was.
+
+        The SDK reads a part as a whole before it signs it; a URL presigned for ourselves takes a stream.
+        """
+        arguments = {"Bucket": bucket, "Key": key, "UploadId": upload_id, "PartNumber": number}
+        with translated():
+            url = await self._client.generate_presigned_url("upload_part", Params=arguments, ExpiresIn=OWN_URL_S)
+            async with self._http.put(url, data=body, headers={"Content-Length": str(size_bytes)}) as answer:
+                said = await answer.text()
+                if not answer.ok:
+                    found = _ERROR_CODE.search(said)
+                    raise refusal(found[1] if found else "no code", answer.status)
+                return StoredPart(number, size_bytes, answer.headers["ETag"].strip('"'))
+
+    async def presign_part(self, bucket: str, key: str, *, upload_id: str, number: int) -> str:
+        """Return a URL that lets anybody put this part for PRESIGN_EXPIRES_S seconds."""
+        arguments = {"Bucket": bucket, "Key": key, "UploadId": upload_id, "PartNumber": number}
+        with translated():
+            return await self._presigner.generate_presigned_url(
+                "upload_part", Params=arguments, ExpiresIn=self._settings.presign_expires_s
+            )
+
+    async def list_parts(self, bucket: str, key: str, *, upload_id: str) -> list[StoredPart]:
+        """Return the parts that the store has of an upload, by number."""
+        parts: list[StoredPart] = []
+        marker = 0
+        with translated():
+            while True:
+                page = await self._client.list_parts(
+                    Bucket=bucket, Key=key, UploadId=upload_id, PartNumberMarker=marker
+                )
+                found = page.get("Parts", [])
+                parts += [StoredPart(part["PartNumber"], part["Size"], part["ETag"].strip('"')) for part in found]
+                if not page.get("IsTruncated") or not found:
+                    return parts
+                marker = found[-1]["PartNumber"]
+
+    async def head_object(self, bucket: str, key: str) -> StoredObject:
+        """Return what the store says of an object."""
+        with translated():
+            answer = await self._client.head_object(Bucket=bucket, Key=key)
+        return StoredObject(answer["ContentLength"], answer["ETag"].strip('"'))
 
     async def complete_multipart(self, bucket: str, key: str, *, upload_id: str, parts: Sequence[StoredPart]) -> str:
         """Make the parts one object and return its ETag."""
-        with _translated():
+        with translated():
             answer = await self._client.complete_multipart_upload(
                 Bucket=bucket,
                 Key=key,
                 UploadId=upload_id,
                 MultipartUpload={"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]},
             )
-        return answer["ETag"]
+        return answer["ETag"].strip('"')
 
     async def abort_multipart(self, bucket: str, key: str, *, upload_id: str) -> None:
         """Drop an upload and its parts; one that is gone is fine."""
-        with _translated():
+        with translated():
             try:
                 await self._client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
             except ClientError as error:
-                if _code(error) not in MISSING:
+                if code_of(error) not in MISSING:
                     raise
 
     async def list_multiparts(self, bucket: str, *, prefix: str = "") -> list[MultipartUpload]:
         """Return the uploads in the making under a prefix, at most 1000 of them."""
-        with _translated():
+        with translated():
             answer = await self._client.list_multipart_uploads(Bucket=bucket, Prefix=prefix)
         return [MultipartUpload(upload["Key"], upload["UploadId"]) for upload in answer.get("Uploads", [])]
 
@@ -146,14 +194,14 @@ class Storage:
         """Remove an object; False when there was none."""
         existed = await self.object_exists(bucket, key)
         if existed:
-            with _translated():
+            with translated():
                 await self._client.delete_object(Bucket=bucket, Key=key)
         return existed
 
     async def delete_all_objects(self, bucket: str) -> int:
         """Empty the bucket, unfinished uploads included, and return how many objects there were."""
         removed = 0
-        with _translated():
+        with translated():
             while uploads := await self.list_multiparts(bucket):
                 for upload in uploads:
                     await self.abort_multipart(bucket, upload.object_key, upload_id=upload.upload_id)
@@ -168,7 +216,7 @@ class Storage:
     async def count_objects(self, bucket: str, *, prefix: str = "") -> int:
         """Return how many objects there are under a prefix, up to 1000; none where there is no bucket."""
         try:
-            with _translated():
+            with translated():
                 page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix)
         except ObjectMissing:
             return 0
@@ -177,8 +225,7 @@ class Storage:
     async def object_exists(self, bucket: str, key: str) -> bool:
         """Tell whether the store has the object."""
         try:
-            with _translated():
-                await self._client.head_object(Bucket=bucket, Key=key)
+            await self.head_object(bucket, key)
         except ObjectMissing:
             return False
         return True
@@ -191,7 +238,7 @@ class Storage:
         arguments: dict[str, Any] = {"Bucket": bucket, "Key": key}
         if byte_range is not None:
             arguments["Range"] = f"bytes={byte_range[0]}-{byte_range[1]}"
-        with _translated():
+        with translated():
             answer = await self._client.get_object(**arguments)
         body = answer["Body"]
         async with body:
@@ -200,7 +247,7 @@ class Storage:
     async def presign_get(self, bucket: str, key: str, *, filename: str) -> str:
         """Return a URL that lets anybody download the object under this name for PRESIGN_EXPIRES_S seconds."""
         disposition = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
-        with _translated():
+        with translated():
             return await self._presigner.generate_presigned_url(
                 "get_object",
                 Params={"Bucket": bucket, "Key": key, "ResponseContentDisposition": disposition},
@@ -220,7 +267,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
             signature_version="s3v4",
             s3={"addressing_style": settings.s3_addressing_style},
             retries={"mode": "standard", "max_attempts": 3},
-            connect_timeout=3,
+            connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=settings.s3_timeout_s,
             max_pool_connections=64,
             request_checksum_calculation="when_required",
@@ -236,7 +283,10 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
             presigner = await stack.enter_async_context(_session().client("s3", endpoint_url=public, **arguments))
         # Some stores ask for Content-MD5 here, which newer SDKs replaced by other checksums.
         client.meta.events.register("before-sign.s3.DeleteObjects", _add_content_md5)
-        yield Storage(client, presigner, settings)
+        # No limit for the whole: a part is as slow as its client, and the store's own silence ends it.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=settings.s3_timeout_s)
+        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        yield Storage(client, presigner, http, settings)
 
 
 @functools.cache
@@ -246,7 +296,7 @@ def _session() -> aioboto3.Session:
 
 
 async def _read_blocks(body: StreamingBody) -> AsyncIterator[bytes]:
-    with _translated():
+    with translated():
         async for block in body.iter_chunks(READ_BLOCK_BYTES):
             yield block
 
@@ -254,31 +304,3 @@ async def _read_blocks(body: StreamingBody) -> AsyncIterator[bytes]:
 def _add_content_md5(request: Any, **_context: object) -> None:  # noqa: ANN401 - botocore's AWSRequest has no type
     digest = hashlib.md5(request.body, usedforsecurity=False).digest()
     request.headers["Content-MD5"] = base64.b64encode(digest).decode()
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn the client's errors into ours."""
-    try:
-        yield
-    except ClientError as error:
-        raise _from_answer(error) from error
-    except (EndpointConnectionError, BotoConnectionError) as error:
-        raise OutageFailure("storage_unreachable", "the object store cannot be reached") from error
-    except (BotoCoreError, ClientPayloadError, OSError) as error:
-        message = str(error) or type(error).__name__
-        raise TransientFailure("storage_unavailable", f"the object store failed: {message}") from error
-
-
-def _from_answer(error: ClientError) -> ObjectMissing | ProviderRejected | TransientFailure:
-    code = _code(error)
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-    if code in MISSING:
-        return ObjectMissing("object_missing", f"the store has no such object ({code})", http_status=status)
-    if status in RETRYABLE_STATUS or code in {"SlowDown", "RequestTimeout", "InternalError"}:
-        return TransientFailure("storage_unavailable", f"the object store answered {code}", http_status=status)
-    return ProviderRejected("storage_rejected", f"the object store answered {code}", http_status=status)

@@ -1,0 +1,40 @@
+"""What clients call a file, and what they say it is: made safe to show, to store and to go by."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+import unicodedata
+
+MAX_FILENAME_CHARS = 255
+UNNAMED = "unnamed"
+UNKNOWN_TYPE = "application/octet-stream"
+
+_MIME_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
+# Only Python's own table: what the machine's /etc/mime.types holds must not decide.
+_TYPES_BY_NAME = mimetypes.MimeTypes(filenames=())
+_TYPES_BY_NAME.add_type("text/markdown", ".md")
+
+
+def clean_filename(offered: str) -> str:
+    """Return a name that is safe to show and to store: no path, no control or direction characters, at most 255.
+
+    It never names an object: object keys are made of ids.
+    """
+    name = re.split(r"[/\\]", offered)[-1]
+    name = "".join(char for char in name if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"})
+    name = unicodedata.normalize("NFC", name).strip()
+    if len(name) > MAX_FILENAME_CHARS:
+        stem, dot, extension = name.rpartition(".")
+        keeps_extension = dot and len(extension) <= 16  # noqa: PLR2004 - longer is no extension
+        name = f"{stem[: MAX_FILENAME_CHARS - len(extension) - 1]}.{extension}" if keeps_extension else name
+        name = name[:MAX_FILENAME_CHARS]
+    return name if name not in {"", ".", ".."} else UNNAMED
+
+
+def mime_type_of(declared: str, filename: str) -> str:
+    """Return the declared type when it is one, else what the name's extension stands for."""
+    mime_type = declared.partition(";")[0].strip().lower()
+    if not _MIME_TYPE.fullmatch(mime_type) or mime_type == UNKNOWN_TYPE:
+        return _TYPES_BY_NAME.guess_type(filename)[0] or UNKNOWN_TYPE
+    return mime_type

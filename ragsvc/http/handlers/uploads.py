@@ -1,0 +1,215 @@
+"""Upload sessions, for files of any size: /v1/uploads."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+from aiohttp import web
+from pydantic import Field
+
+from ragsvc.db import upload_sessions
+from ragsvc.errors import (
+    DigestMismatch,
+    EmptyFile,
+    NotFound,
+    PartNumberOutOfRange,
+    PartSizeMismatch,
+    PartsMissing,
+    QuotaExceeded,
+    TooLarge,
+    UploadNotPending,
+)
+from ragsvc.http.auth import caller_of
+from ragsvc.http.bodies import Attributes, Body, read_body, read_query
+from ragsvc.http.filenames import clean_filename, mime_type_of
+from ragsvc.http.handlers.collections import ChunkingBody, read_chunking
+from ragsvc.http.ids import CollectionId, parse_id
+from ragsvc.http.operations import operation
+from ragsvc.http.paging import Page, PageQuery, page_by_id
+from ragsvc.http.rendering import json_response, render_document, render_part, render_upload, render_upload_state
+from ragsvc.http.state import resources_of
+from ragsvc.http.views import DocumentView, PartUrlsView, PartView, UploadStateView, UploadView
+from ragsvc.models.uploads import UploadStatus  # noqa: TC001 - pydantic reads the annotation
+from ragsvc.models.workspaces import Scope
+from ragsvc.uploads import completion, sessions
+from ragsvc.uploads.part_streams import read_digests, receive_part
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+routes = web.RouteTableDef()
+
+BLOCK_BYTES = 256 * 1024
+MOST_URLS = 1000
+SHA256_HEX = r"^[0-9a-fA-F]{64}$"
+
+
+class UploadBody(Body):
+    """A file to be sent in parts; without a collection it goes into the default one."""
+
+    filename: Annotated[str, Field(min_length=1, max_length=1024)]
+    size_bytes: Annotated[int, Field(ge=0)]
+    mime_type: Annotated[str, Field(max_length=200)] = ""
+    sha256: Annotated[str, Field(pattern=SHA256_HEX)] | None = None
+    collection_id: CollectionId | None = None
+    attributes: Attributes = Field(default_factory=dict)
+    chunking: ChunkingBody | None = None
+
+
+class PartUrlsBody(Body):
+    """Which parts are to be sent."""
+
+    part_numbers: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=MOST_URLS)]
+
+
+class UploadsQuery(PageQuery):
+    """Which sessions."""
+
+    status: UploadStatus | None = None
+
+
+@routes.post("/v1/uploads")
+@operation(
+    "Open an upload session",
+    Scope.UPLOAD,
+    Scope.WRITE,
+    body=UploadBody,
+    answers={201: UploadView},
+    problems=(NotFound, EmptyFile, TooLarge, QuotaExceeded),
+)
+async def open_upload(request: web.Request) -> web.Response:
+    """Open a session: its parts may be sent in any order, beside one another, here or to presigned URLs."""
+    resources, caller = resources_of(request), caller_of(request)
+    body = await read_body(request, UploadBody)
+    if body.size_bytes == 0:
+        raise EmptyFile
+    filename = clean_filename(body.filename)
+    chunking = read_chunking(body.chunking, resources.settings)
+    upload = await sessions.open_session(
+        resources,
+        caller.workspace,
+        filename=filename,
+        size_bytes=body.size_bytes,
+        mime_type=mime_type_of(body.mime_type, filename),
+        sha256=bytes.fromhex(body.sha256) if body.sha256 else None,
+        collection_id=body.collection_id,
+        attributes=body.attributes,
+        chunking=asdict(chunking) if chunking else None,
+    )
+    return json_response(render_upload(upload), status=201)
+
+
+@routes.get("/v1/uploads")
+@operation("List the upload sessions", Scope.UPLOAD, Scope.READ, query=UploadsQuery, answers={200: Page[UploadView]})
+async def list_uploads(request: web.Request) -> web.Response:
+    """Answer one page of the sessions, of one status if wanted."""
+    query = read_query(request, UploadsQuery)
+    async with resources_of(request).pool.acquire() as conn:
+        found = await upload_sessions.select_uploads(
+            conn,
+            caller_of(request).workspace.id,
+            status=query.status,
+            before=query.cursor,
+            limit=query.limit + 1,
+        )
+    return json_response(page_by_id(found, query.limit, render_upload))
+
+
+@routes.get("/v1/uploads/{upload_id}")
+@operation("Show an upload session with its parts", Scope.UPLOAD, Scope.READ, answers={200: UploadStateView})
+async def get_upload(request: web.Request) -> web.Response:
+    """Answer what the store has and what is missing: by this a client goes on after anything."""
+    state = await sessions.load_state(resources_of(request), caller_of(request).workspace.id, _upload_id(request))
+    return json_response(render_upload_state(state))
+
+
+@routes.put("/v1/uploads/{upload_id}/parts/{part_number}")
+@operation(
+    "Send a part",
+    Scope.UPLOAD,
+    Scope.WRITE,
+    answers={200: PartView},
+    problems=(NotFound, UploadNotPending, PartNumberOutOfRange, PartSizeMismatch, DigestMismatch),
+)
+async def put_part(request: web.Request) -> web.Response:
+    """Stream a part's bytes into the store; sending it again replaces it."""
+    part = await receive_part(
+        resources_of(request),
+        caller_of(request).workspace.id,
+        _upload_id(request),
+        number=_part_number(request),
+        size_bytes=request.content_length,
+        digests=read_digests(request.headers),
+        source=_blocks(request),
+    )
+    return json_response(render_part(part))
+
+
+@routes.post("/v1/uploads/{upload_id}/part-urls")
+@operation(
+    "Presign URLs for parts",
+    Scope.UPLOAD,
+    Scope.WRITE,
+    body=PartUrlsBody,
+    answers={200: PartUrlsView},
+    problems=(NotFound, UploadNotPending, PartNumberOutOfRange),
+)
+async def presign_parts(request: web.Request) -> web.Response:
+    """Answer URLs that take the parts by PUT, straight into the store."""
+    resources, upload_id = resources_of(request), _upload_id(request)
+    workspace_id = caller_of(request).workspace.id
+    body = await read_body(request, PartUrlsBody)
+    upload = await sessions.load_session(resources, workspace_id, upload_id)
+    urls = await sessions.presign_parts(resources, workspace_id, upload_id, body.part_numbers)
+    data = [
+        {"part_number": number, "url": url, "size_bytes": upload.size_of_part(number)} for number, url in urls.items()
+    ]
+    return json_response({"data": data, "expires_in_s": resources.settings.presign_expires_s})
+
+
+@routes.post("/v1/uploads/{upload_id}/complete")
+@operation(
+    "Complete an upload session",
+    Scope.UPLOAD,
+    Scope.WRITE,
+    answers={200: DocumentView},
+    problems=(NotFound, UploadNotPending, PartsMissing),
+)
+async def complete_upload(request: web.Request) -> web.Response:
+    """Make the parts a document and answer it, the same one however often it is asked."""
+    document = await completion.complete_session(
+        resources_of(request), caller_of(request).workspace.id, _upload_id(request)
+    )
+    return json_response(render_document(document))
+
+
+@routes.delete("/v1/uploads/{upload_id}")
+@operation(
+    "Abort an upload session",
+    Scope.UPLOAD,
+    Scope.WRITE,
+    answers={204: None},
+    problems=(NotFound, UploadNotPending),
+)
+async def abort_upload(request: web.Request) -> web.Response:
+    """Give the session up and remove its parts."""
+    await sessions.abort_session(resources_of(request), caller_of(request).workspace.id, _upload_id(request))
+    return web.Response(status=204)
+
+
+def _upload_id(request: web.Request) -> UUID:
+    return parse_id("upl", request.match_info["upload_id"])
+
+
+def _part_number(request: web.Request) -> int:
+    text = request.match_info["part_number"]
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):  # noqa: PLR2004 - longer is no part of any file
+        raise PartNumberOutOfRange
+    return int(text)
+
+
+async def _blocks(request: web.Request) -> AsyncIterator[bytes]:
+    async for block in request.content.iter_chunked(BLOCK_BYTES):
+        yield block

@@ -1,0 +1,66 @@
+"""What the store did, in the terms of errors.py: refused, failed for now, out of reach, or nothing there."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+
+from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RETRYABLE_STATUS = {429, *range(500, 600)}
+MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchUpload", "404", "NotFound"}
+PARTS_REFUSED = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall"}
+
+
+class ObjectMissing(ProviderRejected):
+    """The object, bucket or upload is not in the store."""
+
+
+class PartsRefused(ProviderRejected):
+    """The store does not have the parts that were to become an object."""
+
+
+def code_of(error: ClientError) -> str:
+    """Return the code that the store answered with."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the client's errors into ours."""
+    try:
+        yield
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        raise refusal(code_of(error), status) from error
+    except (EndpointConnectionError, BotoConnectionError) as error:
+        raise OutageFailure("storage_unreachable", "the object store cannot be reached") from error
+    except aiohttp.ClientConnectorError as error:
+        raise OutageFailure("storage_unreachable", "the object store cannot be reached") from error
+    except (BotoCoreError, aiohttp.ClientError, OSError) as error:
+        message = str(error) or type(error).__name__
+        raise TransientFailure("storage_unavailable", f"the object store failed: {message}") from error
+
+
+def refusal(code: str, status: int) -> ObjectMissing | PartsRefused | ProviderRejected | TransientFailure:
+    """Return what an error that the store answered stands for."""
+    if code in MISSING:
+        return ObjectMissing("object_missing", f"the store has no such object ({code})", http_status=status)
+    if code in PARTS_REFUSED:
+        return PartsRefused("parts_refused", f"the store refused the parts ({code})", http_status=status)
+    if status in RETRYABLE_STATUS or code in {"SlowDown", "RequestTimeout", "InternalError"}:
+        return TransientFailure("storage_unavailable", f"the object store answered {code}", http_status=status)
+    return ProviderRejected("storage_rejected", f"the object store answered {code}", http_status=status)

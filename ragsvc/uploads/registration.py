@@ -1,0 +1,119 @@
+"""Makes a complete object a file, a document and a job, in one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.db import collections, documents, files, upload_sessions
+from ragsvc.errors import DocumentExists, NotFound
+from ragsvc.jobs import lifecycle
+from ragsvc.models.ids import new_id
+from ragsvc.models.jobs import Queue, SubjectKind
+from ragsvc.models.uploads import UploadStatus
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection
+    from ragsvc.models.documents import Document
+    from ragsvc.models.jobs import Job
+    from ragsvc.models.uploads import Upload
+    from ragsvc.models.workspaces import Collection
+    from ragsvc.resources import Resources
+
+
+async def find_collection(conn: Connection, workspace_id: UUID, collection_id: UUID | None) -> Collection:
+    """Return the collection, the workspace's default one for None.
+
+    Raises:
+        NotFound: there is no such collection.
+    """
+    if collection_id is None:
+        found = await collections.select_default_collection(conn, workspace_id)
+    else:
+        found = await collections.select_collection(conn, workspace_id, collection_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+async def register_upload(
+    conn: Connection,
+    resources: Resources,
+    upload: Upload,
+    *,
+    size_bytes: int,
+    sha256: bytes | None,
+    etag: str,
+    collection_id: UUID,
+    attributes: dict[str, object],
+) -> tuple[Document, Job]:
+    """End the session with its file, document and job.
+
+    Raises:
+        NotFound: the session or the collection ended meanwhile.
+    """
+    pinned = await collections.pin_collection(conn, upload.workspace_id, collection_id)
+    file_id, document_id = new_id(), new_id()
+    if pinned is None or not await upload_sessions.close_upload(
+        conn, upload.workspace_id, upload.id, status=UploadStatus.COMPLETED, document_id=document_id
+    ):
+        raise NotFound
+    await files.insert_file(
+        conn,
+        upload.workspace_id,
+        file_id,
+        upload_id=upload.id,
+        object_key=upload.object_key,
+        filename=upload.filename,
+        mime_type=upload.mime_type,
+        size_bytes=size_bytes,
+        sha256=sha256,
+        etag=etag,
+    )
+    return await add_document(
+        conn,
+        resources,
+        upload.workspace_id,
+        document_id,
+        collection_id=pinned.id,
+        file_id=file_id,
+        attributes=attributes,
+        chunking=upload.chunking,
+    )
+
+
+async def add_document(
+    conn: Connection,
+    resources: Resources,
+    workspace_id: UUID,
+    document_id: UUID,
+    *,
+    collection_id: UUID,
+    file_id: UUID,
+    attributes: dict[str, object],
+    chunking: dict[str, int] | None = None,
+) -> tuple[Document, Job]:
+    """Make a stored file a document of a pinned collection and queue its ingestion; ring once that is committed.
+
+    Raises:
+        DocumentExists: the file already is a document of the collection.
+    """
+    added = await documents.insert_document(
+        conn, workspace_id, document_id, collection_id=collection_id, file_id=file_id, attributes=attributes
+    )
+    if not added:
+        raise DocumentExists
+    job = await lifecycle.enqueue(
+        conn,
+        resources.settings,
+        workspace_id=workspace_id,
+        queue=Queue.INGESTION,
+        subject_kind=SubjectKind.DOCUMENT,
+        subject_id=document_id,
+        payload={"file_id": str(file_id), **({"chunking": chunking} if chunking else {})},
+    )
+    document = await documents.select_document(conn, workspace_id, document_id)
+    if document is None:
+        raise NotFound
+    return document, job

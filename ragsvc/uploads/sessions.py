@@ -1,0 +1,216 @@
+"""The upload session that every face shares: a file of a declared size, sent in parts in any order, from anywhere.
+
+                        ┌─────────── parts are missing ────────────┐
+                        ▼                                          │
+    open ──▶  pending ─────── complete (lease) ──────▶  completing ──▶  completed (file, document, job)
+                 │                                         │
+                 ├── abort ──▶  aborted                    └── the store has neither parts nor object ──▶  failed
+                 └── EXPIRES ─▶  expired
+
+Which parts there are is the store's to say: a client that comes back, to whichever process, asks and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.db import upload_sessions
+from ragsvc.errors import NotFound, PartNumberOutOfRange, TooLarge, UploadNotPending
+from ragsvc.models.ids import new_id
+from ragsvc.models.uploads import UploadStatus
+from ragsvc.storage.failures import ObjectMissing
+from ragsvc.uploads.cleaning import abandon, clean_upload
+from ragsvc.uploads.quotas import claim_quota
+from ragsvc.uploads.registration import find_collection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from ragsvc.models.uploads import Upload
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.resources import Resources
+    from ragsvc.storage.store import StoredPart
+
+MOST_PARTS = 10_000
+MIB = 1024 * 1024
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadState:
+    """A session with the parts that the store has of it, and the numbers of those that are still to be sent."""
+
+    upload: Upload
+    received: tuple[StoredPart, ...] = ()
+    missing: tuple[int, ...] = ()
+
+
+def part_size_for(size_bytes: int, *, least_bytes: int) -> int:
+    """Return the size of all parts but the last: at least `least_bytes`, in whole MiB where 10,000 are too few."""
+    needed_bytes = -(-size_bytes // MOST_PARTS)
+    return max(least_bytes, -(-needed_bytes // MIB) * MIB)
+
+
+async def open_session(
+    resources: Resources,
+    workspace: Workspace,
+    *,
+    filename: str,
+    size_bytes: int,
+    mime_type: str,
+    sha256: bytes | None,
+    collection_id: UUID | None,
+    attributes: dict[str, object],
+    chunking: dict[str, int] | None,
+) -> Upload:
+    """Open a session; its bytes are reserved until it ends.
+
+    Raises:
+        TooLarge, QuotaExceeded: the file has no room.
+        NotFound: there is no such collection.
+    """
+    settings = resources.settings
+    if size_bytes > settings.max_upload_bytes:
+        raise TooLarge(f"A file may have {settings.max_upload_bytes} bytes.")
+    upload_id = new_id()
+    async with resources.pool.acquire() as conn, conn.transaction():
+        collection = await find_collection(conn, workspace.id, collection_id)
+        await claim_quota(conn, workspace, added_bytes=size_bytes)
+        # Written down before the store hears of it, so that the sweeper knows what a crash leaves.
+        await upload_sessions.insert_upload(
+            conn,
+            workspace.id,
+            upload_id,
+            object_key=f"objects/{upload_id.hex}",
+            filename=filename,
+            mime_type=mime_type,
+            expires_s=settings.upload_expires_s,
+            declared_size_bytes=size_bytes,
+            part_size_bytes=part_size_for(size_bytes, least_bytes=settings.upload_part_size_bytes),
+            sha256=sha256,
+            collection_id=collection.id,
+            attributes=attributes,
+            chunking=chunking,
+        )
+    return await _open_in_store(resources, await load_session(resources, workspace.id, upload_id))
+
+
+async def load_session(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Upload:
+    """Return a session that a client opened.
+
+    Raises:
+        NotFound: there is none.
+    """
+    async with resources.pool.acquire() as conn:
+        upload = await upload_sessions.select_upload(conn, workspace_id, upload_id)
+    if upload is None or upload.part_size_bytes is None:
+        raise NotFound
+    return upload
+
+
+async def load_state(resources: Resources, workspace_id: UUID, upload_id: UUID) -> UploadState:
+    """Return a session with its parts, as the store lists them.
+
+    Raises:
+        NotFound: there is no such session.
+    """
+    upload = await load_session(resources, workspace_id, upload_id)
+    if upload.status is not UploadStatus.PENDING or upload.s3_upload_id is None:
+        return UploadState(upload)
+    try:
+        parts = await resources.storage.list_parts(upload.bucket, upload.object_key, upload_id=upload.s3_upload_id)
+    except ObjectMissing:
+        # Completed or aborted since; else it is gone behind our back, which the completion settles.
+        return UploadState(await load_session(resources, workspace_id, upload_id))
+    return UploadState(upload, tuple(parts), find_missing(upload, parts))
+
+
+async def presign_parts(
+    resources: Resources, workspace_id: UUID, upload_id: UUID, numbers: Sequence[int]
+) -> dict[int, str]:
+    """Return URLs that take these parts from anybody who has them, straight into the store.
+
+    Raises:
+        NotFound, UploadNotPending: there is no such open session.
+        PartNumberOutOfRange: the file has no such part.
+    """
+    upload, s3_upload_id = require_pending(await load_session(resources, workspace_id, upload_id))
+    for number in numbers:
+        check_part_number(upload, number)
+    return {
+        number: await resources.storage.presign_part(
+            upload.bucket, upload.object_key, upload_id=s3_upload_id, number=number
+        )
+        for number in numbers
+    }
+
+
+async def abort_session(resources: Resources, workspace_id: UUID, upload_id: UUID) -> None:
+    """End a pending session and remove its parts; one that was aborted or has expired is fine.
+
+    Raises:
+        NotFound: there is no such session.
+        UploadNotPending: it is being completed, or became a document.
+    """
+    upload = await load_session(resources, workspace_id, upload_id)
+    async with resources.pool.acquire() as conn:
+        closed = await upload_sessions.close_upload(
+            conn, workspace_id, upload_id, status=UploadStatus.ABORTED, among=(UploadStatus.PENDING,)
+        )
+        if not closed:
+            now = await upload_sessions.select_upload(conn, workspace_id, upload_id)
+            if now is not None and now.status in {UploadStatus.COMPLETING, UploadStatus.COMPLETED}:
+                raise UploadNotPending(f"The upload is {now.status}.")
+            return
+    try:
+        await clean_upload(resources, upload)
+    except Exception as error:  # noqa: BLE001 - it is aborted; the sweeper removes what the store still has
+        log.warning("upload_not_cleaned", upload_id=upload.id.hex, error=str(error) or type(error).__name__)
+
+
+def require_pending(upload: Upload) -> tuple[Upload, str]:
+    """Return the session and the store's id of it when parts can be sent.
+
+    Raises:
+        UploadNotPending: it is over, or on its way.
+    """
+    if upload.status is not UploadStatus.PENDING or upload.s3_upload_id is None:
+        raise UploadNotPending(f"The upload is {upload.status}.")
+    return upload, upload.s3_upload_id
+
+
+def check_part_number(upload: Upload, number: int) -> None:
+    """Refuse a number that no part of the file has.
+
+    Raises:
+        PartNumberOutOfRange: it is.
+    """
+    if not 1 <= number <= upload.part_count:
+        raise PartNumberOutOfRange(f"The file has the parts 1 to {upload.part_count}, not {number}.")
+
+
+def find_missing(upload: Upload, parts: Sequence[StoredPart]) -> tuple[int, ...]:
+    """Return the numbers of the parts that the store lacks, or has in another size."""
+    sizes = {part.number: part.size_bytes for part in parts}
+    return tuple(
+        number for number in range(1, upload.part_count + 1) if sizes.get(number) != upload.size_of_part(number)
+    )
+
+
+async def _open_in_store(resources: Resources, upload: Upload) -> Upload:
+    try:
+        s3_upload_id = await resources.storage.create_multipart(
+            upload.bucket, upload.object_key, mime_type=upload.mime_type
+        )
+        async with resources.pool.acquire() as conn:
+            await upload_sessions.update_s3_upload_id(conn, upload.workspace_id, upload.id, s3_upload_id=s3_upload_id)
+    except BaseException:
+        await asyncio.shield(abandon(resources, upload))
+        raise
+    return await load_session(resources, upload.workspace_id, upload.id)

@@ -1,0 +1,36 @@
+"""Ends what nobody ended: sessions past their time, completions that fell silent, and what they left in the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.db import jobs, upload_sessions
+from ragsvc.uploads.cleaning import clean_upload
+from ragsvc.uploads.completion import complete_silent
+
+if TYPE_CHECKING:
+    from ragsvc.resources import Resources
+
+BATCH = 100
+
+log = structlog.get_logger(__name__)
+
+
+async def sweep_uploads(resources: Resources) -> int:
+    """Expire sessions, finish silent completions, clean up after what ended, and return how many were cleaned."""
+    async with resources.pool.acquire() as conn:
+        async with conn.transaction():
+            if not await jobs.try_lock(conn, "sweep:uploads"):
+                return 0
+            await upload_sessions.expire_uploads(conn)
+        silent = await upload_sessions.select_silent_uploads(conn, limit=BATCH)
+        unclean = await upload_sessions.select_unclean_uploads(conn, limit=BATCH)
+    for upload in silent:
+        await complete_silent(resources, upload)
+    for upload in unclean:
+        await clean_upload(resources, upload)
+    if unclean:
+        log.info("uploads_cleaned", uploads=len(unclean))
+    return len(unclean)

@@ -1,0 +1,327 @@
+"""Upload sessions over HTTP: parts in any order, from anywhere, and one document at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+import random
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from ragsvc.http.ids import parse_id
+from ragsvc.uploads.sweeper import sweep_uploads
+from tests.http.conftest import Api, make_key
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.resources import Resources
+    from tests.http.conftest import Tenant
+
+MIB = 1024 * 1024
+PART = 8 * MIB
+
+
+def content_of(size_bytes: int) -> bytes:
+    return random.Random(size_bytes).randbytes(size_bytes)  # noqa: S311
+
+
+# Two parts: the last is smaller than a store's least part may be otherwise.
+CONTENT = content_of(PART + 1000)
+
+
+async def open_upload(api: Api, size_bytes: int = len(CONTENT), **fields: object) -> dict[str, Any]:
+    answer = await api.post("/v1/uploads", {"filename": "big.txt", "size_bytes": size_bytes, **fields})
+    assert answer.status == 201, answer.raw
+    upload: dict[str, Any] = answer.json
+    return upload
+
+
+def part_of(content: bytes, number: int) -> bytes:
+    return content[(number - 1) * PART : number * PART]
+
+
+async def put(api: Api, upload: dict[str, Any], number: int, data: Any, **headers: str) -> Any:
+    body = io.BytesIO(data) if isinstance(data, bytes) else data
+    return await api.call("PUT", f"/v1/uploads/{upload['id']}/parts/{number}", data=body, headers=headers)
+
+
+async def send_all(api: Api, upload: dict[str, Any], content: bytes = CONTENT) -> None:
+    for number in range(upload["part_count"], 0, -1):
+        answer = await put(api, upload, number, part_of(content, number))
+        assert answer.status == 200, answer.raw
+        assert answer.json["etag"] == hashlib.md5(part_of(content, number), usedforsecurity=False).hexdigest()
+
+
+async def state_of(api: Api, upload: dict[str, Any]) -> dict[str, Any]:
+    state: dict[str, Any] = (await api.get(f"/v1/uploads/{upload['id']}")).json
+    return state
+
+
+async def complete(api: Api, upload: dict[str, Any]) -> Any:
+    return await api.post(f"/v1/uploads/{upload['id']}/complete")
+
+
+async def test_parts_in_any_order_become_one_document(tenant: Tenant) -> None:
+    upload = await open_upload(tenant.api, attributes={"year": 2026})
+    assert (upload["status"], upload["part_size_bytes"], upload["part_count"]) == ("pending", PART, 2)
+    assert (await state_of(tenant.api, upload))["missing"] == [1, 2]
+    await send_all(tenant.api, upload)
+    state = await state_of(tenant.api, upload)
+    assert (state["missing"], state["received_bytes"]) == ([], len(CONTENT))
+    assert [part["part_number"] for part in state["received"]] == [1, 2]
+    done = await complete(tenant.api, upload)
+    assert done.status == 200, done.raw
+    document = done.json
+    assert (document["status"], document["size_bytes"], document["sha256"]) == ("queued", len(CONTENT), None)
+    assert document["attributes"] == {"year": 2026}
+    stored = await tenant.api.get(f"/v1/documents/{document['id']}/content")
+    assert hashlib.sha256(stored.raw).digest() == hashlib.sha256(CONTENT).digest()
+    after = await state_of(tenant.api, upload)
+    assert (after["status"], after["document_id"], after["missing"]) == ("completed", document["id"], [])
+    assert (await complete(tenant.api, upload)).json["id"] == document["id"]
+
+
+async def test_a_client_that_comes_back_sends_what_is_missing(tenant: Tenant, admin: Api) -> None:
+    upload = await open_upload(tenant.api)
+    await put(tenant.api, upload, 2, part_of(CONTENT, 2))
+    # Another client, with another key.
+    again = Api(tenant.api.client, await make_key(admin, tenant.id, scopes=["upload"]))
+    assert (await state_of(again, upload))["missing"] == [1]
+    assert (await put(again, upload, 1, part_of(CONTENT, 1))).status == 200
+    assert (await complete(again, upload)).status == 200
+
+
+async def test_a_connection_cut_in_the_middle_of_a_part_leaves_it_missing(tenant: Tenant) -> None:
+    upload = await open_upload(tenant.api)
+
+    async def cut_off() -> AsyncIterator[bytes]:
+        yield part_of(CONTENT, 1)[: 3 * MIB]
+        raise ConnectionResetError
+
+    with pytest.raises(aiohttp.ClientError):
+        await put(tenant.api, upload, 1, cut_off(), **{"Content-Length": str(PART)})
+    assert (await state_of(tenant.api, upload))["missing"] == [1, 2]
+    await send_all(tenant.api, upload)
+    assert (await complete(tenant.api, upload)).status == 200
+
+
+async def test_presigned_urls_take_parts_straight_into_the_store(tenant: Tenant) -> None:
+    upload = await open_upload(tenant.api)
+    answer = await tenant.api.post(f"/v1/uploads/{upload['id']}/part-urls", {"part_numbers": [2, 1]})
+    assert answer.status == 200
+    async with aiohttp.ClientSession() as session:
+        for entry in answer.json["data"]:
+            part = part_of(CONTENT, entry["part_number"])
+            assert entry["size_bytes"] == len(part)
+            async with session.put(entry["url"], data=io.BytesIO(part)) as stored:
+                assert stored.status == 200, await stored.text()
+        tampered = answer.json["data"][0]["url"].replace("partNumber=2", "partNumber=3")
+        async with session.put(tampered, data=b"x") as refused:
+            assert refused.status == 403
+    assert (await complete(tenant.api, upload)).json["size_bytes"] == len(CONTENT)
+    async with aiohttp.ClientSession() as session, session.put(answer.json["data"][0]["url"], data=b"x") as late:
+        assert late.status == 404
+
+
+@pytest.mark.parametrize(
+    ("number", "data", "status", "code"),
+    [
+        ("0", b"x", 422, "part_number_out_of_range"),
+        ("3", b"x", 422, "part_number_out_of_range"),
+        ("one", b"x", 422, "part_number_out_of_range"),
+        ("9" * 30, b"x", 422, "part_number_out_of_range"),
+        ("2", b"x" * 999, 400, "part_size_mismatch"),
+        ("2", b"x" * 1001, 400, "part_size_mismatch"),
+        ("2", b"", 400, "part_size_mismatch"),
+    ],
+)
+async def test_a_part_that_does_not_fit_is_refused(
+    tenant: Tenant, number: str, data: bytes, status: int, code: str
+) -> None:
+    upload = await open_upload(tenant.api)
+    answer = await tenant.api.call("PUT", f"/v1/uploads/{upload['id']}/parts/{number}", data=data)
+    assert answer.is_problem(status, code), answer.raw
+    assert (await state_of(tenant.api, upload))["received"] == []
+
+
+@pytest.mark.parametrize("size_bytes", [999, 1001])
+async def test_a_part_of_unknown_length_is_measured_on_its_way(tenant: Tenant, size_bytes: int) -> None:
+    upload = await open_upload(tenant.api)
+
+    async def chunked() -> AsyncIterator[bytes]:
+        yield b"x" * size_bytes
+
+    assert (await put(tenant.api, upload, 2, chunked())).is_problem(400, "part_size_mismatch")
+    assert (await state_of(tenant.api, upload))["received"] == []
+
+
+def digest(name: str, data: bytes) -> str:
+    return base64.b64encode(hashlib.new(name, data, usedforsecurity=False).digest()).decode()
+
+
+async def test_announced_digests_are_checked_before_the_store_takes_the_part(tenant: Tenant) -> None:
+    upload = await open_upload(tenant.api)
+    part = part_of(CONTENT, 2)
+    right = {
+        "Content-MD5": digest("md5", part),
+        "Repr-Digest": f"sha-256=:{digest('sha256', part)}:, sha-512=:{digest('sha512', part)}:",
+    }
+    for header, wrong in (
+        ("Content-MD5", digest("md5", b"other")),
+        ("Repr-Digest", f"sha-256=:{digest('sha256', b'other')}:"),
+    ):
+        answer = await put(tenant.api, upload, 2, part, **{**right, header: wrong})
+        assert answer.is_problem(400, "digest_mismatch"), answer.raw
+    assert (await state_of(tenant.api, upload))["received"] == []
+    for header, malformed in (("Content-MD5", "nonsense"), ("Repr-Digest", "md5=:AAAA:"), ("Repr-Digest", "sha-256")):
+        answer = await put(tenant.api, upload, 2, part, **{header: malformed})
+        assert answer.is_problem(422, "invalid_request"), answer.raw
+    assert (await put(tenant.api, upload, 2, part, **right)).status == 200
+
+
+async def test_the_same_part_again_replaces_it(tenant: Tenant) -> None:
+    upload = await open_upload(tenant.api, size_bytes=5)
+    assert (await put(tenant.api, upload, 1, b"wrong")).status == 200
+    assert (await put(tenant.api, upload, 1, b"right")).status == 200
+    document = (await complete(tenant.api, upload)).json
+    assert (await tenant.api.get(f"/v1/documents/{document['id']}/content")).raw == b"right"
+
+
+async def test_completing_names_the_parts_that_are_missing_and_can_go_on(tenant: Tenant) -> None:
+    upload = await open_upload(tenant.api)
+    await put(tenant.api, upload, 2, part_of(CONTENT, 2))
+    answer = await complete(tenant.api, upload)
+    assert answer.is_problem(409, "parts_missing")
+    assert answer.json["missing"] == [1]
+    assert (await state_of(tenant.api, upload))["status"] == "pending"
+    await send_all(tenant.api, upload)
+    assert (await complete(tenant.api, upload)).status == 200
+
+
+async def test_many_completions_at_once_have_one_effect_and_one_answer(tenant: Tenant) -> None:
+    upload = await open_upload(tenant.api)
+    await send_all(tenant.api, upload)
+    answers = await asyncio.gather(*(complete(tenant.api, upload) for _ in range(32)))
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.json["id"] for answer in answers}) == 1
+    assert len((await tenant.api.get("/v1/documents")).json["data"]) == 1
+
+
+async def test_an_aborted_upload_keeps_nothing_in_the_store(tenant: Tenant, resources: Resources) -> None:
+    upload = await open_upload(tenant.api)
+    await put(tenant.api, upload, 1, part_of(CONTENT, 1))
+    assert (await tenant.api.delete(f"/v1/uploads/{upload['id']}")).status == 204
+    assert (await tenant.api.delete(f"/v1/uploads/{upload['id']}")).status == 204
+    assert (await state_of(tenant.api, upload))["status"] == "aborted"
+    assert await resources.storage.list_multiparts(tenant.bucket) == []
+    assert (await put(tenant.api, upload, 1, part_of(CONTENT, 1))).is_problem(409, "upload_not_pending")
+    assert (await complete(tenant.api, upload)).is_problem(409, "upload_not_pending")
+    asked = await tenant.api.post(f"/v1/uploads/{upload['id']}/part-urls", {"part_numbers": [1]})
+    assert asked.is_problem(409, "upload_not_pending")
+
+
+async def test_a_completed_upload_cannot_be_aborted(tenant: Tenant) -> None:
+    upload = await open_upload(tenant.api, size_bytes=1)
+    await put(tenant.api, upload, 1, b"x")
+    await complete(tenant.api, upload)
+    assert (await tenant.api.delete(f"/v1/uploads/{upload['id']}")).is_problem(409, "upload_not_pending")
+
+
+async def test_an_upload_that_nobody_finishes_expires_and_frees_its_room(tenant: Tenant, resources: Resources) -> None:
+    upload = await open_upload(tenant.api)
+    await put(tenant.api, upload, 1, part_of(CONTENT, 1))
+    async with resources.pool.acquire() as conn:
+        await conn.execute(
+            "UPDATE upload_sessions SET expires_at = now() - interval '1 second' WHERE id = $1",
+            parse_id("upl", upload["id"]),
+        )
+    await sweep_uploads(resources)
+    assert (await state_of(tenant.api, upload))["status"] == "expired"
+    assert await resources.storage.list_multiparts(tenant.bucket) == []
+
+
+async def test_a_multipart_that_is_gone_behind_our_back_fails_the_session(tenant: Tenant, resources: Resources) -> None:
+    upload = await open_upload(tenant.api)
+    (multipart,) = await resources.storage.list_multiparts(tenant.bucket)
+    await resources.storage.abort_multipart(tenant.bucket, multipart.object_key, upload_id=multipart.upload_id)
+    assert (await complete(tenant.api, upload)).is_problem(409, "upload_not_pending")
+    state = await state_of(tenant.api, upload)
+    assert (state["status"], state["error"]["code"]) == ("failed", "upload_lost")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"size_bytes": 0}, 422, "empty_file"),
+        ({"size_bytes": 6 * 1024**3}, 413, "too_large"),
+        ({"size_bytes": -1}, 422, "invalid_request"),
+        ({"size_bytes": "7"}, 422, "invalid_request"),
+        ({"filename": ""}, 422, "invalid_request"),
+        ({"sha256": "abc"}, 422, "invalid_request"),
+        ({"surprise": 1}, 422, "invalid_request"),
+        ({"chunking": {"max_tokens": 32, "overlap_tokens": 32}}, 422, "invalid_request"),
+        ({"collection_id": "col_" + "0" * 32}, 404, "not_found"),
+    ],
+)
+async def test_what_is_wrong_from_the_start_opens_nothing(
+    tenant: Tenant, fields: dict[str, object], status: int, code: str
+) -> None:
+    answer = await tenant.api.post("/v1/uploads", {"filename": "a.txt", "size_bytes": 1, **fields})
+    assert answer.is_problem(status, code), answer.raw
+    assert (await tenant.api.get("/v1/uploads")).json["data"] == []
+
+
+async def test_open_uploads_reserve_the_room_they_declare(tenant: Tenant, resources: Resources) -> None:
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE workspaces SET quota_bytes = 1000 WHERE id = $1", tenant.uuid)
+    answers = await asyncio.gather(
+        *(tenant.api.post("/v1/uploads", {"filename": "a.txt", "size_bytes": 300}) for _ in range(8))
+    )
+    opened = [answer.json for answer in answers if answer.status == 201]
+    assert len(opened) == 3
+    assert all(answer.is_problem(413, "quota_exceeded") for answer in answers if answer.status != 201)
+    await tenant.api.delete(f"/v1/uploads/{opened[0]['id']}")
+    assert (await tenant.api.post("/v1/uploads", {"filename": "a.txt", "size_bytes": 300})).status == 201
+
+
+async def test_uploads_are_listed_by_status_and_page(tenant: Tenant) -> None:
+    opened = [await open_upload(tenant.api, size_bytes=1) for _ in range(3)]
+    await tenant.api.delete(f"/v1/uploads/{opened[0]['id']}")
+    pending = (await tenant.api.get("/v1/uploads?status=pending&limit=1")).json
+    assert [upload["id"] for upload in pending["data"]] == [opened[2]["id"]]
+    rest = (await tenant.api.get(f"/v1/uploads?status=pending&cursor={pending['next_cursor']}")).json
+    assert [upload["id"] for upload in rest["data"]] == [opened[1]["id"]]
+    assert (await tenant.api.get("/v1/uploads?status=none")).is_problem(422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("DELETE", ""),
+        ("POST", "/complete"),
+        ("PUT", "/parts/1"),
+        ("POST", "/part-urls"),
+    ],
+)
+async def test_anothers_upload_is_unknown(tenant: Tenant, other: Tenant, method: str, path: str) -> None:
+    upload = await open_upload(tenant.api, size_bytes=1)
+    options: dict[str, Any] = {"json": {"part_numbers": [1]}} if path == "/part-urls" else {}
+    options = {"data": b"x"} if path == "/parts/1" else options
+    for upload_id in (upload["id"], "upl_" + "0" * 32, "upl_1"):
+        answer = await other.api.call(method, f"/v1/uploads/{upload_id}{path}", **options)
+        assert answer.is_problem(404, "not_found"), answer.raw
+
+
+@pytest.mark.parametrize(
+    "filename", ["../../etc/passwd", "a\\b\\c.txt", "\u202egpj.exe.txt", "x" * 300 + ".txt", "a\r\nb.txt"]
+)
+async def test_a_hostile_filename_is_only_a_name(tenant: Tenant, filename: str) -> None:
+    upload = await open_upload(tenant.api, size_bytes=1, filename=filename)
+    assert len(upload["filename"]) <= 255
+    assert not set(upload["filename"]) & set("/\\\r\n\u202e")
