@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,12 @@ class Client:
         async with self.open("POST", path, data=form, timeout=UPLOAD_TIMEOUT) as response:
             return await read_json(response)
 
+    async def put(self, path: str, data: bytes, *, headers: Mapping[str, str]) -> JsonObject:
+        """Return the JSON that putting bytes answers."""
+        body = io.BytesIO(data)
+        async with self.open("PUT", path, data=body, headers=headers, timeout=UPLOAD_TIMEOUT) as response:
+            return await read_json(response)
+
     @asynccontextmanager
     async def open(
         self,
@@ -87,7 +94,7 @@ class Client:
         *,
         params: Mapping[str, object] | None = None,
         body: object = None,
-        data: aiohttp.FormData | None = None,
+        data: aiohttp.FormData | io.BytesIO | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout = TIMEOUT,
     ) -> AsyncIterator[aiohttp.ClientResponse]:

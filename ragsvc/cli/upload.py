@@ -12,10 +12,11 @@ import typer
 
 from ragsvc.cli.board import open_board
 from ragsvc.cli.client import open_client
-from ragsvc.cli.documents_api import follow_document, send_file
+from ragsvc.cli.documents_api import follow_document
 from ragsvc.cli.failures import CommandFailed, say
 from ragsvc.cli.options import Collection, Json, read_json_object
 from ragsvc.cli.output import clean, print_json
+from ragsvc.cli.sending import send_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,10 @@ def upload(
     wait: Annotated[bool, typer.Option(help="Wait until every document is ready or failed.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Upload files and follow them until they are ready."""
+    """Upload files and follow them until they are ready.
+
+    A larger file is sent in parts: after whatever interrupted it, the same command goes on where it stopped.
+    """
     options = Upload(collection, read_json_object(attributes, option="--attributes"), wait)
     uploaded = asyncio.run(_upload(files, options, quiet=as_json))
     if as_json:
@@ -87,7 +91,7 @@ async def upload_files(client: Client, files: Sequence[Path], options: Upload, *
 async def _upload_file(client: Client, path: Path, options: Upload, *, board: Board, index: int) -> Uploaded:
     document: DocumentView | None = None
     try:
-        document = await send_file(
+        document = await send_document(
             client,
             path,
             collection_id=options.collection_id,
