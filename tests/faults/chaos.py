@@ -59,7 +59,7 @@ class Chaos:
 
     async def kill(self, dice: random.Random) -> None:
         """Kill a worker with -9."""
-        worker = dice.choice(self.fleet.ingestion)
+        worker = await self._choose(dice)
         held = await self._jobs_of(worker)
         await worker.kill()
         if held:
@@ -67,11 +67,12 @@ class Chaos:
 
     async def terminate(self, dice: random.Random) -> None:
         """Ask a worker to stop, perhaps twice."""
-        await dice.choice(self.fleet.ingestion).terminate(times=dice.choice([1, 2]))
+        worker = await self._choose(dice)
+        await worker.terminate(times=dice.choice([1, 2]))
 
     async def freeze(self, dice: random.Random) -> None:
         """Stop a worker past its lease, and let it go on."""
-        worker = dice.choice(self.fleet.ingestion)
+        worker = await self._choose(dice)
         await self.fleet.freeze(worker)
         await asyncio.sleep(self.fleet.settings.job_lease_s * 2)
         worker.signal(signal.SIGCONT)
@@ -104,6 +105,12 @@ class Chaos:
         await self.fleet.way_to_models.cut()
         await asyncio.sleep(dice.uniform(0.5, 3))
         await self.fleet.way_to_models.mend()
+
+    async def _choose(self, dice: random.Random) -> FleetWorker:
+        """Return a worker that is at work, if there is one."""
+        workers = self.fleet.ingestion
+        busy = [worker for worker in workers if await self._jobs_of(worker)]
+        return dice.choice(busy or workers)
 
     async def _jobs_of(self, worker: FleetWorker) -> int:
         async with self.fleet.resources.pool.acquire() as conn:

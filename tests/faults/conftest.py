@@ -29,7 +29,7 @@ async def fleet(started_fleet: Fleet) -> AsyncIterator[Fleet]:
     """Two ingestion workers and a deletion worker; nothing is scripted, nothing is under way."""
     await started_fleet.staff()
     yield started_fleet
-    for endpoint in (started_fleet.models.embeddings, started_fleet.store.reads):
+    for endpoint in (started_fleet.models.embeddings, started_fleet.store.reads, started_fleet.store.deletes):
         endpoint.reset()
 
 

@@ -211,7 +211,9 @@ class Fleet:
 
         async def look() -> FleetWorker | None:
             async with self.resources.pool.acquire() as conn:
-                owner = await conn.fetchval("SELECT lease_owner FROM jobs WHERE subject_id = $1", document.id)
+                owner = await conn.fetchval(
+                    "SELECT lease_owner FROM jobs WHERE subject_id = $1 AND status = 'running'", document.id
+                )
             return next((worker for worker in self.workers if worker.owner == owner), None)
 
         return await until(look, timeout_s=SOON_S, what="an owner")

@@ -98,10 +98,11 @@ class OwnRedis:
 
 
 class StoreProxy:
-    """Passes requests on to the object store; `reads` scripts what becomes of those for an object's bytes."""
+    """Passes requests on to the object store; `reads` and `deletes` script what becomes of those for an object."""
 
     def __init__(self, target: str) -> None:
         self.reads = Endpoint()
+        self.deletes = Endpoint()
         self.url = ""
         self._target = target
 
@@ -123,9 +124,10 @@ class StoreProxy:
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         behaviour = None
-        if request.method == "GET" and "/objects/" in request.path:
-            self.reads.requests.append({"path": request.path})
-            behaviour = self.reads.next()
+        endpoint = {"GET": self.reads, "DELETE": self.deletes}.get(request.method)
+        if endpoint is not None and "/objects/" in request.path:
+            endpoint.requests.append({"path": request.path})
+            behaviour = endpoint.next()
         match behaviour:
             case Fail():
                 error = f"<Error><Code>{behaviour.code}</Code><Message>{behaviour.message}</Message></Error>"

@@ -33,7 +33,9 @@ from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from uuid import UUID
 
+    from ragsvc.db.pool import Record
     from ragsvc.models.workspaces import Workspace
     from ragsvc.settings import Settings
     from tests.faults.fleet import Fleet
@@ -109,17 +111,39 @@ async def test_delete_during_ingest(fleet: Fleet, workspace: Workspace) -> None:
     (row,) = (await select_documents(fleet, workspace)).values()
     deletion = await request_document_deletion(fleet.resources, workspace.id, document.id, purge_file=True)
     held.resumed.set()
-    await until_settled(fleet, workspace)
-    async with fleet.resources.pool.acquire() as conn:
-        receipt = await select_deletion(conn, workspace.id, deletion.id)
-    assert receipt is not None
-    assert (receipt.status, {store.remaining for store in receipt.stores}) == (DeletionStatus.COMPLETED, {0})
-    assert {store.store: store.removed for store in receipt.stores}["objects"] == 1
-    assert not await fleet.resources.storage.object_exists(row["bucket"], row["object_key"])
+    await assert_deleted(fleet, workspace, deletion.id, row)
     assert await select_documents(fleet, workspace) == {}
     assert (await job_of(fleet, document, Queue.DELETION)).status is JobStatus.DONE
     # The worker that was embedding writes nothing any more: no row is anybody's.
     await assert_consistent(fleet, workspace)
+
+
+async def test_kill_9_of_a_worker_in_the_middle_of_a_deletion(fleet: Fleet, workspace: Workspace) -> None:
+    document, neighbour = [await fleet.accept(workspace, make_text()) for _ in range(2)]
+    await assert_ready_once(fleet, workspace, [document, neighbour])
+    row = (await select_documents(fleet, workspace))[document.id]
+    held = Pause()
+    fleet.store.deletes.script(held)
+    deletion = await request_document_deletion(fleet.resources, workspace.id, document.id, purge_file=True)
+    async with asyncio.timeout(SOON_S):
+        await held.reached.wait()
+    await (await fleet.owner_of(document)).kill()
+    await fleet.staff()
+    await assert_deleted(fleet, workspace, deletion.id, row)
+    await assert_ready_once(fleet, workspace, [neighbour])
+
+
+async def assert_deleted(fleet: Fleet, workspace: Workspace, deletion_id: UUID, row: Record) -> None:
+    """Wait for the receipt and assert that it says, and that it is true, that everything is gone."""
+    await until_settled(fleet, workspace)
+    async with fleet.resources.pool.acquire() as conn:
+        receipt = await select_deletion(conn, workspace.id, deletion_id)
+    assert receipt is not None
+    assert (receipt.status, {store.remaining for store in receipt.stores}) == (DeletionStatus.COMPLETED, {0})
+    removed = {store.store: store.removed for store in receipt.stores}
+    assert (removed["objects"], removed["documents"], removed["chunks"]) == (1, 1, row["chunk_count"])
+    assert not await fleet.resources.storage.object_exists(row["bucket"], row["object_key"])
+    assert row["id"] not in await select_documents(fleet, workspace)
 
 
 async def fill(fleet: Fleet, workspace: Workspace, count: int) -> None:

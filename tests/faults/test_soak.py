@@ -18,6 +18,7 @@ from tests.faults.chaos import Chaos
 from tests.faults.end_state import assert_consistent, job_of, list_dead, select_documents, until_settled
 from tests.faults.opening import open_fleet
 from tests.faults.texts import make_text
+from tests.support.model_server import Slow
 
 if TYPE_CHECKING:
     from ragsvc.models.documents import Document
@@ -63,6 +64,8 @@ async def test_soak(
     async with open_fleet(base_settings, template, servers, ingestion_concurrency=4, max_attempts=30) as fleet:
         await fleet.staff(ingestion=WORKERS, deletion=1)
         workspace = await fleet.make_workspace()
+        # Slow, so that there is always something under way to be harmed.
+        fleet.models.embeddings.usual = Slow(1.0)
         chaos = Chaos(fleet, SEED, WORKERS)
         async with asyncio.TaskGroup() as group:
             accepting = group.create_task(accept_all(fleet, workspace))
