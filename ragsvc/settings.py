@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     embedding_max_input_tokens: Count = Field(8191, description="What the embedding model takes at most.")
     embedding_batch_size: Annotated[int, Field(ge=1, le=2048)] = Field(128, description="Texts per embedding call.")
     embedding_concurrency: Count = Field(4, description="Embedding calls in flight per document.")
+    embedding_requests_per_minute: Count | None = Field(
+        None, description="Embedding calls of the whole fleet; queries go first. Unset: no limit."
+    )
+    embedding_tokens_per_minute: Count | None = Field(
+        None, description="Tokens that the whole fleet has embedded; queries go first. Unset: no limit."
+    )
     embedding_cache_scope: Literal["global", "workspace"] = Field(
         "global", description="Whether identical chunks share a vector across workspaces."
     )

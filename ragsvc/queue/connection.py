@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,6 +22,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ragsvc.models.jobs import Queue
     from ragsvc.settings import Settings
 
@@ -103,6 +106,16 @@ def wake_channel(queue_key: str) -> str:
 def is_redis_away(error: BaseException) -> bool:
     """Tell whether Redis cannot be used for now: it is out of reach, full, read-only or failing over."""
     return isinstance(error, REDIS_AWAY)
+
+
+@contextmanager
+def remembering_cancels() -> Iterator[None]:
+    """Raise a cancel that redis-py forgot meanwhile, for the reason that `cancel_for_good` tells."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    yield
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 async def cancel_for_good(task: asyncio.Task[None]) -> None:
