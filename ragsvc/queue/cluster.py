@@ -18,6 +18,7 @@ from redis.exceptions import (
     MasterDownError,
     ReadOnlyError,
     RedisError,
+    ResponseError,
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -75,9 +76,12 @@ class SlotOwner:
         """Have the cluster asked again before the next connection; this node is asked last."""
         if self._owner == owner:
             self._owner = None
-        if owner in self._nodes:
-            self._nodes.remove(owner)
-            self._nodes.append(owner)
+        self._ask_last(owner)
+
+    def _ask_last(self, node: Address) -> None:
+        if node in self._nodes:
+            self._nodes.remove(node)
+            self._nodes.append(node)
 
     def _announce(self, owner: Address) -> None:
         if owner != self._announced:
@@ -91,7 +95,12 @@ class SlotOwner:
                     shards = await self._ask(node)
             except (RedisError, OSError, TimeoutError) as error:
                 log.info("redis_node_unavailable", host=node[0], port=node[1], error=str(error) or type(error).__name__)
+                self._ask_last(node)
                 continue
+            except asyncio.CancelledError:
+                # Whoever asked has less patience; the next one is not to wait for the same silent node.
+                self._ask_last(node)
+                raise
             self._nodes = list(dict.fromkeys([*self._nodes, *(found for shard in shards for found in shard.nodes)]))
             owners = [shard.nodes[0] for shard in shards if shard.first_slot <= self._slot <= shard.last_slot]
             if owners:
@@ -120,7 +129,7 @@ class OwnerConnection(Connection):
         self.host, self.port = await self._owner.find()
         try:
             await super()._connect()  # type: ignore[no-untyped-call]
-        except (OSError, TimeoutError):
+        except BaseException:
             self._owner.doubt((self.host, self.port))
             raise
 
@@ -135,7 +144,10 @@ class OwnerConnection(Connection):
             self._owner.doubt((self.host, self.port))
             await self.disconnect(nowait=True)
             raise RedisConnectionError(f"The slot is served elsewhere: {error}") from error
-        except RedisConnectionError:
+        except ResponseError:
+            raise
+        except BaseException:
+            # A cancel too: mostly it is the caller's own time-out, and the node may hang while another took over.
             self._owner.doubt((self.host, self.port))
             raise
 

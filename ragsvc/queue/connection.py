@@ -48,6 +48,8 @@ REDIS_AWAY = (
 BODY_TTL_MS = 30 * 24 * 3600 * 1000
 
 CANCEL_AGAIN_S = 0.1
+# A Redis that keeps silent for so long counts as away.
+SILENCE_S = 10.0
 # How long a worker waits for Redis when it starts.
 FIRST_TRIES = 30
 FIRST_TRY_EVERY_S = 1.0
@@ -111,7 +113,7 @@ def _open(settings: Settings, retry: Retry) -> RedisConnection:
     options: dict[str, Any] = {
         "encoding": "utf8",
         "socket_connect_timeout": 1.0,
-        "socket_timeout": 10.0,
+        "socket_timeout": SILENCE_S,
         "retry": retry,
         "retry_on_error": [*RECONNECT_ON],
     }

@@ -69,6 +69,7 @@ async def owner(cluster: RedisCluster, prefix: str) -> AsyncIterator[Node]:
     """The node that owns the prefix's slot when the test begins; every node is up again when it ends."""
     found = await cluster.owner_of(prefix)
     yield found
+    found.thaw()
     if not await found.answers():
         await found.start()
     await until(cluster.is_whole, timeout_s=redis_cluster.FAILOVER_S, what="the cluster")
@@ -150,6 +151,25 @@ async def test_a_connection_finds_the_new_owner_when_the_only_node_it_was_told_o
         assert not await sets(redis, f"{prefix}:at once")
         await until(lambda: sets(redis, f"{prefix}:after"), timeout_s=redis_cluster.FAILOVER_S)
     assert await cluster.owner_of(prefix) is not owner
+
+
+async def test_a_connection_leaves_an_owner_that_hangs_even_if_its_callers_have_less_patience_than_it(
+    cluster: RedisCluster, owner: Node, prefix: str, base_settings: Settings
+) -> None:
+    async with opened(in_cluster(base_settings, prefix, cluster.url(owner))) as redis:
+
+        async def sets_soon() -> bool:
+            try:
+                async with asyncio.timeout(0.5):
+                    return bool(await redis.set(f"{prefix}:key", b"1"))
+            except REDIS_TROUBLE:
+                return False
+
+        assert await sets_soon()
+        owner.freeze()
+        assert not await sets_soon()
+        await until(sets_soon, timeout_s=redis_cluster.FAILOVER_S)
+        assert await cluster.owner_of(prefix) is not owner
 
 
 async def test_a_worker_that_starts_first_waits_for_redis(

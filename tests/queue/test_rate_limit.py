@@ -101,7 +101,7 @@ async def test_two_processes_together_keep_the_rate_of_requests(open_limit: Open
     began = time.monotonic()
     await asyncio.gather(take(one, calls=350), take(other, calls=350))
     # Nothing was saved for the last hundred, of which the last goes when 99 times 10 ms have passed.
-    assert 0.98 <= time.monotonic() - began < 5
+    assert 0.98 <= time.monotonic() - began < 10
 
 
 async def test_two_processes_together_keep_the_rate_of_tokens(open_limit: OpenLimit) -> None:
@@ -109,7 +109,7 @@ async def test_two_processes_together_keep_the_rate_of_tokens(open_limit: OpenLi
     began = time.monotonic()
     await asyncio.gather(take(one, calls=4, tokens=1000), take(other, calls=4, tokens=1000))
     # 6000 tokens were saved, one call overdraws, and the eighth goes when that and the seventh are paid back.
-    assert 0.99 <= time.monotonic() - began < 3.0
+    assert 0.99 <= time.monotonic() - began < 10
 
 
 async def test_the_scarcer_of_both_budgets_counts_and_both_are_taken(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import socket
 import subprocess
 import tempfile
@@ -36,7 +37,7 @@ class Node:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.port = port
-        self.client: Any = redis.asyncio.Redis(host=HOST, port=port, password=PASSWORD, single_connection_client=False)
+        self.client: Any = redis.asyncio.Redis(host=HOST, port=port, password=PASSWORD, socket_timeout=0.5)
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
 
@@ -69,6 +70,18 @@ class Node:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
+
+    def freeze(self) -> None:
+        """Have it keep every connection and answer nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Have it go on, if it was frozen."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
 
     async def close(self) -> None:
         """End it for good."""
