@@ -174,14 +174,17 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_cluster(self) -> Self:
+        url = urlsplit(self.redis_url.get_secret_value())
         if not self.redis_cluster:
+            if "," in url.netloc.rpartition("@")[2]:
+                raise ValueError("REDIS_URL names several nodes, which is for REDIS_CLUSTER=true")
             return self
         if not HASH_TAG.search(self.queue_prefix):
             raise ValueError(
                 f"REDIS_CLUSTER=true needs a QUEUE_PREFIX with a hash tag, which keeps all keys on one node: set"
                 f" QUEUE_PREFIX={{{self.queue_prefix.strip('{}')}}} instead of {self.queue_prefix}"
             )
-        if urlsplit(self.redis_url.get_secret_value()).path.strip("/") not in {"", "0"}:
+        if url.path.strip("/") not in {"", "0"}:
             raise ValueError("REDIS_CLUSTER=true needs a REDIS_URL with database 0, the only one that a cluster has")
         return self
 

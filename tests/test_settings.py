@@ -72,6 +72,7 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str)
             {"REDIS_CLUSTER": "true", "QUEUE_PREFIX": "{rag}", "REDIS_URL": "redis://one,two/1"},
             "database 0, the only one",
         ),
+        ({"REDIS_URL": "redis://one,two"}, "REDIS_URL names several nodes, which is for REDIS_CLUSTER=true"),
         ({"CHAT_ON_DISCONNECT": "shrug"}, "CHAT_ON_DISCONNECT: .*'continue' or 'cancel'"),
     ],
 )

@@ -48,11 +48,12 @@ class Shard:
 class SlotOwner:
     """Knows which node owns the prefix's slot, and asks the cluster when that is in doubt.
 
-    Every node that was ever heard of may be asked, so the ones in REDIS_URL need not be there later.
+    Every node of the cluster may be asked, so the ones in REDIS_URL need not be there later.
     """
 
     def __init__(self, seeds: Sequence[Address], *, prefix: str, is_tls: bool, credentials: dict[str, Any]) -> None:
         self._slot = key_slot(prefix.encode())
+        self._seeds = frozenset(seeds)
         self._nodes = list(dict.fromkeys(seeds))
         self._connection_class = SSLConnection if is_tls else Connection
         self._credentials = credentials
@@ -101,11 +102,16 @@ class SlotOwner:
                 # Whoever asked has less patience; the next one is not to wait for the same silent node.
                 self._ask_last(node)
                 raise
-            self._nodes = list(dict.fromkeys([*self._nodes, *(found for shard in shards for found in shard.nodes)]))
+            self._remember(shards)
             owners = [shard.nodes[0] for shard in shards if shard.first_slot <= self._slot <= shard.last_slot]
             if owners:
                 return owners[0]
         raise RedisConnectionError(f"No node of the Redis Cluster tells who owns slot {self._slot}")
+
+    def _remember(self, shards: Sequence[Shard]) -> None:
+        found = [node for shard in shards for node in shard.nodes]
+        known = self._seeds.union(found)
+        self._nodes = list(dict.fromkeys([*(node for node in self._nodes if node in known), *found]))
 
     async def _ask(self, node: Address) -> list[Shard]:
         connection = self._connection_class(host=node[0], port=node[1], **self._credentials)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import socket
 import subprocess
 import tempfile
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +15,7 @@ import redis.asyncio
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
+from ragsvc.embedded import ports
 from ragsvc.embedded.redis import find_server
 from tests.support.polling import until
 
@@ -189,15 +189,9 @@ async def serving() -> AsyncIterator[RedisCluster]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return ports whose bus ports are free too."""
-    candidates = random.sample(range(20_000, 32_000), 500)
-    return [port for port in candidates if all(_is_free(number) for number in (port, port + BUS_OFFSET))][:count]
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
+    """Return ports below those that other servers of the tests take; their bus ports are kept from the others."""
+    found: list[int] = []
+    for port in random.sample(range(ports.LOWEST - BUS_OFFSET, ports.LOWEST), BUS_OFFSET):
+        if len(found) < count and ports._reserve(port) and ports._reserve(port + BUS_OFFSET):
+            found.append(port)
+    return found
