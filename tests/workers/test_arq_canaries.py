@@ -120,9 +120,9 @@ def test_every_attribute_stands_in_the_settings_class_itself(
     own: dict[str, Any] = dict(arq.worker.get_kwargs(made))
     assert made.__bases__ == (object,)
     assert set(own) == {
-        *("functions", "queue_name", "max_jobs", "redis_settings", "on_startup", "on_shutdown", "ctx"),
+        *("functions", "queue_name", "max_jobs", "redis_settings", "redis_pool", "on_startup", "on_shutdown"),
         *("job_timeout", "max_tries", "keep_result", "poll_delay", "queue_read_limit", "job_serializer"),
-        *("job_deserializer", "expires_extra_ms", "log_results"),
+        *("job_deserializer", "expires_extra_ms", "log_results", "ctx"),
     }
     assert own["queue_name"] in {queue_name(settings, queue) for queue in Queue}
     assert (own["max_jobs"], own["keep_result"], own["expires_extra_ms"]) == (3, 0, BODY_TTL_MS)
