@@ -60,7 +60,7 @@ log = structlog.get_logger(__name__)
 
 
 def redis_settings(settings: Settings) -> RedisSettings:
-    """Return how an arq worker connects, unless it is to a cluster."""
+    """Return how arq connects by itself; our workers are given `open_worker_redis`, which also bounds silence."""
     parsed = RedisSettings.from_dsn(list_nodes(settings)[0])
     parsed.retry = _patient()
     parsed.retry_on_error = [*RECONNECT_ON]
@@ -73,13 +73,13 @@ def open_redis(settings: Settings) -> RedisConnection:
     return _open(settings, Retry(ExponentialBackoff(cap=0.2, base=0.02), 2))
 
 
-def open_worker_redis(settings: Settings) -> RedisConnection | None:
-    """Return the client of a worker; None when arq is to open it, as it can wherever Redis is no cluster."""
-    return _open(settings, _patient()) if settings.redis_cluster else None
+def open_worker_redis(settings: Settings) -> RedisConnection:
+    """Return the client of a worker: one that arq opened would wait for ever on a Redis that keeps silent."""
+    return _open(settings, _patient())
 
 
 async def wait_for_redis(redis: RedisConnection) -> None:
-    """Return once Redis answers, as arq does with a client that it opens itself.
+    """Return once Redis answers, as arq waits with a client that it opens itself.
 
     Raises:
         RedisError, OSError: it did not within half a minute.

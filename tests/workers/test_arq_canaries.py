@@ -17,7 +17,14 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ragsvc import workers
 from ragsvc.models.jobs import Queue
-from ragsvc.queue.connection import BODY_TTL_MS, deserialize, queue_name, redis_settings, serialize
+from ragsvc.queue.connection import (
+    BODY_TTL_MS,
+    deserialize,
+    open_worker_redis,
+    queue_name,
+    redis_settings,
+    serialize,
+)
 from ragsvc.workers.wake import WakeWorker
 from tests.bench.queue.test_queue_speed import to_environment
 
@@ -130,9 +137,10 @@ def test_every_attribute_stands_in_the_settings_class_itself(
 
 
 def test_a_lost_connection_is_tried_again_even_before_redis_py_has_wrapped_it(settings: Settings) -> None:
-    retried = redis_settings(settings).retry_on_error
-    assert retried is not None
-    assert {RedisConnectionError, RedisTimeoutError, OSError} <= set(retried)
+    by_arq = redis_settings(settings).retry_on_error
+    by_us = open_worker_redis(settings).connection_pool.connection_kwargs["retry_on_error"]
+    for retried in (by_arq, by_us):
+        assert {RedisConnectionError, RedisTimeoutError, OSError} <= set(retried or ())
 
 
 async def test_an_ordinary_exception_is_the_end_of_a_job(bench: Bench) -> None:
