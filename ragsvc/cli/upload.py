@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
+import stamina.instrumentation
 import typer
 
 from ragsvc.cli.board import open_board
@@ -71,6 +72,8 @@ def upload(
 
 
 async def _upload(files: Sequence[Path], options: Upload, *, quiet: bool) -> list[Uploaded]:
+    # Its log of every try goes to stdout, where answers are.
+    stamina.instrumentation.set_on_retry_hooks(())
     sizes_bytes = [path.stat().st_size for path in files]
     with open_board([path.name for path in files], sizes_bytes, quiet=quiet) as board:
         async with open_client() as client:
