@@ -325,3 +325,42 @@ async def test_a_hostile_filename_is_only_a_name(tenant: Tenant, filename: str) 
     upload = await open_upload(tenant.api, size_bytes=1, filename=filename)
     assert len(upload["filename"]) <= 255
     assert not set(upload["filename"]) & set("/\\\r\n\u202e")
+
+
+@pytest.mark.parametrize("rival", ["abort", "expiry"])
+async def test_a_completion_and_its_rival_have_one_winner(tenant: Tenant, resources: Resources, rival: str) -> None:
+    for _ in range(5):
+        upload = await open_upload(tenant.api, size_bytes=1)
+        await put(tenant.api, upload, 1, b"x")
+
+        async def end(upload_id: str = upload["id"]) -> Any:
+            if rival == "abort":
+                return await tenant.api.delete(f"/v1/uploads/{upload_id}")
+            async with resources.pool.acquire() as conn:
+                await conn.execute("UPDATE upload_sessions SET expires_at = now() WHERE status = 'pending'")
+            return await sweep_uploads(resources)
+
+        done, _ended = await asyncio.gather(complete(tenant.api, upload), end())
+        state = await state_of(tenant.api, upload)
+        if done.status == 200:
+            assert state["status"] == "completed"
+            content = await tenant.api.get(f"/v1/documents/{done.json['id']}/content")
+            assert (content.status, content.raw) == (200, b"x")
+        else:
+            assert done.is_problem(409, "upload_not_pending")
+            assert state["status"] == {"abort": "aborted", "expiry": "expired"}[rival]
+            await sweep_uploads(resources)
+    assert await resources.storage.list_multiparts(tenant.bucket) == []
+    documents = (await tenant.api.get("/v1/documents")).json["data"]
+    assert await resources.storage.count_objects(tenant.bucket) == len(documents)
+
+
+async def test_a_part_that_comes_while_the_upload_completes_changes_nothing(tenant: Tenant) -> None:
+    upload = await open_upload(tenant.api, size_bytes=5)
+    await put(tenant.api, upload, 1, b"first")
+    done, late = await asyncio.gather(complete(tenant.api, upload), put(tenant.api, upload, 1, b"later"))
+    assert late.status in {200, 409}
+    done = done if done.status == 200 else await complete(tenant.api, upload)
+    content = (await tenant.api.get(f"/v1/documents/{done.json['id']}/content")).raw
+    assert content == (await tenant.api.get(f"/v1/documents/{done.json['id']}/content")).raw
+    assert content in {b"first", b"later"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -171,3 +172,19 @@ async def test_a_direct_upload_is_no_session_of_a_client(resources: Resources, w
     assert [one.id for one in listed] == [upload.id]
     with pytest.raises(NotFound):
         await load_session(resources, workspace.id, workspace.id)
+
+
+async def test_more_parts_than_a_page_are_listed(resources: Resources, workspace: Workspace) -> None:
+    key, count = "objects/many", 1100
+    upload_id = await resources.storage.create_multipart(workspace.bucket, key, mime_type="text/plain")
+    turns = asyncio.Semaphore(16)
+
+    async def send(number: int) -> None:
+        async with turns:
+            await resources.storage.upload_part(
+                workspace.bucket, key, upload_id=upload_id, number=number, body=str(number).encode()
+            )
+
+    await asyncio.gather(*(send(number) for number in range(1, count + 1)))
+    parts = await resources.storage.list_parts(workspace.bucket, key, upload_id=upload_id)
+    assert [(part.number, part.size_bytes) for part in parts] == [(n, len(str(n))) for n in range(1, count + 1)]
