@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     s3_bucket_prefix: str = Field(
         "ragsvc", pattern=r"^[a-z0-9][a-z0-9-]{1,28}$", description="A workspace's bucket is `{prefix}-{uuid hex}`."
     )
+    s3_bucket_mode: Literal["workspace", "shared"] = Field(
+        "workspace",
+        description="`shared`: new workspaces get a prefix in the one bucket `{S3_BUCKET_PREFIX}` instead.",
+    )
 
     # Models
     openai_base_url: str = Field("https://api.openai.com/v1", description="Any OpenAI-compatible server.")

@@ -24,7 +24,8 @@ RETURNING {COLUMNS}
 
 SELECT_KEY_OWNER = """
 SELECT k.workspace_id, k.id, k.name, k.key_prefix, k.scopes, k.expires_at, k.revoked_at, k.created_at, k.key_hash,
-    w.name AS workspace_name, w.bucket, w.quota_bytes, w.created_at AS workspace_created_at
+    w.name AS workspace_name, w.bucket, w.key_prefix AS object_prefix, w.quota_bytes,
+    w.created_at AS workspace_created_at
 FROM api_keys k JOIN workspaces w ON w.id = k.workspace_id
 WHERE k.key_hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
   AND w.deletion_id IS NULL
@@ -76,6 +77,7 @@ async def select_key_owner(conn: Connection, key_hash: bytes) -> KeyOwner | None
         id=row["workspace_id"],
         name=row["workspace_name"],
         bucket=row["bucket"],
+        key_prefix=row["object_prefix"],
         quota_bytes=row["quota_bytes"],
         created_at=row["workspace_created_at"],
     )

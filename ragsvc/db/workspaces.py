@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
+    from ragsvc.models.workspaces import Place
 
-COLUMNS = "id, name, bucket, quota_bytes, created_at"
+COLUMNS = "id, name, bucket, key_prefix, quota_bytes, created_at"
 
 INSERT_WORKSPACE = f"""
-INSERT INTO workspaces (id, name, bucket, quota_bytes) VALUES ($1, $2, $3, $4) RETURNING {COLUMNS}
+INSERT INTO workspaces (id, name, bucket, key_prefix, quota_bytes) VALUES ($1, $2, $3, $4, $5) RETURNING {COLUMNS}
 """
 
 SELECT_WORKSPACE = f"SELECT {COLUMNS} FROM workspaces WHERE id = $1"
@@ -31,10 +32,10 @@ DELETE_WORKSPACE = "DELETE FROM workspaces WHERE id = $1"
 
 
 async def insert_workspace(
-    conn: Connection, workspace_id: UUID, *, name: str, bucket: str, quota_bytes: int | None
+    conn: Connection, workspace_id: UUID, *, name: str, place: Place, quota_bytes: int | None
 ) -> Workspace:
     """Add a workspace whose bucket exists."""
-    row = await conn.fetchrow(INSERT_WORKSPACE, workspace_id, name, bucket, quota_bytes)
+    row = await conn.fetchrow(INSERT_WORKSPACE, workspace_id, name, place.bucket, place.key_prefix, quota_bytes)
     assert row is not None  # noqa: S101 - RETURNING gives the row
     return Workspace(**row)
 

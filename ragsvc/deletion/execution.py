@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ragsvc.db.pool import Connection
     from ragsvc.jobs.lease import Lease
     from ragsvc.models.deletions import Deletion
+    from ragsvc.models.workspaces import Place
     from ragsvc.resources import Resources
 
 PAGE = 200
@@ -42,8 +43,8 @@ async def delete(resources: Resources, lease: Lease) -> None:
         workspace = await workspaces.select_workspace(conn, job.workspace_id)
     if deletion is None:
         raise LeaseLost("the deletion has no receipt")
-    bucket = workspace.bucket if workspace else None
-    remover = DocumentRemover(resources, lease, deletion, bucket=bucket)
+    place = workspace.place if workspace else None
+    remover = DocumentRemover(resources, lease, deletion, bucket=place.bucket if place else None)
     match deletion.subject_kind:
         case SubjectKind.DOCUMENT:
             await remover.remove(deletion.subject_id)
@@ -51,9 +52,9 @@ async def delete(resources: Resources, lease: Lease) -> None:
             await _remove_documents(resources, remover, deletion, collection_id=deletion.subject_id)
         case SubjectKind.WORKSPACE:
             await _remove_documents(resources, remover, deletion, collection_id=None)
-            if bucket is not None:
-                await _empty_bucket(resources, deletion, bucket)
-    stores = await verify_stores(resources, deletion, bucket=bucket)
+            if place is not None:
+                await _empty_place(resources, deletion, place)
+    stores = await verify_stores(resources, deletion, place=place)
     async with resources.pool.acquire() as conn, conn.transaction():
         await lease.fence(conn)
         await _remove_subject(conn, deletion)
@@ -76,9 +77,10 @@ async def _remove_documents(
             await remover.remove(document_id)
 
 
-async def _empty_bucket(resources: Resources, deletion: Deletion, bucket: str) -> None:
-    removed = await resources.storage.delete_all_objects(bucket)
-    await resources.storage.delete_bucket(bucket)
+async def _empty_place(resources: Resources, deletion: Deletion, place: Place) -> None:
+    removed = await resources.storage.delete_all_objects(place.bucket, prefix=place.key_prefix)
+    if not place.is_shared:
+        await resources.storage.delete_bucket(place.bucket)
     async with resources.pool.acquire() as conn, conn.transaction():
         await deletion_receipts.add_removed(conn, deletion.workspace_id, deletion.id, store="objects", count=removed)
         dropped = await embedding_cache.delete_scope(conn, scope=deletion.workspace_id)

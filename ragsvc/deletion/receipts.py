@@ -12,6 +12,7 @@ from ragsvc.models.jobs import SubjectKind
 
 if TYPE_CHECKING:
     from ragsvc.models.deletions import Deletion
+    from ragsvc.models.workspaces import Place
     from ragsvc.resources import Resources
 
 STORES = (
@@ -28,7 +29,7 @@ STORES = (
 REDACTED = {"chat_messages"}
 
 
-async def verify_stores(resources: Resources, deletion: Deletion, *, bucket: str | None) -> list[StoreReceipt]:
+async def verify_stores(resources: Resources, deletion: Deletion, *, place: Place | None) -> list[StoreReceipt]:
     """Return the receipt's lines.
 
     Raises:
@@ -36,7 +37,7 @@ async def verify_stores(resources: Resources, deletion: Deletion, *, bucket: str
     """
     async with resources.pool.acquire() as conn:
         removed = await deletion_receipts.select_removed(conn, deletion.workspace_id, deletion.id)
-    left = await _look_again(resources, deletion, bucket=bucket)
+    left = await _look_again(resources, deletion, place=place)
     if remains := {store: count for store, count in left.items() if count}:
         raise TransientFailure("deletion_incomplete", f"still there on the second look: {remains}")
     receipts = [
@@ -51,7 +52,7 @@ async def verify_stores(resources: Resources, deletion: Deletion, *, bucket: str
     return [*receipts, _cache_receipt(resources, removed.get("embedding_cache", 0))]
 
 
-async def _look_again(resources: Resources, deletion: Deletion, *, bucket: str | None) -> dict[str, int]:
+async def _look_again(resources: Resources, deletion: Deletion, *, place: Place | None) -> dict[str, int]:
     kind = deletion.subject_kind
     document_id = deletion.subject_id if kind is SubjectKind.DOCUMENT else None
     collection_id = deletion.subject_id if kind is SubjectKind.COLLECTION else None
@@ -65,8 +66,8 @@ async def _look_again(resources: Resources, deletion: Deletion, *, bucket: str |
         )
         if document_id is not None:
             left["chat_messages"] = await chat_messages.count_unredacted(conn, deletion.workspace_id, document_id)
-    if bucket is not None and kind is SubjectKind.WORKSPACE:
-        left["objects"] = await resources.storage.count_objects(bucket)
+    if place is not None and kind is SubjectKind.WORKSPACE:
+        left["objects"] = await resources.storage.count_objects(place.bucket, prefix=place.key_prefix)
     return left
 
 

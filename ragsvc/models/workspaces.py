@@ -21,14 +21,37 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a workspace keeps its objects: a bucket of its own, or a prefix in one that it shares."""
+
+    bucket: str
+    key_prefix: str = ""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other workspaces keep theirs in the bucket too."""
+        return bool(self.key_prefix)
+
+
+@dataclass(frozen=True, slots=True)
 class Workspace:
     """A tenant."""
 
     id: UUID
     name: str
     bucket: str
+    key_prefix: str
     quota_bytes: int | None
     created_at: datetime
+
+    @property
+    def place(self) -> Place:
+        """Where its objects are."""
+        return Place(self.bucket, self.key_prefix)
+
+    def object_key(self, object_id: UUID) -> str:
+        """Return the key of an object in its bucket; it names nothing that a client chose."""
+        return f"{self.key_prefix}objects/{object_id.hex}"
 
 
 @dataclass(frozen=True, slots=True)

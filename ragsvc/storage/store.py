@@ -198,15 +198,15 @@ class Storage:
                 await self._client.delete_object(Bucket=bucket, Key=key)
         return existed
 
-    async def delete_all_objects(self, bucket: str) -> int:
-        """Empty the bucket, unfinished uploads included, and return how many objects there were."""
+    async def delete_all_objects(self, bucket: str, *, prefix: str = "") -> int:
+        """Remove all objects under a prefix, unfinished uploads included, and return how many there were."""
         removed = 0
         with translated():
-            while uploads := await self.list_multiparts(bucket):
+            while uploads := await self.list_multiparts(bucket, prefix=prefix):
                 for upload in uploads:
                     await self.abort_multipart(bucket, upload.object_key, upload_id=upload.upload_id)
             while True:
-                page = await self._client.list_objects_v2(Bucket=bucket, MaxKeys=DELETE_BATCH)
+                page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=DELETE_BATCH)
                 keys = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
                 if not keys:
                     return removed

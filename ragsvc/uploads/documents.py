@@ -127,7 +127,7 @@ async def _open_upload(resources: Resources, workspace: Workspace, *, filename: 
             conn,
             workspace.id,
             upload_id,
-            object_key=f"objects/{upload_id.hex}",
+            object_key=workspace.object_key(upload_id),
             filename=filename,
             mime_type=mime_type,
             expires_s=resources.settings.upload_expires_s,

@@ -222,6 +222,24 @@ async def test_a_workspace_goes_with_its_bucket(resources: Resources, workspace:
     assert await resources.storage.count_objects(workspace.bucket) == 0
 
 
+async def test_a_workspace_in_a_shared_bucket_goes_alone(resources: Resources) -> None:
+    shared = resources.settings.model_copy(update={"s3_bucket_mode": "shared"})
+    going, staying = [await create_workspace(resources.pool, resources.storage, shared) for _ in range(2)]
+    assert going.bucket == staying.bucket == shared.s3_bucket_prefix
+    for workspace in (going, staying):
+        await accept(resources, workspace)
+        await accept(resources, workspace, b"another", filename="another.txt")
+    unfinished = await resources.storage.create_multipart(
+        staying.bucket, staying.object_key(new_id()), mime_type="text/plain"
+    )
+    done = await execute(resources, await request_workspace_deletion(resources, going.id))
+    objects = next(store for store in done.stores if store.store == "objects")
+    assert (objects.removed, objects.remaining) == (2, 0)
+    assert await resources.storage.count_objects(going.bucket) == 2
+    assert await resources.storage.count_objects(staying.bucket, prefix=staying.key_prefix) == 2
+    assert [one.upload_id for one in await resources.storage.list_multiparts(staying.bucket)] == [unfinished]
+
+
 async def test_what_is_still_there_on_the_second_look_is_no_receipt(
     resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

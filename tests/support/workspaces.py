@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ragsvc.db.collections import insert_collection
 from ragsvc.db.workspaces import insert_workspace
 from ragsvc.models.ids import new_id
+from ragsvc.uploads.places import choose_place
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Pool
@@ -20,9 +21,9 @@ async def create_workspace(
 ) -> Workspace:
     """Make a workspace with its bucket and the collection `default`."""
     workspace_id = new_id()
-    bucket = f"{settings.s3_bucket_prefix}-{workspace_id.hex}"
-    await storage.create_bucket(bucket)
+    place = choose_place(settings, workspace_id)
+    await storage.create_bucket(place.bucket)
     async with pool.acquire() as conn, conn.transaction():
-        workspace = await insert_workspace(conn, workspace_id, name=name, bucket=bucket, quota_bytes=quota_bytes)
+        workspace = await insert_workspace(conn, workspace_id, name=name, place=place, quota_bytes=quota_bytes)
         await insert_collection(conn, workspace_id, new_id(), name="default", is_default=True)
     return workspace

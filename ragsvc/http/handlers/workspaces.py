@@ -17,6 +17,7 @@ from ragsvc.http.rendering import json_response, render_accepted_deletion, rende
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import AcceptedDeletionView, WorkspaceView
 from ragsvc.models.ids import new_id
+from ragsvc.uploads.places import choose_place
 
 routes = web.RouteTableDef()
 log = structlog.get_logger(__name__)
@@ -37,18 +38,18 @@ async def create_workspace(request: web.Request) -> web.Response:
     body = await read_body(request, WorkspaceBody)
     resources = resources_of(request)
     workspace_id = new_id()
-    bucket = f"{resources.settings.s3_bucket_prefix}-{workspace_id.hex}"
-    await resources.storage.create_bucket(bucket)
+    place = choose_place(resources.settings, workspace_id)
+    await resources.storage.create_bucket(place.bucket)
     async with resources.pool.acquire() as conn, conn.transaction():
         workspace = await workspaces.insert_workspace(
             conn,
             workspace_id,
             name=body.name,
-            bucket=bucket,
+            place=place,
             quota_bytes=resources.settings.workspace_quota_bytes,
         )
         await collections.insert_collection(conn, workspace_id, new_id(), name=DEFAULT_COLLECTION_NAME, is_default=True)
-    log.info("workspace_created", workspace_id=workspace_id.hex, bucket=bucket)
+    log.info("workspace_created", workspace_id=workspace_id.hex, bucket=place.bucket)
     return json_response(render_workspace(workspace), status=201)
 
 
