@@ -88,6 +88,9 @@ class Settings(BaseSettings):
     )
     max_upload_bytes: SizeBytes = Field(5 * 1024 * MIB, description="Largest file in an upload session.")
     upload_expires_s: Seconds = Field(86400.0, description="An upload nobody finished is removed after this.")
+    orphan_ttl_s: Seconds = Field(
+        86400.0, description="What no row knows in the store is removed after this; a bucket is looked at as often."
+    )
     presign_expires_s: Count = Field(900, description="How long a presigned URL works.")
 
     # Jobs
