@@ -178,6 +178,54 @@ class PartUrlsView(TypedDict):
     expires_in_s: int
 
 
+class UploadTokenView(TypedDict):
+    """A new upload token, which is shown here alone, and the URL that Uppy takes for its Companion."""
+
+    token: str
+    companion_url: str
+    expires_at: str
+
+
+class CompanionUploadView(TypedDict):
+    """A session as Uppy knows it."""
+
+    key: str
+    uploadId: str
+
+
+class CompanionPartView(TypedDict):
+    """A part as Uppy knows it."""
+
+    PartNumber: int
+    Size: int
+    ETag: str
+
+
+class CompanionPartUrlView(TypedDict):
+    """A URL that takes one part by PUT."""
+
+    url: str
+    expires: int
+
+
+class CompanionFormView(TypedDict):
+    """A form that takes a small file, in the field `file` after these."""
+
+    method: Literal["POST"]
+    url: str
+    fields: dict[str, str]
+    expires: int
+
+
+class CompanionCompletedView(TypedDict):
+    """What became of an upload: `location` is the document's URL."""
+
+    location: str
+    bucket: str
+    key: str
+    document_id: str
+
+
 class TextView(TypedDict):
     """Code points `[start, end)` of a version's canonical text, which has `length` of them."""
 
