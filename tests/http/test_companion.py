@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
-import pytest
 from structlog.testing import capture_logs
 
 from ragsvc.http.ids import parse_id
