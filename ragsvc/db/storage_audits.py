@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.pool import Connection
 
-# Due again after the time-to-live at once: who dies half-way leaves the rest to the next round.
+# Not due for so long: whoever dies with it, or finds the store away, leaves it to the next.
 CLAIM_AUDIT = """
 UPDATE workspaces SET audit_due_at = now() + make_interval(secs => $1)
 WHERE id = (
@@ -21,9 +21,8 @@ WHERE id = (
 RETURNING id, name, bucket, quota_bytes, created_at, audit_after
 """
 
-# What is not at its end is due at once.
 UPDATE_AUDIT = """
-UPDATE workspaces SET audit_after = $2, audit_due_at = CASE WHEN $2 = '' THEN audit_due_at ELSE now() END WHERE id = $1
+UPDATE workspaces SET audit_after = $2, audit_due_at = now() + make_interval(secs => $3) WHERE id = $1
 """
 
 # In one statement: a session that becomes a file in between is known as either.
@@ -35,9 +34,9 @@ SELECT object_key, false FROM files WHERE workspace_id = $1 AND upload_id = ANY(
 """
 
 
-async def claim_audit(conn: Connection, *, ttl_s: float) -> tuple[Workspace, str] | None:
-    """Take a workspace whose bucket is due, for `ttl_s` seconds, with the key to go on after; None when none is due."""
-    row = await conn.fetchrow(CLAIM_AUDIT, ttl_s)
+async def claim_audit(conn: Connection, *, lease_s: float) -> tuple[Workspace, str] | None:
+    """Take a workspace whose bucket is due, for `lease_s` seconds, with the key to go on after; None when none is."""
+    row = await conn.fetchrow(CLAIM_AUDIT, lease_s)
     if row is None:
         return None
     values = dict(row.items())
@@ -45,9 +44,9 @@ async def claim_audit(conn: Connection, *, ttl_s: float) -> tuple[Workspace, str
     return Workspace(**values), after
 
 
-async def update_audit(conn: Connection, workspace_id: UUID, *, after: str) -> None:
-    """Remember the key after which the bucket is still to be looked through; empty at its end."""
-    await conn.execute(UPDATE_AUDIT, workspace_id, after)
+async def update_audit(conn: Connection, workspace_id: UUID, *, after: str, due_in_s: float) -> None:
+    """Remember after which key the bucket is looked through next, and when; an empty one stands for its beginning."""
+    await conn.execute(UPDATE_AUDIT, workspace_id, after, due_in_s)
 
 
 async def select_known_keys(

@@ -137,7 +137,10 @@ class UploadErrorView(TypedDict):
 
 
 class UploadView(TypedDict):
-    """An upload session; every part but the last has `part_size_bytes`."""
+    """An upload session; every part but the last has `part_size_bytes`.
+
+    Of one that an upload token opened, sizes and count are 0 until they are known.
+    """
 
     id: str
     object: Literal["upload"]

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # A sweep takes this many buckets, and this many pages of each; the next one goes on there.
 BUCKETS = 4
 PAGES = 5
+# Who has claimed a bucket is done with its slice by then, or has failed.
+CLAIM_S = 600.0
 # Keys in one page of a bucket, and files in one page of the table.
 PAGE = 1000
 # Objects asked for at once.
@@ -65,12 +67,12 @@ class Finding:
 async def sweep_orphans(resources: Resources) -> int:
     """Remove orphans from the buckets that are due and return how many there were.
 
-    A bucket is due once in ORPHAN_TTL_S and is claimed by one process.
+    A bucket is due ORPHAN_TTL_S after it was last looked through, and is claimed by one process.
     """
     removed = 0
     for _ in range(BUCKETS):
         async with resources.pool.acquire() as conn:
-            claimed = await storage_audits.claim_audit(conn, ttl_s=resources.settings.orphan_ttl_s)
+            claimed = await storage_audits.claim_audit(conn, lease_s=CLAIM_S)
         if claimed is None:
             break
         removed += await _sweep_bucket(resources, *claimed)
@@ -137,7 +139,8 @@ async def remove_orphan(resources: Resources, finding: Finding) -> None:
 
 
 async def _sweep_bucket(resources: Resources, workspace: Workspace, after: str) -> int:
-    before = datetime.now(UTC) - timedelta(seconds=resources.settings.orphan_ttl_s)
+    ttl_s = resources.settings.orphan_ttl_s
+    before = datetime.now(UTC) - timedelta(seconds=ttl_s)
     found: list[Finding] = []
     try:
         if not after:
@@ -161,7 +164,7 @@ async def _sweep_bucket(resources: Resources, workspace: Workspace, after: str) 
             since=finding.since.isoformat(),
         )
     async with resources.pool.acquire() as conn:
-        await storage_audits.update_audit(conn, workspace.id, after=after)
+        await storage_audits.update_audit(conn, workspace.id, after=after, due_in_s=0 if after else ttl_s)
     return len(found)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ragsvc.db import files, storage_audits, upload_sessions
+from ragsvc.embedded.ports import free_ports
+from ragsvc.errors import OutageFailure
 from ragsvc.models.ids import new_id
 from ragsvc.models.uploads import UploadStatus
+from ragsvc.storage.store import open_storage
 from ragsvc.uploads import orphans
 from ragsvc.uploads.orphans import FindingKind, find_missing_objects, find_orphans, remove_orphan, sweep_orphans
 from ragsvc.uploads.sessions import open_session
@@ -144,17 +148,48 @@ async def test_files_without_their_object_are_found_and_left_to_people(
         assert await files.select_file(conn, workspace.id, file.id) == file
 
 
-@pytest.mark.usefixtures("workspace")
-async def test_a_bucket_is_looked_through_once_in_a_time_to_live_by_one_process(resources: Resources) -> None:
+async def claim(resources: Resources) -> bool:
     async with resources.pool.acquire() as conn:
-        assert await storage_audits.claim_audit(conn, ttl_s=600) is None  # new, so not due
+        return await storage_audits.claim_audit(conn, lease_s=600) is not None
+
+
+async def test_a_bucket_is_claimed_by_one_process_and_not_due_again_before_its_time(
+    resources: Resources, workspace: Workspace
+) -> None:
+    assert not await claim(resources)  # new, so not due
     await make_due(resources)
+    assert sum(await asyncio.gather(*(claim(resources) for _ in range(5)))) == 1
+    async with resources.pool.acquire() as conn:
+        await storage_audits.update_audit(conn, workspace.id, after="", due_in_s=600)
+    assert not await claim(resources)
+    async with resources.pool.acquire() as conn:
+        await storage_audits.update_audit(conn, workspace.id, after="objects/1", due_in_s=0)
+        claimed = await storage_audits.claim_audit(conn, lease_s=600)
+    assert claimed == (workspace, "objects/1")
 
-    async def claim() -> bool:
-        async with resources.pool.acquire() as conn:
-            return await storage_audits.claim_audit(conn, ttl_s=600) is not None
 
-    assert sum(await asyncio.gather(*(claim() for _ in range(5)))) == 1
+async def test_a_bucket_whose_workspace_is_being_deleted_is_left_to_that(
+    resources: Resources, workspace: Workspace
+) -> None:
+    await make_due(resources)
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE workspaces SET deletion_id = gen_random_uuid() WHERE id = $1", workspace.id)
+    assert not await claim(resources)
+
+
+async def test_a_bucket_that_could_not_be_reached_is_claimed_again_later(
+    resources: Resources, workspace: Workspace
+) -> None:
+    away = resources.settings.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{free_ports(1)[0]}"})
+    await make_due(resources)
+    async with open_storage(away) as storage:
+        with pytest.raises(OutageFailure):
+            await sweep_orphans(dataclasses.replace(resources, storage=storage))
+    async with resources.pool.acquire() as conn:
+        left_s = await conn.fetchval(
+            "SELECT extract(epoch FROM audit_due_at - now()) FROM workspaces WHERE id = $1", workspace.id
+        )
+    assert 0 < left_s <= orphans.CLAIM_S
 
 
 async def test_a_large_bucket_is_looked_through_in_slices(

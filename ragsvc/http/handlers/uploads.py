@@ -175,7 +175,7 @@ async def presign_parts(request: web.Request) -> web.Response:
     Scope.UPLOAD,
     Scope.WRITE,
     answers={200: DocumentView},
-    problems=(NotFound, UploadNotPending, PartsMissing),
+    problems=(NotFound, UploadNotPending, PartsMissing, PartSizeMismatch, TooLarge, QuotaExceeded),
 )
 async def complete_upload(request: web.Request) -> web.Response:
     """Make the parts a document and answer it, the same one however often it is asked."""
