@@ -116,3 +116,10 @@ async def test_a_completion_whose_answer_was_lost_is_found_by_the_retry(tenant: 
     assert sorted(said["parts"]) == [1, 2, 3, 4]
     assert await content_of_document(tenant, said["successful"][0]) == CONTENT
     assert len((await tenant.api.get("/v1/documents")).json["data"]) == 1
+
+
+async def test_a_page_of_another_origin_uploads_nothing(tenant: Tenant, tmp_path: Path) -> None:
+    said = await upload(tenant, max(PACKAGES), b"Kettles.", tmp_path, origin="https://evil.example")
+    assert (said["successful"], len(said["failed"])) == ([], 1), said
+    assert "CORS" in said["failed"][0]
+    assert (await tenant.api.get("/v1/documents")).json["data"] == []
