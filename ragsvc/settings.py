@@ -90,7 +90,15 @@ class Settings(BaseSettings):
     # API
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Port of the API.")
+    public_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+[^\s?#/]$")] | None = Field(
+        None, description="URL under which clients reach the API; as the request says when unset."
+    )
     admin_api_key: SecretStr | None = Field(None, description="Opens `/v1/admin` and `/v1/workspaces`.")
+    cors_allowed_origins: str = Field(
+        "",
+        pattern=r"^\s*((\*|https?://[^\s,/]+)\s*(,\s*(\*|https?://[^\s,/]+)\s*)*)?$",
+        description="Origins whose pages may call the API, comma separated; `*` for all.",
+    )
     api_grace_s: Seconds = Field(25.0, description="Time that SIGTERM leaves to requests in flight.")
     max_json_body_bytes: SizeBytes = Field(MIB, description="Largest JSON body.")
     max_document_bytes: SizeBytes = Field(512 * MIB, description="Largest file in one request.")
@@ -104,6 +112,9 @@ class Settings(BaseSettings):
     )
     max_upload_bytes: SizeBytes = Field(5 * 1024 * MIB, description="Largest file in an upload session.")
     upload_expires_s: Seconds = Field(86400.0, description="An upload nobody finished is removed after this.")
+    orphan_ttl_s: Seconds = Field(
+        86400.0, description="What no row knows in the store is removed after this; a bucket is looked at as often."
+    )
     presign_expires_s: Count = Field(900, description="How long a presigned URL works.")
 
     # Jobs
@@ -192,6 +203,11 @@ class Settings(BaseSettings):
         if url.path.strip("/") not in {"", "0"}:
             raise ValueError("REDIS_CLUSTER=true needs a REDIS_URL with database 0, the only one that a cluster has")
         return self
+
+    @property
+    def cors_origins(self) -> frozenset[str]:
+        """The origins whose pages may call the API."""
+        return frozenset(origin for part in self.cors_allowed_origins.split(",") if (origin := part.strip()))
 
     @property
     def migration_dsn(self) -> str:

@@ -12,13 +12,14 @@ from ragsvc.answering.runs import sweep_runs
 from ragsvc.ingestion.embedding import sweep_embedding_cache
 from ragsvc.jobs.outages import sweep_outages
 from ragsvc.jobs.sweeper import sweep_jobs
+from ragsvc.uploads.orphans import sweep_orphans
 from ragsvc.uploads.sweeper import sweep_uploads
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 # By urgency; each takes care by itself that one process at a time does it. A queue that resumes is rung for at once.
-CHORES = (sweep_outages, sweep_jobs, sweep_runs, sweep_uploads, sweep_embedding_cache)
+CHORES = (sweep_outages, sweep_jobs, sweep_runs, sweep_uploads, sweep_embedding_cache, sweep_orphans)
 
 log = structlog.get_logger(__name__)
 

@@ -62,6 +62,9 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str)
         ({"CHUNK_OVERLAP_TOKENS": "512"}, "CHUNK_OVERLAP_TOKENS has to be smaller"),
         ({"S3_ACCESS_KEY_ID": "me"}, "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together"),
         ({"S3_BUCKET_PREFIX": "No_Bucket"}, "S3_BUCKET_PREFIX: "),
+        ({"CORS_ALLOWED_ORIGINS": "https://a.example, b.example"}, "CORS_ALLOWED_ORIGINS: "),
+        ({"CORS_ALLOWED_ORIGINS": "https://a.example/"}, "CORS_ALLOWED_ORIGINS: "),
+        ({"PUBLIC_URL": "https://a.example/"}, "PUBLIC_URL: "),
         (
             {"REDIS_CLUSTER": "true"},
             "REDIS_CLUSTER=true needs .* hash tag, .* set QUEUE_PREFIX={ragsvc} instead of ragsvc",

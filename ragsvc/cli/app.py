@@ -29,6 +29,7 @@ COMMANDS = {
     "delete": "Delete documents and show the receipts.",
     "queues": "Show, pause and resume the queues.",
     "dlq": "Show, replay and purge dead letters.",
+    "storage": "Compare the object store with the database.",
     "workspaces": "Create and list workspaces.",
     "keys": "Create, list and revoke a workspace's keys.",
 }

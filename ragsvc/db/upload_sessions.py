@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 COLUMNS = """
 u.workspace_id, u.id, w.bucket, u.status, u.object_key, u.s3_upload_id, u.filename, u.mime_type, u.declared_size_bytes,
-u.part_size_bytes, u.sha256, u.collection_id, u.attributes, u.chunking, u.document_id, u.error, u.expires_at,
-u.created_at
+u.part_size_bytes, u.sha256, u.collection_id, u.attributes, u.chunking, u.document_id, u.token_key_id,
+u.max_bytes, u.error, u.expires_at, u.created_at
 """
 FROM = "FROM upload_sessions u JOIN workspaces w ON w.id = u.workspace_id"
 
 INSERT_UPLOAD = """
 INSERT INTO upload_sessions (workspace_id, id, object_key, filename, mime_type, expires_at, declared_size_bytes,
-    part_size_bytes, sha256, collection_id, attributes, chunking)
-VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6), $7, $8, $9, $10, $11, $12)
+    part_size_bytes, sha256, collection_id, attributes, chunking, token_key_id, max_bytes)
+VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6), $7, $8, $9, $10, $11, $12, $13, $14)
 """
 
 SELECT_UPLOAD = f"SELECT {COLUMNS} {FROM} WHERE u.workspace_id = $1 AND u.id = $2"
@@ -29,7 +29,7 @@ SELECT_UPLOAD = f"SELECT {COLUMNS} {FROM} WHERE u.workspace_id = $1 AND u.id = $
 # Those of a file in one request are nobody's to see.
 SELECT_UPLOADS = f"""
 SELECT {COLUMNS} {FROM}
-WHERE u.workspace_id = $1 AND u.part_size_bytes IS NOT NULL AND ($2::text IS NULL OR u.status = $2)
+WHERE u.workspace_id = $1 AND u.collection_id IS NOT NULL AND ($2::text IS NULL OR u.status = $2)
   AND ($3::uuid IS NULL OR u.id < $3)
 ORDER BY u.id DESC LIMIT $4
 """
@@ -37,6 +37,11 @@ ORDER BY u.id DESC LIMIT $4
 UPDATE_S3_UPLOAD_ID = """
 UPDATE upload_sessions SET s3_upload_id = $3, updated_at = now()
 WHERE workspace_id = $1 AND id = $2 AND status = 'pending'
+"""
+
+UPDATE_LEARNED = """
+UPDATE upload_sessions SET declared_size_bytes = $3, part_size_bytes = $4, updated_at = now()
+WHERE workspace_id = $1 AND id = $2 AND status = 'pending' AND part_size_bytes IS NULL
 """
 
 # Whoever moves a session out of its open states decides what becomes of its object.
@@ -99,6 +104,8 @@ async def insert_upload(
     collection_id: UUID | None = None,
     attributes: dict[str, object] | None = None,
     chunking: dict[str, int] | None = None,
+    token_key_id: UUID | None = None,
+    max_bytes: int | None = None,
 ) -> None:
     """Open a pending upload that expires after `expires_s` seconds."""
     await conn.execute(
@@ -115,6 +122,8 @@ async def insert_upload(
         collection_id,
         attributes or {},
         chunking,
+        token_key_id,
+        max_bytes,
     )
 
 
@@ -134,6 +143,13 @@ async def select_uploads(
 async def update_s3_upload_id(conn: Connection, workspace_id: UUID, upload_id: UUID, *, s3_upload_id: str) -> bool:
     """Remember the store's id of the multipart upload; False when the session is no longer pending."""
     return await conn.execute(UPDATE_S3_UPLOAD_ID, workspace_id, upload_id, s3_upload_id) == "UPDATE 1"
+
+
+async def update_learned(
+    conn: Connection, workspace_id: UUID, upload_id: UUID, *, size_bytes: int, part_size_bytes: int
+) -> None:
+    """Fill in the sizes of a pending session that were not known, unless another did."""
+    await conn.execute(UPDATE_LEARNED, workspace_id, upload_id, size_bytes, part_size_bytes)
 
 
 async def close_upload(

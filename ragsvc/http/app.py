@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ragsvc.answering.runs import open_runs
+from ragsvc.http.cors import answer_preflights, share_answers
 from ragsvc.http.handlers import (
     admin_dlq,
     admin_queues,
@@ -15,6 +16,7 @@ from ragsvc.http.handlers import (
     chat_runs,
     chat_sessions,
     collections,
+    companion,
     deletions,
     description,
     document_content,
@@ -24,6 +26,7 @@ from ragsvc.http.handlers import (
     health,
     keys,
     search,
+    upload_tokens,
     uploads,
     workspace,
     workspaces,
@@ -55,6 +58,8 @@ ROUTES = (
     document_content.routes,
     document_events.routes,
     uploads.routes,
+    upload_tokens.routes,
+    companion.routes,
     files.routes,
     deletions.routes,
     search.routes,
@@ -73,7 +78,8 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
         RuntimeError: a route has no declared operation, so nothing would guard it.
     """
     app = web.Application(
-        middlewares=[observe, answer_problems, identify], client_max_size=settings.max_json_body_bytes
+        middlewares=[observe, answer_preflights, answer_problems, identify],
+        client_max_size=settings.max_json_body_bytes,
     )
     for routes in ROUTES:
         app.add_routes(routes)
@@ -81,6 +87,7 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     app[TRAFFIC] = Traffic()
     app[STREAMS] = Streams(limit=settings.max_streams, limit_per_key=settings.max_streams_per_key, timing=timing)
     app.on_response_prepare.append(finish_headers)
+    app.on_response_prepare.append(share_answers)
     app.on_shutdown.append(_close_streams)
     app.cleanup_ctx.append(_open(settings))
     app.cleanup_ctx.append(_answer)

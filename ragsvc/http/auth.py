@@ -13,13 +13,16 @@ import structlog
 from aiohttp import web
 
 from ragsvc.db.api_keys import select_key_owner
+from ragsvc.db.upload_tokens import select_token_owner
 from ragsvc.errors import Forbidden, Unauthorized
 from ragsvc.http.state import resources_of
 
 if TYPE_CHECKING:
+    from ragsvc.models.uploads import UploadToken
     from ragsvc.models.workspaces import ApiKey, Scope, Workspace
 
 KEY_PREFIX = "rag_"
+TOKEN_PREFIX = "upt_"  # noqa: S105 - not a secret, the beginning of all
 SHOWN_KEY_CHARS = 12
 _KEY_BYTES = 32
 
@@ -29,6 +32,7 @@ class Door(StrEnum):
 
     PUBLIC = "public"
     ADMIN = "admin"
+    UPLOAD_TOKEN = "upload_token"  # noqa: S105 - a door's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,15 @@ class Caller:
     key: ApiKey
 
 
+@dataclass(frozen=True, slots=True)
+class Uploader:
+    """The workspace and the token of somebody who can only upload."""
+
+    workspace: Workspace
+    token: UploadToken
+
+
+_UPLOADER = web.RequestKey("uploader", Uploader)
 _CALLER = web.RequestKey("caller", Caller)
 _IS_ADMIN = web.RequestKey("is_admin", bool)
 
@@ -46,6 +59,11 @@ _IS_ADMIN = web.RequestKey("is_admin", bool)
 def generate_key() -> str:
     """Return a new secret key of 256 random bits."""
     return KEY_PREFIX + secrets.token_urlsafe(_KEY_BYTES)
+
+
+def generate_upload_token() -> str:
+    """Return a new upload token of 256 random bits; it stands in paths."""
+    return TOKEN_PREFIX + secrets.token_urlsafe(_KEY_BYTES)
 
 
 def hash_key(key: str) -> bytes:
@@ -71,6 +89,33 @@ async def authenticate(request: web.Request) -> None:
         raise Unauthorized
     request[_CALLER] = Caller(workspace=owner.workspace, key=owner.key)
     structlog.contextvars.bind_contextvars(workspace_id=owner.workspace.id.hex, key_id=owner.key.id.hex)
+
+
+async def authenticate_upload_token(request: web.Request) -> None:
+    """Find out whose upload token the path carries, for `uploader_of`.
+
+    Raises:
+        Unauthorized: it is unknown or expired, or its key is or was revoked.
+    """
+    digest = hash_key(request.match_info.get("upload_token", ""))
+    async with resources_of(request).pool.acquire() as conn:
+        found = await select_token_owner(conn, digest)
+    if found is None:
+        raise Unauthorized("The upload token is unknown or expired, or its key was revoked.")
+    request[_UPLOADER] = Uploader(*found)
+    structlog.contextvars.bind_contextvars(workspace_id=found[0].id.hex, key_id=found[1].key_id.hex)
+
+
+def uploader_of(request: web.Request) -> Uploader:
+    """Return whose upload token was used.
+
+    Raises:
+        Unauthorized: none was.
+    """
+    uploader: Uploader | None = request.get(_UPLOADER)
+    if uploader is None:
+        raise Unauthorized
+    return uploader
 
 
 def caller_of(request: web.Request) -> Caller:

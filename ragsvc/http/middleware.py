@@ -20,7 +20,7 @@ from ragsvc.errors import (
     TransientFailure,
     Unavailable,
 )
-from ragsvc.http.auth import authenticate
+from ragsvc.http.auth import authenticate, authenticate_upload_token
 from ragsvc.http.problems import error_of_status, problem_response
 from ragsvc.http.state import REQUEST_ID, request_id_of
 from ragsvc.http.traffic import TRAFFIC
@@ -31,6 +31,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 REQUEST_ID_HEADER = "X-Request-Id"
 _TAKEN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _STARTED = web.RequestKey("response_started", bool)
+# An upload token opens something, so it does not stand in the log.
+_TOKEN_IN_PATH = re.compile(r"^(/companion/)[^/]+")
 PROBES = frozenset({"/healthz", "/readyz"})
 # Not a status that anybody receives; it stands in the log where the client did not wait for the answer.
 CLIENT_LEFT = 499
@@ -57,7 +59,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
             record(
                 "request_finished",
                 method=request.method,
-                path=request.path,
+                path=_TOKEN_IN_PATH.sub(r"\1…", request.path),
                 route=route,
                 status=status,
                 duration_ms=round((time.perf_counter() - started) * 1000, 2),
@@ -84,9 +86,11 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
 
 @web.middleware
 async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let nobody without a key see anything under /v1, not even which routes there are."""
+    """Let nobody without a key see anything under /v1, not even which routes there are; a token under /companion."""
     if request.path == "/v1" or request.path.startswith("/v1/"):
         await authenticate(request)
+    elif request.path.startswith("/companion/"):
+        await authenticate_upload_token(request)
     return await handler(request)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ragsvc.http.auth import Door, require, require_admin
+from ragsvc.http.auth import Door, require, require_admin, uploader_of
 from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def operation(
 ) -> Callable[[Handler], Handler]:
     """Declare a handler's contract; only a key that opens one of the doors gets to the handler.
 
-    `doors` are the scopes of which the key needs one, or `Door.ADMIN`, or `Door.PUBLIC`. `body`, `form` and `query`
+    `doors` are the scopes of which the key needs one, or one `Door` alone. `body`, `form` and `query`
     describe what the handler reads by `read_body`, `read_form` and `read_query`. `problems` are the errors besides
     those that follow from the rest.
     """
@@ -98,5 +98,8 @@ def _guard(request: web.Request, doors: tuple[Scope | Door, ...]) -> None:
         return
     if Door.ADMIN in doors:
         require_admin(request)
+        return
+    if Door.UPLOAD_TOKEN in doors:
+        uploader_of(request)
         return
     require(request, *(door for door in doors if isinstance(door, Scope)))

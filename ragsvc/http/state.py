@@ -18,3 +18,8 @@ def resources_of(request: web.Request) -> Resources:
 def request_id_of(request: web.Request) -> str:
     """Return the id under which the request is logged."""
     return request[REQUEST_ID]
+
+
+def public_url_of(request: web.Request) -> str:
+    """Return the URL under which clients reach the API, without a slash at its end."""
+    return resources_of(request).settings.public_url or str(request.url.origin())

@@ -137,7 +137,10 @@ class UploadErrorView(TypedDict):
 
 
 class UploadView(TypedDict):
-    """An upload session; every part but the last has `part_size_bytes`."""
+    """An upload session; every part but the last has `part_size_bytes`.
+
+    Of one that an upload token opened, sizes and count are 0 until they are known.
+    """
 
     id: str
     object: Literal["upload"]
@@ -176,6 +179,54 @@ class PartUrlsView(TypedDict):
 
     data: list[PartUrlView]
     expires_in_s: int
+
+
+class UploadTokenView(TypedDict):
+    """A new upload token, which is shown here alone, and the URL that Uppy takes for its Companion."""
+
+    token: str
+    companion_url: str
+    expires_at: str
+
+
+class CompanionUploadView(TypedDict):
+    """A session as Uppy knows it."""
+
+    key: str
+    uploadId: str
+
+
+class CompanionPartView(TypedDict):
+    """A part as Uppy knows it."""
+
+    PartNumber: int
+    Size: int
+    ETag: str
+
+
+class CompanionPartUrlView(TypedDict):
+    """A URL that takes one part by PUT."""
+
+    url: str
+    expires: int
+
+
+class CompanionFormView(TypedDict):
+    """A form that takes a small file, in the field `file` after these."""
+
+    method: Literal["POST"]
+    url: str
+    fields: dict[str, str]
+    expires: int
+
+
+class CompanionCompletedView(TypedDict):
+    """What became of an upload: `location` is the document's URL."""
+
+    location: str
+    bucket: str
+    key: str
+    document_id: str
 
 
 class TextView(TypedDict):

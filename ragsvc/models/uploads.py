@@ -24,7 +24,10 @@ class UploadStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A session. Size, part size and collection are known of those that clients open, not of a file in one request."""
+    """A session. Size, part size and collection are known of those that clients open, not of a file in one request.
+
+    Of one that an upload token opened (`token_key_id`, `max_bytes`), the sizes are learned when it is completed.
+    """
 
     workspace_id: UUID
     id: UUID
@@ -44,6 +47,8 @@ class Upload:
     error: dict[str, str] | None
     expires_at: datetime
     created_at: datetime
+    token_key_id: UUID | None = None
+    max_bytes: int | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -59,3 +64,15 @@ class Upload:
         """Return how many bytes the part has; parts are counted from 1."""
         part_size_bytes = self.part_size_bytes or 0
         return min(part_size_bytes, self.size_bytes - (number - 1) * part_size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadToken:
+    """A short-lived token that can only upload files of at most `max_bytes` into one collection."""
+
+    workspace_id: UUID
+    id: UUID
+    key_id: UUID
+    collection_id: UUID
+    max_bytes: int
+    expires_at: datetime

@@ -20,6 +20,7 @@ from ragsvc.storage.failures import MISSING, ObjectMissing, code_of, refusal, tr
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
 
     from aiobotocore.response import StreamingBody
     from types_aiobotocore_s3.client import S3Client
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 READ_BLOCK_BYTES = 1024 * 1024
 DELETE_BATCH = 1000
+LIST_PAGE = 1000
 CONNECT_TIMEOUT_S = 3
 # Used at once, and a slow client may take long with the part itself.
 OWN_URL_S = 24 * 3600
@@ -60,11 +62,21 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object as the store lists it."""
+
+    object_key: str
+    size_bytes: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class MultipartUpload:
     """A multipart upload as the store lists it."""
 
     object_key: str
     upload_id: str
+    initiated_at: datetime
 
 
 class Storage:
@@ -184,11 +196,37 @@ class Storage:
                 if code_of(error) not in MISSING:
                     raise
 
-    async def list_multiparts(self, bucket: str, *, prefix: str = "") -> list[MultipartUpload]:
-        """Return the uploads in the making under a prefix, at most 1000 of them."""
+    async def list_multiparts(
+        self, bucket: str, *, prefix: str = "", page_size: int = LIST_PAGE
+    ) -> list[MultipartUpload]:
+        """Return all uploads in the making under a prefix, asked for by pages."""
+        found: dict[str, MultipartUpload] = {}
+        after: dict[str, Any] = {}
         with translated():
-            answer = await self._client.list_multipart_uploads(Bucket=bucket, Prefix=prefix)
-        return [MultipartUpload(upload["Key"], upload["UploadId"]) for upload in answer.get("Uploads", [])]
+            while True:
+                page = await self._client.list_multipart_uploads(
+                    Bucket=bucket, Prefix=prefix, MaxUploads=page_size, **after
+                )
+                uploads = [
+                    MultipartUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
+                    for upload in page.get("Uploads", [])
+                ]
+                fresh = {upload.upload_id: upload for upload in uploads if upload.upload_id not in found}
+                found |= fresh
+                # A store that does not page truly says the same again; that must not go on for ever.
+                if not page.get("IsTruncated") or not fresh:
+                    return list(found.values())
+                last = uploads[-1]
+                after = {
+                    "KeyMarker": page.get("NextKeyMarker") or last.object_key,
+                    "UploadIdMarker": page.get("NextUploadIdMarker") or last.upload_id,
+                }
+
+    async def list_objects(self, bucket: str, *, after: str = "", page_size: int = LIST_PAGE) -> list[ListedObject]:
+        """Return the objects whose keys come after one, by key; fewer than `page_size` are the last."""
+        with translated():
+            page = await self._client.list_objects_v2(Bucket=bucket, StartAfter=after, MaxKeys=page_size)
+        return [ListedObject(entry["Key"], entry["Size"], entry["LastModified"]) for entry in page.get("Contents", [])]
 
     async def delete_object(self, bucket: str, key: str) -> bool:
         """Remove an object; False when there was none."""

@@ -13,6 +13,7 @@ from ragsvc.models.uploads import UploadStatus
 from ragsvc.storage.failures import ObjectMissing, PartsRefused
 from ragsvc.uploads.registration import register_upload
 from ragsvc.uploads.sessions import find_missing, load_session
+from ragsvc.uploads.token_sessions import learn_size
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -36,10 +37,11 @@ async def complete_session(resources: Resources, workspace_id: UUID, upload_id: 
     Raises:
         NotFound: there is no such session, or its document is gone again.
         PartsMissing: with the parts that are still to be sent.
+        PartSizeMismatch, TooLarge, QuotaExceeded: of a session whose sizes were not known.
         UploadNotPending: it was aborted, expired or failed.
         TransientFailure, OutageFailure: the store failed; ask again, and it is settled what it did.
     """
-    upload = await load_session(resources, workspace_id, upload_id)
+    upload = await learn_size(resources, await load_session(resources, workspace_id, upload_id))
     while not await _take(resources, upload):
         upload = await load_session(resources, workspace_id, upload_id)
         match upload.status:

@@ -38,6 +38,7 @@ async def receive_document(
     collection_id: UUID | None,
     attributes: dict[str, object],
     late_details: Callable[[], tuple[UUID | None, dict[str, object]]] | None = None,
+    limit_bytes: int | None = None,
 ) -> Document:
     """Store the file and queue its ingestion; at most one part of it is in memory at a time.
 
@@ -50,10 +51,11 @@ async def receive_document(
     async with resources.pool.acquire() as conn:
         collection = await find_collection(conn, workspace.id, collection_id)
         await check_quota(conn, workspace, added_bytes=1)
+    most_bytes = resources.settings.max_document_bytes
     first = await _read_first(source)
     upload = await _open_upload(resources, workspace, filename=filename, mime_type=mime_type)
     try:
-        stored = await _store(resources, upload, first, source)
+        stored = await _store(resources, upload, first, source, limit_bytes=min(limit_bytes or most_bytes, most_bytes))
         if late_details is not None:
             collection_id, attributes = late_details()
             async with resources.pool.acquire() as conn:
@@ -138,8 +140,9 @@ async def _open_upload(resources: Resources, workspace: Workspace, *, filename: 
     return upload
 
 
-async def _store(resources: Resources, upload: Upload, first: bytes, source: AsyncIterator[bytes]) -> WrittenObject:
-    limit_bytes = resources.settings.max_document_bytes
+async def _store(
+    resources: Resources, upload: Upload, first: bytes, source: AsyncIterator[bytes], *, limit_bytes: int
+) -> WrittenObject:
     writer = PartWriter(resources, upload)
     await writer.begin()
     await writer.write(first)

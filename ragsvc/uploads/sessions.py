@@ -98,7 +98,7 @@ async def open_session(
             attributes=attributes,
             chunking=chunking,
         )
-    return await _open_in_store(resources, await load_session(resources, workspace.id, upload_id))
+    return await open_in_store(resources, await load_session(resources, workspace.id, upload_id))
 
 
 async def load_session(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Upload:
@@ -109,7 +109,7 @@ async def load_session(resources: Resources, workspace_id: UUID, upload_id: UUID
     """
     async with resources.pool.acquire() as conn:
         upload = await upload_sessions.select_upload(conn, workspace_id, upload_id)
-    if upload is None or upload.part_size_bytes is None:
+    if upload is None or upload.collection_id is None:
         raise NotFound
     return upload
 
@@ -203,7 +203,8 @@ def find_missing(upload: Upload, parts: Sequence[StoredPart]) -> tuple[int, ...]
     )
 
 
-async def _open_in_store(resources: Resources, upload: Upload) -> Upload:
+async def open_in_store(resources: Resources, upload: Upload) -> Upload:
+    """Begin the store's part of a session that was written down, and return the session with the store's id."""
     try:
         s3_upload_id = await resources.storage.create_multipart(
             upload.bucket, upload.object_key, mime_type=upload.mime_type

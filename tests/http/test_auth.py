@@ -60,6 +60,16 @@ async def test_the_scheme_of_a_key_has_no_case(tenant: Tenant) -> None:
     assert (await stranger.get("/v1/workspace", headers={"Authorization": f"bearer {tenant.api.key}"})).status == 200
 
 
+async def test_what_takes_an_upload_token_takes_no_key(client: Client, admin: Api, tenant: Tenant) -> None:
+    tried = [path for _method, path, contract in guarded_routes(client) if Door.UPLOAD_TOKEN in contract.doors]
+    assert len(tried) >= 7
+    for method, path, contract in guarded_routes(client):
+        if Door.UPLOAD_TOKEN in contract.doors:
+            for api in (admin, tenant.api):
+                with_key = path.replace("{upload_token}", str(api.key))
+                assert (await api.call(method, with_key)).is_problem(401, "unauthorized"), path
+
+
 async def test_a_stranger_does_not_learn_which_routes_there_are(stranger: Api) -> None:
     assert (await stranger.get("/v1/no/such/route")).is_problem(401, "unauthorized")
     assert (await stranger.call("PUT", "/v1/documents")).is_problem(401, "unauthorized")
@@ -73,14 +83,14 @@ async def test_a_workspace_key_does_not_open_the_operators_doors(client: Client,
 
 async def test_the_admin_key_opens_no_workspace(client: Client, admin: Api) -> None:
     for method, path, contract in guarded_routes(client):
-        if Door.ADMIN not in contract.doors:
+        if not {Door.ADMIN, Door.UPLOAD_TOKEN} & set(contract.doors):
             assert (await admin.call(method, path)).is_problem(403, "forbidden"), path
 
 
 async def test_a_key_does_only_what_its_scopes_allow(client: Client, admin: Api, tenant: Tenant) -> None:
     keys = {scope: Api(client, await make_key(admin, tenant.id, scopes=[scope])) for scope in Scope}
     for method, path, contract in guarded_routes(client):
-        if Door.ADMIN in contract.doors:
+        if {Door.ADMIN, Door.UPLOAD_TOKEN} & set(contract.doors):
             continue
         for scope, api in keys.items():
             refused = (await api.call(method, path)).status == 403

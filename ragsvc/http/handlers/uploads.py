@@ -139,7 +139,7 @@ async def put_part(request: web.Request) -> web.Response:
         resources_of(request),
         caller_of(request).workspace.id,
         _upload_id(request),
-        number=_part_number(request),
+        number=read_part_number(request),
         size_bytes=request.content_length,
         digests=read_digests(request.headers),
         source=_blocks(request),
@@ -175,7 +175,7 @@ async def presign_parts(request: web.Request) -> web.Response:
     Scope.UPLOAD,
     Scope.WRITE,
     answers={200: DocumentView},
-    problems=(NotFound, UploadNotPending, PartsMissing),
+    problems=(NotFound, UploadNotPending, PartsMissing, PartSizeMismatch, TooLarge, QuotaExceeded),
 )
 async def complete_upload(request: web.Request) -> web.Response:
     """Make the parts a document and answer it, the same one however often it is asked."""
@@ -203,7 +203,8 @@ def _upload_id(request: web.Request) -> UUID:
     return parse_id("upl", request.match_info["upload_id"])
 
 
-def _part_number(request: web.Request) -> int:
+def read_part_number(request: web.Request) -> int:
+    """Return the part's number that the path names; raises PartNumberOutOfRange where that is none."""
     text = request.match_info["part_number"]
     if not (text.isascii() and text.isdecimal() and len(text) <= 9):  # noqa: PLR2004 - longer is no part of any file
         raise PartNumberOutOfRange

@@ -1,0 +1,71 @@
+"""The table upload_tokens: of a token only its sha256 is stored; it works as long as the key that made it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.models.uploads import UploadToken
+from ragsvc.models.workspaces import Workspace
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection
+
+INSERT_UPLOAD_TOKEN = """
+INSERT INTO upload_tokens (workspace_id, id, key_id, token_hash, collection_id, max_bytes, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
+RETURNING workspace_id, id, key_id, collection_id, max_bytes, expires_at
+"""  # noqa: S105 - a statement
+
+DELETE_EXPIRED_TOKENS = "DELETE FROM upload_tokens WHERE workspace_id = $1 AND expires_at <= now()"
+
+SELECT_TOKEN_OWNER = """
+SELECT t.workspace_id, t.id, t.key_id, t.collection_id, t.max_bytes, t.expires_at,
+    w.name, w.bucket, w.quota_bytes, w.created_at
+FROM upload_tokens t
+JOIN api_keys k ON k.workspace_id = t.workspace_id AND k.id = t.key_id
+JOIN workspaces w ON w.id = t.workspace_id
+WHERE t.token_hash = $1 AND t.expires_at > now() AND k.revoked_at IS NULL
+  AND (k.expires_at IS NULL OR k.expires_at > now()) AND w.deletion_id IS NULL
+"""  # noqa: S105 - a statement
+
+
+async def insert_upload_token(
+    conn: Connection,
+    workspace_id: UUID,
+    token_id: UUID,
+    *,
+    key_id: UUID,
+    token_hash: bytes,
+    collection_id: UUID,
+    max_bytes: int,
+    ttl_s: float,
+) -> UploadToken:
+    """Add a token that works for `ttl_s` seconds."""
+    row = await conn.fetchrow(
+        INSERT_UPLOAD_TOKEN, workspace_id, token_id, key_id, token_hash, collection_id, max_bytes, ttl_s
+    )
+    assert row is not None  # noqa: S101 - RETURNING gives the row
+    return UploadToken(**row)
+
+
+async def delete_expired_tokens(conn: Connection, workspace_id: UUID) -> None:
+    """Remove the workspace's tokens that do not work any more."""
+    await conn.execute(DELETE_EXPIRED_TOKENS, workspace_id)
+
+
+async def select_token_owner(conn: Connection, token_hash: bytes) -> tuple[Workspace, UploadToken] | None:
+    """Return the token with this sha256; None when it or its key is unknown, expired or revoked."""
+    row = await conn.fetchrow(SELECT_TOKEN_OWNER, token_hash)
+    if row is None:
+        return None
+    workspace = Workspace(
+        id=row["workspace_id"],
+        name=row["name"],
+        bucket=row["bucket"],
+        quota_bytes=row["quota_bytes"],
+        created_at=row["created_at"],
+    )
+    token = UploadToken(**{name: row[name] for name in UploadToken.__dataclass_fields__})
+    return workspace, token

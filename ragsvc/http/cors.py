@@ -1,0 +1,70 @@
+"""Which pages of other origins may call this API from a browser: those of CORS_ALLOWED_ORIGINS, and else none.
+
+No cookie opens anything here, so credentials are never allowed, and `*` gives nobody what they have no key for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import hdrs, web
+
+from ragsvc.http.state import resources_of
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+FACES = ("/v1", "/tus", "/companion")
+ANY = "*"
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
+# What browsers do not show pages by themselves.
+EXPOSED = ", ".join(
+    (
+        *("ETag", "Location", "Retry-After", "X-Request-Id", "X-Run-Id", "Idempotent-Replayed"),
+        *("Content-Disposition", "Content-Range", "Accept-Ranges"),
+        *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
+        *("Upload-Offset", "Upload-Length", "Upload-Expires", "Upload-Metadata", "Upload-Defer-Length"),
+        *("Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size", "Tus-Checksum-Algorithm"),
+    )
+)
+# The longest that browsers keep to.
+MAX_AGE_S = 7200
+
+
+@web.middleware
+async def answer_preflights(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer a browser that asks beforehand; it sends no key with that. Other OPTIONS requests pass."""
+    asks = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+    if not asks or _allowed_origin(request) is None:
+        return await handler(request)
+    headers = {
+        hdrs.ACCESS_CONTROL_ALLOW_METHODS: METHODS,
+        hdrs.ACCESS_CONTROL_MAX_AGE: str(MAX_AGE_S),
+        hdrs.VARY: hdrs.ACCESS_CONTROL_REQUEST_HEADERS,
+    }
+    if wanted := request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS):
+        # Clients have headers of their own, and which of them mean something is not decided here.
+        headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = wanted
+    return web.Response(status=204, headers=headers)
+
+
+async def share_answers(request: web.Request, response: web.StreamResponse) -> None:
+    """Let an allowed page read the answer, errors and streams included; runs just before the headers are sent."""
+    if not _is_face(request) or not resources_of(request).settings.cors_origins:
+        return
+    response.headers.add(hdrs.VARY, hdrs.ORIGIN)
+    origin = _allowed_origin(request)
+    if origin is not None:
+        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
+        response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = EXPOSED
+
+
+def _allowed_origin(request: web.Request) -> str | None:
+    origin = request.headers.get(hdrs.ORIGIN)
+    allowed = resources_of(request).settings.cors_origins
+    if origin is None or not _is_face(request) or not {origin, ANY} & allowed:
+        return None
+    return ANY if ANY in allowed else origin
+
+
+def _is_face(request: web.Request) -> bool:
+    return any(request.path == face or request.path.startswith(f"{face}/") for face in FACES)

@@ -1,0 +1,281 @@
+"""Uploads by @uppy/aws-s3, which takes this for its Companion: /companion/{upload_token}/s3.
+
+The bytes go straight into the store; Uppy sends no size and no Authorization header, so a token stands in the path.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from aiohttp import web
+from pydantic import ConfigDict, Field
+
+from ragsvc.errors import (
+    EmptyFile,
+    NotFound,
+    PartNumberOutOfRange,
+    PartSizeMismatch,
+    PartsMissing,
+    QuotaExceeded,
+    TooLarge,
+    UploadNotPending,
+)
+from ragsvc.http.auth import Door, uploader_of
+from ragsvc.http.bodies import Body, Query, read_body, read_query
+from ragsvc.http.filenames import clean_filename, mime_type_of
+from ragsvc.http.handlers.documents import FORM_OVERHEAD_BYTES
+from ragsvc.http.handlers.uploads import read_part_number
+from ragsvc.http.ids import format_id, parse_id
+from ragsvc.http.multipart import FormReader
+from ragsvc.http.operations import operation
+from ragsvc.http.rendering import json_response
+from ragsvc.http.state import public_url_of, resources_of
+from ragsvc.http.views import (
+    CompanionCompletedView,
+    CompanionFormView,
+    CompanionPartUrlView,
+    CompanionPartView,
+    CompanionUploadView,
+)
+from ragsvc.models.ids import new_id
+from ragsvc.models.uploads import UploadStatus
+from ragsvc.uploads import completion, sessions, token_sessions
+from ragsvc.uploads.documents import receive_document
+
+if TYPE_CHECKING:
+    from ragsvc.models.documents import Document
+    from ragsvc.models.uploads import Upload
+
+routes = web.RouteTableDef()
+
+# A part that the store does not list any more, because it is in the file: Uppy asks for no more than that there is one.
+JOINED_ETAG = "joined"
+Filename = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class CompanionUploadBody(Body):
+    """A file as Uppy announces it; a page can put its `size` into the metadata, which reserves the room."""
+
+    # What else a version of Uppy sends is its own affair.
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    filename: Filename
+    type: str | None = None
+    metadata: dict[str, object] | None = None
+
+    @property
+    def size_bytes(self) -> int | None:
+        """The file's size, where the page says it."""
+        size = (self.metadata or {}).get("size")
+        text = str(size) if isinstance(size, (int, str)) and not isinstance(size, bool) else ""
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 and int(text) else None  # noqa: PLR2004 - what a bigint holds
+
+
+class CompanionPart(Body):
+    """A part that Uppy has sent."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    PartNumber: Annotated[int, Field(ge=1, le=sessions.MOST_PARTS)]
+
+
+class CompanionCompleteBody(Body):
+    """All parts of the file."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    parts: Annotated[list[CompanionPart], Field(min_length=1, max_length=sessions.MOST_PARTS)]
+
+
+class CompanionQuery(Query):
+    """The key that Uppy was given with the session."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    key: str
+
+
+class CompanionParamsQuery(Query):
+    """A small file as Uppy announces it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    filename: Filename
+    type: str = ""
+
+
+class CompanionForm(Body):
+    """The fields that `GET …/s3/params` gave."""
+
+    key: str
+    filename: Filename
+    type: str = ""
+
+
+@routes.post("/companion/{upload_token}/s3/multipart")
+@operation(
+    "Open an upload for Uppy",
+    Door.UPLOAD_TOKEN,
+    body=CompanionUploadBody,
+    answers={200: CompanionUploadView},
+    problems=(NotFound, TooLarge, QuotaExceeded),
+)
+async def open_companion_upload(request: web.Request) -> web.Response:
+    """Open a session; its size, if the page does not say it, and its parts' are learned in the end."""
+    uploader = uploader_of(request)
+    body = await read_body(request, CompanionUploadBody)
+    filename = clean_filename(body.filename)
+    upload = await token_sessions.open_token_session(
+        resources_of(request),
+        uploader.workspace,
+        uploader.token,
+        filename=filename,
+        mime_type=mime_type_of(body.type or "", filename),
+        size_bytes=body.size_bytes,
+    )
+    return json_response({"key": upload.object_key, "uploadId": format_id("upl", upload.id)})
+
+
+@routes.get("/companion/{upload_token}/s3/multipart/{session}")
+@operation(
+    "List an upload's parts for Uppy",
+    Door.UPLOAD_TOKEN,
+    query=CompanionQuery,
+    answers={200: list[CompanionPartView]},
+)
+async def list_companion_parts(request: web.Request) -> web.Response:
+    """Answer the parts that need not be sent again: all, where the answer to the completion was lost."""
+    upload = await _load(request)
+    if upload.status in {UploadStatus.COMPLETING, UploadStatus.COMPLETED}:
+        numbers = range(1, upload.part_count + 1)
+        return json_response(
+            [{"PartNumber": number, "Size": upload.size_of_part(number), "ETag": JOINED_ETAG} for number in numbers]
+        )
+    upload, _s3_upload_id = sessions.require_pending(upload)
+    state = await sessions.load_state(resources_of(request), upload.workspace_id, upload.id)
+    return json_response(
+        [{"PartNumber": part.number, "Size": part.size_bytes, "ETag": part.etag} for part in state.received]
+    )
+
+
+@routes.get("/companion/{upload_token}/s3/multipart/{session}/{part_number}")
+@operation(
+    "Presign a part for Uppy",
+    Door.UPLOAD_TOKEN,
+    query=CompanionQuery,
+    answers={200: CompanionPartUrlView},
+    problems=(UploadNotPending, PartNumberOutOfRange, TooLarge),
+)
+async def presign_companion_part(request: web.Request) -> web.Response:
+    """Answer a URL that takes the part by PUT, straight into the store."""
+    resources = resources_of(request)
+    url = await token_sessions.presign_token_part(resources, await _load(request), read_part_number(request))
+    return json_response({"url": url, "expires": resources.settings.presign_expires_s})
+
+
+@routes.post("/companion/{upload_token}/s3/multipart/{session}/complete")
+@operation(
+    "Complete an upload for Uppy",
+    Door.UPLOAD_TOKEN,
+    body=CompanionCompleteBody,
+    query=CompanionQuery,
+    answers={200: CompanionCompletedView},
+    problems=(UploadNotPending, PartsMissing, PartSizeMismatch, TooLarge, QuotaExceeded),
+)
+async def complete_companion_upload(request: web.Request) -> web.Response:
+    """Make the parts a document; Uppy shows its URL as the upload's."""
+    resources, upload = resources_of(request), await _load(request)
+    body = await read_body(request, CompanionCompleteBody)
+    await token_sessions.learn_size(resources, upload, part_count=max(part.PartNumber for part in body.parts))
+    document = await completion.complete_session(resources, upload.workspace_id, upload.id)
+    return json_response(
+        {
+            "location": _location(request, document),
+            "bucket": upload.bucket,
+            "key": upload.object_key,
+            "document_id": format_id("doc", document.id),
+        }
+    )
+
+
+@routes.delete("/companion/{upload_token}/s3/multipart/{session}")
+@operation(
+    "Abort an upload for Uppy",
+    Door.UPLOAD_TOKEN,
+    query=CompanionQuery,
+    answers={200: dict[str, str]},
+    problems=(UploadNotPending,),
+)
+async def abort_companion_upload(request: web.Request) -> web.Response:
+    """Give the session up and remove its parts."""
+    upload = await _load(request)
+    await sessions.abort_session(resources_of(request), upload.workspace_id, upload.id)
+    return json_response({})
+
+
+@routes.get("/companion/{upload_token}/s3/params")
+@operation(
+    "Tell Uppy where a small file goes",
+    Door.UPLOAD_TOKEN,
+    query=CompanionParamsQuery,
+    answers={200: CompanionFormView},
+)
+async def get_companion_params(request: web.Request) -> web.Response:
+    """Answer a form that comes here: one that the store took would end without a completion."""
+    query = read_query(request, CompanionParamsQuery)
+    url = f"{public_url_of(request)}/companion/{request.match_info['upload_token']}/s3/form"
+    fields = {"key": new_id().hex, "filename": query.filename, "type": query.type}
+    return json_response(
+        {"method": "POST", "url": url, "fields": fields, "expires": resources_of(request).settings.presign_expires_s}
+    )
+
+
+@routes.post("/companion/{upload_token}/s3/form")
+@operation(
+    "Send a small file by Uppy",
+    Door.UPLOAD_TOKEN,
+    form=CompanionForm,
+    answers={201: CompanionCompletedView},
+    problems=(NotFound, EmptyFile, TooLarge, QuotaExceeded),
+)
+async def receive_companion_form(request: web.Request) -> web.Response:
+    """Take a file in one request, as POST /v1/documents does."""
+    uploader = uploader_of(request)
+    limit_bytes = uploader.token.max_bytes
+    if (request.content_length or 0) > limit_bytes + FORM_OVERHEAD_BYTES:
+        raise TooLarge(f"A file may have {limit_bytes} bytes.")
+    form = FormReader(request, CompanionForm)
+    await form.open_file()
+    fields = form.fields()
+    filename = clean_filename(fields.filename)
+    document = await receive_document(
+        resources_of(request),
+        uploader.workspace,
+        form.blocks(),
+        filename=filename,
+        mime_type=mime_type_of(fields.type, filename),
+        collection_id=uploader.token.collection_id,
+        attributes={},
+        limit_bytes=limit_bytes,
+    )
+    location = _location(request, document)
+    view = {
+        "location": location,
+        "bucket": uploader.workspace.bucket,
+        "key": fields.key,
+        "document_id": format_id("doc", document.id),
+    }
+    etag = f'"{(document.sha256 or b"").hex()}"'
+    return json_response(view, status=201, headers={"Location": location, "ETag": etag})
+
+
+async def _load(request: web.Request) -> Upload:
+    key = read_query(request, CompanionQuery).key
+    upload_id = parse_id("upl", request.match_info["session"])
+    return await token_sessions.load_token_session(
+        resources_of(request), uploader_of(request).token, upload_id, object_key=key
+    )
+
+
+def _location(request: web.Request, document: Document) -> str:
+    return f"{public_url_of(request)}/v1/documents/{format_id('doc', document.id)}"

@@ -1,0 +1,74 @@
+"""Tokens for pages that upload by themselves: /v1/upload-tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import structlog
+from aiohttp import web
+from pydantic import Field
+
+from ragsvc.db import upload_tokens
+from ragsvc.errors import NotFound
+from ragsvc.http.auth import caller_of, generate_upload_token, hash_key
+from ragsvc.http.bodies import Body, read_body
+from ragsvc.http.ids import CollectionId
+from ragsvc.http.operations import operation
+from ragsvc.http.rendering import json_response, render_time
+from ragsvc.http.state import public_url_of, resources_of
+from ragsvc.http.views import UploadTokenView
+from ragsvc.models.ids import new_id
+from ragsvc.models.workspaces import Scope
+from ragsvc.uploads.registration import find_collection
+
+routes = web.RouteTableDef()
+log = structlog.get_logger(__name__)
+
+DEFAULT_TTL_S = 3600
+MOST_TTL_S = 24 * 3600
+
+
+class UploadTokenBody(Body):
+    """What the token may upload: into one collection, by default the default one, files of at most `max_bytes`."""
+
+    collection_id: CollectionId | None = None
+    max_bytes: Annotated[int, Field(ge=1)] | None = None
+    ttl_s: Annotated[int, Field(ge=1, le=MOST_TTL_S)] = DEFAULT_TTL_S
+
+
+@routes.post("/v1/upload-tokens")
+@operation(
+    "Make an upload token",
+    Scope.UPLOAD,
+    Scope.WRITE,
+    body=UploadTokenBody,
+    body_optional=True,
+    answers={201: UploadTokenView},
+    problems=(NotFound,),
+)
+async def create_upload_token(request: web.Request) -> web.Response:
+    """Make a token and show it, this one time; it goes when its time is over or its key is revoked."""
+    resources, caller = resources_of(request), caller_of(request)
+    body = await read_body(request, UploadTokenBody, optional=True)
+    secret = generate_upload_token()
+    most_bytes = resources.settings.max_upload_bytes
+    async with resources.pool.acquire() as conn, conn.transaction():
+        collection = await find_collection(conn, caller.workspace.id, body.collection_id)
+        await upload_tokens.delete_expired_tokens(conn, caller.workspace.id)
+        token = await upload_tokens.insert_upload_token(
+            conn,
+            caller.workspace.id,
+            new_id(),
+            key_id=caller.key.id,
+            token_hash=hash_key(secret),
+            collection_id=collection.id,
+            max_bytes=min(body.max_bytes or most_bytes, most_bytes),
+            ttl_s=body.ttl_s,
+        )
+    log.info("upload_token_created", token_id=token.id.hex, max_bytes=token.max_bytes)
+    view = {
+        "token": secret,
+        "companion_url": f"{public_url_of(request)}/companion/{secret}",
+        "expires_at": render_time(token.expires_at),
+    }
+    return json_response(view, status=201)

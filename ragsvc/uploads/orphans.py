@@ -1,0 +1,232 @@
+"""Finds what the store holds and no row knows, and the files whose object is gone.
+
+Only buckets that our table of workspaces names are looked at: another environment may keep its own in the same store.
+A row is there before the store is asked, so what is on its way always has one; the time-to-live comes on top.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from ragsvc.db import files, storage_audits
+from ragsvc.storage.failures import ObjectMissing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from ragsvc.models.documents import File
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.resources import Resources
+
+# A sweep takes this many buckets, and this many pages of each; the next one goes on there.
+BUCKETS = 4
+PAGES = 5
+# Who has claimed a bucket is done with its slice by then, or has failed.
+CLAIM_S = 600.0
+# Keys in one page of a bucket, and files in one page of the table.
+PAGE = 1000
+# Objects asked for at once.
+HEADS = 16
+# Every object's key begins with its session's.
+_SESSION_KEY = re.compile(r"objects/([0-9a-f]{32})")
+
+log = structlog.get_logger(__name__)
+
+
+class FindingKind(StrEnum):
+    """What does not fit together."""
+
+    OBJECT = "object"
+    MULTIPART = "multipart"
+    MISSING = "missing"
+    BUCKET = "bucket"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An object or multipart upload that no row knows, a file without its object, or a workspace without its bucket."""
+
+    kind: FindingKind
+    workspace_id: UUID
+    bucket: str
+    object_key: str
+    since: datetime
+    size_bytes: int | None = None
+    s3_upload_id: str | None = None
+    file_id: UUID | None = None
+
+
+async def sweep_orphans(resources: Resources) -> int:
+    """Remove orphans from the buckets that are due and return how many there were.
+
+    A bucket is due ORPHAN_TTL_S after it was last looked through, and is claimed by one process.
+    """
+    removed = 0
+    for _ in range(BUCKETS):
+        async with resources.pool.acquire() as conn:
+            claimed = await storage_audits.claim_audit(conn, lease_s=CLAIM_S)
+        if claimed is None:
+            break
+        removed += await _sweep_bucket(resources, *claimed)
+    return removed
+
+
+async def find_orphans(
+    resources: Resources, workspace: Workspace, *, ttl_s: float, page_size: int = PAGE
+) -> AsyncIterator[Finding]:
+    """Yield what the workspace's bucket holds, is older than `ttl_s` seconds, and no row knows."""
+    before = datetime.now(UTC) - timedelta(seconds=ttl_s)
+    for finding in await _orphaned_multiparts(resources, workspace, before=before):
+        yield finding
+    after = ""
+    while True:
+        found, after = await _orphaned_objects(resources, workspace, before=before, after=after, page_size=page_size)
+        for finding in found:
+            yield finding
+        if not after:
+            return
+
+
+async def find_missing_objects(
+    resources: Resources, workspace: Workspace, *, page_size: int = PAGE
+) -> AsyncIterator[Finding]:
+    """Yield the workspace's files whose object the store does not have."""
+    asking = asyncio.Semaphore(HEADS)
+
+    async def look(file: File) -> File | None:
+        async with asking:
+            return None if await _is_there(resources, workspace, file) else file
+
+    before: UUID | None = None
+    while True:
+        async with resources.pool.acquire() as conn:
+            page = await files.select_files(conn, workspace.id, before=before, limit=page_size)
+        for file in await asyncio.gather(*(look(file) for file in page)):
+            if file is not None:
+                yield Finding(
+                    kind=FindingKind.MISSING,
+                    workspace_id=workspace.id,
+                    bucket=workspace.bucket,
+                    object_key=file.object_key,
+                    since=file.created_at,
+                    size_bytes=file.size_bytes,
+                    file_id=file.id,
+                )
+        if len(page) < page_size:
+            return
+        before = page[-1].id
+
+
+async def remove_orphan(resources: Resources, finding: Finding) -> None:
+    """Remove an orphan from the store; what is missing is left to people."""
+    match finding.kind:
+        case FindingKind.OBJECT:
+            await resources.storage.delete_object(finding.bucket, finding.object_key)
+        case FindingKind.MULTIPART:
+            await resources.storage.abort_multipart(
+                finding.bucket, finding.object_key, upload_id=finding.s3_upload_id or ""
+            )
+        case FindingKind.MISSING | FindingKind.BUCKET:
+            return
+
+
+async def _sweep_bucket(resources: Resources, workspace: Workspace, after: str) -> int:
+    ttl_s = resources.settings.orphan_ttl_s
+    before = datetime.now(UTC) - timedelta(seconds=ttl_s)
+    found: list[Finding] = []
+    try:
+        if not after:
+            found += await _orphaned_multiparts(resources, workspace, before=before)
+        for _ in range(PAGES):
+            more, after = await _orphaned_objects(resources, workspace, before=before, after=after, page_size=PAGE)
+            found += more
+            if not after:
+                break
+    except ObjectMissing:
+        # The bucket itself is gone.
+        log.warning("bucket_missing", workspace_id=workspace.id.hex, bucket=workspace.bucket)
+        return 0
+    for finding in found:
+        await remove_orphan(resources, finding)
+        log.warning(
+            "orphan_removed",
+            kind=finding.kind,
+            workspace_id=finding.workspace_id.hex,
+            object_key=finding.object_key,
+            since=finding.since.isoformat(),
+        )
+    async with resources.pool.acquire() as conn:
+        await storage_audits.update_audit(conn, workspace.id, after=after, due_in_s=0 if after else ttl_s)
+    return len(found)
+
+
+async def _orphaned_multiparts(resources: Resources, workspace: Workspace, *, before: datetime) -> list[Finding]:
+    listed = [one for one in await resources.storage.list_multiparts(workspace.bucket) if one.initiated_at < before]
+    open_keys, _stored = await _known_keys(resources, workspace, [one.object_key for one in listed])
+    return [
+        Finding(
+            kind=FindingKind.MULTIPART,
+            workspace_id=workspace.id,
+            bucket=workspace.bucket,
+            object_key=one.object_key,
+            since=one.initiated_at,
+            s3_upload_id=one.upload_id,
+        )
+        for one in listed
+        if _session_key(one.object_key) not in open_keys
+    ]
+
+
+async def _orphaned_objects(
+    resources: Resources, workspace: Workspace, *, before: datetime, after: str, page_size: int
+) -> tuple[list[Finding], str]:
+    """Return one page's orphans and its last key, which is empty at the end."""
+    page = await resources.storage.list_objects(workspace.bucket, after=after, page_size=page_size)
+    listed = [one for one in page if one.modified_at < before]
+    open_keys, stored_keys = await _known_keys(resources, workspace, [one.object_key for one in listed])
+    found = [
+        Finding(
+            kind=FindingKind.OBJECT,
+            workspace_id=workspace.id,
+            bucket=workspace.bucket,
+            object_key=one.object_key,
+            since=one.modified_at,
+            size_bytes=one.size_bytes,
+        )
+        for one in listed
+        if one.object_key not in stored_keys and _session_key(one.object_key) not in open_keys
+    ]
+    return found, page[-1].object_key if len(page) == page_size else ""
+
+
+async def _known_keys(
+    resources: Resources, workspace: Workspace, keys: Iterable[str]
+) -> tuple[frozenset[str], frozenset[str]]:
+    matches = (_SESSION_KEY.match(key) for key in keys)
+    upload_ids = {UUID(hex=match[1]) for match in matches if match is not None}
+    if not upload_ids:
+        return frozenset(), frozenset()
+    async with resources.pool.acquire() as conn:
+        return await storage_audits.select_known_keys(conn, workspace.id, sorted(upload_ids))
+
+
+def _session_key(key: str) -> str:
+    """Return the key of the session to which a key belongs: what stands beside its object begins like it."""
+    match = _SESSION_KEY.match(key)
+    return match[0] if match else ""
+
+
+async def _is_there(resources: Resources, workspace: Workspace, file: File) -> bool:
+    """Tell whether the file has its object, or was deleted since it was listed."""
+    if await resources.storage.object_exists(workspace.bucket, file.object_key):
+        return True
+    async with resources.pool.acquire() as conn:
+        return await files.select_file(conn, workspace.id, file.id) is None

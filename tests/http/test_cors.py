@@ -1,0 +1,79 @@
+"""Pages of other origins: none by default, those of the setting, and never with cookies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.http.conftest import Api, make_tenant, operator_of
+
+if TYPE_CHECKING:
+    from tests.http.conftest import Client, ClientMaker, Tenant
+
+PAGE = "https://app.example"
+ALLOW = "Access-Control-Allow-Origin"
+
+
+@pytest.fixture
+async def sharing(make_client: ClientMaker) -> Client:
+    """An application that two origins may call."""
+    return await make_client(cors_allowed_origins=f"{PAGE}, http://localhost:5173")
+
+
+def preflight(origin: str = PAGE, method: str = "PUT") -> dict[str, str]:
+    return {
+        "Origin": origin,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+
+
+async def test_by_default_no_page_may_call(client: Client, tenant: Tenant) -> None:
+    asked = await Api(client, None).call("OPTIONS", "/v1/workspace", headers=preflight())
+    assert asked.status == 401
+    answer = await tenant.api.get("/v1/workspace", headers={"Origin": PAGE})
+    assert answer.status == 200
+    for headers in (asked.headers, answer.headers):
+        assert not [name for name in headers if name.lower().startswith("access-control")]
+
+
+@pytest.mark.parametrize("path", ["/v1/documents", "/v1/uploads/upl_1/parts/1", "/tus/x", "/companion/t/s3/multipart"])
+async def test_an_allowed_page_is_answered_beforehand_without_a_key(sharing: Client, path: str) -> None:
+    answer = await Api(sharing, None).call("OPTIONS", path, headers=preflight())
+    assert (answer.status, answer.raw, answer.headers[ALLOW]) == (204, b"", PAGE)
+    assert answer.headers["Access-Control-Allow-Headers"] == "authorization,content-type"
+    assert {"PUT", "PATCH", "DELETE", "HEAD"} <= set(answer.headers["Access-Control-Allow-Methods"].split(", "))
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+async def test_an_allowed_page_reads_answers_and_errors_alike(sharing: Client) -> None:
+    api = (await make_tenant(sharing, operator_of(sharing), "acme")).api
+    for caller, status in ((api, 200), (Api(sharing, None), 401)):
+        answer = await caller.get("/v1/workspace", headers={"Origin": PAGE})
+        assert (answer.status, answer.headers[ALLOW]) == (status, PAGE)
+        assert "Origin" in answer.headers.getall("Vary")
+        exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
+        assert {"ETag", "Location", "Upload-Offset", "Tus-Resumable", "X-Request-Id"} <= set(exposed)
+
+
+async def test_other_pages_and_other_paths_get_nothing(sharing: Client) -> None:
+    stranger = Api(sharing, None)
+    for origin in ("https://evil.example", "https://app.example.evil", "null", "http://app.example"):
+        asked = await stranger.call("OPTIONS", "/v1/documents", headers=preflight(origin))
+        assert asked.status == 401
+        assert ALLOW not in asked.headers
+    assert ALLOW not in (await stranger.get("/healthz", headers={"Origin": PAGE})).headers
+    assert ALLOW not in (await stranger.call("OPTIONS", "/v1x", headers=preflight())).headers
+
+
+async def test_a_star_lets_every_page_call(make_client: ClientMaker) -> None:
+    open_client = await make_client(cors_allowed_origins="*")
+    answer = await Api(open_client, None).call("OPTIONS", "/v1/documents", headers=preflight("https://any.example"))
+    assert (answer.status, answer.headers[ALLOW]) == (204, "*")
+
+
+async def test_options_that_asks_for_no_page_goes_on_to_its_route(sharing: Client) -> None:
+    answer = await Api(sharing, None).call("OPTIONS", "/v1/documents", headers={"Origin": PAGE})
+    assert answer.status == 401
+    assert answer.headers[ALLOW] == PAGE

@@ -1,0 +1,1 @@
+"""Uppy itself, from npm, against the API and the store."""

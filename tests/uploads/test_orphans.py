@@ -1,0 +1,206 @@
+"""What no row knows is removed from our buckets, and nothing else is."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.db import files, storage_audits, upload_sessions
+from ragsvc.embedded.ports import free_ports
+from ragsvc.errors import OutageFailure
+from ragsvc.models.ids import new_id
+from ragsvc.models.uploads import UploadStatus
+from ragsvc.storage.store import open_storage
+from ragsvc.uploads import orphans
+from ragsvc.uploads.orphans import FindingKind, find_missing_objects, find_orphans, remove_orphan, sweep_orphans
+from ragsvc.uploads.sessions import open_session
+from tests.support.documents import accept
+
+if TYPE_CHECKING:
+    from ragsvc.models.uploads import Upload
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
+    from ragsvc.storage.store import Storage
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Whatever is older than a moment is old."""
+    return settings.model_copy(update={"orphan_ttl_s": 0.001})
+
+
+async def put_object(storage: Storage, bucket: str, key: str) -> None:
+    upload_id = await storage.create_multipart(bucket, key, mime_type="text/plain")
+    part = await storage.upload_part(bucket, key, upload_id=upload_id, number=1, body=b"x")
+    await storage.complete_multipart(bucket, key, upload_id=upload_id, parts=[part])
+
+
+async def open_upload(resources: Resources, workspace: Workspace) -> Upload:
+    return await open_session(
+        resources,
+        workspace,
+        filename="a.txt",
+        size_bytes=1,
+        mime_type="text/plain",
+        sha256=None,
+        collection_id=None,
+        attributes={},
+        chunking=None,
+    )
+
+
+async def make_due(resources: Resources) -> None:
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE workspaces SET audit_due_at = now()")
+
+
+async def orphans_of(resources: Resources, workspace: Workspace, *, ttl_s: float = 0.001) -> set[tuple[str, str]]:
+    found = [one async for one in find_orphans(resources, workspace, ttl_s=ttl_s, page_size=2)]
+    return {(one.kind.value, one.object_key) for one in found}
+
+
+async def test_what_no_row_knows_is_found_and_removed(resources: Resources, workspace: Workspace) -> None:
+    bucket, storage = workspace.bucket, resources.storage
+    keys = [f"objects/{new_id().hex}" for _ in range(5)]
+    for key in keys:
+        await put_object(storage, bucket, key)
+    await put_object(storage, bucket, "a stranger's")
+    half = f"objects/{new_id().hex}"
+    await storage.create_multipart(bucket, half, mime_type="text/plain")
+    expected = {("object", key) for key in (*keys, "a stranger's")} | {("multipart", half)}
+    assert await orphans_of(resources, workspace) == expected
+    await make_due(resources)
+    assert await sweep_orphans(resources) == 7
+    assert await orphans_of(resources, workspace) == set()
+    assert await storage.count_objects(bucket) == 0
+    assert await storage.list_multiparts(bucket) == []
+
+
+async def test_what_is_young_is_left_alone(resources: Resources, workspace: Workspace) -> None:
+    await put_object(resources.storage, workspace.bucket, f"objects/{new_id().hex}")
+    await resources.storage.create_multipart(workspace.bucket, f"objects/{new_id().hex}", mime_type="a/b")
+    assert await orphans_of(resources, workspace, ttl_s=600) == set()
+
+
+async def test_an_upload_on_its_way_is_left_alone_whatever_its_row_knows_yet(
+    resources: Resources, workspace: Workspace
+) -> None:
+    upload = await open_upload(resources, workspace)
+    # Its process was killed between asking the store and writing the answer down; and a tail was kept beside it.
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE upload_sessions SET s3_upload_id = NULL WHERE id = $1", upload.id)
+    await put_object(resources.storage, workspace.bucket, f"{upload.object_key}.tail")
+    assert await orphans_of(resources, workspace) == set()
+    # Ended, but not yet cleaned: that is the other sweeper's.
+    async with resources.pool.acquire() as conn:
+        await upload_sessions.close_upload(conn, workspace.id, upload.id, status=UploadStatus.ABORTED)
+    assert await orphans_of(resources, workspace) == set()
+    async with resources.pool.acquire() as conn:
+        await upload_sessions.update_cleaned(conn, workspace.id, upload.id)
+    assert await orphans_of(resources, workspace) == {
+        ("multipart", upload.object_key),
+        ("object", f"{upload.object_key}.tail"),
+    }
+
+
+async def test_a_files_object_stays_and_what_its_upload_left_beside_it_goes(
+    resources: Resources, workspace: Workspace
+) -> None:
+    document = await accept(resources, workspace)
+    async with resources.pool.acquire() as conn:
+        file = await files.select_file(conn, workspace.id, document.file_id)
+    assert file is not None
+    # As a store leaves it that was asked twice, because its first answer was lost.
+    await resources.storage.create_multipart(workspace.bucket, file.object_key, mime_type="a/b")
+    await make_due(resources)
+    assert await sweep_orphans(resources) == 1
+    assert await resources.storage.object_exists(workspace.bucket, file.object_key)
+    assert [one async for one in find_missing_objects(resources, workspace)] == []
+
+
+async def test_another_environments_buckets_are_never_touched(resources: Resources, workspace: Workspace) -> None:
+    theirs = f"{resources.settings.s3_bucket_prefix}-{new_id().hex}"
+    key = f"objects/{new_id().hex}"
+    await resources.storage.create_bucket(theirs)
+    await put_object(resources.storage, theirs, key)
+    await make_due(resources)
+    assert await sweep_orphans(resources) == 0
+    assert await resources.storage.object_exists(theirs, key)
+    assert workspace.bucket != theirs
+
+
+async def test_files_without_their_object_are_found_and_left_to_people(
+    resources: Resources, workspace: Workspace
+) -> None:
+    documents = [await accept(resources, workspace, f"text {n}".encode()) for n in range(3)]
+    async with resources.pool.acquire() as conn:
+        file = await files.select_file(conn, workspace.id, documents[1].file_id)
+    assert file is not None
+    await resources.storage.delete_object(workspace.bucket, file.object_key)
+    (found,) = [one async for one in find_missing_objects(resources, workspace, page_size=2)]
+    assert (found.kind, found.file_id) == (FindingKind.MISSING, file.id)
+    await remove_orphan(resources, found)
+    async with resources.pool.acquire() as conn:
+        assert await files.select_file(conn, workspace.id, file.id) == file
+
+
+async def claim(resources: Resources) -> bool:
+    async with resources.pool.acquire() as conn:
+        return await storage_audits.claim_audit(conn, lease_s=600) is not None
+
+
+async def test_a_bucket_is_claimed_by_one_process_and_not_due_again_before_its_time(
+    resources: Resources, workspace: Workspace
+) -> None:
+    assert not await claim(resources)  # new, so not due
+    await make_due(resources)
+    assert sum(await asyncio.gather(*(claim(resources) for _ in range(5)))) == 1
+    async with resources.pool.acquire() as conn:
+        await storage_audits.update_audit(conn, workspace.id, after="", due_in_s=600)
+    assert not await claim(resources)
+    async with resources.pool.acquire() as conn:
+        await storage_audits.update_audit(conn, workspace.id, after="objects/1", due_in_s=0)
+        claimed = await storage_audits.claim_audit(conn, lease_s=600)
+    assert claimed == (workspace, "objects/1")
+
+
+async def test_a_bucket_whose_workspace_is_being_deleted_is_left_to_that(
+    resources: Resources, workspace: Workspace
+) -> None:
+    await make_due(resources)
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE workspaces SET deletion_id = gen_random_uuid() WHERE id = $1", workspace.id)
+    assert not await claim(resources)
+
+
+async def test_a_bucket_that_could_not_be_reached_is_claimed_again_later(
+    resources: Resources, workspace: Workspace
+) -> None:
+    away = resources.settings.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{free_ports(1)[0]}"})
+    await make_due(resources)
+    async with open_storage(away) as storage:
+        with pytest.raises(OutageFailure):
+            await sweep_orphans(dataclasses.replace(resources, storage=storage))
+    async with resources.pool.acquire() as conn:
+        left_s = await conn.fetchval(
+            "SELECT extract(epoch FROM audit_due_at - now()) FROM workspaces WHERE id = $1", workspace.id
+        )
+    assert 0 < left_s <= orphans.CLAIM_S
+
+
+async def test_a_large_bucket_is_looked_through_in_slices(
+    resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "PAGE", 2)
+    monkeypatch.setattr(orphans, "PAGES", 1)
+    monkeypatch.setattr(orphans, "BUCKETS", 1)
+    keys = sorted(f"objects/{new_id().hex}" for _ in range(5))
+    for key in keys:
+        await put_object(resources.storage, workspace.bucket, key)
+    await make_due(resources)
+    assert [await sweep_orphans(resources) for _ in range(4)] == [2, 2, 1, 0]
+    assert await resources.storage.count_objects(workspace.bucket) == 0
