@@ -18,7 +18,7 @@ UPDATE workspaces SET audit_due_at = now() + make_interval(secs => $1)
 WHERE id = (
     SELECT id FROM workspaces WHERE deletion_id IS NULL AND audit_due_at <= now()
     ORDER BY audit_due_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
-RETURNING id, name, bucket, quota_bytes, created_at, audit_after
+RETURNING id, name, bucket, key_prefix, quota_bytes, created_at, audit_after
 """
 
 UPDATE_AUDIT = """

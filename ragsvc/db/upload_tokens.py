@@ -22,7 +22,7 @@ DELETE_EXPIRED_TOKENS = "DELETE FROM upload_tokens WHERE workspace_id = $1 AND e
 
 SELECT_TOKEN_OWNER = """
 SELECT t.workspace_id, t.id, t.key_id, t.collection_id, t.max_bytes, t.expires_at,
-    w.name, w.bucket, w.quota_bytes, w.created_at
+    w.name, w.bucket, w.key_prefix, w.quota_bytes, w.created_at
 FROM upload_tokens t
 JOIN api_keys k ON k.workspace_id = t.workspace_id AND k.id = t.key_id
 JOIN workspaces w ON w.id = t.workspace_id
@@ -64,6 +64,7 @@ async def select_token_owner(conn: Connection, token_hash: bytes) -> tuple[Works
         id=row["workspace_id"],
         name=row["name"],
         bucket=row["bucket"],
+        key_prefix=row["key_prefix"],
         quota_bytes=row["quota_bytes"],
         created_at=row["created_at"],
     )

@@ -222,10 +222,12 @@ class Storage:
                     "UploadIdMarker": page.get("NextUploadIdMarker") or last.upload_id,
                 }
 
-    async def list_objects(self, bucket: str, *, after: str = "", page_size: int = LIST_PAGE) -> list[ListedObject]:
-        """Return the objects whose keys come after one, by key; fewer than `page_size` are the last."""
+    async def list_objects(
+        self, bucket: str, *, prefix: str = "", after: str = "", page_size: int = LIST_PAGE
+    ) -> list[ListedObject]:
+        """Return the objects under a prefix whose keys come after one, by key; fewer than `page_size` are the last."""
         with translated():
-            page = await self._client.list_objects_v2(Bucket=bucket, StartAfter=after, MaxKeys=page_size)
+            page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=after, MaxKeys=page_size)
         return [ListedObject(entry["Key"], entry["Size"], entry["LastModified"]) for entry in page.get("Contents", [])]
 
     async def delete_object(self, bucket: str, key: str) -> bool:

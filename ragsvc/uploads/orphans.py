@@ -1,7 +1,7 @@
 """Finds what the store holds and no row knows, and the files whose object is gone.
 
-Only buckets that our table of workspaces names are looked at: another environment may keep its own in the same store.
-A row is there before the store is asked, so what is on its way always has one; the time-to-live comes on top.
+Only the places that our table of workspaces names are looked at: another environment may keep its own in the same
+store. A row is there before the store is asked, so what is on its way always has one; the time-to-live comes on top.
 """
 
 from __future__ import annotations
@@ -169,7 +169,8 @@ async def _sweep_bucket(resources: Resources, workspace: Workspace, after: str) 
 
 
 async def _orphaned_multiparts(resources: Resources, workspace: Workspace, *, before: datetime) -> list[Finding]:
-    listed = [one for one in await resources.storage.list_multiparts(workspace.bucket) if one.initiated_at < before]
+    uploads = await resources.storage.list_multiparts(workspace.bucket, prefix=workspace.key_prefix)
+    listed = [one for one in uploads if one.initiated_at < before]
     open_keys, _stored = await _known_keys(resources, workspace, [one.object_key for one in listed])
     return [
         Finding(
@@ -181,7 +182,7 @@ async def _orphaned_multiparts(resources: Resources, workspace: Workspace, *, be
             s3_upload_id=one.upload_id,
         )
         for one in listed
-        if _session_key(one.object_key) not in open_keys
+        if _session_key(workspace, one.object_key) not in open_keys
     ]
 
 
@@ -189,7 +190,9 @@ async def _orphaned_objects(
     resources: Resources, workspace: Workspace, *, before: datetime, after: str, page_size: int
 ) -> tuple[list[Finding], str]:
     """Return one page's orphans and its last key, which is empty at the end."""
-    page = await resources.storage.list_objects(workspace.bucket, after=after, page_size=page_size)
+    page = await resources.storage.list_objects(
+        workspace.bucket, prefix=workspace.key_prefix, after=after, page_size=page_size
+    )
     listed = [one for one in page if one.modified_at < before]
     open_keys, stored_keys = await _known_keys(resources, workspace, [one.object_key for one in listed])
     found = [
@@ -202,7 +205,7 @@ async def _orphaned_objects(
             size_bytes=one.size_bytes,
         )
         for one in listed
-        if one.object_key not in stored_keys and _session_key(one.object_key) not in open_keys
+        if one.object_key not in stored_keys and _session_key(workspace, one.object_key) not in open_keys
     ]
     return found, page[-1].object_key if len(page) == page_size else ""
 
@@ -210,7 +213,7 @@ async def _orphaned_objects(
 async def _known_keys(
     resources: Resources, workspace: Workspace, keys: Iterable[str]
 ) -> tuple[frozenset[str], frozenset[str]]:
-    matches = (_SESSION_KEY.match(key) for key in keys)
+    matches = (_SESSION_KEY.match(key.removeprefix(workspace.key_prefix)) for key in keys)
     upload_ids = {UUID(hex=match[1]) for match in matches if match is not None}
     if not upload_ids:
         return frozenset(), frozenset()
@@ -218,10 +221,10 @@ async def _known_keys(
         return await storage_audits.select_known_keys(conn, workspace.id, sorted(upload_ids))
 
 
-def _session_key(key: str) -> str:
+def _session_key(workspace: Workspace, key: str) -> str:
     """Return the key of the session to which a key belongs: what stands beside its object begins like it."""
-    match = _SESSION_KEY.match(key)
-    return match[0] if match else ""
+    match = _SESSION_KEY.match(key.removeprefix(workspace.key_prefix))
+    return workspace.key_prefix + match[0] if match else ""
 
 
 async def _is_there(resources: Resources, workspace: Workspace, file: File) -> bool:

@@ -54,7 +54,7 @@ async def open_token_session(
             conn,
             workspace.id,
             upload_id,
-            object_key=f"objects/{upload_id.hex}",
+            object_key=workspace.object_key(upload_id),
             filename=filename,
             mime_type=mime_type,
             expires_s=resources.settings.upload_expires_s,

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from ragsvc.storage.store import Storage
 
 
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Whatever is older than a moment is old."""
-    return settings.model_copy(update={"orphan_ttl_s": 0.001})
+@pytest.fixture(params=["workspace", "shared"])
+def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    """Whatever is older than a moment is old, in a bucket of the workspace's own and in a shared one."""
+    return settings.model_copy(update={"orphan_ttl_s": 0.001, "s3_bucket_mode": request.param})
 
 
 async def put_object(storage: Storage, bucket: str, key: str) -> None:
@@ -65,13 +65,14 @@ async def orphans_of(resources: Resources, workspace: Workspace, *, ttl_s: float
 
 async def test_what_no_row_knows_is_found_and_removed(resources: Resources, workspace: Workspace) -> None:
     bucket, storage = workspace.bucket, resources.storage
-    keys = [f"objects/{new_id().hex}" for _ in range(5)]
+    keys = [workspace.object_key(new_id()) for _ in range(5)]
     for key in keys:
         await put_object(storage, bucket, key)
-    await put_object(storage, bucket, "a stranger's")
-    half = f"objects/{new_id().hex}"
+    strange = f"{workspace.key_prefix}a stranger's"
+    await put_object(storage, bucket, strange)
+    half = workspace.object_key(new_id())
     await storage.create_multipart(bucket, half, mime_type="text/plain")
-    expected = {("object", key) for key in (*keys, "a stranger's")} | {("multipart", half)}
+    expected = {("object", key) for key in (*keys, strange)} | {("multipart", half)}
     assert await orphans_of(resources, workspace) == expected
     await make_due(resources)
     assert await sweep_orphans(resources) == 7
@@ -81,8 +82,8 @@ async def test_what_no_row_knows_is_found_and_removed(resources: Resources, work
 
 
 async def test_what_is_young_is_left_alone(resources: Resources, workspace: Workspace) -> None:
-    await put_object(resources.storage, workspace.bucket, f"objects/{new_id().hex}")
-    await resources.storage.create_multipart(workspace.bucket, f"objects/{new_id().hex}", mime_type="a/b")
+    await put_object(resources.storage, workspace.bucket, workspace.object_key(new_id()))
+    await resources.storage.create_multipart(workspace.bucket, workspace.object_key(new_id()), mime_type="a/b")
     assert await orphans_of(resources, workspace, ttl_s=600) == set()
 
 
@@ -198,7 +199,7 @@ async def test_a_large_bucket_is_looked_through_in_slices(
     monkeypatch.setattr(orphans, "PAGE", 2)
     monkeypatch.setattr(orphans, "PAGES", 1)
     monkeypatch.setattr(orphans, "BUCKETS", 1)
-    keys = sorted(f"objects/{new_id().hex}" for _ in range(5))
+    keys = sorted(workspace.object_key(new_id()) for _ in range(5))
     for key in keys:
         await put_object(resources.storage, workspace.bucket, key)
     await make_due(resources)
