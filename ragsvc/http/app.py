@@ -24,6 +24,7 @@ from ragsvc.http.handlers import (
     health,
     keys,
     search,
+    tus,
     uploads,
     workspace,
     workspaces,
@@ -55,6 +56,7 @@ ROUTES = (
     document_content.routes,
     document_events.routes,
     uploads.routes,
+    tus.routes,
     files.routes,
     deletions.routes,
     search.routes,
@@ -81,6 +83,7 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     app[TRAFFIC] = Traffic()
     app[STREAMS] = Streams(limit=settings.max_streams, limit_per_key=settings.max_streams_per_key, timing=timing)
     app.on_response_prepare.append(finish_headers)
+    app.on_response_prepare.append(tus.finish_headers)
     app.on_shutdown.append(_close_streams)
     app.cleanup_ctx.append(_open(settings))
     app.cleanup_ctx.append(_answer)

@@ -84,8 +84,10 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
 
 @web.middleware
 async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let nobody without a key see anything under /v1, not even which routes there are."""
-    if request.path == "/v1" or request.path.startswith("/v1/"):
+    """Let nobody without a key see anything under /v1 or /tus, not even which routes there are."""
+    root = (request.path + "/").split("/")[1]
+    # What a server speaks is asked before a key is shown; the route itself is open.
+    if root == "v1" or (root == "tus" and request.method != "OPTIONS"):
         await authenticate(request)
     return await handler(request)
 
