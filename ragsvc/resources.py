@@ -11,6 +11,7 @@ from ragsvc.db.pool import open_pool
 from ragsvc.llm.client import open_models
 from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
+from ragsvc.queue.rate_limit import FleetRateLimit
 from ragsvc.storage.store import open_storage
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ async def open_resources(settings: Settings, *, pool_size: int) -> AsyncIterator
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)
         storage = await stack.enter_async_context(open_storage(settings))
-        models = await stack.enter_async_context(open_models(settings))
+        models = await stack.enter_async_context(open_models(settings, FleetRateLimit(redis, settings)))
         yield Resources(
             settings=settings,
             pool=pool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ MIB = 1024 * KIB
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 SizeBytes = Annotated[int, Field(ge=1)]
+# Redis hashes what stands between a key's first `{` and the next `}`, if that is anything: else the whole key.
+HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
 
 
 class Settings(BaseSettings):
@@ -35,6 +38,9 @@ class Settings(BaseSettings):
         default=True, description="Off behind a transaction pooler that cannot keep prepared statements."
     )
     redis_url: SecretStr = Field(description="Redis 6.2 or newer; a doorbell that may be emptied at any time.")
+    redis_cluster: bool = Field(
+        default=False, description="`REDIS_URL` is a Redis Cluster; `QUEUE_PREFIX` then has a hash tag, as in `{rag}`."
+    )
     queue_prefix: str = Field("ragsvc", pattern=r"^[A-Za-z0-9_.{}-]{1,64}$", description="Begins every Redis key.")
     s3_endpoint_url: str | None = Field(None, description="The object store's endpoint; AWS when unset.")
     s3_access_key_id: str | None = Field(None, description="Access key; the default credential chain when unset.")
@@ -65,6 +71,12 @@ class Settings(BaseSettings):
     embedding_max_input_tokens: Count = Field(8191, description="What the embedding model takes at most.")
     embedding_batch_size: Annotated[int, Field(ge=1, le=2048)] = Field(128, description="Texts per embedding call.")
     embedding_concurrency: Count = Field(4, description="Embedding calls in flight per document.")
+    embedding_requests_per_minute: Count | None = Field(
+        None, description="Embedding calls of the whole fleet; queries go first. Unset: no limit."
+    )
+    embedding_tokens_per_minute: Count | None = Field(
+        None, description="Tokens that the whole fleet has embedded; queries go first. Unset: no limit."
+    )
     embedding_cache_scope: Literal["global", "workspace"] = Field(
         "global", description="Whether identical chunks share a vector across workspaces."
     )
@@ -159,6 +171,22 @@ class Settings(BaseSettings):
             raise ValueError("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together")
         if urlsplit(self.database_url.get_secret_value()).scheme not in {"postgres", "postgresql"}:
             raise ValueError("DATABASE_URL has to begin with postgresql://")
+        return self
+
+    @model_validator(mode="after")
+    def _check_cluster(self) -> Self:
+        url = urlsplit(self.redis_url.get_secret_value())
+        if not self.redis_cluster:
+            if "," in url.netloc.rpartition("@")[2]:
+                raise ValueError("REDIS_URL names several nodes, which is for REDIS_CLUSTER=true")
+            return self
+        if not HASH_TAG.search(self.queue_prefix):
+            raise ValueError(
+                f"REDIS_CLUSTER=true needs a QUEUE_PREFIX with a hash tag, which keeps all keys on one node: set"
+                f" QUEUE_PREFIX={{{self.queue_prefix.strip('{}')}}} instead of {self.queue_prefix}"
+            )
+        if url.path.strip("/") not in {"", "0"}:
+            raise ValueError("REDIS_CLUSTER=true needs a REDIS_URL with database 0, the only one that a cluster has")
         return self
 
     @property

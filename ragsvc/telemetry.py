@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ragsvc.settings import Settings
 
 # Libraries that log every request or job at INFO; ours say it once, with ids.
-QUIET_LOGGERS = ("arq", "aiohttp.access", "botocore", "aiobotocore", "httpx", "openai")
+QUIET_LOGGERS = ("arq", "aiohttp.access", "botocore", "aiobotocore", "httpx", "httpx2", "openai")
 
 
 def configure_logging(settings: Settings) -> None:

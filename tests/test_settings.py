@@ -62,6 +62,17 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str)
         ({"CHUNK_OVERLAP_TOKENS": "512"}, "CHUNK_OVERLAP_TOKENS has to be smaller"),
         ({"S3_ACCESS_KEY_ID": "me"}, "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together"),
         ({"S3_BUCKET_PREFIX": "No_Bucket"}, "S3_BUCKET_PREFIX: "),
+        (
+            {"REDIS_CLUSTER": "true"},
+            "REDIS_CLUSTER=true needs .* hash tag, .* set QUEUE_PREFIX={ragsvc} instead of ragsvc",
+        ),
+        ({"REDIS_CLUSTER": "true", "QUEUE_PREFIX": "{}rag"}, "REDIS_CLUSTER=true needs .* hash tag"),
+        ({"REDIS_CLUSTER": "true", "QUEUE_PREFIX": "}rag{"}, "REDIS_CLUSTER=true needs .* hash tag"),
+        (
+            {"REDIS_CLUSTER": "true", "QUEUE_PREFIX": "{rag}", "REDIS_URL": "redis://one,two/1"},
+            "database 0, the only one",
+        ),
+        ({"REDIS_URL": "redis://one,two"}, "REDIS_URL names several nodes, which is for REDIS_CLUSTER=true"),
         ({"CHAT_ON_DISCONNECT": "shrug"}, "CHAT_ON_DISCONNECT: .*'continue' or 'cancel'"),
     ],
 )
@@ -72,6 +83,13 @@ def test_a_wrong_value_is_refused_with_which_and_why(
         monkeypatch.setenv(name, value)
     with pytest.raises(StartupRefused, match=message):
         load_settings()
+
+
+@pytest.mark.parametrize("prefix", ["{rag}", "{rag}-staging", "eu-{rag}"])
+def test_a_prefix_with_a_hash_tag_is_good_for_a_cluster(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    monkeypatch.setenv("REDIS_CLUSTER", "true")
+    monkeypatch.setenv("QUEUE_PREFIX", prefix)
+    assert load_settings().redis_cluster
 
 
 def test_no_secret_shows_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:

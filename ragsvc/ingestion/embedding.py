@@ -78,7 +78,9 @@ async def sweep_embedding_cache(resources: Resources) -> int:
 async def _embed_batch(
     resources: Resources, scope: UUID, batch: Sequence[Chunk]
 ) -> Mapping[bytes, NDArray[np.float32]]:
-    embedded = await resources.models.embed([chunk.text for chunk in batch])
+    embedded = await resources.models.embed(
+        [chunk.text for chunk in batch], token_count=sum(chunk.token_count for chunk in batch)
+    )
     fresh = {chunk.embedding_input_hash: vector for chunk, vector in zip(batch, embedded, strict=True)}
     async with resources.pool.acquire() as conn:
         await embedding_cache.insert_cached_embeddings(conn, space_id=resources.space.id, scope=scope, vectors=fresh)

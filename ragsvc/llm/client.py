@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ragsvc.llm.chat import ChatDelta, ChatTurn
+    from ragsvc.llm.rate_limit import RateLimit
     from ragsvc.settings import Settings
 
 CONNECT_TIMEOUT_S = 5.0
@@ -32,26 +33,30 @@ class Models:
     `retry_after_s` when the server named it), OutageFailure `…_unreachable`; `…` is `embedding` or `chat`.
     """
 
-    def __init__(self, client: openai.AsyncOpenAI, settings: Settings) -> None:
-        self._embedder = Embedder(client, settings)
+    def __init__(self, client: openai.AsyncOpenAI, settings: Settings, limit: RateLimit) -> None:
+        self._embedder = Embedder(client, settings, limit)
         self._chat = Chat(client, settings)
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], *, token_count: int) -> NDArray[np.float32]:
         """Return vectors of shape (len(texts), dimensions), finite, in one call that is not repeated.
+
+        The call waits until the fleet's rate has room for it, however long that takes.
 
         Raises:
             ProviderRejected: also with code `dimension_mismatch`.
             TransientFailure: trying again can help; also when the server gave too few vectors or unreadable ones.
             OutageFailure: nothing could be connected.
         """
-        return await self._embedder.embed(texts)
+        return await self._embedder.embed(texts, token_count=token_count)
 
     async def ping(self) -> None:
-        """Ask the embedding model for a sign of life; raises like `embed`."""
-        await self._embedder.embed(["ping"])
+        """Ask the embedding model for a sign of life, whatever the fleet's rate allows; raises like `embed`."""
+        await self._embedder.embed_at_once("ping")
 
     async def embed_query(self, text: str) -> NDArray[np.float32]:
         """Return the vector of a query, of shape (dimensions,): remembered, tried a few times, cut where too long.
+
+        It goes before all that waits for the fleet's rate.
 
         Raises:
             WorkError: like `embed`.
@@ -70,8 +75,8 @@ class Models:
 
 
 @asynccontextmanager
-async def open_models(settings: Settings) -> AsyncIterator[Models]:
-    """Open the client; nothing is connected before it is used."""
+async def open_models(settings: Settings, limit: RateLimit) -> AsyncIterator[Models]:
+    """Open the client, whose embedding calls keep the limit; nothing is connected before it is used."""
     # The SDK's own retries are off: jobs have theirs, and an answer is only asked again before its first words.
     timeout = httpx2.Timeout(settings.model_timeout_s, connect=CONNECT_TIMEOUT_S)
     client = openai.AsyncOpenAI(
@@ -84,4 +89,4 @@ async def open_models(settings: Settings) -> AsyncIterator[Models]:
         ),
     )
     async with client:
-        yield Models(client, settings)
+        yield Models(client, settings, limit)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from openai.types import CreateEmbeddingResponse, Embedding
 
+    from ragsvc.llm.rate_limit import RateLimit
     from ragsvc.settings import Settings
 
 # Only these take the parameter; others refuse it, and have one length anyway.
@@ -30,33 +31,33 @@ CACHED_QUERIES = 1024
 CHARS_PER_TOKEN = 4
 SHORTEST_QUERY_CHARS = 64
 REFUSED_INPUT = frozenset({400, 413, 422})
+TOO_MANY_REQUESTS = 429
 
 
 class Embedder:
     """Embeds texts with the model of the settings; remembers the vectors of recent queries."""
 
-    def __init__(self, client: openai.AsyncOpenAI, settings: Settings) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, settings: Settings, limit: RateLimit) -> None:
         self._client = client
+        self._limit = limit
         self._model = settings.embedding_model
         self._dimensions = settings.embedding_dimensions
         self._longest_query_chars = settings.embedding_max_input_tokens * CHARS_PER_TOKEN
         self._queries: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], *, token_count: int) -> NDArray[np.float32]:
         """Return vectors of shape (len(texts), dimensions) by one call; raises like `Models.embed`."""
         if not texts:
             return np.empty((0, self._dimensions), dtype=np.float32)
-        shortened = self._model.startswith(SHORTENABLE_MODELS)
-        try:
-            answer = await self._client.embeddings.create(
-                model=self._model,
-                input=list(texts),
-                encoding_format="base64",
-                dimensions=self._dimensions if shortened else openai.omit,
-            )
-        except openai.OpenAIError as error:
-            raise translate(error, ask="embedding") from error
-        return self._check(answer, count=len(texts))
+        await self._limit.wait_for_turn(tokens=token_count)
+        return await self._call(texts)
+
+    async def embed_at_once(self, text: str) -> NDArray[np.float32]:
+        """Return the vector of a short text by one call that waits for no turn; raises like `Models.embed`."""
+        await self._limit.go_first(tokens=len(text) // CHARS_PER_TOKEN + 1)
+        vectors = await self._call([text])
+        vector: NDArray[np.float32] = vectors[0]
+        return vector
 
     async def embed_query(self, text: str) -> NDArray[np.float32]:
         """Return a query's vector, from memory when it was asked before; raises like `Models.embed_query`."""
@@ -84,9 +85,25 @@ class Embedder:
             on=is_worth_a_quick_try, attempts=QUICK_TRIES, timeout=QUICK_TRIES_S, wait_initial=0.1, wait_max=0.5
         ):
             with attempt:
-                vectors = await self.embed([text])
-        vector: NDArray[np.float32] = vectors[0]
+                vector = await self.embed_at_once(text)
         return vector
+
+    async def _call(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        shortened = self._model.startswith(SHORTENABLE_MODELS)
+        try:
+            answer = await self._client.embeddings.create(
+                model=self._model,
+                input=list(texts),
+                encoding_format="base64",
+                dimensions=self._dimensions if shortened else openai.omit,
+            )
+        except openai.OpenAIError as error:
+            failure = translate(error, ask="embedding")
+            if failure.http_status == TOO_MANY_REQUESTS and failure.retry_after_s:
+                # It is said to this call, and meant for all that use the same key.
+                await self._limit.hold(seconds=failure.retry_after_s)
+            raise failure from error
+        return self._check(answer, count=len(texts))
 
     def _check(self, answer: CreateEmbeddingResponse, *, count: int) -> NDArray[np.float32]:
         rows = sorted(answer.data or (), key=lambda row: row.index)

@@ -69,7 +69,9 @@ class Bell:
     async def ring_missing(self, jobs: Sequence[Job]) -> int:
         """Ring for those of the overdue jobs that Redis does not know whole, and return how many arq took.
 
-        A ring that Redis knows, but whose time is still to come by somebody's clock, is made due.
+        A ring that Redis knows, but whose time is still to come by somebody's clock, is made due. One that a worker
+        took up without knowing it, because the connection broke before Redis's answer, is free again: arq would pass
+        over it for a day. A worker that took it up just now claims the job all the same, and only one can.
         """
         if not jobs:
             return 0
@@ -81,12 +83,13 @@ class Bell:
                     pipe.exists(job_key_prefix + ring_id)
                     pipe.zscore(queue_name(self._settings, job.queue), ring_id)
                     pipe.zadd(queue_name(self._settings, job.queue), {ring_id: to_unix_ms(due)}, xx=True, lt=True)
+                    pipe.delete(in_progress_key_prefix + ring_id)
                 answers = await pipe.execute()
         except REDIS_TROUBLE as error:
             log.warning("sweep_cannot_ring", jobs=len(jobs), error=str(error) or type(error).__name__)
             return 0
         swept = 0
-        for job, has_body, score in zip(jobs, answers[::3], answers[1::3], strict=True):
+        for job, has_body, score in zip(jobs, answers[::4], answers[1::4], strict=True):
             if has_body and score is None:
                 # Redis evicted the queue and kept the body, for whose sake arq would take no new ring.
                 await self.forget(job.queue, Ring(job.id, job.generation))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import orjson
+import structlog
 from arq.connections import ArqRedis, RedisSettings
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
@@ -20,7 +23,11 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ragsvc.queue.cluster import open_cluster_pool
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ragsvc.models.jobs import Queue
     from ragsvc.settings import Settings
 
@@ -41,39 +48,100 @@ REDIS_AWAY = (
 BODY_TTL_MS = 30 * 24 * 3600 * 1000
 
 CANCEL_AGAIN_S = 0.1
+# A Redis that keeps silent for so long counts as away.
+SILENCE_S = 10.0
+# How long a worker waits for Redis when it starts.
+FIRST_TRIES = 30
+FIRST_TRY_EVERY_S = 1.0
 
 RedisConnection = ArqRedis
 
+log = structlog.get_logger(__name__)
+
 
 def redis_settings(settings: Settings) -> RedisSettings:
-    """Return how an arq worker connects."""
-    parsed = RedisSettings.from_dsn(settings.redis_url.get_secret_value())
-    parsed.retry = Retry(ExponentialBackoff(cap=1.0, base=0.05), 6)
+    """Return how arq connects by itself; our workers are given `open_worker_redis`, which also bounds silence."""
+    parsed = RedisSettings.from_dsn(list_nodes(settings)[0])
+    parsed.retry = _patient()
     parsed.retry_on_error = [*RECONNECT_ON]
-    parsed.conn_retries = 30
+    parsed.conn_retries = FIRST_TRIES
     return parsed
 
 
 def open_redis(settings: Settings) -> RedisConnection:
     """Return a client that connects when it is first used: the API also starts while Redis is away."""
-    parsed = redis_settings(settings)
-    return ArqRedis(
-        host=parsed.host,
-        port=parsed.port,
-        unix_socket_path=parsed.unix_socket_path,
-        db=parsed.database,
-        username=parsed.username,
-        password=parsed.password,
-        ssl=parsed.ssl,
-        encoding="utf8",
-        socket_connect_timeout=1.0,
-        socket_timeout=10.0,
-        retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2),
-        retry_on_error=[*RECONNECT_ON],
-        job_serializer=serialize,
-        job_deserializer=deserialize,
-        expires_extra_ms=BODY_TTL_MS,
-    )
+    return _open(settings, Retry(ExponentialBackoff(cap=0.2, base=0.02), 2))
+
+
+def open_worker_redis(settings: Settings) -> RedisConnection:
+    """Return the client of a worker: one that arq opened would wait for ever on a Redis that keeps silent."""
+    return _open(settings, _patient())
+
+
+async def wait_for_redis(redis: RedisConnection) -> None:
+    """Return once Redis answers, as arq waits with a client that it opens itself.
+
+    Raises:
+        RedisError, OSError: it did not within half a minute.
+    """
+    for _ in range(FIRST_TRIES):
+        try:
+            await redis.ping()
+        except REDIS_TROUBLE as error:
+            log.warning("redis_unavailable", error=str(error) or type(error).__name__)
+            await asyncio.sleep(FIRST_TRY_EVERY_S)
+        else:
+            return
+    await redis.ping()
+
+
+def list_nodes(settings: Settings) -> list[str]:
+    """Return a URL for each of the nodes that REDIS_URL names, as in `redis://:password@one:6379,two:6379/0`."""
+    url = urlsplit(settings.redis_url.get_secret_value())
+    user, at, hosts = url.netloc.rpartition("@")
+    return [url._replace(netloc=f"{user}{at}{host}").geturl() for host in hosts.split(",")]
+
+
+def _patient() -> Retry:
+    return Retry(ExponentialBackoff(cap=1.0, base=0.05), 6)
+
+
+def _open(settings: Settings, retry: Retry) -> RedisConnection:
+    nodes = [RedisSettings.from_dsn(url) for url in list_nodes(settings)]
+    parsed = nodes[0]
+    credentials: dict[str, Any] = {"username": parsed.username, "password": parsed.password}
+    options: dict[str, Any] = {
+        "encoding": "utf8",
+        "socket_connect_timeout": 1.0,
+        "socket_timeout": SILENCE_S,
+        "retry": retry,
+        "retry_on_error": [*RECONNECT_ON],
+    }
+    if settings.redis_cluster:
+        redis: Any = ArqRedis.from_pool(
+            open_cluster_pool(
+                [(str(node.host), node.port) for node in nodes],
+                prefix=settings.queue_prefix,
+                is_tls=parsed.ssl,
+                credentials=credentials,
+                options=options,
+            )
+        )
+    else:
+        redis = ArqRedis(
+            host=parsed.host,
+            port=parsed.port,
+            unix_socket_path=parsed.unix_socket_path,
+            db=parsed.database,
+            ssl=parsed.ssl,
+            **credentials,
+            **options,
+        )
+    redis.job_serializer = serialize
+    redis.job_deserializer = deserialize
+    redis.expires_extra_ms = BODY_TTL_MS
+    opened: RedisConnection = redis
+    return opened
 
 
 def serialize(body: dict[str, Any]) -> bytes:
@@ -103,6 +171,16 @@ def wake_channel(queue_key: str) -> str:
 def is_redis_away(error: BaseException) -> bool:
     """Tell whether Redis cannot be used for now: it is out of reach, full, read-only or failing over."""
     return isinstance(error, REDIS_AWAY)
+
+
+@contextmanager
+def remembering_cancels() -> Iterator[None]:
+    """Raise a cancel that redis-py forgot meanwhile, for the reason that `cancel_for_good` tells."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    yield
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 async def cancel_for_good(task: asyncio.Task[None]) -> None:

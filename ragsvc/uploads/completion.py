@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
@@ -123,14 +123,14 @@ async def _find_joined(resources: Resources, upload: Upload) -> StoredObject:
     try:
         stored = await resources.storage.head_object(upload.bucket, upload.object_key)
     except ObjectMissing:
-        return await _fail(resources, upload, "upload_lost", "The store has neither the parts nor the file.")
+        await _fail(resources, upload, "upload_lost", "The store has neither the parts nor the file.")
     if stored.size_bytes != upload.size_bytes:
         message = f"The store's file has {stored.size_bytes} bytes, not {upload.size_bytes}."
-        return await _fail(resources, upload, "size_mismatch", message)
+        await _fail(resources, upload, "size_mismatch", message)
     return stored
 
 
-async def _fail(resources: Resources, upload: Upload, code: str, message: str) -> StoredObject:
+async def _fail(resources: Resources, upload: Upload, code: str, message: str) -> NoReturn:
     async with resources.pool.acquire() as conn:
         await upload_sessions.close_upload(
             conn,
@@ -164,7 +164,6 @@ async def _register(resources: Resources, upload: Upload, stored: StoredObject) 
         if now.status is UploadStatus.COMPLETED:
             return await _load_document(resources, now)
         await _fail(resources, upload, "collection_gone", "The collection was deleted meanwhile.")
-        raise
     await resources.bell.ring(job)
     return document
 

@@ -13,7 +13,15 @@ import arq.worker
 from ragsvc.errors import StartupRefused
 from ragsvc.models.jobs import Queue
 from ragsvc.queue.bell import JOB_FUNCTIONS
-from ragsvc.queue.connection import BODY_TTL_MS, deserialize, queue_name, redis_settings, serialize
+from ragsvc.queue.cluster import keep_arq_in_one_slot
+from ragsvc.queue.connection import (
+    BODY_TTL_MS,
+    deserialize,
+    open_worker_redis,
+    queue_name,
+    redis_settings,
+    serialize,
+)
 from ragsvc.settings import load_settings
 from ragsvc.workers import deletion, ingestion, runner
 from ragsvc.workers.wake import WakeWorker
@@ -45,6 +53,8 @@ def _settings_class(name: str, queue: Queue, start: Any, function: Any) -> type:
         settings = load_settings()
     except StartupRefused as refused:
         raise SystemExit(f"ragsvc: {refused.detail}") from None
+    if settings.redis_cluster:
+        keep_arq_in_one_slot(settings.queue_prefix)
     concurrency = runner.concurrency(settings, queue)
     return type(
         name,
@@ -54,6 +64,7 @@ def _settings_class(name: str, queue: Queue, start: Any, function: Any) -> type:
             "queue_name": queue_name(settings, queue),
             "max_jobs": concurrency,
             "redis_settings": redis_settings(settings),
+            "redis_pool": open_worker_redis(settings),
             "on_startup": start,
             "on_shutdown": runner.stop,
             "ctx": {"settings": settings},

@@ -11,11 +11,12 @@ from typing import Any
 import structlog
 from arq.worker import Worker
 
-from ragsvc.queue.connection import REDIS_TROUBLE, wake_channel
+from ragsvc.queue.connection import REDIS_TROUBLE, wait_for_redis, wake_channel
 
 # Without a wake, the queue is looked at this often: a deferred job is at most so late.
 IDLE_S = 1.0
 RECONNECT_S = 0.5
+LISTEN_S = 60.0
 GRACE_S = 25.0
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,12 @@ class WakeWorker(Worker):
         self.ctx["stopping"] = asyncio.Event()
         known = self.ctx.get("settings")
         self._grace_s = known.worker_grace_s if known else GRACE_S
+
+    async def main(self) -> None:
+        """Work, once Redis answers; arq waits for it only where it opened the client."""
+        if self._pool is not None:
+            await wait_for_redis(self._pool)
+        await super().main()
 
     def handle_sig(self, signum: signal.Signals) -> None:
         """Stop: jobs are cancelled and hand themselves back."""
@@ -97,7 +104,9 @@ class WakeWorker(Worker):
                     await channel.subscribe(wake_channel(self.queue_name))
                     # What was rung before we listened.
                     self._wake.set()
-                    async for _ in channel.listen():
-                        self._wake.set()
+                    while True:
+                        # With a time of its own: silence is not the connection's failure here.
+                        if await channel.get_message(timeout=LISTEN_S):
+                            self._wake.set()
             except REDIS_TROUBLE:
                 await asyncio.sleep(RECONNECT_S)

@@ -36,7 +36,7 @@ def guarded_routes(client: Client) -> Iterator[tuple[str, str, Operation]]:
         path = route.resource.canonical.replace("{queue}", "ingestion").replace("{entry_id}", str(uuid4()))
         for name, prefix in ID_PARAMETERS.items():
             path = path.replace("{" + name + "}", format_id(prefix, uuid4()))
-        yield route.method, path.replace("{n}", "1"), contract
+        yield route.method, path.replace("{part_number}", "1"), contract
 
 
 async def test_every_route_asks_for_a_key(client: Client, stranger: Api) -> None:

@@ -28,7 +28,10 @@ BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("PATCH", "/v1/chat/sessions/{session_id}"): {"title": "taken"},
     ("POST", "/v1/chat/runs/{run_id}/retry"): {"stream": False},
     ("POST", "/v1/chat/sessions/{session_id}/messages"): {"content": "Whose is this?", "stream": False},
+    ("POST", "/v1/uploads/{upload_id}/part-urls"): {"part_numbers": [1]},
 }
+# What paths name beside ids.
+OTHER_PARAMETERS = {"part_number": "1"}
 VOLATILE_HEADERS = {"x-request-id", "date"}
 
 
@@ -40,6 +43,7 @@ async def foreign(other: Tenant) -> dict[str, str]:
     deletion = (await other.api.delete(f"/v1/documents/{removed['id']}")).json
     collection = (await other.api.post("/v1/collections", {"name": "theirs"})).json
     session = (await other.api.post("/v1/chat/sessions", {"title": "theirs"})).json
+    upload = (await other.api.post("/v1/uploads", {"filename": "theirs.txt", "size_bytes": 1})).json
     asked = f"/v1/chat/sessions/{session['id']}/messages"
     answer = (await other.api.post(asked, {"content": "What do kettles boil?", "stream": False})).json
     return {
@@ -49,6 +53,7 @@ async def foreign(other: Tenant) -> dict[str, str]:
         "deletion_id": deletion["deletion_id"],
         "session_id": session["id"],
         "run_id": answer["run_id"],
+        "upload_id": upload["id"],
     }
 
 
@@ -74,7 +79,7 @@ async def test_a_foreign_id_answers_exactly_like_an_unknown_one(
         assert contract.body is None or (method, template) in BODIES, f"add a body for {method} {template}"
         unknown = {name: format_id(ID_PARAMETERS[name], uuid4()) for name in named}
         theirs, nobodys = [
-            await tenant.api.call(method, template.format(**ids), json=BODIES.get((method, template)))
+            await tenant.api.call(method, template.format(**ids, **OTHER_PARAMETERS), json=BODIES.get((method, template)))
             for ids in (foreign, unknown)
         ]
         assert theirs.status == 404, f"{method} {template}"

@@ -17,16 +17,17 @@ from tests.support.model_server import Cut, Fail, Pause, Reply, ScriptedModels, 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ragsvc.llm.rate_limit import RateLimit
     from ragsvc.settings import Settings
 
 TURNS = [ChatTurn("system", "Answer."), ChatTurn("user", "Hello?")]
 
 
 @pytest.fixture
-async def models(base_settings: Settings, scripted_models: ScriptedModels) -> AsyncIterator[Models]:
+async def models(base_settings: Settings, scripted_models: ScriptedModels, limit: RateLimit) -> AsyncIterator[Models]:
     """The client of the scripted server; it waits half a second for the next byte."""
     scripted = scripted_models.applied_to(base_settings).model_copy(update={"model_timeout_s": 0.5})
-    async with open_models(scripted) as opened:
+    async with open_models(scripted, limit) as opened:
         yield opened
 
 
@@ -104,9 +105,9 @@ async def test_a_silent_model_is_not_asked_again(
     assert len(scripted_models.chat.requests) == 1
 
 
-async def test_a_server_that_is_away_is_an_outage(base_settings: Settings) -> None:
+async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit: RateLimit) -> None:
     away = base_settings.model_copy(update={"openai_base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"})
-    async with open_models(away) as models:
+    async with open_models(away, limit) as models:
         with pytest.raises(OutageFailure) as caught:
             await collect(models, into=[])
     assert caught.value.work_code == "chat_unreachable"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from tests.support.model_server import Cut, Embedded, Fail, Pause, ScriptedModel
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ragsvc.llm.rate_limit import RateLimit
     from ragsvc.settings import Settings
 
 
@@ -25,14 +27,14 @@ def scripted_settings(base_settings: Settings, scripted_models: ScriptedModels) 
 
 
 @pytest.fixture
-async def models(scripted_settings: Settings) -> AsyncIterator[Models]:
+async def models(scripted_settings: Settings, limit: RateLimit) -> AsyncIterator[Models]:
     """The client of the scripted server."""
-    async with open_models(scripted_settings) as opened:
+    async with open_models(scripted_settings, limit) as opened:
         yield opened
 
 
 async def test_vectors_come_in_the_order_of_the_texts(models: Models, scripted_models: ScriptedModels) -> None:
-    vectors = await models.embed(["kettles boil", "parcels arrive"])
+    vectors = await models.embed(["kettles boil", "parcels arrive"], token_count=4)
     assert vectors.shape == (2, 384)
     assert vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors, np.stack([embed_words("kettles boil"), embed_words("parcels arrive")]))
@@ -40,7 +42,7 @@ async def test_vectors_come_in_the_order_of_the_texts(models: Models, scripted_m
 
 
 async def test_no_texts_cost_no_call(models: Models, scripted_models: ScriptedModels) -> None:
-    assert (await models.embed([])).shape == (0, 384)
+    assert (await models.embed([], token_count=0)).shape == (0, 384)
     assert scripted_models.embeddings.requests == []
 
 
@@ -65,7 +67,7 @@ async def test_a_status_is_a_kind_of_failure(
 ) -> None:
     scripted_models.embeddings.script(failure)
     with pytest.raises(kind) as caught:
-        await models.embed(["text"])
+        await models.embed(["text"], token_count=1)
     assert (caught.value.work_code, caught.value.http_status) == (code, failure.status)
     assert len(scripted_models.embeddings.requests) == 1
 
@@ -73,33 +75,33 @@ async def test_a_status_is_a_kind_of_failure(
 async def test_retry_after_is_honoured(models: Models, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(429, retry_after_s=7.5))
     with pytest.raises(TransientFailure) as caught:
-        await models.embed(["text"])
+        await models.embed(["text"], token_count=1)
     assert caught.value.retry_after_s == 7.5
 
 
 async def test_a_refused_key_is_not_repeated(models: Models, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(401, message="Incorrect API key provided: sk-secret"))
     with pytest.raises(ProviderRejected) as caught:
-        await models.embed(["text"])
+        await models.embed(["text"], token_count=1)
     assert "sk-secret" not in caught.value.detail
 
 
-async def test_a_server_that_is_away_is_an_outage(base_settings: Settings) -> None:
+async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit: RateLimit) -> None:
     away = base_settings.model_copy(update={"openai_base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"})
-    async with open_models(away) as models:
+    async with open_models(away, limit) as models:
         with pytest.raises(OutageFailure) as caught:
-            await models.embed(["text"])
+            await models.embed(["text"], token_count=1)
     assert caught.value.work_code == "embedding_unreachable"
 
 
 async def test_a_dropped_connection_and_a_silent_server_pass_by(
-    scripted_settings: Settings, scripted_models: ScriptedModels
+    scripted_settings: Settings, scripted_models: ScriptedModels, limit: RateLimit
 ) -> None:
-    async with open_models(scripted_settings.model_copy(update={"model_timeout_s": 0.2})) as models:
+    async with open_models(scripted_settings.model_copy(update={"model_timeout_s": 0.2}), limit) as models:
         for behaviour in (Cut(), Pause()):
             scripted_models.embeddings.script(behaviour)
             with pytest.raises(TransientFailure, match="embedding"):
-                await models.embed(["text"])
+                await models.embed(["text"], token_count=1)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ async def test_wrong_vectors_are_not_taken(
 ) -> None:
     scripted_models.embeddings.script(Embedded(vectors))
     with pytest.raises(kind) as caught:
-        await models.embed(["text"])
+        await models.embed(["text"], token_count=1)
     assert caught.value.work_code == code
 
 
@@ -143,3 +145,27 @@ async def test_a_query_that_is_too_long_is_cut_until_it_fits(models: Models, scr
     await models.embed_query("x" * 5000)
     lengths = [len(request["input"][0]) for request in scripted_models.embeddings.requests]
     assert lengths == [1024, 512, 256]
+
+
+async def test_a_429_with_retry_after_holds_batches_back_but_no_query_and_no_probe(
+    models: Models, scripted_models: ScriptedModels
+) -> None:
+    scripted_models.embeddings.script(Fail(429, retry_after_s=30))
+    with pytest.raises(TransientFailure):
+        await models.embed(["text"], token_count=1)
+    held = asyncio.create_task(models.embed(["text"], token_count=1))
+    await models.embed_query("how long?")
+    await models.ping()
+    asked = [request["input"] for request in scripted_models.embeddings.requests]
+    assert asked == [["text"], ["how long?"], ["ping"]]
+    held.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await held
+
+
+async def test_a_503_with_retry_after_holds_nobody_else(models: Models, scripted_models: ScriptedModels) -> None:
+    scripted_models.embeddings.script(Fail(503, retry_after_s=30))
+    with pytest.raises(TransientFailure):
+        await models.embed(["text"], token_count=1)
+    async with asyncio.timeout(10):
+        await models.embed(["text"], token_count=1)

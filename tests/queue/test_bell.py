@@ -51,6 +51,19 @@ async def test_a_retry_is_not_due_before_its_time(resources: Resources, job: Job
     assert (await scores(resources, job))[ring] == pytest.approx(retried.run_at.timestamp() * 1000, abs=1)
 
 
+async def test_a_ring_that_was_taken_up_by_a_worker_that_does_not_know_is_free_again(
+    resources: Resources, job: Job
+) -> None:
+    (ring,) = await scores(resources, job)
+    # Redis took this from a worker, and the connection broke before the worker heard of it.
+    await resources.redis.set(f"arq:in-progress:{ring}", b"1")
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE jobs SET run_at = now() - interval '1 minute' WHERE id = $1", job.id)
+    await sweep_jobs(resources)
+    assert not await resources.redis.exists(f"arq:in-progress:{ring}")
+    assert list(await scores(resources, job)) == [ring]
+
+
 async def test_a_retry_that_a_slow_clock_holds_back_is_made_due(resources: Resources, job: Job) -> None:
     async with resources.pool.acquire() as conn:
         await conn.execute(

@@ -17,7 +17,14 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ragsvc import workers
 from ragsvc.models.jobs import Queue
-from ragsvc.queue.connection import BODY_TTL_MS, deserialize, queue_name, redis_settings, serialize
+from ragsvc.queue.connection import (
+    BODY_TTL_MS,
+    deserialize,
+    open_worker_redis,
+    queue_name,
+    redis_settings,
+    serialize,
+)
 from ragsvc.workers.wake import WakeWorker
 from tests.bench.queue.test_queue_speed import to_environment
 
@@ -120,9 +127,9 @@ def test_every_attribute_stands_in_the_settings_class_itself(
     own: dict[str, Any] = dict(arq.worker.get_kwargs(made))
     assert made.__bases__ == (object,)
     assert set(own) == {
-        *("functions", "queue_name", "max_jobs", "redis_settings", "on_startup", "on_shutdown", "ctx"),
+        *("functions", "queue_name", "max_jobs", "redis_settings", "redis_pool", "on_startup", "on_shutdown"),
         *("job_timeout", "max_tries", "keep_result", "poll_delay", "queue_read_limit", "job_serializer"),
-        *("job_deserializer", "expires_extra_ms", "log_results"),
+        *("job_deserializer", "expires_extra_ms", "log_results", "ctx"),
     }
     assert own["queue_name"] in {queue_name(settings, queue) for queue in Queue}
     assert (own["max_jobs"], own["keep_result"], own["expires_extra_ms"]) == (3, 0, BODY_TTL_MS)
@@ -130,9 +137,10 @@ def test_every_attribute_stands_in_the_settings_class_itself(
 
 
 def test_a_lost_connection_is_tried_again_even_before_redis_py_has_wrapped_it(settings: Settings) -> None:
-    retried = redis_settings(settings).retry_on_error
-    assert retried is not None
-    assert {RedisConnectionError, RedisTimeoutError, OSError} <= set(retried)
+    by_arq = redis_settings(settings).retry_on_error
+    by_us = open_worker_redis(settings).connection_pool.connection_kwargs["retry_on_error"]
+    for retried in (by_arq, by_us):
+        assert {RedisConnectionError, RedisTimeoutError, OSError} <= set(retried or ())
 
 
 async def test_an_ordinary_exception_is_the_end_of_a_job(bench: Bench) -> None:

@@ -1,0 +1,93 @@
+"""How ingestion embeds: what it pays for, and how it waits for the fleet's rate."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.ingestion.embedding import embed_chunks
+from ragsvc.models.jobs import JobStatus
+from ragsvc.resources import open_resources
+from ragsvc.workers.runner import run_job
+from tests.support.builds import make_chunks
+from tests.support.documents import accept, job_of, reload_job
+from tests.support.polling import until
+from tests.support.redis import command
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.jobs.lease import Lease
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
+    from tests.support.model_server import ScriptedModels
+
+# One token is paid back in a second, and ten are saved by an idle minute's tenth.
+TOKENS_PER_MINUTE = 60
+
+
+@pytest.fixture
+async def limited(settings: Settings, scripted_models: ScriptedModels) -> AsyncIterator[Resources]:
+    changed = scripted_models.applied_to(settings).model_copy(
+        update={"embedding_tokens_per_minute": TOKENS_PER_MINUTE, "embedding_batch_size": 2}
+    )
+    async with open_resources(changed, pool_size=8) as opened:
+        yield opened
+
+
+async def ignore(_count: int) -> None: ...
+
+
+async def paid_back_at(resources: Resources) -> float:
+    key = f"{resources.settings.queue_prefix}:limit:embedding"
+    return int(await command(resources.redis, "HGET", key, "tokens_at")) / 1e6
+
+
+async def test_what_is_embedded_is_paid_for_by_its_tokens_and_what_is_cached_is_free(
+    limited: Resources, workspace: Workspace, scripted_models: ScriptedModels
+) -> None:
+    chunks = [replace(chunk, token_count=count) for chunk, count in zip(make_chunks(), (20, 1, 3), strict=True)]
+    await embed_chunks(limited, workspace.id, chunks[:1], report=ignore)
+    before = await paid_back_at(limited)
+    asked = len(scripted_models.embeddings.requests)
+    await embed_chunks(limited, workspace.id, chunks[:1], report=ignore)
+    assert (await paid_back_at(limited), len(scripted_models.embeddings.requests)) == (before, asked)
+    # Twenty tokens less the six that were saved: the next batch would wait a quarter of a minute.
+    seconds, _ = await command(limited.redis, "TIME")
+    assert 10 < before - int(seconds) <= 15
+
+
+async def test_a_job_that_waits_for_its_turn_keeps_its_lease_until_its_time_is_over(
+    limited: Resources, workspace: Workspace, scripted_models: ScriptedModels
+) -> None:
+    job = await job_of(limited, await accept(limited, workspace))
+    settings = limited.settings.model_copy(update={"job_lease_s": 0.6, "job_timeout_s": 3.0})
+    resources = replace(limited, settings=settings)
+    await resources.models.embed(["a debt"], token_count=1000)
+
+    async def work(_resources: Resources, lease: Lease) -> None:
+        await embed_chunks(resources, lease.job.workspace_id, make_chunks(), report=ignore)
+
+    ctx = {"resources": resources, "owner": "worker-1", "stopping": asyncio.Event()}
+    running = asyncio.create_task(run_job(ctx, str(job.id), work))
+
+    async def renewed() -> object:
+        row = await reload_job(resources, job)
+        return row.lease_until if row.lease_until is not None else None
+
+    first = await until(renewed)
+
+    async def was_renewed() -> bool:
+        return (await renewed()) not in {None, first}
+
+    await until(was_renewed)
+    await running
+    after = await reload_job(resources, job)
+    assert (after.status, after.rescues, after.attempts) == (JobStatus.QUEUED, 0, 1)
+    assert after.error is not None
+    assert after.error["code"] == "timeout"
+    assert [request["input"] for request in scripted_models.embeddings.requests] == [["a debt"]]

@@ -1,0 +1,49 @@
+"""Worker processes as they are run in production: `arq ragsvc.workers.…`."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tests.http.processes import environment
+from tests.support.servers import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.settings import Settings
+
+STOP_TIMEOUT_S = 30.0
+
+
+@asynccontextmanager
+async def working(
+    settings: Settings, settings_class: str = "IngestionSettings"
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a worker, and stop it with SIGTERM; what it said is shown when the test fails."""
+    with tempfile.TemporaryFile() as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "arq", f"ragsvc.workers.{settings_class}"),
+            cwd=ROOT,
+            env=environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            try:
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+            output.seek(0)
+            print(output.read().decode())  # noqa: T201 - pytest shows it with a failure

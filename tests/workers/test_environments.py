@@ -1,0 +1,88 @@
+"""Two environments on one Redis, told apart by nothing but their prefixes."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.jobs import JobStatus
+from ragsvc.resources import open_resources
+from tests.support.databases import cloned
+from tests.support.documents import accept, job_of, reload, reload_job
+from tests.support.polling import until
+from tests.support.redis import command
+from tests.support.worker_processes import working
+from tests.support.workspaces import create_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.models.documents import Document
+    from ragsvc.queue.connection import RedisConnection
+    from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
+    from tests.support.model_server import ScriptedModels
+
+WORK_S = 60.0
+
+
+@pytest.fixture
+async def production(settings: Settings, scripted_models: ScriptedModels) -> AsyncIterator[Resources]:
+    async with open_resources(scripted_models.applied_to(settings), pool_size=4) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def staging(production: Resources, base_settings: Settings, template: str) -> AsyncIterator[Resources]:
+    """Another database, the same Redis, and a prefix that begins with production's."""
+    async with cloned(base_settings.database_url.get_secret_value(), template=template) as url:
+        changes = {
+            "database_url": SecretStr(url),
+            "queue_prefix": f"{production.settings.queue_prefix}-staging",
+            "s3_bucket_prefix": f"test-{uuid.uuid4().hex[:12]}",
+        }
+        async with open_resources(production.settings.model_copy(update=changes), pool_size=4) as opened:
+            yield opened
+
+
+async def upload(resources: Resources) -> Document:
+    workspace = await create_workspace(resources.pool, resources.storage, resources.settings)
+    return await accept(resources, workspace)
+
+
+async def is_ready(resources: Resources, document: Document) -> bool:
+    return (await reload(resources, document)).status is DocumentStatus.READY
+
+
+async def snapshot(redis: RedisConnection, prefix: str) -> dict[bytes, bytes]:
+    """Return every key of the environment with its content; arq's own carry the prefix in the job's id."""
+    keys = [key async for key in redis.scan_iter(match=f"*{prefix}:*", count=1000)]
+    return {key: await command(redis, "DUMP", key) for key in keys}
+
+
+async def test_each_environment_takes_and_loses_only_its_own(production: Resources, staging: Resources) -> None:
+    here, there = await upload(production), await upload(staging)
+    waiting = await job_of(staging, there)
+    rung = await snapshot(staging.redis, staging.settings.queue_prefix)
+    assert len(rung) == 2  # the queue, and the job's body
+    async with working(production.settings):
+        await until(lambda: is_ready(production, here), timeout_s=WORK_S)
+        assert await reload_job(staging, waiting) == waiting
+        assert await snapshot(staging.redis, staging.settings.queue_prefix) == rung
+        # Somebody empties one environment's part of Redis, and leaves the other's alone.
+        later = await upload(production)
+        for key in await snapshot(production.redis, production.settings.queue_prefix):
+            await production.redis.delete(key)
+        assert await snapshot(staging.redis, staging.settings.queue_prefix) == rung
+        await until(lambda: is_ready(production, later), timeout_s=WORK_S)
+    async with working(staging.settings):
+        await until(lambda: is_ready(staging, there), timeout_s=WORK_S)
+    finished = await reload_job(staging, waiting)
+    assert (finished.status, finished.attempts) == (JobStatus.DONE, 1)
+    for resources in (production, staging):
+        async with resources.pool.acquire() as conn:
+            assert {row["status"] for row in await conn.fetch("SELECT status FROM jobs")} == {JobStatus.DONE}
