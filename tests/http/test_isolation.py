@@ -79,7 +79,9 @@ async def test_a_foreign_id_answers_exactly_like_an_unknown_one(
         assert contract.body is None or (method, template) in BODIES, f"add a body for {method} {template}"
         unknown = {name: format_id(ID_PARAMETERS[name], uuid4()) for name in named}
         theirs, nobodys = [
-            await tenant.api.call(method, template.format(**ids, **OTHER_PARAMETERS), json=BODIES.get((method, template)))
+            await tenant.api.call(
+                method, template.format(**ids, **OTHER_PARAMETERS), json=BODIES.get((method, template))
+            )
             for ids in (foreign, unknown)
         ]
         assert theirs.status == 404, f"{method} {template}"

@@ -24,6 +24,7 @@ from ragsvc.uploads.sessions import load_session
 from ragsvc.uploads.sweeper import sweep_uploads
 from ragsvc.uploads.tails import Tail, load_tail, store_tail
 from tests.http.conftest import Api, make_key
+from tests.http.processes import serving
 from tests.support.polling import until
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from ragsvc.models.uploads import Upload
     from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
     from tests.http.conftest import Answer, Client, ClientMaker, Tenant
 
 MIB = 1024 * 1024
@@ -99,11 +101,12 @@ async def row_of(resources: Resources, tenant: Tenant, path: str) -> Upload:
 
 @asynccontextmanager
 async def sending(
-    api: Api, path: str, offset: int, length: int, **headers: str
+    api: Api, path: str, offset: int, length: int, *, port: int | None = None, checksum: str | None = None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Open a connection and send the head of a PATCH; it is aborted at the end."""
-    reader, writer = await asyncio.open_connection(api.client.host, api.client.port)
-    every = {**api.headers, **BODY, "Host": "x", "Upload-Offset": str(offset), "Content-Length": str(length), **headers}
+    reader, writer = await asyncio.open_connection(api.client.host, port or api.client.port)
+    every = {**api.headers, **BODY, "Host": "x", "Upload-Offset": str(offset), "Content-Length": str(length)}
+    every |= {"Upload-Checksum": checksum} if checksum else {}
     lines = "".join(f"{name}: {value}\r\n" for name, value in every.items())
     writer.write(f"PATCH {path} HTTP/1.1\r\n{lines}\r\n".encode())
     try:
@@ -321,7 +324,8 @@ async def test_a_checksum_over_several_parts_lets_none_count_before_its_end(tena
 async def test_checked_bytes_that_were_cut_do_not_count(tenant: Tenant) -> None:
     path = await create(tenant.api, len(LARGE))
     await patch(tenant.api, path, 0, LARGE[:1000])
-    async with sending(tenant.api, path, 1000, len(LARGE) - 1000, **checksum("md5", LARGE[1000:])) as (_, writer):
+    announced = checksum("md5", LARGE[1000:])["Upload-Checksum"]
+    async with sending(tenant.api, path, 1000, len(LARGE) - 1000, checksum=announced) as (_, writer):
         writer.write(LARGE[1000 : 2 * PART])
         await writer.drain()
     again = await until_through(tenant.api, path, LARGE[1000:], offset=1000, **checksum("md5", LARGE[1000:]))
@@ -387,6 +391,20 @@ async def test_another_process_goes_on_where_one_stopped(tenant: Tenant, make_cl
         answer = await patch(fresh, path, start, LARGE[start:end])
         assert answer.headers["Upload-Offset"] == str(end)
     await assert_stored(tenant.api, answer, LARGE)
+
+
+async def test_a_process_that_is_killed_leaves_every_whole_part(tenant: Tenant, settings: Settings) -> None:
+    path = await create(tenant.api, len(LARGE))
+    async with serving(settings) as process:
+        port = int((await process.started()).rpartition(":")[2])
+        async with sending(tenant.api, path, 0, len(LARGE), port=port) as (_reader, writer):
+            writer.write(LARGE[: PART + 1000])
+            await arrived(tenant.api, path, PART)
+            process.process.kill()
+            await process.exit_code()
+    assert await offset_of(tenant.api, path) == PART
+    done = await until_through(tenant.api, path, LARGE[PART:], offset=PART)
+    await assert_stored(tenant.api, done, LARGE)
 
 
 async def test_a_second_request_is_refused_while_bytes_come_to_the_first(tenant: Tenant, resources: Resources) -> None:
