@@ -18,10 +18,10 @@ from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_fields, print_json, print_line, print_table, shorten, show_time
 from ragsvc.errors import ReplayRunning
 from ragsvc.jobs import dead_letters
-from ragsvc.models.jobs import Queue
+from ragsvc.models.jobs import DeadLetterFilter, Queue
 
 if TYPE_CHECKING:
-    from ragsvc.jobs.dead_letters import ReplayResult, ReplaySelection
+    from ragsvc.jobs.dead_letters import ReplayResult
 
 MESSAGE_CHARS = 80
 TURN_POLL_S = 0.5
@@ -50,13 +50,11 @@ def list_letters(
     as_json: Json = False,
 ) -> None:
     """List dead letters, newest first."""
-    workspace_id = letters.read_id("ws", workspace) if workspace else None
+    wanted = DeadLetterFilter(code=code, workspace_id=letters.read_id("ws", workspace) if workspace else None)
 
     async def find() -> list[dict[str, object]]:
         async with open_desk() as desk:
-            return await dead_letters.list_dead_letters(
-                desk, queue, code=code, workspace_id=workspace_id, limit=limit, offset=offset
-            )
+            return await dead_letters.list_dead_letters(desk, queue, wanted, limit=limit, offset=offset)
 
     found = [letters.render(entry) for entry in asyncio.run(find())]
     if as_json:
@@ -146,9 +144,9 @@ def purge(
     unconfirmed = every and not yes
     only_look = dry_run or unconfirmed
 
-    async def discard() -> letters.Purged:
+    async def discard() -> dead_letters.DiscardResult:
         async with open_desk() as desk:
-            return await letters.discard_all(desk, queue, selection, limit=limit, dry_run=only_look)
+            return await dead_letters.discard_matching(desk, queue, selection, limit=limit, dry_run=only_look)
 
     purged = asyncio.run(discard())
     if as_json:
@@ -160,14 +158,14 @@ def purge(
 
 
 async def _replay(
-    queue: Queue, selection: ReplaySelection, *, rate_per_s: float | None, limit: int | None, dry_run: bool
+    queue: Queue, selection: DeadLetterFilter, *, rate_per_s: float | None, limit: int | None, dry_run: bool
 ) -> ReplayResult:
     async with open_desk() as desk:
         waits = False
         while True:
             try:
                 return await dead_letters.replay(
-                    desk, queue, selection=selection, dry_run=dry_run, rate_per_s=rate_per_s, limit=limit
+                    desk, queue, selection, dry_run=dry_run, rate_per_s=rate_per_s, limit=limit
                 )
             except ReplayRunning:
                 if not waits:

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 from ragsvc.db.jobs import COLUMNS, to_job, to_job_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.jobs import Job, JobStatus, Queue, SubjectKind
+    from ragsvc.models.jobs import DeadLetterFilter, Job, JobStatus, Queue, SubjectKind
 
 _MATCHING = """
 FROM jobs
@@ -50,20 +48,18 @@ WHERE workspace_id = $1 AND queue = $2 AND subject_kind = $3 AND subject_id = $4
 
 
 async def select_dead_jobs(
-    conn: Connection,
-    *,
-    queue: Queue,
-    code: str | None = None,
-    workspace_id: UUID | None = None,
-    since: datetime | None = None,
-    ids: Sequence[UUID] | None = None,
-    limit: int,
-    offset: int = 0,
+    conn: Connection, queue: Queue, wanted: DeadLetterFilter, *, limit: int, offset: int = 0
 ) -> list[Job]:
     """Return dead letters, newest first."""
-    wanted = list(ids) if ids is not None else None
-    rows = await conn.fetch(SELECT_DEAD_JOBS, queue, code, workspace_id, since, wanted, limit, offset)
-    return [to_job(row) for row in rows]
+    return [to_job(row) for row in await conn.fetch(SELECT_DEAD_JOBS, queue, *_matching(wanted), limit, offset)]
+
+
+async def select_dead_generations(
+    conn: Connection, queue: Queue, wanted: DeadLetterFilter, *, limit: int
+) -> dict[UUID, int]:
+    """Return the ids of dead letters' jobs with the generation that died, newest first."""
+    rows = await conn.fetch(SELECT_DEAD_GENERATIONS, queue, *_matching(wanted), limit)
+    return {row["id"]: row["generation"] for row in rows}
 
 
 async def replay_job(conn: Connection, job: Job) -> Job | None:
@@ -88,17 +84,6 @@ async def supersede_dead_jobs(
     await conn.execute(SUPERSEDE_DEAD_JOBS, workspace_id, queue, subject_kind, subject_id)
 
 
-async def select_dead_generations(
-    conn: Connection,
-    *,
-    queue: Queue,
-    code: str | None = None,
-    workspace_id: UUID | None = None,
-    since: datetime | None = None,
-    ids: Sequence[UUID] | None = None,
-    limit: int,
-) -> dict[UUID, int]:
-    """Return the ids of dead letters' jobs with the generation that died, newest first."""
-    wanted = list(ids) if ids is not None else None
-    rows = await conn.fetch(SELECT_DEAD_GENERATIONS, queue, code, workspace_id, since, wanted, limit)
-    return {row["id"]: row["generation"] for row in rows}
+def _matching(wanted: DeadLetterFilter) -> tuple[object, ...]:
+    ids = list(wanted.ids) if wanted.ids is not None else None
+    return wanted.code, wanted.workspace_id, wanted.since, ids

@@ -16,13 +16,12 @@ from ragsvc.db.pool import UniqueViolation
 from ragsvc.errors import ReplayRunning
 from ragsvc.jobs import subjects
 from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.jobs import JobStatus, Queue, SubjectKind
+from ragsvc.models.jobs import DeadLetterFilter, JobStatus, Queue, SubjectKind
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.dead_letter_list import DeadLetterList
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime
 
     from ragsvc.db.pool import Connection
     from ragsvc.models.jobs import Job
@@ -34,22 +33,21 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class ReplaySelection:
-    """Which dead letters are meant; None leaves that open, and ids are those of jobs."""
-
-    ids: tuple[UUID, ...] | None = None
-    code: str | None = None
-    workspace_id: UUID | None = None
-    since: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ReplayResult:
     """What a replay did; a dry run replays nothing."""
 
     matched: int
     replayed: int
     superseded: int
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardResult:
+    """What giving letters up did; a dry run discards nothing."""
+
+    matched: int
+    discarded: int
     dry_run: bool
 
 
@@ -97,7 +95,9 @@ async def reconcile(resources: Resources, queue: Queue) -> None:
     try:
         listed = await letters.entry_ids()
         async with resources.pool.acquire() as conn:
-            dead = await dead_jobs.select_dead_generations(conn, queue=queue, limit=resources.settings.dlq_cap)
+            dead = await dead_jobs.select_dead_generations(
+                conn, queue, DeadLetterFilter(), limit=resources.settings.dlq_cap
+            )
         if ghosts := listed - {f"{job_id}:{generation}" for job_id, generation in dead.items()}:
             await letters.remove(ghosts)
         unlisted = [job_id for job_id, generation in dead.items() if f"{job_id}:{generation}" not in listed]
@@ -109,19 +109,11 @@ async def reconcile(resources: Resources, queue: Queue) -> None:
 
 
 async def list_dead_letters(
-    resources: Resources,
-    queue: Queue,
-    *,
-    code: str | None = None,
-    workspace_id: UUID | None = None,
-    offset: int = 0,
-    limit: int,
+    resources: Resources, queue: Queue, wanted: DeadLetterFilter, *, offset: int = 0, limit: int
 ) -> list[dict[str, object]]:
     """Return letters, newest first."""
     async with resources.pool.acquire() as conn:
-        dead = await dead_jobs.select_dead_jobs(
-            conn, queue=queue, code=code, workspace_id=workspace_id, limit=limit, offset=offset
-        )
+        dead = await dead_jobs.select_dead_jobs(conn, queue, wanted, limit=limit, offset=offset)
     return [to_entry(job) for job in dead]
 
 
@@ -140,19 +132,27 @@ async def count_dead_letters(resources: Resources, queue: Queue) -> dict[str, in
 async def discard(resources: Resources, queue: Queue, wanted: str) -> bool:
     """Give a dead job up for good; False when there is no such letter."""
     job = await _find(resources, queue, wanted)
-    if job is None:
-        return False
-    async with resources.pool.acquire() as conn:
-        discarded = await dead_jobs.update_dead_status(conn, job, status=JobStatus.DISCARDED)
-    await _unlist(resources, queue, [job])
-    return discarded
+    return job is not None and await _discard_one(resources, job)
+
+
+async def discard_matching(
+    resources: Resources, queue: Queue, wanted: DeadLetterFilter, *, dry_run: bool = False, limit: int | None = None
+) -> DiscardResult:
+    """Give dead jobs up for good, one by one; who is faster, a replay for one, wins."""
+    matched = await _match(resources, queue, wanted, limit=limit)
+    discarded = 0
+    if not dry_run:
+        for page in _pages(list(matched)):
+            for job in await _load(resources, queue, page):
+                discarded += await _discard_one(resources, job)
+    return DiscardResult(len(matched), discarded, dry_run)
 
 
 async def replay(
     resources: Resources,
     queue: Queue,
+    wanted: DeadLetterFilter,
     *,
-    selection: ReplaySelection,
     dry_run: bool = False,
     rate_per_s: float | None = None,
     limit: int | None = None,
@@ -166,7 +166,7 @@ async def replay(
         name = f"{resources.settings.queue_prefix}:replay:{queue}"
         if not await jobs.try_lock(lock_conn, name, idle_limit_s=None):
             raise ReplayRunning
-        matched = await _select(resources, queue, selection, limit=limit)
+        matched = await _match(resources, queue, wanted, limit=limit)
         if dry_run:
             return ReplayResult(len(matched), 0, 0, dry_run=True)
         outcomes: Counter[JobStatus | None] = Counter()
@@ -220,24 +220,21 @@ async def _supersede(conn: Connection, job: Job) -> bool:
     return await dead_jobs.update_dead_status(conn, job, status=JobStatus.SUPERSEDED)
 
 
-async def _select(
-    resources: Resources, queue: Queue, selection: ReplaySelection, *, limit: int | None
-) -> dict[UUID, int]:
+async def _discard_one(resources: Resources, job: Job) -> bool:
     async with resources.pool.acquire() as conn:
-        return await dead_jobs.select_dead_generations(
-            conn,
-            queue=queue,
-            code=selection.code,
-            workspace_id=selection.workspace_id,
-            since=selection.since,
-            ids=selection.ids,
-            limit=limit or 2**31 - 1,
-        )
+        discarded = await dead_jobs.update_dead_status(conn, job, status=JobStatus.DISCARDED)
+    await _unlist(resources, job.queue, [job])
+    return discarded
+
+
+async def _match(resources: Resources, queue: Queue, wanted: DeadLetterFilter, *, limit: int | None) -> dict[UUID, int]:
+    async with resources.pool.acquire() as conn:
+        return await dead_jobs.select_dead_generations(conn, queue, wanted, limit=limit or 2**31 - 1)
 
 
 async def _load(resources: Resources, queue: Queue, job_ids: Sequence[UUID]) -> list[Job]:
     async with resources.pool.acquire() as conn:
-        return await dead_jobs.select_dead_jobs(conn, queue=queue, ids=job_ids, limit=len(job_ids))
+        return await dead_jobs.select_dead_jobs(conn, queue, DeadLetterFilter(ids=tuple(job_ids)), limit=len(job_ids))
 
 
 def _pages(job_ids: list[UUID]) -> Iterator[list[UUID]]:
@@ -250,8 +247,7 @@ async def _find(resources: Resources, queue: Queue, wanted: str) -> Job | None:
         parsed = UUID(job_id)
     except ValueError:
         return None
-    async with resources.pool.acquire() as conn:
-        found = await dead_jobs.select_dead_jobs(conn, queue=queue, ids=[parsed], limit=1)
+    found = await _load(resources, queue, [parsed])
     return next((job for job in found if generation in {"", str(job.generation)}), None)
 
 

@@ -107,6 +107,16 @@ class RunningJob:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which dead letters are meant; None leaves that open, and ids are those of jobs."""
+
+    ids: tuple[UUID, ...] | None = None
+    code: str | None = None
+    workspace_id: UUID | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Outage:
     """Why a queue is paused until a provider answers again."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ragsvc.db import dead_jobs, jobs
-from ragsvc.models.jobs import Job, JobStatus, Queue
+from ragsvc.models.jobs import DeadLetterFilter, Job, JobStatus, Queue
 from tests.faults.fleet import SOON_S
 from tests.faults.texts import chunks_of
 from tests.support.polling import until
@@ -136,6 +136,6 @@ async def _is_empty(fleet: Fleet, queue: Queue) -> bool:
 
 async def _lists_the_dead(fleet: Fleet, queue: Queue) -> bool:
     async with fleet.resources.pool.acquire() as conn:
-        dead = await dead_jobs.select_dead_jobs(conn, queue=queue, limit=10_000)
+        dead = await dead_jobs.select_dead_jobs(conn, queue, DeadLetterFilter(), limit=10_000)
     listed = [entry["entry_id"] for entry in await list_dead(fleet, queue)]
     return sorted(listed) == sorted(f"{job.id}:{job.generation}" for job in dead)

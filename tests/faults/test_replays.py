@@ -11,8 +11,8 @@ import pytest
 from ragsvc.errors import ReplayRunning
 from ragsvc.http.ids import format_id
 from ragsvc.jobs import dead_letters
-from ragsvc.jobs.dead_letters import ReplayResult, ReplaySelection
-from ragsvc.models.jobs import Queue
+from ragsvc.jobs.dead_letters import ReplayResult
+from ragsvc.models.jobs import DeadLetterFilter, Queue
 from tests.faults.end_state import assert_dead, assert_ready_once, job_of, list_dead, until_settled
 from tests.faults.fleet import SOON_S, environment
 from tests.faults.texts import make_text
@@ -71,9 +71,7 @@ async def test_two_replays_at_once_and_one_killed_half_way(fleet: Fleet, workspa
         nonlocal moved, refused
         results = await asyncio.gather(
             *(
-                dead_letters.replay(
-                    fleet.resources, Queue.INGESTION, selection=ReplaySelection(workspace_id=workspace.id)
-                )
+                dead_letters.replay(fleet.resources, Queue.INGESTION, DeadLetterFilter(workspace_id=workspace.id))
                 for _ in range(2)
             ),
             return_exceptions=True,

@@ -12,10 +12,10 @@ import pytest
 from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.errors import DocumentRejected, ReplayRunning
 from ragsvc.jobs import dead_letters, failures, lifecycle
-from ragsvc.jobs.dead_letters import ReplayResult, ReplaySelection
+from ragsvc.jobs.dead_letters import ReplayResult
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.jobs import JobStatus, Queue
+from ragsvc.models.jobs import DeadLetterFilter, JobStatus, Queue
 from tests.support.documents import accept, job_of, reload, reload_job
 from tests.support.redis import command
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
 
-ALL = ReplaySelection()
+ALL = DeadLetterFilter()
 
 
 async def bury(resources: Resources, job: Job, *, code: str = "corrupt") -> Job:
@@ -88,7 +88,7 @@ async def test_a_ghost_is_taken_off_the_list(resources: Resources, dead: Job) ->
 
 
 async def test_a_replay_queues_the_job_as_new(resources: Resources, document: Document, dead: Job) -> None:
-    result = await dead_letters.replay(resources, Queue.INGESTION, selection=ALL)
+    result = await dead_letters.replay(resources, Queue.INGESTION, ALL)
     assert result == ReplayResult(matched=1, replayed=1, superseded=0, dry_run=False)
     job = await reload_job(resources, dead)
     assert (job.status, job.attempts, job.replay_count) == (JobStatus.QUEUED, 0, 1)
@@ -98,14 +98,14 @@ async def test_a_replay_queues_the_job_as_new(resources: Resources, document: Do
 
 
 async def test_a_dry_run_replays_nothing(resources: Resources, dead: Job) -> None:
-    result = await dead_letters.replay(resources, Queue.INGESTION, selection=ALL, dry_run=True)
+    result = await dead_letters.replay(resources, Queue.INGESTION, ALL, dry_run=True)
     assert (result.matched, result.replayed) == (1, 0)
     assert (await reload_job(resources, dead)).status is JobStatus.DEAD
 
 
 async def test_a_second_replay_at_once_is_refused_and_moves_nothing_twice(resources: Resources, dead: Job) -> None:
     results = await asyncio.gather(
-        *(dead_letters.replay(resources, Queue.INGESTION, selection=ALL) for _ in range(3)), return_exceptions=True
+        *(dead_letters.replay(resources, Queue.INGESTION, ALL) for _ in range(3)), return_exceptions=True
     )
     done = [result for result in results if isinstance(result, ReplayResult)]
     assert sum(result.replayed for result in done) == 1
@@ -115,18 +115,18 @@ async def test_a_second_replay_at_once_is_refused_and_moves_nothing_twice(resour
 
 async def test_a_replay_can_be_selected_by_code_and_workspace(resources: Resources, dead: Job) -> None:
     for selection, matched in [
-        (ReplaySelection(code="encrypted"), 0),
-        (ReplaySelection(workspace_id=dead.subject_id), 0),
-        (ReplaySelection(code="corrupt", workspace_id=dead.workspace_id), 1),
-        (ReplaySelection(ids=(dead.id,)), 1),
+        (DeadLetterFilter(code="encrypted"), 0),
+        (DeadLetterFilter(workspace_id=dead.subject_id), 0),
+        (DeadLetterFilter(code="corrupt", workspace_id=dead.workspace_id), 1),
+        (DeadLetterFilter(ids=(dead.id,)), 1),
     ]:
-        result = await dead_letters.replay(resources, Queue.INGESTION, selection=selection, dry_run=True)
+        result = await dead_letters.replay(resources, Queue.INGESTION, selection, dry_run=True)
         assert result.matched == matched, selection
 
 
 async def test_a_deleted_documents_letter_is_superseded(resources: Resources, document: Document, dead: Job) -> None:
     await request_document_deletion(resources, document.workspace_id, document.id, purge_file=True)
-    result = await dead_letters.replay(resources, Queue.INGESTION, selection=ALL)
+    result = await dead_letters.replay(resources, Queue.INGESTION, ALL)
     assert (result.replayed, result.superseded) == (0, 1)
     assert (await reload_job(resources, dead)).status is JobStatus.SUPERSEDED
 

@@ -21,7 +21,7 @@ from ragsvc.http.paging import LimitQuery, OrdinalCursor, Page, encode_cursor
 from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
 from ragsvc.jobs import dead_letters
-from ragsvc.models.jobs import Queue  # noqa: TC001 - pydantic reads the annotations
+from ragsvc.models.jobs import DeadLetterFilter, Queue
 
 routes = web.RouteTableDef()
 
@@ -104,8 +104,7 @@ async def list_letters(request: web.Request) -> web.Response:
     found = await dead_letters.list_dead_letters(
         resources_of(request),
         queue,
-        code=query.code,
-        workspace_id=query.workspace_id,
+        DeadLetterFilter(code=query.code, workspace_id=query.workspace_id),
         offset=offset,
         limit=query.limit + 1,
     )
@@ -142,7 +141,7 @@ async def replay_letters(request: web.Request) -> web.Response:
     """Replay each letter exactly once, however often and by however many this is asked."""
     queue = parse_queue(request)
     body = await read_body(request, ReplayBody)
-    selection = dead_letters.ReplaySelection(
+    wanted = DeadLetterFilter(
         ids=tuple(_job_id(wanted) for wanted in body.ids) if body.ids is not None else None,
         code=body.code,
         workspace_id=body.workspace_id,
@@ -151,7 +150,7 @@ async def replay_letters(request: web.Request) -> web.Response:
     result = await dead_letters.replay(
         resources_of(request),
         queue,
-        selection=selection,
+        wanted,
         dry_run=body.dry_run or (body.all and not body.confirm),
         rate_per_s=body.rate,
         limit=body.limit,
