@@ -85,9 +85,8 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
 @web.middleware
 async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let nobody without a key see anything under /v1 or /tus, not even which routes there are."""
-    root = (request.path + "/").split("/")[1]
-    # What a server speaks is asked before a key is shown; the route itself is open.
-    if root == "v1" or (root == "tus" and request.method != "OPTIONS"):
+    # What a server speaks of tus is asked before a key is shown.
+    if _is_under("/v1", request) or (_is_under("/tus", request) and request.method != "OPTIONS"):
         await authenticate(request)
     return await handler(request)
 
@@ -103,6 +102,10 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
         # The next request of this client shall find another process.
         response.headers["Connection"] = "close"
         response.force_close()
+
+
+def _is_under(root: str, request: web.Request) -> bool:
+    return request.path == root or request.path.startswith(f"{root}/")
 
 
 def _explain(error: Exception) -> RagsvcError:

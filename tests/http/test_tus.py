@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import orjson
 import pytest
 
@@ -405,6 +406,25 @@ async def test_a_process_that_is_killed_leaves_every_whole_part(tenant: Tenant, 
     assert await offset_of(tenant.api, path) == PART
     done = await until_through(tenant.api, path, LARGE[PART:], offset=PART)
     await assert_stored(tenant.api, done, LARGE)
+
+
+async def test_a_long_request_goes_through_with_flat_memory(tenant: Tenant, settings: Settings) -> None:
+    content = content_of(96 * MIB)
+    path = await create(tenant.api, len(content))
+    async with serving(settings) as process:
+        url = await process.started()
+        warm = await create(tenant.api)
+        headers = {**tenant.api.headers, **BODY, "Upload-Offset": "0"}
+        async with aiohttp.ClientSession(url, headers=headers) as session:
+            async with session.patch(warm, data=SMALL) as answer:
+                assert answer.status == 204
+            before = process.peak_memory_bytes()
+            async with session.patch(path, data=io.BytesIO(content)) as answer:
+                assert answer.status == 204
+                assert answer.headers["Ragsvc-Document-Id"]
+        grown = process.peak_memory_bytes() - before
+        # One part of UPLOAD_PART_SIZE_BYTES (8 MiB), and what the client of the store holds of it.
+        assert grown < 40 * MIB, grown
 
 
 async def test_a_second_request_is_refused_while_bytes_come_to_the_first(tenant: Tenant, resources: Resources) -> None:
