@@ -86,7 +86,8 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
 async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let nobody without a key see anything under /v1 or /tus, not even which routes there are."""
     # What a server speaks of tus is asked before a key is shown.
-    if _is_under("/v1", request) or (_is_under("/tus", request) and request.method != "OPTIONS"):
+    is_open = request.method == "OPTIONS" and request.path == "/tus"
+    if _is_under("/v1", request) or (_is_under("/tus", request) and not is_open):
         await authenticate(request)
     return await handler(request)
 

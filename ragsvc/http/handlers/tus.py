@@ -79,13 +79,6 @@ async def get_tus_options(request: web.Request) -> web.Response:
     return _options(request)
 
 
-@routes.options("/tus/{upload_id}")
-@operation("Tell what this server speaks of tus, at an upload", Door.PUBLIC, answers={204: None})
-async def get_tus_upload_options(request: web.Request) -> web.Response:
-    """Answer the same, whichever the upload."""
-    return _options(request)
-
-
 @routes.post("/tus")
 @operation(
     "Open an upload by tus",
