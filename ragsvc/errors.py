@@ -162,6 +162,36 @@ class DigestMismatch(RequestError):
     code = "digest_mismatch"
 
 
+class UploadGone(RequestError):
+    """The upload was aborted, has expired or has failed."""
+
+    code = "upload_gone"
+
+
+class UploadLocked(RequestError):
+    """Another request appends to this upload at the moment."""
+
+    code = "upload_locked"
+
+
+class OffsetConflict(RequestError):
+    """The upload goes on at another offset."""
+
+    code = "offset_conflict"
+
+
+class ChecksumMismatch(RequestError):
+    """The bytes of this request are not those that its checksum announces; none of them was kept."""
+
+    code = "upload_checksum_mismatch"
+
+
+class UnsupportedTusVersion(RequestError):
+    """Only tus 1.0.0 is spoken here."""
+
+    code = "unsupported_tus_version"
+
+
 class IngestionActive(RequestError):
     """An ingestion of this document is queued or running."""
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 COLUMNS = """
 u.workspace_id, u.id, w.bucket, u.status, u.object_key, u.s3_upload_id, u.filename, u.mime_type, u.declared_size_bytes,
 u.part_size_bytes, u.sha256, u.collection_id, u.attributes, u.chunking, u.document_id, u.token_key_id,
-u.max_bytes, u.error, u.expires_at, u.created_at
+u.max_bytes, u.error, u.expires_at, u.created_at, u.tus_metadata
 """
 FROM = "FROM upload_sessions u JOIN workspaces w ON w.id = u.workspace_id"
 
 INSERT_UPLOAD = """
 INSERT INTO upload_sessions (workspace_id, id, object_key, filename, mime_type, expires_at, declared_size_bytes,
-    part_size_bytes, sha256, collection_id, attributes, chunking, token_key_id, max_bytes)
-VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6), $7, $8, $9, $10, $11, $12, $13, $14)
+    part_size_bytes, sha256, collection_id, attributes, chunking, token_key_id, max_bytes, tus_metadata)
+VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6), $7, $8, $9, $10, $11, $12, $13, $14, $15)
 """
 
 SELECT_UPLOAD = f"SELECT {COLUMNS} {FROM} WHERE u.workspace_id = $1 AND u.id = $2"
@@ -106,6 +106,7 @@ async def insert_upload(
     chunking: dict[str, int] | None = None,
     token_key_id: UUID | None = None,
     max_bytes: int | None = None,
+    tus_metadata: str | None = None,
 ) -> None:
     """Open a pending upload that expires after `expires_s` seconds."""
     await conn.execute(
@@ -124,6 +125,7 @@ async def insert_upload(
         chunking,
         token_key_id,
         max_bytes,
+        tus_metadata,
     )
 
 

@@ -26,6 +26,7 @@ from ragsvc.http.handlers import (
     health,
     keys,
     search,
+    tus,
     upload_tokens,
     uploads,
     workspace,
@@ -60,6 +61,7 @@ ROUTES = (
     uploads.routes,
     upload_tokens.routes,
     companion.routes,
+    tus.routes,
     files.routes,
     deletions.routes,
     search.routes,
@@ -88,6 +90,7 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     app[STREAMS] = Streams(limit=settings.max_streams, limit_per_key=settings.max_streams_per_key, timing=timing)
     app.on_response_prepare.append(finish_headers)
     app.on_response_prepare.append(share_answers)
+    app.on_response_prepare.append(tus.finish_headers)
     app.on_shutdown.append(_close_streams)
     app.cleanup_ctx.append(_open(settings))
     app.cleanup_ctx.append(_answer)

@@ -19,7 +19,8 @@ METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 # What browsers do not show pages by themselves.
 EXPOSED = ", ".join(
     (
-        *("ETag", "Location", "Retry-After", "X-Request-Id", "X-Run-Id", "Idempotent-Replayed"),
+        *("ETag", "Location", "Retry-After", "X-Request-Id", "X-Run-Id", "Ragsvc-Document-Id"),
+        *("Idempotent-Replayed",),
         *("Content-Disposition", "Content-Range", "Accept-Ranges"),
         *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
         *("Upload-Offset", "Upload-Length", "Upload-Expires", "Upload-Metadata", "Upload-Defer-Length"),

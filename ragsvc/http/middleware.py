@@ -86,8 +86,10 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
 
 @web.middleware
 async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let nobody without a key see anything under /v1, not even which routes there are; a token under /companion."""
-    if request.path == "/v1" or request.path.startswith("/v1/"):
+    """Let nobody without a key see anything under /v1 or /tus, not even which routes there are; a token: /companion."""
+    # What a server speaks of tus is asked before a key is shown.
+    is_open = request.method == "OPTIONS" and request.path == "/tus"
+    if _is_under("/v1", request) or (_is_under("/tus", request) and not is_open):
         await authenticate(request)
     elif request.path.startswith("/companion/"):
         await authenticate_upload_token(request)
@@ -105,6 +107,10 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
         # The next request of this client shall find another process.
         response.headers["Connection"] = "close"
         response.force_close()
+
+
+def _is_under(root: str, request: web.Request) -> bool:
+    return request.path == root or request.path.startswith(f"{root}/")
 
 
 def _explain(error: Exception) -> RagsvcError:

@@ -35,12 +35,15 @@ PROBLEMS = {
     "file_in_use": Problem(409, "File in use"),
     "ingestion_active": Problem(409, "Ingestion active"),
     "name_taken": Problem(409, "Name taken"),
+    "offset_conflict": Problem(409, "Offset conflict"),
     "parts_missing": Problem(409, "Parts missing"),
     "replay_running": Problem(409, "Replay running"),
     "run_active": Problem(409, "Run active"),
     "run_not_retryable": Problem(409, "Run cannot be retried"),
     "text_not_ready": Problem(409, "Text not ready"),
     "upload_not_pending": Problem(409, "Upload not pending"),
+    "upload_gone": Problem(410, "Upload gone"),
+    "unsupported_tus_version": Problem(412, "Unsupported version of tus"),
     "too_large": Problem(413, "Too large"),
     "quota_exceeded": Problem(413, "Quota exceeded"),
     "unsupported_media_type": Problem(415, "Unsupported media type"),
@@ -48,13 +51,16 @@ PROBLEMS = {
     "empty_file": Problem(422, "Empty file"),
     "invalid_request": Problem(422, "Invalid request"),
     "part_number_out_of_range": Problem(422, "Part number out of range"),
+    "upload_locked": Problem(423, "Upload locked"),
     "too_many_streams": Problem(429, "Too many streams"),
+    # tus chose it; no other protocol has it.
+    "upload_checksum_mismatch": Problem(460, "Checksum mismatch"),
     "internal": Problem(500, "Internal error"),
     "provider_refused": Problem(502, "Refused by a provider"),
     "unavailable": Problem(503, "Unavailable"),
 }
 
-RETRY_AFTER_S = {"too_many_streams": 5, "unavailable": 5}
+RETRY_AFTER_S = {"too_many_streams": 5, "unavailable": 5, "upload_locked": 1}
 
 
 class FieldError(TypedDict):

@@ -49,6 +49,13 @@ class Upload:
     created_at: datetime
     token_key_id: UUID | None = None
     max_bytes: int | None = None
+    # What a tus client told of the file, as it wrote it; None for a session that was not opened by tus.
+    tus_metadata: str | None = None
+
+    @property
+    def tail_key(self) -> str:
+        """Where the store keeps what arrived over tus of a part that is not whole yet."""
+        return f"{self.object_key}.tail"
 
     @property
     def size_bytes(self) -> int:

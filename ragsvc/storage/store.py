@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from ragsvc.storage.failures import MISSING, ObjectMissing, code_of, refusal, translated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import datetime
 
     from aiobotocore.response import StreamingBody
@@ -55,10 +55,11 @@ class StoredPart:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object that is complete in the store."""
+    """An object that is complete in the store, with what was written down beside it."""
 
     size_bytes: int
     etag: str
+    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,7 @@ class Storage:
         """Return what the store says of an object."""
         with translated():
             answer = await self._client.head_object(Bucket=bucket, Key=key)
-        return StoredObject(answer["ContentLength"], answer["ETag"].strip('"'))
+        return StoredObject(answer["ContentLength"], answer["ETag"].strip('"'), answer.get("Metadata", {}))
 
     async def complete_multipart(self, bucket: str, key: str, *, upload_id: str, parts: Sequence[StoredPart]) -> str:
         """Make the parts one object and return its ETag."""
@@ -229,6 +230,12 @@ class Storage:
         with translated():
             page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=after, MaxKeys=page_size)
         return [ListedObject(entry["Key"], entry["Size"], entry["LastModified"]) for entry in page.get("Contents", [])]
+
+    async def put_object(self, bucket: str, key: str, *, body: bytes, metadata: Mapping[str, str]) -> None:
+        """Store a small object at once, in place of an earlier one, checked by its MD5 on the way."""
+        digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        with translated():
+            await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentMD5=digest, Metadata=metadata)
 
     async def delete_object(self, bucket: str, key: str) -> bool:
         """Remove an object; False when there was none."""

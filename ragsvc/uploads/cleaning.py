@@ -8,6 +8,7 @@ import structlog
 
 from ragsvc.db import upload_sessions
 from ragsvc.models.uploads import UploadStatus
+from ragsvc.uploads.tails import remove_tail
 
 if TYPE_CHECKING:
     from ragsvc.models.uploads import Upload
@@ -39,5 +40,6 @@ async def clean_upload(resources: Resources, upload: Upload) -> None:
     for s3_upload_id in ids | ({upload.s3_upload_id} if upload.s3_upload_id else set()):
         await storage.abort_multipart(upload.bucket, upload.object_key, upload_id=s3_upload_id)
     await storage.delete_object(upload.bucket, upload.object_key)
+    await remove_tail(resources, upload)
     async with resources.pool.acquire() as conn:
         await upload_sessions.update_cleaned(conn, upload.workspace_id, upload.id)

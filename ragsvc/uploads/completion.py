@@ -13,6 +13,7 @@ from ragsvc.models.uploads import UploadStatus
 from ragsvc.storage.failures import ObjectMissing, PartsRefused
 from ragsvc.uploads.registration import register_upload
 from ragsvc.uploads.sessions import find_missing, load_session
+from ragsvc.uploads.tails import remove_tail
 from ragsvc.uploads.token_sessions import learn_size
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ async def _join_parts(resources: Resources, upload: Upload) -> StoredObject:
 
 
 async def _join(resources: Resources, upload: Upload, parts: list[StoredPart]) -> StoredObject:
+    # All of it stands in a part by now; later nothing but the file would be looked at.
+    await remove_tail(resources, upload)
     wanted = [part for part in parts if part.number <= upload.part_count]
     try:
         await resources.storage.complete_multipart(

@@ -68,6 +68,7 @@ async def open_session(
     collection_id: UUID | None,
     attributes: dict[str, object],
     chunking: dict[str, int] | None,
+    tus_metadata: str | None = None,
 ) -> Upload:
     """Open a session; its bytes are reserved until it ends.
 
@@ -97,6 +98,7 @@ async def open_session(
             collection_id=collection.id,
             attributes=attributes,
             chunking=chunking,
+            tus_metadata=tus_metadata,
         )
     return await open_in_store(resources, await load_session(resources, workspace.id, upload_id))
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 
@@ -50,6 +51,45 @@ class Proxy:
             await asyncio.gather(_copy(reader, there_writer), _copy(there_reader, writer))
         finally:
             self._writers -= {writer, there_writer}
+
+
+class TearingProxy(Proxy):
+    """Tears every connection off after as many bytes from the client as `next_limit` says."""
+
+    def __init__(self, target_host: str, target_port: int, next_limit: Callable[[], int]) -> None:
+        super().__init__(target_host, target_port)
+        self.connections = 0
+        self.torn = 0
+        self._next_limit = next_limit
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(*self._target)
+        self._writers |= {writer, there_writer}
+        back = asyncio.create_task(_copy(there_reader, writer))
+        try:
+            limit = self._next_limit()
+            self.connections += 1
+            if await _copy_some(reader, there_writer, limit):
+                self.torn += 1
+        finally:
+            # What was passed on arrives before the end of the line does.
+            there_writer.close()
+            writer.transport.abort()
+            await back
+            self._writers -= {writer, there_writer}
+
+
+async def _copy_some(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int) -> bool:
+    """Pass so many bytes on; False when there were fewer."""
+    left = limit
+    with suppress(ConnectionError):
+        while block := await reader.read(min(64 * 1024, left)):
+            writer.write(block)
+            await writer.drain()
+            left -= len(block)
+            if not left:
+                return True
+    return False
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -73,6 +73,8 @@ async def test_what_takes_an_upload_token_takes_no_key(client: Client, admin: Ap
 async def test_a_stranger_does_not_learn_which_routes_there_are(stranger: Api) -> None:
     assert (await stranger.get("/v1/no/such/route")).is_problem(401, "unauthorized")
     assert (await stranger.call("PUT", "/v1/documents")).is_problem(401, "unauthorized")
+    assert (await stranger.call("PUT", "/tus/upl_1")).is_problem(401, "unauthorized")
+    assert (await stranger.call("OPTIONS", "/tus/upl_1")).is_problem(401, "unauthorized")
 
 
 async def test_a_workspace_key_does_not_open_the_operators_doors(client: Client, tenant: Tenant) -> None:

@@ -30,6 +30,14 @@ BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("POST", "/v1/chat/sessions/{session_id}/messages"): {"content": "Whose is this?", "stream": False},
     ("POST", "/v1/uploads/{upload_id}/part-urls"): {"part_numbers": [1]},
 }
+# What tus asks of every request, before it looks for an upload.
+TUS = {"Tus-Resumable": "1.0.0", "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+HEADERS = {
+    ("HEAD", "/tus/{upload_id}"): TUS,
+    ("PATCH", "/tus/{upload_id}"): TUS,
+    ("DELETE", "/tus/{upload_id}"): TUS,
+    ("POST", "/tus/{upload_id}"): {**TUS, "X-HTTP-Method-Override": "PATCH"},
+}
 # What paths name beside ids.
 OTHER_PARAMETERS = {"part_number": "1"}
 VOLATILE_HEADERS = {"x-request-id", "date"}
@@ -43,7 +51,8 @@ async def foreign(other: Tenant) -> dict[str, str]:
     deletion = (await other.api.delete(f"/v1/documents/{removed['id']}")).json
     collection = (await other.api.post("/v1/collections", {"name": "theirs"})).json
     session = (await other.api.post("/v1/chat/sessions", {"title": "theirs"})).json
-    upload = (await other.api.post("/v1/uploads", {"filename": "theirs.txt", "size_bytes": 1})).json
+    # It can be reached as any session can, and by tus.
+    opened = await other.api.call("POST", "/tus", headers={"Tus-Resumable": "1.0.0", "Upload-Length": "1"})
     asked = f"/v1/chat/sessions/{session['id']}/messages"
     answer = (await other.api.post(asked, {"content": "What do kettles boil?", "stream": False})).json
     return {
@@ -53,7 +62,7 @@ async def foreign(other: Tenant) -> dict[str, str]:
         "deletion_id": deletion["deletion_id"],
         "session_id": session["id"],
         "run_id": answer["run_id"],
-        "upload_id": upload["id"],
+        "upload_id": opened.headers["Location"].removeprefix("/tus/"),
     }
 
 
@@ -80,7 +89,10 @@ async def test_a_foreign_id_answers_exactly_like_an_unknown_one(
         unknown = {name: format_id(ID_PARAMETERS[name], uuid4()) for name in named}
         theirs, nobodys = [
             await tenant.api.call(
-                method, template.format(**ids, **OTHER_PARAMETERS), json=BODIES.get((method, template))
+                method,
+                template.format(**ids, **OTHER_PARAMETERS),
+                json=BODIES.get((method, template)),
+                headers=HEADERS.get((method, template)),
             )
             for ids in (foreign, unknown)
         ]

@@ -1,0 +1,56 @@
+"""Who appends to an upload session: one request at a time, for as long as it renews its time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection
+
+TAKE_WRITING = """
+UPDATE upload_sessions
+SET writer = $3, writing_until = now() + make_interval(secs => $4), writer_is_asked = false
+WHERE workspace_id = $1 AND id = $2 AND status = 'pending' AND expires_at > now()
+  AND (writer IS NULL OR writing_until <= now())
+"""
+
+ASK_WRITER = """
+UPDATE upload_sessions SET writer_is_asked = true
+WHERE workspace_id = $1 AND id = $2 AND status = 'pending' AND expires_at > now()
+"""
+
+RENEW_WRITING = """
+UPDATE upload_sessions SET writing_until = now() + make_interval(secs => $4)
+WHERE workspace_id = $1 AND id = $2 AND status = 'pending' AND writer = $3
+RETURNING writer_is_asked
+"""
+
+RELEASE_WRITING = """
+UPDATE upload_sessions SET writer = NULL, writing_until = NULL, writer_is_asked = false
+WHERE workspace_id = $1 AND id = $2 AND writer = $3
+"""
+
+
+async def take_writing(conn: Connection, workspace_id: UUID, upload_id: UUID, *, writer: UUID, lease_s: float) -> bool:
+    """Become the one that appends; False when another is, or the session takes nothing any more."""
+    return await conn.execute(TAKE_WRITING, workspace_id, upload_id, writer, lease_s) == "UPDATE 1"
+
+
+async def ask_writer(conn: Connection, workspace_id: UUID, upload_id: UUID) -> bool:
+    """Ask whoever appends to make room; False when the session takes nothing any more."""
+    return await conn.execute(ASK_WRITER, workspace_id, upload_id) == "UPDATE 1"
+
+
+async def renew_writing(
+    conn: Connection, workspace_id: UUID, upload_id: UUID, *, writer: UUID, lease_s: float
+) -> bool | None:
+    """Go on appending, and return whether another asks for room; None when it is not ours any more."""
+    asked: bool | None = await conn.fetchval(RENEW_WRITING, workspace_id, upload_id, writer, lease_s)
+    return asked
+
+
+async def release_writing(conn: Connection, workspace_id: UUID, upload_id: UUID, *, writer: UUID) -> None:
+    """Let another append."""
+    await conn.execute(RELEASE_WRITING, workspace_id, upload_id, writer)

@@ -1,0 +1,253 @@
+"""Resumable uploads by the tus 1.0 protocol (https://tus.io/protocols/resumable-upload): /tus."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from ragsvc.errors import (
+    ChecksumMismatch,
+    EmptyFile,
+    InvalidRequest,
+    NotFound,
+    OffsetConflict,
+    QuotaExceeded,
+    RequestError,
+    TooLarge,
+    UnsupportedMediaType,
+    UnsupportedTusVersion,
+    UploadGone,
+    UploadLocked,
+    UploadNotPending,
+)
+from ragsvc.http import tus_headers
+from ragsvc.http.arrivals import arrived_blocks
+from ragsvc.http.auth import Door, caller_of
+from ragsvc.http.filenames import clean_filename, mime_type_of
+from ragsvc.http.ids import format_id, parse_id
+from ragsvc.http.operations import operation
+from ragsvc.http.state import RESOURCES, resources_of
+from ragsvc.http.traffic import TRAFFIC
+from ragsvc.models.uploads import UploadStatus
+from ragsvc.models.workspaces import Scope
+from ragsvc.uploads import offsets
+from ragsvc.uploads.appends import append_bytes, settle_progress
+from ragsvc.uploads.sessions import abort_session, open_session
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.models.uploads import Upload
+    from ragsvc.uploads.appends import Checksum
+    from ragsvc.uploads.offsets import Progress
+
+routes = web.RouteTableDef()
+
+METHOD_OVERRIDE = "X-HTTP-Method-Override"
+DOCUMENT_ID = "Ragsvc-Document-Id"
+APPEND_PROBLEMS = (
+    RequestError,
+    NotFound,
+    UploadLocked,
+    UploadNotPending,
+    OffsetConflict,
+    UploadGone,
+    UnsupportedTusVersion,
+    TooLarge,
+    UnsupportedMediaType,
+    ChecksumMismatch,
+)
+
+
+async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Add what every answer under /tus carries, problems included; runs just before the headers are sent."""
+    if request.path == "/tus" or request.path.startswith("/tus/"):
+        response.headers["Tus-Resumable"] = tus_headers.VERSION
+        response.headers["Cache-Control"] = "no-store"
+        if response.status == web.HTTPPreconditionFailed.status_code:
+            response.headers["Tus-Version"] = tus_headers.VERSION
+
+
+@routes.options("/tus")
+@operation("Tell what this server speaks of tus", Door.PUBLIC, answers={204: None})
+async def get_tus_options(request: web.Request) -> web.Response:
+    """Answer the version, the extensions and the largest file."""
+    return _options(request)
+
+
+@routes.post("/tus")
+@operation(
+    "Open an upload by tus",
+    Scope.UPLOAD,
+    Scope.WRITE,
+    answers={201: None},
+    problems=(*APPEND_PROBLEMS, EmptyFile, QuotaExceeded, InvalidRequest),
+)
+async def create_tus_upload(request: web.Request) -> web.Response:
+    """Open an upload of Upload-Length bytes, tell where it is, and take its first bytes if they come along."""
+    tus_headers.require_version(request)
+    if request.headers.get(METHOD_OVERRIDE, "POST") != "POST":
+        raise web.HTTPMethodNotAllowed(request.method, ["OPTIONS", "POST"])
+    if "Upload-Concat" in request.headers:
+        raise RequestError("The extension concatenation is not spoken here.")
+    comes_along = request.can_read_body
+    if comes_along:
+        _require_body_type(request)
+    checksum = tus_headers.read_checksum(request)
+    upload = await _open(request)
+    headers = {"Location": f"/tus/{format_id('upl', upload.id)}"}
+    if comes_along:
+        try:
+            progress = await _append(request, upload.id, offset=0, checksum=checksum)
+        except Exception:
+            # Its client never hears where it is.
+            with suppress(Exception):
+                await asyncio.shield(abort_session(resources_of(request), upload.workspace_id, upload.id))
+            raise
+        return web.Response(status=201, headers={**headers, **_progress_headers(progress)})
+    return web.Response(status=201, headers={**headers, **_progress_headers(offsets.Progress(upload, 0))})
+
+
+@routes.head("/tus/{upload_id}")
+@operation("Tell how far an upload by tus is", Scope.UPLOAD, Scope.WRITE, answers={200: None}, problems=APPEND_PROBLEMS)
+async def get_tus_offset(request: web.Request) -> web.Response:
+    """Answer the offset at which the upload goes on."""
+    return await _dispatch(request, "HEAD")
+
+
+@routes.patch("/tus/{upload_id}")
+@operation("Append to an upload by tus", Scope.UPLOAD, Scope.WRITE, answers={204: None}, problems=APPEND_PROBLEMS)
+async def append_to_tus_upload(request: web.Request) -> web.Response:
+    """Take bytes from Upload-Offset on; with the last one the document is made, and its id told."""
+    return await _dispatch(request, "PATCH")
+
+
+@routes.delete("/tus/{upload_id}")
+@operation("Terminate an upload by tus", Scope.UPLOAD, Scope.WRITE, answers={204: None}, problems=APPEND_PROBLEMS)
+async def terminate_tus_upload(request: web.Request) -> web.Response:
+    """Give the upload up and remove what came of it."""
+    return await _dispatch(request, "DELETE")
+
+
+@routes.post("/tus/{upload_id}")
+@operation(
+    "Do what X-HTTP-Method-Override names",
+    Scope.UPLOAD,
+    Scope.WRITE,
+    answers={200: None, 204: None},
+    problems=APPEND_PROBLEMS,
+)
+async def override_tus_method(request: web.Request) -> web.Response:
+    """Serve clients whose way lets no PATCH and no DELETE through."""
+    return await _dispatch(request, "POST")
+
+
+async def _dispatch(request: web.Request, method: str) -> web.Response:
+    tus_headers.require_version(request)
+    # tus: with this header the request's own method does not count.
+    match request.headers.get(METHOD_OVERRIDE, method).upper():
+        case "HEAD":
+            return await _head(request)
+        case "PATCH":
+            return await _patch(request)
+        case "DELETE":
+            return await _delete(request)
+        case "OPTIONS":
+            return _options(request)
+    raise web.HTTPMethodNotAllowed(request.method, ["DELETE", "HEAD", "OPTIONS", "PATCH"])
+
+
+def _options(request: web.Request) -> web.Response:
+    return web.Response(
+        status=204,
+        headers={
+            "Tus-Version": tus_headers.VERSION,
+            "Tus-Extension": tus_headers.EXTENSIONS,
+            "Tus-Checksum-Algorithm": ",".join(tus_headers.CHECKSUMS),
+            "Tus-Max-Size": str(request.app[RESOURCES].settings.max_upload_bytes),
+        },
+    )
+
+
+async def _open(request: web.Request) -> Upload:
+    if "Upload-Length" not in request.headers and "Upload-Defer-Length" in request.headers:
+        raise RequestError("The extension creation-defer-length is not spoken here: send Upload-Length.")
+    size_bytes = tus_headers.read_number(request, "Upload-Length")
+    if size_bytes == 0:
+        raise EmptyFile
+    raw = request.headers.get(tus_headers.METADATA, "")
+    metadata = tus_headers.read_metadata(raw)
+    filename = clean_filename(metadata.filename)
+    return await open_session(
+        resources_of(request),
+        caller_of(request).workspace,
+        filename=filename,
+        size_bytes=size_bytes,
+        mime_type=mime_type_of(metadata.filetype, filename),
+        sha256=None,
+        collection_id=metadata.collection_id,
+        attributes=metadata.attributes,
+        chunking=None,
+        tus_metadata=raw,
+    )
+
+
+async def _head(request: web.Request) -> web.Response:
+    progress = await settle_progress(resources_of(request), caller_of(request).workspace.id, _upload_id(request))
+    headers = {"Upload-Length": str(progress.upload.size_bytes), **_progress_headers(progress)}
+    if progress.upload.tus_metadata:
+        headers[tus_headers.METADATA] = progress.upload.tus_metadata
+    return web.Response(status=200, headers=headers)
+
+
+async def _patch(request: web.Request) -> web.Response:
+    _require_body_type(request)
+    offset = tus_headers.read_number(request, "Upload-Offset")
+    checksum = tus_headers.read_checksum(request)
+    progress = await _append(request, _upload_id(request), offset=offset, checksum=checksum)
+    return web.Response(status=204, headers=_progress_headers(progress))
+
+
+async def _delete(request: web.Request) -> web.Response:
+    resources, workspace_id, upload_id = resources_of(request), caller_of(request).workspace.id, _upload_id(request)
+    await offsets.load_upload(resources, workspace_id, upload_id)
+    await abort_session(resources, workspace_id, upload_id)
+    return web.Response(status=204)
+
+
+async def _append(request: web.Request, upload_id: UUID, *, offset: int, checksum: Checksum | None) -> Progress:
+    traffic = request.app[TRAFFIC]
+    return await append_bytes(
+        resources_of(request),
+        caller_of(request).workspace.id,
+        upload_id,
+        offset=offset,
+        size_bytes=request.content_length,
+        checksum=checksum,
+        source=arrived_blocks(request),
+        # What came is stored, and the client goes on with another process.
+        should_leave=lambda: traffic.is_draining,
+    )
+
+
+def _require_body_type(request: web.Request) -> None:
+    if request.content_type != tus_headers.BODY_TYPE:
+        raise UnsupportedMediaType(f"Send the bytes with Content-Type: {tus_headers.BODY_TYPE}.")
+
+
+def _progress_headers(progress: Progress) -> dict[str, str]:
+    upload = progress.upload
+    headers = {"Upload-Offset": str(progress.offset)}
+    if upload.document_id is not None:
+        headers[DOCUMENT_ID] = format_id("doc", upload.document_id)
+    if upload.status is UploadStatus.PENDING:
+        headers["Upload-Expires"] = format_datetime(upload.expires_at, usegmt=True)
+    return headers
+
+
+def _upload_id(request: web.Request) -> UUID:
+    return parse_id("upl", request.match_info["upload_id"])

@@ -1,0 +1,120 @@
+"""The headers of tus 1.0: what its clients say in them, read strictly."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, ValidationError
+
+from ragsvc.errors import InvalidJson, InvalidRequest, RequestError, UnsupportedTusVersion
+from ragsvc.http.bodies import Attributes, Body, explain_fields, parse_json, refuse_nul
+from ragsvc.http.ids import CollectionId
+from ragsvc.uploads.appends import Checksum
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+VERSION = "1.0.0"
+EXTENSIONS = "creation,creation-with-upload,termination,checksum,expiration"
+CHECKSUMS = ("sha1", "sha256", "md5")
+BODY_TYPE = "application/offset+octet-stream"
+METADATA = "Upload-Metadata"
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+class TusMetadata(Body):
+    """What is gone by of Upload-Metadata; the rest is only repeated."""
+
+    filename: Annotated[str, Field(max_length=1024)] = ""
+    filetype: Annotated[str, Field(max_length=200)] = ""
+    collection_id: CollectionId | None = None
+    attributes: Attributes = Field(default_factory=dict)
+
+
+def require_version(request: web.Request) -> None:
+    """Return when the client speaks this version.
+
+    Raises:
+        UnsupportedTusVersion: it speaks another, or does not say.
+    """
+    if request.headers.get("Tus-Resumable") != VERSION:
+        raise UnsupportedTusVersion
+
+
+def read_number(request: web.Request, header: str) -> int:
+    """Return the header's number.
+
+    Raises:
+        RequestError: it is missing, or no number.
+    """
+    value = request.headers.get(header, "")
+    if not _NUMBER.fullmatch(value):
+        raise RequestError(f"{header} has to be a whole number of bytes.")
+    return int(value)
+
+
+def read_checksum(request: web.Request) -> Checksum | None:
+    """Return what Upload-Checksum announces.
+
+    Raises:
+        RequestError: it is malformed, or of an algorithm that is not announced.
+    """
+    value = request.headers.get("Upload-Checksum")
+    if value is None:
+        return None
+    algorithm, _, encoded = value.partition(" ")
+    if algorithm not in CHECKSUMS:
+        raise RequestError(f"Upload-Checksum may be of {', '.join(CHECKSUMS)}.")
+    digest = _decode(encoded)
+    if digest is None or len(digest) != hashlib.new(algorithm, usedforsecurity=False).digest_size:
+        raise RequestError(f"Upload-Checksum is not the base64 of a {algorithm} digest.")
+    return Checksum(algorithm, digest)
+
+
+def read_metadata(raw: str) -> TusMetadata:
+    """Return what an Upload-Metadata header tells of the file.
+
+    Raises:
+        InvalidRequest: it is malformed, or what it tells does not fit.
+    """
+    values: dict[str, object] = {}
+    for name, text in _split(raw).items():
+        if name == "attributes":
+            try:
+                values[name] = parse_json(text.encode()) if text else {}
+            except InvalidJson as error:
+                raise InvalidRequest(fields={name: error.detail}) from None
+        elif text:
+            values[name] = text
+    refuse_nul(values, METADATA)
+    try:
+        return TusMetadata.model_validate(values)
+    except ValidationError as error:
+        raise InvalidRequest(fields=explain_fields(error)) from None
+
+
+def _split(raw: str) -> dict[str, str]:
+    """Return the pairs that are gone by, decoded."""
+    if not (raw.isascii() and raw.isprintable()):
+        raise InvalidRequest(fields={METADATA: "holds what is not ASCII"})
+    pairs: dict[str, str] = {}
+    for pair in filter(None, (pair.strip() for pair in raw.split(","))):
+        name, _, encoded = pair.partition(" ")
+        if name in pairs:
+            raise InvalidRequest(fields={METADATA: f"has {name} twice"})
+        decoded = _decode(encoded.strip())
+        if decoded is None:
+            raise InvalidRequest(fields={METADATA: f"has no base64 as its {name}"})
+        pairs[name] = decoded.decode("utf-8", "replace")
+    return {name: text for name, text in pairs.items() if name in TusMetadata.model_fields}
+
+
+def _decode(encoded: str) -> bytes | None:
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,66 @@
+"""The tail of an upload over tus: an object beside it that holds the bytes of a part that is not whole yet.
+
+It says itself which part it belongs to: one that was left behind when its part became whole counts no more, so that
+no order in which processes die makes the store tell a wrong offset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ragsvc.storage.failures import ObjectMissing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.models.uploads import Upload
+    from ragsvc.resources import Resources
+
+PART_NUMBER = "part-number"
+COUNTED_BYTES = "counted-bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The first bytes of a part. Those behind `counted_bytes` wait for their checksum, which may never come."""
+
+    part_number: int
+    counted_bytes: int
+    size_bytes: int
+
+
+async def load_tail(resources: Resources, upload: Upload) -> Tail | None:
+    """Return what the store has of the upload's tail."""
+    try:
+        stored = await resources.storage.head_object(upload.bucket, upload.tail_key)
+    except ObjectMissing:
+        return None
+    return Tail(int(stored.metadata[PART_NUMBER]), int(stored.metadata[COUNTED_BYTES]), stored.size_bytes)
+
+
+async def store_tail(
+    resources: Resources, upload: Upload, *, part_number: int, body: bytes, counted_bytes: int
+) -> None:
+    """Put a tail in the place of the earlier one, at once: there is no moment with neither."""
+    await resources.storage.put_object(
+        upload.bucket,
+        upload.tail_key,
+        body=body,
+        metadata={PART_NUMBER: str(part_number), COUNTED_BYTES: str(counted_bytes)},
+    )
+
+
+async def read_tail(resources: Resources, upload: Upload, *, size_bytes: int) -> AsyncIterator[bytes]:
+    """Yield the first `size_bytes` bytes of the tail."""
+    if size_bytes:
+        byte_range = (0, size_bytes - 1)
+        async with resources.storage.open_object(upload.bucket, upload.tail_key, byte_range=byte_range) as body:
+            async for block in body.blocks:
+                yield block
+
+
+async def remove_tail(resources: Resources, upload: Upload) -> None:
+    """Remove the tail; only uploads over tus have one."""
+    if upload.tus_metadata is not None:
+        await resources.storage.delete_object(upload.bucket, upload.tail_key)

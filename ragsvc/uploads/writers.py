@@ -1,0 +1,157 @@
+"""One request at a time appends to an upload, and makes room for its client's next one when the line has died.
+
+The hold is a leased column and no advisory lock: that would take a connection of the pool for as long as a slow
+client sends, and is not to be had behind a transaction pooler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.db import upload_writers
+from ragsvc.errors import UploadLocked, UploadNotPending
+from ragsvc.models.ids import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from ragsvc.models.uploads import Upload
+    from ragsvc.resources import Resources
+
+# A process that was killed holds an upload no longer.
+LEASE_S = 6.0
+LOOK_S = 1.0
+# Whoever has heard nothing for this long makes room when it is asked; while bytes come, it does not.
+SILENT_S = 1.0
+# Nobody asks: how long a silent line is listened to.
+IDLE_S = 60.0
+# How long a request waits for the one before it.
+WAIT_S = 3.0
+POLL_S = 0.1
+
+log = structlog.get_logger(__name__)
+
+
+class Writer:
+    """The hold of a request on its upload."""
+
+    def __init__(self, resources: Resources, upload: Upload, should_leave: Callable[[], bool]) -> None:
+        self._resources = resources
+        self._upload = upload
+        self._should_leave = should_leave
+        self._id = new_id()
+        self._leaving = asyncio.Event()
+        self._held_until = 0.0
+        self._silent_since: float | None = None
+
+    async def blocks(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield what comes, until it ends or another shall append."""
+        leaving = asyncio.create_task(self._leaving.wait())
+        coming: asyncio.Task[bytes | None] | None = None
+        try:
+            while not self._leaving.is_set():
+                coming = asyncio.create_task(_next(source))
+                self._silent_since = time.monotonic()
+                await asyncio.wait({coming, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                self._silent_since = None
+                block = coming.result() if coming.done() else None
+                if block is None:
+                    return
+                yield block
+        finally:
+            await _cancel(leaving, coming)
+
+    def require(self) -> None:
+        """Return while nobody else can hold the upload.
+
+        Raises:
+            UploadLocked: another may.
+        """
+        if time.monotonic() >= self._held_until:
+            raise UploadLocked("Another request has taken the upload over.")
+
+    async def take(self) -> None:
+        """Get the hold; raises like `writing`."""
+        deadline = time.monotonic() + WAIT_S
+        while not await self._try():
+            if time.monotonic() > deadline:
+                raise UploadLocked
+            await asyncio.sleep(POLL_S)
+
+    async def keep(self) -> None:
+        """Renew the hold until cancelled, and leave when another asks and nothing comes."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                asked = await self._renew()
+            except Exception as error:  # noqa: BLE001 - while the hold lasts, the next look may succeed
+                log.warning("upload_hold_not_renewed", error=str(error) or type(error).__name__)
+                continue
+            silent_s = time.monotonic() - self._silent_since if self._silent_since else 0.0
+            if asked is None or (asked and silent_s >= SILENT_S) or silent_s >= IDLE_S or self._should_leave():
+                self._leaving.set()
+
+    async def release(self) -> None:
+        """Let another append; it need not wait for the lease's end."""
+        try:
+            async with self._resources.pool.acquire() as conn:
+                await upload_writers.release_writing(conn, self._upload.workspace_id, self._upload.id, writer=self._id)
+        except Exception as error:  # noqa: BLE001 - its time runs out by itself
+            log.warning("upload_not_released", upload_id=self._upload.id.hex, error=str(error) or type(error).__name__)
+
+    async def _try(self) -> bool:
+        upload, asked_at = self._upload, time.monotonic()
+        async with self._resources.pool.acquire() as conn:
+            if await upload_writers.take_writing(
+                conn, upload.workspace_id, upload.id, writer=self._id, lease_s=LEASE_S
+            ):
+                self._held_until = asked_at + LEASE_S
+                return True
+            if not await upload_writers.ask_writer(conn, upload.workspace_id, upload.id):
+                raise UploadNotPending
+        return False
+
+    async def _renew(self) -> bool | None:
+        upload, asked_at = self._upload, time.monotonic()
+        async with self._resources.pool.acquire() as conn:
+            asked = await upload_writers.renew_writing(
+                conn, upload.workspace_id, upload.id, writer=self._id, lease_s=LEASE_S
+            )
+        self._held_until = 0.0 if asked is None else asked_at + LEASE_S
+        return asked
+
+
+@asynccontextmanager
+async def writing(
+    resources: Resources, upload: Upload, *, should_leave: Callable[[], bool] = lambda: False
+) -> AsyncIterator[Writer]:
+    """Hold an upload; `should_leave` tells that this process is about to stop.
+
+    Raises:
+        UploadLocked: another request appends, and bytes come to it.
+        UploadNotPending: the upload is over, or on its way.
+    """
+    writer = Writer(resources, upload, should_leave)
+    await writer.take()
+    keeping = asyncio.create_task(writer.keep())
+    try:
+        yield writer
+    finally:
+        await _cancel(keeping)
+        await asyncio.shield(writer.release())
+
+
+async def _next(source: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(source, None)
+
+
+async def _cancel(*tasks: asyncio.Task[object] | None) -> None:
+    there = [task for task in tasks if task is not None]
+    for task in there:
+        task.cancel()
+    await asyncio.gather(*there, return_exceptions=True)
