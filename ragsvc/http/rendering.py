@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ragsvc.models.jobs import QueueDepth, RunningJob
     from ragsvc.models.uploads import Upload
     from ragsvc.models.workspaces import ApiKey, Chunking, Collection, Usage, Workspace
-    from ragsvc.storage.store import StoredPart
+    from ragsvc.storage.objects import StoredPart
     from ragsvc.uploads.sessions import UploadState
 
 _SUBJECT_PREFIXES: dict[SubjectKind, Prefix] = {

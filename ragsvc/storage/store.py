@@ -7,7 +7,6 @@ import functools
 import hashlib
 import re
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -17,10 +16,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from ragsvc.storage.failures import MISSING, ObjectMissing, code_of, refusal, translated
+from ragsvc.storage.objects import ListedObject, MultipartUpload, ObjectBody, StoredObject, StoredPart
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
-    from datetime import datetime
 
     from aiobotocore.response import StreamingBody
     from types_aiobotocore_s3.client import S3Client
@@ -34,50 +33,6 @@ CONNECT_TIMEOUT_S = 3
 # Used at once, and a slow client may take long with the part itself.
 OWN_URL_S = 24 * 3600
 _ERROR_CODE = re.compile("<Code>([^<]*)</Code>")
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectBody:
-    """An object being read: its length, and its bytes in blocks of at most 1 MiB."""
-
-    size_bytes: int
-    blocks: AsyncIterator[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPart:
-    """A part that the store has acknowledged; an ETag without its quotes."""
-
-    number: int
-    size_bytes: int
-    etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object that is complete in the store, with what was written down beside it."""
-
-    size_bytes: int
-    etag: str
-    metadata: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class ListedObject:
-    """An object as the store lists it."""
-
-    object_key: str
-    size_bytes: int
-    modified_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class MultipartUpload:
-    """A multipart upload as the store lists it."""
-
-    object_key: str
-    upload_id: str
-    initiated_at: datetime
 
 
 class Storage:

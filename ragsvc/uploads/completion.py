@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ragsvc.models.documents import Document
     from ragsvc.models.uploads import Upload
     from ragsvc.resources import Resources
-    from ragsvc.storage.store import StoredObject, StoredPart
+    from ragsvc.storage.objects import StoredObject, StoredPart
 
 # Who completes is silent for no longer, or has died; joining 10,000 parts takes a store a while.
 COMPLETING_LEASE_S = 60.0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ragsvc.models.uploads import Upload
     from ragsvc.resources import Resources
-    from ragsvc.storage.store import StoredPart
+    from ragsvc.storage.objects import StoredPart
     from ragsvc.uploads.tails import Tail
 
 

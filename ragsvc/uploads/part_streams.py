@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.resources import Resources
-    from ragsvc.storage.store import StoredPart
+    from ragsvc.storage.objects import StoredPart
 
 # RFC 9530's names of the digests that it registers as active, and hashlib's.
 REPR_DIGESTS = {"sha-256": "sha256", "sha-512": "sha512"}

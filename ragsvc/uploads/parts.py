@@ -12,7 +12,7 @@ from ragsvc.errors import NotFound
 if TYPE_CHECKING:
     from ragsvc.models.uploads import Upload
     from ragsvc.resources import Resources
-    from ragsvc.storage.store import StoredPart
+    from ragsvc.storage.objects import StoredPart
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ragsvc.models.uploads import Upload
     from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
-    from ragsvc.storage.store import StoredPart
+    from ragsvc.storage.objects import StoredPart
 
 MOST_PARTS = 10_000
 MIB = 1024 * 1024

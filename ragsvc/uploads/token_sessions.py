@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ragsvc.models.uploads import Upload, UploadToken
     from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
-    from ragsvc.storage.store import StoredPart
+    from ragsvc.storage.objects import StoredPart
 
 # What S3 asks of every part but the last; some stores do not.
 LEAST_PART_BYTES = 5 * MIB

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ragsvc.models.uploads import Upload, UploadStatus
-from ragsvc.storage.store import StoredPart
+from ragsvc.storage.objects import StoredPart
 from ragsvc.uploads.sessions import MIB, MOST_PARTS, find_missing, part_size_for
 
 LEAST = 8 * MIB

@@ -1,0 +1,54 @@
+"""What the store holds, as it tells of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectBody:
+    """An object being read: its length, and its bytes in blocks of at most 1 MiB."""
+
+    size_bytes: int
+    blocks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """A part that the store has acknowledged; an ETag without its quotes."""
+
+    number: int
+    size_bytes: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object that is complete in the store, with what was written down beside it."""
+
+    size_bytes: int
+    etag: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object as the store lists it."""
+
+    object_key: str
+    size_bytes: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MultipartUpload:
+    """A multipart upload as the store lists it."""
+
+    object_key: str
+    upload_id: str
+    initiated_at: datetime
