@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     s3_bucket_prefix: str = Field(
         "ragsvc", pattern=r"^[a-z0-9][a-z0-9-]{1,28}$", description="A workspace's bucket is `{prefix}-{uuid hex}`."
     )
+    s3_sse: Literal["AES256", "aws:kms"] | None = Field(
+        None, description="How the store encrypts objects; its own default when unset."
+    )
+    s3_sse_kms_key_id: str | None = Field(None, description="The key for `aws:kms`; the account's own when unset.")
     s3_bucket_mode: Literal["workspace", "shared"] = Field(
         "workspace",
         description="`shared`: new workspaces get a prefix in the one bucket `{S3_BUCKET_PREFIX}` instead.",
@@ -184,6 +188,8 @@ class Settings(BaseSettings):
             raise ValueError("CHUNK_OVERLAP_TOKENS has to be smaller than CHUNK_MAX_TOKENS")
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
             raise ValueError("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together")
+        if self.s3_sse_kms_key_id is not None and self.s3_sse != "aws:kms":
+            raise ValueError("S3_SSE_KMS_KEY_ID goes with S3_SSE=aws:kms")
         if urlsplit(self.database_url.get_secret_value()).scheme not in {"postgres", "postgresql"}:
             raise ValueError("DATABASE_URL has to begin with postgresql://")
         return self

@@ -43,6 +43,7 @@ class Storage:
         self._presigner = presigner
         self._http = http
         self._settings = settings
+        self._encryption = _encryption_of(settings)
 
     async def ping(self) -> None:
         """Ask the store for a sign of life."""
@@ -74,7 +75,9 @@ class Storage:
     async def create_multipart(self, bucket: str, key: str, *, mime_type: str) -> str:
         """Begin a multipart upload and return the store's id of it."""
         with translated():
-            answer = await self._client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=mime_type)
+            answer = await self._client.create_multipart_upload(
+                Bucket=bucket, Key=key, ContentType=mime_type, **self._encryption
+            )
         return answer["UploadId"]
 
     async def upload_part(self, bucket: str, key: str, *, upload_id: str, number: int, body: bytes) -> StoredPart:
@@ -190,7 +193,9 @@ class Storage:
         """Store a small object at once, in place of an earlier one, checked by its MD5 on the way."""
         digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         with translated():
-            await self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentMD5=digest, Metadata=metadata)
+            await self._client.put_object(
+                Bucket=bucket, Key=key, Body=body, ContentMD5=digest, Metadata=metadata, **self._encryption
+            )
 
     async def delete_object(self, bucket: str, key: str) -> bool:
         """Remove an object; False when there was none."""
@@ -289,6 +294,12 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=settings.s3_timeout_s)
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
         yield Storage(client, presigner, http, settings)
+
+
+def _encryption_of(settings: Settings) -> dict[str, Any]:
+    """Return what a new object is asked to be encrypted with; its parts follow it."""
+    asked = {"ServerSideEncryption": settings.s3_sse, "SSEKMSKeyId": settings.s3_sse_kms_key_id}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 @functools.cache

@@ -44,9 +44,11 @@ class WakeWorker(Worker):
         await super().main()
 
     def handle_sig(self, signum: signal.Signals) -> None:
-        """Stop: jobs are cancelled and hand themselves back."""
+        """Stop: jobs are cancelled and hand themselves back. Further signals change nothing."""
         self.ctx["stopping"].set()
         super().handle_sig(signum)
+        if self._handle_signals:
+            self._ignore_signals()
 
     async def close(self) -> None:
         """Stop listening, wait for the jobs' ends whatever they are, then close as arq does, Redis or not."""
@@ -84,6 +86,12 @@ class WakeWorker(Worker):
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), IDLE_S)
+
+    def _ignore_signals(self) -> None:
+        """Let no second signal end the process while it closes: the loop gives signals back before Python ends."""
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            self.loop.remove_signal_handler(signum)
+            signal.signal(signum, signal.SIG_IGN)
 
     def _release_sem_dec_counter_on_complete(self) -> None:
         super()._release_sem_dec_counter_on_complete()
