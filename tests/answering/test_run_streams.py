@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.answering.requests import BegunRun
+    from ragsvc.models.chat import ChatMessage, ChatRun
     from tests.answering.conftest import Chat
     from tests.support.model_server import ScriptedModels
 
@@ -256,13 +257,12 @@ async def test_an_owner_that_lost_its_run_leaves_it(chat: Chat, scripted_models:
 async def test_the_text_so_far_is_saved_while_the_model_speaks(chat: Chat, scripted_models: ScriptedModels) -> None:
     async with paused(chat, scripted_models, chat.runs) as (run, _pause):
 
-        async def saved() -> str:
-            _run, message = await chat.stored(run)
-            return message.content if len(message.content) > len("Refunds take 14 days") else ""
+        async def saved() -> tuple[ChatRun, ChatMessage] | None:
+            stored, message = await chat.stored(run)
+            return (stored, message) if message.citations else None
 
-        text = await until(saved)
-        stored, message = await chat.stored(run)
-        assert ANSWER.startswith(text)
+        stored, message = await until(saved)
+        assert ANSWER.startswith(message.content)
         assert message.status == "streaming"
         assert sum(stored.marks) == len(message.content)
         assert [citation.n for citation in message.citations] == [1]
