@@ -15,12 +15,13 @@ import pytest
 from ragsvc.http.ids import parse_id
 from ragsvc.uploads.sweeper import sweep_uploads
 from tests.http.conftest import Api, make_key
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.resources import Resources
-    from tests.http.conftest import Tenant
+    from tests.http.conftest import ClientMaker, Tenant
 
 MIB = 1024 * 1024
 PART = 8 * MIB
@@ -126,6 +127,20 @@ async def test_presigned_urls_take_parts_straight_into_the_store(tenant: Tenant)
     assert (await complete(tenant.api, upload)).json["size_bytes"] == len(CONTENT)
     async with aiohttp.ClientSession() as session, session.put(answer.json["data"][0]["url"], data=b"x") as late:
         assert late.status == 404
+
+
+async def test_a_presigned_url_ends_with_its_time(tenant: Tenant, make_client: ClientMaker) -> None:
+    api = Api(await make_client(presign_expires_s=1), tenant.api.key)
+    upload = await open_upload(api, size_bytes=1)
+    answer = (await api.post(f"/v1/uploads/{upload['id']}/part-urls", {"part_numbers": [1]})).json
+    assert answer["expires_in_s"] == 1
+    async with aiohttp.ClientSession() as session:
+
+        async def is_refused() -> bool:
+            async with session.put(answer["data"][0]["url"], data=b"x") as stored:
+                return stored.status == 403
+
+        await until(is_refused, timeout_s=10)
 
 
 @pytest.mark.parametrize(
