@@ -15,9 +15,16 @@ from ragsvc.models.jobs import Queue
 if TYPE_CHECKING:
     from ragsvc.cli.client import JsonObject
 
-queues = typer.Typer()
+queues = typer.Typer(invoke_without_command=True)
 
 QueueName = Annotated[Queue, typer.Argument(help="The queue.")]
+
+
+@queues.callback()
+def show_by_default(context: typer.Context) -> None:
+    """Show, pause and resume the queues; without a command they are shown."""
+    if context.invoked_subcommand is None:
+        list_queues()
 
 
 @queues.command("list")

@@ -70,6 +70,7 @@ def test_a_workspace_key_does_not_open_the_admin_api(user: CommandLine, monkeypa
 
 def test_queues_are_shown_paused_and_resumed(operator: CommandLine) -> None:
     assert {one["queue"] for one in operator("queues", "list", "--json").json["data"]} == {"ingestion", "deletion"}
+    assert operator("queues").out.splitlines()[0] == operator("queues", "list").out.splitlines()[0]
     assert operator("queues", "pause", "deletion", "--reason", "a test").out == "deletion: paused\n"
     assert "a test" in operator("queues", "list").out
     resumed = operator("queues", "resume", "deletion", "--json").json
