@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.models.documents import Document
+    from ragsvc.models.jobs import Job
     from ragsvc.models.uploads import Upload
     from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
@@ -49,7 +50,7 @@ async def receive_document(
         NotFound: there is no such collection.
     """
     async with resources.pool.acquire() as conn:
-        collection = await find_collection(conn, workspace.id, collection_id)
+        await find_collection(conn, workspace.id, collection_id)
         await check_quota(conn, workspace, added_bytes=1)
     most_bytes = resources.settings.max_document_bytes
     first = await _read_first(source)
@@ -58,20 +59,9 @@ async def receive_document(
         stored = await _store(resources, upload, first, source, limit_bytes=min(limit_bytes or most_bytes, most_bytes))
         if late_details is not None:
             collection_id, attributes = late_details()
-            async with resources.pool.acquire() as conn:
-                collection = await find_collection(conn, workspace.id, collection_id)
-        async with resources.pool.acquire() as conn, conn.transaction():
-            await claim_quota(conn, workspace, added_bytes=stored.size_bytes)
-            document, job = await register_upload(
-                conn,
-                resources,
-                upload,
-                size_bytes=stored.size_bytes,
-                sha256=stored.sha256,
-                etag=stored.etag,
-                collection_id=collection.id,
-                attributes=attributes,
-            )
+        document, job = await _register(
+            resources, workspace, upload, stored=stored, collection_id=collection_id, attributes=attributes
+        )
     except BaseException:
         # A client that leaves cancels this task; what it sent is removed all the same.
         await asyncio.shield(abandon(resources, upload))
@@ -111,6 +101,30 @@ async def attach_file(
         )
     await resources.bell.ring(job)
     return document
+
+
+async def _register(
+    resources: Resources,
+    workspace: Workspace,
+    upload: Upload,
+    *,
+    stored: WrittenObject,
+    collection_id: UUID | None,
+    attributes: dict[str, object],
+) -> tuple[Document, Job]:
+    async with resources.pool.acquire() as conn, conn.transaction():
+        collection = await find_collection(conn, workspace.id, collection_id)
+        await claim_quota(conn, workspace, added_bytes=stored.size_bytes)
+        return await register_upload(
+            conn,
+            resources,
+            upload,
+            size_bytes=stored.size_bytes,
+            sha256=stored.sha256,
+            etag=stored.etag,
+            collection_id=collection.id,
+            attributes=attributes,
+        )
 
 
 async def _read_first(source: AsyncIterator[bytes]) -> bytes:

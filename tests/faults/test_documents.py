@@ -146,8 +146,11 @@ async def assert_deleted(fleet: Fleet, workspace: Workspace, deletion_id: UUID, 
     assert row["id"] not in await select_documents(fleet, workspace)
 
 
-async def fill(fleet: Fleet, workspace: Workspace, count: int) -> None:
-    """Have as many jobs in progress as there are places, and let them go: those behind them are not forgotten."""
+async def fill(fleet: Fleet, workspace: Workspace, count: int) -> int:
+    """Have as many jobs in progress as there are places, let them go, and return how many workers held them.
+
+    Those that waited behind them are not forgotten.
+    """
     held = Pause()
     fleet.models.embeddings.usual = held
     documents = [await fleet.accept(workspace, make_text(sections=1)) for _ in range(count + 10)]
@@ -158,13 +161,17 @@ async def fill(fleet: Fleet, workspace: Workspace, count: int) -> None:
             return bool(await conn.fetchval(running, workspace.id) == count)
 
     await until(all_in_progress, timeout_s=SOON_S, what=f"{count} jobs in progress")
+    async with fleet.resources.pool.acquire() as conn:
+        owners = "SELECT count(DISTINCT lease_owner) FROM jobs WHERE workspace_id = $1 AND status = 'running'"
+        workers: int = await conn.fetchval(owners, workspace.id)
     fleet.models.embeddings.usual = None
     held.resumed.set()
     await assert_ready_once(fleet, workspace, documents, timeout_s=2 * SOON_S)
+    return workers
 
 
 async def test_12_jobs_in_progress_across_workers(fleet: Fleet, workspace: Workspace) -> None:
-    await fill(fleet, workspace, 2 * fleet.settings.ingestion_concurrency)
+    assert await fill(fleet, workspace, 2 * fleet.settings.ingestion_concurrency) == 2
 
 
 @pytest.mark.chaos
@@ -173,4 +180,4 @@ async def test_150_jobs_in_progress_across_workers(base_settings: Settings, temp
         base_settings, template, servers, ingestion_concurrency=30, model_timeout_s=SOON_S, job_lease_s=6.0
     ) as fleet:
         await fleet.staff(ingestion=5, deletion=0)
-        await fill(fleet, await fleet.make_workspace(), 150)
+        assert await fill(fleet, await fleet.make_workspace(), 150) == 5

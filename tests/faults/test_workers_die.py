@@ -29,8 +29,11 @@ pytestmark = pytest.mark.xdist_group("faults")
 PLACES = (*Stage, COMMIT)
 
 
-async def kill_at(fleet: Fleet, workspace: Workspace, places: Sequence[str]) -> None:
-    """Kill one worker while it has a document at each of the places; another one takes over."""
+async def kill_at(fleet: Fleet, workspace: Workspace, places: Sequence[str]) -> list[tuple[int, int]]:
+    """Kill one worker while it has a document at each of the places; another one takes over.
+
+    Return each job's attempts and generation.
+    """
     victim, standby = fleet.ingestion
     for worker in (victim, standby):
         await fleet.freeze(worker)
@@ -48,14 +51,17 @@ async def kill_at(fleet: Fleet, workspace: Workspace, places: Sequence[str]) -> 
     standby.signal(signal.SIGCONT)
     await assert_ready_once(fleet, workspace, documents)
     print(f"killed at {', '.join(places)}: all ready {time.monotonic() - died:.1f} s later")  # noqa: T201
-    for document, place in zip(documents, places, strict=True):
-        job = await job_of(fleet, document)
-        # A worker's death is no attempt; what was committed when it died is not done again.
-        assert (job.attempts, job.generation) == (1, 1 if place == COMMIT else 2), place
+    settled = [await job_of(fleet, document) for document in documents]
+    return [(job.attempts, job.generation) for job in settled]
+
+
+def turns_of(place: str) -> tuple[int, int]:
+    """Return a killed job's attempts and generation: a death is no attempt, and what is committed is not done again."""
+    return 1, 1 if place == COMMIT else 2
 
 
 async def test_kill_9_of_a_worker_at_every_stage(fleet: Fleet, workspace: Workspace) -> None:
-    await kill_at(fleet, workspace, PLACES)
+    assert await kill_at(fleet, workspace, PLACES) == [turns_of(place) for place in PLACES]
 
 
 @pytest.mark.chaos
@@ -64,7 +70,7 @@ async def test_kill_9_of_a_worker_at_every_stage(fleet: Fleet, workspace: Worksp
 async def test_kill_9_of_a_worker_at_one_stage_again_and_again(
     fleet: Fleet, workspace: Workspace, place: str, documents: int
 ) -> None:
-    await kill_at(fleet, workspace, [place] * documents)
+    assert await kill_at(fleet, workspace, [place] * documents) == [turns_of(place)] * documents
 
 
 async def hold_in_body(fleet: Fleet, workspace: Workspace) -> tuple[FleetWorker, Pause]:
