@@ -34,7 +34,10 @@ WHERE workspace_id = $1 AND id = $2 AND status = 'dead' AND generation = $3
 RETURNING {COLUMNS}
 """
 
-UPDATE_DEAD_STATUS = "UPDATE jobs SET status = $3 WHERE workspace_id = $1 AND id = $2 AND status = 'dead'"
+# Another death is another letter.
+UPDATE_DEAD_STATUS = """
+UPDATE jobs SET status = $3 WHERE workspace_id = $1 AND id = $2 AND status = 'dead' AND generation = $4
+"""
 
 SELECT_DEAD_COUNTS = """
 SELECT error ->> 'code' AS code, count(*) AS jobs FROM jobs WHERE queue = $1 AND status = 'dead'
@@ -68,8 +71,8 @@ async def replay_job(conn: Connection, job: Job) -> Job | None:
 
 
 async def update_dead_status(conn: Connection, job: Job, *, status: JobStatus) -> bool:
-    """Move a dead letter to `superseded` or `discarded`; False when it is not dead any more."""
-    return await conn.execute(UPDATE_DEAD_STATUS, job.workspace_id, job.id, status) == "UPDATE 1"
+    """Move a dead letter to `superseded` or `discarded`; False when it is not dead any more, or died again."""
+    return await conn.execute(UPDATE_DEAD_STATUS, job.workspace_id, job.id, status, job.generation) == "UPDATE 1"
 
 
 async def select_dead_counts(conn: Connection, *, queue: Queue) -> dict[str, int]:

@@ -21,7 +21,7 @@ from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.dead_letter_list import DeadLetterList
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ragsvc.db.pool import Connection
     from ragsvc.models.jobs import Job
@@ -143,7 +143,7 @@ async def discard_matching(
     discarded = 0
     if not dry_run:
         for page in _pages(list(matched)):
-            for job in await _load(resources, queue, page):
+            for job in await _load_matched(resources, queue, page, matched):
                 discarded += await _discard_one(resources, job)
     return DiscardResult(len(matched), discarded, dry_run)
 
@@ -171,8 +171,7 @@ async def replay(
             return ReplayResult(len(matched), 0, 0, dry_run=True)
         outcomes: Counter[JobStatus | None] = Counter()
         for page in _pages(list(matched)):
-            # One that died again since then is another letter, and not meant.
-            jobs_of_page = [job for job in await _load(resources, queue, page) if job.generation == matched[job.id]]
+            jobs_of_page = await _load_matched(resources, queue, page, matched)
             for job in jobs_of_page:
                 outcomes[await _replay_one(resources, job)] += 1
                 if rate_per_s:
@@ -193,7 +192,8 @@ async def _replay_one(resources: Resources, job: Job) -> JobStatus | None:
         except UniqueViolation:  # the subject has another active job
             queued = None
         if queued is None:
-            outcome = JobStatus.SUPERSEDED if await _supersede(conn, job) else None
+            superseded = await dead_jobs.update_dead_status(conn, job, status=JobStatus.SUPERSEDED)
+            outcome = JobStatus.SUPERSEDED if superseded else None
         else:
             outcome = JobStatus.QUEUED
     if queued is not None:
@@ -213,13 +213,6 @@ async def _requeue(conn: Connection, job: Job) -> Job | None:
     return queued
 
 
-async def _supersede(conn: Connection, job: Job) -> bool:
-    current = await jobs.select_job(conn, job.id)
-    if current is None or current.generation != job.generation:
-        return False
-    return await dead_jobs.update_dead_status(conn, job, status=JobStatus.SUPERSEDED)
-
-
 async def _discard_one(resources: Resources, job: Job) -> bool:
     async with resources.pool.acquire() as conn:
         discarded = await dead_jobs.update_dead_status(conn, job, status=JobStatus.DISCARDED)
@@ -235,6 +228,13 @@ async def _match(resources: Resources, queue: Queue, wanted: DeadLetterFilter, *
 async def _load(resources: Resources, queue: Queue, job_ids: Sequence[UUID]) -> list[Job]:
     async with resources.pool.acquire() as conn:
         return await dead_jobs.select_dead_jobs(conn, queue, DeadLetterFilter(ids=tuple(job_ids)), limit=len(job_ids))
+
+
+async def _load_matched(
+    resources: Resources, queue: Queue, job_ids: Sequence[UUID], matched: Mapping[UUID, int]
+) -> list[Job]:
+    """Return those that are still the letters that were matched: one that died again since is another, not meant."""
+    return [job for job in await _load(resources, queue, job_ids) if job.generation == matched[job.id]]
 
 
 def _pages(job_ids: list[UUID]) -> Iterator[list[UUID]]:

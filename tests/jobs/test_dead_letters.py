@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
+from ragsvc.db import dead_jobs
 from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.errors import DocumentRejected, ReplayRunning
 from ragsvc.jobs import dead_letters, failures, lifecycle
@@ -136,6 +137,14 @@ async def test_a_discarded_letter_is_gone_for_good(resources: Resources, dead: J
     assert (await reload_job(resources, dead)).status is JobStatus.DISCARDED
     assert await listed(resources) == []
     assert not await dead_letters.discard(resources, Queue.INGESTION, dead_letters.entry_id(dead))
+
+
+async def test_a_letter_that_died_again_since_is_another_one(resources: Resources, dead: Job) -> None:
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE jobs SET generation = generation + 1 WHERE id = $1", dead.id)
+        for status in (JobStatus.DISCARDED, JobStatus.SUPERSEDED):
+            assert not await dead_jobs.update_dead_status(conn, dead, status=status)
+    assert (await reload_job(resources, dead)).status is JobStatus.DEAD
 
 
 async def test_counts_are_by_code(resources: Resources, workspace: Workspace, dead: Job) -> None:
