@@ -18,7 +18,7 @@ from ragsvc.models.chunks import Chunk, PageSpan
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ragsvc.ingestion.token_counting import TokenCounter
+    from ragsvc.llm.token_counting import TokenCounter
     from ragsvc.models.chunks import ParsedText
     from ragsvc.models.workspaces import Chunking
 

@@ -29,7 +29,7 @@ __all__ = ["ParseOutcome", "Sandbox", "iterate_chunks", "open_sandbox", "read_pa
 log = structlog.get_logger(__name__)
 
 TASKS = "ragsvc.ingestion.sandbox_tasks"
-TOKENIZERS = "ragsvc.ingestion.token_counting"
+TOKENIZERS = "ragsvc.llm.token_counting"
 ATTEMPTS = 2
 # What pebble raises when a child dies (ProcessExpired is an OSError), or when a pool is broken.
 POOL_FAILURES = (OSError, RuntimeError)

@@ -8,7 +8,7 @@ from ragsvc.ingestion.chunking import iterate_chunks_of
 from ragsvc.ingestion.parsing.registry import parse
 from ragsvc.ingestion.parsing.results import read_parsed, write_chunks, write_parsed
 from ragsvc.ingestion.parsing.sniffing import SourceFile
-from ragsvc.ingestion.token_counting import load_counter
+from ragsvc.llm.token_counting import load_counter
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -34,7 +34,7 @@ def expected_chunks(content: bytes, *, tokenizer: str, max_tokens: int, overlap_
     from ragsvc.ingestion.parsing.limits import ParseLimits  # noqa: PLC0415
     from ragsvc.ingestion.parsing.registry import parse  # noqa: PLC0415
     from ragsvc.ingestion.parsing.sniffing import SourceFile  # noqa: PLC0415
-    from ragsvc.ingestion.token_counting import load_counter  # noqa: PLC0415
+    from ragsvc.llm.token_counting import load_counter  # noqa: PLC0415
 
     limits = ParseLimits(**dict.fromkeys(ParseLimits.__dataclass_fields__, 10**9))
     with TemporaryDirectory() as folder:

@@ -10,14 +10,14 @@ import pytest
 from ragsvc.ingestion.parsing import registry
 from ragsvc.ingestion.parsing.limits import ParseLimits
 from ragsvc.ingestion.parsing.sniffing import SourceFile
-from ragsvc.ingestion.token_counting import load_counter
+from ragsvc.llm.token_counting import load_counter
 from ragsvc.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ragsvc.ingestion.token_counting import TokenCounter
+    from ragsvc.llm.token_counting import TokenCounter
     from ragsvc.models.chunks import ParsedText
 
     Parse = Callable[..., ParsedText]

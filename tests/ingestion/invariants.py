@@ -9,7 +9,7 @@ from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ragsvc.ingestion.token_counting import TokenCounter
+    from ragsvc.llm.token_counting import TokenCounter
     from ragsvc.models.chunks import Chunk, ParsedText
     from ragsvc.models.workspaces import Chunking
 

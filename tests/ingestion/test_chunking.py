@@ -19,7 +19,7 @@ from ragsvc.models.workspaces import Chunking
 from tests.ingestion.invariants import check_chunks
 
 if TYPE_CHECKING:
-    from ragsvc.ingestion.token_counting import TokenCounter
+    from ragsvc.llm.token_counting import TokenCounter
 
 CHUNKING = Chunking(max_tokens=240, overlap_tokens=32)
 SENTENCE = "The quick brown fox jumps over the lazy dog while the band plays on. "

@@ -16,7 +16,7 @@ from tests.ingestion.office_files import make_docx
 from tests.ingestion.pdf_files import Entry, make_pdf
 
 if TYPE_CHECKING:
-    from ragsvc.ingestion.token_counting import TokenCounter
+    from ragsvc.llm.token_counting import TokenCounter
     from tests.ingestion.conftest import Parse
 
     Document = list[tuple[str, list[str]]]

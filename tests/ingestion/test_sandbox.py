@@ -22,7 +22,7 @@ from tests.ingestion.pdf_files import Entry, make_pdf
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from ragsvc.ingestion.token_counting import TokenCounter
+    from ragsvc.llm.token_counting import TokenCounter
     from ragsvc.settings import Settings
 
 HOSTILE = "tests.ingestion.hostile"

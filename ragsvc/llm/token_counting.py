@@ -1,4 +1,4 @@
-"""Counts tokens as the embedding model does."""
+"""Counts tokens as the models do."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class TiktokenCounter:
 
 @lru_cache(maxsize=2)
 def load_counter(tokenizer: str) -> TokenCounter:
-    """Return the counter for EMBEDDING_TOKENIZER: the path of a `tokenizer.json`, or an OpenAI model's name.
+    """Return the counter for a tokenizer: the path of a `tokenizer.json`, or an OpenAI model's name.
 
     Raises:
         StartupRefused: neither a readable file nor a known model.

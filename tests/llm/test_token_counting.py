@@ -9,7 +9,7 @@ import pytest
 from semantic_text_splitter import TextSplitter
 
 from ragsvc.errors import StartupRefused
-from ragsvc.ingestion.token_counting import check_tokenizer, load_counter
+from ragsvc.llm.token_counting import check_tokenizer, load_counter
 
 SAMPLES = [
     "word",
