@@ -89,6 +89,10 @@ class Settings(BaseSettings):
         "global", description="Whether identical chunks share a vector across workspaces."
     )
     embedding_cache_days: Count = Field(90, description="A cached vector is dropped after so many days unused.")
+    superseded_text_days: Count = Field(
+        30,
+        description="How many days the text of a superseded version can be read; one that a chat message cites stays.",
+    )
     model_timeout_s: Seconds = Field(60.0, description="Longest wait for a model's next byte.")
 
     # API

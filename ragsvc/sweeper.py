@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.answering.runs import sweep_runs
+from ragsvc.deletion.files import sweep_released_files
 from ragsvc.ingestion.embedding import sweep_embedding_cache
+from ragsvc.ingestion.leftovers import sweep_builds, sweep_superseded_texts
 from ragsvc.jobs.outages import sweep_outages
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.uploads.orphans import sweep_orphans
@@ -19,7 +21,17 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 # By urgency; each takes care by itself that one process at a time does it. A queue that resumes is rung for at once.
-CHORES = (sweep_outages, sweep_jobs, sweep_runs, sweep_uploads, sweep_embedding_cache, sweep_orphans)
+CHORES = (
+    sweep_outages,
+    sweep_jobs,
+    sweep_runs,
+    sweep_uploads,
+    sweep_released_files,
+    sweep_builds,
+    sweep_superseded_texts,
+    sweep_embedding_cache,
+    sweep_orphans,
+)
 
 log = structlog.get_logger(__name__)
 

@@ -1,7 +1,8 @@
-"""The table canonical_text: what offsets point into."""
+"""The table canonical_text: what offsets point into, and by it which builds left something over."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ragsvc.models.chunks import TextSlice
@@ -16,8 +17,12 @@ INSERT INTO canonical_text (workspace_id, document_id, build_id, content, length
 ON CONFLICT (workspace_id, document_id, build_id) DO NOTHING
 """
 
+# The text of the version before is superseded by it.
 UPDATE_TEXT_VERSION = """
-UPDATE canonical_text SET version = $4 WHERE workspace_id = $1 AND document_id = $2 AND build_id = $3
+UPDATE canonical_text SET
+    version = CASE WHEN build_id = $3 THEN $4 ELSE version END,
+    keep_until = CASE WHEN build_id = $3 THEN NULL ELSE now() + make_interval(days => $6) END
+WHERE workspace_id = $1 AND document_id = $2 AND build_id IN ($3, $5)
 """
 
 SELECT_TEXT_SLICE = """
@@ -26,11 +31,61 @@ SELECT version, $4::integer AS start, least(coalesce($5::integer, length), lengt
 FROM canonical_text WHERE workspace_id = $1 AND document_id = $2 AND version = $3
 """
 
-DELETE_OTHER_TEXTS = """
-DELETE FROM canonical_text WHERE workspace_id = $1 AND document_id = $2 AND version IS NULL AND build_id <> $3
+# A build's id is the token of its lease: without that it can neither be written nor become the document's any more.
+LOCK_LEFT_OVER_BUILD = """
+SELECT t.workspace_id, t.document_id, t.build_id FROM canonical_text t
+WHERE (t.version IS NULL OR (t.keep_until IS NOT NULL AND t.chunks_removed_at IS NULL))
+  AND NOT EXISTS (
+    SELECT FROM jobs j WHERE j.workspace_id = t.workspace_id AND j.subject_id = t.document_id
+        AND j.lease_token = t.build_id)
+  AND NOT EXISTS (
+    SELECT FROM documents d WHERE d.workspace_id = t.workspace_id AND d.id = t.document_id AND d.status = 'deleting')
+LIMIT 1 FOR UPDATE OF t SKIP LOCKED
+"""
+
+UPDATE_CHUNKS_REMOVED = """
+UPDATE canonical_text SET chunks_removed_at = now()
+WHERE workspace_id = $1 AND document_id = $2 AND build_id = $3 AND version IS NOT NULL
+"""
+
+DELETE_LOST_TEXT = """
+DELETE FROM canonical_text WHERE workspace_id = $1 AND document_id = $2 AND build_id = $3 AND version IS NULL
+"""
+
+LOCK_EXPIRED_TEXTS = """
+SELECT workspace_id, document_id, build_id, version FROM canonical_text
+WHERE keep_until < now() AND chunks_removed_at IS NOT NULL ORDER BY keep_until LIMIT $1 FOR UPDATE SKIP LOCKED
+"""
+
+# One that is cited is looked at again a day later.
+KEEP_CITED_TEXTS = """
+UPDATE canonical_text t SET keep_until = now() + interval '1 day'
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS expired (workspace_id, document_id, build_id)
+WHERE t.workspace_id = expired.workspace_id AND t.document_id = expired.document_id AND t.build_id = expired.build_id
+  AND EXISTS (
+    SELECT FROM chat_messages m
+    WHERE m.workspace_id = t.workspace_id
+      AND m.sources @> jsonb_build_array(jsonb_build_object('document_id', t.document_id))
+      AND m.citations @> jsonb_build_array(jsonb_build_object('document_id', t.document_id, 'version', t.version)))
+"""
+
+DELETE_EXPIRED_TEXTS = """
+DELETE FROM canonical_text t USING unnest($1::uuid[], $2::uuid[], $3::uuid[])
+    AS expired (workspace_id, document_id, build_id)
+WHERE t.workspace_id = expired.workspace_id AND t.document_id = expired.document_id AND t.build_id = expired.build_id
+  AND t.keep_until < now()
 """
 
 DELETE_TEXTS = "DELETE FROM canonical_text WHERE workspace_id = $1 AND document_id = $2"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildKey:
+    """Which build."""
+
+    workspace_id: UUID
+    document_id: UUID
+    build_id: UUID
 
 
 async def insert_text(conn: Connection, workspace_id: UUID, document_id: UUID, *, build_id: UUID, content: str) -> None:
@@ -39,10 +94,17 @@ async def insert_text(conn: Connection, workspace_id: UUID, document_id: UUID, *
 
 
 async def update_text_version(
-    conn: Connection, workspace_id: UUID, document_id: UUID, *, build_id: UUID, version: int
+    conn: Connection,
+    workspace_id: UUID,
+    document_id: UUID,
+    *,
+    build_id: UUID,
+    version: int,
+    superseded: UUID | None = None,
+    keep_days: int = 0,
 ) -> None:
-    """Give the build's text the version under which it is shown; earlier versions stay for their citations."""
-    await conn.execute(UPDATE_TEXT_VERSION, workspace_id, document_id, build_id, version)
+    """Give the build's text the version under which it is shown; that of the build before stays for its citations."""
+    await conn.execute(UPDATE_TEXT_VERSION, workspace_id, document_id, build_id, version, superseded, keep_days)
 
 
 async def select_text_slice(
@@ -53,9 +115,25 @@ async def select_text_slice(
     return TextSlice(**row) if row else None
 
 
-async def delete_other_texts(conn: Connection, workspace_id: UUID, document_id: UUID, *, build_id: UUID) -> None:
-    """Remove the texts of builds that lost."""
-    await conn.execute(DELETE_OTHER_TEXTS, workspace_id, document_id, build_id)
+async def lock_left_over_build(conn: Connection) -> BuildKey | None:
+    """Return a build whose chunks nobody will see any more, and lock its text; None when there is none."""
+    row = await conn.fetchrow(LOCK_LEFT_OVER_BUILD)
+    return BuildKey(**row) if row else None
+
+
+async def settle_left_over_build(conn: Connection, build: BuildKey) -> None:
+    """Remember that its chunks are gone; the text goes too, unless it was a version's."""
+    key = (build.workspace_id, build.document_id, build.build_id)
+    await conn.execute(UPDATE_CHUNKS_REMOVED, *key)
+    await conn.execute(DELETE_LOST_TEXT, *key)
+
+
+async def delete_expired_texts(conn: Connection, *, limit: int) -> int:
+    """Remove texts of superseded versions that no chat message cites, and return how many there were."""
+    rows = await conn.fetch(LOCK_EXPIRED_TEXTS, limit)
+    keys = tuple([row[name] for row in rows] for name in ("workspace_id", "document_id", "build_id"))
+    await conn.execute(KEEP_CITED_TEXTS, *keys)
+    return int((await conn.execute(DELETE_EXPIRED_TEXTS, *keys)).removeprefix("DELETE "))
 
 
 async def delete_texts(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:

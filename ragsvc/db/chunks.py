@@ -41,24 +41,27 @@ INSERT INTO {table} (workspace_id, chunk_id, document_id, collection_id, build_i
 SELECT $1, v.chunk_id, $2, $3, $4, v.embedding FROM unnest($5::uuid[], $6::halfvec[]) AS v (chunk_id, embedding)
 """
 
+# In one statement with the document: between two, its version could change.
 SELECT_CHUNKS = """
-SELECT id, ordinal, content AS text, content_hash, char_start, char_end, page_first, page_last, heading_path,
-       token_count
-FROM chunk_text WHERE workspace_id = $1 AND document_id = $2 AND build_id = $3 AND ordinal > $4
-ORDER BY ordinal LIMIT $5
+SELECT c.id, c.ordinal, c.content AS text, c.content_hash, c.char_start, c.char_end, c.page_first, c.page_last,
+       c.heading_path, c.token_count
+FROM documents d
+JOIN chunk_text c ON c.workspace_id = $1 AND c.document_id = d.id AND c.build_id = d.active_build
+WHERE d.workspace_id = $1 AND d.id = $2 AND c.ordinal > $3
+ORDER BY c.ordinal LIMIT $4
 """
 
-# `$3` is the build to keep; null keeps none.
+# `$3` is the build; null stands for every one.
 DELETE_CHUNK_TEXTS = """
 DELETE FROM chunk_text WHERE workspace_id = $1 AND id IN (
     SELECT id FROM chunk_text
-    WHERE workspace_id = $1 AND document_id = $2 AND ($3::uuid IS NULL OR build_id <> $3) LIMIT $4)
+    WHERE workspace_id = $1 AND document_id = $2 AND ($3::uuid IS NULL OR build_id = $3) LIMIT $4)
 """
 
 DELETE_CHUNK_VECTORS = """
 DELETE FROM {table} WHERE workspace_id = $1 AND chunk_id IN (
     SELECT chunk_id FROM {table}
-    WHERE workspace_id = $1 AND document_id = $2 AND ($3::uuid IS NULL OR build_id <> $3) LIMIT $4)
+    WHERE workspace_id = $1 AND document_id = $2 AND ($3::uuid IS NULL OR build_id = $3) LIMIT $4)
 """
 
 
@@ -109,18 +112,18 @@ async def insert_chunks(
 
 
 async def select_chunks(
-    conn: Connection, workspace_id: UUID, document_id: UUID, *, build_id: UUID, after_ordinal: int = -1, limit: int
+    conn: Connection, workspace_id: UUID, document_id: UUID, *, after_ordinal: int = -1, limit: int
 ) -> list[StoredChunk]:
-    """Return at most `limit` chunks of a build in their order, from the one after `after_ordinal`."""
-    rows = await conn.fetch(SELECT_CHUNKS, workspace_id, document_id, build_id, after_ordinal, limit)
+    """Return at most `limit` chunks of the version that answers, in order, from the one after `after_ordinal`."""
+    rows = await conn.fetch(SELECT_CHUNKS, workspace_id, document_id, after_ordinal, limit)
     return [StoredChunk(**{**row, "heading_path": tuple(row["heading_path"])}) for row in rows]
 
 
 async def delete_chunk_texts(
-    conn: Connection, workspace_id: UUID, document_id: UUID, *, keep_build: UUID | None, limit: int
+    conn: Connection, workspace_id: UUID, document_id: UUID, *, build_id: UUID | None = None, limit: int
 ) -> int:
-    """Remove at most `limit` chunks that are not of `keep_build` and return how many were removed."""
-    status = await conn.execute(DELETE_CHUNK_TEXTS, workspace_id, document_id, keep_build, limit)
+    """Remove at most `limit` chunks of one build, or of all, and return how many were removed."""
+    status = await conn.execute(DELETE_CHUNK_TEXTS, workspace_id, document_id, build_id, limit)
     return int(status.removeprefix("DELETE "))
 
 
@@ -130,12 +133,12 @@ async def delete_chunk_vectors(
     document_id: UUID,
     *,
     space: EmbeddingSpace,
-    keep_build: UUID | None,
+    build_id: UUID | None = None,
     limit: int,
 ) -> int:
-    """Remove at most `limit` vectors that are not of `keep_build` and return how many were removed."""
+    """Remove at most `limit` vectors of one build, or of all, and return how many were removed."""
     statement = DELETE_CHUNK_VECTORS.format(table=space.table)
-    status = await conn.execute(statement, workspace_id, document_id, keep_build, limit)
+    status = await conn.execute(statement, workspace_id, document_id, build_id, limit)
     return int(status.removeprefix("DELETE "))
 
 

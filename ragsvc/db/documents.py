@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
 COLUMNS = """
 d.workspace_id, d.id, d.collection_id, d.file_id, f.filename, f.mime_type, f.size_bytes, f.sha256, d.status, d.stage,
-d.progress, d.version, d.active_build, d.chunk_count, d.token_count, d.attributes, d.error, d.deletion_id,
-d.created_at, d.updated_at
+d.progress, d.version, d.active_build, d.pending_file_id, d.chunk_count, d.token_count, d.attributes, d.error,
+d.deletion_id, d.created_at, d.updated_at
 """
 FROM = "FROM documents d JOIN files f ON f.workspace_id = d.workspace_id AND f.id = d.file_id"
 
+# A file that waits to become another document's next version is in the collection already.
 INSERT_DOCUMENT = """
-INSERT INTO documents (workspace_id, id, collection_id, file_id, attributes) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO documents (workspace_id, id, collection_id, file_id, attributes)
+SELECT $1, $2::uuid, $3, $4, $5::jsonb WHERE NOT EXISTS (
+    SELECT FROM documents d WHERE d.workspace_id = $1 AND d.collection_id = $3 AND d.pending_file_id = $4)
 ON CONFLICT (workspace_id, collection_id, file_id) DO NOTHING
 """
 
@@ -45,7 +48,7 @@ SELECT status, deletion_id FROM documents WHERE workspace_id = $1 AND id = $2 FO
 """
 
 UPDATE_DOCUMENT_ATTRIBUTES = """
-UPDATE documents SET attributes = $3, updated_at = now()
+UPDATE documents SET attributes = $3, pending_attributes = NULL, updated_at = now()
 WHERE workspace_id = $1 AND id = $2 AND status <> 'deleting'
 """
 
@@ -60,9 +63,21 @@ UPDATE documents SET stage = $3, progress = $4, updated_at = now()
 WHERE workspace_id = $1 AND id = $2 AND status = 'processing'
 """
 
+# The first version has nothing to take the place of: the new file is the document's at once.
+UPDATE_NEXT_FILE = """
+UPDATE documents SET
+    file_id = CASE WHEN version = 0 THEN $3 ELSE file_id END,
+    attributes = CASE WHEN version = 0 THEN coalesce($4, attributes) ELSE attributes END,
+    pending_file_id = CASE WHEN version = 0 THEN NULL ELSE $3::uuid END,
+    pending_attributes = CASE WHEN version = 0 THEN NULL ELSE coalesce($4, pending_attributes) END,
+    updated_at = now()
+WHERE workspace_id = $1 AND id = $2
+"""
+
 UPDATE_ACTIVE_BUILD = """
-UPDATE documents SET active_build = $3, version = version + 1, file_id = $4, chunk_count = $5, token_count = $6,
-    status = 'ready', stage = NULL, progress = 1, error = NULL, updated_at = now()
+UPDATE documents SET active_build = $3, version = version + 1, file_id = $4, pending_file_id = NULL,
+    attributes = coalesce(pending_attributes, attributes), pending_attributes = NULL, chunk_count = $5,
+    token_count = $6, status = 'ready', stage = NULL, progress = 1, error = NULL, updated_at = now()
 WHERE workspace_id = $1 AND id = $2 AND status <> 'deleting'
 RETURNING version
 """
@@ -79,12 +94,15 @@ WHERE workspace_id = $1 AND ($2::uuid IS NULL OR collection_id = $2) AND status 
 
 DELETE_DOCUMENT = "DELETE FROM documents WHERE workspace_id = $1 AND id = $2"
 
-COUNT_DOCUMENTS_OF_FILE = "SELECT count(*) FROM documents WHERE workspace_id = $1 AND file_id = $2"
+COUNT_DOCUMENTS_OF_FILE = """
+SELECT count(*) FROM documents WHERE workspace_id = $1 AND (file_id = $2 OR pending_file_id = $2)
+"""
 
 SELECT_USAGE = """
 SELECT (SELECT count(*) FROM documents WHERE workspace_id = $1 AND status <> 'deleting') AS documents,
        (SELECT coalesce(sum(chunk_count), 0) FROM documents WHERE workspace_id = $1 AND status <> 'deleting') AS chunks,
-       (SELECT coalesce(sum(size_bytes), 0) FROM files WHERE workspace_id = $1) AS storage_bytes
+       (SELECT coalesce(sum(size_bytes), 0) FROM files WHERE workspace_id = $1 AND deletion_id IS NULL)
+           AS storage_bytes
 """
 
 
@@ -97,7 +115,7 @@ async def insert_document(
     file_id: UUID,
     attributes: dict[str, object],
 ) -> bool:
-    """Add a queued document; False when the file already is a document of the collection."""
+    """Add a queued document; False when the file already is a document of the collection, or its next version."""
     status = await conn.execute(INSERT_DOCUMENT, workspace_id, document_id, collection_id, file_id, attributes)
     return status == "INSERT 0 1"
 
@@ -169,6 +187,13 @@ async def update_stage(
     await conn.execute(UPDATE_STAGE, workspace_id, document_id, stage, progress)
 
 
+async def update_next_file(
+    conn: Connection, workspace_id: UUID, document_id: UUID, *, file_id: UUID, attributes: dict[str, object] | None
+) -> None:
+    """Let the next version be made of another file; `attributes` that are given come with it."""
+    await conn.execute(UPDATE_NEXT_FILE, workspace_id, document_id, file_id, attributes)
+
+
 async def update_active_build(
     conn: Connection,
     workspace_id: UUID,
@@ -204,7 +229,7 @@ async def delete_document(conn: Connection, workspace_id: UUID, document_id: UUI
 
 
 async def count_documents_of_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> int:
-    """Return how many documents show the file."""
+    """Return how many documents show the file, or are to."""
     count: int = await conn.fetchval(COUNT_DOCUMENTS_OF_FILE, workspace_id, file_id)
     return count
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ragsvc.models.documents import File
+from ragsvc.models.ids import new_id
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -33,19 +35,39 @@ LOCK_FILE = f"{SELECT_FILE} FOR UPDATE"
 # Only the documents that stay keep a file.
 MARK_FILE_PURGED = """
 UPDATE files SET deletion_id = $3
-WHERE workspace_id = $1 AND id = $2 AND NOT EXISTS (
-    SELECT FROM documents d WHERE d.workspace_id = $1 AND d.file_id = $2 AND d.status <> 'deleting')
-RETURNING object_key
+WHERE workspace_id = $1 AND id = $2 AND deletion_id IS NULL AND NOT EXISTS (
+    SELECT FROM documents d
+    WHERE d.workspace_id = $1 AND (d.file_id = $2 OR d.pending_file_id = $2) AND d.status <> 'deleting')
 """
 
-# Documents of one file that go at the same moment take turns, or each would leave the row to the other.
-LOCK_FILE_ROW = "SELECT FROM files WHERE workspace_id = $1 AND id = $2 FOR UPDATE"
+# Whoever decides on a file takes this first, and looks for its documents in a statement of its own: one that had to
+# wait for the lock would look at what was there before.
+LOCK_FILE_ROW = "SELECT object_key, deletion_id FROM files WHERE workspace_id = $1 AND id = $2 FOR UPDATE"
 
 # The last of the documents takes the row with it.
 DELETE_PURGED_FILE = """
 DELETE FROM files WHERE workspace_id = $1 AND id = $2 AND deletion_id IS NOT NULL AND NOT EXISTS (
-    SELECT FROM documents d WHERE d.workspace_id = $1 AND d.file_id = $2)
+    SELECT FROM documents d WHERE d.workspace_id = $1 AND (d.file_id = $2 OR d.pending_file_id = $2))
 """
+
+# A deletion takes its document's files along itself.
+SELECT_RELEASED_FILES = """
+SELECT f.workspace_id, f.id, w.bucket, f.object_key
+FROM files f JOIN workspaces w ON w.id = f.workspace_id AND w.deletion_id IS NULL
+WHERE f.deletion_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM documents d WHERE d.workspace_id = f.workspace_id AND (d.file_id = f.id OR d.pending_file_id = f.id))
+LIMIT $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedFile:
+    """A file whose object and row are to be removed."""
+
+    workspace_id: UUID
+    id: UUID
+    bucket: str
+    object_key: str
 
 
 async def insert_file(
@@ -89,15 +111,26 @@ async def lock_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> File
     return File(**row) if row else None
 
 
-async def mark_file_purged(conn: Connection, workspace_id: UUID, file_id: UUID, *, deletion_id: UUID) -> str | None:
-    """Close the file for good and return its object key; None while a document that stays uses it."""
-    object_key: str | None = await conn.fetchval(MARK_FILE_PURGED, workspace_id, file_id, deletion_id)
-    return object_key
+async def mark_file_purged(conn: Connection, workspace_id: UUID, file_id: UUID, *, deletion_id: UUID) -> bool:
+    """Close a locked file for good; False when a document that stays uses it, or it is closed already."""
+    return await conn.execute(MARK_FILE_PURGED, workspace_id, file_id, deletion_id) == "UPDATE 1"
 
 
-async def lock_file_row(conn: Connection, workspace_id: UUID, file_id: UUID) -> None:
-    """Keep other deletions of the file's documents waiting, whatever state the file is in."""
-    await conn.execute(LOCK_FILE_ROW, workspace_id, file_id)
+async def release_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> None:
+    """Close a file for good unless a document uses it; from the commit on `select_released_files` finds it."""
+    await lock_file_row(conn, workspace_id, file_id)
+    await mark_file_purged(conn, workspace_id, file_id, deletion_id=new_id())
+
+
+async def lock_file_row(conn: Connection, workspace_id: UUID, file_id: UUID) -> tuple[str, UUID | None] | None:
+    """Return the file's object key and, once it is closed, its deletion; keep others from deciding on it."""
+    row = await conn.fetchrow(LOCK_FILE_ROW, workspace_id, file_id)
+    return (row["object_key"], row["deletion_id"]) if row else None
+
+
+async def select_released_files(conn: Connection, *, limit: int) -> list[ReleasedFile]:
+    """Return files that are closed and that no document shows."""
+    return [ReleasedFile(**row) for row in await conn.fetch(SELECT_RELEASED_FILES, limit)]
 
 
 async def delete_purged_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> bool:

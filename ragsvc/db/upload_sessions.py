@@ -86,6 +86,9 @@ SELECT {COLUMNS} {FROM}
 WHERE u.status IN ('failed', 'aborted', 'expired') AND u.cleaned_at IS NULL ORDER BY u.updated_at LIMIT $1
 """
 
+# They hold the file's name and attributes; what they wrote is the file's, or cleaned up.
+DELETE_UPLOADS_OF_DOCUMENT = "DELETE FROM upload_sessions WHERE workspace_id = $1 AND document_id = $2"
+
 UPDATE_CLEANED = "UPDATE upload_sessions SET cleaned_at = now() WHERE workspace_id = $1 AND id = $2"
 
 
@@ -208,6 +211,11 @@ async def select_unclean_uploads(conn: Connection, *, limit: int) -> list[Upload
 async def update_cleaned(conn: Connection, workspace_id: UUID, upload_id: UUID) -> None:
     """Remember that the store holds nothing more of the session."""
     await conn.execute(UPDATE_CLEANED, workspace_id, upload_id)
+
+
+async def delete_uploads_of_document(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
+    """Forget how the document's files came in, and return how many sessions that were."""
+    return int((await conn.execute(DELETE_UPLOADS_OF_DOCUMENT, workspace_id, document_id)).removeprefix("DELETE "))
 
 
 def _to_upload(row: Record) -> Upload:

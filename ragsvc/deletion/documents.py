@@ -13,6 +13,7 @@ from ragsvc.db import (
     embedding_spaces,
     files,
     jobs,
+    upload_sessions,
 )
 from ragsvc.errors import OutageFailure
 from ragsvc.models.jobs import Queue
@@ -50,7 +51,7 @@ class DocumentRemover:
         await self._remove_index(document_id)
         await self._redact_chat(document_id)
         await self._remove_run_streams(document_id)
-        await self._purge_file(document_id)
+        await self._purge_files(document_id)
         await self._remove_row(document_id)
 
     async def _remove_index(self, document_id: UUID) -> None:
@@ -61,12 +62,12 @@ class DocumentRemover:
             await self._in_batches(
                 "vectors",
                 lambda conn, space=space: chunks.delete_chunk_vectors(  # type: ignore[misc]
-                    conn, workspace_id, document_id, space=space, keep_build=None, limit=BATCH
+                    conn, workspace_id, document_id, space=space, limit=BATCH
                 ),
             )
         await self._in_batches(
             "chunks",
-            lambda conn: chunks.delete_chunk_texts(conn, workspace_id, document_id, keep_build=None, limit=BATCH),
+            lambda conn: chunks.delete_chunk_texts(conn, workspace_id, document_id, limit=BATCH),
         )
         await self._in_batches(
             "canonical_text", lambda conn: canonical_text.delete_texts(conn, workspace_id, document_id)
@@ -98,24 +99,40 @@ class DocumentRemover:
                 await self._count(conn, "run_streams", removed)
             last = run_ids[-1]
 
-    async def _purge_file(self, document_id: UUID) -> None:
-        """Remove the object, unless a document that stays uses it; the row goes with the last document."""
-        workspace_id = self._deletion.workspace_id
-        if not self._deletion.purge_file or self._bucket is None:
+    async def _purge_files(self, document_id: UUID) -> None:
+        """Remove the objects, unless a document that stays uses them; the rows go with the last document.
+
+        The file that was to become the next version goes in any case: nobody was shown it yet.
+        """
+        async with self._resources.pool.acquire() as conn:
+            document = await documents.select_document(conn, self._deletion.workspace_id, document_id)
+        if document is None:
             return
+        if document.pending_file_id is not None:
+            await self._purge_file(document.pending_file_id)
+        if self._deletion.purge_file:
+            await self._purge_file(document.file_id)
+
+    async def _purge_file(self, file_id: UUID) -> None:
+        """Close a file, count its object and remove it, in this order: whoever is killed may remove it again."""
+        workspace_id, storage = self._deletion.workspace_id, self._resources.storage
+        async with self._resources.pool.acquire() as conn:
+            file = await files.select_file(conn, workspace_id, file_id)
+        is_there = (
+            file is not None and self._bucket is not None and await storage.object_exists(self._bucket, file.object_key)
+        )
         async with self._resources.pool.acquire() as conn, conn.transaction():
-            document = await documents.select_document(conn, workspace_id, document_id)
-            if document is None:
-                return
             await self._lease.fence(conn)
-            object_key = await files.mark_file_purged(
-                conn, workspace_id, document.file_id, deletion_id=self._deletion.id
-            )
-        if object_key is None:
-            return
-        if await self._resources.storage.delete_object(self._bucket, object_key):
-            async with self._resources.pool.acquire() as conn:
-                await self._count(conn, "objects", 1)
+            locked = await files.lock_file_row(conn, workspace_id, file_id)
+            if locked is None:
+                return
+            object_key, closed_by = locked
+            if closed_by is None:
+                if not await files.mark_file_purged(conn, workspace_id, file_id, deletion_id=self._deletion.id):
+                    return
+                await self._count(conn, "objects", int(is_there))
+        if self._bucket is not None:
+            await storage.delete_object(self._bucket, object_key)
 
     async def _remove_row(self, document_id: UUID) -> None:
         workspace_id = self._deletion.workspace_id
@@ -125,15 +142,21 @@ class DocumentRemover:
                 return
             await documents.lock_document(conn, workspace_id, document_id)
             await self._lease.fence(conn)
-            await files.lock_file_row(conn, workspace_id, document.file_id)
+            of_document = sorted({document.file_id, document.pending_file_id or document.file_id})
+            for file_id in of_document:
+                await files.lock_file_row(conn, workspace_id, file_id)
             removed = await jobs.delete_jobs_of_subject(
                 conn, workspace_id, subject_id=document_id, queue=Queue.INGESTION
             )
             await self._count(conn, "jobs", removed)
+            await self._count(
+                conn, "uploads", await upload_sessions.delete_uploads_of_document(conn, workspace_id, document_id)
+            )
             await documents.delete_document(conn, workspace_id, document_id)
             await self._count(conn, "documents", 1)
-            if await files.delete_purged_file(conn, workspace_id, document.file_id):
-                await self._count(conn, "files", 1)
+            for file_id in of_document:
+                if await files.delete_purged_file(conn, workspace_id, file_id):
+                    await self._count(conn, "files", 1)
 
     async def _in_batches(self, store: str, remove: Callable[[Connection], Awaitable[int]]) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Removes a stored file that no document uses."""
+"""Removes stored files that no document uses: closed first, so that whoever comes next can finish what was begun."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import documents, files
-from ragsvc.errors import FileInUse, NotFound
-from ragsvc.models.ids import new_id
+from ragsvc.db.files import ReleasedFile
+from ragsvc.errors import FileInUse, NotFound, WorkError
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
 
+SWEEP_BATCH = 100
+
 log = structlog.get_logger(__name__)
 
 
 async def delete_unused_file(resources: Resources, workspace: Workspace, file_id: UUID) -> None:
-    """Remove the object, then the row; nothing can attach the file meanwhile, because its row is locked.
-
-    Killed between the two, the row stays: the client got no answer, and asking again ends it.
+    """Close the file and remove it; what of it is still there when the store is away goes with the next sweep.
 
     Raises:
         NotFound: there is no such file.
-        FileInUse: a document uses it.
+        FileInUse: a document uses it, or is to.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         file = await files.lock_file(conn, workspace.id, file_id)
@@ -34,7 +34,28 @@ async def delete_unused_file(resources: Resources, workspace: Workspace, file_id
             raise NotFound
         if await documents.count_documents_of_file(conn, workspace.id, file_id):
             raise FileInUse
-        await files.mark_file_purged(conn, workspace.id, file_id, deletion_id=new_id())
-        await resources.storage.delete_object(workspace.bucket, file.object_key)
-        await files.delete_purged_file(conn, workspace.id, file_id)
-    log.info("file_deleted", file_id=file_id.hex)
+        await files.release_file(conn, workspace.id, file_id)
+    try:
+        await _remove(resources, ReleasedFile(workspace.id, file_id, workspace.bucket, file.object_key))
+    except WorkError as error:
+        log.warning("file_not_removed_yet", file_id=file_id.hex, error=error.detail)
+
+
+async def sweep_released_files(resources: Resources) -> int:
+    """Remove the closed files that no document shows and return how many there were.
+
+    They are those that a new version took the place of, and those whose removal was interrupted.
+    """
+    async with resources.pool.acquire() as conn:
+        released = await files.select_released_files(conn, limit=SWEEP_BATCH)
+    for file in released:
+        await _remove(resources, file)
+    return len(released)
+
+
+async def _remove(resources: Resources, file: ReleasedFile) -> None:
+    """Remove the object, then the row: killed in between, the row is found again."""
+    await resources.storage.delete_object(file.bucket, file.object_key)
+    async with resources.pool.acquire() as conn:
+        await files.delete_purged_file(conn, file.workspace_id, file.id)
+    log.info("file_deleted", file_id=file.id.hex)

@@ -21,6 +21,7 @@ STORES = (
     "vectors",
     "canonical_text",
     "files",
+    "uploads",
     "objects",
     "chat_messages",
     "run_streams",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.db import canonical_text, chunks, documents, jobs
+from ragsvc.db import canonical_text, chunks, documents, files, jobs
 from ragsvc.errors import LeaseLost
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 # A transaction of so many rows takes about half a second with its HNSW index.
 WRITE_BATCH = 256
-DELETE_BATCH = 1000
 
 
 class Build:
@@ -38,17 +37,8 @@ class Build:
         self._lease = lease
         self._document = document
 
-    async def clear_others(self) -> None:
-        """Remove what earlier tries left; the active build stays until this one takes its place."""
-        document = self._document
-        while await self._clear_batch():
-            pass
-        async with self._resources.pool.acquire() as conn, conn.transaction():
-            await self._lease.fence(conn)
-            await canonical_text.delete_other_texts(conn, document.workspace_id, document.id, build_id=self.id)
-
     async def write_text(self, text: str) -> None:
-        """Store the canonical text."""
+        """Store the canonical text, before any chunk: by it the sweeper knows of the build, should it be left over."""
         document = self._document
         async with self._resources.pool.acquire() as conn, conn.transaction():
             await self._lease.fence(conn)
@@ -75,13 +65,17 @@ class Build:
     async def finalize(self, file: File, *, chunk_count: int, token_count: int) -> int:
         """Make this build the document's, end the job, and return the new version.
 
+        What it takes the place of, the chunks and the file, is left to the sweeper.
+
         Raises:
             LeaseLost: another worker has the job, or the document is being deleted.
         """
-        document = self._document
         async with self._resources.pool.acquire() as conn, conn.transaction():
-            await documents.lock_document(conn, document.workspace_id, document.id)
+            await documents.lock_document(conn, self._document.workspace_id, self._document.id)
             await self._lease.fence(conn)
+            document = await documents.select_document(conn, self._document.workspace_id, self._document.id)
+            if document is None:
+                raise LeaseLost("the document is gone")
             version = await documents.update_active_build(
                 conn,
                 document.workspace_id,
@@ -94,24 +88,15 @@ class Build:
             if version is None:
                 raise LeaseLost("the document is being deleted")
             await canonical_text.update_text_version(
-                conn, document.workspace_id, document.id, build_id=self.id, version=version
-            )
-            await jobs.finish_job(conn, self._lease.job)
-        return version
-
-    async def _clear_batch(self) -> int:
-        document, space = self._document, self._resources.space
-        async with self._resources.pool.acquire() as conn, conn.transaction():
-            await self._lease.fence(conn)
-            vectors = await chunks.delete_chunk_vectors(
                 conn,
                 document.workspace_id,
                 document.id,
-                space=space,
-                keep_build=document.active_build,
-                limit=DELETE_BATCH,
+                build_id=self.id,
+                version=version,
+                superseded=document.active_build,
+                keep_days=self._resources.settings.superseded_text_days,
             )
-            texts = await chunks.delete_chunk_texts(
-                conn, document.workspace_id, document.id, keep_build=document.active_build, limit=DELETE_BATCH
-            )
-        return vectors + texts
+            if document.file_id != file.id:
+                await files.release_file(conn, document.workspace_id, document.file_id)
+            await jobs.finish_job(conn, self._lease.job)
+        return version

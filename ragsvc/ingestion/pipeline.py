@@ -69,7 +69,6 @@ async def ingest(resources: Resources, lease: Lease, *, sandbox: Sandbox) -> Non
         await sandbox.parse(source, filename=task.file.filename, mime_type=task.file.mime_type, into=parsed)
         await lease.report(Stage.CHUNKING)
         chunk_count = await sandbox.chunk(parsed, chunking=task.chunking, into=chunked)
-        await build.clear_others()
         text = await asyncio.to_thread(read_parsed, parsed)
         await build.write_text(text.text)
         token_count = await _embed_and_write(resources, lease, build, chunked, chunk_count=chunk_count)

@@ -15,6 +15,7 @@ once the time is over, anybody may take the job, and the token of before opens n
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import structlog
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.pool import Connection, Pool
     from ragsvc.jobs.failures import Failure
+    from ragsvc.models.workspaces import Chunking
     from ragsvc.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -63,6 +65,27 @@ async def enqueue(
         payload=payload,
         max_attempts=settings.max_attempts,
         trace_id=structlog.contextvars.get_contextvars().get("request_id"),
+    )
+
+
+async def enqueue_ingestion(
+    conn: Connection,
+    settings: Settings,
+    *,
+    workspace_id: UUID,
+    document_id: UUID,
+    file_id: UUID,
+    chunking: Chunking | None = None,
+) -> Job:
+    """Add the job that makes the document's next version of a file; a chunking of its own holds for retries too."""
+    return await enqueue(
+        conn,
+        settings,
+        workspace_id=workspace_id,
+        queue=Queue.INGESTION,
+        subject_kind=SubjectKind.DOCUMENT,
+        subject_id=document_id,
+        payload={"file_id": str(file_id), **({"chunking": asdict(chunking)} if chunking else {})},
     )
 
 

@@ -78,7 +78,10 @@ class FailureInfo:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file in a collection."""
+    """A file in a collection.
+
+    It shows the version that answers, if there is one; `pending_file_id` is the file that is to take its file's place.
+    """
 
     workspace_id: UUID
     id: UUID
@@ -93,6 +96,7 @@ class Document:
     progress: float
     version: int
     active_build: UUID | None
+    pending_file_id: UUID | None
     chunk_count: int
     token_count: int
     attributes: dict[str, object]

@@ -13,10 +13,10 @@ from ragsvc.models.ids import new_id
 from ragsvc.uploads.cleaning import abandon
 from ragsvc.uploads.parts import PartWriter
 from ragsvc.uploads.quotas import check_quota, claim_quota
-from ragsvc.uploads.registration import add_document, find_collection, register_upload
+from ragsvc.uploads.registration import add_document, find_collection, register_replacement, register_upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from uuid import UUID
 
     from ragsvc.models.documents import Document
@@ -49,19 +49,75 @@ async def receive_document(
         EmptyFile, TooLarge, QuotaExceeded: and nothing of it is left.
         NotFound: there is no such collection.
     """
+
+    async def register(upload: Upload, stored: WrittenObject) -> tuple[Document, Job]:
+        into, described = late_details() if late_details is not None else (collection_id, attributes)
+        return await _register(resources, workspace, upload, stored=stored, collection_id=into, attributes=described)
+
     async with resources.pool.acquire() as conn:
         await find_collection(conn, workspace.id, collection_id)
+    return await _receive(
+        resources, workspace, source, register, filename=filename, mime_type=mime_type, limit_bytes=limit_bytes
+    )
+
+
+async def receive_content(
+    resources: Resources,
+    workspace: Workspace,
+    document_id: UUID,
+    source: AsyncIterator[bytes],
+    *,
+    filename: str,
+    mime_type: str,
+    late_attributes: Callable[[], dict[str, object] | None],
+) -> Document:
+    """Store a new file for a document and queue its ingestion; until that is done the version before answers.
+
+    An ingestion of what the document had before is given up. `late_attributes`, asked once the source has ended, come
+    with the new version; None leaves them as they are.
+
+    Raises:
+        EmptyFile, TooLarge, QuotaExceeded: and nothing of it is left.
+        NotFound: there is no such document.
+        DocumentDeleting: the document is being deleted.
+    """
+
+    async def register(upload: Upload, stored: WrittenObject) -> tuple[Document, Job]:
+        attributes = late_attributes()
+        async with resources.pool.acquire() as conn, conn.transaction():
+            await claim_quota(conn, workspace, added_bytes=stored.size_bytes)
+            return await register_replacement(
+                conn,
+                resources,
+                upload,
+                document_id,
+                size_bytes=stored.size_bytes,
+                sha256=stored.sha256,
+                etag=stored.etag,
+                attributes=attributes,
+            )
+
+    return await _receive(resources, workspace, source, register, filename=filename, mime_type=mime_type)
+
+
+async def _receive(
+    resources: Resources,
+    workspace: Workspace,
+    source: AsyncIterator[bytes],
+    register: Callable[[Upload, WrittenObject], Awaitable[tuple[Document, Job]]],
+    *,
+    filename: str,
+    mime_type: str,
+    limit_bytes: int | None = None,
+) -> Document:
+    async with resources.pool.acquire() as conn:
         await check_quota(conn, workspace, added_bytes=1)
     most_bytes = resources.settings.max_document_bytes
     first = await _read_first(source)
     upload = await _open_upload(resources, workspace, filename=filename, mime_type=mime_type)
     try:
         stored = await _store(resources, upload, first, source, limit_bytes=min(limit_bytes or most_bytes, most_bytes))
-        if late_details is not None:
-            collection_id, attributes = late_details()
-        document, job = await _register(
-            resources, workspace, upload, stored=stored, collection_id=collection_id, attributes=attributes
-        )
+        document, job = await register(upload, stored)
     except BaseException:
         # A client that leaves cancels this task; what it sent is removed all the same.
         await asyncio.shield(abandon(resources, upload))

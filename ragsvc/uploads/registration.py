@@ -1,15 +1,17 @@
-"""Makes a complete object a file, a document and a job, in one transaction."""
+"""Makes a complete object a file of a document, a new one or one there is, and a job, in one transaction."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.db import collections, documents, files, upload_sessions
-from ragsvc.errors import DocumentExists, NotFound
-from ragsvc.jobs import lifecycle
+from ragsvc.db import collections, documents, files, jobs, upload_sessions
+from ragsvc.errors import DocumentDeleting, DocumentExists, NotFound
+from ragsvc.jobs import lifecycle, subjects
+from ragsvc.models.documents import DocumentStatus
 from ragsvc.models.ids import new_id
 from ragsvc.models.jobs import Queue, SubjectKind
 from ragsvc.models.uploads import UploadStatus
+from ragsvc.models.workspaces import Chunking
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -54,8 +56,69 @@ async def register_upload(
         NotFound: the session or the collection ended meanwhile.
     """
     pinned = await collections.pin_collection(conn, upload.workspace_id, collection_id)
-    file_id, document_id = new_id(), new_id()
-    if pinned is None or not await upload_sessions.close_upload(
+    if pinned is None:
+        raise NotFound
+    document_id = new_id()
+    file_id = await _add_file(conn, upload, document_id, size_bytes=size_bytes, sha256=sha256, etag=etag)
+    return await add_document(
+        conn,
+        resources,
+        upload.workspace_id,
+        document_id,
+        collection_id=pinned.id,
+        file_id=file_id,
+        attributes=attributes,
+        chunking=upload.chunking,
+    )
+
+
+async def register_replacement(
+    conn: Connection,
+    resources: Resources,
+    upload: Upload,
+    document_id: UUID,
+    *,
+    size_bytes: int,
+    sha256: bytes | None,
+    etag: str,
+    attributes: dict[str, object] | None,
+) -> tuple[Document, Job]:
+    """End the session with a file that becomes the document's next version; what was to become it before is given up.
+
+    Raises:
+        NotFound: the session or the document ended meanwhile.
+        DocumentDeleting: the document is being deleted.
+    """
+    workspace_id = upload.workspace_id
+    locked = await documents.lock_document(conn, workspace_id, document_id)
+    before = await documents.select_document(conn, workspace_id, document_id)
+    if locked is None or before is None:
+        raise NotFound
+    if before.status is DocumentStatus.DELETING:
+        raise DocumentDeleting
+    await jobs.cancel_active_jobs(
+        conn, workspace_id, queue=Queue.INGESTION, subject_kind=SubjectKind.DOCUMENT, subject_id=document_id
+    )
+    file_id = await _add_file(conn, upload, document_id, size_bytes=size_bytes, sha256=sha256, etag=etag)
+    await documents.update_next_file(conn, workspace_id, document_id, file_id=file_id, attributes=attributes)
+    given_up = before.file_id if before.version == 0 else before.pending_file_id
+    if given_up is not None:
+        await files.release_file(conn, workspace_id, given_up)
+    job = await lifecycle.enqueue_ingestion(
+        conn, resources.settings, workspace_id=workspace_id, document_id=document_id, file_id=file_id
+    )
+    await subjects.show_queued(conn, job)
+    document = await documents.select_document(conn, workspace_id, document_id)
+    if document is None:
+        raise NotFound
+    return document, job
+
+
+async def _add_file(
+    conn: Connection, upload: Upload, document_id: UUID, *, size_bytes: int, sha256: bytes | None, etag: str
+) -> UUID:
+    file_id = new_id()
+    if not await upload_sessions.close_upload(
         conn, upload.workspace_id, upload.id, status=UploadStatus.COMPLETED, document_id=document_id
     ):
         raise NotFound
@@ -71,16 +134,7 @@ async def register_upload(
         sha256=sha256,
         etag=etag,
     )
-    return await add_document(
-        conn,
-        resources,
-        upload.workspace_id,
-        document_id,
-        collection_id=pinned.id,
-        file_id=file_id,
-        attributes=attributes,
-        chunking=upload.chunking,
-    )
+    return file_id
 
 
 async def add_document(
@@ -104,14 +158,13 @@ async def add_document(
     )
     if not added:
         raise DocumentExists
-    job = await lifecycle.enqueue(
+    job = await lifecycle.enqueue_ingestion(
         conn,
         resources.settings,
         workspace_id=workspace_id,
-        queue=Queue.INGESTION,
-        subject_kind=SubjectKind.DOCUMENT,
-        subject_id=document_id,
-        payload={"file_id": str(file_id), **({"chunking": chunking} if chunking else {})},
+        document_id=document_id,
+        file_id=file_id,
+        chunking=Chunking(**chunking) if chunking else None,
     )
     document = await documents.select_document(conn, workspace_id, document_id)
     if document is None:

@@ -83,6 +83,7 @@ async def test_a_documents_receipt_counts_what_was_removed(resources: Resources,
         "files": 1,
         "objects": 1,
         "jobs": 1,
+        "uploads": 1,
     }
     assert {store.remaining for store in done.stores} == {0}
     assert stores["embedding_cache"].retained_until is not None
@@ -90,13 +91,11 @@ async def test_a_documents_receipt_counts_what_was_removed(resources: Resources,
 
 async def test_nothing_of_a_deleted_document_is_left(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
-    build_id = document.active_build
-    assert build_id is not None
     await execute(resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=True))
     async with resources.pool.acquire() as conn:
         assert await documents.select_document(conn, workspace.id, document.id) is None
         assert await files.select_file(conn, workspace.id, document.file_id) is None
-        assert await chunks.select_chunks(conn, workspace.id, document.id, build_id=build_id, limit=10) == []
+        assert await conn.fetchval("SELECT count(*) FROM chunk_text") == 0
         assert await canonical_text.select_text_slice(conn, workspace.id, document.id, version=1) is None
         assert await conn.fetchval("SELECT count(*) FROM chunk_vec_1") == 0
     assert await resources.storage.count_objects(workspace.bucket) == 0
@@ -109,7 +108,7 @@ async def test_the_neighbours_stay(resources: Resources, workspace: Workspace) -
     assert (await reload(resources, neighbour)).status is DocumentStatus.READY
     assert neighbour.active_build is not None
     async with resources.pool.acquire() as conn:
-        left = await chunks.select_chunks(conn, workspace.id, neighbour.id, build_id=neighbour.active_build, limit=10)
+        left = await chunks.select_chunks(conn, workspace.id, neighbour.id, limit=10)
     assert len(left) == 3
     assert await resources.storage.count_objects(workspace.bucket) == 1
 
@@ -150,7 +149,7 @@ async def test_a_deletion_that_was_killed_half_way_resumes(resources: Resources,
     deletion = await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
     async with resources.pool.acquire() as conn, conn.transaction():
         # What the killed worker had done: one batch, counted in the same transaction.
-        removed = await chunks.delete_chunk_texts(conn, workspace.id, document.id, keep_build=None, limit=2)
+        removed = await chunks.delete_chunk_texts(conn, workspace.id, document.id, limit=2)
         await deletion_receipts.add_removed(conn, workspace.id, deletion.id, store="chunks", count=removed)
     done = await execute(resources, deletion)
     assert {store.store: store.removed for store in done.stores}["chunks"] == 3

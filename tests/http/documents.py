@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import aiohttp
 import numpy as np
 
-from ragsvc.db import canonical_text, chunks, documents
+from ragsvc.db import canonical_text, chunks, documents, jobs
 from ragsvc.models.chunks import Chunk, PageSpan
 from ragsvc.models.documents import DocumentStatus, FailureInfo, Stage
 from ragsvc.models.ids import new_id
+from ragsvc.models.jobs import Queue, SubjectKind
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -50,8 +51,10 @@ def sample_chunks() -> list[Chunk]:
     ]
 
 
-async def finish_document(resources: Resources, workspace_id: UUID, document_id: UUID) -> None:
-    """Give a document a ready build of TEXT."""
+async def finish_document(
+    resources: Resources, workspace_id: UUID, document_id: UUID, *, file_id: UUID | None = None
+) -> None:
+    """Give a document a ready build of TEXT, made of its file or of another; its job is over by then."""
     build_id = new_id()
     made = sample_chunks()
     vectors = np.random.default_rng(7).standard_normal((len(made), resources.space.dimensions), dtype=np.float32)
@@ -75,11 +78,18 @@ async def finish_document(resources: Resources, workspace_id: UUID, document_id:
             workspace_id,
             document_id,
             build_id=build_id,
-            file_id=document.file_id,
+            file_id=file_id or document.file_id,
             chunk_count=len(made),
             token_count=14,
         )
         assert version is not None
+        await jobs.cancel_active_jobs(
+            conn,
+            workspace_id,
+            queue=Queue.INGESTION,
+            subject_kind=SubjectKind.DOCUMENT,
+            subject_id=document_id,
+        )
         await canonical_text.update_text_version(conn, workspace_id, document_id, build_id=build_id, version=version)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # A body that fits, for every route that takes one beside an id.
 BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("PATCH", "/v1/documents/{document_id}"): {"attributes": {"taken": True}},
+    ("POST", "/v1/documents/{document_id}/reingest"): {},
     ("PATCH", "/v1/collections/{collection_id}"): {"name": "taken"},
     ("PATCH", "/v1/chat/sessions/{session_id}"): {"title": "taken"},
     ("POST", "/v1/chat/runs/{run_id}/retry"): {"stream": False},

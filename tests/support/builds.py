@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import numpy as np
 
@@ -16,13 +18,23 @@ from tests.support.documents import accept, job_of, reload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
     from numpy.typing import NDArray
 
-    from ragsvc.models.documents import Document
+    from ragsvc.models.documents import Document, File
+    from ragsvc.models.jobs import Job
     from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A held job, the file that it reads, and the build that it writes."""
+
+    job: Job
+    file: File
+    build: Build
+
 
 SENTENCES = ("Kettles boil water.", "Descale them every three months.", "Use citric acid.")
 
@@ -60,15 +72,26 @@ async def ready_document(
 
 async def build(resources: Resources, document: Document, *, sentences: Sequence[str] = SENTENCES) -> None:
     """Do the document's queued ingestion job."""
+    await finish(await begin(resources, document, sentences=sentences), sentences=sentences)
+
+
+async def begin(resources: Resources, document: Document, *, sentences: Sequence[str] = SENTENCES) -> Writing:
+    """Claim the document's queued ingestion job and write everything of it that nobody sees."""
     queued = await job_of(resources, document)
     job = await lifecycle.claim(resources.pool, queued.id, owner="test", lease_s=60)
     assert job is not None
     chunks = make_chunks(sentences)
-    writing = Build(resources, Lease(resources.pool, job, resources.settings), document)
-    await writing.clear_others()
-    await writing.write_text("\n".join(sentences))
-    await writing.write_chunks(chunks, make_vectors(chunks, resources.space.dimensions))
+    unseen = Build(resources, Lease(resources.pool, job, resources.settings), document)
+    await unseen.write_text("\n".join(sentences))
+    await unseen.write_chunks(chunks, make_vectors(chunks, resources.space.dimensions))
     async with resources.pool.acquire() as conn:
-        file = await files.select_file(conn, document.workspace_id, document.file_id)
+        file = await files.select_file(conn, document.workspace_id, UUID(str(job.payload["file_id"])))
     assert file is not None
-    await writing.finalize(file, chunk_count=len(chunks), token_count=sum(chunk.token_count for chunk in chunks))
+    return Writing(job, file, unseen)
+
+
+async def finish(writing: Writing, *, sentences: Sequence[str] = SENTENCES) -> None:
+    """Let what was written become the document's."""
+    chunks = make_chunks(sentences)
+    token_count = sum(chunk.token_count for chunk in chunks)
+    await writing.build.finalize(writing.file, chunk_count=len(chunks), token_count=token_count)

@@ -9,18 +9,30 @@ from aiohttp import web
 from pydantic import Field
 
 from ragsvc.db import canonical_text, chunks, files
-from ragsvc.errors import InvalidRequest, NoText, NotFound, RangeNotSatisfiable
+from ragsvc.errors import (
+    DocumentDeleting,
+    EmptyFile,
+    InvalidRequest,
+    NoText,
+    NotFound,
+    QuotaExceeded,
+    RangeNotSatisfiable,
+    TooLarge,
+)
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bodies import Query, read_query
-from ragsvc.http.handlers.documents import find_document
+from ragsvc.http.bodies import Attributes, Body, Query, read_query
+from ragsvc.http.handlers.documents import find_document, open_form
+from ragsvc.http.ids import CollectionId
 from ragsvc.http.operations import Media, operation
 from ragsvc.http.paging import LimitQuery, OrdinalCursor, Page, page_by
 from ragsvc.http.problems import problem_response
 from ragsvc.http.ranges import content_disposition, http_date, is_unchanged, wanted_range
-from ragsvc.http.rendering import json_response, render_chunk, render_text
+from ragsvc.http.rendering import json_response, render_chunk, render_document, render_text
 from ragsvc.http.state import request_id_of, resources_of
-from ragsvc.http.views import ChunkView, TextView
+from ragsvc.http.views import ChunkView, DocumentView, TextView
+from ragsvc.models.documents import DocumentStatus
 from ragsvc.models.workspaces import Scope
+from ragsvc.uploads.documents import receive_content
 
 if TYPE_CHECKING:
     from ragsvc.models.documents import Document, File
@@ -39,6 +51,13 @@ class ContentQuery(Query):
     """Whether the store itself shall serve the file."""
 
     redirect: Annotated[bool, Field(description="Answer 302 to a presigned URL.")] = False
+
+
+class ContentForm(Body):
+    """The fields beside `file`: attributes that come with the new version, and the collection, which is the same."""
+
+    collection_id: CollectionId | None = None
+    attributes: Attributes | None = None
 
 
 class TextQuery(Query):
@@ -130,6 +149,41 @@ def _headers(file: File, *, etag: str) -> dict[str, str]:
     }
 
 
+@routes.put("/v1/documents/{document_id}/content")
+@operation(
+    "Replace a document's source file",
+    Scope.UPLOAD,
+    Scope.WRITE,
+    form=ContentForm,
+    answers={202: DocumentView},
+    problems=(EmptyFile, TooLarge, QuotaExceeded, DocumentDeleting),
+)
+async def replace_content(request: web.Request) -> web.Response:
+    """Accept a new file for the document; the version before answers until the new one is ready, or if it fails."""
+    before = await find_document(request)
+    if before.status is DocumentStatus.DELETING:
+        raise DocumentDeleting
+    form = await open_form(request, ContentForm)
+
+    def attributes() -> dict[str, object] | None:
+        fields = form.fields()
+        if fields.collection_id not in {None, before.collection_id}:
+            raise InvalidRequest(fields={"collection_id": "a document stays in its collection"})
+        return fields.attributes
+
+    attributes()
+    document = await receive_content(
+        resources_of(request),
+        caller_of(request).workspace,
+        before.id,
+        form.blocks(),
+        filename=form.filename,
+        mime_type=form.mime_type,
+        late_attributes=attributes,
+    )
+    return json_response(render_document(document), status=202)
+
+
 @routes.get("/v1/documents/{document_id}/text")
 @operation(
     "Read the canonical text that citations point into",
@@ -169,14 +223,11 @@ async def list_chunks(request: web.Request) -> web.Response:
     """Answer one page of the current version's chunks; before the first is ready there are none."""
     query = read_query(request, ChunksQuery)
     document = await find_document(request)
-    if document.active_build is None:
-        return json_response({"data": [], "next_cursor": None})
     async with resources_of(request).pool.acquire() as conn:
         found = await chunks.select_chunks(
             conn,
             document.workspace_id,
             document.id,
-            build_id=document.active_build,
             after_ordinal=-1 if query.cursor is None else query.cursor,
             limit=query.limit + 1,
         )

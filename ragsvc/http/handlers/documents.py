@@ -13,6 +13,7 @@ from ragsvc.errors import (
     DocumentDeleting,
     DocumentExists,
     EmptyFile,
+    IngestionActive,
     NotFound,
     QuotaExceeded,
     TooLarge,
@@ -20,13 +21,15 @@ from ragsvc.errors import (
 )
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Attributes, Body, Query, read_body, read_query
+from ragsvc.http.handlers.collections import ChunkingBody, read_chunking
 from ragsvc.http.ids import CollectionId, FileId, parse_id
-from ragsvc.http.multipart import FormReader
+from ragsvc.http.multipart import AnyBody, FormReader
 from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_document, render_document_deletion
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import DocumentDeletionView, DocumentView
+from ragsvc.ingestion.requests import request_reingestion
 from ragsvc.models.documents import DocumentStatus
 from ragsvc.models.workspaces import Scope
 from ragsvc.uploads.documents import attach_file, receive_document
@@ -56,6 +59,12 @@ class AttachBody(Body):
     file_id: FileId
     collection_id: CollectionId
     attributes: Attributes = Field(default_factory=dict)
+
+
+class ReingestBody(Body):
+    """How the new version is cut, if not as the collection says."""
+
+    chunking: ChunkingBody | None = None
 
 
 class DocumentChanges(Body):
@@ -107,13 +116,23 @@ async def create_document(request: web.Request) -> web.Response:
     return json_response(render_document(document), status=202)
 
 
-async def _receive(request: web.Request, workspace: Workspace) -> Document:
-    resources = resources_of(request)
-    limit_bytes = resources.settings.max_document_bytes
+async def open_form(request: web.Request, model: type[AnyBody]) -> FormReader[AnyBody]:
+    """Return a form that is read up to its file.
+
+    Raises:
+        TooLarge: it says beforehand that it is.
+        RequestError, InvalidRequest, UnsupportedMediaType: it is no such form.
+    """
+    limit_bytes = resources_of(request).settings.max_document_bytes
     if (request.content_length or 0) > limit_bytes + FORM_OVERHEAD_BYTES:
         raise TooLarge(f"A file in one request may have {limit_bytes} bytes.")
-    form = FormReader(request, DocumentForm)
+    form = FormReader(request, model)
     await form.open_file()
+    return form
+
+
+async def _receive(request: web.Request, workspace: Workspace) -> Document:
+    form = await open_form(request, DocumentForm)
 
     def details() -> tuple[UUID | None, dict[str, object]]:
         fields = form.fields()
@@ -121,7 +140,7 @@ async def _receive(request: web.Request, workspace: Workspace) -> Document:
 
     collection_id, attributes = details()
     return await receive_document(
-        resources,
+        resources_of(request),
         workspace,
         form.blocks(),
         filename=form.filename,
@@ -189,6 +208,27 @@ async def update_document(request: web.Request) -> web.Response:
     if document.status is DocumentStatus.DELETING:
         raise DocumentDeleting
     return json_response(render_document(document))
+
+
+@routes.post("/v1/documents/{document_id}/reingest")
+@operation(
+    "Ingest a document again",
+    Scope.WRITE,
+    body=ReingestBody,
+    body_optional=True,
+    answers={202: DocumentView},
+    problems=(IngestionActive, DocumentDeleting),
+)
+async def reingest_document(request: web.Request) -> web.Response:
+    """Queue another version of the newest file; until it is ready the version before answers."""
+    caller = caller_of(request)
+    resources = resources_of(request)
+    document_id = parse_id("doc", request.match_info["document_id"])
+    body = await read_body(request, ReingestBody, optional=True)
+    document = await request_reingestion(
+        resources, caller.workspace.id, document_id, chunking=read_chunking(body.chunking, resources.settings)
+    )
+    return json_response(render_document(document), status=202)
 
 
 @routes.delete("/v1/documents/{document_id}")

@@ -1,0 +1,55 @@
+"""Removes what builds left over: those that came to nothing, and the versions that others took the place of."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ragsvc.db import canonical_text, chunks, embedding_spaces
+
+if TYPE_CHECKING:
+    from ragsvc.db.canonical_text import BuildKey
+    from ragsvc.db.pool import Connection
+    from ragsvc.resources import Resources
+
+BATCH = 1000
+# The sweeper has other things to do, and the next time is soon.
+SWEEP_S = 2.0
+
+
+async def sweep_builds(resources: Resources) -> int:
+    """Remove chunks that no search will see any more and return how many there were.
+
+    Several processes do it beside one another, each on builds that the others have not locked.
+    """
+    removed, end = 0, time.monotonic() + SWEEP_S
+    while time.monotonic() < end:
+        async with resources.pool.acquire() as conn, conn.transaction():
+            build = await canonical_text.lock_left_over_build(conn)
+            if build is None:
+                break
+            removed += await _remove_batch(conn, build)
+    return removed
+
+
+async def sweep_superseded_texts(resources: Resources) -> int:
+    """Remove texts that were kept for their citations long enough and return how many there were."""
+    async with resources.pool.acquire() as conn, conn.transaction():
+        return await canonical_text.delete_expired_texts(conn, limit=BATCH)
+
+
+async def _remove_batch(conn: Connection, build: BuildKey) -> int:
+    counts = [
+        await chunks.delete_chunk_vectors(
+            conn, build.workspace_id, build.document_id, space=space, build_id=build.build_id, limit=BATCH
+        )
+        for space in await embedding_spaces.select_embedding_spaces(conn)
+    ]
+    counts.append(
+        await chunks.delete_chunk_texts(
+            conn, build.workspace_id, build.document_id, build_id=build.build_id, limit=BATCH
+        )
+    )
+    if max(counts) < BATCH:
+        await canonical_text.settle_left_over_build(conn, build)
+    return sum(counts)

@@ -1,0 +1,60 @@
+"""Takes the request to ingest a document again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.db import documents, jobs
+from ragsvc.errors import DocumentDeleting, IngestionActive, NotFound
+from ragsvc.jobs import lifecycle, subjects
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.jobs import Queue, SubjectKind
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.models.documents import Document
+    from ragsvc.models.workspaces import Chunking
+    from ragsvc.resources import Resources
+
+log = structlog.get_logger(__name__)
+
+
+async def request_reingestion(
+    resources: Resources, workspace_id: UUID, document_id: UUID, *, chunking: Chunking | None
+) -> Document:
+    """Queue another version of the newest file that the document was given; until it is ready the one before answers.
+
+    Without a chunking of its own it is cut as its collection says by then.
+
+    Raises:
+        NotFound: there is no such document.
+        DocumentDeleting: it is being deleted.
+        IngestionActive: an ingestion of it is queued or running.
+    """
+    async with resources.pool.acquire() as conn, conn.transaction():
+        await documents.lock_document(conn, workspace_id, document_id)
+        document = await documents.select_document(conn, workspace_id, document_id)
+        if document is None:
+            raise NotFound
+        if document.status is DocumentStatus.DELETING:
+            raise DocumentDeleting
+        if await jobs.select_active_job(
+            conn, workspace_id, queue=Queue.INGESTION, subject_kind=SubjectKind.DOCUMENT, subject_id=document_id
+        ):
+            raise IngestionActive
+        job = await lifecycle.enqueue_ingestion(
+            conn,
+            resources.settings,
+            workspace_id=workspace_id,
+            document_id=document_id,
+            file_id=document.pending_file_id or document.file_id,
+            chunking=chunking,
+        )
+        await subjects.show_queued(conn, job)
+        queued = await documents.select_document(conn, workspace_id, document_id)
+    await resources.bell.ring(job)
+    log.info("reingestion_requested", document_id=document_id.hex)
+    return queued or document

@@ -1,0 +1,300 @@
+"""Versions of a document: the old one answers until the new one is ready, and what it leaves behind is cleared."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.db import canonical_text, chunks, collections, documents, files
+from ragsvc.deletion.files import delete_unused_file, sweep_released_files
+from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.errors import (
+    DocumentDeleting,
+    DocumentErrorCode,
+    DocumentExists,
+    DocumentRejected,
+    FileInUse,
+    IngestionActive,
+    LeaseLost,
+    NotFound,
+)
+from ragsvc.ingestion.leftovers import sweep_builds, sweep_superseded_texts
+from ragsvc.ingestion.requests import request_reingestion
+from ragsvc.jobs import failures, lifecycle
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.ids import new_id
+from ragsvc.models.jobs import JobStatus
+from ragsvc.models.workspaces import Chunking
+from ragsvc.uploads.documents import attach_file, receive_content
+from tests.support.builds import SENTENCES, begin, build, finish, ready_document
+from tests.support.documents import accept, job_of, reload, reload_job, stream
+from tests.support.workspaces import create_workspace
+
+if TYPE_CHECKING:
+    from ragsvc.models.documents import Document
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.resources import Resources
+
+NEWER = ("Kettles whistle.", "Descale them every month.")
+
+
+async def replace(
+    resources: Resources, workspace: Workspace, document: Document, attributes: dict[str, object] | None = None
+) -> Document:
+    """Give the document a new file."""
+    return await receive_content(
+        resources,
+        workspace,
+        document.id,
+        stream("\n".join(NEWER).encode()),
+        filename="newer.txt",
+        mime_type="text/plain",
+        late_attributes=lambda: attributes,
+    )
+
+
+async def answering(resources: Resources, document: Document) -> list[str]:
+    """Return the texts of the version that answers."""
+    async with resources.pool.acquire() as conn:
+        return [one.text for one in await chunks.select_chunks(conn, document.workspace_id, document.id, limit=100)]
+
+
+async def stored_rows(resources: Resources) -> tuple[int, int]:
+    """Return how many chunks and vectors there are, seen or not."""
+    async with resources.pool.acquire() as conn:
+        texts: int = await conn.fetchval("SELECT count(*) FROM chunk_text")
+        vectors: int = await conn.fetchval(f"SELECT count(*) FROM {resources.space.table}")  # noqa: S608 - our own name
+    return texts, vectors
+
+
+async def text_of(resources: Resources, document: Document, version: int) -> str | None:
+    async with resources.pool.acquire() as conn:
+        part = await canonical_text.select_text_slice(conn, document.workspace_id, document.id, version=version)
+    return part.text if part else None
+
+
+async def fail(resources: Resources, document: Document) -> None:
+    """Let the document's ingestion fail for good."""
+    job = await lifecycle.claim(resources.pool, (await job_of(resources, document)).id, owner="test", lease_s=60)
+    assert job is not None
+    failure = failures.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "it is torn"))
+    assert await lifecycle.fail(resources.pool, job, failure, settings=resources.settings) is not None
+
+
+async def test_the_old_version_answers_until_the_new_one_is_ready(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    queued = await request_reingestion(resources, workspace.id, document.id, chunking=None)
+    assert (queued.status, queued.version, queued.progress) == (DocumentStatus.QUEUED, 1, 0.0)
+    writing = await begin(resources, document, sentences=NEWER)
+    assert await answering(resources, document) == list(SENTENCES)
+    await finish(writing, sentences=NEWER)
+    assert await answering(resources, document) == list(NEWER)
+    after = await reload(resources, document)
+    assert (after.status, after.version, after.chunk_count) == (DocumentStatus.READY, 2, 2)
+    assert after.file_id == document.file_id
+
+
+async def test_what_a_version_leaves_is_swept_and_its_text_stays(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    await request_reingestion(resources, workspace.id, document.id, chunking=None)
+    await build(resources, document, sentences=NEWER)
+    assert await stored_rows(resources) == (5, 5)
+    assert await sweep_builds(resources) == 6
+    assert await stored_rows(resources) == (2, 2)
+    assert await sweep_builds(resources) == 0
+    assert await answering(resources, document) == list(NEWER)
+    assert await text_of(resources, document, 1) == "\n".join(SENTENCES)
+    assert await text_of(resources, document, 2) == "\n".join(NEWER)
+
+
+async def test_a_build_in_the_making_is_not_swept_and_a_lost_one_is(resources: Resources, workspace: Workspace) -> None:
+    document = await accept(resources, workspace)
+    writing = await begin(resources, document)
+    assert await sweep_builds(resources) == 0
+    assert await lifecycle.hand_back(resources.pool, writing.job) is not None
+    assert await sweep_builds(resources) == 6
+    with pytest.raises(LeaseLost):
+        await finish(writing)
+    async with resources.pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM canonical_text") == 0
+
+
+async def test_the_text_of_a_superseded_version_goes_in_its_time_unless_it_is_cited(
+    resources: Resources, workspace: Workspace
+) -> None:
+    cited, uncited = [await ready_document(resources, workspace) for _ in range(2)]
+    for document in (cited, uncited):
+        await request_reingestion(resources, workspace.id, document.id, chunking=None)
+        await build(resources, document, sentences=NEWER)
+    await sweep_builds(resources)
+    assert await sweep_superseded_texts(resources) == 0
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE canonical_text SET keep_until = now() - interval '1 s' WHERE keep_until IS NOT NULL")
+        session_id = new_id()
+        await conn.execute("INSERT INTO chat_sessions (workspace_id, id) VALUES ($1, $2)", workspace.id, session_id)
+        place = {"document_id": str(cited.id), "version": 1}
+        await conn.execute(
+            """INSERT INTO chat_messages (workspace_id, id, session_id, run_id, role, status, sources, citations)
+            VALUES ($1, $2, $3, $2, 'assistant', 'completed', $4, $4)""",
+            workspace.id,
+            new_id(),
+            session_id,
+            [place],
+        )
+    assert await sweep_superseded_texts(resources) == 1
+    assert await text_of(resources, uncited, 1) is None
+    assert await text_of(resources, cited, 1) == "\n".join(SENTENCES)
+    assert await text_of(resources, uncited, 2) == await text_of(resources, cited, 2) == "\n".join(NEWER)
+
+
+async def test_one_ingestion_at_a_time(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    asked = await asyncio.gather(
+        *(request_reingestion(resources, workspace.id, document.id, chunking=None) for _ in range(5)),
+        return_exceptions=True,
+    )
+    assert sorted(type(one).__name__ for one in asked) == ["Document", *["IngestionActive"] * 4]
+    writing = await begin(resources, document)
+    with pytest.raises(IngestionActive):
+        await request_reingestion(resources, workspace.id, document.id, chunking=None)
+    await finish(writing)
+    await request_reingestion(resources, workspace.id, document.id, chunking=None)
+
+
+async def test_only_a_living_document_of_the_workspace_is_ingested_again(
+    resources: Resources, workspace: Workspace
+) -> None:
+    document = await ready_document(resources, workspace)
+    other = await create_workspace(resources.pool, resources.storage, resources.settings)
+    with pytest.raises(NotFound):
+        await request_reingestion(resources, other.id, document.id, chunking=None)
+    with pytest.raises(NotFound):
+        await replace(resources, other, document)
+    await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
+    with pytest.raises(DocumentDeleting):
+        await request_reingestion(resources, workspace.id, document.id, chunking=None)
+    with pytest.raises(DocumentDeleting):
+        await replace(resources, workspace, document)
+    assert await resources.storage.count_objects(workspace.bucket) == 1
+
+
+async def test_a_chunking_of_its_own_is_kept_for_retries_and_replays(
+    resources: Resources, workspace: Workspace
+) -> None:
+    document = await ready_document(resources, workspace)
+    await request_reingestion(resources, workspace.id, document.id, chunking=Chunking(64, 8))
+    queued = await job_of(resources, document)
+    assert queued.payload["chunking"] == {"max_tokens": 64, "overlap_tokens": 8}
+    held = await lifecycle.claim(resources.pool, queued.id, owner="test", lease_s=60)
+    assert held is not None
+    assert await lifecycle.hand_back(resources.pool, held) is not None
+    assert (await job_of(resources, document)).payload == queued.payload
+
+
+async def test_a_new_file_takes_the_place_of_the_old_one(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    queued = await replace(resources, workspace, document, {"year": 2026})
+    assert (queued.id, queued.status, queued.version) == (document.id, DocumentStatus.QUEUED, 1)
+    assert (queued.file_id, queued.filename, queued.attributes) == (document.file_id, "kettles.txt", {})
+    assert await answering(resources, document) == list(SENTENCES)
+    await build(resources, document, sentences=NEWER)
+    after = await reload(resources, document)
+    assert (after.filename, after.version, after.attributes) == ("newer.txt", 2, {"year": 2026})
+    assert after.pending_file_id is None
+    async with resources.pool.acquire() as conn:
+        assert await files.select_file(conn, workspace.id, document.file_id) is None
+        assert (await documents.select_usage(conn, workspace.id)).storage_bytes == after.size_bytes
+    assert await sweep_released_files(resources) == 1
+    assert await resources.storage.count_objects(workspace.bucket) == 1
+    assert await sweep_released_files(resources) == 0
+
+
+async def test_attributes_set_meanwhile_are_newer_than_those_that_wait(
+    resources: Resources, workspace: Workspace
+) -> None:
+    document = await ready_document(resources, workspace)
+    await replace(resources, workspace, document, {"year": 2026})
+    async with resources.pool.acquire() as conn:
+        await documents.update_document_attributes(conn, workspace.id, document.id, attributes={"year": 2027})
+    await build(resources, document, sentences=NEWER)
+    assert (await reload(resources, document)).attributes == {"year": 2027}
+
+
+async def test_the_file_of_a_replaced_version_stays_where_another_document_shows_it(
+    resources: Resources, workspace: Workspace
+) -> None:
+    document = await ready_document(resources, workspace)
+    other_id = new_id()
+    async with resources.pool.acquire() as conn:
+        await collections.insert_collection(conn, workspace.id, other_id, name="other")
+    twin = await attach_file(resources, workspace, document.file_id, collection_id=other_id, attributes={})
+    await replace(resources, workspace, document)
+    await build(resources, document, sentences=NEWER)
+    assert await sweep_released_files(resources) == 0
+    assert (await reload(resources, twin)).file_id == document.file_id
+    assert await resources.storage.count_objects(workspace.bucket) == 2
+
+
+async def test_a_failed_new_version_leaves_the_old_one_answering(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    await replace(resources, workspace, document)
+    await fail(resources, document)
+    failed = await reload(resources, document)
+    assert (failed.status, failed.version, failed.file_id) == (DocumentStatus.FAILED, 1, document.file_id)
+    assert failed.error is not None
+    assert failed.error.code == "corrupt"
+    assert await answering(resources, document) == list(SENTENCES)
+    # Once more means the newest file, not the one that answers.
+    await request_reingestion(resources, workspace.id, document.id, chunking=None)
+    await build(resources, document, sentences=NEWER)
+    assert (await reload(resources, document)).filename == "newer.txt"
+    assert await answering(resources, document) == list(NEWER)
+
+
+async def test_a_newer_file_gives_up_the_one_before_and_its_ingestion(
+    resources: Resources, workspace: Workspace
+) -> None:
+    document = await ready_document(resources, workspace)
+    await replace(resources, workspace, document)
+    overtaken = await begin(resources, document)
+    await replace(resources, workspace, document)
+    assert (await reload_job(resources, overtaken.job)).status is JobStatus.CANCELLED
+    with pytest.raises(LeaseLost):
+        await finish(overtaken)
+    assert await sweep_released_files(resources) == 1
+    assert await sweep_builds(resources) == 6
+    await build(resources, document, sentences=NEWER)
+    assert await sweep_released_files(resources) == 1
+    assert await resources.storage.count_objects(workspace.bucket) == 1
+    assert await answering(resources, document) == list(NEWER)
+
+
+async def test_a_document_that_never_was_ready_has_the_new_file_at_once(
+    resources: Resources, workspace: Workspace
+) -> None:
+    document = await accept(resources, workspace)
+    await fail(resources, document)
+    queued = await replace(resources, workspace, document, {"year": 2026})
+    assert (queued.status, queued.error, queued.filename) == (DocumentStatus.QUEUED, None, "newer.txt")
+    assert (queued.attributes, queued.pending_file_id) == ({"year": 2026}, None)
+    assert await sweep_released_files(resources) == 1
+    async with resources.pool.acquire() as conn:
+        dead = await conn.fetchval("SELECT count(*) FROM jobs WHERE status = 'dead'")
+    assert dead == 0
+    await build(resources, document, sentences=NEWER)
+    assert await answering(resources, document) == list(NEWER)
+
+
+async def test_a_file_that_waits_is_in_use_and_in_its_collection(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    waiting = (await replace(resources, workspace, document)).pending_file_id
+    assert waiting is not None
+    with pytest.raises(FileInUse):
+        await delete_unused_file(resources, workspace, waiting)
+    with pytest.raises(DocumentExists):
+        await attach_file(resources, workspace, waiting, collection_id=document.collection_id, attributes={})
+    await build(resources, document, sentences=NEWER)
+    with pytest.raises(DocumentExists):
+        await attach_file(resources, workspace, waiting, collection_id=document.collection_id, attributes={})
