@@ -50,7 +50,7 @@ test-chaos: $(INSTALLED) ## run the long forms of the fault and load tests
 	$(RUN)pytest -m chaos $(ARGS)
 
 .PHONY: bench
-bench: $(INSTALLED) ## measure what is said of speed, side by side with others
+bench: $(INSTALLED) ## measure what is said of speed, side by side with others, into one table
 	$(RUN)pytest -m bench $(ARGS)
 
 .PHONY: check

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import SecretStr
 
 from tests.bench.queue import systems
-from tests.bench.queue.measure import CONCURRENCY, Figures, measure
+from tests.bench.queue.measure import CONCURRENCY, WAIT_S, Figures, measure
+from tests.bench.table import at_least, at_most, ratio_at_most
 
 if TYPE_CHECKING:
     from ragsvc.settings import Settings
+    from tests.bench.table import BenchTable
 
-COMPARED = {"ragsvc": systems.ragsvc, "arq as it comes": systems.arq} | (
+ARQ = "arq as it comes"
+COMPARED = {"ragsvc": systems.ragsvc, ARQ: systems.arq} | (
     {"BullMQ": systems.bullmq} if shutil.which("node") and shutil.which("npm") else {}
 )
 
@@ -34,18 +36,23 @@ def to_environment(settings: Settings) -> dict[str, str]:
 
 
 @pytest.mark.bench
-async def test_jobs_start_and_finish_as_fast_as_is_said(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_jobs_start_and_finish_as_fast_as_is_said(settings: Settings, bench_table: BenchTable) -> None:
     settings = settings.model_copy(update={"ingestion_concurrency": CONCURRENCY})
     figures: dict[str, Figures] = {}
     for name, run in COMPARED.items():
         async with run(settings, to_environment(settings)) as system:
             figures[name] = await measure(system)
-    with capsys.disabled():
-        for name, one in figures.items():
-            print(f"\n{name:<16}", *(f"{figure}={value:.4g}" for figure, value in asdict(one).items()), end="")  # noqa: T201
-    ours, theirs = figures["ragsvc"], figures["arq as it comes"]
-    assert ours.start_p50_ms <= 10
-    assert ours.start_p50_ms * 20 <= theirs.start_p50_ms
-    assert ours.waiting_per_s >= 85
-    assert ours.empty_per_s >= 300
-    assert ours.idle_cpu < 0.01
+    ours = figures.pop("ragsvc")
+    for peer, theirs in figures.items():
+        start_goal = ratio_at_most(1 / 20) if peer == ARQ else None
+        bench_table.add("start, p50", ours.start_p50_ms, "ms", peer=(peer, theirs.start_p50_ms), goal=start_goal)
+        bench_table.add("start, p95", ours.start_p95_ms, "ms", peer=(peer, theirs.start_p95_ms))
+        bench_table.add("jobs of 100 ms", ours.waiting_per_s, "jobs/s", peer=(peer, theirs.waiting_per_s))
+        bench_table.add("empty jobs", ours.empty_per_s, "jobs/s", peer=(peer, theirs.empty_per_s))
+        bench_table.add("CPU while idle", 100 * ours.idle_cpu, "%", peer=(peer, 100 * theirs.idle_cpu))
+    bench_table.add("start, p50", ours.start_p50_ms, "ms", goal=at_most(10))
+    full = CONCURRENCY / WAIT_S
+    bench_table.add("jobs of 100 ms", ours.waiting_per_s, "jobs/s", peer=("all places busy", full), goal=at_least(85))
+    bench_table.add("empty jobs", ours.empty_per_s, "jobs/s", goal=at_least(300))
+    bench_table.add("CPU while idle", 100 * ours.idle_cpu, "%", goal=at_most(1))
+    bench_table.check()

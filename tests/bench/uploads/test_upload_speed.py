@@ -20,6 +20,7 @@ from ragsvc.embedded.ports import LOOPBACK, free_ports
 from ragsvc.embedded.services import Api
 from ragsvc.embedded.stack import open_folders, start
 from tests.bench.queue.test_queue_speed import to_environment
+from tests.bench.table import at_most, ratio_at_least
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from ragsvc.models.workspaces import Workspace
     from ragsvc.settings import Settings
+    from tests.bench.table import BenchTable
 
 MIB = 1024 * 1024
 SIZE = 256 * MIB
@@ -151,7 +153,7 @@ async def send_straight(settings: Settings, workspace: Workspace, content: bytes
 @pytest.mark.bench
 @pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")  # what the store's own SDK does
 async def test_uploads_are_nearly_as_fast_as_the_store(
-    settings: Settings, workspace: Workspace, service: Service, capsys: pytest.CaptureFixture[str]
+    settings: Settings, workspace: Workspace, service: Service, bench_table: BenchTable
 ) -> None:
     content = os.urandom(SIZE)
     ways: dict[str, Callable[[], Awaitable[None]]] = {
@@ -164,23 +166,22 @@ async def test_uploads_are_nearly_as_fast_as_the_store(
         for way, send in ways.items():
             rates[way].append(await measure(send()))
     best = {way: max(found) for way, found in rates.items()}
-    with capsys.disabled():
-        print("\n", {way: f"{rate:.0f} MiB/s" for way, rate in best.items()}, end="")  # noqa: T201
-    assert best["presigned"] >= 0.9 * best["straight"]
-    assert best["through the API"] >= 0.7 * best["straight"]
+    straight = ("straight to the store", best["straight"])
+    for way, least in (("presigned", 0.9), ("through the API", 0.7)):
+        bench_table.add(f"256 MiB, {way}", best[way], "MiB/s", peer=straight, goal=ratio_at_least(least))
+    bench_table.check()
 
 
 @pytest.mark.bench
-async def test_a_large_upload_takes_no_memory_of_the_api(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_large_upload_takes_no_memory_of_the_api(service: Service, bench_table: BenchTable) -> None:
     await service.send_through(random.Random(1).randbytes(PART))  # noqa: S311
     before = psutil.Process(service.pid).memory_info().rss
     content = os.urandom(BIG)
     async with service.watched():
         await service.send_through(content)
     growth_mib = (service.peak_bytes - before) / MIB
-    with capsys.disabled():
-        print(f"\n 1 GiB through the API: {growth_mib:.0f} MiB more memory", end="")  # noqa: T201
-    assert growth_mib < MEMORY_GROWTH_MIB
+    bench_table.add("memory for 1 GiB through the API", growth_mib, "MiB", goal=at_most(MEMORY_GROWTH_MIB))
+    bench_table.check()
 
 
 @pytest.mark.bench
