@@ -216,6 +216,18 @@ class RunActive(RequestError):
     code = "run_active"
 
 
+class IdempotencyMismatch(RequestError):
+    """The Idempotency-Key came with another request before."""
+
+    code = "idempotency_mismatch"
+
+
+class InProgress(RequestError):
+    """The request with this Idempotency-Key is still being answered."""
+
+    code = "in_progress"
+
+
 class RunNotRetryable(RequestError):
     """Only a failed, cancelled or interrupted run that is its session's last can be retried."""
 

@@ -41,6 +41,7 @@ async def begin_run(
     content: str,
     filters: Filter | None = None,
     limit: int = DEFAULT_LIMIT,
+    run_id: UUID | None = None,
 ) -> BegunRun:
     """Store a question and begin to answer it; the run goes on whoever follows it.
 
@@ -51,21 +52,21 @@ async def begin_run(
     """
     compile_filter(filters)
     request = {"content": content, "filters": dump_filter(filters) if filters else None, "limit": limit}
-    run_id, question_id = new_id(), new_id()
+    question_id = new_id()
     async with runs.resources.pool.acquire() as conn:
         return await _begin(
             conn,
             runs,
             workspace_id,
             session_id,
-            run_id=run_id,
+            run_id=run_id or new_id(),
             question_id=question_id,
             question=content,
             request=request,
         )
 
 
-async def retry_run(runs: Runs, workspace_id: UUID, run_id: UUID) -> BegunRun:
+async def retry_run(runs: Runs, workspace_id: UUID, run_id: UUID, *, new_run_id: UUID | None = None) -> BegunRun:
     """Ask again what a run did not answer: a new run, and a new answer to the same message.
 
     Raises:
@@ -85,7 +86,7 @@ async def retry_run(runs: Runs, workspace_id: UUID, run_id: UUID) -> BegunRun:
             runs,
             workspace_id,
             run.session_id,
-            run_id=new_id(),
+            run_id=new_run_id or new_id(),
             question_id=run.user_message_id,
             question=None,
             request=run.request,

@@ -12,6 +12,7 @@ from ragsvc.db import (
     documents,
     embedding_spaces,
     files,
+    idempotency_keys,
     jobs,
     upload_sessions,
 )
@@ -51,6 +52,7 @@ class DocumentRemover:
         await self._remove_index(document_id)
         await self._redact_chat(document_id)
         await self._remove_run_streams(document_id)
+        await self._blank_answers(document_id)
         await self._purge_files(document_id)
         await self._remove_row(document_id)
 
@@ -98,6 +100,13 @@ class DocumentRemover:
             async with resources.pool.acquire() as conn:
                 await self._count(conn, "run_streams", removed)
             last = run_ids[-1]
+
+    async def _blank_answers(self, document_id: UUID) -> None:
+        """Blank what is kept for clients that ask again; their calls stay done."""
+        workspace_id = self._deletion.workspace_id
+        await self._in_batches(
+            "idempotent_answers", lambda conn: idempotency_keys.blank_answers(conn, workspace_id, document_id)
+        )
 
     async def _purge_files(self, document_id: UUID) -> None:
         """Remove the objects, unless a document that stays uses them; the rows go with the last document.

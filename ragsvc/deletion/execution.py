@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from ragsvc.db import collections, deletion_receipts, documents, embedding_cache, jobs, workspaces
+from ragsvc.db import collections, deletion_receipts, documents, embedding_cache, idempotency_keys, jobs, workspaces
 from ragsvc.deletion.documents import DocumentRemover
 from ragsvc.deletion.receipts import verify_stores
 from ragsvc.errors import LeaseLost
@@ -96,4 +96,5 @@ async def _remove_subject(conn: Connection, deletion: Deletion) -> None:
         case SubjectKind.COLLECTION:
             await collections.delete_collection(conn, deletion.workspace_id, deletion.subject_id)
         case SubjectKind.WORKSPACE:
+            await idempotency_keys.delete_calls(conn, deletion.workspace_id)
             await workspaces.delete_workspace(conn, deletion.workspace_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ragsvc.db import chat_messages, deletion_receipts, embedding_spaces, leftovers
+from ragsvc.db import chat_messages, deletion_receipts, embedding_spaces, idempotency_keys, leftovers
 from ragsvc.errors import TransientFailure
 from ragsvc.models.deletions import StoreReceipt
 from ragsvc.models.jobs import SubjectKind
@@ -25,9 +25,10 @@ STORES = (
     "objects",
     "chat_messages",
     "run_streams",
+    "idempotent_answers",
     "jobs",
 )
-REDACTED = {"chat_messages"}
+REDACTED = {"chat_messages", "idempotent_answers"}
 
 
 async def verify_stores(resources: Resources, deletion: Deletion, *, place: Place | None) -> list[StoreReceipt]:
@@ -67,6 +68,9 @@ async def _look_again(resources: Resources, deletion: Deletion, *, place: Place 
         )
         if document_id is not None:
             left["chat_messages"] = await chat_messages.count_unredacted(conn, deletion.workspace_id, document_id)
+            left["idempotent_answers"] = await idempotency_keys.count_answers_about(
+                conn, deletion.workspace_id, document_id
+            )
     if place is not None and kind is SubjectKind.WORKSPACE:
         left["objects"] = await resources.storage.count_objects(place.bucket, prefix=place.key_prefix)
     return left

@@ -32,6 +32,7 @@ from ragsvc.http.handlers import (
     workspace,
     workspaces,
 )
+from ragsvc.http.idempotency import answer_once, mark_streams
 from ragsvc.http.middleware import answer_problems, finish_headers, identify, observe
 from ragsvc.http.operations import operation_of
 from ragsvc.http.readiness import READINESS, Readiness
@@ -80,7 +81,7 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
         RuntimeError: a route has no declared operation, so nothing would guard it.
     """
     app = web.Application(
-        middlewares=[observe, answer_preflights, answer_problems, identify],
+        middlewares=[observe, answer_preflights, answer_problems, identify, answer_once],
         client_max_size=settings.max_json_body_bytes,
     )
     for routes in ROUTES:
@@ -89,6 +90,7 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     app[TRAFFIC] = Traffic()
     app[STREAMS] = Streams(limit=settings.max_streams, limit_per_key=settings.max_streams_per_key, timing=timing)
     app.on_response_prepare.append(finish_headers)
+    app.on_response_prepare.append(mark_streams)
     app.on_response_prepare.append(share_answers)
     app.on_response_prepare.append(tus.finish_headers)
     app.on_shutdown.append(_close_streams)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
-import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import structlog
 from aiohttp import web
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 KEY_PREFIX = "rag_"
 TOKEN_PREFIX = "upt_"  # noqa: S105 - not a secret, the beginning of all
 SHOWN_KEY_CHARS = 12
-_KEY_BYTES = 32
+# The operator has no workspace.
+OPERATOR_ID = UUID(int=0)
 
 
 class Door(StrEnum):
@@ -56,14 +58,13 @@ _CALLER = web.RequestKey("caller", Caller)
 _IS_ADMIN = web.RequestKey("is_admin", bool)
 
 
-def generate_key() -> str:
-    """Return a new secret key of 256 random bits."""
-    return KEY_PREFIX + secrets.token_urlsafe(_KEY_BYTES)
+def derive_secret(request: web.Request, prefix: str, seed: bytes) -> str:
+    """Return a secret of 256 bits, as random as the seed, that can be shown again without being stored.
 
-
-def generate_upload_token() -> str:
-    """Return a new upload token of 256 random bits; it stands in paths."""
-    return TOKEN_PREFIX + secrets.token_urlsafe(_KEY_BYTES)
+    It takes the caller's own key too, so that nobody who reads the seed in the database can derive it.
+    """
+    digest = hmac.digest(_read_bearer(request).encode("utf-8", "surrogateescape"), seed, "sha256")
+    return prefix + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def hash_key(key: str) -> bytes:
@@ -131,6 +132,11 @@ def caller_of(request: web.Request) -> Caller:
     if request.get(_IS_ADMIN):
         raise Forbidden("The admin key has no workspace: use a workspace key here.")
     raise Unauthorized
+
+
+def workspace_id_of(request: web.Request) -> UUID:
+    """Return the caller's workspace, OPERATOR_ID for the admin key; raises like `caller_of`."""
+    return OPERATOR_ID if request.get(_IS_ADMIN) else caller_of(request).workspace.id
 
 
 def require(request: web.Request, *scopes: Scope) -> Caller:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import unquote
 
+import orjson
 from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import BadHttpMessage
 from pydantic import ValidationError
@@ -76,6 +78,11 @@ class FormReader(Generic[AnyBody]):
             yield block
         await self._read_fields()
         self.fields()
+
+    def content_hash(self, file_sha256: bytes) -> bytes:
+        """Return what two forms have in common that say the same: a sha256 over the fields and the file's sha256."""
+        fields = orjson.dumps(self._values, option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(fields + file_sha256).digest()
 
     async def _read_fields(self) -> None:
         while True:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from ragsvc import errors
 from ragsvc.http.auth import Door
+from ragsvc.http.idempotency import KEY_HEADER, MAX_KEY_CHARS, is_repeatable
 from ragsvc.http.ids import Prefix, id_pattern
 from ragsvc.http.multipart import FILE_FIELD
 from ragsvc.http.operations import Media, operation_of
@@ -98,7 +99,11 @@ def _describe_operation(route: DescribedRoute, schemas: dict[object, Schema], co
         "operationId": route.name,
         "summary": contract.summary,
         "tags": [_tag(route.path)],
-        "parameters": [*_path_parameters(route.path), *_query_parameters(contract, schemas, components)],
+        "parameters": [
+            *_path_parameters(route.path),
+            *_query_parameters(contract, schemas, components),
+            *_header_parameters(route),
+        ],
         "responses": {**_answers(contract, schemas), **_problems(route)},
         "security": _security(contract),
     }
@@ -148,6 +153,17 @@ def _query_parameters(contract: Operation, schemas: dict[object, Schema], compon
         if "description" in field:
             parameter["description"] = field["description"]
         yield parameter
+
+
+def _header_parameters(route: DescribedRoute) -> Iterator[Schema]:
+    if is_repeatable(route.method, route.path):
+        yield {
+            "name": KEY_HEADER,
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
+            "description": "The same key and request again, within 24 hours, gets the same answer and does nothing.",
+        }
 
 
 def _request_body(contract: Operation, schemas: dict[object, Schema], components: Schema) -> Schema | None:
@@ -205,6 +221,8 @@ def _codes(route: DescribedRoute) -> set[str]:
         kinds.add(errors.NotFound)
     if contract.query:
         kinds.add(errors.InvalidRequest)
+    if is_repeatable(route.method, route.path):
+        kinds |= {errors.InvalidRequest, errors.IdempotencyMismatch, errors.InProgress}
     if contract.body or contract.form:
         kinds |= {
             errors.RequestError,

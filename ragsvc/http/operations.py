@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from aiohttp import web
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ragsvc.http.bodies import Body, Query
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Again = Callable[[web.Request, UUID], Awaitable[web.StreamResponse | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Operation:
     query: type[Query] | None = None
     body_optional: bool = False
     problems: tuple[type[RequestError], ...] = field(default=())
+    again: Again | None = None
+    shows_secret: bool = False
 
 
 _OPERATIONS: dict[object, Operation] = {}
@@ -58,12 +62,15 @@ def operation(
     query: type[Query] | None = None,
     body_optional: bool = False,
     problems: tuple[type[RequestError], ...] = (),
+    again: Again | None = None,
+    shows_secret: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Declare a handler's contract; only a key that opens one of the doors gets to the handler.
 
     `doors` are the scopes of which the key needs one, or one `Door` alone. `body`, `form` and `query`
     describe what the handler reads by `read_body`, `read_form` and `read_query`. `problems` are the errors besides
-    those that follow from the rest.
+    those that follow from the rest. `again` answers a repeated request from what it made, by its id; an answer that
+    `shows_secret` is never kept and always made so.
     """
     contract = Operation(
         summary=summary,
@@ -74,12 +81,14 @@ def operation(
         query=query,
         body_optional=body_optional,
         problems=problems,
+        again=again,
+        shows_secret=shows_secret,
     )
 
     def declare(handler: Handler) -> Handler:
         @wraps(handler)
         async def guarded(request: web.Request) -> web.StreamResponse:
-            _guard(request, doors)
+            check_door(request, contract)
             return await handler(request)
 
         _OPERATIONS[guarded] = contract
@@ -93,7 +102,13 @@ def operation_of(handler: object) -> Operation | None:
     return _OPERATIONS.get(handler)
 
 
-def _guard(request: web.Request, doors: tuple[Scope | Door, ...]) -> None:
+def check_door(request: web.Request, contract: Operation) -> None:
+    """Return when the caller's key opens one of the route's doors.
+
+    Raises:
+        Unauthorized, Forbidden: it does not.
+    """
+    doors = contract.doors
     if Door.PUBLIC in doors:
         return
     if Door.ADMIN in doors:

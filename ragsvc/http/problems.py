@@ -33,6 +33,7 @@ PROBLEMS = {
     "document_deleting": Problem(409, "Document is being deleted"),
     "document_exists": Problem(409, "Document exists"),
     "file_in_use": Problem(409, "File in use"),
+    "in_progress": Problem(409, "In progress"),
     "ingestion_active": Problem(409, "Ingestion active"),
     "name_taken": Problem(409, "Name taken"),
     "offset_conflict": Problem(409, "Offset conflict"),
@@ -49,6 +50,7 @@ PROBLEMS = {
     "unsupported_media_type": Problem(415, "Unsupported media type"),
     "range_not_satisfiable": Problem(416, "Range not satisfiable"),
     "empty_file": Problem(422, "Empty file"),
+    "idempotency_mismatch": Problem(422, "Another request had this Idempotency-Key"),
     "invalid_request": Problem(422, "Invalid request"),
     "part_number_out_of_range": Problem(422, "Part number out of range"),
     "upload_locked": Problem(423, "Upload locked"),
@@ -60,7 +62,7 @@ PROBLEMS = {
     "unavailable": Problem(503, "Unavailable"),
 }
 
-RETRY_AFTER_S = {"too_many_streams": 5, "unavailable": 5, "upload_locked": 1}
+RETRY_AFTER_S = {"in_progress": 1, "too_many_streams": 5, "unavailable": 5, "upload_locked": 1}
 
 
 class FieldError(TypedDict):

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ragsvc.answering.runs import Runs, follow_run, wait_for_answer
+from ragsvc.db import chat_runs
+from ragsvc.http.auth import caller_of
+from ragsvc.http.bodies import parse_json
 from ragsvc.http.chat_rendering import render_event, render_message
 from ragsvc.http.ids import format_id
 from ragsvc.http.rendering import json_response
-from ragsvc.http.sse import StreamEnd
+from ragsvc.http.sse import StreamEnd, reserve_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -40,36 +43,57 @@ async def stream_events(
     return await slot.send(request, events, headers={RUN_ID_HEADER: format_id("run", run_id)})
 
 
-async def stream_run(request: web.Request, slot: StreamSlot, run: BegunRun) -> web.StreamResponse:
-    """Send the events of a run that was just begun; its client's leaving cancels it where that is set so."""
-    response = await stream_events(request, slot, workspace_id=run.session.workspace_id, run_id=run.id)
+async def answer_begun(request: web.Request, slot: StreamSlot, run: BegunRun, *, stream: bool) -> web.StreamResponse:
+    """Answer with the events of a run that was just begun, or with the whole message once it has ended.
+
+    The client's leaving cancels the run where that is set so.
+    """
+    workspace_id = run.session.workspace_id
+    if stream:
+        return await _stream(request, slot, workspace_id=workspace_id, run_id=run.id)
+    return await _wait(request, workspace_id=workspace_id, run_id=run.id, message_id=run.answer_id)
+
+
+async def answer_again(request: web.Request, run_id: UUID) -> web.StreamResponse | None:
+    """Answer a repeated question with the run that its first request began; None when there is no such run."""
+    runs, caller = runs_of(request), caller_of(request)
+    async with runs.resources.pool.acquire() as conn:
+        run = await chat_runs.select_run(conn, caller.workspace.id, run_id)
+    if run is None:
+        return None
+    body = parse_json(await request.read() or b"{}")
+    with reserve_stream(request, caller) as slot:
+        if isinstance(body, dict) and body.get("stream") is False:
+            return await _wait(request, workspace_id=run.workspace_id, run_id=run.id, message_id=run.message_id)
+        return await _stream(request, slot, workspace_id=run.workspace_id, run_id=run.id)
+
+
+async def _stream(request: web.Request, slot: StreamSlot, *, workspace_id: UUID, run_id: UUID) -> web.StreamResponse:
+    response = await stream_events(request, slot, workspace_id=workspace_id, run_id=run_id)
     if slot.end is StreamEnd.CLIENT_LEFT:
-        _leave(request, run)
+        _leave(request, run_id)
     return response
 
 
-async def answer_run(request: web.Request, run: BegunRun) -> web.Response:
-    """Answer with the whole message once the run has ended, however it ended."""
-    waiting = asyncio.create_task(
-        wait_for_answer(runs_of(request), run.session.workspace_id, run.id, message_id=run.answer_id)
-    )
+async def _wait(request: web.Request, *, workspace_id: UUID, run_id: UUID, message_id: UUID) -> web.Response:
+    waiting = asyncio.create_task(wait_for_answer(runs_of(request), workspace_id, run_id, message_id=message_id))
     try:
         while not waiting.done():
             await asyncio.wait({waiting}, timeout=LOOK_S)
             if request.transport is None or request.transport.is_closing():
-                _leave(request, run)
+                _leave(request, run_id)
         message = waiting.result()
     finally:
         waiting.cancel()
-    run_id = format_id("run", run.id)
-    view: AnswerView = {"run_id": run_id, "message": render_message(message)}
-    return json_response(view, headers={RUN_ID_HEADER: run_id})
+    public_id = format_id("run", run_id)
+    view: AnswerView = {"run_id": public_id, "message": render_message(message)}
+    return json_response(view, headers={RUN_ID_HEADER: public_id})
 
 
-def _leave(request: web.Request, run: BegunRun) -> None:
+def _leave(request: web.Request, run_id: UUID) -> None:
     runs = runs_of(request)
     if runs.resources.settings.chat_on_disconnect == "cancel":
-        runs.owner.cancel(run.id)
+        runs.owner.cancel(run_id)
 
 
 async def _render_events(runs: Runs, workspace_id: UUID, run_id: UUID, *, after: int) -> AsyncGenerator[Event, None]:

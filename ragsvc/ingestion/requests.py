@@ -23,7 +23,12 @@ log = structlog.get_logger(__name__)
 
 
 async def request_reingestion(
-    resources: Resources, workspace_id: UUID, document_id: UUID, *, chunking: Chunking | None
+    resources: Resources,
+    workspace_id: UUID,
+    document_id: UUID,
+    *,
+    chunking: Chunking | None,
+    job_id: UUID | None = None,
 ) -> Document:
     """Queue another version of the newest file that the document was given; until it is ready the one before answers.
 
@@ -52,6 +57,7 @@ async def request_reingestion(
             document_id=document_id,
             file_id=document.pending_file_id or document.file_id,
             chunking=chunking,
+            job_id=job_id,
         )
         await subjects.show_queued(conn, job)
         queued = await documents.select_document(conn, workspace_id, document_id)

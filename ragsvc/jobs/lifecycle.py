@@ -46,6 +46,7 @@ async def enqueue(
     subject_kind: SubjectKind,
     subject_id: UUID,
     payload: dict[str, object],
+    job_id: UUID | None = None,
 ) -> Job:
     """Add a job in the caller's transaction; ring for it once that is committed.
 
@@ -57,7 +58,7 @@ async def enqueue(
     return await jobs.insert_job(
         conn,
         workspace_id,
-        new_id(),
+        job_id or new_id(),
         queue=queue,
         kind="ingest" if queue is Queue.INGESTION else "delete",
         subject_kind=subject_kind,
@@ -76,6 +77,7 @@ async def enqueue_ingestion(
     document_id: UUID,
     file_id: UUID,
     chunking: Chunking | None = None,
+    job_id: UUID | None = None,
 ) -> Job:
     """Add the job that makes the document's next version of a file; a chunking of its own holds for retries too."""
     return await enqueue(
@@ -86,6 +88,7 @@ async def enqueue_ingestion(
         subject_kind=SubjectKind.DOCUMENT,
         subject_id=document_id,
         payload={"file_id": str(file_id), **({"chunking": asdict(chunking)} if chunking else {})},
+        job_id=job_id,
     )
 
 

@@ -38,12 +38,14 @@ async def receive_document(
     mime_type: str,
     collection_id: UUID | None,
     attributes: dict[str, object],
-    late_details: Callable[[], tuple[UUID | None, dict[str, object]]] | None = None,
+    late_details: Callable[[bytes], Awaitable[tuple[UUID | None, dict[str, object]]]] | None = None,
     limit_bytes: int | None = None,
+    document_id: UUID | None = None,
 ) -> Document:
     """Store the file and queue its ingestion; at most one part of it is in memory at a time.
 
-    `late_details` is asked for collection and attributes once the source has ended: in a form they may follow the file.
+    `late_details` is told the file's sha256 and asked for collection and attributes once the source has ended: in a
+    form they may follow the file.
 
     Raises:
         EmptyFile, TooLarge, QuotaExceeded: and nothing of it is left.
@@ -51,8 +53,21 @@ async def receive_document(
     """
 
     async def register(upload: Upload, stored: WrittenObject) -> tuple[Document, Job]:
-        into, described = late_details() if late_details is not None else (collection_id, attributes)
-        return await _register(resources, workspace, upload, stored=stored, collection_id=into, attributes=described)
+        into, described = await late_details(stored.sha256) if late_details else (collection_id, attributes)
+        async with resources.pool.acquire() as conn, conn.transaction():
+            collection = await find_collection(conn, workspace.id, into)
+            await claim_quota(conn, workspace, added_bytes=stored.size_bytes)
+            return await register_upload(
+                conn,
+                resources,
+                upload,
+                size_bytes=stored.size_bytes,
+                sha256=stored.sha256,
+                etag=stored.etag,
+                collection_id=collection.id,
+                attributes=described,
+                document_id=document_id,
+            )
 
     async with resources.pool.acquire() as conn:
         await find_collection(conn, workspace.id, collection_id)
@@ -134,6 +149,7 @@ async def attach_file(
     *,
     collection_id: UUID,
     attributes: dict[str, object],
+    document_id: UUID | None = None,
 ) -> Document:
     """Make a stored file a document of another collection too.
 
@@ -150,37 +166,13 @@ async def attach_file(
             conn,
             resources,
             workspace.id,
-            new_id(),
+            document_id or new_id(),
             collection_id=collection.id,
             file_id=file.id,
             attributes=attributes,
         )
     await resources.bell.ring(job)
     return document
-
-
-async def _register(
-    resources: Resources,
-    workspace: Workspace,
-    upload: Upload,
-    *,
-    stored: WrittenObject,
-    collection_id: UUID | None,
-    attributes: dict[str, object],
-) -> tuple[Document, Job]:
-    async with resources.pool.acquire() as conn, conn.transaction():
-        collection = await find_collection(conn, workspace.id, collection_id)
-        await claim_quota(conn, workspace, added_bytes=stored.size_bytes)
-        return await register_upload(
-            conn,
-            resources,
-            upload,
-            size_bytes=stored.size_bytes,
-            sha256=stored.sha256,
-            etag=stored.etag,
-            collection_id=collection.id,
-            attributes=attributes,
-        )
 
 
 async def _read_first(source: AsyncIterator[bytes]) -> bytes:

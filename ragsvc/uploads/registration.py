@@ -49,6 +49,7 @@ async def register_upload(
     etag: str,
     collection_id: UUID,
     attributes: dict[str, object],
+    document_id: UUID | None = None,
 ) -> tuple[Document, Job]:
     """End the session with its file, document and job.
 
@@ -58,7 +59,7 @@ async def register_upload(
     pinned = await collections.pin_collection(conn, upload.workspace_id, collection_id)
     if pinned is None:
         raise NotFound
-    document_id = new_id()
+    document_id = document_id or new_id()
     file_id = await _add_file(conn, upload, document_id, size_bytes=size_bytes, sha256=sha256, etag=etag)
     return await add_document(
         conn,

@@ -69,6 +69,7 @@ async def open_session(
     attributes: dict[str, object],
     chunking: dict[str, int] | None,
     tus_metadata: str | None = None,
+    upload_id: UUID | None = None,
 ) -> Upload:
     """Open a session; its bytes are reserved until it ends.
 
@@ -79,7 +80,7 @@ async def open_session(
     settings = resources.settings
     if size_bytes > settings.max_upload_bytes:
         raise TooLarge(f"A file may have {settings.max_upload_bytes} bytes.")
-    upload_id = new_id()
+    upload_id = upload_id or new_id()
     async with resources.pool.acquire() as conn, conn.transaction():
         collection = await find_collection(conn, workspace.id, collection_id)
         await claim_quota(conn, workspace, added_bytes=size_bytes)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.db import canonical_text, chunks, collections, deletion_receipts, documents, files, jobs, workspaces
+from ragsvc.db import (
+    canonical_text,
+    chunks,
+    collections,
+    deletion_receipts,
+    documents,
+    files,
+    idempotency_keys,
+    jobs,
+    workspaces,
+)
 from ragsvc.deletion.execution import delete
 from ragsvc.deletion.requests import (
     request_collection_deletion,
@@ -20,6 +30,7 @@ from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
 from ragsvc.models.deletions import DeletionStatus
 from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.idempotency import Call
 from ragsvc.models.ids import new_id
 from ragsvc.models.jobs import JobStatus, Queue, SubjectKind
 from ragsvc.uploads.documents import attach_file
@@ -87,6 +98,27 @@ async def test_a_documents_receipt_counts_what_was_removed(resources: Resources,
     }
     assert {store.remaining for store in done.stores} == {0}
     assert stores["embedding_cache"].retained_until is not None
+
+
+async def test_answers_that_are_kept_for_a_repeat_are_blanked(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    call = Call(workspace.id, "a key", call_hash=bytes(32), body_hash=bytes(32))
+    async with resources.pool.acquire() as conn:
+        claim = await idempotency_keys.claim_call(
+            conn, call, token=new_id(), resource_id=document.id, seed=bytes(32), lease_s=60
+        )
+        assert claim is not None
+        await idempotency_keys.keep_answer(
+            conn, claim, status=202, headers={}, body=b"kettles.txt", document_ids=[document.id]
+        )
+    done = await execute(
+        resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
+    )
+    assert {store.store: store.redacted for store in done.stores}["idempotent_answers"] == 1
+    async with resources.pool.acquire() as conn:
+        kept = await idempotency_keys.select_kept_answer(conn, call)
+    assert kept is not None
+    assert (kept.status, kept.body) == (202, None)
 
 
 async def test_nothing_of_a_deleted_document_is_left(resources: Resources, workspace: Workspace) -> None:

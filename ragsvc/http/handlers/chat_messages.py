@@ -16,11 +16,12 @@ from ragsvc.http.chat_rendering import render_message
 from ragsvc.http.chat_views import AnswerView, MessageView
 from ragsvc.http.filter_bodies import FilterBody, read_filter
 from ragsvc.http.handlers.chat_sessions import find_session
+from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.ids import parse_id
 from ragsvc.http.operations import Media, operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response
-from ragsvc.http.run_responses import answer_run, runs_of, stream_run
+from ragsvc.http.run_responses import answer_again, answer_begun, runs_of
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
 from ragsvc.models.workspaces import Scope
@@ -42,7 +43,7 @@ class QuestionBody(Body):
 
 
 @routes.post("/v1/chat/sessions/{session_id}/messages")
-@operation("Ask", Scope.CHAT, body=QuestionBody, answers={200: ANSWER}, problems=(RunActive,))
+@operation("Ask", Scope.CHAT, body=QuestionBody, answers={200: ANSWER}, problems=(RunActive,), again=answer_again)
 async def create_message(request: web.Request) -> web.StreamResponse:
     """Begin to answer a question and send the answer as it comes."""
     caller = caller_of(request)
@@ -52,9 +53,15 @@ async def create_message(request: web.Request) -> web.StreamResponse:
     workspace_id = caller.workspace.id
     with reserve_stream(request, caller) as slot:
         run = await begin_run(
-            runs_of(request), workspace_id, session_id, content=body.content, filters=filters, limit=body.limit
+            runs_of(request),
+            workspace_id,
+            session_id,
+            run_id=resource_id_of(request),
+            content=body.content,
+            filters=filters,
+            limit=body.limit,
         )
-        return await (stream_run(request, slot, run) if body.stream else answer_run(request, run))
+        return await answer_begun(request, slot, run, stream=body.stream)
 
 
 @routes.get("/v1/chat/sessions/{session_id}/messages")

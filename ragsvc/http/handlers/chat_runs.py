@@ -16,10 +16,11 @@ from ragsvc.http.bodies import Body, Query, read_body, read_query
 from ragsvc.http.chat_rendering import render_run
 from ragsvc.http.chat_views import RunView
 from ragsvc.http.handlers.chat_messages import ANSWER
+from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.ids import parse_id
 from ragsvc.http.operations import Media, operation
 from ragsvc.http.rendering import json_response
-from ragsvc.http.run_responses import answer_run, runs_of, stream_events, stream_run
+from ragsvc.http.run_responses import answer_again, answer_begun, runs_of, stream_events
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
 from ragsvc.models.workspaces import Scope
@@ -85,6 +86,7 @@ async def cancel(request: web.Request) -> web.Response:
     body_optional=True,
     answers={200: ANSWER},
     problems=(RunActive, RunNotRetryable, TooManyStreams),
+    again=answer_again,
 )
 async def retry(request: web.Request) -> web.StreamResponse:
     """Begin a new run for the same message and send its answer as it comes."""
@@ -92,8 +94,8 @@ async def retry(request: web.Request) -> web.StreamResponse:
     run_id = _run_id(request)
     body = await read_body(request, RetryBody, optional=True)
     with reserve_stream(request, caller) as slot:
-        run = await retry_run(runs_of(request), caller.workspace.id, run_id)
-        return await (stream_run(request, slot, run) if body.stream else answer_run(request, run))
+        run = await retry_run(runs_of(request), caller.workspace.id, run_id, new_run_id=resource_id_of(request))
+        return await answer_begun(request, slot, run, stream=body.stream)
 
 
 def _run_id(request: web.Request) -> UUID:

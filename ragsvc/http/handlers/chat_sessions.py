@@ -15,12 +15,12 @@ from ragsvc.http.bodies import Body, Name, read_body, read_query
 from ragsvc.http.chat_rendering import render_session
 from ragsvc.http.chat_views import SessionView
 from ragsvc.http.handlers.search import CollectionIds
+from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.ids import parse_id
 from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
-from ragsvc.models.ids import new_id
 from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
@@ -50,6 +50,12 @@ class SessionChanges(SessionBody):
     """Changes to a conversation: what is left out stays, null is the default again."""
 
 
+async def _answer_again(request: web.Request, session_id: UUID) -> web.Response | None:
+    async with resources_of(request).pool.acquire() as conn:
+        session = await chat_sessions.select_session(conn, caller_of(request).workspace.id, session_id)
+    return json_response(render_session(session), status=201) if session else None
+
+
 @routes.post("/v1/chat/sessions")
 @operation(
     "Begin a conversation",
@@ -58,6 +64,7 @@ class SessionChanges(SessionBody):
     body_optional=True,
     answers={201: SessionView},
     problems=(NotFound,),
+    again=_answer_again,
 )
 async def create_session(request: web.Request) -> web.Response:
     """Begin a conversation."""
@@ -68,7 +75,7 @@ async def create_session(request: web.Request) -> web.Response:
         session = await chat_sessions.insert_session(
             conn,
             caller.workspace.id,
-            new_id(),
+            resource_id_of(request),
             title=body.title,
             instructions=body.instructions,
             model=body.model,

@@ -12,16 +12,18 @@ from ragsvc.deletion.requests import request_collection_deletion
 from ragsvc.errors import DefaultCollection, InvalidRequest, NameTaken, NotFound
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Body, Metadata, Name, read_body, read_query
+from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.ids import parse_id
 from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_accepted_deletion, render_collection
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import AcceptedDeletionView, CollectionView
-from ragsvc.models.ids import new_id
 from ragsvc.models.workspaces import Chunking, Scope
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from ragsvc.settings import Settings
 
 routes = web.RouteTableDef()
@@ -78,8 +80,21 @@ def read_chunking(body: ChunkingBody | None, settings: Settings) -> Chunking | N
     return Chunking(max_tokens=body.max_tokens, overlap_tokens=body.overlap_tokens)
 
 
+async def _answer_again(request: web.Request, collection_id: UUID) -> web.Response | None:
+    async with resources_of(request).pool.acquire() as conn:
+        collection = await collections.select_collection(conn, caller_of(request).workspace.id, collection_id)
+    return json_response(render_collection(collection), status=201) if collection else None
+
+
 @routes.post("/v1/collections")
-@operation("Make a collection", Scope.WRITE, body=CollectionBody, answers={201: CollectionView}, problems=(NameTaken,))
+@operation(
+    "Make a collection",
+    Scope.WRITE,
+    body=CollectionBody,
+    answers={201: CollectionView},
+    problems=(NameTaken,),
+    again=_answer_again,
+)
 async def create_collection(request: web.Request) -> web.Response:
     """Make a collection."""
     caller = caller_of(request)
@@ -88,7 +103,12 @@ async def create_collection(request: web.Request) -> web.Response:
     chunking = read_chunking(body.chunking, resources.settings)
     async with resources.pool.acquire() as conn:
         collection = await collections.insert_collection(
-            conn, caller.workspace.id, new_id(), name=body.name, chunking=chunking, metadata=body.metadata
+            conn,
+            caller.workspace.id,
+            resource_id_of(request),
+            name=body.name,
+            chunking=chunking,
+            metadata=body.metadata,
         )
     return json_response(render_collection(collection), status=201)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from pydantic import Field
 
-from ragsvc.db import collections, documents
+from ragsvc.db import collections, documents, jobs
 from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.errors import (
     DocumentDeleting,
@@ -22,6 +22,7 @@ from ragsvc.errors import (
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Attributes, Body, Query, read_body, read_query
 from ragsvc.http.handlers.collections import ChunkingBody, read_chunking
+from ragsvc.http.idempotency import bind_form, resource_id_of
 from ragsvc.http.ids import CollectionId, FileId, parse_id
 from ragsvc.http.multipart import AnyBody, FormReader
 from ragsvc.http.operations import operation
@@ -86,6 +87,12 @@ class DeletionQuery(Query):
     purge_file: bool = True
 
 
+async def _answer_again(request: web.Request, document_id: UUID) -> web.Response | None:
+    async with resources_of(request).pool.acquire() as conn:
+        document = await documents.select_document(conn, caller_of(request).workspace.id, document_id)
+    return json_response(render_document(document), status=202) if document else None
+
+
 @routes.post("/v1/documents")
 @operation(
     "Make a document of a new file, or of a stored one",
@@ -95,6 +102,7 @@ class DeletionQuery(Query):
     form=DocumentForm,
     answers={202: DocumentView},
     problems=(NotFound, EmptyFile, TooLarge, QuotaExceeded, DocumentExists),
+    again=_answer_again,
 )
 async def create_document(request: web.Request) -> web.Response:
     """Accept a document; its status tells what becomes of it."""
@@ -110,6 +118,7 @@ async def create_document(request: web.Request) -> web.Response:
                 body.file_id,
                 collection_id=body.collection_id,
                 attributes=body.attributes,
+                document_id=resource_id_of(request),
             )
         case _:
             raise UnsupportedMediaType("Send multipart/form-data with a file, or application/json with a file_id.")
@@ -134,20 +143,22 @@ async def open_form(request: web.Request, model: type[AnyBody]) -> FormReader[An
 async def _receive(request: web.Request, workspace: Workspace) -> Document:
     form = await open_form(request, DocumentForm)
 
-    def details() -> tuple[UUID | None, dict[str, object]]:
+    async def settle(sha256: bytes) -> tuple[UUID | None, dict[str, object]]:
+        await bind_form(request, form.content_hash(sha256))
         fields = form.fields()
         return fields.collection_id, fields.attributes
 
-    collection_id, attributes = details()
+    early = form.fields()
     return await receive_document(
         resources_of(request),
         workspace,
         form.blocks(),
         filename=form.filename,
         mime_type=form.mime_type,
-        collection_id=collection_id,
-        attributes=attributes,
-        late_details=details,
+        collection_id=early.collection_id,
+        attributes=early.attributes,
+        late_details=settle,
+        document_id=resource_id_of(request),
     )
 
 
@@ -210,6 +221,12 @@ async def update_document(request: web.Request) -> web.Response:
     return json_response(render_document(document))
 
 
+async def _answer_reingested(request: web.Request, job_id: UUID) -> web.Response | None:
+    async with resources_of(request).pool.acquire() as conn:
+        queued = await jobs.select_job(conn, job_id)
+    return json_response(render_document(await find_document(request)), status=202) if queued else None
+
+
 @routes.post("/v1/documents/{document_id}/reingest")
 @operation(
     "Ingest a document again",
@@ -218,6 +235,7 @@ async def update_document(request: web.Request) -> web.Response:
     body_optional=True,
     answers={202: DocumentView},
     problems=(IngestionActive, DocumentDeleting),
+    again=_answer_reingested,
 )
 async def reingest_document(request: web.Request) -> web.Response:
     """Queue another version of the newest file; until it is ready the version before answers."""
@@ -226,7 +244,11 @@ async def reingest_document(request: web.Request) -> web.Response:
     document_id = parse_id("doc", request.match_info["document_id"])
     body = await read_body(request, ReingestBody, optional=True)
     document = await request_reingestion(
-        resources, caller.workspace.id, document_id, chunking=read_chunking(body.chunking, resources.settings)
+        resources,
+        caller.workspace.id,
+        document_id,
+        chunking=read_chunking(body.chunking, resources.settings),
+        job_id=resource_id_of(request),
     )
     return json_response(render_document(document), status=202)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 from aiohttp import web
@@ -11,16 +11,21 @@ from pydantic import AfterValidator, AwareDatetime, Field
 
 from ragsvc.db import api_keys, workspaces
 from ragsvc.errors import NotFound
-from ragsvc.http.auth import SHOWN_KEY_CHARS, Door, generate_key, hash_key
+from ragsvc.http.auth import KEY_PREFIX, SHOWN_KEY_CHARS, Door, derive_secret, hash_key
 from ragsvc.http.bodies import Body, Name, read_body, read_query
+from ragsvc.http.idempotency import resource_id_of, seed_of
 from ragsvc.http.ids import parse_id
 from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_key
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import CreatedKeyView, KeyView
-from ragsvc.models.ids import new_id
 from ragsvc.models.workspaces import Scope
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.models.workspaces import ApiKey
 
 routes = web.RouteTableDef()
 log = structlog.get_logger(__name__)
@@ -40,18 +45,31 @@ class KeyBody(Body):
     expires_at: Annotated[AwareDatetime, AfterValidator(_refuse_past)] | None = None
 
 
+async def _answer_again(request: web.Request, key_id: UUID) -> web.Response | None:
+    secret = derive_secret(request, KEY_PREFIX, seed_of(request))
+    async with resources_of(request).pool.acquire() as conn:
+        owner = await api_keys.select_key_owner(conn, hash_key(secret))
+    return _show(owner.key, secret) if owner and owner.key.id == key_id else None
+
+
+def _show(key: ApiKey, secret: str) -> web.Response:
+    return json_response({**render_key(key), "key": secret}, status=201)
+
+
 @routes.post("/v1/workspaces/{workspace_id}/keys")
-@operation("Make a key", Door.ADMIN, body=KeyBody, answers={201: CreatedKeyView})
+@operation(
+    "Make a key", Door.ADMIN, body=KeyBody, answers={201: CreatedKeyView}, again=_answer_again, shows_secret=True
+)
 async def create_key(request: web.Request) -> web.Response:
     """Make a key and show its secret, this one time."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     body = await read_body(request, KeyBody)
-    secret = generate_key()
+    secret = derive_secret(request, KEY_PREFIX, seed_of(request))
     async with resources_of(request).pool.acquire() as conn:
         key = await api_keys.insert_api_key(
             conn,
             workspace_id,
-            new_id(),
+            resource_id_of(request),
             name=body.name,
             key_hash=hash_key(secret),
             key_prefix=secret[:SHOWN_KEY_CHARS],
@@ -61,7 +79,7 @@ async def create_key(request: web.Request) -> web.Response:
     if key is None:
         raise NotFound
     log.info("key_created", workspace_id=workspace_id.hex, key_id=key.id.hex, scopes=list(key.scopes))
-    return json_response({**render_key(key), "key": secret}, status=201)
+    return _show(key, secret)
 
 
 @routes.get("/v1/workspaces/{workspace_id}/keys")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 from aiohttp import web
@@ -10,16 +10,21 @@ from pydantic import Field
 
 from ragsvc.db import upload_tokens
 from ragsvc.errors import NotFound
-from ragsvc.http.auth import caller_of, generate_upload_token, hash_key
+from ragsvc.http.auth import TOKEN_PREFIX, caller_of, derive_secret, hash_key
 from ragsvc.http.bodies import Body, read_body
+from ragsvc.http.idempotency import resource_id_of, seed_of
 from ragsvc.http.ids import CollectionId
 from ragsvc.http.operations import operation
 from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import public_url_of, resources_of
 from ragsvc.http.views import UploadTokenView
-from ragsvc.models.ids import new_id
 from ragsvc.models.workspaces import Scope
 from ragsvc.uploads.registration import find_collection
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.models.uploads import UploadToken
 
 routes = web.RouteTableDef()
 log = structlog.get_logger(__name__)
@@ -36,6 +41,22 @@ class UploadTokenBody(Body):
     ttl_s: Annotated[int, Field(ge=1, le=MOST_TTL_S)] = DEFAULT_TTL_S
 
 
+async def _answer_again(request: web.Request, token_id: UUID) -> web.Response | None:
+    secret = derive_secret(request, TOKEN_PREFIX, seed_of(request))
+    async with resources_of(request).pool.acquire() as conn:
+        owner = await upload_tokens.select_token_owner(conn, hash_key(secret))
+    return _show(request, owner[1], secret) if owner and owner[1].id == token_id else None
+
+
+def _show(request: web.Request, token: UploadToken, secret: str) -> web.Response:
+    view = {
+        "token": secret,
+        "companion_url": f"{public_url_of(request)}/companion/{secret}",
+        "expires_at": render_time(token.expires_at),
+    }
+    return json_response(view, status=201)
+
+
 @routes.post("/v1/upload-tokens")
 @operation(
     "Make an upload token",
@@ -45,12 +66,14 @@ class UploadTokenBody(Body):
     body_optional=True,
     answers={201: UploadTokenView},
     problems=(NotFound,),
+    again=_answer_again,
+    shows_secret=True,
 )
 async def create_upload_token(request: web.Request) -> web.Response:
     """Make a token and show it, this one time; it goes when its time is over or its key is revoked."""
     resources, caller = resources_of(request), caller_of(request)
     body = await read_body(request, UploadTokenBody, optional=True)
-    secret = generate_upload_token()
+    secret = derive_secret(request, TOKEN_PREFIX, seed_of(request))
     most_bytes = resources.settings.max_upload_bytes
     async with resources.pool.acquire() as conn, conn.transaction():
         collection = await find_collection(conn, caller.workspace.id, body.collection_id)
@@ -58,7 +81,7 @@ async def create_upload_token(request: web.Request) -> web.Response:
         token = await upload_tokens.insert_upload_token(
             conn,
             caller.workspace.id,
-            new_id(),
+            resource_id_of(request),
             key_id=caller.key.id,
             token_hash=hash_key(secret),
             collection_id=collection.id,
@@ -66,9 +89,4 @@ async def create_upload_token(request: web.Request) -> web.Response:
             ttl_s=body.ttl_s,
         )
     log.info("upload_token_created", token_id=token.id.hex, max_bytes=token.max_bytes)
-    view = {
-        "token": secret,
-        "companion_url": f"{public_url_of(request)}/companion/{secret}",
-        "expires_at": render_time(token.expires_at),
-    }
-    return json_response(view, status=201)
+    return _show(request, token, secret)

@@ -24,13 +24,14 @@ from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Attributes, Body, read_body, read_query
 from ragsvc.http.filenames import clean_filename, mime_type_of
 from ragsvc.http.handlers.collections import ChunkingBody, read_chunking
+from ragsvc.http.idempotency import reserve_anew, resource_id_of
 from ragsvc.http.ids import CollectionId, parse_id
 from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_document, render_part, render_upload, render_upload_state
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import DocumentView, PartUrlsView, PartView, UploadStateView, UploadView
-from ragsvc.models.uploads import UploadStatus  # noqa: TC001 - pydantic reads the annotation
+from ragsvc.models.uploads import UploadStatus
 from ragsvc.models.workspaces import Scope
 from ragsvc.uploads import completion, sessions
 from ragsvc.uploads.part_streams import read_digests, receive_part
@@ -70,6 +71,19 @@ class UploadsQuery(PageQuery):
     status: UploadStatus | None = None
 
 
+async def _answer_again(request: web.Request, upload_id: UUID) -> web.Response | None:
+    async with resources_of(request).pool.acquire() as conn:
+        upload = await upload_sessions.select_upload(conn, caller_of(request).workspace.id, upload_id)
+    if upload is None:
+        return None
+    if upload.status in {UploadStatus.ABORTED, UploadStatus.FAILED, UploadStatus.EXPIRED}:
+        reserve_anew(request)
+        return None
+    if upload.status is UploadStatus.PENDING and upload.s3_upload_id is None:
+        upload = await sessions.open_in_store(resources_of(request), upload)
+    return json_response(render_upload(upload), status=201)
+
+
 @routes.post("/v1/uploads")
 @operation(
     "Open an upload session",
@@ -78,6 +92,7 @@ class UploadsQuery(PageQuery):
     body=UploadBody,
     answers={201: UploadView},
     problems=(NotFound, EmptyFile, TooLarge, QuotaExceeded),
+    again=_answer_again,
 )
 async def open_upload(request: web.Request) -> web.Response:
     """Open a session: its parts may be sent in any order, beside one another, here or to presigned URLs."""
@@ -90,6 +105,7 @@ async def open_upload(request: web.Request) -> web.Response:
     upload = await sessions.open_session(
         resources,
         caller.workspace,
+        upload_id=resource_id_of(request),
         filename=filename,
         size_bytes=body.size_bytes,
         mime_type=mime_type_of(body.mime_type, filename),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import structlog
 from aiohttp import web
 
@@ -10,6 +12,7 @@ from ragsvc.deletion.requests import request_workspace_deletion
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Door
 from ragsvc.http.bodies import Body, Name, read_body, read_query
+from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.ids import parse_id
 from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
@@ -18,6 +21,9 @@ from ragsvc.http.state import resources_of
 from ragsvc.http.views import AcceptedDeletionView, WorkspaceView
 from ragsvc.models.ids import new_id
 from ragsvc.uploads.places import choose_place
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 routes = web.RouteTableDef()
 log = structlog.get_logger(__name__)
@@ -31,13 +37,19 @@ class WorkspaceBody(Body):
     name: Name
 
 
+async def _answer_again(request: web.Request, workspace_id: UUID) -> web.Response | None:
+    async with resources_of(request).pool.acquire() as conn:
+        workspace = await workspaces.select_workspace(conn, workspace_id)
+    return json_response(render_workspace(workspace), status=201) if workspace else None
+
+
 @routes.post("/v1/workspaces")
-@operation("Make a workspace", Door.ADMIN, body=WorkspaceBody, answers={201: WorkspaceView})
+@operation("Make a workspace", Door.ADMIN, body=WorkspaceBody, answers={201: WorkspaceView}, again=_answer_again)
 async def create_workspace(request: web.Request) -> web.Response:
     """Make the bucket, then the row and its default collection: a crash between leaves an empty bucket at most."""
     body = await read_body(request, WorkspaceBody)
     resources = resources_of(request)
-    workspace_id = new_id()
+    workspace_id = resource_id_of(request)
     place = choose_place(resources.settings, workspace_id)
     await resources.storage.create_bucket(place.bucket)
     async with resources.pool.acquire() as conn, conn.transaction():
