@@ -167,7 +167,7 @@ class Settings(BaseSettings):
         description="Chat abstains below this best cosine; unset: only when nothing is found.",
     )
     citation_support_min: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.5, description="Support a citation's quote needs to count as verified."
+        0.6, description="Support a citation's quote needs to count as verified."
     )
     chat_context_tokens: Count = Field(6000, description="Tokens of sources in one prompt.")
     chat_history_messages: Annotated[int, Field(ge=0)] = Field(6, description="Earlier messages shown to the model.")

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.support import find_passage, read_terms
+from ragsvc.answering.statements import read_statement
+from ragsvc.answering.support import find_passage
 from ragsvc.models.chat import Citation
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 # An answer without full stops is read in pieces of this length.
 LONGEST_SENTENCE_CHARS = 2000
+# Brackets in code are code: `row[1]`.
+_FENCE = re.compile(r"\s*(?:```[^`\n]*(?:\n|\Z)|~~~)")
+_CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
 # How far behind a sentence's end its end may be decided.
 LOOKAHEAD_CHARS = 100
 
@@ -47,6 +51,8 @@ class CitationParser:
     def __init__(self) -> None:
         self._tail = ""
         self._offset = 0
+        self._begins_line = True
+        self._is_fenced = False
 
     def feed(self, delta: str) -> list[Marker]:
         """Return the markers of the sentences that this delta brings to their end."""
@@ -75,9 +81,17 @@ class CitationParser:
 
     def _take(self, length: int) -> list[Marker]:
         sentence, self._tail = self._tail[:length], self._tail[length:]
-        markers = list(_read_markers(sentence, self._offset))
+        markers = [] if self._is_code(sentence) else list(_read_markers(sentence, self._offset))
         self._offset += length
         return markers
+
+    def _is_code(self, sentence: str) -> bool:
+        """Tell whether this piece stands in a block of code, whose fences are lines of their own."""
+        begins_line, self._begins_line = self._begins_line, sentence.endswith("\n")
+        if begins_line and _FENCE.match(sentence):
+            self._is_fenced = not self._is_fenced
+            return True
+        return self._is_fenced
 
 
 def cite(marker: Marker, hit: SearchHit | None) -> Citation:
@@ -110,12 +124,13 @@ def _page_at(hit: SearchHit, offset: int) -> int | None:
 
 def _read_markers(sentence: str, offset: int) -> Iterator[Marker]:
     """Yield the sentence's markers, each with the words before it; the last ones also with the words behind."""
-    groups = _group_adjacent(list(_MARKER.finditer(sentence)), sentence)
+    readable = _CODE.sub(lambda code: " " * len(code[0]), sentence) if "`" in sentence else sentence
+    groups = _group_adjacent(list(_MARKER.finditer(readable)), sentence)
     start = 0
     for place, group in enumerate(groups):
         is_last = place == len(groups) - 1
         claim = sentence[start : group[0].start()] + (sentence[group[-1].end() :] if is_last else "")
-        if not _has_content(claim):
+        if read_statement(claim).is_empty:
             claim = _MARKER.sub("", sentence)
         for match in group:
             for number in match[1].split(","):
@@ -131,8 +146,3 @@ def _group_adjacent(matches: list[re.Match[str]], sentence: str) -> list[list[re
         else:
             groups.append([match])
     return groups
-
-
-def _has_content(claim: str) -> bool:
-    terms = read_terms(claim)
-    return bool(terms.words or terms.numbers)

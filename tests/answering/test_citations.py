@@ -10,7 +10,7 @@ from ragsvc.models.chunks import PageSpan
 from ragsvc.models.ids import new_id
 from ragsvc.models.search import SearchHit
 
-WORDS = ["Refunds take 14 days", "- item ", "it is 3.5 m", "e.g. ", "A", "b", '"']
+WORDS = ["Refunds take 14 days", "- item ", "it is 3.5 m", "e.g. ", "A", "b", '"', "`", "```\n", "``"]
 STOPS = [" ", ". ", ".", "? ", "! [1]", "\n", "\n\n", "。", "。[1]", ","]
 MARKERS = ["[1]", "[2]", "[12]", "[1, 3]", "[", "]", "[x]", "[1"]
 pieces = st.sampled_from([*WORDS, *STOPS, *MARKERS])
@@ -80,6 +80,20 @@ def test_a_marker_behind_the_full_stop_belongs_to_its_sentence() -> None:
 
 def test_a_marker_before_its_words_carries_those_that_follow() -> None:
     assert claims("According to [1], refunds take 14 days.") == [(1, "According to , refunds take 14 days.")]
+
+
+def test_brackets_in_code_are_no_citations() -> None:
+    answer = "Take `row[1]` of it [2].\n```python\nx = y[1]  # Yes [3].\n```\nDone [4]. A lone ` tick [5]."
+    assert [n for n, _claim in claims(answer)] == [2, 4, 5]
+
+
+def test_what_is_no_number_is_no_citation() -> None:
+    assert claims("See [x], [], [1x], [-1], [1.5], [note 1] and [1234].") == []
+
+
+def test_numbers_stand_in_every_form() -> None:
+    answer = "It is so [1], [2, 3] and [12][ 4]."
+    assert [n for n, _claim in claims(answer)] == [1, 2, 3, 12]
 
 
 def test_two_clauses_have_a_marker_each() -> None:
