@@ -169,7 +169,16 @@ class Settings(BaseSettings):
     citation_support_min: Annotated[float, Field(ge=0, le=1)] = Field(
         0.6, description="Support a citation's quote needs to count as verified."
     )
-    chat_context_tokens: Count = Field(6000, description="Tokens of sources in one prompt.")
+    chat_context_tokens: Count = Field(
+        8000, description="Tokens of one prompt: instructions, history, sources and question."
+    )
+    chat_tokenizer: str | None = Field(
+        None, description="What counts them, named like `EMBEDDING_TOKENIZER`; that one when unset."
+    )
+    chat_condense_questions: bool = Field(
+        default=True,
+        description="Whether the model makes a follow-up question one that is understood alone, to search for it.",
+    )
     chat_history_messages: Annotated[int, Field(ge=0)] = Field(6, description="Earlier messages shown to the model.")
     chat_on_disconnect: Literal["continue", "cancel"] = Field(
         "continue", description="What a client's leaving does to its run."

@@ -7,11 +7,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.background import abandon, settle
+from ragsvc.answering.background import settle
 from ragsvc.answering.citations import CitationParser, cite
-from ragsvc.answering.prompt import NOTHING_FOUND, build_turns, choose_sources, number_sources
+from ragsvc.answering.condensing import condense
+from ragsvc.answering.prompt import HISTORY_SHARE, NOTHING_FOUND, fit_history, fit_prompt
 from ragsvc.answering.retrieval import SearchRequest, find_hits
 from ragsvc.answering.run_writer import Outcome
+from ragsvc.answering.sources import number_sources
+from ragsvc.answering.token_meter import load_meter
 from ragsvc.db import canonical_text, chat_messages, documents
 from ragsvc.errors import WorkError
 from ragsvc.models.chat import Citation, RunStatus, TokenUsage
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from ragsvc.answering.citations import Marker
     from ragsvc.answering.filters import Filter
+    from ragsvc.answering.prompt import Prompt
     from ragsvc.answering.run_writer import RunWriter
     from ragsvc.models.chat import ChatMessage, ChatSession
     from ragsvc.models.search import SearchHit
@@ -50,7 +54,9 @@ class Answerer:
         self._question = question
         self._writer = writer
         self._workspace_id = question.session.workspace_id
-        self._hits: Sequence[SearchHit] = ()
+        self._model = question.session.model or resources.settings.chat_model
+        self._meter = load_meter(resources.settings)
+        self._sources: Sequence[SearchHit] = ()
 
     async def answer(self) -> Outcome:
         """Write the sources, the text and its citations; return how the answer ended.
@@ -58,17 +64,13 @@ class Answerer:
         Raises:
             WorkError: a model failed, or the run is not this process's any more; the text so far stays.
         """
-        remembering = asyncio.create_task(self._remember())
-        try:
-            hits = await self._look()
-            self._hits = choose_sources(hits, budget_tokens=self._resources.settings.chat_context_tokens)
-            if self._hits:
-                return await self._ask(await remembering)
-        finally:
-            abandon(remembering)
+        history = await self._remember()
+        hits = await self._look(await self._condense(history))
+        if hits:
+            return await self._ask(self._fit(hits, history))
         await self._writer.add_sources(())
         self._writer.add_text(NOTHING_FOUND)
-        self._writer.usage = TokenUsage(0, 0)
+        self._writer.add_usage(TokenUsage(0, 0))
         return Outcome(RunStatus.COMPLETED, finish_reason=NO_SOURCES)
 
     async def _remember(self) -> list[ChatMessage]:
@@ -80,10 +82,21 @@ class Answerer:
                 conn, self._workspace_id, self._question.session.id, before=self._question.message_id, limit=limit
             )
 
-    async def _look(self) -> list[SearchHit]:
+    async def _condense(self, history: Sequence[ChatMessage]) -> str:
+        settings = self._resources.settings
+        if not settings.chat_condense_questions:
+            return self._question.content
+        budget_tokens = int(settings.chat_context_tokens * HISTORY_SHARE)
+        told = fit_history(history, meter=self._meter, budget_tokens=budget_tokens)
+        condensed = await condense(self._resources.models, self._question.content, told, model=self._model)
+        if condensed.usage:
+            self._writer.add_usage(condensed.usage)
+        return condensed.query
+
+    async def _look(self, query: str) -> list[SearchHit]:
         question = self._question
         request = SearchRequest(
-            query=question.content,
+            query=query,
             collection_ids=question.session.collection_ids,
             filters=question.filters,
             limit=question.limit,
@@ -93,23 +106,24 @@ class Answerer:
         best = max((hit.dense_score for hit in hits if hit.dense_score is not None), default=None)
         return [] if least is not None and (best is None or best < least) else hits
 
-    async def _ask(self, history: Sequence[ChatMessage]) -> Outcome:
-        model = self._writer.model = self._question.session.model or self._resources.settings.chat_model
-        instructions = self._question.session.instructions
-        turns = build_turns(self._question.content, self._hits, history=history, instructions=instructions)
+    def _fit(self, hits: Sequence[SearchHit], history: Sequence[ChatMessage]) -> Prompt:
+        return fit_prompt(
+            self._question.content,
+            hits,
+            meter=self._meter,
+            budget_tokens=self._resources.settings.chat_context_tokens,
+            history=history,
+            instructions=self._question.session.instructions,
+        )
+
+    async def _ask(self, prompt: Prompt) -> Outcome:
+        self._writer.model = self._model
+        self._sources = prompt.sources
         parser = CitationParser()
-        finish_reason = "stop"
         # Saved while the model thinks; nothing is said before.
-        saving = asyncio.create_task(self._writer.add_sources(number_sources(self._hits)))
+        saving = asyncio.create_task(self._writer.add_sources(number_sources(prompt.sources)))
         try:
-            async with aclosing(self._resources.models.stream_chat(turns, model=model)) as deltas:
-                async for delta in deltas:
-                    await saving
-                    if delta.text:
-                        self._writer.add_text(delta.text)
-                        await self._cite(parser.feed(delta.text))
-                    finish_reason = delta.finish_reason or finish_reason
-                    self._writer.usage = delta.usage or self._writer.usage
+            finish_reason = await self._stream(prompt, parser, saving)
         except WorkError:
             await saving
             await self._cite(parser.finish())
@@ -120,9 +134,32 @@ class Answerer:
         await self._cite(parser.finish())
         return Outcome(RunStatus.COMPLETED, finish_reason=finish_reason)
 
+    async def _stream(self, prompt: Prompt, parser: CitationParser, saving: asyncio.Task[None]) -> str:
+        finish_reason, usage = "stop", None
+        try:
+            async with aclosing(self._resources.models.stream_chat(prompt.turns, model=self._model)) as deltas:
+                async for delta in deltas:
+                    await saving
+                    if delta.text:
+                        self._writer.add_text(delta.text)
+                        await self._cite(parser.feed(delta.text))
+                    finish_reason = delta.finish_reason or finish_reason
+                    usage = delta.usage or usage
+        finally:
+            self._account(prompt, usage)
+        return finish_reason
+
+    def _account(self, prompt: Prompt, usage: TokenUsage | None) -> None:
+        """Note what the answer cost; where the server did not say, because it never does or was stopped, count."""
+        text = self._writer.journal.text
+        if usage is None and text:
+            usage = TokenUsage(self._meter.count_turns(prompt.turns), self._meter.count(text), is_estimated=True)
+        if usage is not None:
+            self._writer.add_usage(usage)
+
     async def _cite(self, markers: Iterable[Marker]) -> None:
         for marker in markers:
-            hit = self._hits[marker.n - 1] if 1 <= marker.n <= len(self._hits) else None
+            hit = self._sources[marker.n - 1] if 1 <= marker.n <= len(self._sources) else None
             citation = cite(marker, hit)
             self._writer.add_citation(await self._verify(citation))
 

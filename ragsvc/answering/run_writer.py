@@ -88,6 +88,10 @@ class RunWriter:
         self.journal.add_citation(citation)
         self._event_log.publish(self.journal)
 
+    def add_usage(self, usage: TokenUsage) -> None:
+        """Note what a call of the model cost; a run may need several."""
+        self.usage = usage if self.usage is None else self.usage + usage
+
     async def save(self) -> bool:
         """Store the run so far; False when it is not this owner's any more."""
         async with self._saving:

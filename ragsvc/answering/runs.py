@@ -11,6 +11,7 @@ from ragsvc.answering.event_log import EventLog
 from ragsvc.answering.following import Follower
 from ragsvc.answering.lost_runs import end_lost_run
 from ragsvc.answering.run_owner import RunOwner
+from ragsvc.answering.token_meter import load_meter
 from ragsvc.db import chat_messages, chat_runs
 from ragsvc.errors import NotFound
 from ragsvc.models.ids import new_id
@@ -40,7 +41,13 @@ class Runs:
 
 @asynccontextmanager
 async def open_runs(resources: Resources) -> AsyncIterator[Runs]:
-    """Be ready to answer; at the end, whatever is still being answered is interrupted and stored."""
+    """Be ready to answer; at the end, whatever is still being answered is interrupted and stored.
+
+    Raises:
+        StartupRefused: the tokenizer is unknown.
+    """
+    # Read here, beside the loop, and not while the first question waits.
+    await asyncio.to_thread(load_meter, resources.settings)
     event_log = EventLog(resources)
     tails = RunTails(resources.redis, resources.settings.queue_prefix)
     owner = RunOwner(resources, event_log)

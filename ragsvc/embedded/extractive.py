@@ -32,8 +32,11 @@ SAME_WORDS = 0.7
 SHORTEST_WORDS = 3
 LONGEST_CHARS = 600
 
-# The form that answering/prompt.py gives sources; a `</source` of the text itself is written `<\/source` there.
-_ESCAPED = re.compile(r"<\\/(?=\s*source)", re.IGNORECASE)
+# The form that answering/prompt.py gives sources; in their text a backslash follows the `<` of `<source` and `<|`.
+_ESCAPED = re.compile(r"<\\(?=\s*/?\s*source|\|)", re.IGNORECASE)
+# The form in which answering/condensing.py asks for a question that is understood alone.
+_CONVERSATION = re.compile(r"<conversation>\n(.*?)\n</conversation>\n", re.DOTALL)
+_ASKED_BEFORE = re.compile(r"^user: (.*)$", re.MULTILINE)
 _SOURCE = re.compile(r'<source n="(\d+)"(?: title="[^"]*")?>\n(.*?)\n?</source>', re.DOTALL)
 _QUESTION = re.compile(r"^Question:[ \t]*", re.MULTILINE)
 # A blank line; a line that begins a list item, a heading, a table row.
@@ -69,7 +72,7 @@ def read_prompt(message: str) -> tuple[str, list[Sentence]]:
     sentences = [
         Sentence(int(source[1]), text, _content_words(text))
         for source in sources
-        for text in split_sentences(_ESCAPED.sub("</", source[2]))
+        for text in split_sentences(_ESCAPED.sub("<", source[2]))
     ]
     return question, sentences
 
@@ -84,7 +87,12 @@ def split_sentences(text: str) -> Iterator[str]:
 
 
 async def answer(message: str, embed: Embed) -> str:
-    """Return up to QUOTES sentences, each with the `[n]` of its source, or NOTHING_FITS."""
+    """Return up to QUOTES sentences, each with the `[n]` of its source, or NOTHING_FITS.
+
+    Asked to make a question one that is understood alone, it puts the one before it in front.
+    """
+    if conversation := _CONVERSATION.match(message):
+        return _restate(message[conversation.end() :], conversation[1])
     question, sentences = read_prompt(message)
     asked = _content_words(question)
     weights = _word_weights(sentences)
@@ -100,6 +108,12 @@ async def answer(message: str, embed: Embed) -> str:
     }
     quotes = _choose(scores)
     return " ".join(_cite(quote) for quote in quotes) or NOTHING_FITS
+
+
+def _restate(message: str, conversation: str) -> str:
+    question, _sentences = read_prompt(message)
+    before = _ASKED_BEFORE.findall(conversation)[-1:]
+    return " ".join([*before, question])
 
 
 def _choose(scores: dict[Sentence, float]) -> list[Sentence]:

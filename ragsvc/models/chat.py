@@ -98,10 +98,19 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """What an answer cost, as the model's server counted it."""
+    """What an answer cost, as the model's server counted it; estimated where it did not and we counted."""
 
     prompt_tokens: int
     completion_tokens: int
+    is_estimated: bool = False
+
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        """Return the cost of both."""
+        return TokenUsage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            is_estimated=self.is_estimated or other.is_estimated,
+        )
 
 
 @dataclass(frozen=True, slots=True)

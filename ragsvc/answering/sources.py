@@ -1,0 +1,119 @@
+"""Which of the hits an answer is made from: no passage twice, neighbours as one, as many as the prompt has room for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from ragsvc.answering.statements import read_words
+from ragsvc.models.chat import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ragsvc.models.search import SearchHit
+
+SHINGLE_WORDS = 3
+# A text that has so much of its shingles in another one says nothing new, if its rare differences mean nothing.
+REPEATED_SHARE = 0.9
+
+
+def choose_sources(
+    hits: Sequence[SearchHit], *, cost: Callable[[SearchHit], int], budget_tokens: int
+) -> list[SearchHit]:
+    """Return the hits that fit the budget, best first, without repetitions, neighbours joined; the best in any case."""
+    chosen: list[SearchHit] = []
+    contents: list[_Content] = []
+    left = budget_tokens
+    for hit in hits:
+        content = _Content.of(hit.text)
+        size = cost(hit)
+        if (chosen and size > left) or any(content.repeats(other) for other in contents):
+            continue
+        chosen.append(hit)
+        contents.append(content)
+        left -= size
+    return join_neighbours(chosen)
+
+
+def join_neighbours(hits: Sequence[SearchHit]) -> list[SearchHit]:
+    """Return the hits with those that overlap in a document made one, in the place of the better one."""
+    groups: list[list[int]] = []
+    order = sorted(range(len(hits)), key=lambda rank: (hits[rank].document_id, hits[rank].build_id, hits[rank].ordinal))
+    for rank in order:
+        if groups and _follows(hits[groups[-1][-1]], hits[rank]):
+            groups[-1].append(rank)
+        else:
+            groups.append([rank])
+    return [_join([hits[rank] for rank in group]) for group in sorted(groups, key=min)]
+
+
+def number_sources(hits: Sequence[SearchHit]) -> tuple[Source, ...]:
+    """Return what a client is told of the sources, numbered from 1 like in the prompt."""
+    return tuple(
+        Source(
+            n=n,
+            chunk_id=hit.chunk_id,
+            document_id=hit.document_id,
+            filename=hit.filename,
+            page_first=hit.page_first,
+            heading_path=hit.heading_path,
+            score=hit.score,
+        )
+        for n, hit in enumerate(hits, start=1)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a text says, for comparison with another one."""
+
+    shingles: frozenset[tuple[str, ...]]
+    telling: frozenset[str]
+
+    @classmethod
+    def of(cls, text: str) -> _Content:
+        words = read_words(text)
+        spans = range(max(len(words) - SHINGLE_WORDS + 1, 1))
+        return cls(
+            shingles=frozenset(tuple(words[start : start + SHINGLE_WORDS]) for start in spans),
+            telling=frozenset(word for word in words if _is_telling(word)),
+        )
+
+    def repeats(self, other: _Content) -> bool:
+        """Tell whether the other text says all of this: nearly its words, and every number and negation."""
+        shared = len(self.shingles & other.shingles)
+        return shared >= REPEATED_SHARE * len(self.shingles) and self.telling <= other.telling
+
+
+def _is_telling(word: str) -> bool:
+    return word[0].isdigit() or word in {"not", "no", "never", "without", "only", "except", "unless"}
+
+
+def _follows(hit: SearchHit, following: SearchHit) -> bool:
+    return (
+        hit.build_id == following.build_id
+        and hit.document_id == following.document_id
+        and hit.ordinal + 1 == following.ordinal
+        and hit.heading_path == following.heading_path
+        and hit.char_start < following.char_start <= hit.char_end < following.char_end
+    )
+
+
+def _join(group: Sequence[SearchHit]) -> SearchHit:
+    """Return neighbours, in their order, as one hit with the best one's id and score."""
+    if len(group) == 1:
+        return group[0]
+    added = [after.text[before.char_end - after.char_start :] for before, after in pairwise(group)]
+    best = max(group, key=lambda hit: hit.score)
+    return replace(
+        best,
+        text=group[0].text + "".join(added),
+        page_first=group[0].page_first,
+        page_last=group[-1].page_last,
+        page_spans=tuple(span for hit in group for span in hit.page_spans),
+        char_start=group[0].char_start,
+        char_end=group[-1].char_end,
+        token_count=sum(hit.token_count for hit in group),
+    )

@@ -1,0 +1,112 @@
+"""Which hits become sources: no passage twice, neighbours as one, within the budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragsvc.answering.sources import choose_sources, join_neighbours, number_sources
+from ragsvc.models.chunks import PageSpan
+from tests.answering.test_citations import hit
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from ragsvc.models.search import SearchHit
+
+LONG = (
+    "Refunds are paid to the card that was charged, and the customer is told by e-mail. The desk on the second floor"
+    " helps with parcels that came back damaged, and keeps them until the carrier has looked at them."
+)
+
+
+def choose(hits: list[SearchHit], *, budget_tokens: int = 1000) -> list[SearchHit]:
+    """Choose among hits that cost what they count."""
+    return choose_sources(hits, cost=lambda found: found.token_count, budget_tokens=budget_tokens)
+
+
+def test_the_budget_holds_but_for_the_best_source() -> None:
+    large, medium, small = (replace(hit(name), token_count=size) for name, size in (("a", 90), ("b", 60), ("c", 40)))
+    assert choose([medium, large, small], budget_tokens=100) == [medium, small]
+    assert choose([large, small], budget_tokens=50) == [large]
+
+
+def test_the_same_text_is_a_source_once() -> None:
+    first, again = hit("Same."), hit("Same.")
+    assert choose([first, again]) == [first]
+    assert [source.n for source in number_sources([first, hit("Other.")])] == [1, 2]
+
+
+def test_nearly_the_same_text_is_a_source_once() -> None:
+    first, again = hit(LONG), hit(LONG.replace("helps", "assists").upper())
+    assert choose([first, again, hit("Something else is said here.")])[1:] != [again]
+    assert len(choose([first, again])) == 1
+
+
+def test_a_text_that_differs_in_a_number_or_a_negation_is_another() -> None:
+    longer = f"{LONG} {LONG}"
+    fortnight, month = hit(f"{longer} It takes 14 days."), hit(f"{longer} It takes 30 days.")
+    assert choose([fortnight, month]) == [fortnight, month]
+    paid, unpaid = hit(f"{longer} It is paid."), hit(f"{longer} It is not paid.")
+    assert choose([paid, unpaid]) == [paid, unpaid]
+
+
+def cut(text: str, *cuts: tuple[int, int]) -> list[SearchHit]:
+    """Return pieces of one text as the chunks of one document."""
+    whole = hit(text, start=0)
+    return [
+        replace(
+            whole,
+            chunk_id=hit().chunk_id,
+            ordinal=ordinal,
+            text=text[start:end],
+            char_start=start,
+            char_end=end,
+            page_first=ordinal + 1,
+            page_last=ordinal + 1,
+            page_spans=(PageSpan(ordinal + 1, start, end),),
+            score=1 / (ordinal + 1),
+        )
+        for ordinal, (start, end) in enumerate(cuts)
+    ]
+
+
+def test_neighbours_that_overlap_are_one_source_in_the_place_of_the_better() -> None:
+    first, second, third = cut(LONG, (0, 60), (40, 120), (100, len(LONG)))
+    other = hit("Something else.")
+    joined = join_neighbours([second, other, third, first])
+    assert len(joined) == 2
+    assert (joined[0].text, joined[0].char_start, joined[0].char_end) == (LONG, 0, len(LONG))
+    assert (joined[0].page_first, joined[0].page_last) == (1, 3)
+    assert joined[0].chunk_id == first.chunk_id
+    assert joined[1] == other
+
+
+def test_what_does_not_touch_or_has_another_heading_stays_apart() -> None:
+    first, second, _third = cut(LONG, (0, 60), (61, 120), (100, len(LONG)))
+    assert join_neighbours([first, second]) == [first, second]
+    overlapping = cut(LONG, (0, 60), (40, 120))
+    elsewhere = [overlapping[0], replace(overlapping[1], heading_path=("Other",))]
+    assert join_neighbours(elsewhere) == elsewhere
+    foreign = [overlapping[0], replace(overlapping[1], document_id=hit().document_id)]
+    assert join_neighbours(foreign) == foreign
+
+
+@given(
+    text=st.text(min_size=30, max_size=200),
+    borders=st.lists(st.integers(1, 199), min_size=1, max_size=6, unique=True).map(sorted),
+    overlap=st.integers(0, 8),
+    order=st.randoms(use_true_random=False),
+)
+def test_a_joined_source_is_the_very_text_of_its_place(
+    text: str, borders: list[int], overlap: int, order: Random
+) -> None:
+    places = sorted({0, *(border for border in borders if border < len(text))})
+    ends = [min(place + overlap, len(text)) for place in places[1:]] + [len(text)]
+    hits = cut(text, *zip(places, ends, strict=True))
+    order.shuffle(hits)
+    for source in join_neighbours(hits):
+        assert text[source.char_start : source.char_end] == source.text
