@@ -53,6 +53,11 @@ test-chaos: $(INSTALLED) ## run the long forms of the fault and load tests
 bench: $(INSTALLED) ## measure what is said of speed, side by side with others, into one table
 	$(RUN)pytest -m bench $(ARGS)
 
+.PHONY: eval
+eval: $(INSTALLED) ## judge what search finds: recall, MRR and nDCG by mode, on questions whose answers are known
+	$(UV) sync --quiet --frozen --all-extras --group eval --inexact --python $(PYTHON)
+	$(RUN)python -m tests.eval $(ARGS)
+
 .PHONY: check
 check: lint types test ## everything that CI runs
 
