@@ -148,9 +148,18 @@ class Settings(BaseSettings):
     )
     chunk_max_tokens: Annotated[int, Field(ge=16, le=4096)] = Field(512, description="Tokens per chunk, by default.")
     chunk_overlap_tokens: Annotated[int, Field(ge=0, le=2048)] = Field(64, description="Tokens shared by neighbours.")
-    max_pages: Count = Field(20_000, description="Pages of one document.")
+    chunk_context: Literal["none", "headings"] = Field(
+        "none",
+        description="`headings`: a chunk is embedded with the path of headings that leads to it; its text stays exact.",
+    )
+    max_pages: Count = Field(20_000, description="Pages or slides of one document.")
+    max_cells: Count = Field(5_000_000, description="Cells of one spreadsheet or table.")
     max_text_chars: Count = Field(50_000_000, description="Characters of one document's text.")
     max_expanded_bytes: SizeBytes = Field(512 * MIB, description="Expanded size of one zipped document.")
+    max_archive_entries: Count = Field(10_000, description="Entries of one zipped document.")
+    max_expansion_ratio: Count = Field(
+        200, description="How many times its packed size an entry above 1 MiB may have; office markup has 10 to 50."
+    )
     max_chunks: Count = Field(200_000, description="Chunks of one document.")
     parse_timeout_s: Seconds = Field(600.0, description="Longest parse of one document.")
     parse_memory_bytes: SizeBytes = Field(2048 * MIB, description="Address space of a parsing process.")

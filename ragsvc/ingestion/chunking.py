@@ -1,167 +1,127 @@
-"""Cuts canonical text into chunks: at headings first, then where the text itself pauses."""
+"""Makes a text's chunks: below its headings, whole rows where it is a table, each with its anchors."""
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_right
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
-from semantic_text_splitter import MarkdownSplitter, TextSplitter
-
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.ingestion.contexts import Contexts
+from ragsvc.ingestion.cutting import Cutter
 from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
-from ragsvc.ingestion.parsing.sniffing import MARKDOWN
 from ragsvc.ingestion.sections import split_sections
-from ragsvc.models.chunks import Chunk, PageSpan
+from ragsvc.models.chunks import Chunk, PageSpan, join_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ragsvc.ingestion.contexts import Context
+    from ragsvc.ingestion.cutting import Piece
+    from ragsvc.ingestion.sections import Section
     from ragsvc.llm.token_counting import TokenCounter
-    from ragsvc.models.chunks import ParsedText
+    from ragsvc.models.chunks import ParsedText, Table
     from ragsvc.models.workspaces import Chunking
 
-# The tokens of a block are counted once, to know how many characters a chunk of it may have.
-BLOCK_CHARS_PER_TOKEN = 64
-# No token stands for more characters than this, white space and words unknown to the model included.
-MAX_CHARS_PER_TOKEN = 32
-# Text without white space (base64, minified code, tables of numbers) is cut after so many characters per token of
-# a chunk: splitter and tokenizers take the square of such a run's length.
-RUN_CHARS_PER_TOKEN = 4
-# A chunk is aimed below the limit, since tokens are not spread evenly.
-FILL = 0.95
+    _Cut = tuple[Piece, Context, tuple[str, ...]]
+
 TINY_SECTION_CHARS_PER_TOKEN = 0.5
-PAUSES = ("\n\n", "\n", ". ", "。", " ")
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A chunk before it has its anchors."""
-
-    char_start: int
-    text: str
-    token_count: int
 
 
 def iterate_chunks_of(
-    parsed: ParsedText, counter: TokenCounter, *, chunking: Chunking, max_input_tokens: int, max_chunks: int
+    parsed: ParsedText,
+    counter: TokenCounter,
+    *,
+    chunking: Chunking,
+    max_input_tokens: int,
+    max_chunks: int,
+    headings_in_context: bool = False,
 ) -> Iterator[Chunk]:
     """Yield the chunks in their order.
 
-    Each has at most `chunking.max_tokens` tokens and, with the special tokens of the model, fits `max_input_tokens`.
-    They cover all text but white space. Neighbours share as many sentences, lines or paragraphs (whatever they were
-    cut at) as fit about `chunking.overlap_tokens`.
+    Each has at most `chunking.max_tokens` tokens and, with its context and the special tokens of the model, fits
+    `max_input_tokens`. They cover all text but white space. Neighbours share as many sentences, lines or paragraphs
+    (whatever they were cut at) as fit about `chunking.overlap_tokens`; rows of tables are never shared.
 
     Raises:
         DocumentRejected: `limit_exceeded`.
     """
-    cutter = _Cutter(parsed, counter, chunking, max_input_tokens)
-    tiny_chars = int(chunking.max_tokens * TINY_SECTION_CHARS_PER_TOKEN)
-    ordinal = 0
-    for section in split_sections(parsed.text, parsed.headings, tiny_chars=tiny_chars):
-        for piece in cutter.cut(section.char_start, section.char_end):
-            if ordinal == max_chunks:
-                raise DocumentRejected(
-                    DocumentErrorCode.LIMIT_EXCEEDED, f"the document has more than {max_chunks:,} chunks"
-                )
-            yield _make_chunk(piece, ordinal, section.path, parsed.pages)
-            ordinal += 1
+    input_tokens = max_input_tokens - counter.special_tokens
+    contexts = Contexts(parsed.text, counter, input_tokens=input_tokens, with_headings=headings_in_context)
+    chunker = _Chunker(parsed, counter, chunking, contexts, input_tokens)
+    for ordinal, (piece, context, path) in enumerate(chunker.iterate()):
+        if ordinal == max_chunks:
+            raise DocumentRejected(
+                DocumentErrorCode.LIMIT_EXCEEDED, f"the document has more than {max_chunks:,} chunks"
+            )
+        yield chunker.make_chunk(ordinal, piece, context, path)
 
 
-class _Cutter:
-    """Cuts one text. The splitter measures in characters, which is ten times as fast; tokens are counted after it."""
+class _Chunker:
+    """Walks the sections of one text."""
 
-    def __init__(self, parsed: ParsedText, counter: TokenCounter, chunking: Chunking, max_input_tokens: int) -> None:
-        self._text = parsed.text
-        self._is_markdown = parsed.media_type == MARKDOWN
+    def __init__(
+        self, parsed: ParsedText, counter: TokenCounter, chunking: Chunking, contexts: Contexts, input_tokens: int
+    ) -> None:
+        self._parsed = parsed
         self._counter = counter
-        self._max_tokens = min(chunking.max_tokens, max_input_tokens - counter.special_tokens)
-        self._overlap_tokens = min(chunking.overlap_tokens, self._max_tokens - 1)
+        self._chunking = chunking
+        self._contexts = contexts
+        self._input_tokens = input_tokens
 
-    def cut(self, start: int, end: int) -> Iterator[_Piece]:
-        """Yield the pieces of a section."""
-        for block_start, block_end in self._iterate_blocks(start, end):
-            yield from self._cut_block(block_start, self._text[block_start:block_end])
+    def iterate(self) -> Iterator[_Cut]:
+        """Yield the pieces in their order, each with its context and its headings."""
+        tiny_chars = int(self._chunking.max_tokens * TINY_SECTION_CHARS_PER_TOKEN)
+        parsed = self._parsed
+        for section in split_sections(parsed.text, parsed.headings, tiny_chars=tiny_chars, tables=parsed.tables):
+            for start, end, table in self._iterate_stretches(section):
+                yield from self._cut_stretch(start, end, table, section.path)
 
-    def _cut_block(self, start: int, block: str) -> Iterator[_Piece]:
-        whole = self._measure(start, block)
-        if whole is None:
+    def _iterate_stretches(self, section: Section) -> Iterator[tuple[int, int, Table | None]]:
+        """Yield running text and tables in turn; a table belongs to the section where it begins."""
+        tables = self._parsed.tables
+        index = bisect_left(tables, section.char_start, key=_table_start)
+        position = section.char_start
+        for table in tables[index:]:
+            if table.char_start >= section.char_end:
+                break
+            yield position, table.char_start, None
+            yield table.char_start, table.char_end, table
+            position = table.char_end
+        yield position, section.char_end, None
+
+    def _cut_stretch(self, start: int, end: int, table: Table | None, path: tuple[str, ...]) -> Iterator[_Cut]:
+        if start >= end:
             return
-        if self._size(whole) <= self._max_tokens:
-            yield whole
-            return
-        density = self._size(whole) / len(whole.text)
-        while block:
-            for offset, text in self._split(block, density):
-                piece = self._measure(start + offset, text)
-                if piece is not None and self._size(piece) > self._max_tokens and len(piece.text) > 1:
-                    # Denser text than the block's average: the rest is cut again, by what was found here.
-                    density = self._size(piece) / len(piece.text)
-                    start, block = start + offset, block[offset:]
-                    break
-                if piece is not None:
-                    yield piece
-            else:
-                return
+        context = self._contexts.of(path, table)
+        cutter = self._make_cutter(context)
+        for piece in cutter.cut_rows(table.row_starts, end) if table else cutter.cut(start, end):
+            # The rows up to the header need no header before them.
+            yield piece, self._contexts.of(path, None) if _holds_header(table, piece) else context, path
 
-    def _split(self, text: str, tokens_per_char: float) -> list[tuple[int, str]]:
-        capacity = max(int(self._max_tokens * FILL / tokens_per_char), 1)
-        overlap = min(int(self._overlap_tokens / tokens_per_char), capacity - 1)
-        splitter = MarkdownSplitter if self._is_markdown else TextSplitter
-        return splitter(capacity, overlap).chunk_indices(text)
+    def _make_cutter(self, context: Context) -> Cutter:
+        max_tokens = min(self._chunking.max_tokens, self._input_tokens - context.reserved_tokens)
+        return Cutter(self._parsed, self._counter, max_tokens=max_tokens, overlap_tokens=self._chunking.overlap_tokens)
 
-    def _measure(self, start: int, text: str) -> _Piece | None:
-        stripped = text.strip()
-        if not stripped:
-            return None
-        start += len(text) - len(text.lstrip())
-        return _Piece(char_start=start, text=stripped, token_count=self._counter.count(stripped))
-
-    def _size(self, piece: _Piece) -> int:
-        return max(piece.token_count, -(-len(piece.text) // MAX_CHARS_PER_TOKEN))
-
-    def _iterate_blocks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield spans of bounded length that cover a section, cut where the text pauses; runs are cut anywhere."""
-        max_run = self._max_tokens * RUN_CHARS_PER_TOKEN
-        max_block = self._max_tokens * BLOCK_CHARS_PER_TOKEN
-        run = re.compile(rf"\S{{{max_run},}}|\s{{{max_run},}}")
-        for match in run.finditer(self._text, start, end):
-            for cut in range(match.start() + max_run, match.end(), max_run):
-                yield from self._iterate_bounded(start, cut, max_block)
-                start = cut
-        yield from self._iterate_bounded(start, end, max_block)
-
-    def _iterate_bounded(self, start: int, end: int, max_block: int) -> Iterator[tuple[int, int]]:
-        while end - start > max_block:
-            cut = _find_pause(self._text, start + max_block // 2, start + max_block)
-            yield start, cut
-            start = cut
-        yield start, end
+    def make_chunk(self, ordinal: int, piece: Piece, context: Context, path: tuple[str, ...]) -> Chunk:
+        """Return a piece as a chunk, with its anchors."""
+        before, tokens = self._contexts.apply(context, piece)
+        return Chunk(
+            ordinal=ordinal,
+            text=piece.text,
+            content_hash=content_hash(piece.text),
+            embedding_input_hash=embedding_input_hash(join_context(before, piece.text)),
+            char_start=piece.char_start,
+            char_end=piece.char_end,
+            page_spans=tuple(_iterate_page_spans(self._parsed.pages, piece.char_start, piece.char_end)),
+            heading_path=path,
+            token_count=piece.token_count,
+            context=before,
+            context_token_count=tokens,
+        )
 
 
-def _find_pause(text: str, start: int, end: int) -> int:
-    for pause in PAUSES:
-        found = text.rfind(pause, start, end)
-        if found >= 0:
-            return found + len(pause)
-    return end
-
-
-def _make_chunk(piece: _Piece, ordinal: int, path: tuple[str, ...], pages: Sequence[PageSpan]) -> Chunk:
-    start, end = piece.char_start, piece.char_start + len(piece.text)
-    return Chunk(
-        ordinal=ordinal,
-        text=piece.text,
-        content_hash=content_hash(piece.text),
-        # The embedding input is the text itself.
-        embedding_input_hash=embedding_input_hash(piece.text),
-        char_start=start,
-        char_end=end,
-        page_spans=tuple(_iterate_page_spans(pages, start, end)),
-        heading_path=path,
-        token_count=piece.token_count,
-    )
+def _holds_header(table: Table | None, piece: Piece) -> bool:
+    return table is not None and table.header is not None and piece.char_start < table.header[1]
 
 
 def _iterate_page_spans(pages: Sequence[PageSpan], start: int, end: int) -> Iterator[PageSpan]:
@@ -177,3 +137,7 @@ def _iterate_page_spans(pages: Sequence[PageSpan], start: int, end: int) -> Iter
 
 def _page_start(page: PageSpan) -> int:
     return page.char_start
+
+
+def _table_start(table: Table) -> int:
+    return table.char_start

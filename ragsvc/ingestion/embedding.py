@@ -79,7 +79,7 @@ async def _embed_batch(
     resources: Resources, scope: UUID, batch: Sequence[Chunk]
 ) -> Mapping[bytes, NDArray[np.float32]]:
     embedded = await resources.models.embed(
-        [chunk.text for chunk in batch], token_count=sum(chunk.token_count for chunk in batch)
+        [chunk.embedding_input for chunk in batch], token_count=sum(chunk.input_token_count for chunk in batch)
     )
     fresh = {chunk.embedding_input_hash: vector for chunk, vector in zip(batch, embedded, strict=True)}
     async with resources.pool.acquire() as conn:
@@ -91,10 +91,10 @@ def _cut(chunks: Sequence[Chunk], *, max_texts: int) -> Iterator[list[Chunk]]:
     batch: list[Chunk] = []
     tokens = 0
     for chunk in chunks:
-        if batch and (len(batch) == max_texts or tokens + chunk.token_count > BATCH_MAX_TOKENS):
+        if batch and (len(batch) == max_texts or tokens + chunk.input_token_count > BATCH_MAX_TOKENS):
             yield batch
             batch, tokens = [], 0
         batch.append(chunk)
-        tokens += chunk.token_count
+        tokens += chunk.input_token_count
     if batch:
         yield batch

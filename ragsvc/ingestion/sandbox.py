@@ -66,6 +66,7 @@ class Sandbox:
         self._limits = ParseLimits.from_settings(settings)
         self._tokenizer = settings.embedding_tokenizer
         self._max_input_tokens = settings.embedding_max_input_tokens
+        self._headings_in_context = settings.chunk_context == "headings"
         context = multiprocessing.get_context("forkserver")
         # The fork server alone imports the parsers: a fresh child has them at once, this process never.
         context.set_forkserver_preload([TASKS])
@@ -123,6 +124,7 @@ class Sandbox:
             tokenizer=self._tokenizer,
             chunking=chunking,
             max_input_tokens=self._max_input_tokens,
+            headings_in_context=self._headings_in_context,
             limits=self._limits,
             into=into,
         )

@@ -31,7 +31,14 @@ def parse_file(
 
 
 def chunk_file(
-    parsed: Path, *, tokenizer: str, chunking: Chunking, max_input_tokens: int, limits: ParseLimits, into: Path
+    parsed: Path,
+    *,
+    tokenizer: str,
+    chunking: Chunking,
+    max_input_tokens: int,
+    headings_in_context: bool,
+    limits: ParseLimits,
+    into: Path,
 ) -> int:
     """Write the text's chunks and return how many there are.
 
@@ -44,5 +51,6 @@ def chunk_file(
         chunking=chunking,
         max_input_tokens=max_input_tokens,
         max_chunks=limits.max_chunks,
+        headings_in_context=headings_in_context,
     )
     return write_chunks(chunks, into)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ragsvc.models.chunks import Heading
+    from ragsvc.models.chunks import Heading, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +26,26 @@ class Section:
         return self.char_end - self.char_start
 
 
-def split_sections(text: str, headings: Sequence[Heading], *, tiny_chars: int) -> list[Section]:
+def split_sections(
+    text: str, headings: Sequence[Heading], *, tiny_chars: int, tables: Sequence[Table] = ()
+) -> list[Section]:
     """Cut a text at its headings; together the sections cover it.
 
     A heading with nothing below it joins its first subsection. Neighbours of at most `tiny_chars` below the same
-    heading join as long as both together stay below twice that, under that heading's path.
+    heading join as long as both together stay below twice that, under that heading's path. A section that is a table
+    (a sheet) joins no other.
     """
+    apart = {table.char_start for table in tables}
     joined: list[Section] = []
     for section in _iterate_sections(headings, len(text)):
         previous = joined[-1] if joined else None
         if previous is not None and _is_bare(text, previous) and _is_below(section, previous):
             joined[-1] = Section(previous.char_start, section.char_end, section.path, section.parent)
-        elif previous is not None and _are_tiny(previous, section, tiny_chars):
+        elif (
+            previous is not None
+            and _are_tiny(previous, section, tiny_chars)
+            and (not apart & {previous.char_start, section.char_start})
+        ):
             joined[-1] = Section(previous.char_start, section.char_end, section.parent, section.parent)
         else:
             joined.append(section)

@@ -28,23 +28,44 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """Code points `[char_start, char_end)` that are rows, each on lines of its own.
+
+    `row_starts` is where they begin, in order; the first begins with the table (a sheet's name stands in it).
+    `header` is the part of a row that names the columns, None where nothing does.
+    """
+
+    char_start: int
+    char_end: int
+    row_starts: tuple[int, ...]
+    header: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedText:
     """A document's canonical text with its anchors; every offset counts code points of `text`.
 
-    `media_type` is what the content turned out to be, whatever the upload said.
+    `pages` are pages or slides. `media_type` is what the content turned out to be, whatever the upload said.
     """
 
     text: str
     pages: tuple[PageSpan, ...] = ()
     headings: tuple[Heading, ...] = ()
+    tables: tuple[Table, ...] = ()
     media_type: str = "text/plain"
+
+
+def join_context(context: str, text: str) -> str:
+    """Return the embedding input of a text that stands in a context."""
+    return f"{context}\n\n{text}" if context else text
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of a canonical text: `canonical[char_start:char_end] == text`, always.
 
-    `content_hash` is the sha256 of the text; `embedding_input_hash` is the embedding cache's key.
+    `content_hash` is the sha256 of the text; `embedding_input_hash` is the embedding cache's key: that of
+    `embedding_input`, the text with its `context` before it (a table's header, headings if asked for), if any.
     """
 
     ordinal: int
@@ -56,6 +77,18 @@ class Chunk:
     page_spans: tuple[PageSpan, ...]
     heading_path: tuple[str, ...]
     token_count: int
+    context: str = ""
+    context_token_count: int = 0
+
+    @property
+    def embedding_input(self) -> str:
+        """What the embedding model is given."""
+        return join_context(self.context, self.text)
+
+    @property
+    def input_token_count(self) -> int:
+        """The tokens of the embedding input, without those that the model adds."""
+        return self.token_count + self.context_token_count
 
     @property
     def page_first(self) -> int | None:

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 LIMITS = ParseLimits(
     max_pages=10_000,
+    max_cells=1_000_000,
     max_text_chars=10_000_000,
     max_expanded_bytes=2**30,
+    max_archive_entries=10_000,
+    max_expansion_ratio=200,
     max_chunks=100_000,
     timeout_s=60,
     memory_bytes=2**32,

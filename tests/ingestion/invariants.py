@@ -22,7 +22,9 @@ def check_chunks(parsed: ParsedText, chunks: Sequence[Chunk], chunking: Chunking
         assert chunk.text.strip() == chunk.text != ""
         assert 0 <= chunk.token_count == counter.count(chunk.text) <= chunking.max_tokens
         assert chunk.content_hash == content_hash(chunk.text)
-        assert chunk.embedding_input_hash == embedding_input_hash(chunk.text)
+        assert chunk.embedding_input_hash == embedding_input_hash(chunk.embedding_input)
+        assert chunk.embedding_input.endswith(chunk.text)
+        assert chunk.input_token_count == counter.count(chunk.embedding_input)
         check_pages(parsed, chunk)
     check_coverage(parsed, chunks)
     starts = [chunk.char_start for chunk in chunks]

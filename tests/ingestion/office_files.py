@@ -1,4 +1,4 @@
-"""Makes Word documents, zip archives and what pretends to be one."""
+"""Makes Office documents, zip archives and what pretends to be one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import docx
+import pptx
+import xlsxwriter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from docx.document import Document
 
@@ -57,3 +59,28 @@ def read_entry(package: bytes, name: str) -> bytes:
 def make_ole2(stream: str) -> bytes:
     """Return a compound file whose directory names a stream."""
     return OLE2_HEADER + stream.encode("utf-16-le").ljust(512, b"\0")
+
+
+def make_pptx(*slides: tuple[str, list[str]], notes: str = "") -> bytes:
+    """Return a presentation; a slide is (title, paragraphs), and the last one has the notes."""
+    presentation = pptx.Presentation()
+    for title, paragraphs in slides:
+        slide = presentation.slides.add_slide(presentation.slide_layouts[1])
+        slide.shapes.title.text = title
+        slide.placeholders[1].text = "\n".join(paragraphs)
+        if notes and (title, paragraphs) == slides[-1]:
+            slide.notes_slide.notes_text_frame.text = notes
+    buffer = io.BytesIO()
+    presentation.save(buffer)
+    return buffer.getvalue()
+
+
+def make_xlsx(sheets: Mapping[str, Sequence[Sequence[object]]]) -> bytes:
+    """Return a workbook; a sheet is its rows."""
+    buffer = io.BytesIO()
+    with xlsxwriter.Workbook(buffer, {"in_memory": True, "default_date_format": "yyyy-mm-dd"}) as workbook:
+        for name, rows in sheets.items():
+            sheet = workbook.add_worksheet(name)
+            for number, row in enumerate(rows):
+                sheet.write_row(number, 0, row)
+    return buffer.getvalue()

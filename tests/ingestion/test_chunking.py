@@ -155,3 +155,35 @@ def test_no_shape_of_text_is_slow_or_makes_huge_chunks(counter: TokenCounter, te
     assert time.process_time() - started < 10
     check_chunks(parsed, chunks, CHUNKING, counter)
     assert max(len(piece.text) for piece in chunks) <= CHUNKING.max_tokens * 32
+
+
+def test_headings_are_embedded_before_the_text_if_asked_for(counter: TokenCounter) -> None:
+    parsed = markdown(f"# Book\n\nPreface.\n\n## Part\n\n{SENTENCE * 60}")
+    plain_chunks = chunk(parsed, counter)
+    with_headings = list(
+        iterate_chunks_of(
+            parsed, counter, chunking=CHUNKING, max_input_tokens=256, max_chunks=100, headings_in_context=True
+        )
+    )
+    check_chunks(parsed, with_headings, CHUNKING, counter)
+    assert {piece.context for piece in plain_chunks} == {""}
+    assert {piece.heading_path: piece.context for piece in with_headings} == {
+        ("Book",): "Book",
+        ("Book", "Part"): "Book > Part",
+    }
+    assert max(piece.input_token_count for piece in with_headings) <= 254
+    assert not {piece.embedding_input_hash for piece in plain_chunks} & {
+        piece.embedding_input_hash for piece in with_headings
+    }
+
+
+def test_a_path_too_long_gives_up_its_outermost_headings(counter: TokenCounter) -> None:
+    long_title = "word " * 80
+    parsed = markdown(f"# A {long_title}\n\n## B {long_title}\n\n### Inner\n\n{SENTENCE * 60}")
+    chunks = list(
+        iterate_chunks_of(
+            parsed, counter, chunking=CHUNKING, max_input_tokens=256, max_chunks=100, headings_in_context=True
+        )
+    )
+    assert {piece.context.split(" word")[0] for piece in chunks} == {"B"}
+    assert chunks[-1].context.endswith("… > Inner")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -12,10 +15,13 @@ from hypothesis import strategies as st
 from ragsvc.ingestion.chunking import iterate_chunks_of
 from ragsvc.models.workspaces import Chunking
 from tests.ingestion.invariants import check_chunks
-from tests.ingestion.office_files import make_docx
+from tests.ingestion.office_files import make_docx, make_pptx, make_xlsx
+from tests.ingestion.open_documents import make_epub, make_odp, make_ods, make_odt
 from tests.ingestion.pdf_files import Entry, make_pdf
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ragsvc.llm.token_counting import TokenCounter
     from tests.ingestion.conftest import Parse
 
@@ -55,23 +61,117 @@ def to_docx(document: Document) -> bytes:
     return make_docx(*paragraphs)
 
 
-@pytest.mark.parametrize(
-    ("write", "filename"),
-    [(to_pdf, "a.pdf"), (to_html, "a.html"), (to_markdown, "a.md"), (to_text, "a.txt"), (to_docx, "a.docx")],
-)
+def to_pptx(document: Document) -> bytes:
+    return make_pptx(*document)
+
+
+def to_odp(document: Document) -> bytes:
+    return make_odp(*document)
+
+
+def to_odt(document: Document) -> bytes:
+    return make_odt(*(block for title, body in document for block in ((2, title), *((0, text) for text in body))))
+
+
+def to_rows(document: Document) -> dict[str, list[list[str]]]:
+    return {f"Sheet {number}": [[title, text] for text in body] for number, (title, body) in enumerate(document)}
+
+
+def to_xlsx(document: Document) -> bytes:
+    return make_xlsx(to_rows(document))
+
+
+def to_ods(document: Document) -> bytes:
+    return make_ods(to_rows(document))
+
+
+def to_epub(document: Document) -> bytes:
+    pages = [f"<h2>{title}</h2>{''.join(f'<p>{text}</p>' for text in body)}" for title, body in document]
+    return make_epub(pages, contents=["Contents"] * len(pages))
+
+
+def to_csv(document: Document) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, delimiter=";")
+    writer.writerow(["Title", "Words\nof it"])
+    writer.writerows([title, "\n".join(body)] for title, body in document)
+    return buffer.getvalue().encode()
+
+
+def to_json(document: Document) -> bytes:
+    return json.dumps([{title: body} for title, body in document]).encode()
+
+
+def to_json_lines(document: Document) -> bytes:
+    return b"\n".join(json.dumps({title: body}).encode() for title, body in document)
+
+
+def to_rtf(document: Document) -> bytes:
+    paragraphs = [text for title, body in document for text in (title, *body)]
+    return ("{\\rtf1\\ansi\\ansicpg1252 " + "\\par\n".join(paragraphs) + "}").encode("cp1252")
+
+
+def to_code(document: Document) -> bytes:
+    functions = (
+        f"def f{number}():\n" + "".join(f"    # {text}\n" for text in body) + f"    return {title!r}\n"
+        for number, (title, body) in enumerate(document)
+    )
+    return "\n\n".join(functions).encode()
+
+
+WRITERS = {
+    "a.pdf": to_pdf,
+    "a.html": to_html,
+    "a.md": to_markdown,
+    "a.txt": to_text,
+    "a.docx": to_docx,
+    "a.pptx": to_pptx,
+    "a.xlsx": to_xlsx,
+    "a.odt": to_odt,
+    "a.odp": to_odp,
+    "a.ods": to_ods,
+    "a.epub": to_epub,
+    "a.csv": to_csv,
+    "a.json": to_json,
+    "a.jsonl": to_json_lines,
+    "a.rtf": to_rtf,
+    "a.py": to_code,
+}
+# Text with other signs in it than the document's words.
+MARKED_UP = frozenset({"a.pdf", "a.csv", "a.json", "a.jsonl", "a.py"})
+SHEETS = frozenset({"a.xlsx", "a.ods"})
+
+
+@pytest.mark.parametrize(("filename", "write"), WRITERS.items())
+@pytest.mark.parametrize("headings_in_context", [False, True])
 @given(document=DOCUMENT)
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_format_keeps_the_promises(
-    parse: Parse, counter: TokenCounter, write: object, filename: str, document: Document
+    parse: Parse,
+    counter: TokenCounter,
+    write: Callable[[Document], bytes],
+    filename: str,
+    document: Document,
+    *,
+    headings_in_context: bool,
 ) -> None:
-    assert callable(write)
+    if filename in SHEETS:
+        document = [(title, body or ["word"]) for title, body in document]
     parsed = parse(write(document), filename)
-    chunks = list(iterate_chunks_of(parsed, counter, chunking=CHUNKING, max_input_tokens=256, max_chunks=10_000))
+    chunks = list(
+        iterate_chunks_of(
+            parsed,
+            counter,
+            chunking=CHUNKING,
+            max_input_tokens=80,
+            max_chunks=10_000,
+            headings_in_context=headings_in_context,
+        )
+    )
     check_chunks(parsed, chunks, CHUNKING, counter)
-    written = " ".join(" ".join([title, *body]) for title, body in document).split()
-    if filename != "a.pdf":
+    assert max(chunk.input_token_count for chunk in chunks) + counter.special_tokens <= 80
+    if filename not in MARKED_UP | SHEETS:
+        written = " ".join(" ".join([title, *body]) for title, body in document).split()
         assert parsed.text.replace("## ", "").split() == written
-    if filename != "a.txt":
-        assert len(parsed.headings) <= len(document)
-        for heading in parsed.headings:
-            assert heading.title in parsed.text[heading.char_start :].partition("\n")[0]
+    for heading in parsed.headings:
+        assert heading.title in parsed.text[heading.char_start :].partition("\n")[0]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ragsvc.errors import DocumentRejected
-from ragsvc.ingestion.parsing import zip_archives
-from ragsvc.ingestion.parsing.sniffing import DOCX, HTML, MARKDOWN, PDF, PLAIN_TEXT
+from ragsvc.ingestion.parsing.sniffing import DOCX, PDF
+from ragsvc.ingestion.parsing.text_types import CSV, HTML, JSON, MARKDOWN, PHP, PLAIN_TEXT, XML
 from tests.ingestion.office_files import make_docx, make_ole2, make_zip
 from tests.ingestion.pdf_files import make_pdf
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from tests.ingestion.conftest import Parse
 
-XLSX_TYPES = (
-    b'<Types><Override PartName="/xl/workbook.xml" ContentType='
-    b'"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/></Types>'
+DOCM_TYPES = (
+    b'<Types><Override PartName="/word/document.xml" ContentType='
+    b'"application/vnd.ms-word.document.macroEnabled.main+xml"/></Types>'
 )
 
 
@@ -49,10 +50,14 @@ def refusal_of(parse: Parse, data: bytes, filename: str = "file", **options: obj
         (b"# Hello page", "a", "text/markdown", MARKDOWN),
         (b"# Hello page", "a.txt", "", PLAIN_TEXT),
         (b"<div align=center>Hello page</div>\n\n# Title", "README.md", "", MARKDOWN),
-        (b"name,page\nHello page,1\n", "a.csv", "text/csv", PLAIN_TEXT),
-        (b'{"Hello page": 1}', "a.json", "application/json", PLAIN_TEXT),
-        (b"<?xml version='1.0'?><note>Hello page</note>", "a.xml", "text/xml", PLAIN_TEXT),
-        (b"def hello(): 'Hello page'\n", "a.py", "application/octet-stream", PLAIN_TEXT),
+        (b"name,page\nHello page,1\n", "a.csv", "text/csv", CSV),
+        (b'{"Hello page": 1}', "a.json", "application/json", JSON),
+        (b"<?xml version='1.0'?><note>Hello page</note>", "a.xml", "text/xml", XML),
+        (b"<?xml version='1.0'?><note>Hello page</note>", "a.txt", "", XML),
+        (b"name;Hello page\n", "a", "text/csv; charset=utf-8", CSV),
+        (b"<html><?php echo 'Hello page' ?></html>", "a.php", "", PHP),
+        (b"<html>Hello page</html>", "a.php", "", HTML),
+        (b"def hello(): 'Hello page'\n", "a.py", "application/octet-stream", "text/x-python"),
         ("Hello page".encode("utf-16-le"), "a.txt", "", PLAIN_TEXT),
     ],
 )
@@ -68,15 +73,13 @@ def test_content_decides_the_type(parse: Parse, data: bytes, filename: str, mime
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "image/png"),
         (b"\xff\xd8\xff\xe0" + bytes(100), "image/jpeg"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'><text>x</text></svg>", "image/svg+xml"),
-        (b"{\\rtf1\\ansi Hello}", "application/rtf"),
         (b"\x1f\x8b\x08\x00" + bytes(20), "application/gzip"),
         (b"\x7fELF\x02\x01\x01" + bytes(100), "application/x-elf"),
         (make_ole2("WordDocument"), "application/msword"),
-        (make_ole2("Workbook"), "application/vnd.ms-excel"),
+        (make_ole2("PowerPoint Document"), "application/vnd.ms-powerpoint"),
         (make_ole2("Whatever"), "application/x-ole-storage"),
-        (make_zip({"[Content_Types].xml": XLSX_TYPES}), "spreadsheetml.sheet"),
-        (make_zip({"mimetype": b"application/epub+zip", "a.xhtml": b"<html/>"}), "application/epub+zip"),
-        (make_zip({"mimetype": b"application/vnd.oasis.opendocument.text"}), "application/vnd.oasis.opendocument.text"),
+        (make_zip({"[Content_Types].xml": DOCM_TYPES}), "ms-word.document.macroEnabled"),
+        (make_zip({"mimetype": b"application/vnd.oasis.opendocument.graphics"}), "opendocument.graphics"),
         (make_zip({"a.txt": b"Hello"}), "application/zip"),
     ],
 )
@@ -146,9 +149,16 @@ class TestZipBombs:
         small = replace(limits, max_expanded_bytes=200_000)
         assert refusal_of(parse, archive, limits=small)[0] == "limit_exceeded"
 
-    def test_too_many_entries_are_refused(self, parse: Parse) -> None:
-        archive = make_zip({str(number): b"" for number in range(zip_archives.MAX_ENTRIES + 1)})
+    def test_too_many_entries_are_refused(self, parse: Parse, limits: ParseLimits) -> None:
+        archive = make_zip({str(number): b"" for number in range(limits.max_archive_entries + 1)})
         assert refusal_of(parse, archive)[0] == "limit_exceeded"
+
+    def test_entries_that_share_their_bytes_are_refused(self, parse: Parse) -> None:
+        archive = bytearray(make_zip({f"{number}.xml": bytes(500_000) for number in range(10)}))
+        offset = 42  # of the local header's offset in a directory entry
+        for at in [match.start() for match in re.finditer(b"PK\x01\x02", archive)]:
+            archive[at + offset : at + offset + 4] = bytes(4)
+        assert refusal_of(parse, bytes(archive)) == ("limit_exceeded", "entries of the archive overlap")
 
     def test_an_entry_that_lies_about_its_size_is_not_unpacked_beyond_it(self, parse: Parse) -> None:
         package = make_docx("Hello " * 200_000)

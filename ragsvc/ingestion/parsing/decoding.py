@@ -46,6 +46,9 @@ GUESSABLE = [
 ]
 SAMPLE_BYTES = 32 * 1024
 NON_ASCII_LINE = re.compile(rb"[^\n]{0,2000}[\x80-\xff][^\n]{0,2000}\n?")
+MARKUP_BYTES = 4096
+META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
+XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]{1,200}?encoding\s*=\s*["']([\w.:-]{1,40})""")
 # A text of UTF-8 with a damaged byte here and there is still UTF-8.
 INTACT_PER_DAMAGED = 50
 
@@ -77,6 +80,15 @@ def find_charset(label: str | None) -> str | None:
         return None
     name = LABELS.get(name, name)
     return name if name in DECLARABLE else None
+
+
+def declared_charset(data: bytes) -> str | None:
+    """Return the charset that XML or HTML declares of itself."""
+    head = data[:MARKUP_BYTES]
+    match = XML_ENCODING.search(head) or META_CHARSET.search(head)
+    label = match[1].decode("ascii", errors="ignore") if match else None
+    # Markup that could be read so far is not in UTF-16, whatever it says.
+    return None if (find_charset(label) or "utf-16").startswith("utf-16") else label
 
 
 def charset_parameter(mime_type: str) -> str | None:

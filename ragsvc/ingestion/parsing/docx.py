@@ -18,6 +18,7 @@ from ragsvc.ingestion.parsing.docx_styles import read_styles
 from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.ingestion.parsing.sniffing import DOCX
+from ragsvc.ingestion.parsing.xml_parts import refuse_entities, xml_errors
 from ragsvc.ingestion.parsing.zip_archives import open_archive
 from ragsvc.models.chunks import Heading, ParsedText
 
@@ -59,7 +60,7 @@ def parse_docx(source: SourceFile, limits: ParseLimits) -> ParsedText:
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
     """
-    with open_archive(source.path, limits):
+    with open_archive(source.path, limits), xml_errors("the document"):
         content = _open(source.path)
     builder = TextBuilder(limits.max_text_chars)
     headings: list[Heading] = []
@@ -80,16 +81,9 @@ def _open(path: Path) -> _Content:
         content = _Content(
             body=document.element.body, styles=read_styles(document.styles.element), notes=list(_read_notes(document))
         )
-        declares_entities = document.element.getroottree().docinfo.internalDTD is not None
-    except etree.XMLSyntaxError as error:
-        # libxml2 stops by itself at depths and sizes that no word processor writes, and says so.
-        huge = any(word in str(error).lower() for word in ("depth", "huge", "amplification", "too long"))
-        code = DocumentErrorCode.LIMIT_EXCEEDED if huge else DocumentErrorCode.CORRUPT
-        raise DocumentRejected(code, f"the document's XML cannot be read: {error}") from error
     except DAMAGE as error:
         raise DocumentRejected(DocumentErrorCode.CORRUPT, "the Word document cannot be read") from error
-    if declares_entities:
-        raise DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, "the document's XML declares entities of its own")
+    refuse_entities(document.element)
     return content
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.decoding import decode, find_charset
+from ragsvc.ingestion.parsing.decoding import declared_charset, decode
 from ragsvc.ingestion.parsing.html_writer import HtmlWriter
 from ragsvc.ingestion.parsing.normalisation import has_text, strip_unstorable
 from ragsvc.ingestion.parsing.plain_text import read_source
-from ragsvc.ingestion.parsing.sniffing import HTML
+from ragsvc.ingestion.parsing.text_types import HTML
 from ragsvc.models.chunks import ParsedText
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ TEXT_NODE = "-text"
 # It takes the square of an element's attributes, too.
 MAX_ATTRIBUTES = 1000
 LONG_TAG = re.compile(r"<[a-zA-Z][^<>]{4000,}")
-META_BYTES = 4096
-META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
-XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]{1,200}?encoding\s*=\s*["']([\w.:-]{1,40})""")
 # Elements that stay open until their end tag; the others are closed by what follows them.
 NESTING_TAG = re.compile(
     r"<(/?)(?!(?:area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr|p|li|dt|dd|option|optgroup"
@@ -55,21 +52,45 @@ def parse_html(source: SourceFile, limits: ParseLimits) -> ParsedText:
         DocumentRejected: `limit_exceeded` or `encoding`.
     """
     data = read_source(source, limits)
-    markup = strip_unstorable(decode(data, declared=source.charset or _declared_charset(data)))
+    tree = read_markup(data, declared=source.charset)
+    # A page may be nothing but its navigation: an index, a sitemap.
+    for skipped in (FURNITURE, NEVER_SHOWN):
+        writer = HtmlWriter(limits.max_text_chars)
+        write_page(tree, writer, skipped=skipped)
+        text = writer.finish()
+        if has_text(text):
+            break
+    return ParsedText(text=text, headings=tuple(writer.headings), media_type=HTML)
+
+
+def read_markup(data: bytes, *, declared: str | None = None) -> LexborHTMLParser:
+    """Return the tree of an HTML page.
+
+    Raises:
+        DocumentRejected: `limit_exceeded` or `encoding`.
+    """
+    markup = strip_unstorable(decode(data, declared=declared or declared_charset(data)))
     _check_shape(markup)
     # Mutation events are off: they take the square of a long list's length.
-    tree = LexborHTMLParser(markup, options=LexborDocumentOptions.WO_EVENTS)
-    parsed = _extract(tree, limits, skipped=FURNITURE)
-    # A page may be nothing but its navigation: an index, a sitemap.
-    return parsed if has_text(parsed.text) else _extract(tree, limits, skipped=NEVER_SHOWN)
+    return LexborHTMLParser(markup, options=LexborDocumentOptions.WO_EVENTS)
 
 
-def _declared_charset(data: bytes) -> str | None:
-    head = data[:META_BYTES]
-    match = XML_ENCODING.search(head) or META_CHARSET.search(head)
-    label = match[1].decode("ascii", errors="ignore") if match else None
-    # Markup that could be read so far is not in UTF-16, whatever it says.
-    return None if (find_charset(label) or "utf-16").startswith("utf-16") else label
+def write_page(
+    tree: LexborHTMLParser, writer: HtmlWriter, *, skipped: frozenset[str] = FURNITURE, with_title: bool = True
+) -> None:
+    """Write what a reader sees of a page; its title leads where it has no h1, if wanted."""
+    hidden = {node.mem_id for node in tree.css(HIDDEN)} if skipped is FURNITURE else set()
+    title = tree.css_first("head > title") if with_title else None
+    if title is not None and tree.css_first("h1") is None:
+        writer.write_title(title.text())
+    if tree.body is not None:
+        for tag, node in _walk(tree.body, skipped, hidden):
+            if node is None:
+                writer.leave(tag)
+            elif tag == TEXT_NODE:
+                writer.write(node.text_content or "")
+            else:
+                writer.enter(tag)
 
 
 def _check_shape(markup: str) -> None:
@@ -85,23 +106,6 @@ def _check_shape(markup: str) -> None:
             raise DocumentRejected(
                 DocumentErrorCode.LIMIT_EXCEEDED, f"elements are nested more than {MAX_DEPTH:,} levels deep"
             )
-
-
-def _extract(tree: LexborHTMLParser, limits: ParseLimits, *, skipped: frozenset[str]) -> ParsedText:
-    writer = HtmlWriter(limits.max_text_chars)
-    hidden = {node.mem_id for node in tree.css(HIDDEN)} if skipped is FURNITURE else set()
-    title = tree.css_first("head > title")
-    if title is not None and tree.css_first("h1") is None:
-        writer.write_title(title.text())
-    if tree.body is not None:
-        for tag, node in _walk(tree.body, skipped, hidden):
-            if node is None:
-                writer.leave(tag)
-            elif tag == TEXT_NODE:
-                writer.write(node.text_content or "")
-            else:
-                writer.enter(tag)
-    return ParsedText(text=writer.finish(), headings=tuple(writer.headings), media_type=HTML)
 
 
 def _walk(root: LexborNode, skipped: frozenset[str], hidden: set[int]) -> Iterator[tuple[str, LexborNode | None]]:

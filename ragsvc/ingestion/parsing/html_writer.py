@@ -82,6 +82,14 @@ class HtmlWriter:
                 self._separator = "\n"
                 self._at_start = False
 
+    def break_page(self) -> None:
+        """End a page: what follows begins a paragraph, whatever was left open."""
+        self._end_line("\n\n")
+        self._separator = "\n\n"
+        self._bullet = ""
+        self._at_start = False
+        self._preformatted = 0
+
     def finish(self) -> str:
         """Return the text."""
         self._end_line("")

@@ -14,8 +14,11 @@ class ParseLimits:
     """The limits of one document, and of the process that reads it; small enough to travel into that process."""
 
     max_pages: int
+    max_cells: int
     max_text_chars: int
     max_expanded_bytes: int
+    max_archive_entries: int
+    max_expansion_ratio: int
     max_chunks: int
     timeout_s: float
     memory_bytes: int
@@ -25,8 +28,11 @@ class ParseLimits:
         """Return the limits that the settings name."""
         return cls(
             max_pages=settings.max_pages,
+            max_cells=settings.max_cells,
             max_text_chars=settings.max_text_chars,
             max_expanded_bytes=settings.max_expanded_bytes,
+            max_archive_entries=settings.max_archive_entries,
+            max_expansion_ratio=settings.max_expansion_ratio,
             max_chunks=settings.max_chunks,
             timeout_s=settings.parse_timeout_s,
             memory_bytes=settings.parse_memory_bytes,

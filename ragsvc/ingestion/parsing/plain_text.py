@@ -1,12 +1,13 @@
-"""Plain text, and what is read as such: CSV, JSON, source code."""
+"""Plain text, and what is read as such: source code, XML."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.decoding import decode
+from ragsvc.ingestion.parsing.decoding import declared_charset, decode
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
+from ragsvc.ingestion.parsing.text_types import XML
 from ragsvc.models.chunks import ParsedText
 
 if TYPE_CHECKING:
@@ -15,18 +16,25 @@ if TYPE_CHECKING:
 
 
 def parse_plain_text(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the whole file as text."""
-    return ParsedText(text=read_canonical(source, limits))
+    """Return the whole file as text, whatever kind of text it is."""
+    return ParsedText(text=read_canonical(source, limits), media_type=source.text_type)
 
 
-def read_canonical(source: SourceFile, limits: ParseLimits) -> str:
+def parse_xml(source: SourceFile, limits: ParseLimits) -> ParsedText:
+    """Return the markup as it stands: nothing in it is expanded or fetched."""
+    return ParsedText(text=read_canonical(source, limits, is_markup=True), media_type=XML)
+
+
+def read_canonical(source: SourceFile, limits: ParseLimits, *, is_markup: bool = False) -> str:
     """Return a text file's content in its canonical form.
 
     Raises:
         DocumentRejected: `limit_exceeded` or `encoding`.
     """
     builder = TextBuilder(limits.max_text_chars)
-    builder.append(decode(read_source(source, limits), declared=source.charset))
+    data = read_source(source, limits)
+    declared = source.charset or (declared_charset(data) if is_markup else None)
+    builder.append(decode(data, declared=declared))
     return builder.build()
 
 

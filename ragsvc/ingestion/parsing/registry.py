@@ -5,13 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.ingestion.parsing.csv_rows import parse_csv
 from ragsvc.ingestion.parsing.docx import parse_docx
+from ragsvc.ingestion.parsing.epub import parse_epub
 from ragsvc.ingestion.parsing.html import parse_html
+from ragsvc.ingestion.parsing.json_text import parse_json, parse_json_lines
 from ragsvc.ingestion.parsing.markdown import parse_markdown
 from ragsvc.ingestion.parsing.normalisation import has_text
+from ragsvc.ingestion.parsing.odf import parse_odp, parse_ods, parse_odt
 from ragsvc.ingestion.parsing.pdf import parse_pdf
-from ragsvc.ingestion.parsing.plain_text import parse_plain_text
-from ragsvc.ingestion.parsing.sniffing import DOCX, HTML, MARKDOWN, PDF, PLAIN_TEXT, SourceFile, sniff
+from ragsvc.ingestion.parsing.plain_text import parse_plain_text, parse_xml
+from ragsvc.ingestion.parsing.pptx import parse_pptx
+from ragsvc.ingestion.parsing.rtf import parse_rtf
+from ragsvc.ingestion.parsing.sniffing import DOCX, EPUB, ODP, ODS, ODT, PDF, PPTX, RTF, XLS, XLSX, SourceFile, sniff
+from ragsvc.ingestion.parsing.spreadsheet import parse_xls, parse_xlsx
+from ragsvc.ingestion.parsing.text_types import (
+    CSV,
+    GRAMMARS,
+    HTML,
+    JSON,
+    JSON_LINES,
+    MARKDOWN,
+    PLAIN_TEXT,
+    TSV,
+    XML,
+)
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
@@ -29,7 +47,21 @@ PARSERS: dict[str, Parser] = {
     HTML: parse_html,
     MARKDOWN: parse_markdown,
     PLAIN_TEXT: parse_plain_text,
+    CSV: parse_csv,
+    TSV: parse_csv,
+    JSON: parse_json,
+    JSON_LINES: parse_json_lines,
+    XML: parse_xml,
+    **dict.fromkeys(GRAMMARS, parse_plain_text),
+    RTF: parse_rtf,
     DOCX: parse_docx,
+    PPTX: parse_pptx,
+    XLSX: parse_xlsx,
+    XLS: parse_xls,
+    ODT: parse_odt,
+    ODP: parse_odp,
+    ODS: parse_ods,
+    EPUB: parse_epub,
 }
 
 

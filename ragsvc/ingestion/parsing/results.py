@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from ragsvc.models.chunks import Chunk, Heading, PageSpan, ParsedText
+from ragsvc.models.chunks import Chunk, Heading, PageSpan, ParsedText, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,6 +19,7 @@ def write_parsed(parsed: ParsedText, path: Path) -> None:
         "media_type": parsed.media_type,
         "pages": [(page.page, page.char_start, page.char_end) for page in parsed.pages],
         "headings": [(heading.level, heading.title, heading.char_start) for heading in parsed.headings],
+        "tables": [(table.char_start, table.char_end, table.row_starts, table.header) for table in parsed.tables],
     }
     with path.open("wb") as file:
         file.write(orjson.dumps(anchors, option=orjson.OPT_APPEND_NEWLINE))
@@ -34,8 +35,13 @@ def read_parsed(path: Path) -> ParsedText:
         text=text,
         pages=tuple(PageSpan(*page) for page in anchors["pages"]),
         headings=tuple(Heading(*heading) for heading in anchors["headings"]),
+        tables=tuple(_row_to_table(*table) for table in anchors["tables"]),
         media_type=anchors["media_type"],
     )
+
+
+def _row_to_table(char_start: int, char_end: int, row_starts: list[int], header: list[int] | None) -> Table:
+    return Table(char_start, char_end, tuple(row_starts), (header[0], header[1]) if header else None)
 
 
 def write_chunks(chunks: Iterable[Chunk], path: Path) -> int:
@@ -66,6 +72,8 @@ def _chunk_to_row(chunk: Chunk) -> dict[str, object]:
         "page_spans": [(span.page, span.char_start, span.char_end) for span in chunk.page_spans],
         "heading_path": chunk.heading_path,
         "token_count": chunk.token_count,
+        "context": chunk.context,
+        "context_token_count": chunk.context_token_count,
     }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.decoding import BYTE_ORDER_MARKS, charset_parameter, guess_utf16
+from ragsvc.ingestion.parsing.text_types import HTML, PHP, XML, claimed_text_type
 from ragsvc.ingestion.parsing.zip_archives import open_archive
 
 if TYPE_CHECKING:
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
 
 PDF = "application/pdf"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-HTML = "text/html"
-MARKDOWN = "text/markdown"
-PLAIN_TEXT = "text/plain"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+XLS = "application/vnd.ms-excel"
+PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+ODT = "application/vnd.oasis.opendocument.text"
+ODS = "application/vnd.oasis.opendocument.spreadsheet"
+ODP = "application/vnd.oasis.opendocument.presentation"
+EPUB = "application/epub+zip"
+RTF = "application/rtf"
 UNKNOWN = "application/octet-stream"
 
 HEAD_BYTES = 64 * 1024
@@ -59,26 +65,33 @@ MAGICS = tuple(
         (rb".{257}ustar(?:\x00|  \x00)", "application/x-tar"),
         (rb"\x7fELF", "application/x-elf"),
         (rb"SQLite format 3\x00", "application/vnd.sqlite3"),
-        (rb"\{\\rtf", "application/rtf"),
+        (rb"\{\\rtf", RTF),
         (rb"%!PS", "application/postscript"),
     )
 )
 OLE2_STREAMS = (
     ("WordDocument", "application/msword"),
-    ("Workbook", "application/vnd.ms-excel"),
+    ("Workbook", XLS),
     ("PowerPoint Document", "application/vnd.ms-powerpoint"),
     ("__nameid_version1.0", "application/vnd.ms-outlook"),
 )
-OFFICE = "application/vnd.openxmlformats-officedocument."
 OFFICE_PARTS = (
     (b"wordprocessingml.document.main+xml", DOCX),
-    (b"spreadsheetml.sheet.main+xml", OFFICE + "spreadsheetml.sheet"),
-    (b"presentationml.presentation.main+xml", OFFICE + "presentationml.presentation"),
+    (b"wordprocessingml.template.main+xml", "application/vnd.openxmlformats-officedocument.wordprocessingml.template"),
     (b"ms-word.document.macroEnabled", "application/vnd.ms-word.document.macroEnabled.12"),
-    (b"ms-excel.sheet.macroEnabled", "application/vnd.ms-excel.sheet.macroEnabled.12"),
+    # Templates, slide shows and what has macros are built alike; macros are never looked at.
+    (b"spreadsheetml.sheet.main+xml", XLSX),
+    (b"spreadsheetml.template.main+xml", XLSX),
+    (b"ms-excel.sheet.macroEnabled", XLSX),
+    (b"ms-excel.sheet.binary.macroEnabled", XLSX),
+    (b"presentationml.presentation.main+xml", PPTX),
+    (b"presentationml.slideshow.main+xml", PPTX),
+    (b"presentationml.template.main+xml", PPTX),
+    (b"ms-powerpoint.presentation.macroEnabled", PPTX),
+    (b"ms-powerpoint.slideshow.macroEnabled", PPTX),
 )
+CONTENT_TYPES_BYTES = 4 * 1024 * 1024
 HTML_NAMES = frozenset({".html", ".htm", ".xhtml", ".xht"})
-MARKDOWN_NAMES = frozenset({".md", ".markdown", ".mdown", ".mkd", ".mkdn"})
 # Tabs, line ends, form feeds, and the escapes of terminals and of ISO-2022.
 TEXT_CONTROLS = b"\t\n\x0b\x0c\r\x08\x1b"
 BINARY_BYTES = bytes(byte for byte in range(32) if byte not in TEXT_CONTROLS) + b"\x7f"
@@ -86,6 +99,8 @@ BINARY_SHARE = 0.02
 PROLOGUE = re.compile(r"(?:\s+|<\?[^>]*\?>|<!--.*?-->)*", re.DOTALL)
 HTML_START = re.compile(r"<(?:!doctype\s+html|html|head|body|title|meta)\b", re.IGNORECASE)
 SVG_START = re.compile(r"(?:<!doctype\s+svg[^>]*>\s*)?<(?:svg:)?svg\b", re.IGNORECASE)
+PHP_START = re.compile(r"<\?(?:php\b|=)", re.IGNORECASE)
+XML_START = re.compile(r"\s*<\?xml\b")
 ANY_TAG = re.compile(r"<[a-zA-Z!/]")
 
 
@@ -101,6 +116,11 @@ class SourceFile:
     def charset(self) -> str | None:
         """The charset that the header claims."""
         return charset_parameter(self.mime_type)
+
+    @property
+    def text_type(self) -> str:
+        """The type of text that name or header claim."""
+        return claimed_text_type(self.filename, self.mime_type)
 
     def claims(self, media_type: str, suffixes: frozenset[str]) -> bool:
         """Tell whether name or header say that the file is of this type."""
@@ -135,7 +155,7 @@ def _sniff_zip(archive: ZipFile) -> str:
     names = set(archive.namelist())
     if "[Content_Types].xml" in names:
         with archive.open("[Content_Types].xml") as part:
-            content_types = part.read(HEAD_BYTES)
+            content_types = part.read(CONTENT_TYPES_BYTES)
         for mark, media_type in OFFICE_PARTS:
             if mark in content_types:
                 return media_type
@@ -166,9 +186,11 @@ def _sniff_text(head: bytes, source: SourceFile) -> str:
     opening = text[start.end() if start else 0 :][:1024]
     if SVG_START.match(opening):
         return "image/svg+xml"
+    if source.text_type == PHP and PHP_START.search(text):
+        return PHP
     if HTML_START.match(opening) or (source.claims(HTML, HTML_NAMES) and ANY_TAG.search(text)):
         return HTML
-    return MARKDOWN if source.claims(MARKDOWN, MARKDOWN_NAMES) else PLAIN_TEXT
+    return XML if XML_START.match(text) else source.text_type
 
 
 def _decode_head(head: bytes) -> str | None:

@@ -8,6 +8,7 @@ import re
 import struct
 import zlib
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile, ZipFile
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
-MAX_ENTRIES = 10_000
-# Office markup packs 10 to 50 times; deflate can do about 1,000.
-MAX_RATIO = 200
 RATIO_APPLIES_FROM_BYTES = 1024 * 1024
 ENTRY_SIGNATURE = re.compile(rb"PK\x01\x02")
 ENCRYPTED_FLAG = 0x1
@@ -38,7 +36,7 @@ def open_archive(path: Path, limits: ParseLimits) -> Iterator[ZipFile]:
     Raises:
         DocumentRejected: `limit_exceeded`, `encrypted` or `corrupt`.
     """
-    _check_entry_count(path)
+    _check_entry_count(path, limits.max_archive_entries)
     try:
         with ZipFile(path) as archive:
             _check_entries(archive, limits)
@@ -50,13 +48,13 @@ def open_archive(path: Path, limits: ParseLimits) -> Iterator[ZipFile]:
         raise DocumentRejected(DocumentErrorCode.CORRUPT, f"the zip archive cannot be read: {error}") from error
 
 
-def _check_entry_count(path: Path) -> None:
+def _check_entry_count(path: Path, max_entries: int) -> None:
     # zipfile makes an object of every directory entry: count them before it does.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for count, _ in enumerate(ENTRY_SIGNATURE.finditer(content), start=1):
-            if count > MAX_ENTRIES:
+            if count > max_entries:
                 raise DocumentRejected(
-                    DocumentErrorCode.LIMIT_EXCEEDED, f"the archive has more than {MAX_ENTRIES:,} entries"
+                    DocumentErrorCode.LIMIT_EXCEEDED, f"the archive has more than {max_entries:,} entries"
                 )
 
 
@@ -70,9 +68,14 @@ def _check_entries(archive: ZipFile, limits: ParseLimits) -> None:
             DocumentErrorCode.LIMIT_EXCEEDED,
             f"the archive unpacks to {expanded:,} bytes; the limit is {limits.max_expanded_bytes:,}",
         )
+    ratio = limits.max_expansion_ratio
     for entry in entries:
-        if entry.file_size > RATIO_APPLIES_FROM_BYTES and entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
+        if entry.file_size > RATIO_APPLIES_FROM_BYTES and entry.file_size > ratio * max(entry.compress_size, 1):
             raise DocumentRejected(
                 DocumentErrorCode.LIMIT_EXCEEDED,
-                f"{entry.filename[:100]!r} unpacks to more than {MAX_RATIO} times its size",
+                f"{entry.filename[:100]!r} unpacks to more than {ratio} times its size",
             )
+    # Many entries that are the same packed bytes: the oldest of zip bombs, and no program's archive.
+    for first, second in pairwise(sorted(entries, key=lambda entry: entry.header_offset)):
+        if first.header_offset + first.compress_size > second.header_offset:
+            raise DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, "entries of the archive overlap")

@@ -1,0 +1,138 @@
+"""Cuts a stretch of text into pieces of bounded tokens: where the text pauses, at syntax, or between rows."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ragsvc.ingestion.splitters import make_splitter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ragsvc.llm.token_counting import TokenCounter
+    from ragsvc.models.chunks import ParsedText
+
+# The tokens of a block are counted once, to know how many characters a chunk of it may have.
+BLOCK_CHARS_PER_TOKEN = 64
+# No token stands for more characters than this, white space and words unknown to the model included.
+MAX_CHARS_PER_TOKEN = 32
+# Text without white space (base64, minified code, tables of numbers) is cut after so many characters per token of
+# a chunk: splitter and tokenizers take the square of such a run's length.
+RUN_CHARS_PER_TOKEN = 4
+# A chunk is aimed below the limit, since tokens are not spread evenly.
+FILL = 0.95
+TYPICAL_TOKENS_PER_CHAR = 0.25
+PAUSES = ("\n\n", "\n", ". ", "。", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A chunk before it has its anchors."""
+
+    char_start: int
+    text: str
+    token_count: int
+
+    @property
+    def char_end(self) -> int:
+        """The code point after its last."""
+        return self.char_start + len(self.text)
+
+
+class Cutter:
+    """Cuts one text. The splitter measures in characters, which is ten times as fast; tokens are counted after it."""
+
+    def __init__(self, parsed: ParsedText, counter: TokenCounter, *, max_tokens: int, overlap_tokens: int) -> None:
+        self._text = parsed.text
+        self._media_type = parsed.media_type
+        self._counter = counter
+        self._max_tokens = max_tokens
+        self._overlap_tokens = min(overlap_tokens, max_tokens - 1)
+
+    def cut(self, start: int, end: int) -> Iterator[Piece]:
+        """Yield the pieces of running text; neighbours overlap."""
+        for block_start, block_end in self._iterate_blocks(start, end):
+            yield from self._cut_block(block_start, self._text[block_start:block_end])
+
+    def cut_rows(self, row_starts: Sequence[int], end: int) -> Iterator[Piece]:
+        """Yield pieces of whole rows, which never overlap; a row that is too long for a piece is cut like text."""
+        borders = [*row_starts, end]
+        tokens_per_char = TYPICAL_TOKENS_PER_CHAR
+        first = 0
+        while first < len(row_starts):
+            capacity = int(self._max_tokens * FILL / tokens_per_char)
+            last = max(bisect_right(borders, borders[first] + capacity, lo=first) - 1, first + 1)
+            piece = self._measure(borders[first], self._text[borders[first] : borders[last]])
+            if piece is not None:
+                # Rows are much alike: what was found in one piece holds for the next.
+                tokens_per_char = self._size(piece) / len(piece.text)
+                fits = self._size(piece) <= self._max_tokens
+                if not fits and last > first + 1:
+                    continue
+                yield from [piece] if fits else self.cut(borders[first], borders[last])
+            first = last
+
+    def _cut_block(self, start: int, block: str) -> Iterator[Piece]:
+        whole = self._measure(start, block)
+        if whole is None:
+            return
+        if self._size(whole) <= self._max_tokens:
+            yield whole
+            return
+        density = self._size(whole) / len(whole.text)
+        while block:
+            for offset, text in self._split(block, density):
+                piece = self._measure(start + offset, text)
+                if piece is not None and self._size(piece) > self._max_tokens and len(piece.text) > 1:
+                    # Denser text than the block's average: the rest is cut again, by what was found here.
+                    density = self._size(piece) / len(piece.text)
+                    start, block = start + offset, block[offset:]
+                    break
+                if piece is not None:
+                    yield piece
+            else:
+                return
+
+    def _split(self, text: str, tokens_per_char: float) -> list[tuple[int, str]]:
+        capacity = max(int(self._max_tokens * FILL / tokens_per_char), 1)
+        overlap = min(int(self._overlap_tokens / tokens_per_char), capacity - 1)
+        return make_splitter(self._media_type, capacity, overlap).chunk_indices(text)
+
+    def _measure(self, start: int, text: str) -> Piece | None:
+        stripped = text.strip()
+        if not stripped:
+            return None
+        start += len(text) - len(text.lstrip())
+        return Piece(char_start=start, text=stripped, token_count=self._counter.count(stripped))
+
+    def _size(self, piece: Piece) -> int:
+        return max(piece.token_count, -(-len(piece.text) // MAX_CHARS_PER_TOKEN))
+
+    def _iterate_blocks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield spans of bounded length that cover a section, cut where the text pauses; runs are cut anywhere."""
+        max_run = self._max_tokens * RUN_CHARS_PER_TOKEN
+        max_block = self._max_tokens * BLOCK_CHARS_PER_TOKEN
+        run = re.compile(rf"\S{{{max_run},}}|\s{{{max_run},}}")
+        for match in run.finditer(self._text, start, end):
+            for cut in range(match.start() + max_run, match.end(), max_run):
+                yield from self._iterate_bounded(start, cut, max_block)
+                start = cut
+        yield from self._iterate_bounded(start, end, max_block)
+
+    def _iterate_bounded(self, start: int, end: int, max_block: int) -> Iterator[tuple[int, int]]:
+        while end - start > max_block:
+            cut = _find_pause(self._text, start + max_block // 2, start + max_block)
+            yield start, cut
+            start = cut
+        yield start, end
+
+
+def _find_pause(text: str, start: int, end: int) -> int:
+    for pause in PAUSES:
+        found = text.rfind(pause, start, end)
+        if found >= 0:
+            return found + len(pause)
+    return end

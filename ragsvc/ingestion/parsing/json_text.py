@@ -1,0 +1,66 @@
+"""JSON: the source is the canonical text, laid out in lines where it comes without; JSON Lines have their rows."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ragsvc.ingestion.parsing.normalisation import TextBuilder
+from ragsvc.ingestion.parsing.plain_text import read_canonical
+from ragsvc.ingestion.parsing.text_types import JSON, JSON_LINES
+from ragsvc.models.chunks import ParsedText, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ragsvc.ingestion.parsing.limits import ParseLimits
+    from ragsvc.ingestion.parsing.sniffing import SourceFile
+
+MAX_LINE_CHARS = 1000
+LONG_LINE = re.compile(rf"[^\n]{{{MAX_LINE_CHARS},}}")
+# Strings, short lists of numbers, and what is empty stay whole.
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\{\s*\}|\[[^"{}\[\]]{0,80}\]|[{}\[\],]|[^"{}\[\],]+|"', re.DOTALL)
+INDENT = "  "
+MAX_INDENTS = 8
+
+
+def parse_json(source: SourceFile, limits: ParseLimits) -> ParsedText:
+    """Return the source; what comes in few long lines is broken up, each part as it was.
+
+    Raises:
+        DocumentRejected: `limit_exceeded` or `encoding`.
+    """
+    text = read_canonical(source, limits)
+    if not LONG_LINE.search(text):
+        return ParsedText(text=text, media_type=JSON)
+    builder = TextBuilder(limits.max_text_chars)
+    builder.append("".join(_lay_out(text)))
+    return ParsedText(text=builder.build(), media_type=JSON)
+
+
+def parse_json_lines(source: SourceFile, limits: ParseLimits) -> ParsedText:
+    """Return the source as it stands; every line is a row."""
+    text = read_canonical(source, limits)
+    starts = (0, *(match.end() for match in re.finditer(r"\n(?=[^\n])", text)))
+    table = Table(char_start=0, char_end=len(text), row_starts=starts)
+    return ParsedText(text=text, tables=(table,), media_type=JSON_LINES)
+
+
+def _lay_out(text: str) -> Iterator[str]:
+    depth = 0
+    for match in TOKEN.finditer(text):
+        part = match[0]
+        if part in {"{", "["}:
+            depth += 1
+            yield part + _line(depth)
+        elif part in {"}", "]"}:
+            depth -= 1
+            yield _line(depth) + part
+        elif part == ",":
+            yield part + _line(depth)
+        else:
+            yield part if part[0] in '"[{' else " ".join(part.split()).replace(":", ": ")
+
+
+def _line(depth: int) -> str:
+    return "\n" + INDENT * min(max(depth, 0), MAX_INDENTS)

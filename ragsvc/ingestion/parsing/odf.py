@@ -1,0 +1,127 @@
+"""OpenDocument: texts by their headings, presentations by slides, spreadsheets by sheets and rows."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.ingestion.parsing.headings import make_heading
+from ragsvc.ingestion.parsing.normalisation import TextBuilder
+from ragsvc.ingestion.parsing.odf_text import OASIS, OFFICE, TABLE, iterate_blocks, read_row
+from ragsvc.ingestion.parsing.sheets import WorkbookWriter
+from ragsvc.ingestion.parsing.slides import Slide, build_presentation
+from ragsvc.ingestion.parsing.sniffing import ODP, ODS, ODT
+from ragsvc.ingestion.parsing.xml_parts import iterate_elements, read_xml
+from ragsvc.ingestion.parsing.zip_archives import open_archive
+from ragsvc.models.chunks import Heading, ParsedText
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from zipfile import ZipFile
+
+    from lxml.etree import _Element
+
+    from ragsvc.ingestion.parsing.limits import ParseLimits
+    from ragsvc.ingestion.parsing.odf_text import Block
+    from ragsvc.ingestion.parsing.sniffing import SourceFile
+
+DRAW = f"{{{OASIS}drawing:1.0}}"
+PRESENTATION = f"{{{OASIS}presentation:1.0}}"
+ENCRYPTION = f"{{{OASIS}manifest:1.0}}encryption-data"
+CONTENT, MANIFEST = "content.xml", "META-INF/manifest.xml"
+FURNITURE = frozenset({"header", "footer", "date-time", "page-number", "page"})
+
+
+def parse_odt(source: SourceFile, limits: ParseLimits) -> ParsedText:
+    """Return the text in its order; footnotes follow their paragraph.
+
+    Raises:
+        DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
+    """
+    with _open(source, limits) as archive:
+        body = _body(archive, "text")
+    builder = TextBuilder(limits.max_text_chars)
+    headings: list[Heading] = []
+    previous: Block | None = None
+    for block in iterate_blocks(body):
+        dense = previous is not None and block.is_item and previous.is_item
+        start, end = builder.append(block.text, separator="\n" if dense else "\n\n")
+        heading = make_heading(block.level, block.text, start) if block.level and end > start else None
+        headings.extend([heading] if heading else [])
+        previous = block
+    return ParsedText(text=builder.build(), headings=tuple(headings), media_type=ODT)
+
+
+def parse_odp(source: SourceFile, limits: ParseLimits) -> ParsedText:
+    """Return the text of the slides, each a page.
+
+    Raises:
+        DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
+    """
+    with _open(source, limits) as archive:
+        body = _body(archive, "presentation")
+    slides = (_read_slide(page) for page in body.iterchildren(f"{DRAW}page"))
+    return build_presentation(slides, limits, media_type=ODP)
+
+
+def parse_ods(source: SourceFile, limits: ParseLimits) -> ParsedText:
+    """Return what every sheet shows, row by row.
+
+    Raises:
+        DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
+    """
+    writer = WorkbookWriter(limits)
+    with (
+        _open(source, limits) as archive,
+        closing(iterate_elements(archive, CONTENT, events=("start", "end"))) as elements,
+    ):
+        for event, element in elements:
+            if event == "start" and element.tag == f"{TABLE}table":
+                writer.write(element.get(f"{TABLE}name", ""), _iterate_rows(elements, element))
+    return writer.finish(ODS)
+
+
+def _iterate_rows(elements: Iterable[tuple[str, _Element]], table: _Element) -> Iterator[list[str]]:
+    """Yield the rows of a sheet while it is read, and forget each; tables inside of it are drawings."""
+    for event, element in elements:
+        if event == "start":
+            continue
+        if element.tag == f"{TABLE}table-row" and element.getparent() is not None:
+            yield read_row(element)
+            element.clear()
+        elif element is table:
+            return
+
+
+@contextmanager
+def _open(source: SourceFile, limits: ParseLimits) -> Iterator[ZipFile]:
+    with open_archive(source.path, limits) as archive:
+        if MANIFEST in archive.NameToInfo and next(read_xml(archive, MANIFEST).iter(ENCRYPTION), None) is not None:
+            raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the document is protected by a password")
+        yield archive
+
+
+def _body(archive: ZipFile, kind: str) -> _Element:
+    body = read_xml(archive, CONTENT).find(f"{OFFICE}body/{OFFICE}{kind}")
+    if body is None:
+        raise DocumentRejected(DocumentErrorCode.CORRUPT, "the document has no body")
+    return body
+
+
+def _read_slide(page: _Element) -> Slide:
+    slide = Slide()
+    for shape in page.iterchildren():
+        lines = [block.text for block in iterate_blocks(shape)] if isinstance(shape.tag, str) else []
+        if shape.tag == f"{PRESENTATION}notes":
+            slide.notes.extend(_read_notes(shape))
+        elif shape.get(f"{PRESENTATION}class") == "title" and not slide.title:
+            slide.title = " ".join(" ".join(lines).split())
+        elif shape.get(f"{PRESENTATION}class") not in FURNITURE:
+            slide.blocks.extend(lines)
+    return slide
+
+
+def _read_notes(notes: _Element) -> list[str]:
+    frames = [frame for frame in notes.iterchildren(f"{DRAW}frame") if frame.get(f"{PRESENTATION}class") == "notes"]
+    return [block.text for frame in frames for block in iterate_blocks(frame)]

@@ -1,0 +1,122 @@
+"""XLSX, XLSB and XLS: the values of every sheet, row by row."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing, contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import python_calamine
+from python_calamine import CalamineWorkbook
+
+from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.ingestion.parsing.sheets import WorkbookWriter
+from ragsvc.ingestion.parsing.sniffing import XLS, XLSX
+from ragsvc.ingestion.parsing.zip_archives import open_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+    from zipfile import ZipFile, ZipInfo
+
+    from ragsvc.ingestion.parsing.limits import ParseLimits
+    from ragsvc.ingestion.parsing.sniffing import SourceFile
+    from ragsvc.models.chunks import ParsedText
+
+# The library holds a sheet as a full rectangle, whatever of it is empty.
+AREA_PER_CELL = 4
+# Below it a number without a fraction is exact.
+EXACT_INTEGERS = 2.0**53
+SHEET = re.compile(r"xl/worksheets/[^/]+\.xml", re.IGNORECASE)
+# A cell with a value; one that only has a style is closed at once.
+CELL = re.compile(rb"<(?:\w+:)?c\b(?:[^<>]*?\br=[\"']([A-Z]{1,3})([0-9]{1,7})[\"'])?[^<>]*(?<!/)>")
+BLOCK_BYTES = 1024 * 1024
+
+
+def parse_xlsx(source: SourceFile, limits: ParseLimits) -> ParsedText:
+    """Return the values of all sheets, each below its name.
+
+    Raises:
+        DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
+    """
+    with open_archive(source.path, limits) as archive:
+        for entry in archive.infolist():
+            if SHEET.fullmatch(entry.filename):
+                _check_extent(archive, entry, limits.max_cells)
+    return _read(source.path, limits, media_type=XLSX)
+
+
+def parse_xls(source: SourceFile, limits: ParseLimits) -> ParsedText:
+    """Return the values of all sheets of the old binary format, whose size bounds itself.
+
+    Raises:
+        DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
+    """
+    return _read(source.path, limits, media_type=XLS)
+
+
+def _read(path: Path, limits: ParseLimits, *, media_type: str) -> ParsedText:
+    writer = WorkbookWriter(limits)
+    with _damage():
+        workbook = CalamineWorkbook.from_path(path)
+    for name in workbook.sheet_names:
+        with _damage():
+            rows = workbook.get_sheet_by_name(name).iter_rows()
+        writer.write(name, ([_show(value) for value in row] for row in rows))
+    return writer.finish(media_type)
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    try:
+        yield
+    except python_calamine.PasswordError as error:
+        raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the workbook is protected by a password") from error
+    except (python_calamine.CalamineError, ValueError, OSError) as error:
+        raise DocumentRejected(DocumentErrorCode.CORRUPT, f"the workbook cannot be read: {error}") from error
+
+
+def _check_extent(archive: ZipFile, entry: ZipInfo, max_cells: int) -> None:
+    """Refuse a sheet whose cells lie so far apart that the rectangle around them fills the memory."""
+    columns = rows = 0
+    with closing(_iterate_cells(archive, entry)) as cells:
+        for count, (column, row) in enumerate(cells, start=1):
+            columns, rows = max(columns, column), max(rows, row)
+            if count > max_cells or columns * rows > AREA_PER_CELL * max_cells:
+                raise DocumentRejected(
+                    DocumentErrorCode.LIMIT_EXCEEDED,
+                    f"a sheet spreads over {columns:,} columns and {rows:,} rows; the limit is {max_cells:,} cells",
+                )
+
+
+def _iterate_cells(archive: ZipFile, entry: ZipInfo) -> Generator[tuple[int, int]]:
+    """Yield (column, row), both from 1; zeros where the cell does not say."""
+    rest = b""
+    with archive.open(entry) as part:
+        while block := part.read(BLOCK_BYTES):
+            block = rest + block
+            border = block.rfind(b"<")
+            for match in CELL.finditer(block, 0, border):
+                yield _column(match[1] or b""), int(match[2] or 0)
+            rest = block[border:] if len(block) - border < BLOCK_BYTES else b""
+
+
+def _column(letters: bytes) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + letter - 64
+    return number
+
+
+def _show(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).upper()
+        case float() if value.is_integer() and abs(value) < EXACT_INTEGERS:
+            return str(int(value))
+        case datetime():
+            return value.isoformat(sep=" ", timespec="seconds").removesuffix(" 00:00:00")
+        case _:
+            # Dates and times are in ISO 8601 of their own accord.
+            return str(value)

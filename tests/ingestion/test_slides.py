@@ -1,0 +1,78 @@
+"""Presentations: each slide is a page below its title."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pptx
+import pytest
+from pptx.util import Inches
+
+from tests.ingestion.office_files import make_pptx, replace_entry
+from tests.ingestion.open_documents import make_odp
+from tests.ingestion.test_sniffing import refusal_of
+
+if TYPE_CHECKING:
+    from ragsvc.ingestion.parsing.limits import ParseLimits
+    from tests.ingestion.conftest import Parse
+
+SLIDES = (("Opening", ["first point", "second point"]), ("", ["no title"]), ("Closing", ["the end"]))
+
+
+@pytest.mark.parametrize("make", [make_pptx, make_odp])
+def test_a_slide_is_a_page_below_its_title(parse: Parse, make: object) -> None:
+    assert callable(make)
+    parsed = parse(make(*SLIDES))
+    assert [parsed.text[page.char_start : page.char_end] for page in parsed.pages] == [
+        "Opening\n\nfirst point\nsecond point",
+        "no title",
+        "Closing\n\nthe end",
+    ]
+    assert [page.page for page in parsed.pages] == [1, 2, 3]
+    assert [heading.title for heading in parsed.headings] == ["Opening", "Slide 2", "Closing"]
+    assert [heading.char_start for heading in parsed.headings] == [page.char_start for page in parsed.pages]
+
+
+@pytest.mark.parametrize("make", [make_pptx, make_odp])
+def test_notes_stand_on_their_slide(parse: Parse, make: object) -> None:
+    assert callable(make)
+    parsed = parse(make(("Title", ["point"]), notes="Say this slowly."))
+    assert parsed.text == "Title\n\npoint\n\nSay this slowly."
+    assert len(parsed.pages) == 1
+
+
+def test_tables_groups_and_lines_are_read_and_furniture_is_not(parse: Parse) -> None:
+    presentation = pptx.Presentation()
+    slide = presentation.slides.add_slide(presentation.slide_layouts[5])
+    slide.shapes.title.text = "Numbers"
+    table = slide.shapes.add_table(2, 2, Inches(1), Inches(1), Inches(4), Inches(1)).table
+    for cell, text in zip(table.iter_cells(), ("a", "b", "c d\ne", "f"), strict=True):
+        cell.text = text
+    group = slide.shapes.add_group_shape()
+    box = group.shapes.add_textbox(Inches(1), Inches(3), Inches(2), Inches(1))
+    box.text_frame.text = "in a group\vsecond line"
+    buffer = io.BytesIO()
+    presentation.save(buffer)
+    assert parse(buffer.getvalue()).text == "Numbers\n\na\tb\nc d e\tf\nin a group\nsecond line"
+
+
+def test_slides_follow_the_presentation_not_their_names(parse: Parse) -> None:
+    package = make_pptx(("One", []), ("Two", []))
+    with io.BytesIO(package) as buffer:
+        presentation = pptx.Presentation(buffer)
+    ids = presentation.slides._sldIdLst
+    ids.append(ids[0])
+    moved = io.BytesIO()
+    presentation.save(moved)
+    assert parse(moved.getvalue()).text == "Two\n\nOne"
+
+
+def test_more_slides_than_the_limit_are_refused(parse: Parse, limits: ParseLimits) -> None:
+    for data in (make_pptx(*SLIDES), make_odp(*SLIDES)):
+        assert refusal_of(parse, data, limits=replace(limits, max_pages=2))[0] == "limit_exceeded"
+
+
+def test_a_damaged_slide_is_corrupt(parse: Parse) -> None:
+    assert refusal_of(parse, replace_entry(make_pptx(*SLIDES), "ppt/slides/slide2.xml", b"<p:sld"))[0] == "corrupt"
