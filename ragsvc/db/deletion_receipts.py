@@ -27,6 +27,8 @@ RETURNING {COLUMNS}
 
 SELECT_DELETION = f"SELECT {COLUMNS} FROM deletion_receipts WHERE workspace_id = $1 AND id = $2"
 
+SELECT_ANY_DELETION = f"SELECT {COLUMNS} FROM deletion_receipts WHERE id = $1"
+
 SELECT_DELETIONS = f"""
 SELECT {COLUMNS} FROM deletion_receipts WHERE workspace_id = $1 AND ($2::uuid IS NULL OR id < $2)
 ORDER BY id DESC LIMIT $3
@@ -40,6 +42,14 @@ ADD_REMOVED = """
 UPDATE deletion_receipts
 SET removed = jsonb_set(removed, ARRAY[$3], to_jsonb(coalesce((removed ->> $3)::bigint, 0) + $4))
 WHERE workspace_id = $1 AND id = $2
+"""
+
+# What a first look found is counted once, however often the work after it is begun again.
+ADD_FOUND = """
+UPDATE deletion_receipts
+SET removed = removed || jsonb_build_object(
+    $3::text, coalesce((removed ->> $3)::bigint, 0) + $4::bigint, $3 || '_found', true)
+WHERE workspace_id = $1 AND id = $2 AND NOT removed ? ($3 || '_found')
 """
 
 SELECT_REMOVED = "SELECT removed FROM deletion_receipts WHERE workspace_id = $1 AND id = $2"
@@ -71,6 +81,12 @@ async def select_deletion(conn: Connection, workspace_id: UUID, deletion_id: UUI
     return _to_deletion(row) if row else None
 
 
+async def select_any_deletion(conn: Connection, deletion_id: UUID) -> Deletion | None:
+    """Return one deletion of whatever workspace, be it gone: for the operator."""
+    row = await conn.fetchrow(SELECT_ANY_DELETION, deletion_id)
+    return _to_deletion(row) if row else None
+
+
 async def select_deletions(
     conn: Connection, workspace_id: UUID, *, before: UUID | None = None, limit: int
 ) -> list[Deletion]:
@@ -88,6 +104,11 @@ async def update_deletion_state(
 async def add_removed(conn: Connection, workspace_id: UUID, deletion_id: UUID, *, store: str, count: int) -> None:
     """Count removed things, in the transaction that removes them, so that a resumed deletion counts on."""
     await conn.execute(ADD_REMOVED, workspace_id, deletion_id, store, count)
+
+
+async def add_found(conn: Connection, workspace_id: UUID, deletion_id: UUID, *, store: str, count: int) -> None:
+    """Count what is about to be removed where that cannot be one transaction; only the first time counts."""
+    await conn.execute(ADD_FOUND, workspace_id, deletion_id, store, count)
 
 
 async def select_removed(conn: Connection, workspace_id: UUID, deletion_id: UUID) -> dict[str, int]:

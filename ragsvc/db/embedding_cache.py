@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
     from ragsvc.db.pool import Connection
 
-# Touched at most once a day: a hit should not rewrite a vector's row every time.
+# Touched at most once a day: a hit should not rewrite a vector's row every time. Whoever touches a row at the same
+# moment does it for both: waiting for each other in another order could end in a ring.
 SELECT_CACHED_EMBEDDINGS = """
 WITH touched AS (
-    UPDATE embedding_cache SET last_used = now()
-    WHERE space_id = $1 AND scope = $2 AND embedding_input_hash = ANY($3::bytea[])
-      AND last_used < now() - interval '1 day'
+    UPDATE embedding_cache SET last_used = now() WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM embedding_cache
+        WHERE space_id = $1 AND scope = $2 AND embedding_input_hash = ANY($3::bytea[])
+          AND last_used < now() - interval '1 day'
+        FOR NO KEY UPDATE SKIP LOCKED))
 )
 SELECT embedding_input_hash, embedding FROM embedding_cache
 WHERE space_id = $1 AND scope = $2 AND embedding_input_hash = ANY($3::bytea[])
@@ -38,7 +41,9 @@ DELETE FROM embedding_cache WHERE ctid IN (
     SELECT ctid FROM embedding_cache WHERE last_used < now() - make_interval(days => $1) LIMIT $2)
 """
 
-DELETE_SCOPE = "DELETE FROM embedding_cache WHERE scope = $1"
+DELETE_SCOPE = """
+DELETE FROM embedding_cache WHERE ctid IN (SELECT ctid FROM embedding_cache WHERE scope = $1 LIMIT $2)
+"""
 
 
 async def select_cached_embeddings(
@@ -62,7 +67,7 @@ async def delete_unused_embeddings(conn: Connection, *, days: int, limit: int) -
     return int(status.removeprefix("DELETE "))
 
 
-async def delete_scope(conn: Connection, *, scope: UUID) -> int:
-    """Drop what one workspace alone had cached."""
-    status = await conn.execute(DELETE_SCOPE, scope)
+async def delete_scope(conn: Connection, *, scope: UUID, limit: int) -> int:
+    """Drop at most `limit` vectors that one workspace alone had cached and return how many there were."""
+    status = await conn.execute(DELETE_SCOPE, scope, limit)
     return int(status.removeprefix("DELETE "))

@@ -16,7 +16,7 @@ from ragsvc.db import (
     jobs,
     upload_sessions,
 )
-from ragsvc.errors import OutageFailure
+from ragsvc.errors import OutageFailure, TransientFailure
 from ragsvc.models.jobs import Queue
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import delete_runs
@@ -142,6 +142,9 @@ class DocumentRemover:
                 await self._count(conn, "objects", int(is_there))
         if self._bucket is not None:
             await storage.delete_object(self._bucket, object_key)
+            # The second look, as long as its key is known.
+            if await storage.object_exists(self._bucket, object_key):
+                raise TransientFailure("deletion_incomplete", "the store still has the file")
 
     async def _remove_row(self, document_id: UUID) -> None:
         workspace_id = self._deletion.workspace_id

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 PAGE = 200
+CACHE_BATCH = 5000
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,7 @@ async def delete(resources: Resources, lease: Lease) -> None:
             await _remove_documents(resources, remover, deletion, collection_id=deletion.subject_id)
         case SubjectKind.WORKSPACE:
             await _remove_documents(resources, remover, deletion, collection_id=None)
+            await _empty_cache(resources, deletion)
             if place is not None:
                 await _empty_place(resources, deletion, place)
     stores = await verify_stores(resources, deletion, place=place)
@@ -78,15 +80,25 @@ async def _remove_documents(
 
 
 async def _empty_place(resources: Resources, deletion: Deletion, place: Place) -> None:
-    removed = await resources.storage.delete_all_objects(place.bucket, prefix=place.key_prefix)
+    """Remove what no document showed, counted beforehand: whoever is killed meanwhile may do it again."""
+    storage = resources.storage
+    found = await storage.count_all_objects(place.bucket, prefix=place.key_prefix)
+    async with resources.pool.acquire() as conn:
+        await deletion_receipts.add_found(conn, deletion.workspace_id, deletion.id, store="objects", count=found)
+    await storage.delete_all_objects(place.bucket, prefix=place.key_prefix)
     if not place.is_shared:
-        await resources.storage.delete_bucket(place.bucket)
-    async with resources.pool.acquire() as conn, conn.transaction():
-        await deletion_receipts.add_removed(conn, deletion.workspace_id, deletion.id, store="objects", count=removed)
-        dropped = await embedding_cache.delete_scope(conn, scope=deletion.workspace_id)
-        await deletion_receipts.add_removed(
-            conn, deletion.workspace_id, deletion.id, store="embedding_cache", count=dropped
-        )
+        await storage.delete_bucket(place.bucket)
+
+
+async def _empty_cache(resources: Resources, deletion: Deletion) -> None:
+    """Remove what the workspace alone had cached."""
+    dropped = CACHE_BATCH
+    while dropped == CACHE_BATCH:
+        async with resources.pool.acquire() as conn, conn.transaction():
+            dropped = await embedding_cache.delete_scope(conn, scope=deletion.workspace_id, limit=CACHE_BATCH)
+            await deletion_receipts.add_removed(
+                conn, deletion.workspace_id, deletion.id, store="embedding_cache", count=dropped
+            )
 
 
 async def _remove_subject(conn: Connection, deletion: Deletion) -> None:

@@ -151,13 +151,18 @@ def require(request: web.Request, *scopes: Scope) -> Caller:
     return caller
 
 
+def is_admin(request: web.Request) -> bool:
+    """Tell whether the admin key was used."""
+    return bool(request.get(_IS_ADMIN))
+
+
 def require_admin(request: web.Request) -> None:
     """Return when the admin key was used.
 
     Raises:
         Forbidden: it was a workspace key.
     """
-    if not request.get(_IS_ADMIN):
+    if not is_admin(request):
         raise Forbidden
 
 

@@ -123,7 +123,8 @@ def _tag(path: str) -> str:
 def _security(contract: Operation) -> list[Schema]:
     if Door.PUBLIC in contract.doors or Door.UPLOAD_TOKEN in contract.doors:
         return []
-    return [{"admin_key": []}] if Door.ADMIN in contract.doors else [{"key": []}]
+    keys: list[Schema] = [{"key": []}] if any(isinstance(door, Scope) for door in contract.doors) else []
+    return [*keys, {"admin_key": []}] if Door.ADMIN in contract.doors else keys
 
 
 def _path_parameters(path: str) -> Iterator[Schema]:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from ragsvc.http.auth import Door, require, require_admin, uploader_of
+from ragsvc.http.auth import Door, is_admin, require, require_admin, uploader_of
 from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def operation(
 ) -> Callable[[Handler], Handler]:
     """Declare a handler's contract; only a key that opens one of the doors gets to the handler.
 
-    `doors` are the scopes of which the key needs one, or one `Door` alone. `body`, `form` and `query`
+    `doors` are the scopes of which the key needs one, or one `Door` alone; the admin key may open a route beside
+    workspace keys. `body`, `form` and `query`
     describe what the handler reads by `read_body`, `read_form` and `read_query`. `problems` are the errors besides
     those that follow from the rest. `again` answers a repeated request from what it made, by its id; an answer that
     `shows_secret` is never kept and always made so.
@@ -111,10 +112,10 @@ def check_door(request: web.Request, contract: Operation) -> None:
     doors = contract.doors
     if Door.PUBLIC in doors:
         return
-    if Door.ADMIN in doors:
-        require_admin(request)
-        return
+    scopes = [door for door in doors if isinstance(door, Scope)]
     if Door.UPLOAD_TOKEN in doors:
         uploader_of(request)
-        return
-    require(request, *(door for door in doors if isinstance(door, Scope)))
+    elif Door.ADMIN in doors and (is_admin(request) or not scopes):
+        require_admin(request)
+    else:
+        require(request, *scopes)

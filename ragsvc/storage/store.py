@@ -6,7 +6,7 @@ import base64
 import functools
 import hashlib
 import re
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ import aiohttp
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from ragsvc.errors import TransientFailure
 from ragsvc.storage.failures import MISSING, ObjectMissing, code_of, refusal, translated
 from ragsvc.storage.objects import ListedObject, MultipartUpload, ObjectBody, StoredObject, StoredPart
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from aiobotocore.response import StreamingBody
     from types_aiobotocore_s3.client import S3Client
+    from types_aiobotocore_s3.type_defs import ObjectIdentifierTypeDef
 
     from ragsvc.settings import Settings
 
@@ -205,20 +207,35 @@ class Storage:
                 await self._client.delete_object(Bucket=bucket, Key=key)
         return existed
 
-    async def delete_all_objects(self, bucket: str, *, prefix: str = "") -> int:
-        """Remove all objects under a prefix, unfinished uploads included, and return how many there were."""
-        removed = 0
-        with translated():
+    async def delete_all_objects(self, bucket: str, *, prefix: str = "") -> None:
+        """Remove all objects under a prefix, unfinished uploads included; a bucket that is gone is fine.
+
+        Raises:
+            TransientFailure: the store keeps some.
+        """
+        with suppress(ObjectMissing), translated():
             while uploads := await self.list_multiparts(bucket, prefix=prefix):
                 for upload in uploads:
                     await self.abort_multipart(bucket, upload.object_key, upload_id=upload.upload_id)
-            while True:
-                page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=DELETE_BATCH)
-                keys = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
-                if not keys:
-                    return removed
-                await self._client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})  # type: ignore[typeddict-item]
-                removed += len(keys)
+            before: list[str] = []
+            while keys := await self._first_keys(bucket, prefix=prefix):
+                if keys == before:
+                    raise TransientFailure("storage_incomplete", f"the store does not remove {keys[0]}")
+                await self._delete_keys(bucket, keys)
+                before = keys
+
+    async def _first_keys(self, bucket: str, *, prefix: str) -> list[str]:
+        page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=DELETE_BATCH)
+        return [entry["Key"] for entry in page.get("Contents", [])]
+
+    async def _delete_keys(self, bucket: str, keys: list[str]) -> None:
+        objects: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys if not key.endswith("/")]
+        if objects:
+            await self._client.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+        # Stores on file systems list a folder once it is empty, and remove it only when it is named alone.
+        for key in keys:
+            if key.endswith("/"):
+                await self._client.delete_object(Bucket=bucket, Key=key)
 
     async def count_objects(self, bucket: str, *, prefix: str = "") -> int:
         """Return how many objects there are under a prefix, up to 1000; none where there is no bucket."""
@@ -228,6 +245,19 @@ class Storage:
         except ObjectMissing:
             return 0
         return page["KeyCount"]
+
+    async def count_all_objects(self, bucket: str, *, prefix: str = "") -> int:
+        """Return how many objects there are under a prefix; none where there is no bucket."""
+        count, after = 0, ""
+        while True:
+            try:
+                page = await self.list_objects(bucket, prefix=prefix, after=after, page_size=DELETE_BATCH)
+            except ObjectMissing:
+                return count
+            count += sum(not one.object_key.endswith("/") for one in page)
+            if len(page) < DELETE_BATCH:
+                return count
+            after = page[-1].object_key
 
     async def object_exists(self, bucket: str, key: str) -> bool:
         """Tell whether the store has the object."""

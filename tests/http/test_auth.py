@@ -79,7 +79,7 @@ async def test_a_stranger_does_not_learn_which_routes_there_are(stranger: Api) -
 
 async def test_a_workspace_key_does_not_open_the_operators_doors(client: Client, tenant: Tenant) -> None:
     for method, path, contract in guarded_routes(client):
-        if Door.ADMIN in contract.doors:
+        if contract.doors == (Door.ADMIN,):
             assert (await tenant.api.call(method, path)).is_problem(403, "forbidden"), path
 
 
@@ -92,7 +92,7 @@ async def test_the_admin_key_opens_no_workspace(client: Client, admin: Api) -> N
 async def test_a_key_does_only_what_its_scopes_allow(client: Client, admin: Api, tenant: Tenant) -> None:
     keys = {scope: Api(client, await make_key(admin, tenant.id, scopes=[scope])) for scope in Scope}
     for method, path, contract in guarded_routes(client):
-        if {Door.ADMIN, Door.UPLOAD_TOKEN} & set(contract.doors):
+        if not set(Scope) & set(contract.doors):
             continue
         for scope, api in keys.items():
             refused = (await api.call(method, path)).status == 403

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ragsvc.db import deletion_receipts
+from ragsvc.db import deletion_receipts, workspaces
 from ragsvc.http.ids import parse_id
 from ragsvc.models.deletions import DeletionStatus, StoreReceipt
 from ragsvc.models.documents import FailureInfo
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
-    from tests.http.conftest import Tenant
+    from tests.http.conftest import Api, Tenant
 
 
 async def test_a_deletion_waits_then_shows_its_receipt(tenant: Tenant, resources: Resources) -> None:
@@ -69,3 +69,17 @@ async def test_deletions_are_listed_newest_first(tenant: Tenant) -> None:
     first = (await tenant.api.get("/v1/deletions?limit=2")).json
     second = (await tenant.api.get(f"/v1/deletions?limit=2&cursor={first['next_cursor']}")).json
     assert [deletion["id"] for deletion in first["data"] + second["data"]] == made[::-1]
+
+
+async def test_the_operator_reads_the_receipt_of_a_workspace_that_is_gone(
+    tenant: Tenant, other: Tenant, admin: Api, resources: Resources
+) -> None:
+    deletion_id = (await admin.delete(f"/v1/workspaces/{tenant.id}")).json["deletion_id"]
+    path = f"/v1/deletions/{deletion_id}"
+    async with resources.pool.acquire() as conn:
+        await deletion_receipts.complete_deletion(conn, tenant.uuid, parse_id("del", deletion_id), stores=[])
+        await workspaces.delete_workspace(conn, tenant.uuid)
+    assert (await tenant.api.get(path)).is_problem(401, "unauthorized")
+    assert (await other.api.get(path)).is_problem(404, "not_found")
+    shown = (await admin.get(path)).json
+    assert (shown["subject"], shown["status"]) == ({"kind": "workspace", "id": tenant.id}, "completed")

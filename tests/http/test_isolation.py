@@ -83,7 +83,7 @@ async def test_a_foreign_id_answers_exactly_like_an_unknown_one(
         contract = operation_of(route.handler)
         assert contract is not None
         named = [name for name in ID_PARAMETERS if "{" + name + "}" in template]
-        if not named or Door.ADMIN in contract.doors:
+        if not named or contract.doors == (Door.ADMIN,):
             continue
         assert set(named) <= set(foreign), f"add a foreign {named} for {template}"
         assert contract.body is None or (method, template) in BODIES, f"add a body for {method} {template}"

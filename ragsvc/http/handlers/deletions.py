@@ -6,7 +6,7 @@ from aiohttp import web
 
 from ragsvc.db import deletion_receipts
 from ragsvc.errors import NotFound
-from ragsvc.http.auth import caller_of
+from ragsvc.http.auth import Door, caller_of, is_admin
 from ragsvc.http.bodies import read_query
 from ragsvc.http.ids import parse_id
 from ragsvc.http.operations import operation
@@ -33,13 +33,15 @@ async def list_deletions(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/deletions/{deletion_id}")
-@operation("Show a deletion and its receipt", Scope.READ, answers={200: DeletionView})
+@operation("Show a deletion and its receipt", Scope.READ, Door.ADMIN, answers={200: DeletionView})
 async def get_deletion(request: web.Request) -> web.Response:
-    """Answer one deletion; its receipt outlives what was deleted."""
-    caller = caller_of(request)
+    """Answer one deletion; its receipt outlives what was deleted, and a workspace's is the operator's to read."""
     deletion_id = parse_id("del", request.match_info["deletion_id"])
     async with resources_of(request).pool.acquire() as conn:
-        deletion = await deletion_receipts.select_deletion(conn, caller.workspace.id, deletion_id)
+        if is_admin(request):
+            deletion = await deletion_receipts.select_any_deletion(conn, deletion_id)
+        else:
+            deletion = await deletion_receipts.select_deletion(conn, caller_of(request).workspace.id, deletion_id)
     if deletion is None:
         raise NotFound
     return json_response(render_deletion(deletion))
