@@ -107,6 +107,9 @@ class Settings(BaseSettings):
         pattern=r"^\s*((\*|https?://[^\s,/]+)\s*(,\s*(\*|https?://[^\s,/]+)\s*)*)?$",
         description="Origins whose pages may call the API, comma separated; `*` for all.",
     )
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        None, description="Port of `/metrics`; when unset the API tells it on `PORT`, and workers do not."
+    )
     api_grace_s: Seconds = Field(25.0, description="Time that SIGTERM leaves to requests in flight.")
     max_json_body_bytes: SizeBytes = Field(MIB, description="Largest JSON body.")
     max_document_bytes: SizeBytes = Field(512 * MIB, description="Largest file in one request.")

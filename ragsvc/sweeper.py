@@ -14,6 +14,7 @@ from ragsvc.ingestion.embedding import sweep_embedding_cache
 from ragsvc.ingestion.leftovers import sweep_builds, sweep_superseded_texts
 from ragsvc.jobs.outages import sweep_outages
 from ragsvc.jobs.sweeper import sweep_jobs
+from ragsvc.telemetry.metrics import SWEEPER_CHORE_DURATION, SWEEPER_CHORES
 from ragsvc.uploads.orphans import sweep_orphans
 from ragsvc.uploads.sweeper import sweep_uploads
 
@@ -42,7 +43,12 @@ async def run_sweeper(resources: Resources) -> None:
         # Jitter keeps the processes of a fleet from all asking at once.
         await asyncio.sleep(resources.settings.sweep_interval_s * random.uniform(0.8, 1.2))  # noqa: S311
         for chore in CHORES:
+            name = chore.__name__
             try:
-                await chore(resources)
+                with SWEEPER_CHORE_DURATION.labels(name).time():
+                    await chore(resources)
             except Exception as error:  # noqa: BLE001 - a chore that fails must not stop the others
-                log.warning("sweep_failed", chore=chore.__name__, error=str(error) or type(error).__name__)
+                log.warning("sweep_failed", chore=name, error=str(error) or type(error).__name__)
+                SWEEPER_CHORES.labels(name, "failed").inc()
+            else:
+                SWEEPER_CHORES.labels(name, "ok").inc()

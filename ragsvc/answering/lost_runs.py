@@ -12,6 +12,7 @@ from ragsvc.db import chat_runs
 from ragsvc.models.chat import RunProgress, RunStatus
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import append_events, read_events
+from ragsvc.telemetry.metrics import RUNS
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -47,6 +48,7 @@ async def end_lost_run(resources: Resources, run: ChatRun, *, sweeper: str) -> b
     async with resources.pool.acquire() as conn:
         is_saved = await chat_runs.save_run(conn, progress, owner=sweeper)
     if is_saved:
+        RUNS.labels(progress.status, "").inc()
         log.warning("run_swept", run_id=run.id.hex, status=progress.status, text_length=len(progress.content))
         await _tell_end(resources, run.id, progress.last_event_id)
     return is_saved

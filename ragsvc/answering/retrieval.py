@@ -12,6 +12,7 @@ from ragsvc.answering.filters import compile_filter
 from ragsvc.db import search as found
 from ragsvc.errors import NotFound, Unavailable
 from ragsvc.models.search import SearchMode
+from ragsvc.telemetry.metrics import RETRIEVAL_DURATION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,6 +83,13 @@ async def find_hits(
     resources: Resources, workspace_id: UUID, request: SearchRequest, *, skips_unknown_collections: bool = False
 ) -> list[SearchHit]:
     """Return the hits of a request; raises like `search`, or passes over collections that are gone."""
+    with RETRIEVAL_DURATION.labels(request.mode).time():
+        return await _find(resources, workspace_id, request, skips_unknown_collections=skips_unknown_collections)
+
+
+async def _find(
+    resources: Resources, workspace_id: UUID, request: SearchRequest, *, skips_unknown_collections: bool
+) -> list[SearchHit]:
     selection = found.Selection(request.collection_ids, compile_filter(request.filters))
     embedding = asyncio.create_task(_embed(resources, request))
     try:

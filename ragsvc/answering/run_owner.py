@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from ragsvc.errors import (
 from ragsvc.models.chat import RunStatus
 from ragsvc.models.documents import FailureInfo
 from ragsvc.models.ids import new_id
+from ragsvc.telemetry.metrics import RUN_DURATION, RUNS, RUNS_ACTIVE
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -146,16 +148,21 @@ class RunOwner:
     async def _answer(self, owned: OwnedRun, question: Question) -> None:
         run_id = owned.writer.journal.run_id
         structlog.contextvars.bind_contextvars(run_id=run_id.hex)
+        RUNS_ACTIVE.inc()
         try:
             outcome = await self._outcome(owned, question)
             if outcome is not None:
                 await owned.writer.finish(outcome)
-                log.info("run_finished", status=outcome.status, code=outcome.error.code if outcome.error else None)
+                code = outcome.error.code if outcome.error else None
+                log.info("run_finished", status=outcome.status, code=code)
+                RUNS.labels(outcome.status, code or "").inc()
+                RUN_DURATION.labels(outcome.status).observe(time.perf_counter() - owned.writer.begun_at)
         except Exception:
             # Its lease ends, and a sweeper ends the run.
             log.exception("run_not_finished")
             owned.writer.journal.lose()
         finally:
+            RUNS_ACTIVE.dec()
             del self._runs[run_id]
             if owned.writer.journal.end is None:
                 self._event_log.forget(run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from ragsvc.db import chat_runs
 from ragsvc.db.pool import DATABASE_TROUBLE
 from ragsvc.errors import LeaseLost
 from ragsvc.models.chat import RunProgress, RunStatus, TokenUsage
+from ragsvc.telemetry.metrics import CITATIONS, RUN_FIRST_TOKEN
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -52,6 +54,7 @@ class RunWriter:
     ) -> None:
         self.journal = Journal(run_id, message_id)
         self.is_finishing = False
+        self.begun_at = time.perf_counter()
         self.model: str | None = None
         self.usage: TokenUsage | None = None
         self._resources = resources
@@ -61,6 +64,7 @@ class RunWriter:
         self._saving = asyncio.Lock()
         self._saved_id = 1
         self._saved_citations = 0
+        self._has_begun = False
 
     @property
     def is_unsaved(self) -> bool:
@@ -80,11 +84,15 @@ class RunWriter:
 
     def add_text(self, text: str) -> None:
         """Write a piece of the answer."""
+        if not self._has_begun:
+            self._has_begun = True
+            RUN_FIRST_TOKEN.observe(time.perf_counter() - self.begun_at)
         self.journal.add_text(text)
         self._event_log.publish(self.journal)
 
     def add_citation(self, citation: Citation) -> None:
         """Write a citation."""
+        CITATIONS.labels("true" if citation.verified else "false").inc()
         self.journal.add_citation(citation)
         self._event_log.publish(self.journal)
 

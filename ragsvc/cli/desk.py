@@ -12,7 +12,7 @@ from ragsvc.db.pool import open_pool
 from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
 from ragsvc.settings import load_settings
-from ragsvc.telemetry import configure_logging
+from ragsvc.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import os
 import signal
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
 import structlog
+from prometheus_client.multiprocess import mark_process_dead
 
 from ragsvc.cli.failures import REFUSED, USAGE
+from ragsvc.telemetry.exposition import SHARED_FOLDER
+from ragsvc.telemetry.metrics import FLEET_SLOT
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -35,8 +40,15 @@ class Fleet:
         self._size = size
         self._running: set[Process] = set()
         self._stopping = asyncio.Event()
+        self._environment = dict(os.environ)
 
     async def run(self) -> int:
+        """Run like `_run`, with a folder where the processes keep their metrics for one another."""
+        with tempfile.TemporaryDirectory(prefix="ragsvc-metrics-") as folder:
+            self._environment[SHARED_FOLDER] = folder
+            return await self._run()
+
+    async def _run(self) -> int:
         """Run until SIGTERM or SIGINT, which every process is told of, and return 0.
 
         Returns the exit code of a process that could not even start.
@@ -44,14 +56,14 @@ class Fleet:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        codes = await asyncio.gather(*(self._keep() for _ in range(self._size)))
+        codes = await asyncio.gather(*(self._keep(slot) for slot in range(self._size)))
         return next((code for code in codes if code), 0)
 
-    async def _keep(self) -> int:
+    async def _keep(self, slot: int) -> int:
         is_first = True
         while not self._stopping.is_set():
             started = time.monotonic()
-            code = await self._run_one()
+            code = await self._run_one(slot)
             if self._stopping.is_set():
                 break
             if is_first and code in GAVE_UP:
@@ -63,12 +75,13 @@ class Fleet:
             await asyncio.sleep(max(RESTART_INTERVAL_S - lived_s, 0))
         return 0
 
-    async def _run_one(self) -> int:
+    async def _run_one(self, slot: int) -> int:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "ragsvc",
             *self._args,
+            env={**self._environment, FLEET_SLOT: str(slot)},
             # Ctrl-C in a terminal reaches a whole process group, and a second signal would end the grace.
             start_new_session=True,
             preexec_fn=_die_with_parent,  # one plain system call
@@ -80,6 +93,8 @@ class Fleet:
             return await process.wait()
         finally:
             self._running.discard(process)
+            # What it counted stays; what it had open is closed.
+            mark_process_dead(slot, self._environment[SHARED_FOLDER])  # type: ignore[no-untyped-call]
 
     def _stop(self) -> None:
         self._stopping.set()

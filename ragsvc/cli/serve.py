@@ -12,7 +12,7 @@ from ragsvc.cli.failures import BadUsage
 from ragsvc.cli.fleet import Fleet
 from ragsvc.http import server
 from ragsvc.settings import load_settings
-from ragsvc.telemetry import configure_logging
+from ragsvc.telemetry.logs import configure_logging
 
 
 def serve(

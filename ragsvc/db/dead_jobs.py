@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db.jobs import COLUMNS, to_job, to_job_or_none
+from ragsvc.models.jobs import Queue
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.jobs import DeadLetterFilter, Job, JobStatus, Queue, SubjectKind
+    from ragsvc.models.jobs import DeadLetterFilter, Job, JobStatus, SubjectKind
 
 _MATCHING = """
 FROM jobs
@@ -42,6 +43,11 @@ UPDATE jobs SET status = $3 WHERE workspace_id = $1 AND id = $2 AND status = 'de
 SELECT_DEAD_COUNTS = """
 SELECT error ->> 'code' AS code, count(*) AS jobs FROM jobs WHERE queue = $1 AND status = 'dead'
 GROUP BY 1 ORDER BY 2 DESC, 1
+"""
+
+SELECT_DEAD_AGES = """
+SELECT queue, extract(epoch FROM now() - min(last_failed_at))::float8 AS age_s FROM jobs WHERE status = 'dead'
+GROUP BY queue
 """
 
 SUPERSEDE_DEAD_JOBS = """
@@ -78,6 +84,11 @@ async def update_dead_status(conn: Connection, job: Job, *, status: JobStatus) -
 async def select_dead_counts(conn: Connection, *, queue: Queue) -> dict[str, int]:
     """Return how many dead letters there are by error code."""
     return {row["code"]: row["jobs"] for row in await conn.fetch(SELECT_DEAD_COUNTS, queue)}
+
+
+async def select_dead_ages(conn: Connection) -> dict[Queue, float]:
+    """Return, for each queue that has dead letters, how many seconds ago the oldest died."""
+    return {Queue(row["queue"]): row["age_s"] for row in await conn.fetch(SELECT_DEAD_AGES)}
 
 
 async def supersede_dead_jobs(

@@ -12,6 +12,7 @@ import orjson
 from pgvector import HalfVector
 
 from ragsvc.errors import StartupRefused
+from ragsvc.telemetry.metrics import DB_ACQUIRE_WAIT, DB_CONNECTIONS_IN_USE, DB_CONNECTIONS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     Record = asyncpg.Record
     Connection = asyncpg.Connection[Record] | PoolConnectionProxy[Record]
-    Pool = asyncpg.Pool[Record]
 
 UniqueViolation = asyncpg.UniqueViolationError
 ForeignKeyViolation = asyncpg.ForeignKeyViolationError
@@ -52,6 +52,24 @@ SESSION_SETTINGS = {
     "jit": "off",
 }
 JSONB_VERSION = b"\x01"
+
+
+class Pool:
+    """The process's connections; measured are those in use, and how long callers wait for one."""
+
+    def __init__(self, pool: asyncpg.Pool[Record]) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Connection]:
+        """Hold a connection, once there is one."""
+        with DB_ACQUIRE_WAIT.time():
+            connection = await self._pool.acquire()
+        with DB_CONNECTIONS_IN_USE.track_inprogress():
+            try:
+                yield connection
+            finally:
+                await self._pool.release(connection)
 
 
 async def connect(dsn: str) -> asyncpg.Connection[Record]:
@@ -87,9 +105,11 @@ async def open_pool(settings: Settings, *, size: int) -> AsyncIterator[Pool]:
         )
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
         raise StartupRefused(f"Postgres at DATABASE_URL cannot be used: {error or type(error).__name__}") from error
+    DB_CONNECTIONS_MAX.inc(size)
     try:
-        yield pool
+        yield Pool(pool)
     finally:
+        DB_CONNECTIONS_MAX.dec(size)
         # A pool closes once its connections are back; whoever still holds one at shutdown has lost it.
         try:
             await asyncio.wait_for(pool.close(), 5)

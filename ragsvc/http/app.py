@@ -25,6 +25,7 @@ from ragsvc.http.handlers import (
     files,
     health,
     keys,
+    metrics,
     search,
     tus,
     upload_tokens,
@@ -37,6 +38,7 @@ from ragsvc.http.middleware import answer_problems, finish_headers, identify, ob
 from ragsvc.http.operations import operation_of
 from ragsvc.http.readiness import READINESS, Readiness
 from ragsvc.http.run_responses import RUNS
+from ragsvc.http.scrape import SCRAPE, Scrape
 from ragsvc.http.sse import STREAMS, Streams, StreamTiming
 from ragsvc.http.state import RESOURCES
 from ragsvc.http.traffic import TRAFFIC, Traffic
@@ -86,6 +88,8 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     )
     for routes in ROUTES:
         app.add_routes(routes)
+    if settings.metrics_port is None:
+        app.add_routes(metrics.routes)
     _check_guarded(app)
     app[TRAFFIC] = Traffic()
     app[STREAMS] = Streams(limit=settings.max_streams, limit_per_key=settings.max_streams_per_key, timing=timing)
@@ -101,11 +105,20 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     return app
 
 
+def create_metrics_app(app: web.Application) -> web.Application:
+    """Return the application that tells the metrics of another, which has started, and nothing else."""
+    alone = web.Application()
+    alone.add_routes(metrics.routes)
+    alone[SCRAPE] = app[SCRAPE]
+    return alone
+
+
 def _open(settings: Settings) -> Callable[[web.Application], AsyncIterator[None]]:
     async def opened(app: web.Application) -> AsyncIterator[None]:
         async with open_resources(settings, pool_size=settings.database_pool_size) as resources:
             app[RESOURCES] = resources
             app[READINESS] = Readiness(resources)
+            app[SCRAPE] = Scrape(resources, app[READINESS], app[TRAFFIC])
             yield
 
     return opened

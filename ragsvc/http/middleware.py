@@ -25,6 +25,7 @@ from ragsvc.http.problems import error_of_status, problem_response
 from ragsvc.http.state import REQUEST_ID, request_id_of
 from ragsvc.http.traffic import TRAFFIC
 from ragsvc.models.ids import new_id
+from ragsvc.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS, HTTP_REQUESTS_IN_FLIGHT
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -33,7 +34,10 @@ _TAKEN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _STARTED = web.RequestKey("response_started", bool)
 # An upload token opens something, so it does not stand in the log.
 _TOKEN_IN_PATH = re.compile(r"^(/companion/)[^/]+")
-PROBES = frozenset({"/healthz", "/readyz"})
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+# A client may invent methods, and every label is kept for ever.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+UNKNOWN_ROUTE = "unknown"
 # Not a status that anybody receives; it stands in the log where the client did not wait for the answer.
 CLIENT_LEFT = 499
 
@@ -48,12 +52,16 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     structlog.contextvars.bind_contextvars(request_id=request_id)
     started = time.perf_counter()
     status = CLIENT_LEFT
-    with request.app[TRAFFIC].request():
+    is_stream = False
+    with request.app[TRAFFIC].request(), HTTP_REQUESTS_IN_FLIGHT.track_inprogress():
         try:
             response = await handler(request)
             status = response.status
+            is_stream = response.content_type == "text/event-stream"
         finally:
             route = _route_of(request)
+            duration_s = time.perf_counter() - started
+            _count(request.method, route, status=status, duration_s=None if is_stream else duration_s)
             # A probe every few seconds would drown the rest.
             record = log.debug if route in PROBES else log.info
             record(
@@ -62,7 +70,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
                 path=_TOKEN_IN_PATH.sub(r"\1…", request.path),
                 route=route,
                 status=status,
-                duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                duration_ms=round(duration_s * 1000, 2),
             )
     return response
 
@@ -107,6 +115,13 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
         # The next request of this client shall find another process.
         response.headers["Connection"] = "close"
         response.force_close()
+
+
+def _count(method: str, route: str, *, status: int, duration_s: float | None) -> None:
+    known = method if method in METHODS else "other"
+    HTTP_REQUESTS.labels(known, route, status).inc()
+    if duration_s is not None:
+        HTTP_REQUEST_DURATION.labels(known, route).observe(duration_s)
 
 
 def _is_under(root: str, request: web.Request) -> bool:
@@ -154,4 +169,4 @@ def _take_request_id(request: web.Request) -> str:
 
 def _route_of(request: web.Request) -> str:
     resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else "unmatched"
+    return resource.canonical if resource is not None else UNKNOWN_ROUTE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,13 +13,13 @@ import uvloop
 from aiohttp import web
 
 from ragsvc.errors import StartupRefused
-from ragsvc.http.app import create_app
+from ragsvc.http.app import create_app, create_metrics_app
 from ragsvc.http.run_responses import RUNS
 from ragsvc.http.sse import STREAMS
 from ragsvc.http.traffic import TRAFFIC
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from ragsvc.settings import Settings
 
@@ -49,22 +49,44 @@ async def serve_forever(settings: Settings, *, reuse_port: bool = False) -> None
     with _signals() as stopping:
         await runner.setup()
         try:
-            await _listen(runner, settings, reuse_port=reuse_port)
-            await stopping.get()
-            await _drain(app, settings.api_grace_s, stopping)
+            async with _telling_metrics(app, settings, reuse_port=reuse_port):
+                await _listen(runner, settings, reuse_port=reuse_port)
+                await stopping.get()
+                await _drain(app, settings.api_grace_s, stopping)
         finally:
             await runner.cleanup()
     log.info("api_stopped", pid=os.getpid())
 
 
+@asynccontextmanager
+async def _telling_metrics(app: web.Application, settings: Settings, *, reuse_port: bool) -> AsyncIterator[None]:
+    """Tell the metrics on METRICS_PORT, if it is set, to the end of the drain."""
+    if settings.metrics_port is None:
+        yield
+        return
+    runner = web.AppRunner(create_metrics_app(app), access_log=None, shutdown_timeout=CANCEL_GRACE_S)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.metrics_port, reuse_port=reuse_port)
+        await _bind(site, f"METRICS_PORT: cannot listen on {settings.host}:{settings.metrics_port}")
+        log.info("metrics_started", host=settings.host, port=runner.addresses[0][1])
+        yield
+    finally:
+        await runner.cleanup()
+
+
 async def _listen(runner: web.AppRunner, settings: Settings, *, reuse_port: bool) -> None:
     site = web.TCPSite(runner, settings.host, settings.port, reuse_port=reuse_port, backlog=BACKLOG)
+    await _bind(site, f"HOST and PORT: cannot listen on {settings.host}:{settings.port}")
+    host, port = runner.addresses[0][:2]
+    log.info("api_started", host=host, port=port, pid=os.getpid())
+
+
+async def _bind(site: web.TCPSite, refusal: str) -> None:
     try:
         await site.start()
     except OSError as error:
-        raise StartupRefused(f"HOST and PORT: cannot listen on {settings.host}:{settings.port}: {error}") from error
-    host, port = runner.addresses[0][:2]
-    log.info("api_started", host=host, port=port, pid=os.getpid())
+        raise StartupRefused(f"{refusal}: {error}") from error
 
 
 @contextmanager

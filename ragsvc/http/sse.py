@@ -15,6 +15,8 @@ import structlog
 from aiohttp import web
 
 from ragsvc.errors import TooManyStreams, Unavailable
+from ragsvc.telemetry.metrics import STREAMS as STREAMS_ENDED
+from ragsvc.telemetry.metrics import STREAMS_OPEN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -96,9 +98,13 @@ class Streams:
         slot = StreamSlot(self.timing)
         self._open.add(slot)
         self._per_key[key_id] += 1
+        STREAMS_OPEN.inc()
         try:
             yield slot
         finally:
+            STREAMS_OPEN.dec()
+            if slot.end is not None:
+                STREAMS_ENDED.labels(slot.end).inc()
             self._open.discard(slot)
             self._per_key[key_id] -= 1
             if not self._per_key[key_id]:

@@ -9,6 +9,7 @@ from uuid import UUID
 import numpy as np
 
 from ragsvc.db import embedding_cache, jobs
+from ragsvc.telemetry.metrics import EMBEDDING_CHUNKS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -46,7 +47,9 @@ async def embed_chunks(
             conn, space_id=resources.space.id, scope=scope, hashes=list(wanted)
         )
     vectors: dict[bytes, NDArray[np.floating]] = dict(known)
-    await report(sum(chunk.embedding_input_hash in known for chunk in chunks))
+    cached = sum(chunk.embedding_input_hash in known for chunk in chunks)
+    EMBEDDING_CHUNKS.labels("cache").inc(cached)
+    await report(cached)
     missing = [chunk for key, chunk in wanted.items() if key not in known]
     limiter = asyncio.Semaphore(resources.settings.embedding_concurrency)
 
@@ -82,6 +85,7 @@ async def _embed_batch(
         [chunk.embedding_input for chunk in batch], token_count=sum(chunk.input_token_count for chunk in batch)
     )
     fresh = {chunk.embedding_input_hash: vector for chunk, vector in zip(batch, embedded, strict=True)}
+    EMBEDDING_CHUNKS.labels("model").inc(len(batch))
     async with resources.pool.acquire() as conn:
         await embedding_cache.insert_cached_embeddings(conn, space_id=resources.space.id, scope=scope, vectors=fresh)
     return fresh

@@ -19,6 +19,7 @@ from ragsvc.models.documents import DocumentStatus
 from ragsvc.models.jobs import DeadLetterFilter, JobStatus, Queue, SubjectKind
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.dead_letter_list import DeadLetterList
+from ragsvc.telemetry.metrics import REPLAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -179,6 +180,8 @@ async def replay(
             # By the page, as the list is read from its beginning; who dies before it leaves that to the sweeper.
             await _unlist(resources, queue, jobs_of_page)
     replayed, superseded = outcomes[JobStatus.QUEUED], outcomes[JobStatus.SUPERSEDED]
+    REPLAYS.labels(queue, "replayed").inc(replayed)
+    REPLAYS.labels(queue, "superseded").inc(superseded)
     log.info("dead_letters_replayed", queue=queue, matched=len(matched), replayed=replayed, superseded=superseded)
     return ReplayResult(len(matched), replayed, superseded, dry_run=False)
 

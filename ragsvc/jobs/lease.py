@@ -12,6 +12,7 @@ import structlog
 from ragsvc.db import documents, jobs
 from ragsvc.errors import LeaseLost
 from ragsvc.models.documents import Stage
+from ragsvc.telemetry.metrics import INGESTION_STAGE_DURATION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,6 +43,7 @@ class Lease:
         self._pool = pool
         self._lease_s = settings.job_lease_s
         self._reported: tuple[Stage | None, float] = (None, 0.0)
+        self._stage: tuple[Stage | None, float] = (None, 0.0)
 
     async def fence(self, conn: Connection) -> None:
         """Keep the job held until the transaction ends.
@@ -58,6 +60,7 @@ class Lease:
         Raises:
             LeaseLost: another worker has the job, or it was cancelled.
         """
+        self._measure_stage(stage)
         shown, at = self._reported
         if shown is stage and fraction < 1 and time.monotonic() - at < REPORT_INTERVAL_S:
             return
@@ -98,10 +101,21 @@ class Lease:
             body.uncancel()
             raise LeaseLost from None
         finally:
+            self._measure_stage(None)
             keeper.remove_done_callback(stop_body)
             keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await keeper
+
+    def _measure_stage(self, stage: Stage | None) -> None:
+        """Measure the stage that ends as this one begins; None at the end of the work."""
+        before, since = self._stage
+        if before is stage:
+            return
+        now = time.monotonic()
+        if before is not None:
+            INGESTION_STAGE_DURATION.labels(before).observe(now - since)
+        self._stage = stage, now
 
     async def _keep(self) -> None:
         """Renew at a third of the lease's time; return once it is lost."""

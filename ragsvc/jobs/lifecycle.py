@@ -24,7 +24,8 @@ from ragsvc.db import dead_jobs, jobs, queue_state
 from ragsvc.jobs import failures, subjects
 from ragsvc.models.documents import FailureInfo
 from ragsvc.models.ids import new_id
-from ragsvc.models.jobs import Job, Queue, SubjectKind
+from ragsvc.models.jobs import Job, JobStatus, Queue, SubjectKind
+from ragsvc.telemetry.metrics import JOB_RESCUES, JOB_START_LATENCY
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -102,7 +103,9 @@ async def claim(pool: Pool, job_id: UUID, *, owner: str, lease_s: float) -> Job 
         job = await jobs.claim_job(conn, job_id, owner=owner, token=new_id(), lease_s=lease_s)
         if job is not None:
             await subjects.show_running(conn, job)
-        return job
+    if job is not None:
+        _count_claim(known, job)
+    return job
 
 
 async def hand_back(pool: Pool, job: Job) -> Job | None:
@@ -149,8 +152,17 @@ async def rescue(pool: Pool, job: Job) -> Job | None:
         queued = await jobs.rescue_job(conn, job)
         if queued is not None:
             await subjects.show_queued(conn, queued)
+            JOB_RESCUES.labels(job.queue).inc()
             log.warning("job_rescued", job_id=str(job.id), stage=job.stage, lost_owner=job.lease_owner)
         return queued
+
+
+def _count_claim(before: Job, job: Job) -> None:
+    """Count a take-over, or measure by Postgres's clock how long the job had been due."""
+    if before.status is JobStatus.RUNNING:
+        JOB_RESCUES.labels(job.queue).inc()
+    elif job.claimed_at is not None:
+        JOB_START_LATENCY.labels(job.queue).observe(max((job.claimed_at - job.run_at).total_seconds(), 0))
 
 
 async def _show_dead(conn: Connection, dead: Job | None, failure: Failure) -> None:

@@ -10,6 +10,7 @@ from ragsvc.db import jobs
 from ragsvc.jobs import dead_letters, lifecycle
 from ragsvc.models.jobs import Queue
 from ragsvc.queue.bell import Ring
+from ragsvc.telemetry.metrics import JOBS_SWEPT
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
@@ -36,6 +37,7 @@ async def sweep_jobs(resources: Resources) -> int:
             await resources.bell.forget(job.queue, Ring(job.id, job.generation))
             await resources.bell.ring(rescued)
     swept = await resources.bell.ring_missing(overdue)
+    JOBS_SWEPT.inc(swept)
     if swept:
         log.warning("jobs_swept", jobs=swept)
     for queue in Queue:

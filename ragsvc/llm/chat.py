@@ -13,6 +13,7 @@ import stamina
 import structlog
 
 from ragsvc.errors import TransientFailure
+from ragsvc.llm.calls import calling
 from ragsvc.llm.failures import timed_out, translate
 from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
 from ragsvc.models.chat import TokenUsage
@@ -20,6 +21,7 @@ from ragsvc.models.chat import TokenUsage
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 
+    from ragsvc.llm.calls import ModelCall
     from ragsvc.settings import Settings
 
     Stream = openai.AsyncStream[object]
@@ -54,16 +56,18 @@ class Chat:
     async def stream(self, turns: Sequence[ChatTurn], *, model: str) -> AsyncGenerator[ChatDelta, None]:
         """Yield an answer's deltas; closing the generator ends the model's work. Raises like `Models.stream_chat`."""
         finished = False
-        async with self._open(turns, model=model) as (reader, first, stream):
-            for delta in first:
-                finished = finished or delta.finish_reason is not None
-                yield delta
-            while (chunk := await self._next(stream)) is not None:
-                for delta in reader.read(chunk):
-                    finished = finished or delta.finish_reason is not None
+        with calling("chat") as call:
+            async with self._open(turns, model=model) as (reader, first, stream):
+                call.begin_to_answer()
+                for delta in first:
+                    finished |= _note(call, delta)
                     yield delta
-        if not finished:
-            raise TransientFailure("chat_unavailable", "The chat model's answer was cut off")
+                while (chunk := await self._next(stream)) is not None:
+                    for delta in reader.read(chunk):
+                        finished |= _note(call, delta)
+                        yield delta
+            if not finished:
+                raise TransientFailure("chat_unavailable", "The chat model's answer was cut off")
 
     @asynccontextmanager
     async def _open(
@@ -150,6 +154,13 @@ class _ChunkReader:
         self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
         whole = text.removesuffix(self._half).replace("\0", "")
         return whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _note(call: ModelCall, delta: ChatDelta) -> bool:
+    """Note what the answer cost, once it is told, and return whether this ends it."""
+    if delta.usage is not None:
+        call.cost(input_tokens=delta.usage.prompt_tokens, output_tokens=delta.usage.completion_tokens)
+    return delta.finish_reason is not None
 
 
 def _object_of(value: object, name: str) -> dict[str, object]:

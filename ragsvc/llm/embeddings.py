@@ -12,8 +12,10 @@ import openai
 import stamina
 
 from ragsvc.errors import ProviderRejected, TransientFailure
+from ragsvc.llm.calls import calling
 from ragsvc.llm.failures import translate
 from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
+from ragsvc.telemetry.metrics import EMBEDDING_BATCH, EMBEDDING_RATE_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +51,8 @@ class Embedder:
         """Return vectors of shape (len(texts), dimensions) by one call; raises like `Models.embed`."""
         if not texts:
             return np.empty((0, self._dimensions), dtype=np.float32)
-        await self._limit.wait_for_turn(tokens=token_count)
+        with EMBEDDING_RATE_WAIT.time():
+            await self._limit.wait_for_turn(tokens=token_count)
         return await self._call(texts)
 
     async def embed_at_once(self, text: str) -> NDArray[np.float32]:
@@ -89,9 +92,18 @@ class Embedder:
         return vector
 
     async def _call(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        EMBEDDING_BATCH.observe(len(texts))
+        with calling("embeddings") as call:
+            answer = await self._ask(texts)
+            vectors = self._check(answer, count=len(texts))
+            if answer.usage:
+                call.cost(input_tokens=answer.usage.prompt_tokens)
+        return vectors
+
+    async def _ask(self, texts: Sequence[str]) -> CreateEmbeddingResponse:
         shortened = self._model.startswith(SHORTENABLE_MODELS)
         try:
-            answer = await self._client.embeddings.create(
+            return await self._client.embeddings.create(
                 model=self._model,
                 input=list(texts),
                 encoding_format="base64",
@@ -103,7 +115,6 @@ class Embedder:
                 # It is said to this call, and meant for all that use the same key.
                 await self._limit.hold(seconds=failure.retry_after_s)
             raise failure from error
-        return self._check(answer, count=len(texts))
 
     def _check(self, answer: CreateEmbeddingResponse, *, count: int) -> NDArray[np.float32]:
         rows = sorted(answer.data or (), key=lambda row: row.index)

@@ -53,6 +53,15 @@ class Upload:
     tus_metadata: str | None = None
 
     @property
+    def face(self) -> str:
+        """How the client sends the file: `form` in one request, `native`, `tus` or `uppy` in a session."""
+        if self.tus_metadata is not None:
+            return "tus"
+        if self.token_key_id is not None:
+            return "uppy"
+        return "form" if self.collection_id is None else "native"
+
+    @property
     def tail_key(self) -> str:
         """Where the store keeps what arrived over tus of a part that is not whole yet."""
         return f"{self.object_key}.tail"

@@ -14,6 +14,7 @@ from arq.utils import to_unix_ms
 
 from ragsvc.models.jobs import Queue
 from ragsvc.queue.connection import REDIS_TROUBLE, queue_name, wake_channel
+from ragsvc.telemetry.metrics import RINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,9 @@ class Bell:
                 await self._redis.publish(wake_channel(queue_key), b"1")
         except REDIS_TROUBLE as error:
             log.warning("ring_failed", job_id=str(job.id), error=str(error) or type(error).__name__)
+            RINGS.labels(job.queue, "failed").inc()
             return False
+        RINGS.labels(job.queue, "known" if taken is None else "taken").inc()
         return taken is not None
 
     async def ring_missing(self, jobs: Sequence[Job]) -> int:

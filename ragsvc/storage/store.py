@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from ragsvc.errors import TransientFailure
+from ragsvc.storage.calls import calling, watch_calls
 from ragsvc.storage.failures import MISSING, ObjectMissing, code_of, refusal, translated
 from ragsvc.storage.objects import ListedObject, MultipartUpload, ObjectBody, StoredObject, StoredPart
 
@@ -101,12 +102,14 @@ class Storage:
         arguments = {"Bucket": bucket, "Key": key, "UploadId": upload_id, "PartNumber": number}
         with translated():
             url = await self._client.generate_presigned_url("upload_part", Params=arguments, ExpiresIn=OWN_URL_S)
-            async with self._http.put(url, data=body, headers={"Content-Length": str(size_bytes)}) as answer:
-                said = await answer.text()
-                if not answer.ok:
-                    found = _ERROR_CODE.search(said)
-                    raise refusal(found[1] if found else "no code", answer.status)
-                return StoredPart(number, size_bytes, answer.headers["ETag"].strip('"'))
+            with calling("UploadPart") as call:
+                async with self._http.put(url, data=body, headers={"Content-Length": str(size_bytes)}) as answer:
+                    said = await answer.text()
+                call.end(answer.status)
+            if not answer.ok:
+                found = _ERROR_CODE.search(said)
+                raise refusal(found[1] if found else "no code", answer.status)
+            return StoredPart(number, size_bytes, answer.headers["ETag"].strip('"'))
 
     async def presign_part(self, bucket: str, key: str, *, upload_id: str, number: int) -> str:
         """Return a URL that lets anybody put this part for PRESIGN_EXPIRES_S seconds."""
@@ -318,6 +321,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
         presigner = client
         if public != endpoint:
             presigner = await stack.enter_async_context(_session().client("s3", endpoint_url=public, **arguments))
+        watch_calls(client)
         # Some stores ask for Content-MD5 here, which newer SDKs replaced by other checksums.
         client.meta.events.register("before-sign.s3.DeleteObjects", _add_content_md5)
         # No limit for the whole: a part is as slow as its client, and the store's own silence ends it.

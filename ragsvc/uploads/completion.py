@@ -11,6 +11,7 @@ from ragsvc.db import documents, upload_sessions
 from ragsvc.errors import NotFound, PartsMissing, UploadNotPending, WorkError
 from ragsvc.models.uploads import UploadStatus
 from ragsvc.storage.failures import ObjectMissing, PartsRefused
+from ragsvc.telemetry.metrics import UPLOAD_BYTES, UPLOADS
 from ragsvc.uploads.registration import register_upload
 from ragsvc.uploads.sessions import find_missing, load_session
 from ragsvc.uploads.tails import remove_tail
@@ -79,6 +80,8 @@ async def settle_session(resources: Resources, upload: Upload) -> Document:
         # What the store did is not known: whoever asks next finds out.
         await asyncio.shield(_release(resources, upload))
         raise
+    UPLOADS.labels(upload.face, UploadStatus.COMPLETED).inc()
+    UPLOAD_BYTES.labels(upload.face).inc(stored.size_bytes)
     log.info("upload_completed", upload_id=upload.id.hex, document_id=document.id.hex, size_bytes=stored.size_bytes)
     return document
 
@@ -142,6 +145,7 @@ async def _fail(resources: Resources, upload: Upload, code: str, message: str) -
             error={"code": code, "message": message},
             among=(UploadStatus.COMPLETING,),
         )
+    UPLOADS.labels(upload.face, UploadStatus.FAILED).inc()
     log.warning("upload_failed", upload_id=upload.id.hex, code=code)
     raise UploadNotPending(message)
 

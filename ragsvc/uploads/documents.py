@@ -10,6 +10,8 @@ import structlog
 from ragsvc.db import collections, files, upload_sessions
 from ragsvc.errors import EmptyFile, NotFound, TooLarge
 from ragsvc.models.ids import new_id
+from ragsvc.models.uploads import UploadStatus
+from ragsvc.telemetry.metrics import UPLOAD_BYTES, UPLOADS
 from ragsvc.uploads.cleaning import abandon
 from ragsvc.uploads.parts import PartWriter
 from ragsvc.uploads.quotas import check_quota, claim_quota
@@ -138,6 +140,8 @@ async def _receive(
         await asyncio.shield(abandon(resources, upload))
         raise
     await resources.bell.ring(job)
+    UPLOADS.labels(upload.face, UploadStatus.COMPLETED).inc()
+    UPLOAD_BYTES.labels(upload.face).inc(stored.size_bytes)
     log.info("document_accepted", document_id=document.id.hex, size_bytes=stored.size_bytes)
     return document
 

@@ -18,6 +18,7 @@ import structlog
 
 from ragsvc.db import files, storage_audits
 from ragsvc.storage.failures import ObjectMissing
+from ragsvc.telemetry.metrics import ORPHANS_REMOVED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -156,6 +157,7 @@ async def _sweep_bucket(resources: Resources, workspace: Workspace, after: str) 
         return 0
     for finding in found:
         await remove_orphan(resources, finding)
+        ORPHANS_REMOVED.inc()
         log.warning(
             "orphan_removed",
             kind=finding.kind,

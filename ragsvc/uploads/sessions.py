@@ -23,6 +23,7 @@ from ragsvc.errors import NotFound, PartNumberOutOfRange, TooLarge, UploadNotPen
 from ragsvc.models.ids import new_id
 from ragsvc.models.uploads import UploadStatus
 from ragsvc.storage.failures import ObjectMissing
+from ragsvc.telemetry.metrics import UPLOADS
 from ragsvc.uploads.cleaning import abandon, clean_upload
 from ragsvc.uploads.quotas import claim_quota
 from ragsvc.uploads.registration import find_collection
@@ -171,6 +172,7 @@ async def abort_session(resources: Resources, workspace_id: UUID, upload_id: UUI
             if now is not None and now.status in {UploadStatus.COMPLETING, UploadStatus.COMPLETED}:
                 raise UploadNotPending(f"The upload is {now.status}.")
             return
+    UPLOADS.labels(upload.face, UploadStatus.ABORTED).inc()
     try:
         await clean_upload(resources, upload)
     except Exception as error:  # noqa: BLE001 - it is aborted; the sweeper removes what the store still has

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import jobs, upload_sessions
+from ragsvc.models.uploads import UploadStatus
+from ragsvc.telemetry.metrics import UPLOADS
 from ragsvc.uploads.cleaning import clean_upload
 from ragsvc.uploads.completion import complete_silent
 
@@ -31,6 +33,8 @@ async def sweep_uploads(resources: Resources) -> int:
         await complete_silent(resources, upload)
     for upload in unclean:
         await clean_upload(resources, upload)
+        if upload.status is UploadStatus.EXPIRED:
+            UPLOADS.labels(upload.face, UploadStatus.EXPIRED).inc()
     if unclean:
         log.info("uploads_cleaned", uploads=len(unclean))
     return len(unclean)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import structlog
+from prometheus_client import start_http_server
 
 from ragsvc.errors import LeaseLost, StartupRefused
 from ragsvc.jobs import dead_letters, failures, lifecycle, outages
@@ -18,7 +19,9 @@ from ragsvc.models.jobs import JobStatus, Queue
 from ragsvc.queue.connection import cancel_for_good, queue_name
 from ragsvc.resources import open_resources
 from ragsvc.sweeper import run_sweeper
-from ragsvc.telemetry import configure_logging
+from ragsvc.telemetry.logs import configure_logging
+from ragsvc.telemetry.metrics import REGISTRY
+from ragsvc.workers.attempts import Attempt, Ending, attempting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,6 +47,7 @@ async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
     settings: Settings = ctx["settings"]
     configure_logging(settings)
     stack = AsyncExitStack()
+    _tell_metrics(settings, stack)
     pool_size = 2 * concurrency(settings, queue) + SPARE_CONNECTIONS
     try:
         resources = await stack.enter_async_context(open_resources(settings, pool_size=pool_size))
@@ -54,6 +58,21 @@ async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
     ctx.update(resources=resources, stack=stack, owner=f"{socket.gethostname()}:{os.getpid()}")
     log.info("worker_started", queue=queue_name(settings, queue), concurrency=concurrency(settings, queue))
     return stack
+
+
+def _tell_metrics(settings: Settings, stack: AsyncExitStack) -> None:
+    """Tell the metrics on METRICS_PORT, if it is set, in a thread of their own: also while the loop is stuck."""
+    if settings.metrics_port is None:
+        return
+    try:
+        server, thread = start_http_server(settings.metrics_port, settings.host, REGISTRY)
+    except OSError as error:
+        where = f"{settings.host}:{settings.metrics_port}"
+        raise SystemExit(f"ragsvc: METRICS_PORT: cannot listen on {where}: {error}") from None
+    stack.callback(thread.join)
+    stack.callback(server.server_close)
+    stack.callback(server.shutdown)
+    log.info("metrics_started", host=settings.host, port=server.server_port)
 
 
 async def stop(ctx: dict[str, Any]) -> None:
@@ -72,25 +91,39 @@ async def run_job(ctx: dict[str, Any], job_id: str, work: Callable[[Resources, L
         job = await _claim(resources, job_id, owner=ctx["owner"])
         if job is None:
             return
-        if job.rescues > resources.settings.max_rescues:
-            await _settle(resources, job, failures.crash_loop(job))
+        with attempting(job) as attempt:
+            await _run(ctx, job, attempt, work)
+
+
+async def _run(
+    ctx: dict[str, Any], job: Job, attempt: Attempt, work: Callable[[Resources, Lease], Awaitable[None]]
+) -> None:
+    resources: Resources = ctx["resources"]
+    if job.rescues > resources.settings.max_rescues:
+        await _settle(resources, job, attempt, failures.crash_loop(job))
+        return
+    lease = Lease(resources.pool, job, resources.settings)
+    try:
+        async with lease.held(), asyncio.timeout(resources.settings.job_timeout_s):
+            await work(resources, lease)
+    except LeaseLost:
+        _lose(attempt)
+    except asyncio.CancelledError as error:
+        if not ctx["stopping"].is_set():
+            await _settle(resources, job, attempt, failures.classify(error))
             return
-        lease = Lease(resources.pool, job, resources.settings)
-        try:
-            async with lease.held(), asyncio.timeout(resources.settings.job_timeout_s):
-                await work(resources, lease)
-        except LeaseLost:
-            log.warning("job_lease_lost")
-        except asyncio.CancelledError as error:
-            if not ctx["stopping"].is_set():
-                await _settle(resources, job, failures.classify(error))
-                return
-            await asyncio.shield(_hand_back(resources, job))
-            raise
-        except Exception as error:  # noqa: BLE001 - this is the boundary: every failure is stored with the job
-            await _settle(resources, job, failures.classify(error))
-        else:
-            log.info("job_finished", queue=job.queue, subject_id=str(job.subject_id), attempts=job.attempts)
+        await asyncio.shield(_hand_back(resources, job, attempt))
+        raise
+    except Exception as error:  # noqa: BLE001 - this is the boundary: every failure is stored with the job
+        await _settle(resources, job, attempt, failures.classify(error))
+    else:
+        attempt.ending = Ending.DONE
+        log.info("job_finished", attempts=job.attempts)
+
+
+def _lose(attempt: Attempt) -> None:
+    attempt.ending = Ending.LEASE_LOST
+    log.warning("job_lease_lost")
 
 
 async def _claim(resources: Resources, job_id: str, *, owner: str) -> Job | None:
@@ -101,16 +134,18 @@ async def _claim(resources: Resources, job_id: str, *, owner: str) -> Job | None
         return None
 
 
-async def _settle(resources: Resources, job: Job, failure: Failure) -> None:
+async def _settle(resources: Resources, job: Job, attempt: Attempt, failure: Failure) -> None:
     """Store the failure; when even that fails, the lease runs out and the job is rescued."""
+    attempt.code = failure.code
     try:
         settled = await lifecycle.fail(resources.pool, job, failure, settings=resources.settings)
     except Exception as error:  # noqa: BLE001
         log.warning("job_failure_not_stored", error=str(error) or type(error).__name__)
         return
     if settled is None:
-        log.warning("job_lease_lost")
+        _lose(attempt)
         return
+    attempt.ending = Ending.DEAD if settled.status is JobStatus.DEAD else Ending.RETRIED
     report = log.error if failure.kind is failures.FailureClass.UNKNOWN else log.warning
     report(
         "job_failed",
@@ -134,12 +169,13 @@ async def _watch_for_outage(resources: Resources, queue: Queue, failure: Failure
         log.warning("outage_not_judged", error=str(error) or type(error).__name__)
 
 
-async def _hand_back(resources: Resources, job: Job) -> None:
+async def _hand_back(resources: Resources, job: Job, attempt: Attempt) -> None:
     try:
         queued = await lifecycle.hand_back(resources.pool, job)
     except Exception as error:  # noqa: BLE001 - the lease runs out by itself
         log.warning("job_not_handed_back", error=str(error) or type(error).__name__)
         return
     if queued is not None:
+        attempt.ending = Ending.HANDED_BACK
         await resources.bell.ring(queued)
         log.info("job_handed_back")

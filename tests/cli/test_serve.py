@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from ragsvc.embedded.ports import free_ports, listens
 from tests.cli.conftest import start_cli, to_environment
 from tests.support.polling import until
+from tests.support.scrapes import Figures
 
 if TYPE_CHECKING:
     import subprocess
@@ -69,6 +70,31 @@ async def test_several_processes_share_a_port_and_a_killed_one_comes_back(settin
         assert await is_ready(port)
         server.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(server.wait, START_S) == 0
+
+
+async def test_a_scrape_tells_of_all_processes_and_of_what_killed_ones_had_done(settings: Settings) -> None:
+    port, metrics_port = free_ports(2)
+    alone = settings.model_copy(update={"metrics_port": metrics_port})
+    with serving(alone, "--port", str(port), "--workers", "2") as server:
+        await until(lambda: len(listening(server.pid, port)) == 2, timeout_s=START_S, what="the fleet")
+        for _ in range(20):
+            await status_of(f"http://127.0.0.1:{port}/v1/workspace")
+        victim = min(listening(server.pid, port))
+        os.kill(victim, signal.SIGKILL)
+        await until(lambda: len(listening(server.pid, port) - {victim}) == 2, timeout_s=START_S, what="the new one")
+        for _ in range(20):
+            await status_of(f"http://127.0.0.1:{port}/v1/workspace")
+        async with aiohttp.request("GET", f"http://127.0.0.1:{metrics_port}/metrics") as answer:
+            figures = Figures(await answer.text())
+    assert figures.total("ragsvc_http_requests_total", route="/v1/workspace", status="401") == 40
+    # Gauges are those of the living: two pools, and no request of the one that died.
+    assert figures.total("ragsvc_db_connections_max") == 2 * settings.database_pool_size
+    assert figures.total("ragsvc_http_requests_in_flight") == 0
+
+
+async def status_of(url: str) -> int:
+    async with aiohttp.request("GET", url) as answer:
+        return answer.status
 
 
 async def test_no_process_outlives_a_killed_fleet(settings: Settings) -> None:

@@ -79,17 +79,16 @@ async def test_a_process_that_froze_in_its_sweep_does_not_keep_the_others_from_s
     resources: Resources, claimed: Job
 ) -> None:
     await expire(resources, claimed)
-    frozen = await resources.pool.acquire()
-    await frozen.transaction().start()
-    assert await jobs.try_lock(frozen, f"{resources.settings.queue_prefix}:sweep", idle_limit_s=0.3)
-    await sweep_jobs(resources)
-    assert (await reload_job(resources, claimed)).rescues == 0
 
     async def is_rescued() -> bool:
         await sweep_jobs(resources)
         return (await reload_job(resources, claimed)).rescues == 1
 
-    await until(is_rescued)
+    async with resources.pool.acquire() as frozen:
+        await frozen.transaction().start()
+        assert await jobs.try_lock(frozen, f"{resources.settings.queue_prefix}:sweep", idle_limit_s=0.3)
+        assert not await is_rescued()
+        await until(is_rescued)
 
 
 async def test_a_live_lease_is_left_alone(resources: Resources, claimed: Job) -> None:

@@ -1,0 +1,21 @@
+"""What Prometheus scrapes: /metrics."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ragsvc.http.auth import Door
+from ragsvc.http.operations import Media, operation
+from ragsvc.http.scrape import SCRAPE
+
+routes = web.RouteTableDef()
+
+METRICS = Media("text/plain", "The metrics, in Prometheus's text format or, where it is asked for, OpenMetrics.")
+
+
+@routes.get("/metrics")
+@operation("Tell the metrics", Door.PUBLIC, answers={200: METRICS})
+async def get_metrics(request: web.Request) -> web.Response:
+    """Answer a scrape."""
+    body, content_type = await request.app[SCRAPE].answer(request.headers.get("Accept", ""))
+    return web.Response(body=body, headers={"Content-Type": content_type})

@@ -1,0 +1,72 @@
+"""A call to the store, as operators see it: how long it took until the answer began, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ragsvc.telemetry.metrics import S3_REQUEST_DURATION, S3_REQUESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from types_aiobotocore_s3.client import S3Client
+
+# Where the SDK's own context of a call keeps ours.
+CALL = "ragsvc_call"
+FIRST_CLIENT_ERROR = 400
+FIRST_SERVER_ERROR = 500
+
+
+class StoreCall:
+    """A call that goes on; its operation is named as in S3's API."""
+
+    def __init__(self, operation: str) -> None:
+        self._operation = operation
+        self._started = time.perf_counter()
+
+    def end(self, status: int | None) -> None:
+        """Count the call by the status of its answer; None when there was none."""
+        S3_REQUESTS.labels(self._operation, _outcome_of(status)).inc()
+        S3_REQUEST_DURATION.labels(self._operation).observe(time.perf_counter() - self._started)
+
+
+@contextmanager
+def calling(operation: str) -> Iterator[StoreCall]:
+    """Count a call that the SDK does not make; one whose body fails had no answer."""
+    call = StoreCall(operation)
+    try:
+        yield call
+    except Exception:
+        call.end(None)
+        raise
+
+
+def watch_calls(client: S3Client) -> None:
+    """Count every call of the SDK's client, its own retries included in one."""
+    client.meta.events.register("before-call.s3", _begin)
+    client.meta.events.register("after-call.s3", _end)
+    client.meta.events.register("after-call-error.s3", _fail)
+
+
+def _begin(model: Any, context: dict[str, Any], **_event: object) -> None:  # noqa: ANN401 - botocore has no types
+    context[CALL] = StoreCall(model.name)
+
+
+def _end(http_response: Any, context: dict[str, Any], **_event: object) -> None:  # noqa: ANN401 - botocore has no types
+    if (call := context.pop(CALL, None)) is not None:
+        call.end(http_response.status_code)
+
+
+def _fail(context: dict[str, Any], **_event: object) -> None:
+    if (call := context.pop(CALL, None)) is not None:
+        call.end(None)
+
+
+def _outcome_of(status: int | None) -> str:
+    if status is None:
+        return "unreachable"
+    if status >= FIRST_SERVER_ERROR:
+        return "server_error"
+    return "client_error" if status >= FIRST_CLIENT_ERROR else "ok"

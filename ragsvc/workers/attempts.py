@@ -1,0 +1,57 @@
+"""One attempt at a job, as operators see it: its ids in every log line, how it ended, and how long it took."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.telemetry.metrics import JOB_ATTEMPTS, JOB_DURATION, JOB_LEASES_LOST, JOBS_RUNNING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ragsvc.models.jobs import Job
+
+
+class Ending(StrEnum):
+    """How an attempt ended."""
+
+    DONE = "done"
+    RETRIED = "retried"
+    DEAD = "dead"
+    HANDED_BACK = "handed_back"
+    LEASE_LOST = "lease_lost"
+    # Postgres could not be told; the lease runs out and the job is rescued.
+    UNSETTLED = "unsettled"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An attempt that goes on; its ending is set by whoever learns it, with the code of its error."""
+
+    ending: Ending = Ending.UNSETTLED
+    code: str = ""
+
+
+@contextmanager
+def attempting(job: Job) -> Iterator[Attempt]:
+    """Count the attempt once it is over, and bind its ids to what is logged meanwhile."""
+    attempt = Attempt()
+    started = time.perf_counter()
+    ids = {"queue": job.queue, "workspace_id": job.workspace_id.hex, "subject_id": job.subject_id.hex}
+    with (
+        structlog.contextvars.bound_contextvars(**ids, trace_id=job.trace_id),
+        JOBS_RUNNING.labels(job.queue).track_inprogress(),
+    ):
+        try:
+            yield attempt
+        finally:
+            JOB_ATTEMPTS.labels(job.queue, attempt.ending, attempt.code).inc()
+            JOB_DURATION.labels(job.queue, attempt.ending).observe(time.perf_counter() - started)
+            if attempt.ending is Ending.LEASE_LOST:
+                JOB_LEASES_LOST.labels(job.queue).inc()
