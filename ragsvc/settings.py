@@ -171,8 +171,10 @@ class Settings(BaseSettings):
     text_search_config: str = Field(
         "english", pattern=r"^[a-z_]{1,63}$", description="Postgres text-search configuration."
     )
-    dense_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="Weight of the dense rank in hybrid mode.")
-    lexical_weight: Annotated[float, Field(ge=0)] = Field(0.5, description="Weight of the lexical rank in hybrid mode.")
+    dense_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="Weight of the cosine in hybrid mode.")
+    lexical_weight: Annotated[float, Field(ge=0)] = Field(
+        0.5, description="Weight of the lexical score, how much of the query's words is said, in hybrid mode."
+    )
     exact_scan_max_chunks: Count = Field(10_000, description="Up to this scope a dense search scans exactly.")
     abstain_min_score: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         None,

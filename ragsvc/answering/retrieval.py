@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ragsvc.answering.background import abandon
 from ragsvc.answering.filters import compile_filter
-from ragsvc.db import search as found
+from ragsvc.db.search import Candidates, select_hits
+from ragsvc.db.search_scope import Scope, Selection, select_scope
 from ragsvc.errors import NotFound, Unavailable
 from ragsvc.models.search import SearchMode
 from ragsvc.telemetry.metrics import RETRIEVAL_DURATION
@@ -90,7 +91,7 @@ async def find_hits(
 async def _find(
     resources: Resources, workspace_id: UUID, request: SearchRequest, *, skips_unknown_collections: bool
 ) -> list[SearchHit]:
-    selection = found.Selection(request.collection_ids, compile_filter(request.filters))
+    selection = Selection(request.collection_ids, compile_filter(request.filters))
     embedding = asyncio.create_task(_embed(resources, request))
     try:
         scope = await _measure(resources, workspace_id, selection)
@@ -101,14 +102,13 @@ async def _find(
         abandon(embedding)
     if not scope.chunks:
         return []
-    is_small = scope.chunks <= resources.settings.exact_scan_max_chunks
-    return await _select(resources, workspace_id, request, selection=selection, vector=vector, is_small=is_small)
+    return await _select(resources, workspace_id, request, selection=selection, scope=scope, vector=vector)
 
 
-async def _measure(resources: Resources, workspace_id: UUID, selection: found.Selection) -> found.ScopeSize:
+async def _measure(resources: Resources, workspace_id: UUID, selection: Selection) -> Scope:
     async with resources.pool.acquire() as conn:
         with _giving_up():
-            return await found.select_scope(conn, workspace_id, selection)
+            return await select_scope(conn, workspace_id, selection)
 
 
 async def _embed(resources: Resources, request: SearchRequest) -> NDArray[np.float32] | None:
@@ -122,12 +122,12 @@ async def _select(
     workspace_id: UUID,
     request: SearchRequest,
     *,
-    selection: found.Selection,
+    selection: Selection,
+    scope: Scope,
     vector: NDArray[np.float32] | None,
-    is_small: bool,
 ) -> list[SearchHit]:
     settings = resources.settings
-    candidates = found.Candidates(
+    candidates = Candidates(
         query_vector=vector,
         words=request.query[:MAX_QUERY_CHARS],
         text_search_config=settings.text_search_config,
@@ -138,15 +138,16 @@ async def _select(
     )
     async with resources.pool.acquire() as conn:
         with _giving_up():
-            return await found.select_hits(
+            return await select_hits(
                 conn,
                 workspace_id,
                 selection,
+                scope=scope,
                 mode=request.mode,
                 candidates=candidates,
                 limit=request.limit,
                 table=resources.space.table,
-                is_small=is_small,
+                is_small=scope.chunks <= settings.exact_scan_max_chunks,
             )
 
 

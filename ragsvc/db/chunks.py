@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from ragsvc.models.chunks import Chunk, EmbeddingSpace
 
 # One statement, arrays in, binary: as fast as COPY, and the text-search vector is made on the way.
-# A heading weighs less than the words of the text itself.
+# All headings above are words of a chunk too, and the nearest one counts twice.
 INSERT_CHUNK_TEXTS = """
 INSERT INTO chunk_text (workspace_id, id, document_id, collection_id, build_id, ordinal, content, content_hash,
     embedding_input_hash, search, char_start, char_end, page_first, page_last, page_spans, heading_path, token_count)
 SELECT $1, c.id, $2, $3, $4, c.ordinal, c.content, c.content_hash, c.embedding_input_hash,
-    to_tsvector($5::regconfig, c.content)
-        || setweight(to_tsvector($5::regconfig, coalesce(c.heading_path::jsonb ->> -1, '')), 'C'),
+    to_tsvector($5::regconfig, c.content) || to_tsvector($5::regconfig, c.heading_path::jsonb)
+        || to_tsvector($5::regconfig, coalesce(c.heading_path::jsonb ->> -1, '')),
     c.char_start, c.char_end, c.page_first, c.page_last, c.page_spans::jsonb,
     ARRAY(SELECT jsonb_array_elements_text(c.heading_path::jsonb)), c.token_count
 FROM unnest($6::uuid[], $7::integer[], $8::text[], $9::bytea[], $10::bytea[], $11::integer[], $12::integer[],

@@ -82,11 +82,13 @@ async def test_scores_tell_what_each_index_gave(library: Library) -> None:
     assert dense[0].lexical_score is None
     assert [hit.text for hit in lexical] == [KETTLES]
     assert lexical[0].score == lexical[0].lexical_score
-    assert lexical[0].score > 1
+    assert 0 < lexical[0].score < 1
     assert [hit.text for hit in hybrid] == [KETTLES, PARCELS]
     assert hybrid[0].dense_score == dense[0].dense_score
     assert hybrid[0].lexical_score == lexical[0].lexical_score
+    assert hybrid[0].score == pytest.approx(dense[0].score + 0.5 * lexical[0].score)
     assert hybrid[1].lexical_score is None
+    assert hybrid[1].score == hybrid[1].dense_score
 
 
 async def test_some_of_the_words_are_enough_for_the_lexical_index(library: Library) -> None:

@@ -34,6 +34,8 @@ async def explain(library: Library, name: str) -> list[dict[str, Any]]:
         "kettle",
         1.0,
         0.5,
+        200,
+        4.0,
     ]
     table = library.resources.space.table
     statement = getattr(search, name).format(table=table)
