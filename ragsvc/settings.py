@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ragsvc.errors import StartupRefused
+from ragsvc.secret_files import SecretFiles
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -22,7 +24,7 @@ HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
 
 
 class Settings(BaseSettings):
-    """The environment, validated; a field's name in upper case is its variable."""
+    """The environment, validated; a field's name in upper case is its variable, and a secret may come from a file."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -143,6 +145,9 @@ class Settings(BaseSettings):
     max_rescues: Count = Field(3, description="Take-overs without progress before a job is a `crash_loop`.")
     outage_max_age_s: Seconds = Field(21600.0, description="How long an unreachable provider charges no attempt.")
     dlq_cap: Count = Field(10000, description="Newest dead letters kept in each Redis list.")
+    worker_alive_file: Path | None = Field(
+        None, description="Touched by a worker's loop, looked at by `ragsvc worker-alive`; each worker needs its own."
+    )
     worker_grace_s: Seconds = Field(25.0, description="Time that SIGTERM leaves a worker to give its jobs back.")
 
     # Ingestion
@@ -203,6 +208,18 @@ class Settings(BaseSettings):
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe event logged.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there is no .env
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - SecretFiles stands for it
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings come from, the first that knows a value first."""
+        return init_settings, env_settings, SecretFiles(settings_cls)
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -18,6 +18,7 @@ NEEDED = {"DATABASE_URL": "postgresql://localhost/ragsvc", "REDIS_URL": "redis:/
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
     for name, value in NEEDED.items():
         monkeypatch.setenv(name, value)
 
@@ -106,3 +107,54 @@ def test_no_secret_shows_in_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StartupRefused) as refused:
         load_settings()
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret of the file\n")
+    names = {
+        name.upper() for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
+    } - NEEDED.keys()
+    assert names >= {"MIGRATION_DATABASE_URL", "S3_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "ADMIN_API_KEY"}
+    for name in names:
+        monkeypatch.setenv(f"{name}_FILE", str(secret))
+    monkeypatch.setenv("S3_ACCESS_KEY_ID", "me")
+    settings = load_settings()
+    assert {getattr(settings, name.lower()).get_secret_value() for name in names} == {"s3cret of the file"}
+
+
+def test_a_required_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in NEEDED.items():
+        monkeypatch.delenv(name)
+        (tmp_path / name).write_text(value)
+        monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name))
+    settings = load_settings()
+    assert settings.redis_url.get_secret_value() == NEEDED["REDIS_URL"]
+    assert settings.database_url.get_secret_value() == NEEDED["DATABASE_URL"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "ADMIN_API_KEY_FILE: .* cannot be read"), (" \n", "ADMIN_API_KEY_FILE: .* is empty")],
+)
+def test_a_secret_file_that_tells_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None, message: str
+) -> None:
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("ADMIN_API_KEY_FILE", str(path))
+    with pytest.raises(StartupRefused, match=message):
+        load_settings()
+
+
+def test_a_secret_and_a_file_of_it_are_one_too_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "secret"))
+    with pytest.raises(StartupRefused, match="REDIS_URL and REDIS_URL_FILE are both set"):
+        load_settings()
+
+
+def test_the_readme_names_every_secret() -> None:
+    prose = (ROOT / "README.md").read_text().partition("## Configuration")[2].partition("| variable |")[0]
+    secrets = {name.upper() for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    assert secrets <= set(re.findall(r"`([A-Z0-9_]+)`", prose))

@@ -6,7 +6,7 @@ import io
 import sys
 from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.main import get_command
@@ -16,7 +16,7 @@ from ragsvc.cli.failures import explain, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# A command `name` is `ragsvc.cli.name.name`: a function, or a typer app of further commands.
+# A command `name` is `ragsvc.cli.name.name`: a function, or a typer app of further commands; a dash is an underscore.
 COMMANDS = {
     "serve": "Serve the API.",
     "migrate": "Bring the database to this version's schema.",
@@ -29,6 +29,7 @@ COMMANDS = {
     "delete": "Delete documents and show the receipts.",
     "queues": "Show, pause and resume the queues.",
     "dlq": "Show, replay and purge dead letters.",
+    "worker-alive": "Tell whether a worker's loop turns, for a supervisor.",
     "storage": "Compare the object store with the database.",
     "workspaces": "Create and list workspaces.",
     "keys": "Create, list and revoke a workspace's keys.",
@@ -56,12 +57,16 @@ def build_app(wanted: str | None) -> typer.Typer:
     app = typer.Typer(rich_markup_mode=None, add_completion=False)
     app.callback()(_ragsvc)
     for name, short_help in COMMANDS.items():
-        command = getattr(import_module(f"ragsvc.cli.{name}"), name) if name == wanted else _not_loaded
+        command = _load(name.replace("-", "_")) if name == wanted else _not_loaded
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, help=short_help)
         else:
             app.command(name, short_help=short_help)(command)
     return app
+
+
+def _load(name: str) -> Any:  # noqa: ANN401 - a function, or a typer app
+    return getattr(import_module(f"ragsvc.cli.{name}"), name)
 
 
 def _show_version(wanted: bool) -> None:

@@ -12,6 +12,7 @@ import structlog
 from arq.worker import Worker
 
 from ragsvc.queue.connection import REDIS_TROUBLE, wait_for_redis, wake_channel
+from ragsvc.workers.pulse import Pulse
 
 # Without a wake, the queue is looked at this often: a deferred job is at most so late.
 IDLE_S = 1.0
@@ -36,9 +37,11 @@ class WakeWorker(Worker):
         self.ctx["stopping"] = asyncio.Event()
         known = self.ctx.get("settings")
         self._grace_s = known.worker_grace_s if known else GRACE_S
+        self._pulse = Pulse(known.worker_alive_file if known else None)
 
     async def main(self) -> None:
         """Work, once Redis answers; arq waits for it only where it opened the client."""
+        self._pulse.begin()
         if self._pool is not None:
             await wait_for_redis(self._pool)
         await super().main()
@@ -69,8 +72,10 @@ class WakeWorker(Worker):
             # arq says goodbye to Redis first, and would leave the rest open with it.
             if self.on_shutdown is not None:
                 await self.on_shutdown(self.ctx)
+        self._pulse.stop()
 
     async def _poll_iteration(self) -> None:
+        self._pulse.beat()
         if self.ctx["stopping"].is_set():
             # The cancellation was lost inside a library that was waiting for Redis.
             raise asyncio.CancelledError

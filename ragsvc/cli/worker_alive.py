@@ -1,0 +1,40 @@
+"""`ragsvc worker-alive`: tells a supervisor whether a worker's loop still turns."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path  # noqa: TC003 - typer reads the annotation
+from typing import Annotated
+
+import typer
+
+from ragsvc.cli.failures import BadUsage, CommandFailed
+from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
+from ragsvc.cli.output import print_json, print_line
+
+# A worker waits for a Redis that keeps silent for 75 s at most; nothing that is well is silent for longer than that.
+MAX_AGE_S = 120.0
+
+
+def worker_alive(
+    *,
+    file: Annotated[Path | None, typer.Option(envvar="WORKER_ALIVE_FILE", help="What the worker touches.")] = None,
+    max_age: Annotated[float, typer.Option(min=0.1, help="Seconds after which its silence is a failure.")] = MAX_AGE_S,
+    as_json: Json = False,
+) -> None:
+    """Exit with 0 when the worker that touches WORKER_ALIVE_FILE has looked at its queue lately, else with 1."""
+    if file is None:
+        raise BadUsage("WORKER_ALIVE_FILE is not set: give the worker and this command the same path")
+    try:
+        age_s = time.time() - file.stat().st_mtime
+    except FileNotFoundError:
+        raise CommandFailed(f"{file} is not there: no worker has started, or it has stopped") from None
+    except OSError as error:
+        raise CommandFailed(f"{file} cannot be read: {error.strerror}") from error
+    if age_s > max_age:
+        raise CommandFailed(f"the worker has not looked at its queue for {age_s:.0f} s, more than {max_age:g}")
+    age_s = max(age_s, 0)
+    if as_json:
+        print_json({"age_s": age_s})
+    else:
+        print_line(f"the worker looked at its queue {age_s:.1f} s ago")
