@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.documents import Document, DocumentStatus, FailureInfo, Stage
+from ragsvc.models.documents import Document, DocumentStatus, DocumentWarning, FailureInfo, Stage
 from ragsvc.models.workspaces import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from ragsvc.db.pool import Connection, Record
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 COLUMNS = """
 d.workspace_id, d.id, d.collection_id, d.file_id, f.filename, f.mime_type, f.size_bytes, f.sha256, d.status, d.stage,
 d.progress, d.version, d.active_build, d.pending_file_id, d.chunk_count, d.token_count, d.attributes, d.error,
-d.deletion_id, d.created_at, d.updated_at
+d.warnings, d.deletion_id, d.created_at, d.updated_at
 """
 FROM = "FROM documents d JOIN files f ON f.workspace_id = d.workspace_id AND f.id = d.file_id"
 
@@ -77,7 +78,7 @@ WHERE workspace_id = $1 AND id = $2
 UPDATE_ACTIVE_BUILD = """
 UPDATE documents SET active_build = $3, version = version + 1, file_id = $4, pending_file_id = NULL,
     attributes = coalesce(pending_attributes, attributes), pending_attributes = NULL, chunk_count = $5,
-    token_count = $6, status = 'ready', stage = NULL, progress = 1, error = NULL, updated_at = now()
+    token_count = $6, warnings = $7, status = 'ready', stage = NULL, progress = 1, error = NULL, updated_at = now()
 WHERE workspace_id = $1 AND id = $2 AND status <> 'deleting'
 RETURNING version
 """
@@ -203,10 +204,18 @@ async def update_active_build(
     file_id: UUID,
     chunk_count: int,
     token_count: int,
+    warnings: Sequence[DocumentWarning] = (),
 ) -> int | None:
     """Flip the document to a build and return its new version; None when the document is gone or going."""
     version: int | None = await conn.fetchval(
-        UPDATE_ACTIVE_BUILD, workspace_id, document_id, build_id, file_id, chunk_count, token_count
+        UPDATE_ACTIVE_BUILD,
+        workspace_id,
+        document_id,
+        build_id,
+        file_id,
+        chunk_count,
+        token_count,
+        [warning.to_json() for warning in warnings],
     )
     return version
 
@@ -249,5 +258,6 @@ def _to_document(row: Record) -> Document:
             "status": DocumentStatus(values["status"]),
             "stage": Stage(values["stage"]) if values["stage"] else None,
             "error": FailureInfo.from_json(values["error"]) if values["error"] else None,
+            "warnings": tuple(map(DocumentWarning.from_json, values["warnings"])),
         }
     )

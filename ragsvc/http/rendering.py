@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         DeletionView,
         DocumentDeletionView,
         DocumentView,
+        DocumentWarningView,
         FailureView,
         FileView,
         KeyView,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     )
     from ragsvc.models.chunks import StoredChunk, TextSlice
     from ragsvc.models.deletions import Deletion
-    from ragsvc.models.documents import Document, FailureInfo, File
+    from ragsvc.models.documents import Document, DocumentWarning, FailureInfo, File
     from ragsvc.models.jobs import QueueDepth, RunningJob
     from ragsvc.models.uploads import Upload
     from ragsvc.models.workspaces import ApiKey, Chunking, Collection, Usage, Workspace
@@ -149,9 +150,17 @@ def render_document(document: Document) -> DocumentView:
         "token_count": document.token_count,
         "attributes": document.attributes,
         "error": render_failure(document.error),
+        "warnings": [_render_warning(warning) for warning in document.warnings],
         "created_at": render_time(document.created_at),
         "updated_at": render_time(document.updated_at),
     }
+
+
+def _render_warning(warning: DocumentWarning) -> DocumentWarningView:
+    view: DocumentWarningView = {"code": warning.code, "message": warning.message}
+    if warning.pages:
+        view["pages"] = list(warning.pages)
+    return view
 
 
 def render_file(file: File) -> FileView:

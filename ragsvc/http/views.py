@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
 # pydantic reads the annotations for the API's description
 from ragsvc.models.deletions import DeletionStatus  # noqa: TC001
-from ragsvc.models.documents import DocumentStatus, Stage  # noqa: TC001
+from ragsvc.models.documents import DocumentStatus, Stage, WarningCode  # noqa: TC001
 from ragsvc.models.jobs import Queue, SubjectKind  # noqa: TC001
 from ragsvc.models.uploads import UploadStatus  # noqa: TC001
 from ragsvc.models.workspaces import Scope  # noqa: TC001
@@ -86,6 +86,14 @@ class FailureView(TypedDict):
     next_attempt_at: str | None
 
 
+class DocumentWarningView(TypedDict):
+    """What a reader should know of the version that answers; `pages` are the physical ones that it is about."""
+
+    code: WarningCode
+    message: str
+    pages: NotRequired[list[int]]
+
+
 class DocumentView(TypedDict):
     """A document."""
 
@@ -105,6 +113,7 @@ class DocumentView(TypedDict):
     token_count: int
     attributes: dict[str, object]
     error: FailureView | None
+    warnings: list[DocumentWarningView]
     created_at: str
     updated_at: str
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ragsvc.jobs.lease import Lease
     from ragsvc.models.chunks import Chunk
-    from ragsvc.models.documents import Document, File
+    from ragsvc.models.documents import Document, DocumentWarning, File
     from ragsvc.resources import Resources
 
 # A transaction of so many rows takes about half a second with its HNSW index.
@@ -62,7 +62,9 @@ class Build:
                     text_search_config=self._resources.settings.text_search_config,
                 )
 
-    async def finalize(self, file: File, *, chunk_count: int, token_count: int) -> int:
+    async def finalize(
+        self, file: File, *, chunk_count: int, token_count: int, warnings: Sequence[DocumentWarning] = ()
+    ) -> int:
         """Make this build the document's, end the job, and return the new version.
 
         What it takes the place of, the chunks and the file, is left to the sweeper.
@@ -84,6 +86,7 @@ class Build:
                 file_id=file.id,
                 chunk_count=chunk_count,
                 token_count=token_count,
+                warnings=warnings,
             )
             if version is None:
                 raise LeaseLost("the document is being deleted")

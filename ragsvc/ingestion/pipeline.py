@@ -24,7 +24,7 @@ from ragsvc.models.workspaces import Chunking
 if TYPE_CHECKING:
     from ragsvc.ingestion.sandbox import Sandbox
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models.documents import Document, File
+    from ragsvc.models.documents import Document, DocumentWarning, File
     from ragsvc.models.jobs import Job
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
@@ -66,15 +66,32 @@ async def ingest(resources: Resources, lease: Lease, *, sandbox: Sandbox) -> Non
             async with resources.pool.acquire() as conn:
                 await files.update_sha256(conn, lease.job.workspace_id, task.file.id, sha256=sha256)
         await lease.report(Stage.PARSING)
-        await sandbox.parse(source, filename=task.file.filename, mime_type=task.file.mime_type, into=parsed)
+        await sandbox.parse(
+            source,
+            filename=task.file.filename,
+            mime_type=task.file.mime_type,
+            into=parsed,
+            report=lambda fraction: lease.report(Stage.PARSING, fraction),
+        )
         await lease.report(Stage.CHUNKING)
-        chunk_count = await sandbox.chunk(parsed, chunking=task.chunking, into=chunked)
-        text = await asyncio.to_thread(read_parsed, parsed)
-        await build.write_text(text.text)
+        chunk_count = await sandbox.chunk(
+            parsed,
+            chunking=task.chunking,
+            into=chunked,
+            report=lambda fraction: lease.report(Stage.CHUNKING, fraction),
+        )
+        warnings = await _write_text(build, parsed)
         token_count = await _embed_and_write(resources, lease, build, chunked, chunk_count=chunk_count)
     await lease.report(Stage.FINALIZING)
-    version = await build.finalize(task.file, chunk_count=chunk_count, token_count=token_count)
+    version = await build.finalize(task.file, chunk_count=chunk_count, token_count=token_count, warnings=warnings)
     log.info("document_ingested", document_id=task.document.id.hex, version=version, chunks=chunk_count)
+
+
+async def _write_text(build: Build, parsed: Path) -> tuple[DocumentWarning, ...]:
+    """Store the canonical text, which is let go of before the long work of embedding, and return the warnings."""
+    text = await asyncio.to_thread(read_parsed, parsed)
+    await build.write_text(text.text)
+    return text.warnings
 
 
 async def _load(resources: Resources, lease: Lease) -> _Task:

@@ -14,15 +14,18 @@ from pebble import ProcessExpired
 from ragsvc.errors import DocumentErrorCode, DocumentRejected, TransientFailure
 from ragsvc.ingestion.parsing import child
 from ragsvc.ingestion.parsing.limits import ParseLimits
+from ragsvc.ingestion.parsing.progress import read_progress
 from ragsvc.ingestion.parsing.results import iterate_chunks, read_parsed
 from ragsvc.ingestion.parsing.slot import Slot, keep_main_out_of_children
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from ragsvc.models.workspaces import Chunking
     from ragsvc.settings import Settings
+
+    Report = Callable[[float], Awaitable[None]]
 
 __all__ = ["ParseOutcome", "Sandbox", "iterate_chunks", "open_sandbox", "read_parsed"]
 
@@ -33,6 +36,13 @@ TOKENIZERS = "ragsvc.llm.token_counting"
 ATTEMPTS = 2
 # What pebble raises when a child dies (ProcessExpired is an OSError), or when a pool is broken.
 POOL_FAILURES = (OSError, RuntimeError)
+
+
+WATCH_INTERVAL_S = 0.25
+
+
+async def unheard(fraction: float) -> None:
+    """Hear of progress and do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +104,18 @@ class Sandbox:
         await asyncio.gather(*self._renewals, return_exceptions=True)
         await asyncio.gather(*(asyncio.to_thread(slot.stop) for slot in self._slots))
 
-    async def parse(self, source: Path, *, filename: str, mime_type: str, into: Path) -> ParseOutcome:
-        """Parse a file; `read_parsed` reads what is left in `into`.
+    async def parse(
+        self, source: Path, *, filename: str, mime_type: str, into: Path, report: Report = unheard
+    ) -> ParseOutcome:
+        """Parse a file; `read_parsed` reads what is left in `into`. `report` hears how much is done (0 to 1).
 
         Raises:
             DocumentRejected: the content cannot be ingested; the code says why.
             TransientFailure: no process could be started, or there is no room for the result.
         """
-        result = await self.run(
+        result = await self._run_watched(
             f"{TASKS}:parse_file",
+            report,
             source=source,
             filename=filename,
             mime_type=mime_type,
@@ -111,15 +124,16 @@ class Sandbox:
         )
         return ParseOutcome(*cast("tuple[int | None, int, str]", result))
 
-    async def chunk(self, parsed: Path, *, chunking: Chunking, into: Path) -> int:
+    async def chunk(self, parsed: Path, *, chunking: Chunking, into: Path, report: Report = unheard) -> int:
         """Chunk a parsed text and return how many chunks `iterate_chunks` will find in `into`.
 
         Raises:
             DocumentRejected: too many chunks, or the process died twice or took too long.
             TransientFailure: no process could be started, or there is no room for the result.
         """
-        result = await self.run(
+        result = await self._run_watched(
             f"{TASKS}:chunk_file",
+            report,
             parsed=parsed,
             tokenizer=self._tokenizer,
             chunking=chunking,
@@ -151,6 +165,18 @@ class Sandbox:
         finally:
             self._release(slot, renew=renew)
         return result
+
+    async def _run_watched(self, target: str, report: Report, *, into: Path, **arguments: object) -> object:
+        progress = into.with_name(f"{into.name}.progress")
+        work = asyncio.create_task(self.run(target, into=into, progress=progress, **arguments))
+        try:
+            while not (await asyncio.wait({work}, timeout=WATCH_INTERVAL_S))[0]:
+                await report(read_progress(progress))
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+        return work.result()
 
     async def _attempt(self, slot: Slot, target: str, arguments: dict[str, object]) -> object:
         failure: Exception | None = None

@@ -5,27 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.ingestion.chunking import iterate_chunks_of
+from ragsvc.ingestion.parsing.progress import Progress
 from ragsvc.ingestion.parsing.registry import parse
 from ragsvc.ingestion.parsing.results import read_parsed, write_chunks, write_parsed
 from ragsvc.ingestion.parsing.sniffing import SourceFile
 from ragsvc.llm.token_counting import load_counter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ragsvc.ingestion.parsing.limits import ParseLimits
+    from ragsvc.models.chunks import Chunk
     from ragsvc.models.workspaces import Chunking
 
 
 def parse_file(
-    source: Path, *, filename: str, mime_type: str, limits: ParseLimits, into: Path
+    source: Path, *, filename: str, mime_type: str, limits: ParseLimits, into: Path, progress: Path
 ) -> tuple[int | None, int, str]:
     """Write the file's text and anchors, and return (pages, characters, media type).
 
     Raises:
         DocumentRejected: the content cannot be ingested.
     """
-    parsed = parse(SourceFile(path=source, filename=filename, mime_type=mime_type), limits)
+    parsed = parse(SourceFile(path=source, filename=filename, mime_type=mime_type, progress=Progress(progress)), limits)
     write_parsed(parsed, into)
     return len(parsed.pages) or None, len(parsed.text), parsed.media_type
 
@@ -39,18 +42,26 @@ def chunk_file(
     headings_in_context: bool,
     limits: ParseLimits,
     into: Path,
+    progress: Path,
 ) -> int:
     """Write the text's chunks and return how many there are.
 
     Raises:
         DocumentRejected: there are too many.
     """
+    text = read_parsed(parsed)
     chunks = iterate_chunks_of(
-        read_parsed(parsed),
+        text,
         load_counter(tokenizer),
         chunking=chunking,
         max_input_tokens=max_input_tokens,
         max_chunks=limits.max_chunks,
         headings_in_context=headings_in_context,
     )
-    return write_chunks(chunks, into)
+    return write_chunks(_watch(chunks, len(text.text), Progress(progress)), into)
+
+
+def _watch(chunks: Iterator[Chunk], length: int, progress: Progress) -> Iterator[Chunk]:
+    for chunk in chunks:
+        progress.report(chunk.char_end, length)
+        yield chunk

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from ragsvc.models.documents import DocumentWarning
+
 
 @dataclass(frozen=True, slots=True)
 class PageSpan:
@@ -52,6 +54,7 @@ class ParsedText:
     pages: tuple[PageSpan, ...] = ()
     headings: tuple[Heading, ...] = ()
     tables: tuple[Table, ...] = ()
+    warnings: tuple[DocumentWarning, ...] = ()
     media_type: str = "text/plain"
 
 

@@ -76,6 +76,32 @@ class FailureInfo:
         )
 
 
+class WarningCode(StrEnum):
+    """What a reader of a ready document should know."""
+
+    PAGES_WITHOUT_TEXT = "pages_without_text"
+    PAGE_LABELS_DIFFER = "page_labels_differ"
+    DAMAGED_CHARACTERS = "damaged_characters"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentWarning:
+    """Something that was not, or not quite, as it should be; `pages` are the physical ones that it is about."""
+
+    code: WarningCode
+    message: str
+    pages: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """Return the form in which it is stored."""
+        return {"code": self.code, "message": self.message, "pages": list(self.pages)}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """Return what `to_json` stored."""
+        return cls(WarningCode(stored["code"]), stored["message"], tuple(stored["pages"]))
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A file in a collection.
@@ -101,6 +127,7 @@ class Document:
     token_count: int
     attributes: dict[str, object]
     error: FailureInfo | None
+    warnings: tuple[DocumentWarning, ...]
     deletion_id: UUID | None
     created_at: datetime
     updated_at: datetime

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 FIELDS = {
     *("id", "object", "collection_id", "file_id", "filename", "mime_type", "size_bytes", "sha256", "status", "stage"),
-    *("progress", "version", "chunk_count", "token_count", "attributes", "error", "created_at", "updated_at"),
+    *("progress", "version", "chunk_count", "token_count", "attributes", "error", "warnings"),
+    *("created_at", "updated_at"),
 }
 
 

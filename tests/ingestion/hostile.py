@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from ragsvc.errors import DocumentRejected
+from ragsvc.ingestion.parsing.progress import Progress
 
 
 def answer(value: object) -> object:
@@ -32,6 +33,12 @@ def spin(started: Path) -> None:
     started.write_text(str(os.getpid()))
     while True:
         pass
+
+
+def spin_into(into: Path, progress: Path) -> None:
+    """Do so as a task that says how far it is."""
+    Progress(progress).report(1, 2)
+    spin(into)
 
 
 def segfault(log: Path) -> None:

@@ -38,9 +38,17 @@ class _Objects:
 
 
 def make_pdf(
-    pages: list[list[str]], *, outline: tuple[Entry, ...] = (), user_password: str | None = None, tail: bytes = b""
+    pages: list[list[str]],
+    *,
+    outline: tuple[Entry, ...] = (),
+    user_password: str | None = None,
+    labels: str = "",
+    tail: bytes = b"",
 ) -> bytes:
-    """Return a PDF with a page for each list of lines (Windows-1252); an empty list makes a page without text."""
+    """Return a PDF with a page for each list of lines (Windows-1252); an empty list makes a page without text.
+
+    `labels` is a number tree's content, as in `0 << /S /r >>`.
+    """
     key = None if user_password is None else _make_key(user_password)
     objects = _Objects()
     catalog, tree = objects.add(), objects.add()
@@ -48,8 +56,9 @@ def make_pdf(
     kids = [_add_page(objects, lines, tree=tree, font=font, key=key) for lines in pages]
     references = b" ".join(b"%d 0 R" % kid for kid in kids)
     objects.set(tree, b"<< /Type /Pages /Count %d /Kids [%s] >>" % (len(kids), references))
+    labelled = b" /PageLabels << /Nums [%s] >>" % labels.encode() if labels else b""
     outlines = b" /Outlines %d 0 R" % _add_outline(objects, outline, kids) if outline else b""
-    objects.set(catalog, b"<< /Type /Catalog /Pages %d 0 R%s >>" % (tree, outlines))
+    objects.set(catalog, b"<< /Type /Catalog /Pages %d 0 R%s%s >>" % (tree, outlines, labelled))
     return _write(objects, catalog, key=key, user_password=user_password) + tail
 
 

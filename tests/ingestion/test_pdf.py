@@ -48,6 +48,23 @@ def test_headings_never_go_back(parse: Parse) -> None:
     assert [heading.title for heading in parsed.headings] == ["Second", "Third"]
 
 
+def test_pages_without_text_are_counted_and_named(parse: Parse) -> None:
+    parsed = parse(make_pdf([["Words"], [], ["More"], []]))
+    (warning,) = parsed.warnings
+    assert (warning.code, warning.pages) == ("pages_without_text", (2, 4))
+    assert warning.message.startswith("2 of 4 pages hold no text")
+
+
+def test_pages_that_call_themselves_otherwise_are_named(parse: Parse) -> None:
+    data = make_pdf([["a"], ["b"], ["c"], ["d"]], labels="0 << /S /r >> 2 << /S /D >>")
+    parsed = parse(data)
+    (warning,) = parsed.warnings
+    assert (warning.code, warning.pages) == ("page_labels_differ", (1, 3))
+    assert "page 1 is 'i', page 3 is '1'" in warning.message
+    assert [page.page for page in parsed.pages] == [1, 2, 3, 4]
+    assert parse(make_pdf([["a"], ["b"]], labels="0 << /S /D >>")).warnings == ()
+
+
 def test_a_user_password_means_encrypted(parse: Parse) -> None:
     assert refusal_of(parse, make_pdf([["Secret"]], user_password="open sesame"))[0] == "encrypted"
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.errors import DocumentRejected, StartupRefused, TransientFailure
+from ragsvc.errors import DocumentRejected, LeaseLost, StartupRefused, TransientFailure
 from ragsvc.ingestion.sandbox import Sandbox, iterate_chunks, open_sandbox, read_parsed
 from ragsvc.models.workspaces import Chunking
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.pdf_files import Entry, make_pdf
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from ragsvc.llm.token_counting import TokenCounter
     from ragsvc.settings import Settings
@@ -262,3 +262,36 @@ async def test_an_unknown_tokenizer_refuses_the_start(parse_settings: Settings) 
     with pytest.raises(StartupRefused, match="EMBEDDING_TOKENIZER"):
         async with open_sandbox(parse_settings.model_copy(update={"embedding_tokenizer": "/no/such.json"})):
             pass
+
+
+class TestProgress:
+    """A long document shows how far it is."""
+
+    async def test_progress_of_pages_and_chunks_is_heard(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        source, parsed, chunked = (tmp_path / name for name in ("source", "parsed", "chunks"))
+        source.write_bytes(make_pdf([[f"Line {line} of page {page}" for line in range(40)] for page in range(1500)]))
+        heard: dict[str, list[float]] = {"parse": [], "chunk": []}
+
+        def listener(kind: str) -> Callable[[float], Awaitable[None]]:
+            async def report(fraction: float) -> None:
+                heard[kind].append(fraction)
+
+            return report
+
+        await sandbox.parse(source, filename="a.pdf", mime_type="", into=parsed, report=listener("parse"))
+        chunking = Chunking(max_tokens=100, overlap_tokens=10)
+        await sandbox.chunk(parsed, chunking=chunking, into=chunked, report=listener("chunk"))
+        for fractions in heard.values():
+            assert fractions == sorted(fractions)
+            assert 0 <= fractions[0] < fractions[-1] <= 1
+
+    async def test_a_lease_that_is_lost_stops_the_parser(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        started = tmp_path / "pid"
+
+        async def lose(_: float) -> None:
+            if started.exists() and started.read_text():
+                raise LeaseLost
+
+        with pytest.raises(LeaseLost):
+            await sandbox._run_watched(f"{HOSTILE}:spin_into", lose, into=started)
+        await wait_until(lambda: is_dead(int(started.read_text())))

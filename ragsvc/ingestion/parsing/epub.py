@@ -54,10 +54,12 @@ def parse_epub(source: SourceFile, limits: ParseLimits) -> ParsedText:
         items = {element.get("id", ""): item for element, item in _iterate_items(root, package)}
         _refuse_encrypted(archive, items)
         titles = _read_contents(archive, items)
-        for reference in root.iterfind(f"{OPF}spine/{OPF}itemref"):
+        spine = root.findall(f"{OPF}spine/{OPF}itemref")
+        for number, reference in enumerate(spine, start=1):
             item = items.get(reference.get("idref", ""))
             if item and item.media_type in PAGES and "nav" not in item.properties:
                 _write_item(archive, item, writer, titles)
+            source.progress.report(number, len(spine))
     return ParsedText(text=writer.finish(), headings=tuple(writer.headings), media_type=EPUB)
 
 

@@ -12,6 +12,7 @@ import pypdfium2.raw as pdfium
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.headings import MAX_LEVEL, make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
+from ragsvc.ingestion.parsing.pdf_warnings import iterate_warnings
 from ragsvc.ingestion.parsing.sniffing import PDF, PDF_HEADER_BYTES
 from ragsvc.models.chunks import Heading, PageSpan, ParsedText
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.ingestion.parsing.sniffing import SourceFile
+from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 MAX_OUTLINE_ENTRIES = 50_000
 TAIL_BYTES = 64 * 1024
@@ -49,9 +50,11 @@ def parse_pdf(source: SourceFile, limits: ParseLimits) -> ParsedText:
         for index in range(page_count):
             start, end = builder.append(_read_page(document, index, limits.max_text_chars - builder.length))
             pages.append(PageSpan(page=index + 1, char_start=start, char_end=end))
+            source.progress.report(index + 1, page_count)
         text = builder.build()
         headings = tuple(_place_headings(text, pages, _read_outline(document)))
-    return ParsedText(text=text, pages=tuple(pages), headings=headings, media_type=PDF)
+        warnings = tuple(iterate_warnings(document, pages))
+    return ParsedText(text=text, pages=tuple(pages), headings=headings, warnings=warnings, media_type=PDF)
 
 
 def _open(path: Path) -> pypdfium2.PdfDocument:

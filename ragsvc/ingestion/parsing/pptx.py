@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
 
     from ragsvc.ingestion.parsing.limits import ParseLimits
+    from ragsvc.ingestion.parsing.progress import Progress
     from ragsvc.ingestion.parsing.sniffing import SourceFile
     from ragsvc.models.chunks import ParsedText
 
@@ -38,16 +39,18 @@ def parse_pptx(source: SourceFile, limits: ParseLimits) -> ParsedText:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
     """
     with open_archive(source.path, limits) as archive:
-        return build_presentation(_iterate_slides(archive), limits, media_type=PPTX)
+        return build_presentation(_iterate_slides(archive, source.progress), limits, media_type=PPTX)
 
 
-def _iterate_slides(archive: ZipFile) -> Iterator[Slide]:
+def _iterate_slides(archive: ZipFile, progress: Progress) -> Iterator[Slide]:
     main = find_main_part(archive, usual="ppt/presentation.xml")
     parts = {relation.id: relation.target for relation in iterate_relations(archive, main)}
-    for entry in read_xml(archive, main).iterfind(f"{P}sldIdLst/{P}sldId"):
+    entries = read_xml(archive, main).findall(f"{P}sldIdLst/{P}sldId")
+    for number, entry in enumerate(entries, start=1):
         part = parts.get(entry.get(RELATION_ID, ""))
         if part is not None:
             yield _read_slide(archive, part)
+        progress.report(number, len(entries))
 
 
 def _read_slide(archive: ZipFile, part: str) -> Slide:

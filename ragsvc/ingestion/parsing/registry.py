@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
@@ -30,10 +31,14 @@ from ragsvc.ingestion.parsing.text_types import (
     TSV,
     XML,
 )
+from ragsvc.models.documents import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from ragsvc.models.chunks import ParsedText
+
+
+REPLACEMENT = "\ufffd"
 
 
 class Parser(Protocol):
@@ -78,6 +83,11 @@ def parse(source: SourceFile, limits: ParseLimits) -> ParsedText:
     parsed = parser(source, limits)
     if not has_text(parsed.text):
         raise DocumentRejected(DocumentErrorCode.NO_TEXT, _explain_silence(parsed))
+    damaged = parsed.text.count(REPLACEMENT)
+    if damaged:
+        message = f"{damaged:,} characters could not be read and stand as {REPLACEMENT}"
+        warning = DocumentWarning(WarningCode.DAMAGED_CHARACTERS, message)
+        parsed = replace(parsed, warnings=(*parsed.warnings, warning))
     return parsed
 
 

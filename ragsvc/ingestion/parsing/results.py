@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from ragsvc.models.chunks import Chunk, Heading, PageSpan, ParsedText, Table
+from ragsvc.models.documents import DocumentWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ def write_parsed(parsed: ParsedText, path: Path) -> None:
         "media_type": parsed.media_type,
         "pages": [(page.page, page.char_start, page.char_end) for page in parsed.pages],
         "headings": [(heading.level, heading.title, heading.char_start) for heading in parsed.headings],
+        "warnings": [warning.to_json() for warning in parsed.warnings],
         "tables": [(table.char_start, table.char_end, table.row_starts, table.header) for table in parsed.tables],
     }
     with path.open("wb") as file:
@@ -36,6 +38,7 @@ def read_parsed(path: Path) -> ParsedText:
         pages=tuple(PageSpan(*page) for page in anchors["pages"]),
         headings=tuple(Heading(*heading) for heading in anchors["headings"]),
         tables=tuple(_row_to_table(*table) for table in anchors["tables"]),
+        warnings=tuple(map(DocumentWarning.from_json, anchors["warnings"])),
         media_type=anchors["media_type"],
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.decoding import BYTE_ORDER_MARKS, charset_parameter, guess_utf16
+from ragsvc.ingestion.parsing.progress import SILENT, Progress
 from ragsvc.ingestion.parsing.text_types import HTML, PHP, XML, claimed_text_type
 from ragsvc.ingestion.parsing.zip_archives import open_archive
 
@@ -106,11 +107,12 @@ ANY_TAG = re.compile(r"<[a-zA-Z!/]")
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file as it was uploaded; name and header are claims."""
+    """A file as it was uploaded, name and header being claims; `progress` hears how far its parser is."""
 
     path: Path
     filename: str
     mime_type: str
+    progress: Progress = SILENT
 
     @property
     def charset(self) -> str | None:

@@ -17,7 +17,6 @@ from ragsvc.ingestion.parsing.zip_archives import open_archive
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from pathlib import Path
     from zipfile import ZipFile, ZipInfo
 
     from ragsvc.ingestion.parsing.limits import ParseLimits
@@ -44,7 +43,7 @@ def parse_xlsx(source: SourceFile, limits: ParseLimits) -> ParsedText:
         for entry in archive.infolist():
             if SHEET.fullmatch(entry.filename):
                 _check_extent(archive, entry, limits.max_cells)
-    return _read(source.path, limits, media_type=XLSX)
+    return _read(source, limits, media_type=XLSX)
 
 
 def parse_xls(source: SourceFile, limits: ParseLimits) -> ParsedText:
@@ -53,17 +52,18 @@ def parse_xls(source: SourceFile, limits: ParseLimits) -> ParsedText:
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
     """
-    return _read(source.path, limits, media_type=XLS)
+    return _read(source, limits, media_type=XLS)
 
 
-def _read(path: Path, limits: ParseLimits, *, media_type: str) -> ParsedText:
+def _read(source: SourceFile, limits: ParseLimits, *, media_type: str) -> ParsedText:
     writer = WorkbookWriter(limits)
     with _damage():
-        workbook = CalamineWorkbook.from_path(path)
-    for name in workbook.sheet_names:
+        workbook = CalamineWorkbook.from_path(source.path)
+    for number, name in enumerate(workbook.sheet_names, start=1):
         with _damage():
             rows = workbook.get_sheet_by_name(name).iter_rows()
         writer.write(name, ([_show(value) for value in row] for row in rows))
+        source.progress.report(number, len(workbook.sheet_names))
     return writer.finish(media_type)
 
 

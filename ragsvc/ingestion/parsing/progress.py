@@ -1,0 +1,45 @@
+"""How far a parsing process is: eight bytes in a file, written by it and read by its worker."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INTERVAL_S = 0.1
+FRACTION = struct.Struct("d")
+
+
+class Progress:
+    """Takes what a parser says about itself, as often as it likes; without a file nobody listens."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._next = 0.0
+
+    def report(self, done: int, total: int) -> None:
+        """Say that `done` of `total` pages, sheets or characters are behind."""
+        if self._path is None or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + INTERVAL_S
+        file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(file, FRACTION.pack(done / max(total, 1)), 0)
+        finally:
+            os.close(file)
+
+
+SILENT = Progress()
+
+
+def read_progress(path: Path) -> float:
+    """Return the fraction (0 to 1) that was last reported; 0 before the first time."""
+    try:
+        (fraction,) = FRACTION.unpack(path.read_bytes())
+    except (OSError, struct.error):
+        return 0.0
+    return float(min(max(fraction, 0.0), 1.0))
