@@ -95,7 +95,13 @@ class Settings(BaseSettings):
         30,
         description="How many days the text of a superseded version can be read; one that a chat message cites stays.",
     )
-    model_timeout_s: Seconds = Field(60.0, description="Longest wait for a model's next byte.")
+    model_connect_timeout_s: Seconds = Field(5.0, description="Longest wait for a connection to a model's server.")
+    model_timeout_s: Seconds = Field(
+        60.0, description="Longest wait for a model's next byte; in an answer, for its next words."
+    )
+    chat_first_token_timeout_s: Seconds | None = Field(
+        None, description="Longest wait for an answer's first words; `MODEL_TIMEOUT_S` when unset."
+    )
 
     # API
     host: str = Field("127.0.0.1", description="Address the API listens on.")

@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import httpx2
 import openai
 import stamina
 import structlog
 
-from ragsvc.errors import TransientFailure
+from ragsvc.errors import ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.calls import calling
-from ragsvc.llm.failures import timed_out, translate
+from ragsvc.llm.failures import request_id_of, timed_out, translate
 from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
 from ragsvc.models.chat import TokenUsage
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from ragsvc.settings import Settings
 
     Stream = openai.AsyncStream[object]
+
+REFUSED_OPTION = frozenset({400, 422})
+CONTENT_FILTER = "content_filter"
+REQUEST_ID = "x-request-id"
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +57,12 @@ class Chat:
     def __init__(self, client: openai.AsyncOpenAI, settings: Settings) -> None:
         self._client = client
         self._silence_s = settings.model_timeout_s
+        self._first_token_s = settings.chat_first_token_timeout_s or settings.model_timeout_s
+        self._timeout = httpx2.Timeout(
+            max(self._first_token_s, self._silence_s), connect=settings.model_connect_timeout_s
+        )
+        # Not every server knows the option that asks for the cost.
+        self._asks_for_usage = True
 
     async def stream(self, turns: Sequence[ChatTurn], *, model: str) -> AsyncGenerator[ChatDelta, None]:
         """Yield an answer's deltas; closing the generator ends the model's work. Raises like `Models.stream_chat`."""
@@ -62,7 +73,7 @@ class Chat:
                 for delta in first:
                     finished |= _note(call, delta)
                     yield delta
-                while (chunk := await self._next(stream)) is not None:
+                while (chunk := await self._next(stream, silence_s=self._silence_s)) is not None:
                     for delta in reader.read(chunk):
                         finished |= _note(call, delta)
                         yield delta
@@ -94,39 +105,79 @@ class Chat:
                 await stream.close()
 
     async def _ask(self, turns: Sequence[ChatTurn], *, model: str) -> Stream:
-        body = {
+        body: dict[str, object] = {
             "model": model,
             "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
             "stream": True,
-            "stream_options": {"include_usage": True},
         }
+        if self._asks_for_usage:
+            body["stream_options"] = {"include_usage": True}
         try:
-            # `chat.completions.create` makes a model of every chunk, which costs half of what an answer costs here.
-            return await self._client.post(
-                "/chat/completions", body=body, cast_to=object, stream=True, stream_cls=openai.AsyncStream[object]
-            )
+            async with asyncio.timeout(self._first_token_s):
+                return await self._post(body)
+        except TimeoutError:
+            raise timed_out(ask="chat") from None
         except openai.OpenAIError as error:
-            raise translate(error, ask="chat") from error
+            if self._asks_for_usage and _is_about_usage(error):
+                self._asks_for_usage = False
+                return await self._ask(turns, model=model)
+            raise _explain(error, model=model) from error
+
+    async def _post(self, body: dict[str, object]) -> Stream:
+        # `chat.completions.create` makes a model of every chunk, which costs half of what an answer costs here.
+        return await self._client.post(
+            "/chat/completions",
+            body=body,
+            options={"timeout": self._timeout},
+            cast_to=object,
+            stream=True,
+            stream_cls=openai.AsyncStream[object],
+        )
 
     async def _read_first(self, stream: Stream, reader: _ChunkReader) -> list[ChatDelta]:
-        while (chunk := await self._next(stream)) is not None:
-            if deltas := list(reader.read(chunk)):
+        """Return the deltas up to the first words; a model that reasons before may take its time."""
+        deltas: list[ChatDelta] = []
+        while (chunk := await self._next(stream, silence_s=self._first_token_s)) is not None:
+            deltas += reader.read(chunk)
+            if any(delta.text for delta in deltas):
                 return deltas
-        raise TransientFailure("chat_unavailable", "The chat model answered nothing")
+        if any(delta.finish_reason == CONTENT_FILTER for delta in deltas):
+            raise ProviderRejected("chat_filtered", "The chat model's provider withheld the answer")
+        raise TransientFailure("chat_empty", "The chat model answered nothing")
 
-    async def _next(self, stream: Stream) -> object:
+    async def _next(self, stream: Stream, *, silence_s: float) -> object:
         try:
             # The client's own timeout starts again with every byte, comments that keep a connection open included.
-            async with asyncio.timeout(self._silence_s):
+            async with asyncio.timeout(silence_s):
                 return await anext(stream)
         except StopAsyncIteration:
             return None
         except TimeoutError:
             raise timed_out(ask="chat") from None
         except openai.OpenAIError as error:
-            raise translate(error, ask="chat") from error
+            raise _explain(error, request_id=stream.response.headers.get(REQUEST_ID)) from error
         except ValueError as error:
             raise TransientFailure("chat_unavailable", "The chat model's answer cannot be read") from error
+
+
+def _is_about_usage(error: openai.OpenAIError) -> bool:
+    return (
+        isinstance(error, openai.APIStatusError)
+        and error.status_code in REFUSED_OPTION
+        and "stream_options" in str(error.body or error.message)
+    )
+
+
+def _explain(error: openai.OpenAIError, *, model: str | None = None, request_id: str | None = None) -> WorkError:
+    failure = translate(error, ask="chat")
+    log.warning(
+        "model_failed",
+        model=model,
+        code=failure.work_code,
+        http_status=failure.http_status,
+        provider_request_id=request_id_of(error) or request_id,
+    )
+    return failure
 
 
 class _ChunkReader:
@@ -139,7 +190,7 @@ class _ChunkReader:
         """Yield what a chunk tells; what it tells in another form than OpenAI's is passed over."""
         for choice in _list_of_objects(chunk, "choices")[:1]:
             delta = _object_of(choice, "delta")
-            text = self._mend(_text_of(delta, "content") or _text_of(delta, "refusal"))
+            text = self._mend(_content_of(delta) or _text_of(delta, "refusal"))
             finish_reason = _text_of(choice, "finish_reason")
             if text or finish_reason:
                 yield ChatDelta(text=text, finish_reason=finish_reason or None)
@@ -173,6 +224,12 @@ def _list_of_objects(value: object, name: str) -> list[dict[str, object]]:
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
+def _content_of(delta: dict[str, object]) -> str:
+    """Return the text of a delta, also where it comes in parts; what a model thinks is not part of it."""
+    parts = [_text_of(part, "text") for part in _list_of_objects(delta, "content")]
+    return _text_of(delta, "content") or "".join(parts)
+
+
 def _text_of(value: dict[str, object], name: str) -> str:
     found = value.get(name)
     return found if isinstance(found, str) else ""
@@ -188,5 +245,5 @@ def _log_first_token(stream: Stream, *, model: str, asked_at: float) -> None:
         "model_began_to_answer",
         model=model,
         first_token_ms=round((time.monotonic() - asked_at) * 1000, 1),
-        provider_request_id=stream.response.headers.get("x-request-id"),
+        provider_request_id=stream.response.headers.get(REQUEST_ID),
     )

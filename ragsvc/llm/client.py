@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ragsvc.llm.rate_limit import RateLimit
     from ragsvc.settings import Settings
 
-CONNECT_TIMEOUT_S = 5.0
 # Every open answer holds a connection, so how many there are is limited where answers are begun, not here.
 CONNECTIONS = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
 
@@ -29,8 +28,10 @@ CONNECTIONS = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
 class Models:
     """The embedding model and the chat model of the settings.
 
-    What fails is a `WorkError`: ProviderRejected `…_rejected` or `…_quota`, TransientFailure `…_unavailable` (with
-    `retry_after_s` when the server named it), OutageFailure `…_unreachable`; `…` is `embedding` or `chat`.
+    What fails is a `WorkError` with a code `embedding_…` or `chat_…`: ProviderRejected `rejected` or `quota`,
+    TransientFailure `unavailable` (with `retry_after_s` when the server named it), OutageFailure `unreachable`. Chat
+    tells more: ProviderRejected `unauthorized`, `model_not_found`, `context_too_long` and `filtered`, TransientFailure
+    `rate_limited`, `timeout` and `empty`.
     """
 
     def __init__(self, client: openai.AsyncOpenAI, settings: Settings, limit: RateLimit) -> None:
@@ -78,7 +79,7 @@ class Models:
 async def open_models(settings: Settings, limit: RateLimit) -> AsyncIterator[Models]:
     """Open the client, whose embedding calls keep the limit; nothing is connected before it is used."""
     # The SDK's own retries are off: jobs have theirs, and an answer is only asked again before its first words.
-    timeout = httpx2.Timeout(settings.model_timeout_s, connect=CONNECT_TIMEOUT_S)
+    timeout = httpx2.Timeout(settings.model_timeout_s, connect=settings.model_connect_timeout_s)
     client = openai.AsyncOpenAI(
         base_url=settings.openai_base_url,
         api_key=settings.openai_api_key.get_secret_value(),

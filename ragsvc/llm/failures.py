@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from email.utils import parsedate_to_datetime
 from typing import Literal
@@ -13,14 +14,45 @@ from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, Wor
 
 # What is asked of the server; it begins every code, as in `chat_unavailable`.
 Ask = Literal["embedding", "chat"]
+# What it did. Jobs only need to know whether to try again, so an embedding's codes are fewer.
+Kind = Literal[
+    "quota", "unauthorized", "model_not_found", "context_too_long", "rejected", "rate_limited", "timeout", "unavailable"
+]
+EMBEDDING_KINDS: dict[Kind, Kind] = {
+    "unauthorized": "rejected",
+    "model_not_found": "rejected",
+    "context_too_long": "rejected",
+    "rate_limited": "unavailable",
+    "timeout": "unavailable",
+}
+TRANSIENT_KINDS = frozenset({"rate_limited", "timeout", "unavailable"})
 
-TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+KIND_OF_STATUS: dict[int, Kind] = {
+    401: "unauthorized",
+    402: "quota",
+    403: "unauthorized",
+    404: "model_not_found",
+    408: "timeout",
+    409: "unavailable",
+    425: "unavailable",
+    429: "rate_limited",
+    504: "timeout",
+}
+KIND_OF_CODE: dict[str, Kind] = {
+    "insufficient_quota": "quota",
+    "billing_hard_limit_reached": "quota",
+    "context_length_exceeded": "context_too_long",
+    "model_not_found": "model_not_found",
+    "rate_limit_exceeded": "rate_limited",
+}
 FIRST_SERVER_ERROR = 500
-PAYMENT_REQUIRED = 402
-CREDENTIALS_REFUSED = frozenset({401, 403})
-QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 MAX_DETAIL_CHARS = 300
 NEVER_CONNECTED = (httpx2.ConnectError, httpx2.ConnectTimeout)
+# How servers without such a code say that a prompt is too long.
+_TOO_LONG = re.compile(
+    r"context[ _](?:length|window|size)|maximum context|(?:prompt|input) is too long|too many (?:input )?tokens",
+    re.IGNORECASE,
+)
 
 
 def translate(error: openai.OpenAIError, *, ask: Ask) -> WorkError:
@@ -32,28 +64,54 @@ def translate(error: openai.OpenAIError, *, ask: Ask) -> WorkError:
     if isinstance(error, openai.APITimeoutError):
         return timed_out(ask=ask)
     # A lost connection, an answer that cannot be read, or an error in the middle of a stream.
-    return TransientFailure(f"{ask}_unavailable", f"The {ask} model failed: {_shorten(str(error))}")
+    kind = KIND_OF_CODE.get(error.code or "", "unavailable") if isinstance(error, openai.APIError) else "unavailable"
+    return _fail(kind, f"The {ask} model failed: {_shorten(str(error))}", ask=ask)
 
 
-def timed_out(*, ask: Ask) -> TransientFailure:
+def timed_out(*, ask: Ask) -> WorkError:
     """Return the failure of a model that kept silent for too long."""
-    return TransientFailure(f"{ask}_unavailable", f"The {ask} model did not answer in time")
+    return _fail("timeout", f"The {ask} model did not answer in time", ask=ask)
+
+
+def request_id_of(error: openai.OpenAIError) -> str | None:
+    """Return the provider's id of a request that it refused."""
+    return error.request_id if isinstance(error, openai.APIStatusError) else None
 
 
 def _translate_status(error: openai.APIStatusError, *, ask: Ask) -> WorkError:
     status = error.status_code
-    if status == PAYMENT_REQUIRED or error.code in QUOTA_CODES:
-        return ProviderRejected(f"{ask}_quota", f"The {ask} model's quota is used up", http_status=status)
-    if status in TRANSIENT_STATUSES or status >= FIRST_SERVER_ERROR:
-        return TransientFailure(
-            f"{ask}_unavailable",
-            f"The {ask} model answered {status}: {_quote(error)}",
-            retry_after_s=_read_retry_after(error.response.headers),
-            http_status=status,
-        )
-    # The text of such a refusal repeats a part of the key.
-    detail = "the service's credentials" if status in CREDENTIALS_REFUSED else f"the request: {_quote(error)}"
-    return ProviderRejected(f"{ask}_rejected", f"The {ask} model refused {detail}", http_status=status)
+    kind = _kind_of(error)
+    match kind:
+        case "quota":
+            detail = f"The {ask} model's quota is used up"
+        case "unauthorized":
+            # The text of such a refusal repeats a part of the key.
+            detail = f"The {ask} model refused the service's credentials"
+        case _ if kind in TRANSIENT_KINDS:
+            detail = f"The {ask} model answered {status}: {_quote(error)}"
+        case _:
+            detail = f"The {ask} model refused the request: {_quote(error)}"
+    return _fail(kind, detail, ask=ask, retry_after_s=_read_retry_after(error.response.headers), http_status=status)
+
+
+def _kind_of(error: openai.APIStatusError) -> Kind:
+    status = error.status_code
+    if error.code in KIND_OF_CODE and status < FIRST_SERVER_ERROR:
+        return KIND_OF_CODE[error.code]
+    if status in KIND_OF_STATUS:
+        return KIND_OF_STATUS[status]
+    if status >= FIRST_SERVER_ERROR:
+        return "unavailable"
+    return "context_too_long" if _TOO_LONG.search(_quote(error)) else "rejected"
+
+
+def _fail(
+    kind: Kind, detail: str, *, ask: Ask, retry_after_s: float | None = None, http_status: int | None = None
+) -> WorkError:
+    code = f"{ask}_{EMBEDDING_KINDS.get(kind, kind) if ask == 'embedding' else kind}"
+    if kind in TRANSIENT_KINDS:
+        return TransientFailure(code, detail, retry_after_s=retry_after_s, http_status=http_status)
+    return ProviderRejected(code, detail, http_status=http_status)
 
 
 def _read_retry_after(headers: httpx2.Headers) -> float | None:

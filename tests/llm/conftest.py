@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ragsvc.llm.chat import ChatDelta, ChatTurn
+from ragsvc.llm.client import Models, open_models
 from ragsvc.queue.connection import open_redis
 from ragsvc.queue.rate_limit import FleetRateLimit
 
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
 
     from ragsvc.llm.rate_limit import RateLimit
     from ragsvc.settings import Settings
+    from tests.support.model_server import ScriptedModels
+
+TURNS = [ChatTurn("system", "Answer."), ChatTurn("user", "Hello?")]
 
 
 @pytest.fixture
@@ -23,3 +29,18 @@ async def limit(base_settings: Settings) -> AsyncIterator[RateLimit]:
     redis = open_redis(base_settings)
     yield FleetRateLimit(redis, base_settings.model_copy(update={"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"}))
     await redis.aclose()
+
+
+@pytest.fixture
+async def models(base_settings: Settings, scripted_models: ScriptedModels, limit: RateLimit) -> AsyncIterator[Models]:
+    """The client of the scripted server; it waits half a second for the next byte."""
+    scripted = scripted_models.applied_to(base_settings).model_copy(update={"model_timeout_s": 0.5})
+    async with open_models(scripted, limit) as opened:
+        yield opened
+
+
+async def collect(models: Models, *, into: list[ChatDelta]) -> None:
+    """Read an answer to its end."""
+    async with aclosing(models.stream_chat(TURNS, model="scripted")) as deltas:
+        async for delta in deltas:
+            into.append(delta)  # noqa: PERF401 - what came before a failure counts

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ragsvc.embedded.ports import free_ports
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure
-from ragsvc.llm.chat import ChatDelta, ChatTurn, _ChunkReader
+from ragsvc.llm.chat import ChatDelta, _ChunkReader
 from ragsvc.llm.client import Models, open_models
 from ragsvc.models.chat import TokenUsage
+from tests.llm.conftest import collect
 from tests.support.model_server import Cut, Fail, Pause, Reply, ScriptedModels, StreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from ragsvc.llm.rate_limit import RateLimit
     from ragsvc.settings import Settings
-
-TURNS = [ChatTurn("system", "Answer."), ChatTurn("user", "Hello?")]
-
-
-@pytest.fixture
-async def models(base_settings: Settings, scripted_models: ScriptedModels, limit: RateLimit) -> AsyncIterator[Models]:
-    """The client of the scripted server; it waits half a second for the next byte."""
-    scripted = scripted_models.applied_to(base_settings).model_copy(update={"model_timeout_s": 0.5})
-    async with open_models(scripted, limit) as opened:
-        yield opened
-
-
-async def collect(models: Models, *, into: list[ChatDelta]) -> None:
-    """Read an answer to its end."""
-    async with aclosing(models.stream_chat(TURNS, model="scripted")) as deltas:
-        async for delta in deltas:
-            into.append(delta)  # noqa: PERF401 - what came before a failure counts
 
 
 async def test_an_answer_comes_in_deltas_and_ends_with_its_cost(
@@ -76,7 +57,7 @@ async def test_after_the_first_words_nothing_is_asked_again(
     heard: list[ChatDelta] = []
     with pytest.raises(TransientFailure) as caught:
         await collect(models, into=heard)
-    assert caught.value.work_code == "chat_unavailable"
+    assert caught.value.work_code == ("chat_timeout" if isinstance(behaviour, Pause) else "chat_unavailable")
     assert [delta.text for delta in heard] == ["The ", "scripted "]
     assert len(scripted_models.chat.requests) == 1
 

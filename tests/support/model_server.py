@@ -80,13 +80,20 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """Send these bytes as the stream, whatever they are."""
+
+    stream: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Embedded:
     """Answer with these vectors, right or wrong."""
 
     vectors: list[list[float]]
 
 
-Behaviour = Fail | Slow | Pause | Cut | StreamError | Reply | Embedded
+Behaviour = Fail | Slow | Pause | Cut | StreamError | Reply | Raw | Embedded
 
 
 @dataclass(slots=True)
@@ -189,6 +196,8 @@ class ScriptedModels:
         if not in_stream and (failure := await _hold_up(request, behaviour)) is not None:
             return failure
         reply = behaviour if isinstance(behaviour, Reply) else Reply(self.chat_text)
+        if isinstance(behaviour, Raw):
+            return web.Response(body=behaviour.stream, content_type="text/event-stream")
         if streams:
             return await _stream(request, body, reply=reply, behaviour=behaviour)
         message = {"role": "assistant", "content": reply.text}
@@ -218,7 +227,9 @@ async def _hold_up(request: web.Request, behaviour: Behaviour | None) -> web.Res
             return web.Response()
         case Fail():
             error = {"message": behaviour.message, "type": "scripted", "param": None, "code": behaviour.code}
-            headers = {} if behaviour.retry_after_s is None else {"Retry-After": str(behaviour.retry_after_s)}
+            headers = {"X-Request-Id": "req-scripted"}
+            if behaviour.retry_after_s is not None:
+                headers["Retry-After"] = str(behaviour.retry_after_s)
             return web.json_response({"error": error}, status=behaviour.status, headers=headers)
         case _:
             pass

@@ -1,0 +1,117 @@
+"""Answers come nearly as fast as the model gives them: `make bench`, on a machine that does nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.answering.retrieval import SearchRequest, find_hits
+from tests.bench.chat.site import END, QUESTION, open_site
+from tests.bench.table import at_least, at_most, ratio_at_least
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from ragsvc.settings import Settings
+    from tests.bench.chat.site import Site
+    from tests.bench.table import BenchTable
+
+pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("bench")]
+
+TIMES = 200
+STREAMS = 1000
+READERS = 10
+EVENTS = 10_000
+ROUNDS = 3
+
+
+@pytest.fixture
+async def site(settings: Settings) -> AsyncIterator[Site]:
+    """The processes that are measured."""
+    async with open_site(settings) as opened:
+        yield opened
+
+
+async def median_s(measure: Callable[[], Awaitable[float]], *, times: int = TIMES) -> float:
+    """Return the median of one measurement after the other."""
+    for _ in range(5):
+        await measure()
+    return statistics.median([await measure() for _ in range(times)])
+
+
+async def test_first_words(site: Site, bench_table: BenchTable) -> None:
+    """The service adds to the model's own first words little but the retrieval."""
+    request = SearchRequest(query=QUESTION)
+
+    async def retrieve() -> float:
+        started = time.perf_counter()
+        await find_hits(site.resources, site.workspace_id, request)
+        return time.perf_counter() - started
+
+    service = await median_s(lambda: site.time_first_words_s("words-3-0"))
+    model = await median_s(lambda: site.time_first_words_of_model_s("words-3-0"))
+    retrieval = await median_s(retrieve)
+    bench_table.add("first words, p50", service * 1000, "ms", peer=("the model alone", model * 1000))
+    bench_table.add("its retrieval, p50", retrieval * 1000, "ms")
+    added = (service - model - retrieval) * 1000
+    bench_table.add("added to model and retrieval, p50", added, "ms", goal=at_most(5))
+    bench_table.check()
+
+
+async def complete(site: Site, path: str, begun: asyncio.Semaphore) -> bool:
+    """Ask and read to the end; no more than a few questions are begun at once, as they would not be by people."""
+    async with begun:
+        asking = site.ask(path)
+        response = await asking.__aenter__()
+    received = await response.read()
+    await asking.__aexit__(None, None, None)
+    return END in received
+
+
+async def test_a_thousand_streams(site: Site, bench_table: BenchTable) -> None:
+    """A thousand answers at once, each with its own model stream, in one process."""
+    model = "words-100-600"
+    await complete(site, await site.begin_session("words-5-0"), asyncio.Semaphore())
+    paths = [await site.begin_session(model) for _ in range(STREAMS)]
+    before, peak = site.memory_bytes, 0
+    begun = asyncio.Semaphore(20)
+    answers = [asyncio.create_task(complete(site, path, begun)) for path in paths]
+    while not all(answer.done() for answer in answers):
+        peak = max(peak, site.memory_bytes)
+        await asyncio.wait(answers, timeout=0.5)
+    completed = sum(answer.result() for answer in answers)
+    bench_table.add("streams at once that complete", completed, "", goal=at_least(STREAMS))
+    bench_table.add("memory per stream", (peak - before) / STREAMS / 1024, "KiB", goal=at_most(100_000 / 1024))
+    bench_table.check()
+
+
+async def test_events(site: Site, bench_table: BenchTable) -> None:
+    """Events reach readers about as fast as from a loop that does nothing but write them."""
+    path = await site.begin_session(f"words-{EVENTS}-0")
+    started = time.perf_counter()
+    async with site.ask(path) as response:
+        run_id = response.headers["X-Run-Id"]
+        await response.read()
+    answering = EVENTS / (time.perf_counter() - started)
+
+    async def read(url: str) -> None:
+        async with site.http.get(url, headers=site.api.headers) as response:
+            assert (await response.read()).count(b"event: message.delta") == EVENTS
+
+    async def rate(url: str) -> float:
+        rates = []
+        for _ in range(ROUNDS):
+            started = time.perf_counter()
+            await asyncio.gather(*(read(url) for _ in range(READERS)))
+            rates.append(READERS * EVENTS / (time.perf_counter() - started))
+        return max(rates)
+
+    ours = await rate(f"{site.api.url}/v1/chat/runs/{run_id}/events")
+    bare = await rate(f"{site.model_url}/bare/{EVENTS}")
+    bench_table.add("events to readers", ours, "/s", peer=("bare aiohttp loop", bare), goal=ratio_at_least(0.5))
+    bench_table.add("events from model to client", answering, "/s")
+    bench_table.check()

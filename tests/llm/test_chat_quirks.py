@@ -1,0 +1,141 @@
+"""What servers do that speak OpenAI's wire with an accent, and what each refusal is called."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from ragsvc.errors import ProviderRejected, TransientFailure, WorkError
+from ragsvc.llm.client import Models, open_models
+from ragsvc.models.chat import TokenUsage
+from tests.llm.conftest import collect
+from tests.support.model_server import Fail, Pause, Raw, Reply, Slow
+
+if TYPE_CHECKING:
+    from ragsvc.llm.chat import ChatDelta
+    from ragsvc.llm.rate_limit import RateLimit
+    from ragsvc.settings import Settings
+    from tests.support.model_server import Behaviour, ScriptedModels
+
+
+def chunk(delta: dict[str, Any] | None = None, *, finish: str | None = None, **more: Any) -> bytes:
+    """Return a chunk of a stream."""
+    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
+    return b"data: " + json.dumps({"choices": choices, **more}).encode() + b"\n\n"
+
+
+STOP = chunk({}, finish="stop")
+DONE = b"data: [DONE]\n\n"
+USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+
+
+async def hear(models: Models) -> tuple[str, str | None, TokenUsage | None]:
+    """Return an answer's text, why it ended, and what it cost."""
+    heard: list[ChatDelta] = []
+    await collect(models, into=heard)
+    finish_reason = next((delta.finish_reason for delta in heard if delta.finish_reason), None)
+    usage = [delta.usage for delta in heard if delta.usage]
+    return "".join(delta.text for delta in heard), finish_reason, usage[-1] if usage else None
+
+
+@pytest.mark.parametrize(
+    ("stream", "cost"),
+    [
+        ([chunk({"role": "assistant", "content": None}), chunk({"content": "Yes."}), STOP, DONE], None),
+        ([chunk({"content": ""}), chunk({"content": "Yes."}), STOP, chunk(usage=USAGE), DONE], TokenUsage(5, 2)),
+        ([chunk({"content": "Yes."}, usage=None), chunk({}, finish="stop", usage=USAGE), DONE], TokenUsage(5, 2)),
+        ([chunk({"reasoning_content": "Hm.", "content": None}), chunk({"content": "Yes."}), STOP, DONE], None),
+        ([chunk({"reasoning": "Hm."}), chunk(), chunk({"content": "Yes."}), STOP], None),
+        ([chunk({"content": [{"type": "text", "text": "Yes"}, {"type": "text", "text": "."}]}), STOP, DONE], None),
+        ([b": PROCESSING\n\n", chunk({"content": "Yes."}), STOP, DONE], None),
+        ([chunk({"content": "Yes."}).replace(b"\n\n", b"\r\n\r\n"), STOP, DONE], None),
+        ([chunk({"content": None, "refusal": "Yes."}), STOP, DONE], None),
+    ],
+    ids=["null", "usage_last", "usage_with_end", "reasoning", "no_choices", "parts", "comment", "crlf", "refusal"],
+)
+async def test_an_answer_is_read_in_every_accent(
+    models: Models, scripted_models: ScriptedModels, stream: list[bytes], cost: TokenUsage | None
+) -> None:
+    scripted_models.chat.script(Raw(b"".join(stream)))
+    assert await hear(models) == ("Yes.", "stop", cost)
+
+
+async def test_a_server_without_stream_options_is_asked_without(
+    models: Models, scripted_models: ScriptedModels
+) -> None:
+    scripted_models.chat.script(Fail(400, message="Unrecognized request argument supplied: stream_options"))
+    assert (await hear(models))[0] == scripted_models.chat_text
+    assert (await hear(models))[2] is None
+    asked = [("stream_options" in body) for body in scripted_models.chat.requests]
+    assert asked == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code", "kind"),
+    [
+        (Fail(400, code="context_length_exceeded"), "chat_context_too_long", ProviderRejected),
+        (Fail(400, message="This model's maximum context length is 8192"), "chat_context_too_long", ProviderRejected),
+        (Fail(400, message="no such parameter"), "chat_rejected", ProviderRejected),
+        (Fail(401), "chat_unauthorized", ProviderRejected),
+        (Fail(403), "chat_unauthorized", ProviderRejected),
+        (Fail(404, code="model_not_found"), "chat_model_not_found", ProviderRejected),
+        (Fail(402), "chat_quota", ProviderRejected),
+        (Fail(429, code="insufficient_quota"), "chat_quota", ProviderRejected),
+        (Fail(429, retry_after_s=30), "chat_rate_limited", TransientFailure),
+        (Fail(408), "chat_timeout", TransientFailure),
+        (Fail(409), "chat_unavailable", TransientFailure),
+        (Fail(500), "chat_unavailable", TransientFailure),
+        (Fail(503), "chat_unavailable", TransientFailure),
+        (Raw(b""), "chat_empty", TransientFailure),
+        (Raw(STOP + DONE), "chat_empty", TransientFailure),
+        (Raw(chunk({}, finish="content_filter") + DONE), "chat_filtered", ProviderRejected),
+        (Raw(b"data: {half\n\n"), "chat_unavailable", TransientFailure),
+        (Raw(b'data: {"error": {"message": "x", "code": "insufficient_quota"}}\n\n'), "chat_quota", ProviderRejected),
+        (Pause(), "chat_timeout", TransientFailure),
+    ],
+)
+async def test_every_failure_has_its_code(
+    models: Models,
+    scripted_models: ScriptedModels,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    behaviour: Behaviour,
+    code: str,
+    kind: type[WorkError],
+) -> None:
+    monkeypatch.setattr("ragsvc.llm.chat.QUICK_TRIES", 1)
+    scripted_models.chat.script(behaviour)
+    with pytest.raises(kind) as caught:
+        await hear(models)
+    assert caught.value.work_code == code
+
+
+async def test_a_filter_in_the_middle_ends_the_answer_and_is_told(
+    models: Models, scripted_models: ScriptedModels
+) -> None:
+    scripted_models.chat.script(Reply("Half an", finish_reason="content_filter"))
+    assert (await hear(models))[:2] == ("Half an", "content_filter")
+
+
+async def test_first_words_may_take_longer_than_the_next_ones(
+    base_settings: Settings, scripted_models: ScriptedModels, limit: RateLimit
+) -> None:
+    times = {"model_timeout_s": 0.1, "chat_first_token_timeout_s": 20.0}
+    patient = scripted_models.applied_to(base_settings).model_copy(update=times)
+    async with open_models(patient, limit) as models:
+        scripted_models.chat.script(Slow(0.5), Pause(after_deltas=1))
+        assert (await hear(models))[0] == scripted_models.chat_text
+        with pytest.raises(TransientFailure, match="in time"):
+            await hear(models)
+
+
+async def test_a_refusal_is_logged_with_the_provider_s_id(models: Models, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat.script(Fail(400, message="no such parameter"))
+    with capture_logs() as logged, pytest.raises(ProviderRejected):
+        await hear(models)
+    failed = next(entry for entry in logged if entry["event"] == "model_failed")
+    assert failed["provider_request_id"] == "req-scripted"
+    assert (failed["code"], failed["http_status"]) == ("chat_rejected", 400)
