@@ -30,6 +30,7 @@ COMMANDS = {
     "queues": "Show, pause and resume the queues.",
     "dlq": "Show, replay and purge dead letters.",
     "worker-alive": "Tell whether a worker's loop turns, for a supervisor.",
+    "jobs": "Look for jobs that were lost.",
     "storage": "Compare the object store with the database.",
     "workspaces": "Create and list workspaces.",
     "keys": "Create, list and revoke a workspace's keys.",
