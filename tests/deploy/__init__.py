@@ -1,0 +1,1 @@
+"""The files of deploy/ are what they say, and the layout that they describe works."""

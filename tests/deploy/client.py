@@ -1,0 +1,202 @@
+"""A client as production has them: it repeats what a restart broke off, and counts what it had to."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import orjson
+
+from tests.support.polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+TRIES = 20
+PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
+# Worth a repetition: a gateway without an answer, a service that is stopping or busy, a call that is still going.
+TRANSIENT = frozenset({409, 429, 502, 503, 504})
+BROKEN = (aiohttp.ClientError, TimeoutError, ConnectionError)
+ENDS = frozenset({"message.completed", "run.failed", "run.cancelled", "run.interrupted"})
+
+
+class Repeatable(Exception):
+    """A call did not get through, and may be tried again."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the clients did, and what did not work however often it was tried."""
+
+    requests: int = 0
+    retries: int = 0
+    resumed: int = 0
+    failures: list[str] = field(default_factory=list)
+    documents: set[str] = field(default_factory=set)
+    deleted: dict[str, str] = field(default_factory=dict)
+    answers: int = 0
+
+
+class Client:
+    """A workspace's key at work, through the balancer."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, key: str) -> None:
+        self.tally = Tally()
+        self._session = session
+        self._url = url
+        self._headers = {"Authorization": f"Bearer {key}"}
+
+    async def call(
+        self, method: str, path: str, *, body: object = None, data: Callable[[], Any] | None = None
+    ) -> dict[str, Any]:
+        """Return what a request answers; a POST carries a key, so that its repetition changes nothing twice."""
+        key = uuid.uuid4().hex
+
+        async def send() -> dict[str, Any]:
+            async with self._request(method, path, key=key, body=body, data=data) as answer:
+                found: dict[str, Any] = await answer.json()
+                return found
+
+        return await self._repeat(send)
+
+    async def upload(self, text: str, filename: str = "notes.md") -> str:
+        """Send a document in one request and return its id."""
+
+        def form() -> aiohttp.FormData:
+            made = aiohttp.FormData()
+            made.add_field("file", text.encode(), filename=filename, content_type="text/markdown")
+            return made
+
+        return self._remember(await self.call("POST", "/v1/documents", data=form))
+
+    async def upload_in_parts(self, text: str, filename: str = "parts.md") -> str:
+        """Send a document through an upload session and return its id."""
+        content = text.encode()
+        upload = await self.call("POST", "/v1/uploads", body={"filename": filename, "size_bytes": len(content)})
+        await self.call("PUT", f"/v1/uploads/{upload['id']}/parts/1", data=lambda: content)
+        return self._remember(await self.call("POST", f"/v1/uploads/{upload['id']}/complete"))
+
+    async def delete(self, document_id: str) -> str:
+        """Delete a document and return the deletion's id."""
+        deletion: str = (await self.call("DELETE", f"/v1/documents/{document_id}"))["deletion_id"]
+        self.tally.deleted[document_id] = deletion
+        return deletion
+
+    async def until_document(self, document_id: str, status: str = "ready", *, timeout_s: float = 120) -> None:
+        """Wait until a document has the status."""
+
+        async def look() -> bool:
+            found = await self.call("GET", f"/v1/documents/{document_id}")
+            assert found["status"] != "failed", found
+            return bool(found["status"] == status)
+
+        await until(look, timeout_s=timeout_s, what=f"{document_id} {status}")
+
+    async def until_deleted(self, deletion_id: str, *, timeout_s: float = 120) -> dict[str, Any]:
+        """Wait for a receipt and return it."""
+
+        async def look() -> dict[str, Any] | None:
+            found = await self.call("GET", f"/v1/deletions/{deletion_id}")
+            return found if found["status"] == "completed" else None
+
+        return await until(look, timeout_s=timeout_s, what=f"{deletion_id} completed")
+
+    async def search(self, query: str) -> list[dict[str, Any]]:
+        """Return the hits."""
+        hits: list[dict[str, Any]] = (await self.call("POST", "/v1/search", body={"query": query}))["data"]
+        return hits
+
+    async def ask(self, question: str) -> dict[str, Any]:
+        """Ask in a new session and return the last event; a stream that ends early is taken up where it stopped."""
+        session = await self.call("POST", "/v1/chat/sessions", body={})
+        path = f"/v1/chat/sessions/{session['id']}/messages"
+        key = uuid.uuid4().hex
+        run: dict[str, Any] = {"id": None, "last": 0}
+
+        async def follow() -> dict[str, Any]:
+            if run["id"] is None:
+                request = self._request("POST", path, key=key, body={"content": question})
+            else:
+                self.tally.resumed += 1
+                request = self._request("GET", f"/v1/chat/runs/{run['id']}/events?after={run['last']}")
+            async with request as answer:
+                run["id"] = answer.headers.get("X-Run-Id", run["id"])
+                return await _read_to_the_end(answer, run)
+
+        end = await self._repeat(follow)
+        self.tally.answers += 1
+        return end
+
+    def _remember(self, document: dict[str, Any]) -> str:
+        document_id: str = document["id"]
+        self.tally.documents.add(document_id)
+        return document_id
+
+    async def _repeat(self, send: Callable[[], Any]) -> dict[str, Any]:
+        pause_s = PAUSE_S
+        for number in range(TRIES):
+            self.tally.requests += number == 0
+            self.tally.retries += number > 0
+            try:
+                found: dict[str, Any] = await send()
+            except (*BROKEN, Repeatable) as error:
+                last = f"{type(error).__name__}: {error}"
+            else:
+                return found
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        raise AssertionError(f"given up after {TRIES} tries: {last}")
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        key: str = "",
+        body: object = None,
+        data: Callable[[], Any] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        headers = self._headers | ({"Idempotency-Key": key} if method == "POST" else {})
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        sent = orjson.dumps(body) if body is not None else data() if data else None
+        async with self._session.request(method, self._url + path, data=sent, headers=headers) as answer:
+            if answer.status in TRANSIENT:
+                raise Repeatable(f"{method} {path}: {answer.status} {await answer.text()}")
+            assert answer.ok, (method, path, answer.status, await answer.text())
+            yield answer
+
+
+async def _read_to_the_end(answer: aiohttp.ClientResponse, run: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's end event, noting how far the stream came."""
+    event: dict[str, Any] = {}
+    async for raw in answer.content:
+        name, _, value = raw.decode().strip().partition(": ")
+        match name:
+            case "id":
+                run["last"] = int(value)
+            case "event":
+                event = {"event": value}
+            case "data" if event.get("event") in ENDS:
+                return event | {"data": orjson.loads(value)}
+            case _:
+                continue
+    raise Repeatable("the stream ended before the run did")
+
+
+@asynccontextmanager
+async def open_client(url: str, admin_key: str) -> AsyncIterator[Client]:
+    """Yield a client with a key of a new workspace, made through the API."""
+    # Every request a connection of its own, so that a restart meets new ones as well.
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120)) as session:
+        admin = Client(session, url, admin_key)
+        workspace = await admin.call("POST", "/v1/workspaces", body={"name": "deployed"})
+        made = await admin.call("POST", f"/v1/workspaces/{workspace['id']}/keys", body={"name": "deployed"})
+        yield Client(session, url, made["key"])

@@ -1,0 +1,118 @@
+"""The processes of deploy/Procfile, run as in production: the migration first, two APIs behind Caddy, workers."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ragsvc.embedded.ports import LOOPBACK, answers, free_ports, listens
+from ragsvc.embedded.process import Command, run, spawn
+from tests.deploy.files import BIN, read_procfile
+from tests.faults.fleet import environment
+from tests.support.polling import until
+from tests.support.servers import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from ragsvc.embedded.process import Process
+    from ragsvc.settings import Settings
+
+APIS = ("api-1", "api-2")
+WORKERS = ("ingestion-1", "deletion-1")
+# Within seconds on an idle machine.
+STARTED_S = 120.0
+# What the manifests leave: API_GRACE_S or WORKER_GRACE_S, and what closing takes.
+GRACE_S = 40.0
+
+
+@dataclass(slots=True)
+class Layout:
+    """What runs; a process is named after its line in the Procfile, with a number."""
+
+    settings: Settings
+    folder: Path
+    ports: dict[str, int]
+    processes: dict[str, Process] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where clients find it: the balancer."""
+        return f"http://{LOOPBACK}:{self.ports['proxy-1']}"
+
+    async def release(self) -> None:
+        """Bring the database to the schema."""
+        await run(self._command("release"), self.folder)
+
+    async def start(self, *names: str) -> None:
+        """Start processes and wait until they do their work."""
+        for name in names:
+            self.processes[name] = spawn(self._command(name), self.folder)
+        await asyncio.gather(*(self._until_ready(name) for name in names))
+
+    async def restart(self, name: str) -> tuple[float, float]:
+        """Stop a process with SIGTERM and start it again; return the seconds of both.
+
+        Raises:
+            AssertionError: it did not end by itself, or not with 0.
+        """
+        began = time.monotonic()
+        process = self.processes[name]
+        await process.stop()
+        assert process.exit_code == 0, (name, process.exit_code, process.output()[-2000:])
+        stopped = time.monotonic()
+        await self.start(name)
+        return stopped - began, time.monotonic() - stopped
+
+    async def stop(self) -> None:
+        """Stop everything."""
+        await asyncio.gather(*(process.stop() for process in self.processes.values()))
+
+    def _command(self, name: str) -> Command:
+        program, *arguments = shlex.split(read_procfile()[name.partition("-")[0]])
+        env = environment(self.settings) | {
+            "LOG_FORMAT": "json",
+            "HOST": LOOPBACK,
+            "PORT": str(self.ports.get(name, 0)),
+            # Caddy's
+            "HOME": str(self.folder),
+            "BIND_ADDRESS": LOOPBACK,
+            "SITE_ADDRESS": f":{self.ports['proxy-1']}",
+            "API_UPSTREAMS": " ".join(f"{LOOPBACK}:{self.ports[api]}" for api in APIS),
+        }
+        log = self.folder / f"{name}.log"
+        return Command(name=name, argv=(str(BIN / program), *arguments), env=env, log=log, cwd=ROOT, grace_s=GRACE_S)
+
+    async def _until_ready(self, name: str) -> None:
+        process = self.processes[name]
+
+        async def is_ready() -> bool:
+            assert process.is_running(), process.output()[-2000:]
+            match name.partition("-")[0]:
+                case "api":
+                    return listens(process.pid, self.ports[name]) and await answers(self.ports[name], "/readyz")
+                case "proxy":
+                    return await answers(self.ports[name], "/readyz")
+                case _:
+                    return "worker_started" in process.output()
+
+        await until(is_ready, timeout_s=STARTED_S, what=name)
+
+
+@asynccontextmanager
+async def open_layout(settings: Settings, folder: Path) -> AsyncIterator[Layout]:
+    """Run the whole layout on an empty database."""
+    names = (*APIS, "proxy-1")
+    layout = Layout(settings, folder, dict(zip(names, free_ports(len(names)), strict=True)))
+    try:
+        await layout.release()
+        await layout.start(*APIS, *WORKERS)
+        await layout.start("proxy-1")
+        yield layout
+    finally:
+        await layout.stop()

