@@ -211,8 +211,11 @@ class Settings(BaseSettings):
     run_lease_s: Seconds = Field(15.0, description="A run whose owner is silent this long is interrupted.")
     run_events_ttl_s: Count = Field(3600, description="How long a run's events stay in Redis.")
 
-    # Logs
+    # Logs and traces
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe event logged.")
+    otel_traces_exporter: Literal["none", "otlp", "console"] = Field(
+        "none", description="Where traces go, with the extra `ragsvc[otel]`; the SDK reads its other variables."
+    )
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
 
     @classmethod

@@ -14,6 +14,7 @@ from ragsvc.db.search_scope import Scope, Selection, select_scope
 from ragsvc.errors import NotFound, Unavailable
 from ragsvc.models.search import SearchMode
 from ragsvc.telemetry.metrics import RETRIEVAL_DURATION
+from ragsvc.telemetry.traces import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,7 +85,7 @@ async def find_hits(
     resources: Resources, workspace_id: UUID, request: SearchRequest, *, skips_unknown_collections: bool = False
 ) -> list[SearchHit]:
     """Return the hits of a request; raises like `search`, or passes over collections that are gone."""
-    with RETRIEVAL_DURATION.labels(request.mode).time():
+    with span("retrieve", attributes={"ragsvc.mode": request.mode}), RETRIEVAL_DURATION.labels(request.mode).time():
         return await _find(resources, workspace_id, request, skips_unknown_collections=skips_unknown_collections)
 
 

@@ -27,6 +27,7 @@ from ragsvc.models.chat import RunStatus
 from ragsvc.models.documents import FailureInfo
 from ragsvc.models.ids import new_id
 from ragsvc.telemetry.metrics import RUN_DURATION, RUNS, RUNS_ACTIVE
+from ragsvc.telemetry.traces import span
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ragsvc.answering.event_log import EventLog
     from ragsvc.answering.journal import Journal
     from ragsvc.resources import Resources
+    from ragsvc.telemetry.spans import Span
 
 # How often a run is saved while it changes, and how soon another process's cancel is noticed.
 SAVE_INTERVAL_S = 0.5
@@ -150,13 +152,11 @@ class RunOwner:
         structlog.contextvars.bind_contextvars(run_id=run_id.hex)
         RUNS_ACTIVE.inc()
         try:
-            outcome = await self._outcome(owned, question)
-            if outcome is not None:
-                await owned.writer.finish(outcome)
-                code = outcome.error.code if outcome.error else None
-                log.info("run_finished", status=outcome.status, code=code)
-                RUNS.labels(outcome.status, code or "").inc()
-                RUN_DURATION.labels(outcome.status).observe(time.perf_counter() - owned.writer.begun_at)
+            with span("answer", attributes={"ragsvc.run_id": run_id.hex}) as traced:
+                outcome = await self._outcome(owned, question)
+                if outcome is not None:
+                    await owned.writer.finish(outcome)
+                    _report(outcome, traced, duration_s=time.perf_counter() - owned.writer.begun_at)
         except Exception:
             # Its lease ends, and a sweeper ends the run.
             log.exception("run_not_finished")
@@ -180,6 +180,15 @@ class RunOwner:
             return None
         except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
             return Outcome(RunStatus.FAILED, error=explain_failure(error))
+
+
+def _report(outcome: Outcome, traced: Span, *, duration_s: float) -> None:
+    code = outcome.error.code if outcome.error else None
+    log.info("run_finished", status=outcome.status, code=code)
+    RUNS.labels(outcome.status, code or "").inc()
+    RUN_DURATION.labels(outcome.status).observe(duration_s)
+    if outcome.status is not RunStatus.COMPLETED:
+        traced.fail(code or outcome.status)
 
 
 def explain_failure(error: Exception) -> FailureInfo:

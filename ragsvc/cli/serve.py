@@ -13,6 +13,7 @@ from ragsvc.cli.fleet import Fleet
 from ragsvc.http import server
 from ragsvc.settings import load_settings
 from ragsvc.telemetry.logs import configure_logging
+from ragsvc.telemetry.traces import configure_traces
 
 
 def serve(
@@ -28,6 +29,7 @@ def serve(
     settings = load_settings()
     configure_logging(settings)
     if workers == 1:
+        configure_traces(settings, service="ragsvc-api")
         server.serve(settings, reuse_port=reuse_port)
         return
     if settings.port == 0:

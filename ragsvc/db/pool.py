@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import re
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -13,11 +14,13 @@ from pgvector import HalfVector
 
 from ragsvc.errors import StartupRefused
 from ragsvc.telemetry.metrics import DB_ACQUIRE_WAIT, DB_CONNECTIONS_IN_USE, DB_CONNECTIONS_MAX
+from ragsvc.telemetry.traces import is_tracing, record_span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     import numpy as np
+    from asyncpg.connection import LoggedQuery
     from asyncpg.pool import PoolConnectionProxy
     from numpy.typing import NDArray
 
@@ -52,6 +55,9 @@ SESSION_SETTINGS = {
     "jit": "off",
 }
 JSONB_VERSION = b"\x01"
+# The first table that a statement names.
+_TARGET = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+([a-z_][a-z0-9_]*)")
+MAX_STATEMENT_CHARS = 2000
 
 
 class Pool:
@@ -67,9 +73,23 @@ class Pool:
             connection = await self._pool.acquire()
         with DB_CONNECTIONS_IN_USE.track_inprogress():
             try:
-                yield connection
+                with connection.query_logger(_trace_query) if is_tracing() else nullcontext():
+                    yield connection
             finally:
                 await self._pool.release(connection)
+
+
+def _trace_query(query: LoggedQuery) -> None:
+    """Trace a statement, without its parameters. The driver calls it as soon as it has the answer."""
+    statement = query.query.strip().rstrip(";")
+    target = _TARGET.search(statement)
+    summary = f"{statement.split(maxsplit=1)[0].upper()} {target[1] if target else ''}".strip()
+    record_span(
+        summary,
+        {"db.system.name": "postgresql", "db.query.summary": summary, "db.query.text": statement[:MAX_STATEMENT_CHARS]},
+        duration_s=query.elapsed,
+        code=type(query.exception).__name__ if query.exception else None,
+    )
 
 
 async def connect(dsn: str) -> asyncpg.Connection[Record]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
 from aiohttp import web
@@ -26,6 +27,8 @@ from ragsvc.http.state import REQUEST_ID, request_id_of
 from ragsvc.http.traffic import TRAFFIC
 from ragsvc.models.ids import new_id
 from ragsvc.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS, HTTP_REQUESTS_IN_FLIGHT
+from ragsvc.telemetry.spans import Span, SpanKind
+from ragsvc.telemetry.traces import NO_SPAN, span
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -38,6 +41,7 @@ PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 # A client may invent methods, and every label is kept for ever.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN_ROUTE = "unknown"
+EVENT_STREAM = "text/event-stream"
 # Not a status that anybody receives; it stands in the log where the client did not wait for the answer.
 CLIENT_LEFT = 499
 
@@ -51,27 +55,12 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     started = time.perf_counter()
-    status = CLIENT_LEFT
-    is_stream = False
-    with request.app[TRAFFIC].request(), HTTP_REQUESTS_IN_FLIGHT.track_inprogress():
+    response: web.StreamResponse | None = None
+    with request.app[TRAFFIC].request(), HTTP_REQUESTS_IN_FLIGHT.track_inprogress(), _tracing(request) as traced:
         try:
             response = await handler(request)
-            status = response.status
-            is_stream = response.content_type == "text/event-stream"
         finally:
-            route = _route_of(request)
-            duration_s = time.perf_counter() - started
-            _count(request.method, route, status=status, duration_s=None if is_stream else duration_s)
-            # A probe every few seconds would drown the rest.
-            record = log.debug if route in PROBES else log.info
-            record(
-                "request_finished",
-                method=request.method,
-                path=_TOKEN_IN_PATH.sub(r"\1…", request.path),
-                route=route,
-                status=status,
-                duration_ms=round(duration_s * 1000, 2),
-            )
+            _report(request, response, traced, duration_s=time.perf_counter() - started)
     return response
 
 
@@ -117,11 +106,44 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
         response.force_close()
 
 
-def _count(method: str, route: str, *, status: int, duration_s: float | None) -> None:
-    known = method if method in METHODS else "other"
-    HTTP_REQUESTS.labels(known, route, status).inc()
-    if duration_s is not None:
-        HTTP_REQUEST_DURATION.labels(known, route).observe(duration_s)
+def _tracing(request: web.Request) -> AbstractContextManager[Span]:
+    route = _route_of(request)
+    if route in PROBES:
+        return nullcontext(NO_SPAN)
+    attributes = {
+        "http.request.method": request.method,
+        "http.route": route,
+        "url.path": _loggable_path(request),
+        "ragsvc.request_id": request_id_of(request),
+    }
+    parent = request.headers.get("traceparent")
+    return span(f"{request.method} {route}", SpanKind.SERVER, attributes, parent=parent)
+
+
+def _report(request: web.Request, response: web.StreamResponse | None, traced: Span, *, duration_s: float) -> None:
+    route = _route_of(request)
+    status = response.status if response is not None else CLIENT_LEFT
+    method = request.method if request.method in METHODS else "other"
+    HTTP_REQUESTS.labels(method, route, status).inc()
+    if response is None or response.content_type != EVENT_STREAM:
+        HTTP_REQUEST_DURATION.labels(method, route).observe(duration_s)
+    traced.set({"http.response.status_code": status})
+    if status >= CLIENT_LEFT:
+        traced.fail(str(status))
+    # A probe every few seconds would drown the rest.
+    record = log.debug if route in PROBES else log.info
+    record(
+        "request_finished",
+        method=request.method,
+        path=_loggable_path(request),
+        route=route,
+        status=status,
+        duration_ms=round(duration_s * 1000, 2),
+    )
+
+
+def _loggable_path(request: web.Request) -> str:
+    return _TOKEN_IN_PATH.sub(r"\1…", request.path)
 
 
 def _is_under(root: str, request: web.Request) -> bool:

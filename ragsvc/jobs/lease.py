@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,6 +13,7 @@ from ragsvc.db import documents, jobs
 from ragsvc.errors import LeaseLost
 from ragsvc.models.documents import Stage
 from ragsvc.telemetry.metrics import INGESTION_STAGE_DURATION
+from ragsvc.telemetry.traces import span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,6 +45,7 @@ class Lease:
         self._lease_s = settings.job_lease_s
         self._reported: tuple[Stage | None, float] = (None, 0.0)
         self._stage: tuple[Stage | None, float] = (None, 0.0)
+        self._stage_span = ExitStack()
 
     async def fence(self, conn: Connection) -> None:
         """Keep the job held until the transaction ends.
@@ -116,6 +118,9 @@ class Lease:
         if before is not None:
             INGESTION_STAGE_DURATION.labels(before).observe(now - since)
         self._stage = stage, now
+        self._stage_span.close()
+        if stage is not None:
+            self._stage_span.enter_context(span(stage))
 
     async def _keep(self) -> None:
         """Renew at a third of the lease's time; return once it is lost."""

@@ -26,6 +26,7 @@ from ragsvc.models.documents import FailureInfo
 from ragsvc.models.ids import new_id
 from ragsvc.models.jobs import Job, JobStatus, Queue, SubjectKind
 from ragsvc.telemetry.metrics import JOB_RESCUES, JOB_START_LATENCY
+from ragsvc.telemetry.traces import current_traceparent
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -66,7 +67,7 @@ async def enqueue(
         subject_id=subject_id,
         payload=payload,
         max_attempts=settings.max_attempts,
-        trace_id=structlog.contextvars.get_contextvars().get("request_id"),
+        trace_id=current_traceparent() or structlog.contextvars.get_contextvars().get("request_id"),
     )
 
 

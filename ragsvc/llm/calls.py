@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from ragsvc.errors import WorkError
 from ragsvc.telemetry.metrics import MODEL_FIRST_TOKEN, MODEL_REQUEST_DURATION, MODEL_REQUESTS, MODEL_TOKENS
+from ragsvc.telemetry.spans import SpanKind
+from ragsvc.telemetry.traces import start_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,29 +21,45 @@ Operation = Literal["chat", "embeddings"]
 class ModelCall:
     """A call that goes on."""
 
-    def __init__(self, operation: Operation) -> None:
+    def __init__(self, operation: Operation, model: str) -> None:
         self._operation = operation
         self._started = time.perf_counter()
+        # Not the current span: a stream is read in one task and may be closed in another.
+        self._span = start_span(
+            f"{operation} {model}",
+            SpanKind.CLIENT,
+            {"gen_ai.operation.name": operation, "gen_ai.provider.name": "openai", "gen_ai.request.model": model},
+        )
 
     def begin_to_answer(self) -> None:
         """Note that the first words have come."""
-        MODEL_FIRST_TOKEN.observe(time.perf_counter() - self._started)
+        waited_s = time.perf_counter() - self._started
+        MODEL_FIRST_TOKEN.observe(waited_s)
+        self._span.set({"gen_ai.response.time_to_first_chunk": waited_s})
 
     def cost(self, *, input_tokens: int, output_tokens: int = 0) -> None:
         """Note what the provider counted."""
         MODEL_TOKENS.labels(self._operation, "input").inc(input_tokens)
         MODEL_TOKENS.labels(self._operation, "output").inc(output_tokens)
+        self._span.set({"gen_ai.usage.input_tokens": input_tokens, "gen_ai.usage.output_tokens": output_tokens})
+
+    def finish(self, reason: str) -> None:
+        """Note why the answer ended."""
+        self._span.set({"gen_ai.response.finish_reasons": [reason]})
 
     def end(self, outcome: str) -> None:
         """Count the call."""
         MODEL_REQUESTS.labels(self._operation, outcome).inc()
         MODEL_REQUEST_DURATION.labels(self._operation).observe(time.perf_counter() - self._started)
+        if outcome != "ok":
+            self._span.fail(outcome)
+        self._span.end()
 
 
 @contextmanager
-def calling(operation: Operation) -> Iterator[ModelCall]:
+def calling(operation: Operation, *, model: str) -> Iterator[ModelCall]:
     """Count a call by how its body ends: `ok`, the code of its failure, or `cancelled` when nobody waits for it."""
-    call = ModelCall(operation)
+    call = ModelCall(operation, model)
     outcome = "cancelled"
     try:
         yield call

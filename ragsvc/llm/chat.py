@@ -67,7 +67,7 @@ class Chat:
     async def stream(self, turns: Sequence[ChatTurn], *, model: str) -> AsyncGenerator[ChatDelta, None]:
         """Yield an answer's deltas; closing the generator ends the model's work. Raises like `Models.stream_chat`."""
         finished = False
-        with calling("chat") as call:
+        with calling("chat", model=model) as call:
             async with self._open(turns, model=model) as (reader, first, stream):
                 call.begin_to_answer()
                 for delta in first:
@@ -211,6 +211,8 @@ def _note(call: ModelCall, delta: ChatDelta) -> bool:
     """Note what the answer cost, once it is told, and return whether this ends it."""
     if delta.usage is not None:
         call.cost(input_tokens=delta.usage.prompt_tokens, output_tokens=delta.usage.completion_tokens)
+    if delta.finish_reason is not None:
+        call.finish(delta.finish_reason)
     return delta.finish_reason is not None
 
 

@@ -93,7 +93,7 @@ class Embedder:
 
     async def _call(self, texts: Sequence[str]) -> NDArray[np.float32]:
         EMBEDDING_BATCH.observe(len(texts))
-        with calling("embeddings") as call:
+        with calling("embeddings", model=self._model) as call:
             answer = await self._ask(texts)
             vectors = self._check(answer, count=len(texts))
             if answer.usage:

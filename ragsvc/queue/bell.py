@@ -15,6 +15,8 @@ from arq.utils import to_unix_ms
 from ragsvc.models.jobs import Queue
 from ragsvc.queue.connection import REDIS_TROUBLE, queue_name, wake_channel
 from ragsvc.telemetry.metrics import RINGS
+from ragsvc.telemetry.spans import SpanKind
+from ragsvc.telemetry.traces import span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +52,12 @@ class Bell:
 
     async def ring(self, job: Job) -> bool:
         """Tell the workers of a queued job; True when arq took the ring, False when it had it or Redis is away."""
+        with span(
+            f"send {job.queue}", SpanKind.PRODUCER, {"messaging.system": "arq", "messaging.destination.name": job.queue}
+        ):
+            return await self._ring(job)
+
+    async def _ring(self, job: Job) -> bool:
         queue_key = queue_name(self._settings, job.queue)
         try:
             async with asyncio.timeout(RING_TIMEOUT_S):

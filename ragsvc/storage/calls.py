@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ragsvc.telemetry.metrics import S3_REQUEST_DURATION, S3_REQUESTS
+from ragsvc.telemetry.spans import SpanKind
+from ragsvc.telemetry.traces import start_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,11 +27,22 @@ class StoreCall:
     def __init__(self, operation: str) -> None:
         self._operation = operation
         self._started = time.perf_counter()
+        self._span = start_span(
+            f"S3/{operation}",
+            SpanKind.CLIENT,
+            {"rpc.system": "aws-api", "rpc.service": "S3", "rpc.method": operation},
+        )
 
     def end(self, status: int | None) -> None:
         """Count the call by the status of its answer; None when there was none."""
-        S3_REQUESTS.labels(self._operation, _outcome_of(status)).inc()
+        outcome = _outcome_of(status)
+        S3_REQUESTS.labels(self._operation, outcome).inc()
         S3_REQUEST_DURATION.labels(self._operation).observe(time.perf_counter() - self._started)
+        if status is not None:
+            self._span.set({"http.response.status_code": status})
+        if outcome != "ok":
+            self._span.fail(outcome)
+        self._span.end()
 
 
 @contextmanager

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
+from ragsvc.telemetry.traces import current_traceparent
+
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
 
     from ragsvc.settings import Settings
 
@@ -25,6 +27,7 @@ def configure_logging(settings: Settings) -> None:
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -61,6 +64,13 @@ def configure_logging(settings: Settings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(settings.log_level.upper())),
         cache_logger_on_first_use=True,
     )
+
+
+def _add_trace(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Name the current span, so that a log line leads to its trace."""
+    if (traceparent := current_traceparent()) is not None:
+        _version, event["trace_id"], event["span_id"], _flags = traceparent.split("-")
+    return event
 
 
 def _to_json(event: object, **_options: object) -> str:

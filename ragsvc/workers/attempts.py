@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.telemetry.metrics import JOB_ATTEMPTS, JOB_DURATION, JOB_LEASES_LOST, JOBS_RUNNING
+from ragsvc.telemetry.spans import SpanKind
+from ragsvc.telemetry.traces import span, trace_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,9 +46,12 @@ def attempting(job: Job) -> Iterator[Attempt]:
     attempt = Attempt()
     started = time.perf_counter()
     ids = {"queue": job.queue, "workspace_id": job.workspace_id.hex, "subject_id": job.subject_id.hex}
+    if trace_id_of(job.trace_id) is None:
+        ids["request_id"] = job.trace_id or ""
     with (
-        structlog.contextvars.bound_contextvars(**ids, trace_id=job.trace_id),
+        structlog.contextvars.bound_contextvars(**ids),
         JOBS_RUNNING.labels(job.queue).track_inprogress(),
+        span(f"process {job.queue}", SpanKind.CONSUMER, _describe(job), parent=job.trace_id) as traced,
     ):
         try:
             yield attempt
@@ -55,3 +60,17 @@ def attempting(job: Job) -> Iterator[Attempt]:
             JOB_DURATION.labels(job.queue, attempt.ending).observe(time.perf_counter() - started)
             if attempt.ending is Ending.LEASE_LOST:
                 JOB_LEASES_LOST.labels(job.queue).inc()
+            if attempt.ending is not Ending.DONE:
+                traced.fail(attempt.code or attempt.ending)
+
+
+def _describe(job: Job) -> dict[str, str | int]:
+    return {
+        "messaging.system": "arq",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": job.queue,
+        "messaging.message.id": str(job.id),
+        "ragsvc.workspace_id": job.workspace_id.hex,
+        "ragsvc.subject_id": job.subject_id.hex,
+        "ragsvc.attempt": job.attempts,
+    }

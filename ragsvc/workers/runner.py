@@ -21,6 +21,7 @@ from ragsvc.resources import open_resources
 from ragsvc.sweeper import run_sweeper
 from ragsvc.telemetry.logs import configure_logging
 from ragsvc.telemetry.metrics import REGISTRY
+from ragsvc.telemetry.traces import configure_traces
 from ragsvc.workers.attempts import Attempt, Ending, attempting
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
     _tell_metrics(settings, stack)
     pool_size = 2 * concurrency(settings, queue) + SPARE_CONNECTIONS
     try:
+        configure_traces(settings, service=f"ragsvc-{queue}")
         resources = await stack.enter_async_context(open_resources(settings, pool_size=pool_size))
     except StartupRefused as refused:
         raise SystemExit(f"ragsvc: {refused.detail}") from None
