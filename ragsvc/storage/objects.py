@@ -20,11 +20,12 @@ class ObjectBody:
 
 @dataclass(frozen=True, slots=True)
 class StoredPart:
-    """A part that the store has acknowledged; an ETag without its quotes."""
+    """A part that the store has acknowledged; an ETag without its quotes, which mostly is the MD5 of the bytes."""
 
     number: int
     size_bytes: int
     etag: str
+    is_md5: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,11 @@ async def presign_parts(
         check_part_number(upload, number)
     return {
         number: await resources.storage.presign_part(
-            upload.bucket, upload.object_key, upload_id=s3_upload_id, number=number
+            upload.bucket,
+            upload.object_key,
+            upload_id=s3_upload_id,
+            number=number,
+            size_bytes=upload.size_of_part(number),
         )
         for number in numbers
     }

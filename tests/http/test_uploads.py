@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 import random
+import re
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -121,12 +122,54 @@ async def test_presigned_urls_take_parts_straight_into_the_store(tenant: Tenant)
             assert entry["size_bytes"] == len(part)
             async with session.put(entry["url"], data=io.BytesIO(part)) as stored:
                 assert stored.status == 200, await stored.text()
-        tampered = answer.json["data"][0]["url"].replace("partNumber=2", "partNumber=3")
-        async with session.put(tampered, data=b"x") as refused:
-            assert refused.status == 403
     assert (await complete(tenant.api, upload)).json["size_bytes"] == len(CONTENT)
-    async with aiohttp.ClientSession() as session, session.put(answer.json["data"][0]["url"], data=b"x") as late:
-        assert late.status == 404
+    assert await put_to_store(answer.json["data"][0]["url"], part_of(CONTENT, 2)) == 404
+
+
+async def put_to_store(url: str, data: bytes) -> int:
+    async with aiohttp.ClientSession() as session, session.put(url, data=io.BytesIO(data)) as answer:
+        return answer.status
+
+
+async def presign(api: Api, upload: dict[str, Any], number: int = 1) -> str:
+    answer = await api.post(f"/v1/uploads/{upload['id']}/part-urls", {"part_numbers": [number]})
+    url: str = answer.json["data"][0]["url"]
+    return url
+
+
+async def test_a_presigned_url_takes_the_bytes_of_its_part_alone(tenant: Tenant, other: Tenant) -> None:
+    upload = await open_upload(tenant.api, size_bytes=5)
+    url = await presign(tenant.api, upload)
+    theirs = await open_upload(other.api, size_bytes=5)
+    (own_id,) = re.findall("uploadId=([^&]+)", url)
+    (their_id,) = re.findall("uploadId=([^&]+)", await presign(other.api, theirs))
+    tampered = [
+        url.replace("partNumber=1", "partNumber=2"),
+        url.replace(f"/{tenant.bucket}/", f"/{other.bucket}/"),
+        url.replace(own_id, their_id),
+        url.replace("X-Amz-Expires=900", "X-Amz-Expires=90000"),
+        url.replace("content-length%3Bhost", "host"),
+    ]
+    assert url not in tampered
+    assert {await put_to_store(one, b"12345") for one in tampered} == {403}
+    # Of its size alone, too: what a part must be is known.
+    assert {await put_to_store(url, data) for data in (b"", b"1234", b"123456")} == {403}
+    for api, session in ((tenant.api, upload), (other.api, theirs)):
+        assert (await state_of(api, session))["received"] == []
+    assert await put_to_store(url, b"12345") == 200
+    assert (await complete(tenant.api, upload)).status == 200
+
+
+async def test_a_presigned_url_ends_with_its_upload(tenant: Tenant, resources: Resources) -> None:
+    upload = await open_upload(tenant.api, size_bytes=5)
+    url = await presign(tenant.api, upload)
+    assert await put_to_store(url, b"12345") == 200
+    await tenant.api.delete(f"/v1/uploads/{upload['id']}")
+    assert await put_to_store(url, b"12345") == 404
+    assert (await state_of(tenant.api, upload))["status"] == "aborted"
+    assert await resources.storage.list_multiparts(tenant.bucket) == []
+    assert await resources.storage.count_objects(tenant.bucket) == 0
+    assert (await tenant.api.get("/v1/documents")).json["data"] == []
 
 
 async def test_a_presigned_url_ends_with_its_time(tenant: Tenant, make_client: ClientMaker) -> None:

@@ -1,0 +1,102 @@
+"""The clients of the store that a process holds open, as the settings ask for them."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import aioboto3
+import aiohttp
+from botocore.config import Config
+
+from ragsvc.storage.calls import watch_calls
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from types_aiobotocore_s3.client import S3Client
+
+    from ragsvc.settings import Settings
+
+CONNECT_TIMEOUT_S = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """The SDK's client, the one whose URLs others can reach, and one that streams to presigned URLs."""
+
+    sdk: S3Client
+    presigner: S3Client
+    http: aiohttp.ClientSession
+
+
+class StoreCalls:
+    """What every call to the store needs."""
+
+    def __init__(self, clients: Clients, settings: Settings) -> None:
+        self._client = clients.sdk
+        self._presigner = clients.presigner
+        self._http = clients.http
+        self._settings = settings
+
+    @property
+    def _encryption(self) -> dict[str, Any]:
+        """What a new object is asked to be encrypted with; its parts follow it."""
+        asked = {"ServerSideEncryption": self._settings.s3_sse, "SSEKMSKeyId": self._settings.s3_sse_kms_key_id}
+        return {name: value for name, value in asked.items() if value is not None}
+
+
+@asynccontextmanager
+async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
+    """Open the clients; the store is reached when it is first used."""
+    secret = settings.s3_secret_access_key
+    arguments: dict[str, Any] = {
+        "region_name": settings.s3_region,
+        "aws_access_key_id": settings.s3_access_key_id,
+        "aws_secret_access_key": secret.get_secret_value() if secret else None,
+        "config": _configure(settings),
+    }
+    endpoint = settings.s3_endpoint_url
+    public = settings.s3_public_endpoint_url or endpoint
+    async with AsyncExitStack() as stack:
+        sdk = await stack.enter_async_context(_session().client("s3", endpoint_url=endpoint, **arguments))
+        presigner = sdk
+        if public != endpoint:
+            presigner = await stack.enter_async_context(_session().client("s3", endpoint_url=public, **arguments))
+        watch_calls(sdk)
+        # Some stores ask for Content-MD5 here, which newer SDKs replaced by other checksums.
+        sdk.meta.events.register("before-sign.s3.DeleteObjects", _add_content_md5)
+        # No limit for the whole: a part is as slow as its client, and the store's own silence ends it.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=settings.s3_timeout_s)
+        # Nor of connections: slow clients would keep the others waiting for one.
+        connector = aiohttp.TCPConnector(limit=0)
+        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, connector=connector))
+        yield Clients(sdk, presigner, http)
+
+
+def _configure(settings: Settings) -> Config:
+    return Config(
+        signature_version="s3v4",
+        s3={"addressing_style": settings.s3_addressing_style},
+        retries={"mode": "standard", "max_attempts": 3},
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=settings.s3_timeout_s,
+        max_pool_connections=64,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+
+
+@functools.cache
+def _session() -> aioboto3.Session:
+    # Reading the service's description takes a tenth of a second, and a session does it once.
+    return aioboto3.Session()
+
+
+def _add_content_md5(request: Any, **_context: object) -> None:  # noqa: ANN401 - botocore's AWSRequest has no type
+    digest = hashlib.md5(request.body, usedforsecurity=False).digest()
+    request.headers["Content-MD5"] = base64.b64encode(digest).decode()

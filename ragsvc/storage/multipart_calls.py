@@ -1,0 +1,201 @@
+"""Calls for multipart uploads: objects in the making."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import stamina
+from botocore.exceptions import ClientError
+
+from ragsvc.errors import OutageFailure, TransientFailure
+from ragsvc.storage.calls import calling
+from ragsvc.storage.clients import StoreCalls
+from ragsvc.storage.failures import MISSING, code_of, refusal, translated
+from ragsvc.storage.objects import MultipartUpload, StoredPart
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+LIST_PAGE = 1000
+# Used at once, and a slow client may take long with the part itself.
+OWN_URL_S = 24 * 3600
+BLOCK_BYTES = 256 * 1024
+TRIES = 3
+# S3's encryption with keys of KMS makes ETags that are no digests.
+KMS = "aws:kms"
+_ERROR_CODE = re.compile("<Code>([^<]*)</Code>")
+
+
+class MultipartCalls(StoreCalls):
+    """Begins, fills, lists, completes and drops multipart uploads."""
+
+    async def create_multipart(self, bucket: str, key: str, *, mime_type: str) -> str:
+        """Begin a multipart upload and return the store's id of it."""
+        with translated():
+            answer = await self._client.create_multipart_upload(
+                Bucket=bucket, Key=key, ContentType=mime_type, **self._encryption
+            )
+        return answer["UploadId"]
+
+    async def upload_part(
+        self, bucket: str, key: str, *, upload_id: str, number: int, body: bytes | Sequence[bytearray]
+    ) -> StoredPart:
+        """Store one part, checked by its MD5 on the way, and tried again when the store fails."""
+        blocks = [body] if isinstance(body, bytes) else body
+        md5 = await asyncio.to_thread(_md5_of, blocks)
+        async for attempt in stamina.retry_context(
+            on=(TransientFailure, OutageFailure), attempts=TRIES, timeout=None, wait_initial=0.1, wait_max=2.0
+        ):
+            with attempt:
+                stored = await self.stream_part(
+                    bucket,
+                    key,
+                    upload_id=upload_id,
+                    number=number,
+                    size_bytes=sum(map(len, blocks)),
+                    body=_iterate(blocks),
+                    headers={"Content-MD5": md5},
+                )
+        return stored
+
+    async def stream_part(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        upload_id: str,
+        number: int,
+        size_bytes: int,
+        body: AsyncIterator[bytes | memoryview],
+        headers: Mapping[str, str] | None = None,
+    ) -> StoredPart:
+        """Store one part as it comes, with a block of it in memory; what `body` raises leaves the part as it was.
+
+        The SDK reads a part as a whole before it signs it; a URL presigned for ourselves takes a stream.
+        """
+        arguments = {"Bucket": bucket, "Key": key, "UploadId": upload_id, "PartNumber": number}
+        every = {"Content-Length": str(size_bytes), **(headers or {})}
+        with translated():
+            url = await self._client.generate_presigned_url("upload_part", Params=arguments, ExpiresIn=OWN_URL_S)
+            with calling("UploadPart") as call:
+                async with asyncio.timeout(None) as silence:
+                    blocks = _timed(body, silence, timeout_s=self._settings.s3_timeout_s)
+                    async with self._http.put(url, data=blocks, headers=every) as answer:
+                        said = await answer.text()
+                call.end(answer.status)
+        if not answer.ok:
+            found = _ERROR_CODE.search(said)
+            raise refusal(found[1] if found else "no code", answer.status)
+        is_md5 = not answer.headers.get("x-amz-server-side-encryption", "").startswith(KMS)
+        return StoredPart(number, size_bytes, answer.headers["ETag"].strip('"'), is_md5=is_md5)
+
+    async def presign_part(
+        self, bucket: str, key: str, *, upload_id: str, number: int, size_bytes: int | None = None
+    ) -> str:
+        """Return a URL that lets anybody put this part for PRESIGN_EXPIRES_S seconds, of this size if one is given."""
+        arguments = {"Bucket": bucket, "Key": key, "UploadId": upload_id, "PartNumber": number}
+        if size_bytes is not None:
+            arguments["ContentLength"] = size_bytes
+        with translated():
+            return await self._presigner.generate_presigned_url(
+                "upload_part", Params=arguments, ExpiresIn=self._settings.presign_expires_s
+            )
+
+    async def list_parts(self, bucket: str, key: str, *, upload_id: str) -> list[StoredPart]:
+        """Return the parts that the store has of an upload, by number."""
+        parts: list[StoredPart] = []
+        marker = 0
+        with translated():
+            while True:
+                page = await self._client.list_parts(
+                    Bucket=bucket, Key=key, UploadId=upload_id, PartNumberMarker=marker
+                )
+                found = page.get("Parts", [])
+                parts += [StoredPart(part["PartNumber"], part["Size"], part["ETag"].strip('"')) for part in found]
+                if not page.get("IsTruncated") or not found:
+                    return parts
+                marker = found[-1]["PartNumber"]
+
+    async def complete_multipart(self, bucket: str, key: str, *, upload_id: str, parts: Sequence[StoredPart]) -> str:
+        """Make the parts one object and return its ETag."""
+        with translated():
+            answer = await self._client.complete_multipart_upload(
+                Bucket=bucket,
+                Key=key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]},
+            )
+        return answer["ETag"].strip('"')
+
+    async def abort_multipart(self, bucket: str, key: str, *, upload_id: str) -> None:
+        """Drop an upload and its parts; one that is gone is fine."""
+        with translated():
+            try:
+                await self._client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+            except ClientError as error:
+                if code_of(error) not in MISSING:
+                    raise
+
+    async def list_multiparts(
+        self, bucket: str, *, prefix: str = "", page_size: int = LIST_PAGE
+    ) -> list[MultipartUpload]:
+        """Return all uploads in the making under a prefix, asked for by pages."""
+        found: dict[str, MultipartUpload] = {}
+        after: dict[str, Any] = {}
+        with translated():
+            while True:
+                page = await self._client.list_multipart_uploads(
+                    Bucket=bucket, Prefix=prefix, MaxUploads=page_size, **after
+                )
+                uploads = [
+                    MultipartUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
+                    for upload in page.get("Uploads", [])
+                ]
+                fresh = {upload.upload_id: upload for upload in uploads if upload.upload_id not in found}
+                found |= fresh
+                # A store that does not page truly says the same again; that must not go on for ever.
+                if not page.get("IsTruncated") or not fresh:
+                    return list(found.values())
+                last = uploads[-1]
+                after = {
+                    "KeyMarker": page.get("NextKeyMarker") or last.object_key,
+                    "UploadIdMarker": page.get("NextUploadIdMarker") or last.upload_id,
+                }
+
+
+def _part_refusal(said: str, status: int) -> Exception:
+    """Return what an answer to a part stands for."""
+    found = _ERROR_CODE.search(said)
+    code = found[1] if found else "no code"
+    if code == "NoSuchKey":
+        # JuiceFS says so when its disk is full. An upload that is gone has another code, and its key is still to come.
+        return TransientFailure("storage_unavailable", f"the object store answered {code} to a part")
+    return refusal(code, status)
+
+
+def _md5_of(blocks: Sequence[bytes | bytearray]) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    for block in blocks:
+        digest.update(block)
+    return base64.b64encode(digest.digest()).decode()
+
+
+async def _iterate(blocks: Sequence[bytes | bytearray]) -> AsyncIterator[memoryview]:
+    for block in blocks:
+        for start in range(0, len(block), BLOCK_BYTES):
+            yield memoryview(block)[start : start + BLOCK_BYTES]
+
+
+async def _timed(
+    blocks: AsyncIterator[bytes | memoryview], silence: asyncio.Timeout, *, timeout_s: float
+) -> AsyncIterator[bytes | memoryview]:
+    """Yield the blocks; whoever sends them may take so long with each, and the blocks as long as they like to come."""
+    now = asyncio.get_running_loop().time
+    async for block in blocks:
+        silence.reschedule(now() + timeout_s)
+        yield block
+        silence.reschedule(None)

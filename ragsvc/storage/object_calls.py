@@ -1,0 +1,116 @@
+"""Calls for objects that are whole."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ragsvc.storage.clients import StoreCalls
+from ragsvc.storage.failures import ObjectMissing, translated
+from ragsvc.storage.objects import ListedObject, ObjectBody, StoredObject
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from aiobotocore.response import StreamingBody
+
+READ_BLOCK_BYTES = 1024 * 1024
+DELETE_BATCH = 1000
+LIST_PAGE = 1000
+
+
+class ObjectCalls(StoreCalls):
+    """Reads, writes, lists and removes objects."""
+
+    async def head_object(self, bucket: str, key: str) -> StoredObject:
+        """Return what the store says of an object."""
+        with translated():
+            answer = await self._client.head_object(Bucket=bucket, Key=key)
+        return StoredObject(answer["ContentLength"], answer["ETag"].strip('"'), answer.get("Metadata", {}))
+
+    async def count_all_objects(self, bucket: str, *, prefix: str = "") -> int:
+        """Return how many objects there are under a prefix; none where there is no bucket."""
+        count, after = 0, ""
+        while True:
+            try:
+                page = await self.list_objects(bucket, prefix=prefix, after=after, page_size=DELETE_BATCH)
+            except ObjectMissing:
+                return count
+            count += sum(not one.object_key.endswith("/") for one in page)
+            if len(page) < DELETE_BATCH:
+                return count
+            after = page[-1].object_key
+
+    async def object_exists(self, bucket: str, key: str) -> bool:
+        """Tell whether the store has the object."""
+        try:
+            await self.head_object(bucket, key)
+        except ObjectMissing:
+            return False
+        return True
+
+    @asynccontextmanager
+    async def open_object(
+        self, bucket: str, key: str, *, byte_range: tuple[int, int] | None = None
+    ) -> AsyncIterator[ObjectBody]:
+        """Read an object, or its bytes from `byte_range[0]` to `byte_range[1]`, both included."""
+        arguments: dict[str, Any] = {"Bucket": bucket, "Key": key}
+        if byte_range is not None:
+            arguments["Range"] = f"bytes={byte_range[0]}-{byte_range[1]}"
+        with translated():
+            answer = await self._client.get_object(**arguments)
+        body = answer["Body"]
+        async with body:
+            yield ObjectBody(answer["ContentLength"], _read_blocks(body))
+
+    async def presign_get(self, bucket: str, key: str, *, filename: str) -> str:
+        """Return a URL that lets anybody download the object under this name for PRESIGN_EXPIRES_S seconds."""
+        disposition = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
+        with translated():
+            return await self._presigner.generate_presigned_url(
+                "get_object",
+                Params={"Bucket": bucket, "Key": key, "ResponseContentDisposition": disposition},
+                ExpiresIn=self._settings.presign_expires_s,
+            )
+
+    async def put_object(self, bucket: str, key: str, *, body: bytes, metadata: Mapping[str, str]) -> None:
+        """Store a small object at once, in place of an earlier one, checked by its MD5 on the way."""
+        digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        with translated():
+            await self._client.put_object(
+                Bucket=bucket, Key=key, Body=body, ContentMD5=digest, Metadata=metadata, **self._encryption
+            )
+
+    async def list_objects(
+        self, bucket: str, *, prefix: str = "", after: str = "", page_size: int = LIST_PAGE
+    ) -> list[ListedObject]:
+        """Return the objects under a prefix whose keys come after one, by key; fewer than `page_size` are the last."""
+        with translated():
+            page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=after, MaxKeys=page_size)
+        return [ListedObject(entry["Key"], entry["Size"], entry["LastModified"]) for entry in page.get("Contents", [])]
+
+    async def count_objects(self, bucket: str, *, prefix: str = "") -> int:
+        """Return how many objects there are under a prefix, up to 1000; none where there is no bucket."""
+        try:
+            with translated():
+                page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix)
+        except ObjectMissing:
+            return 0
+        return page["KeyCount"]
+
+    async def delete_object(self, bucket: str, key: str) -> bool:
+        """Remove an object; False when there was none."""
+        existed = await self.object_exists(bucket, key)
+        if existed:
+            with translated():
+                await self._client.delete_object(Bucket=bucket, Key=key)
+        return existed
+
+
+async def _read_blocks(body: StreamingBody) -> AsyncIterator[bytes]:
+    with translated():
+        async for block in body.iter_chunks(READ_BLOCK_BYTES):
+            yield block
