@@ -12,6 +12,7 @@ from ragsvc.llm.client import open_models
 from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
 from ragsvc.queue.rate_limit import FleetRateLimit
+from ragsvc.storage.budget import BufferBudget
 from ragsvc.storage.store import open_storage
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Resources:
     redis: RedisConnection
     bell: Bell
     storage: Storage
+    buffers: BufferBudget
     models: Models
     space: EmbeddingSpace
 
@@ -61,6 +63,7 @@ async def open_resources(settings: Settings, *, pool_size: int) -> AsyncIterator
             redis=redis,
             bell=Bell(redis, settings),
             storage=storage,
+            buffers=BufferBudget(settings.upload_buffer_bytes),
             models=models,
             space=space,
         )

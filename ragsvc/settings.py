@@ -129,6 +129,10 @@ class Settings(BaseSettings):
     upload_part_size_bytes: Annotated[int, Field(ge=5 * MIB)] = Field(
         8 * MIB, description="Part size towards the store."
     )
+    upload_buffer_bytes: Annotated[int, Field(ge=5 * MIB)] = Field(
+        256 * MIB,
+        description="Parts in memory on their way to the store, per process; then clients wait their turn.",
+    )
     max_upload_bytes: SizeBytes = Field(5 * 1024 * MIB, description="Largest file in an upload session.")
     upload_expires_s: Seconds = Field(86400.0, description="An upload nobody finished is removed after this.")
     orphan_ttl_s: Seconds = Field(

@@ -1,14 +1,17 @@
 """Appends what a tus client sends to its upload: whole parts go to the store as they fill, the rest becomes the tail.
 
-A part's bytes are in memory at most. With a checksum nothing may count before its end is known, and a body can be
-longer than memory: then the first part that the request fills is kept as the tail, behind the bytes that count
-already, and those after it as parts. While the first is no part, none of them is in order, so none counts.
+One part fills while the one before it is stored, and no other is in memory. While others wait for that memory, a slow
+client's part becomes the tail before it is whole, and is read back when it is the client's turn again.
+
+With a checksum nothing may count before its end is known, and a body can be longer than memory: then the first part
+that the request fills is kept as the tail, behind the bytes that count already, and those after it as parts. While
+the first is no part, none of them is in order, so none counts.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,12 +20,13 @@ from ragsvc.models.uploads import UploadStatus
 from ragsvc.storage.failures import ObjectMissing
 from ragsvc.uploads.completion import complete_session
 from ragsvc.uploads.offsets import load_progress, load_upload
+from ragsvc.uploads.part_buffers import PartBuffer
 from ragsvc.uploads.sessions import load_session
 from ragsvc.uploads.tails import read_tail, remove_tail, store_tail
 from ragsvc.uploads.writers import writing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from uuid import UUID
 
     from ragsvc.resources import Resources
@@ -64,12 +68,18 @@ async def append_bytes(
     if progress.is_full:
         _check(progress, offset, size_bytes)
     else:
-        async with writing(resources, progress.upload, should_leave=should_leave) as writer:
+        buffer = PartBuffer(resources.buffers, room_bytes=_room_bytes(progress, size_bytes))
+        async with writing(
+            resources,
+            progress.upload,
+            # Who sets no part aside in time is silent.
+            should_leave=lambda: should_leave() or buffer.is_overdue(turns=2),
+        ) as writer:
             # Whoever wrote until now may have stored something since.
             progress = await load_progress(resources, workspace_id, upload_id)
             _check(progress, offset, size_bytes)
             try:
-                await _Append(resources, progress, writer, checksum).run(source)
+                await _Append(resources, progress, writer, buffer, checksum).run(source)
             except UploadLocked:
                 # Another has it, or it is over.
                 await load_upload(resources, workspace_id, upload_id)
@@ -108,10 +118,24 @@ def _check_room(progress: Progress, end: int) -> None:
         raise TooLarge(f"The file was declared to have {progress.upload.size_bytes} bytes, and more were sent.")
 
 
+def _room_bytes(progress: Progress, size_bytes: int | None) -> int:
+    """Return how much of a part is in memory at most: what the tail has of it, and what the request brings."""
+    part_size_bytes = progress.upload.part_size_bytes or 0
+    counted_bytes = progress.tail.counted_bytes if progress.tail else 0
+    return part_size_bytes if size_bytes is None else min(part_size_bytes, counted_bytes + size_bytes)
+
+
 class _Append:
     """One request's bytes on their way."""
 
-    def __init__(self, resources: Resources, progress: Progress, writer: Writer, checksum: Checksum | None) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        progress: Progress,
+        writer: Writer,
+        buffer: PartBuffer,
+        checksum: Checksum | None,
+    ) -> None:
         self._resources = resources
         self._progress = progress
         self._upload = progress.upload
@@ -119,70 +143,98 @@ class _Append:
         self._checksum = checksum
         self._hash = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
         self._number = progress.whole_parts + 1
-        self._buffer = io.BytesIO()
+        self._buffer = buffer
+        self._counted_bytes = progress.tail.counted_bytes if progress.tail else 0
+        # Of the part that fills, what is in the tail and not in memory.
+        self._aside_bytes = self._counted_bytes
         self._held: int | None = None
 
     async def run(self, source: AsyncIterator[bytes]) -> None:
-        await self._begin()
-        end = self._progress.offset
-        async for block in self._writer.blocks(source):
+        try:
+            await self._run(source)
+        finally:
+            await self._buffer.close()
+
+    async def _run(self, source: AsyncIterator[bytes]) -> None:
+        tail, end = self._progress.tail, self._progress.offset
+        if tail is not None and tail.counted_bytes < tail.size_bytes:
+            await self._drop_unchecked()
+        async for block in self._writer.blocks(self._read(source)):
             end += len(block)
             _check_room(self._progress, end)
             if self._hash is not None:
                 self._hash.update(block)
             await self._add(block)
+        await self._buffer.wait_until_stored()
         if self._checksum and self._hash and self._hash.digest() != self._checksum.digest:
             raise ChecksumMismatch
         if end > self._progress.offset:
             await self._end()
 
-    async def _begin(self) -> None:
-        tail = self._progress.tail
-        if tail is None:
-            return
-        if tail.counted_bytes < tail.size_bytes:
-            await self._drop_unchecked()
-        async for block in read_tail(self._resources, self._upload, size_bytes=tail.counted_bytes):
-            self._buffer.write(block)
+    async def _read(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield what comes, and read on only when there is room for it: else the client waits too."""
+        await self._make_room()
+        async for block in source:
+            yield block
+            await self._make_room()
+
+    async def _make_room(self) -> None:
+        await self._buffer.make_room()
+        if self._aside_bytes:
+            found = read_tail(self._resources, self._upload, size_bytes=self._aside_bytes)
+            body = b"".join([block async for block in found])
+            # At once: a request that leaves meanwhile must not take a piece of it for all.
+            self._buffer.write(body)
+            self._aside_bytes = 0
 
     async def _drop_unchecked(self) -> None:
         """Empty the parts of a request whose checksum was wrong or never came, before they come to be in order."""
         for part in self._progress.parts:
             if part.number > self._number and part.size_bytes:
-                await self._store_part(part.number, b"")
+                await self._store_part(part.number, [])
 
     async def _add(self, block: bytes) -> None:
         rest = memoryview(block)
         while rest:
-            room = self._upload.size_of_part(self._number) - self._buffer.tell()
+            room = self._upload.size_of_part(self._number) - self._buffer.size_bytes
             if not room:
                 # Only when more is to come: the end of the body decides about the last.
                 await self._flush()
                 continue
             self._buffer.write(rest[:room])
             rest = rest[room:]
+        # In a checked request the first part that it filled may be the tail; and a tail is never a whole part.
+        is_part = self._buffer.size_bytes == self._upload.size_of_part(self._number)
+        if self._buffer.is_overdue() and self._held is None and not is_part:
+            self._aside_bytes = await self._buffer.set_aside(self._tail_storer())
 
     async def _flush(self) -> None:
-        body = self._buffer.getvalue()
-        self._buffer = io.BytesIO()
         if self._checksum is not None and self._held is None:
-            counted_bytes = self._progress.tail.counted_bytes if self._progress.tail else 0
-            await self._store_tail(body, counted_bytes=counted_bytes)
+            await self._buffer.hand_over(self._tail_storer())
             self._held = self._number
         else:
-            await self._store_part(self._number, body)
+            await self._buffer.hand_over(functools.partial(self._store_part, self._number))
         self._number += 1
 
     async def _end(self) -> None:
+        if self._aside_bytes and self._checksum is None:
+            # All of it is in the tail.
+            return
+        await self._make_room()
         if self._held is not None:
             await self._store_held(self._held)
-        body = self._buffer.getvalue()
-        if len(body) == self._upload.size_of_part(self._number):
-            await self._store_part(self._number, body)
+        if self._buffer.size_bytes == self._upload.size_of_part(self._number):
+            await self._buffer.hand_over(functools.partial(self._store_part, self._number))
         else:
-            await self._store_tail(body, counted_bytes=len(body))
+            await self._buffer.hand_over(self._tail_storer(is_checked=True))
+        await self._buffer.wait_until_stored()
 
-    async def _store_part(self, number: int, body: bytes) -> None:
+    def _tail_storer(self, *, is_checked: bool = False) -> Callable[[list[bytearray]], Awaitable[None]]:
+        """Return what stores the part that fills as the tail; only what is checked, or needs no check, counts."""
+        counts = is_checked or self._checksum is None
+        return functools.partial(self._store_tail, self._number, counted_bytes=None if counts else self._counted_bytes)
+
+    async def _store_part(self, number: int, body: list[bytearray]) -> None:
         self._writer.require()
         await self._resources.storage.upload_part(
             self._upload.bucket,
@@ -204,10 +256,15 @@ class _Append:
             body=read_tail(self._resources, self._upload, size_bytes=size_bytes),
         )
 
-    async def _store_tail(self, body: bytes, *, counted_bytes: int) -> None:
+    async def _store_tail(self, number: int, chunks: list[bytearray], *, counted_bytes: int | None) -> None:
         self._writer.require()
+        body = b"".join(chunks)
         await store_tail(
-            self._resources, self._upload, part_number=self._number, body=body, counted_bytes=counted_bytes
+            self._resources,
+            self._upload,
+            part_number=number,
+            body=body,
+            counted_bytes=len(body) if counted_bytes is None else counted_bytes,
         )
         now = await load_session(self._resources, self._upload.workspace_id, self._upload.id)
         if now.status not in {UploadStatus.PENDING, UploadStatus.COMPLETING}:

@@ -43,11 +43,13 @@ async def receive_document(
     late_details: Callable[[bytes], Awaitable[tuple[UUID | None, dict[str, object]]]] | None = None,
     limit_bytes: int | None = None,
     document_id: UUID | None = None,
+    announced_bytes: int | None = None,
 ) -> Document:
-    """Store the file and queue its ingestion; at most one part of it is in memory at a time.
+    """Store the file and queue its ingestion; at most two parts of it are in memory, within UPLOAD_BUFFER_BYTES.
 
     `late_details` is told the file's sha256 and asked for collection and attributes once the source has ended: in a
-    form they may follow the file.
+    form they may follow the file. `announced_bytes` is how much may come as far as is known, so that a small file asks
+    for little memory.
 
     Raises:
         EmptyFile, TooLarge, QuotaExceeded: and nothing of it is left.
@@ -74,7 +76,14 @@ async def receive_document(
     async with resources.pool.acquire() as conn:
         await find_collection(conn, workspace.id, collection_id)
     return await _receive(
-        resources, workspace, source, register, filename=filename, mime_type=mime_type, limit_bytes=limit_bytes
+        resources,
+        workspace,
+        source,
+        register,
+        filename=filename,
+        mime_type=mime_type,
+        limit_bytes=limit_bytes,
+        announced_bytes=announced_bytes,
     )
 
 
@@ -87,6 +96,7 @@ async def receive_content(
     filename: str,
     mime_type: str,
     late_attributes: Callable[[], dict[str, object] | None],
+    announced_bytes: int | None = None,
 ) -> Document:
     """Store a new file for a document and queue its ingestion; until that is done the version before answers.
 
@@ -114,7 +124,15 @@ async def receive_content(
                 attributes=attributes,
             )
 
-    return await _receive(resources, workspace, source, register, filename=filename, mime_type=mime_type)
+    return await _receive(
+        resources,
+        workspace,
+        source,
+        register,
+        filename=filename,
+        mime_type=mime_type,
+        announced_bytes=announced_bytes,
+    )
 
 
 async def _receive(
@@ -125,6 +143,7 @@ async def _receive(
     *,
     filename: str,
     mime_type: str,
+    announced_bytes: int | None,
     limit_bytes: int | None = None,
 ) -> Document:
     async with resources.pool.acquire() as conn:
@@ -133,7 +152,8 @@ async def _receive(
     first = await _read_first(source)
     upload = await _open_upload(resources, workspace, filename=filename, mime_type=mime_type)
     try:
-        stored = await _store(resources, upload, first, source, limit_bytes=min(limit_bytes or most_bytes, most_bytes))
+        writer = PartWriter(resources, upload, announced_bytes=announced_bytes)
+        stored = await _store(writer, first, source, limit_bytes=min(limit_bytes or most_bytes, most_bytes))
         document, job = await register(upload, stored)
     except BaseException:
         # A client that leaves cancels this task; what it sent is removed all the same.
@@ -206,17 +226,17 @@ async def _open_upload(resources: Resources, workspace: Workspace, *, filename: 
     return upload
 
 
-async def _store(
-    resources: Resources, upload: Upload, first: bytes, source: AsyncIterator[bytes], *, limit_bytes: int
-) -> WrittenObject:
-    writer = PartWriter(resources, upload)
-    await writer.begin()
-    await writer.write(first)
-    _check_size(writer.size_bytes, limit_bytes)
-    async for block in source:
-        await writer.write(block)
+async def _store(writer: PartWriter, first: bytes, source: AsyncIterator[bytes], *, limit_bytes: int) -> WrittenObject:
+    try:
+        await writer.begin()
+        await writer.write(first)
         _check_size(writer.size_bytes, limit_bytes)
-    return await writer.finish()
+        async for block in source:
+            await writer.write(block)
+            _check_size(writer.size_bytes, limit_bytes)
+        return await writer.finish()
+    finally:
+        await writer.close()
 
 
 def _check_size(size_bytes: int, limit_bytes: int) -> None:

@@ -257,6 +257,7 @@ async def receive_companion_form(request: web.Request) -> web.Response:
         collection_id=uploader.token.collection_id,
         attributes={},
         limit_bytes=limit_bytes,
+        announced_bytes=request.content_length,
     )
     location = _location(request, document)
     view = {

@@ -180,6 +180,7 @@ async def replace_content(request: web.Request) -> web.Response:
         filename=form.filename,
         mime_type=form.mime_type,
         late_attributes=attributes,
+        announced_bytes=request.content_length,
     )
     return json_response(render_document(document), status=202)
 

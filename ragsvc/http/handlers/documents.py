@@ -159,6 +159,7 @@ async def _receive(request: web.Request, workspace: Workspace) -> Document:
         attributes=early.attributes,
         late_details=settle,
         document_id=resource_id_of(request),
+        announced_bytes=request.content_length,
     )
 
 

@@ -1,0 +1,114 @@
+"""The buffers of one stream that is cut into parts: one fills while the one before it is on its way to the store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ragsvc.storage.budget import BufferBudget, Share
+
+    Store = Callable[[list[bytearray]], Awaitable[object]]
+
+# While others wait for memory, so long may a part take to fill.
+TURN_S = 10.0
+CHUNK_BYTES = 64 * 1024
+
+
+class Chunks:
+    """Bytes in chunks of one size: nothing is copied as they grow, and memory that comes back fits who is next."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._chunks: list[bytearray] = []
+
+    def write(self, block: bytes | memoryview) -> None:
+        """Add a copy of the bytes."""
+        rest = memoryview(block)
+        while rest:
+            start = self.size_bytes % CHUNK_BYTES
+            if not start:
+                self._chunks.append(bytearray(CHUNK_BYTES))
+            fitting = rest[: CHUNK_BYTES - start]
+            self._chunks[-1][start : start + len(fitting)] = fitting
+            self.size_bytes += len(fitting)
+            rest = rest[len(fitting) :]
+
+    def close(self) -> list[bytearray]:
+        """Return the bytes; no more are added."""
+        if rest_bytes := self.size_bytes % CHUNK_BYTES:
+            del self._chunks[-1][rest_bytes:]
+        return self._chunks
+
+
+class PartBuffer:
+    """The part that fills, and the one that is being stored; each holds its share of the process's budget.
+
+    Nobody waits for a share who holds a part that fills: see BufferBudget.
+    """
+
+    def __init__(self, budget: BufferBudget, *, room_bytes: int) -> None:
+        self._budget = budget
+        self._room_bytes = room_bytes
+        self._share: Share | None = None
+        self._filling = Chunks()
+        self._storing: asyncio.Task[None] | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes of the part are there."""
+        return self._filling.size_bytes
+
+    def is_overdue(self, *, turns: int = 1) -> bool:
+        """Tell whether others wait, and the part has been filling for this many turns."""
+        return self._share is not None and self._share.wanted_for_s >= turns * TURN_S
+
+    async def make_room(self) -> None:
+        """Wait until a part may fill."""
+        if self._share is None:
+            self._share = await self._budget.reserve(self._room_bytes)
+
+    def write(self, block: bytes | memoryview) -> None:
+        """Add to the part that fills."""
+        self._filling.write(block)
+
+    async def hand_over(self, store: Store) -> None:
+        """Begin to store the part once the one before it is stored, and go on with an empty one.
+
+        Raises:
+            what `store` raised for the one before.
+        """
+        await self.wait_until_stored()
+        body, share = self._filling.close(), self._share
+        self._filling, self._share = Chunks(), None
+        self._storing = asyncio.create_task(_store(store, body))
+        if share is not None:
+            # And not at the task's end, which one that is cancelled at once does not come to.
+            self._storing.add_done_callback(lambda _stored: share.release())
+
+    async def wait_until_stored(self) -> None:
+        """Wait for the part on its way, if there is one; raises what `store` raised."""
+        if self._storing is not None:
+            await self._storing
+            self._storing = None
+
+    async def set_aside(self, store: Store) -> int:
+        """Store the part unfinished and let others have its memory; return how many bytes it had."""
+        size_bytes = self.size_bytes
+        await self.hand_over(store)
+        await self.wait_until_stored()
+        return size_bytes
+
+    async def close(self) -> None:
+        """Give up what is not stored, and hold nothing more."""
+        if self._storing is not None:
+            self._storing.cancel()
+            await asyncio.gather(self._storing, return_exceptions=True)
+        if self._share is not None:
+            self._share.release()
+
+
+async def _store(store: Store, body: list[bytearray]) -> None:
+    await store(body)
