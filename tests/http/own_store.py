@@ -1,0 +1,96 @@
+"""A store of a test's own, which can be killed, and can run out of room."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from ragsvc.embedded.ports import free_ports
+from ragsvc.embedded.process import run
+from ragsvc.embedded.s3 import META, ObjectStore, find_binary
+from ragsvc.embedded.secrets import Secrets
+from ragsvc.embedded.stack import open_folders, start
+from ragsvc.errors import TransientFailure
+from ragsvc.settings import Settings
+from ragsvc.storage.store import open_storage
+from tests.support.polling import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ragsvc.embedded.process import Process
+
+NOT_ASKED = {"database_url": "postgresql://nobody", "redis_url": "redis://nobody"}
+
+
+class OwnStore:
+    """One store under `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self._folders = open_folders(root)
+        self._secrets = Secrets()
+        port, metrics_port = free_ports(2)
+        self._part = ObjectStore(
+            root / "s3",
+            port=port,
+            metrics_port=metrics_port,
+            secrets=self._secrets,
+            logs=self._folders.logs,
+            run_dir=self._folders.run,
+        )
+        self._process: Process | None = None
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The settings that reach it."""
+        return {
+            "s3_endpoint_url": self._part.url,
+            "s3_access_key_id": self._secrets.s3_access_key_id,
+            "s3_secret_access_key": SecretStr(self._secrets.s3_secret_access_key),
+        }
+
+    async def start(self) -> None:
+        """Start it with the data that it has."""
+        self._process = await start(self._part, self._folders.run)
+
+    async def kill(self) -> None:
+        """Kill it."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+
+    async def stop(self) -> None:
+        """Stop it, if it runs."""
+        if self._process is not None:
+            await self._process.stop()
+
+    async def fill(self) -> None:
+        """Have no room for anything more: it then says itself that no space is left on the device."""
+        await self._limit_files(1)
+        await until(lambda: self._takes(taken=False), timeout_s=60, what="a full disk")
+
+    async def empty(self) -> None:
+        """Have room again."""
+        await self._limit_files(0)
+        await until(lambda: self._takes(taken=True), timeout_s=60, what="room on the disk")
+
+    async def _limit_files(self, count: int) -> None:
+        await self.kill()
+        gateway = await self._part.prepare()
+        argv = (str(find_binary()), "config", META, "--inodes", str(count), "--yes")
+        await run(replace(gateway, name="limit", argv=argv), self._folders.run)
+        await self.start()
+
+    async def _takes(self, *, taken: bool) -> bool:
+        """Tell whether it takes a new file, or refuses one; the limit is looked at now and then only."""
+        async with open_storage(Settings.model_validate({**NOT_ASKED, **self.settings})) as storage:
+            try:
+                await storage.create_bucket(f"probe-{uuid.uuid4().hex}")
+            except TransientFailure:
+                return not taken
+        return taken
