@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from pydantic import SecretStr
 
 from ragsvc.db.pool import open_pool
@@ -34,6 +35,9 @@ def pytest_configure() -> None:
     """Keep the settings of whoever runs the tests out of them."""
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)
+    # As the service does: with local variables, whole parts are written out.
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
