@@ -88,8 +88,7 @@ class MultipartCalls(StoreCalls):
                         said = await answer.text()
                 call.end(answer.status)
         if not answer.ok:
-            found = _ERROR_CODE.search(said)
-            raise refusal(found[1] if found else "no code", answer.status)
+            raise _part_refusal(said, answer.status)
         is_md5 = not answer.headers.get("x-amz-server-side-encryption", "").startswith(KMS)
         return StoredPart(number, size_bytes, answer.headers["ETag"].strip('"'), is_md5=is_md5)
 
