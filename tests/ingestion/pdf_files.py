@@ -43,17 +43,18 @@ def make_pdf(
     outline: tuple[Entry, ...] = (),
     user_password: str | None = None,
     labels: str = "",
+    kerned: bool = False,
     tail: bytes = b"",
 ) -> bytes:
     """Return a PDF with a page for each list of lines (Windows-1252); an empty list makes a page without text.
 
-    `labels` is a number tree's content, as in `0 << /S /r >>`.
+    `labels` is a number tree's content, as in `0 << /S /r >>`; a `kerned` page moves after every few letters.
     """
     key = None if user_password is None else _make_key(user_password)
     objects = _Objects()
     catalog, tree = objects.add(), objects.add()
     font = objects.add(b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>")
-    kids = [_add_page(objects, lines, tree=tree, font=font, key=key) for lines in pages]
+    kids = [_add_page(objects, lines, tree=tree, font=font, key=key, kerned=kerned) for lines in pages]
     references = b" ".join(b"%d 0 R" % kid for kid in kids)
     objects.set(tree, b"<< /Type /Pages /Count %d /Kids [%s] >>" % (len(kids), references))
     labelled = b" /PageLabels << /Nums [%s] >>" % labels.encode() if labels else b""
@@ -62,8 +63,8 @@ def make_pdf(
     return _write(objects, catalog, key=key, user_password=user_password) + tail
 
 
-def _add_page(objects: _Objects, lines: list[str], *, tree: int, font: int, key: bytes | None) -> int:
-    shown = b" ".join(b"(%s) Tj T*" % _escape(line) for line in lines)
+def _add_page(objects: _Objects, lines: list[str], *, tree: int, font: int, key: bytes | None, kerned: bool) -> int:
+    shown = b" ".join(_kern(line) if kerned else b"(%s) Tj T*" % _escape(line) for line in lines)
     # A page without lines has a grey box on it, like a scan.
     content = b"BT /F1 11 Tf 60 740 Td 13 TL %s ET" % shown if lines else b"0.5 g 50 50 200 200 re f"
     number = objects.add()
@@ -74,6 +75,11 @@ def _add_page(objects: _Objects, lines: list[str], *, tree: int, font: int, key:
         b"<< /Type /Page /Parent %d 0 R /MediaBox [0 0 612 792]"
         b" /Resources << /Font << /F1 %d 0 R >> >> /Contents %d 0 R >>" % (tree, font, number)
     )
+
+
+def _kern(line: str) -> bytes:
+    pieces = (b"(%s)" % _escape(line[start : start + 3]) for start in range(0, len(line), 3))
+    return b"[%s] TJ T*" % b"-15".join(pieces)
 
 
 def _add_outline(objects: _Objects, entries: tuple[Entry, ...], kids: list[int]) -> int:

@@ -128,3 +128,22 @@ def test_footnotes_follow_the_body(parse: Parse) -> None:
     ):
         package = replace_entry(package, name, content)
     assert parse(package).text == "Body text\n\nA note"
+
+
+def test_a_document_with_macros_is_read_like_any_other(parse: Parse) -> None:
+    package = make_docx("Hello")
+    types = read_entry(package, "[Content_Types].xml").replace(
+        b"application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml",
+        b"application/vnd.ms-word.document.macroEnabled.main+xml",
+    )
+    assert parse(replace_entry(package, "[Content_Types].xml", types), "a.docm").text == "Hello"
+
+
+def test_a_relation_that_leads_nowhere_does_no_harm(parse: Parse) -> None:
+    package = make_docx("Hello")
+    name = "word/_rels/document.xml.rels"
+    stray = b'<Relationship Id="rId77" Type="http://a/hyperlink" Target="#place"/></Relationships>'
+    assert (
+        parse(replace_entry(package, name, read_entry(package, name).replace(b"</Relationships>", stray))).text
+        == "Hello"
+    )

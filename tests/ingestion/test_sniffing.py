@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from tests.ingestion.conftest import Parse
 
-DOCM_TYPES = (
-    b'<Types><Override PartName="/word/document.xml" ContentType='
-    b'"application/vnd.ms-word.document.macroEnabled.main+xml"/></Types>'
-)
-
 
 def refusal_of(parse: Parse, data: bytes, filename: str = "file", **options: object) -> tuple[str, str]:
     """Return code and detail of the refusal that the file must meet."""
@@ -78,7 +73,6 @@ def test_content_decides_the_type(parse: Parse, data: bytes, filename: str, mime
         (make_ole2("WordDocument"), "application/msword"),
         (make_ole2("PowerPoint Document"), "application/vnd.ms-powerpoint"),
         (make_ole2("Whatever"), "application/x-ole-storage"),
-        (make_zip({"[Content_Types].xml": DOCM_TYPES}), "ms-word.document.macroEnabled"),
         (make_zip({"mimetype": b"application/vnd.oasis.opendocument.graphics"}), "opendocument.graphics"),
         (make_zip({"a.txt": b"Hello"}), "application/zip"),
     ],

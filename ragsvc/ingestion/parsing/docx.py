@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
-import docx
-from docx.exceptions import PythonDocxError
-from docx.opc.constants import RELATIONSHIP_TYPE
 from lxml import etree
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.docx_blocks import Block, iterate_blocks
-from ragsvc.ingestion.parsing.docx_styles import read_styles
+from ragsvc.ingestion.parsing.docx_styles import qn, read_styles
 from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
+from ragsvc.ingestion.parsing.packages import find_main_part, iterate_relations
 from ragsvc.ingestion.parsing.sniffing import DOCX
-from ragsvc.ingestion.parsing.xml_parts import refuse_entities, xml_errors
+from ragsvc.ingestion.parsing.xml_parts import read_xml
 from ragsvc.ingestion.parsing.zip_archives import open_archive
 from ragsvc.models.chunks import Heading, ParsedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from zipfile import ZipFile
 
-    from docx.document import Document
     from lxml.etree import _Element
 
     from ragsvc.ingestion.parsing.docx_styles import Style
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from ragsvc.ingestion.parsing.sniffing import SourceFile
-
-NOTES = (RELATIONSHIP_TYPE.FOOTNOTES, RELATIONSHIP_TYPE.ENDNOTES)
-# What python-docx and the libraries below it raise on a damaged package.
-DAMAGE = (PythonDocxError, BadZipFile, zlib.error, KeyError, ValueError, AttributeError, EOFError, NotImplementedError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +51,8 @@ def parse_docx(source: SourceFile, limits: ParseLimits) -> ParsedText:
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
     """
-    with open_archive(source.path, limits), xml_errors("the document"):
-        content = _open(source.path)
+    with open_archive(source.path, limits) as archive:
+        content = _read(archive)
     builder = TextBuilder(limits.max_text_chars)
     headings: list[Heading] = []
     previous: Block | None = None
@@ -75,20 +66,14 @@ def parse_docx(source: SourceFile, limits: ParseLimits) -> ParsedText:
     return ParsedText(text=builder.build(), headings=tuple(headings), media_type=DOCX)
 
 
-def _open(path: Path) -> _Content:
-    try:
-        document = docx.Document(str(path))
-        content = _Content(
-            body=document.element.body, styles=read_styles(document.styles.element), notes=list(_read_notes(document))
-        )
-    except DAMAGE as error:
-        raise DocumentRejected(DocumentErrorCode.CORRUPT, "the Word document cannot be read") from error
-    refuse_entities(document.element)
-    return content
-
-
-def _read_notes(document: Document) -> Iterator[_Element]:
-    parser = etree.XMLParser(resolve_entities=False, no_network=True)
-    for relationship in document.part.rels.values():
-        if relationship.reltype in NOTES and not relationship.is_external:
-            yield etree.fromstring(relationship.target_part.blob, parser)
+def _read(archive: ZipFile) -> _Content:
+    main = find_main_part(archive, usual="word/document.xml")
+    body = read_xml(archive, main).find(qn("body"))
+    if body is None:
+        raise DocumentRejected(DocumentErrorCode.CORRUPT, "the Word document has no body")
+    parts: dict[str, list[_Element]] = {"styles": [], "footnotes": [], "endnotes": []}
+    for relation in iterate_relations(archive, main):
+        if relation.kind in parts and relation.target in archive.NameToInfo:
+            parts[relation.kind].append(read_xml(archive, relation.target))
+    styles = {name: style for part in parts["styles"] for name, style in read_styles(part).items()}
+    return _Content(body=body, styles=styles, notes=[*parts["footnotes"], *parts["endnotes"]])

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from docx.oxml.ns import qn
 from lxml import etree
 
-from ragsvc.ingestion.parsing.docx_styles import PLAIN, Style, numbering, outline_level
+from ragsvc.ingestion.parsing.docx_styles import PLAIN, Style, numbering, outline_level, qn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,17 +17,17 @@ if TYPE_CHECKING:
 MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
 # Copies for readers that do not know the element beside it.
 FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
-PARAGRAPH, TABLE, ROW, CELL = qn("w:p"), qn("w:tbl"), qn("w:tr"), qn("w:tc")
-TEXTS = frozenset({qn("w:t"), MATH_TEXT})
+PARAGRAPH, TABLE, ROW, CELL = qn("p"), qn("tbl"), qn("tr"), qn("tc")
+TEXTS = frozenset({qn("t"), MATH_TEXT})
 CHARACTERS = {
-    qn("w:tab"): "\t",
-    qn("w:ptab"): "\t",
-    qn("w:br"): "\n",
-    qn("w:cr"): "\n",
-    qn("w:noBreakHyphen"): "-",
+    qn("tab"): "\t",
+    qn("ptab"): "\t",
+    qn("br"): "\n",
+    qn("cr"): "\n",
+    qn("noBreakHyphen"): "-",
 }
 # Properties hold no text; deleted and moved text is gone.
-SKIPPED = frozenset({qn("w:pPr"), qn("w:rPr"), qn("w:del"), qn("w:moveFrom"), FALLBACK})
+SKIPPED = frozenset({qn("pPr"), qn("rPr"), qn("del"), qn("moveFrom"), FALLBACK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +51,9 @@ def iterate_blocks(container: _Element, styles: Mapping[str, Style]) -> Iterator
 
 
 def _read_paragraph(paragraph: _Element, styles: Mapping[str, Style]) -> Iterator[Block]:
-    properties = paragraph.find(qn("w:pPr"))
-    named = properties.find(qn("w:pStyle")) if properties is not None else None
-    style = styles.get(named.get(qn("w:val"), ""), PLAIN) if named is not None else PLAIN
+    properties = paragraph.find(qn("pPr"))
+    named = properties.find(qn("pStyle")) if properties is not None else None
+    style = styles.get(named.get(qn("val"), ""), PLAIN) if named is not None else PLAIN
     text = "".join(_iterate_text(paragraph)).strip()
     # The lines of a table of contents repeat the headings and lead every search astray.
     if not text or style.is_contents:

@@ -6,13 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from docx.oxml.ns import qn
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lxml.etree import _Element
 
+WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 HEADING_NAME = re.compile(r"heading ([1-9])$", re.IGNORECASE)
 CONTENTS_NAME = re.compile(r"toc \d$", re.IGNORECASE)
 # Outline levels count from 0; this one says "body text".
@@ -32,20 +31,25 @@ class Style:
 PLAIN = Style()
 
 
+def qn(name: str) -> str:
+    """Return the qualified name of an element or attribute of WordprocessingML."""
+    return WORD + name
+
+
 def read_styles(styles: _Element) -> Mapping[str, Style]:
     """Return the paragraph styles by id."""
     elements = {
-        element.get(qn("w:styleId"), ""): element
-        for element in styles.iterchildren(qn("w:style"))
-        if element.get(qn("w:type"), "paragraph") == "paragraph"
+        element.get(qn("styleId"), ""): element
+        for element in styles.iterchildren(qn("style"))
+        if element.get(qn("type"), "paragraph") == "paragraph"
     }
     return {style_id: _resolve(style_id, elements) for style_id in elements}
 
 
 def outline_level(properties: _Element | None) -> int | None:
     """Return the heading level of paragraph properties, 0 for body text; None when they do not say."""
-    element = properties.find(qn("w:outlineLvl")) if properties is not None else None
-    value = element.get(qn("w:val"), "") if element is not None else ""
+    element = properties.find(qn("outlineLvl")) if properties is not None else None
+    value = element.get(qn("val"), "") if element is not None else ""
     if not value.isdecimal():
         return None
     level = int(value)
@@ -54,8 +58,8 @@ def outline_level(properties: _Element | None) -> int | None:
 
 def numbering(properties: _Element | None) -> bool | None:
     """Tell whether paragraph properties make a list item; None when they do not say."""
-    element = properties.find(f"{qn('w:numPr')}/{qn('w:numId')}") if properties is not None else None
-    return None if element is None else element.get(qn("w:val")) != "0"
+    element = properties.find(f"{qn('numPr')}/{qn('numId')}") if properties is not None else None
+    return None if element is None else element.get(qn("val")) != "0"
 
 
 def _resolve(style_id: str, elements: Mapping[str, _Element]) -> Style:
@@ -66,11 +70,11 @@ def _resolve(style_id: str, elements: Mapping[str, _Element]) -> Style:
         element = elements.get(style_id)
         if element is None:
             break
-        properties = element.find(qn("w:pPr"))
+        properties = element.find(qn("pPr"))
         level = _own_level(element, properties) if level is None else level
         is_item = numbering(properties) if is_item is None else is_item
-        parent = element.find(qn("w:basedOn"))
-        style_id = parent.get(qn("w:val"), "") if parent is not None else ""
+        parent = element.find(qn("basedOn"))
+        style_id = parent.get(qn("val"), "") if parent is not None else ""
     return Style(level=level or 0, is_item=bool(is_item), is_contents=bool(CONTENTS_NAME.match(name)))
 
 
@@ -84,5 +88,5 @@ def _own_level(element: _Element, properties: _Element | None) -> int | None:
 
 
 def _name(element: _Element) -> str:
-    name = element.find(qn("w:name"))
-    return name.get(qn("w:val"), "") if name is not None else ""
+    name = element.find(qn("name"))
+    return name.get(qn("val"), "") if name is not None else ""

@@ -78,9 +78,9 @@ OLE2_STREAMS = (
 )
 OFFICE_PARTS = (
     (b"wordprocessingml.document.main+xml", DOCX),
-    (b"wordprocessingml.template.main+xml", "application/vnd.openxmlformats-officedocument.wordprocessingml.template"),
-    (b"ms-word.document.macroEnabled", "application/vnd.ms-word.document.macroEnabled.12"),
     # Templates, slide shows and what has macros are built alike; macros are never looked at.
+    (b"wordprocessingml.template.main+xml", DOCX),
+    (b"ms-word.document.macroEnabled", DOCX),
     (b"spreadsheetml.sheet.main+xml", XLSX),
     (b"spreadsheetml.template.main+xml", XLSX),
     (b"ms-excel.sheet.macroEnabled", XLSX),
