@@ -39,8 +39,8 @@ _CONVERSATION = re.compile(r"<conversation>\n(.*?)\n</conversation>\n", re.DOTAL
 _ASKED_BEFORE = re.compile(r"^user: (.*)$", re.MULTILINE)
 _SOURCE = re.compile(r'<source n="(\d+)"(?: title="[^"]*")?>\n(.*?)\n?</source>', re.DOTALL)
 _QUESTION = re.compile(r"^Question:[ \t]*", re.MULTILINE)
-# A blank line; a line that begins a list item, a heading, a table row.
-_BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*•#|]|\d+[.)]\s))")
+# A blank line; a line that begins a list item, a heading, a table row; a row of values set apart by tabs or commas.
+_BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*•#|]|\d+[.)]\s)|[^\n]*(?:\t|[^\W\d][,;]\w|[,;][^\W\d]|,,|;;))")
 # After . ! or ? and a closing quote or bracket, before what may begin a sentence; or after their wide forms.
 _BETWEEN = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["')\]]))\s+(?=["'(\[]*[^\W_a-z])|(?<=[\u3002\uff01\uff1f])""")
 _MARKUP = re.compile(r"^(?:[-*•#|>]+|\d+[.)])\s+")

@@ -64,6 +64,7 @@ def test_a_message_without_sources_is_all_question() -> None:
         ('He said "go away now." Then he left.', ['He said "go away now."', "Then he left."]),
         ("Version 3.5 of the program is out.", ["Version 3.5 of the program is out."]),
         ("It costs approx. five euros a day.", ["It costs approx. five euros a day."]),
+        ("id,name,city\n17,Ada,London\n18,Grace,New York", ["id,name,city", "17,Ada,London", "18,Grace,New York"]),
         ("Too short. " + "x" * 601 + " is too long.", []),
         ("", []),
     ],
