@@ -14,6 +14,7 @@ from aiohttp import web
 
 from ragsvc.errors import StartupRefused
 from ragsvc.http.app import create_app, create_metrics_app
+from ragsvc.http.malformed import quieten_malformed_requests
 from ragsvc.http.run_responses import RUNS
 from ragsvc.http.sse import STREAMS
 from ragsvc.http.traffic import TRAFFIC
@@ -44,6 +45,7 @@ def serve(settings: Settings, *, reuse_port: bool = False) -> None:
 
 async def serve_forever(settings: Settings, *, reuse_port: bool = False) -> None:
     """Serve like `serve`, within a running event loop."""
+    quieten_malformed_requests()
     app = create_app(settings)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CANCEL_GRACE_S)
     with _signals() as stopping:

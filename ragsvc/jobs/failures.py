@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import random
-import re
 import traceback
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -20,6 +19,7 @@ from ragsvc.errors import (
     WorkError,
 )
 from ragsvc.queue.connection import is_redis_away
+from ragsvc.telemetry.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +32,6 @@ TRACEBACK_MAX_BYTES = 8192
 UNKNOWN_MAX_ATTEMPTS = 3
 # Once the provider is back, nobody waits longer than this.
 OUTAGE_BACKOFF_CAP_S = 15.0
-# user:password@ in URLs, bearer tokens, and key=value pairs whose key says that the value is secret.
-SECRETS = re.compile(
-    r"(?P<url>(?<=://)[^\s/@]+(?=@))|(?P<bearer>(?<=[Bb]earer )[\w.~+/=-]+)|(?P<key>\b(?:sk|rag)-[\w-]{8,})"
-    r"|(?P<pair>(?<=password=)[^\s&'\"]+|(?<=secret=)[^\s&'\"]+|(?<=Signature=)[^\s&'\"]+)"
-)
 
 
 class FailureClass(StrEnum):
@@ -203,11 +198,6 @@ def backoff_s(failure: Failure, job: Job, settings: Settings) -> float:
     bound_s = min(settings.backoff_cap_s, settings.backoff_base_s * 2**exponent)
     delay_s = random.uniform(0, bound_s)  # noqa: S311 - jitter
     return max(delay_s, failure.retry_after_s or 0)
-
-
-def redact(text: str) -> str:
-    """Return the text with what looks like a secret blanked."""
-    return SECRETS.sub("***", text)
 
 
 def _kind_and_code(error: BaseException) -> tuple[FailureClass, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
+from ragsvc.telemetry.redaction import redact
 from ragsvc.telemetry.traces import current_traceparent
 
 if TYPE_CHECKING:
@@ -16,15 +17,13 @@ if TYPE_CHECKING:
 
     from ragsvc.settings import Settings
 
-# Libraries that log every request or job at INFO; ours say it once, with ids.
-QUIET_LOGGERS = ("arq", "aiohttp.access", "botocore", "aiobotocore", "httpx", "httpx2", "openai")
-
 
 def configure_logging(settings: Settings) -> None:
     """Send our events and the standard library's through one pipeline to stderr.
 
     JSON lines or console text by `LOG_FORMAT`; contextvars bound by `structlog.contextvars` come along.
     """
+    level: int = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         _add_trace,
@@ -33,35 +32,39 @@ def configure_logging(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
-    renderer: list[Processor]
+    renderer: Processor
     if settings.log_format == "json":
-        renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
+        renderer = structlog.processors.JSONRenderer(serializer=_to_json)
     else:
-        renderer = [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
-                # Without local variables: they may hold secrets and documents.
-                exception_formatter=structlog.dev.plain_traceback,
-            )
-        ]
+        plain = structlog.dev.plain_traceback
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                # Python's own form, without local variables: they hold secrets and documents.
+                structlog.processors.format_exc_info,
+                _redact,
+                renderer,
+            ],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(settings.log_level.upper())
-    for name in QUIET_LOGGERS:
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.WARNING)
-        logger.handlers.clear()
+    # What libraries say below a warning is of no use here, and at DEBUG they tell keys and bodies.
+    root.setLevel(max(logging.WARNING, level))
+    logging.getLogger("ragsvc").setLevel(level)
+    # The `arq` command has given this one a handler and a level of its own.
+    arq = logging.getLogger("arq")
+    arq.setLevel(logging.NOTSET)
+    arq.handlers.clear()
+    logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(settings.log_level.upper())),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
 
@@ -71,6 +74,11 @@ def _add_trace(_logger: object, _method: str, event: EventDict) -> EventDict:
     if (traceparent := current_traceparent()) is not None:
         _version, event["trace_id"], event["span_id"], _flags = traceparent.split("-")
     return event
+
+
+def _redact(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Blank secrets, whoever wrote them into a message, a traceback or an error."""
+    return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _to_json(event: object, **_options: object) -> str:

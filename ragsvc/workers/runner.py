@@ -19,7 +19,6 @@ from ragsvc.models.jobs import JobStatus, Queue
 from ragsvc.queue.connection import cancel_for_good, queue_name
 from ragsvc.resources import open_resources
 from ragsvc.sweeper import run_sweeper
-from ragsvc.telemetry.logs import configure_logging
 from ragsvc.telemetry.metrics import REGISTRY
 from ragsvc.telemetry.traces import configure_traces
 from ragsvc.workers.attempts import Attempt, Ending, attempting
@@ -46,7 +45,6 @@ def concurrency(settings: Settings, queue: Queue) -> int:
 async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
     """Open the worker's resources into arq's context and return the stack that closes them."""
     settings: Settings = ctx["settings"]
-    configure_logging(settings)
     stack = AsyncExitStack()
     _tell_metrics(settings, stack)
     pool_size = 2 * concurrency(settings, queue) + SPARE_CONNECTIONS

@@ -12,6 +12,7 @@ import structlog
 from arq.worker import Worker
 
 from ragsvc.queue.connection import REDIS_TROUBLE, wait_for_redis, wake_channel
+from ragsvc.telemetry.logs import configure_logging
 from ragsvc.workers.pulse import Pulse
 
 # Without a wake, the queue is looked at this often: a deferred job is at most so late.
@@ -41,6 +42,9 @@ class WakeWorker(Worker):
 
     async def main(self) -> None:
         """Work, once Redis answers; arq waits for it only where it opened the client."""
+        if "settings" in self.ctx:
+            # The `arq` command has set its own logging up by now.
+            configure_logging(self.ctx["settings"])
         self._pulse.begin()
         if self._pool is not None:
             await wait_for_redis(self._pool)

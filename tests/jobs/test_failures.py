@@ -20,9 +20,10 @@ from botocore.exceptions import (
 )
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected, WorkError
-from ragsvc.jobs.failures import FailureClass, classify, redact
+from ragsvc.jobs.failures import FailureClass, classify
 from ragsvc.llm.failures import translate
 from ragsvc.storage.failures import translated
+from ragsvc.telemetry.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from tests.http.processes import environment
 from tests.support.servers import ROOT
@@ -22,9 +22,9 @@ STOP_TIMEOUT_S = 30.0
 
 @asynccontextmanager
 async def working(
-    settings: Settings, settings_class: str = "IngestionSettings"
+    settings: Settings, settings_class: str = "IngestionSettings", *, keep_output: BinaryIO | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a worker, and stop it with SIGTERM; what it said is shown when the test fails."""
+    """Run a worker, and stop it with SIGTERM; what it said is shown when the test fails, and kept where it is told."""
     with tempfile.TemporaryFile() as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "arq", f"ragsvc.workers.{settings_class}"),
@@ -46,4 +46,7 @@ async def working(
                 process.kill()
                 await process.wait()
             output.seek(0)
-            print(output.read().decode())  # noqa: T201 - pytest shows it with a failure
+            said = output.read()
+            print(said.decode())  # noqa: T201 - pytest shows it with a failure
+            if keep_output is not None:
+                keep_output.write(said)

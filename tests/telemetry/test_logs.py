@@ -1,0 +1,67 @@
+"""One pipeline for our lines and the libraries', and no secret in it, whatever goes wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import orjson
+import pytest
+
+from ragsvc.telemetry.redaction import redact
+
+PREAMBLE = """
+import logging, sys, warnings, asyncpg, structlog
+from ragsvc.settings import Settings
+from ragsvc.telemetry.logs import configure_logging
+configure_logging(Settings.model_construct(log_level=sys.argv[1], log_format=sys.argv[2]))
+ours, theirs = structlog.get_logger("ragsvc.somewhere"), logging.getLogger("some.library")
+"""
+
+
+def run_logging(script: str, *, level: str = "info", log_format: str = "json") -> str:
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", PREAMBLE + script, level, log_format], capture_output=True, text=True, check=True
+    )
+    return done.stderr
+
+
+def lines_of(said: str) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in said.splitlines()]
+
+
+def test_libraries_and_warnings_go_through_the_same_pipeline() -> None:
+    said = run_logging("ours.info('job_finished', attempts=1); theirs.warning('odd %s', 3); warnings.warn('old')")
+    ours, theirs, warned = lines_of(said)
+    assert (ours["event"], ours["attempts"], ours["level"]) == ("job_finished", 1, "info")
+    assert (theirs["event"], theirs["level"], theirs["logger"]) == ("odd 3", "warning", "some.library")
+    assert "old" in warned["event"]
+
+
+def test_debug_is_ours_alone() -> None:
+    said = run_logging("ours.debug('looked'); theirs.debug('Authorization: …'); theirs.info('body')", level="debug")
+    assert [line["event"] for line in lines_of(said)] == ["looked"]
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_holds_no_secret_and_no_row(log_format: str) -> None:
+    script = """
+error = asyncpg.CheckViolationError('new row violates "positive"')
+error.detail = 'Failing row contains (a document of\\n\\nseveral lines).'
+try:
+    local = 'a secret in a variable'
+    raise error
+except Exception:
+    ours.error('request_failed', exc_info=True, url='postgresql://me:hunter22@db/x', error=str(error))
+    theirs.exception('Bearer abcdefgh12345678')
+"""
+    said = run_logging(script, log_format=log_format)
+    assert 'new row violates "positive"' in said.replace('\\"', '"')
+    for told in ("a document of", "several lines", "hunter22", "abcdefgh12345678"):
+        assert told not in said
+
+
+def test_what_follows_a_row_stays() -> None:
+    first = "asyncpg.X: no\nDETAIL:  Key (a)=(b).\n\nThe above exception was the direct cause of: Y"
+    assert redact(first) == "asyncpg.X: no\nDETAIL:  ***\n\nThe above exception was the direct cause of: Y"
