@@ -46,6 +46,11 @@ class SearchRequest:
     min_score: float | None = None
 
     @property
+    def text(self) -> str:
+        """What is looked for: not too long, and without NUL, which a model may write and Postgres refuses."""
+        return self.query[:MAX_QUERY_CHARS].replace("\0", " ")
+
+    @property
     def needs_vector(self) -> bool:
         """Whether the query has to be embedded: `min_score` is a cosine in every mode."""
         return self.mode is not SearchMode.LEXICAL or self.min_score is not None
@@ -115,7 +120,7 @@ async def _measure(resources: Resources, workspace_id: UUID, selection: Selectio
 async def _embed(resources: Resources, request: SearchRequest) -> NDArray[np.float32] | None:
     if not request.needs_vector:
         return None
-    return await resources.models.embed_query(request.query[:MAX_QUERY_CHARS])
+    return await resources.models.embed_query(request.text)
 
 
 async def _select(
@@ -130,7 +135,7 @@ async def _select(
     settings = resources.settings
     candidates = Candidates(
         query_vector=vector,
-        words=request.query[:MAX_QUERY_CHARS],
+        words=request.text,
         text_search_config=settings.text_search_config,
         fetched=max(FETCHED, FETCHED_PER_HIT * request.limit),
         dense_weight=settings.dense_weight,

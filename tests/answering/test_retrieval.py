@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ragsvc.answering.filters import Comparator, Comparison, Filter, Listing, Membership
 from ragsvc.answering.retrieval import search
-from ragsvc.errors import NotFound, TransientFailure
+from ragsvc.errors import NotFound, TransientFailure, Unavailable
 from ragsvc.models.ids import new_id
 from ragsvc.models.search import SearchMode
 from tests.answering.library import Library, cut
@@ -56,8 +58,6 @@ async def find(
 def scanning(library: Library, *, is_small: bool) -> Library:
     """Return the library as searched by the statements for small or for large scopes."""
     settings = library.resources.settings.model_copy(update={"exact_scan_max_chunks": 10_000 if is_small else 0})
-    from dataclasses import replace  # noqa: PLC0415
-
     return replace(library, resources=replace(library.resources, settings=settings))
 
 
@@ -215,3 +215,141 @@ async def test_as_many_hits_as_asked_for(library: Library) -> None:
         assert len(hits) == limit
         assert len({hit.chunk_id for hit in hits}) == limit
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+@pytest.mark.parametrize("mode", [SearchMode.DENSE, SearchMode.HYBRID])
+async def test_a_scope_about_something_else_is_searched_to_its_end(library: Library, mode: SearchMode) -> None:
+    other = await library.add_collection("other")
+    await library.add(*(f"Kettle number {number} is descaled." for number in range(450)))
+    away = await library.add(*(f"{PARCELS} Number {number}." for number in range(30)), collection_id=other)
+    searched = scanning(library, is_small=False)
+    hits = await find(searched, "descale the kettle", mode=mode, collection_ids=[other], limit=10)
+    expected = await find(scanning(library, is_small=True), "descale the kettle", mode=mode, collection_ids=[other])
+    assert {hit.document_id for hit in hits} == {away}
+    assert [hit.chunk_id for hit in hits] == [hit.chunk_id for hit in expected]
+
+
+async def test_a_rare_word_says_more_than_common_ones(library: Library) -> None:
+    await library.add(*(f"The kettle in room {number} boils water." for number in range(30)))
+    await library.add("The kettle boils water, and water boils in the kettle.", "Limescale is white.")
+    hits = await find(library, "limescale in the kettle", mode=SearchMode.LEXICAL)
+    assert hits[0].text == "Limescale is white."
+
+
+async def test_a_short_chunk_that_says_it_twice_comes_before_a_long_one_that_says_it_once(library: Library) -> None:
+    once = "A kettle is here. " + "Nothing else is told of anything in any of these many words. " * 5
+    await library.add(once, "Kettle, kettle!", PARCELS)
+    hits = await find(library, "kettle", mode=SearchMode.LEXICAL)
+    assert [hit.text for hit in hits] == ["Kettle, kettle!", once]
+
+
+async def test_the_headings_above_a_chunk_are_words_of_it(library: Library) -> None:
+    await library.add(KETTLES, heading_path=("Household", "Limescale"))
+    await library.add(REFUNDS, heading_path=("Shop",))
+    for query in ("household", "limescale"):
+        assert [hit.text for hit in await find(library, query, mode=SearchMode.LEXICAL)] == [KETTLES]
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("E-4031", "Error E-4031 means that the lid is open."),
+        ("what is E-4031?", "Error E-4031 means that the lid is open."),
+        ("foo_bar()", "Call foo_bar() before the loop."),
+        ("foo_bar", "Call foo_bar() before the loop."),
+        ("std::vector", "A std::vector grows."),
+        ("SQLITE_BUSY", "SQLITE_BUSY: somebody else writes."),
+        ("/etc/hosts", "Names stand in /etc/hosts there."),
+        ("v2.10.3", "Fixed in v2.10.3 at last."),
+        ("x@example.org", "Write to x@example.org please."),
+        ("0x7fff", "The address 0x7fff is not mapped."),
+    ],
+)
+async def test_identifiers_and_codes_are_found_by_their_letters(library: Library, query: str, text: str) -> None:
+    await library.add(
+        "Error E-4032 means that it is empty.",
+        "Call baz_bar() after the loop.",
+        "SQLITE_LOCKED: the same connection writes.",
+        "Fixed in v2.10.4 at last.",
+        text,
+    )
+    assert (await find(library, query, mode=SearchMode.LEXICAL))[0].text == text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "the of and",
+        "?!... --- ///",
+        "😀🚀",
+        "\"quoted\" & 'single' | ! ( ) : * <->",
+        "what\tis\r\nthis",
+        "kettle " * 570,
+        " ".join(f"word{number}" for number in range(400)),
+        "x" * 4000,
+        "a\u0301\u0308\u0327 \u200b\u202e\ufeff",
+        "\ud7ff\ue000\uffff",
+    ],
+)
+@pytest.mark.parametrize("mode", SearchMode)
+async def test_no_text_makes_a_search_fail(library: Library, query: str, mode: SearchMode) -> None:
+    await library.add(KETTLES, PARCELS)
+    found = {hit.text for hit in await find(library, query, mode=mode)}
+    if mode is SearchMode.LEXICAL:
+        assert found == ({KETTLES} if "kettle" in query else set())
+    else:
+        assert found == {KETTLES, PARCELS}
+
+
+async def test_a_nul_in_what_a_model_made_of_a_question_separates_words(library: Library) -> None:
+    await library.add(KETTLES)
+    assert len(await find(library, "descale\0kettle", mode=SearchMode.LEXICAL)) == 1
+
+
+async def test_the_rarest_of_many_words_still_count(library: Library) -> None:
+    await library.add(*(f"Kettle {number} boils." for number in range(20)), "Limescale is white.")
+    padding = " ".join(["kettle boils"] * 30)
+    hits = await find(library, f"{padding} limescale", mode=SearchMode.LEXICAL, limit=30)
+    assert "Limescale is white." in {hit.text for hit in hits}
+
+
+async def test_with_the_simple_configuration_words_are_taken_as_they_are(library: Library) -> None:
+    settings = library.resources.settings.model_copy(update={"text_search_config": "simple"})
+    simple = replace(library, resources=replace(library.resources, settings=settings))
+    await simple.add("Der Kessel wird entkalkt.", "The kettles.")
+    for query, expected in (("der Kessel", ["Der Kessel wird entkalkt."]), ("kettle", []), ("the", ["The kettles."])):
+        hits = await find(simple, query, mode=SearchMode.LEXICAL)
+        assert [hit.text for hit in hits] == expected
+
+
+async def test_text_without_word_borders_is_found_by_its_meaning(library: Library) -> None:
+    await library.add("電気ケトルは三か月ごとにクエン酸で洗浄してください。", PARCELS)
+    query = "電気ケトルの洗浄"
+    assert {hit.lexical_score for hit in await find(library, query)} == {None}
+    assert len(await find(library, query, mode=SearchMode.DENSE)) == 2
+    assert len(await find(library, query)) == 2
+
+
+async def test_a_repeated_query_costs_no_embedding(library: Library, scripted_models: ScriptedModels) -> None:
+    await library.add(KETTLES)
+    await find(library, "the very same question")
+    asked = len(scripted_models.embeddings.requests)
+    await find(library, "the very same question", limit=3)
+    assert len(scripted_models.embeddings.requests) == asked
+
+
+async def test_a_search_that_takes_too_long_says_so(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    await library.add(KETTLES)
+    async with library.resources.pool.acquire() as blocker, blocker.transaction():
+        await blocker.execute("LOCK TABLE files IN ACCESS EXCLUSIVE MODE")
+        monkeypatch.setattr("ragsvc.db.search.SEARCH_TIMEOUT_S", 0.3)
+        with pytest.raises(Unavailable, match="too long"):
+            await find(library)
+    assert len(await find(library)) == 1
+
+
+async def test_searches_beside_one_another_disturb_nobody(library: Library) -> None:
+    texts = [f"Room {number} has kettle{number}." for number in range(40)]
+    await library.add(*texts)
+    hits = await asyncio.gather(*(find(library, f"kettle{number}", limit=1) for number in range(40)))
+    assert [found[0].text for found in hits] == texts

@@ -13,11 +13,11 @@ from ragsvc.db import search
 if TYPE_CHECKING:
     from tests.answering.library import Library
 
-FETCHED = 50
+FETCHED = 5
 
 
 async def explain(library: Library, name: str) -> list[dict[str, Any]]:
-    """Return every node of a statement's plan as it ran over 200 chunks, with sequential scans out of favour."""
+    """Return every node of a statement's plan as it ran over 200 chunks, with other ways out of favour."""
     await library.add(*(f"Kettle number {number} boils." for number in range(200)))
     vector = np.random.default_rng(3).standard_normal(384, dtype=np.float32)
     arguments: list[object] = [
@@ -44,6 +44,7 @@ async def explain(library: Library, name: str) -> list[dict[str, Any]]:
         # So few rows are scanned faster than looked up; what counts is how the index is used where it is.
         await conn.execute("SET LOCAL enable_seqscan = off")
         await conn.execute("SET LOCAL enable_bitmapscan = off")
+        await conn.execute("SET LOCAL enable_sort = off")
         plan = await conn.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) {statement}", *arguments)
     nodes, pending = [], [orjson.loads(plan)[0]["Plan"]]
     while pending:
@@ -61,7 +62,7 @@ def vector_scans(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", ["SELECT_HITS_DENSE_LARGE", "SELECT_HITS_HYBRID_LARGE"])
 async def test_a_large_scope_asks_the_index_for_all_that_is_fetched(library: Library, name: str) -> None:
     nodes = await explain(library, name)
-    assert sum(scan["Actual Rows"] for scan in vector_scans(nodes)) == FETCHED
+    assert sum(scan["Actual Rows"] for scan in vector_scans(nodes)) == search.NEAR_PER_FETCHED * FETCHED
 
 
 @pytest.mark.parametrize("name", ["SELECT_HITS_DENSE_LARGE", "SELECT_HITS_HYBRID_LARGE"])
@@ -71,6 +72,16 @@ async def test_what_the_index_gives_is_sorted_again(library: Library, name: str)
     assert keys
     assert all("+" in key for key in keys)
     assert not [node for node in nodes if node["Node Type"] == "Incremental Sort"]
+
+
+@pytest.mark.parametrize("name", ["SELECT_HITS_DENSE_LARGE", "SELECT_HITS_HYBRID_LARGE"])
+async def test_a_scope_is_not_scanned_where_the_index_found_enough(library: Library, name: str) -> None:
+    nodes = await explain(library, name)
+    skipped = [node for node in nodes if "One-Time Filter" in node or node["Actual Loops"] == 0]
+    assert any("<" in node.get("One-Time Filter", "") for node in skipped)
+    table = library.resources.space.table
+    scanned = [node for node in nodes if node.get("Relation Name", "").startswith(table) and node["Actual Loops"]]
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in scanned) < 200
 
 
 @pytest.mark.parametrize("name", ["SELECT_HITS_DENSE_SMALL", "SELECT_HITS_HYBRID_SMALL"])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 # Parts of statements that db/search.py puts together; its own tests run them.
-FRAGMENTS = {"ragsvc.db.search.NEAREST"}
+FRAGMENTS = {"ragsvc.db.search.EXACT"}
 STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 
 
