@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from ragsvc.db import upload_sessions
 from ragsvc.http.ids import parse_id
 from ragsvc.uploads.sweeper import sweep_uploads
 from tests.http.conftest import Api, make_key
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 PART = 8 * MIB
+LEAST_PART = 5 * MIB
 
 
 def content_of(size_bytes: int) -> bytes:
@@ -110,6 +112,39 @@ async def test_a_connection_cut_in_the_middle_of_a_part_leaves_it_missing(tenant
     assert (await state_of(tenant.api, upload))["missing"] == [1, 2]
     await send_all(tenant.api, upload)
     assert (await complete(tenant.api, upload)).status == 200
+
+
+@pytest.mark.parametrize("size_bytes", [1, LEAST_PART, 2 * LEAST_PART, 2 * LEAST_PART + 1])
+async def test_a_file_of_any_size_arrives_whole(tenant: Tenant, make_client: ClientMaker, size_bytes: int) -> None:
+    api = Api(await make_client(upload_part_size_bytes=LEAST_PART), tenant.api.key)
+    content = content_of(size_bytes)
+    upload = await open_upload(api, size_bytes=size_bytes)
+    assert upload["part_count"] == -(-size_bytes // LEAST_PART)
+    for number in range(upload["part_count"], 0, -1):
+        part = content[(number - 1) * LEAST_PART : number * LEAST_PART]
+        assert (await put(api, upload, number, part)).status == 200
+    document = (await complete(api, upload)).json
+    assert (await api.get(f"/v1/documents/{document['id']}/content")).raw == content
+
+
+async def test_a_part_cut_anywhere_is_not_there(tenant: Tenant) -> None:
+    upload = await open_upload(tenant.api)
+    chance = random.Random(3)  # noqa: S311
+    for _cut in range(8):
+        _reader, writer = await asyncio.open_connection(tenant.api.client.host, tenant.api.client.port)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in {**tenant.api.headers, "Host": "x"}.items())
+        head = f"PUT /v1/uploads/{upload['id']}/parts/1 HTTP/1.1\r\n{lines}Content-Length: {PART}\r\n\r\n"
+        writer.write(head.encode() + part_of(CONTENT, 1)[: chance.choice([1, 1000, chance.randrange(PART), PART - 1])])
+        if chance.random() < 0.5:
+            # In the order of the bytes: all that was sent arrives.
+            writer.close()
+        else:
+            writer.transport.abort()
+    assert (await state_of(tenant.api, upload))["received"] == []
+    await send_all(tenant.api, upload)
+    document = (await complete(tenant.api, upload)).json
+    content = await tenant.api.get(f"/v1/documents/{document['id']}/content")
+    assert hashlib.sha256(content.raw).digest() == hashlib.sha256(CONTENT).digest()
 
 
 async def test_presigned_urls_take_parts_straight_into_the_store(tenant: Tenant) -> None:
@@ -290,6 +325,11 @@ async def test_a_completed_upload_cannot_be_aborted(tenant: Tenant) -> None:
     assert (await tenant.api.delete(f"/v1/uploads/{upload['id']}")).is_problem(409, "upload_not_pending")
 
 
+async def reserved_bytes(tenant: Tenant, resources: Resources) -> int:
+    async with resources.pool.acquire() as conn:
+        return await upload_sessions.sum_reserved_bytes(conn, tenant.uuid)
+
+
 async def test_an_upload_that_nobody_finishes_expires_and_frees_its_room(tenant: Tenant, resources: Resources) -> None:
     upload = await open_upload(tenant.api)
     await put(tenant.api, upload, 1, part_of(CONTENT, 1))
@@ -301,6 +341,7 @@ async def test_an_upload_that_nobody_finishes_expires_and_frees_its_room(tenant:
     await sweep_uploads(resources)
     assert (await state_of(tenant.api, upload))["status"] == "expired"
     assert await resources.storage.list_multiparts(tenant.bucket) == []
+    assert await reserved_bytes(tenant, resources) == 0
 
 
 async def test_a_multipart_that_is_gone_behind_our_back_fails_the_session(tenant: Tenant, resources: Resources) -> None:
@@ -310,6 +351,8 @@ async def test_a_multipart_that_is_gone_behind_our_back_fails_the_session(tenant
     assert (await complete(tenant.api, upload)).is_problem(409, "upload_not_pending")
     state = await state_of(tenant.api, upload)
     assert (state["status"], state["error"]["code"]) == ("failed", "upload_lost")
+    assert await reserved_bytes(tenant, resources) == 0
+    assert (await tenant.api.get("/v1/documents")).json["data"] == []
 
 
 @pytest.mark.parametrize(
@@ -383,6 +426,12 @@ async def test_a_hostile_filename_is_only_a_name(tenant: Tenant, filename: str) 
     upload = await open_upload(tenant.api, size_bytes=1, filename=filename)
     assert len(upload["filename"]) <= 255
     assert not set(upload["filename"]) & set("/\\\r\n\u202e")
+
+
+async def test_a_filename_with_nul_is_refused(tenant: Tenant) -> None:
+    answer = await tenant.api.post("/v1/uploads", {"filename": "a\0b.txt", "size_bytes": 1})
+    assert answer.is_problem(422, "invalid_request")
+    assert (await tenant.api.get("/v1/uploads")).json["data"] == []
 
 
 @pytest.mark.parametrize("rival", ["abort", "expiry"])

@@ -174,17 +174,29 @@ async def test_a_direct_upload_is_no_session_of_a_client(resources: Resources, w
         await load_session(resources, workspace.id, workspace.id)
 
 
-async def test_more_parts_than_a_page_are_listed(resources: Resources, workspace: Workspace) -> None:
-    key, count = "objects/many", 1100
-    upload_id = await resources.storage.create_multipart(workspace.bucket, key, mime_type="text/plain")
+@pytest.mark.parametrize("count", [1100, pytest.param(10_000, marks=pytest.mark.chaos)])
+async def test_more_parts_than_a_page_are_listed_and_become_one_file(
+    resources: Resources, workspace: Workspace, count: int
+) -> None:
+    # A session of such small parts is never opened; the store takes them, and this test is about their number.
+    upload = await opened(resources, workspace)
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE upload_sessions SET declared_size_bytes = $1, part_size_bytes = 1", count)
     turns = asyncio.Semaphore(16)
 
     async def send(number: int) -> None:
         async with turns:
             await resources.storage.upload_part(
-                workspace.bucket, key, upload_id=upload_id, number=number, body=str(number).encode()
+                upload.bucket, upload.object_key, upload_id=str(upload.s3_upload_id), number=number, body=b"x"
             )
 
-    await asyncio.gather(*(send(number) for number in range(1, count + 1)))
-    parts = await resources.storage.list_parts(workspace.bucket, key, upload_id=upload_id)
-    assert [(part.number, part.size_bytes) for part in parts] == [(n, len(str(n))) for n in range(1, count + 1)]
+    await asyncio.gather(*(send(number) for number in range(count, 1, -1)))
+    state = await load_state(resources, workspace.id, upload.id)
+    assert state.missing == (1,)
+    assert [part.number for part in state.received] == list(range(1, count + 1))
+    await send(1)
+    document = await complete_session(resources, workspace.id, upload.id)
+    assert document.size_bytes == count
+    stored = await resources.storage.head_object(upload.bucket, upload.object_key)
+    assert stored.size_bytes == count
+    assert await resources.storage.list_multiparts(upload.bucket) == []
