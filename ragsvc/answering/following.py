@@ -32,23 +32,25 @@ class Follower:
         self._owner = owner
         self._tails = tails
 
-    async def follow(self, workspace_id: UUID, run_id: UUID, *, after: int = 0) -> AsyncGenerator[RunEvent, None]:
-        """Yield the events after number `after` as they come, to the run's end.
+    async def follow(self, workspace_id: UUID, run_id: UUID, *, after: int = 0) -> AsyncGenerator[list[RunEvent], None]:
+        """Yield the events after number `after` as they come, those that are there already at once, to the run's end.
 
         They are the same for every reader, wherever they are read. A run that is deleted meanwhile has no end event.
         """
         position = after
         journal = self._owner.journal_of(run_id)
         if journal is not None:
-            async for event in journal.follow(after=position):
-                yield event
-                position = event.id
-                if event.is_end:
+            async for batch in journal.follow(after=position):
+                yield batch
+                position = batch[-1].id
+                if batch[-1].is_end:
                     return
-        async for event in self._follow_stored(workspace_id, run_id, after=position):
-            yield event
+        async for batch in self._follow_stored(workspace_id, run_id, after=position):
+            yield batch
 
-    async def _follow_stored(self, workspace_id: UUID, run_id: UUID, *, after: int) -> AsyncGenerator[RunEvent, None]:
+    async def _follow_stored(
+        self, workspace_id: UUID, run_id: UUID, *, after: int
+    ) -> AsyncGenerator[list[RunEvent], None]:
         position = after
         async with self._tails.follow(run_id, after=position) as tail:
             reading = _Reading(tail)
@@ -58,20 +60,20 @@ class Follower:
                 if stored is None:
                     return
                 journal = Journal.restore(*stored)
-                for event in journal.read(after=position):
-                    yield event
-                    if event.is_end:
+                while batch := journal.read_batch(after=position):
+                    yield batch
+                    if batch[-1].is_end:
                         return
-                    position = event.id
+                    position = batch[-1].id
                 if journal.end is not None:
                     # Its owner told more than it could save before it died; the end still has to be told, but not to
                     # somebody who resumes behind it.
                     if position > journal.last_id or position > after:
-                        yield RunEvent(position + 1, journal.end)
+                        yield [RunEvent(position + 1, journal.end)]
                     return
-                async for event in reading.read(after=position):
-                    yield event
-                    position = event.id
+                async for batch in reading.read(after=position):
+                    yield batch
+                    position = batch[-1].id
 
 
 class _Reading:
@@ -81,20 +83,34 @@ class _Reading:
         self._tail = tail
         self._ahead: list[Entry] = []
 
-    async def read(self, *, after: int) -> AsyncGenerator[RunEvent, None]:
+    async def read(self, *, after: int) -> AsyncGenerator[list[RunEvent], None]:
         """Yield the events that follow number `after` without a gap, until Postgres has to be asked."""
         position = after
         while True:
-            self._ahead = [entry for entry in self._ahead if entry[0] > position]
-            while self._ahead and self._ahead[0][0] == position + 1:
-                position, content = self._ahead.pop(0)
-                body = decode_body(content)
-                if body is None:
-                    return
-                yield RunEvent(position, body)
+            batch, knows_more = self._take_next(position)
+            if batch:
+                yield batch
+                position = batch[-1].id
+            if not knows_more:
+                return
             if self._ahead:
                 await asyncio.sleep(GAP_S)
                 return
-            self._ahead = await self._tail.take(timeout_s=LOOK_S)
-            if not self._ahead:
+            taken = await self._tail.take(timeout_s=LOOK_S)
+            if not taken:
                 return
+            self._ahead = [entry for entry in taken if entry[0] > position]
+
+    def _take_next(self, position: int) -> tuple[list[RunEvent], bool]:
+        """Return what follows without a gap, and False behind it when Postgres has to tell what comes then."""
+        batch: list[RunEvent] = []
+        self._ahead = [entry for entry in self._ahead if entry[0] > position]
+        for number, (event_id, content) in enumerate(self._ahead):
+            if event_id != position + 1 + number:
+                break
+            body = decode_body(content)
+            if body is None:
+                return batch, False
+            batch.append(RunEvent(event_id, body))
+        del self._ahead[: len(batch)]
+        return batch, True

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ragsvc.models.chat import ChatMessage, ChatRun, Source
 
 STARTED_ID = 1
+# Readers are handed so many events at once.
+BATCH = 256
 
 
 class Journal:
@@ -137,14 +139,19 @@ class Journal:
         if self.end is not None and after < last_id and self._ends_at(last_id):
             yield RunEvent(self.last_id, self.end)
 
-    async def follow(self, *, after: int) -> AsyncGenerator[RunEvent, None]:
+    def read_batch(self, *, after: int, upto: int | None = None) -> list[RunEvent]:
+        """Return the first of these events, at most BATCH."""
+        last_id = self.last_id if upto is None else upto
+        return list(self.read(after=after, upto=min(after + BATCH, last_id)))
+
+    async def follow(self, *, after: int) -> AsyncGenerator[list[RunEvent], None]:
         """Yield the events after number `after` as they are released, to the end; sooner when the run is lost."""
         position = after
         while True:
             changed = self._changed
-            for event in self.read(after=position, upto=self._released):
-                yield event
-                position = event.id
+            while batch := self.read_batch(after=position, upto=self._released):
+                yield batch
+                position = batch[-1].id
             if self.is_lost or (self.end is not None and self._released >= self.last_id):
                 return
             await changed.wait()

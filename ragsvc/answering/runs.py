@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -91,9 +91,22 @@ async def get_run(resources: Resources, workspace_id: UUID, run_id: UUID) -> Cha
     return run
 
 
-def follow_run(runs: Runs, workspace_id: UUID, run_id: UUID, *, after: int = 0) -> AsyncGenerator[RunEvent, None]:
-    """Return a run's events after number `after`, up to its end, wherever it is answered."""
+def follow_run_in_batches(
+    runs: Runs, workspace_id: UUID, run_id: UUID, *, after: int = 0
+) -> AsyncGenerator[list[RunEvent], None]:
+    """Return a run's events after number `after`, up to its end, wherever it is answered.
+
+    Those that have come while the reader was busy are handed over at once.
+    """
     return runs.follower.follow(workspace_id, run_id, after=after)
+
+
+async def follow_run(runs: Runs, workspace_id: UUID, run_id: UUID, *, after: int = 0) -> AsyncGenerator[RunEvent, None]:
+    """Yield a run's events one by one; otherwise like `follow_run_in_batches`."""
+    async with aclosing(follow_run_in_batches(runs, workspace_id, run_id, after=after)) as batches:
+        async for batch in batches:
+            for event in batch:
+                yield event
 
 
 async def wait_for_answer(runs: Runs, workspace_id: UUID, run_id: UUID, *, message_id: UUID) -> ChatMessage:
@@ -102,7 +115,7 @@ async def wait_for_answer(runs: Runs, workspace_id: UUID, run_id: UUID, *, messa
     Raises:
         NotFound: the session was deleted meanwhile.
     """
-    async for _event in follow_run(runs, workspace_id, run_id):
+    async for _events in follow_run_in_batches(runs, workspace_id, run_id):
         pass
     async with runs.resources.pool.acquire() as conn:
         message = await chat_messages.select_message(conn, workspace_id, message_id)

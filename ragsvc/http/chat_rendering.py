@@ -21,7 +21,6 @@ from ragsvc.http.sse import Event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from uuid import UUID
 
     from ragsvc.http.chat_views import (
         CitationView,
@@ -134,10 +133,10 @@ def render_run(run: ChatRun) -> RunView:
     }
 
 
-def render_event(run_id: UUID, event: RunEvent) -> Event:
+def render_event(run_id: str, event: RunEvent) -> Event:
     """Return a run's event as it is streamed."""
     name, data = _name_event(event)
-    return Event(name, {"run_id": format_id("run", run_id), **data}, id=event.id)
+    return Event(name, {"run_id": run_id, **data}, id=event.id)
 
 
 def _name_event(event: RunEvent) -> tuple[str, Mapping[str, object]]:  # noqa: C901, PLR0911 - one for each kind of event

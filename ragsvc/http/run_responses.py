@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ragsvc.answering.runs import Runs, follow_run, wait_for_answer
+from ragsvc.answering.runs import Runs, follow_run_in_batches, wait_for_answer
 from ragsvc.db import chat_runs
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import parse_json
@@ -96,6 +97,10 @@ def _leave(request: web.Request, run_id: UUID) -> None:
         runs.owner.cancel(run_id)
 
 
-async def _render_events(runs: Runs, workspace_id: UUID, run_id: UUID, *, after: int) -> AsyncGenerator[Event, None]:
-    async for event in follow_run(runs, workspace_id, run_id, after=after):
-        yield render_event(run_id, event)
+async def _render_events(
+    runs: Runs, workspace_id: UUID, run_id: UUID, *, after: int
+) -> AsyncGenerator[list[Event], None]:
+    public_id = format_id("run", run_id)
+    async with aclosing(follow_run_in_batches(runs, workspace_id, run_id, after=after)) as batches:
+        async for batch in batches:
+            yield [render_event(public_id, event) for event in batch]

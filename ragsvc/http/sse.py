@@ -19,7 +19,7 @@ from ragsvc.telemetry.metrics import STREAMS as STREAMS_ENDED
 from ragsvc.telemetry.metrics import STREAMS_OPEN
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from ragsvc.http.auth import Caller
@@ -64,8 +64,8 @@ class StreamEnd(StrEnum):
 
 def encode_event(event: Event) -> bytes:
     """Return an event as it goes over the wire; its data is one line, because JSON has no bare line breaks."""
-    head = f"id: {event.id}\n" if event.id is not None else ""
-    return f"{head}event: {event.name}\ndata: ".encode() + orjson.dumps(event.data) + b"\n\n"
+    head = b"id: %d\n" % event.id if event.id is not None else b""
+    return b"%bevent: %b\ndata: %b\n\n" % (head, event.name.encode(), orjson.dumps(event.data))
 
 
 class Streams:
@@ -141,9 +141,15 @@ class StreamSlot:
             self._draining.set_result(None)
 
     async def send(
-        self, request: web.Request, events: AsyncGenerator[Event, None], *, headers: Mapping[str, str] | None = None
+        self,
+        request: web.Request,
+        events: AsyncGenerator[Event | Sequence[Event], None],
+        *,
+        headers: Mapping[str, str] | None = None,
     ) -> web.StreamResponse:
         """Send events until they end, the reader leaves or stalls, or the server drains; then close `events`.
+
+        Those that are there at once, and come as a sequence, go out in one write.
 
         Errors of `events` are logged and cut the connection: the status has been sent by then.
         """
@@ -200,10 +206,11 @@ class _Channel:
         """Whether the stream has been silent for long."""
         return not self._writing and time.monotonic() - self._last_write >= self._timing.ping_s
 
-    async def pump(self, events: AsyncGenerator[Event, None]) -> None:
+    async def pump(self, events: AsyncGenerator[Event | Sequence[Event], None]) -> None:
         """Write every event."""
-        async for event in events:
-            await self.write(encode_event(event))
+        async for found in events:
+            batch = (found,) if isinstance(found, Event) else found
+            await self.write(b"".join(map(encode_event, batch)))
 
     async def write(self, frame: bytes) -> None:
         """Write whole frames; a reader that takes nothing for too long counts as gone."""
