@@ -30,6 +30,7 @@ from ragsvc.telemetry.metrics import RUN_DURATION, RUNS, RUNS_ACTIVE
 from ragsvc.telemetry.traces import span
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from uuid import UUID
 
     from ragsvc.answering.answer import Question
@@ -104,17 +105,23 @@ class RunOwner:
             await asyncio.wait(tasks, timeout=DRAIN_S)
 
     async def keep(self) -> None:
-        """Renew the leases, save what changed and obey cancels of other processes, until cancelled."""
+        """Renew the leases and obey cancels of other processes, and save what changed, until cancelled.
+
+        However many saves there are and however long they take, the leases are renewed beside them.
+        """
+        await asyncio.gather(self._repeat(self._keep_leases), self._repeat(self._save_changes))
+
+    async def _repeat(self, chore: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(SAVE_INTERVAL_S)
             try:
-                await self._keep_once()
+                await chore()
             except DATABASE_TROUBLE as error:
-                log.warning("runs_not_saved", runs=len(self), error=str(error) or type(error).__name__)
+                log.warning("runs_not_kept", runs=len(self), error=str(error) or type(error).__name__)
             except Exception:
-                log.exception("runs_not_saved", runs=len(self))
+                log.exception("runs_not_kept", runs=len(self))
 
-    async def _keep_once(self) -> None:
+    async def _keep_leases(self) -> None:
         before = dict(self._runs)
         if not before:
             return
@@ -126,8 +133,11 @@ class RunOwner:
                 self._lose(owned)
             elif stored[run_id]:
                 self._stop(owned, RunStatus.CANCELLED)
+
+    async def _save_changes(self) -> None:
         slots = asyncio.Semaphore(SAVES_AT_ONCE)
-        await asyncio.gather(*(self._save(owned, slots) for owned in before.values() if owned.writer.is_unsaved))
+        changed = [owned for owned in self._runs.values() if owned.writer.is_unsaved]
+        await asyncio.gather(*(self._save(owned, slots) for owned in changed))
 
     async def _save(self, owned: OwnedRun, slots: asyncio.Semaphore) -> None:
         async with slots:

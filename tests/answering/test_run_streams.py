@@ -22,6 +22,8 @@ from tests.support.polling import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import pytest
+
     from ragsvc.answering.requests import BegunRun
     from ragsvc.models.chat import ChatMessage, ChatRun
     from tests.answering.conftest import Chat
@@ -266,3 +268,24 @@ async def test_the_text_so_far_is_saved_while_the_model_speaks(chat: Chat, scrip
         assert message.status == "streaming"
         assert sum(stored.marks) == len(message.content)
         assert [citation.n for citation in message.citations] == [1]
+
+
+async def test_a_save_that_hangs_costs_no_run_its_lease(
+    chat: Chat, scripted_models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resources = chat.runs.resources
+    hasty = resources.settings.model_copy(update={"run_lease_s": 3.0})
+
+    async def hang(_owned: object, _slots: object) -> None:
+        await asyncio.Event().wait()
+
+    async with another_process(hasty) as runs, paused(chat, scripted_models, runs) as (run, _pause):
+        monkeypatch.setattr(runs.owner, "_save", hang)
+        async with resources.pool.acquire() as conn:
+
+            async def is_renewed() -> bool:
+                query = "SELECT lease_until > created_at + interval '6 seconds' FROM chat_runs WHERE id = $1"
+                return bool(await conn.fetchval(query, run.id))
+
+            assert await until(is_renewed, timeout_s=30)
+        assert (await chat.stored(run))[0].status is RunStatus.RUNNING
