@@ -7,8 +7,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from tokenizers import Tokenizer
-
 from ragsvc.errors import StartupRefused
 
 # OpenAI's models by the beginning of their name, the longest first where one begins like another.
@@ -37,7 +35,8 @@ class HuggingFaceCounter:
     """Counts by a `tokenizer.json`."""
 
     def __init__(self, path: Path) -> None:
-        self._tokenizer = Tokenizer.from_file(str(path))
+        # Imported with the first such file: whoever counts as OpenAI does is spared it.
+        self._tokenizer = import_module("tokenizers").Tokenizer.from_file(str(path))
         # Files of embedding models often cut and fill every input; then each text has the same count.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
