@@ -29,6 +29,7 @@ COMMANDS = {
     "delete": "Delete documents and show the receipts.",
     "queues": "Show, pause and resume the queues.",
     "dlq": "Show, replay and purge dead letters.",
+    "check": "Check whether everything that a server needs is as it has to be.",
     "worker-alive": "Tell whether a worker's loop turns, for a supervisor.",
     "jobs": "Look for jobs that were lost.",
     "storage": "Compare the object store with the database.",

@@ -42,6 +42,7 @@ from ragsvc.http.scrape import SCRAPE, Scrape
 from ragsvc.http.sse import STREAMS, Streams, StreamTiming
 from ragsvc.http.state import RESOURCES
 from ragsvc.http.traffic import TRAFFIC, Traffic
+from ragsvc.preflight import warn_of_faults
 from ragsvc.queue.connection import cancel_for_good
 from ragsvc.resources import open_resources
 from ragsvc.sweeper import run_sweeper
@@ -132,10 +133,11 @@ async def _answer(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _sweep(app: web.Application) -> AsyncIterator[None]:
-    """Look for lost work beside serving, as every process does."""
-    sweeper = asyncio.create_task(run_sweeper(app[RESOURCES]))
+    """Look at the surroundings once, and for lost work beside serving, as every process does."""
+    tasks = [asyncio.create_task(chore(app[RESOURCES])) for chore in (warn_of_faults, run_sweeper)]
     yield
-    await cancel_for_good(sweeper)
+    for task in tasks:
+        await cancel_for_good(task)
 
 
 async def _close_streams(app: web.Application) -> None:

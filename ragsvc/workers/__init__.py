@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import arq.worker
+from arq.version import VERSION
 
 from ragsvc.errors import StartupRefused
 from ragsvc.models.jobs import Queue
@@ -26,6 +27,8 @@ from ragsvc.settings import load_settings
 from ragsvc.workers import deletion, ingestion, runner
 from ragsvc.workers.wake import WakeWorker
 
+# What arq loses, and how that is covered, was studied with this one (tests/workers/test_arq_canaries.py).
+STUDIED_ARQ = "0.28.0"
 # Time-outs and retries are ours (jobs/): arq's are set where they never strike.
 NEVER_S = 24 * 3600
 NEVER_TRIES = 1_000_000
@@ -49,6 +52,8 @@ def __getattr__(name: str) -> type:
 
 def _settings_class(name: str, queue: Queue, start: Any, function: Any) -> type:  # noqa: ANN401 - arq's protocols
     """Return a settings class with every attribute of its own: arq reads no inherited one."""
+    if VERSION != STUDIED_ARQ:
+        raise SystemExit(f"ragsvc: arq {VERSION} is not the one that the workers were tried with: {STUDIED_ARQ}")
     try:
         settings = load_settings()
     except StartupRefused as refused:

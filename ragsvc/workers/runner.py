@@ -16,6 +16,7 @@ from ragsvc.errors import LeaseLost, StartupRefused
 from ragsvc.jobs import dead_letters, failures, lifecycle, outages
 from ragsvc.jobs.lease import Lease
 from ragsvc.models.jobs import JobStatus, Queue
+from ragsvc.preflight import warn_of_faults
 from ragsvc.queue.connection import cancel_for_good, queue_name
 from ragsvc.resources import open_resources
 from ragsvc.sweeper import run_sweeper
@@ -53,8 +54,8 @@ async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
         resources = await stack.enter_async_context(open_resources(settings, pool_size=pool_size))
     except StartupRefused as refused:
         raise SystemExit(f"ragsvc: {refused.detail}") from None
-    sweeper = asyncio.create_task(run_sweeper(resources))
-    stack.push_async_callback(cancel_for_good, sweeper)
+    for chore in (warn_of_faults, run_sweeper):
+        stack.push_async_callback(cancel_for_good, asyncio.create_task(chore(resources)))
     ctx.update(resources=resources, stack=stack, owner=f"{socket.gethostname()}:{os.getpid()}")
     log.info("worker_started", queue=queue_name(settings, queue), concurrency=concurrency(settings, queue))
     return stack

@@ -17,13 +17,13 @@ from pydantic import SecretStr
 from ragsvc.cli.target import READY_FILE
 from ragsvc.db.jobs import try_lock
 from ragsvc.db.pool import open_pool
+from ragsvc.settings import Settings
 from tests.cli.conftest import start_cli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ragsvc.settings import Settings
     from tests.cli.conftest import CommandLine, Service
 
 pytestmark = pytest.mark.xdist_group("cli-service")
@@ -33,9 +33,12 @@ pytestmark = pytest.mark.xdist_group("cli-service")
 def logs_as_before() -> Iterator[None]:
     """Undo what these commands do to this process's logs."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, levels = root.handlers[:], {name: logging.getLogger(name).level for name in ("", "ragsvc", "arq")}
     yield
-    root.handlers[:], root.level = handlers, level
+    root.handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    logging.captureWarnings(capture=False)
     structlog.reset_defaults()
 
 
@@ -52,6 +55,26 @@ def test_a_workspace_and_its_keys_come_and_go(operator: CommandLine, monkeypatch
     assert operator("keys", "revoke", workspace["id"], key["id"]).code == 0
     assert "(unauthorized)" in operator("documents", "list").error
     assert operator("keys", "revoke", workspace["id"], key["id"], "--json").code == 1
+
+
+def test_the_surroundings_of_a_server_are_checked(
+    cli: CommandLine, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in Settings.model_fields:
+        if name.upper() in service.env:
+            monkeypatch.setenv(name.upper(), service.env[name.upper()])
+    checked = cli("check")
+    assert checked.code == 0, checked.out
+    assert checked.out.splitlines()[:2] == ["postgres: ok", "redis: ok"]
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    checked = cli("check", "--json")
+    assert checked.code == 1
+    faults = {one["part"]: one["faults"] for one in checked.json["data"] if one["faults"]}
+    assert list(faults) == ["embedding"]
+    monkeypatch.setenv("EMBEDDING_DIMENSIONS", "385")
+    refused = cli("check")
+    assert refused.code == 1
+    assert "with 385 dimensions" in refused.error
 
 
 def test_a_key_can_expire(operator: CommandLine, tenant: dict[str, str]) -> None:

@@ -1,0 +1,42 @@
+"""`ragsvc check`: whether the surroundings of a server are as they have to be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import typer
+
+from ragsvc.cli.failures import REFUSED
+from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
+from ragsvc.cli.output import print_json, print_line
+from ragsvc.preflight import Finding, check_all
+from ragsvc.resources import open_resources
+from ragsvc.settings import load_settings
+from ragsvc.telemetry.logs import configure_logging
+
+if TYPE_CHECKING:
+    from ragsvc.settings import Settings
+
+
+def check(*, as_json: Json = False) -> None:
+    """Check Postgres and its schema, Redis, the object store and what its keys may do, and the embedding model.
+
+    Reads the settings of a server. A small object is stored and removed again, and one text is embedded.
+    """
+    settings = load_settings()
+    configure_logging(settings.model_copy(update={"log_level": "error", "log_format": "console"}))
+    # Postgres comes first: without it, or with another schema, this is refused like a server's start.
+    findings = [Finding("postgres"), *asyncio.run(_check(settings))]
+    if as_json:
+        print_json({"data": [{"part": one.part, "faults": one.faults} for one in findings]})
+    else:
+        for one in findings:
+            print_line(f"{one.part}: {'; '.join(one.faults) or 'ok'}")
+    if any(one.faults for one in findings):
+        raise typer.Exit(REFUSED)
+
+
+async def _check(settings: Settings) -> list[Finding]:
+    async with open_resources(settings, pool_size=2) as resources:
+        return await check_all(resources)
