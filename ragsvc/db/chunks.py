@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING
 
+import numpy as np
 import orjson
 
-from ragsvc.db.pool import halfvec_array
 from ragsvc.models.chunks import StoredChunk
 from ragsvc.models.ids import new_id
 
@@ -14,32 +15,36 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from ragsvc.db.pool import Connection
     from ragsvc.models.chunks import Chunk, EmbeddingSpace
 
-# One statement, arrays in, binary: as fast as COPY, and the text-search vector is made on the way.
-# All headings above are words of a chunk too, and the nearest one counts twice.
+# One statement, arrays in, binary: the text-search vectors, most of the cost, are made on the way. All headings above
+# are words of a chunk too, and the nearest one counts twice; the chunks below it share what is made of it.
 INSERT_CHUNK_TEXTS = """
+WITH headings AS MATERIALIZED (
+    SELECT place, ARRAY(SELECT jsonb_array_elements_text(path::jsonb)) AS path,
+           to_tsvector($5::regconfig, path::jsonb)
+               || to_tsvector($5::regconfig, coalesce(path::jsonb ->> -1, '')) AS search
+    FROM unnest($6::text[]) WITH ORDINALITY AS given (path, place)
+)
 INSERT INTO chunk_text (workspace_id, id, document_id, collection_id, build_id, ordinal, content, content_hash,
     embedding_input_hash, search, char_start, char_end, page_first, page_last, page_spans, heading_path, token_count)
 SELECT $1, c.id, $2, $3, $4, c.ordinal, c.content, c.content_hash, c.embedding_input_hash,
-    to_tsvector($5::regconfig, c.content) || to_tsvector($5::regconfig, c.heading_path::jsonb)
-        || to_tsvector($5::regconfig, coalesce(c.heading_path::jsonb ->> -1, '')),
-    c.char_start, c.char_end, c.page_first, c.page_last, c.page_spans::jsonb,
-    ARRAY(SELECT jsonb_array_elements_text(c.heading_path::jsonb)), c.token_count
-FROM unnest($6::uuid[], $7::integer[], $8::text[], $9::bytea[], $10::bytea[], $11::integer[], $12::integer[],
-            $13::integer[], $14::integer[], $15::text[], $16::text[], $17::integer[])
+    to_tsvector($5::regconfig, c.content) || headings.search, c.char_start, c.char_end, c.page_first, c.page_last,
+    c.page_spans::jsonb, headings.path, c.token_count
+FROM unnest($7::uuid[], $8::integer[], $9::text[], $10::bytea[], $11::bytea[], $12::integer[], $13::integer[],
+            $14::integer[], $15::integer[], $16::text[], $17::bigint[], $18::integer[])
     AS c (id, ordinal, content, content_hash, embedding_input_hash, char_start, char_end, page_first, page_last,
-          page_spans, heading_path, token_count)
+          page_spans, heading, token_count)
+JOIN headings ON headings.place = c.heading
 """
 
-INSERT_CHUNK_VECTORS = """
-INSERT INTO {table} (workspace_id, chunk_id, document_id, collection_id, build_id, embedding)
-SELECT $1, v.chunk_id, $2, $3, $4, v.embedding FROM unnest($5::uuid[], $6::halfvec[]) AS v (chunk_id, embedding)
-"""
+VECTOR_COLUMNS = ("workspace_id", "document_id", "collection_id", "build_id", "chunk_id", "embedding")
+# COPY's binary format: a head, rows of fields that each begin with their size, a tail.
+COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+COPY_TAIL = b"\xff\xff"
 
 # In one statement with the document: between two, its version could change.
 SELECT_CHUNKS = """
@@ -79,6 +84,9 @@ async def insert_chunks(
 ) -> None:
     """Write a batch of a build that nobody sees yet; `vectors` has the shape (len(chunks), dimensions)."""
     ids = [new_id() for _ in chunks]
+    # As text: the driver would take a list of lists for an array of two dimensions.
+    paths = [orjson.dumps(chunk.heading_path).decode() for chunk in chunks]
+    places = {path: place for place, path in enumerate(dict.fromkeys(paths), 1)}
     await conn.execute(
         INSERT_CHUNK_TEXTS,
         workspace_id,
@@ -86,6 +94,7 @@ async def insert_chunks(
         collection_id,
         build_id,
         text_search_config,
+        list(places),
         ids,
         [chunk.ordinal for chunk in chunks],
         [chunk.text for chunk in chunks],
@@ -95,20 +104,12 @@ async def insert_chunks(
         [chunk.char_end for chunk in chunks],
         [chunk.page_first for chunk in chunks],
         [chunk.page_last for chunk in chunks],
-        # As text: the driver would take a list of lists for an array of two dimensions.
         [_page_spans_json(chunk) for chunk in chunks],
-        [orjson.dumps(chunk.heading_path).decode() for chunk in chunks],
+        [places[path] for path in paths],
         [chunk.token_count for chunk in chunks],
     )
-    await conn.execute(
-        INSERT_CHUNK_VECTORS.format(table=space.table),
-        workspace_id,
-        document_id,
-        collection_id,
-        build_id,
-        ids,
-        halfvec_array(vectors),
-    )
+    rows = _copy_rows((workspace_id, document_id, collection_id, build_id), ids, vectors)
+    await conn.copy_to_table(space.table, source=BytesIO(rows), columns=VECTOR_COLUMNS, format="binary")
 
 
 async def select_chunks(
@@ -140,6 +141,22 @@ async def delete_chunk_vectors(
     statement = DELETE_CHUNK_VECTORS.format(table=space.table)
     status = await conn.execute(statement, workspace_id, document_id, build_id, limit)
     return int(status.removeprefix("DELETE "))
+
+
+def _copy_rows(key: Sequence[UUID], ids: Sequence[UUID], vectors: NDArray[np.float32]) -> bytes:
+    """Return VECTOR_COLUMNS in COPY's binary format, laid out by numpy as one block: no row passes through Python."""
+    count, dimensions = vectors.shape
+    uuid = np.dtype([("size", ">i4"), ("value", "V16")])
+    halfvec = np.dtype([("size", ">i4"), ("dimensions", ">i2"), ("unused", ">i2"), ("value", ">f2", (dimensions,))])
+    rows = np.zeros(count, dtype=[("fields", ">i2"), ("key", uuid, (len(key),)), ("id", uuid), ("vector", halfvec)])
+    rows["fields"] = len(VECTOR_COLUMNS)
+    rows["key"]["size"] = rows["id"]["size"] = uuid["value"].itemsize
+    rows["key"]["value"] = np.frombuffer(b"".join(part.bytes for part in key), "V16")
+    rows["id"]["value"] = np.frombuffer(b"".join(one.bytes for one in ids), "V16")
+    rows["vector"]["size"] = halfvec.itemsize - halfvec["size"].itemsize
+    rows["vector"]["dimensions"] = dimensions
+    rows["vector"]["value"] = vectors
+    return COPY_HEAD + rows.tobytes() + COPY_TAIL
 
 
 def _page_spans_json(chunk: Chunk) -> str | None:

@@ -9,6 +9,7 @@ from uuid import UUID
 import numpy as np
 
 from ragsvc.db import embedding_cache, jobs
+from ragsvc.ingestion.task_groups import open_task_group
 from ragsvc.telemetry.metrics import EMBEDDING_CHUNKS
 
 if TYPE_CHECKING:
@@ -58,13 +59,9 @@ async def embed_chunks(
             vectors.update(await _embed_batch(resources, scope, batch))
             await report(len(batch))
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for batch in _cut(missing, max_texts=resources.settings.embedding_batch_size):
-                group.create_task(embed(batch))
-    except BaseExceptionGroup as failures:
-        # The first failure says what happened; the others are calls that were cancelled for it.
-        raise failures.exceptions[0] from failures
+    async with open_task_group() as group:
+        for batch in _cut(missing, max_texts=resources.settings.embedding_batch_size):
+            group.create_task(embed(batch))
     return np.asarray([vectors[chunk.embedding_input_hash] for chunk in chunks], dtype=np.float32)
 
 

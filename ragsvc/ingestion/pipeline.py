@@ -18,6 +18,7 @@ from ragsvc.ingestion.builds import Build
 from ragsvc.ingestion.embedding import embed_chunks
 from ragsvc.ingestion.sandbox import iterate_chunks, read_parsed
 from ragsvc.ingestion.source import download
+from ragsvc.ingestion.task_groups import open_task_group
 from ragsvc.models.documents import Stage
 from ragsvc.models.workspaces import Chunking
 
@@ -42,8 +43,8 @@ class _Task:
     chunking: Chunking
 
 
-async def ingest(resources: Resources, lease: Lease, *, sandbox: Sandbox) -> None:
-    """Bring the job's document to `ready`.
+async def ingest(resources: Resources, lease: Lease, *, sandbox: Sandbox, scratch: Path) -> None:
+    """Bring the job's document to `ready`; its files are in a folder below `scratch` meanwhile.
 
     Raises:
         LeaseLost: another worker has the job, or the document is being deleted.
@@ -52,7 +53,7 @@ async def ingest(resources: Resources, lease: Lease, *, sandbox: Sandbox) -> Non
     """
     task = await _load(resources, lease)
     build = Build(resources, lease, task.document)
-    with tempfile.TemporaryDirectory(prefix="ragsvc-") as folder:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         source, parsed, chunked = (Path(folder) / name for name in ("source", "parsed", "chunks"))
         await lease.report(Stage.DOWNLOADING)
         sha256 = await download(
@@ -110,7 +111,10 @@ async def _load(resources: Resources, lease: Lease) -> _Task:
 
 
 async def _embed_and_write(resources: Resources, lease: Lease, build: Build, chunked: Path, *, chunk_count: int) -> int:
-    """Return the tokens of all chunks; as many chunks are in memory as embedding calls can be in flight."""
+    """Return the tokens of all chunks; one window of them is embedded while the one before is written.
+
+    A window is what embedding calls in flight can hold, and two of them are in memory.
+    """
     settings = resources.settings
     window_size = settings.embedding_batch_size * settings.embedding_concurrency
     embedded = token_count = 0
@@ -122,10 +126,14 @@ async def _embed_and_write(resources: Resources, lease: Lease, build: Build, chu
 
     await lease.report(Stage.EMBEDDING)
     chunks = iterate_chunks(chunked)
-    while window := list(islice(chunks, window_size)):
-        vectors = await embed_chunks(resources, lease.job.workspace_id, window, report=report)
-        await build.write_chunks(window, vectors)
-        token_count += sum(chunk.token_count for chunk in window)
+    writing: asyncio.Task[None] | None = None
+    async with open_task_group() as group:
+        while window := list(islice(chunks, window_size)):
+            vectors = await embed_chunks(resources, lease.job.workspace_id, window, report=report)
+            if writing is not None:
+                await writing
+            writing = group.create_task(build.write_chunks(window, vectors))
+            token_count += sum(chunk.token_count for chunk in window)
     return token_count
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragsvc.ingestion.pipeline import ingest
 from ragsvc.ingestion.sandbox import open_sandbox
+from ragsvc.ingestion.scratch import open_scratch
 from ragsvc.models.jobs import Queue
 from ragsvc.workers import runner
 
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 
 
 async def start(ctx: dict[str, Any]) -> None:
-    """Open the worker's resources and its parsing processes."""
+    """Open the worker's resources, its folder and its parsing processes."""
     settings = ctx["settings"]
     stack = await runner.start(ctx, queue=Queue.INGESTION)
+    ctx["scratch"] = stack.enter_context(open_scratch())
     ctx["sandbox"] = await stack.enter_async_context(open_sandbox(settings))
 
 
@@ -25,6 +27,6 @@ async def ingest_document(ctx: dict[str, Any], job_id: str) -> None:
     """Bring one document to `ready`."""
 
     async def work(resources: Resources, lease: Lease) -> None:
-        await ingest(resources, lease, sandbox=ctx["sandbox"])
+        await ingest(resources, lease, sandbox=ctx["sandbox"], scratch=ctx["scratch"])
 
     await runner.run_job(ctx, job_id, work)

@@ -10,6 +10,7 @@ from uuid import UUID
 import numpy as np
 
 from ragsvc.db import files
+from ragsvc.errors import LeaseLost
 from ragsvc.ingestion.builds import Build
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
@@ -80,14 +81,28 @@ async def begin(resources: Resources, document: Document, *, sentences: Sequence
     queued = await job_of(resources, document)
     job = await lifecycle.claim(resources.pool, queued.id, owner="test", lease_s=60)
     assert job is not None
+    return await write_unseen(resources, document, job, sentences=sentences)
+
+
+async def write_unseen(
+    resources: Resources, document: Document, job: Job, *, sentences: Sequence[str] | None = None
+) -> Writing:
+    """Write everything of a held job that nobody sees; without sentences, those that its file's name says."""
+    async with resources.pool.acquire() as conn:
+        file = await files.select_file(conn, document.workspace_id, UUID(str(job.payload["file_id"])))
+    if file is None:
+        raise LeaseLost("the file is closed")
+    sentences = sentences or sentences_of(file.filename)
     chunks = make_chunks(sentences)
     unseen = Build(resources, Lease(resources.pool, job, resources.settings), document)
     await unseen.write_text("\n".join(sentences))
     await unseen.write_chunks(chunks, make_vectors(chunks, resources.space.dimensions))
-    async with resources.pool.acquire() as conn:
-        file = await files.select_file(conn, document.workspace_id, UUID(str(job.payload["file_id"])))
-    assert file is not None
     return Writing(job, file, unseen)
+
+
+def sentences_of(filename: str) -> tuple[str, ...]:
+    """Return what a file says of which only the name is known."""
+    return (f"{filename} begins.", f"{filename} ends.")
 
 
 async def finish(writing: Writing, *, sentences: Sequence[str] = SENTENCES) -> None:

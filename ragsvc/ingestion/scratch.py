@@ -1,0 +1,50 @@
+"""A worker's folder for the files that its jobs have in hand, and the removal of those whose worker was killed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PREFIX = "ragsvc-worker-"
+LOCK = "lock"
+
+log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def open_scratch() -> Iterator[Path]:
+    """Yield a folder of this process's own below TMPDIR; the kernel lets go of its lock when the process is killed."""
+    _remove_abandoned(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with (folder / "locking").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Under this name it is never seen unlocked while its process lives.
+            (folder / "locking").rename(folder / LOCK)
+            yield folder
+
+
+def _remove_abandoned(root: Path) -> None:
+    for lock_path in root.glob(f"{PREFIX}*/{LOCK}"):
+        try:
+            lock = os.open(lock_path, os.O_RDWR)
+        except OSError:  # somebody else's, or gone
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock_path.parent, ignore_errors=True)
+            log.info("abandoned_files_removed", folder=str(lock_path.parent))
+        except BlockingIOError:  # its worker lives
+            continue
+        finally:
+            os.close(lock)

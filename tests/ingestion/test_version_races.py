@@ -1,0 +1,206 @@
+"""Readers never see half a version; whatever races, dies and is asked at once, everything settles to what was said."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.answering.retrieval import search
+from ragsvc.db import chunks, documents, jobs
+from ragsvc.deletion.execution import delete
+from ragsvc.deletion.files import sweep_released_files
+from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.errors import DocumentDeleting, IngestionActive, LeaseLost, NotFound
+from ragsvc.ingestion.leftovers import sweep_builds
+from ragsvc.ingestion.requests import request_reingestion
+from ragsvc.jobs import lifecycle
+from ragsvc.jobs.lease import Lease
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.jobs import Queue, SubjectKind
+from ragsvc.models.search import SearchMode
+from ragsvc.uploads.documents import receive_content
+from tests.support.builds import build, finish, ready_document, sentences_of, write_unseen
+from tests.support.documents import reload, stream
+from tests.support.polling import until
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.models.documents import Document
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.resources import Resources
+
+# Both versions' chunks all hold the word that is searched for, and they are cut differently.
+LONG = tuple(f"A kettle boils in {minutes} minutes." for minutes in range(8))
+SHORT = tuple(f"A kettle whistles {times} times." for times in range(3))
+ROUNDS = 12
+REFUSALS = (DocumentDeleting, IngestionActive, NotFound)
+
+
+async def test_readers_see_the_old_version_or_the_new_one(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace, sentences=LONG)
+    seen: set[tuple[str, ...]] = set()
+    ended = asyncio.Event()
+
+    async def read_search(mode: SearchMode) -> None:
+        while not ended.is_set():
+            hits = await search(resources, workspace.id, query="kettle", limit=50, mode=mode)
+            assert len({(hit.build_id, hit.version) for hit in hits}) == 1
+            seen.add(tuple(hit.text for hit in sorted(hits, key=lambda hit: hit.ordinal)))
+
+    async def read_chunks() -> None:
+        while not ended.is_set():
+            async with resources.pool.acquire() as conn:
+                listed = await chunks.select_chunks(conn, workspace.id, document.id, limit=50)
+            seen.add(tuple(one.text for one in listed))
+
+    async def write() -> None:
+        for turn in range(ROUNDS):
+            await request_reingestion(resources, workspace.id, document.id, chunking=None)
+            await build(resources, document, sentences=(SHORT, LONG)[turn % 2])
+            await sweep_builds(resources)
+        ended.set()
+
+    async with asyncio.TaskGroup() as group:
+        for mode in SearchMode:
+            group.create_task(read_search(mode))
+        group.create_task(read_chunks())
+        group.create_task(write())
+    assert seen == {LONG, SHORT}
+    assert (await reload(resources, document)).version == 1 + ROUNDS
+
+
+class Race:
+    """One document under everything that can be asked of it, with workers that die."""
+
+    def __init__(self, resources: Resources, workspace: Workspace, document: Document, seed: int) -> None:
+        self.resources = resources
+        self.workspace = workspace
+        self.document = document
+        self._random = random.Random(seed)  # noqa: S311
+        self._files = 0
+
+    async def reingest(self) -> None:
+        await request_reingestion(self.resources, self.workspace.id, self.document.id, chunking=None)
+
+    async def replace(self) -> None:
+        self._files += 1
+        filename = f"{self._files}.txt"
+        queued = await receive_content(
+            self.resources,
+            self.workspace,
+            self.document.id,
+            stream(filename.encode()),
+            filename=filename,
+            mime_type="text/plain",
+            late_attributes=lambda: None,
+        )
+        assert queued.status is DocumentStatus.QUEUED
+
+    async def delete(self) -> None:
+        await request_document_deletion(self.resources, self.workspace.id, self.document.id, purge_file=True)
+
+    async def sweep(self) -> None:
+        await sweep_builds(self.resources)
+        await sweep_released_files(self.resources)
+
+    async def work(self) -> None:
+        """Do whatever job there is, as far as it gets."""
+        for queue in Queue:
+            async with self.resources.pool.acquire() as conn:
+                waiting = await jobs.select_active_job(
+                    conn,
+                    self.workspace.id,
+                    queue=queue,
+                    subject_kind=SubjectKind.DOCUMENT,
+                    subject_id=self.document.id,
+                )
+            job = waiting and await lifecycle.claim(self.resources.pool, waiting.id, owner="racer", lease_s=0.3)
+            if job is None:
+                continue
+            if queue is Queue.DELETION:
+                await delete(self.resources, Lease(self.resources.pool, job, self.resources.settings))
+                continue
+            writing = await write_unseen(self.resources, self.document, job)
+            await finish(writing, sentences=sentences_of(writing.file.filename))
+
+    async def once(self) -> None:
+        """Ask for a few things at once, and let some of those who work at them die."""
+        weighted = [self.reingest, self.replace, self.sweep, self.work, self.work, self.work]
+        asked = [asyncio.ensure_future(self._random.choice(weighted)()) for _ in range(6)]
+        mortals = [asyncio.ensure_future(self.work()) for _ in range(2)]
+        await asyncio.sleep(self._random.uniform(0, 0.05))
+        for mortal in mortals:
+            mortal.cancel()
+        for outcome in await asyncio.gather(*asked, *mortals, return_exceptions=True):
+            if outcome is not None and not isinstance(outcome, (*REFUSALS, LeaseLost, asyncio.CancelledError)):
+                raise outcome
+
+    async def settle(self) -> None:
+        """Work until there is nothing left to do."""
+
+        async def is_over() -> bool:
+            await self.work()
+            await self.sweep()
+            async with self.resources.pool.acquire() as conn:
+                left = await conn.fetchval("SELECT count(*) FROM jobs WHERE status IN ('queued', 'running')")
+            return bool(left == 0)
+
+        await until(is_over, timeout_s=60, what="the end of every job")
+        await self.sweep()
+
+
+async def rows_of(resources: Resources) -> dict[str, int]:
+    """Return how many rows each table has."""
+    tables = ("documents", "files", "chunk_text", resources.space.table, "canonical_text")
+    async with resources.pool.acquire() as conn:
+        return {table: await conn.fetchval(f"SELECT count(*) FROM {table}") for table in tables}  # noqa: S608
+
+
+async def texts_of(resources: Resources, workspace_id: UUID, document_id: UUID) -> list[str]:
+    async with resources.pool.acquire() as conn:
+        return [one.text for one in await chunks.select_chunks(conn, workspace_id, document_id, limit=50)]
+
+
+async def run_race(resources: Resources, workspace: Workspace, seed: int, *, deletes: bool) -> None:
+    """Race, settle, and look at everything that is left."""
+    document = await ready_document(resources, workspace, sentences=sentences_of("kettles.txt"))
+    race = Race(resources, workspace, document, seed)
+    for _ in range(4):
+        await race.once()
+    if deletes:
+        await asyncio.gather(race.delete(), race.once())
+    await race.settle()
+    objects = await resources.storage.count_objects(workspace.bucket)
+    if deletes:
+        assert await rows_of(resources) == dict.fromkeys(await rows_of(resources), 0)
+        assert objects == 0
+        return
+    after = await reload(resources, document)
+    async with resources.pool.acquire() as conn:
+        newest = await conn.fetchval("SELECT filename FROM files ORDER BY id DESC LIMIT 1")
+        assert (await documents.select_usage(conn, workspace.id)).storage_bytes == after.size_bytes
+    assert (after.status, after.filename, after.pending_file_id) == (DocumentStatus.READY, newest, None)
+    assert await texts_of(resources, workspace.id, document.id) == list(sentences_of(newest))
+    rows = await rows_of(resources)
+    assert rows == {**rows, "documents": 1, "files": 1, "chunk_text": 2, resources.space.table: 2}
+    assert rows["canonical_text"] == after.version
+    assert objects == 1
+
+
+@pytest.mark.parametrize("deletes", [False, True], ids=["stays", "goes"])
+@pytest.mark.parametrize("seed", range(2))
+async def test_whatever_races_settles(resources: Resources, workspace: Workspace, seed: int, *, deletes: bool) -> None:
+    await run_race(resources, workspace, seed, deletes=deletes)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("deletes", [False, True], ids=["stays", "goes"])
+@pytest.mark.parametrize("seed", range(100, 150))
+async def test_whatever_races_settles_again_and_again(
+    resources: Resources, workspace: Workspace, seed: int, *, deletes: bool
+) -> None:
+    await run_race(resources, workspace, seed, deletes=deletes)
