@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pypdfium2
 import pytest
 
-from tests.bench.ingestion.worker_tree import MIB, open_worker_tree
 from tests.bench.table import at_most, ratio_at_least
 from tests.ingestion.pdf_files import Entry, make_pdf
+from tests.support.worker_trees import MIB, open_worker_tree
 
 if TYPE_CHECKING:
     from ragsvc.settings import Settings

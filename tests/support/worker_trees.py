@@ -18,7 +18,7 @@ from tests.support.worker_processes import working
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable
 
     from ragsvc.models.documents import Document
     from ragsvc.models.workspaces import Workspace
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 SAMPLE_S = 0.2
+# As with OpenAI's models.
+LARGE_CHUNKS = {
+    "embedding_tokenizer": "text-embedding-3-small",
+    "embedding_max_input_tokens": 8191,
+    "chunk_max_tokens": 512,
+    "chunk_overlap_tokens": 64,
+}
 OVER = frozenset({DocumentStatus.READY, DocumentStatus.FAILED})
 
 
@@ -38,9 +45,10 @@ class WorkerTree:
     workspace: Workspace
     pid: int
     peak_bytes: int = 0
+    peak_child_bytes: int = 0
 
-    async def ingest(self, contents: Sequence[tuple[str, bytes]], *, timeout_s: float) -> list[Document]:
-        """Upload (name, content) pairs and return their documents once all are ready or failed."""
+    async def ingest(self, contents: Iterable[tuple[str, bytes]], *, timeout_s: float) -> list[Document]:
+        """Upload (name, content) pairs and return their documents, in that order, once all are ready or failed."""
         accepted = [
             await accept(self.resources, self.workspace, content, filename=name, mime_type="")
             for name, content in contents
@@ -55,25 +63,19 @@ class WorkerTree:
     async def watch(self) -> None:
         """Look at the memory again and again; pages that processes share count once."""
         while True:
-            self.peak_bytes = max(self.peak_bytes, await asyncio.to_thread(_sum_memory, self.pid))
+            total, child = await asyncio.to_thread(_measure, self.pid)
+            self.peak_bytes = max(self.peak_bytes, total)
+            self.peak_child_bytes = max(self.peak_child_bytes, child)
             await asyncio.sleep(SAMPLE_S)
 
 
 @asynccontextmanager
-async def open_worker_tree(settings: Settings) -> AsyncIterator[WorkerTree]:
+async def open_worker_tree(settings: Settings, **changes: object) -> AsyncIterator[WorkerTree]:
     """Run a worker of concurrency 2 against an embedding server that answers at once."""
     models = ScriptedModels()
     models.answers_at_once = True
     async with models.serving():
-        own = models.applied_to(settings).model_copy(
-            update={
-                "embedding_tokenizer": "text-embedding-3-small",
-                "embedding_max_input_tokens": 8191,
-                "chunk_max_tokens": 512,
-                "chunk_overlap_tokens": 64,
-                "ingestion_concurrency": 2,
-            }
-        )
+        own = models.applied_to(settings).model_copy(update=LARGE_CHUNKS | {"ingestion_concurrency": 2} | changes)
         async with open_resources(own, pool_size=4) as resources, working(own) as worker:
             workspace = await create_workspace(resources.pool, resources.storage, own)
             tree = WorkerTree(resources, workspace, worker.pid)
@@ -86,11 +88,14 @@ async def open_worker_tree(settings: Settings) -> AsyncIterator[WorkerTree]:
                     await watching
 
 
-def _sum_memory(pid: int) -> int:
-    total = 0
+def _measure(pid: int) -> tuple[int, int]:
+    """Return the bytes of the whole tree, pages that processes share counted once, and the largest child's."""
+    total = largest = 0
     with suppress(psutil.NoSuchProcess):
         worker = psutil.Process(pid)
         for process in (worker, *worker.children(recursive=True)):
             with suppress(psutil.NoSuchProcess):
-                total += process.memory_full_info().pss
-    return total
+                memory = process.memory_full_info()
+                total += memory.pss
+                largest = max(largest, memory.rss if process.pid != pid else 0)
+    return total, largest
