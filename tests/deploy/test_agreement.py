@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Any
 
+import asyncpg
+
+from ragsvc.cli.app import COMMANDS as COMMAND_LINE
+from ragsvc.db.pool import SESSION_SETTINGS
 from ragsvc.settings import Settings
 from tests.deploy.files import (
     DEPLOY,
@@ -31,6 +36,7 @@ COMMANDS = {
     "ingestion": ["arq", "ragsvc.workers.IngestionSettings"],
     "deletion": ["arq", "ragsvc.workers.DeletionSettings"],
 }
+RUNBOOK = (DEPLOY / "README.md").read_text()
 # What a process takes to close once its grace is over.
 CLOSING_S = 5
 
@@ -158,9 +164,37 @@ def test_a_workers_probe_asks_the_file_that_the_worker_touches() -> None:
                 assert container[probe]["exec"]["command"] == ["ragsvc", "worker-alive"]
 
 
+async def test_the_runbook_gives_a_pooled_role_the_settings_of_a_session(settings: Settings) -> None:
+    (statements,) = re.findall(r"^```sql\n(.+?)^```$", RUNBOOK, flags=re.MULTILINE | re.DOTALL)
+    said = dict(re.findall(r"ALTER ROLE ragsvc SET (\S+) = '(.+)';", statements))
+    # A name is not a setting that matters.
+    assert said == {name: value for name, value in SESSION_SETTINGS.items() if name != "application_name"}
+    role = f"pooled_{uuid.uuid4().hex}"
+    connection = await asyncpg.connect(settings.database_url.get_secret_value())
+    try:
+        await connection.execute(f"CREATE ROLE {role}")
+        await connection.execute(statements.replace("ROLE ragsvc", f"ROLE {role}"))
+        kept = await connection.fetchval(
+            "SELECT setconfig FROM pg_db_role_setting JOIN pg_roles ON oid = setrole WHERE rolname = $1", role
+        )
+        await connection.execute(f"DROP ROLE {role}")
+    finally:
+        await connection.close()
+    assert {one.partition("=")[0].lower() for one in kept} == set(said)
+
+
 def test_targets_and_commands_that_the_documents_name_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
     for document in (ROOT / "README.md", DEPLOY / "README.md"):
-        named = set(re.findall(r"`make ([a-z-]+)", document.read_text()))
-        assert named - targets == set(), document
+        text = document.read_text()
+        assert set(re.findall(r"`make ([a-z-]+)", text)) - targets == set(), document
+        assert set(re.findall(r"`ragsvc ([a-z-]+)", text)) - set(COMMAND_LINE) == set(), document
+
+
+def test_the_runbooks_links_lead_somewhere() -> None:
+    headings = re.findall(r"^#+ (.+)$", RUNBOOK, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    links = set(re.findall(r"\]\(#([^)]+)\)", RUNBOOK))
+    assert links
+    assert links - anchors == set()
