@@ -80,6 +80,15 @@ WITH run AS (
                 THEN entry ELSE entry || '{"heading_path": [], "quote": ""}' END ORDER BY place), '[]')
             FROM jsonb_array_elements($12) WITH ORDINALITY AS listed (entry, place)) END
     FROM run WHERE m.workspace_id = $1 AND m.id = run.message_id
+), spent AS (
+    INSERT INTO model_usage AS u (workspace_id, day, model, runs, estimated_runs, prompt_tokens, completion_tokens)
+    SELECT $1, (now() AT TIME ZONE 'UTC')::date, $13, 1, ($14::jsonb ->> 'is_estimated')::boolean::integer,
+           ($14::jsonb ->> 'prompt_tokens')::bigint, ($14::jsonb ->> 'completion_tokens')::bigint
+    FROM run WHERE $6 <> 'running' AND $13 IS NOT NULL AND $14 IS NOT NULL
+    ON CONFLICT (workspace_id, day, model) DO UPDATE SET runs = u.runs + excluded.runs,
+        estimated_runs = u.estimated_runs + excluded.estimated_runs,
+        prompt_tokens = u.prompt_tokens + excluded.prompt_tokens,
+        completion_tokens = u.completion_tokens + excluded.completion_tokens
 )
 SELECT count(*) FROM run
 """

@@ -30,6 +30,7 @@ from ragsvc.http.handlers import (
     tus,
     upload_tokens,
     uploads,
+    usage,
     workspace,
     workspaces,
 )
@@ -72,6 +73,7 @@ ROUTES = (
     chat_sessions.routes,
     chat_messages.routes,
     chat_runs.routes,
+    usage.routes,
     admin_queues.routes,
     admin_dlq.routes,
 )

@@ -14,7 +14,7 @@ from ragsvc.http.state import RESOURCES
 from ragsvc.models.ids import new_id
 from tests.http.conftest import make_tenant, operator_of
 from tests.http.documents import finish_document
-from tests.support.model_server import Fail, Pause
+from tests.support.model_server import Fail, Pause, Reply
 from tests.support.polling import until
 
 if TYPE_CHECKING:
@@ -300,3 +300,28 @@ async def test_unknown_sessions_and_runs_are_not_found(tenant: Tenant) -> None:
     assert (await tenant.api.post(f"/v1/chat/sessions/{session}/messages", question)).is_problem(404, "not_found")
     assert (await tenant.api.get(f"/v1/chat/runs/{run}/events")).is_problem(404, "not_found")
     assert (await tenant.api.post(f"/v1/chat/runs/{run}/cancel")).is_problem(404, "not_found")
+
+
+async def test_what_answers_cost_is_counted_by_day_and_model(
+    asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels, tenant: Tenant
+) -> None:
+    path = f"/v1/chat/sessions/{session['id']}/messages"
+    answer = await asker.api.post(path, {"content": "What do kettles boil?", "stream": False})
+    assert answer.json["message"]["usage"] == {"prompt_tokens": 7, "completion_tokens": 6}
+    pause = Pause(after_deltas=2)
+    scripted_models.chat.script(Reply("What do kettles boil, then?"), pause)
+    async with ask(asker.api, session) as stream:
+        await asyncio.wait_for(pause.reached.wait(), DEADLINE_S)
+        run_id = stream.response.headers["X-Run-Id"]
+        await asker.api.post(f"/v1/chat/runs/{run_id}/cancel")
+        assert (await stream.rest())[-1][1] == "run.cancelled"
+    (day,) = (await asker.api.get("/v1/usage")).json["data"]
+    assert set(day) == {"day", "model", "runs", "estimated_runs", "prompt_tokens", "completion_tokens"}
+    assert (day["model"], day["runs"], day["estimated_runs"]) == ("scripted", 2, 1)
+    # What the model told of two calls, and what we counted of the one that was cancelled.
+    assert day["prompt_tokens"] > 7 + 7 + 50
+    assert 6 + 5 < day["completion_tokens"] < 6 + 5 + 6
+    assert (await tenant.api.get("/v1/usage")).json == {"data": []}
+    assert (await asker.api.get("/v1/usage?last=2020-01-01")).json == {"data": []}
+    for query in ("first=x", "first=2026-01-02&last=2026-01-01", "first=2020-01-01&last=2026-01-01"):
+        assert (await asker.api.get(f"/v1/usage?{query}")).is_problem(422, "invalid_request")

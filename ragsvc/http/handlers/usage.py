@@ -1,0 +1,46 @@
+"""What answers have cost: /v1/usage."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import Field
+
+from ragsvc.db import model_usage
+from ragsvc.errors import InvalidRequest
+from ragsvc.http.auth import caller_of
+from ragsvc.http.bodies import Query, read_query
+from ragsvc.http.chat_rendering import render_usage
+from ragsvc.http.chat_views import UsageByDayView
+from ragsvc.http.operations import operation
+from ragsvc.http.rendering import json_response
+from ragsvc.http.state import resources_of
+from ragsvc.models.workspaces import Scope
+
+routes = web.RouteTableDef()
+
+LONGEST_DAYS = 366
+USUAL_DAYS = 30
+
+
+class UsageQuery(Query):
+    """Which days, in UTC; the last 30 by default, at most 366."""
+
+    first: Annotated[date | None, Field(description="The first day.")] = None
+    last: Annotated[date | None, Field(description="The last day; today by default.")] = None
+
+
+@routes.get("/v1/usage")
+@operation("Show what answers cost, by day and model", Scope.READ, query=UsageQuery, answers={200: UsageByDayView})
+async def show_usage(request: web.Request) -> web.Response:
+    """Answer the tokens of the workspace's answers."""
+    query = read_query(request, UsageQuery)
+    last = query.last or datetime.now(UTC).date()
+    first = query.first or last - timedelta(days=USUAL_DAYS - 1)
+    if not 0 <= (last - first).days < LONGEST_DAYS:
+        raise InvalidRequest(fields={"first": f"has to be before `last`, and less than {LONGEST_DAYS} days"})
+    async with resources_of(request).pool.acquire() as conn:
+        found = await model_usage.select_usage(conn, caller_of(request).workspace.id, first=first, last=last)
+    return json_response({"data": [render_usage(usage) for usage in found]})

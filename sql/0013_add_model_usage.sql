@@ -1,0 +1,11 @@
+-- What the answers of a workspace cost, by day (UTC) and model; runs whose tokens we had to count are estimated.
+CREATE TABLE model_usage (
+    workspace_id uuid NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+    day date NOT NULL,
+    model text NOT NULL,
+    runs bigint NOT NULL,
+    estimated_runs bigint NOT NULL,
+    prompt_tokens bigint NOT NULL,
+    completion_tokens bigint NOT NULL,
+    PRIMARY KEY (workspace_id, day, model)
+);
