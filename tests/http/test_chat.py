@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from ragsvc.http.ids import format_id, parse_id
+from ragsvc.http.sse import STREAMS
 from ragsvc.http.state import RESOURCES
 from ragsvc.models.ids import new_id
 from tests.http.conftest import make_tenant, operator_of
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from tests.support.model_server import ScriptedModels
 
 DEADLINE_S = 15.0
+# Below what the test's own client opens at once.
+MANY = 90
 
 
 @pytest.fixture
@@ -325,3 +328,24 @@ async def test_what_answers_cost_is_counted_by_day_and_model(
     assert (await asker.api.get("/v1/usage?last=2020-01-01")).json == {"data": []}
     for query in ("first=x", "first=2026-01-02&last=2026-01-01", "first=2020-01-01&last=2026-01-01"):
         assert (await asker.api.get(f"/v1/usage?{query}")).is_problem(422, "invalid_request")
+
+
+async def test_many_answers_stream_at_once(asker: Tenant, scripted_models: ScriptedModels) -> None:
+    pause = Pause(after_deltas=2)
+    scripted_models.chat.usual = pause
+    streams = asker.api.client.app[STREAMS]
+    before = len(streams)
+
+    async def read_answer() -> list[tuple[int, str, dict[str, Any]]]:
+        session = (await asker.api.post("/v1/chat/sessions")).json
+        async with ask(asker.api, session) as stream:
+            await pause.resumed.wait()
+            return await stream.rest()
+
+    answers = [asyncio.create_task(read_answer()) for _ in range(MANY)]
+    await until(lambda: len(streams) == before + MANY, timeout_s=4 * DEADLINE_S, what=f"{MANY} streams")
+    pause.resumed.set()
+    for events in await asyncio.gather(*answers):
+        assert [number for number, _name, _data in events] == list(range(1, len(events) + 1))
+        assert events[-1][1] == "message.completed"
+        assert events[-1][2]["message"]["content"] == scripted_models.chat_text
