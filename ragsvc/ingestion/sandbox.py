@@ -13,6 +13,7 @@ from pebble import ProcessExpired
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected, TransientFailure
 from ragsvc.ingestion.parsing import child
+from ragsvc.ingestion.parsing.environment import hide_environment
 from ragsvc.ingestion.parsing.limits import ParseLimits
 from ragsvc.ingestion.parsing.progress import read_progress
 from ragsvc.ingestion.parsing.results import iterate_chunks, read_parsed
@@ -31,6 +32,7 @@ __all__ = ["ParseOutcome", "Sandbox", "iterate_chunks", "open_sandbox", "read_pa
 
 log = structlog.get_logger(__name__)
 
+FORK_SERVER = "ragsvc.ingestion.fork_server"
 TASKS = "ragsvc.ingestion.sandbox_tasks"
 TOKENIZERS = "ragsvc.llm.token_counting"
 ATTEMPTS = 2
@@ -79,7 +81,7 @@ class Sandbox:
         self._headings_in_context = settings.chunk_context == "headings"
         context = multiprocessing.get_context("forkserver")
         # The fork server alone imports the parsers: a fresh child has them at once, this process never.
-        context.set_forkserver_preload([TASKS])
+        context.set_forkserver_preload([FORK_SERVER])
         self._slots = [Slot(self._limits, context) for _ in range(settings.ingestion_concurrency)]
         # Last in, first out: a warm child is used again.
         self._free: asyncio.LifoQueue[Slot] = asyncio.LifoQueue()
@@ -92,6 +94,7 @@ class Sandbox:
             StartupRefused: it cannot be loaded.
         """
         keep_main_out_of_children()
+        hide_environment()
         await asyncio.gather(*(asyncio.to_thread(slot.start) for slot in self._slots))
         for slot in self._slots:
             self._free.put_nowait(slot)

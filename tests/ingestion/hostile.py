@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import resource
 import signal
@@ -99,6 +100,16 @@ def look_around() -> dict[str, object]:
         "mapped_bytes": int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize(),
         "status": Path("/proc/self/status").read_text(),
     }
+
+
+def look_at_others() -> list[dict[str, object]]:
+    """Return what the process can read of its fork server's and its worker's environment."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    return [
+        {"pid": pid, "environ": Path(f"/proc/{pid}/environ").read_bytes().strip(b"\0").decode()}
+        for pid in (os.getppid(), parent.pid)
+    ]
 
 
 def _open_files() -> list[int]:

@@ -211,12 +211,14 @@ class TestConfinement:
 
     async def test_a_child_has_no_credentials(self, tokenizer: str) -> None:
         probe = (
-            "import asyncio, sys\n"
+            "import asyncio, os, sys\n"
             "from ragsvc.ingestion.sandbox import open_sandbox\n"
             "from ragsvc.settings import Settings\n"
             "async def main():\n"
             "    async with open_sandbox(Settings(embedding_tokenizer=sys.argv[1])) as sandbox:\n"
             "        print(await sandbox.run('tests.ingestion.hostile:look_around'))\n"
+            "        print(await sandbox.run('tests.ingestion.hostile:look_at_others'))\n"
+            "        print(os.environ['ADMIN_API_KEY'] == 'secret-5', file=sys.stderr)\n"
             "if __name__ == '__main__':\n"
             "    asyncio.run(main())\n"
         )
@@ -227,9 +229,11 @@ class TestConfinement:
             tokenizer,
             env={**os.environ, **SECRETS, "PYTHONPATH": str(Path(__file__).parents[2])},
             stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
-        output, _ = await child.communicate()
-        assert child.returncode == 0
+        output, errors = await child.communicate()
+        assert (child.returncode, errors) == (0, b"True\n")
+        assert output.count(b"'environ': ") == 3
         assert b"PATH" in output
         assert b"secret-" not in output
 

@@ -14,19 +14,16 @@ import resource
 import signal
 from importlib import import_module
 from math import ceil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected, RagsvcError, TransientFailure
+from ragsvc.ingestion.parsing.environment import forget_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
-# Everything else in the environment may be a credential.
-KEPT_VARIABLES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"})
-KEPT_PREFIXES = ("LC_", "PYTHON", "COVERAGE_")
 PR_SET_NO_NEW_PRIVS = 38
 MAX_OPEN_FILES = 64
 # The text in UTF-8, or its chunks with what they overlap, both with room for escapes.
@@ -35,8 +32,6 @@ SPARE_RESULT_BYTES = 64 * 1024 * 1024
 SPARE_CPU_S = 10
 # Tells a death by hunger from the others; any unusual number does.
 EXIT_OUT_OF_MEMORY = 86
-# Where /proc/self/stat says the environment of exec lies (proc(5), fields 50 and 51, of which two come before).
-ENV_START, ENV_END = 47, 48
 
 
 def initialise(limits: ParseLimits) -> None:
@@ -68,18 +63,6 @@ def _die_with_worker() -> None:
     fcntl.fcntl(sentinel, fcntl.F_SETFL, fcntl.fcntl(sentinel, fcntl.F_GETFL) | os.O_ASYNC)
     if not worker.is_alive():
         os._exit(1)
-
-
-def forget_environment() -> None:
-    """Keep only harmless variables; also wipe the block that exec left, which /proc/self/environ shows."""
-    kept = {
-        name: value for name, value in os.environ.items() if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
-    }
-    os.environ.clear()
-    os.environ.update(kept)
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    start, end = int(fields[ENV_START]), int(fields[ENV_END])
-    ctypes.memset(start, 0, end - start)
 
 
 def run(target: str, arguments: Mapping[str, object], *, timeout_s: float) -> object:
