@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 APIS = ("api-1", "api-2")
 WORKERS = ("ingestion-1", "deletion-1")
+PROXY = "proxy-1"
 # Within seconds on an idle machine.
 STARTED_S = 120.0
 # What the manifests leave: API_GRACE_S or WORKER_GRACE_S, and what closing takes.
@@ -38,12 +39,17 @@ class Layout:
     settings: Settings
     folder: Path
     ports: dict[str, int]
+    metrics_ports: dict[str, int]
     processes: dict[str, Process] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
         """Where clients find it: the balancer."""
-        return f"http://{LOOPBACK}:{self.ports['proxy-1']}"
+        return f"http://{LOOPBACK}:{self.ports[PROXY]}"
+
+    def alive_file(self, name: str) -> Path:
+        """Return what a worker touches."""
+        return self.folder / f"{name}.alive"
 
     async def release(self) -> None:
         """Bring the database to the schema."""
@@ -79,10 +85,12 @@ class Layout:
             "LOG_FORMAT": "json",
             "HOST": LOOPBACK,
             "PORT": str(self.ports.get(name, 0)),
+            "METRICS_PORT": str(self.metrics_ports.get(name, "")),
+            "WORKER_ALIVE_FILE": str(self.alive_file(name)),
             # Caddy's
             "HOME": str(self.folder),
             "BIND_ADDRESS": LOOPBACK,
-            "SITE_ADDRESS": f":{self.ports['proxy-1']}",
+            "SITE_ADDRESS": f":{self.ports[PROXY]}",
             "API_UPSTREAMS": " ".join(f"{LOOPBACK}:{self.ports[api]}" for api in APIS),
         }
         log = self.folder / f"{name}.log"
@@ -107,12 +115,13 @@ class Layout:
 @asynccontextmanager
 async def open_layout(settings: Settings, folder: Path) -> AsyncIterator[Layout]:
     """Run the whole layout on an empty database."""
-    names = (*APIS, "proxy-1")
-    layout = Layout(settings, folder, dict(zip(names, free_ports(len(names)), strict=True)))
+    listening, measured = (*APIS, PROXY), (*APIS, *WORKERS)
+    ports = dict(zip(listening, free_ports(len(listening)), strict=True))
+    layout = Layout(settings, folder, ports, dict(zip(measured, free_ports(len(measured)), strict=True)))
     try:
         await layout.release()
         await layout.start(*APIS, *WORKERS)
-        await layout.start("proxy-1")
+        await layout.start(PROXY)
         yield layout
     finally:
         await layout.stop()

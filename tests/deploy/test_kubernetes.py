@@ -74,6 +74,16 @@ def test_selectors_select_one_workload_each(resources_of: tuple[dict[str, Any], 
     assert selected == ["ragsvc-api"]
 
 
+def test_policies_hold_for_our_pods_and_leave_others_as_they_are(resources_of: tuple[dict[str, Any], ...]) -> None:
+    policies = of_kind(resources_of, "NetworkPolicy")
+    ours = {"app.kubernetes.io/name": "ragsvc"}
+    assert policies["ragsvc"]["spec"]["podSelector"]["matchLabels"] == ours
+    for one in of_kind(resources_of, "Deployment").values():
+        assert ours.items() <= one["spec"]["template"]["metadata"]["labels"].items()
+    (dns,) = (to for rule in policies["ragsvc"]["spec"]["egress"] for to in rule.get("to", ()))
+    assert dns["podSelector"]["matchLabels"] == {"k8s-app": "kube-dns"}
+
+
 def test_every_pod_runs_with_no_rights(resources_of: tuple[dict[str, Any], ...]) -> None:
     for one in (*of_kind(resources_of, "Deployment").values(), *of_kind(resources_of, "Job").values()):
         pod = pod_of(one)

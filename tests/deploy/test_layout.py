@@ -6,11 +6,15 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import aiohttp
 import asyncpg
 import pytest
 
+from ragsvc.embedded.ports import LOOPBACK
+from tests.deploy.files import run_tool
 from tests.deploy.layout import APIS, WORKERS
 from tests.deploy.load import Load
+from tests.support.scrapes import Figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +51,22 @@ async def test_the_layout_does_the_main_job(client: Client) -> None:
     assert await client.search("descale the kettle") == []
 
 
+async def test_every_process_tells_its_metrics_where_no_client_reads_them(layout: Layout) -> None:
+    async with aiohttp.ClientSession() as session:
+        for name, port in layout.metrics_ports.items():
+            async with session.get(f"http://{LOOPBACK}:{port}/metrics") as answer:
+                figures = Figures(await answer.text())
+            assert figures.total("ragsvc_build_info") == 1, name
+        async with session.get(f"{layout.url}/metrics") as answer:
+            assert answer.status == 404
+
+
+async def test_a_workers_probe_sees_it_alive(layout: Layout) -> None:
+    for name in WORKERS:
+        env = {"WORKER_ALIVE_FILE": str(layout.alive_file(name))}
+        assert "looked at its queue" in await asyncio.to_thread(run_tool, "ragsvc", "worker-alive", env=env)
+
+
 async def test_a_rolling_restart_loses_no_request_and_no_job(layout: Layout, client: Client, report: Reporter) -> None:
     await roll(layout, client, rounds=1, report=report)
 
@@ -55,7 +75,7 @@ async def test_a_rolling_restart_loses_no_request_and_no_job(layout: Layout, cli
 async def test_many_rolling_restarts_lose_no_request_and_no_job(
     layout: Layout, client: Client, report: Reporter
 ) -> None:
-    await roll(layout, client, rounds=10, report=report)
+    await roll(layout, client, rounds=5, report=report)
 
 
 async def roll(layout: Layout, client: Client, *, rounds: int, report: Reporter) -> None:
