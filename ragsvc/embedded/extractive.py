@@ -45,6 +45,15 @@ _BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*•#|]|\d+[.)]\s)|[^\n]*(?:\t|[^\W\d
 _BETWEEN = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["')\]]))\s+(?=["'(\[]*[^\W_a-z])|(?<=[\u3002\uff01\uff1f])""")
 _MARKUP = re.compile(r"^(?:[-*•#|>]+|\d+[.)])\s+")
 _WORD = re.compile(r"\w+")
+# A question for a quantity is answered by a sentence that names one, and by no other on the same subject.
+_ASKS_QUANTITY = re.compile(
+    r"\bhow (?:many|much|old|tall|high|far|heavy|large|fast)\b|\bwhat (?:year|price)\b", re.IGNORECASE
+)
+_NAMES_QUANTITY = re.compile(
+    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|twenty|thirty|forty|fifty|sixty|seventy"
+    r"|eighty|ninety|hundred|thousand|million|billion|half|both|all|none|no|free|once|twice|single|unlimited|double)\b",
+    re.IGNORECASE,
+)
 _STOP_WORDS = frozenset(
     _WORD.findall(
         "a about an and are as at be been but by can could did do does for from had has have how i if in is it its me"
@@ -96,7 +105,12 @@ async def answer(message: str, embed: Embed) -> str:
     question, sentences = read_prompt(message)
     asked = _content_words(question)
     weights = _word_weights(sentences)
-    overlaps = {sentence: _overlap(asked, sentence.words, weights=weights) for sentence in sentences}
+    wants_quantity = _ASKS_QUANTITY.search(question) is not None
+    overlaps = {
+        sentence: _overlap(asked, sentence.words, weights=weights)
+        for sentence in sentences
+        if not wants_quantity or _NAMES_QUANTITY.search(sentence.text)
+    }
     candidates = sorted(overlaps, key=lambda sentence: -overlaps[sentence])[:CANDIDATES]
     if not question or not candidates:
         return NOTHING_FITS

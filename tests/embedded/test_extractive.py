@@ -102,6 +102,19 @@ async def test_it_says_when_nothing_fits(question: str) -> None:
     assert await answer(prompt(question, "The kettle must boil at noon."), embed) == NOTHING_FITS
 
 
+async def test_a_quantity_is_not_answered_by_a_sentence_without_one() -> None:
+    question = "How many litres does the large kettle hold?"
+    near = "The large kettle holds water and keeps it hot."
+    assert await answer(prompt(question, near), embed) == NOTHING_FITS
+    told = await answer(prompt(question, near, "The large kettle holds three litres."), embed)
+    assert told == "The large kettle holds three litres [2]."
+
+
+async def test_a_question_is_put_behind_the_one_that_it_follows() -> None:
+    conversation = "<conversation>\nuser: Who cleans the kettle?\nassistant: Kim does.\n</conversation>"
+    assert await answer(f"{conversation}\n\nQuestion: How often?", embed) == "Who cleans the kettle? How often?"
+
+
 async def test_no_source_is_no_answer() -> None:
     assert await answer("Question: When does the kettle boil?", embed) == NOTHING_FITS
 
