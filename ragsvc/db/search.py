@@ -45,10 +45,10 @@ FIRST = "ORDER BY distance + 0, chunk_id LIMIT $7"
 DENSE_EXACT = f"""
 dense AS MATERIALIZED (SELECT chunk_id, 1 - distance AS cosine FROM (SELECT * FROM ({EXACT}) every {FIRST}) nearest)"""
 
-# The vector index gives the nearest of the workspace, wherever they are. Those in the scope are its nearest if there
-# are some; if they are too few, because the scope is about something else than the query, walking on along the index
-# would find little, late: then all of the scope is scanned. (A filter inside of the index scan had recall .66 to .90
-# there, and took longer than the scan; `make bench`.)
+# The vector index gives the nearest of the workspace, wherever they are. Those of them in the scope are its nearest,
+# if they are as many as are to be found; if they are fewer, because the scope is small or about something else than
+# the query, walking on along the index would find little, late: then all of the scope is scanned. (A filter inside of
+# the index scan had recall .66 to .90 there, and took longer than the scan.)
 # `distance + 0` here is the point: Postgres 18 takes an index scan in relaxed order for sorted, drops a sort by
 # `distance` alone, and the scan stops after the first few rows.
 DENSE_INDEXED = f"""
@@ -63,10 +63,10 @@ near_live AS MATERIALIZED (
 ),
 {LIVE_DOCUMENTS},
 dense AS MATERIALIZED (
-    SELECT chunk_id, 1 - distance AS cosine FROM near_live WHERE (SELECT count(*) FROM near_live) >= least(2 * $8, $7)
+    SELECT chunk_id, 1 - distance AS cosine FROM near_live WHERE (SELECT count(*) FROM near_live) >= $7
     UNION ALL
     SELECT chunk_id, 1 - distance FROM (
-        SELECT * FROM ({EXACT} AND (SELECT count(*) FROM near_live) < least(2 * $8, $7)) every {FIRST}) nearest
+        SELECT * FROM ({EXACT} AND (SELECT count(*) FROM near_live) < $7) every {FIRST}) nearest
 )"""
 
 # What one index alone found has its score of the other too, so that both can be added: the cosine, and how much of the

@@ -1,0 +1,1 @@
+"""How fast search is, and how much of what an exact scan finds it finds."""

@@ -1,0 +1,182 @@
+"""A large workspace, written as fast as Postgres takes it; its vector index is built at the end, of the same shape."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ragsvc.db.collections import insert_collection
+from ragsvc.models.ids import new_id
+from tests.bench.search.vectors import TOPICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from numpy.typing import NDArray
+
+    from ragsvc.db.pool import Connection
+    from ragsvc.models.chunks import EmbeddingSpace
+    from tests.bench.search.vectors import Vectors
+
+# Of a document's attribute `bucket`: a filter for `bucket < 10` is one of 10 per mille of all documents, at random.
+BUCKETS = 1000
+WORDS_PER_CHUNK = 60
+VOCABULARY = 30_000
+# How often words are said falls with their rank (Zipf).
+ZIPF = 1.1
+LOAD_TIMEOUT_S = 3600
+
+COPIED = """
+CREATE TEMPORARY TABLE copied (id uuid, document_id uuid, collection_id uuid, build_id uuid, ordinal integer,
+                               content text) ON COMMIT DROP
+"""
+INSERT_TEXTS = """
+INSERT INTO chunk_text (workspace_id, id, document_id, collection_id, build_id, ordinal, content, content_hash,
+    embedding_input_hash, search, char_start, char_end, heading_path, token_count)
+SELECT $1, id, document_id, collection_id, build_id, ordinal, content, '', '', to_tsvector('english', content),
+    0, length(content), '{}', $2
+FROM copied
+"""
+FIND_INDEX = """
+SELECT indexrelid::regclass::text, replace(pg_get_indexdef(indexrelid), ' ON ONLY ', ' ON ') FROM pg_index
+WHERE indrelid = $1::regclass AND pg_get_indexdef(indexrelid) LIKE '%hnsw%'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A workspace of documents of one topic each; every topic has a collection of its own."""
+
+    workspace_id: UUID
+    collection_ids: tuple[UUID, ...]
+    vectors: Vectors
+    chunk_ids: tuple[UUID, ...]
+    buckets: NDArray[np.int64]
+
+    def in_bucket_below(self, limit: int) -> NDArray[np.bool_]:
+        """Tell which chunks a filter for `bucket < limit` leaves."""
+        return np.repeat(self.buckets < limit, len(self.chunk_ids) // len(self.buckets))
+
+
+async def write_corpus(
+    conn: Connection, workspace_id: UUID, vectors: Vectors, *, chunks_per_document: int, space: EmbeddingSpace
+) -> Corpus:
+    """Write ready documents with these vectors, and texts of words as common as words are."""
+    documents = len(vectors.values) // chunks_per_document
+    random = np.random.default_rng(7)
+    collection_ids = [new_id() for _ in range(TOPICS)]
+    corpus = Corpus(
+        workspace_id,
+        tuple(collection_ids),
+        vectors,
+        tuple(new_id() for _ in vectors.values),
+        random.integers(BUCKETS, size=documents),
+    )
+    async with conn.transaction():
+        # A bulk load, in a pool that is made for short statements.
+        await conn.execute("SET LOCAL statement_timeout = 0")
+        for topic, collection_id in enumerate(collection_ids):
+            await insert_collection(conn, workspace_id, collection_id, name=f"topic {topic}")
+        ids = [(new_id(), new_id(), new_id()) for _ in range(documents)]
+        await _write_documents(conn, corpus, ids, chunks_per_document=chunks_per_document)
+        index, definition = await conn.fetchrow(FIND_INDEX, space.table) or ("", "")
+        await conn.execute(f"DROP INDEX {index}")
+        rows = list(_chunk_rows(corpus, ids, chunks_per_document))
+        await conn.copy_records_to_table(
+            space.table,
+            columns=("workspace_id", "chunk_id", "document_id", "collection_id", "build_id", "embedding"),
+            records=((workspace_id, *row, vector) for row, vector in zip(rows, vectors.values, strict=True)),
+            timeout=LOAD_TIMEOUT_S,
+        )
+        await conn.execute(COPIED)
+        texts = _texts(len(rows), random)
+        await conn.copy_records_to_table(
+            "copied",
+            records=((*row, n % chunks_per_document, next(texts)) for n, row in enumerate(rows)),
+            timeout=LOAD_TIMEOUT_S,
+        )
+        await conn.execute(INSERT_TEXTS, workspace_id, WORDS_PER_CHUNK, timeout=LOAD_TIMEOUT_S)
+        await conn.execute("SET LOCAL maintenance_work_mem = '2GB'")
+        await conn.execute(definition, timeout=LOAD_TIMEOUT_S)
+    for table in (space.table, "chunk_text", "documents"):
+        await conn.execute(f"VACUUM ANALYZE {table}", timeout=LOAD_TIMEOUT_S)
+    return corpus
+
+
+async def _write_documents(
+    conn: Connection, corpus: Corpus, ids: list[tuple[UUID, UUID, UUID]], *, chunks_per_document: int
+) -> None:
+    topics = corpus.vectors.topics[::chunks_per_document]
+    workspace_id = corpus.workspace_id
+    await conn.copy_records_to_table(
+        "files",
+        columns=(
+            "workspace_id",
+            "id",
+            "upload_id",
+            "object_key",
+            "filename",
+            "mime_type",
+            "size_bytes",
+            "sha256",
+            "etag",
+        ),
+        records=(
+            (workspace_id, file_id, file_id, "", "a.txt", "text/plain", 1, hashlib.sha256(file_id.bytes).digest(), "")
+            for _, file_id, _ in ids
+        ),
+    )
+    await conn.copy_records_to_table(
+        "documents",
+        columns=(
+            "workspace_id",
+            "id",
+            "collection_id",
+            "file_id",
+            "status",
+            "version",
+            "active_build",
+            "attributes",
+            "chunk_count",
+            "token_count",
+        ),
+        records=(
+            (
+                workspace_id,
+                document_id,
+                corpus.collection_ids[topic],
+                file_id,
+                "ready",
+                1,
+                build_id,
+                {"bucket": int(bucket), "topic": int(topic)},
+                chunks_per_document,
+                chunks_per_document * WORDS_PER_CHUNK,
+            )
+            for (document_id, file_id, build_id), topic, bucket in zip(ids, topics, corpus.buckets, strict=True)
+        ),
+    )
+
+
+def _chunk_rows(
+    corpus: Corpus, ids: list[tuple[UUID, UUID, UUID]], chunks_per_document: int
+) -> Iterator[tuple[UUID, UUID, UUID, UUID]]:
+    for number, chunk_id in enumerate(corpus.chunk_ids):
+        document_id, _, build_id = ids[number // chunks_per_document]
+        yield chunk_id, document_id, corpus.collection_ids[corpus.vectors.topics[number]], build_id
+
+
+def _texts(count: int, random: np.random.Generator) -> Iterator[str]:
+    shares = 1 / np.arange(1, VOCABULARY + 1) ** ZIPF
+    borders = np.cumsum(shares / shares.sum())
+    for _ in range(count):
+        yield " ".join(map(spell, np.searchsorted(borders, random.random(WORDS_PER_CHUNK))))
+
+
+def spell(word: int) -> str:
+    """Return a word by its rank; no stemmer shortens it."""
+    return f"w{word}"
