@@ -44,6 +44,7 @@ UNKNOWN_ROUTE = "unknown"
 EVENT_STREAM = "text/event-stream"
 # Not a status that anybody receives; it stands in the log where the client did not wait for the answer.
 CLIENT_LEFT = 499
+FIRST_SERVER_ERROR = 500
 
 log = structlog.get_logger(__name__)
 
@@ -128,7 +129,7 @@ def _report(request: web.Request, response: web.StreamResponse | None, traced: S
     if response is None or response.content_type != EVENT_STREAM:
         HTTP_REQUEST_DURATION.labels(method, route).observe(duration_s)
     traced.set({"http.response.status_code": status})
-    if status >= CLIENT_LEFT:
+    if status >= FIRST_SERVER_ERROR:
         traced.fail(str(status))
     # A probe every few seconds would drown the rest.
     record = log.debug if route in PROBES else log.info

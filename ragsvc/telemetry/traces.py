@@ -65,7 +65,8 @@ def is_tracing() -> bool:
 
 def start_span(name: str, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes | None = None) -> Span:
     """Begin a span that does not become the current one; its caller ends it."""
-    return NO_SPAN if _tracer is None else _tracer.start(name, kind, attributes or {}, parent=None)
+    tracer = _tracer_for(kind)
+    return NO_SPAN if tracer is None else tracer.start(name, kind, attributes or {}, parent=None)
 
 
 @contextmanager
@@ -77,18 +78,26 @@ def span(
     parent: str | None = None,
 ) -> Iterator[Span]:
     """Trace the body as a span, the current one meanwhile; what the body raises marks it as failed."""
-    if _tracer is None:
+    tracer = _tracer_for(kind)
+    if tracer is None:
         yield NO_SPAN
         return
-    begun = _tracer.start(name, kind, attributes or {}, parent=parent)
+    begun = tracer.start(name, kind, attributes or {}, parent=parent)
     try:
-        with _tracer.entered(begun):
+        with tracer.entered(begun):
             yield begun
     except Exception as error:
         begun.fail(type(error).__name__)
         raise
     finally:
         begun.end()
+
+
+def _tracer_for(kind: SpanKind) -> Tracer | None:
+    """Return who is told of a span of this kind: requests and jobs begin traces, all else only belongs to one."""
+    if _tracer is None or kind in {SpanKind.SERVER, SpanKind.CONSUMER}:
+        return _tracer
+    return _tracer if _tracer.traceparent() is not None else None
 
 
 def record_span(name: str, attributes: Attributes, *, duration_s: float, code: str | None) -> None:

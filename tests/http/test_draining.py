@@ -64,15 +64,20 @@ async def pair(settings: Settings, scripted_models: ScriptedModels) -> AsyncIter
         yield Pair(session, leaving, await leaving.started(), await staying.started())
 
 
+async def conversation_of(tenant: Tenant, resources: Resources) -> str:
+    """Return where questions about a ready document are asked."""
+    document = await tenant.upload()
+    await finish_document(resources, tenant.uuid, parse_id("doc", document["id"]))
+    session = (await tenant.api.post("/v1/chat/sessions")).json
+    return f"/v1/chat/sessions/{session['id']}/messages"
+
+
 async def test_a_stream_that_is_told_to_reconnect_goes_on_at_another_replica(
     pair: Pair, tenant: Tenant, resources: Resources, scripted_models: ScriptedModels
 ) -> None:
-    document = await tenant.upload()
-    await finish_document(resources, tenant.uuid, parse_id("doc", document["id"]))
-    conversation = (await tenant.api.post("/v1/chat/sessions")).json
+    asked = pair.leaving_url + await conversation_of(tenant, resources)
     pause = Pause(after_deltas=3)
     scripted_models.chat.script(pause)
-    asked = f"{pair.leaving_url}/v1/chat/sessions/{conversation['id']}/messages"
     told: list[tuple[int, str, dict[str, Any]]] = []
     async with pair.session.post(asked, json={"content": "kettles?"}, headers=tenant.api.headers) as stream:
         run_id = stream.headers["X-Run-Id"]
@@ -95,12 +100,9 @@ async def test_a_stream_that_is_told_to_reconnect_goes_on_at_another_replica(
 async def test_an_answer_that_outlasts_the_grace_is_interrupted_and_can_be_asked_again(
     pair: Pair, tenant: Tenant, resources: Resources, scripted_models: ScriptedModels
 ) -> None:
-    document = await tenant.upload()
-    await finish_document(resources, tenant.uuid, parse_id("doc", document["id"]))
-    conversation = (await tenant.api.post("/v1/chat/sessions")).json
+    asked = pair.leaving_url + await conversation_of(tenant, resources)
     pause = Pause(after_deltas=3)
     scripted_models.chat.script(pause)
-    asked = f"{pair.leaving_url}/v1/chat/sessions/{conversation['id']}/messages"
     async with pair.session.post(asked, json={"content": "kettles?"}, headers=tenant.api.headers) as stream:
         run_id = stream.headers["X-Run-Id"]
         await asyncio.wait_for(pause.reached.wait(), DEADLINE_S)

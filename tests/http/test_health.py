@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from tests.http.conftest import Answer, Api
 from tests.http.proxy import Proxy
 from tests.support.polling import until
+from tests.support.scrapes import Figures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -88,6 +89,8 @@ async def test_without_postgres_the_process_is_not_ready_and_comes_back(
     answer = await until(lambda: readiness(503), what="the missing Postgres")
     assert answer is not None
     assert answer.json["blockers"] == ["postgres"]
+    figures = Figures((await stranger.get("/metrics")).raw.decode())
+    assert figures.total("ragsvc_ready") == figures.total("ragsvc_dependency_up", dependency="postgres") == 0
     refused = await Api(stranger.client, "rag_some_key").get("/v1/workspace")
     assert refused.is_problem(503, "unavailable")
     assert refused.headers["Retry-After"]

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from ragsvc.db import jobs
 from ragsvc.http.ids import parse_id
-from ragsvc.ingestion.sandbox import open_sandbox
 from ragsvc.models.jobs import Queue, SubjectKind
 from ragsvc.telemetry.traces import trace_id_of
-from ragsvc.workers.ingestion import ingest_document
+from ragsvc.workers import ingestion, runner
 from tests.http.documents import form
 from tests.http.processes import serving
 from tests.support.polling import until
@@ -47,10 +48,12 @@ def recorder() -> Iterator[Recorder]:
 
 
 @pytest.fixture
-async def worker(resources: Resources) -> AsyncIterator[dict[str, Any]]:
-    """What arq hands an ingestion job."""
-    async with open_sandbox(resources.settings) as sandbox:
-        yield {"resources": resources, "sandbox": sandbox, "owner": "worker", "stopping": asyncio.Event()}
+async def worker(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    """What arq hands an ingestion job, opened as arq opens it."""
+    ctx: dict[str, Any] = {"settings": settings, "stopping": asyncio.Event()}
+    await ingestion.start(ctx)
+    yield ctx
+    await runner.stop(ctx)
 
 
 async def ingested(tenant: Tenant, resources: Resources, worker: dict[str, Any], **headers: str) -> Job:
@@ -65,7 +68,7 @@ async def ingested(tenant: Tenant, resources: Resources, worker: dict[str, Any],
             subject_id=parse_id("doc", answer.json["id"]),
         )
     assert job is not None
-    await ingest_document(worker, str(job.id))
+    await ingestion.ingest_document(worker, str(job.id))
     shown = await tenant.api.get(f"/v1/documents/{answer.json['id']}")
     assert shown.json["status"] == "ready", shown.raw
     return job
@@ -97,6 +100,9 @@ async def test_a_trace_follows_an_upload_to_ready(
         assert [*path, name] in trace.path(name), trace.draw()
     told = "".join(str(span.to_json()) for span in trace.spans)
     assert "quicksilver" not in told
+    # Other traces are of other requests: what the sweepers ask the stores meanwhile begins none.
+    roots = {span.name for span in recorder.exporter.get_finished_spans() if span.parent is None}
+    assert all(name.startswith(("POST ", "GET ")) for name in roots), roots
 
 
 async def test_a_trace_follows_a_question_to_its_answer(
@@ -138,9 +144,27 @@ def test_off_imports_nothing_of_opentelemetry() -> None:
     assert [name for name in listed.splitlines() if name.startswith("opentelemetry")] == []
 
 
-async def test_a_process_that_traces_names_the_trace_in_its_log(settings: Settings) -> None:
-    async with serving(settings, OTEL_TRACES_EXPORTER="console", OTEL_SERVICE_NAME="mine") as api:
-        async with aiohttp.request("GET", f"{await api.started()}/v1/workspace", headers=traceparent(UPLOAD)) as answer:
-            assert answer.status == 401
-        assert await api.stop() == 0
+async def test_a_process_exports_its_spans_before_it_ends_and_names_the_trace_in_its_log(settings: Settings) -> None:
+    received: list[tuple[str, bytes]] = []
+
+    async def receive(request: web.Request) -> web.Response:
+        received.append((request.path, await request.read()))
+        return web.Response(content_type="application/x-protobuf")
+
+    collector = web.Application()
+    collector.router.add_route("*", "/{path:.*}", receive)
+    async with TestServer(collector) as server:
+        environment = {
+            "OTEL_TRACES_EXPORTER": "otlp",
+            "OTEL_SERVICE_NAME": "our-api",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": str(server.make_url("/")),
+        }
+        async with serving(settings, **environment) as api:
+            path = f"{await api.started()}/v1/workspace"
+            async with aiohttp.request("GET", path, headers=traceparent(UPLOAD)) as answer:
+                assert answer.status == 401
+            assert await api.stop() == 0
+    bodies = [body for path, body in received if path == "/v1/traces"]
+    assert any(b"our-api" in body and b"GET /v1/workspace" in body for body in bodies)
+    assert any(bytes.fromhex(UPLOAD) in body for body in bodies)
     assert any(event.get("trace_id") == UPLOAD for event in api.events)
