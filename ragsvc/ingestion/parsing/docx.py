@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 from lxml import etree
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.docx_blocks import Block, iterate_blocks
+from ragsvc.ingestion.parsing.blocks import build_text
+from ragsvc.ingestion.parsing.docx_blocks import iterate_blocks
 from ragsvc.ingestion.parsing.docx_styles import qn, read_styles
-from ragsvc.ingestion.parsing.headings import make_heading
-from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.ingestion.parsing.packages import find_main_part, iterate_relations
 from ragsvc.ingestion.parsing.sniffing import DOCX
 from ragsvc.ingestion.parsing.xml_parts import read_xml
 from ragsvc.ingestion.parsing.zip_archives import open_archive
-from ragsvc.models.chunks import Heading, ParsedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,9 +22,11 @@ if TYPE_CHECKING:
 
     from lxml.etree import _Element
 
+    from ragsvc.ingestion.parsing.blocks import Block
     from ragsvc.ingestion.parsing.docx_styles import Style
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from ragsvc.ingestion.parsing.sniffing import SourceFile
+    from ragsvc.models.chunks import ParsedText
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +53,7 @@ def parse_docx(source: SourceFile, limits: ParseLimits) -> ParsedText:
     """
     with open_archive(source.path, limits) as archive:
         content = _read(archive)
-    builder = TextBuilder(limits.max_text_chars)
-    headings: list[Heading] = []
-    previous: Block | None = None
-    for block in content.iterate():
-        dense = previous is not None and block.is_item and previous.is_item
-        start, end = builder.append(block.text, separator="\n" if dense else "\n\n")
-        heading = make_heading(block.level, block.text, start) if block.level and end > start else None
-        if heading is not None:
-            headings.append(heading)
-        previous = block
-    return ParsedText(text=builder.build(), headings=tuple(headings), media_type=DOCX)
+    return build_text(content.iterate(), limits, media_type=DOCX)
 
 
 def _read(archive: ZipFile) -> _Content:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lxml import etree
 
+from ragsvc.ingestion.parsing.blocks import Block
 from ragsvc.ingestion.parsing.docx_styles import PLAIN, Style, numbering, outline_level, qn
 
 if TYPE_CHECKING:
@@ -28,15 +28,6 @@ CHARACTERS = {
 }
 # Properties hold no text; deleted and moved text is gone.
 SKIPPED = frozenset({qn("pPr"), qn("rPr"), qn("del"), qn("moveFrom"), FALLBACK})
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A paragraph or a table's row; `level` is that of a heading, else 0; items follow one another closely."""
-
-    text: str
-    level: int = 0
-    is_item: bool = False
 
 
 def iterate_blocks(container: _Element, styles: Mapping[str, Style]) -> Iterator[Block]:

@@ -6,15 +6,13 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.headings import make_heading
-from ragsvc.ingestion.parsing.normalisation import TextBuilder
+from ragsvc.ingestion.parsing.blocks import build_text
 from ragsvc.ingestion.parsing.odf_text import OASIS, OFFICE, TABLE, iterate_blocks, read_row
 from ragsvc.ingestion.parsing.sheets import WorkbookWriter
 from ragsvc.ingestion.parsing.slides import Slide, build_presentation
 from ragsvc.ingestion.parsing.sniffing import ODP, ODS, ODT
 from ragsvc.ingestion.parsing.xml_parts import iterate_elements, read_xml
 from ragsvc.ingestion.parsing.zip_archives import open_archive
-from ragsvc.models.chunks import Heading, ParsedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,8 +21,8 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
 
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.ingestion.parsing.odf_text import Block
     from ragsvc.ingestion.parsing.sniffing import SourceFile
+    from ragsvc.models.chunks import ParsedText
 
 DRAW = f"{{{OASIS}drawing:1.0}}"
 PRESENTATION = f"{{{OASIS}presentation:1.0}}"
@@ -41,16 +39,7 @@ def parse_odt(source: SourceFile, limits: ParseLimits) -> ParsedText:
     """
     with _open(source, limits) as archive:
         body = _body(archive, "text")
-    builder = TextBuilder(limits.max_text_chars)
-    headings: list[Heading] = []
-    previous: Block | None = None
-    for block in iterate_blocks(body):
-        dense = previous is not None and block.is_item and previous.is_item
-        start, end = builder.append(block.text, separator="\n" if dense else "\n\n")
-        heading = make_heading(block.level, block.text, start) if block.level and end > start else None
-        headings.extend([heading] if heading else [])
-        previous = block
-    return ParsedText(text=builder.build(), headings=tuple(headings), media_type=ODT)
+    return build_text(iterate_blocks(body), limits, media_type=ODT)
 
 
 def parse_odp(source: SourceFile, limits: ParseLimits) -> ParsedText:

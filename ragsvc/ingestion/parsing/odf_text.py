@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lxml import etree
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.ingestion.parsing.blocks import Block
 from ragsvc.ingestion.parsing.tables import join_cells
 
 if TYPE_CHECKING:
@@ -35,15 +35,6 @@ SKIPPED = frozenset(
 MAX_SPACES = 100
 # No office program has more.
 MAX_COLUMNS = 16_384
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A paragraph or a table's row; `level` is that of a heading, else 0; items follow one another closely."""
-
-    text: str
-    level: int = 0
-    is_item: bool = False
 
 
 def iterate_blocks(container: _Element, *, in_list: bool = False) -> Iterator[Block]:
