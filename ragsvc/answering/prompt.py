@@ -57,15 +57,17 @@ def fit_prompt(
 
     The question, the instructions and the best hit are in it in any case.
     """
-    bare = build_turns(question, (), instructions=instructions)
-    left = budget_tokens - meter.count_turns(bare)
-    told = fit_history(history, meter=meter, budget_tokens=int(left * HISTORY_SHARE))
-    left -= meter.count_turns(told)
 
     def cost(hit: SearchHit) -> int:
         fence = meter.count(_fence(1, replace(hit, text="")))
         return fence + meter.count_hit(hit) + SEAM_TOKENS * (1 + len(_BORDER.findall(hit.text)))
 
+    bare = build_turns(question, (), instructions=instructions)
+    left = budget_tokens - meter.count_turns(bare)
+    # The best hit goes before the history.
+    room = left - (cost(hits[0]) if hits else 0)
+    told = fit_history(history, meter=meter, budget_tokens=min(int(left * HISTORY_SHARE), room))
+    left -= meter.count_turns(told)
     sources = choose_sources(hits, cost=cost, budget_tokens=left)
     turns = build_turns(question, sources, history=told, instructions=instructions)
     return Prompt(tuple(turns), tuple(sources))

@@ -80,7 +80,7 @@ def read_statement(text: str) -> Statement:
 
 def read_words(text: str) -> list[str]:
     """Return the words, numbers and signs of a text in their order: words in lower case, numbers in one form."""
-    return [word for token in _TOKEN.findall(text) for word in _spell(token)]
+    return [word for token in _TOKEN.findall(text) for word in _spell(token) if word]
 
 
 def stem(word: str) -> str:

@@ -44,6 +44,10 @@ def test_a_claim_that_the_sentence_does_not_make_is_not_supported(claim: str, se
     assert measure_support(claim, sentence) < LEAST
 
 
+def test_a_lone_contraction_says_nothing_but_no() -> None:
+    assert measure_support("n't", "N't.") == 0.0
+
+
 def test_a_claim_without_content_has_no_support() -> None:
     assert measure_support("According to this:", "Refunds take 14 days.") == 0.0
 
