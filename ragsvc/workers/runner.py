@@ -46,7 +46,8 @@ def concurrency(settings: Settings, queue: Queue) -> int:
 async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
     """Open the worker's resources into arq's context and return the stack that closes them."""
     settings: Settings = ctx["settings"]
-    stack = AsyncExitStack()
+    # At once: arq calls `stop` after a start that was refused too.
+    stack = ctx["stack"] = AsyncExitStack()
     _tell_metrics(settings, stack)
     pool_size = 2 * concurrency(settings, queue) + SPARE_CONNECTIONS
     try:
@@ -56,7 +57,7 @@ async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
         raise SystemExit(f"ragsvc: {refused.detail}") from None
     for chore in (warn_of_faults, run_sweeper):
         stack.push_async_callback(cancel_for_good, asyncio.create_task(chore(resources)))
-    ctx.update(resources=resources, stack=stack, owner=f"{socket.gethostname()}:{os.getpid()}")
+    ctx.update(resources=resources, owner=f"{socket.gethostname()}:{os.getpid()}")
     log.info("worker_started", queue=queue_name(settings, queue), concurrency=concurrency(settings, queue))
     return stack
 

@@ -1,0 +1,38 @@
+"""A worker that cannot start says why in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from ragsvc.embedded.ports import free_ports
+from tests.http.processes import environment
+from tests.support.servers import ROOT
+
+if TYPE_CHECKING:
+    from ragsvc.settings import Settings
+
+
+@pytest.mark.parametrize("settings_class", ["IngestionSettings", "DeletionSettings"])
+async def test_a_worker_without_postgres_says_so_and_nothing_else_is_wrong(
+    settings: Settings, settings_class: str
+) -> None:
+    (port,) = free_ports(1)
+    away = settings.model_copy(update={"database_url": SecretStr(f"postgresql://ragsvc@127.0.0.1:{port}/ragsvc")})
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "arq", f"ragsvc.workers.{settings_class}"),
+        cwd=ROOT,
+        env=environment(away),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    said = (await process.communicate())[0].decode()
+    assert process.returncode == 1
+    assert said.count("ragsvc: Postgres at DATABASE_URL cannot be used") == 1, said
+    assert "Traceback" not in said
