@@ -83,6 +83,23 @@ def text(
 
 
 @documents.command()
+def reingest(
+    document: Document,
+    *,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a chunk, this time.")] = None,
+    overlap_tokens: Annotated[int, typer.Option(min=0, help="Tokens that neighbours share, with --max-tokens.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Ingest a document again; the version before answers until the new one is ready."""
+    chunking = {"max_tokens": max_tokens, "overlap_tokens": overlap_tokens} if max_tokens else None
+    queued = asyncio.run(_post(f"/v1/documents/{segment(document)}/reingest", {"chunking": chunking}))
+    if as_json:
+        print_json(queued)
+    else:
+        print_line(f"{queued['id']}: {queued['status']}")
+
+
+@documents.command()
 def chunks(document: Document, *, as_json: Json = False) -> None:
     """List a document's chunks in their order."""
     found = asyncio.run(_get_pages(f"/v1/documents/{segment(document)}/chunks"))
@@ -114,6 +131,11 @@ def _place(chunk: JsonObject) -> str:
 async def _get(path: str, *, params: Mapping[str, object] | None = None) -> JsonObject:
     async with open_client() as client:
         return await client.get(path, params=params)
+
+
+async def _post(path: str, body: object) -> JsonObject:
+    async with open_client() as client:
+        return await client.post(path, body=body)
 
 
 async def _get_pages(path: str) -> list[JsonObject]:

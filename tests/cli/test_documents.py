@@ -204,3 +204,12 @@ def test_ctrl_c_ends_quietly_with_130(user: CommandLine, operator: CommandLine, 
         assert operator("queues", "resume", "ingestion").code == 0
     assert (process.returncode, said) == (130, "")
     assert user("documents", "list", "--json").json["data"][0]["filename"] == "kettles.md"
+
+
+def test_a_document_is_ingested_again(user: CommandLine, notes: Path) -> None:
+    document = upload(user, str(notes))[0]
+    result = user("documents", "reingest", document["id"], "--max-tokens", "64", "--json")
+    assert result.code == 0, result.err
+    assert (result.json["status"], result.json["version"]) == ("queued", 1)
+    again = user("documents", "reingest", "doc_" + "0" * 32)
+    assert again.code == 1

@@ -298,3 +298,17 @@ async def test_a_file_that_waits_is_in_use_and_in_its_collection(resources: Reso
     await build(resources, document, sentences=NEWER)
     with pytest.raises(DocumentExists):
         await attach_file(resources, workspace, waiting, collection_id=document.collection_id, attributes={})
+
+
+async def test_a_file_becomes_one_document_of_a_collection_however_many_ask(
+    resources: Resources, workspace: Workspace
+) -> None:
+    document = await ready_document(resources, workspace)
+    other_id = new_id()
+    async with resources.pool.acquire() as conn:
+        await collections.insert_collection(conn, workspace.id, other_id, name="other")
+    attach = [
+        attach_file(resources, workspace, document.file_id, collection_id=other_id, attributes={}) for _ in range(5)
+    ]
+    asked = await asyncio.gather(*attach, return_exceptions=True)
+    assert sorted(type(one).__name__ for one in asked) == ["Document", *["DocumentExists"] * 4]

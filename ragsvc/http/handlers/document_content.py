@@ -35,7 +35,7 @@ from ragsvc.models.workspaces import Scope
 from ragsvc.uploads.documents import receive_content
 
 if TYPE_CHECKING:
-    from ragsvc.models.documents import Document, File
+    from ragsvc.models.documents import File
 
 routes = web.RouteTableDef()
 
@@ -43,6 +43,7 @@ MAX_TEXT_CHARS = 4_000_000
 MAX_POSITION = 2**31 - 1
 # A reader that takes nothing for so long gives its connection back.
 WRITE_TIMEOUT_S = 60.0
+LOOKS = 3
 
 Position = Annotated[int, Field(ge=0, le=MAX_POSITION)]
 
@@ -92,9 +93,8 @@ class ChunksQuery(LimitQuery):
 async def get_content(request: web.Request) -> web.StreamResponse:
     """Serve the file as an attachment, or a range of it."""
     query = read_query(request, ContentQuery)
-    document = await find_document(request)
     workspace = caller_of(request).workspace
-    file = await _find_file(request, document)
+    file = await _find_file(request)
     if query.redirect:
         url = await resources_of(request).storage.presign_get(workspace.bucket, file.object_key, filename=file.filename)
         return web.Response(status=302, headers={"Location": url, "Cache-Control": "no-store"})
@@ -105,12 +105,15 @@ async def get_content(request: web.Request) -> web.StreamResponse:
     return await _serve(request, file, bucket=workspace.bucket, etag=etag)
 
 
-async def _find_file(request: web.Request, document: Document) -> File:
-    async with resources_of(request).pool.acquire() as conn:
-        file = await files.select_file(conn, document.workspace_id, document.file_id)
-    if file is None:
-        raise NotFound
-    return file
+async def _find_file(request: web.Request) -> File:
+    """Return the document's file; when it was replaced between two looks, the new one."""
+    for _ in range(LOOKS):
+        document = await find_document(request)
+        async with resources_of(request).pool.acquire() as conn:
+            file = await files.select_file(conn, document.workspace_id, document.file_id)
+        if file is not None:
+            return file
+    raise NotFound
 
 
 async def _serve(request: web.Request, file: File, *, bucket: str, etag: str) -> web.StreamResponse:
