@@ -10,7 +10,7 @@ import pptx
 import pytest
 from pptx.util import Inches
 
-from tests.ingestion.office_files import make_pptx, replace_entry
+from tests.ingestion.office_files import make_pptx, read_entry, replace_entry
 from tests.ingestion.open_documents import make_odp
 from tests.ingestion.test_sniffing import refusal_of
 
@@ -76,3 +76,10 @@ def test_more_slides_than_the_limit_are_refused(parse: Parse, limits: ParseLimit
 
 def test_a_damaged_slide_is_corrupt(parse: Parse) -> None:
     assert refusal_of(parse, replace_entry(make_pptx(*SLIDES), "ppt/slides/slide2.xml", b"<p:sld"))[0] == "corrupt"
+
+
+def test_a_relation_that_leads_nowhere_does_no_harm(parse: Parse) -> None:
+    package = make_pptx(("Title", ["point"]), notes="Say this.")
+    name = "ppt/slides/_rels/slide1.xml.rels"
+    relations = read_entry(package, name).replace(b"notesSlide1.xml", b"gone.xml")
+    assert parse(replace_entry(package, name, relations)).text == "Title\n\npoint"

@@ -61,6 +61,8 @@ def _read_slide(archive: ZipFile, part: str) -> Slide:
         elif kind not in FURNITURE and text.strip():
             slide.blocks.append(text)
     for relation in iterate_relations(archive, part):
+        if relation.target not in archive.NameToInfo:
+            continue
         if relation.kind == "diagramData":
             slide.blocks.extend(_iterate_paragraphs(read_xml(archive, relation.target)))
         elif relation.kind == "notesSlide":
