@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 LONGEST_CHARS = 400
 
 # A blank line, or a line that begins a list item or a heading, or is a row: it has a tab, or a comma or semicolon that
-# no blank follows, as no prose has.
-_BLOCK_END = re.compile(r"\n(?=[ \t]*(?:\n|[-*•#|>]|\d+[.)]\s)|[^\n]*(?:\t|[^\W\d][,;]\w|[,;][^\W\d]|,,|;;))")
+# no blank follows, as no prose has. And where the line of a heading ends.
+_BLOCK_END = re.compile(
+    r"\n(?=[ \t]*(?:\n|[-*•#|>]|\d+[.)]\s)|[^\n]*(?:\t|[^\W\d][,;]\w|[,;][^\W\d]|,,|;;))|(?m:^#{1,6}[ \t][^\n]*\n)"
+)
 _STOP = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s+[^\sa-zß-öø-ÿ])|[。！？]+[”』」）]*")  # noqa: RUF001  # they are meant
 # What ends with a full stop and no sentence: abbreviations, initials, the number of a list item.
 _NO_STOP = re.compile(

@@ -41,6 +41,7 @@ _SOURCE = re.compile(r'<source n="(\d+)"(?: title="[^"]*")?>\n(.*?)\n?</source>'
 _QUESTION = re.compile(r"^Question:[ \t]*", re.MULTILINE)
 # A blank line; a line that begins a list item, a heading, a table row; a row of values set apart by tabs or commas.
 _BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*•#|]|\d+[.)]\s)|[^\n]*(?:\t|[^\W\d][,;]\w|[,;][^\W\d]|,,|;;))")
+_HEADING = re.compile(r"^#{1,6}[ \t][^\n]*\n", re.MULTILINE)
 # After . ! or ? and a closing quote or bracket, before what may begin a sentence; or after their wide forms.
 _BETWEEN = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["')\]]))\s+(?=["'(\[]*[^\W_a-z])|(?<=[\u3002\uff01\uff1f])""")
 _MARKUP = re.compile(r"^(?:[-*•#|>]+|\d+[.)])\s+")
@@ -50,7 +51,7 @@ _ASKS_QUANTITY = re.compile(
     r"\bhow (?:many|much|old|tall|high|far|heavy|large|fast)\b|\bwhat (?:year|price)\b", re.IGNORECASE
 )
 _NAMES_QUANTITY = re.compile(
-    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|twenty|thirty|forty|fifty|sixty|seventy"
+    r"\b\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|twenty|thirty|forty|fifty|sixty|seventy"
     r"|eighty|ninety|hundred|thousand|million|billion|half|both|all|none|no|free|once|twice|single|unlimited|double)\b",
     re.IGNORECASE,
 )
@@ -88,7 +89,7 @@ def read_prompt(message: str) -> tuple[str, list[Sentence]]:
 
 def split_sentences(text: str) -> Iterator[str]:
     """Yield the text's sentences, list items and rows, their white space made single blanks."""
-    for block in _BLOCK.split(text):
+    for block in _BLOCK.split(_HEADING.sub(r"\g<0>\n", text)):
         for piece in _BETWEEN.split(block.strip()):
             sentence = _MARKUP.sub("", " ".join(piece.split()))
             if len(sentence) <= LONGEST_CHARS and len(_WORD.findall(sentence)) >= SHORTEST_WORDS:

@@ -76,6 +76,7 @@ def test_the_first_of_equal_sentences_is_quoted() -> None:
             "# Title\n\nA paragraph that\nwraps. Next.\n- item one\n- item two",
             ["Title", "A paragraph that\nwraps.", "Next.", "item one", "item two"],
         ),
+        ("# Title\nIts text. More.\n## Part\nOf it.", ["Title", "Its text.", "More.", "Part", "Of it."]),
         ("1. First step\n2. Second step", ["First step", "Second step"]),
         ("id,name\n17,Ada Lovelace\n18,Grace Hopper", ["id,name", "17,Ada Lovelace", "18,Grace Hopper"]),
         ("Year\tSales\n2024\t12", ["Year\tSales", "2024\t12"]),

@@ -61,6 +61,7 @@ def test_a_message_without_sources_is_all_question() -> None:
             "# The main heading\n\n- first list item\n- second list item",
             ["The main heading", "first list item", "second list item"],
         ),
+        ("# The main heading\nThe text under it.", ["The main heading", "The text under it."]),
         ('He said "go away now." Then he left.', ['He said "go away now."', "Then he left."]),
         ("Version 3.5 of the program is out.", ["Version 3.5 of the program is out."]),
         ("It costs approx. five euros a day.", ["It costs approx. five euros a day."]),
