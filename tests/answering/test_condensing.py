@@ -53,7 +53,7 @@ async def test_a_follow_up_is_searched_as_the_model_understands_it(chat: Chat, s
 
 async def test_where_the_model_fails_at_it_the_question_stands(chat: Chat, scripted_models: ScriptedModels) -> None:
     await answer(chat, "How long do refunds take?")
-    for failing in (Fail(400), Reply(" "), Reply("word " * 300)):
+    for failing in (Fail(400), Reply('""'), Reply("word " * 300)):
         scripted_models.chat.script(failing, Reply("Three days [1]."))
         question = f"And shipping, after {type(failing).__name__} {len(scripted_models.chat.requests)}?"
         end = await answer(chat, question)
