@@ -15,6 +15,8 @@ from ragsvc.secret_files import SecretFiles
 
 KIB = 1024
 MIB = 1024 * KIB
+# S3 takes no more of one upload.
+MOST_PARTS = 10_000
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -249,6 +251,16 @@ class Settings(BaseSettings):
             raise ValueError("S3_SSE_KMS_KEY_ID goes with S3_SSE=aws:kms")
         if urlsplit(self.database_url.get_secret_value()).scheme not in {"postgres", "postgresql"}:
             raise ValueError("DATABASE_URL has to begin with postgresql://")
+        return self
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        part_bytes = max(self.upload_part_size_bytes, -(-self.max_upload_bytes // (MOST_PARTS * MIB)) * MIB)
+        if part_bytes > self.upload_buffer_bytes:
+            raise ValueError(
+                f"UPLOAD_BUFFER_BYTES is {self.upload_buffer_bytes}, but a part can have {part_bytes} bytes"
+                " (UPLOAD_PART_SIZE_BYTES; MAX_UPLOAD_BYTES in 10,000 parts)"
+            )
         return self
 
     @model_validator(mode="after")

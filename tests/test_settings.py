@@ -77,6 +77,8 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str)
             "database 0, the only one",
         ),
         ({"REDIS_URL": "redis://one,two"}, "REDIS_URL names several nodes, which is for REDIS_CLUSTER=true"),
+        ({"UPLOAD_PART_SIZE_BYTES": "20000000", "UPLOAD_BUFFER_BYTES": "16777216"}, "a part can have 20000000 bytes"),
+        ({"MAX_UPLOAD_BYTES": str(10_000 * 2**28 + 1)}, f"a part can have {2**28 + 2**20} bytes"),
         ({"CHAT_ON_DISCONNECT": "shrug"}, "CHAT_ON_DISCONNECT: .*'continue' or 'cancel'"),
     ],
 )
@@ -87,6 +89,11 @@ def test_a_wrong_value_is_refused_with_which_and_why(
         monkeypatch.setenv(name, value)
     with pytest.raises(StartupRefused, match=message):
         load_settings()
+
+
+def test_the_largest_upload_has_parts_as_large_as_the_memory_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_UPLOAD_BYTES", str(10_000 * 2**28))
+    assert load_settings().upload_buffer_bytes == 2**28
 
 
 @pytest.mark.parametrize("prefix", ["{rag}", "{rag}-staging", "eu-{rag}"])

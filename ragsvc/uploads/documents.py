@@ -52,7 +52,7 @@ async def receive_document(
     for little memory.
 
     Raises:
-        EmptyFile, TooLarge, QuotaExceeded: and nothing of it is left.
+        EmptyFile, TooLarge, QuotaExceeded, Unavailable: and nothing of it is left.
         NotFound: there is no such collection.
     """
 
@@ -104,7 +104,7 @@ async def receive_content(
     with the new version; None leaves them as they are.
 
     Raises:
-        EmptyFile, TooLarge, QuotaExceeded: and nothing of it is left.
+        EmptyFile, TooLarge, QuotaExceeded, Unavailable: and nothing of it is left.
         NotFound: there is no such document.
         DocumentDeleting: the document is being deleted.
     """
@@ -229,11 +229,12 @@ async def _open_upload(resources: Resources, workspace: Workspace, *, filename: 
 async def _store(writer: PartWriter, first: bytes, source: AsyncIterator[bytes], *, limit_bytes: int) -> WrittenObject:
     try:
         await writer.begin()
-        await writer.write(first)
-        _check_size(writer.size_bytes, limit_bytes)
-        async for block in source:
-            await writer.write(block)
+        async with writer.hurrying():
+            await writer.write(first)
             _check_size(writer.size_bytes, limit_bytes)
+            async for block in source:
+                await writer.write(block)
+                _check_size(writer.size_bytes, limit_bytes)
         return await writer.finish()
     finally:
         await writer.close()

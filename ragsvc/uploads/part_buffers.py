@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from ragsvc.errors import Unavailable
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from ragsvc.storage.budget import BufferBudget, Share
 
@@ -14,6 +17,11 @@ if TYPE_CHECKING:
 
 # While others wait for memory, so long may a part take to fill.
 TURN_S = 10.0
+# And so many turns where it cannot be set aside: 8 MiB then need 1.1 Mbit/s.
+MOST_TURNS = 6
+# How long a request waits for its turn that could not go on later.
+WAIT_S = 30.0
+LOOK_S = 1.0
 CHUNK_BYTES = 64 * 1024
 
 
@@ -69,6 +77,44 @@ class PartBuffer:
         """Wait until a part may fill."""
         if self._share is None:
             self._share = await self._budget.reserve(self._room_bytes)
+
+    async def make_room_soon(self) -> None:
+        """Wait until a part may fill, but not for long.
+
+        Raises:
+            Unavailable: others needed the memory all that time.
+        """
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await self.make_room()
+        except TimeoutError:
+            raise Unavailable("Too many files are being received at once; send it again.") from None
+
+    @asynccontextmanager
+    async def hurrying(self) -> AsyncIterator[None]:
+        """End the body when others have waited too long for a part that fills and cannot be set aside.
+
+        Raises:
+            Unavailable: they have.
+        """
+        try:
+            async with asyncio.timeout(None) as limit:
+                watching = asyncio.create_task(self._watch(limit))
+                try:
+                    yield
+                finally:
+                    watching.cancel()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise Unavailable("The file came too slowly while others waited; send it again.") from None
+
+    async def _watch(self, limit: asyncio.Timeout) -> None:
+        while True:
+            if self.is_overdue(turns=MOST_TURNS):
+                limit.reschedule(asyncio.get_running_loop().time())
+                return
+            await asyncio.sleep(LOOK_S)
 
     def write(self, block: bytes | memoryview) -> None:
         """Add to the part that fills."""

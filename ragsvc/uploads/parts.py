@@ -12,6 +12,8 @@ from ragsvc.errors import NotFound
 from ragsvc.uploads.part_buffers import PartBuffer
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from ragsvc.models.uploads import Upload
     from ragsvc.resources import Resources
     from ragsvc.storage.objects import StoredPart
@@ -62,12 +64,16 @@ class PartWriter:
             raise NotFound
 
     async def write(self, block: bytes) -> None:
-        """Take bytes; returns once there is room for more, so that a slow store slows its client."""
+        """Take bytes; returns once there is room for more, so that a slow store slows its client.
+
+        Raises:
+            Unavailable: others needed the memory for too long.
+        """
         self.size_bytes += len(block)
         self._sha256.update(block)
         rest = memoryview(block)
         while rest:
-            await self._buffer.make_room()
+            await self._buffer.make_room_soon()
             room = self._part_size_bytes - self._buffer.size_bytes
             self._buffer.write(rest[:room])
             rest = rest[room:]
@@ -83,6 +89,10 @@ class PartWriter:
             self._upload.bucket, self._upload.object_key, upload_id=self._s3_upload_id, parts=self._parts
         )
         return WrittenObject(self.size_bytes, self._sha256.digest(), etag)
+
+    def hurrying(self) -> AbstractAsyncContextManager[None]:
+        """Write within this: a client that is slow while others wait for its memory is ended with Unavailable."""
+        return self._buffer.hurrying()
 
     async def close(self) -> None:
         """Hold nothing more."""

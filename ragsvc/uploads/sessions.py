@@ -22,6 +22,7 @@ from ragsvc.db import upload_sessions
 from ragsvc.errors import NotFound, PartNumberOutOfRange, TooLarge, UploadNotPending
 from ragsvc.models.ids import new_id
 from ragsvc.models.uploads import UploadStatus
+from ragsvc.settings import MIB, MOST_PARTS
 from ragsvc.storage.failures import ObjectMissing
 from ragsvc.telemetry.metrics import UPLOADS
 from ragsvc.uploads.cleaning import abandon, clean_upload
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.storage.objects import StoredPart
-
-MOST_PARTS = 10_000
-MIB = 1024 * 1024
 
 log = structlog.get_logger(__name__)
 

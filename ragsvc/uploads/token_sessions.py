@@ -11,10 +11,11 @@ from ragsvc.db import upload_sessions, workspaces
 from ragsvc.errors import NotFound, PartNumberOutOfRange, PartSizeMismatch, PartsMissing, TooLarge
 from ragsvc.models.ids import new_id
 from ragsvc.models.uploads import UploadStatus
+from ragsvc.settings import MIB, MOST_PARTS
 from ragsvc.storage.failures import ObjectMissing
 from ragsvc.uploads.quotas import claim_quota
 from ragsvc.uploads.registration import find_collection
-from ragsvc.uploads.sessions import MIB, MOST_PARTS, abort_session, load_session, open_in_store, require_pending
+from ragsvc.uploads.sessions import abort_session, load_session, open_in_store, require_pending
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,24 +12,29 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.db import documents, files, upload_sessions
-from ragsvc.errors import DocumentExists, EmptyFile, NotFound, QuotaExceeded, TooLarge
+from ragsvc.errors import DocumentExists, EmptyFile, NotFound, QuotaExceeded, TooLarge, Unavailable
 from ragsvc.models.documents import DocumentStatus
 from ragsvc.models.ids import new_id
 from ragsvc.models.jobs import JobStatus
 from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
+from ragsvc.storage.budget import BufferBudget
+from ragsvc.uploads import part_buffers
 from ragsvc.uploads.documents import attach_file, receive_document
 from ragsvc.uploads.sweeper import sweep_uploads
 from tests.support.documents import SAMPLE, accept, job_of, stream
+from tests.support.polling import until
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ragsvc.models.documents import Document
     from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
 
 MIB = 1024 * 1024
+PART = 8 * MIB
 
 
 async def assert_nothing_is_left(resources: Resources, workspace: Workspace) -> None:
@@ -38,6 +44,18 @@ async def assert_nothing_is_left(resources: Resources, workspace: Workspace) -> 
         assert await files.select_files(conn, workspace.id, limit=10) == []
         assert await documents.select_documents(conn, workspace.id, limit=10) == []
         assert await upload_sessions.select_unclean_uploads(conn, limit=10) == []
+
+
+async def accept_from(resources: Resources, workspace: Workspace, source: AsyncIterator[bytes]) -> Document:
+    return await receive_document(
+        resources,
+        workspace,
+        source,
+        filename="a.txt",
+        mime_type="text/plain",
+        collection_id=None,
+        attributes={},
+    )
 
 
 async def test_an_accepted_file_is_stored_and_its_job_is_queued(resources: Resources, workspace: Workspace) -> None:
@@ -110,22 +128,55 @@ async def test_a_client_that_leaves_half_way_leaves_nothing(resources: Resources
         sent.set()
         await asyncio.Event().wait()
 
-    upload = asyncio.create_task(
-        receive_document(
-            resources,
-            workspace,
-            stalling(),
-            filename="a.txt",
-            mime_type="text/plain",
-            collection_id=None,
-            attributes={},
-        )
-    )
+    upload = asyncio.create_task(accept_from(resources, workspace, stalling()))
     await sent.wait()
     upload.cancel()
     with pytest.raises(asyncio.CancelledError):
         await upload
     await assert_nothing_is_left(resources, workspace)
+
+
+@asynccontextmanager
+async def stalled(resources: Resources, workspace: Workspace) -> AsyncIterator[asyncio.Task[Document]]:
+    """Send a part's beginning, which takes all the memory there is, and nothing more."""
+
+    async def stalling() -> AsyncIterator[bytes]:
+        yield b"slow"
+        await asyncio.Event().wait()
+
+    sending = asyncio.create_task(accept_from(resources, workspace, stalling()))
+    await until(lambda: resources.buffers.free_bytes == 0, what="the slow file's turn")
+    yield sending
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+
+
+async def test_a_file_whose_turn_does_not_come_is_refused_and_leaves_nothing(
+    resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part_buffers, "WAIT_S", 0.2)
+    tight = replace(resources, buffers=BufferBudget(PART))
+    async with stalled(tight, workspace):
+        with pytest.raises(Unavailable):
+            await accept(tight, workspace)
+    await assert_nothing_is_left(resources, workspace)
+    assert tight.buffers.free_bytes == PART
+    assert (await accept(tight, workspace)).size_bytes == len(SAMPLE)
+
+
+async def test_a_file_that_comes_too_slowly_makes_room_for_those_that_wait(
+    resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part_buffers, "TURN_S", 0.01)
+    monkeypatch.setattr(part_buffers, "LOOK_S", 0.01)
+    tight = replace(resources, buffers=BufferBudget(PART))
+    async with stalled(tight, workspace) as slow:
+        assert (await accept(tight, workspace)).size_bytes == len(SAMPLE)
+        with pytest.raises(Unavailable):
+            await slow
+    assert tight.buffers.free_bytes == PART
+    assert await resources.storage.count_objects(workspace.bucket) == 1
+    assert await resources.storage.list_multiparts(workspace.bucket) == []
 
 
 async def test_redis_being_away_does_not_keep_a_file_out(resources: Resources, workspace: Workspace) -> None:

@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ragsvc.models.uploads import Upload, UploadStatus
+from ragsvc.settings import MIB, MOST_PARTS
 from ragsvc.storage.objects import StoredPart
-from ragsvc.uploads.sessions import MIB, MOST_PARTS, find_missing, part_size_for
+from ragsvc.uploads.sessions import find_missing, part_size_for
 
 LEAST = 8 * MIB
 TIB = 1024**4

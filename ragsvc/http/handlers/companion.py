@@ -39,6 +39,7 @@ from ragsvc.http.views import (
 )
 from ragsvc.models.ids import new_id
 from ragsvc.models.uploads import UploadStatus
+from ragsvc.settings import MOST_PARTS
 from ragsvc.uploads import completion, sessions, token_sessions
 from ragsvc.uploads.documents import receive_document
 
@@ -76,7 +77,7 @@ class CompanionPart(Body):
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
-    PartNumber: Annotated[int, Field(ge=1, le=sessions.MOST_PARTS)]
+    PartNumber: Annotated[int, Field(ge=1, le=MOST_PARTS)]
 
 
 class CompanionCompleteBody(Body):
@@ -84,7 +85,7 @@ class CompanionCompleteBody(Body):
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
-    parts: Annotated[list[CompanionPart], Field(min_length=1, max_length=sessions.MOST_PARTS)]
+    parts: Annotated[list[CompanionPart], Field(min_length=1, max_length=MOST_PARTS)]
 
 
 class CompanionQuery(Query):
