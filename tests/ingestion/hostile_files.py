@@ -189,9 +189,15 @@ HOSTILE = {
         "a.epub", lambda: make_entity_bomb(make_epub(["x"]), "OEBPS/book.opf", "package"), ("limit_exceeded",)
     ),
     "entities in xlsx": Hostile(
-        "a.xlsx", lambda: make_entity_bomb(make_xlsx({"S": [["x"]]}), SHEET, "worksheet"), ("no_text", "corrupt")
+        "a.xlsx", lambda: make_entity_bomb(make_xlsx({"S": [["x"]]}), SHEET, "worksheet"), ("limit_exceeded",)
     ),
-    "entities in xml": Hostile("a.xml", f"<?xml version='1.0'?><!DOCTYPE x [{ENTITIES}]><x>&e10;</x>".encode, (READY,)),
+    "entities in xml": Hostile("a.xml", make_xml, ("limit_exceeded",)),
+    "entities in a circle": Hostile(
+        "a.xml", lambda: b'<!DOCTYPE x [<!ENTITY a "&b;"><!ENTITY b "&a;">]><x>&a;</x>', ("limit_exceeded",)
+    ),
+    "entities for words": Hostile(
+        "a.xml", lambda: b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY co "Kettle Works">]><x>&co;</x>', (READY,)
+    ),
     "deep docx": Hostile("a.docx", make_deep_docx, ("limit_exceeded",)),
     "deep html": Hostile("a.html", lambda: b"<html>" + b"<div>" * 500_000, ("limit_exceeded",)),
     "deep page in epub": Hostile("a.epub", make_deep_epub, ("limit_exceeded",)),

@@ -8,6 +8,7 @@ from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.decoding import declared_charset, decode
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.ingestion.parsing.text_types import XML
+from ragsvc.ingestion.parsing.xml_entities import refuse_bomb
 from ragsvc.models.chunks import ParsedText
 
 if TYPE_CHECKING:
@@ -21,8 +22,14 @@ def parse_plain_text(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def parse_xml(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the markup as it stands: nothing in it is expanded or fetched."""
-    return ParsedText(text=read_canonical(source, limits, is_markup=True), media_type=XML)
+    """Return the markup as it stands: nothing in it is expanded or fetched.
+
+    Raises:
+        DocumentRejected: as `read_canonical` does, and `limit_exceeded` for entities that are a bomb.
+    """
+    text = read_canonical(source, limits, is_markup=True)
+    refuse_bomb(text, max_chars=limits.max_text_chars)
+    return ParsedText(text=text, media_type=XML)
 
 
 def read_canonical(source: SourceFile, limits: ParseLimits, *, is_markup: bool = False) -> str:

@@ -31,6 +31,7 @@ SHEET = re.compile(r"xl/worksheets/[^/]+\.xml", re.IGNORECASE)
 # A cell with a value; one that only has a style is closed at once.
 CELL = re.compile(rb"<(?:\w+:)?c\b(?:[^<>]*?\br=[\"']([A-Z]{1,3})([0-9]{1,7})[\"'])?[^<>]*(?<!/)>")
 BLOCK_BYTES = 1024 * 1024
+PROLOGUE_BYTES = 64 * 1024
 
 
 def parse_xlsx(source: SourceFile, limits: ParseLimits) -> ParsedText:
@@ -42,6 +43,7 @@ def parse_xlsx(source: SourceFile, limits: ParseLimits) -> ParsedText:
     with open_archive(source.path, limits) as archive:
         for entry in archive.infolist():
             if SHEET.fullmatch(entry.filename):
+                _refuse_entities(archive, entry)
                 _check_extent(archive, entry, limits.max_cells)
     return _read(source, limits, media_type=XLSX)
 
@@ -75,6 +77,13 @@ def _damage() -> Iterator[None]:
         raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the workbook is protected by a password") from error
     except (python_calamine.CalamineError, ValueError, OSError) as error:
         raise DocumentRejected(DocumentErrorCode.CORRUPT, f"the workbook cannot be read: {error}") from error
+
+
+def _refuse_entities(archive: ZipFile, entry: ZipInfo) -> None:
+    """Refuse a sheet that declares entities: no office program writes any, and the library passes over them."""
+    with archive.open(entry) as part:
+        if b"<!ENTITY" in part.read(PROLOGUE_BYTES):
+            raise DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, "the document's XML declares entities of its own")
 
 
 def _check_extent(archive: ZipFile, entry: ZipInfo, max_cells: int) -> None:
