@@ -23,6 +23,10 @@ EMBEDDING_SETTINGS = {
     "EMBEDDING_MAX_INPUT_TOKENS": "256",
     "CHUNK_MAX_TOKENS": "240",
     "CHUNK_OVERLAP_TOKENS": "32",
+    # Some 17 texts a second and core: the calls of four documents at once have to end within MODEL_TIMEOUT_S on a
+    # machine that is busy with other things too.
+    "EMBEDDING_BATCH_SIZE": "16",
+    "EMBEDDING_CONCURRENCY": "2",
 }
 
 

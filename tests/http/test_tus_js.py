@@ -110,8 +110,13 @@ async def test_a_client_that_was_killed_goes_on_where_it_stopped(tenant: Tenant,
         first.kill()
         await first.communicate()
         (upload,) = (await tenant.api.get("/v1/uploads?status=pending")).json["data"]
-        state = (await tenant.api.get(f"/v1/uploads/{upload['id']}")).json
-        assert state["received_bytes"] == state["part_size_bytes"]
+
+        async def is_kept() -> bool:
+            """A part is stored while the next one comes: it may be on its way when the line breaks."""
+            state = (await tenant.api.get(f"/v1/uploads/{upload['id']}")).json
+            return bool(state["received_bytes"] == state["part_size_bytes"])
+
+        await until(is_kept, timeout_s=30, what="the part that came before the cut")
         limit = 100 * MIB
         told = await finish(await start(tenant, proxy, modules, film, chunk_size="Infinity"))
     assert told["resumed"]
