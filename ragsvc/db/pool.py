@@ -118,6 +118,7 @@ async def open_pool(settings: Settings, *, size: int) -> AsyncIterator[Pool]:
             min_size=1,
             max_size=size,
             init=_register_codecs,
+            reset=_leave_session,
             timeout=10,
             command_timeout=60,
             statement_cache_size=256 if cached else 0,
@@ -135,6 +136,13 @@ async def open_pool(settings: Settings, *, size: int) -> AsyncIterator[Pool]:
             await asyncio.wait_for(pool.close(), 5)
         except TimeoutError:
             pool.terminate()
+
+
+async def _leave_session(_connection: Connection) -> None:
+    """Spare a connection that comes back the driver's reset, a round trip: no statement outlives its transaction.
+
+    What a transaction left open is rolled back all the same.
+    """
 
 
 async def _register_codecs(connection: asyncpg.Connection[Record]) -> None:

@@ -40,3 +40,11 @@ async def test_every_statement_can_be_prepared(resources: Resources) -> None:
             except Exception as error:  # noqa: BLE001 - collected, to be shown together
                 refused[name] = str(error)
     assert refused == {}
+
+
+def test_no_statement_leaves_anything_behind_in_its_session() -> None:
+    """Connections go back to the pool as they are, and a transaction pooler gives them to others."""
+    # Migrations hold theirs on a connection of their own.
+    assert {name for name, sql in statements().items() if "advisory_lock(" in sql} == {"ragsvc.db.migrations.TRY_LOCK"}
+    is_local = re.compile(r"set_config\(.*?,\s*(\w+)\)")
+    assert {kept for sql in statements().values() for kept in is_local.findall(sql)} == {"true"}
