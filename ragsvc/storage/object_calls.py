@@ -26,10 +26,13 @@ class ObjectCalls(StoreCalls):
     """Reads, writes, lists and removes objects."""
 
     async def head_object(self, bucket: str, key: str) -> StoredObject:
-        """Return what the store says of an object."""
+        """Return what the store says of an object.
+
+        A gateway over a file system shows an object that is being replaced without ETag and metadata for a moment.
+        """
         with translated():
             answer = await self._client.head_object(Bucket=bucket, Key=key)
-        return StoredObject(answer["ContentLength"], answer["ETag"].strip('"'), answer.get("Metadata", {}))
+        return StoredObject(answer["ContentLength"], answer.get("ETag", "").strip('"'), answer.get("Metadata", {}))
 
     async def count_all_objects(self, bucket: str, *, prefix: str = "") -> int:
         """Return how many objects there are under a prefix; none where there is no bucket."""

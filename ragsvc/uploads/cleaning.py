@@ -8,6 +8,7 @@ import structlog
 
 from ragsvc.db import upload_sessions
 from ragsvc.models.uploads import UploadStatus
+from ragsvc.storage.failures import ObjectMissing
 from ragsvc.telemetry.metrics import UPLOADS
 from ragsvc.uploads.tails import remove_tail
 
@@ -38,7 +39,12 @@ async def clean_upload(resources: Resources, upload: Upload) -> None:
     Parts are looked up by the key too: a process may have died before it wrote the store's id of the upload down.
     """
     storage = resources.storage
-    ids = {found.upload_id for found in await storage.list_multiparts(upload.bucket, prefix=upload.object_key)}
+    try:
+        listed = await storage.list_multiparts(upload.bucket, prefix=upload.object_key)
+    except ObjectMissing:
+        # The bucket went with its workspace, and every part with it.
+        listed = []
+    ids = {found.upload_id for found in listed}
     for s3_upload_id in ids | ({upload.s3_upload_id} if upload.s3_upload_id else set()):
         await storage.abort_multipart(upload.bucket, upload.object_key, upload_id=s3_upload_id)
     await storage.delete_object(upload.bucket, upload.object_key)

@@ -6,8 +6,11 @@ no order in which processes die makes the store tell a wrong offset.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import structlog
 
 from ragsvc.storage.failures import ObjectMissing
 
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 
 PART_NUMBER = "part-number"
 COUNTED_BYTES = "counted-bytes"
+LOOKS = 20
+LOOK_AGAIN_S = 0.05
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +38,18 @@ class Tail:
 
 
 async def load_tail(resources: Resources, upload: Upload) -> Tail | None:
-    """Return what the store has of the upload's tail."""
-    try:
-        stored = await resources.storage.head_object(upload.bucket, upload.tail_key)
-    except ObjectMissing:
-        return None
-    return Tail(int(stored.metadata[PART_NUMBER]), int(stored.metadata[COUNTED_BYTES]), stored.size_bytes)
+    """Return what the store has of the upload's tail; one that cannot tell its place counts as none."""
+    for _ in range(LOOKS):
+        try:
+            stored = await resources.storage.head_object(upload.bucket, upload.tail_key)
+        except ObjectMissing:
+            return None
+        if PART_NUMBER in stored.metadata and COUNTED_BYTES in stored.metadata:
+            return Tail(int(stored.metadata[PART_NUMBER]), int(stored.metadata[COUNTED_BYTES]), stored.size_bytes)
+        # It is being replaced at this moment, or the store died while it was.
+        await asyncio.sleep(LOOK_AGAIN_S)
+    log.warning("tail_without_place", upload_id=upload.id.hex)
+    return None
 
 
 async def store_tail(

@@ -1,0 +1,55 @@
+"""What uploads without an end left is removed, even where the store is not what it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.db import upload_sessions
+from ragsvc.uploads.sessions import open_session
+from ragsvc.uploads.sweeper import sweep_uploads
+from ragsvc.uploads.tails import COUNTED_BYTES, PART_NUMBER, Tail, load_tail
+
+if TYPE_CHECKING:
+    from ragsvc.models.uploads import Upload
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.resources import Resources
+
+
+async def begin(resources: Resources, workspace: Workspace) -> Upload:
+    """Open a session."""
+    return await open_session(
+        resources,
+        workspace,
+        filename="kettles.txt",
+        size_bytes=9,
+        mime_type="text/plain",
+        sha256=None,
+        collection_id=None,
+        attributes={},
+        chunking=None,
+    )
+
+
+async def test_an_upload_whose_bucket_is_gone_keeps_no_other_from_being_cleaned(
+    resources: Resources, workspace: Workspace
+) -> None:
+    upload = await begin(resources, workspace)
+    await resources.storage.delete_all_objects(workspace.bucket)
+    await resources.storage.delete_bucket(workspace.bucket)
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE upload_sessions SET expires_at = now() - interval '1 s'")
+    assert await sweep_uploads(resources) == 1
+    async with resources.pool.acquire() as conn:
+        assert await upload_sessions.select_unclean_uploads(conn, limit=10) == []
+        cleaned = await upload_sessions.select_upload(conn, workspace.id, upload.id)
+    assert cleaned is not None
+    assert cleaned.status == "expired"
+
+
+async def test_a_tail_that_cannot_tell_its_place_counts_as_none(resources: Resources, workspace: Workspace) -> None:
+    upload = await begin(resources, workspace)
+    storage, place = resources.storage, {PART_NUMBER: "1", COUNTED_BYTES: "3"}
+    await storage.put_object(upload.bucket, upload.tail_key, body=b"boi", metadata={})
+    assert await load_tail(resources, upload) is None
+    await storage.put_object(upload.bucket, upload.tail_key, body=b"boi", metadata=place)
+    assert await load_tail(resources, upload) == Tail(1, 3, 3)
