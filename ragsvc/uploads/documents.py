@@ -58,20 +58,15 @@ async def receive_document(
 
     async def register(upload: Upload, stored: WrittenObject) -> tuple[Document, Job]:
         into, described = await late_details(stored.sha256) if late_details else (collection_id, attributes)
-        async with resources.pool.acquire() as conn, conn.transaction():
-            collection = await find_collection(conn, workspace.id, into)
-            await claim_quota(conn, workspace, added_bytes=stored.size_bytes)
-            return await register_upload(
-                conn,
-                resources,
-                upload,
-                size_bytes=stored.size_bytes,
-                sha256=stored.sha256,
-                etag=stored.etag,
-                collection_id=collection.id,
-                attributes=described,
-                document_id=document_id,
-            )
+        return await _register(
+            resources,
+            workspace,
+            upload,
+            stored=stored,
+            collection_id=into,
+            attributes=described,
+            document_id=document_id,
+        )
 
     async with resources.pool.acquire() as conn:
         await find_collection(conn, workspace.id, collection_id)
@@ -85,6 +80,32 @@ async def receive_document(
         limit_bytes=limit_bytes,
         announced_bytes=announced_bytes,
     )
+
+
+async def _register(
+    resources: Resources,
+    workspace: Workspace,
+    upload: Upload,
+    *,
+    stored: WrittenObject,
+    collection_id: UUID | None,
+    attributes: dict[str, object],
+    document_id: UUID | None,
+) -> tuple[Document, Job]:
+    async with resources.pool.acquire() as conn, conn.transaction():
+        collection = await find_collection(conn, workspace.id, collection_id)
+        await claim_quota(conn, workspace, added_bytes=stored.size_bytes)
+        return await register_upload(
+            conn,
+            resources,
+            upload,
+            size_bytes=stored.size_bytes,
+            sha256=stored.sha256,
+            etag=stored.etag,
+            collection_id=collection.id,
+            attributes=attributes,
+            document_id=document_id,
+        )
 
 
 async def receive_content(

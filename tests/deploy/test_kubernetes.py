@@ -33,9 +33,10 @@ def resources_of(request: pytest.FixtureRequest) -> tuple[dict[str, Any], ...]:
 
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_manifests_are_valid(resources_of: tuple[dict[str, Any], ...], version: str) -> None:
-    for resource in resources_of:
-        if resource["kind"] not in KEDA:
-            kubernetes_validate.validate(resource, version, strict=True)
+    plain = [resource for resource in resources_of if resource["kind"] not in KEDA]
+    assert {"Deployment", "Job", "Service"} <= {resource["kind"] for resource in plain}
+    for resource in plain:
+        kubernetes_validate.validate(resource, version, strict=True)
 
 
 def test_what_keda_reads_is_valid() -> None:
