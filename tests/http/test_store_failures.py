@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import SecretStr
 
 from ragsvc.db import upload_sessions
 from ragsvc.http.state import RESOURCES
@@ -13,12 +14,14 @@ from tests.http.conftest import make_tenant, operator_of
 from tests.http.documents import form
 from tests.http.own_store import OwnStore
 from tests.http.test_uploads import complete, content_of, open_upload, presign, put, put_to_store, state_of
+from tests.support.databases import cloned
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
     from tests.http.conftest import Answer, ClientMaker, Tenant
 
 MIB = 1024 * 1024
@@ -35,10 +38,19 @@ async def store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OwnSt
     await own.stop()
 
 
+@pytest.fixture(scope="module")
+async def database_url(settings: Settings, template: str) -> AsyncIterator[SecretStr]:
+    """A database of its own: a sweeper that looks for these uploads in the others' store finds them lost."""
+    async with cloned(settings.database_url.get_secret_value(), template=template) as url:
+        yield SecretStr(url)
+
+
 @pytest.fixture
-async def tenant(store: OwnStore, make_client: ClientMaker) -> Tenant:
+async def tenant(store: OwnStore, database_url: SecretStr, make_client: ClientMaker) -> Tenant:
     """A workspace in the own store."""
-    client = await make_client(**store.settings, upload_part_size_bytes=PART, s3_timeout_s=10.0)
+    client = await make_client(
+        **store.settings, database_url=database_url, upload_part_size_bytes=PART, s3_timeout_s=10.0
+    )
     return await make_tenant(client, operator_of(client), "own")
 
 
