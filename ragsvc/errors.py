@@ -122,6 +122,12 @@ class NameTaken(RequestError):
     code = "name_taken"
 
 
+class KeyRotated(RequestError):
+    """The key has a successor: rotate that one."""
+
+    code = "key_rotated"
+
+
 class FileInUse(RequestError):
     """Documents still use the file."""
 

@@ -34,7 +34,7 @@ COMMANDS = {
     "jobs": "Look for jobs that were lost.",
     "storage": "Compare the object store with the database.",
     "workspaces": "Create and list workspaces.",
-    "keys": "Create, list and revoke a workspace's keys.",
+    "keys": "Create, list, rotate and revoke a workspace's keys.",
 }
 
 

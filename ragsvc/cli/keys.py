@@ -50,7 +50,7 @@ def list_keys(workspace: Workspace, *, as_json: Json = False) -> None:
         print_json({"data": found})
         return
     print_table(
-        ("ID", "NAME", "BEGINS WITH", "SCOPES", "CREATED", "EXPIRES"),
+        ("ID", "NAME", "BEGINS WITH", "SCOPES", "CREATED", "EXPIRES", "LAST USED"),
         [
             (
                 one["id"],
@@ -59,10 +59,29 @@ def list_keys(workspace: Workspace, *, as_json: Json = False) -> None:
                 " ".join(one["scopes"]),
                 show_time(one["created_at"]),
                 show_time(one["expires_at"]),
+                show_time(one["last_used_at"]),
             )
             for one in found
         ],
     )
+
+
+@keys.command()
+def rotate(
+    workspace: Workspace,
+    key: Annotated[str, typer.Argument(help="The key's id.")],
+    *,
+    overlap_s: Annotated[
+        int | None, typer.Option("--overlap-s", min=0, help="How long the old key works on; a day when unset.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Create a key that may do the same, and let the old one end after a while; the new one is shown this one time."""
+    created = asyncio.run(_rotate(workspace, key, without_none(overlap_s=overlap_s)))
+    if as_json:
+        print_json(created)
+    else:
+        print_fields(created)
 
 
 @keys.command()
@@ -80,6 +99,11 @@ def revoke(
 async def _create(workspace: str, body: JsonObject) -> JsonObject:
     async with open_client(admin=True) as client:
         return await client.post(f"/v1/workspaces/{segment(workspace)}/keys", body=body)
+
+
+async def _rotate(workspace: str, key: str, body: JsonObject) -> JsonObject:
+    async with open_client(admin=True) as client:
+        return await client.post(f"/v1/workspaces/{segment(workspace)}/keys/{segment(key)}/rotate", body=body)
 
 
 async def _list(workspace: str) -> list[JsonObject]:

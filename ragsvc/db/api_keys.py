@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.pool import Connection, Record
 
-COLUMNS = "workspace_id, id, name, key_prefix, scopes, expires_at, revoked_at, created_at"
+COLUMNS = "workspace_id, id, name, key_prefix, scopes, expires_at, revoked_at, replaced_by, last_used_at, created_at"
 
 INSERT_API_KEY = f"""
 INSERT INTO api_keys (workspace_id, id, name, key_hash, key_prefix, scopes, expires_at)
@@ -23,8 +23,10 @@ RETURNING {COLUMNS}
 """
 
 SELECT_KEY_OWNER = """
-SELECT k.workspace_id, k.id, k.name, k.key_prefix, k.scopes, k.expires_at, k.revoked_at, k.created_at, k.key_hash,
-    w.name AS workspace_name, w.bucket, w.key_prefix AS object_prefix, w.quota_bytes,
+SELECT k.workspace_id, k.id, k.name, k.key_prefix, k.scopes, k.expires_at, k.revoked_at, k.replaced_by,
+    k.last_used_at, k.created_at, k.key_hash,
+    k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS is_use_due, w.name AS workspace_name,
+    w.bucket, w.key_prefix AS object_prefix, w.quota_bytes,
     w.created_at AS workspace_created_at
 FROM api_keys k JOIN workspaces w ON w.id = k.workspace_id
 WHERE k.key_hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
@@ -36,6 +38,29 @@ SELECT {COLUMNS} FROM api_keys
 WHERE workspace_id = $1 AND revoked_at IS NULL AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
 """
 
+SELECT_API_KEY = f"SELECT {COLUMNS} FROM api_keys WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL"
+
+# The successor lives as long as the key was made for.
+ROTATE_API_KEY = f"""
+WITH old AS (
+    SELECT k.* FROM api_keys k JOIN workspaces w ON w.id = k.workspace_id
+    WHERE k.workspace_id = $1 AND k.id = $2 AND k.revoked_at IS NULL AND k.replaced_by IS NULL AND w.deletion_id IS NULL
+    FOR UPDATE OF k
+), replaced AS (
+    UPDATE api_keys k
+    SET replaced_by = $3, expires_at = least(old.expires_at, now() + make_interval(secs => $6))
+    FROM old WHERE k.workspace_id = old.workspace_id AND k.id = old.id
+)
+INSERT INTO api_keys (workspace_id, id, name, key_hash, key_prefix, scopes, expires_at)
+SELECT workspace_id, $3, name, $4, $5, scopes, coalesce($7, now() + (expires_at - created_at)) FROM old
+RETURNING {COLUMNS}
+"""
+
+UPDATE_LAST_USE = """
+UPDATE api_keys SET last_used_at = now()
+WHERE workspace_id = $1 AND id = $2 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+"""
+
 REVOKE_API_KEY = """
 UPDATE api_keys SET revoked_at = now() WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL
 """
@@ -43,10 +68,11 @@ UPDATE api_keys SET revoked_at = now() WHERE workspace_id = $1 AND id = $2 AND r
 
 @dataclass(frozen=True, slots=True)
 class KeyOwner:
-    """A key that works now, what is stored of its secret, and its workspace."""
+    """A key that works now, what is stored of its secret, whether its use is to be noted, and its workspace."""
 
     key: ApiKey
     key_hash: bytes
+    is_use_due: bool
     workspace: Workspace
 
 
@@ -81,7 +107,7 @@ async def select_key_owner(conn: Connection, key_hash: bytes) -> KeyOwner | None
         quota_bytes=row["quota_bytes"],
         created_at=row["workspace_created_at"],
     )
-    return KeyOwner(key=_to_api_key(row), key_hash=row["key_hash"], workspace=workspace)
+    return KeyOwner(key=_to_api_key(row), key_hash=row["key_hash"], is_use_due=row["is_use_due"], workspace=workspace)
 
 
 async def select_api_keys(
@@ -89,6 +115,38 @@ async def select_api_keys(
 ) -> list[ApiKey]:
     """Return at most `limit` keys that are not revoked, newest first, those older than `before`."""
     return [_to_api_key(row) for row in await conn.fetch(SELECT_API_KEYS, workspace_id, before, limit)]
+
+
+async def select_api_key(conn: Connection, workspace_id: UUID, key_id: UUID) -> ApiKey | None:
+    """Return one key; None when it is unknown or revoked."""
+    row = await conn.fetchrow(SELECT_API_KEY, workspace_id, key_id)
+    return _to_api_key(row) if row else None
+
+
+async def rotate_api_key(
+    conn: Connection,
+    workspace_id: UUID,
+    key_id: UUID,
+    *,
+    successor_id: UUID,
+    key_hash: bytes,
+    key_prefix: str,
+    overlap_s: float,
+    expires_at: datetime | None,
+) -> ApiKey | None:
+    """Add a key that may do the same, and have the old one expire after `overlap_s`, if it does not sooner.
+
+    None when the key is unknown, revoked, or has a successor already.
+    """
+    row = await conn.fetchrow(
+        ROTATE_API_KEY, workspace_id, key_id, successor_id, key_hash, key_prefix, overlap_s, expires_at
+    )
+    return _to_api_key(row) if row else None
+
+
+async def update_last_use(conn: Connection, workspace_id: UUID, key_id: UUID) -> None:
+    """Note that the key is used now, unless that was noted within the last minute."""
+    await conn.execute(UPDATE_LAST_USE, workspace_id, key_id)
 
 
 async def revoke_api_key(conn: Connection, workspace_id: UUID, key_id: UUID) -> bool:
@@ -105,5 +163,7 @@ def _to_api_key(row: Record) -> ApiKey:
         scopes=tuple(Scope(scope) for scope in row["scopes"]),
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
+        replaced_by=row["replaced_by"],
+        last_used_at=row["last_used_at"],
         created_at=row["created_at"],
     )

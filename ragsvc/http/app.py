@@ -35,6 +35,7 @@ from ragsvc.http.handlers import (
     workspaces,
 )
 from ragsvc.http.idempotency import answer_once, mark_streams
+from ragsvc.http.key_uses import KEY_USES, KeyUses
 from ragsvc.http.middleware import answer_problems, finish_headers, identify, observe
 from ragsvc.http.operations import operation_of
 from ragsvc.http.readiness import READINESS, Readiness
@@ -122,7 +123,9 @@ def _open(settings: Settings) -> Callable[[web.Application], AsyncIterator[None]
             app[RESOURCES] = resources
             app[READINESS] = Readiness(resources)
             app[SCRAPE] = Scrape(resources, app[READINESS], app[TRAFFIC])
+            app[KEY_USES] = KeyUses(resources)
             yield
+            await app[KEY_USES].close()
 
     return opened
 

@@ -16,6 +16,7 @@ from aiohttp import web
 from ragsvc.db.api_keys import select_key_owner
 from ragsvc.db.upload_tokens import select_token_owner
 from ragsvc.errors import Forbidden, Unauthorized
+from ragsvc.http.key_uses import KEY_USES
 from ragsvc.http.state import resources_of
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ async def authenticate(request: web.Request) -> None:
         owner = await select_key_owner(conn, digest)
     if owner is None or not hmac.compare_digest(owner.key_hash, digest):
         raise Unauthorized
+    request.app[KEY_USES].note(owner)
     request[_CALLER] = Caller(workspace=owner.workspace, key=owner.key)
     structlog.contextvars.bind_contextvars(workspace_id=owner.workspace.id.hex, key_id=owner.key.id.hex)
 

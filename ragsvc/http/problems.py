@@ -35,6 +35,7 @@ PROBLEMS = {
     "file_in_use": Problem(409, "File in use"),
     "in_progress": Problem(409, "In progress"),
     "ingestion_active": Problem(409, "Ingestion active"),
+    "key_rotated": Problem(409, "Key is rotated"),
     "name_taken": Problem(409, "Name taken"),
     "offset_conflict": Problem(409, "Offset conflict"),
     "parts_missing": Problem(409, "Parts missing"),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         FailureView,
         FileView,
         KeyView,
+        ListedKeyView,
         OwnWorkspaceView,
         PartView,
         QueueView,
@@ -102,6 +103,15 @@ def render_key(key: ApiKey) -> KeyView:
         "scopes": list(key.scopes),
         "expires_at": render_optional_time(key.expires_at),
         "created_at": render_time(key.created_at),
+    }
+
+
+def render_listed_key(key: ApiKey) -> ListedKeyView:
+    """Return a key with what its operator wants to know of its use."""
+    return {
+        **render_key(key),
+        "last_used_at": render_optional_time(key.last_used_at),
+        "replaced_by": format_id("key", key.replaced_by) if key.replaced_by else None,
     }
 
 

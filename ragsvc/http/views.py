@@ -51,6 +51,13 @@ class KeyView(TypedDict):
     created_at: str
 
 
+class ListedKeyView(KeyView):
+    """A key in its workspace's list; `last_used_at` is true to the minute, `replaced_by` its successor."""
+
+    last_used_at: str | None
+    replaced_by: str | None
+
+
 class CreatedKeyView(KeyView):
     """A new key; this is the only time that its secret is shown."""
 

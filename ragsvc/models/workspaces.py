@@ -74,6 +74,8 @@ class ApiKey:
     scopes: tuple[Scope, ...]
     expires_at: datetime | None
     revoked_at: datetime | None
+    replaced_by: UUID | None
+    last_used_at: datetime | None
     created_at: datetime
 
 

@@ -52,6 +52,8 @@ def test_a_workspace_and_its_keys_come_and_go(operator: CommandLine, monkeypatch
     assert operator("documents", "list").code == 0
     assert [one["id"] for one in operator("keys", "list", workspace["id"], "--json").json["data"]] == [key["id"]]
     assert key["key"] not in operator("keys", "list", workspace["id"]).out
+    rotated = operator("keys", "rotate", workspace["id"], key["id"], "--overlap-s", "60", "--json").json
+    assert rotated["scopes"] == ["read"]
     assert operator("keys", "revoke", workspace["id"], key["id"]).code == 0
     assert "(unauthorized)" in operator("documents", "list").error
     assert operator("keys", "revoke", workspace["id"], key["id"], "--json").code == 1

@@ -102,7 +102,9 @@ async def use_everything(caller: Caller, models: ScriptedModels) -> list[str]:
     """Do what the service does, well and badly; return the secrets that it gave out."""
     workspace = await caller.call("POST", "/v1/workspaces", ADMIN_KEY, status=201, json={"name": "acme"})
     keys = f"/v1/workspaces/{workspace['id']}/keys"
-    key = (await caller.call("POST", keys, ADMIN_KEY, status=201, json={"name": "a key"}))["key"]
+    first = await caller.call("POST", keys, ADMIN_KEY, status=201, json={"name": "a key"})
+    await caller.call("GET", "/v1/workspace", first["key"], status=200)
+    key = (await caller.call("POST", f"{keys}/{first['id']}/rotate", ADMIN_KEY, status=201))["key"]
     token = await make_token(caller, key)
     document_id = await caller.upload(key, f"# Kettles\n\nThe {TEXT} kettle boils.\n")
     await caller.until_status(key, document_id, "ready")
@@ -127,7 +129,7 @@ async def use_everything(caller: Caller, models: ScriptedModels) -> list[str]:
     await send_no_http(caller.url)
     await caller.call("DELETE", f"/v1/documents/{document_id}", key, status=202)
     await gone(caller, key, document_id)
-    return [key, token]
+    return [first["key"], key, token]
 
 
 async def make_token(caller: Caller, key: str) -> str:

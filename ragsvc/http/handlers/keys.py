@@ -10,22 +10,25 @@ from aiohttp import web
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from ragsvc.db import api_keys, workspaces
-from ragsvc.errors import NotFound
+from ragsvc.errors import KeyRotated, NotFound
 from ragsvc.http.auth import KEY_PREFIX, SHOWN_KEY_CHARS, Door, derive_secret, hash_key
 from ragsvc.http.bodies import Body, Name, read_body, read_query
 from ragsvc.http.idempotency import resource_id_of, seed_of
 from ragsvc.http.ids import parse_id
 from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
-from ragsvc.http.rendering import json_response, render_key
+from ragsvc.http.rendering import json_response, render_key, render_listed_key
 from ragsvc.http.state import resources_of
-from ragsvc.http.views import CreatedKeyView, KeyView
+from ragsvc.http.views import CreatedKeyView, ListedKeyView
 from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.models.workspaces import ApiKey
+
+DAY_S = 86_400
+MAX_OVERLAP_S = 30 * DAY_S
 
 routes = web.RouteTableDef()
 log = structlog.get_logger(__name__)
@@ -42,6 +45,13 @@ class KeyBody(Body):
 
     name: Name
     scopes: list[Scope] = Field(default_factory=lambda: list(Scope), min_length=1, max_length=len(Scope))
+    expires_at: Annotated[AwareDatetime, AfterValidator(_refuse_past)] | None = None
+
+
+class RotationBody(Body):
+    """How long the old key works beside the new one, and when that one ends: by default it lives as long as the old."""
+
+    overlap_s: Annotated[int, Field(ge=0, le=MAX_OVERLAP_S, description="Seconds; a day by default.")] = DAY_S
     expires_at: Annotated[AwareDatetime, AfterValidator(_refuse_past)] | None = None
 
 
@@ -83,7 +93,7 @@ async def create_key(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/workspaces/{workspace_id}/keys")
-@operation("List a workspace's keys", Door.ADMIN, query=PageQuery, answers={200: Page[KeyView]})
+@operation("List a workspace's keys", Door.ADMIN, query=PageQuery, answers={200: Page[ListedKeyView]})
 async def list_keys(request: web.Request) -> web.Response:
     """Answer one page of the keys that are not revoked."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
@@ -92,7 +102,41 @@ async def list_keys(request: web.Request) -> web.Response:
         if await workspaces.select_workspace(conn, workspace_id) is None:
             raise NotFound
         found = await api_keys.select_api_keys(conn, workspace_id, before=query.cursor, limit=query.limit + 1)
-    return json_response(page_by_id(found, query.limit, render_key))
+    return json_response(page_by_id(found, query.limit, render_listed_key))
+
+
+@routes.post("/v1/workspaces/{workspace_id}/keys/{key_id}/rotate")
+@operation(
+    "Make a key that takes another's place",
+    Door.ADMIN,
+    body=RotationBody,
+    body_optional=True,
+    answers={201: CreatedKeyView},
+    problems=(KeyRotated,),
+    again=_answer_again,
+    shows_secret=True,
+)
+async def rotate_key(request: web.Request) -> web.Response:
+    """Make a key that may do the same, and let the old one end after the overlap."""
+    workspace_id = parse_id("ws", request.match_info["workspace_id"])
+    key_id = parse_id("key", request.match_info["key_id"])
+    body = await read_body(request, RotationBody, optional=True)
+    secret = derive_secret(request, KEY_PREFIX, seed_of(request))
+    async with resources_of(request).pool.acquire() as conn:
+        key = await api_keys.rotate_api_key(
+            conn,
+            workspace_id,
+            key_id,
+            successor_id=resource_id_of(request),
+            key_hash=hash_key(secret),
+            key_prefix=secret[:SHOWN_KEY_CHARS],
+            overlap_s=body.overlap_s,
+            expires_at=body.expires_at,
+        )
+        if key is None:
+            raise KeyRotated if await api_keys.select_api_key(conn, workspace_id, key_id) else NotFound
+    log.info("key_rotated", workspace_id=workspace_id.hex, key_id=key_id.hex, successor_id=key.id.hex)
+    return _show(key, secret)
 
 
 @routes.delete("/v1/workspaces/{workspace_id}/keys/{key_id}")
