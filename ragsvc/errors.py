@@ -246,6 +246,12 @@ class TooManyStreams(RequestError):
     code = "too_many_streams"
 
 
+class RateLimited(RequestError):
+    """This key asks more often than it may."""
+
+    code = "rate_limited"
+
+
 class ReplayRunning(RequestError):
     """Another replay of this queue is running."""
 

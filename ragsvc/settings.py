@@ -121,6 +121,12 @@ class Settings(BaseSettings):
         None, description="Port of `/metrics`; when unset the API tells it on `PORT`, and workers do not."
     )
     api_grace_s: Seconds = Field(25.0, description="Time that SIGTERM leaves to requests in flight.")
+    rate_limit_rps: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
+        50.0, description="Requests a second that a key may make in the long run; 0: no limit."
+    )
+    rate_limit_burst: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        200, description="Requests that a key which has been idle may make at once."
+    )
     max_json_body_bytes: SizeBytes = Field(MIB, description="Largest JSON body.")
     max_document_bytes: SizeBytes = Field(512 * MIB, description="Largest file in one request.")
     workspace_quota_bytes: SizeBytes | None = Field(

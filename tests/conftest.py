@@ -86,6 +86,8 @@ def base_settings(servers: Servers) -> Settings:
             "chunk_partitions": 2,
             "admin_api_key": "the-admin-key-of-the-tests",
             "port": 0,
+            # Tests ask as fast as they can; those of the limit set one.
+            "rate_limit_rps": 0,
             "log_format": "console",
         }
     )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 URLS = {"postgres": "DATABASE_URL", "redis": "REDIS_URL", "s3": "S3_ENDPOINT_URL", "models": "OPENAI_BASE_URL"}
 # A person (and a check) sees recovery in seconds.
 DEFAULTS = {"JOB_LEASE_S": "6", "SWEEP_INTERVAL_S": "1", "BACKOFF_CAP_S": "5", "LOG_FORMAT": "console"}
+# Nobody meets these by hand; whoever sets one of the two means both.
+RATE = {"RATE_LIMIT_RPS": "1000", "RATE_LIMIT_BURST": "2000"}
 # They belong to a server that is not used: set for another one, they would be wrong here.
 NOT_FOR_EMBEDDED = {
     "postgres": ("MIGRATION_DATABASE_URL",),
@@ -37,6 +39,8 @@ def service_environment(parts: Parts, secrets: Secrets, *, port: int, given: Map
     """Return the whole environment: what is given wins, but for what opens or describes an embedded server."""
     # An empty variable is one that is not set (settings.py).
     env = DEFAULTS | {"ADMIN_API_KEY": secrets.admin_api_key} | {name: value for name, value in given.items() if value}
+    if not RATE.keys() & env.keys():
+        env |= RATE
     own = {
         "postgres": {"DATABASE_URL": parts.postgres.url},
         "redis": {"REDIS_URL": parts.redis.url},

@@ -38,6 +38,7 @@ from ragsvc.http.idempotency import answer_once, mark_streams
 from ragsvc.http.key_uses import KEY_USES, KeyUses
 from ragsvc.http.middleware import answer_problems, finish_headers, identify, observe
 from ragsvc.http.operations import operation_of
+from ragsvc.http.rates import RATES, limit_rate, tell_rate
 from ragsvc.http.readiness import READINESS, Readiness
 from ragsvc.http.run_responses import RUNS
 from ragsvc.http.scrape import SCRAPE, Scrape
@@ -46,6 +47,7 @@ from ragsvc.http.state import RESOURCES
 from ragsvc.http.traffic import TRAFFIC, Traffic
 from ragsvc.preflight import warn_of_faults
 from ragsvc.queue.connection import cancel_for_good
+from ragsvc.queue.key_rates import KeyRates
 from ragsvc.resources import open_resources
 from ragsvc.sweeper import run_sweeper
 
@@ -87,7 +89,7 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
         RuntimeError: a route has no declared operation, so nothing would guard it.
     """
     app = web.Application(
-        middlewares=[observe, answer_preflights, answer_problems, identify, answer_once],
+        middlewares=[observe, answer_preflights, answer_problems, identify, limit_rate, answer_once],
         client_max_size=settings.max_json_body_bytes,
     )
     for routes in ROUTES:
@@ -98,11 +100,13 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     app[TRAFFIC] = Traffic()
     app[STREAMS] = Streams(limit=settings.max_streams, limit_per_key=settings.max_streams_per_key, timing=timing)
     app.on_response_prepare.append(finish_headers)
+    app.on_response_prepare.append(tell_rate)
     app.on_response_prepare.append(mark_streams)
     app.on_response_prepare.append(share_answers)
     app.on_response_prepare.append(tus.finish_headers)
     app.on_shutdown.append(_close_streams)
     app.cleanup_ctx.append(_open(settings))
+    app.cleanup_ctx.append(_keep_rates)
     app.cleanup_ctx.append(_answer)
     app.cleanup_ctx.append(_sweep)
     description.prepare_description(app)
@@ -128,6 +132,13 @@ def _open(settings: Settings) -> Callable[[web.Application], AsyncIterator[None]
             await app[KEY_USES].close()
 
     return opened
+
+
+async def _keep_rates(app: web.Application) -> AsyncIterator[None]:
+    """Keep the rates of the keys."""
+    rates = app[RATES] = KeyRates(app[RESOURCES].redis, app[RESOURCES].settings)
+    yield
+    await rates.close()
 
 
 async def _answer(app: web.Application) -> AsyncIterator[None]:

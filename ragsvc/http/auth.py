@@ -121,6 +121,15 @@ def uploader_of(request: web.Request) -> Uploader:
     return uploader
 
 
+def rated_id_of(request: web.Request) -> UUID | None:
+    """Return the id of the key or upload token whose rate the request counts for; None for the operator and nobody."""
+    caller: Caller | None = request.get(_CALLER)
+    if caller is not None:
+        return caller.key.id
+    uploader: Uploader | None = request.get(_UPLOADER)
+    return None if uploader is None else uploader.token.id
+
+
 def caller_of(request: web.Request) -> Caller:
     """Return the workspace and key that call; the route's operation has checked the key's scopes.
 

@@ -217,7 +217,7 @@ def _codes(route: DescribedRoute) -> set[str]:
     contract = route.operation
     kinds: set[type[errors.RagsvcError]] = {errors.RagsvcError, errors.Unavailable, *contract.problems}
     if Door.PUBLIC not in contract.doors:
-        kinds |= {errors.Unauthorized, errors.Forbidden}
+        kinds |= {errors.Unauthorized, errors.Forbidden, errors.RateLimited}
     if "{" in route.path:
         kinds.add(errors.NotFound)
     if contract.query:

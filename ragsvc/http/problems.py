@@ -55,6 +55,7 @@ PROBLEMS = {
     "invalid_request": Problem(422, "Invalid request"),
     "part_number_out_of_range": Problem(422, "Part number out of range"),
     "upload_locked": Problem(423, "Upload locked"),
+    "rate_limited": Problem(429, "Rate limited"),
     "too_many_streams": Problem(429, "Too many streams"),
     # tus chose it; no other protocol has it.
     "upload_checksum_mismatch": Problem(460, "Checksum mismatch"),
@@ -63,6 +64,7 @@ PROBLEMS = {
     "unavailable": Problem(503, "Unavailable"),
 }
 
+# `rate_limited` says its own time.
 RETRY_AFTER_S = {"in_progress": 1, "too_many_streams": 5, "unavailable": 5, "upload_locked": 1}
 
 

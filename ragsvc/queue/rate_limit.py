@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.queue.connection import REDIS_TROUBLE, remembering_cancels
+from ragsvc.queue.scripts import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings import Settings
 
@@ -54,9 +52,6 @@ MOST_DEBT_US = MINUTE_US
 LONGEST_HOLD_S = 600.0
 # What one waits for may change meanwhile: Redis emptied, or back.
 LOOK_AGAIN_S = 5.0
-REDIS_TIMEOUT_S = 0.5
-# So long nobody asks a Redis that did not answer.
-AWAY_S = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -86,12 +81,11 @@ class FleetRateLimit:
     """
 
     def __init__(self, redis: RedisConnection, settings: Settings) -> None:
-        self._call: Callable[..., Awaitable[Any]] = redis.execute_command
+        self._script = Script(redis, TAKE, name="embedding")
         self._key = f"{settings.queue_prefix}:limit:embedding"
         self._request_us = MINUTE_US / (settings.embedding_requests_per_minute or float("inf"))
         self._token_us = MINUTE_US / (settings.embedding_tokens_per_minute or float("inf"))
         self._own = _OwnBudgets()
-        self._away_until = float("-inf")
         # Of the calls of one process only the first in the line asks; a lock wakes in the order of arrival.
         self._line = asyncio.Lock()
 
@@ -123,23 +117,10 @@ class FleetRateLimit:
 
     async def _take(self, asked: _Take) -> float:
         """Return 0 when it was taken, else the seconds after which it can be."""
-        if time.monotonic() < self._away_until:
-            return self._own.take(asked)
-        with remembering_cancels():
-            return await self._take_in_redis(asked)
-
-    async def _take_in_redis(self, asked: _Take) -> float:
-        try:
-            async with asyncio.timeout(REDIS_TIMEOUT_S):
-                wait_us = await self._call(
-                    *("EVAL", TAKE, 1, self._key),
-                    *(asked.requests, asked.tokens, BURST_US, MOST_DEBT_US, asked.hold, int(asked.waits)),
-                )
-        except REDIS_TROUBLE as error:
-            self._away_until = time.monotonic() + AWAY_S
-            log.warning("rate_limit_without_redis", error=str(error) or type(error).__name__)
-            return self._own.take(asked)
-        return float(wait_us) / SECOND_US
+        wait_us = await self._script.run(
+            self._key, asked.requests, asked.tokens, BURST_US, MOST_DEBT_US, asked.hold, int(asked.waits)
+        )
+        return self._own.take(asked) if wait_us is None else float(wait_us) / SECOND_US
 
 
 class _OwnBudgets:

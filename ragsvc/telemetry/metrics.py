@@ -59,6 +59,7 @@ HTTP_REQUEST_DURATION = _histogram(
     "http_request_duration_seconds", "Time to answer; without event streams.", "method", "route", buckets=CALL_S
 )
 HTTP_REQUESTS_IN_FLIGHT = _gauge("http_requests_in_flight", "Requests being answered, event streams included.")
+REQUESTS_REFUSED = _counter("requests_refused", "Requests refused to protect the service, by the code.", "code")
 STREAMS_OPEN = _gauge("streams_open", "Event streams that are open.")
 STREAMS = _counter("streams", "Event streams that ended, by why.", "end")
 

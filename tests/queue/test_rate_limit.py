@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.embedded.ports import free_ports
-from ragsvc.queue import rate_limit
+from ragsvc.queue import rate_limit, scripts
 from ragsvc.queue.connection import open_redis
 from ragsvc.queue.rate_limit import FleetRateLimit
 from tests.http.proxy import Proxy
@@ -250,7 +250,7 @@ async def test_without_redis_the_account_is_the_same_as_with_it(open_limit: Open
 async def test_a_process_comes_back_to_the_fleets_account_with_redis(
     open_limit: OpenLimit, redis: RedisConnection, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rate_limit, "AWAY_S", 0.2)
+    monkeypatch.setattr(scripts, "AWAY_S", 0.2)
     there = urlsplit(own_settings.redis_url.get_secret_value())
     async with Proxy(str(there.hostname), there.port or 6379) as way:
         url = there._replace(netloc=f":{there.password or ''}@{way.host}:{way.port}").geturl()

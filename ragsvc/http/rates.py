@@ -1,0 +1,49 @@
+"""Holds every key to its rate, and tells it on every answer how much of it is left (RateLimit-*)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from ragsvc.errors import RateLimited
+from ragsvc.http.auth import rated_id_of
+from ragsvc.queue.key_rates import KeyRates, Rate
+from ragsvc.telemetry.metrics import REQUESTS_REFUSED
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+RATES = web.AppKey("rates", KeyRates)
+_RATE = web.RequestKey("rate", Rate)
+
+
+@web.middleware
+async def limit_rate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Count the request for its key; the operator has no limit.
+
+    Raises:
+        RateLimited: the key has no request left for now.
+    """
+    rates = request.app[RATES]
+    key_id = rated_id_of(request)
+    if key_id is not None and rates.is_on:
+        rate = request[_RATE] = await rates.take(key_id)
+        if rate.wait_s:
+            REQUESTS_REFUSED.labels(RateLimited.code).inc()
+            raise RateLimited
+    return await handler(request)
+
+
+async def tell_rate(request: web.Request, response: web.StreamResponse) -> None:
+    """Add what is left to every answer that counts; runs just before the headers are sent.
+
+    Source: draft-ietf-httpapi-ratelimit-headers-07.
+    """
+    if (rate := request.get(_RATE)) is None:
+        return
+    response.headers["RateLimit-Limit"] = str(rate.limit)
+    response.headers["RateLimit-Remaining"] = str(rate.remaining)
+    response.headers["RateLimit-Reset"] = str(math.ceil(rate.full_in_s))
+    if rate.wait_s:
+        response.headers["Retry-After"] = str(math.ceil(rate.wait_s))

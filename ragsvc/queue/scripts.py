@@ -1,0 +1,48 @@
+"""Lua scripts for callers that can do without Redis: an answer soon, or none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from ragsvc.queue.connection import REDIS_TROUBLE, remembering_cancels
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ragsvc.queue.connection import RedisConnection
+
+REDIS_TIMEOUT_S = 0.5
+# So long nobody asks a Redis that did not answer.
+AWAY_S = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class Script:
+    """A script on one key; what it decides its caller can decide alone, if it has to."""
+
+    def __init__(self, redis: RedisConnection, text: str, *, name: str) -> None:
+        self._call: Callable[..., Awaitable[Any]] = redis.execute_command
+        self._text = text
+        self._name = name
+        self._away_until = float("-inf")
+
+    async def run(self, key: str, *arguments: int) -> Any | None:  # noqa: ANN401 - what the script returns
+        """Return the script's answer; None while Redis is away, which is then not asked for AWAY_S."""
+        if time.monotonic() < self._away_until:
+            return None
+        with remembering_cancels():
+            return await self._ask(key, arguments)
+
+    async def _ask(self, key: str, arguments: tuple[int, ...]) -> Any | None:  # noqa: ANN401
+        try:
+            async with asyncio.timeout(REDIS_TIMEOUT_S):
+                return await self._call("EVAL", self._text, 1, key, *arguments)
+        except REDIS_TROUBLE as error:
+            self._away_until = time.monotonic() + AWAY_S
+            log.warning("rate_limit_without_redis", limit=self._name, error=str(error) or type(error).__name__)
+            return None
