@@ -33,6 +33,7 @@ COMMANDS = {
     "worker-alive": "Tell whether a worker's loop turns, for a supervisor.",
     "jobs": "Look for jobs that were lost.",
     "storage": "Compare the object store with the database.",
+    "audit": "List who did what.",
     "workspaces": "Create and list workspaces.",
     "keys": "Create, list, rotate and revoke a workspace's keys.",
 }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from ragsvc.cli.target import READY_FILE, read_ready_file
 from ragsvc.db.pool import open_pool
+from ragsvc.models.audit import Actor, ActorKind, acting
 from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
 from ragsvc.settings import load_settings
@@ -45,6 +48,7 @@ async def open_desk() -> AsyncIterator[Resources]:
         StartupRefused: a setting is missing, or Postgres is away.
     """
     settings = _load_settings()
+    act_as_operator()
     async with open_pool(settings, size=POOL_SIZE) as pool:
         redis = open_redis(settings)
         try:
@@ -52,6 +56,15 @@ async def open_desk() -> AsyncIterator[Resources]:
             yield cast("Resources", Desk(settings, pool, redis, Bell(redis, settings)))
         finally:
             await redis.aclose()
+
+
+def act_as_operator() -> None:
+    """Have the audit say that what this process does is done in an operator's shell, and whose."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        user = f"uid {os.getuid()}"
+    acting.set(Actor(ActorKind.CLI, f"{user}@{socket.gethostname()}"))
 
 
 def _load_settings() -> Settings:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ragsvc.cli.desk import act_as_operator
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_json, print_line, print_table, show_size
 from ragsvc.db import workspaces
+from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.http.ids import format_id
+from ragsvc.models.audit import AuditAction, AuditSubject
 from ragsvc.resources import open_resources
 from ragsvc.settings import load_settings
 from ragsvc.storage.failures import ObjectMissing
@@ -48,6 +51,7 @@ def audit(
     """
     settings = load_settings()
     ttl_s = settings.orphan_ttl_s if older_than_s is None else older_than_s
+    act_as_operator()
     found = asyncio.run(_audit(settings, ttl_s=ttl_s, fix=fix))
     if as_json:
         print_json({"data": [_to_json(one) for one in found], "fixed": fix})
@@ -65,10 +69,24 @@ async def _audit(settings: Settings, *, ttl_s: float, fix: bool) -> list[Finding
             except ObjectMissing:
                 found.append(Finding(FindingKind.BUCKET, workspace.id, workspace.bucket, "", workspace.created_at))
                 continue
-            for orphan in orphans if fix else ():
-                await remove_orphan(resources, orphan)
+            if orphans and fix:
+                await _keep(resources, workspace, count=len(orphans))
+                for orphan in orphans:
+                    await remove_orphan(resources, orphan)
             found += [*orphans, *missing]
     return found
+
+
+async def _keep(resources: Resources, workspace: Workspace, *, count: int) -> None:
+    subject = (AuditSubject.WORKSPACE, workspace.id)
+    async with resources.pool.acquire() as conn:
+        await insert_audit_event(
+            conn,
+            AuditAction.STORAGE_CLEANED,
+            workspace_id=workspace.id,
+            subject=subject,
+            details={"orphans": count},
+        )
 
 
 async def _workspaces(resources: Resources) -> AsyncIterator[Workspace]:

@@ -61,8 +61,8 @@ UPDATE api_keys SET last_used_at = now()
 WHERE workspace_id = $1 AND id = $2 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
 """
 
-REVOKE_API_KEY = """
-UPDATE api_keys SET revoked_at = now() WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL
+REVOKE_API_KEY = f"""
+UPDATE api_keys SET revoked_at = now() WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING {COLUMNS}
 """
 
 
@@ -149,9 +149,10 @@ async def update_last_use(conn: Connection, workspace_id: UUID, key_id: UUID) ->
     await conn.execute(UPDATE_LAST_USE, workspace_id, key_id)
 
 
-async def revoke_api_key(conn: Connection, workspace_id: UUID, key_id: UUID) -> bool:
-    """Make the key useless from the next request on; False when it is unknown or was revoked before."""
-    return await conn.execute(REVOKE_API_KEY, workspace_id, key_id) == "UPDATE 1"
+async def revoke_api_key(conn: Connection, workspace_id: UUID, key_id: UUID) -> ApiKey | None:
+    """Make the key useless from the next request on; None when it is unknown or was revoked before."""
+    row = await conn.fetchrow(REVOKE_API_KEY, workspace_id, key_id)
+    return _to_api_key(row) if row else None
 
 
 def _to_api_key(row: Record) -> ApiKey:

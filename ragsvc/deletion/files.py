@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import documents, files
+from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.db.files import ReleasedFile
 from ragsvc.errors import FileInUse, NotFound, WorkError
+from ragsvc.models.audit import AuditAction, AuditSubject
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -35,6 +37,8 @@ async def delete_unused_file(resources: Resources, workspace: Workspace, file_id
         if await documents.count_documents_of_file(conn, workspace.id, file_id):
             raise FileInUse
         await files.release_file(conn, workspace.id, file_id)
+        subject = (AuditSubject.FILE, file_id)
+        await insert_audit_event(conn, AuditAction.FILE_DELETED, workspace_id=workspace.id, subject=subject)
     try:
         await _remove(resources, ReleasedFile(workspace.id, file_id, workspace.bucket, file.object_key))
     except WorkError as error:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import collections, deletion_receipts, documents, jobs, workspaces
+from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.errors import NotFound
 from ragsvc.jobs import lifecycle
+from ragsvc.models.audit import AuditAction, AuditSubject
 from ragsvc.models.documents import DocumentStatus
 from ragsvc.models.ids import new_id
 from ragsvc.models.jobs import Queue, SubjectKind
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
     from ragsvc.models.deletions import Deletion
     from ragsvc.models.jobs import Job
     from ragsvc.resources import Resources
+
+_AUDITED = {
+    SubjectKind.DOCUMENT: (AuditAction.DOCUMENT_DELETED, AuditSubject.DOCUMENT),
+    SubjectKind.COLLECTION: (AuditAction.COLLECTION_DELETED, AuditSubject.COLLECTION),
+    SubjectKind.WORKSPACE: (AuditAction.WORKSPACE_DELETED, AuditSubject.WORKSPACE),
+}
 
 log = structlog.get_logger(__name__)
 
@@ -120,6 +128,9 @@ async def _open(
         subject_id=subject_id,
         payload={"deletion_id": str(deletion.id)},
     )
+    action, subject = _AUDITED[kind]
+    details: dict[str, object] = {"deletion_id": f"del_{deletion.id.hex}", "purge_file": purge_file}
+    await insert_audit_event(conn, action, workspace_id=workspace_id, subject=(subject, subject_id), details=details)
     return deletion, job
 
 

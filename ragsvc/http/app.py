@@ -10,6 +10,7 @@ from aiohttp import web
 from ragsvc.answering.runs import open_runs
 from ragsvc.http.cors import answer_preflights, share_answers
 from ragsvc.http.handlers import (
+    admin_audit,
     admin_dlq,
     admin_queues,
     chat_messages,
@@ -79,6 +80,7 @@ ROUTES = (
     usage.routes,
     admin_queues.routes,
     admin_dlq.routes,
+    admin_audit.routes,
 )
 
 

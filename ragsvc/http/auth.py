@@ -17,7 +17,8 @@ from ragsvc.db.api_keys import select_key_owner
 from ragsvc.db.upload_tokens import select_token_owner
 from ragsvc.errors import Forbidden, Unauthorized
 from ragsvc.http.key_uses import KEY_USES
-from ragsvc.http.state import resources_of
+from ragsvc.http.state import request_id_of, resources_of
+from ragsvc.models.audit import Actor, ActorKind, acting
 
 if TYPE_CHECKING:
     from ragsvc.models.uploads import UploadToken
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 KEY_PREFIX = "rag_"
 TOKEN_PREFIX = "upt_"  # noqa: S105 - not a secret, the beginning of all
 SHOWN_KEY_CHARS = 12
+# What the audit keeps of a header.
+MAX_HEADER_CHARS = 300
 # The operator has no workspace.
 OPERATOR_ID = UUID(int=0)
 
@@ -84,6 +87,7 @@ async def authenticate(request: web.Request) -> None:
     admin_key = resources.settings.admin_api_key
     if admin_key and hmac.compare_digest(digest, hash_key(admin_key.get_secret_value())):
         request[_IS_ADMIN] = True
+        acting.set(_actor(request, ActorKind.ADMIN, "admin"))
         return
     async with resources.pool.acquire() as conn:
         owner = await select_key_owner(conn, digest)
@@ -91,6 +95,7 @@ async def authenticate(request: web.Request) -> None:
         raise Unauthorized
     request.app[KEY_USES].note(owner)
     request[_CALLER] = Caller(workspace=owner.workspace, key=owner.key)
+    acting.set(_actor(request, ActorKind.KEY, owner.key.name, key_id=owner.key.id))
     structlog.contextvars.bind_contextvars(workspace_id=owner.workspace.id.hex, key_id=owner.key.id.hex)
 
 
@@ -175,6 +180,24 @@ def require_admin(request: web.Request) -> None:
     """
     if not is_admin(request):
         raise Forbidden
+
+
+def _actor(request: web.Request, kind: ActorKind, name: str, *, key_id: UUID | None = None) -> Actor:
+    return Actor(
+        kind=kind,
+        name=name,
+        id=key_id,
+        request_id=request_id_of(request),
+        ip=request.remote,
+        forwarded_for=_read_header(request, "X-Forwarded-For"),
+        user_agent=_read_header(request, "User-Agent"),
+    )
+
+
+def _read_header(request: web.Request, name: str) -> str | None:
+    """Return the beginning of a header, without what is no text."""
+    value = request.headers.get(name)
+    return value[:MAX_HEADER_CHARS].encode("utf-8", "replace").decode() if value else None
 
 
 def _read_bearer(request: web.Request) -> str:

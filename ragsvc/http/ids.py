@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from ragsvc.errors import NotFound
 
-Prefix = Literal["ws", "key", "file", "col", "doc", "chunk", "upl", "job", "chat", "msg", "run", "del"]
+Prefix = Literal["ws", "key", "file", "col", "doc", "chunk", "upl", "job", "chat", "msg", "run", "del", "aud"]
 
 _HEX = re.compile(r"[0-9a-f]{32}")
 

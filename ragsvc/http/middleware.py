@@ -25,6 +25,7 @@ from ragsvc.http.auth import authenticate, authenticate_upload_token
 from ragsvc.http.problems import error_of_status, problem_response
 from ragsvc.http.state import REQUEST_ID, request_id_of
 from ragsvc.http.traffic import TRAFFIC
+from ragsvc.models.audit import SERVICE, acting
 from ragsvc.models.ids import new_id
 from ragsvc.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS, HTTP_REQUESTS_IN_FLIGHT
 from ragsvc.telemetry.spans import Span, SpanKind
@@ -55,6 +56,8 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     request_id = request[REQUEST_ID] = _take_request_id(request)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
+    # The connection's task has answered others before.
+    acting.set(SERVICE)
     started = time.perf_counter()
     response: web.StreamResponse | None = None
     with request.app[TRAFFIC].request(), HTTP_REQUESTS_IN_FLIGHT.track_inprogress(), _tracing(request) as traced:

@@ -12,9 +12,11 @@ from uuid import UUID
 import structlog
 
 from ragsvc.db import dead_jobs, documents, jobs
+from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.db.pool import UniqueViolation
 from ragsvc.errors import ReplayRunning
 from ragsvc.jobs import subjects
+from ragsvc.models.audit import AuditAction, AuditSubject
 from ragsvc.models.documents import DocumentStatus
 from ragsvc.models.jobs import DeadLetterFilter, JobStatus, Queue, SubjectKind
 from ragsvc.queue.connection import REDIS_TROUBLE
@@ -133,7 +135,10 @@ async def count_dead_letters(resources: Resources, queue: Queue) -> dict[str, in
 async def discard(resources: Resources, queue: Queue, wanted: str) -> bool:
     """Give a dead job up for good; False when there is no such letter."""
     job = await _find(resources, queue, wanted)
-    return job is not None and await _discard_one(resources, job)
+    if job is None:
+        return False
+    await _announce(resources, AuditAction.DLQ_PURGED, queue, DeadLetterFilter(ids=(job.id,)), matched=1)
+    return await _discard_one(resources, job)
 
 
 async def discard_matching(
@@ -143,6 +148,7 @@ async def discard_matching(
     matched = await _match(resources, queue, wanted, limit=limit)
     discarded = 0
     if not dry_run:
+        await _announce(resources, AuditAction.DLQ_PURGED, queue, wanted, matched=len(matched))
         for page in _pages(list(matched)):
             for job in await _load_matched(resources, queue, page, matched):
                 discarded += await _discard_one(resources, job)
@@ -170,6 +176,7 @@ async def replay(
         matched = await _match(resources, queue, wanted, limit=limit)
         if dry_run:
             return ReplayResult(len(matched), 0, 0, dry_run=True)
+        await _announce(resources, AuditAction.DLQ_REPLAYED, queue, wanted, matched=len(matched))
         outcomes: Counter[JobStatus | None] = Counter()
         for page in _pages(list(matched)):
             jobs_of_page = await _load_matched(resources, queue, page, matched)
@@ -184,6 +191,28 @@ async def replay(
     REPLAYS.labels(queue, "superseded").inc(superseded)
     log.info("dead_letters_replayed", queue=queue, matched=len(matched), replayed=replayed, superseded=superseded)
     return ReplayResult(len(matched), replayed, superseded, dry_run=False)
+
+
+async def _announce(
+    resources: Resources, action: AuditAction, queue: Queue, wanted: DeadLetterFilter, *, matched: int
+) -> None:
+    """Keep what is going to be done, before the first letter moves: whoever dies on the way has said it."""
+    if matched:
+        details: dict[str, object] = {
+            "code": wanted.code,
+            "workspace_id": f"ws_{wanted.workspace_id.hex}" if wanted.workspace_id else None,
+            "since": wanted.since,
+            "ids": [f"job_{one.hex}" for one in wanted.ids[:PAGE]] if wanted.ids is not None else None,
+            "matched": matched,
+        }
+        async with resources.pool.acquire() as conn:
+            await insert_audit_event(
+                conn,
+                action,
+                workspace_id=wanted.workspace_id,
+                subject=(AuditSubject.QUEUE, queue),
+                details={name: value for name, value in details.items() if value is not None},
+            )
 
 
 async def _replay_one(resources: Resources, job: Job) -> JobStatus | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -186,6 +187,10 @@ def test_purged_letters_are_gone(operator: CommandLine, dead: list[dict[str, Any
     assert one == {"matched": 1, "discarded": 1, "dry_run": False}
     assert operator("dlq", "purge", "ingestion", *mine, "--limit", "5").out == "discarded 1 of 1 of ingestion\n"
     assert operator("dlq", "list", "ingestion", *mine, "--json").json["data"] == []
+    kept = operator("audit", *mine, "--actor", "cli", "--json").json["data"]
+    assert [(event["action"], event["details"]["matched"]) for event in kept] == [("dlq.purged", 1)]
+    assert kept[0]["actor"]["name"].endswith(f"@{socket.gethostname()}")
+    assert "dlq.purged" in operator("audit", "--action", "dlq.purged").out
     assert operator("documents", "show", dead[0]["id"], "--json").json["status"] == "failed"
 
 

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from ragsvc.settings import Settings
 
 # Tables that belong to the whole service, and those that outlive their workspace on purpose.
-NOT_PER_WORKSPACE = {"workspaces", "schema_migrations", "queue_state", "embedding_spaces", "embedding_cache"}
+NOT_PER_WORKSPACE = {
+    "workspaces",
+    "schema_migrations",
+    "queue_state",
+    "embedding_spaces",
+    "embedding_cache",
+    "audit_events",
+}
 
 SELECT_CONSTRAINTS = """
 SELECT c.conrelid::regclass::text AS relation, c.conname, array_agg(a.attname::text) AS columns

@@ -10,6 +10,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from ragsvc.db import queue_state
+from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Door
 from ragsvc.http.bodies import Body, read_body
@@ -17,6 +18,7 @@ from ragsvc.http.operations import operation
 from ragsvc.http.rendering import json_response, render_queue
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import QueueView
+from ragsvc.models.audit import AuditAction, AuditSubject
 from ragsvc.models.jobs import Queue
 
 if TYPE_CHECKING:
@@ -78,8 +80,11 @@ async def resume_queue(request: web.Request) -> web.Response:
 
 
 async def _set_paused(request: web.Request, queue: Queue, *, paused: bool, reason: str | None) -> web.Response:
+    action = AuditAction.QUEUE_PAUSED if paused else AuditAction.QUEUE_RESUMED
     async with resources_of(request).pool.acquire() as conn:
-        await queue_state.update_paused(conn, queue, paused=paused, reason=reason)
+        async with conn.transaction():
+            await queue_state.update_paused(conn, queue, paused=paused, reason=reason)
+            await insert_audit_event(conn, action, subject=(AuditSubject.QUEUE, queue), details={"reason": reason})
         views = await _load_queues(conn)
     log.info("queue_paused" if paused else "queue_resumed", queue=queue, reason=reason)
     return json_response(next(view for view in views if view["queue"] is queue))

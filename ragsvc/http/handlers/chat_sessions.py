@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import Field
 
 from ragsvc.db import chat_sessions, collections
+from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Body, Name, read_body, read_query
@@ -21,6 +22,7 @@ from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
+from ragsvc.models.audit import AuditAction, AuditSubject
 from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
@@ -127,9 +129,13 @@ async def delete_session(request: web.Request) -> web.Response:
     """Delete a conversation; an answer that is being written stops."""
     caller = caller_of(request)
     session_id = parse_id("chat", request.match_info["session_id"])
-    async with resources_of(request).pool.acquire() as conn:
+    subject = (AuditSubject.CHAT_SESSION, session_id)
+    async with resources_of(request).pool.acquire() as conn, conn.transaction():
         if not await chat_sessions.delete_session(conn, caller.workspace.id, session_id):
             raise NotFound
+        await insert_audit_event(
+            conn, AuditAction.CHAT_SESSION_DELETED, workspace_id=caller.workspace.id, subject=subject
+        )
     return web.Response(status=204)
 
 

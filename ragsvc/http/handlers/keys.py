@@ -10,21 +10,24 @@ from aiohttp import web
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from ragsvc.db import api_keys, workspaces
+from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.errors import KeyRotated, NotFound
 from ragsvc.http.auth import KEY_PREFIX, SHOWN_KEY_CHARS, Door, derive_secret, hash_key
 from ragsvc.http.bodies import Body, Name, read_body, read_query
 from ragsvc.http.idempotency import resource_id_of, seed_of
-from ragsvc.http.ids import parse_id
+from ragsvc.http.ids import format_id, parse_id
 from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_key, render_listed_key
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import CreatedKeyView, ListedKeyView
+from ragsvc.models.audit import AuditAction, AuditSubject
 from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from ragsvc.db.pool import Connection
     from ragsvc.models.workspaces import ApiKey
 
 DAY_S = 86_400
@@ -75,7 +78,7 @@ async def create_key(request: web.Request) -> web.Response:
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     body = await read_body(request, KeyBody)
     secret = derive_secret(request, KEY_PREFIX, seed_of(request))
-    async with resources_of(request).pool.acquire() as conn:
+    async with resources_of(request).pool.acquire() as conn, conn.transaction():
         key = await api_keys.insert_api_key(
             conn,
             workspace_id,
@@ -86,8 +89,9 @@ async def create_key(request: web.Request) -> web.Response:
             scopes=sorted(set(body.scopes), key=list(Scope).index),
             expires_at=body.expires_at,
         )
-    if key is None:
-        raise NotFound
+        if key is None:
+            raise NotFound
+        await _keep(conn, AuditAction.KEY_CREATED, key, scopes=list(key.scopes))
     log.info("key_created", workspace_id=workspace_id.hex, key_id=key.id.hex, scopes=list(key.scopes))
     return _show(key, secret)
 
@@ -122,7 +126,7 @@ async def rotate_key(request: web.Request) -> web.Response:
     key_id = parse_id("key", request.match_info["key_id"])
     body = await read_body(request, RotationBody, optional=True)
     secret = derive_secret(request, KEY_PREFIX, seed_of(request))
-    async with resources_of(request).pool.acquire() as conn:
+    async with resources_of(request).pool.acquire() as conn, conn.transaction():
         key = await api_keys.rotate_api_key(
             conn,
             workspace_id,
@@ -135,6 +139,8 @@ async def rotate_key(request: web.Request) -> web.Response:
         )
         if key is None:
             raise KeyRotated if await api_keys.select_api_key(conn, workspace_id, key_id) else NotFound
+        replaced = format_id("key", key_id)
+        await _keep(conn, AuditAction.KEY_ROTATED, key, replaces=replaced, overlap_s=body.overlap_s)
     log.info("key_rotated", workspace_id=workspace_id.hex, key_id=key_id.hex, successor_id=key.id.hex)
     return _show(key, secret)
 
@@ -145,8 +151,20 @@ async def delete_key(request: web.Request) -> web.Response:
     """Revoke the key: every request is checked against the table, so the next one with it fails."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     key_id = parse_id("key", request.match_info["key_id"])
-    async with resources_of(request).pool.acquire() as conn:
-        if not await api_keys.revoke_api_key(conn, workspace_id, key_id):
+    async with resources_of(request).pool.acquire() as conn, conn.transaction():
+        key = await api_keys.revoke_api_key(conn, workspace_id, key_id)
+        if key is None:
             raise NotFound
+        await _keep(conn, AuditAction.KEY_REVOKED, key)
     log.info("key_revoked", workspace_id=workspace_id.hex, key_id=key_id.hex)
     return web.Response(status=204)
+
+
+async def _keep(conn: Connection, action: AuditAction, key: ApiKey, **details: object) -> None:
+    await insert_audit_event(
+        conn,
+        action,
+        workspace_id=key.workspace_id,
+        subject=(AuditSubject.KEY, key.id),
+        details={"name": key.name, "key_prefix": key.key_prefix, **details},
+    )

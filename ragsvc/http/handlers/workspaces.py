@@ -8,6 +8,7 @@ import structlog
 from aiohttp import web
 
 from ragsvc.db import collections, workspaces
+from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.deletion.requests import request_workspace_deletion
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Door
@@ -19,6 +20,7 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_accepted_deletion, render_workspace
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import AcceptedDeletionView, WorkspaceView
+from ragsvc.models.audit import AuditAction, AuditSubject
 from ragsvc.models.ids import new_id
 from ragsvc.uploads.places import choose_place
 
@@ -61,6 +63,13 @@ async def create_workspace(request: web.Request) -> web.Response:
             quota_bytes=resources.settings.workspace_quota_bytes,
         )
         await collections.insert_collection(conn, workspace_id, new_id(), name=DEFAULT_COLLECTION_NAME, is_default=True)
+        await insert_audit_event(
+            conn,
+            AuditAction.WORKSPACE_CREATED,
+            workspace_id=workspace_id,
+            subject=(AuditSubject.WORKSPACE, workspace_id),
+            details={"name": body.name, "bucket": place.bucket},
+        )
     log.info("workspace_created", workspace_id=workspace_id.hex, bucket=place.bucket)
     return json_response(render_workspace(workspace), status=201)
 

@@ -1,0 +1,143 @@
+"""Who did what, for the operator: /v1/admin/audit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from aiohttp import web
+from pydantic import AwareDatetime, BeforeValidator, Field, WithJsonSchema
+from typing_extensions import TypedDict
+
+from ragsvc.db import audit_events
+from ragsvc.errors import NotFound
+from ragsvc.http.auth import Door
+from ragsvc.http.bodies import read_query
+from ragsvc.http.ids import Prefix, WorkspaceId, format_id, id_pattern, parse_id
+from ragsvc.http.operations import operation
+from ragsvc.http.paging import Page, PageQuery, page_by_id
+from ragsvc.http.rendering import json_response, render_time
+from ragsvc.http.state import resources_of
+from ragsvc.models.audit import ActorKind, AuditAction, AuditFilter, AuditSubject
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.models.audit import AuditEvent
+
+routes = web.RouteTableDef()
+
+PREFIXES: dict[AuditSubject, Prefix] = {
+    AuditSubject.WORKSPACE: "ws",
+    AuditSubject.KEY: "key",
+    AuditSubject.COLLECTION: "col",
+    AuditSubject.DOCUMENT: "doc",
+    AuditSubject.FILE: "file",
+    AuditSubject.CHAT_SESSION: "chat",
+}
+
+
+def _read_actor(text: str) -> str:
+    if text not in set(ActorKind):
+        try:
+            parse_id("key", text)
+        except NotFound:
+            raise ValueError(f"is one of {', '.join(ActorKind)}, or a key's id") from None
+    return text
+
+
+class AuditQuery(PageQuery):
+    """Which events."""
+
+    workspace_id: WorkspaceId | None = None
+    action: AuditAction | None = None
+    actor: (
+        Annotated[
+            str,
+            BeforeValidator(_read_actor),
+            WithJsonSchema({"anyOf": [{"enum": list(ActorKind)}, {"type": "string", "pattern": id_pattern("key")}]}),
+            Field(description="A kind of actor, or a key's id."),
+        ]
+        | None
+    ) = None
+    since: Annotated[AwareDatetime | None, Field(description="The earliest, included.")] = None
+    until: Annotated[AwareDatetime | None, Field(description="The latest, excluded.")] = None
+
+
+class ActorView(TypedDict):
+    """Who acted; `id` is a key's."""
+
+    kind: ActorKind
+    id: str | None
+    name: str
+
+
+class AuditSubjectView(TypedDict):
+    """What an act was about; of a queue the id is its name."""
+
+    kind: AuditSubject
+    id: str
+
+
+class AuditEventView(TypedDict):
+    """An act; `ip` is the peer's, a balancer's for one, and `forwarded_for` what the request claimed."""
+
+    id: str
+    occurred_at: str
+    action: AuditAction
+    actor: ActorView
+    workspace_id: str | None
+    subject: AuditSubjectView | None
+    details: dict[str, object]
+    request_id: str | None
+    ip: str | None
+    forwarded_for: str | None
+    user_agent: str | None
+
+
+@routes.get("/v1/admin/audit")
+@operation("List who did what", Door.ADMIN, query=AuditQuery, answers={200: Page[AuditEventView]})
+async def list_audit_events(request: web.Request) -> web.Response:
+    """Answer one page of what operators did, and of what keys deleted."""
+    query = read_query(request, AuditQuery)
+    key_id, kind = _split_actor(query.actor)
+    wanted = AuditFilter(
+        workspace_id=query.workspace_id,
+        action=query.action,
+        actor_kind=kind,
+        actor_id=key_id,
+        since=query.since,
+        until=query.until,
+    )
+    async with resources_of(request).pool.acquire() as conn:
+        found = await audit_events.select_audit_events(conn, wanted, before=query.cursor, limit=query.limit + 1)
+    return json_response(page_by_id(found, query.limit, _render_event))
+
+
+def _split_actor(actor: str | None) -> tuple[UUID | None, ActorKind | None]:
+    if actor is None:
+        return None, None
+    return (None, ActorKind(actor)) if actor in set(ActorKind) else (parse_id("key", actor), None)
+
+
+def _render_event(event: AuditEvent) -> AuditEventView:
+    actor = event.actor
+    return {
+        "id": format_id("aud", event.id),
+        "occurred_at": render_time(event.occurred_at),
+        "action": event.action,
+        "actor": {"kind": actor.kind, "id": format_id("key", actor.id) if actor.id else None, "name": actor.name},
+        "workspace_id": format_id("ws", event.workspace_id) if event.workspace_id else None,
+        "subject": _render_subject(event),
+        "details": event.details,
+        "request_id": actor.request_id,
+        "ip": actor.ip,
+        "forwarded_for": actor.forwarded_for,
+        "user_agent": actor.user_agent,
+    }
+
+
+def _render_subject(event: AuditEvent) -> AuditSubjectView | None:
+    kind, subject_id = event.subject_kind, event.subject_id
+    if kind is None or subject_id is None:
+        return None
+    return {"kind": kind, "id": f"{PREFIXES[kind]}_{subject_id}" if kind in PREFIXES else subject_id}
