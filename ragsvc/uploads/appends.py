@@ -15,14 +15,12 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import ChecksumMismatch, OffsetConflict, TooLarge, UploadGone, UploadLocked, UploadNotPending
-from ragsvc.models.uploads import UploadStatus
+from ragsvc.errors import ChecksumMismatch, OffsetConflict, TooLarge, UploadGone, UploadLocked
 from ragsvc.storage.failures import ObjectMissing
-from ragsvc.uploads.completion import complete_session
-from ragsvc.uploads.offsets import load_progress, load_upload
+from ragsvc.uploads.offsets import load_progress, load_upload, settle_progress
 from ragsvc.uploads.part_buffers import PartBuffer
-from ragsvc.uploads.sessions import load_session
-from ragsvc.uploads.tails import read_tail, remove_tail, store_tail
+from ragsvc.uploads.placing import Placing
+from ragsvc.uploads.tails import read_tail
 from ragsvc.uploads.writers import writing
 
 if TYPE_CHECKING:
@@ -89,24 +87,6 @@ async def append_bytes(
     return await settle_progress(resources, workspace_id, upload_id)
 
 
-async def settle_progress(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Progress:
-    """Return how far the upload is, and make it a document where every byte is there.
-
-    Whoever stored the last byte may have died before it did; a client that asks then has nothing more to send.
-
-    Raises:
-        NotFound, UploadGone: there is no such upload, or not any more.
-    """
-    progress = await load_progress(resources, workspace_id, upload_id)
-    if progress.is_full and progress.upload.status is not UploadStatus.COMPLETED:
-        try:
-            await complete_session(resources, workspace_id, upload_id)
-        except UploadNotPending as ended:
-            raise UploadGone(ended.detail) from None
-        progress = await load_progress(resources, workspace_id, upload_id)
-    return progress
-
-
 def _check(progress: Progress, offset: int, size_bytes: int | None) -> None:
     if offset != progress.offset:
         raise OffsetConflict(f"The upload goes on at {progress.offset}, not at {offset}.")
@@ -140,6 +120,7 @@ class _Append:
         self._progress = progress
         self._upload = progress.upload
         self._writer = writer
+        self._placing = Placing(resources, progress.upload, writer)
         self._checksum = checksum
         self._hash = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
         self._number = progress.whole_parts + 1
@@ -191,7 +172,7 @@ class _Append:
         """Empty the parts of a request whose checksum was wrong or never came, before they come to be in order."""
         for part in self._progress.parts:
             if part.number > self._number and part.size_bytes:
-                await self._store_part(part.number, [])
+                await self._placing.place_part(part.number, [])
 
     async def _add(self, block: bytes) -> None:
         rest = memoryview(block)
@@ -213,7 +194,7 @@ class _Append:
             await self._buffer.hand_over(self._tail_storer())
             self._held = self._number
         else:
-            await self._buffer.hand_over(functools.partial(self._store_part, self._number))
+            await self._buffer.hand_over(functools.partial(self._placing.place_part, self._number))
         self._number += 1
 
     async def _end(self) -> None:
@@ -222,9 +203,9 @@ class _Append:
             return
         await self._make_room()
         if self._held is not None:
-            await self._store_held(self._held)
+            await self._placing.place_held(self._held)
         if self._buffer.size_bytes == self._upload.size_of_part(self._number):
-            await self._buffer.hand_over(functools.partial(self._store_part, self._number))
+            await self._buffer.hand_over(functools.partial(self._placing.place_part, self._number))
         else:
             await self._buffer.hand_over(self._tail_storer(is_checked=True))
         await self._buffer.wait_until_stored()
@@ -232,41 +213,5 @@ class _Append:
     def _tail_storer(self, *, is_checked: bool = False) -> Callable[[list[bytearray]], Awaitable[None]]:
         """Return what stores the part that fills as the tail; only what is checked, or needs no check, counts."""
         counts = is_checked or self._checksum is None
-        return functools.partial(self._store_tail, self._number, counted_bytes=None if counts else self._counted_bytes)
-
-    async def _store_part(self, number: int, body: list[bytearray]) -> None:
-        self._writer.require()
-        await self._resources.storage.upload_part(
-            self._upload.bucket,
-            self._upload.object_key,
-            upload_id=self._upload.s3_upload_id or "",
-            number=number,
-            body=body,
-        )
-
-    async def _store_held(self, number: int) -> None:
-        self._writer.require()
-        size_bytes = self._upload.size_of_part(number)
-        await self._resources.storage.stream_part(
-            self._upload.bucket,
-            self._upload.object_key,
-            upload_id=self._upload.s3_upload_id or "",
-            number=number,
-            size_bytes=size_bytes,
-            body=read_tail(self._resources, self._upload, size_bytes=size_bytes),
-        )
-
-    async def _store_tail(self, number: int, chunks: list[bytearray], *, counted_bytes: int | None) -> None:
-        self._writer.require()
-        body = b"".join(chunks)
-        await store_tail(
-            self._resources,
-            self._upload,
-            part_number=number,
-            body=body,
-            counted_bytes=len(body) if counted_bytes is None else counted_bytes,
-        )
-        now = await load_session(self._resources, self._upload.workspace_id, self._upload.id)
-        if now.status not in {UploadStatus.PENDING, UploadStatus.COMPLETING}:
-            # It was cleaned up meanwhile, and nobody would look again.
-            await remove_tail(self._resources, self._upload)
+        counted_bytes = None if counts else self._counted_bytes
+        return functools.partial(self._placing.place_tail, self._number, counted_bytes=counted_bytes)

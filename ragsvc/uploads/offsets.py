@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import NotFound, UploadGone
+from ragsvc.errors import NotFound, UploadGone, UploadNotPending
 from ragsvc.models.uploads import UploadStatus
 from ragsvc.storage.failures import ObjectMissing
+from ragsvc.uploads.completion import complete_session
 from ragsvc.uploads.sessions import load_session
 from ragsvc.uploads.tails import load_tail
 
@@ -93,3 +94,21 @@ async def load_upload(resources: Resources, workspace_id: UUID, upload_id: UUID)
             raise UploadGone("The upload has expired.")
         case _:
             raise UploadGone(f"The upload is {upload.status}.")
+
+
+async def settle_progress(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Progress:
+    """Return how far the upload is, and make it a document where every byte is there.
+
+    Whoever stored the last byte may have died before it did; a client that asks then has nothing more to send.
+
+    Raises:
+        NotFound, UploadGone: there is no such upload, or not any more.
+    """
+    progress = await load_progress(resources, workspace_id, upload_id)
+    if progress.is_full and progress.upload.status is not UploadStatus.COMPLETED:
+        try:
+            await complete_session(resources, workspace_id, upload_id)
+        except UploadNotPending as ended:
+            raise UploadGone(ended.detail) from None
+        progress = await load_progress(resources, workspace_id, upload_id)
+    return progress

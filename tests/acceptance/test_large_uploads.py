@@ -96,6 +96,28 @@ async def read_sha256(stack: Stack, document_id: str) -> str:
     return digest.hexdigest()
 
 
+async def audit(stack: Stack) -> list[dict[str, Any]]:
+    """Return what `ragsvc storage audit` finds, however young."""
+    ready = ready_of(stack)
+    store = ready["s3"]
+    env = {
+        "DATABASE_URL": ready["database_url"],
+        "REDIS_URL": ready["redis_url"],
+        "QUEUE_PREFIX": ready["queue_prefix"],
+        "OPENAI_BASE_URL": ready["models_url"],
+        "S3_ENDPOINT_URL": store["endpoint_url"],
+        "S3_ACCESS_KEY_ID": store["access_key_id"],
+        "S3_SECRET_ACCESS_KEY": store["secret_access_key"],
+        "S3_REGION": store["region"],
+    }
+    command = (sys.executable, "-m", "ragsvc", "storage", "audit", "--older-than-s", "0", "--json")
+    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **env}, stdout=subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    found: list[dict[str, Any]] = json.loads(out)["data"]
+    return found
+
+
 async def test_an_upload_survives_ten_kills_of_client_api_and_store(
     stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,7 +142,8 @@ async def test_an_upload_survives_ten_kills_of_client_api_and_store(
     (uploaded,) = json.loads(out)["data"]
     assert uploaded["document"]["size_bytes"] == SIZE_MIB * MIB
     assert await read_sha256(stack, uploaded["document"]["id"]) == expected
+    assert await audit(stack) == []
     with capsys.disabled():
         counts = {victim: killed.count(victim) for victim in VICTIMS}
-        print(f"\n{SIZE_MIB} MiB, killed {counts}, sha256 {expected[:12]}… equal", end="")  # noqa: T201
+        print(f"\n{SIZE_MIB} MiB, killed {counts}, sha256 {expected[:12]}… equal, audit clean", end="")  # noqa: T201
     assert len(killed) == KILLS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -151,4 +152,32 @@ async def test_a_store_killed_between_any_two_steps_loses_no_part(store: OwnStor
     await store.kill()
     await store.start()
     assert (await complete(tenant.api, upload)).json["id"] == done.json["id"]
+    await assert_one_document_and_nothing_else(tenant)
+
+
+async def test_a_store_killed_in_the_middle_of_a_part_costs_that_part(store: OwnStore, tenant: Tenant) -> None:
+    upload = await open_upload(tenant.api, size_bytes=len(CONTENT))
+    for number in (1, 3):
+        assert (await put(tenant.api, upload, number, part_of(number))).status == 200
+
+    half_sent, killed = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield part_of(2)[: PART // 2]
+        half_sent.set()
+        await killed.wait()
+        yield part_of(2)[PART // 2 :]
+
+    path, headers = f"/v1/uploads/{upload['id']}/parts/2", {"Content-Length": str(PART)}
+    sending = asyncio.create_task(tenant.api.call("PUT", path, data=body(), headers=headers))
+    await half_sent.wait()
+    await store.kill()
+    killed.set()
+    cut = await sending
+    assert cut.is_problem(503, "unavailable"), cut.raw
+    await store.start()
+    state = await state_of(tenant.api, upload)
+    assert (state["status"], state["missing"]) == ("pending", [2])
+    assert (await put(tenant.api, upload, 2, part_of(2))).status == 200
+    assert (await complete(tenant.api, upload)).status == 200
     await assert_one_document_and_nothing_else(tenant)

@@ -285,6 +285,22 @@ async def test_the_same_part_again_replaces_it(tenant: Tenant) -> None:
     assert (await tenant.api.get(f"/v1/documents/{document['id']}/content")).raw == b"right"
 
 
+async def test_a_part_sent_twice_counts_once(tenant: Tenant, resources: Resources) -> None:
+    upload = await open_upload(tenant.api)
+    first = await put(tenant.api, upload, 1, part_of(CONTENT, 1))
+    again = await put(tenant.api, upload, 1, part_of(CONTENT, 1))
+    assert (again.status, again.json) == (200, first.json)
+    state = await state_of(tenant.api, upload)
+    assert (state["received_bytes"], state["missing"]) == (PART, [2])
+    assert (await put(tenant.api, upload, 2, part_of(CONTENT, 2))).status == 200
+    document = (await complete(tenant.api, upload)).json
+    assert (await tenant.api.get(f"/v1/documents/{document['id']}/content")).raw == CONTENT
+    assert await resources.storage.list_multiparts(tenant.bucket) == []
+    assert await resources.storage.count_objects(tenant.bucket) == 1
+    async with resources.pool.acquire() as conn:
+        assert await upload_sessions.sum_reserved_bytes(conn, tenant.uuid) == 0
+
+
 async def test_completing_names_the_parts_that_are_missing_and_can_go_on(tenant: Tenant) -> None:
     upload = await open_upload(tenant.api)
     await put(tenant.api, upload, 2, part_of(CONTENT, 2))

@@ -35,7 +35,7 @@ from ragsvc.http.traffic import TRAFFIC
 from ragsvc.models.uploads import UploadStatus
 from ragsvc.models.workspaces import Scope
 from ragsvc.uploads import offsets
-from ragsvc.uploads.appends import append_bytes, settle_progress
+from ragsvc.uploads.appends import append_bytes
 from ragsvc.uploads.sessions import abort_session, open_session
 
 if TYPE_CHECKING:
@@ -197,7 +197,8 @@ async def _open(request: web.Request) -> Upload:
 
 
 async def _head(request: web.Request) -> web.Response:
-    progress = await settle_progress(resources_of(request), caller_of(request).workspace.id, _upload_id(request))
+    workspace_id = caller_of(request).workspace.id
+    progress = await offsets.settle_progress(resources_of(request), workspace_id, _upload_id(request))
     headers = {"Upload-Length": str(progress.upload.size_bytes), **_progress_headers(progress)}
     if progress.upload.tus_metadata:
         headers[tus_headers.METADATA] = progress.upload.tus_metadata

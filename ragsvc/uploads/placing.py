@@ -1,0 +1,66 @@
+"""Puts what a request brought into the store, part or tail, as long as the upload is its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.models.uploads import UploadStatus
+from ragsvc.uploads.sessions import load_session
+from ragsvc.uploads.tails import read_tail, remove_tail, store_tail
+
+if TYPE_CHECKING:
+    from ragsvc.models.uploads import Upload
+    from ragsvc.resources import Resources
+    from ragsvc.uploads.writers import Writer
+
+
+class Placing:
+    """Where one writer's parts and tails go.
+
+    Every method raises UploadLocked once another writes, ObjectMissing where the upload is over.
+    """
+
+    def __init__(self, resources: Resources, upload: Upload, writer: Writer) -> None:
+        self._resources = resources
+        self._upload = upload
+        self._writer = writer
+
+    async def place_part(self, number: int, body: list[bytearray]) -> None:
+        """Store a part."""
+        self._writer.require()
+        await self._resources.storage.upload_part(
+            self._upload.bucket,
+            self._upload.object_key,
+            upload_id=self._upload.s3_upload_id or "",
+            number=number,
+            body=body,
+        )
+
+    async def place_held(self, number: int) -> None:
+        """Store the part that was kept as the tail until its checksum was known."""
+        self._writer.require()
+        size_bytes = self._upload.size_of_part(number)
+        await self._resources.storage.stream_part(
+            self._upload.bucket,
+            self._upload.object_key,
+            upload_id=self._upload.s3_upload_id or "",
+            number=number,
+            size_bytes=size_bytes,
+            body=read_tail(self._resources, self._upload, size_bytes=size_bytes),
+        )
+
+    async def place_tail(self, number: int, chunks: list[bytearray], *, counted_bytes: int | None) -> None:
+        """Store the beginning of a part as the tail; None counts all of it."""
+        self._writer.require()
+        body = b"".join(chunks)
+        await store_tail(
+            self._resources,
+            self._upload,
+            part_number=number,
+            body=body,
+            counted_bytes=len(body) if counted_bytes is None else counted_bytes,
+        )
+        now = await load_session(self._resources, self._upload.workspace_id, self._upload.id)
+        if now.status not in {UploadStatus.PENDING, UploadStatus.COMPLETING}:
+            # It was cleaned up meanwhile, and nobody would look again.
+            await remove_tail(self._resources, self._upload)
