@@ -102,6 +102,29 @@ def test_too_deep_a_page_is_refused_at_once(parse: Parse, tag: str) -> None:
     assert time.process_time() - started < 5
 
 
+@pytest.mark.parametrize("shape", ['<path d="M0 0"/>', "<g></g>", '<use href="#a" />', "<circle/>"])
+def test_drawings_of_many_shapes_are_not_deep(parse: Parse, shape: str) -> None:
+    markup = f"<html>before<svg viewBox='0 0 1 1'>{shape * 12_000}</svg><p>after"
+    assert parse_html(parse, markup) == "before\n\nafter"
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "<path/>",
+        "<svg/><path/>",
+        "<svg><p><path/>",
+        "<svg><desc><path/>",
+        "<svg></svg><path/>",
+        '<svg><path d="/>">',
+        "<svg><path d='/>\">",
+    ],
+)
+def test_a_slash_closes_nothing_outside_of_drawings(parse: Parse, bomb: str) -> None:
+    last = bomb[bomb.rindex("<") :]
+    assert refusal_of(parse, f"<html>{bomb}{last * 12_000}x".encode())[0] == "limit_exceeded"
+
+
 def test_an_element_with_too_many_attributes_is_refused_at_once(parse: Parse) -> None:
     bomb = f"<html><div {' '.join(f'a{number}=1' for number in range(100_000))}>x</div>".encode()
     started = time.process_time()

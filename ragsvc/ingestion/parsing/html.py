@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser
 
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.decoding import declared_charset, decode
+from ragsvc.ingestion.parsing.html_shape import check_shape
 from ragsvc.ingestion.parsing.html_writer import HtmlWriter
 from ragsvc.ingestion.parsing.normalisation import has_text, strip_unstorable
 from ragsvc.ingestion.parsing.plain_text import read_source
@@ -24,18 +22,7 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from ragsvc.ingestion.parsing.sniffing import SourceFile
 
-# Browsers stop nesting at 512. The parser's time grows with the square of the depth: 0.2 s at this one.
-MAX_DEPTH = 10_000
 TEXT_NODE = "-text"
-# It takes the square of an element's attributes, too.
-MAX_ATTRIBUTES = 1000
-LONG_TAG = re.compile(r"<[a-zA-Z][^<>]{4000,}")
-# Elements that stay open until their end tag; the others are closed by what follows them.
-NESTING_TAG = re.compile(
-    r"<(/?)(?!(?:area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr|p|li|dt|dd|option|optgroup"
-    r"|tr|td|th|thead|tbody|tfoot|colgroup|caption|html|head|body|a)\b)[a-z]",
-    re.IGNORECASE,
-)
 NEVER_SHOWN_TAGS = (
     "head script style noscript template svg math iframe object embed applet canvas audio video map select datalist"
     " button textarea input progress meter dialog -comment -doctype"
@@ -70,7 +57,7 @@ def read_markup(data: bytes, *, declared: str | None = None) -> LexborHTMLParser
         DocumentRejected: `limit_exceeded` or `encoding`.
     """
     markup = strip_unstorable(decode(data, declared=declared or declared_charset(data)))
-    _check_shape(markup)
+    check_shape(markup)
     # Mutation events are off: they take the square of a long list's length.
     return LexborHTMLParser(markup, options=LexborDocumentOptions.WO_EVENTS)
 
@@ -91,21 +78,6 @@ def write_page(
                 writer.write(node.text_content or "")
             else:
                 writer.enter(tag)
-
-
-def _check_shape(markup: str) -> None:
-    """Refuse what would take the parser minutes."""
-    if any(len(tag[0].split()) > MAX_ATTRIBUTES for tag in LONG_TAG.finditer(markup)):
-        raise DocumentRejected(
-            DocumentErrorCode.LIMIT_EXCEEDED, f"an element has more than {MAX_ATTRIBUTES:,} attributes"
-        )
-    # There are fewer levels than tags.
-    if markup.count("<") > MAX_DEPTH:
-        depths = accumulate(-1 if closing else 1 for closing in NESTING_TAG.findall(markup))
-        if max(depths, default=0) > MAX_DEPTH:
-            raise DocumentRejected(
-                DocumentErrorCode.LIMIT_EXCEEDED, f"elements are nested more than {MAX_DEPTH:,} levels deep"
-            )
 
 
 def _walk(root: LexborNode, skipped: frozenset[str], hidden: set[int]) -> Iterator[tuple[str, LexborNode | None]]:
