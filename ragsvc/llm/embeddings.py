@@ -34,6 +34,8 @@ CHARS_PER_TOKEN = 4
 SHORTEST_QUERY_CHARS = 64
 REFUSED_INPUT = frozenset({400, 413, 422})
 TOO_MANY_REQUESTS = 429
+# Vectors are stored as halfvec.
+LARGEST_STORABLE = float(np.finfo(np.float16).max)
 
 
 class Embedder:
@@ -130,6 +132,9 @@ class Embedder:
         stacked = np.stack(vectors)
         if not np.isfinite(stacked).all():
             raise TransientFailure("embedding_unavailable", "The embedding model gave a vector that is not finite")
+        if (largest := np.abs(stacked).max()) > LARGEST_STORABLE:
+            detail = f"{self._model} gave the value {largest:.3g}; half precision holds {LARGEST_STORABLE:g} at most"
+            raise ProviderRejected("embedding_rejected", detail)
         return stacked
 
 

@@ -110,6 +110,7 @@ async def test_a_dropped_connection_and_a_silent_server_pass_by(
         ([[1.0] * 3], ProviderRejected, "dimension_mismatch"),
         ([[1.0] * 384] * 2, TransientFailure, "embedding_unavailable"),
         ([[float("nan")] * 384], TransientFailure, "embedding_unavailable"),
+        ([[-65_520.0] * 384], ProviderRejected, "embedding_rejected"),
     ],
 )
 async def test_wrong_vectors_are_not_taken(
