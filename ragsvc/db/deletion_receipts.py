@@ -44,12 +44,12 @@ SET removed = jsonb_set(removed, ARRAY[$3], to_jsonb(coalesce((removed ->> $3)::
 WHERE workspace_id = $1 AND id = $2
 """
 
-# What a first look found is counted once, however often the work after it is begun again.
+# What a look found is counted once for its mark, however often the work after it is begun again.
 ADD_FOUND = """
 UPDATE deletion_receipts
 SET removed = removed || jsonb_build_object(
-    $3::text, coalesce((removed ->> $3)::bigint, 0) + $4::bigint, $3 || '_found', true)
-WHERE workspace_id = $1 AND id = $2 AND NOT removed ? ($3 || '_found')
+    $3::text, coalesce((removed ->> $3)::bigint, 0) + $4::bigint, $3 || '_found', $5::text)
+WHERE workspace_id = $1 AND id = $2 AND removed ->> ($3 || '_found') IS DISTINCT FROM $5
 """
 
 SELECT_REMOVED = "SELECT removed FROM deletion_receipts WHERE workspace_id = $1 AND id = $2"
@@ -106,9 +106,11 @@ async def add_removed(conn: Connection, workspace_id: UUID, deletion_id: UUID, *
     await conn.execute(ADD_REMOVED, workspace_id, deletion_id, store, count)
 
 
-async def add_found(conn: Connection, workspace_id: UUID, deletion_id: UUID, *, store: str, count: int) -> None:
-    """Count what is about to be removed where that cannot be one transaction; only the first time counts."""
-    await conn.execute(ADD_FOUND, workspace_id, deletion_id, store, count)
+async def add_found(
+    conn: Connection, workspace_id: UUID, deletion_id: UUID, *, store: str, count: int, mark: str = "true"
+) -> None:
+    """Count what is about to be removed where that cannot be one transaction; again only under another mark."""
+    await conn.execute(ADD_FOUND, workspace_id, deletion_id, store, count, mark)
 
 
 async def select_removed(conn: Connection, workspace_id: UUID, deletion_id: UUID) -> dict[str, int]:

@@ -19,10 +19,10 @@ from ragsvc.db import (
 from ragsvc.errors import OutageFailure, TransientFailure
 from ragsvc.models.jobs import Queue
 from ragsvc.queue.connection import REDIS_TROUBLE
-from ragsvc.queue.run_streams import delete_runs
+from ragsvc.queue.run_streams import count_runs, delete_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
@@ -93,13 +93,24 @@ class DocumentRemover:
                 )
             if not run_ids:
                 return
+            last = run_ids[-1]
             try:
-                removed = await delete_runs(resources.redis, resources.settings.queue_prefix, run_ids)
+                await self._remove_streams(run_ids, mark=f"{document_id.hex}-{last.hex}")
             except REDIS_TROUBLE as error:
                 raise OutageFailure("redis_unavailable", f"Redis is away: {error}") from error
-            async with resources.pool.acquire() as conn:
-                await self._count(conn, "run_streams", removed)
-            last = run_ids[-1]
+
+    async def _remove_streams(self, run_ids: Sequence[UUID], *, mark: str) -> None:
+        """Count the streams that are there and remove them; whoever is killed in between counts none twice."""
+        redis, prefix, deletion = self._resources.redis, self._resources.settings.queue_prefix, self._deletion
+        found = await count_runs(redis, prefix, run_ids)
+        if not found:
+            return
+        async with self._resources.pool.acquire() as conn, conn.transaction():
+            await self._lease.fence(conn)
+            await deletion_receipts.add_found(
+                conn, deletion.workspace_id, deletion.id, store="run_streams", count=found, mark=mark
+            )
+        await delete_runs(redis, prefix, run_ids)
 
     async def _blank_answers(self, document_id: UUID) -> None:
         """Blank what is kept for clients that ask again; their calls stay done."""

@@ -47,16 +47,24 @@ async def read_events(redis: RedisConnection, prefix: str, run_id: UUID, *, afte
     return read_entries(entries)
 
 
-async def delete_runs(redis: RedisConnection, prefix: str, run_ids: Sequence[UUID]) -> int:
-    """Remove the runs' streams and return how many there were.
+async def count_runs(redis: RedisConnection, prefix: str, run_ids: Sequence[UUID]) -> int:
+    """Return how many of the runs have a stream.
 
     Raises:
         RedisError, OSError: Redis is away.
     """
-    if not run_ids:
-        return 0
-    removed: int = await redis.unlink(*(run_key(prefix, run_id) for run_id in run_ids))
-    return removed
+    found: int = await redis.exists(*(run_key(prefix, run_id) for run_id in run_ids)) if run_ids else 0
+    return found
+
+
+async def delete_runs(redis: RedisConnection, prefix: str, run_ids: Sequence[UUID]) -> None:
+    """Remove the runs' streams.
+
+    Raises:
+        RedisError, OSError: Redis is away.
+    """
+    if run_ids:
+        await redis.unlink(*(run_key(prefix, run_id) for run_id in run_ids))
 
 
 def read_entries(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]] | Any) -> list[Entry]:  # noqa: ANN401  # redis-py types nothing here

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from ragsvc.answering.events import MessageCitation
 from ragsvc.db import chat_messages
+from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.queue.run_streams import delete_runs, run_key
 from tests.answering.test_runs import ANSWER, bodies
+from tests.deletion.test_deaths import Mortal, die, removed
+from tests.deletion.test_execution import execute
 from tests.support.model_server import Pause
 
 if TYPE_CHECKING:
@@ -112,4 +118,16 @@ async def test_the_streams_of_touched_runs_are_found_and_removed(chat: Chat) -> 
     assert touched == [run.id for run in runs]
     await delete_runs(resources.redis, prefix, touched)
     assert await resources.redis.exists(*(run_key(prefix, run_id) for run_id in touched)) == 0
-    assert await delete_runs(resources.redis, prefix, []) == 0
+    await delete_runs(resources.redis, prefix, [])
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", [1, 2], ids=["counting", "removing"])
+async def test_a_deletion_that_dies_beside_redis_counts_each_stream_once(chat: Chat, step: int, *, after: bool) -> None:
+    resources = chat.runs.resources
+    for _ in range(2):
+        await chat.events(await chat.ask())
+    deletion = await request_document_deletion(resources, chat.workspace_id, chat.refunds, purge_file=False)
+    mortal: Any = Mortal(resources.redis, step=step, after=after)
+    assert await die(replace(resources, redis=mortal), deletion)
+    assert removed(await execute(resources, deletion))["run_streams"] == 2

@@ -25,23 +25,22 @@ if TYPE_CHECKING:
     from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
-    from ragsvc.storage.store import Storage
 
 
 class Killed(BaseException):
     """The process is gone."""
 
 
-class MortalStorage:
-    """The real store; the process dies before its `step`-th request, or after it was answered."""
+class Mortal:
+    """The real store or Redis; the process dies before its `step`-th request, or after it was answered."""
 
-    def __init__(self, storage: Storage, *, step: int, after: bool) -> None:
-        self._storage = storage
+    def __init__(self, real: object, *, step: int, after: bool) -> None:
+        self._real = real
         self._left = step
         self._after = after
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._storage, name)
+        method = getattr(self._real, name)
 
         async def call(*arguments: object, **options: object) -> object:
             self._left -= 1
@@ -55,8 +54,8 @@ class MortalStorage:
         return call
 
 
-async def die(resources: Resources, deletion: Deletion, *, step: int, after: bool) -> bool:
-    """Begin the deletion and die at its n-th word with the store; False when it got through before."""
+async def die(resources: Resources, deletion: Deletion) -> bool:
+    """Begin the deletion with a mortal among the resources; False when it got through before that died."""
     async with resources.pool.acquire() as conn:
         queued = await jobs.select_active_job(
             conn,
@@ -68,9 +67,8 @@ async def die(resources: Resources, deletion: Deletion, *, step: int, after: boo
     assert queued is not None
     job = await lifecycle.claim(resources.pool, queued.id, owner="mortal", lease_s=60)
     assert job is not None
-    mortal: Any = MortalStorage(resources.storage, step=step, after=after)
     try:
-        await delete(replace(resources, storage=mortal), Lease(resources.pool, job, resources.settings))
+        await delete(resources, Lease(resources.pool, job, resources.settings))
     except Killed:
         await lifecycle.hand_back(resources.pool, job)
         return True
@@ -90,7 +88,8 @@ async def test_a_documents_deletion_dies_at_every_word_with_the_store(
         step += 1
         document = await ready_document(resources, workspace)
         deletion = await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
-        died = await die(resources, deletion, step=step, after=after)
+        mortal: Any = Mortal(resources.storage, step=step, after=after)
+        died = await die(replace(resources, storage=mortal), deletion)
         if died:
             receipt = removed(await execute(resources, deletion))
             assert (receipt["objects"], receipt["files"], receipt["documents"]) == (1, 1, 1), step
@@ -110,7 +109,8 @@ async def test_a_workspaces_deletion_dies_at_every_word_with_the_store(
         await execute(resources, await request_document_deletion(resources, doomed.id, kept.id, purge_file=False))
         await ready_document(resources, doomed)
         deletion = await request_workspace_deletion(resources, doomed.id)
-        died = await die(resources, deletion, step=step, after=after)
+        mortal: Any = Mortal(resources.storage, step=step, after=after)
+        died = await die(replace(resources, storage=mortal), deletion)
         if died:
             receipt = removed(await execute(resources, deletion))
             assert (receipt["objects"], receipt["documents"]) == (2, 1), step
@@ -143,7 +143,7 @@ async def test_a_files_removal_that_dies_is_finished_by_the_sweeper(
 ) -> None:
     document = await ready_document(resources, workspace)
     await execute(resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=False))
-    mortal: Any = MortalStorage(resources.storage, step=step, after=after)
+    mortal: Any = Mortal(resources.storage, step=step, after=after)
     try:
         await delete_unused_file(replace(resources, storage=mortal), workspace, document.file_id)
     except Killed:
