@@ -26,6 +26,8 @@ RUN_CHARS_PER_TOKEN = 4
 FILL = 0.95
 TYPICAL_TOKENS_PER_CHAR = 0.25
 PAUSES = ("\n\n", "\n", ". ", "。", " ")
+WORD = re.compile(r"\S+")
+WHITE_SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,8 @@ class Cutter:
         """Yield spans of bounded length that cover a section, cut where the text pauses; runs are cut anywhere."""
         max_run = self._max_tokens * RUN_CHARS_PER_TOKEN
         max_block = self._max_tokens * BLOCK_CHARS_PER_TOKEN
-        run = re.compile(rf"\S{{{max_run},}}|\s{{{max_run},}}")
-        for match in run.finditer(self._text, start, end):
-            for cut in range(match.start() + max_run, match.end(), max_run):
+        for run_start, run_end in iterate_runs(self._text, start, end, min_chars=max_run):
+            for cut in range(run_start + max_run, run_end, max_run):
                 yield from self._iterate_bounded(start, cut, max_block)
                 start = cut
         yield from self._iterate_bounded(start, end, max_block)
@@ -128,6 +129,26 @@ class Cutter:
             yield start, cut
             start = cut
         yield start, end
+
+
+def iterate_runs(text: str, start: int, end: int, *, min_chars: int) -> Iterator[tuple[int, int]]:
+    """Yield what is all white space, or has none, for at least `min_chars`.
+
+    Only one character in so many is looked at, with the run around it: each long run holds one of them.
+    """
+    while start + min_chars <= end:
+        probe = start + min_chars - 1
+        kind = WHITE_SPACE if text[probe].isspace() else WORD
+        run_start = probe + 1 - _match_length(kind, text[start : probe + 1][::-1])
+        run_end = probe + _match_length(kind, text, probe, end)
+        if run_end - run_start >= min_chars:
+            yield run_start, run_end
+        start = run_end
+
+
+def _match_length(pattern: re.Pattern[str], text: str, *bounds: int) -> int:
+    match = pattern.match(text, *bounds)
+    return match.end() - match.start() if match else 0
 
 
 def _find_pause(text: str, start: int, end: int) -> int:

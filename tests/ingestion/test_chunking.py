@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from ragsvc.errors import DocumentRejected
 from ragsvc.ingestion.chunking import iterate_chunks_of
+from ragsvc.ingestion.cutting import iterate_runs
 from ragsvc.ingestion.parsing.markdown import scan_headings
 from ragsvc.ingestion.parsing.normalisation import normalise
 from ragsvc.models.chunks import Chunk, Heading, PageSpan, ParsedText
@@ -67,6 +69,21 @@ def test_every_text_keeps_the_promises(counter: TokenCounter, text: str, cuts: l
     )
     paged = ParsedText(text=blanked, pages=pages)
     check_chunks(paged, chunk(paged, counter, chunking), chunking, counter)
+
+
+@given(
+    text=st.lists(st.tuples(st.sampled_from("ab \u2003\n"), st.integers(1, 9)), max_size=12).map(
+        lambda runs: "".join(character * length for character, length in runs)
+    ),
+    min_chars=st.integers(1, 7),
+    data=st.data(),
+)
+@settings(deadline=None)
+def test_long_runs_are_those_that_a_regular_expression_finds(text: str, min_chars: int, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, len(text)))
+    found = re.compile(rf"\S{{{min_chars},}}|\s{{{min_chars},}}").finditer(text, start, end)
+    assert list(iterate_runs(text, start, end, min_chars=min_chars)) == [match.span() for match in found]
 
 
 def test_prose_fills_its_chunks_and_neighbours_overlap(counter: TokenCounter) -> None:
