@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from contextlib import AsyncExitStack
@@ -57,6 +58,9 @@ async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
         raise SystemExit(f"ragsvc: {refused.detail}") from None
     for chore in (warn_of_faults, run_sweeper):
         stack.push_async_callback(cancel_for_good, asyncio.create_task(chore(resources)))
+    # What is loaded by now stays: the collector need not walk through the libraries' classes again and again.
+    gc.collect()
+    gc.freeze()
     ctx.update(resources=resources, owner=f"{socket.gethostname()}:{os.getpid()}")
     log.info("worker_started", queue=queue_name(settings, queue), concurrency=concurrency(settings, queue))
     return stack
