@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -19,7 +20,6 @@ from tests.support.stacks import new_stack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from tests.support.stacks import Stack
 
@@ -96,22 +96,17 @@ async def read_sha256(stack: Stack, document_id: str) -> str:
     return digest.hexdigest()
 
 
+def environment_of(pid: int) -> dict[str, str]:
+    """Return a server's settings, as its operator has them."""
+    variables = Path(f"/proc/{pid}/environ").read_text().rstrip("\0").split("\0")
+    return dict(one.split("=", 1) for one in variables)
+
+
 async def audit(stack: Stack) -> list[dict[str, Any]]:
     """Return what `ragsvc storage audit` finds, however young."""
-    ready = ready_of(stack)
-    store = ready["s3"]
-    env = {
-        "DATABASE_URL": ready["database_url"],
-        "REDIS_URL": ready["redis_url"],
-        "QUEUE_PREFIX": ready["queue_prefix"],
-        "OPENAI_BASE_URL": ready["models_url"],
-        "S3_ENDPOINT_URL": store["endpoint_url"],
-        "S3_ACCESS_KEY_ID": store["access_key_id"],
-        "S3_SECRET_ACCESS_KEY": store["secret_access_key"],
-        "S3_REGION": store["region"],
-    }
+    (api, *_) = ready_of(stack)["pids"]["api"]
     command = (sys.executable, "-m", "ragsvc", "storage", "audit", "--older-than-s", "0", "--json")
-    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **env}, stdout=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(*command, env=environment_of(api), stdout=subprocess.PIPE)
     out, _ = await process.communicate()
     assert process.returncode == 0
     found: list[dict[str, Any]] = json.loads(out)["data"]
