@@ -44,19 +44,34 @@ def _read_reference(prefix: Prefix, value: object) -> object:
     return parse_id(prefix, value)
 
 
+def id_schema(prefix: Prefix) -> dict[str, str]:
+    """Return the JSON schema of public ids of this kind."""
+    return {"type": "string", "pattern": id_pattern(prefix)}
+
+
 # Types of fields that hold ids; they validate to a UUID.
 CollectionId = Annotated[
-    UUID,
-    BeforeValidator(lambda value: _read_reference("col", value)),
-    WithJsonSchema({"type": "string", "pattern": id_pattern("col")}),
+    UUID, BeforeValidator(lambda value: _read_reference("col", value)), WithJsonSchema(id_schema("col"))
 ]
 FileId = Annotated[
-    UUID,
-    BeforeValidator(lambda value: _read_reference("file", value)),
-    WithJsonSchema({"type": "string", "pattern": id_pattern("file")}),
+    UUID, BeforeValidator(lambda value: _read_reference("file", value)), WithJsonSchema(id_schema("file"))
 ]
 WorkspaceId = Annotated[
-    UUID,
-    BeforeValidator(lambda value: _read_reference("ws", value)),
-    WithJsonSchema({"type": "string", "pattern": id_pattern("ws")}),
+    UUID, BeforeValidator(lambda value: _read_reference("ws", value)), WithJsonSchema(id_schema("ws"))
 ]
+
+# Types of fields that show ids, and times; for the API's description.
+ShownWorkspaceId = Annotated[str, WithJsonSchema(id_schema("ws"))]
+ShownKeyId = Annotated[str, WithJsonSchema(id_schema("key"))]
+ShownCollectionId = Annotated[str, WithJsonSchema(id_schema("col"))]
+ShownFileId = Annotated[str, WithJsonSchema(id_schema("file"))]
+ShownDocumentId = Annotated[str, WithJsonSchema(id_schema("doc"))]
+ShownChunkId = Annotated[str, WithJsonSchema(id_schema("chunk"))]
+ShownUploadId = Annotated[str, WithJsonSchema(id_schema("upl"))]
+ShownDeletionId = Annotated[str, WithJsonSchema(id_schema("del"))]
+ShownSessionId = Annotated[str, WithJsonSchema(id_schema("chat"))]
+ShownMessageId = Annotated[str, WithJsonSchema(id_schema("msg"))]
+ShownRunId = Annotated[str, WithJsonSchema(id_schema("run"))]
+ShownJobId = Annotated[str, WithJsonSchema(id_schema("job"))]
+ShownAuditEventId = Annotated[str, WithJsonSchema(id_schema("aud"))]
+ShownTime = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]

@@ -23,11 +23,26 @@ Again = Callable[[web.Request, UUID], Awaitable[web.StreamResponse | None]]
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An answer that is not JSON, or, with `json`, not always: its content type, and what it holds."""
+    """An answer that is not of a view, or, with `json`, not always: its content types, and what it holds.
+
+    `events` are those of a stream, by name: each the shape of its data.
+    """
 
     content_type: str
     description: str
+    other_content_types: tuple[str, ...] = ()
     json: type | None = None
+    events: Mapping[str, type] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderField:
+    """A header: of a request, that a handler reads by itself, or of an answer."""
+
+    name: str
+    description: str
+    schema: Mapping[str, object] = field(default_factory=lambda: {"type": "string"})
+    required: bool = False
 
 
 # An answer's body: a TypedDict such as those of views.py, a `Media` for what is not JSON, or None for nothing.
@@ -45,6 +60,9 @@ class Operation:
     form: type[Body] | None = None
     query: type[Query] | None = None
     body_optional: bool = False
+    raw_body: str | None = None
+    headers: tuple[HeaderField, ...] = ()
+    answer_headers: Mapping[int, tuple[HeaderField, ...]] = field(default_factory=dict)
     problems: tuple[type[RequestError], ...] = field(default=())
     again: Again | None = None
     shows_secret: bool = False
@@ -61,6 +79,9 @@ def operation(
     form: type[Body] | None = None,
     query: type[Query] | None = None,
     body_optional: bool = False,
+    raw_body: str | None = None,
+    headers: tuple[HeaderField, ...] = (),
+    answer_headers: Mapping[int, tuple[HeaderField, ...]] | None = None,
     problems: tuple[type[RequestError], ...] = (),
     again: Again | None = None,
     shows_secret: bool = False,
@@ -68,10 +89,11 @@ def operation(
     """Declare a handler's contract; only a key that opens one of the doors gets to the handler.
 
     `doors` are the scopes of which the key needs one, or one `Door` alone; the admin key may open a route beside
-    workspace keys. `body`, `form` and `query`
-    describe what the handler reads by `read_body`, `read_form` and `read_query`. `problems` are the errors besides
-    those that follow from the rest. `again` answers a repeated request from what it made, by its id; an answer that
-    `shows_secret` is never kept and always made so.
+    workspace keys. `body`, `form` and `query` describe what the handler reads by `read_body`, `read_form` and
+    `read_query`; `raw_body` is the content type of a body that it takes as a stream of bytes, and `headers` are those
+    that it reads. `answer_headers` are, by status, those that it sends beside what every answer has. `problems` are the
+    errors besides those that follow from the rest. `again` answers a repeated request from what it made, by its id; an
+    answer that `shows_secret` is never kept and always made so.
     """
     contract = Operation(
         summary=summary,
@@ -81,6 +103,9 @@ def operation(
         form=form,
         query=query,
         body_optional=body_optional,
+        raw_body=raw_body,
+        headers=headers,
+        answer_headers=answer_headers or {},
         problems=problems,
         again=again,
         shows_secret=shows_secret,

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from ragsvc.errors import InvalidJson, InvalidRequest, RequestError, UnsupportedTusVersion
 from ragsvc.http.bodies import Attributes, Body, explain_fields, parse_json, refuse_nul
 from ragsvc.http.ids import CollectionId
+from ragsvc.http.operations import HeaderField
 from ragsvc.uploads.appends import Checksum
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ EXTENSIONS = "creation,creation-with-upload,termination,checksum,expiration"
 CHECKSUMS = ("sha1", "sha256", "md5")
 BODY_TYPE = "application/offset+octet-stream"
 METADATA = "Upload-Metadata"
+_BYTES = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
+
+RESUMABLE = HeaderField("Tus-Resumable", "The version of tus.", {"const": VERSION}, required=True)
+LENGTH = HeaderField("Upload-Length", "How many bytes the file has.", {**_BYTES, "minimum": 1}, required=True)
+OFFSET = HeaderField("Upload-Offset", "Where these bytes belong: where the upload goes on.", _BYTES, required=True)
+DESCRIPTION = HeaderField(METADATA, "filename, filetype, collection_id and attributes (JSON), each in base64.")
+CHECKSUM = HeaderField("Upload-Checksum", f"An algorithm of {', '.join(CHECKSUMS)}, and the bytes' digest in base64.")
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 

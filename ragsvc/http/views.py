@@ -7,6 +7,18 @@ from typing import Literal, NotRequired
 from typing_extensions import TypedDict
 
 # pydantic reads the annotations for the API's description
+from ragsvc.http.ids import (  # noqa: TC001
+    ShownChunkId,
+    ShownCollectionId,
+    ShownDeletionId,
+    ShownDocumentId,
+    ShownFileId,
+    ShownJobId,
+    ShownKeyId,
+    ShownTime,
+    ShownUploadId,
+    ShownWorkspaceId,
+)
 from ragsvc.models.deletions import DeletionStatus  # noqa: TC001
 from ragsvc.models.documents import DocumentStatus, Stage, WarningCode  # noqa: TC001
 from ragsvc.models.jobs import Queue, SubjectKind  # noqa: TC001
@@ -17,10 +29,10 @@ from ragsvc.models.workspaces import Scope  # noqa: TC001
 class WorkspaceView(TypedDict):
     """A workspace, for its operator."""
 
-    id: str
+    id: ShownWorkspaceId
     name: str
     bucket: str
-    created_at: str
+    created_at: ShownTime
 
 
 class UsageView(TypedDict):
@@ -34,7 +46,7 @@ class UsageView(TypedDict):
 class OwnWorkspaceView(TypedDict):
     """A workspace, for its own keys."""
 
-    id: str
+    id: ShownWorkspaceId
     name: str
     usage: UsageView
     quota_bytes: int | None
@@ -43,19 +55,19 @@ class OwnWorkspaceView(TypedDict):
 class KeyView(TypedDict):
     """A key without its secret."""
 
-    id: str
+    id: ShownKeyId
     name: str
     key_prefix: str
     scopes: list[Scope]
-    expires_at: str | None
-    created_at: str
+    expires_at: ShownTime | None
+    created_at: ShownTime
 
 
 class ListedKeyView(KeyView):
     """A key in its workspace's list; `last_used_at` is true to the minute, `replaced_by` its successor."""
 
-    last_used_at: str | None
-    replaced_by: str | None
+    last_used_at: ShownTime | None
+    replaced_by: ShownKeyId | None
 
 
 class CreatedKeyView(KeyView):
@@ -74,14 +86,14 @@ class ChunkingView(TypedDict):
 class CollectionView(TypedDict):
     """A collection; `chunking` is null where the service's default holds."""
 
-    id: str
+    id: ShownCollectionId
     object: Literal["collection"]
     name: str
     is_default: bool
     chunking: ChunkingView | None
     metadata: dict[str, object]
-    created_at: str
-    updated_at: str
+    created_at: ShownTime
+    updated_at: ShownTime
 
 
 class FailureView(TypedDict):
@@ -90,7 +102,7 @@ class FailureView(TypedDict):
     code: str
     message: str
     retryable: bool
-    next_attempt_at: str | None
+    next_attempt_at: ShownTime | None
 
 
 class DocumentWarningView(TypedDict):
@@ -104,10 +116,10 @@ class DocumentWarningView(TypedDict):
 class DocumentView(TypedDict):
     """A document."""
 
-    id: str
+    id: ShownDocumentId
     object: Literal["document"]
-    collection_id: str
-    file_id: str
+    collection_id: ShownCollectionId
+    file_id: ShownFileId
     filename: str
     mime_type: str
     size_bytes: int
@@ -121,20 +133,20 @@ class DocumentView(TypedDict):
     attributes: dict[str, object]
     error: FailureView | None
     warnings: list[DocumentWarningView]
-    created_at: str
-    updated_at: str
+    created_at: ShownTime
+    updated_at: ShownTime
 
 
 class FileView(TypedDict):
     """A stored file."""
 
-    id: str
+    id: ShownFileId
     object: Literal["file"]
     filename: str
     mime_type: str
     size_bytes: int
     sha256: str | None
-    created_at: str
+    created_at: ShownTime
 
 
 class PartView(TypedDict):
@@ -158,7 +170,7 @@ class UploadView(TypedDict):
     Of one that an upload token opened, sizes and count are 0 until they are known.
     """
 
-    id: str
+    id: ShownUploadId
     object: Literal["upload"]
     status: UploadStatus
     filename: str
@@ -166,12 +178,12 @@ class UploadView(TypedDict):
     size_bytes: int
     part_size_bytes: int
     part_count: int
-    collection_id: str | None
+    collection_id: ShownCollectionId | None
     attributes: dict[str, object]
-    document_id: str | None
+    document_id: ShownDocumentId | None
     error: UploadErrorView | None
-    expires_at: str
-    created_at: str
+    expires_at: ShownTime
+    created_at: ShownTime
 
 
 class UploadStateView(UploadView):
@@ -202,14 +214,14 @@ class UploadTokenView(TypedDict):
 
     token: str
     companion_url: str
-    expires_at: str
+    expires_at: ShownTime
 
 
 class CompanionUploadView(TypedDict):
     """A session as Uppy knows it."""
 
     key: str
-    uploadId: str
+    uploadId: ShownUploadId
 
 
 class CompanionPartView(TypedDict):
@@ -242,7 +254,7 @@ class CompanionCompletedView(TypedDict):
     location: str
     bucket: str
     key: str
-    document_id: str
+    document_id: ShownDocumentId
 
 
 class TextView(TypedDict):
@@ -258,7 +270,7 @@ class TextView(TypedDict):
 class ChunkView(TypedDict):
     """A chunk; its text is the canonical text from `char_start` to `char_end`."""
 
-    id: str
+    id: ShownChunkId
     ordinal: int
     text: str
     content_hash: str
@@ -284,18 +296,18 @@ class StoreReceiptView(TypedDict):
     removed: int
     redacted: int
     remaining: int
-    retained_until: str | None
+    retained_until: ShownTime | None
 
 
 class DeletionView(TypedDict):
     """A deletion and, once it is completed, its receipt."""
 
-    id: str
+    id: ShownDeletionId
     subject: SubjectView
     status: DeletionStatus
-    requested_at: str
-    completed_at: str | None
-    verified_at: str | None
+    requested_at: ShownTime
+    completed_at: ShownTime | None
+    verified_at: ShownTime | None
     stores: list[StoreReceiptView]
     error: FailureView | None
 
@@ -303,21 +315,21 @@ class DeletionView(TypedDict):
 class AcceptedDeletionView(TypedDict):
     """A deletion that was accepted; `/v1/deletions/{deletion_id}` shows what becomes of it."""
 
-    deletion_id: str
+    deletion_id: ShownDeletionId
 
 
 class DocumentDeletionView(AcceptedDeletionView):
     """An accepted deletion of a document."""
 
-    document_id: str
+    document_id: ShownDocumentId
     status: Literal["deleting"]
 
 
 class RunningJobView(TypedDict):
     """A job that a worker holds; `lease_left_s` is negative once the worker is late."""
 
-    job_id: str
-    workspace_id: str
+    job_id: ShownJobId
+    workspace_id: ShownWorkspaceId
     subject: SubjectView
     worker: str
     stage: str | None
@@ -341,6 +353,6 @@ class QueueView(TypedDict):
     dead_per_minute: float
     paused: bool
     reason: str | None
-    paused_since: str | None
-    next_probe_at: str | None
+    paused_since: ShownTime | None
+    next_probe_at: ShownTime | None
     leases: list[RunningJobView]

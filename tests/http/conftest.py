@@ -16,11 +16,12 @@ from ragsvc.http.app import create_app
 from ragsvc.http.ids import parse_id
 from ragsvc.http.sse import StreamTiming
 from ragsvc.http.state import RESOURCES
+from tests.http.contract import Contract
 from tests.http.documents import finish_document, form
 from tests.support.databases import cloned
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from uuid import UUID
 
     from aiohttp import web
@@ -134,9 +135,23 @@ async def settings(base_settings: Settings, template: str) -> AsyncIterator[Sett
 
 
 @pytest.fixture(scope="session")
-async def client(settings: Settings) -> AsyncIterator[Client]:
+def contract() -> Contract:
+    """What the API says of itself, held against every answer of these tests."""
+    return Contract()
+
+
+@pytest.fixture(autouse=True)
+def _keep_contract(contract: Contract) -> Iterator[None]:
+    yield
+    assert contract.take_breaches() == []
+
+
+@pytest.fixture(scope="session")
+async def client(settings: Settings, contract: Contract) -> AsyncIterator[Client]:
     """The application."""
-    async with TestClient(Server(create_app(settings, timing=TIMING))) as started:
+    app = create_app(settings, timing=TIMING)
+    contract.watch(app)
+    async with TestClient(Server(app)) as started:
         yield started
 
 
@@ -147,11 +162,12 @@ def resources(client: Client) -> Resources:
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Callable[..., Awaitable[Client]]]:
+async def serve(contract: Contract) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
     """Serves an application for the length of a test."""
     async with AsyncExitStack() as stack:
 
         async def start(app: web.Application, **options: Any) -> Client:
+            contract.watch(app)
             return await stack.enter_async_context(TestClient(Server(app), **options))
 
         yield start

@@ -11,7 +11,7 @@ import pytest
 
 from ragsvc.http.auth import Door
 from ragsvc.http.ids import format_id
-from ragsvc.http.openapi import ID_PARAMETERS
+from ragsvc.http.openapi.parameters import ID_PARAMETERS
 from ragsvc.http.operations import operation_of
 from ragsvc.models.workspaces import Scope
 from tests.http.conftest import Api, make_key

@@ -12,7 +12,17 @@ from ragsvc.db import audit_events
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Door
 from ragsvc.http.bodies import read_query
-from ragsvc.http.ids import Prefix, WorkspaceId, format_id, id_pattern, parse_id
+from ragsvc.http.ids import (
+    Prefix,
+    ShownAuditEventId,
+    ShownKeyId,
+    ShownTime,
+    ShownWorkspaceId,
+    WorkspaceId,
+    format_id,
+    id_pattern,
+    parse_id,
+)
 from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_time
@@ -67,7 +77,7 @@ class ActorView(TypedDict):
     """Who acted; `id` is a key's."""
 
     kind: ActorKind
-    id: str | None
+    id: ShownKeyId | None
     name: str
 
 
@@ -81,11 +91,11 @@ class AuditSubjectView(TypedDict):
 class AuditEventView(TypedDict):
     """An act; `ip` is the peer's, a balancer's for one, and `forwarded_for` what the request claimed."""
 
-    id: str
-    occurred_at: str
+    id: ShownAuditEventId
+    occurred_at: ShownTime
     action: AuditAction
     actor: ActorView
-    workspace_id: str | None
+    workspace_id: ShownWorkspaceId | None
     subject: AuditSubjectView | None
     details: dict[str, object]
     request_id: str | None

@@ -8,14 +8,21 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
 from ragsvc.errors import InvalidRequest, NotFound, ReplayRunning
 from ragsvc.http.auth import Door
 from ragsvc.http.bodies import Body, read_body, read_query
 from ragsvc.http.handlers.admin_queues import parse_queue
-from ragsvc.http.ids import WorkspaceId, format_id
+from ragsvc.http.ids import (
+    ShownDocumentId,
+    ShownJobId,
+    ShownTime,
+    ShownWorkspaceId,
+    WorkspaceId,
+    format_id,
+)
 from ragsvc.http.operations import operation
 from ragsvc.http.paging import LimitQuery, OrdinalCursor, Page, encode_cursor
 from ragsvc.http.rendering import json_response, render_time
@@ -43,6 +50,10 @@ class ReplayBody(Body):
     `all` does it only with `confirm`; without, and with `dry_run`, the answer tells what would be done.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"code": "parser_timeout", "since": "2026-01-31T00:00:00Z", "rate": 10}]}
+    )
+
     ids: Annotated[list[str], Field(min_length=1, max_length=MAX_IDS)] | None = None
     all: bool = False
     code: Annotated[str, Field(min_length=1, max_length=MAX_CODE_CHARS)] | None = None
@@ -66,19 +77,19 @@ class DeadLetterView(TypedDict):
 
     v: int
     entry_id: str
-    job_id: str
+    job_id: ShownJobId
     queue: Queue
     kind: str
-    document_id: str | None
-    workspace_id: str
+    document_id: ShownDocumentId | None
+    workspace_id: ShownWorkspaceId
     args: dict[str, object]
     error: dict[str, object] | None
     attempts: int
     rescues: int
     stage: str | None
-    enqueued_at: str
-    first_failed_at: str | None
-    last_failed_at: str | None
+    enqueued_at: ShownTime
+    first_failed_at: ShownTime | None
+    last_failed_at: ShownTime | None
     worker: str | None
     app_version: str
     trace_id: str | None

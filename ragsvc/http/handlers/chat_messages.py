@@ -13,11 +13,12 @@ from ragsvc.errors import RunActive
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Body, read_body, read_query
 from ragsvc.http.chat_rendering import render_message
-from ragsvc.http.chat_views import AnswerView, MessageView
+from ragsvc.http.chat_views import RUN_EVENTS, AnswerView, MessageView
 from ragsvc.http.filter_bodies import FilterBody, read_filter
 from ragsvc.http.handlers.chat_sessions import find_session
 from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.ids import parse_id
+from ragsvc.http.openapi.headers import RUN_ID
 from ragsvc.http.operations import Media, operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response
@@ -30,7 +31,12 @@ routes = web.RouteTableDef()
 
 MAX_QUESTION_CHARS = 32_000
 MAX_SOURCES = 50
-ANSWER = Media("text/event-stream", "The run's events; with `stream: false` the answer as JSON.", json=AnswerView)
+ANSWER = Media(
+    "text/event-stream",
+    "The run's events; with `stream: false` the answer as JSON.",
+    json=AnswerView,
+    events=RUN_EVENTS,
+)
 
 
 class QuestionBody(Body):
@@ -43,7 +49,15 @@ class QuestionBody(Body):
 
 
 @routes.post("/v1/chat/sessions/{session_id}/messages")
-@operation("Ask", Scope.CHAT, body=QuestionBody, answers={200: ANSWER}, problems=(RunActive,), again=answer_again)
+@operation(
+    "Ask",
+    Scope.CHAT,
+    body=QuestionBody,
+    answers={200: ANSWER},
+    answer_headers={200: (RUN_ID,)},
+    problems=(RunActive,),
+    again=answer_again,
+)
 async def create_message(request: web.Request) -> web.StreamResponse:
     """Begin to answer a question and send the answer as it comes."""
     caller = caller_of(request)

@@ -10,14 +10,15 @@ from pydantic import Field
 
 from ragsvc.answering.requests import retry_run
 from ragsvc.answering.runs import cancel_run, get_run
-from ragsvc.errors import InvalidRequest, RunActive, RunNotRetryable, TooManyStreams
+from ragsvc.errors import InvalidRequest, RunActive, RunNotRetryable
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Body, Query, read_body, read_query
 from ragsvc.http.chat_rendering import render_run
-from ragsvc.http.chat_views import RunView
+from ragsvc.http.chat_views import RUN_EVENTS, RunView
 from ragsvc.http.handlers.chat_messages import ANSWER
 from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.ids import parse_id
+from ragsvc.http.openapi.headers import LAST_EVENT_ID, RUN_ID
 from ragsvc.http.operations import Media, operation
 from ragsvc.http.rendering import json_response
 from ragsvc.http.run_responses import answer_again, answer_begun, runs_of, stream_events
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 routes = web.RouteTableDef()
 
 MAX_EVENT_ID = 2**31 - 1
+EVENTS = Media(
+    "text/event-stream", "The run's events after the one that is known already, to its end.", events=RUN_EVENTS
+)
 _EVENT_ID = re.compile(r"[0-9]{1,9}")
 
 
@@ -59,7 +63,9 @@ async def show_run(request: web.Request) -> web.Response:
     "Follow a run",
     Scope.CHAT,
     query=EventsQuery,
-    answers={200: Media("text/event-stream", "The run's events after the one that is known already, to its end.")},
+    answers={200: EVENTS},
+    answer_headers={200: (RUN_ID,)},
+    headers=(LAST_EVENT_ID,),
 )
 async def stream_run_events(request: web.Request) -> web.StreamResponse:
     """Send a run's events, also those that are over, on whichever process it is answered."""
@@ -85,7 +91,8 @@ async def cancel(request: web.Request) -> web.Response:
     body=RetryBody,
     body_optional=True,
     answers={200: ANSWER},
-    problems=(RunActive, RunNotRetryable, TooManyStreams),
+    answer_headers={200: (RUN_ID,)},
+    problems=(RunActive, RunNotRetryable),
     again=answer_again,
 )
 async def retry(request: web.Request) -> web.StreamResponse:

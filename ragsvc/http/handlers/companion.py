@@ -27,6 +27,7 @@ from ragsvc.http.handlers.documents import FORM_OVERHEAD_BYTES
 from ragsvc.http.handlers.uploads import read_part_number
 from ragsvc.http.ids import format_id, parse_id
 from ragsvc.http.multipart import FormReader
+from ragsvc.http.openapi.headers import ETAG, LOCATION
 from ragsvc.http.operations import operation
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import public_url_of, resources_of
@@ -237,6 +238,7 @@ async def get_companion_params(request: web.Request) -> web.Response:
     Door.UPLOAD_TOKEN,
     form=CompanionForm,
     answers={201: CompanionCompletedView},
+    answer_headers={201: (LOCATION, ETAG)},
     problems=(NotFound, EmptyFile, TooLarge, QuotaExceeded),
 )
 async def receive_companion_form(request: web.Request) -> web.Response:

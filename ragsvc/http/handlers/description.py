@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from ragsvc.http.auth import Door
-from ragsvc.http.openapi import describe
+from ragsvc.http.openapi.document import describe
 from ragsvc.http.operations import Media, operation
 from ragsvc.http.problems import PROBLEMS
 

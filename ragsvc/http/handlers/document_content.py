@@ -15,6 +15,7 @@ from ragsvc.errors import (
     InvalidRequest,
     NoText,
     NotFound,
+    ProviderRefused,
     QuotaExceeded,
     RangeNotSatisfiable,
     TooLarge,
@@ -23,6 +24,15 @@ from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Attributes, Body, Query, read_query
 from ragsvc.http.handlers.documents import find_document, open_form
 from ragsvc.http.ids import CollectionId
+from ragsvc.http.openapi.headers import (
+    CONTENT_RANGE,
+    ETAG,
+    FILE_HEADERS,
+    IF_NONE_MATCH,
+    IF_RANGE,
+    LOCATION,
+    RANGE,
+)
 from ragsvc.http.operations import Media, operation
 from ragsvc.http.paging import LimitQuery, OrdinalCursor, Page, page_by
 from ragsvc.http.problems import problem_response
@@ -88,7 +98,9 @@ class ChunksQuery(LimitQuery):
         302: None,
         304: None,
     },
-    problems=(RangeNotSatisfiable,),
+    answer_headers={200: FILE_HEADERS, 206: (*FILE_HEADERS, CONTENT_RANGE), 302: (LOCATION,), 304: (ETAG,)},
+    headers=(RANGE, IF_RANGE, IF_NONE_MATCH),
+    problems=(RangeNotSatisfiable, ProviderRefused),
 )
 async def get_content(request: web.Request) -> web.StreamResponse:
     """Serve the file as an attachment, or a range of it."""

@@ -15,6 +15,7 @@ from ragsvc.http.operations import Media, operation
 from ragsvc.http.rendering import render_document
 from ragsvc.http.sse import Event, reserve_stream
 from ragsvc.http.state import resources_of
+from ragsvc.http.views import DocumentView
 from ragsvc.models.documents import DocumentStatus
 from ragsvc.models.workspaces import Scope
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 routes = web.RouteTableDef()
 
+EVENTS = Media(
+    "text/event-stream", "The document, now and whenever it changes.", events={"document.updated": DocumentView}
+)
 # Looks at the row come further apart while nothing changes.
 FIRST_LOOK_S = 0.2
 SLOWEST_LOOK_S = 2.0
@@ -36,7 +40,7 @@ ENDS = frozenset({DocumentStatus.READY, DocumentStatus.FAILED, DocumentStatus.DE
 @operation(
     "Follow a document until it is ready, failed or deleted",
     Scope.READ,
-    answers={200: Media("text/event-stream", "Events `document.updated`, each with the document as its data.")},
+    answers={200: EVENTS},
 )
 async def stream_document(request: web.Request) -> web.StreamResponse:
     """Send the document now and whenever it changes."""

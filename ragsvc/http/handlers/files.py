@@ -6,7 +6,7 @@ from aiohttp import web
 
 from ragsvc.db import files
 from ragsvc.deletion.files import delete_unused_file
-from ragsvc.errors import FileInUse, NotFound
+from ragsvc.errors import FileInUse, NotFound, ProviderRefused
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import read_query
 from ragsvc.http.ids import parse_id
@@ -45,7 +45,9 @@ async def get_file(request: web.Request) -> web.Response:
 
 
 @routes.delete("/v1/files/{file_id}")
-@operation("Delete a file that no document uses", Scope.WRITE, answers={204: None}, problems=(FileInUse,))
+@operation(
+    "Delete a file that no document uses", Scope.WRITE, answers={204: None}, problems=(FileInUse, ProviderRefused)
+)
 async def delete_file(request: web.Request) -> web.Response:
     """Remove the stored object and forget the file."""
     caller = caller_of(request)

@@ -10,7 +10,11 @@ from ragsvc.http.scrape import SCRAPE
 
 routes = web.RouteTableDef()
 
-METRICS = Media("text/plain", "The metrics, in Prometheus's text format or, where it is asked for, OpenMetrics.")
+METRICS = Media(
+    "text/plain",
+    "The metrics, in Prometheus's text format or, where it is asked for, OpenMetrics.",
+    other_content_types=("application/openmetrics-text",),
+)
 
 
 @routes.get("/metrics")

@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field
 
 from ragsvc.answering.retrieval import MAX_QUERY_CHARS, search
-from ragsvc.errors import NotFound
+from ragsvc.errors import NotFound, ProviderRefused
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Body, read_body
 from ragsvc.http.chat_rendering import render_hit
@@ -41,7 +41,7 @@ class SearchBody(Body):
 
 
 @routes.post("/v1/search")
-@operation("Search", Scope.READ, body=SearchBody, answers={200: SearchView}, problems=(NotFound,))
+@operation("Search", Scope.READ, body=SearchBody, answers={200: SearchView}, problems=(NotFound, ProviderRefused))
 async def search_chunks(request: web.Request) -> web.Response:
     """Answer the chunks that fit best."""
     caller = caller_of(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from aiohttp import web
 from ragsvc.errors import (
     ChecksumMismatch,
     EmptyFile,
-    InvalidRequest,
+    MethodNotAllowed,
     NotFound,
     OffsetConflict,
     QuotaExceeded,
@@ -29,7 +30,15 @@ from ragsvc.http.arrivals import arrived_blocks
 from ragsvc.http.auth import Door, caller_of
 from ragsvc.http.filenames import clean_filename, mime_type_of
 from ragsvc.http.ids import format_id, parse_id
-from ragsvc.http.operations import operation
+from ragsvc.http.openapi.headers import (
+    DOCUMENT_ID,
+    LOCATION,
+    UPLOAD_EXPIRES,
+    UPLOAD_LENGTH,
+    UPLOAD_METADATA,
+    UPLOAD_OFFSET,
+)
+from ragsvc.http.operations import HeaderField, operation
 from ragsvc.http.state import RESOURCES, resources_of
 from ragsvc.http.traffic import TRAFFIC
 from ragsvc.models.uploads import UploadStatus
@@ -48,19 +57,23 @@ if TYPE_CHECKING:
 routes = web.RouteTableDef()
 
 METHOD_OVERRIDE = "X-HTTP-Method-Override"
-DOCUMENT_ID = "Ragsvc-Document-Id"
-APPEND_PROBLEMS = (
-    RequestError,
-    NotFound,
-    UploadLocked,
-    UploadNotPending,
-    OffsetConflict,
-    UploadGone,
-    UnsupportedTusVersion,
-    TooLarge,
-    UnsupportedMediaType,
-    ChecksumMismatch,
+OVERRIDE = HeaderField(
+    METHOD_OVERRIDE, "What the request shall be.", {"enum": ["HEAD", "PATCH", "DELETE"]}, required=True
 )
+PROGRESS = (UPLOAD_OFFSET, UPLOAD_EXPIRES, DOCUMENT_ID)
+APPENDING = (tus_headers.RESUMABLE, tus_headers.OFFSET, tus_headers.CHECKSUM)
+ABILITIES = tuple(
+    HeaderField(name, description, required=True)
+    for name, description in (
+        ("Tus-Version", "The versions that are spoken."),
+        ("Tus-Extension", "The extensions that are spoken."),
+        ("Tus-Max-Size", "How many bytes a file may have."),
+        ("Tus-Checksum-Algorithm", "The algorithms that Upload-Checksum may name."),
+    )
+)
+FINDING_PROBLEMS = (RequestError, UploadGone, UnsupportedTusVersion)
+ENDING_PROBLEMS = (*FINDING_PROBLEMS, UploadLocked, UploadNotPending)
+APPEND_PROBLEMS = (*ENDING_PROBLEMS, OffsetConflict, TooLarge, UnsupportedMediaType, ChecksumMismatch)
 
 
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -73,7 +86,12 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
 
 
 @routes.options("/tus")
-@operation("Tell what this server speaks of tus", Door.PUBLIC, answers={204: None})
+@operation(
+    "Tell what this server speaks of tus",
+    Door.PUBLIC,
+    answers={204: None},
+    answer_headers={204: ABILITIES},
+)
 async def get_tus_options(request: web.Request) -> web.Response:
     """Answer the version, the extensions and the largest file."""
     return _options(request)
@@ -84,8 +102,12 @@ async def get_tus_options(request: web.Request) -> web.Response:
     "Open an upload by tus",
     Scope.UPLOAD,
     Scope.WRITE,
+    raw_body=tus_headers.BODY_TYPE,
+    body_optional=True,
+    headers=(tus_headers.RESUMABLE, tus_headers.LENGTH, tus_headers.DESCRIPTION, tus_headers.CHECKSUM),
     answers={201: None},
-    problems=(*APPEND_PROBLEMS, EmptyFile, QuotaExceeded, InvalidRequest),
+    answer_headers={201: (LOCATION, *PROGRESS)},
+    problems=(*APPEND_PROBLEMS, NotFound, MethodNotAllowed, EmptyFile, QuotaExceeded),
 )
 async def create_tus_upload(request: web.Request) -> web.Response:
     """Open an upload of Upload-Length bytes, tell where it is, and take its first bytes if they come along."""
@@ -113,21 +135,45 @@ async def create_tus_upload(request: web.Request) -> web.Response:
 
 
 @routes.head("/tus/{upload_id}")
-@operation("Tell how far an upload by tus is", Scope.UPLOAD, Scope.WRITE, answers={200: None}, problems=APPEND_PROBLEMS)
+@operation(
+    "Tell how far an upload by tus is",
+    Scope.UPLOAD,
+    Scope.WRITE,
+    headers=(tus_headers.RESUMABLE,),
+    answers={200: None},
+    answer_headers={200: (UPLOAD_LENGTH, UPLOAD_METADATA, *PROGRESS)},
+    problems=ENDING_PROBLEMS,
+)
 async def get_tus_offset(request: web.Request) -> web.Response:
     """Answer the offset at which the upload goes on."""
     return await _dispatch(request, "HEAD")
 
 
 @routes.patch("/tus/{upload_id}")
-@operation("Append to an upload by tus", Scope.UPLOAD, Scope.WRITE, answers={204: None}, problems=APPEND_PROBLEMS)
+@operation(
+    "Append to an upload by tus",
+    Scope.UPLOAD,
+    Scope.WRITE,
+    raw_body=tus_headers.BODY_TYPE,
+    headers=APPENDING,
+    answers={204: None},
+    answer_headers={204: PROGRESS},
+    problems=APPEND_PROBLEMS,
+)
 async def append_to_tus_upload(request: web.Request) -> web.Response:
     """Take bytes from Upload-Offset on; with the last one the document is made, and its id told."""
     return await _dispatch(request, "PATCH")
 
 
 @routes.delete("/tus/{upload_id}")
-@operation("Terminate an upload by tus", Scope.UPLOAD, Scope.WRITE, answers={204: None}, problems=APPEND_PROBLEMS)
+@operation(
+    "Terminate an upload by tus",
+    Scope.UPLOAD,
+    Scope.WRITE,
+    headers=(tus_headers.RESUMABLE,),
+    answers={204: None},
+    problems=ENDING_PROBLEMS,
+)
 async def terminate_tus_upload(request: web.Request) -> web.Response:
     """Give the upload up and remove what came of it."""
     return await _dispatch(request, "DELETE")
@@ -138,8 +184,12 @@ async def terminate_tus_upload(request: web.Request) -> web.Response:
     "Do what X-HTTP-Method-Override names",
     Scope.UPLOAD,
     Scope.WRITE,
+    raw_body=tus_headers.BODY_TYPE,
+    body_optional=True,
+    headers=(OVERRIDE, tus_headers.RESUMABLE, replace(tus_headers.OFFSET, required=False), tus_headers.CHECKSUM),
     answers={200: None, 204: None},
-    problems=APPEND_PROBLEMS,
+    answer_headers={200: PROGRESS},
+    problems=(*APPEND_PROBLEMS, MethodNotAllowed),
 )
 async def override_tus_method(request: web.Request) -> web.Response:
     """Serve clients whose way lets no PATCH and no DELETE through."""
@@ -244,7 +294,7 @@ def _progress_headers(progress: Progress) -> dict[str, str]:
     upload = progress.upload
     headers = {"Upload-Offset": str(progress.offset)}
     if upload.document_id is not None:
-        headers[DOCUMENT_ID] = format_id("doc", upload.document_id)
+        headers[DOCUMENT_ID.name] = format_id("doc", upload.document_id)
     if upload.status is UploadStatus.PENDING:
         headers["Upload-Expires"] = format_datetime(upload.expires_at, usegmt=True)
     return headers

@@ -26,6 +26,7 @@ from ragsvc.http.filenames import clean_filename, mime_type_of
 from ragsvc.http.handlers.collections import ChunkingBody, read_chunking
 from ragsvc.http.idempotency import reserve_anew, resource_id_of
 from ragsvc.http.ids import CollectionId, parse_id
+from ragsvc.http.openapi.headers import CONTENT_MD5, REPR_DIGEST
 from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_document, render_part, render_upload, render_upload_state
@@ -146,6 +147,8 @@ async def get_upload(request: web.Request) -> web.Response:
     "Send a part",
     Scope.UPLOAD,
     Scope.WRITE,
+    raw_body="application/octet-stream",
+    headers=(CONTENT_MD5, REPR_DIGEST),
     answers={200: PartView},
     problems=(NotFound, UploadNotPending, PartNumberOutOfRange, PartSizeMismatch, DigestMismatch),
 )

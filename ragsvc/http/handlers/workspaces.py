@@ -10,7 +10,7 @@ from aiohttp import web
 from ragsvc.db import collections, workspaces
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.deletion.requests import request_workspace_deletion
-from ragsvc.errors import NotFound
+from ragsvc.errors import NotFound, ProviderRefused
 from ragsvc.http.auth import Door
 from ragsvc.http.bodies import Body, Name, read_body, read_query
 from ragsvc.http.idempotency import resource_id_of
@@ -46,7 +46,14 @@ async def _answer_again(request: web.Request, workspace_id: UUID) -> web.Respons
 
 
 @routes.post("/v1/workspaces")
-@operation("Make a workspace", Door.ADMIN, body=WorkspaceBody, answers={201: WorkspaceView}, again=_answer_again)
+@operation(
+    "Make a workspace",
+    Door.ADMIN,
+    body=WorkspaceBody,
+    answers={201: WorkspaceView},
+    problems=(ProviderRefused,),
+    again=_answer_again,
+)
 async def create_workspace(request: web.Request) -> web.Response:
     """Make the bucket, then the row and its default collection: a crash between leaves an empty bucket at most."""
     body = await read_body(request, WorkspaceBody)

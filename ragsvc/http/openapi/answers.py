@@ -1,0 +1,184 @@
+"""What an operation answers: its successes with their headers and events, and every problem that it can have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc import errors
+from ragsvc.http.auth import Door
+from ragsvc.http.idempotency import REPLAYED_HEADER, is_repeatable
+from ragsvc.http.middleware import EVENT_STREAM, REQUEST_ID_HEADER
+from ragsvc.http.openapi.examples import example_problem
+from ragsvc.http.openapi.parameters import path_names
+from ragsvc.http.openapi.schemas import REF, Schema
+from ragsvc.http.operations import HeaderField, Media
+from ragsvc.http.problems import PROBLEMS, RETRY_AFTER_S, ProblemView
+from ragsvc.models.workspaces import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ragsvc.http.openapi.schemas import Schemas
+    from ragsvc.http.operations import Operation
+
+REQUEST_ID = HeaderField(REQUEST_ID_HEADER, "Under which the request is logged.", required=True)
+REPLAYED = HeaderField(REPLAYED_HEADER, "`true` on an answer that was given before.", {"const": "true"})
+RETRY_AFTER = HeaderField(
+    "Retry-After", "Seconds to wait before trying again.", {"type": "integer", "minimum": 0}, required=True
+)
+AUTHENTICATE = HeaderField("WWW-Authenticate", "How to authenticate.", {"const": "Bearer"}, required=True)
+_COUNT = {"type": "integer", "minimum": 0}
+RATE = (
+    HeaderField("RateLimit-Limit", "How many requests a key has in all; absent where there is no limit.", _COUNT),
+    HeaderField("RateLimit-Remaining", "How many are left.", _COUNT),
+    HeaderField("RateLimit-Reset", "Seconds until all are there again.", _COUNT),
+)
+# Described once, and referred to.
+COMMON = (REQUEST_ID, REPLAYED, *RATE)
+# Its problem tells how long to wait, by the key's own state.
+WAITING_CODES = {*RETRY_AFTER_S, errors.RateLimited.code}
+PROBLEM_TYPE = "application/problem+json"
+JSON_TYPE = "application/json"
+
+
+def describe_answers(method: str, path: str, contract: Operation, schemas: Schemas) -> Schema:
+    """Return the answers of an operation by status; problems are references to `describe_problems`."""
+    common = [REQUEST_ID, *(RATE if _is_rated(contract) else ()), *([REPLAYED] if is_repeatable(method, path) else ())]
+    answers: Schema = {
+        str(status): _describe_answer(view, schemas)
+        | {"headers": _headers([*common, *contract.answer_headers.get(status, ())])}
+        for status, view in contract.answers.items()
+    }
+    for status, codes in problem_codes(method, path, contract).items():
+        # None of ours has both: what is answered with a status is one or the other.
+        if status not in contract.answers:
+            answers[str(status)] = {"$ref": f"#/components/responses/{_problem_name(status, codes)}"}
+    return answers
+
+
+def describe_problems(by_status: Iterable[Mapping[int, frozenset[str]]]) -> Schema:
+    """Return the description of every kind of answer that is a problem, by its name."""
+    kinds = {(status, codes) for statuses in by_status for status, codes in statuses.items()}
+    return {
+        _problem_name(status, codes): _describe_problem(status, sorted(codes))
+        for status, codes in sorted(kinds, key=lambda kind: (kind[0], sorted(kind[1])))
+    }
+
+
+def problem_codes(method: str, path: str, contract: Operation) -> dict[int, frozenset[str]]:
+    """Return the codes of the problems that an operation can have, by status."""
+    by_status: dict[int, set[str]] = {}
+    for kind in _kinds(method, path, contract):
+        by_status.setdefault(PROBLEMS[kind.code].status, set()).add(kind.code)
+    return {status: frozenset(codes) for status, codes in sorted(by_status.items())}
+
+
+def _kinds(method: str, path: str, contract: Operation) -> set[type[errors.RagsvcError]]:
+    kinds: set[type[errors.RagsvcError]] = {errors.RagsvcError}
+    kinds |= {*contract.problems, *_kinds_at_doors(contract)}
+    if set(path_names(path)) - {"upload_token"}:
+        kinds.add(errors.NotFound)
+    if contract.query or contract.headers:
+        kinds.add(errors.InvalidRequest)
+    if is_repeatable(method, path):
+        # Of a repeated request: what it made has been deleted meanwhile.
+        repeated = {errors.InvalidRequest, errors.IdempotencyMismatch, errors.InProgress, errors.NotFound}
+        kinds |= repeated | {errors.RequestError, errors.TooLarge}
+    if contract.body or contract.form:
+        kinds |= {errors.InvalidJson, errors.InvalidRequest, errors.UnsupportedMediaType}
+    if contract.body or contract.form or contract.raw_body:
+        kinds |= {errors.RequestError, errors.TooLarge}
+    if any(isinstance(view, Media) and view.content_type == EVENT_STREAM for view in contract.answers.values()):
+        kinds.add(errors.TooManyStreams)
+    return kinds
+
+
+def _kinds_at_doors(contract: Operation) -> set[type[errors.RagsvcError]]:
+    if Door.PUBLIC in contract.doors:
+        return set()
+    kinds: set[type[errors.RagsvcError]] = {errors.Unauthorized, errors.Unavailable}
+    if _is_rated(contract):
+        kinds.add(errors.RateLimited)
+    if Door.UPLOAD_TOKEN in contract.doors:
+        return {*kinds, errors.ProviderRefused}
+    if Scope.UPLOAD in contract.doors:
+        # The store is asked.
+        kinds.add(errors.ProviderRefused)
+    return {*kinds, errors.Forbidden}
+
+
+def _describe_answer(view: object, schemas: Schemas) -> Schema:
+    if view is None:
+        return {"description": "Done."}
+    if not isinstance(view, Media):
+        return {"description": "Done.", "content": {JSON_TYPE: {"schema": schemas.of(view)}}}
+    content: Schema = {
+        content_type: {"schema": {"type": "object" if content_type == JSON_TYPE else "string"}}
+        for content_type in (view.content_type, *view.other_content_types)
+    }
+    if view.events:
+        content[view.content_type]["x-itemSchema"] = _describe_events(view.events, schemas)
+    if view.json is not None:
+        content[JSON_TYPE] = {"schema": schemas.of(view.json)}
+    return {"description": view.description, "content": content}
+
+
+def _describe_events(events: Mapping[str, type], schemas: Schemas) -> Schema:
+    """Return the schema of a stream's events, as OpenAPI 3.2 describes them in `itemSchema`."""
+    return {
+        "oneOf": [
+            {
+                "type": "object",
+                "required": ["event", "data"],
+                "properties": {
+                    "id": {"type": "string", "pattern": "^[0-9]+$"},
+                    "event": {"const": name},
+                    "data": {
+                        "type": "string",
+                        "contentMediaType": JSON_TYPE,
+                        "contentSchema": schemas.of(view),
+                    },
+                },
+            }
+            for name, view in events.items()
+        ]
+    }
+
+
+def _describe_problem(status: int, codes: list[str]) -> Schema:
+    headers = [REQUEST_ID, *RATE]
+    if WAITING_CODES.issuperset(codes):
+        headers.append(RETRY_AFTER)
+    if codes == [errors.Unauthorized.code]:
+        headers.append(AUTHENTICATE)
+    only: Schema = {"properties": {"status": {"const": status}, "code": {"enum": codes}}}
+    return {
+        "description": f"Problem: {', '.join(codes)}.",
+        "headers": _headers(headers),
+        "content": {
+            PROBLEM_TYPE: {
+                "schema": {"allOf": [{"$ref": REF.format(model=ProblemView.__name__)}, only]},
+                "examples": {code: {"value": example_problem(code)} for code in codes},
+            }
+        },
+    }
+
+
+def _problem_name(status: int, codes: frozenset[str]) -> str:
+    return ".".join((str(status), *sorted(codes)))
+
+
+def _is_rated(contract: Operation) -> bool:
+    return contract.doors not in {(Door.ADMIN,), (Door.PUBLIC,)}
+
+
+def describe_header(header: HeaderField) -> Schema:
+    """Return the description of an answer's header."""
+    return {"description": header.description, "required": header.required, "schema": dict(header.schema)}
+
+
+def _headers(headers: Iterable[HeaderField]) -> Schema:
+    return {
+        header.name: {"$ref": f"#/components/headers/{header.name}"} if header in COMMON else describe_header(header)
+        for header in headers
+    }

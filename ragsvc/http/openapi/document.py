@@ -1,0 +1,154 @@
+"""Puts the description of the whole API together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from ragsvc.http.auth import Door
+from ragsvc.http.multipart import FILE_FIELD
+from ragsvc.http.openapi.answers import (
+    COMMON,
+    JSON_TYPE,
+    describe_answers,
+    describe_header,
+    describe_problems,
+    problem_codes,
+)
+from ragsvc.http.openapi.examples import add_examples
+from ragsvc.http.openapi.parameters import describe_parameters
+from ragsvc.http.openapi.schemas import Schema, Schemas, collect_schemas
+from ragsvc.http.operations import operation_of
+from ragsvc.models.workspaces import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiohttp import web
+
+    from ragsvc.http.operations import Operation
+
+ABOUT = """\
+Every answer carries `X-Request-Id`; send one, and it is taken over into the log. Errors are `application/problem+json`
+(RFC 9457), told apart by `code`. An id of another workspace is answered like one that never was: 404. Lists are paged
+by `next_cursor`, newest first. A POST with an `Idempotency-Key` may be sent again blindly."""
+TAGS = {
+    "workspaces": "Tenants and their keys, for the operator.",
+    "workspace": "The caller's own workspace.",
+    "collections": "Documents that are searched together.",
+    "documents": "What was uploaded, and what became of it.",
+    "uploads": "Files of any size, in parts that can be sent again.",
+    "upload-tokens": "Leave for a page to upload by itself.",
+    "companion": "Uploads by Uppy, which takes this for its Companion.",
+    "tus": "Uploads by tus 1.0.",
+    "files": "Stored source files.",
+    "deletions": "What was deleted, and the proof.",
+    "search": "Hybrid, dense and lexical search.",
+    "chat": "Conversations, and answers with checked citations.",
+    "usage": "What answers cost.",
+    "admin": "Queues and dead letters, for the operator.",
+    "service": "Health, metrics and this description.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedRoute:
+    """A route with what was declared of it."""
+
+    method: str
+    path: str
+    name: str
+    operation: Operation
+
+
+def describe(app: web.Application) -> Schema:
+    """Return the OpenAPI document of everything that the application answers."""
+    routes = list(_described_routes(app))
+    schemas = collect_schemas(route.operation for route in routes)
+    paths: dict[str, Schema] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _describe_operation(route, schemas)
+    problems = describe_problems(problem_codes(route.method, route.path, route.operation) for route in routes)
+    add_examples(schemas)
+    used = {tag for item in paths.values() for described in item.values() for tag in described["tags"]}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "ragsvc",
+            "version": version("ragsvc"),
+            "description": ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": [{"name": tag, "description": TAGS[tag]} if tag in TAGS else {"name": tag} for tag in sorted(used)],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.components,
+            "headers": {header.name: describe_header(header) for header in COMMON},
+            "responses": problems,
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "A workspace's key."},
+                "admin_key": {"type": "http", "scheme": "bearer", "description": "ADMIN_API_KEY of the server."},
+            },
+        },
+    }
+
+
+def _described_routes(app: web.Application) -> Iterator[DescribedRoute]:
+    # Every GET answers HEAD too, without its body; only a HEAD with a handler of its own is worth a word.
+    gets = {route.handler for route in app.router.routes() if route.method == "GET"}
+    for route in app.router.routes():
+        contract = operation_of(route.handler)
+        is_implied = route.method == "HEAD" and route.handler in gets
+        if contract is not None and route.resource is not None and not is_implied:
+            yield DescribedRoute(route.method, route.resource.canonical, route.handler.__name__, contract)
+
+
+def _describe_operation(route: DescribedRoute, schemas: Schemas) -> Schema:
+    contract = route.operation
+    described: Schema = {
+        "operationId": route.name,
+        "summary": contract.summary,
+        "tags": [_tag(route.path)],
+        "parameters": describe_parameters(route.method, route.path, contract, schemas),
+        "responses": describe_answers(route.method, route.path, contract, schemas),
+        "security": _security(contract),
+    }
+    scopes = [str(door) for door in contract.doors if isinstance(door, Scope)]
+    if scopes:
+        described["description"] = f"Needs a key with the scope {' or '.join(scopes)}."
+    if body := _request_body(contract, schemas):
+        described["requestBody"] = body
+    return described
+
+
+def _tag(path: str) -> str:
+    first = path.removeprefix("/v1").split("/")[1]
+    return first if first in TAGS or path.startswith("/v1/") else "service"
+
+
+def _security(contract: Operation) -> list[Schema]:
+    if Door.PUBLIC in contract.doors or Door.UPLOAD_TOKEN in contract.doors:
+        return []
+    keys: list[Schema] = [{"key": []}] if any(isinstance(door, Scope) for door in contract.doors) else []
+    return [*keys, {"admin_key": []}] if Door.ADMIN in contract.doors else keys
+
+
+def _request_body(contract: Operation, schemas: Schemas) -> Schema | None:
+    content: Schema = {}
+    if contract.form is not None:
+        fields = schemas.resolved(contract.form)
+        file = {"type": "string", "contentMediaType": "application/octet-stream"}
+        content["multipart/form-data"] = {
+            "schema": {
+                **fields,
+                "properties": {FILE_FIELD: file, **fields.get("properties", {})},
+                "required": [FILE_FIELD, *fields.get("required", [])],
+            }
+        }
+    if contract.body is not None:
+        content[JSON_TYPE] = {"schema": schemas.of(contract.body)}
+    if contract.raw_body is not None:
+        # A body without a schema is any bytes.
+        content[contract.raw_body] = {}
+    return {"content": content, "required": not contract.body_optional} if content else None

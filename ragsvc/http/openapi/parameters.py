@@ -1,0 +1,116 @@
+"""What an operation takes beside its body: parameters of its path and query, and headers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.http.auth import TOKEN_PREFIX
+from ragsvc.http.idempotency import KEY_HEADER, MAX_KEY_CHARS, is_repeatable
+from ragsvc.http.ids import Prefix, id_schema
+from ragsvc.http.openapi.examples import example_of
+from ragsvc.models.jobs import Queue
+from ragsvc.settings import MOST_PARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ragsvc.http.openapi.schemas import Schema, Schemas
+    from ragsvc.http.operations import HeaderField, Operation
+
+ID_PARAMETERS: dict[str, Prefix] = {
+    "workspace_id": "ws",
+    "key_id": "key",
+    "collection_id": "col",
+    "document_id": "doc",
+    "file_id": "file",
+    "deletion_id": "del",
+    "upload_id": "upl",
+    "session_id": "chat",
+    "run_id": "run",
+    # Uppy's word for an upload.
+    "session": "upl",
+}
+OTHER_PARAMETERS: dict[str, Schema] = {
+    "queue": {"type": "string", "enum": [str(queue) for queue in Queue]},
+    "part_number": {"type": "integer", "minimum": 1, "maximum": MOST_PARTS},
+    "upload_token": {"type": "string", "pattern": f"^{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}$"},
+    "entry_id": {"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:[0-9]{1,9}$"},
+}
+
+
+def describe_parameters(method: str, path: str, contract: Operation, schemas: Schemas) -> list[Schema]:
+    """Return the parameters of an operation."""
+    return [
+        *_of_path(path, schemas),
+        *_of_query(contract, schemas),
+        *([_idempotency_key(schemas)] if is_repeatable(method, path) else []),
+        *(_of_header(header, schemas) for header in contract.headers),
+    ]
+
+
+def path_names(path: str) -> list[str]:
+    """Return the names of the path's parameters."""
+    return [step.strip("{}") for step in path.split("/") if step.startswith("{")]
+
+
+def _of_path(path: str, schemas: Schemas) -> Iterator[Schema]:
+    for name in path_names(path):
+        schema = id_schema(ID_PARAMETERS[name]) if name in ID_PARAMETERS else OTHER_PARAMETERS[name]
+        yield {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": schema,
+            "example": example_of(schema, schemas, name=name),
+        }
+
+
+def _of_query(contract: Operation, schemas: Schemas) -> Iterator[Schema]:
+    if contract.query is None:
+        return
+    schema = schemas.resolved(contract.query)
+    for name, nullable in schema.get("properties", {}).items():
+        field = _without_null(nullable)
+        parameter: Schema = {
+            "name": name,
+            "in": "query",
+            "required": name in schema.get("required", []),
+            "schema": field,
+            "example": example_of(field, schemas, name=name),
+        }
+        if "description" in field:
+            parameter["description"] = field["description"]
+        yield parameter
+
+
+def _without_null(schema: Schema) -> Schema:
+    """Return the schema of a parameter that may be left out: text has no null."""
+    options = [option for option in schema.get("anyOf", []) if option.get("type") != "null"]
+    if len(options) != 1:
+        return schema
+    rest = {name: value for name, value in schema.items() if name not in {"anyOf", "default"}}
+    return {**rest, **options[0]}
+
+
+def _idempotency_key(schemas: Schemas) -> Schema:
+    schema: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS}
+    return {
+        "name": KEY_HEADER,
+        "in": "header",
+        "required": False,
+        "schema": schema,
+        "description": "The same key and request again, within 24 hours, gets the same answer and does nothing.",
+        "example": example_of(schema, schemas, name=KEY_HEADER),
+    }
+
+
+def _of_header(header: HeaderField, schemas: Schemas) -> Schema:
+    schema = dict(header.schema)
+    return {
+        "name": header.name,
+        "in": "header",
+        "required": header.required,
+        "schema": schema,
+        "description": header.description,
+        "example": example_of(schema, schemas, name=header.name),
+    }
