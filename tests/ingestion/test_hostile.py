@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import SecretStr
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 MEMORY_BYTES = 320 * MIB
 PARSE_TIMEOUT_S = 8.0
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "ingestion_concurrency": 1,
     "parse_timeout_s": PARSE_TIMEOUT_S,
     "parse_memory_bytes": MEMORY_BYTES,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import numpy as np
+import orjson
 from aiohttp import web
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 DIMENSIONS = 384
 READY_VECTORS = np.random.default_rng(1).standard_normal((4096, DIMENSIONS)).astype(np.float32)
 READY_VECTORS /= np.linalg.norm(READY_VECTORS, axis=1, keepdims=True)
+READY_ENTRIES = [base64.b64encode(vector.tobytes()).decode() for vector in READY_VECTORS]
 _WORD = re.compile(r"\w+")
 _DELTA = re.compile(r"\S+\s*")
 
@@ -159,7 +161,7 @@ class ScriptedModels:
             await runner.cleanup()
 
     async def _embed(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
+        body = orjson.loads(await request.read())
         self.embeddings.requests.append(body)
         behaviour = self.embeddings.next()
         if (failure := await _hold_up(request, behaviour)) is not None:
@@ -170,20 +172,14 @@ class ScriptedModels:
         elif self.passes_through:
             return await self._pass_through(body)
         elif self.answers_at_once:
-            vectors = READY_VECTORS[[zlib.crc32(text.encode()) % len(READY_VECTORS) for text in texts]]
+            return _answer(body, [READY_ENTRIES[zlib.crc32(text.encode()) % len(READY_ENTRIES)] for text in texts])
         else:
             vectors = np.stack([embed_words(text) for text in texts])
         wants_base64 = body.get("encoding_format") == "base64"
-        data = [
-            {
-                "object": "embedding",
-                "index": index,
-                "embedding": base64.b64encode(vector.tobytes()).decode() if wants_base64 else vector.tolist(),
-            }
-            for index, vector in enumerate(vectors)
-        ]
-        usage = {"prompt_tokens": sum(map(len, texts)) // 4, "total_tokens": sum(map(len, texts)) // 4}
-        return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
+        return _answer(
+            body,
+            [base64.b64encode(vector.tobytes()).decode() if wants_base64 else vector.tolist() for vector in vectors],
+        )
 
     async def _pass_through(self, body: dict[str, Any]) -> web.Response:
         assert self._real is not None
@@ -219,6 +215,15 @@ def embed_words(text: str) -> NDArray[np.float32]:
     total = np.sum([np.random.default_rng(seed).standard_normal(DIMENSIONS) for seed in seeds], axis=0)
     unit: NDArray[np.float32] = (total / np.linalg.norm(total)).astype(np.float32)
     return unit
+
+
+def _answer(body: dict[str, Any], embeddings: list[Any]) -> web.Response:
+    data = [{"object": "embedding", "index": index, "embedding": one} for index, one in enumerate(embeddings)]
+    texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+    tokens = sum(map(len, texts)) // 4
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    answer = {"object": "list", "data": data, "model": body["model"], "usage": usage}
+    return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
 
 async def _hold_up(request: web.Request, behaviour: Behaviour | None) -> web.Response | None:

@@ -70,8 +70,11 @@ class WorkerTree:
 
 
 @asynccontextmanager
-async def open_worker_tree(settings: Settings, **changes: object) -> AsyncIterator[WorkerTree]:
-    """Run a worker of concurrency 2 against an embedding server that answers at once."""
+async def open_worker_tree(settings: Settings, *, watches: bool = True, **changes: object) -> AsyncIterator[WorkerTree]:
+    """Run a worker of concurrency 2 against an embedding server that answers at once.
+
+    Watching the memory takes a few hundredths of a core, which what measures speed may do without.
+    """
     models = ScriptedModels()
     models.answers_at_once = True
     async with models.serving():
@@ -79,13 +82,14 @@ async def open_worker_tree(settings: Settings, **changes: object) -> AsyncIterat
         async with open_resources(own, pool_size=4) as resources, working(own) as worker:
             workspace = await create_workspace(resources.pool, resources.storage, own)
             tree = WorkerTree(resources, workspace, worker.pid)
-            watching = asyncio.create_task(tree.watch())
+            watching = asyncio.create_task(tree.watch()) if watches else None
             try:
                 yield tree
             finally:
-                watching.cancel()
-                with suppress(asyncio.CancelledError):
-                    await watching
+                if watching is not None:
+                    watching.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await watching
 
 
 def _measure(pid: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pypdfium2
 import pytest
 
+from tests.bench.ingestion.test_write_speed import drop_indexes
 from tests.bench.table import at_most, ratio_at_least
 from tests.ingestion.pdf_files import Entry, make_pdf
 from tests.support.worker_trees import MIB, open_worker_tree
@@ -18,6 +19,7 @@ from tests.support.worker_trees import MIB, open_worker_tree
 if TYPE_CHECKING:
     from ragsvc.settings import Settings
     from tests.bench.table import BenchTable
+    from tests.support.worker_trees import WorkerTree
 
 PAGES = int(os.environ.get("BENCH_PDF_PAGES", "3000"))
 MANY_PAGES = int(os.environ.get("BENCH_PDF_MANY_PAGES", "10000"))
@@ -58,14 +60,26 @@ async def test_pdf_pages_are_ingested_at_half_the_speed_of_reading_them(
     for book in books:
         read_bare(book)
     bare = 2 * PAGES / (time.perf_counter() - started)
-    async with open_worker_tree(settings) as tree:
+    async with open_worker_tree(settings, watches=False) as tree:
         await tree.ingest([("warm.pdf", make_book(20, seed=9))], timeout_s=TIMEOUT_S)
-        started = time.perf_counter()
-        documents = await tree.ingest([(f"{n}.pdf", book) for n, book in enumerate(books)], timeout_s=TIMEOUT_S)
-        ours = 2 * PAGES / (time.perf_counter() - started)
-    assert [document.status for document in documents] == ["ready", "ready"]
-    bench_table.add("PDF to ready", ours, "pages/s", peer=("bare pypdfium2", bare), goal=ratio_at_least(0.5))
+        ours = await ingest_books(tree, books)
+        async with tree.resources.pool.acquire() as conn:
+            await drop_indexes(conn)
+        # Otherwise the second time would find every vector in the cache.
+        unindexed = await ingest_books(tree, [make_book(PAGES, seed=seed) for seed in range(2, 4)])
+    peer = ("bare pypdfium2", bare)
+    bench_table.add("PDF to ready", ours, "pages/s", peer=peer, goal=ratio_at_least(0.5))
+    bench_table.add("PDF to ready, without HNSW", unindexed, "pages/s", peer=peer)
     bench_table.check()
+
+
+async def ingest_books(tree: WorkerTree, books: list[bytes]) -> float:
+    """Return how many pages a second become ready."""
+    started = time.perf_counter()
+    documents = await tree.ingest([(f"{n}.pdf", book) for n, book in enumerate(books)], timeout_s=TIMEOUT_S)
+    seconds = time.perf_counter() - started
+    assert [document.status for document in documents] == ["ready"] * len(books)
+    return PAGES * len(books) / seconds
 
 
 @pytest.mark.bench
