@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     _Cut = tuple[Piece, Context, tuple[str, ...]]
 
 TINY_SECTION_CHARS_PER_TOKEN = 0.5
+# A table of so many characters per token of a chunk mostly fits one beside the text that speaks of it.
+SMALL_TABLE_CHARS_PER_TOKEN = 2
 
 
 def iterate_chunks_of(
@@ -77,13 +79,19 @@ class _Chunker:
                 yield from self._cut_stretch(start, end, table, section.path)
 
     def _iterate_stretches(self, section: Section) -> Iterator[tuple[int, int, Table | None]]:
-        """Yield running text and tables in turn; a table belongs to the section where it begins."""
+        """Yield running text and tables in turn; a table belongs to the section where it begins.
+
+        A small one in the middle of text reads on with it.
+        """
         tables = self._parsed.tables
+        small_chars = self._chunking.max_tokens * SMALL_TABLE_CHARS_PER_TOKEN
         index = bisect_left(tables, section.char_start, key=_table_start)
         position = section.char_start
         for table in tables[index:]:
             if table.char_start >= section.char_end:
                 break
+            if table.char_start > section.char_start and table.char_end - table.char_start <= small_chars:
+                continue
             yield position, table.char_start, None
             yield table.char_start, table.char_end, table
             position = table.char_end

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ragsvc.ingestion.chunking import iterate_chunks_of
 from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
+from ragsvc.models.workspaces import Chunking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ragsvc.llm.token_counting import TokenCounter
     from ragsvc.models.chunks import Chunk, ParsedText
-    from ragsvc.models.workspaces import Chunking
 
 
 def check_chunks(parsed: ParsedText, chunks: Sequence[Chunk], chunking: Chunking, counter: TokenCounter) -> None:
@@ -29,6 +30,22 @@ def check_chunks(parsed: ParsedText, chunks: Sequence[Chunk], chunking: Chunking
     check_coverage(parsed, chunks)
     starts = [chunk.char_start for chunk in chunks]
     assert starts == sorted(starts)
+
+
+def check_long_table(parsed: ParsedText, counter: TokenCounter, *, first: str, last: str) -> None:
+    """Assert that a text between paragraphs is one table of two columns, and that its chunks are whole rows."""
+    (table,) = parsed.tables
+    assert table.header is not None
+    assert parsed.text[slice(*table.header)] == first
+    assert parsed.text[: table.char_end].endswith(last)
+    chunking = Chunking(max_tokens=120, overlap_tokens=16)
+    chunks = list(iterate_chunks_of(parsed, counter, chunking=chunking, max_input_tokens=256, max_chunks=1000))
+    check_chunks(parsed, chunks, chunking, counter)
+    rows = [chunk for chunk in chunks if table.char_start <= chunk.char_start < table.char_end]
+    assert len(rows) > 3
+    assert all(chunk.char_start in table.row_starts for chunk in rows)
+    assert [chunk.context for chunk in rows] == ["", *[first] * (len(rows) - 1)]
+    assert {chunk.context for chunk in chunks if chunk not in rows} == {""}
 
 
 def check_coverage(parsed: ParsedText, chunks: Sequence[Chunk]) -> None:

@@ -16,7 +16,7 @@ from ragsvc.ingestion.chunking import iterate_chunks_of
 from ragsvc.ingestion.cutting import iterate_runs
 from ragsvc.ingestion.parsing.markdown import scan_headings
 from ragsvc.ingestion.parsing.normalisation import normalise
-from ragsvc.models.chunks import Chunk, Heading, PageSpan, ParsedText
+from ragsvc.models.chunks import Chunk, Heading, PageSpan, ParsedText, Table
 from ragsvc.models.workspaces import Chunking
 from tests.ingestion.invariants import check_chunks
 
@@ -84,6 +84,20 @@ def test_long_runs_are_those_that_a_regular_expression_finds(text: str, min_char
     end = data.draw(st.integers(start, len(text)))
     found = re.compile(rf"\S{{{min_chars},}}|\s{{{min_chars},}}").finditer(text, start, end)
     assert list(iterate_runs(text, start, end, min_chars=min_chars)) == [match.span() for match in found]
+
+
+@pytest.mark.parametrize(("row_count", "stays"), [(6, True), (60, False)])
+def test_a_small_table_reads_on_with_the_text_around_it(counter: TokenCounter, row_count: int, *, stays: bool) -> None:
+    before, after = "What everything costs.\n", "Prices change in spring."
+    rows = ["Product\tPrice\n", *(f"Kettle {number}\t{number} euros\n" for number in range(1, row_count))]
+    starts = [len(before) + sum(map(len, rows[:index])) for index in range(row_count)]
+    end = starts[-1] + len(rows[-1])
+    table = Table(starts[0], end, tuple(starts), header=(starts[0], starts[1]))
+    parsed = ParsedText(text=before + "".join(rows) + after, tables=(table,))
+    chunks = chunk(parsed, counter)
+    check_chunks(parsed, chunks, CHUNKING, counter)
+    assert (len(chunks) == 1) is stays
+    assert any(piece.context for piece in chunks) is not stays
 
 
 def test_prose_fills_its_chunks_and_neighbours_overlap(counter: TokenCounter) -> None:

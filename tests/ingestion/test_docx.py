@@ -11,10 +11,12 @@ from docx.enum.style import WD_STYLE_TYPE
 from docx.oxml import OxmlElement, parse_xml
 from docx.oxml.ns import nsdecls, qn
 
+from tests.ingestion.invariants import check_long_table
 from tests.ingestion.office_files import make_docx, read_entry, replace_entry, save
 from tests.ingestion.test_sniffing import refusal_of
 
 if TYPE_CHECKING:
+    from ragsvc.llm.token_counting import TokenCounter
     from tests.ingestion.conftest import Parse
 
 BODY = "word/document.xml"
@@ -46,6 +48,30 @@ def test_a_document_is_read_in_its_order(parse: Parse) -> None:
     ]
     for heading in parsed.headings:
         assert parsed.text[heading.char_start :].startswith(heading.title)
+
+
+def test_a_long_table_is_cut_between_rows_that_carry_its_header(parse: Parse, counter: TokenCounter) -> None:
+    document = docx.Document()
+    document.add_heading("Prices", 1)
+    document.add_paragraph("What everything costs.")
+    table = document.add_table(rows=120, cols=2)
+    for number, row in enumerate(table.rows):
+        row.cells[0].text = f"Kettle model {number}" if number else "Product"
+        row.cells[1].text = f"{number} euros" if number else "Price"
+    document.add_paragraph("Prices change in spring.")
+    parsed = parse(save(document))
+    check_long_table(parsed, counter, first="Product\tPrice", last="Kettle model 119\t119 euros")
+
+
+def test_two_tables_in_a_row_are_two(parse: Parse) -> None:
+    document = docx.Document()
+    document.add_paragraph("Tables.")
+    for name in ("Name", "Place"):
+        table = document.add_table(rows=2, cols=2)
+        for cell, text in zip(table._cells, (name, "Age", "Ada", "36"), strict=True):
+            cell.text = text
+    parsed = parse(save(document))
+    assert [parsed.text[slice(*table.header)] for table in parsed.tables if table.header] == ["Name\tAge", "Place\tAge"]
 
 
 def test_a_style_that_is_based_on_a_heading_is_one(parse: Parse) -> None:

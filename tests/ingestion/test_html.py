@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.ingestion.invariants import check_long_table
 from tests.ingestion.test_sniffing import refusal_of
 
 if TYPE_CHECKING:
+    from ragsvc.llm.token_counting import TokenCounter
     from tests.ingestion.conftest import Parse
 
 PAGE = """<!DOCTYPE html>
@@ -87,6 +89,28 @@ def test_the_charset_of_the_markup_is_honoured(parse: Parse, markup: str, charse
 def test_the_header_goes_before_the_markup(parse: Parse) -> None:
     markup = "<html><meta charset=latin-1><p>Привет".encode("koi8-r")
     assert parse(markup, mime_type="text/html; charset=koi8-r").text == "Привет"
+
+
+def test_a_long_table_is_cut_between_rows_that_carry_its_header(parse: Parse, counter: TokenCounter) -> None:
+    rows = "".join(f"<tr><td><p>Kettle<p>model {number}</td><td>{number} euros</td></tr>" for number in range(1, 120))
+    markup = (
+        "<html><h1>Prices</h1><p>What everything costs.<table><caption>All prices</caption>"
+        f"<thead><tr><th>Product<th>Price</thead><tbody>{rows}</table>Prices change in spring."
+    )
+    check_long_table(parse(markup.encode()), counter, first="Product\tPrice", last="Kettle\n\nmodel 119\t119 euros")
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<table><tr><th>Name<th>Age<tr><td>a<table><tr><td>b<td>c<tr><td>d<td>e</table><td>f</table>",
+        "<table><tr><th>Name<th>Age<tr><td><h2>Ada</h2><td>36</table>",
+        "<table><tr><td>1<td>2<tr><td>3<td>4</table>",
+    ],
+    ids=["nested", "headings", "nameless"],
+)
+def test_a_table_that_is_layout_or_has_no_header_is_text(parse: Parse, markup: str) -> None:
+    assert parse(f"<html>{markup}".encode()).tables == ()
 
 
 def test_nested_tables_and_layout_keep_their_order(parse: Parse) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lxml import etree
 
-from ragsvc.ingestion.parsing.blocks import Block
+from ragsvc.ingestion.parsing.blocks import Block, iterate_row_blocks
 from ragsvc.ingestion.parsing.docx_styles import PLAIN, Style, numbering, outline_level, qn
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def iterate_blocks(container: _Element, styles: Mapping[str, Style]) -> Iterator
         if element.tag == PARAGRAPH:
             yield from _read_paragraph(element, styles)
         elif element.tag == TABLE:
-            yield from _read_table(element, styles)
+            yield from iterate_row_blocks(_iterate_rows(element, styles))
         elif element.tag not in SKIPPED:
             yield from iterate_blocks(element, styles)
 
@@ -56,14 +56,9 @@ def _read_paragraph(paragraph: _Element, styles: Mapping[str, Style]) -> Iterato
     yield Block(text=f"- {text}" if is_item else text, level=level, is_item=is_item)
 
 
-def _read_table(table: _Element, styles: Mapping[str, Style]) -> Iterator[Block]:
+def _iterate_rows(table: _Element, styles: Mapping[str, Style]) -> Iterator[list[str]]:
     for row in _find(table, ROW):
-        cells = [
-            " ".join(" ".join(block.text.split()) for block in iterate_blocks(cell, styles))
-            for cell in _find(row, CELL)
-        ]
-        if any(cells):
-            yield Block(text="\t".join(cells), is_item=True)
+        yield [" ".join(block.text for block in iterate_blocks(cell, styles)) for cell in _find(row, CELL)]
 
 
 def _find(parent: _Element, tag: str) -> Iterator[_Element]:

@@ -60,7 +60,9 @@ def parse_epub(source: SourceFile, limits: ParseLimits) -> ParsedText:
             if item and item.media_type in PAGES and "nav" not in item.properties:
                 _write_item(archive, item, writer, titles)
             source.progress.report(number, len(spine))
-    return ParsedText(text=writer.finish(), headings=tuple(writer.headings), media_type=EPUB)
+    return ParsedText(
+        text=writer.finish(), headings=tuple(writer.headings), tables=tuple(writer.tables), media_type=EPUB
+    )
 
 
 def _find_package(archive: ZipFile) -> str:

@@ -47,7 +47,7 @@ def parse_html(source: SourceFile, limits: ParseLimits) -> ParsedText:
         text = writer.finish()
         if has_text(text):
             break
-    return ParsedText(text=text, headings=tuple(writer.headings), media_type=HTML)
+    return ParsedText(text=text, headings=tuple(writer.headings), tables=tuple(writer.tables), media_type=HTML)
 
 
 def read_markup(data: bytes, *, declared: str | None = None) -> LexborHTMLParser:

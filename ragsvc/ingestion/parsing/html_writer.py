@@ -6,10 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 from ragsvc.ingestion.parsing.headings import make_heading
+from ragsvc.ingestion.parsing.html_tables import CELLS, HtmlTables
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 
 if TYPE_CHECKING:
-    from ragsvc.models.chunks import Heading
+    from ragsvc.models.chunks import Heading, Table
 
 HEADING_LEVELS = {f"h{level}": level for level in range(1, 7)}
 # Blocks that stand apart by a blank line, and those that begin a line of their own.
@@ -20,7 +21,6 @@ PARAGRAPH_TAGS = (
 PARAGRAPHS = frozenset(PARAGRAPH_TAGS.split())
 LINE_TAGS = "div li dt dd tr caption figcaption summary legend center body thead tbody tfoot"
 LINES = frozenset(LINE_TAGS.split())
-CELLS = frozenset({"td", "th"})
 ITEMS = frozenset({"li", "tr", "dd"})
 WHITE_SPACE = re.compile(r"[ \t\n\r\f]+")
 
@@ -41,6 +41,12 @@ class HtmlWriter:
         self._preformatted = 0
         self._row_start = 0
         self._heading_lines: list[tuple[int, str]] | None = None
+        self._tables = HtmlTables()
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables so far whose columns have names."""
+        return self._tables.tables
 
     def write_title(self, title: str) -> None:
         """Begin with the page's title as its first heading."""
@@ -66,6 +72,7 @@ class HtmlWriter:
         elif tag in PARAGRAPHS or tag in LINES:
             self._end_line("\n\n" if tag in PARAGRAPHS else "\n")
             self._begin_block(tag)
+        self._tables.enter(tag)
 
     def leave(self, tag: str) -> None:
         """End an element."""
@@ -81,6 +88,7 @@ class HtmlWriter:
                 self._bullet = ""
                 self._separator = "\n"
                 self._at_start = False
+        self._tables.leave(tag)
 
     def break_page(self) -> None:
         """End a page: what follows begins a paragraph, whatever was left open."""
@@ -105,6 +113,7 @@ class HtmlWriter:
             self._preformatted += 1
         elif tag in HEADING_LEVELS:
             self._heading_lines = []
+            self._tables.add_heading()
 
     def _begin_cell(self) -> None:
         self._end_line("\n")
@@ -137,7 +146,8 @@ class HtmlWriter:
             self._separator = separator
 
     def _append(self, line: str) -> None:
-        start, _ = self._builder.append(self._bullet + line, separator=self._separator or "\n")
+        start, end = self._builder.append(self._bullet + line, separator=self._separator or "\n")
+        self._tables.add_line(line, (start, end))
         if self._heading_lines is not None:
             self._heading_lines.append((start, line))
         self._bullet = self._separator = ""

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from lxml import etree
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.blocks import Block
-from ragsvc.ingestion.parsing.tables import join_cells
+from ragsvc.ingestion.parsing.blocks import Block, iterate_row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,19 +45,15 @@ def iterate_blocks(container: _Element, *, in_list: bool = False) -> Iterator[Bl
         if element.tag in {PARAGRAPH, HEADING}:
             yield from _read_paragraph(element, in_list=in_list)
         elif element.tag == f"{TABLE}table":
-            for row in iterate_rows(element):
-                yield Block(row, is_item=True)
+            yield from iterate_row_blocks(_iterate_rows(element))
         else:
             yield from iterate_blocks(element, in_list=in_list or element.tag in LISTS)
 
 
-def iterate_rows(table: _Element) -> Iterator[str]:
-    """Yield the rows of a table that hold words, each on a line."""
+def _iterate_rows(table: _Element) -> Iterator[list[str]]:
     for row in table.iter(f"{TABLE}table-row"):
         if next(row.iterancestors(f"{TABLE}table")) is table:
-            line = join_cells(read_row(row))
-            if line:
-                yield line
+            yield read_row(row)
 
 
 def read_row(row: _Element) -> list[str]:

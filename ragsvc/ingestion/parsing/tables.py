@@ -5,13 +5,36 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ragsvc.models.chunks import Table
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 # A header stands at the top, below a title and a few remarks at most.
 HEADER_ROWS = 10
 MAX_HEADER_CELL_CHARS = 100
 NUMBER = re.compile(r"[-+(]?[\d.,'\u00a0 %$€£/:-]+\)?")
+
+
+class RowCollector:
+    """Takes the rows of tables in running text as they come to stand there."""
+
+    def __init__(self) -> None:
+        self._spans: list[tuple[int, int]] = []
+        self._top: list[Sequence[str]] = []
+
+    def add(self, span: tuple[int, int], cells: Sequence[str]) -> None:
+        """Take a row that stands at the code points `[start, end)`."""
+        self._spans.append(span)
+        if len(self._top) <= HEADER_ROWS:
+            self._top.append(cells)
+
+    def end_table(self) -> Iterator[Table]:
+        """Yield the table of the rows since the last one ended, unless nothing names its columns: that reads on."""
+        spans, header = self._spans, find_header(self._top)
+        self._spans, self._top = [], []
+        if header is not None:
+            yield Table(spans[0][0], spans[-1][1], tuple(start for start, _ in spans), spans[header])
 
 
 def find_header(rows: Sequence[Sequence[str]]) -> int | None:
