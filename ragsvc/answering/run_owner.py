@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,23 @@ class OwnedRun:
     writer: RunWriter
     task: asyncio.Task[None] | None = None
     stopping: RunStatus | None = None
+    has_begun: bool = False
+    is_interrupted: bool = False
+
+    def begin(self) -> None:
+        """Note that the task runs from here on.
+
+        Raises:
+            CancelledError: it was interrupted before.
+        """
+        self.has_begun = True
+        if self.is_interrupted:
+            raise asyncio.CancelledError
+
+    def interrupt(self) -> bool:
+        """Cancel the task; before its first step that waits, for a task that never ran would not end its run."""
+        self.is_interrupted = True
+        return not self.has_begun or (self.task is not None and self.task.cancel())
 
 
 class RunOwner:
@@ -98,11 +116,12 @@ class RunOwner:
     async def drain(self) -> None:
         """End every run as interrupted, also those that begin from here on: this process stops."""
         self._is_draining = True
-        tasks = [owned.task for owned in self._runs.values() if owned.task]
         for owned in self._runs.values():
             self._stop(owned, RunStatus.INTERRUPTED)
-        if tasks:
-            await asyncio.wait(tasks, timeout=DRAIN_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while tasks := [owned.task for owned in self._runs.values() if owned.task]:
+                    await asyncio.wait(tasks)
 
     async def keep(self) -> None:
         """Renew the leases and obey cancels of other processes, and save what changed, until cancelled.
@@ -146,16 +165,16 @@ class RunOwner:
 
     def _lose(self, owned: OwnedRun) -> None:
         # It may have ended since it was looked for.
-        if not owned.writer.is_finishing and owned.task:
+        if not owned.writer.is_finishing:
             owned.writer.is_finishing = True
             owned.writer.journal.lose()
-            owned.task.cancel()
+            owned.interrupt()
 
     def _stop(self, owned: OwnedRun, status: RunStatus) -> bool:
-        if owned.stopping or owned.writer.is_finishing or owned.task is None:
+        if owned.stopping or owned.writer.is_finishing:
             return False
         owned.stopping = status
-        return owned.task.cancel()
+        return owned.interrupt()
 
     async def _answer(self, owned: OwnedRun, question: Question) -> None:
         run_id = owned.writer.journal.run_id
@@ -180,6 +199,7 @@ class RunOwner:
     async def _outcome(self, owned: OwnedRun, question: Question) -> Outcome | None:
         """Return how the answer ended; None when the run is not this process's any more."""
         try:
+            owned.begin()
             return await Answerer(self._resources, question, owned.writer).answer()
         except asyncio.CancelledError:
             if owned.stopping is None:

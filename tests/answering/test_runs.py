@@ -287,6 +287,21 @@ async def test_a_process_that_stops_interrupts_its_runs(chat: Chat, scripted_mod
     assert (await chat.stored(run))[1].content == "The scripted "
 
 
+async def test_a_run_that_begins_while_its_process_stops_is_interrupted_and_leaves_nothing_behind(chat: Chat) -> None:
+    await chat.runs.owner.drain()
+    run = await chat.ask()
+    await until(lambda: not len(chat.runs.owner), what="the run's end")
+    assert (await chat.stored(run))[0].status is RunStatus.INTERRUPTED
+    assert isinstance((await chat.events(run))[-1].body, RunInterrupted)
+
+
+async def test_a_run_that_is_cancelled_before_it_begins_is_cancelled(chat: Chat) -> None:
+    run = await chat.ask()
+    assert chat.runs.owner.cancel(run.id)
+    assert isinstance((await chat.events(run))[-1].body, RunCancelled)
+    assert (await chat.stored(run))[0].status is RunStatus.CANCELLED
+
+
 async def test_a_retry_answers_the_same_message(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat.script(Fail(400), Reply(ANSWER))
     failed = await chat.ask("How long do refunds take?")
