@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -20,7 +19,7 @@ from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
 from ragsvc.models.chat import TokenUsage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from ragsvc.llm.calls import ModelCall
     from ragsvc.settings import Settings
@@ -68,41 +67,42 @@ class Chat:
         """Yield an answer's deltas; closing the generator ends the model's work. Raises like `Models.stream_chat`."""
         finished = False
         with calling("chat", model=model) as call:
-            async with self._open(turns, model=model) as (reader, first, stream):
+            answer = await self._open(turns, model=model)
+            async with answer.stream as stream:
                 call.begin_to_answer()
-                for delta in first:
+                for delta in answer.first:
                     finished |= _note(call, delta)
                     yield delta
                 while (chunk := await self._next(stream, silence_s=self._silence_s)) is not None:
-                    for delta in reader.read(chunk):
+                    for delta in answer.reader.read(chunk):
                         finished |= _note(call, delta)
                         yield delta
             if not finished:
                 raise TransientFailure("chat_unavailable", "The chat model's answer was cut off")
 
-    @asynccontextmanager
-    async def _open(
-        self, turns: Sequence[ChatTurn], *, model: str
-    ) -> AsyncIterator[tuple[_ChunkReader, list[ChatDelta], Stream]]:
-        """Open a stream and wait for its first words; until then, and only until then, a failure is tried again."""
-        stream: Stream | None = None
+    async def _open(self, turns: Sequence[ChatTurn], *, model: str) -> _OpenAnswer:
+        """Return an answer that has begun; until then, and only until then, a failure is tried again.
+
+        What the trying holds is not kept for as long as the answer goes on.
+        """
+        async for attempt in stamina.retry_context(
+            on=is_worth_a_quick_try, attempts=QUICK_TRIES, timeout=QUICK_TRIES_S, wait_initial=0.1, wait_max=1.0
+        ):
+            with attempt:
+                answer = await self._try_to_open(turns, model=model)
+        return answer
+
+    async def _try_to_open(self, turns: Sequence[ChatTurn], *, model: str) -> _OpenAnswer:
+        asked_at = time.monotonic()
+        stream = await self._ask(turns, model=model)
+        reader = _ChunkReader()
         try:
-            async for attempt in stamina.retry_context(
-                on=is_worth_a_quick_try, attempts=QUICK_TRIES, timeout=QUICK_TRIES_S, wait_initial=0.1, wait_max=1.0
-            ):
-                with attempt:
-                    if stream is not None:
-                        await stream.close()
-                    asked_at = time.monotonic()
-                    stream = await self._ask(turns, model=model)
-                    reader = _ChunkReader()
-                    first = await self._read_first(stream, reader)
-                    _log_first_token(stream, model=model, asked_at=asked_at)
-            if stream is not None:
-                yield reader, first, stream
-        finally:
-            if stream is not None:
-                await stream.close()
+            first = await self._read_first(stream, reader)
+        except BaseException:
+            await stream.close()
+            raise
+        _log_first_token(stream, model=model, asked_at=asked_at)
+        return _OpenAnswer(stream, reader, first)
 
     async def _ask(self, turns: Sequence[ChatTurn], *, model: str) -> Stream:
         body: dict[str, object] = {
@@ -205,6 +205,15 @@ class _ChunkReader:
         self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
         whole = text.removesuffix(self._half).replace("\0", "")
         return whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenAnswer:
+    """An answer whose first words have come."""
+
+    stream: Stream
+    reader: _ChunkReader
+    first: list[ChatDelta]
 
 
 def _note(call: ModelCall, delta: ChatDelta) -> bool:

