@@ -40,6 +40,7 @@ class Question:
     """What a run answers, and where it looks."""
 
     session: ChatSession
+    has_history: bool
     message_id: UUID
     content: str
     filters: Filter | None
@@ -64,18 +65,23 @@ class Answerer:
         Raises:
             WorkError: a model failed, or the run is not this process's any more; the text so far stays.
         """
-        history = await self._remember()
-        hits = await self._look(await self._condense(history))
-        if hits:
-            return await self._ask(self._fit(hits, history))
+        prompt = await self._prepare()
+        if prompt is not None:
+            return await self._ask(prompt)
         await self._writer.add_sources(())
         self._writer.add_text(NOTHING_FOUND)
         self._writer.add_usage(TokenUsage(0, 0))
         return Outcome(RunStatus.COMPLETED, finish_reason=NO_SOURCES)
 
+    async def _prepare(self) -> Prompt | None:
+        """Return what the model is told; None when nothing is found. What is not told is not kept while it answers."""
+        history = await self._remember()
+        hits = await self._look(await self._condense(history))
+        return self._fit(hits, history) if hits else None
+
     async def _remember(self) -> list[ChatMessage]:
         limit = self._resources.settings.chat_history_messages
-        if not limit:
+        if not limit or not self._question.has_history:
             return []
         async with self._resources.pool.acquire() as conn:
             return await chat_messages.select_history(
@@ -123,6 +129,8 @@ class Answerer:
         # Saved while the model thinks; nothing is said before.
         saving = asyncio.create_task(self._writer.add_sources(number_sources(prompt.sources)))
         try:
+            # Postgres shall have something to do before the model is asked, which begins with work of this process.
+            await asyncio.sleep(0)
             finish_reason = await self._stream(prompt, parser, saving)
         except WorkError:
             await saving

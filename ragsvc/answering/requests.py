@@ -105,7 +105,7 @@ async def _begin(
     request: dict[str, Any],
 ) -> BegunRun:
     answer_id = new_id()
-    session = await chat_runs.insert_run(
+    session, has_history = await chat_runs.insert_run(
         conn,
         workspace_id,
         session_id,
@@ -119,6 +119,7 @@ async def _begin(
     )
     asked = Question(
         session=session,
+        has_history=has_history,
         message_id=question_id,
         content=request["content"],
         filters=load_filter(request["filters"]) if request["filters"] else None,

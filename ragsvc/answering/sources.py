@@ -69,22 +69,28 @@ def number_sources(hits: Sequence[SearchHit]) -> tuple[Source, ...]:
 class _Content:
     """What a text says, for comparison with another one."""
 
-    shingles: frozenset[tuple[str, ...]]
-    telling: frozenset[str]
+    words: tuple[str, ...]
+    vocabulary: frozenset[str]
 
     @classmethod
     def of(cls, text: str) -> _Content:
-        words = read_words(text)
-        spans = range(max(len(words) - SHINGLE_WORDS + 1, 1))
-        return cls(
-            shingles=frozenset(tuple(words[start : start + SHINGLE_WORDS]) for start in spans),
-            telling=frozenset(word for word in words if _is_telling(word)),
-        )
+        words = tuple(read_words(text))
+        return cls(words, frozenset(words))
 
     def repeats(self, other: _Content) -> bool:
         """Tell whether the other text says all of this: nearly its words, and every number and negation."""
-        shared = len(self.shingles & other.shingles)
-        return shared >= REPEATED_SHARE * len(self.shingles) and self.telling <= other.telling
+        # Every new word begins a new shingle, but for those at the end: most texts are told apart by that.
+        most_new_shingles = (1 - REPEATED_SHARE) * len(self.words)
+        if len(self.vocabulary - other.vocabulary) > most_new_shingles + SHINGLE_WORDS - 1:
+            return False
+        shingles, others = self._shingles(), other._shingles()
+        if len(shingles & others) < REPEATED_SHARE * len(shingles):
+            return False
+        return all(word in other.vocabulary for word in self.vocabulary if _is_telling(word))
+
+    def _shingles(self) -> frozenset[tuple[str, ...]]:
+        shifted = (self.words[start:] for start in range(SHINGLE_WORDS))
+        return frozenset(zip(*shifted, strict=False)) or frozenset({self.words})
 
 
 def _is_telling(word: str) -> bool:

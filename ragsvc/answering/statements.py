@@ -80,7 +80,7 @@ def read_statement(text: str) -> Statement:
 
 def read_words(text: str) -> list[str]:
     """Return the words, numbers and signs of a text in their order: words in lower case, numbers in one form."""
-    return [word for token in _TOKEN.findall(text) for word in _spell(token) if word]
+    return [word for token in _TOKEN.findall(text) for word in _spell(token)]
 
 
 def stem(word: str) -> str:
@@ -99,16 +99,17 @@ def _is_doubled(rest: str) -> bool:
     return len(rest) > SHORTEST_STEM and rest[-1] == rest[-2] and rest[-1] not in "lsz"
 
 
-def _spell(token: str) -> Iterator[str]:
+# A question's sources are read word by word before its model is asked, and a language has few words.
+@lru_cache(maxsize=16_384)
+def _spell(token: str) -> tuple[str, ...]:
     word = token.casefold().replace("’", "'")  # noqa: RUF001  # it is meant
     if token[0].isdigit():
-        yield _normalise(token)
-    elif word == "cannot":
-        yield from ("can", "not")
-    elif word.endswith("n't"):
-        yield from (word.removesuffix("n't"), "not")
-    else:
-        yield NUMBER_WORDS.get(word.removesuffix("'s").removesuffix("s'"), word.removesuffix("'s"))
+        return (_normalise(token),)
+    if word == "cannot":
+        return ("can", "not")
+    if word.endswith("n't"):
+        return tuple(filter(None, (word.removesuffix("n't"), "not")))
+    return (NUMBER_WORDS.get(word.removesuffix("'s").removesuffix("s'"), word.removesuffix("'s")),)
 
 
 def _normalise(number: str) -> str:

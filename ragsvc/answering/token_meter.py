@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ragsvc.llm.token_counting import load_counter
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # What a chat template puts around each turn: its role and its borders.
 TOKENS_PER_TURN = 4
+LONGEST_REPEATED_CHARS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class TokenMeter:
 
     def count(self, text: str) -> int:
         """Return the tokens of a text."""
-        return self.counter.count(text)
+        return _count_again(self, text) if len(text) <= LONGEST_REPEATED_CHARS else self.counter.count(text)
 
     def count_hit(self, hit: SearchHit) -> int:
         """Return the tokens of a chunk's text."""
@@ -36,7 +38,13 @@ class TokenMeter:
 
     def count_turns(self, turns: Iterable[ChatTurn]) -> int:
         """Return the tokens of a prompt."""
-        return sum(self.counter.count(turn.content) + TOKENS_PER_TURN for turn in turns)
+        return sum(self.count(turn.content) + TOKENS_PER_TURN for turn in turns)
+
+
+# The instructions and the titles of sources are the same in many prompts, and counted before a model is asked.
+@lru_cache(maxsize=1024)
+def _count_again(meter: TokenMeter, text: str) -> int:
+    return meter.counter.count(text)
 
 
 def load_meter(settings: Settings) -> TokenMeter:

@@ -38,7 +38,10 @@ WITH session AS (
     UNION ALL
     SELECT $1, $5, run.session_id, run.id, 'assistant', 'streaming', '' FROM run
 )
-SELECT {SESSION_COLUMNS}, EXISTS (SELECT FROM run) AS is_inserted FROM session
+SELECT {SESSION_COLUMNS}, EXISTS (SELECT FROM run) AS is_inserted, EXISTS (
+    SELECT FROM chat_messages m
+    WHERE m.workspace_id = $1 AND m.session_id = $2 AND m.id < $4 AND m.status = 'completed') AS has_history
+FROM session
 """
 
 SELECT_RUN = f"SELECT {COLUMNS} FROM chat_runs r WHERE r.workspace_id = $1 AND r.id = $2"
@@ -129,10 +132,11 @@ async def insert_run(
     request: dict[str, object],
     owner: str,
     lease_s: float,
-) -> ChatSession:
+) -> tuple[ChatSession, bool]:
     """Add a run that `owner` begins, with its empty answer and its question (None: that is stored already).
 
-    The run's first event is told by the row itself.
+    Returned are its session, and whether that has completed messages before the question. The run's first event is told
+    by the row itself.
 
     Raises:
         NotFound: there is no such session.
@@ -148,7 +152,8 @@ async def insert_run(
         raise NotFound
     if not row["is_inserted"]:
         raise RunActive
-    return to_session({name: value for name, value in row.items() if name != "is_inserted"})
+    session = {name: value for name, value in row.items() if name not in {"is_inserted", "has_history"}}
+    return to_session(session), row["has_history"]
 
 
 async def select_run(conn: Connection, workspace_id: UUID, run_id: UUID) -> ChatRun | None:

@@ -34,6 +34,26 @@ def test_the_budget_holds_but_for_the_best_source() -> None:
     assert choose([large, small], budget_tokens=50) == [large]
 
 
+@given(
+    words=st.lists(st.sampled_from(["ab", "ba", "cab", "abba", "7", "30", "not", "no"]), max_size=40),
+    changes=st.lists(st.tuples(st.integers(0, 39), st.sampled_from(["ab", "zu", "ze", "7", "not"])), max_size=4),
+)
+def test_texts_repeat_one_another_as_their_shingles_say(words: list[str], changes: list[tuple[int, str]]) -> None:
+    changed = list(words)
+    for place, word in changes:
+        changed[place : place + 1] = [word]
+    first, second = hit(" ".join(words)), hit(" ".join(changed))
+    shared = len(shingles(changed) & shingles(words))
+    is_repeated = shared >= 0.9 * len(shingles(changed))
+    says_nothing_new = {"7", "30", "not", "no"}.isdisjoint(set(changed) - set(words))
+    assert (len(choose([first, second])) == 1) == (is_repeated and says_nothing_new)
+
+
+def shingles(words: list[str]) -> set[tuple[str, ...]]:
+    """Return the runs of three words."""
+    return {tuple(words[start : start + 3]) for start in range(max(len(words) - 2, 1))}
+
+
 def test_the_same_text_is_a_source_once() -> None:
     first, again = hit("Same."), hit("Same.")
     assert choose([first, again]) == [first]
