@@ -128,6 +128,18 @@ class KeyRotated(RequestError):
     code = "key_rotated"
 
 
+class WebhookRefused(RequestError):
+    """No webhook may point there."""
+
+    code = "webhook_refused"
+
+
+class TooManyWebhooks(RequestError):
+    """The workspace has as many webhooks as it may have."""
+
+    code = "too_many_webhooks"
+
+
 class FileInUse(RequestError):
     """Documents still use the file."""
 

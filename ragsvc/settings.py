@@ -117,6 +117,11 @@ class Settings(BaseSettings):
         pattern=r"^\s*((\*|https?://[^\s,/]+)\s*(,\s*(\*|https?://[^\s,/]+)\s*)*)?$",
         description="Origins whose pages may call the API, comma separated; `*` for all.",
     )
+    webhook_allowed_origins: str = Field(
+        "",
+        pattern=r"^\s*(https?://[^\s,/]+\s*(,\s*https?://[^\s,/]+\s*)*)?$",
+        description="Origins that webhooks may be sent to, comma separated; without any there are no webhooks.",
+    )
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
         None, description="Port of `/metrics`; when unset the API tells it on `PORT`, and workers do not."
     )
@@ -288,7 +293,12 @@ class Settings(BaseSettings):
     @property
     def cors_origins(self) -> frozenset[str]:
         """The origins whose pages may call the API."""
-        return frozenset(origin for part in self.cors_allowed_origins.split(",") if (origin := part.strip()))
+        return _split(self.cors_allowed_origins)
+
+    @property
+    def webhook_origins(self) -> frozenset[str]:
+        """The origins that webhooks may be sent to."""
+        return _split(self.webhook_allowed_origins)
 
     @property
     def migration_dsn(self) -> str:
@@ -315,3 +325,7 @@ def _explain(problem: dict[str, object]) -> str:
         return f"{name} is not set"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{name}: {message}, got {problem['input']!r}" if name else message
+
+
+def _split(listed: str) -> frozenset[str]:
+    return frozenset(stripped for part in listed.split(",") if (stripped := part.strip()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from ragsvc.cli.failures import BadUsage
-from ragsvc.http.ids import Prefix, format_id
+from ragsvc.models.ids import Prefix, format_id
 from ragsvc.models.jobs import DeadLetterFilter
 
 if TYPE_CHECKING:

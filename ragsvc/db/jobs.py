@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.jobs import Job, JobStatus, Queue, SubjectKind
+from ragsvc.models.jobs import Job, JobKind, JobStatus, Queue, SubjectKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,6 +131,10 @@ WHERE queue = ANY($1::text[]) AND status = 'queued' AND run_at < now() - make_in
 ORDER BY run_at LIMIT $3
 """
 
+SELECT_DUE_JOBS = f"""
+SELECT {COLUMNS} FROM jobs WHERE status = 'queued' AND kind = $1 AND run_at <= now() ORDER BY run_at LIMIT $2
+"""
+
 SELECT_ACTIVE_GENERATIONS = (
     "SELECT id, generation FROM jobs WHERE id = ANY($1::uuid[]) AND status IN ('queued', 'running')"
 )
@@ -169,7 +173,7 @@ async def insert_job(
     job_id: UUID,
     *,
     queue: Queue,
-    kind: str,
+    kind: JobKind,
     subject_kind: SubjectKind,
     subject_id: UUID,
     payload: dict[str, object],
@@ -272,6 +276,11 @@ async def select_overdue_jobs(conn: Connection, *, queues: Sequence[Queue], grac
     return [to_job(row) for row in await conn.fetch(SELECT_OVERDUE_JOBS, list(queues), grace_s, limit)]
 
 
+async def select_due_jobs(conn: Connection, *, kind: JobKind, limit: int) -> list[Job]:
+    """Return the jobs of a kind that wait and may begin, those that have waited longest first."""
+    return [to_job(row) for row in await conn.fetch(SELECT_DUE_JOBS, kind, limit)]
+
+
 async def select_active_generations(conn: Connection, job_ids: Sequence[UUID]) -> dict[UUID, int]:
     """Return the generation of each of these jobs that is queued or running."""
     return {row["id"]: row["generation"] for row in await conn.fetch(SELECT_ACTIVE_GENERATIONS, list(job_ids))}
@@ -318,6 +327,7 @@ def to_job(row: Record | None) -> Job:
         **{
             **values,
             "queue": Queue(values["queue"]),
+            "kind": JobKind(values["kind"]),
             "status": JobStatus(values["status"]),
             "subject_kind": SubjectKind(values["subject_kind"]),
         }

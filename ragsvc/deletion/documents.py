@@ -17,7 +17,9 @@ from ragsvc.db import (
     upload_sessions,
 )
 from ragsvc.errors import OutageFailure, TransientFailure
+from ragsvc.jobs.announcements import announce
 from ragsvc.models.jobs import Queue
+from ragsvc.models.webhooks import WebhookEvent
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import count_runs, delete_runs
 
@@ -177,6 +179,7 @@ class DocumentRemover:
             )
             await documents.delete_document(conn, workspace_id, document_id)
             await self._count(conn, "documents", 1)
+            await announce(conn, WebhookEvent.DOCUMENT_DELETED, workspace_id=workspace_id, document_id=document_id)
             for file_id in of_document:
                 if await files.delete_purged_file(conn, workspace_id, file_id):
                     await self._count(conn, "files", 1)

@@ -32,6 +32,7 @@ from ragsvc.http.handlers import (
     upload_tokens,
     uploads,
     usage,
+    webhooks,
     workspace,
     workspaces,
 )
@@ -77,6 +78,7 @@ ROUTES = (
     chat_sessions.routes,
     chat_messages.routes,
     chat_runs.routes,
+    webhooks.routes,
     usage.routes,
     admin_queues.routes,
     admin_dlq.routes,

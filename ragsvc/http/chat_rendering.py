@@ -15,9 +15,9 @@ from ragsvc.answering.events import (
     RunInterrupted,
     RunStarted,
 )
-from ragsvc.http.ids import format_id
 from ragsvc.http.rendering import render_optional_time, render_time
 from ragsvc.http.sse import Event
+from ragsvc.models.ids import format_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,23 +1,19 @@
-"""Public ids: a prefix that names the kind, and a UUID in hex."""
+"""Public ids, as requests and the API's description have them: a prefix that names the kind, and a UUID in hex."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 from pydantic import BeforeValidator, WithJsonSchema
 
 from ragsvc.errors import NotFound
 
-Prefix = Literal["ws", "key", "file", "col", "doc", "chunk", "upl", "job", "chat", "msg", "run", "del", "aud"]
+if TYPE_CHECKING:
+    from ragsvc.models.ids import Prefix
 
 _HEX = re.compile(r"[0-9a-f]{32}")
-
-
-def format_id(prefix: Prefix, value: UUID) -> str:
-    """Return the public form of an id, such as `doc_018f…`."""
-    return f"{prefix}_{value.hex}"
 
 
 def parse_id(prefix: Prefix, text: str) -> UUID:
@@ -74,4 +70,5 @@ ShownMessageId = Annotated[str, WithJsonSchema(id_schema("msg"))]
 ShownRunId = Annotated[str, WithJsonSchema(id_schema("run"))]
 ShownJobId = Annotated[str, WithJsonSchema(id_schema("job"))]
 ShownAuditEventId = Annotated[str, WithJsonSchema(id_schema("aud"))]
+ShownWebhookId = Annotated[str, WithJsonSchema(id_schema("hook"))]
 ShownTime = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]

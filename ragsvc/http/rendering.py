@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
-from ragsvc.http.ids import Prefix, format_id
+from ragsvc.models.ids import Prefix, format_id
 from ragsvc.models.jobs import SubjectKind
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         TextView,
         UploadStateView,
         UploadView,
+        WebhookView,
         WorkspaceView,
     )
     from ragsvc.models.chunks import StoredChunk, TextSlice
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from ragsvc.models.documents import Document, DocumentWarning, FailureInfo, File
     from ragsvc.models.jobs import QueueDepth, RunningJob
     from ragsvc.models.uploads import Upload
+    from ragsvc.models.webhooks import Webhook
     from ragsvc.models.workspaces import ApiKey, Chunking, Collection, Usage, Workspace
     from ragsvc.storage.objects import StoredPart
     from ragsvc.uploads.sessions import UploadState
@@ -51,6 +53,7 @@ _SUBJECT_PREFIXES: dict[SubjectKind, Prefix] = {
     SubjectKind.DOCUMENT: "doc",
     SubjectKind.COLLECTION: "col",
     SubjectKind.WORKSPACE: "ws",
+    SubjectKind.DELIVERY: "dlv",
 }
 
 
@@ -112,6 +115,16 @@ def render_listed_key(key: ApiKey) -> ListedKeyView:
         **render_key(key),
         "last_used_at": render_optional_time(key.last_used_at),
         "replaced_by": format_id("key", key.replaced_by) if key.replaced_by else None,
+    }
+
+
+def render_webhook(webhook: Webhook) -> WebhookView:
+    """Return a webhook without its secret."""
+    return {
+        "id": format_id("hook", webhook.id),
+        "url": webhook.url,
+        "events": list(webhook.events),
+        "created_at": render_time(webhook.created_at),
     }
 
 

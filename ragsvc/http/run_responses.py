@@ -13,9 +13,9 @@ from ragsvc.db import chat_runs
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import parse_json
 from ragsvc.http.chat_rendering import render_event, render_message
-from ragsvc.http.ids import format_id
 from ragsvc.http.rendering import json_response
 from ragsvc.http.sse import StreamEnd, reserve_stream
+from ragsvc.models.ids import format_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -17,12 +17,14 @@ from ragsvc.http.ids import (  # noqa: TC001
     ShownKeyId,
     ShownTime,
     ShownUploadId,
+    ShownWebhookId,
     ShownWorkspaceId,
 )
 from ragsvc.models.deletions import DeletionStatus  # noqa: TC001
 from ragsvc.models.documents import DocumentStatus, Stage, WarningCode  # noqa: TC001
 from ragsvc.models.jobs import Queue, SubjectKind  # noqa: TC001
 from ragsvc.models.uploads import UploadStatus  # noqa: TC001
+from ragsvc.models.webhooks import WebhookEvent  # noqa: TC001
 from ragsvc.models.workspaces import Scope  # noqa: TC001
 
 
@@ -74,6 +76,21 @@ class CreatedKeyView(KeyView):
     """A new key; this is the only time that its secret is shown."""
 
     key: str
+
+
+class WebhookView(TypedDict):
+    """A webhook without its secret."""
+
+    id: ShownWebhookId
+    url: str
+    events: list[WebhookEvent]
+    created_at: ShownTime
+
+
+class CreatedWebhookView(WebhookView):
+    """A new webhook; this is the only time that its secret is shown."""
+
+    secret: str
 
 
 class ChunkingView(TypedDict):

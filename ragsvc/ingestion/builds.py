@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db import canonical_text, chunks, documents, files, jobs
 from ragsvc.errors import LeaseLost
+from ragsvc.jobs.announcements import announce
+from ragsvc.models.webhooks import WebhookEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,5 +103,12 @@ class Build:
             )
             if document.file_id != file.id:
                 await files.release_file(conn, document.workspace_id, document.file_id)
+            await announce(
+                conn,
+                WebhookEvent.DOCUMENT_READY,
+                workspace_id=document.workspace_id,
+                document_id=document.id,
+                version=version,
+            )
             await jobs.finish_job(conn, self._lease.job)
         return version

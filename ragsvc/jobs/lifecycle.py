@@ -24,7 +24,7 @@ from ragsvc.db import dead_jobs, jobs, queue_state
 from ragsvc.jobs import failures, subjects
 from ragsvc.models.documents import FailureInfo
 from ragsvc.models.ids import new_id
-from ragsvc.models.jobs import Job, JobStatus, Queue, SubjectKind
+from ragsvc.models.jobs import Job, JobKind, JobStatus, Queue, SubjectKind
 from ragsvc.telemetry.metrics import JOB_RESCUES, JOB_START_LATENCY
 from ragsvc.telemetry.traces import current_traceparent
 
@@ -62,7 +62,7 @@ async def enqueue(
         workspace_id,
         job_id or new_id(),
         queue=queue,
-        kind="ingest" if queue is Queue.INGESTION else "delete",
+        kind=JobKind.INGEST if queue is Queue.INGESTION else JobKind.DELETE,
         subject_kind=subject_kind,
         subject_id=subject_id,
         payload=payload,

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from ragsvc.db import deletion_receipts, documents
+from ragsvc.jobs.announcements import announce
 from ragsvc.models.deletions import DeletionStatus
 from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.jobs import Queue, SubjectKind
+from ragsvc.models.jobs import JobKind, SubjectKind
+from ragsvc.models.webhooks import WebhookEvent
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Connection
@@ -41,16 +43,27 @@ async def show_running(conn: Connection, job: Job) -> None:
 async def show_dead(conn: Connection, job: Job, *, error: FailureInfo) -> None:
     """Show that the job failed for good, until somebody replays it."""
     await _show(conn, job, DeletionStatus.FAILED, error)
+    if job.kind is JobKind.INGEST:
+        await announce(
+            conn,
+            WebhookEvent.DOCUMENT_FAILED,
+            workspace_id=job.workspace_id,
+            document_id=job.subject_id,
+            error={"code": error.code, "retryable": error.retryable},
+        )
 
 
 async def _show(conn: Connection, job: Job, status: DeletionStatus, error: FailureInfo | None) -> None:
-    match job.queue:
-        case Queue.INGESTION:
+    match job.kind:
+        case JobKind.INGEST:
             await documents.update_ingestion_state(
                 conn, job.workspace_id, job.subject_id, status=DOCUMENT_STATUS[status], error=error
             )
-        case Queue.DELETION:
+        case JobKind.DELETE:
             deletion_id = UUID(str(job.payload["deletion_id"]))
             await deletion_receipts.update_deletion_state(
                 conn, job.workspace_id, deletion_id, status=status, error=error
             )
+        case JobKind.DELIVER:
+            # Its row says all there is.
+            return

@@ -33,6 +33,8 @@ class AuditAction(StrEnum):
     DOCUMENT_DELETED = "document.deleted"
     FILE_DELETED = "file.deleted"
     CHAT_SESSION_DELETED = "chat_session.deleted"
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_DELETED = "webhook.deleted"
     QUEUE_PAUSED = "queue.paused"
     QUEUE_RESUMED = "queue.resumed"
     DLQ_REPLAYED = "dlq.replayed"
@@ -49,6 +51,7 @@ class AuditSubject(StrEnum):
     DOCUMENT = "document"
     FILE = "file"
     CHAT_SESSION = "chat_session"
+    WEBHOOK = "webhook"
     QUEUE = "queue"
 
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from uuid_utils.compat import uuid7
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+# What the ids of each kind begin with.
+Prefix = Literal[
+    "ws", "key", "file", "col", "doc", "chunk", "upl", "job", "chat", "msg", "run", "del", "aud", "hook", "dlv"
+]
+
 
 def new_id() -> UUID:
     """Return a new UUIDv7: ids order by the time they were made."""
     return uuid7()
+
+
+def format_id(prefix: Prefix, value: UUID) -> str:
+    """Return the public form of an id, such as `doc_018f…`."""
+    return f"{prefix}_{value.hex}"

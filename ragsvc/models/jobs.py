@@ -18,6 +18,14 @@ class Queue(StrEnum):
     DELETION = "deletion"
 
 
+class JobKind(StrEnum):
+    """What a job does; a delivery tells a webhook, and is done by those who remove documents."""
+
+    INGEST = "ingest"
+    DELETE = "delete"
+    DELIVER = "deliver"
+
+
 class JobStatus(StrEnum):
     """Where a job is in its life (the picture is in jobs/lifecycle.py)."""
 
@@ -31,11 +39,12 @@ class JobStatus(StrEnum):
 
 
 class SubjectKind(StrEnum):
-    """What a job or a deletion is about."""
+    """What a job or a deletion is about; a delivery is about itself."""
 
     DOCUMENT = "document"
     COLLECTION = "collection"
     WORKSPACE = "workspace"
+    DELIVERY = "delivery"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,7 @@ class Job:
     workspace_id: UUID
     id: UUID
     queue: Queue
-    kind: str
+    kind: JobKind
     subject_kind: SubjectKind
     subject_id: UUID
     payload: dict[str, object]

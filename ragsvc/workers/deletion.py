@@ -1,12 +1,17 @@
-"""The deletion worker's job."""
+"""The deletion worker's jobs: it removes, and tells webhooks what became of documents."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragsvc.deletion.execution import delete
-from ragsvc.models.jobs import Queue
+from ragsvc.models.jobs import JobKind, Queue
+from ragsvc.webhooks.delivery import deliver
 from ragsvc.workers import runner
+
+if TYPE_CHECKING:
+    from ragsvc.jobs.lease import Lease
+    from ragsvc.resources import Resources
 
 
 async def start(ctx: dict[str, Any]) -> None:
@@ -15,5 +20,9 @@ async def start(ctx: dict[str, Any]) -> None:
 
 
 async def delete_subject(ctx: dict[str, Any], job_id: str) -> None:
-    """Remove one subject and write its receipt."""
-    await runner.run_job(ctx, job_id, delete)
+    """Remove one subject and write its receipt, or deliver one event."""
+    await runner.run_job(ctx, job_id, _work)
+
+
+async def _work(resources: Resources, lease: Lease) -> None:
+    await (deliver if lease.job.kind is JobKind.DELIVER else delete)(resources, lease)

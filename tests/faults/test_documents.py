@@ -12,8 +12,9 @@ from ragsvc.db.deletion_receipts import select_deletion
 from ragsvc.db.workspaces import select_workspace
 from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.http.app import create_app
-from ragsvc.http.ids import format_id, parse_id
+from ragsvc.http.ids import parse_id
 from ragsvc.models.deletions import DeletionStatus
+from ragsvc.models.ids import format_id
 from ragsvc.models.jobs import JobStatus, Queue
 from tests.faults.end_state import (
     assert_consistent,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.errors import ReplayRunning
-from ragsvc.http.ids import format_id
 from ragsvc.jobs import dead_letters
 from ragsvc.jobs.dead_letters import ReplayResult
+from ragsvc.models.ids import format_id
 from ragsvc.models.jobs import DeadLetterFilter, Queue
 from tests.faults.end_state import assert_dead, assert_ready_once, job_of, list_dead, until_settled
 from tests.faults.fleet import SOON_S, environment

@@ -130,7 +130,13 @@ async def settings(base_settings: Settings, template: str) -> AsyncIterator[Sett
     own = uuid.uuid4().hex[:12]
     async with cloned(base_settings.database_url.get_secret_value(), template=template) as url:
         yield base_settings.model_copy(
-            update={"database_url": SecretStr(url), "queue_prefix": f"test-{own}", "s3_bucket_prefix": f"test-{own}"}
+            update={
+                "database_url": SecretStr(url),
+                "queue_prefix": f"test-{own}",
+                "s3_bucket_prefix": f"test-{own}",
+                # Nothing works here, so nobody is told anything.
+                "webhook_allowed_origins": "https://hooks.example.com",
+            }
         )
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from ragsvc.db import jobs, queue_state
 from ragsvc.errors import DocumentRejected
-from ragsvc.http.ids import format_id, parse_id
+from ragsvc.http.ids import parse_id
 from ragsvc.jobs import dead_letters, failures, lifecycle
+from ragsvc.models.ids import format_id
 from ragsvc.models.jobs import Queue, SubjectKind
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ import asyncpg
 import pytest
 
 from ragsvc.db.pool import connect
-from ragsvc.http.ids import format_id
-from ragsvc.models.ids import new_id
+from ragsvc.models.ids import format_id, new_id
 from tests.http.conftest import Api
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from ragsvc.http.auth import Door
-from ragsvc.http.ids import format_id
 from ragsvc.http.openapi.parameters import ID_PARAMETERS
 from ragsvc.http.operations import operation_of
+from ragsvc.models.ids import format_id
 from tests.http.documents import form
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ async def foreign(other: Tenant) -> dict[str, str]:
     deletion = (await other.api.delete(f"/v1/documents/{removed['id']}")).json
     collection = (await other.api.post("/v1/collections", {"name": "theirs"})).json
     session = (await other.api.post("/v1/chat/sessions", {"title": "theirs"})).json
+    webhook = (await other.api.post("/v1/webhooks", {"url": "https://hooks.example.com"})).json
     # It can be reached as any session can, and by tus.
     opened = await other.api.call("POST", "/tus", headers={"Tus-Resumable": "1.0.0", "Upload-Length": "1"})
     asked = f"/v1/chat/sessions/{session['id']}/messages"
@@ -62,6 +63,7 @@ async def foreign(other: Tenant) -> dict[str, str]:
         "collection_id": collection["id"],
         "deletion_id": deletion["deletion_id"],
         "session_id": session["id"],
+        "webhook_id": webhook["id"],
         "run_id": answer["run_id"],
         "upload_id": opened.headers["Location"].removeprefix("/tus/"),
     }

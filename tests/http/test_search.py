@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ragsvc.embedded.ports import free_ports
-from ragsvc.http.ids import format_id
-from ragsvc.models.ids import new_id
+from ragsvc.models.ids import format_id, new_id
 from tests.http.conftest import Api
 
 if TYPE_CHECKING:

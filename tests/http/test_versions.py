@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 
 from ragsvc.db import documents
-from ragsvc.http.ids import format_id, parse_id
+from ragsvc.http.ids import parse_id
+from ragsvc.models.ids import format_id
 from tests.http.conftest import Api, make_key
 from tests.http.documents import TEXT, finish_document, form
 from tests.support.documents import job_of

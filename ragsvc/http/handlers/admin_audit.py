@@ -13,13 +13,11 @@ from ragsvc.errors import NotFound
 from ragsvc.http.auth import Door
 from ragsvc.http.bodies import read_query
 from ragsvc.http.ids import (
-    Prefix,
     ShownAuditEventId,
     ShownKeyId,
     ShownTime,
     ShownWorkspaceId,
     WorkspaceId,
-    format_id,
     id_pattern,
     parse_id,
 )
@@ -28,6 +26,7 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
 from ragsvc.models.audit import ActorKind, AuditAction, AuditFilter, AuditSubject
+from ragsvc.models.ids import Prefix, format_id
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -43,6 +42,7 @@ PREFIXES: dict[AuditSubject, Prefix] = {
     AuditSubject.DOCUMENT: "doc",
     AuditSubject.FILE: "file",
     AuditSubject.CHAT_SESSION: "chat",
+    AuditSubject.WEBHOOK: "hook",
 }
 
 

@@ -21,13 +21,13 @@ from ragsvc.http.ids import (
     ShownTime,
     ShownWorkspaceId,
     WorkspaceId,
-    format_id,
 )
 from ragsvc.http.operations import operation
 from ragsvc.http.paging import LimitQuery, OrdinalCursor, Page, encode_cursor
 from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
 from ragsvc.jobs import dead_letters
+from ragsvc.models.ids import format_id
 from ragsvc.models.jobs import DeadLetterFilter, Queue
 
 routes = web.RouteTableDef()

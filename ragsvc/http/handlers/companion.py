@@ -25,7 +25,7 @@ from ragsvc.http.bodies import Body, Query, read_body, read_query
 from ragsvc.http.filenames import clean_filename, mime_type_of
 from ragsvc.http.handlers.documents import FORM_OVERHEAD_BYTES
 from ragsvc.http.handlers.uploads import read_part_number
-from ragsvc.http.ids import format_id, parse_id
+from ragsvc.http.ids import parse_id
 from ragsvc.http.multipart import FormReader
 from ragsvc.http.openapi.headers import ETAG, LOCATION
 from ragsvc.http.operations import operation
@@ -38,7 +38,7 @@ from ragsvc.http.views import (
     CompanionPartView,
     CompanionUploadView,
 )
-from ragsvc.models.ids import new_id
+from ragsvc.models.ids import format_id, new_id
 from ragsvc.models.uploads import UploadStatus
 from ragsvc.settings import MOST_PARTS
 from ragsvc.uploads import completion, sessions, token_sessions

@@ -29,7 +29,7 @@ from ragsvc.http import tus_headers
 from ragsvc.http.arrivals import arrived_blocks
 from ragsvc.http.auth import Door, caller_of
 from ragsvc.http.filenames import clean_filename, mime_type_of
-from ragsvc.http.ids import format_id, parse_id
+from ragsvc.http.ids import parse_id
 from ragsvc.http.openapi.headers import (
     DOCUMENT_ID,
     LOCATION,
@@ -41,6 +41,7 @@ from ragsvc.http.openapi.headers import (
 from ragsvc.http.operations import HeaderField, operation
 from ragsvc.http.state import RESOURCES, resources_of
 from ragsvc.http.traffic import TRAFFIC
+from ragsvc.models.ids import format_id
 from ragsvc.models.uploads import UploadStatus
 from ragsvc.models.workspaces import Scope
 from ragsvc.uploads import offsets

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.http.auth import TOKEN_PREFIX
 from ragsvc.http.idempotency import KEY_HEADER, MAX_KEY_CHARS, is_repeatable
-from ragsvc.http.ids import Prefix, id_schema
+from ragsvc.http.ids import id_schema
 from ragsvc.http.openapi.examples import example_of
 from ragsvc.models.jobs import Queue
 from ragsvc.settings import MOST_PARTS
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ragsvc.http.openapi.schemas import Schema, Schemas
     from ragsvc.http.operations import HeaderField, Operation
+    from ragsvc.models.ids import Prefix
 
 ID_PARAMETERS: dict[str, Prefix] = {
     "workspace_id": "ws",
@@ -25,6 +26,7 @@ ID_PARAMETERS: dict[str, Prefix] = {
     "file_id": "file",
     "deletion_id": "del",
     "upload_id": "upl",
+    "webhook_id": "hook",
     "session_id": "chat",
     "run_id": "run",
     # Uppy's word for an upload.

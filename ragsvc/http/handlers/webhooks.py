@@ -1,0 +1,143 @@
+"""Where a workspace is told what became of its documents: /v1/webhooks."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Annotated
+
+import structlog
+from aiohttp import web
+from pydantic import Field
+
+from ragsvc.db import webhooks
+from ragsvc.db.audit_events import insert_audit_event
+from ragsvc.errors import NotFound, TooManyWebhooks, WebhookRefused
+from ragsvc.http.auth import caller_of, derive_secret
+from ragsvc.http.bodies import Body, read_body, read_query
+from ragsvc.http.idempotency import resource_id_of, seed_of
+from ragsvc.http.ids import parse_id
+from ragsvc.http.operations import operation
+from ragsvc.http.paging import Page, PageQuery, page_by_id
+from ragsvc.http.rendering import json_response, render_webhook
+from ragsvc.http.state import resources_of
+from ragsvc.http.views import CreatedWebhookView, WebhookView
+from ragsvc.models.audit import AuditAction, AuditSubject
+from ragsvc.models.webhooks import WebhookEvent
+from ragsvc.models.workspaces import Scope
+from ragsvc.webhooks.origins import check_url
+from ragsvc.webhooks.signing import SECRET_PREFIX, show_secret
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.models.webhooks import Webhook
+
+MOST_WEBHOOKS = 20
+
+routes = web.RouteTableDef()
+log = structlog.get_logger(__name__)
+
+
+class WebhookBody(Body):
+    """A new webhook; without events it is told of all of them."""
+
+    url: Annotated[str, Field(min_length=1, max_length=2000)]
+    events: list[WebhookEvent] = Field(
+        default_factory=lambda: list(WebhookEvent), min_length=1, max_length=len(WebhookEvent)
+    )
+
+
+def _derive(request: web.Request) -> bytes:
+    """Return the secret, which a client that asks again is shown again."""
+    return hashlib.sha256(derive_secret(request, SECRET_PREFIX, seed_of(request)).encode()).digest()
+
+
+async def _answer_again(request: web.Request, webhook_id: UUID) -> web.Response | None:
+    async with resources_of(request).pool.acquire() as conn:
+        webhook = await webhooks.select_webhook(conn, caller_of(request).workspace.id, webhook_id)
+    return _show(webhook) if webhook else None
+
+
+def _show(webhook: Webhook) -> web.Response:
+    return json_response({**render_webhook(webhook), "secret": show_secret(webhook.secret)}, status=201)
+
+
+@routes.post("/v1/webhooks")
+@operation(
+    "Make a webhook",
+    Scope.WRITE,
+    body=WebhookBody,
+    answers={201: CreatedWebhookView},
+    problems=(WebhookRefused, TooManyWebhooks),
+    again=_answer_again,
+    shows_secret=True,
+)
+async def create_webhook(request: web.Request) -> web.Response:
+    """Make a webhook and show what signs its deliveries, this one time."""
+    resources, caller = resources_of(request), caller_of(request)
+    body = await read_body(request, WebhookBody)
+    check_url(body.url, resources.settings)
+    async with resources.pool.acquire() as conn, conn.transaction():
+        webhook = await webhooks.insert_webhook(
+            conn,
+            caller.workspace.id,
+            resource_id_of(request),
+            url=body.url,
+            events=sorted(set(body.events), key=list(WebhookEvent).index),
+            secret=_derive(request),
+            most=MOST_WEBHOOKS,
+        )
+        if webhook is None:
+            raise TooManyWebhooks(f"A workspace may have {MOST_WEBHOOKS} webhooks.")
+        await insert_audit_event(
+            conn,
+            AuditAction.WEBHOOK_CREATED,
+            workspace_id=caller.workspace.id,
+            subject=(AuditSubject.WEBHOOK, webhook.id),
+            details={"url": webhook.url},
+        )
+    log.info("webhook_created", webhook_id=webhook.id.hex)
+    return _show(webhook)
+
+
+@routes.get("/v1/webhooks")
+@operation("List the webhooks", Scope.READ, query=PageQuery, answers={200: Page[WebhookView]})
+async def list_webhooks(request: web.Request) -> web.Response:
+    """Answer one page of the webhooks."""
+    query = read_query(request, PageQuery)
+    async with resources_of(request).pool.acquire() as conn:
+        found = await webhooks.select_webhooks(
+            conn, caller_of(request).workspace.id, before=query.cursor, limit=query.limit + 1
+        )
+    return json_response(page_by_id(found, query.limit, render_webhook))
+
+
+@routes.get("/v1/webhooks/{webhook_id}")
+@operation("Show a webhook", Scope.READ, answers={200: WebhookView})
+async def get_webhook(request: web.Request) -> web.Response:
+    """Answer one webhook."""
+    webhook_id = parse_id("hook", request.match_info["webhook_id"])
+    async with resources_of(request).pool.acquire() as conn:
+        webhook = await webhooks.select_webhook(conn, caller_of(request).workspace.id, webhook_id)
+    if webhook is None:
+        raise NotFound
+    return json_response(render_webhook(webhook))
+
+
+@routes.delete("/v1/webhooks/{webhook_id}")
+@operation("Remove a webhook", Scope.WRITE, answers={204: None})
+async def delete_webhook(request: web.Request) -> web.Response:
+    """Remove a webhook; what it was not told yet, it is told no more."""
+    workspace_id = caller_of(request).workspace.id
+    webhook_id = parse_id("hook", request.match_info["webhook_id"])
+    async with resources_of(request).pool.acquire() as conn, conn.transaction():
+        if not await webhooks.delete_webhook(conn, workspace_id, webhook_id):
+            raise NotFound
+        await insert_audit_event(
+            conn,
+            AuditAction.WEBHOOK_DELETED,
+            workspace_id=workspace_id,
+            subject=(AuditSubject.WEBHOOK, webhook_id),
+        )
+    log.info("webhook_deleted", webhook_id=webhook_id.hex)
+    return web.Response(status=204)

@@ -1,0 +1,54 @@
+"""Tells a workspace's webhooks what became of a document: a job each, in the transaction in which it became so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.db import jobs, webhooks
+from ragsvc.models.ids import format_id, new_id
+from ragsvc.models.jobs import JobKind, Queue, SubjectKind
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection
+    from ragsvc.models.webhooks import WebhookEvent
+    from ragsvc.resources import Resources
+
+# With the default back-off the last try is about a quarter of an hour after the first.
+MAX_ATTEMPTS = 12
+BATCH = 1000
+
+
+async def announce(
+    conn: Connection, event: WebhookEvent, *, workspace_id: UUID, document_id: UUID, **details: object
+) -> None:
+    """Add the deliveries; no word of the document may be in `details`. The sweeper rings for them."""
+    for webhook_id in await webhooks.select_listening(conn, workspace_id, event):
+        delivery_id = new_id()
+        await jobs.insert_job(
+            conn,
+            workspace_id,
+            delivery_id,
+            # Whoever removes documents also tells of them: both are light, and wait for others most of the time.
+            queue=Queue.DELETION,
+            kind=JobKind.DELIVER,
+            subject_kind=SubjectKind.DELIVERY,
+            subject_id=delivery_id,
+            payload={
+                "webhook_id": str(webhook_id),
+                "event": event,
+                "data": {"document_id": format_id("doc", document_id), **details},
+            },
+            max_attempts=MAX_ATTEMPTS,
+            trace_id=None,
+        )
+
+
+async def ring_deliveries(resources: Resources) -> None:
+    """Ring for the deliveries that are due: whoever ended a document need not know of them."""
+    async with resources.pool.acquire() as conn, conn.transaction():
+        if not await jobs.try_lock(conn, f"{resources.settings.queue_prefix}:deliveries"):
+            return
+        due = await jobs.select_due_jobs(conn, kind=JobKind.DELIVER, limit=BATCH)
+    await resources.bell.ring_missing(due)

@@ -1,0 +1,1 @@
+"""Webhooks: where they may point, how they are signed, and how they are delivered."""

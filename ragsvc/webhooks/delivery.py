@@ -1,0 +1,98 @@
+"""Delivers one event to one webhook."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import aiohttp
+import orjson
+import structlog
+
+from ragsvc.db import jobs, webhooks
+from ragsvc.errors import ProviderRejected, TransientFailure, WebhookRefused
+from ragsvc.models.ids import format_id
+from ragsvc.webhooks.origins import check_url
+from ragsvc.webhooks.signing import sign
+
+if TYPE_CHECKING:
+    from ragsvc.jobs.lease import Lease
+    from ragsvc.models.jobs import Job
+    from ragsvc.models.webhooks import Webhook
+    from ragsvc.resources import Resources
+
+# A receiver is to take note and work later.
+TIMEOUT_S = 10.0
+GONE = 410
+MOST_RETRY_AFTER_S = 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+async def deliver(resources: Resources, lease: Lease) -> None:
+    """Send the event and end the job; a webhook that is removed meanwhile is told nothing more.
+
+    At least once: a worker that dies between the receiver's answer and the commit sends it again, under the same id.
+
+    Raises:
+        LeaseLost: another worker has the job.
+        TransientFailure: the receiver is away, or does not want it now.
+        ProviderRejected: it says that it is gone, or its origin may not be asked any more.
+    """
+    job = lease.job
+    async with resources.pool.acquire() as conn:
+        webhook = await webhooks.select_webhook(conn, job.workspace_id, UUID(str(job.payload["webhook_id"])))
+    if webhook is not None:
+        try:
+            check_url(webhook.url, resources.settings)
+        except WebhookRefused as refused:
+            raise ProviderRejected("webhook_refused", refused.detail) from None
+        await _send(webhook, job)
+    async with resources.pool.acquire() as conn, conn.transaction():
+        await lease.fence(conn)
+        await jobs.finish_job(conn, job)
+
+
+async def _send(webhook: Webhook, job: Job) -> None:
+    body = orjson.dumps(
+        {
+            "type": job.payload["event"],
+            "timestamp": job.created_at,
+            "workspace_id": format_id("ws", job.workspace_id),
+            "data": job.payload["data"],
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "ragsvc",
+        **sign(webhook.secret, body, delivery_id=format_id("dlv", job.id), sent_at_s=int(time.time())),
+    }
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session,
+            session.post(webhook.url, data=body, headers=headers, allow_redirects=False) as answer,
+        ):
+            _judge(answer)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        detail = f"the receiver cannot be reached: {str(error) or type(error).__name__}"
+        raise TransientFailure("webhook_unreachable", detail) from error
+    log.info("webhook_delivered", webhook_id=webhook.id.hex, webhook_event=job.payload["event"], status=answer.status)
+
+
+def _judge(answer: aiohttp.ClientResponse) -> None:
+    """Look at the status alone: what a receiver says beside it is nobody's business."""
+    if answer.ok and answer.status < 300:  # noqa: PLR2004
+        return
+    detail = f"the receiver answered {answer.status}"
+    if answer.status == GONE:
+        raise ProviderRejected("webhook_gone", detail, http_status=answer.status)
+    raise TransientFailure(
+        "webhook_failed", detail, retry_after_s=_read_retry_after_s(answer), http_status=answer.status
+    )
+
+
+def _read_retry_after_s(answer: aiohttp.ClientResponse) -> float | None:
+    said = answer.headers.get("Retry-After", "")
+    return min(float(said), MOST_RETRY_AFTER_S) if said.isdigit() else None

@@ -1,0 +1,248 @@
+"""What became of a document is told to its workspace's webhooks, at least once and never to anybody else."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ragsvc.db import dead_jobs, jobs, webhooks
+from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.jobs import failures, lifecycle
+from ragsvc.jobs.announcements import ring_deliveries
+from ragsvc.jobs.sweeper import sweep_jobs
+from ragsvc.models.ids import format_id, new_id
+from ragsvc.models.jobs import DeadLetterFilter, JobKind, JobStatus, Queue
+from ragsvc.models.webhooks import WebhookEvent
+from ragsvc.webhooks.delivery import deliver
+from ragsvc.workers.deletion import delete_subject
+from ragsvc.workers.runner import run_job
+from tests.support.builds import ready_document
+from tests.support.documents import accept, job_of, reload_job
+from tests.webhooks.receiver import Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from ragsvc.jobs.lease import Lease
+    from ragsvc.models.jobs import Job
+    from ragsvc.models.webhooks import Webhook
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    opened = Receiver()
+    async with opened.server:
+        yield opened
+
+
+@pytest.fixture
+def settings(settings: Settings, receiver: Receiver) -> Settings:
+    return settings.model_copy(update={"webhook_allowed_origins": receiver.origin})
+
+
+async def listen(
+    resources: Resources, workspace: Workspace, url: str, *, events: Sequence[WebhookEvent] = tuple(WebhookEvent)
+) -> Webhook:
+    async with resources.pool.acquire() as conn:
+        webhook = await webhooks.insert_webhook(
+            conn, workspace.id, new_id(), url=url, events=events, secret=b"s" * 32, most=20
+        )
+    assert webhook is not None
+    return webhook
+
+
+def context(resources: Resources, **settings: object) -> dict[str, Any]:
+    changed = replace(resources, settings=resources.settings.model_copy(update={"backoff_base_s": 1e-6, **settings}))
+    return {"resources": changed, "owner": "worker-1", "stopping": asyncio.Event()}
+
+
+async def due(resources: Resources) -> list[Job]:
+    async with resources.pool.acquire() as conn:
+        return await jobs.select_due_jobs(conn, kind=JobKind.DELIVER, limit=100)
+
+
+async def work(resources: Resources, **settings: object) -> list[Job]:
+    """Do what is due, as the worker does it, and return what became of it."""
+    waiting = await due(resources)
+    for job in waiting:
+        await delete_subject(context(resources, **settings), str(job.id))
+    return [await reload_job(resources, job) for job in waiting]
+
+
+async def fail_document(resources: Resources, workspace: Workspace) -> Job:
+    job = await lifecycle.claim(
+        resources.pool, (await job_of(resources, await accept(resources, workspace))).id, owner="w", lease_s=60
+    )
+    assert job is not None
+    dead = await lifecycle.fail(resources.pool, job, failures.crash_loop(job), settings=resources.settings)
+    assert dead is not None
+    return dead
+
+
+async def test_what_became_of_a_document_is_told(
+    resources: Resources, workspace: Workspace, receiver: Receiver
+) -> None:
+    webhook = await listen(resources, workspace, f"{receiver.origin}/hooks?a=b")
+    document = await ready_document(resources, workspace)
+    assert [job.status for job in await work(resources)] == [JobStatus.DONE]
+    (ready,) = receiver.received
+    assert ready.is_signed_by(webhook)
+    assert ready.json["type"] == "document.ready"
+    assert ready.json["workspace_id"] == format_id("ws", workspace.id)
+    assert ready.json["data"] == {"document_id": format_id("doc", document.id), "version": 1}
+
+    failed = await fail_document(resources, workspace)
+    await work(resources)
+    assert receiver.received[-1].json["type"] == "document.failed"
+    assert receiver.received[-1].json["data"] == {
+        "document_id": format_id("doc", failed.subject_id),
+        "error": {"code": "crash_loop", "retryable": False},
+    }
+
+    deletion = await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
+    async with resources.pool.acquire() as conn:
+        queued = await jobs.select_active_job(
+            conn,
+            workspace.id,
+            queue=Queue.DELETION,
+            subject_kind=deletion.subject_kind,
+            subject_id=document.id,
+        )
+    assert queued is not None
+    await delete_subject(context(resources), str(queued.id))
+    await work(resources)
+    assert receiver.told == ["document.ready", "document.failed", "document.deleted"]
+    assert receiver.received[-1].json["data"] == {"document_id": format_id("doc", document.id)}
+    assert await due(resources) == []
+
+
+async def test_each_webhook_is_told_what_it_wants(
+    resources: Resources, workspace: Workspace, receiver: Receiver
+) -> None:
+    await listen(resources, workspace, f"{receiver.origin}/one", events=[WebhookEvent.DOCUMENT_READY])
+    await listen(resources, workspace, f"{receiver.origin}/two", events=[WebhookEvent.DOCUMENT_FAILED])
+    await listen(resources, workspace, f"{receiver.origin}/three")
+    await ready_document(resources, workspace)
+    assert len(await work(resources)) == 2
+    assert receiver.told == ["document.ready"] * 2
+    assert len({one.headers["webhook-id"] for one in receiver.received}) == 2
+
+
+async def test_a_receiver_that_fails_is_tried_again_under_the_same_id(
+    resources: Resources, workspace: Workspace, receiver: Receiver
+) -> None:
+    await listen(resources, workspace, receiver.origin)
+    receiver.will_answer(500, 404)
+    await ready_document(resources, workspace)
+    statuses = [(job.status, job.attempts) for _ in range(3) for job in await work(resources)]
+    assert statuses == [(JobStatus.QUEUED, 1), (JobStatus.QUEUED, 2), (JobStatus.DONE, 3)]
+    assert len({one.headers["webhook-id"] for one in receiver.received}) == 1
+
+
+async def test_a_receivers_retry_after_is_kept(resources: Resources, workspace: Workspace, receiver: Receiver) -> None:
+    await listen(resources, workspace, receiver.origin)
+    receiver.will_answer(503, headers={"Retry-After": "120"})
+    await ready_document(resources, workspace)
+    (job,) = await work(resources)
+    assert job.claimed_at is not None
+    assert (job.run_at - job.claimed_at).total_seconds() >= 120
+
+
+async def test_a_receiver_that_is_gone_becomes_a_dead_letter_that_can_be_replayed(
+    resources: Resources, workspace: Workspace, receiver: Receiver
+) -> None:
+    await listen(resources, workspace, receiver.origin)
+    receiver.will_answer(410)
+    await ready_document(resources, workspace)
+    (job,) = await work(resources)
+    assert job.status is JobStatus.DEAD
+    assert job.error is not None
+    assert job.error["code"] == "webhook_gone"
+    async with resources.pool.acquire() as conn:
+        (dead,) = await dead_jobs.select_dead_jobs(conn, Queue.DELETION, DeadLetterFilter(), limit=10, offset=0)
+        assert await dead_jobs.replay_job(conn, dead) is not None
+    assert [job.status for job in await work(resources)] == [JobStatus.DONE]
+
+
+async def test_a_receiver_that_cannot_be_reached_is_tried_again(
+    resources: Resources, workspace: Workspace, receiver: Receiver
+) -> None:
+    await listen(resources, workspace, receiver.origin)
+    await ready_document(resources, workspace)
+    await receiver.server.close()
+    (job,) = await work(resources)
+    assert (job.status, job.attempts) == (JobStatus.QUEUED, 1)
+    assert job.error is not None
+    assert job.error["code"] == "webhook_unreachable"
+
+
+async def test_a_redirect_is_not_followed(resources: Resources, workspace: Workspace, receiver: Receiver) -> None:
+    elsewhere = Receiver()
+    async with elsewhere.server:
+        await listen(resources, workspace, receiver.origin)
+        receiver.will_answer(307, headers={"Location": elsewhere.origin})
+        await ready_document(resources, workspace)
+        (job,) = await work(resources)
+        assert (job.status, len(receiver.received), elsewhere.received) == (JobStatus.QUEUED, 1, [])
+
+
+async def test_an_origin_that_is_listed_no_more_is_told_nothing(
+    resources: Resources, workspace: Workspace, receiver: Receiver
+) -> None:
+    await listen(resources, workspace, receiver.origin)
+    await ready_document(resources, workspace)
+    (job,) = await work(resources, webhook_allowed_origins="https://elsewhere.example")
+    assert (job.status, receiver.received) == (JobStatus.DEAD, [])
+    assert job.error is not None
+    assert job.error["code"] == "webhook_refused"
+
+
+async def test_a_webhook_that_is_removed_is_told_nothing_more(
+    resources: Resources, workspace: Workspace, receiver: Receiver
+) -> None:
+    webhook = await listen(resources, workspace, receiver.origin)
+    await ready_document(resources, workspace)
+    async with resources.pool.acquire() as conn:
+        assert await webhooks.delete_webhook(conn, workspace.id, webhook.id)
+    assert [job.status for job in await work(resources)] == [JobStatus.DONE]
+    assert receiver.received == []
+
+
+async def test_a_worker_that_dies_after_the_answer_tells_it_again_under_the_same_id(
+    resources: Resources, workspace: Workspace, receiver: Receiver
+) -> None:
+    await listen(resources, workspace, receiver.origin)
+    await ready_document(resources, workspace)
+    (job,) = await due(resources)
+
+    async def deliver_and_lose(resources: Resources, lease: Lease) -> None:
+        lose = "UPDATE jobs SET lease_until = now(), lease_token = gen_random_uuid() WHERE id = $1"
+        async with resources.pool.acquire() as conn:
+            await conn.execute(lose, job.id)
+        await deliver(resources, lease)
+
+    await run_job(context(resources), str(job.id), deliver_and_lose)
+    assert (await reload_job(resources, job)).status is JobStatus.RUNNING
+    await delete_subject(context(resources), str(job.id))
+    assert (await reload_job(resources, job)).status is JobStatus.DONE
+    assert len(receiver.received) == 2
+    assert len({one.headers["webhook-id"] for one in receiver.received}) == 1
+
+
+async def test_the_sweeper_rings_for_deliveries_and_counts_none_as_lost(
+    resources: Resources, workspace: Workspace, receiver: Receiver
+) -> None:
+    await listen(resources, workspace, receiver.origin)
+    await ready_document(resources, workspace)
+    await ring_deliveries(resources)
+    (job,) = await due(resources)
+    assert [ring.job_id for ring in await resources.bell.rings(Queue.DELETION, limit=10)] == [job.id]
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE jobs SET run_at = now() - interval '1 hour' WHERE id = $1", job.id)
+    assert await sweep_jobs(resources) == 0
