@@ -264,6 +264,12 @@ class RateLimited(RequestError):
     code = "rate_limited"
 
 
+class RequestTimeout(RequestError):
+    """The request's body did not arrive in time."""
+
+    code = "request_timeout"
+
+
 class ReplayRunning(RequestError):
     """Another replay of this queue is running."""
 
@@ -286,6 +292,12 @@ class Unavailable(RequestError):
     """A part of the service that this request needs is away; try again soon."""
 
     code = "unavailable"
+
+
+class Overloaded(RequestError):
+    """This server has more to do than it can; ask again soon."""
+
+    code = "overloaded"
 
 
 class DocumentErrorCode(StrEnum):

@@ -132,6 +132,17 @@ class Settings(BaseSettings):
     rate_limit_burst: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         200, description="Requests that a key which has been idle may make at once."
     )
+    max_requests: Count = Field(
+        256,
+        description="Requests that an API process works on at once; open streams and files on their way not counted.",
+    )
+    max_connections: Count = Field(4000, description="Connections that an API process serves at once.")
+    request_timeout_s: Seconds = Field(
+        300.0, description="Longest work on one request; streams and files on their way may last."
+    )
+    client_timeout_s: Seconds = Field(
+        30.0, description="Longest wait for a request's head or JSON body, and for a file or a reader to get anywhere."
+    )
     max_json_body_bytes: SizeBytes = Field(MIB, description="Largest JSON body.")
     max_document_bytes: SizeBytes = Field(512 * MIB, description="Largest file in one request.")
     workspace_quota_bytes: SizeBytes | None = Field(

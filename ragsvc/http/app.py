@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ragsvc.answering.runs import open_runs
+from ragsvc.http.admission import ADMISSION, Admission, admit, leave_place_to_send, receive_body
 from ragsvc.http.cors import answer_preflights, share_answers
 from ragsvc.http.handlers import (
     admin_audit,
@@ -93,7 +94,10 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
         RuntimeError: a route has no declared operation, so nothing would guard it.
     """
     app = web.Application(
-        middlewares=[observe, answer_preflights, answer_problems, identify, limit_rate, answer_once],
+        middlewares=[
+            *(observe, answer_preflights, answer_problems, admit),
+            *(identify, limit_rate, receive_body, answer_once),
+        ],
         client_max_size=settings.max_json_body_bytes,
     )
     for routes in ROUTES:
@@ -102,9 +106,11 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
         app.add_routes(metrics.routes)
     _check_guarded(app)
     app[TRAFFIC] = Traffic()
+    app[ADMISSION] = Admission(settings)
     app[STREAMS] = Streams(limit=settings.max_streams, limit_per_key=settings.max_streams_per_key, timing=timing)
     app.on_response_prepare.append(finish_headers)
     app.on_response_prepare.append(tell_rate)
+    app.on_response_prepare.append(leave_place_to_send)
     app.on_response_prepare.append(mark_streams)
     app.on_response_prepare.append(share_answers)
     app.on_response_prepare.append(tus.finish_headers)

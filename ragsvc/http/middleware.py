@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import structlog
 from aiohttp import web
@@ -21,13 +21,15 @@ from ragsvc.errors import (
     TransientFailure,
     Unavailable,
 )
+from ragsvc.http.admission import PROBES
 from ragsvc.http.auth import authenticate, authenticate_upload_token
+from ragsvc.http.connections import busy_with
 from ragsvc.http.problems import error_of_status, problem_response
 from ragsvc.http.state import REQUEST_ID, request_id_of
 from ragsvc.http.traffic import TRAFFIC
 from ragsvc.models.audit import SERVICE, acting
 from ragsvc.models.ids import new_id
-from ragsvc.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS, HTTP_REQUESTS_IN_FLIGHT
+from ragsvc.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS, HTTP_REQUESTS_IN_FLIGHT, REQUESTS_REFUSED
 from ragsvc.telemetry.spans import Span, SpanKind
 from ragsvc.telemetry.traces import NO_SPAN, span
 
@@ -36,9 +38,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 REQUEST_ID_HEADER = "X-Request-Id"
 _TAKEN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _STARTED = web.RequestKey("response_started", bool)
+_IS_REFUSED = web.RequestKey("is_refused", bool)
 # An upload token opens something, so it does not stand in the log.
 _TOKEN_IN_PATH = re.compile(r"^(/companion/)[^/]+")
-PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+# What protects the service from too many requests; they are counted, and not logged one by one.
+REFUSALS = frozenset({"rate_limited", "too_many_streams", "overloaded"})
 # A client may invent methods, and every label is kept for ever.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN_ROUTE = "unknown"
@@ -60,7 +64,12 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     acting.set(SERVICE)
     started = time.perf_counter()
     response: web.StreamResponse | None = None
-    with request.app[TRAFFIC].request(), HTTP_REQUESTS_IN_FLIGHT.track_inprogress(), _tracing(request) as traced:
+    with (
+        request.app[TRAFFIC].request(),
+        busy_with(request),
+        HTTP_REQUESTS_IN_FLIGHT.track_inprogress(),
+        _tracing(request) as traced,
+    ):
         try:
             response = await handler(request)
         finally:
@@ -82,7 +91,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
             return web.Response(status=CLIENT_LEFT)
         if request.get(_STARTED):
             return _cut(request, error)
-        return problem_response(_explain(error), request_id=request_id_of(request))
+        return _tell(request, _explain(error))
 
 
 @web.middleware
@@ -110,6 +119,12 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
         response.force_close()
 
 
+@contextmanager
+def _counting(request: web.Request) -> Iterator[None]:
+    with request.app[TRAFFIC].request(), busy_with(request), HTTP_REQUESTS_IN_FLIGHT.track_inprogress():
+        yield
+
+
 def _tracing(request: web.Request) -> AbstractContextManager[Span]:
     route = _route_of(request)
     if route in PROBES:
@@ -134,8 +149,8 @@ def _report(request: web.Request, response: web.StreamResponse | None, traced: S
     traced.set({"http.response.status_code": status})
     if status >= FIRST_SERVER_ERROR:
         traced.fail(str(status))
-    # A probe every few seconds would drown the rest.
-    record = log.debug if route in PROBES else log.info
+    # A probe every few seconds would drown the rest, and a flood of refusals too.
+    record = log.debug if route in PROBES or _IS_REFUSED in request else log.info
     record(
         "request_finished",
         method=request.method,
@@ -171,6 +186,13 @@ def _explain(error: Exception) -> RagsvcError:
         return Unavailable()
     log.error("request_failed", exc_info=error)
     return RagsvcError("An unexpected error; the log has it under this request id.")
+
+
+def _tell(request: web.Request, error: RagsvcError) -> web.Response:
+    if error.code in REFUSALS:
+        request[_IS_REFUSED] = True
+        REQUESTS_REFUSED.labels(error.code).inc()
+    return problem_response(error, request_id=request_id_of(request))
 
 
 def _adopt(request: web.Request, error: web.HTTPException) -> web.Response:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NotRequired
+from typing import TYPE_CHECKING, NotRequired
 
 import orjson
 from aiohttp import web
 from typing_extensions import TypedDict
 
 from ragsvc.errors import InvalidRequest, PartsMissing, RagsvcError, RequestError
+from ragsvc.models.ids import new_id
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ PROBLEMS = {
     "forbidden": Problem(403, "Forbidden"),
     "not_found": Problem(404, "Not found"),
     "method_not_allowed": Problem(405, "Method not allowed"),
+    "request_timeout": Problem(408, "Request timeout"),
     "default_collection": Problem(409, "Default collection"),
     "document_deleting": Problem(409, "Document is being deleted"),
     "document_exists": Problem(409, "Document exists"),
@@ -63,11 +68,12 @@ PROBLEMS = {
     "upload_checksum_mismatch": Problem(460, "Checksum mismatch"),
     "internal": Problem(500, "Internal error"),
     "provider_refused": Problem(502, "Refused by a provider"),
+    "overloaded": Problem(503, "Overloaded"),
     "unavailable": Problem(503, "Unavailable"),
 }
 
 # `rate_limited` says its own time.
-RETRY_AFTER_S = {"in_progress": 1, "too_many_streams": 5, "unavailable": 5, "upload_locked": 1}
+RETRY_AFTER_S = {"in_progress": 1, "too_many_streams": 5, "overloaded": 2, "unavailable": 5, "upload_locked": 1}
 
 
 class FieldError(TypedDict):
@@ -127,6 +133,21 @@ def problem_response(error: RagsvcError, *, request_id: str) -> web.Response:
     if error.code == "unauthorized":
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def write_problem(transport: asyncio.Transport, error: RagsvcError) -> None:
+    """Write the answer where there is no request that it could be an answer to; the connection ends with it."""
+    request_id = f"req_{new_id().hex}"
+    response = problem_response(error, request_id=request_id)
+    body = bytes(response.body or b"")  # type: ignore[arg-type]
+    headers = {
+        **response.headers,
+        "Content-Length": str(len(body)),
+        "X-Request-Id": request_id,
+        "Connection": "close",
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    transport.write(f"HTTP/1.1 {response.status} {response.reason}\r\n{head}\r\n".encode() + body)
 
 
 # What aiohttp itself refuses, by status; every other status of its own is a plain `bad_request`.

@@ -10,7 +10,6 @@ from aiohttp import web
 from ragsvc.errors import RateLimited
 from ragsvc.http.auth import rated_id_of
 from ragsvc.queue.key_rates import KeyRates, Rate
-from ragsvc.telemetry.metrics import REQUESTS_REFUSED
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -30,7 +29,6 @@ async def limit_rate(request: web.Request, handler: Handler) -> web.StreamRespon
     if key_id is not None and rates.is_on:
         rate = request[_RATE] = await rates.take(key_id)
         if rate.wait_s:
-            REQUESTS_REFUSED.labels(RateLimited.code).inc()
             raise RateLimited
     return await handler(request)
 

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from ragsvc.errors import StartupRefused
 from ragsvc.http.app import create_app, create_metrics_app
-from ragsvc.http.malformed import quieten_malformed_requests
+from ragsvc.http.connections import Connections, raise_file_limit
 from ragsvc.http.run_responses import RUNS
 from ragsvc.http.sse import STREAMS
 from ragsvc.http.traffic import TRAFFIC
@@ -45,14 +45,16 @@ def serve(settings: Settings, *, reuse_port: bool = False) -> None:
 
 async def serve_forever(settings: Settings, *, reuse_port: bool = False) -> None:
     """Serve like `serve`, within a running event loop."""
-    quieten_malformed_requests()
+    raise_file_limit(settings.max_connections)
     app = create_app(settings)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CANCEL_GRACE_S)
     with _signals() as stopping:
         await runner.setup()
         try:
-            async with _telling_metrics(app, settings, reuse_port=reuse_port):
-                await _listen(runner, settings, reuse_port=reuse_port)
+            async with (
+                _telling_metrics(app, settings, reuse_port=reuse_port),
+                _listening(runner, settings, reuse_port=reuse_port),
+            ):
                 await stopping.get()
                 await _drain(app, settings.api_grace_s, stopping)
         finally:
@@ -70,23 +72,35 @@ async def _telling_metrics(app: web.Application, settings: Settings, *, reuse_po
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.metrics_port, reuse_port=reuse_port)
-        await _bind(site, f"METRICS_PORT: cannot listen on {settings.host}:{settings.metrics_port}")
+        with _refusing(f"METRICS_PORT: cannot listen on {settings.host}:{settings.metrics_port}"):
+            await site.start()
         log.info("metrics_started", host=settings.host, port=runner.addresses[0][1])
         yield
     finally:
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, settings: Settings, *, reuse_port: bool) -> None:
-    site = web.TCPSite(runner, settings.host, settings.port, reuse_port=reuse_port, backlog=BACKLOG)
-    await _bind(site, f"HOST and PORT: cannot listen on {settings.host}:{settings.port}")
-    host, port = runner.addresses[0][:2]
-    log.info("api_started", host=host, port=port, pid=os.getpid())
-
-
-async def _bind(site: web.TCPSite, refusal: str) -> None:
+@asynccontextmanager
+async def _listening(runner: web.AppRunner, settings: Settings, *, reuse_port: bool) -> AsyncIterator[None]:
+    connections = Connections(limit=settings.max_connections, timeout_s=settings.client_timeout_s)
+    assert runner.server is not None  # noqa: S101 - it was set up
+    with _refusing(f"HOST and PORT: cannot listen on {settings.host}:{settings.port}"):
+        server = await connections.listen(
+            runner.server, host=settings.host, port=settings.port, reuse_port=reuse_port, backlog=BACKLOG
+        )
     try:
-        await site.start()
+        host, port = server.sockets[0].getsockname()[:2]
+        log.info("api_started", host=host, port=port, pid=os.getpid())
+        async with connections.watch():
+            yield
+    finally:
+        server.close()
+
+
+@contextmanager
+def _refusing(refusal: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StartupRefused(f"{refusal}: {error}") from error
 

@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from ragsvc.errors import TooManyStreams, Unavailable
+from ragsvc.http.admission import leave_place
 from ragsvc.telemetry.metrics import STREAMS as STREAMS_ENDED
 from ragsvc.telemetry.metrics import STREAMS_OPEN
 
@@ -124,6 +125,7 @@ STREAMS = web.AppKey("streams", Streams)
 def reserve_stream(request: web.Request, caller: Caller) -> Iterator[StreamSlot]:
     """Hold a place for a stream; do it before anything is started for the stream. Raises like `Streams.reserve`."""
     with request.app[STREAMS].reserve(caller.key.id) as slot:
+        leave_place(request)
         yield slot
 
 

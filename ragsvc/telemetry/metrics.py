@@ -60,6 +60,8 @@ HTTP_REQUEST_DURATION = _histogram(
 )
 HTTP_REQUESTS_IN_FLIGHT = _gauge("http_requests_in_flight", "Requests being answered, event streams included.")
 REQUESTS_REFUSED = _counter("requests_refused", "Requests refused to protect the service, by the code.", "code")
+CONNECTIONS_OPEN = _gauge("connections_open", "Connections of clients.")
+CONNECTIONS_CUT = _counter("connections_cut", "Connections cut because their client was too slow, by what.", "by")
 STREAMS_OPEN = _gauge("streams_open", "Event streams that are open.")
 STREAMS = _counter("streams", "Event streams that ended, by why.", "end")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc import errors
+from ragsvc.http.admission import PROBES
 from ragsvc.http.auth import Door
 from ragsvc.http.idempotency import REPLAYED_HEADER, is_repeatable
 from ragsvc.http.middleware import EVENT_STREAM, REQUEST_ID_HEADER
@@ -76,6 +77,8 @@ def problem_codes(method: str, path: str, contract: Operation) -> dict[int, froz
 def _kinds(method: str, path: str, contract: Operation) -> set[type[errors.RagsvcError]]:
     kinds: set[type[errors.RagsvcError]] = {errors.RagsvcError}
     kinds |= {*contract.problems, *_kinds_at_doors(contract)}
+    if path not in PROBES:
+        kinds |= {errors.Overloaded, errors.Unavailable}
     if set(path_names(path)) - {"upload_token"}:
         kinds.add(errors.NotFound)
     if contract.query or contract.headers:
@@ -84,12 +87,20 @@ def _kinds(method: str, path: str, contract: Operation) -> set[type[errors.Ragsv
         # Of a repeated request: what it made has been deleted meanwhile.
         repeated = {errors.InvalidRequest, errors.IdempotencyMismatch, errors.InProgress, errors.NotFound}
         kinds |= repeated | {errors.RequestError, errors.TooLarge}
+    kinds |= _kinds_of_body(contract)
+    if any(isinstance(view, Media) and view.content_type == EVENT_STREAM for view in contract.answers.values()):
+        kinds.add(errors.TooManyStreams)
+    return kinds
+
+
+def _kinds_of_body(contract: Operation) -> set[type[errors.RagsvcError]]:
+    kinds: set[type[errors.RagsvcError]] = set()
+    if contract.body:
+        kinds.add(errors.RequestTimeout)
     if contract.body or contract.form:
         kinds |= {errors.InvalidJson, errors.InvalidRequest, errors.UnsupportedMediaType}
     if contract.body or contract.form or contract.raw_body:
         kinds |= {errors.RequestError, errors.TooLarge}
-    if any(isinstance(view, Media) and view.content_type == EVENT_STREAM for view in contract.answers.values()):
-        kinds.add(errors.TooManyStreams)
     return kinds
 
 

@@ -1,0 +1,159 @@
+"""How much a process takes on at once: places for requests, and room for the bodies that they bring."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ragsvc.errors import Overloaded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Longer nobody waits for a place: the answer would come too late for whoever asked.
+MOST_WAIT_S = 1.0
+# Once the oldest has waited so long, those that came last go first, whose clients are still there.
+LATE_S = MOST_WAIT_S / 2
+# So many may wait for each place that there is.
+WAITING_PER_PLACE = 4
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A request that waits for a place; the future is set when it has one."""
+
+    route: str
+    granted: asyncio.Future[None]
+    since: float = field(default_factory=time.monotonic)
+
+
+class Places:
+    """The requests that a process works on at once, whoever sends them.
+
+    One route has half of the places at most, so that a slow provider behind one kind of request leaves room for others.
+    Requests that find no place wait for one in the order of their coming; when the wait grows long, in the opposite
+    order ("adaptive LIFO"): so those that are answered are answered soon, and the others are refused.
+
+    Source: Maurer, "Fail at Scale", ACM Queue 13 (8), 2015.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._limit_per_route = max(1, limit // 2)
+        self._most_waiting = limit * WAITING_PER_PLACE
+        self._held = 0
+        self._per_route: Counter[str] = Counter()
+        self._waiting: dict[_Waiting, None] = {}
+
+    @property
+    def held(self) -> int:
+        """How many places are taken."""
+        return self._held
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for one."""
+        return len(self._waiting)
+
+    async def take(self, route: str) -> Place:
+        """Return a place, once there is one.
+
+        Raises:
+            Overloaded: none became free in time, or too many wait already.
+        """
+        if self._is_free_for(route):
+            self._occupy(route)
+        elif len(self._waiting) >= self._most_waiting:
+            raise Overloaded
+        else:
+            await self._wait(route)
+        return Place(self, route)
+
+    async def _wait(self, route: str) -> None:
+        waiting = _Waiting(route, asyncio.get_running_loop().create_future())
+        self._waiting[waiting] = None
+        try:
+            async with asyncio.timeout(MOST_WAIT_S):
+                await waiting.granted
+        except BaseException as error:
+            # Granted and given up at once: it goes to the next one.
+            if waiting.granted.done() and not waiting.granted.cancelled():
+                self.give_back(route)
+            if isinstance(error, TimeoutError):
+                raise Overloaded from None
+            raise
+        finally:
+            self._waiting.pop(waiting, None)
+
+    def give_back(self, route: str) -> None:
+        """Free a place of this route and give it to one that waits."""
+        self._held -= 1
+        self._per_route[route] -= 1
+        if not self._per_route[route]:
+            del self._per_route[route]
+        if (following := self._choose()) is not None:
+            del self._waiting[following]
+            self._occupy(following.route)
+            following.granted.set_result(None)
+
+    def _choose(self) -> _Waiting | None:
+        oldest = next(iter(self._waiting), None)
+        if oldest is None:
+            return None
+        is_late = time.monotonic() - oldest.since > LATE_S
+        order = reversed(self._waiting) if is_late else iter(self._waiting)
+        return next((one for one in order if self._is_free_for(one.route) and not one.granted.done()), None)
+
+    def _is_free_for(self, route: str) -> bool:
+        return self._held < self._limit and self._per_route[route] < self._limit_per_route
+
+    def _occupy(self, route: str) -> None:
+        self._held += 1
+        self._per_route[route] += 1
+
+
+class Place:
+    """One request's place, until it is given back."""
+
+    def __init__(self, places: Places, route: str) -> None:
+        self._places = places
+        self._route = route
+        self._is_held = True
+
+    def release(self) -> None:
+        """Give it back; again is fine."""
+        if self._is_held:
+            self._is_held = False
+            self._places.give_back(self._route)
+
+    async def retake(self) -> None:
+        """Take a place again after it was given back; raises like `Places.take`."""
+        if not self._is_held:
+            await self._places.take(self._route)
+            self._is_held = True
+
+
+class BodyRoom:
+    """The memory that bodies may take which are read whole."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._free_bytes = size_bytes
+
+    @contextmanager
+    def reserve(self, size_bytes: int) -> Iterator[None]:
+        """Hold so much of it.
+
+        Raises:
+            Overloaded: there is not so much left.
+        """
+        if size_bytes > self._free_bytes:
+            raise Overloaded
+        self._free_bytes -= size_bytes
+        try:
+            yield
+        finally:
+            self._free_bytes += size_bytes
