@@ -264,6 +264,12 @@ class RateLimited(RequestError):
     code = "rate_limited"
 
 
+class UnknownHost(RequestError):
+    """This server does not answer for the host that the request names."""
+
+    code = "unknown_host"
+
+
 class RequestTimeout(RequestError):
     """The request's body did not arrive in time."""
 

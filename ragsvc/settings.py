@@ -117,6 +117,11 @@ class Settings(BaseSettings):
         pattern=r"^\s*((\*|https?://[^\s,/]+)\s*(,\s*(\*|https?://[^\s,/]+)\s*)*)?$",
         description="Origins whose pages may call the API, comma separated; `*` for all.",
     )
+    allowed_hosts: str = Field(
+        "",
+        pattern=r"^\s*((\*\.)?[a-z0-9.-]+|[0-9a-f]*:[0-9a-f:]+)?(\s*,\s*((\*\.)?[a-z0-9.-]+|[0-9a-f]*:[0-9a-f:]+))*\s*$",
+        description="Hosts that are answered, comma separated, as in `api.example.com,*.example.org`; any when unset.",
+    )
     webhook_allowed_origins: str = Field(
         "",
         pattern=r"^\s*(https?://[^\s,/]+\s*(,\s*https?://[^\s,/]+\s*)*)?$",
@@ -305,6 +310,11 @@ class Settings(BaseSettings):
     def cors_origins(self) -> frozenset[str]:
         """The origins whose pages may call the API."""
         return _split(self.cors_allowed_origins)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The hosts that are answered; none: any."""
+        return _split(self.allowed_hosts)
 
     @property
     def webhook_origins(self) -> frozenset[str]:

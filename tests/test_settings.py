@@ -66,6 +66,8 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str)
         ({"CORS_ALLOWED_ORIGINS": "https://a.example, b.example"}, "CORS_ALLOWED_ORIGINS: "),
         ({"CORS_ALLOWED_ORIGINS": "https://a.example/"}, "CORS_ALLOWED_ORIGINS: "),
         ({"PUBLIC_URL": "https://a.example/"}, "PUBLIC_URL: "),
+        ({"ALLOWED_HOSTS": "https://a.example"}, "ALLOWED_HOSTS: "),
+        ({"ALLOWED_HOSTS": "a.example, *"}, "ALLOWED_HOSTS: "),
         (
             {"REDIS_CLUSTER": "true"},
             "REDIS_CLUSTER=true needs .* hash tag, .* set QUEUE_PREFIX={ragsvc} instead of ragsvc",
@@ -107,6 +109,18 @@ def test_no_secret_shows_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2@localhost/ragsvc")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-hunter2")
     assert "hunter2" not in repr(load_settings())
+
+
+def test_no_secret_of_any_name_shows_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {name.upper() for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    # What is called a secret, a key or a password is one.
+    assert {name.upper() for name in Settings.model_fields if re.search("secret|password|api_key$", name)} <= names
+    for name in names:
+        monkeypatch.setenv(name, "postgresql://me:hunter2@localhost/1" if "DATABASE" in name else "redis://:hunter2@x")
+    monkeypatch.setenv("S3_ACCESS_KEY_ID", "me")
+    settings = load_settings()
+    for told in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
+        assert "hunter2" not in told
 
 
 def test_no_secret_shows_in_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ from ragsvc.http.handlers import (
     workspace,
     workspaces,
 )
+from ragsvc.http.hardening import check_host, harden
 from ragsvc.http.idempotency import answer_once, mark_streams
 from ragsvc.http.key_uses import KEY_USES, KeyUses
 from ragsvc.http.middleware import answer_problems, finish_headers, identify, observe
@@ -95,7 +96,7 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     """
     app = web.Application(
         middlewares=[
-            *(observe, answer_preflights, answer_problems, admit),
+            *(observe, answer_preflights, answer_problems, check_host, admit),
             *(identify, limit_rate, receive_body, answer_once),
         ],
         client_max_size=settings.max_json_body_bytes,
@@ -109,6 +110,7 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     app[ADMISSION] = Admission(settings)
     app[STREAMS] = Streams(limit=settings.max_streams, limit_per_key=settings.max_streams_per_key, timing=timing)
     app.on_response_prepare.append(finish_headers)
+    app.on_response_prepare.append(harden)
     app.on_response_prepare.append(tell_rate)
     app.on_response_prepare.append(leave_place_to_send)
     app.on_response_prepare.append(mark_streams)

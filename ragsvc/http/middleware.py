@@ -111,8 +111,6 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
     request[_STARTED] = True
     if REQUEST_ID in request:
         response.headers[REQUEST_ID_HEADER] = request_id_of(request)
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.pop("Server", None)
     if request.app[TRAFFIC].is_draining:
         # The next request of this client shall find another process.
         response.headers["Connection"] = "close"

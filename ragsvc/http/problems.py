@@ -56,6 +56,7 @@ PROBLEMS = {
     "quota_exceeded": Problem(413, "Quota exceeded"),
     "unsupported_media_type": Problem(415, "Unsupported media type"),
     "range_not_satisfiable": Problem(416, "Range not satisfiable"),
+    "unknown_host": Problem(421, "Unknown host"),
     "empty_file": Problem(422, "Empty file"),
     "idempotency_mismatch": Problem(422, "Another request had this Idempotency-Key"),
     "invalid_request": Problem(422, "Invalid request"),

@@ -78,7 +78,7 @@ def _kinds(method: str, path: str, contract: Operation) -> set[type[errors.Ragsv
     kinds: set[type[errors.RagsvcError]] = {errors.RagsvcError}
     kinds |= {*contract.problems, *_kinds_at_doors(contract)}
     if path not in PROBES:
-        kinds |= {errors.Overloaded, errors.Unavailable}
+        kinds |= {errors.Overloaded, errors.Unavailable, errors.UnknownHost}
     if set(path_names(path)) - {"upload_token"}:
         kinds.add(errors.NotFound)
     if contract.query or contract.headers:

@@ -1,0 +1,60 @@
+"""Which hosts are answered, and what every answer tells a browser not to do with it.
+
+Source: OWASP, "REST Security Cheat Sheet".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from ragsvc.errors import UnknownHost
+from ragsvc.http.admission import PROBES
+from ragsvc.http.state import resources_of
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# An answer is no page: it loads nothing, stands in no frame, and what it is made of is nobody else's to embed or keep.
+HEADERS: Mapping[str, str] = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+# For browsers that came by https once; said where PUBLIC_URL is https.
+HSTS = "max-age=31536000"
+
+
+@web.middleware
+async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer the hosts of ALLOWED_HOSTS alone, where that is set; whoever looks after the process asks by its address.
+
+    Raises:
+        UnknownHost: the request means another one.
+    """
+    allowed = resources_of(request).settings.hosts
+    if allowed and request.path not in PROBES and not _is_allowed(request.host, allowed):
+        raise UnknownHost
+    return await handler(request)
+
+
+async def harden(request: web.Request, response: web.StreamResponse) -> None:
+    """Add what every answer tells browsers, unless it says something else itself; just before the headers are sent."""
+    response.headers.pop("Server", None)
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if (resources_of(request).settings.public_url or "").startswith("https://"):
+        response.headers["Strict-Transport-Security"] = HSTS
+
+
+def _is_allowed(asked: str, allowed: frozenset[str]) -> bool:
+    try:
+        host = urlsplit(f"//{asked}").hostname or ""
+    except ValueError:
+        return False
+    parents = (host[position:] for position, character in enumerate(host) if character == ".")
+    return host in allowed or any(f"*{parent}" in allowed for parent in parents)
