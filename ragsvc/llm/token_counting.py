@@ -44,7 +44,8 @@ class HuggingFaceCounter:
 
     def count(self, text: str) -> int:
         """Return the tokens of the text alone."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False))
+        # The fast one leaves out where each token stands, which costs a third of the time.
+        return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
 
 class TiktokenCounter:
