@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from ragsvc.llm.token_counting import TokenCounter
     from ragsvc.models.chunks import ParsedText
 
-# The tokens of a block are counted once, to know how many characters a chunk of it may have.
+# How many characters a chunk of a block may have is known by the tokens of the block, of a long one by those of some
+# stretches of it: most of the time goes into counting.
 BLOCK_CHARS_PER_TOKEN = 64
+LONG_CHARS_PER_TOKEN = 12
+STRETCHES = 8
+STRETCH_SHARE = 8
+STRETCH_MIN_CHARS = 256
 # No token stands for more characters than this, white space and words unknown to the model included.
 MAX_CHARS_PER_TOKEN = 32
 # Text without white space (base64, minified code, tables of numbers) is cut after so many characters per token of
@@ -70,7 +75,7 @@ class Cutter:
             piece = self._measure(borders[first], self._text[borders[first] : borders[last]])
             if piece is not None:
                 # Rows are much alike: what was found in one piece holds for the next.
-                tokens_per_char = self._size(piece) / len(piece.text)
+                tokens_per_char = self._density(piece)
                 fits = self._size(piece) <= self._max_tokens
                 if not fits and last > first + 1:
                     continue
@@ -78,25 +83,38 @@ class Cutter:
             first = last
 
     def _cut_block(self, start: int, block: str) -> Iterator[Piece]:
-        whole = self._measure(start, block)
-        if whole is None:
-            return
-        if self._size(whole) <= self._max_tokens:
-            yield whole
-            return
-        density = self._size(whole) / len(whole.text)
+        density = self._sample_density(block)
+        if density * len(block) <= self._max_tokens:
+            whole = self._measure(start, block)
+            if whole is None:
+                return
+            if self._size(whole) <= self._max_tokens:
+                yield whole
+                return
+            density = self._density(whole)
         while block:
             for offset, text in self._split(block, density):
                 piece = self._measure(start + offset, text)
                 if piece is not None and self._size(piece) > self._max_tokens and len(piece.text) > 1:
                     # Denser text than the block's average: the rest is cut again, by what was found here.
-                    density = self._size(piece) / len(piece.text)
+                    density = self._density(piece)
                     start, block = start + offset, block[offset:]
                     break
                 if piece is not None:
                     yield piece
             else:
                 return
+
+    def _sample_density(self, block: str) -> float:
+        """Return about how many tokens a character of a long block has; 0 where the whole block should be counted."""
+        if len(block) <= self._max_tokens * LONG_CHARS_PER_TOKEN:
+            return 0
+        step = len(block) // STRETCHES
+        width = max(step // STRETCH_SHARE, STRETCH_MIN_CHARS)
+        # Without the words that it cuts in two, each of which would count as several.
+        stretches = (block[at : at + width] for at in range(0, len(block), step))
+        sample = self._measure(0, " ".join(s.partition(" ")[2].rpartition(" ")[0] or s for s in stretches))
+        return self._density(sample) if sample else 0
 
     def _split(self, text: str, tokens_per_char: float) -> list[tuple[int, str]]:
         capacity = max(int(self._max_tokens * FILL / tokens_per_char), 1)
@@ -109,6 +127,9 @@ class Cutter:
             return None
         start += len(text) - len(text.lstrip())
         return Piece(char_start=start, text=stripped, token_count=self._counter.count(stripped))
+
+    def _density(self, piece: Piece) -> float:
+        return self._size(piece) / len(piece.text)
 
     def _size(self, piece: Piece) -> int:
         return max(piece.token_count, -(-len(piece.text) // MAX_CHARS_PER_TOKEN))
