@@ -104,6 +104,18 @@ class Settings(BaseSettings):
     chat_first_token_timeout_s: Seconds | None = Field(
         None, description="Longest wait for an answer's first words; `MODEL_TIMEOUT_S` when unset."
     )
+    rerank_base_url: str | None = Field(
+        None, description="A reranker's server, which puts the hits of hybrid searches in order; unset: none does."
+    )
+    rerank_model: str | None = Field(None, description="Its model, where the server has to be told.")
+    rerank_wire: Literal["cohere", "tei"] = Field(
+        "cohere", description="What it speaks: Cohere's `/rerank` as Jina, vLLM and others do, or Hugging Face's TEI."
+    )
+    rerank_api_key: SecretStr = Field(SecretStr("unset"), description="Key for that server.")
+    rerank_candidates: Annotated[int, Field(ge=1, le=200)] = Field(
+        50, description="How many hits it is given, or as many as are asked for."
+    )
+    rerank_timeout_s: Seconds = Field(2.0, description="Longest wait for it; then hits stay in the search's order.")
 
     # API
     host: str = Field("127.0.0.1", description="Address the API listens on.")

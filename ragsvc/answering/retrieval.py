@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.answering.background import abandon
 from ragsvc.answering.filters import compile_filter
+from ragsvc.answering.reranking import rerank
 from ragsvc.db.search import Candidates, select_hits
 from ragsvc.db.search_scope import Scope, Selection, select_scope
 from ragsvc.errors import NotFound, Unavailable
@@ -108,7 +109,10 @@ async def _find(
         abandon(embedding)
     if not scope.chunks:
         return []
-    return await _select(resources, workspace_id, request, selection=selection, scope=scope, vector=vector)
+    reranker = resources.models.reranker if request.mode is SearchMode.HYBRID else None
+    limit = max(request.limit, resources.settings.rerank_candidates) if reranker else request.limit
+    hits = await _select(resources, workspace_id, request, selection=selection, scope=scope, vector=vector, limit=limit)
+    return (await rerank(reranker, request.text, hits=hits))[: request.limit] if reranker else hits
 
 
 async def _measure(resources: Resources, workspace_id: UUID, selection: Selection) -> Scope:
@@ -131,13 +135,14 @@ async def _select(
     selection: Selection,
     scope: Scope,
     vector: NDArray[np.float32] | None,
+    limit: int,
 ) -> list[SearchHit]:
     settings = resources.settings
     candidates = Candidates(
         query_vector=vector,
         words=request.text,
         text_search_config=settings.text_search_config,
-        fetched=max(FETCHED, FETCHED_PER_HIT * request.limit),
+        fetched=max(FETCHED, FETCHED_PER_HIT * limit),
         dense_weight=settings.dense_weight,
         lexical_weight=settings.lexical_weight,
         min_score=request.min_score,
@@ -151,7 +156,7 @@ async def _select(
                 scope=scope,
                 mode=request.mode,
                 candidates=candidates,
-                limit=request.limit,
+                limit=limit,
                 table=resources.space.table,
                 is_small=scope.chunks <= settings.exact_scan_max_chunks,
             )

@@ -14,8 +14,8 @@ from ragsvc.telemetry.traces import start_span
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# As OpenTelemetry names them (gen_ai.operation.name).
-Operation = Literal["chat", "embeddings"]
+# As OpenTelemetry names them (gen_ai.operation.name); it has no name for reranking yet.
+Operation = Literal["chat", "embeddings", "rerank"]
 
 
 class ModelCall:

@@ -1,8 +1,8 @@
-"""The process's one client of the models' server, and what can be asked of it."""
+"""The process's clients of the models' servers, and what can be asked of them."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -10,12 +10,14 @@ import openai
 
 from ragsvc.llm.chat import Chat
 from ragsvc.llm.embeddings import Embedder
+from ragsvc.llm.reranking import HttpReranker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
+    from pydantic import SecretStr
 
     from ragsvc.llm.chat import ChatDelta, ChatTurn
     from ragsvc.llm.rate_limit import RateLimit
@@ -34,7 +36,10 @@ class Models:
     `rate_limited`, `timeout` and `empty`.
     """
 
-    def __init__(self, client: openai.AsyncOpenAI, settings: Settings, limit: RateLimit) -> None:
+    def __init__(
+        self, client: openai.AsyncOpenAI, settings: Settings, limit: RateLimit, *, reranker: HttpReranker | None = None
+    ) -> None:
+        self.reranker = reranker
         self._embedder = Embedder(client, settings, limit)
         self._chat = Chat(client, settings)
 
@@ -77,16 +82,26 @@ class Models:
 
 @asynccontextmanager
 async def open_models(settings: Settings, limit: RateLimit) -> AsyncIterator[Models]:
-    """Open the client, whose embedding calls keep the limit; nothing is connected before it is used."""
+    """Open the clients; embedding calls keep the limit, and nothing is connected before it is used."""
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            _make_client(settings, base_url=settings.openai_base_url, api_key=settings.openai_api_key)
+        )
+        reranker = None
+        if settings.rerank_base_url is not None:
+            own = _make_client(settings, base_url=settings.rerank_base_url, api_key=settings.rerank_api_key)
+            reranker = HttpReranker(await stack.enter_async_context(own), settings)
+        yield Models(client, settings, limit, reranker=reranker)
+
+
+def _make_client(settings: Settings, *, base_url: str, api_key: SecretStr) -> openai.AsyncOpenAI:
     # The SDK's own retries are off: jobs have theirs, and an answer is only asked again before its first words.
     timeout = httpx2.Timeout(settings.model_timeout_s, connect=settings.model_connect_timeout_s)
-    client = openai.AsyncOpenAI(
-        base_url=settings.openai_base_url,
-        api_key=settings.openai_api_key.get_secret_value(),
+    return openai.AsyncOpenAI(
+        base_url=base_url,
+        api_key=api_key.get_secret_value(),
         max_retries=0,
         timeout=timeout,
         # The SDK's transport over aiohttp costs half of the other's time, and less memory for each open answer.
-        http_client=openai.DefaultAioHttpClient(base_url=settings.openai_base_url, timeout=timeout, limits=CONNECTIONS),
+        http_client=openai.DefaultAioHttpClient(base_url=base_url, timeout=timeout, limits=CONNECTIONS),
     )
-    async with client:
-        yield Models(client, settings, limit)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # What is asked of the server; it begins every code, as in `chat_unavailable`.
-Ask = Literal["embedding", "chat"]
+Ask = Literal["embedding", "chat", "rerank"]
 # What it did. Jobs only need to know whether to try again, so an embedding's codes are fewer.
 Kind = Literal[
     "quota", "unauthorized", "model_not_found", "context_too_long", "rejected", "rate_limited", "timeout", "unavailable"
