@@ -101,6 +101,13 @@ UPDATE chat_runs SET lease_until = now() + make_interval(secs => $2)
 WHERE lease_owner = $1 AND status = 'running' AND lease_until < now() + make_interval(secs => $2 * 2 / 3)
 """
 
+SELECT_RUNS = f"""
+SELECT {COLUMNS} FROM chat_runs r
+WHERE r.workspace_id = $1 AND ($2::uuid IS NULL OR r.session_id = $2) AND ($3::text IS NULL OR r.status = $3)
+  AND ($4::uuid IS NULL OR r.id < $4)
+ORDER BY r.id DESC LIMIT $5
+"""
+
 SELECT_OWNED_RUNS = "SELECT id, cancel_requested FROM chat_runs WHERE lease_owner = $1 AND status = 'running'"
 
 UPDATE_CANCEL_REQUESTED = f"""
@@ -160,6 +167,19 @@ async def select_run(conn: Connection, workspace_id: UUID, run_id: UUID) -> Chat
     """Return one run of the workspace."""
     row = await conn.fetchrow(SELECT_RUN, workspace_id, run_id)
     return _to_run(row) if row else None
+
+
+async def select_runs(
+    conn: Connection,
+    workspace_id: UUID,
+    *,
+    session_id: UUID | None,
+    status: RunStatus | None,
+    before: UUID | None,
+    limit: int,
+) -> list[ChatRun]:
+    """Return at most `limit` runs, newest first, from the one before `before`; of one session or status if given."""
+    return [_to_run(row) for row in await conn.fetch(SELECT_RUNS, workspace_id, session_id, status, before, limit)]
 
 
 async def select_last_run(conn: Connection, workspace_id: UUID, session_id: UUID) -> ChatRun | None:

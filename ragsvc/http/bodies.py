@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
+from contextlib import suppress
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from ragsvc.errors import InvalidJson, InvalidRequest, UnsupportedMediaType
 
@@ -18,6 +30,7 @@ if TYPE_CHECKING:
 MAX_ATTRIBUTES = 16
 MAX_ATTRIBUTE_KEY_CHARS = 64
 MAX_ATTRIBUTE_VALUE_CHARS = 512
+MAX_NAME_CHARS = 200
 MAX_METADATA_BYTES = 16 * 1024
 _INT64 = range(-(2**63), 2**63)
 
@@ -180,6 +193,27 @@ _ATTRIBUTES_SCHEMA = {
     },
 }
 
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d\S*", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+def _read_time(value: object) -> datetime:
+    # By itself pydantic takes numbers too, for seconds or milliseconds since 1970.
+    with suppress(ValueError):
+        if isinstance(value, str) and _TIME.fullmatch(value):
+            return datetime.fromisoformat(value.upper())
+    raise ValueError("has to be a time like 2026-01-31T12:00:00Z")
+
+
+def _read_day(value: object) -> date:
+    with suppress(ValueError):
+        if isinstance(value, str) and _DAY.fullmatch(value):
+            return date.fromisoformat(value)
+    raise ValueError("has to be a day like 2026-01-31")
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_read_time)]
+Day = Annotated[date, BeforeValidator(_read_day)]
 Attributes = Annotated[dict[str, object], AfterValidator(check_attributes), WithJsonSchema(_ATTRIBUTES_SCHEMA)]
 Metadata = Annotated[dict[str, object], AfterValidator(_check_metadata), WithJsonSchema({"type": "object"})]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]

@@ -128,7 +128,7 @@ async def mark_streams(request: web.Request, response: web.StreamResponse) -> No
 
 async def _read_call(request: web.Request) -> Call:
     key = request.headers[KEY_HEADER]
-    if not 1 <= len(key) <= MAX_KEY_CHARS or not key.isprintable():
+    if not 1 <= len(key) <= MAX_KEY_CHARS or not (key.isascii() and key.isprintable()):
         raise InvalidRequest(fields={KEY_HEADER: f"has 1 to {MAX_KEY_CHARS} printable characters"})
     # A form's file passes through once: what it holds is known at its end.
     body_hash = None if request.content_type.startswith("multipart/") else hashlib.sha256(await request.read()).digest()

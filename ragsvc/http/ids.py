@@ -55,6 +55,9 @@ FileId = Annotated[
 WorkspaceId = Annotated[
     UUID, BeforeValidator(lambda value: _read_reference("ws", value)), WithJsonSchema(id_schema("ws"))
 ]
+SessionId = Annotated[
+    UUID, BeforeValidator(lambda value: _read_reference("chat", value)), WithJsonSchema(id_schema("chat"))
+]
 
 # Types of fields that show ids, and times; for the API's description.
 ShownWorkspaceId = Annotated[str, WithJsonSchema(id_schema("ws"))]

@@ -57,10 +57,25 @@ def _decode(text: object, size: int) -> bytes:
     raise ValueError("is not a cursor of this list")
 
 
-_CURSOR_SCHEMA = WithJsonSchema({"type": "string", "description": "The `next_cursor` of the page before."})
-IdCursor = Annotated[UUID, BeforeValidator(lambda text: UUID(bytes=_decode(text, _UUID_BYTES))), _CURSOR_SCHEMA]
+def _cursor_schema(size: int) -> WithJsonSchema:
+    chars = -(-size * 8 // 6)
+    return WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": f"^[A-Za-z0-9_-]{{{chars}}}$",
+            "description": "The `next_cursor` of the page before.",
+            "examples": [encode_cursor(UUID(int=1)) if size == _UUID_BYTES else encode_cursor(20)],
+        }
+    )
+
+
+IdCursor = Annotated[
+    UUID, BeforeValidator(lambda text: UUID(bytes=_decode(text, _UUID_BYTES))), _cursor_schema(_UUID_BYTES)
+]
 OrdinalCursor = Annotated[
-    int, BeforeValidator(lambda text: int.from_bytes(_decode(text, _ORDINAL_BYTES), "big")), _CURSOR_SCHEMA
+    int,
+    BeforeValidator(lambda text: int.from_bytes(_decode(text, _ORDINAL_BYTES), "big")),
+    _cursor_schema(_ORDINAL_BYTES),
 ]
 
 

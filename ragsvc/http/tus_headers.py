@@ -30,7 +30,18 @@ RESUMABLE = HeaderField("Tus-Resumable", "The version of tus.", {"const": VERSIO
 LENGTH = HeaderField("Upload-Length", "How many bytes the file has.", {**_BYTES, "minimum": 1}, required=True)
 OFFSET = HeaderField("Upload-Offset", "Where these bytes belong: where the upload goes on.", _BYTES, required=True)
 DESCRIPTION = HeaderField(METADATA, "filename, filetype, collection_id and attributes (JSON), each in base64.")
-CHECKSUM = HeaderField("Upload-Checksum", f"An algorithm of {', '.join(CHECKSUMS)}, and the bytes' digest in base64.")
+CHECKSUM = HeaderField(
+    "Upload-Checksum",
+    f"An algorithm of {', '.join(CHECKSUMS)}, and the bytes' digest in base64.",
+    {
+        "type": "string",
+        "anyOf": [
+            {"pattern": "^sha1 [A-Za-z0-9+/]{27}=$"},
+            {"pattern": "^sha256 [A-Za-z0-9+/]{43}=$"},
+            {"pattern": "^md5 [A-Za-z0-9+/]{22}==$"},
+        ],
+    },
+)
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 

@@ -190,6 +190,23 @@ def make_client(settings: Settings, serve: Callable[..., Awaitable[Client]]) -> 
 
 
 @pytest.fixture
+async def own_client(base_settings: Settings, template: str, contract: Contract) -> AsyncIterator[Client]:
+    """An application on a database of its own, whose workspaces and queues are nobody else's."""
+    own = uuid.uuid4().hex[:12]
+    async with cloned(base_settings.database_url.get_secret_value(), template=template) as url:
+        changes = {
+            "database_url": SecretStr(url),
+            "queue_prefix": f"test-{own}",
+            "s3_bucket_prefix": f"test-{own}",
+            "webhook_allowed_origins": "https://hooks.example.com",
+        }
+        app = create_app(base_settings.model_copy(update=changes), timing=TIMING)
+        contract.watch(app)
+        async with TestClient(Server(app)) as started:
+            yield started
+
+
+@pytest.fixture
 def admin(client: Client) -> Api:
     """The operator."""
     return operator_of(client)

@@ -79,6 +79,32 @@ class TearingProxy(Proxy):
             self._writers -= {writer, there_writer}
 
 
+class DeafProxy(Proxy):
+    """Passes requests on and cuts the line before the answers that `loses` names; its clients cannot tell why."""
+
+    def __init__(self, target_host: str, target_port: int, *, loses: int) -> None:
+        super().__init__(target_host, target_port)
+        self.left = loses
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(*self._target)
+        self._writers |= {writer, there_writer}
+        asking = asyncio.create_task(_copy(reader, there_writer))
+        try:
+            # By the first byte of its answer, the service has committed.
+            first = await there_reader.read(1)
+            if self.left:
+                self.left -= 1
+                return
+            writer.write(first)
+            await _copy(there_reader, writer)
+        finally:
+            asking.cancel()
+            for end in (writer, there_writer):
+                end.transport.abort()
+            self._writers -= {writer, there_writer}
+
+
 async def _copy_some(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int) -> bool:
     """Pass so many bytes on; False when there were fewer."""
     left = limit

@@ -349,3 +349,19 @@ async def test_many_answers_stream_at_once(asker: Tenant, scripted_models: Scrip
         assert [number for number, _name, _data in events] == list(range(1, len(events) + 1))
         assert events[-1][1] == "message.completed"
         assert events[-1][2]["message"]["content"] == scripted_models.chat_text
+
+
+async def test_runs_are_listed_page_by_page_and_by_session_and_status(asker: Tenant, session: dict[str, Any]) -> None:
+    path = f"/v1/chat/sessions/{session['id']}/messages"
+    asked = [await asker.api.post(path, {"content": "What do kettles boil?", "stream": False}) for _ in range(3)]
+    elsewhere = (await asker.api.post("/v1/chat/sessions")).json["id"]
+    ids = [answer.json["run_id"] for answer in reversed(asked)]
+    first = (await asker.api.get("/v1/chat/runs?limit=2")).json
+    second = (await asker.api.get(f"/v1/chat/runs?limit=2&cursor={first['next_cursor']}")).json
+    assert [run["id"] for run in first["data"] + second["data"]] == ids
+    assert second["next_cursor"] is None
+    assert (await asker.api.get(f"/v1/chat/runs/{ids[0]}")).json == first["data"][0]
+    assert [run["id"] for run in (await asker.api.get(f"/v1/chat/runs?session_id={session['id']}")).json["data"]] == ids
+    assert (await asker.api.get(f"/v1/chat/runs?session_id={elsewhere}")).json["data"] == []
+    assert (await asker.api.get("/v1/chat/runs?status=failed")).json["data"] == []
+    assert len((await asker.api.get("/v1/chat/runs?status=completed")).json["data"]) == 3

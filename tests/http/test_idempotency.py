@@ -7,21 +7,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import orjson
 import pytest
 
 from ragsvc.db import idempotency_keys
 from ragsvc.http.ids import parse_id
 from tests.http.documents import form
+from tests.http.proxy import DeafProxy
 from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.resources import Resources
-    from tests.http.conftest import Answer, Api, Tenant
+    from tests.http.conftest import Answer, Api, Client, Tenant
 
 KEY = {"Idempotency-Key": "the-first-try"}
 REPLAYED = "Idempotent-Replayed"
+TRIES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +297,64 @@ async def test_what_was_answered_about_a_document_goes_with_it(tenant: Tenant, r
         assert await idempotency_keys.count_answers_about(conn, tenant.uuid, document_id) == 1
         assert await idempotency_keys.blank_answers(conn, tenant.uuid, document_id) == 1
         assert await idempotency_keys.count_answers_about(conn, tenant.uuid, document_id) == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """A client as SDKs are: whatever goes wrong on the line, it sends the same again."""
+
+    api: Api
+    proxy: DeafProxy
+
+    async def post(self, path: str, **options: Any) -> Any:
+        """Send until there is an answer, and return it parsed; a file is sent anew each time."""
+        form_of = options.pop("form_of", None)
+        url = f"http://{self.proxy.host}:{self.proxy.port}{path}"
+        async with aiohttp.ClientSession(headers={**self.api.headers, **KEY}) as session:
+            for _try in range(TRIES):
+                try:
+                    sent = {"data": form_of()} if form_of else options
+                    async with session.post(url, **sent) as response:
+                        raw = await response.read()
+                        assert response.status < 300 or response.status == 409, raw
+                        if response.status != 409:
+                            return orjson.loads(raw)
+                        # The service has not noticed yet that the line was cut.
+                        await asyncio.sleep(0.05)
+                except aiohttp.ClientError:
+                    continue
+        raise AssertionError("there never was an answer")
+
+
+@pytest.fixture
+async def blind(tenant: Tenant, client: Client) -> AsyncIterator[Blind]:
+    """A client that loses the answers to its first two tries, each after the commit."""
+    assert client.port is not None
+    async with DeafProxy(client.host, client.port, loses=2) as proxy:
+        yield Blind(tenant.api, proxy)
+        assert proxy.left == 0
+
+
+async def test_a_line_that_is_cut_after_the_commit_leaves_one_document(blind: Blind, tenant: Tenant) -> None:
+    document = await blind.post("/v1/documents", form_of=lambda: form(b"Kettles boil water."))
+    listed = (await tenant.api.get("/v1/documents")).json["data"]
+    assert [found["id"] for found in listed] == [document["id"]]
+    assert len((await tenant.api.get("/v1/files")).json["data"]) == 1
+
+
+async def test_a_line_that_is_cut_after_the_commit_leaves_one_upload(blind: Blind, tenant: Tenant) -> None:
+    upload = await blind.post("/v1/uploads", json={"filename": "a.txt", "size_bytes": 9})
+    listed = (await tenant.api.get("/v1/uploads")).json["data"]
+    assert [found["id"] for found in listed] == [upload["id"]]
+
+
+async def test_a_line_that_is_cut_after_the_commit_leaves_one_run(blind: Blind, tenant: Tenant) -> None:
+    session = (await tenant.api.post("/v1/chat/sessions", {})).json["id"]
+    path = f"/v1/chat/sessions/{session}/messages"
+    answer = await blind.post(path, json={"content": "What boils water?", "stream": False})
+    runs = (await tenant.api.get(f"/v1/chat/runs?session_id={session}")).json["data"]
+    assert [run["id"] for run in runs] == [answer["run_id"]]
+    assert len((await tenant.api.get(path)).json["data"]) == 2
 
 
 async def test_every_post_is_described_with_the_header(stranger: Api) -> None:

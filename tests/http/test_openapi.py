@@ -38,7 +38,7 @@ def assert_fits(document: dict[str, Any], schema: dict[str, Any], value: object,
 
 def choices_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the schemas of a stream's events."""
-    choices: list[dict[str, Any]] = content["text/event-stream"]["x-itemSchema"]["oneOf"]
+    choices: list[dict[str, Any]] = content["text/event-stream"]["schema"]["oneOf"]
     return choices
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from aiohttp import web
-from pydantic import AwareDatetime, BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from ragsvc.db import audit_events
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Door
-from ragsvc.http.bodies import read_query
+from ragsvc.http.bodies import Time, read_query
 from ragsvc.http.ids import (
     ShownAuditEventId,
     ShownKeyId,
@@ -69,8 +69,8 @@ class AuditQuery(PageQuery):
         ]
         | None
     ) = None
-    since: Annotated[AwareDatetime | None, Field(description="The earliest, included.")] = None
-    until: Annotated[AwareDatetime | None, Field(description="The latest, excluded.")] = None
+    since: Annotated[Time | None, Field(description="The earliest, included.")] = None
+    until: Annotated[Time | None, Field(description="The latest, excluded.")] = None
 
 
 class ActorView(TypedDict):

@@ -8,12 +8,12 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import AwareDatetime, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
 from ragsvc.errors import InvalidRequest, NotFound, ReplayRunning
 from ragsvc.http.auth import Door
-from ragsvc.http.bodies import Body, read_body, read_query
+from ragsvc.http.bodies import Body, Time, read_body, read_query
 from ragsvc.http.handlers.admin_queues import parse_queue
 from ragsvc.http.ids import (
     ShownDocumentId,
@@ -32,8 +32,15 @@ from ragsvc.models.jobs import DeadLetterFilter, Queue
 
 routes = web.RouteTableDef()
 
+# `replay` is no letter, so that a letter's methods are not said to be its.
+LETTER_PATH = "/v1/admin/dlq/{queue}/{entry_id:(?!replay$)[^/]+}"
 MAX_IDS = 1000
 MAX_CODE_CHARS = 100
+SELECTORS = ("ids", "code", "workspace_id", "since")
+# The letter's generation may be left out, and its job named in its public form.
+LetterId = Annotated[
+    str, Field(pattern=r"^(job_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(:[0-9]{1,9})?$")
+]
 
 
 class DeadLettersQuery(LimitQuery):
@@ -51,14 +58,29 @@ class ReplayBody(Body):
     """
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"code": "parser_timeout", "since": "2026-01-31T00:00:00Z", "rate": 10}]}
+        json_schema_extra={
+            "examples": [{"code": "parser_timeout", "since": "2026-01-31T00:00:00Z", "rate": 10}],
+            # What `_check_selection` asks for.
+            "oneOf": [
+                {
+                    "required": ["all"],
+                    "properties": {"all": {"const": True}, **{name: {"type": "null"} for name in SELECTORS}},
+                },
+                {
+                    "properties": {"all": {"const": False}},
+                    "anyOf": [
+                        {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in SELECTORS
+                    ],
+                },
+            ],
+        }
     )
 
-    ids: Annotated[list[str], Field(min_length=1, max_length=MAX_IDS)] | None = None
+    ids: Annotated[list[LetterId], Field(min_length=1, max_length=MAX_IDS)] | None = None
     all: bool = False
     code: Annotated[str, Field(min_length=1, max_length=MAX_CODE_CHARS)] | None = None
     workspace_id: WorkspaceId | None = None
-    since: AwareDatetime | None = None
+    since: Time | None = None
     confirm: bool = False
     dry_run: bool = False
     rate: Annotated[float, Field(gt=0, le=1000, description="Letters a second.")] | None = None
@@ -66,7 +88,7 @@ class ReplayBody(Body):
 
     @model_validator(mode="after")
     def _check_selection(self) -> Self:
-        selects = any(value is not None for value in (self.ids, self.code, self.workspace_id, self.since))
+        selects = any(getattr(self, name) is not None for name in SELECTORS)
         if selects == self.all:
             raise ValueError("give either all, or some of ids, code, workspace_id and since")
         return self
@@ -128,7 +150,7 @@ async def list_letters(request: web.Request) -> web.Response:
     )
 
 
-@routes.get("/v1/admin/dlq/{queue}/{entry_id}")
+@routes.get(LETTER_PATH)
 @operation("Show a dead letter", Door.ADMIN, answers={200: DeadLetterView})
 async def get_letter(request: web.Request) -> web.Response:
     """Answer one letter."""
@@ -169,7 +191,7 @@ async def replay_letters(request: web.Request) -> web.Response:
     return json_response(asdict(result))
 
 
-@routes.delete("/v1/admin/dlq/{queue}/{entry_id}")
+@routes.delete(LETTER_PATH)
 @operation("Give a dead letter up for good", Door.ADMIN, answers={204: None})
 async def delete_letter(request: web.Request) -> web.Response:
     """Discard one letter."""

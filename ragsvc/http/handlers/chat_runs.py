@@ -10,20 +10,23 @@ from pydantic import Field
 
 from ragsvc.answering.requests import retry_run
 from ragsvc.answering.runs import cancel_run, get_run
-from ragsvc.errors import InvalidRequest, RunActive, RunNotRetryable
+from ragsvc.db import chat_runs, chat_sessions
+from ragsvc.errors import InvalidRequest, NotFound, RunActive, RunNotRetryable
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Body, Query, read_body, read_query
 from ragsvc.http.chat_rendering import render_run
 from ragsvc.http.chat_views import RUN_EVENTS, RunView
 from ragsvc.http.handlers.chat_messages import ANSWER
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.ids import parse_id
+from ragsvc.http.ids import SessionId, parse_id
 from ragsvc.http.openapi.headers import LAST_EVENT_ID, RUN_ID
 from ragsvc.http.operations import Media, operation
+from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response
 from ragsvc.http.run_responses import answer_again, answer_begun, runs_of, stream_events
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
+from ragsvc.models.chat import RunStatus  # noqa: TC001 - pydantic reads the annotation
 from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
@@ -44,10 +47,39 @@ class EventsQuery(Query):
     after: Annotated[int, Field(ge=0, le=MAX_EVENT_ID, description="The last event that is known already.")] = 0
 
 
+class RunsQuery(PageQuery):
+    """Which runs."""
+
+    session_id: SessionId | None = None
+    status: RunStatus | None = None
+
+
 class RetryBody(Body):
     """How the new answer is sent."""
 
     stream: bool = True
+
+
+@routes.get("/v1/chat/runs")
+@operation("List the runs", Scope.CHAT, query=RunsQuery, answers={200: Page[RunView]}, problems=(NotFound,))
+async def list_runs(request: web.Request) -> web.Response:
+    """Answer one page of the runs, of one conversation or status if wanted."""
+    workspace_id = caller_of(request).workspace.id
+    query = read_query(request, RunsQuery)
+    async with resources_of(request).pool.acquire() as conn:
+        if query.session_id is not None and not await chat_sessions.select_session(
+            conn, workspace_id, query.session_id
+        ):
+            raise NotFound
+        found = await chat_runs.select_runs(
+            conn,
+            workspace_id,
+            session_id=query.session_id,
+            status=query.status,
+            before=query.cursor,
+            limit=query.limit + 1,
+        )
+    return json_response(page_by_id(found, query.limit, render_run))
 
 
 @routes.get("/v1/chat/runs/{run_id}")

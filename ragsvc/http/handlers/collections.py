@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from aiohttp import web
-from pydantic import Field, field_validator
+from pydantic import Field, WithJsonSchema, field_validator
 
 from ragsvc.db import collections
 from ragsvc.deletion.requests import request_collection_deletion
 from ragsvc.errors import DefaultCollection, InvalidRequest, NameTaken, NotFound
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bodies import Body, Metadata, Name, read_body, read_query
+from ragsvc.http.bodies import MAX_NAME_CHARS, Body, Metadata, Name, read_body, read_query
 from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.ids import parse_id
 from ragsvc.http.operations import operation
@@ -50,9 +50,10 @@ class CollectionBody(Body):
 class CollectionChanges(Body):
     """Changes to a collection: what is left out stays; a null chunking is the service's default again."""
 
-    name: Name | None = None
+    # None is what is left out; a client may not send it.
+    name: Annotated[Name | None, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS})] = None
     chunking: ChunkingBody | None = None
-    metadata: Metadata | None = None
+    metadata: Annotated[Metadata | None, WithJsonSchema({"type": "object"})] = None
 
     @field_validator("name", "metadata")
     @classmethod

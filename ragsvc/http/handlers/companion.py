@@ -52,6 +52,9 @@ routes = web.RouteTableDef()
 
 # A part that the store does not list any more, because it is in the file: Uppy asks for no more than that there is one.
 JOINED_ETAG = "joined"
+# What a request line holds even where every character is percent-encoded.
+MAX_QUERY_CHARS = 512
+MAX_TYPE_CHARS = 127
 Filename = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
@@ -102,8 +105,8 @@ class CompanionParamsQuery(Query):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    filename: Filename
-    type: str = ""
+    filename: Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARS)]
+    type: Annotated[str, Field(max_length=MAX_TYPE_CHARS)] = ""
 
 
 class CompanionForm(Body):
@@ -160,7 +163,7 @@ async def list_companion_parts(request: web.Request) -> web.Response:
     )
 
 
-@routes.get("/companion/{upload_token}/s3/multipart/{session}/{part_number}")
+@routes.get("/companion/{upload_token}/s3/multipart/{session}/{part_number:(?!complete$)[^/]+}")
 @operation(
     "Presign a part for Uppy",
     Door.UPLOAD_TOKEN,

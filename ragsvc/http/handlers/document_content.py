@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from aiohttp import web
 from pydantic import Field
 
-from ragsvc.db import canonical_text, chunks, files
+from ragsvc.db import canonical_text, chunks, collections, files
 from ragsvc.errors import (
     DocumentDeleting,
     EmptyFile,
@@ -45,6 +45,8 @@ from ragsvc.models.workspaces import Scope
 from ragsvc.uploads.documents import receive_content
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from ragsvc.models.documents import File
 
 routes = web.RouteTableDef()
@@ -186,18 +188,31 @@ async def replace_content(request: web.Request) -> web.Response:
             raise InvalidRequest(fields={"collection_id": "a document stays in its collection"})
         return fields.attributes
 
-    attributes()
-    document = await receive_content(
-        resources_of(request),
-        caller_of(request).workspace,
-        before.id,
-        form.blocks(),
-        filename=form.filename,
-        mime_type=form.mime_type,
-        late_attributes=attributes,
-        announced_bytes=request.content_length,
-    )
+    try:
+        attributes()
+        document = await receive_content(
+            resources_of(request),
+            caller_of(request).workspace,
+            before.id,
+            form.blocks(),
+            filename=form.filename,
+            mime_type=form.mime_type,
+            late_attributes=attributes,
+            announced_bytes=request.content_length,
+        )
+    except InvalidRequest:
+        await _check_collection(request, form.fields().collection_id)
+        raise
     return json_response(render_document(document), status=202)
+
+
+async def _check_collection(request: web.Request, collection_id: UUID | None) -> None:
+    """Raise NotFound where the caller has no such collection: that is said before all that is wrong with it."""
+    if collection_id is None:
+        return
+    async with resources_of(request).pool.acquire() as conn:
+        if await collections.select_collection(conn, caller_of(request).workspace.id, collection_id) is None:
+            raise NotFound
 
 
 @routes.get("/v1/documents/{document_id}/text")
@@ -244,7 +259,7 @@ async def list_chunks(request: web.Request) -> web.Response:
             conn,
             document.workspace_id,
             document.id,
-            after_ordinal=-1 if query.cursor is None else query.cursor,
+            after_ordinal=-1 if query.cursor is None else min(query.cursor, MAX_POSITION),
             limit=query.limit + 1,
         )
     return json_response(page_by(found, query.limit, render_chunk, position=lambda chunk: chunk.ordinal))

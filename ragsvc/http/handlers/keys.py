@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import structlog
 from aiohttp import web
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, Field
 
 from ragsvc.db import api_keys, workspaces
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.errors import KeyRotated, NotFound
 from ragsvc.http.auth import KEY_PREFIX, SHOWN_KEY_CHARS, Door, derive_secret, hash_key
-from ragsvc.http.bodies import Body, Name, read_body, read_query
+from ragsvc.http.bodies import Body, Name, Time, read_body, read_query
 from ragsvc.http.idempotency import resource_id_of, seed_of
 from ragsvc.http.ids import parse_id
 from ragsvc.http.operations import operation
@@ -49,14 +49,14 @@ class KeyBody(Body):
 
     name: Name
     scopes: list[Scope] = Field(default_factory=lambda: list(Scope), min_length=1, max_length=len(Scope))
-    expires_at: Annotated[AwareDatetime, AfterValidator(_refuse_past)] | None = None
+    expires_at: Annotated[Time, AfterValidator(_refuse_past)] | None = None
 
 
 class RotationBody(Body):
     """How long the old key works beside the new one, and when that one ends: by default it lives as long as the old."""
 
     overlap_s: Annotated[int, Field(ge=0, le=MAX_OVERLAP_S, description="Seconds; a day by default.")] = DAY_S
-    expires_at: Annotated[AwareDatetime, AfterValidator(_refuse_past)] | None = None
+    expires_at: Annotated[Time, AfterValidator(_refuse_past)] | None = None
 
 
 async def _answer_again(request: web.Request, key_id: UUID) -> web.Response | None:

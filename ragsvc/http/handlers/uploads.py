@@ -52,7 +52,8 @@ class UploadBody(Body):
     """A file to be sent in parts; without a collection it goes into the default one."""
 
     filename: Annotated[str, Field(min_length=1, max_length=1024)]
-    size_bytes: Annotated[int, Field(ge=0)]
+    # None is an error of its own.
+    size_bytes: Annotated[int, Field(ge=0, json_schema_extra={"minimum": 1})]
     mime_type: Annotated[str, Field(max_length=200)] = ""
     sha256: Annotated[str, Field(pattern=SHA256_HEX)] | None = None
     collection_id: CollectionId | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from aiohttp import web
@@ -11,7 +11,7 @@ from pydantic import Field
 from ragsvc.db import model_usage
 from ragsvc.errors import InvalidRequest
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bodies import Query, read_query
+from ragsvc.http.bodies import Day, Query, read_query
 from ragsvc.http.chat_rendering import render_usage
 from ragsvc.http.chat_views import UsageByDayView
 from ragsvc.http.operations import operation
@@ -28,8 +28,8 @@ USUAL_DAYS = 30
 class UsageQuery(Query):
     """Which days, in UTC; the last 30 by default, at most 366."""
 
-    first: Annotated[date | None, Field(description="The first day.")] = None
-    last: Annotated[date | None, Field(description="The last day; today by default.")] = None
+    first: Annotated[Day | None, Field(description="The first day.")] = None
+    last: Annotated[Day | None, Field(description="The last day; today by default.")] = None
 
 
 @routes.get("/v1/usage")

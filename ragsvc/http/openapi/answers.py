@@ -128,14 +128,14 @@ def _describe_answer(view: object, schemas: Schemas) -> Schema:
         for content_type in (view.content_type, *view.other_content_types)
     }
     if view.events:
-        content[view.content_type]["x-itemSchema"] = _describe_events(view.events, schemas)
+        content[view.content_type]["schema"] = _describe_events(view.events, schemas)
     if view.json is not None:
         content[JSON_TYPE] = {"schema": schemas.of(view.json)}
     return {"description": view.description, "content": content}
 
 
 def _describe_events(events: Mapping[str, type], schemas: Schemas) -> Schema:
-    """Return the schema of a stream's events, as OpenAPI 3.2 describes them in `itemSchema`."""
+    """Return the schema of one event of a stream: what OpenAPI 3.2 calls `itemSchema` stands as `schema` in 3.1."""
     return {
         "oneOf": [
             {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragsvc.http.auth import Door
 from ragsvc.http.multipart import FILE_FIELD
@@ -16,9 +16,9 @@ from ragsvc.http.openapi.answers import (
     describe_problems,
     problem_codes,
 )
-from ragsvc.http.openapi.examples import add_examples
+from ragsvc.http.openapi.examples import add_examples, example_of
 from ragsvc.http.openapi.parameters import describe_parameters
-from ragsvc.http.openapi.schemas import Schema, Schemas, collect_schemas
+from ragsvc.http.openapi.schemas import Schema, Schemas, collect_schemas, without_null
 from ragsvc.http.operations import operation_of
 from ragsvc.models.workspaces import Scope
 
@@ -42,6 +42,7 @@ TAGS = {
     "upload-tokens": "Leave for a page to upload by itself.",
     "companion": "Uploads by Uppy, which takes this for its Companion.",
     "tus": "Uploads by tus 1.0.",
+    "webhooks": "Where a workspace is told what became of its documents.",
     "files": "Stored source files.",
     "deletions": "What was deleted, and the proof.",
     "search": "Hybrid, dense and lexical search.",
@@ -138,12 +139,15 @@ def _request_body(contract: Operation, schemas: Schemas) -> Schema | None:
     content: Schema = {}
     if contract.form is not None:
         fields = schemas.resolved(contract.form)
-        file = {"type": "string", "contentMediaType": "application/octet-stream"}
+        texts = {name: without_null(field) for name, field in fields.get("properties", {}).items()}
+        example: Any = example_of(fields, schemas, model=contract.form.__name__)
+        file = {"type": "string", "minLength": 1, "contentMediaType": "application/octet-stream"}
         content["multipart/form-data"] = {
             "schema": {
                 **fields,
-                "properties": {FILE_FIELD: file, **fields.get("properties", {})},
+                "properties": {FILE_FIELD: file, **texts},
                 "required": [FILE_FIELD, *fields.get("required", [])],
+                "examples": [{FILE_FIELD: "(the file)", **example}],
             }
         }
     if contract.body is not None:

@@ -52,6 +52,9 @@ VALUES: dict[str, object] = {
     "upload_token": f"upt_{'3fD9aLq1' * 5}Zk8",
     "token": f"upt_{'3fD9aLq1' * 5}Zk8",
     "companion_url": f"https://rag.example/companion/upt_{'3fD9aLq1' * 5}Zk8",
+    "WebhookBody.url": "https://hooks.example.com/documents",
+    "WebhookView.url": "https://hooks.example.com/documents",
+    "CreatedWebhookView.url": "https://hooks.example.com/documents",
     "url": "https://rag.example/",
     "location": "https://rag.example/v1/documents/doc_0199c1f2a3b47c5d8e6f0a1b2c3d4e5f",
     "instructions": "Answer in two sentences.",
@@ -105,7 +108,6 @@ VALUES: dict[str, object] = {
     "next_probe_at": None,
     "error": None,
     "next_cursor": None,
-    "cursor": "AZnB8qO0fF2ObwobLD1OXw",
     "store": "chunks",
     "entry_id": "0199c1f2-a3b4-7c5d-8e6f-0a1b2c3d4e5f:1",
     "worker": "ingestion-7f9c:42",
@@ -126,9 +128,8 @@ VALUES: dict[str, object] = {
 
 def example_of(schema: Schema, schemas: Schemas, *, name: str = "", model: str = "") -> object:
     """Return a value that fits the schema; `name` is the field's, `model` the name of what it is a field of."""
-    for given in ("const", "example"):
-        if given in schema:
-            return schema[given]
+    for given in [schema["const"]] if "const" in schema else schema.get("examples", []):
+        return given
     for value in _named(name, model):
         if _fits(value, schema, schemas):
             return value
@@ -170,7 +171,7 @@ def _fits(value: object, schema: Schema, schemas: Schemas) -> bool:
     schema = schemas.resolve(schema)
     options = schema.get("anyOf") or schema.get("oneOf")
     if options:
-        return any(_fits(value, option, schemas) for option in options)
+        return any(_fits(value, {**schema, "anyOf": None, "oneOf": None, **option}, schemas) for option in options)
     if "enum" in schema:
         return value in schema["enum"]
     kind = KINDS.get(schema.get("type", ""))

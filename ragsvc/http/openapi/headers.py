@@ -24,7 +24,10 @@ CONTENT_MD5 = HeaderField(
 REPR_DIGEST = HeaderField(
     "Repr-Digest",
     "The bytes' digest (RFC 9530), sha-256 or sha-512.",
-    {"type": "string", "pattern": "^sha-(256=:[A-Za-z0-9+/]{43}=|512=:[A-Za-z0-9+/]{86}==):$"},
+    {
+        "type": "string",
+        "anyOf": [{"pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$"}, {"pattern": "^sha-512=:[A-Za-z0-9+/]{86}==:$"}],
+    },
 )
 
 # Of answers.

@@ -8,6 +8,7 @@ from ragsvc.http.auth import TOKEN_PREFIX
 from ragsvc.http.idempotency import KEY_HEADER, MAX_KEY_CHARS, is_repeatable
 from ragsvc.http.ids import id_schema
 from ragsvc.http.openapi.examples import example_of
+from ragsvc.http.openapi.schemas import without_null
 from ragsvc.models.jobs import Queue
 from ragsvc.settings import MOST_PARTS
 
@@ -72,7 +73,7 @@ def _of_query(contract: Operation, schemas: Schemas) -> Iterator[Schema]:
         return
     schema = schemas.resolved(contract.query)
     for name, nullable in schema.get("properties", {}).items():
-        field = _without_null(nullable)
+        field = without_null(nullable)
         parameter: Schema = {
             "name": name,
             "in": "query",
@@ -85,17 +86,13 @@ def _of_query(contract: Operation, schemas: Schemas) -> Iterator[Schema]:
         yield parameter
 
 
-def _without_null(schema: Schema) -> Schema:
-    """Return the schema of a parameter that may be left out: text has no null."""
-    options = [option for option in schema.get("anyOf", []) if option.get("type") != "null"]
-    if len(options) != 1:
-        return schema
-    rest = {name: value for name, value in schema.items() if name not in {"anyOf", "default"}}
-    return {**rest, **options[0]}
-
-
 def _idempotency_key(schemas: Schemas) -> Schema:
-    schema: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS}
+    schema: Schema = {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_KEY_CHARS,
+        "pattern": "^[!-~]([ -~]*[!-~])?$",
+    }
     return {
         "name": KEY_HEADER,
         "in": "header",

@@ -62,6 +62,15 @@ def collect_schemas(operations: Iterable[Operation]) -> Schemas:
     return Schemas({model: schema for (model, _mode), schema in made.items()}, definitions.get("$defs", {}))
 
 
+def without_null(schema: Schema) -> Schema:
+    """Return the schema of a parameter, or of a form's field, that may be left out: text has no null."""
+    options = [option for option in schema.get("anyOf", []) if option.get("type") != "null"]
+    if len(options) != 1:
+        return schema
+    rest = {name: value for name, value in schema.items() if name not in {"anyOf", "default"}}
+    return {**rest, **options[0]}
+
+
 def _views_in(answer: object) -> Iterator[object]:
     if isinstance(answer, Media):
         yield from answer.events.values()
