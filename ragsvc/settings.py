@@ -153,6 +153,7 @@ class Settings(BaseSettings):
         256,
         description="Requests that an API process works on at once; open streams and files on their way not counted.",
     )
+    request_wait_s: Seconds = Field(30.0, description="Longest wait of a request that finds all places taken.")
     max_connections: Count = Field(4000, description="Connections that an API process serves at once.")
     request_timeout_s: Seconds = Field(
         300.0, description="Longest work on one request; streams and files on their way may last."

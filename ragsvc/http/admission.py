@@ -36,7 +36,7 @@ class Admission:
     """What requests are admitted by."""
 
     def __init__(self, settings: Settings) -> None:
-        self.places = Places(settings.max_requests)
+        self.places = Places(settings.max_requests, most_wait_s=settings.request_wait_s)
         self.bodies = BodyRoom(BODIES_AT_ONCE * settings.max_json_body_bytes)
         self.body_timeout_s = settings.client_timeout_s
         self.request_timeout_s = settings.request_timeout_s

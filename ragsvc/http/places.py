@@ -14,12 +14,10 @@ from ragsvc.errors import Overloaded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Longer nobody waits for a place: the answer would come too late for whoever asked.
-MOST_WAIT_S = 1.0
-# Once the oldest has waited so long, those that came last go first, whose clients are still there.
-LATE_S = MOST_WAIT_S / 2
-# So many may wait for each place that there is.
-WAITING_PER_PLACE = 4
+# Once the oldest has waited for this part of the longest wait, those that came last go first.
+LATE = 0.5
+# So many may wait for each place that there is; all streams that there may be can be begun at once.
+WAITING_PER_PLACE = 8
 
 
 @dataclass(eq=False, slots=True)
@@ -41,8 +39,9 @@ class Places:
     Source: Maurer, "Fail at Scale", ACM Queue 13 (8), 2015.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, most_wait_s: float) -> None:
         self._limit = limit
+        self._most_wait_s = most_wait_s
         self._limit_per_route = max(1, limit // 2)
         self._most_waiting = limit * WAITING_PER_PLACE
         self._held = 0
@@ -77,7 +76,7 @@ class Places:
         waiting = _Waiting(route, asyncio.get_running_loop().create_future())
         self._waiting[waiting] = None
         try:
-            async with asyncio.timeout(MOST_WAIT_S):
+            async with asyncio.timeout(self._most_wait_s):
                 await waiting.granted
         except BaseException as error:
             # Granted and given up at once: it goes to the next one.
@@ -104,7 +103,7 @@ class Places:
         oldest = next(iter(self._waiting), None)
         if oldest is None:
             return None
-        is_late = time.monotonic() - oldest.since > LATE_S
+        is_late = time.monotonic() - oldest.since > LATE * self._most_wait_s
         order = reversed(self._waiting) if is_late else iter(self._waiting)
         return next((one for one in order if self._is_free_for(one.route) and not one.granted.done()), None)
 

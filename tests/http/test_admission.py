@@ -37,7 +37,9 @@ async def wait(request: web.Request) -> web.Response:
 @pytest.fixture
 async def small(settings: Settings, serve: Callable[..., Awaitable[Client]]) -> AsyncIterator[Client]:
     """An application with two places for requests, and routes that wait."""
-    app = create_app(settings.model_copy(update={"max_requests": 2, "request_timeout_s": 60}), timing=TIMING)
+    app = create_app(
+        settings.model_copy(update={"max_requests": 2, "request_timeout_s": 60, "request_wait_s": 1.0}), timing=TIMING
+    )
     app.router.add_get("/wait", wait)
     app.router.add_get("/wait-too", wait)
     app[GATE] = asyncio.Event()
@@ -106,7 +108,9 @@ async def test_a_file_on_its_way_holds_no_place(small: Client) -> None:
 async def test_a_body_that_does_not_come_holds_no_place_and_is_answered(
     settings: Settings, serve: Callable[..., Awaitable[Client]], trickle: bytes
 ) -> None:
-    client = await serve(create_app(settings.model_copy(update={"max_requests": 2, "client_timeout_s": 1.0})))
+    client = await serve(
+        create_app(settings.model_copy(update={"max_requests": 2, "client_timeout_s": 1.0, "request_wait_s": 1.0}))
+    )
     tenant = await make_tenant(client, operator_of(client), "acme")
     reader, writer = await send_head(tenant, length=100)
     writer.write(trickle)

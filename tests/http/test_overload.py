@@ -15,7 +15,6 @@ import psutil
 import pytest
 
 from ragsvc.http.ids import parse_id
-from ragsvc.http.places import MOST_WAIT_S
 from ragsvc.resources import open_resources
 from tests.answering.library import Library
 from tests.http.processes import serving
@@ -35,6 +34,7 @@ log = logging.getLogger(__name__)
 EMBEDDING_S = 0.5
 PLACES = 16
 AT_ONCE = PLACES // 2
+MOST_WAIT_S = 1.0
 
 
 class Load(NamedTuple):
@@ -85,7 +85,7 @@ class Site:
 
 @asynccontextmanager
 async def open_site(settings: Settings, models: ScriptedModels) -> AsyncIterator[Site]:
-    own = models.applied_to(settings).model_copy(update={"max_requests": PLACES})
+    own = models.applied_to(settings).model_copy(update={"max_requests": PLACES, "request_wait_s": MOST_WAIT_S})
     timeout = aiohttp.ClientTimeout(total=60)
     async with (
         serving(own) as api,

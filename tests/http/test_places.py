@@ -30,7 +30,7 @@ async def begin_to_wait(places: Places, route: str) -> asyncio.Task[Place]:
 
 
 async def test_a_request_waits_for_a_place_and_gets_it() -> None:
-    places = Places(4)
+    places = Places(4, most_wait_s=60.0)
     held = await fill(places, 4)
     waiting = await begin_to_wait(places, "GET /late")
     held[0].release()
@@ -39,9 +39,8 @@ async def test_a_request_waits_for_a_place_and_gets_it() -> None:
     assert (places.held, places.waiting) == (3, 0)
 
 
-async def test_nobody_waits_longer_than_an_answer_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_WAIT_S", 0.05)
-    places = Places(2)
+async def test_nobody_waits_longer_than_an_answer_is_wanted() -> None:
+    places = Places(2, most_wait_s=0.05)
     held = await fill(places, 2)
     with pytest.raises(Overloaded):
         await places.take("GET /late")
@@ -51,7 +50,7 @@ async def test_nobody_waits_longer_than_an_answer_is_wanted(monkeypatch: pytest.
 
 
 async def test_so_many_wait_and_no_more() -> None:
-    places = Places(2)
+    places = Places(2, most_wait_s=60.0)
     await fill(places, 2)
     waiting = [await begin_to_wait(places, "GET /late") for _ in range(2 * module.WAITING_PER_PLACE)]
     with pytest.raises(Overloaded):
@@ -63,7 +62,7 @@ async def test_so_many_wait_and_no_more() -> None:
 
 
 async def test_one_route_leaves_half_of_the_places_to_others() -> None:
-    places = Places(4)
+    places = Places(4, most_wait_s=60.0)
     held = [await places.take("POST /v1/search") for _ in range(2)]
     waiting = await begin_to_wait(places, "POST /v1/search")
     other = await places.take("GET /v1/documents")
@@ -74,13 +73,12 @@ async def test_one_route_leaves_half_of_the_places_to_others() -> None:
     (await waiting).release()
 
 
-@pytest.mark.parametrize(("late_s", "order"), [(60.0, [0, 1, 2]), (0.0, [2, 1, 0])])
+@pytest.mark.parametrize(("late", "order"), [(1.0, [0, 1, 2]), (0.0, [2, 1, 0])])
 async def test_those_who_came_first_go_first_until_the_wait_is_long(
-    monkeypatch: pytest.MonkeyPatch, late_s: float, order: list[int]
+    monkeypatch: pytest.MonkeyPatch, late: float, order: list[int]
 ) -> None:
-    monkeypatch.setattr(module, "LATE_S", late_s)
-    monkeypatch.setattr(module, "MOST_WAIT_S", 60.0)
-    places, served = Places(2), []
+    monkeypatch.setattr(module, "LATE", late)
+    places, served = Places(2, most_wait_s=60.0), []
     held = await fill(places, 2)
 
     async def serve(number: int) -> None:
@@ -98,7 +96,7 @@ async def test_those_who_came_first_go_first_until_the_wait_is_long(
 
 
 async def test_a_place_is_given_back_and_taken_again() -> None:
-    places = Places(2)
+    places = Places(2, most_wait_s=60.0)
     place, _other = await fill(places, 2)
     place.release()
     assert places.held == 1
@@ -127,7 +125,7 @@ async def end(task: asyncio.Task[Place], *, is_cancelled: bool) -> None:
     steps=st.lists(st.tuples(st.sampled_from(["take", "release", "cancel"]), st.integers(0, 9)), max_size=40),
 )
 async def test_no_place_is_lost_and_none_is_given_twice(limit: int, steps: list[Step]) -> None:
-    places = Places(limit)
+    places = Places(limit, most_wait_s=60.0)
     tasks: list[asyncio.Task[Place]] = []
     for action, number in steps:
         if action == "take":
