@@ -36,6 +36,8 @@ return {granted, at - now}
 SECOND_US = 1_000_000
 # What one process lets through before it is charged is at most this part of a bucket.
 SHARE = 20
+# What is owed is charged together after so long.
+SETTLE_S = 0.02
 # Keys that are remembered; a forgotten one is only met anew.
 MOST_KEYS = 10_000
 
@@ -75,7 +77,7 @@ class KeyRates:
     stored is the time at which it will be full again.
 
     Nobody waits for Redis while the bucket is more than half full as far as this process knows: the request goes, and
-    its token is charged right after. A process owes at most a twentieth of a bucket (one token of a small one), and
+    its token is charged soon after. A process owes at most a twentieth of a bucket (one token of a small one), and
     all that is owed is charged, so n processes together let through at most n times that in advance, and nothing more
     over time. From half on every request asks Redis first, those that come at once in one question. A key that is
     refused is refused from memory until there is a token again.
@@ -133,6 +135,7 @@ class KeyRates:
 
     async def _settle(self, key_id: UUID, bucket: _Bucket) -> None:
         try:
+            await asyncio.sleep(SETTLE_S)
             async with bucket.turn:
                 while bucket.owed:
                     await self._draw(key_id, bucket, wanted=0)
