@@ -41,8 +41,9 @@ class Finding:
 
 
 async def warn_of_faults(resources: Resources) -> None:
-    """Log what is wrong with Redis and the store, once, while the process starts to work."""
-    for finding in await _look(resources, {"redis": check_redis, "store": check_store}):
+    """Log what is wrong with the roles in Postgres, Redis and the store, once, while the process starts to work."""
+    checks: dict[str, Check] = {"roles": check_roles, "redis": check_redis, "store": check_store}
+    for finding in await _look(resources, checks):
         for fault in finding.faults:
             log.warning("surroundings_at_fault", part=finding.part, fault=fault)
 
@@ -51,8 +52,24 @@ async def check_all(resources: Resources) -> list[Finding]:
     """Look at everything; the store is written to, and the embedding model is asked for a vector."""
     return await _look(
         resources,
-        {"redis": check_redis, "store": check_store, "store rights": check_store_rights, "embedding": check_embedding},
+        {
+            "roles": check_roles,
+            "redis": check_redis,
+            "store": check_store,
+            "store rights": check_store_rights,
+            "embedding": check_embedding,
+        },
     )
+
+
+async def check_roles(resources: Resources) -> Sequence[str]:
+    """Return what is wrong with the roles in Postgres."""
+    try:
+        if await resources.pool.can_isolate():
+            return []
+    except DATABASE_TROUBLE as error:
+        return [f"Postgres cannot be asked: {str(error) or type(error).__name__}"]
+    return ["Row-level security is off, so only our own statements keep workspaces apart: `ragsvc migrate` says why"]
 
 
 async def check_redis(resources: Resources) -> Sequence[str]:

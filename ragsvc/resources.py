@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ragsvc.db.migrations import check_schema
@@ -17,6 +17,7 @@ from ragsvc.storage.store import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from uuid import UUID
 
     from ragsvc.db.pool import Pool
     from ragsvc.llm.client import Models
@@ -38,6 +39,10 @@ class Resources:
     buffers: BufferBudget
     models: Models
     space: EmbeddingSpace
+
+    def scoped_to(self, workspace_id: UUID) -> Resources:
+        """Return the same, but statements see this workspace alone, whatever they say."""
+        return replace(self, pool=self.pool.scoped_to(workspace_id))
 
 
 @asynccontextmanager

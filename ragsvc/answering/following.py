@@ -55,7 +55,7 @@ class Follower:
         async with self._tails.follow(run_id, after=position) as tail:
             reading = _Reading(tail)
             while True:
-                async with self._pool.acquire() as conn:
+                async with self._pool.scoped_to(workspace_id).acquire() as conn:
                     stored = await chat_runs.select_run_with_message(conn, workspace_id, run_id)
                 if stored is None:
                     return

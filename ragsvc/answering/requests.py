@@ -53,7 +53,7 @@ async def begin_run(
     compile_filter(filters)
     request = {"content": content, "filters": dump_filter(filters) if filters else None, "limit": limit}
     question_id = new_id()
-    async with runs.resources.pool.acquire() as conn:
+    async with runs.resources.scoped_to(workspace_id).pool.acquire() as conn:
         return await _begin(
             conn,
             runs,
@@ -74,7 +74,7 @@ async def retry_run(runs: Runs, workspace_id: UUID, run_id: UUID, *, new_run_id:
         RunActive: the session's last answer is still being written.
         RunNotRetryable: the run did answer, or is not its session's last.
     """
-    async with runs.resources.pool.acquire() as conn:
+    async with runs.resources.scoped_to(workspace_id).pool.acquire() as conn:
         run = await chat_runs.select_run(conn, workspace_id, run_id)
         if run is None:
             raise NotFound

@@ -91,7 +91,7 @@ class RunOwner:
     def begin(self, question: Question, *, run_id: UUID, answer_id: UUID) -> None:
         """Answer a question whose run is stored under this owner's name."""
         writer = RunWriter(
-            self._resources,
+            self._resources.scoped_to(question.session.workspace_id),
             self._event_log,
             workspace_id=question.session.workspace_id,
             run_id=run_id,
@@ -200,7 +200,8 @@ class RunOwner:
         """Return how the answer ended; None when the run is not this process's any more."""
         try:
             owned.begin()
-            return await Answerer(self._resources, question, owned.writer).answer()
+            resources = self._resources.scoped_to(question.session.workspace_id)
+            return await Answerer(resources, question, owned.writer).answer()
         except asyncio.CancelledError:
             if owned.stopping is None:
                 raise

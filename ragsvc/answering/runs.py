@@ -70,7 +70,7 @@ async def cancel_run(runs: Runs, workspace_id: UUID, run_id: UUID) -> ChatRun:
     Raises:
         NotFound: there is no such run.
     """
-    async with runs.resources.pool.acquire() as conn:
+    async with runs.resources.scoped_to(workspace_id).pool.acquire() as conn:
         run = await chat_runs.update_cancel_requested(conn, workspace_id, run_id)
     if run is None:
         raise NotFound
@@ -117,7 +117,7 @@ async def wait_for_answer(runs: Runs, workspace_id: UUID, run_id: UUID, *, messa
     """
     async for _events in follow_run_in_batches(runs, workspace_id, run_id):
         pass
-    async with runs.resources.pool.acquire() as conn:
+    async with runs.resources.scoped_to(workspace_id).pool.acquire() as conn:
         message = await chat_messages.select_message(conn, workspace_id, message_id)
     if message is None:
         raise NotFound

@@ -11,6 +11,7 @@ from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_json, print_line, print_table
 from ragsvc.db import migrations
 from ragsvc.settings import load_settings
+from ragsvc.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ def migrate(
     Reads MIGRATION_DATABASE_URL, else DATABASE_URL. Several at once are safe: one works, the others wait.
     """
     settings = load_settings()
+    configure_logging(settings)
     if status:
         _print_status(asyncio.run(migrations.migration_status(settings)), as_json=as_json)
         return

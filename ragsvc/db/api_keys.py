@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ragsvc.db.roles import APP, SETTING
 from ragsvc.models.workspaces import ApiKey, Scope, Workspace
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection, Record
+    from ragsvc.db.sessions import Entrance
 
 COLUMNS = "workspace_id, id, name, key_prefix, scopes, expires_at, revoked_at, replaced_by, last_used_at, created_at"
 
@@ -22,15 +24,11 @@ SELECT id, $2, $3, $4, $5, $6::text[], $7 FROM workspaces WHERE id = $1 AND dele
 RETURNING {COLUMNS}
 """
 
-SELECT_KEY_OWNER = """
-SELECT k.workspace_id, k.id, k.name, k.key_prefix, k.scopes, k.expires_at, k.revoked_at, k.replaced_by,
-    k.last_used_at, k.created_at, k.key_hash,
-    k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS is_use_due, w.name AS workspace_name,
-    w.bucket, w.key_prefix AS object_prefix, w.quota_bytes,
-    w.created_at AS workspace_created_at
-FROM api_keys k JOIN workspaces w ON w.id = k.workspace_id
-WHERE k.key_hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
-  AND w.deletion_id IS NULL
+# Whoever is found enters the workspace with the same statement, where a session is kept.
+SELECT_KEY_OWNER = f"""
+SELECT k.*, k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS is_use_due,
+    CASE WHEN $2 THEN set_config('role', '{APP}', false) || set_config('{SETTING}', k.workspace_id::text, false) END
+FROM find_key_owner($1) k
 """
 
 SELECT_API_KEYS = f"""
@@ -94,11 +92,12 @@ async def insert_api_key(
     return _to_api_key(row) if row else None
 
 
-async def select_key_owner(conn: Connection, key_hash: bytes) -> KeyOwner | None:
+async def select_key_owner(entrance: Entrance, key_hash: bytes) -> KeyOwner | None:
     """Return who owns the key with this sha256; None when it is unknown, expired, revoked, or its workspace going."""
-    row = await conn.fetchrow(SELECT_KEY_OWNER, key_hash)
+    row = await entrance.conn.fetchrow(SELECT_KEY_OWNER, key_hash, entrance.enters)
     if row is None:
         return None
+    entrance.found = row["workspace_id"] if entrance.enters else None
     workspace = Workspace(
         id=row["workspace_id"],
         name=row["workspace_name"],

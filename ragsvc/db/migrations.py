@@ -9,8 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from ragsvc.db import embedding_spaces
 from ragsvc.db.pool import connect
+from ragsvc.db.roles import prepare_roles
 from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:
@@ -45,6 +48,9 @@ SELECT_PGVECTOR_AVAILABLE = "SELECT default_version FROM pg_available_extensions
 TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 UNLOCK = "SELECT pg_advisory_unlock($1)"
 SET_PARTITIONS = "SELECT set_config('ragsvc.chunk_partitions', $1, true)"
+
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +162,8 @@ async def _apply_pending(connection: Connection, settings: Settings) -> list[Mig
             revision=settings.embedding_revision,
             partitions=settings.chunk_partitions,
         )
+    if fault := await prepare_roles(connection, settings.database_url.get_secret_value()):
+        log.warning("row_level_security_off", fault=fault)
     return pending
 
 

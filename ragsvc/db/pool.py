@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 import asyncpg
 import orjson
 from pgvector import HalfVector
 
+from ragsvc.db.sessions import SELECT_CAN_ISOLATE, Entrance, Everything, LocalConnection, SessionConnection
 from ragsvc.errors import StartupRefused
 from ragsvc.telemetry.metrics import DB_ACQUIRE_WAIT, DB_CONNECTIONS_IN_USE, DB_CONNECTIONS_MAX
 from ragsvc.telemetry.traces import is_tracing, record_span
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
     from numpy.typing import NDArray
 
+    from ragsvc.db.sessions import Session
     from ragsvc.settings import Settings
 
     Record = asyncpg.Record
@@ -61,20 +63,60 @@ MAX_STATEMENT_CHARS = 2000
 
 
 class Pool:
-    """The process's connections; measured are those in use, and how long callers wait for one."""
+    """The process's connections; measured are those in use, and how long callers wait for one.
 
-    def __init__(self, pool: asyncpg.Pool[Record]) -> None:
+    Statements run as `ragsvc_system`, which sees every workspace, or, on those of `scoped_to`, as `ragsvc_app`.
+    """
+
+    def __init__(
+        self, pool: asyncpg.Pool[Record], *, keeps_sessions: bool, scope: UUID | Everything = Everything.SYSTEM
+    ) -> None:
         self._pool = pool
+        self._keeps_sessions = keeps_sessions
+        self._scope = scope
+
+    def scoped_to(self, workspace_id: UUID) -> Pool:
+        """Return the same connections for statements that shall see this workspace alone, whatever they say."""
+        return Pool(self._pool, keeps_sessions=self._keeps_sessions, scope=workspace_id)
+
+    async def can_isolate(self) -> bool:
+        """Tell whether Postgres keeps scopes apart; where it has no roles for it, predicates alone do."""
+        async with self._hold() as (_connection, session):
+            return session.can_isolate
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
         """Hold a connection, once there is one."""
+        async with self._hold() as (connection, session):
+            if session.can_isolate and self._keeps_sessions:
+                await session.enter(connection, self._scope)
+            elif session.can_isolate and isinstance(self._scope, UUID):
+                yield cast("Connection", LocalConnection(connection, self._scope))
+                return
+            # Behind a transaction pooler the login itself has the system's rights.
+            yield connection
+
+    @asynccontextmanager
+    async def acquire_entrance(self) -> AsyncIterator[Entrance]:
+        """Hold a connection, in whatever scope, for a statement that finds the caller's workspace and enters it.
+
+        The last connection to come back is the first to be taken, so the caller's next statement mostly finds itself
+        in its workspace already, without a round trip.
+        """
+        async with self._hold() as (connection, session):
+            entrance = Entrance(connection, enters=self._keeps_sessions and session.can_isolate)
+            session.scope = Everything.UNKNOWN
+            yield entrance
+            session.scope = entrance.found or Everything.UNKNOWN
+
+    @asynccontextmanager
+    async def _hold(self) -> AsyncIterator[tuple[Connection, Session]]:
         with DB_ACQUIRE_WAIT.time():
             connection = await self._pool.acquire()
         with DB_CONNECTIONS_IN_USE.track_inprogress():
             try:
                 with connection.query_logger(_trace_query) if is_tracing() else nullcontext():
-                    yield connection
+                    yield connection, cast("SessionConnection", connection).session
             finally:
                 await self._pool.release(connection)
 
@@ -117,7 +159,8 @@ async def open_pool(settings: Settings, *, size: int) -> AsyncIterator[Pool]:
             settings.database_url.get_secret_value(),
             min_size=1,
             max_size=size,
-            init=_register_codecs,
+            init=_open_session,
+            connection_class=SessionConnection,
             reset=_leave_session,
             timeout=10,
             command_timeout=60,
@@ -128,7 +171,7 @@ async def open_pool(settings: Settings, *, size: int) -> AsyncIterator[Pool]:
         raise StartupRefused(f"Postgres at DATABASE_URL cannot be used: {error or type(error).__name__}") from error
     DB_CONNECTIONS_MAX.inc(size)
     try:
-        yield Pool(pool)
+        yield Pool(pool, keeps_sessions=cached)
     finally:
         DB_CONNECTIONS_MAX.dec(size)
         # A pool closes once its connections are back; whoever still holds one at shutdown has lost it.
@@ -143,6 +186,11 @@ async def _leave_session(_connection: Connection) -> None:
 
     What a transaction left open is rolled back all the same.
     """
+
+
+async def _open_session(connection: asyncpg.Connection[Record]) -> None:
+    await _register_codecs(connection)
+    cast("SessionConnection", connection).session.can_isolate = await connection.fetchval(SELECT_CAN_ISOLATE)
 
 
 async def _register_codecs(connection: asyncpg.Connection[Record]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ragsvc.db.roles import APP, SETTING
 from ragsvc.models.uploads import UploadToken
 from ragsvc.models.workspaces import Workspace
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
+    from ragsvc.db.sessions import Entrance
 
 INSERT_UPLOAD_TOKEN = """
 INSERT INTO upload_tokens (workspace_id, id, key_id, token_hash, collection_id, max_bytes, expires_at)
@@ -20,15 +22,12 @@ RETURNING workspace_id, id, key_id, collection_id, max_bytes, expires_at
 
 DELETE_EXPIRED_TOKENS = "DELETE FROM upload_tokens WHERE workspace_id = $1 AND expires_at <= now()"
 
-SELECT_TOKEN_OWNER = """
-SELECT t.workspace_id, t.id, t.key_id, t.collection_id, t.max_bytes, t.expires_at,
-    w.name, w.bucket, w.key_prefix, w.quota_bytes, w.created_at
-FROM upload_tokens t
-JOIN api_keys k ON k.workspace_id = t.workspace_id AND k.id = t.key_id
-JOIN workspaces w ON w.id = t.workspace_id
-WHERE t.token_hash = $1 AND t.expires_at > now() AND k.revoked_at IS NULL
-  AND (k.expires_at IS NULL OR k.expires_at > now()) AND w.deletion_id IS NULL
-"""  # noqa: S105 - a statement
+# As with keys.
+SELECT_TOKEN_OWNER = f"""
+SELECT t.*, CASE WHEN $2 THEN
+    set_config('role', '{APP}', false) || set_config('{SETTING}', t.workspace_id::text, false) END
+FROM find_token_owner($1) t
+"""
 
 
 async def insert_upload_token(
@@ -55,11 +54,12 @@ async def delete_expired_tokens(conn: Connection, workspace_id: UUID) -> None:
     await conn.execute(DELETE_EXPIRED_TOKENS, workspace_id)
 
 
-async def select_token_owner(conn: Connection, token_hash: bytes) -> tuple[Workspace, UploadToken] | None:
+async def select_token_owner(entrance: Entrance, token_hash: bytes) -> tuple[Workspace, UploadToken] | None:
     """Return the token with this sha256; None when it or its key is unknown, expired or revoked."""
-    row = await conn.fetchrow(SELECT_TOKEN_OWNER, token_hash)
+    row = await entrance.conn.fetchrow(SELECT_TOKEN_OWNER, token_hash, entrance.enters)
     if row is None:
         return None
+    entrance.found = row["workspace_id"] if entrance.enters else None
     workspace = Workspace(
         id=row["workspace_id"],
         name=row["name"],

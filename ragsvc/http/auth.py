@@ -17,7 +17,7 @@ from ragsvc.db.api_keys import select_key_owner
 from ragsvc.db.upload_tokens import select_token_owner
 from ragsvc.errors import Forbidden, Unauthorized
 from ragsvc.http.key_uses import KEY_USES
-from ragsvc.http.state import request_id_of, resources_of
+from ragsvc.http.state import enter_workspace, request_id_of, resources_of
 from ragsvc.models.audit import Actor, ActorKind, acting
 
 if TYPE_CHECKING:
@@ -89,10 +89,11 @@ async def authenticate(request: web.Request) -> None:
         request[_IS_ADMIN] = True
         acting.set(_actor(request, ActorKind.ADMIN, "admin"))
         return
-    async with resources.pool.acquire() as conn:
-        owner = await select_key_owner(conn, digest)
+    async with resources.pool.acquire_entrance() as entrance:
+        owner = await select_key_owner(entrance, digest)
     if owner is None or not hmac.compare_digest(owner.key_hash, digest):
         raise Unauthorized
+    enter_workspace(request, owner.workspace.id)
     request.app[KEY_USES].note(owner)
     request[_CALLER] = Caller(workspace=owner.workspace, key=owner.key)
     acting.set(_actor(request, ActorKind.KEY, owner.key.name, key_id=owner.key.id))
@@ -107,10 +108,11 @@ async def authenticate_upload_token(request: web.Request) -> None:
     """
     # Not from the route: a method that it does not take has none, and who has a token is told so.
     digest = hash_key(request.path.split("/")[2])
-    async with resources_of(request).pool.acquire() as conn:
-        found = await select_token_owner(conn, digest)
+    async with resources_of(request).pool.acquire_entrance() as entrance:
+        found = await select_token_owner(entrance, digest)
     if found is None:
         raise Unauthorized("The upload token is unknown or expired, or its key was revoked.")
+    enter_workspace(request, found[0].id)
     request[_UPLOADER] = Uploader(*found)
     structlog.contextvars.bind_contextvars(workspace_id=found[0].id.hex, key_id=found[1].key_id.hex)
 

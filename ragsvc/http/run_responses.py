@@ -15,6 +15,7 @@ from ragsvc.http.bodies import parse_json
 from ragsvc.http.chat_rendering import render_event, render_message
 from ragsvc.http.rendering import json_response
 from ragsvc.http.sse import StreamEnd, reserve_stream
+from ragsvc.http.state import resources_of
 from ragsvc.models.ids import format_id
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ async def answer_begun(request: web.Request, slot: StreamSlot, run: BegunRun, *,
 
 async def answer_again(request: web.Request, run_id: UUID) -> web.StreamResponse | None:
     """Answer a repeated question with the run that its first request began; None when there is no such run."""
-    runs, caller = runs_of(request), caller_of(request)
-    async with runs.resources.pool.acquire() as conn:
+    caller = caller_of(request)
+    async with resources_of(request).pool.acquire() as conn:
         run = await chat_runs.select_run(conn, caller.workspace.id, run_id)
     if run is None:
         return None

@@ -14,6 +14,7 @@ from ragsvc.errors import NotFound, TransientFailure, Unavailable
 from ragsvc.models.ids import new_id
 from ragsvc.models.search import SearchMode
 from tests.answering.library import Library, cut
+from tests.support.databases import owner_of
 from tests.support.model_server import Fail
 from tests.support.workspaces import create_workspace
 
@@ -340,7 +341,7 @@ async def test_a_repeated_query_costs_no_embedding(library: Library, scripted_mo
 
 async def test_a_search_that_takes_too_long_says_so(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     await library.add(KETTLES)
-    async with library.resources.pool.acquire() as blocker, blocker.transaction():
+    async with owner_of(library.resources.settings) as blocker, blocker.transaction():
         await blocker.execute("LOCK TABLE files IN ACCESS EXCLUSIVE MODE")
         monkeypatch.setattr("ragsvc.db.search.SEARCH_TIMEOUT_S", 0.3)
         with pytest.raises(Unavailable, match="too long"):

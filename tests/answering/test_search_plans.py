@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from ragsvc.db import search
+from tests.support.databases import owner_of
 
 if TYPE_CHECKING:
     from tests.answering.library import Library
@@ -39,8 +40,9 @@ async def explain(library: Library, name: str) -> list[dict[str, Any]]:
     ]
     table = library.resources.space.table
     statement = getattr(search, name).format(table=table)
-    async with library.resources.pool.acquire() as conn, conn.transaction():
-        await conn.execute(f"ANALYZE {table}")
+    async with owner_of(library.resources.settings) as owner:
+        await owner.execute(f"ANALYZE {table}")
+    async with library.resources.scoped_to(library.workspace_id).pool.acquire() as conn, conn.transaction():
         # So few rows are scanned faster than looked up; what counts is how the index is used where it is.
         await conn.execute("SET LOCAL enable_seqscan = off")
         await conn.execute("SET LOCAL enable_bitmapscan = off")

@@ -68,7 +68,7 @@ def test_the_surroundings_of_a_server_are_checked(
             monkeypatch.setenv(name.upper(), service.env[name.upper()])
     checked = cli("check")
     assert checked.code == 0, checked.out
-    assert checked.out.splitlines()[:2] == ["postgres: ok", "redis: ok"]
+    assert checked.out.splitlines()[:2] == ["postgres: ok", "roles: ok"]
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     checked = cli("check", "--json")
     assert checked.code == 1

@@ -13,7 +13,7 @@ from ragsvc.db import migrations
 from ragsvc.db.migrations import check_schema, migrate, migration_status
 from ragsvc.db.pool import connect, open_pool
 from ragsvc.errors import StartupRefused
-from tests.support.databases import cloned
+from tests.support.databases import cloned, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -76,8 +76,9 @@ async def test_an_applied_file_that_was_changed_is_refused(settings: Settings) -
 
 
 async def test_an_older_schema_is_refused_with_the_way_out(settings: Settings, pool: Pool) -> None:
+    async with owner_of(settings) as owner:
+        await owner.execute("DELETE FROM schema_migrations WHERE name LIKE '0004%'")
     async with pool.acquire() as conn:
-        await conn.execute("DELETE FROM schema_migrations WHERE name LIKE '0004%'")
         with pytest.raises(StartupRefused, match=r"0004_create_chat.sql is missing.*ragsvc migrate"):
             await check_schema(conn, settings)
 

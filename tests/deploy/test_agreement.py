@@ -165,7 +165,7 @@ def test_a_workers_probe_asks_the_file_that_the_worker_touches() -> None:
 
 
 async def test_the_runbook_gives_a_pooled_role_the_settings_of_a_session(settings: Settings) -> None:
-    (statements,) = re.findall(r"^```sql\n(.+?)^```$", RUNBOOK, flags=re.MULTILINE | re.DOTALL)
+    _roles, statements = re.findall(r"^```sql\n(.+?)^```$", RUNBOOK, flags=re.MULTILINE | re.DOTALL)
     said = dict(re.findall(r"ALTER ROLE ragsvc SET (\S+) = '(.+)';", statements))
     # A name is not a setting that matters.
     assert said == {name: value for name, value in SESSION_SETTINGS.items() if name != "application_name"}

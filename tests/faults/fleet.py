@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from ragsvc.embedded.process import spawn
 from ragsvc.embedded.services import Worker
 from ragsvc.models.jobs import Queue
+from tests.support.databases import owner_of
 from tests.support.documents import accept
 from tests.support.polling import until
 from tests.support.workspaces import create_workspace
@@ -171,8 +172,8 @@ class Fleet:
         """Stop the process where it is, but not inside a transaction: that would hold the others up."""
         while True:
             worker.signal(signal.SIGSTOP)
-            async with self.resources.pool.acquire() as conn:
-                if not await conn.fetchval(IN_TRANSACTION, worker.ports()):
+            async with owner_of(self.resources.settings) as owner:
+                if not await owner.fetchval(IN_TRANSACTION, worker.ports()):
                     return
             worker.signal(signal.SIGCONT)
             await asyncio.sleep(0.02)

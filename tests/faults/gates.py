@@ -20,6 +20,7 @@ LOCK_CLASS = 7261
 # the flip of the active build waits at its very COMMIT.
 INSTALL = f"""
 CREATE TABLE fault_gates (subject_id uuid NOT NULL, place text NOT NULL, number integer NOT NULL);
+GRANT SELECT ON fault_gates TO PUBLIC;
 CREATE FUNCTION wait_at_gate(subject uuid, reached text) RETURNS void LANGUAGE sql AS $$
     SELECT pg_advisory_xact_lock_shared({LOCK_CLASS}, number)
     FROM fault_gates WHERE subject_id = subject AND place = reached

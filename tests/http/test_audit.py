@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from ragsvc.db.pool import connect
 from ragsvc.models.ids import format_id, new_id
 from tests.http.conftest import Api
+from tests.support.databases import owner_of
 
 if TYPE_CHECKING:
     from ragsvc.settings import Settings
@@ -114,8 +114,7 @@ async def test_what_was_refused_or_done_before_is_not_kept_as_done(admin: Api, t
 
 
 async def test_an_act_that_cannot_be_kept_is_not_done(admin: Api, tenant: Tenant, settings: Settings) -> None:
-    owner = await connect(settings.migration_dsn)
-    try:
+    async with owner_of(settings) as owner:
         await owner.execute(
             "CREATE TRIGGER broken BEFORE INSERT ON audit_events FOR EACH ROW"
             " WHEN (NEW.user_agent = 'unkept') EXECUTE FUNCTION refuse_change()"
@@ -127,9 +126,7 @@ async def test_an_act_that_cannot_be_kept_is_not_done(admin: Api, tenant: Tenant
         assert (await tenant.api.get("/v1/workspace")).status == 200
         assert (await admin.call("DELETE", f"/v1/workspaces/{tenant.id}", headers=headers)).status == 500
         assert (await tenant.api.get("/v1/workspace")).status == 200
-    finally:
-        await owner.execute("DROP TRIGGER IF EXISTS broken ON audit_events")
-        await owner.close()
+        await owner.execute("DROP TRIGGER broken ON audit_events")
 
 
 @pytest.mark.parametrize(
@@ -138,9 +135,6 @@ async def test_an_act_that_cannot_be_kept_is_not_done(admin: Api, tenant: Tenant
 )
 async def test_nobody_changes_what_was_kept(tenant: Tenant, settings: Settings, statement: str) -> None:
     assert tenant.id
-    owner = await connect(settings.migration_dsn)
-    try:
+    async with owner_of(settings) as owner:
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="only grows"):
             await owner.execute(statement)
-    finally:
-        await owner.close()

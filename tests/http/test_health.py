@@ -11,13 +11,13 @@ from pydantic import SecretStr
 
 from tests.http.conftest import Answer, Api
 from tests.http.proxy import Proxy
+from tests.support.databases import owner_of
 from tests.support.polling import until
 from tests.support.scrapes import Figures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.resources import Resources
     from ragsvc.settings import Settings
     from tests.http.conftest import ClientMaker
 
@@ -59,9 +59,9 @@ async def test_a_store_that_only_helps_is_missed_but_does_not_forbid_serving(
     assert (answer.status, answer.json["degraded"]) == (200, missed)
 
 
-async def test_an_older_schema_forbids_serving(make_client: ClientMaker, resources: Resources) -> None:
+async def test_an_older_schema_forbids_serving(make_client: ClientMaker, settings: Settings) -> None:
     stranger = Api(await make_client(), None)
-    async with resources.pool.acquire() as conn:
+    async with owner_of(settings) as conn:
         last = await conn.fetchrow(
             "DELETE FROM schema_migrations WHERE name = (SELECT max(name) FROM schema_migrations) RETURNING *"
         )

@@ -46,6 +46,16 @@ async def prepare_template(settings: Settings) -> str:
 
 
 @asynccontextmanager
+async def owner_of(settings: Settings) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """Hold a connection that may do everything: the service's own may not, on purpose."""
+    connection = await asyncpg.connect(settings.migration_dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
 async def cloned(url: str, *, template: str) -> AsyncIterator[str]:
     """Yield the DSN of a new database like the template; it is dropped afterwards, whoever is connected."""
     name = f"test_{uuid.uuid4().hex}"

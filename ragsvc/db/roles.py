@@ -1,0 +1,127 @@
+"""The roles that run statements, and what each may do: brought up to date by every migration.
+
+Requests of a workspace run as `ragsvc_app`, which row-level security shows the rows of that workspace alone; operators'
+requests, workers and the sweeper run as `ragsvc_system`, which sees every workspace; tables belong to whoever migrates.
+Roles belong to the server, not to the database, so a file of `sql/` could not make them once.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+
+APP = "ragsvc_app"
+SYSTEM = "ragsvc_system"
+SETTING = "ragsvc.workspace_id"
+
+SELECT_HAS_ROLES = f"SELECT count(*) = 2 FROM pg_roles WHERE rolname IN ('{APP}', '{SYSTEM}')"
+CREATE_ROLES = (f"CREATE ROLE {APP} NOLOGIN", f"CREATE ROLE {SYSTEM} NOLOGIN")
+
+# A login may become both; what it does without becoming either, behind a transaction pooler, it does as the system.
+SELECT_IS_MEMBER = f"""
+SELECT rolsuper OR (pg_has_role(oid, '{APP}', 'SET') AND pg_has_role(oid, '{SYSTEM}', 'SET')
+                    AND pg_has_role(oid, '{SYSTEM}', 'USAGE'))
+FROM pg_roles WHERE rolname = $1
+"""
+GRANT_MEMBERSHIP = """
+GRANT ragsvc_app TO {login} WITH INHERIT FALSE, SET TRUE;
+GRANT ragsvc_system TO {login} WITH INHERIT TRUE, SET TRUE
+"""
+QUOTE_IDENTIFIER = "SELECT quote_ident($1)"
+
+# Every table that names its rows' workspace is closed, one that a later migration adds too. The exceptions are the
+# partitioned tables of chunks: their statements name the workspace, and join documents, which are closed. (`@@` is not
+# leakproof, so behind a policy it could not be asked of the index.)
+PROTECT_TABLES = f"""
+DO $$
+DECLARE
+    own CONSTANT text := '(SELECT nullif(current_setting(''{SETTING}'', true), '''')::uuid)';
+    relation record;
+BEGIN
+    FOR relation IN
+        SELECT c.oid::regclass AS name, c.relname, c.relkind, c.relrowsecurity,
+               CASE WHEN c.relname = 'workspaces' THEN 'id' ELSE a.attname::text END AS workspace
+        FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'workspace_id'
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+          AND pg_has_role(c.relowner, 'USAGE')
+    LOOP
+        IF relation.relname IN ('schema_migrations', 'embedding_spaces') THEN
+            EXECUTE format('GRANT SELECT ON %s TO {APP}, {SYSTEM}', relation.name);
+            CONTINUE;
+        ELSIF relation.relname = 'audit_events' THEN
+            EXECUTE format('GRANT INSERT ON %s TO {APP}, {SYSTEM}', relation.name);
+            EXECUTE format('GRANT SELECT ON %s TO {SYSTEM}', relation.name);
+        ELSE
+            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO {SYSTEM}', relation.name);
+            IF relation.relkind = 'p' OR relation.relname = 'queue_state' THEN
+                EXECUTE format('GRANT SELECT ON %s TO {APP}', relation.name);
+            ELSIF relation.relname = 'workspaces' THEN
+                -- Its name may be read and its row be locked.
+                EXECUTE format('GRANT SELECT, UPDATE (audit_after) ON %s TO {APP}', relation.name);
+            ELSIF relation.workspace IS NOT NULL AND relation.relname <> 'api_keys' THEN
+                EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO {APP}', relation.name);
+            END IF;
+        END IF;
+        IF relation.relkind = 'r' AND relation.workspace IS NOT NULL AND NOT relation.relrowsecurity THEN
+            EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', relation.name);
+            EXECUTE format('CREATE POLICY own_workspace ON %s TO {APP} USING (%I = %s)',
+                           relation.name, relation.workspace, own);
+            EXECUTE format('CREATE POLICY every_workspace ON %s TO {SYSTEM} USING (true)', relation.name);
+        END IF;
+        -- A table at a time: the service may be at work, which locks them in another order.
+        COMMIT;
+    END LOOP;
+    REVOKE ALL ON FUNCTION find_key_owner, find_token_owner FROM PUBLIC;
+    GRANT EXECUTE ON FUNCTION find_key_owner, find_token_owner TO {APP}, {SYSTEM};
+END $$
+"""
+
+
+async def prepare_roles(connection: Connection, login_dsn: str) -> str | None:
+    """Make the roles, let the service's login become them, and give them their rights on this database.
+
+    Return None once row-level security holds, else why it does not and what an administrator can do about it: not
+    every owner of a database may make roles.
+    """
+    login = _login_of(login_dsn) or await connection.fetchval("SELECT session_user::text")
+    try:
+        await _create_roles(connection)
+        await _admit(connection, login)
+    except asyncpg.InsufficientPrivilegeError as error:
+        return (
+            f"row-level security is off, requests run as {login}: {error}. Have an administrator run"
+            f" `{'; '.join(CREATE_ROLES)};{GRANT_MEMBERSHIP.format(login=login).replace(chr(10), ' ')}`,"
+            " then `ragsvc migrate` again"
+        )
+    await connection.execute(PROTECT_TABLES)
+    return None
+
+
+async def _create_roles(connection: Connection) -> None:
+    if await connection.fetchval(SELECT_HAS_ROLES):
+        return
+    for statement in CREATE_ROLES:
+        # Another database of this server may be migrated at this very moment.
+        with suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+            await connection.execute(statement)
+
+
+async def _admit(connection: Connection, login: str) -> None:
+    # None where there is no such login yet: it has to be made a member by whoever makes it.
+    if await connection.fetchval(SELECT_IS_MEMBER, login) is False:
+        quoted = await connection.fetchval(QUOTE_IDENTIFIER, login)
+        await connection.execute(GRANT_MEMBERSHIP.format(login=quoted))
+
+
+def _login_of(dsn: str) -> str | None:
+    """Return the user that a DSN names."""
+    parts = urlsplit(dsn)
+    return unquote(parts.username) if parts.username else next(iter(parse_qs(parts.query).get("user", [])), None)

@@ -1,0 +1,1 @@
+"""What it costs to have Postgres keep workspaces apart."""
