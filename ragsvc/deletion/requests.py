@@ -41,25 +41,36 @@ async def request_document_deletion(
         NotFound: there is no such document.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
-        locked = await documents.lock_document(conn, workspace_id, document_id)
-        if locked is None:
-            raise NotFound
-        status, deletion_id = locked
-        if status is DocumentStatus.DELETING:
-            return await _known(conn, workspace_id, deletion_id)
-        deletion, job = await _open(
-            conn, resources, workspace_id, SubjectKind.DOCUMENT, document_id, purge_file=purge_file
-        )
-        await documents.update_deleting(conn, workspace_id, document_id, deletion_id=deletion.id)
-        await jobs.cancel_active_jobs(
-            conn,
-            workspace_id,
-            queue=Queue.INGESTION,
-            subject_kind=SubjectKind.DOCUMENT,
-            subject_id=document_id,
-        )
-    await _announce(resources, job)
+        deletion, job = await hide_document(conn, resources, workspace_id, document_id, purge_file=purge_file)
+    if job is not None:
+        await _announce(resources, job)
     return deletion
+
+
+async def hide_document(
+    conn: Connection, resources: Resources, workspace_id: UUID, document_id: UUID, *, purge_file: bool
+) -> tuple[Deletion, Job | None]:
+    """Do that in the caller's transaction; return the job to ring for once it is committed, None for a known deletion.
+
+    Raises:
+        NotFound: there is no such document.
+    """
+    locked = await documents.lock_document(conn, workspace_id, document_id)
+    if locked is None:
+        raise NotFound
+    status, deletion_id = locked
+    if status is DocumentStatus.DELETING:
+        return await _known(conn, workspace_id, deletion_id), None
+    deletion, job = await _open(conn, resources, workspace_id, SubjectKind.DOCUMENT, document_id, purge_file=purge_file)
+    await documents.update_deleting(conn, workspace_id, document_id, deletion_id=deletion.id)
+    await jobs.cancel_active_jobs(
+        conn,
+        workspace_id,
+        queue=Queue.INGESTION,
+        subject_kind=SubjectKind.DOCUMENT,
+        subject_id=document_id,
+    )
+    return deletion, job
 
 
 async def request_collection_deletion(resources: Resources, workspace_id: UUID, collection_id: UUID) -> Deletion:

@@ -54,6 +54,7 @@ _SUBJECT_PREFIXES: dict[SubjectKind, Prefix] = {
     SubjectKind.COLLECTION: "col",
     SubjectKind.WORKSPACE: "ws",
     SubjectKind.DELIVERY: "dlv",
+    SubjectKind.BULK: "bulk",
 }
 
 

@@ -15,7 +15,9 @@ from ragsvc.models.jobs import Queue, SubjectKind
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from ragsvc.db.pool import Connection
     from ragsvc.models.documents import Document
+    from ragsvc.models.jobs import Job
     from ragsvc.models.workspaces import Chunking
     from ragsvc.resources import Resources
 
@@ -40,27 +42,47 @@ async def request_reingestion(
         IngestionActive: an ingestion of it is queued or running.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
-        await documents.lock_document(conn, workspace_id, document_id)
-        document = await documents.select_document(conn, workspace_id, document_id)
-        if document is None:
-            raise NotFound
-        if document.status is DocumentStatus.DELETING:
-            raise DocumentDeleting
-        if await jobs.select_active_job(
-            conn, workspace_id, queue=Queue.INGESTION, subject_kind=SubjectKind.DOCUMENT, subject_id=document_id
-        ):
-            raise IngestionActive
-        job = await lifecycle.enqueue_ingestion(
-            conn,
-            resources.settings,
-            workspace_id=workspace_id,
-            document_id=document_id,
-            file_id=document.pending_file_id or document.file_id,
-            chunking=chunking,
-            job_id=job_id,
+        document, job = await queue_reingestion(
+            conn, resources, workspace_id, document_id, chunking=chunking, job_id=job_id
         )
-        await subjects.show_queued(conn, job)
-        queued = await documents.select_document(conn, workspace_id, document_id)
     await resources.bell.ring(job)
     log.info("reingestion_requested", document_id=document_id.hex)
-    return queued or document
+    return document
+
+
+async def queue_reingestion(
+    conn: Connection,
+    resources: Resources,
+    workspace_id: UUID,
+    document_id: UUID,
+    *,
+    chunking: Chunking | None,
+    job_id: UUID | None = None,
+) -> tuple[Document, Job]:
+    """Do that in the caller's transaction; return the job too, to ring for once it is committed.
+
+    Raises:
+        NotFound, DocumentDeleting, IngestionActive: as `request_reingestion` does.
+    """
+    await documents.lock_document(conn, workspace_id, document_id)
+    document = await documents.select_document(conn, workspace_id, document_id)
+    if document is None:
+        raise NotFound
+    if document.status is DocumentStatus.DELETING:
+        raise DocumentDeleting
+    if await jobs.select_active_job(
+        conn, workspace_id, queue=Queue.INGESTION, subject_kind=SubjectKind.DOCUMENT, subject_id=document_id
+    ):
+        raise IngestionActive
+    job = await lifecycle.enqueue_ingestion(
+        conn,
+        resources.settings,
+        workspace_id=workspace_id,
+        document_id=document_id,
+        file_id=document.pending_file_id or document.file_id,
+        chunking=chunking,
+        job_id=job_id,
+    )
+    await subjects.show_queued(conn, job)
+    queued = await documents.select_document(conn, workspace_id, document_id)
+    return queued or document, job

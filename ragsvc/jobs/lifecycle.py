@@ -48,6 +48,7 @@ async def enqueue(
     subject_kind: SubjectKind,
     subject_id: UUID,
     payload: dict[str, object],
+    kind: JobKind | None = None,
     job_id: UUID | None = None,
 ) -> Job:
     """Add a job in the caller's transaction; ring for it once that is committed.
@@ -62,7 +63,7 @@ async def enqueue(
         workspace_id,
         job_id or new_id(),
         queue=queue,
-        kind=JobKind.INGEST if queue is Queue.INGESTION else JobKind.DELETE,
+        kind=kind or (JobKind.INGEST if queue is Queue.INGESTION else JobKind.DELETE),
         subject_kind=subject_kind,
         subject_id=subject_id,
         payload=payload,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from ragsvc.db import deletion_receipts, documents
+from ragsvc.db import bulk_operations, deletion_receipts, documents
 from ragsvc.jobs.announcements import announce
+from ragsvc.models.bulk import BulkStatus
 from ragsvc.models.deletions import DeletionStatus
 from ragsvc.models.documents import DocumentStatus
 from ragsvc.models.jobs import JobKind, SubjectKind
@@ -63,6 +64,10 @@ async def _show(conn: Connection, job: Job, status: DeletionStatus, error: Failu
             deletion_id = UUID(str(job.payload["deletion_id"]))
             await deletion_receipts.update_deletion_state(
                 conn, job.workspace_id, deletion_id, status=status, error=error
+            )
+        case JobKind.BULK:
+            await bulk_operations.update_bulk_state(
+                conn, job.workspace_id, job.subject_id, status=BulkStatus(status), error=error
             )
         case JobKind.DELIVER:
             # Its row says all there is.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # What the ids of each kind begin with.
 Prefix = Literal[
-    "ws", "key", "file", "col", "doc", "chunk", "upl", "job", "chat", "msg", "run", "del", "aud", "hook", "dlv"
+    "ws", "key", "file", "col", "doc", "chunk", "upl", "job", "chat", "msg", "run", "del", "aud", "hook", "dlv", "bulk"
 ]
 
 

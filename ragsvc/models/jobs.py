@@ -19,11 +19,12 @@ class Queue(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What a job does; a delivery tells a webhook, and is done by those who remove documents."""
+    """What a job does; deliveries to webhooks and bulk operations are done by those who remove documents."""
 
     INGEST = "ingest"
     DELETE = "delete"
     DELIVER = "deliver"
+    BULK = "bulk"
 
 
 class JobStatus(StrEnum):
@@ -45,6 +46,7 @@ class SubjectKind(StrEnum):
     COLLECTION = "collection"
     WORKSPACE = "workspace"
     DELIVERY = "delivery"
+    BULK = "bulk"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ragsvc.bulk.execution import work_through
 from ragsvc.deletion.execution import delete
 from ragsvc.models.jobs import JobKind, Queue
 from ragsvc.webhooks.delivery import deliver
@@ -20,9 +21,15 @@ async def start(ctx: dict[str, Any]) -> None:
 
 
 async def delete_subject(ctx: dict[str, Any], job_id: str) -> None:
-    """Remove one subject and write its receipt, or deliver one event."""
+    """Remove one subject and write its receipt, deliver one event, or work through one bulk operation."""
     await runner.run_job(ctx, job_id, _work)
 
 
 async def _work(resources: Resources, lease: Lease) -> None:
-    await (deliver if lease.job.kind is JobKind.DELIVER else delete)(resources, lease)
+    match lease.job.kind:
+        case JobKind.DELIVER:
+            await deliver(resources, lease)
+        case JobKind.BULK:
+            await work_through(resources, lease)
+        case _:
+            await delete(resources, lease)

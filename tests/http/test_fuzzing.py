@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.http.conftest import Client
 
 CONFIG = Path(__file__).with_name("fuzzing.toml")
-DEADLINE_S = 540.0
+DEADLINE_S = 1800.0
 
 
 async def fuzz(client: Client, *options: str) -> tuple[int, str]:
@@ -42,12 +42,13 @@ async def fuzz(client: Client, *options: str) -> tuple[int, str]:
 
 
 async def test_a_fuzzer_finds_nothing(own_client: Client) -> None:
-    code, said = await fuzz(own_client, "--phases", "examples,coverage,fuzzing", "--max-examples", "3")
+    code, said = await fuzz(own_client, "--phases", "examples,coverage")
     print(said)  # noqa: T201 - seen with -rP
     assert code == 0, said
 
 
 @pytest.mark.chaos
-async def test_a_fuzzer_finds_nothing_for_long(own_client: Client) -> None:
-    code, said = await fuzz(own_client, "--max-examples", "100")
+async def test_a_fuzzer_finds_nothing_at_random_either(own_client: Client) -> None:
+    code, said = await fuzz(own_client, "--phases", "fuzzing", "--max-examples", "10")
+    print(said)  # noqa: T201 - seen with -rP
     assert code == 0, said

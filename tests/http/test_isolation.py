@@ -50,6 +50,7 @@ class Things:
             "run": "/v1/chat/runs/{}",
             "upl": "/v1/uploads/{}",
             "hook": "/v1/webhooks/{}",
+            "bulk": "/v1/bulk-operations/{}",
         }
 
     async def show(self, api: Api) -> dict[str, bytes]:
@@ -72,6 +73,7 @@ async def make_things(tenant: Tenant, resources: Resources) -> Things:
     asked = f"/v1/chat/sessions/{session['id']}/messages"
     answer = (await tenant.api.post(asked, {"content": "What do kettles boil?", "stream": False})).json
     webhook = (await tenant.api.post("/v1/webhooks", {"url": "https://hooks.example.com/things"})).json
+    bulk = (await tenant.api.post("/v1/documents/bulk-reingest", {"status": "failed"})).json
     # It can be reached as any session can, and by tus.
     opened = await tenant.api.call("POST", "/tus", headers={**TUS, "Upload-Length": "1"})
     token = (await tenant.api.post("/v1/upload-tokens", {})).json["token"]
@@ -89,6 +91,7 @@ async def make_things(tenant: Tenant, resources: Resources) -> Things:
         "run": answer["run_id"],
         "upl": opened.headers["Location"].removeprefix("/tus/"),
         "hook": webhook["id"],
+        "bulk": bulk["id"],
     }
     return Things(ids, token, companion.json["uploadId"], upload.object_key)
 

@@ -40,6 +40,7 @@ PREFIXES: dict[AuditSubject, Prefix] = {
     AuditSubject.KEY: "key",
     AuditSubject.COLLECTION: "col",
     AuditSubject.DOCUMENT: "doc",
+    AuditSubject.BULK: "bulk",
     AuditSubject.FILE: "file",
     AuditSubject.CHAT_SESSION: "chat",
     AuditSubject.WEBHOOK: "hook",

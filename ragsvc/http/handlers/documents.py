@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 routes = web.RouteTableDef()
 
+# The bulk calls beside it are no documents.
+DOCUMENT_PATH = "/v1/documents/{document_id:(?!bulk-(?:delete|reingest)$)[^/]+}"
 # A form's other parts and its boundaries, beside the file.
 FORM_OVERHEAD_BYTES = 1024 * 1024
 
@@ -191,14 +193,14 @@ async def list_documents(request: web.Request) -> web.Response:
     return json_response(page_by_id(found, query.limit, render_document))
 
 
-@routes.get("/v1/documents/{document_id}")
+@routes.get(DOCUMENT_PATH)
 @operation("Show a document", Scope.READ, answers={200: DocumentView})
 async def get_document(request: web.Request) -> web.Response:
     """Answer one document; one that is being deleted says so until it is gone."""
     return json_response(render_document(await find_document(request)))
 
 
-@routes.patch("/v1/documents/{document_id}")
+@routes.patch(DOCUMENT_PATH)
 @operation(
     "Replace a document's attributes",
     Scope.WRITE,
@@ -254,7 +256,7 @@ async def reingest_document(request: web.Request) -> web.Response:
     return json_response(render_document(document), status=202)
 
 
-@routes.delete("/v1/documents/{document_id}")
+@routes.delete(DOCUMENT_PATH)
 @operation("Delete a document", Scope.WRITE, query=DeletionQuery, answers={202: DocumentDeletionView})
 async def delete_document(request: web.Request) -> web.Response:
     """Accept the deletion; from here on no search finds the document."""

@@ -38,6 +38,7 @@ TAGS = {
     "workspace": "The caller's own workspace.",
     "collections": "Documents that are searched together.",
     "documents": "What was uploaded, and what became of it.",
+    "bulk-operations": "How far calls about many documents are.",
     "uploads": "Files of any size, in parts that can be sent again.",
     "upload-tokens": "Leave for a page to upload by itself.",
     "companion": "Uploads by Uppy, which takes this for its Companion.",

@@ -27,6 +27,7 @@ ID_PARAMETERS: dict[str, Prefix] = {
     "file_id": "file",
     "deletion_id": "del",
     "upload_id": "upl",
+    "bulk_id": "bulk",
     "webhook_id": "hook",
     "session_id": "chat",
     "run_id": "run",

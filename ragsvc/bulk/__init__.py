@@ -1,0 +1,1 @@
+"""Many documents deleted, or ingested again, by one call."""

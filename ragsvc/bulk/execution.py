@@ -1,0 +1,91 @@
+"""Does a bulk operation: document by document, each with its own job and the operation's count in one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ragsvc.bulk.requests import compile_selection
+from ragsvc.db import bulk_operations, jobs
+from ragsvc.deletion.requests import hide_document
+from ragsvc.errors import RequestError
+from ragsvc.ingestion.requests import queue_reingestion
+from ragsvc.models.bulk import BulkAction
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection
+    from ragsvc.jobs.lease import Lease
+    from ragsvc.models.bulk import BulkOperation
+    from ragsvc.models.jobs import Job
+    from ragsvc.resources import Resources
+
+PAGE = 500
+
+log = structlog.get_logger(__name__)
+
+
+async def work_through(resources: Resources, lease: Lease) -> None:
+    """Go through the documents from where the last try stopped, and end the job.
+
+    Raises:
+        LeaseLost: another worker has the job.
+    """
+    job = lease.job
+    async with resources.pool.acquire() as conn:
+        operation = await bulk_operations.select_bulk_operation(conn, job.workspace_id, job.subject_id)
+    if operation is None:
+        # It went with its workspace, whose documents go anyway.
+        await _finish(resources, lease, None)
+        return
+    attributes = compile_selection(operation.selection)
+    after = operation.after_id
+    while True:
+        async with resources.pool.acquire() as conn:
+            page = await bulk_operations.select_matching(conn, operation, attributes, after=after, limit=PAGE)
+        if not page:
+            break
+        for document_id in page:
+            await _take(resources, lease, operation, document_id)
+        after = page[-1]
+    await _finish(resources, lease, operation)
+    log.info("bulk_operation_completed", action=operation.action)
+
+
+async def _finish(resources: Resources, lease: Lease, operation: BulkOperation | None) -> None:
+    async with resources.pool.acquire() as conn, conn.transaction():
+        await lease.fence(conn)
+        if operation is not None:
+            await bulk_operations.complete_bulk_operation(conn, operation)
+        await jobs.finish_job(conn, lease.job)
+
+
+async def _take(resources: Resources, lease: Lease, operation: BulkOperation, document_id: UUID) -> None:
+    async with resources.pool.acquire() as conn, conn.transaction():
+        # Whoever hides the document locks it first, as everywhere; a refusal leaves nothing of its own behind.
+        queued = await _queue(conn, resources, operation, document_id)
+        await lease.fence(conn)
+        await bulk_operations.advance_bulk_operation(
+            conn, operation, document_id=document_id, is_accepted=queued is not None
+        )
+    if queued is not None:
+        await resources.bell.ring(queued)
+
+
+async def _queue(conn: Connection, resources: Resources, operation: BulkOperation, document_id: UUID) -> Job | None:
+    """Queue the document's own job; None where it is gone, or busy, by now."""
+    try:
+        match operation.action:
+            case BulkAction.DELETE:
+                _deletion, job = await hide_document(
+                    conn, resources, operation.workspace_id, document_id, purge_file=operation.purge_file
+                )
+            case BulkAction.REINGEST:
+                _document, job = await queue_reingestion(
+                    conn, resources, operation.workspace_id, document_id, chunking=None
+                )
+    except RequestError:
+        return None
+    return job

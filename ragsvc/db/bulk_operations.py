@@ -1,0 +1,170 @@
+"""The table bulk_operations, and the documents that one is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragsvc.models.bulk import BulkAction, BulkOperation, BulkSelection, BulkStatus
+from ragsvc.models.documents import DocumentStatus, FailureInfo
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.db.pool import Connection, Record
+    from ragsvc.db.search_scope import AttributeCondition
+
+COLUMNS = """
+workspace_id, id, action, collection_id, document_status, filters, purge_file, status, matched, accepted, skipped,
+after_id, error, created_at, completed_at
+"""
+
+# `$1` workspace, `$2` collection, `$3` status, `$4` attributes that they contain, `$5` a jsonpath predicate with its
+# variables `$6`.
+_MATCHING = """
+FROM documents d
+WHERE d.workspace_id = $1 AND d.status <> 'deleting'
+  AND ($2::uuid IS NULL OR d.collection_id = $2)
+  AND ($3::text IS NULL OR d.status = $3)
+  AND ($4::jsonb IS NULL OR d.attributes @> $4)
+  AND ($5::text IS NULL OR jsonb_path_match(d.attributes, $5::text::jsonpath, $6::jsonb))
+"""
+
+COUNT_MATCHING = f"SELECT count(*)::integer {_MATCHING}"
+
+SELECT_MATCHING = f"""
+SELECT d.id {_MATCHING} AND d.id < $7::uuid AND ($8::uuid IS NULL OR d.id > $8) ORDER BY d.id LIMIT $9
+"""
+
+INSERT_BULK_OPERATION = f"""
+INSERT INTO bulk_operations (workspace_id, id, action, collection_id, document_status, filters, purge_file, matched)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+RETURNING {COLUMNS}
+"""
+
+SELECT_BULK_OPERATION = f"SELECT {COLUMNS} FROM bulk_operations WHERE workspace_id = $1 AND id = $2"
+
+SELECT_BULK_OPERATIONS = f"""
+SELECT {COLUMNS} FROM bulk_operations WHERE workspace_id = $1 AND ($2::uuid IS NULL OR id < $2)
+ORDER BY id DESC LIMIT $3
+"""
+
+UPDATE_BULK_STATE = """
+UPDATE bulk_operations SET status = $3, error = $4 WHERE workspace_id = $1 AND id = $2 AND status <> 'completed'
+"""
+
+ADVANCE_BULK_OPERATION = """
+UPDATE bulk_operations SET after_id = $3, accepted = accepted + $4::integer, skipped = skipped + 1 - $4::integer
+WHERE workspace_id = $1 AND id = $2
+"""
+
+COMPLETE_BULK_OPERATION = """
+UPDATE bulk_operations SET status = 'completed', error = NULL, completed_at = now() WHERE workspace_id = $1 AND id = $2
+"""
+
+
+async def count_matching(
+    conn: Connection, workspace_id: UUID, selection: BulkSelection, attributes: AttributeCondition
+) -> int:
+    """Return how many documents fit."""
+    counted: int = await conn.fetchval(COUNT_MATCHING, *_arguments(workspace_id, selection, attributes))
+    return counted
+
+
+async def select_matching(
+    conn: Connection, operation: BulkOperation, attributes: AttributeCondition, *, after: UUID | None, limit: int
+) -> list[UUID]:
+    """Return the next documents that fit and were there when the operation was accepted, in the order of their ids."""
+    arguments = _arguments(operation.workspace_id, operation.selection, attributes)
+    return [row["id"] for row in await conn.fetch(SELECT_MATCHING, *arguments, operation.id, after, limit)]
+
+
+async def insert_bulk_operation(
+    conn: Connection,
+    workspace_id: UUID,
+    operation_id: UUID,
+    *,
+    action: BulkAction,
+    selection: BulkSelection,
+    purge_file: bool,
+    matched: int,
+) -> BulkOperation:
+    """Add an operation; its job does it."""
+    row = await conn.fetchrow(
+        INSERT_BULK_OPERATION,
+        workspace_id,
+        operation_id,
+        action,
+        selection.collection_id,
+        selection.document_status,
+        selection.filters,
+        purge_file,
+        matched,
+    )
+    assert row is not None  # noqa: S101 - it was inserted
+    return _to_operation(row)
+
+
+async def select_bulk_operation(conn: Connection, workspace_id: UUID, operation_id: UUID) -> BulkOperation | None:
+    """Return one operation of the workspace."""
+    row = await conn.fetchrow(SELECT_BULK_OPERATION, workspace_id, operation_id)
+    return _to_operation(row) if row else None
+
+
+async def select_bulk_operations(
+    conn: Connection, workspace_id: UUID, *, before: UUID | None, limit: int
+) -> list[BulkOperation]:
+    """Return at most `limit` operations, newest first, from the one before `before`."""
+    return [_to_operation(row) for row in await conn.fetch(SELECT_BULK_OPERATIONS, workspace_id, before, limit)]
+
+
+async def update_bulk_state(
+    conn: Connection, workspace_id: UUID, operation_id: UUID, *, status: BulkStatus, error: FailureInfo | None
+) -> None:
+    """Let the operation show what its job is doing; a completed one stays as it is."""
+    await conn.execute(UPDATE_BULK_STATE, workspace_id, operation_id, status, error.to_json() if error else None)
+
+
+async def advance_bulk_operation(
+    conn: Connection, operation: BulkOperation, *, document_id: UUID, is_accepted: bool
+) -> None:
+    """Count a document, in the transaction that queues its own job, so that a resumed operation goes on behind it."""
+    await conn.execute(ADVANCE_BULK_OPERATION, operation.workspace_id, operation.id, document_id, int(is_accepted))
+
+
+async def complete_bulk_operation(conn: Connection, operation: BulkOperation) -> None:
+    """Show that every document had its turn."""
+    await conn.execute(COMPLETE_BULK_OPERATION, operation.workspace_id, operation.id)
+
+
+def _arguments(workspace_id: UUID, selection: BulkSelection, attributes: AttributeCondition) -> tuple[object, ...]:
+    return (
+        workspace_id,
+        selection.collection_id,
+        selection.document_status,
+        attributes.contains,
+        attributes.path,
+        attributes.variables or {},
+    )
+
+
+def _to_operation(row: Record) -> BulkOperation:
+    status = row["document_status"]
+    return BulkOperation(
+        workspace_id=row["workspace_id"],
+        id=row["id"],
+        action=BulkAction(row["action"]),
+        selection=BulkSelection(
+            collection_id=row["collection_id"],
+            document_status=DocumentStatus(status) if status else None,
+            filters=row["filters"],
+        ),
+        purge_file=row["purge_file"],
+        status=BulkStatus(row["status"]),
+        matched=row["matched"],
+        accepted=row["accepted"],
+        skipped=row["skipped"],
+        after_id=row["after_id"],
+        error=FailureInfo.from_json(row["error"]) if row["error"] else None,
+        created_at=row["created_at"],
+        completed_at=row["completed_at"],
+    )

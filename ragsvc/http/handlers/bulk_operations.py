@@ -1,0 +1,161 @@
+"""Many documents at once: /v1/documents/bulk-delete, /v1/documents/bulk-reingest, and how far they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from aiohttp import web
+from pydantic import ConfigDict, Field, model_validator
+
+from ragsvc.answering.filters import dump_filter
+from ragsvc.bulk.requests import count_selected, request_bulk_operation
+from ragsvc.db import bulk_operations
+from ragsvc.errors import NotFound
+from ragsvc.http.auth import caller_of
+from ragsvc.http.bodies import Body, read_body, read_query
+from ragsvc.http.bulk_rendering import BulkCountView, BulkOperationView, render_bulk_operation
+from ragsvc.http.filter_bodies import FilterBody, read_filter
+from ragsvc.http.idempotency import resource_id_of
+from ragsvc.http.ids import CollectionId, parse_id
+from ragsvc.http.operations import operation
+from ragsvc.http.paging import Page, PageQuery, page_by_id
+from ragsvc.http.rendering import json_response
+from ragsvc.http.state import resources_of
+from ragsvc.models.bulk import BulkAction, BulkSelection
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.workspaces import Scope
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+routes = web.RouteTableDef()
+
+SELECTORS = ("collection_id", "status", "filters")
+
+
+class SelectionBody(Body):
+    """Which documents: those that fit every condition given, or `all`; with `dry_run` they are only counted."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"filters": {"type": "eq", "key": "team", "value": "operations"}, "dry_run": True}],
+            # What `_check_selection` asks for.
+            "oneOf": [
+                {
+                    "required": ["all"],
+                    "properties": {"all": {"const": True}, **{name: {"type": "null"} for name in SELECTORS}},
+                },
+                {
+                    "properties": {"all": {"const": False}},
+                    "anyOf": [
+                        {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in SELECTORS
+                    ],
+                },
+            ],
+        }
+    )
+
+    collection_id: CollectionId | None = None
+    status: DocumentStatus | None = None
+    filters: FilterBody | None = None
+    all: bool = False
+    dry_run: bool = False
+
+    @model_validator(mode="after")
+    def _check_selection(self) -> Self:
+        if any(getattr(self, name) is not None for name in SELECTORS) == self.all:
+            raise ValueError("give either all, or some of collection_id, status and filters")
+        return self
+
+
+class BulkDeletionBody(SelectionBody):
+    """Which documents to delete, and whether their source files go too, where nothing else uses them."""
+
+    purge_file: bool = Field(default=True)
+
+
+class BulkReingestionBody(SelectionBody):
+    """Which documents to ingest again, each as its collection says by then."""
+
+
+async def _answer_again(request: web.Request, operation_id: UUID) -> web.Response | None:
+    async with resources_of(request).pool.acquire() as conn:
+        found = await bulk_operations.select_bulk_operation(conn, caller_of(request).workspace.id, operation_id)
+    return json_response(render_bulk_operation(found), status=202) if found else None
+
+
+@routes.post("/v1/documents/bulk-delete")
+@operation(
+    "Delete many documents",
+    Scope.WRITE,
+    body=BulkDeletionBody,
+    answers={200: BulkCountView, 202: BulkOperationView},
+    problems=(NotFound,),
+    again=_answer_again,
+)
+async def delete_documents(request: web.Request) -> web.Response:
+    """Accept the deletion of all documents that fit; each is hidden, and gets its receipt, as its turn comes."""
+    body = await read_body(request, BulkDeletionBody)
+    return await _accept(request, BulkAction.DELETE, body, purge_file=body.purge_file)
+
+
+@routes.post("/v1/documents/bulk-reingest")
+@operation(
+    "Ingest many documents again",
+    Scope.WRITE,
+    body=BulkReingestionBody,
+    answers={200: BulkCountView, 202: BulkOperationView},
+    problems=(NotFound,),
+    again=_answer_again,
+)
+async def reingest_documents(request: web.Request) -> web.Response:
+    """Accept a new version of all documents that fit; until it is ready, each one's version before answers."""
+    return await _accept(request, BulkAction.REINGEST, await read_body(request, BulkReingestionBody))
+
+
+@routes.get("/v1/bulk-operations")
+@operation("List the bulk operations", Scope.READ, query=PageQuery, answers={200: Page[BulkOperationView]})
+async def list_bulk_operations(request: web.Request) -> web.Response:
+    """Answer one page of the operations."""
+    query = read_query(request, PageQuery)
+    async with resources_of(request).pool.acquire() as conn:
+        found = await bulk_operations.select_bulk_operations(
+            conn, caller_of(request).workspace.id, before=query.cursor, limit=query.limit + 1
+        )
+    return json_response(page_by_id(found, query.limit, render_bulk_operation))
+
+
+@routes.get("/v1/bulk-operations/{bulk_id}")
+@operation("Show how far a bulk operation is", Scope.READ, answers={200: BulkOperationView})
+async def get_bulk_operation(request: web.Request) -> web.Response:
+    """Answer one operation."""
+    bulk_id = parse_id("bulk", request.match_info["bulk_id"])
+    async with resources_of(request).pool.acquire() as conn:
+        found = await bulk_operations.select_bulk_operation(conn, caller_of(request).workspace.id, bulk_id)
+    if found is None:
+        raise NotFound
+    return json_response(render_bulk_operation(found))
+
+
+async def _accept(
+    request: web.Request, action: BulkAction, body: SelectionBody, *, purge_file: bool = True
+) -> web.Response:
+    resources, workspace_id = resources_of(request), caller_of(request).workspace.id
+    filters = read_filter(body.filters)
+    selection = BulkSelection(
+        collection_id=body.collection_id,
+        document_status=body.status,
+        filters=dump_filter(filters) if filters else None,
+    )
+    if body.dry_run:
+        matched = await count_selected(resources, workspace_id, selection)
+        return json_response({"dry_run": True, "matched": matched})
+    accepted = await request_bulk_operation(
+        resources,
+        workspace_id,
+        action,
+        operation_id=resource_id_of(request),
+        selection=selection,
+        purge_file=purge_file,
+    )
+    return json_response(render_bulk_operation(accepted), status=202)

@@ -1,0 +1,194 @@
+"""A bulk operation gives every document that fitted its own job, once, whenever its worker dies."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from ragsvc.bulk.execution import work_through
+from ragsvc.bulk.requests import request_bulk_operation
+from ragsvc.db import bulk_operations, documents, jobs
+from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.jobs import lifecycle
+from ragsvc.jobs.lease import Lease
+from ragsvc.models.bulk import BulkAction, BulkSelection, BulkStatus
+from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.ids import new_id
+from ragsvc.models.jobs import JobStatus, Queue, SubjectKind
+from ragsvc.workers.deletion import delete_subject
+from tests.support.builds import ready_document
+from tests.support.documents import accept, job_of, reload
+
+if TYPE_CHECKING:
+    from ragsvc.models.bulk import BulkOperation
+    from ragsvc.models.documents import Document
+    from ragsvc.models.jobs import Job
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.resources import Resources
+
+OPERATIONS = BulkSelection(filters={"type": "eq", "key": "team", "value": "operations"})
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+async def documents_of(resources: Resources, workspace: Workspace, *teams: str) -> list[Document]:
+    """Make ready documents, each of a team."""
+    made = []
+    for number, team in enumerate(teams):
+        document = await ready_document(resources, workspace, sentences=(f"Kettle {number}.", "It boils."))
+        async with resources.pool.acquire() as conn:
+            await documents.update_document_attributes(conn, workspace.id, document.id, attributes={"team": team})
+        made.append(await reload(resources, document))
+    return made
+
+
+async def ask(
+    resources: Resources, workspace: Workspace, action: BulkAction, selection: BulkSelection
+) -> BulkOperation:
+    return await request_bulk_operation(resources, workspace.id, action, operation_id=new_id(), selection=selection)
+
+
+async def job_for(resources: Resources, operation: BulkOperation) -> Job:
+    async with resources.pool.acquire() as conn:
+        job = await jobs.select_active_job(
+            conn,
+            operation.workspace_id,
+            queue=Queue.DELETION,
+            subject_kind=SubjectKind.BULK,
+            subject_id=operation.id,
+        )
+    assert job is not None
+    return job
+
+
+async def work(resources: Resources, operation: BulkOperation) -> BulkOperation:
+    """Do it as the worker does, and return how it stands afterwards."""
+    job = await job_for(resources, operation)
+    await delete_subject({"resources": resources, "owner": "test", "stopping": asyncio.Event()}, str(job.id))
+    async with resources.pool.acquire() as conn:
+        found = await bulk_operations.select_bulk_operation(conn, operation.workspace_id, operation.id)
+        done = await jobs.select_job(conn, job.id)
+    assert found is not None
+    assert done is not None
+    assert done.status is JobStatus.DONE
+    return found
+
+
+async def jobs_of(resources: Resources, document: Document, queue: Queue) -> int:
+    async with resources.pool.acquire() as conn:
+        counted: int = await conn.fetchval(
+            "SELECT count(*) FROM jobs WHERE subject_id = $1 AND queue = $2", document.id, queue
+        )
+    return counted
+
+
+async def test_what_fits_is_deleted_each_with_a_receipt_of_its_own(resources: Resources, workspace: Workspace) -> None:
+    theirs, mine, also = await documents_of(resources, workspace, "hr", "operations", "operations")
+    operation = await ask(resources, workspace, BulkAction.DELETE, OPERATIONS)
+    assert (operation.status, operation.matched) == (BulkStatus.PENDING, 2)
+    done = await work(resources, operation)
+    assert (done.status, done.accepted, done.skipped) == (BulkStatus.COMPLETED, 2, 0)
+    assert done.completed_at is not None
+    for document in (mine, also):
+        assert (await reload(resources, document)).status is DocumentStatus.DELETING
+        assert (await job_of(resources, document, Queue.DELETION)).payload["deletion_id"]
+    assert (await reload(resources, theirs)).status is DocumentStatus.READY
+
+
+async def test_what_is_ingested_already_is_left_alone(resources: Resources, workspace: Workspace) -> None:
+    ready, *_rest = await documents_of(resources, workspace, "operations")
+    busy = await accept(resources, workspace, b"Another kettle.")
+    operation = await ask(resources, workspace, BulkAction.REINGEST, BulkSelection())
+    assert operation.matched == 2
+    done = await work(resources, operation)
+    assert (done.accepted, done.skipped) == (1, 1)
+    assert (await reload(resources, ready)).status is DocumentStatus.QUEUED
+    assert await jobs_of(resources, busy, Queue.INGESTION) == 1
+
+
+async def test_what_comes_later_is_none_of_its_business(resources: Resources, workspace: Workspace) -> None:
+    await documents_of(resources, workspace, "operations")
+    operation = await ask(resources, workspace, BulkAction.DELETE, BulkSelection())
+    late = await accept(resources, workspace, b"A late kettle.")
+    done = await work(resources, operation)
+    assert (done.accepted, done.skipped) == (1, 0)
+    assert (await reload(resources, late)).status is DocumentStatus.QUEUED
+
+
+async def test_what_somebody_else_deletes_meanwhile_is_deleted_once(resources: Resources, workspace: Workspace) -> None:
+    first, second = await documents_of(resources, workspace, "operations", "operations")
+    operation = await ask(resources, workspace, BulkAction.DELETE, OPERATIONS)
+    await request_document_deletion(resources, workspace.id, first.id, purge_file=True)
+    done = await work(resources, operation)
+    assert (done.matched, done.accepted) == (2, 1)
+    assert [await jobs_of(resources, document, Queue.DELETION) for document in (first, second)] == [1, 1]
+
+
+@pytest.mark.parametrize("action", list(BulkAction))
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("is_committed", [False, True])
+async def test_a_worker_that_dies_at_a_document_forgets_none_and_takes_none_twice(
+    resources: Resources,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    action: BulkAction,
+    *,
+    step: int,
+    is_committed: bool,
+) -> None:
+    made = await documents_of(resources, workspace, *["operations"] * 3)
+    operation = await ask(resources, workspace, action, OPERATIONS)
+    left = step
+
+    def dies() -> bool:
+        nonlocal left
+        left -= 1
+        return left == 0
+
+    class MortalBell:
+        """Dies after the commit, before anybody was rung for."""
+
+        async def ring(self, job: Job) -> None:
+            if dies():
+                raise Killed
+            await resources.bell.ring(job)
+
+    real = bulk_operations.advance_bulk_operation
+
+    async def advance(*arguments: Any, **options: Any) -> None:
+        await real(*arguments, **options)
+        if dies():
+            raise Killed
+
+    with monkeypatch.context() as mortal:
+        if not is_committed:
+            mortal.setattr(bulk_operations, "advance_bulk_operation", advance)
+        dying: Any = replace(resources, bell=cast("Any", MortalBell())) if is_committed else resources
+        queued = await job_for(resources, operation)
+        job = await lifecycle.claim(resources.pool, queued.id, owner="mortal", lease_s=60)
+        assert job is not None
+        with pytest.raises(Killed):
+            await work_through(dying, Lease(resources.pool, job, resources.settings))
+        await lifecycle.hand_back(resources.pool, job)
+    done = await work(resources, operation)
+    assert (done.status, done.accepted, done.skipped) == (BulkStatus.COMPLETED, 3, 0)
+    queue = Queue.DELETION if action is BulkAction.DELETE else Queue.INGESTION
+    before = 0 if action is BulkAction.DELETE else 1
+    assert [await jobs_of(resources, document, queue) - before for document in made] == [1, 1, 1]
+
+
+async def test_an_operation_whose_workspace_is_gone_ends_quietly(resources: Resources, workspace: Workspace) -> None:
+    operation = await ask(resources, workspace, BulkAction.DELETE, BulkSelection())
+    job = await job_for(resources, operation)
+    async with resources.pool.acquire() as conn:
+        await conn.execute("DELETE FROM bulk_operations WHERE id = $1", operation.id)
+    await delete_subject({"resources": resources, "owner": "test", "stopping": asyncio.Event()}, str(job.id))
+    async with resources.pool.acquire() as conn:
+        ended = await jobs.select_job(conn, job.id)
+    assert ended is not None
+    assert ended.status is JobStatus.DONE
