@@ -48,7 +48,7 @@ async def test_a_fuzzer_finds_nothing(own_client: Client) -> None:
 
 
 @pytest.mark.chaos
-async def test_a_fuzzer_finds_nothing_at_random_either(own_client: Client) -> None:
-    code, said = await fuzz(own_client, "--phases", "fuzzing", "--max-examples", "10")
+async def test_a_fuzzer_finds_nothing_at_random_or_from_call_to_call(own_client: Client) -> None:
+    code, said = await fuzz(own_client, "--phases", "fuzzing,stateful", "--max-examples", "10")
     print(said)  # noqa: T201 - seen with -rP
     assert code == 0, said
