@@ -18,7 +18,6 @@ from tests.faults.gates import COMMIT
 from tests.faults.opening import open_fleet_on
 from tests.faults.own_postgres import open_postgres
 from tests.faults.texts import make_text
-from tests.support.databases import owner_of
 from tests.support.polling import until
 
 if TYPE_CHECKING:
@@ -38,8 +37,10 @@ WHERE datname = current_database() AND application_name = 'ragsvc' AND pid <> pg
 
 async def cut_connections(fleet: Fleet) -> int:
     """End every connection of the fleet, and of the test as well; return how many there were."""
-    async with owner_of(fleet.resources.settings) as owner:
-        ended: int = await owner.fetchval(TERMINATE_ALL)
+    # A connection of the pool's, which stays, with the rights of its login.
+    async with fleet.resources.pool.acquire() as conn, conn.transaction():
+        await conn.execute("SET LOCAL ROLE NONE")
+        ended: int = await conn.fetchval(TERMINATE_ALL)
         return ended
 
 
