@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+import aiohttp
 import asyncpg
 import httpx2
 import openai
 import pytest
 import redis.exceptions
-from aiohttp import ClientPayloadError
+from aiohttp.client_reqrep import ConnectionKey
 from botocore.exceptions import (
     ClientError,
     ConnectionClosedError,
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PERMANENT, TRANSIENT, UNKNOWN, OUTAGE = FailureClass
+MODEL_SERVER = ConnectionKey(
+    "models.example", 80, is_ssl=False, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None
+)
 REQUEST = httpx2.Request("POST", "http://models.example/v1/embeddings")
 
 
@@ -40,9 +44,12 @@ def from_model(status: int, *, code: str | None = None, headers: Mapping[str, st
         return translate(client._make_status_error_from_response(response), ask="embedding")
 
 
-def from_model_connection(cause: Exception | None, error: openai.APIConnectionError) -> WorkError:
-    """Return what becomes of a connection that a model's server did not keep."""
-    error.__cause__ = cause
+def from_model_connection(cause: Exception) -> WorkError:
+    """Return what becomes of a connection that a model's server did not keep, as the client's transport tells it."""
+    told = httpx2.ConnectTimeout(str(cause))
+    told.__cause__ = cause
+    error = openai.APITimeoutError(request=REQUEST)
+    error.__cause__ = told
     return translate(error, ask="embedding")
 
 
@@ -64,22 +71,16 @@ MODEL = [
     (from_model(402), PERMANENT, "embedding_quota"),
     (from_model(429, code="insufficient_quota"), PERMANENT, "embedding_quota"),
     *((from_model(status), TRANSIENT, "embedding_unavailable") for status in (408, 409, 425, 429, 500, 502, 503, 529)),
-    (from_model_connection(None, openai.APITimeoutError(request=REQUEST)), TRANSIENT, "embedding_unavailable"),
+    (from_model_connection(aiohttp.SocketTimeoutError("silent")), TRANSIENT, "embedding_unavailable"),
+    (from_model_connection(aiohttp.ServerDisconnectedError()), TRANSIENT, "embedding_unavailable"),
     (
-        from_model_connection(httpx2.ReadError("reset"), openai.APIConnectionError(request=REQUEST)),
-        TRANSIENT,
-        "embedding_unavailable",
-    ),
-    (
-        from_model_connection(httpx2.ConnectError("refused"), openai.APIConnectionError(request=REQUEST)),
+        from_model_connection(
+            aiohttp.ClientConnectorError(MODEL_SERVER, ConnectionRefusedError(errno.ECONNREFUSED, "no"))
+        ),
         OUTAGE,
         "embedding_unreachable",
     ),
-    (
-        from_model_connection(httpx2.ConnectTimeout("silent"), openai.APITimeoutError(request=REQUEST)),
-        OUTAGE,
-        "embedding_unreachable",
-    ),
+    (from_model_connection(aiohttp.ConnectionTimeoutError("silent")), OUTAGE, "embedding_unreachable"),
 ]
 
 STORE = [
@@ -92,7 +93,7 @@ STORE = [
         (from_store(error(endpoint_url="http://s3.example")), TRANSIENT, "storage_unavailable")
         for error in (ReadTimeoutError, ConnectionClosedError)
     ),
-    (from_store(ClientPayloadError("cut off")), TRANSIENT, "storage_unavailable"),
+    (from_store(aiohttp.ClientPayloadError("cut off")), TRANSIENT, "storage_unavailable"),
     *(
         (from_store(error(endpoint_url="http://s3.example")), OUTAGE, "storage_unreachable")
         for error in (EndpointConnectionError, ConnectTimeoutError)
