@@ -127,7 +127,6 @@ async def test_a_new_file_is_shown_once_it_answers(tenant: Tenant, ready: dict[s
     ("fields", "field"),
     [
         ({"attributes": "["}, "attributes"),
-        ({"collection_id": format_id("col", UUID(int=7))}, "collection_id"),
         ({"chunking": "{}"}, "chunking"),
     ],
 )
@@ -140,6 +139,16 @@ async def test_a_form_that_does_not_fit_leaves_the_document_as_it_was(
     assert (await tenant.api.get(f"/v1/documents/{ready['id']}")).json == ready
     assert await resources.storage.count_objects(tenant.bucket) == 1
     assert await resources.storage.list_multiparts(tenant.bucket) == []
+
+
+async def test_another_collection_is_refused_and_an_unknown_one_unknown(tenant: Tenant, ready: dict[str, Any]) -> None:
+    another = (await tenant.api.post("/v1/collections", {"name": "another"})).json
+    refused = await put(tenant, ready["id"], fields={"collection_id": another["id"]})
+    assert refused.is_problem(422, "invalid_request")
+    assert [error["field"] for error in refused.json["errors"]] == ["collection_id"]
+    unknown = await put(tenant, ready["id"], fields={"collection_id": format_id("col", UUID(int=7))})
+    assert unknown.is_problem(404, "not_found")
+    assert (await tenant.api.get(f"/v1/documents/{ready['id']}")).json == ready
 
 
 async def test_its_own_collection_may_be_named(tenant: Tenant, ready: dict[str, Any]) -> None:
