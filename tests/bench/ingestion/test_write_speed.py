@@ -123,11 +123,14 @@ async def copy_vectors(resources: Resources, workspace_id: UUID, vectors: NDArra
 
 async def drop_indexes(conn: Connection) -> None:
     """Leave the tables their keys and the text index: no vector index, as the peers have none."""
-    for name in await conn.fetch(
-        "SELECT indexrelid::regclass::text AS name FROM pg_index JOIN pg_class c ON c.oid = indexrelid"
-        " JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'hnsw' AND c.relkind = 'I'"
-    ):
-        await conn.execute(f"DROP INDEX {name['name']}")
+    async with conn.transaction():
+        # Tables belong to whoever migrates.
+        await conn.execute("SET LOCAL ROLE NONE")
+        for name in await conn.fetch(
+            "SELECT indexrelid::regclass::text AS name FROM pg_index JOIN pg_class c ON c.oid = indexrelid"
+            " JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'hnsw' AND c.relkind = 'I'"
+        ):
+            await conn.execute(f"DROP INDEX {name['name']}")
 
 
 async def empty(resources: Resources) -> None:
