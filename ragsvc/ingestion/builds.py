@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from ragsvc.db import canonical_text, chunks, documents, files, jobs
 from ragsvc.errors import LeaseLost
+from ragsvc.ingestion.task_groups import open_task_group
 from ragsvc.jobs.announcements import announce
 from ragsvc.models.webhooks import WebhookEvent
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 # A transaction of so many rows takes about half a second with its HNSW index.
 WRITE_BATCH = 256
+# The index of the vectors keeps a processor busy; a long document may keep two.
+WRITERS = 2
 
 
 class Build:
@@ -47,22 +51,33 @@ class Build:
             await canonical_text.insert_text(conn, document.workspace_id, document.id, build_id=self.id, content=text)
 
     async def write_chunks(self, batch: Sequence[Chunk], vectors: NDArray[np.float32]) -> None:
-        """Store chunks with their vectors, shape (len(batch), dimensions), unseen."""
+        """Store chunks with their vectors, shape (len(batch), dimensions), unseen and in any order."""
+        writers = asyncio.Semaphore(WRITERS)
+
+        async def write(start: int) -> None:
+            rows = slice(start, start + WRITE_BATCH)
+            async with writers:
+                await self._write_batch(batch[rows], vectors[rows])
+
+        async with open_task_group() as group:
+            for start in range(0, len(batch), WRITE_BATCH):
+                group.create_task(write(start))
+
+    async def _write_batch(self, batch: Sequence[Chunk], vectors: NDArray[np.float32]) -> None:
         document = self._document
-        for start in range(0, len(batch), WRITE_BATCH):
-            async with self._resources.pool.acquire() as conn, conn.transaction():
-                await self._lease.fence(conn)
-                await chunks.insert_chunks(
-                    conn,
-                    document.workspace_id,
-                    document.id,
-                    collection_id=document.collection_id,
-                    build_id=self.id,
-                    chunks=batch[start : start + WRITE_BATCH],
-                    vectors=vectors[start : start + WRITE_BATCH],
-                    space=self._resources.space,
-                    text_search_config=self._resources.settings.text_search_config,
-                )
+        async with self._resources.pool.acquire() as conn, conn.transaction():
+            await self._lease.fence(conn)
+            await chunks.insert_chunks(
+                conn,
+                document.workspace_id,
+                document.id,
+                collection_id=document.collection_id,
+                build_id=self.id,
+                chunks=batch,
+                vectors=vectors,
+                space=self._resources.space,
+                text_search_config=self._resources.settings.text_search_config,
+            )
 
     async def finalize(
         self, file: File, *, chunk_count: int, token_count: int, warnings: Sequence[DocumentWarning] = ()

@@ -50,7 +50,7 @@ async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
     # At once: arq calls `stop` after a start that was refused too.
     stack = ctx["stack"] = AsyncExitStack()
     _tell_metrics(settings, stack)
-    pool_size = 2 * concurrency(settings, queue) + SPARE_CONNECTIONS
+    pool_size = 3 * concurrency(settings, queue) + SPARE_CONNECTIONS
     try:
         configure_traces(settings, service=f"ragsvc-{queue}")
         resources = await stack.enter_async_context(open_resources(settings, pool_size=pool_size))
