@@ -1,10 +1,11 @@
 -- Whoever asks does not know yet which workspace is to be entered: these two look through all of them, for one hash.
--- What they call is bound here and now, so no search_path leads them elsewhere.
+-- What they call is bound here and now, so no search_path leads them elsewhere; and planned once for each connection,
+-- since a hash is as good as another.
 CREATE FUNCTION find_key_owner(wanted bytea) RETURNS TABLE (
     workspace_id uuid, id uuid, name text, key_prefix text, scopes text[], expires_at timestamptz,
     revoked_at timestamptz, replaced_by uuid, last_used_at timestamptz, created_at timestamptz, key_hash bytea,
     workspace_name text, bucket text, object_prefix text, quota_bytes bigint, workspace_created_at timestamptz
-) LANGUAGE sql STABLE SECURITY DEFINER
+) LANGUAGE sql STABLE SECURITY DEFINER SET plan_cache_mode = force_generic_plan
 BEGIN ATOMIC
     SELECT k.workspace_id, k.id, k.name, k.key_prefix, k.scopes, k.expires_at, k.revoked_at, k.replaced_by,
         k.last_used_at, k.created_at, k.key_hash, w.name, w.bucket, w.key_prefix, w.quota_bytes, w.created_at
@@ -16,7 +17,7 @@ END;
 CREATE FUNCTION find_token_owner(wanted bytea) RETURNS TABLE (
     workspace_id uuid, id uuid, key_id uuid, collection_id uuid, max_bytes bigint, expires_at timestamptz,
     name text, bucket text, key_prefix text, quota_bytes bigint, created_at timestamptz
-) LANGUAGE sql STABLE SECURITY DEFINER
+) LANGUAGE sql STABLE SECURITY DEFINER SET plan_cache_mode = force_generic_plan
 BEGIN ATOMIC
     SELECT t.workspace_id, t.id, t.key_id, t.collection_id, t.max_bytes, t.expires_at,
         w.name, w.bucket, w.key_prefix, w.quota_bytes, w.created_at

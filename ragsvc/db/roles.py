@@ -43,7 +43,7 @@ QUOTE_IDENTIFIER = "SELECT quote_ident($1)"
 PROTECT_TABLES = f"""
 DO $$
 DECLARE
-    own CONSTANT text := '(SELECT nullif(current_setting(''{SETTING}'', true), '''')::uuid)';
+    own CONSTANT text := 'nullif(current_setting(''{SETTING}'', true), '''')::uuid';
     relation record;
 BEGIN
     FOR relation IN
