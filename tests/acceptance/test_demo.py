@@ -55,7 +55,9 @@ def test_the_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.chaos)]
+)
 def test_a_demo_that_is_stopped_leaves_nothing_running(tmp_path: Path, number: signal.Signals, code: int) -> None:
     demo = start_demo(tmp_path)
     assert demo.stdout is not None

@@ -155,6 +155,7 @@ async def test_a_document_waits_for_its_model_server_and_says_so(stack: Stack, c
     assert document["error"] is None
 
 
+@pytest.mark.chaos
 async def test_a_deletion_survives_its_worker(stack: Stack, client: Client) -> None:
     document_id = await client.upload(LONG_TEXT.replace("metres", "yards"), "doomed.md")
     await client.until_status(document_id, "ready")

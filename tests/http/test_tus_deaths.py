@@ -52,7 +52,7 @@ class Fate:
         return fated
 
 
-@pytest.mark.parametrize("kind", ["plain", "checked", "checked and wrong"])
+@pytest.mark.parametrize("kind", ["plain", pytest.param("checked", marks=pytest.mark.chaos), "checked and wrong"])
 async def test_no_death_between_two_writes_makes_the_store_tell_a_wrong_offset(
     tenant: Tenant, make_client: ClientMaker, kind: str
 ) -> None:

@@ -28,7 +28,14 @@ UPLOAD_S = 120
 pytestmark = pytest.mark.xdist_group("uppy")
 
 
-@pytest.fixture(params=sorted(PACKAGES, reverse=True), ids=lambda major: f"uppy-{major}")
+# The newest one each time, older ones in the long form.
+NEWEST, *OLDER = sorted(PACKAGES, reverse=True)
+
+
+@pytest.fixture(
+    params=[NEWEST, *(pytest.param(major, marks=pytest.mark.chaos) for major in OLDER)],
+    ids=lambda major: f"uppy-{major}",
+)
 def major(request: pytest.FixtureRequest) -> int:
     """A version of Uppy that is installed."""
     number: int = request.param
