@@ -67,19 +67,11 @@ async def test_a_workers_probe_sees_it_alive(layout: Layout) -> None:
         assert "looked at its queue" in await asyncio.to_thread(run_tool, "ragsvc", "worker-alive", env=env)
 
 
-async def test_a_rolling_restart_loses_no_request_and_no_job(layout: Layout, client: Client, report: Reporter) -> None:
-    await roll(layout, client, rounds=1, report=report)
-
-
-@pytest.mark.chaos
-async def test_many_rolling_restarts_lose_no_request_and_no_job(
-    layout: Layout, client: Client, report: Reporter
+@pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.chaos)])
+async def test_a_rolling_restart_loses_no_request_and_no_job(
+    layout: Layout, client: Client, report: Reporter, rounds: int
 ) -> None:
-    await roll(layout, client, rounds=5, report=report)
-
-
-async def roll(layout: Layout, client: Client, *, rounds: int, report: Reporter) -> None:
-    """Restart each process in turn, under load, and hold what came of it against what was asked for."""
+    """Each process is restarted in turn, under load, and what came of it is held against what was asked for."""
     began = time.monotonic()
     restarts: dict[str, list[tuple[float, float]]] = {}
     async with Load(client).going_on():

@@ -157,6 +157,7 @@ async def test_a_reader_that_takes_nothing_is_cut(gate: Gate) -> None:
         )
         await until(lambda: len(gate.connections) == before)
         writer.transport.abort()
+    assert [entry["waited_for"] for entry in logs if entry["event"] == "slow_client_cut"] == ["reader"]
 
 
 async def test_one_connection_too_many_is_refused_and_the_others_are_served(settings: Settings) -> None:
@@ -206,3 +207,7 @@ async def test_what_is_no_http_is_answered_without_a_banner_and_without_what_cam
 async def test_no_connection_is_forgotten(gate: Gate) -> None:
     """Comes last: by now every kind of end was there."""
     await until(lambda: len(gate.connections) <= 1, timeout_s=DEADLINE_S)
+    # The one that may be left is the client's own, which it keeps.
+    async with gate.remote.session.get(f"{gate.remote.url}/healthz") as answer:
+        assert answer.status == 200
+    assert len(gate.connections) == 1

@@ -165,8 +165,10 @@ async def texts_of(resources: Resources, workspace_id: UUID, document_id: UUID) 
         return [one.text for one in await chunks.select_chunks(conn, workspace_id, document_id, limit=50)]
 
 
-async def run_race(resources: Resources, workspace: Workspace, seed: int, *, deletes: bool) -> None:
-    """Race, settle, and look at everything that is left."""
+@pytest.mark.parametrize("deletes", [False, True], ids=["stays", "goes"])
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.chaos) for seed in range(100, 150))])
+async def test_whatever_races_settles(resources: Resources, workspace: Workspace, seed: int, *, deletes: bool) -> None:
+    """After the race everything that is left is looked at."""
     document = await ready_document(resources, workspace, sentences=sentences_of("kettles.txt"))
     race = Race(resources, workspace, document, seed)
     for _ in range(4):
@@ -189,18 +191,3 @@ async def run_race(resources: Resources, workspace: Workspace, seed: int, *, del
     assert rows == {**rows, "documents": 1, "files": 1, "chunk_text": 2, resources.space.table: 2}
     assert rows["canonical_text"] == after.version
     assert objects == 1
-
-
-@pytest.mark.parametrize("deletes", [False, True], ids=["stays", "goes"])
-@pytest.mark.parametrize("seed", range(2))
-async def test_whatever_races_settles(resources: Resources, workspace: Workspace, seed: int, *, deletes: bool) -> None:
-    await run_race(resources, workspace, seed, deletes=deletes)
-
-
-@pytest.mark.chaos
-@pytest.mark.parametrize("deletes", [False, True], ids=["stays", "goes"])
-@pytest.mark.parametrize("seed", range(100, 150))
-async def test_whatever_races_settles_again_and_again(
-    resources: Resources, workspace: Workspace, seed: int, *, deletes: bool
-) -> None:
-    await run_race(resources, workspace, seed, deletes=deletes)

@@ -39,18 +39,6 @@ COST_US = 1_000_000_000
 
 
 @pytest.fixture
-def own_settings(base_settings: Settings) -> Settings:
-    return base_settings.model_copy(update={"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"})
-
-
-@pytest.fixture
-async def redis(own_settings: Settings) -> AsyncIterator[RedisConnection]:
-    connection = open_redis(own_settings)
-    yield connection
-    await connection.aclose()
-
-
-@pytest.fixture
 async def open_rates(own_settings: Settings) -> AsyncIterator[OpenRates]:
     """Opens rates that share nothing but Redis, as processes do."""
     async with AsyncExitStack() as stack:

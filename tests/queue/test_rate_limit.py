@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -33,18 +32,6 @@ REQUESTS_PER_MINUTE = 6000
 TOKENS_PER_MINUTE = 60_000
 SAVED_REQUESTS = 600
 SAVED_TOKENS = 6000
-
-
-@pytest.fixture
-def own_settings(base_settings: Settings) -> Settings:
-    return base_settings.model_copy(update={"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"})
-
-
-@pytest.fixture
-async def redis(own_settings: Settings) -> AsyncIterator[RedisConnection]:
-    connection = open_redis(own_settings)
-    yield connection
-    await connection.aclose()
 
 
 @pytest.fixture

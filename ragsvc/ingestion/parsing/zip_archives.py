@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 RATIO_APPLIES_FROM_BYTES = 1024 * 1024
 ENTRY_SIGNATURE = re.compile(rb"PK\x01\x02")
 ENCRYPTED_FLAG = 0x1
-# What zipfile lets through of a damaged archive, its own error aside.
+# What zipfile lets through of a damaged archive, its own error aside; the last is what it raises for a method, a
+# version or an encryption that it does not know.
 DAMAGE = (BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, NotImplementedError)
 
 

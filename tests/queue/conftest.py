@@ -1,0 +1,30 @@
+"""Redis, with a prefix of the test's own."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.queue.connection import open_redis
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.queue.connection import RedisConnection
+    from ragsvc.settings import Settings
+
+
+@pytest.fixture
+def own_settings(base_settings: Settings) -> Settings:
+    """Settings with a prefix that no other test has."""
+    return base_settings.model_copy(update={"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"})
+
+
+@pytest.fixture
+async def redis(own_settings: Settings) -> AsyncIterator[RedisConnection]:
+    """A connection."""
+    connection = open_redis(own_settings)
+    yield connection
+    await connection.aclose()
