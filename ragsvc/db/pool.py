@@ -53,7 +53,7 @@ SESSION_SETTINGS = {
     "idle_in_transaction_session_timeout": "60s",
     "plan_cache_mode": "force_custom_plan",
     "hnsw.iterative_scan": "relaxed_order",
-    "hnsw.ef_search": "400",
+    "hnsw.ef_search": "600",
     "jit": "off",
 }
 JSONB_VERSION = b"\x01"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ragsvc.db.collections import insert_collection
+from ragsvc.db.sessions import ENTER_SYSTEM
 from ragsvc.models.ids import new_id
 from tests.bench.search.vectors import TOPICS
 
@@ -77,8 +78,9 @@ async def write_corpus(
         random.integers(BUCKETS, size=documents),
     )
     async with conn.transaction():
-        # A bulk load, in a pool that is made for short statements.
+        # A bulk load, in a pool that is made for short statements. Only the owner may COPY and make an index.
         await conn.execute("SET LOCAL statement_timeout = 0")
+        await conn.execute("SET LOCAL ROLE NONE")
         for topic, collection_id in enumerate(collection_ids):
             await insert_collection(conn, workspace_id, collection_id, name=f"topic {topic}")
         ids = [(new_id(), new_id(), new_id()) for _ in range(documents)]
@@ -102,8 +104,10 @@ async def write_corpus(
         await conn.execute(INSERT_TEXTS, workspace_id, WORDS_PER_CHUNK, timeout=LOAD_TIMEOUT_S)
         await conn.execute("SET LOCAL maintenance_work_mem = '2GB'")
         await conn.execute(definition, timeout=LOAD_TIMEOUT_S)
+    await conn.execute("SET ROLE NONE")
     for table in (space.table, "chunk_text", "documents"):
         await conn.execute(f"VACUUM ANALYZE {table}", timeout=LOAD_TIMEOUT_S)
+    await conn.execute(ENTER_SYSTEM)
     return corpus
 
 

@@ -136,7 +136,10 @@ async def _measure_speed(bench: Bench, bench_table: BenchTable, monkeypatch: pyt
     for _ in range(ROUNDS):
         for vector, text in zip(vectors, texts, strict=True):
             _answer_queries_with(monkeypatch, bench, vector)
-            for name, call in _ways(bench, vector, text).items():
+            ways = list(_ways(bench, vector, text).items())
+            # Whoever asks first finds Postgres's cache cold for this question.
+            random.shuffle(ways)
+            for name, call in ways:
                 started = time.perf_counter()
                 await call()
                 times.setdefault(name, []).append(time.perf_counter() - started)
@@ -147,6 +150,7 @@ async def _measure_speed(bench: Bench, bench_table: BenchTable, monkeypatch: pyt
         ("dense", "bare KNN", HIGHEST_DENSE_RATIO),
     ):
         bench_table.add(f"{size}, {mode}: p50", p50[mode], "ms", peer=(peer, p50[peer]), goal=ratio_at_most(highest))
+    bench_table.add(f"{size}, counting the scope: p50", p50["scope SQL"], "ms")
 
 
 def _ways(bench: Bench, vector: NDArray[np.float32], text: str) -> dict[str, Callable[[], Awaitable[object]]]:
@@ -167,24 +171,34 @@ def _ways(bench: Bench, vector: NDArray[np.float32], text: str) -> dict[str, Cal
         async with resources.pool.acquire() as conn:
             await conn.fetch(RAW_KNN.format(table=resources.space.table), corpus.workspace_id, vector, HITS)
 
+    async def scope() -> None:
+        async with resources.pool.acquire() as conn:
+            await conn.fetchrow(SELECT_SCOPE, *_everything(corpus))
+
     return {
         "hybrid": search(SearchMode.HYBRID),
         "hybrid SQL": sql(SELECT_HITS_HYBRID_LARGE),
         "dense": search(SearchMode.DENSE),
         "dense SQL": sql(SELECT_HITS_DENSE_LARGE),
         "bare KNN": knn,
+        "scope SQL": scope,
     }
 
 
 async def _run_sql(conn: Connection, corpus: Corpus, statement: str, *, vector: NDArray[np.float32], text: str) -> None:
     """Send the two statements of a search as they are."""
-    everything: tuple[object, ...] = (corpus.workspace_id, None, None, None, {})
+    everything = _everything(corpus)
     scope = await conn.fetchrow(SELECT_SCOPE, *everything)
     assert scope is not None
     per_chunk = scope["tokens"] / scope["chunks"]
     await conn.fetch(
         statement, *everything, vector, FETCHED, HITS, None, "english", text, 1.0, 0.5, scope["chunks"], per_chunk
     )
+
+
+def _everything(corpus: Corpus) -> tuple[object, ...]:
+    """Return the arguments that select all documents."""
+    return corpus.workspace_id, None, None, None, {}
 
 
 def _dense(request: SearchRequest) -> SearchRequest:
