@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Readers wait so long for Redis at most; then it counts as away, and is left alone for a while.
 APPEND_TIMEOUT_S = 0.25
 FIRST_AWAY_S = 0.5
+# What can wait, because Postgres has it, waits so long at most for something that cannot.
+LINGER_S = 0.02
 LONGEST_AWAY_S = 5.0
 
 log = structlog.get_logger(__name__)
@@ -43,6 +45,14 @@ class EventLog:
         """Have the journal's new events appended soon, and released to its readers then."""
         self._waiting[journal.run_id] = journal
         self._wanted.set()
+
+    def publish_soon(self, journal: Journal) -> None:
+        """Have events that are stored already appended with the next ones, if those come soon.
+
+        The first words need not wait then until a round trip for the sources is over.
+        """
+        self._waiting[journal.run_id] = journal
+        asyncio.get_running_loop().call_later(LINGER_S, self._wanted.set)
 
     def forget(self, run_id: UUID) -> None:
         """Keep nothing of a run that ended without an end event here."""
@@ -71,7 +81,7 @@ class EventLog:
             journal.release(upto[journal.run_id])
 
     async def _append(self, journals: list[Journal]) -> bool:
-        if time.monotonic() < self._away_until:
+        if not journals or time.monotonic() < self._away_until:
             return False
         # From the first event that is not known to be there: after an outage the stream is made whole.
         batches = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ragsvc.answering.sources import choose_sources
@@ -59,7 +59,7 @@ def fit_prompt(
     """
 
     def cost(hit: SearchHit) -> int:
-        fence = meter.count(_fence(1, replace(hit, text="")))
+        fence = meter.count(_fence(1, _title(hit), ""))
         return fence + meter.count_hit(hit) + SEAM_TOKENS * (1 + len(_BORDER.findall(hit.text)))
 
     bare = build_turns(question, (), instructions=instructions)
@@ -93,7 +93,7 @@ def build_turns(
 ) -> list[ChatTurn]:
     """Return the messages for the model; the last one ends with the line `Question: …`."""
     system = f"{SYSTEM}\n\n{instructions}" if instructions else SYSTEM
-    sources = "\n\n".join(_fence(n, hit) for n, hit in enumerate(hits, start=1))
+    sources = "\n\n".join(_fence(n, _title(hit), hit.text) for n, hit in enumerate(hits, start=1))
     one_line = " ".join(question.split())
     return [ChatTurn("system", system), *history, ChatTurn("user", f"{sources}\n\nQuestion: {one_line}")]
 
@@ -112,9 +112,9 @@ def _answered(history: Iterable[ChatMessage]) -> list[tuple[ChatTurn, ChatTurn]]
     return pairs
 
 
-def _fence(n: int, hit: SearchHit) -> str:
-    text = _BORDER.sub(r"<\\", hit.text)
-    return f'<source n="{n}" title="{html.escape(_title(hit))}">\n{text}\n</source>'
+def _fence(n: int, title: str, text: str) -> str:
+    fenced = _BORDER.sub(r"<\\", text)
+    return f'<source n="{n}" title="{html.escape(title)}">\n{fenced}\n</source>'
 
 
 def _title(hit: SearchHit) -> str:

@@ -80,7 +80,7 @@ class RunWriter:
         self.journal.add_sources(sources)
         if not await self.save():
             raise LeaseLost("the run is no longer this process's")
-        self._event_log.publish(self.journal)
+        self._event_log.publish_soon(self.journal)
 
     def add_text(self, text: str) -> None:
         """Write a piece of the answer."""

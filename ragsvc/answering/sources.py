@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ def number_sources(hits: Sequence[SearchHit]) -> tuple[Source, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Content:
     """What a text says, for comparison with another one."""
 
@@ -83,12 +84,13 @@ class _Content:
         most_new_shingles = (1 - REPEATED_SHARE) * len(self.words)
         if len(self.vocabulary - other.vocabulary) > most_new_shingles + SHINGLE_WORDS - 1:
             return False
-        shingles, others = self._shingles(), other._shingles()
-        if len(shingles & others) < REPEATED_SHARE * len(shingles):
+        if len(self.shingles & other.shingles) < REPEATED_SHARE * len(self.shingles):
             return False
         return all(word in other.vocabulary for word in self.vocabulary if _is_telling(word))
 
-    def _shingles(self) -> frozenset[tuple[str, ...]]:
+    @cached_property
+    def shingles(self) -> frozenset[tuple[str, ...]]:
+        """Every three words that follow one another."""
         shifted = (self.words[start:] for start in range(SHINGLE_WORDS))
         return frozenset(zip(*shifted, strict=False)) or frozenset({self.words})
 
