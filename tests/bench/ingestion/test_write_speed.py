@@ -135,7 +135,9 @@ async def drop_indexes(conn: Connection) -> None:
 
 async def empty(resources: Resources) -> None:
     """Begin again: an index grows slower as it grows."""
-    async with resources.pool.acquire() as conn:
+    async with resources.pool.acquire() as conn, conn.transaction():
+        # Tables belong to whoever migrates.
+        await conn.execute("SET LOCAL ROLE NONE")
         await conn.execute(f"TRUNCATE chunk_text, {resources.space.table}")
 
 
