@@ -68,13 +68,13 @@ class Chat:
         finished = False
         with calling("chat", model=model) as call:
             answer = await self._open(turns, model=model)
-            async with answer.stream as stream:
+            async with answer.stream:
                 call.begin_to_answer()
                 for delta in answer.first:
                     finished |= _note(call, delta)
                     yield delta
-                while (chunk := await self._next(stream, silence_s=self._silence_s)) is not None:
-                    for delta in answer.reader.read(chunk):
+                while (deltas := await self._read_next(answer)) is not None:
+                    for delta in deltas:
                         finished |= _note(call, delta)
                         yield delta
             if not finished:
@@ -144,6 +144,11 @@ class Chat:
         if any(delta.finish_reason == CONTENT_FILTER for delta in deltas):
             raise ProviderRejected("chat_filtered", "The chat model's provider withheld the answer")
         raise TransientFailure("chat_empty", "The chat model answered nothing")
+
+    async def _read_next(self, answer: _OpenAnswer) -> list[ChatDelta] | None:
+        """Return what the next chunk tells; the chunk itself is not kept while the one after it is waited for."""
+        chunk = await self._next(answer.stream, silence_s=self._silence_s)
+        return None if chunk is None else list(answer.reader.read(chunk))
 
     async def _next(self, stream: Stream, *, silence_s: float) -> object:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import httpx2
 import openai
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 # No limit, which is 0: every open answer holds a connection, and how many there are is limited where they are begun.
 CONNECTIONS = httpx2.Limits(max_connections=0, max_keepalive_connections=100)
+# What the SDK would tell of this machine with every request, and every open answer would keep.
+TELLTALE_HEADERS = tuple(
+    f"X-Stainless-{name}" for name in ("Arch", "Async", "Lang", "OS", "Package-Version", "Runtime", "Runtime-Version")
+)
 
 
 class Models:
@@ -102,6 +106,7 @@ def _make_client(settings: Settings, *, base_url: str, api_key: SecretStr) -> op
         api_key=api_key.get_secret_value(),
         max_retries=0,
         timeout=timeout,
+        default_headers=cast("dict[str, str]", {name: openai.Omit() for name in TELLTALE_HEADERS}),
         # The SDK's transport over aiohttp costs half of the other's time, and less memory for each open answer.
         http_client=openai.DefaultAioHttpClient(base_url=base_url, timeout=timeout, limits=CONNECTIONS),
     )
