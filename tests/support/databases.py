@@ -61,7 +61,7 @@ async def cloned(url: str, *, template: str) -> AsyncIterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         yield in_database(url, name)
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
