@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ def pytest_configure() -> None:
     """Keep the settings of whoever runs the tests out of them."""
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)
+    # A shell that runs the tests in the background has them ignore it, and so would every process that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # As the service does: with local variables, whole parts are written out.
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
