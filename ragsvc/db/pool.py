@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import asynccontextmanager, nullcontext
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
@@ -213,6 +214,8 @@ def _encode_uuid(value: UUID) -> bytes:
     return value.bytes
 
 
+# The same few come again and again: a workspace's, its collections', its documents'.
+@lru_cache(maxsize=8192)
 def _decode_uuid(data: bytes) -> UUID:
     return UUID(bytes=data)
 

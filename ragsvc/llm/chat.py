@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 REFUSED_OPTION = frozenset({400, 422})
 CONTENT_FILTER = "content_filter"
 REQUEST_ID = "x-request-id"
+# What the SDK adds to each request means nothing here: it does not try again, and the timeouts are ours.
+UNTOLD = {"X-Stainless-Retry-Count": openai.Omit(), "X-Stainless-Read-Timeout": openai.Omit()}
 
 log = structlog.get_logger(__name__)
 
@@ -128,7 +130,7 @@ class Chat:
         return await self._client.post(
             "/chat/completions",
             body=body,
-            options={"timeout": self._timeout},
+            options={"timeout": self._timeout, "headers": UNTOLD},
             cast_to=object,
             stream=True,
             stream_cls=openai.AsyncStream[object],
