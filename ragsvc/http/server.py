@@ -50,7 +50,6 @@ async def serve_forever(settings: Settings, *, reuse_port: bool = False) -> None
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CANCEL_GRACE_S)
     with _signals() as stopping:
         await runner.setup()
-        # What is loaded by now stays: the collector need not walk through it again and again.
         try:
             async with (
                 _telling_metrics(app, settings, reuse_port=reuse_port),

@@ -15,6 +15,7 @@ import structlog
 from ragsvc.errors import ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.calls import calling
 from ragsvc.llm.failures import request_id_of, timed_out, translate
+from ragsvc.llm.headers import NOT_OF_REQUESTS
 from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
 from ragsvc.models.chat import TokenUsage
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 REFUSED_OPTION = frozenset({400, 422})
 CONTENT_FILTER = "content_filter"
 REQUEST_ID = "x-request-id"
-# What the SDK adds to each request means nothing here: it does not try again, and the timeouts are ours.
-UNTOLD = {"X-Stainless-Retry-Count": openai.Omit(), "X-Stainless-Read-Timeout": openai.Omit()}
 
 log = structlog.get_logger(__name__)
 
@@ -130,7 +129,7 @@ class Chat:
         return await self._client.post(
             "/chat/completions",
             body=body,
-            options={"timeout": self._timeout, "headers": UNTOLD},
+            options={"timeout": self._timeout, "headers": NOT_OF_REQUESTS},
             cast_to=object,
             stream=True,
             stream_cls=openai.AsyncStream[object],

@@ -10,6 +10,7 @@ import openai
 
 from ragsvc.llm.chat import Chat
 from ragsvc.llm.embeddings import Embedder
+from ragsvc.llm.headers import NOT_OF_CLIENTS
 from ragsvc.llm.reranking import HttpReranker
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
 # No limit, which is 0: every open answer holds a connection, and how many there are is limited where they are begun.
 CONNECTIONS = httpx2.Limits(max_connections=0, max_keepalive_connections=100)
-# What the SDK would tell of this machine with every request, and every open answer would keep.
-TELLTALE_HEADERS = tuple(
-    f"X-Stainless-{name}" for name in ("Arch", "Async", "Lang", "OS", "Package-Version", "Runtime", "Runtime-Version")
-)
 
 
 class Models:
@@ -106,7 +103,7 @@ def _make_client(settings: Settings, *, base_url: str, api_key: SecretStr) -> op
         api_key=api_key.get_secret_value(),
         max_retries=0,
         timeout=timeout,
-        default_headers=cast("dict[str, str]", {name: openai.Omit() for name in TELLTALE_HEADERS}),
+        default_headers=cast("dict[str, str]", NOT_OF_CLIENTS),
         # The SDK's transport over aiohttp costs half of the other's time, and less memory for each open answer.
         http_client=openai.DefaultAioHttpClient(base_url=base_url, timeout=timeout, limits=CONNECTIONS),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from ragsvc.answering.events import MessageCompleted, MessageDelta, RunEvent, RunInterrupted
+from ragsvc.answering.events import MessageCompleted, MessageDelta, RetrievalCompleted, RunEvent, RunInterrupted
 from ragsvc.answering.requests import begin_run, retry_run
 from ragsvc.answering.runs import Runs, follow_run, sweep_runs
 from ragsvc.embedded.ports import free_ports
@@ -83,6 +83,23 @@ async def test_readers_everywhere_see_the_same_events(chat: Chat, scripted_model
     check_order(streams[0])
     assert text_of(streams[0]) == ANSWER
     assert all(stream == streams[0] for stream in [*streams, late])
+
+
+async def test_readers_everywhere_see_the_sources_while_the_model_thinks(
+    chat: Chat, scripted_models: ScriptedModels
+) -> None:
+    pause = Pause()
+    scripted_models.chat.script(pause)
+    run = await begin_run(chat.runs, chat.workspace_id, chat.session.id, content="How long do refunds take?")
+    async with another_process(chat.runs.resources.settings) as elsewhere:
+        readers = [Reader(chat, runs, run) for runs in (chat.runs, elsewhere)]
+        for reader in readers:
+            await reader.has_seen(2)
+            assert isinstance(reader.seen[1].body, RetrievalCompleted)
+        assert not pause.resumed.is_set()
+        pause.resumed.set()
+        streams = [await reader.finish() for reader in readers]
+    assert streams[0] == streams[1]
 
 
 async def test_a_reader_resumes_where_it_was(chat: Chat, scripted_models: ScriptedModels) -> None:

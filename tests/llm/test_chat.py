@@ -34,6 +34,13 @@ async def test_an_answer_comes_in_deltas_and_ends_with_its_cost(
     ]
 
 
+async def test_a_request_tells_nothing_of_this_machine(models: Models, scripted_models: ScriptedModels) -> None:
+    await collect(models, into=[])
+    (headers,) = scripted_models.chat.headers
+    assert "authorization" in headers
+    assert [name for name in headers if name.startswith("x-stainless")] == []
+
+
 async def test_before_the_first_words_a_failure_is_tried_again(models: Models, scripted_models: ScriptedModels) -> None:
     scripted_models.chat.script(Fail(500), Cut())
     heard: list[ChatDelta] = []

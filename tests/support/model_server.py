@@ -106,6 +106,7 @@ class Endpoint:
     """One of the two endpoints: what it was asked, and what it will do."""
 
     requests: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     asked_at: list[float] = field(default_factory=list)
     scripted: deque[Behaviour] = field(default_factory=deque)
     usual: Behaviour | None = None
@@ -117,6 +118,7 @@ class Endpoint:
     def reset(self) -> None:
         """Forget what was asked and what was scripted."""
         self.requests.clear()
+        self.headers.clear()
         self.asked_at.clear()
         self.scripted.clear()
         self.usual = None
@@ -193,6 +195,7 @@ class ScriptedModels:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.chat.requests.append(body)
+        self.chat.headers.append({name.lower(): value for name, value in request.headers.items()})
         behaviour = self.chat.next()
         streams = bool(body.get("stream"))
         in_stream = streams and isinstance(behaviour, (Pause, Cut)) and behaviour.after_deltas > 0
