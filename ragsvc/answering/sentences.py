@@ -23,7 +23,7 @@ _NO_STOP = re.compile(
     r"|\d{1,2})\.$",
     re.IGNORECASE,
 )
-_MARKUP = re.compile(r"(?:[-*•#|>]+|\d+[.)])[ \t]+")
+_MARKUP = re.compile(r"(?:[-*•#|>]+|\d+[.)])[ \t]\s*")
 
 
 def split_sentences(text: str) -> Iterator[tuple[int, int]]:

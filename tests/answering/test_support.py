@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ragsvc.answering.sentences import LONGEST_CHARS, split_sentences
@@ -91,6 +91,7 @@ def test_sentences_are_found(text: str, sentences: list[str]) -> None:
 
 
 @given(text=st.text(st.sampled_from("abZ 1.!?\n\t-*#|>。[]"), max_size=1200))
+@example(text="> > \n1")
 def test_sentences_follow_one_another_trimmed_and_short(text: str) -> None:
     before = 0
     for start, end in split_sentences(text):
