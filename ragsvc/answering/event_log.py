@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 # Readers wait so long for Redis at most; then it counts as away, and is left alone for a while.
 APPEND_TIMEOUT_S = 0.25
 FIRST_AWAY_S = 0.5
-# What can wait, because Postgres has it, waits so long at most for something that cannot.
-LINGER_S = 0.02
 LONGEST_AWAY_S = 5.0
+# What can wait, because Postgres has it, waits so long at most for something that cannot. No longer: a deletion that is
+# accepted meanwhile removes a stream that is not there yet.
+LINGER_S = 0.005
 
 log = structlog.get_logger(__name__)
 
