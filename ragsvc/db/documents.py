@@ -101,7 +101,7 @@ SELECT count(*) FROM documents WHERE workspace_id = $1 AND (file_id = $2 OR pend
 
 SELECT_USAGE = """
 SELECT (SELECT count(*) FROM documents WHERE workspace_id = $1 AND status <> 'deleting') AS documents,
-       (SELECT coalesce(sum(chunk_count), 0) FROM documents WHERE workspace_id = $1 AND status <> 'deleting') AS chunks,
+       (SELECT coalesce(sum(chunks), 0)::bigint FROM collection_sizes WHERE workspace_id = $1) AS chunks,
        (SELECT coalesce(sum(size_bytes), 0) FROM files WHERE workspace_id = $1 AND deletion_id IS NULL)
            AS storage_bytes
 """

@@ -25,7 +25,14 @@ LIVE = """
 """
 LIVE_DOCUMENTS = f"live AS MATERIALIZED (SELECT d.id, d.active_build FROM documents d WHERE {LIVE})"
 
-SELECT_SCOPE = f"""
+# Of whole collections it is known how much they hold (a trigger of `documents` keeps it).
+SELECT_SCOPE = """
+SELECT count(DISTINCT c.id)::integer AS collections, coalesce(sum(s.chunks), 0)::integer AS chunks,
+       coalesce(sum(s.tokens), 0)::bigint AS tokens
+FROM collections c LEFT JOIN collection_sizes s ON s.workspace_id = c.workspace_id AND s.collection_id = c.id
+WHERE c.workspace_id = $1 AND c.deletion_id IS NULL AND ($2::uuid[] IS NULL OR c.id = ANY($2))
+"""
+SELECT_FILTERED_SCOPE = f"""
 SELECT (SELECT count(*) FROM collections c
         WHERE c.workspace_id = $1 AND c.id = ANY($2) AND c.deletion_id IS NULL)::integer AS collections,
        coalesce(sum(d.chunk_count), 0)::integer AS chunks, coalesce(sum(d.token_count), 0)::bigint AS tokens
@@ -40,6 +47,11 @@ class AttributeCondition:
     contains: dict[str, object] | None = None
     path: str | None = None
     variables: dict[str, object] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every document fulfils it."""
+        return self.contains is None and self.path is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +78,11 @@ class Scope:
 
 async def select_scope(conn: Connection, workspace_id: UUID, selection: Selection) -> Scope:
     """Return the size of a search's scope."""
-    row = await conn.fetchrow(SELECT_SCOPE, *selection_arguments(workspace_id, selection), timeout=SEARCH_TIMEOUT_S)
+    arguments = selection_arguments(workspace_id, selection)
+    if selection.attributes.is_empty:
+        row = await conn.fetchrow(SELECT_SCOPE, *arguments[:2], timeout=SEARCH_TIMEOUT_S)
+    else:
+        row = await conn.fetchrow(SELECT_FILTERED_SCOPE, *arguments, timeout=SEARCH_TIMEOUT_S)
     return Scope(**row) if row else Scope(0, 0, 0)
 
 

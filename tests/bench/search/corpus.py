@@ -42,6 +42,11 @@ SELECT $1, id, document_id, collection_id, build_id, ordinal, content, '', '', t
     0, length(content), '{}', $2
 FROM copied
 """
+# A trigger notes changes of documents, and these come as if they had been there.
+INSERT_SIZES = """
+INSERT INTO collection_sizes SELECT workspace_id, collection_id, sum(chunk_count), sum(token_count) FROM documents
+WHERE workspace_id = $1 GROUP BY workspace_id, collection_id
+"""
 FIND_INDEX = """
 SELECT indexrelid::regclass::text, replace(pg_get_indexdef(indexrelid), ' ON ONLY ', ' ON ') FROM pg_index
 WHERE indrelid = $1::regclass AND pg_get_indexdef(indexrelid) LIKE '%hnsw%'
@@ -85,6 +90,7 @@ async def write_corpus(
             await insert_collection(conn, workspace_id, collection_id, name=f"topic {topic}")
         ids = [(new_id(), new_id(), new_id()) for _ in range(documents)]
         await _write_documents(conn, corpus, ids, chunks_per_document=chunks_per_document)
+        await conn.execute(INSERT_SIZES, workspace_id)
         index, definition = await conn.fetchrow(FIND_INDEX, space.table) or ("", "")
         await conn.execute(f"DROP INDEX {index}")
         rows = list(_chunk_rows(corpus, ids, chunks_per_document))
@@ -105,7 +111,7 @@ async def write_corpus(
         await conn.execute("SET LOCAL maintenance_work_mem = '2GB'")
         await conn.execute(definition, timeout=LOAD_TIMEOUT_S)
     await conn.execute("SET ROLE NONE")
-    for table in (space.table, "chunk_text", "documents"):
+    for table in (space.table, "chunk_text", "documents", "collection_sizes"):
         await conn.execute(f"VACUUM ANALYZE {table}", timeout=LOAD_TIMEOUT_S)
     await conn.execute(ENTER_SYSTEM)
     return corpus

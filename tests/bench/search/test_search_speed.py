@@ -173,7 +173,7 @@ def _ways(bench: Bench, vector: NDArray[np.float32], text: str) -> dict[str, Cal
 
     async def scope() -> None:
         async with resources.pool.acquire() as conn:
-            await conn.fetchrow(SELECT_SCOPE, *_everything(corpus))
+            await conn.fetchrow(SELECT_SCOPE, corpus.workspace_id, None)
 
     return {
         "hybrid": search(SearchMode.HYBRID),
@@ -188,7 +188,7 @@ def _ways(bench: Bench, vector: NDArray[np.float32], text: str) -> dict[str, Cal
 async def _run_sql(conn: Connection, corpus: Corpus, statement: str, *, vector: NDArray[np.float32], text: str) -> None:
     """Send the two statements of a search as they are."""
     everything = _everything(corpus)
-    scope = await conn.fetchrow(SELECT_SCOPE, *everything)
+    scope = await conn.fetchrow(SELECT_SCOPE, corpus.workspace_id, None)
     assert scope is not None
     per_chunk = scope["tokens"] / scope["chunks"]
     await conn.fetch(
