@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -16,7 +18,7 @@ from ragsvc.cli.failures import CommandFailed, Unreachable
 from ragsvc.cli.target import find_target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from ragsvc.cli.target import Target
 
@@ -27,6 +29,9 @@ TIMEOUT = aiohttp.ClientTimeout(total=120.0, sock_connect=CONNECT_TIMEOUT_S)
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=45.0)
 UPLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
 AWAY = frozenset({502, 503, 504})
+TOO_MANY_REQUESTS = 429
+# A service that says when to come again is obeyed for so long; nothing was done of a request that it refused so.
+PATIENCE_S = 60.0
 SUCCESS = range(200, 300)
 SERVER_ERROR = 500
 PAGE = 100
@@ -75,15 +80,16 @@ class Client:
         async with self.open(method, path, params=params, body=body) as response:
             return await read_json(response)
 
-    async def upload(self, path: str, form: aiohttp.FormData) -> JsonObject:
-        """Return the JSON that posting a form answers."""
-        async with self.open("POST", path, data=form, timeout=UPLOAD_TIMEOUT) as response:
+    async def upload(self, path: str, make_form: Callable[[], aiohttp.FormData]) -> JsonObject:
+        """Return the JSON that posting a form answers; it is made anew each time it has to be sent."""
+        async with self.open("POST", path, make_data=make_form, timeout=UPLOAD_TIMEOUT) as response:
             return await read_json(response)
 
     async def put(self, path: str, data: bytes, *, headers: Mapping[str, str]) -> JsonObject:
         """Return the JSON that putting bytes answers."""
-        body = io.BytesIO(data)
-        async with self.open("PUT", path, data=body, headers=headers, timeout=UPLOAD_TIMEOUT) as response:
+        async with self.open(
+            "PUT", path, make_data=lambda: io.BytesIO(data), headers=headers, timeout=UPLOAD_TIMEOUT
+        ) as response:
             return await read_json(response)
 
     @asynccontextmanager
@@ -94,7 +100,7 @@ class Client:
         *,
         params: Mapping[str, object] | None = None,
         body: object = None,
-        data: aiohttp.FormData | io.BytesIO | None = None,
+        make_data: Callable[[], aiohttp.FormData | io.BytesIO] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout = TIMEOUT,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -102,18 +108,24 @@ class Client:
         sent = {"Authorization": self._authorization, "Accept": "application/json", **(headers or {})}
         if body is not None:
             sent["Content-Type"] = "application/json"
+        deadline = time.monotonic() + PATIENCE_S
         try:
-            async with self._session.request(
-                method,
-                URL(f"{self.base_url}{path}", encoded=True),
-                params={name: _parameter(value) for name, value in (params or {}).items() if value is not None},
-                data=orjson.dumps(body) if body is not None else data,
-                headers=sent,
-                timeout=timeout,
-                allow_redirects=False,
-            ) as response:
-                await _refuse(response)
-                yield response
+            while True:
+                async with self._session.request(
+                    method,
+                    URL(f"{self.base_url}{path}", encoded=True),
+                    params={name: _parameter(value) for name, value in (params or {}).items() if value is not None},
+                    data=make_data() if make_data else _dump(body),
+                    headers=sent,
+                    timeout=timeout,
+                    allow_redirects=False,
+                ) as response:
+                    wait_s = _asked_to_wait_s(response)
+                    if wait_s is None or time.monotonic() + wait_s > deadline:
+                        await _refuse(response)
+                        yield response
+                        return
+                await asyncio.sleep(wait_s)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unreachable(f"{self.base_url} cannot be reached: {_reason(error)}") from error
 
@@ -176,9 +188,19 @@ async def _refuse(response: aiohttp.ClientResponse) -> None:
     raise Refused(message, status=response.status, code=code)
 
 
+def _asked_to_wait_s(response: aiohttp.ClientResponse) -> float | None:
+    """Return how long the service wants to be left alone, when that is all that was wrong."""
+    after = response.headers.get("Retry-After", "")
+    return float(after) if response.status == TOO_MANY_REQUESTS and after.isdecimal() else None
+
+
 def _stranger(response: aiohttp.ClientResponse) -> CommandFailed:
     message = f"{response.url.origin()} answered {response.status} without a word of ours: is RAGSVC_URL right?"
     return Unreachable(message) if response.status in AWAY else CommandFailed(message)
+
+
+def _dump(body: object) -> bytes | None:
+    return None if body is None else orjson.dumps(body)
 
 
 def _parameter(value: object) -> str:

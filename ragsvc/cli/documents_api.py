@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import mimetypes
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import TYPE_CHECKING, cast
 
 import aiohttp
@@ -53,20 +53,24 @@ async def send_file(
     on_sent: Callable[[int], None],
 ) -> DocumentView:
     """Stream a file to the API and return its document; `on_sent` is told the bytes sent so far."""
-    form = aiohttp.FormData()
-    # The small fields first: the service knows them before the file begins.
-    if collection_id is not None:
-        form.add_field("collection_id", collection_id)
-    if attributes is not None:
-        form.add_field("attributes", orjson.dumps(attributes).decode())
     mime_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    try:
-        reader = CountingReader(path, on_sent)
-    except OSError as error:
-        raise CommandFailed(f"{path} cannot be read: {error.strerror}") from error
-    with reader:
-        form.add_field("file", reader, filename=path.name, content_type=mime_type)
-        return cast("DocumentView", await client.upload("/v1/documents", form))
+    with ExitStack() as readers:
+
+        def make_form() -> aiohttp.FormData:
+            form = aiohttp.FormData()
+            # The small fields first: the service knows them before the file begins.
+            if collection_id is not None:
+                form.add_field("collection_id", collection_id)
+            if attributes is not None:
+                form.add_field("attributes", orjson.dumps(attributes).decode())
+            try:
+                reader = readers.enter_context(CountingReader(path, on_sent))
+            except OSError as error:
+                raise CommandFailed(f"{path} cannot be read: {error.strerror}") from error
+            form.add_field("file", reader, filename=path.name, content_type=mime_type)
+            return form
+
+        return cast("DocumentView", await client.upload("/v1/documents", make_form))
 
 
 async def follow_document(client: Client, document_id: str) -> AsyncGenerator[DocumentView, None]:

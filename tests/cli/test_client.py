@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import aiohttp
 import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from ragsvc.cli.client import Refused, open_client, segment
+from ragsvc.cli.documents_api import send_file
 from ragsvc.cli.failures import CommandFailed, Unreachable
 from ragsvc.cli.target import Target
+from tests.http.processes import serving
+from tests.http.test_server import Remote
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from ragsvc.cli.client import Client
+    from ragsvc.settings import Settings
 
 
 @asynccontextmanager
@@ -87,6 +94,59 @@ async def test_a_server_that_hangs_up_is_unreachable() -> None:
     async with TestServer(app) as server, open_client(Target(str(server.make_url("")), "a key", None)) as client:
         with pytest.raises(Unreachable, match="cannot be reached"):
             await client.get("/v1/documents")
+
+
+@asynccontextmanager
+async def refusing(times: int, *, retry_after: str | None) -> AsyncIterator[tuple[Client, list[bytes]]]:
+    """Yield a client of a service that has too many requests so many times, and the bodies that it was sent."""
+    bodies: list[bytes] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        bodies.append(await request.read())
+        if len(bodies) > times:
+            return web.json_response({})
+        headers = {} if retry_after is None else {"Retry-After": retry_after}
+        return web.Response(status=429, body=problem("rate_limited"), headers=headers)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server, open_client(Target(str(server.make_url("")), "a key", None)) as client:
+        yield client, bodies
+
+
+@pytest.mark.parametrize("kind", ["json", "bytes", "form"])
+async def test_a_service_that_says_when_to_come_again_is_asked_again_with_the_same(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "notes.md"
+    path.write_text("text of the file")
+    async with refusing(2, retry_after="0") as (client, bodies):
+        match kind:
+            case "json":
+                await client.post("/v1/search", body={"query": "text of the file"})
+            case "bytes":
+                await client.put("/v1/uploads/upload_1/parts/1", b"text of the file", headers={})
+            case _:
+                await send_file(client, path, collection_id=None, attributes=None, on_sent=lambda _sent: None)
+    assert len(bodies) == 3
+    assert all(b"text of the file" in body for body in bodies)
+
+
+@pytest.mark.parametrize("retry_after", [None, "3600", "Fri, 27 Nov 2026 10:00:00 GMT"])
+async def test_a_service_that_does_not_say_or_says_much_later_is_not_waited_for(retry_after: str | None) -> None:
+    async with refusing(9, retry_after=retry_after) as (client, bodies):
+        with pytest.raises(Refused, match="rate_limited"):
+            await client.get("/v1/documents")
+    assert len(bodies) == 1
+
+
+async def test_more_requests_than_a_key_may_make_take_their_time(settings: Settings) -> None:
+    own = settings.model_copy(update={"rate_limit_rps": 20.0, "rate_limit_burst": 5})
+    async with serving(own) as api, aiohttp.ClientSession() as http:
+        remote = await Remote.make(http, await api.started(), own)
+        async with open_client(Target(remote.url, remote.key, None)) as client:
+            found = await asyncio.gather(*(client.get("/v1/workspace") for _ in range(15)))
+        assert {workspace["id"] for workspace in found} == {remote.workspace["id"]}
+        async with http.get(f"{remote.url}/metrics") as response:
+            assert 'ragsvc_requests_refused_total{code="rate_limited"}' in await response.text()
 
 
 @pytest.mark.parametrize("text", ["../keys", "a/b", "a?b=c", "a#b", "ä", " "])
