@@ -34,14 +34,16 @@ if TYPE_CHECKING:
 
 UniqueViolation = asyncpg.UniqueViolationError
 ForeignKeyViolation = asyncpg.ForeignKeyViolationError
+# What the driver says of a connection that was lost at one moment or another.
+_LOST_CONNECTION = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 # Postgres is away, restarts, or has no time; the request can be sent again.
 DATABASE_TROUBLE = (
+    *_LOST_CONNECTION,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
-    OSError,
     TimeoutError,
 )
 
@@ -246,4 +248,4 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state in {"40001", "40P01", "55P03", "57014"} or state[:2] in {"08", "53", "57", "58"}
-    return isinstance(error, (asyncpg.InterfaceError, ConnectionError, OSError))
+    return isinstance(error, _LOST_CONNECTION)

@@ -116,6 +116,7 @@ POSTGRES = [
             asyncpg.TooManyConnectionsError,  # 53300
             asyncpg.DiskFullError,  # 53100
             asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
             ConnectionResetError,
             ConnectionRefusedError,
         )
