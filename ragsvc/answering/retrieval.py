@@ -124,7 +124,8 @@ async def _measure(resources: Resources, workspace_id: UUID, selection: Selectio
 async def _embed(resources: Resources, request: SearchRequest) -> NDArray[np.float32] | None:
     if not request.needs_vector:
         return None
-    return await resources.models.embed_query(request.text)
+    vector, _usage = await resources.models.embed_query(request.text)
+    return vector
 
 
 async def _select(

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from ragsvc.http.chat_views import (
         CitationView,
-        DailyUsageView,
         MessageView,
         RunView,
         SearchHitView,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
         SourceView,
         TokenUsageView,
     )
-    from ragsvc.models.chat import ChatMessage, ChatRun, ChatSession, Citation, DailyUsage, Source, TokenUsage
+    from ragsvc.models.chat import ChatMessage, ChatRun, ChatSession, Citation, Source, TokenUsage
     from ragsvc.models.search import SearchHit
 
 
@@ -131,18 +130,6 @@ def render_run(run: ChatRun) -> RunView:
         "error": {"code": error.code, "message": error.message, "retryable": error.retryable} if error else None,
         "created_at": render_time(run.created_at),
         "finished_at": render_optional_time(run.finished_at),
-    }
-
-
-def render_usage(usage: DailyUsage) -> DailyUsageView:
-    """Return what answers cost on one day."""
-    return {
-        "day": usage.day.isoformat(),
-        "model": usage.model,
-        "runs": usage.runs,
-        "estimated_runs": usage.estimated_runs,
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
     }
 
 

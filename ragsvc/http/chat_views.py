@@ -99,23 +99,6 @@ class TokenUsageView(TypedDict):
     completion_tokens: int
 
 
-class DailyUsageView(TypedDict):
-    """What answers by one model cost on one day (UTC); of `estimated_runs` the server told nothing, and we counted."""
-
-    day: str
-    model: str
-    runs: int
-    estimated_runs: int
-    prompt_tokens: int
-    completion_tokens: int
-
-
-class UsageByDayView(TypedDict):
-    """What answers cost, newest day first."""
-
-    data: list[DailyUsageView]
-
-
 class MessageView(TypedDict):
     """A message; `[n]` stands in its content where it cites a source."""
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import numpy as np
 
-from ragsvc.db import embedding_cache, jobs
+from ragsvc.db import embedding_cache, jobs, model_usage
 from ragsvc.ingestion.task_groups import open_task_group
 from ragsvc.telemetry.metrics import EMBEDDING_CHUNKS
 
@@ -36,12 +36,12 @@ async def embed_chunks(
     """Return the chunks' vectors in their order, shape (len(chunks), dimensions).
 
     `report` is told how many chunks got their vector since it was last told. Vectors are cached as each call
-    returns, so a crash pays again for at most the calls in flight.
+    returns, so a crash pays again for at most the calls in flight; with them the workspace's usage is counted.
 
     Raises:
         ProviderRejected, TransientFailure, OutageFailure: as the provider answered.
     """
-    scope = workspace_id if resources.settings.embedding_cache_scope == "workspace" else GLOBAL_SCOPE
+    scope = _scope_of(resources, workspace_id)
     wanted = {chunk.embedding_input_hash: chunk for chunk in chunks}
     async with resources.pool.acquire() as conn:
         known = await embedding_cache.select_cached_embeddings(
@@ -56,7 +56,7 @@ async def embed_chunks(
 
     async def embed(batch: Sequence[Chunk]) -> None:
         async with limiter:
-            vectors.update(await _embed_batch(resources, scope, batch))
+            vectors.update(await _embed_batch(resources, workspace_id, batch))
             await report(len(batch))
 
     async with open_task_group() as group:
@@ -76,16 +76,23 @@ async def sweep_embedding_cache(resources: Resources) -> int:
 
 
 async def _embed_batch(
-    resources: Resources, scope: UUID, batch: Sequence[Chunk]
+    resources: Resources, workspace_id: UUID, batch: Sequence[Chunk]
 ) -> Mapping[bytes, NDArray[np.float32]]:
-    embedded = await resources.models.embed(
+    embedded, usage = await resources.models.embed(
         [chunk.embedding_input for chunk in batch], token_count=sum(chunk.input_token_count for chunk in batch)
     )
     fresh = {chunk.embedding_input_hash: vector for chunk, vector in zip(batch, embedded, strict=True)}
     EMBEDDING_CHUNKS.labels("model").inc(len(batch))
-    async with resources.pool.acquire() as conn:
-        await embedding_cache.insert_cached_embeddings(conn, space_id=resources.space.id, scope=scope, vectors=fresh)
+    async with resources.pool.acquire() as conn, conn.transaction():
+        await embedding_cache.insert_cached_embeddings(
+            conn, space_id=resources.space.id, scope=_scope_of(resources, workspace_id), vectors=fresh
+        )
+        await model_usage.add_embedding_usage(conn, {workspace_id: usage}, model=resources.settings.embedding_model)
     return fresh
+
+
+def _scope_of(resources: Resources, workspace_id: UUID) -> UUID:
+    return workspace_id if resources.settings.embedding_cache_scope == "workspace" else GLOBAL_SCOPE
 
 
 def _cut(chunks: Sequence[Chunk], *, max_texts: int) -> Iterator[list[Chunk]]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ragsvc.llm.chat import ChatDelta, ChatTurn
     from ragsvc.llm.rate_limit import RateLimit
+    from ragsvc.models.usage import EmbeddingUsage
     from ragsvc.settings import Settings
 
 # No limit, which is 0: every open answer holds a connection, and how many there are is limited where they are begun.
@@ -44,10 +45,11 @@ class Models:
         self._embedder = Embedder(client, settings, limit)
         self._chat = Chat(client, settings)
 
-    async def embed(self, texts: Sequence[str], *, token_count: int) -> NDArray[np.float32]:
-        """Return vectors of shape (len(texts), dimensions), finite, in one call that is not repeated.
+    async def embed(self, texts: Sequence[str], *, token_count: int) -> tuple[NDArray[np.float32], EmbeddingUsage]:
+        """Return vectors of shape (len(texts), dimensions), finite, and their cost, in one call that is not repeated.
 
-        The call waits until the fleet's rate has room for it, however long that takes.
+        The call waits until the fleet's rate has room for `token_count`, however long that takes; so much it cost, too,
+        where the server does not tell.
 
         Raises:
             ProviderRejected: also with code `dimension_mismatch`.
@@ -60,10 +62,11 @@ class Models:
         """Ask the embedding model for a sign of life, whatever the fleet's rate allows; raises like `embed`."""
         await self._embedder.embed_at_once("ping")
 
-    async def embed_query(self, text: str) -> NDArray[np.float32]:
+    async def embed_query(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         """Return the vector of a query, of shape (dimensions,): remembered, tried a few times, cut where too long.
 
-        It goes before all that waits for the fleet's rate.
+        It goes before all that waits for the fleet's rate. The second is what it cost: nothing where it is remembered,
+        four characters a token where the server does not tell.
 
         Raises:
             WorkError: like `embed`.

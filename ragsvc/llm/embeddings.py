@@ -1,4 +1,4 @@
-"""Embedding calls: texts in, float32 vectors out, checked before anything is built on them."""
+"""Embedding calls: texts in, float32 vectors out, checked before anything is built on them, and what they cost."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ragsvc.errors import ProviderRejected, TransientFailure
 from ragsvc.llm.calls import calling
 from ragsvc.llm.failures import translate
 from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
+from ragsvc.models.usage import EmbeddingUsage
 from ragsvc.telemetry.metrics import EMBEDDING_BATCH, EMBEDDING_RATE_WAIT
 
 if TYPE_CHECKING:
@@ -49,33 +50,33 @@ class Embedder:
         self._longest_query_chars = settings.embedding_max_input_tokens * CHARS_PER_TOKEN
         self._queries: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 
-    async def embed(self, texts: Sequence[str], *, token_count: int) -> NDArray[np.float32]:
-        """Return vectors of shape (len(texts), dimensions) by one call; raises like `Models.embed`."""
+    async def embed(self, texts: Sequence[str], *, token_count: int) -> tuple[NDArray[np.float32], EmbeddingUsage]:
+        """Return vectors of shape (len(texts), dimensions) by one call, and its cost; raises like `Models.embed`."""
         if not texts:
-            return np.empty((0, self._dimensions), dtype=np.float32)
+            return np.empty((0, self._dimensions), dtype=np.float32), EmbeddingUsage()
         with EMBEDDING_RATE_WAIT.time():
             await self._limit.wait_for_turn(tokens=token_count)
-        return await self._call(texts)
+        return await self._call(texts, token_count=token_count)
 
-    async def embed_at_once(self, text: str) -> NDArray[np.float32]:
-        """Return the vector of a short text by one call that waits for no turn; raises like `Models.embed`."""
-        await self._limit.go_first(tokens=len(text) // CHARS_PER_TOKEN + 1)
-        vectors = await self._call([text])
-        vector: NDArray[np.float32] = vectors[0]
-        return vector
+    async def embed_at_once(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
+        """Return the vector of a short text by one call that waits for no turn; otherwise like `embed`."""
+        token_count = len(text) // CHARS_PER_TOKEN + 1
+        await self._limit.go_first(tokens=token_count)
+        vectors, usage = await self._call([text], token_count=token_count)
+        return vectors[0], usage
 
-    async def embed_query(self, text: str) -> NDArray[np.float32]:
-        """Return a query's vector, from memory when it was asked before; raises like `Models.embed_query`."""
-        vector = self._queries.get(text)
+    async def embed_query(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
+        """Return a query's vector, at no cost when it was asked before; raises like `Models.embed_query`."""
+        vector, usage = self._queries.get(text), EmbeddingUsage()
         if vector is None:
-            vector = await self._embed_fitting(text)
+            vector, usage = await self._embed_fitting(text)
             self._queries[text] = vector
             if len(self._queries) > CACHED_QUERIES:
                 self._queries.popitem(last=False)
         self._queries.move_to_end(text)
-        return vector
+        return vector, usage
 
-    async def _embed_fitting(self, text: str) -> NDArray[np.float32]:
+    async def _embed_fitting(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         text = text[: self._longest_query_chars]
         while True:
             try:
@@ -85,22 +86,25 @@ class Embedder:
                     raise
                 text = text[: len(text) // 2]
 
-    async def _embed_one(self, text: str) -> NDArray[np.float32]:
+    async def _embed_one(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         async for attempt in stamina.retry_context(
             on=is_worth_a_quick_try, attempts=QUICK_TRIES, timeout=QUICK_TRIES_S, wait_initial=0.1, wait_max=0.5
         ):
             with attempt:
-                vector = await self.embed_at_once(text)
-        return vector
+                embedded = await self.embed_at_once(text)
+        return embedded
 
-    async def _call(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def _call(self, texts: Sequence[str], *, token_count: int) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         EMBEDDING_BATCH.observe(len(texts))
         with calling("embeddings", model=self._model) as call:
             answer = await self._ask(texts)
             vectors = self._check(answer, count=len(texts))
-            if answer.usage:
-                call.cost(input_tokens=answer.usage.prompt_tokens)
-        return vectors
+            told = _read_cost(answer)
+            if told is not None:
+                call.cost(input_tokens=told)
+        if told is None:
+            return vectors, EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=token_count)
+        return vectors, EmbeddingUsage(calls=1, prompt_tokens=told)
 
     async def _ask(self, texts: Sequence[str]) -> CreateEmbeddingResponse:
         shortened = self._model.startswith(SHORTENABLE_MODELS)
@@ -136,6 +140,13 @@ class Embedder:
             detail = f"{self._model} gave the value {largest:.3g}; half precision holds {LARGEST_STORABLE:g} at most"
             raise ProviderRejected("embedding_rejected", detail)
         return stacked
+
+
+def _read_cost(answer: CreateEmbeddingResponse) -> int | None:
+    """Return the tokens that the server counted; None where it does not tell: 0 is what some say who do not count."""
+    # The client checks nothing of what a server sends.
+    tokens: object = getattr(answer.usage, "prompt_tokens", None)
+    return tokens if isinstance(tokens, int) and tokens > 0 else None
 
 
 def _read_vector(row: Embedding) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from datetime import date, datetime
+    from datetime import datetime
 
     from ragsvc.models.documents import FailureInfo
 
@@ -111,18 +111,6 @@ class TokenUsage:
             self.completion_tokens + other.completion_tokens,
             is_estimated=self.is_estimated or other.is_estimated,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class DailyUsage:
-    """What a workspace's answers by one model cost on one day (UTC); of `estimated_runs` we counted the tokens."""
-
-    day: date
-    model: str
-    runs: int
-    estimated_runs: int
-    prompt_tokens: int
-    completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

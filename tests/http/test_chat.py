@@ -318,16 +318,14 @@ async def test_what_answers_cost_is_counted_by_day_and_model(
         run_id = stream.response.headers["X-Run-Id"]
         await asker.api.post(f"/v1/chat/runs/{run_id}/cancel")
         assert (await stream.rest())[-1][1] == "run.cancelled"
-    (day,) = (await asker.api.get("/v1/usage")).json["data"]
-    assert set(day) == {"day", "model", "runs", "estimated_runs", "prompt_tokens", "completion_tokens"}
+    # What the queries cost may stand beside it already.
+    (day,) = [day for day in (await asker.api.get("/v1/usage")).json["data"] if day["operation"] == "chat"]
+    assert (day["embedding_calls"], day["estimated_embedding_calls"]) == (0, 0)
     assert (day["model"], day["runs"], day["estimated_runs"]) == ("scripted", 2, 1)
     # What the model told of two calls, and what we counted of the one that was cancelled.
     assert day["prompt_tokens"] > 7 + 7 + 50
     assert 6 + 5 < day["completion_tokens"] < 6 + 5 + 6
     assert (await tenant.api.get("/v1/usage")).json == {"data": []}
-    assert (await asker.api.get("/v1/usage?last=2020-01-01")).json == {"data": []}
-    for query in ("first=x", "first=2026-01-02&last=2026-01-01", "first=2020-01-01&last=2026-01-01"):
-        assert (await asker.api.get(f"/v1/usage?{query}")).is_problem(422, "invalid_request")
 
 
 async def test_many_answers_stream_at_once(asker: Tenant, scripted_models: ScriptedModels) -> None:

@@ -11,7 +11,8 @@ import pytest
 from ragsvc.embedded.ports import free_ports
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.client import Models, open_models
-from tests.support.model_server import Cut, Embedded, Fail, Pause, ScriptedModels, embed_words
+from ragsvc.models.usage import EmbeddingUsage
+from tests.support.model_server import Cut, Embedded, Fail, Pause, ScriptedModels, Told, embed_words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,7 +35,7 @@ async def models(scripted_settings: Settings, limit: RateLimit) -> AsyncIterator
 
 
 async def test_vectors_come_in_the_order_of_the_texts(models: Models, scripted_models: ScriptedModels) -> None:
-    vectors = await models.embed(["kettles boil", "parcels arrive"], token_count=4)
+    vectors, _usage = await models.embed(["kettles boil", "parcels arrive"], token_count=4)
     assert vectors.shape == (2, 384)
     assert vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors, np.stack([embed_words("kettles boil"), embed_words("parcels arrive")]))
@@ -42,7 +43,8 @@ async def test_vectors_come_in_the_order_of_the_texts(models: Models, scripted_m
 
 
 async def test_no_texts_cost_no_call(models: Models, scripted_models: ScriptedModels) -> None:
-    assert (await models.embed([], token_count=0)).shape == (0, 384)
+    vectors, usage = await models.embed([], token_count=0)
+    assert (vectors.shape, usage) == ((0, 384), EmbeddingUsage())
     assert scripted_models.embeddings.requests == []
 
 
@@ -128,10 +130,31 @@ async def test_wrong_vectors_are_not_taken(
 
 async def test_a_query_is_tried_again_and_remembered(models: Models, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(503), Fail(429, retry_after_s=0.01))
-    first = await models.embed_query("how long?")
+    first, usage = await models.embed_query("how long?")
     assert len(scripted_models.embeddings.requests) == 3
-    np.testing.assert_array_equal(await models.embed_query("how long?"), first)
+    # What failed cost nothing, and what is remembered costs nothing again.
+    assert usage == EmbeddingUsage(calls=1, prompt_tokens=len("how long?") // 4)
+    again, usage = await models.embed_query("how long?")
+    np.testing.assert_array_equal(again, first)
+    assert usage == EmbeddingUsage()
     assert len(scripted_models.embeddings.requests) == 3
+
+
+@pytest.mark.parametrize("told", [None, 7, {}, {"total_tokens": 9}, {"prompt_tokens": 0}, {"prompt_tokens": "many"}])
+async def test_where_the_server_does_not_tell_the_cost_it_is_estimated(
+    models: Models, scripted_models: ScriptedModels, told: object
+) -> None:
+    scripted_models.embeddings.usual = Told(told)
+    _vectors, usage = await models.embed(["kettles boil", "parcels arrive"], token_count=5)
+    assert usage == EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=5)
+    _vector, usage = await models.embed_query("how long?")
+    assert usage == EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=3)
+
+
+async def test_what_the_server_tells_of_the_cost_counts(models: Models, scripted_models: ScriptedModels) -> None:
+    scripted_models.embeddings.usual = Told({"prompt_tokens": 11, "total_tokens": 12})
+    _vectors, usage = await models.embed(["kettles boil"], token_count=5)
+    assert usage == EmbeddingUsage(calls=1, prompt_tokens=11)
 
 
 async def test_a_query_waits_for_nobody_long(models: Models, scripted_models: ScriptedModels) -> None:

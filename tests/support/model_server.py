@@ -98,7 +98,14 @@ class Embedded:
     vectors: list[list[float]]
 
 
-Behaviour = Fail | Slow | Pause | Cut | StreamError | Reply | Raw | Embedded
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Embed as usual, and tell this as the usage; None: tell nothing."""
+
+    usage: object
+
+
+Behaviour = Fail | Slow | Pause | Cut | StreamError | Reply | Raw | Embedded | Told
 
 
 @dataclass(slots=True)
@@ -178,10 +185,8 @@ class ScriptedModels:
         else:
             vectors = np.stack([embed_words(text) for text in texts])
         wants_base64 = body.get("encoding_format") == "base64"
-        return _answer(
-            body,
-            [base64.b64encode(vector.tobytes()).decode() if wants_base64 else vector.tolist() for vector in vectors],
-        )
+        entries = [base64.b64encode(one.tobytes()).decode() if wants_base64 else one.tolist() for one in vectors]
+        return _answer(body, entries, told=behaviour if isinstance(behaviour, Told) else None)
 
     async def _pass_through(self, body: dict[str, Any]) -> web.Response:
         assert self._real is not None
@@ -220,12 +225,12 @@ def embed_words(text: str) -> NDArray[np.float32]:
     return unit
 
 
-def _answer(body: dict[str, Any], embeddings: list[Any]) -> web.Response:
+def _answer(body: dict[str, Any], embeddings: list[Any], *, told: Told | None = None) -> web.Response:
     data = [{"object": "embedding", "index": index, "embedding": one} for index, one in enumerate(embeddings)]
     texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
     tokens = sum(map(len, texts)) // 4
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    answer = {"object": "list", "data": data, "model": body["model"], "usage": usage}
+    usage = told.usage if told else {"prompt_tokens": tokens, "total_tokens": tokens}
+    answer = {"object": "list", "data": data, "model": body["model"]} | ({"usage": usage} if usage is not None else {})
     return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
 

@@ -1,4 +1,4 @@
-"""What answers have cost: /v1/usage."""
+"""What models have cost: /v1/usage."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from ragsvc.db import model_usage
 from ragsvc.errors import InvalidRequest
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Day, Query, read_query
-from ragsvc.http.chat_rendering import render_usage
-from ragsvc.http.chat_views import UsageByDayView
 from ragsvc.http.operations import operation
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
+from ragsvc.http.usage_rendering import UsageByDayView, render_usage
 from ragsvc.models.workspaces import Scope
 
 routes = web.RouteTableDef()
@@ -33,9 +32,9 @@ class UsageQuery(Query):
 
 
 @routes.get("/v1/usage")
-@operation("Show what answers cost, by day and model", Scope.READ, query=UsageQuery, answers={200: UsageByDayView})
+@operation("Show what models cost, by day and model", Scope.READ, query=UsageQuery, answers={200: UsageByDayView})
 async def show_usage(request: web.Request) -> web.Response:
-    """Answer the tokens of the workspace's answers."""
+    """Answer the tokens of the workspace's answers and embeddings."""
     query = read_query(request, UsageQuery)
     last = query.last or datetime.now(UTC).date()
     first = query.first or last - timedelta(days=USUAL_DAYS - 1)

@@ -48,7 +48,7 @@ TAGS = {
     "deletions": "What was deleted, and the proof.",
     "search": "Hybrid, dense and lexical search.",
     "chat": "Conversations, and answers with checked citations.",
-    "usage": "What answers cost.",
+    "usage": "What models cost: answers and embeddings.",
     "admin": "Queues and dead letters, for the operator.",
     "service": "Health, metrics and this description.",
 }

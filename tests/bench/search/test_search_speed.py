@@ -18,6 +18,7 @@ from ragsvc.answering.retrieval import SearchRequest, find_hits
 from ragsvc.db.search import SELECT_HITS_DENSE_LARGE, SELECT_HITS_HYBRID_LARGE
 from ragsvc.db.search_scope import SELECT_SCOPE
 from ragsvc.models.search import SearchMode
+from ragsvc.models.usage import EmbeddingUsage
 from tests.bench.search.corpus import BUCKETS, spell, write_corpus
 from tests.bench.search.vectors import SHARES, TOPICS, embed_sample, make_vectors
 from tests.bench.table import at_least, ratio_at_most
@@ -210,7 +211,7 @@ def _dense(request: SearchRequest) -> SearchRequest:
 def _answer_queries_with(monkeypatch: pytest.MonkeyPatch, bench: Bench, vector: NDArray[np.float32]) -> None:
     """Embed every query as this vector: the model's time is not what is measured."""
 
-    async def embed_query(_text: str) -> NDArray[np.float32]:
-        return vector
+    async def embed_query(_text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
+        return vector, EmbeddingUsage()
 
     monkeypatch.setattr(bench.resources.models, "embed_query", embed_query)

@@ -43,7 +43,7 @@ async def embed_sample(models: Models) -> Vectors:
     chosen = [texts[:MOST_TEXTS] for texts in sorted(_iterate_modules(), key=len, reverse=True)[:TOPICS]]
     texts = [text for texts in chosen for text in texts]
     batches = [texts[start : start + EMBEDDED_AT_ONCE] for start in range(0, len(texts), EMBEDDED_AT_ONCE)]
-    values = np.concatenate([await models.embed(batch, token_count=0) for batch in batches])
+    values = np.concatenate([(await models.embed(batch, token_count=0))[0] for batch in batches])
     return Vectors(values, np.repeat(np.arange(TOPICS), [len(texts) for texts in chosen]))
 
 

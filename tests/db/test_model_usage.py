@@ -1,0 +1,85 @@
+"""What models cost: added up by many at once, and gone with the workspace."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.db.model_usage import add_embedding_usage
+from ragsvc.db.workspaces import delete_workspace
+from ragsvc.models.ids import new_id
+from ragsvc.models.usage import EmbeddingUsage
+from tests.support.databases import owner_of
+from tests.support.polling import until
+from tests.support.usage import embeddings_of
+from tests.support.workspaces import create_workspace
+
+if TYPE_CHECKING:
+    from ragsvc.db.pool import Pool
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.settings import Settings
+    from ragsvc.storage.store import Storage
+
+MODEL = "a-model"
+ONE = EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=5)
+ADDERS = 6
+ROUNDS = 20
+
+# What a planner may choose that finds many workspaces: one look-up after the other.
+IN_THE_ORDER_GIVEN = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off"
+
+SELECT_WAITS = """
+SELECT count(*) > 0 FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INTO embedding_usage%'
+"""
+
+
+async def test_many_that_add_to_the_same_rows_in_any_order_lose_nothing_and_end_in_no_ring(
+    settings: Settings, pool: Pool, storage: Storage
+) -> None:
+    ids = [(await create_workspace(pool, storage, settings)).id for _ in range(8)]
+
+    async def add(number: int) -> None:
+        given = dict.fromkeys(ids if number % 2 else ids[::-1], ONE)
+        for _ in range(ROUNDS):
+            async with pool.acquire() as conn, conn.transaction():
+                await conn.execute(IN_THE_ORDER_GIVEN)
+                await add_embedding_usage(conn, given, model=MODEL)
+
+    await asyncio.gather(*map(add, range(ADDERS)))
+    total = ADDERS * ROUNDS
+    for workspace_id in ids:
+        assert await embeddings_of(pool, workspace_id) == {MODEL: EmbeddingUsage(total, total, 5 * total)}
+
+
+async def test_of_a_workspace_that_is_gone_nothing_is_kept_and_the_others_are_counted(
+    pool: Pool, workspace: Workspace
+) -> None:
+    async with pool.acquire() as conn:
+        await add_embedding_usage(conn, {new_id(): ONE, workspace.id: ONE}, model=MODEL)
+        assert await conn.fetchval("SELECT count(*) FROM embedding_usage") == 1
+    assert await embeddings_of(pool, workspace.id) == {MODEL: ONE}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_whoever_adds_while_the_workspace_is_removed_waits_and_passes_it_over(
+    settings: Settings, pool: Pool, storage: Storage, *, is_first: bool
+) -> None:
+    leaving, staying = [(await create_workspace(pool, storage, settings)).id for _ in range(2)]
+
+    async def add() -> None:
+        async with pool.acquire() as conn:
+            await add_embedding_usage(conn, {leaving: ONE, staying: ONE}, model=MODEL)
+
+    if not is_first:
+        await add()
+    async with pool.acquire() as conn, conn.transaction():
+        await delete_workspace(conn, leaving)
+        adding = asyncio.create_task(add())
+        async with owner_of(settings) as owner:
+            await until(lambda: owner.fetchval(SELECT_WAITS))
+    await adding
+    assert await embeddings_of(pool, leaving) == {}
+    assert await embeddings_of(pool, staying) == {MODEL: ONE if is_first else ONE + ONE}

@@ -1,0 +1,130 @@
+"""What ingestion pays for is counted for its workspace, with the vectors that were paid for."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.ingestion.embedding import embed_chunks
+from ragsvc.models.usage import EmbeddingUsage
+from ragsvc.resources import open_resources
+from tests.support.builds import make_chunks
+from tests.support.databases import owner_of
+from tests.support.model_server import Pause, Told
+from tests.support.usage import embeddings_of
+from tests.support.workspaces import create_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from ragsvc.models.workspaces import Workspace
+    from ragsvc.resources import Resources
+    from ragsvc.settings import Settings
+    from tests.support.model_server import ScriptedModels
+
+SHARED = ("Kettles boil water.", "Descale them every three months.")
+BATCH = 2
+
+
+@pytest.fixture
+async def scripted(settings: Settings, scripted_models: ScriptedModels) -> AsyncIterator[Resources]:
+    changed = scripted_models.applied_to(settings).model_copy(
+        update={"embedding_batch_size": BATCH, "embedding_concurrency": 4}
+    )
+    async with open_resources(changed, pool_size=16) as opened:
+        yield opened
+
+
+async def ignore(_count: int) -> None: ...
+
+
+async def embed(resources: Resources, workspace: Workspace, sentences: Sequence[str]) -> None:
+    """Embed a document's chunks, one a sentence."""
+    await embed_chunks(resources, workspace.id, make_chunks(sentences), report=ignore)
+
+
+async def spent(resources: Resources, workspace: Workspace) -> EmbeddingUsage:
+    by_model = await embeddings_of(resources.pool, workspace.id)
+    assert set(by_model) <= {resources.settings.embedding_model}
+    return by_model.get(resources.settings.embedding_model, EmbeddingUsage())
+
+
+def told(models: ScriptedModels) -> EmbeddingUsage:
+    """Return what the server has told of all calls."""
+    tokens = [sum(map(len, request["input"])) // 4 for request in models.embeddings.requests]
+    return EmbeddingUsage(calls=len(tokens), prompt_tokens=sum(tokens))
+
+
+async def test_what_two_documents_share_is_counted_once_and_for_whom_it_was_paid(
+    scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace, settings: Settings
+) -> None:
+    other = await create_workspace(scripted.pool, scripted.storage, settings)
+    await embed(scripted, workspace, SHARED)
+    once = await spent(scripted, workspace)
+    assert once == told(scripted_models) == EmbeddingUsage(calls=1, prompt_tokens=sum(map(len, SHARED)) // 4)
+    own = "Use citric acid."
+    await embed(scripted, workspace, [*SHARED, own])
+    assert await spent(scripted, workspace) == once + EmbeddingUsage(calls=1, prompt_tokens=len(own) // 4)
+    await embed(scripted, other, [*SHARED, own])
+    assert await spent(scripted, other) == EmbeddingUsage()
+
+
+async def test_what_the_server_does_not_tell_is_counted_here(
+    scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace
+) -> None:
+    scripted_models.embeddings.script(Told(None))
+    await embed(scripted, workspace, SHARED)
+    counted = sum(chunk.input_token_count for chunk in make_chunks(SHARED))
+    assert await spent(scripted, workspace) == EmbeddingUsage(1, 1, counted)
+
+
+async def test_an_attempt_that_pays_again_counts_again(
+    scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace
+) -> None:
+    await embed(scripted, workspace, SHARED)
+    async with scripted.pool.acquire() as conn:
+        await conn.execute("DELETE FROM embedding_cache")
+    await embed(scripted, workspace, SHARED)
+    assert await spent(scripted, workspace) == told(scripted_models)
+    assert len(scripted_models.embeddings.requests) == 2
+
+
+async def test_who_dies_in_a_call_loses_the_count_of_that_call_alone(
+    scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace
+) -> None:
+    await embed(scripted, workspace, SHARED)
+    before = await spent(scripted, workspace)
+    pause = Pause()
+    scripted_models.embeddings.script(pause)
+    dying = asyncio.create_task(embed(scripted, workspace, [*SHARED, "Use citric acid."]))
+    await asyncio.wait_for(pause.reached.wait(), 20)
+    dying.cancel()
+    with suppress(asyncio.CancelledError):
+        await dying
+    assert await spent(scripted, workspace) == before
+
+
+async def test_vectors_are_kept_with_their_count_or_not_at_all(
+    scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace, settings: Settings
+) -> None:
+    async with owner_of(settings) as owner:
+        await owner.execute("ALTER TABLE embedding_usage RENAME TO elsewhere")
+        with pytest.raises(Exception, match="embedding_usage"):
+            await embed(scripted, workspace, SHARED)
+        await owner.execute("ALTER TABLE elsewhere RENAME TO embedding_usage")
+    await embed(scripted, workspace, SHARED)
+    assert len(scripted_models.embeddings.requests) == 2
+    assert (await spent(scripted, workspace)).calls == 1
+
+
+async def test_many_documents_at_once_add_up_whatever_they_share(
+    scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace
+) -> None:
+    texts = [f"Kettle number {number} boils." for number in range(24)]
+    orders = [texts, texts[::-1], texts[8:] + texts[:8], texts[16:] + texts[:16]]
+    await asyncio.gather(*(embed(scripted, workspace, order) for order in orders))
+    # What was asked for twice at the same moment was paid for twice.
+    assert await spent(scripted, workspace) == told(scripted_models)

@@ -1,0 +1,27 @@
+"""What embeddings cost a workspace, as Postgres has it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ragsvc.db.model_usage import select_usage
+from ragsvc.models.usage import EmbeddingUsage, UsageOperation
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ragsvc.db.pool import Pool
+
+
+async def embeddings_of(pool: Pool, workspace_id: UUID) -> dict[str, EmbeddingUsage]:
+    """Return what embeddings cost the workspace by model; of two days where it has just been midnight."""
+    today = datetime.now(UTC).date()
+    async with pool.acquire() as conn:
+        days = await select_usage(conn, workspace_id, first=today - timedelta(days=1), last=today)
+    by_model: dict[str, EmbeddingUsage] = {}
+    for day in days:
+        if day.operation is UsageOperation.EMBEDDINGS:
+            usage = EmbeddingUsage(day.embedding_calls, day.estimated_embedding_calls, day.prompt_tokens)
+            by_model[day.model] = by_model.get(day.model, EmbeddingUsage()) + usage
+    return by_model
