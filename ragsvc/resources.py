@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db.migrations import check_schema
 from ragsvc.db.pool import open_pool
+from ragsvc.db.query_usage import open_query_usage
 from ragsvc.llm.client import open_models
 from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Pool
+    from ragsvc.db.query_usage import QueryUsage
     from ragsvc.llm.client import Models
     from ragsvc.models.chunks import EmbeddingSpace
     from ragsvc.queue.connection import RedisConnection
@@ -39,6 +41,7 @@ class Resources:
     buffers: BufferBudget
     models: Models
     space: EmbeddingSpace
+    query_usage: QueryUsage
 
     def scoped_to(self, workspace_id: UUID) -> Resources:
         """Return the same, but statements see this workspace alone, whatever they say."""
@@ -58,6 +61,7 @@ async def open_resources(settings: Settings, *, pool_size: int) -> AsyncIterator
         pool = await stack.enter_async_context(open_pool(settings, size=pool_size))
         async with pool.acquire() as conn:
             space = await check_schema(conn, settings)
+        query_usage = await stack.enter_async_context(open_query_usage(pool, model=settings.embedding_model))
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)
         storage = await stack.enter_async_context(open_storage(settings))
@@ -71,4 +75,5 @@ async def open_resources(settings: Settings, *, pool_size: int) -> AsyncIterator
             buffers=BufferBudget(settings.upload_buffer_bytes),
             models=models,
             space=space,
+            query_usage=query_usage,
         )

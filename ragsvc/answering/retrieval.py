@@ -99,7 +99,7 @@ async def _find(
     resources: Resources, workspace_id: UUID, request: SearchRequest, *, skips_unknown_collections: bool
 ) -> list[SearchHit]:
     selection = Selection(request.collection_ids, compile_filter(request.filters))
-    embedding = asyncio.create_task(_embed(resources, request))
+    embedding = asyncio.create_task(_embed(resources, workspace_id, request))
     try:
         scope = await _measure(resources, workspace_id, selection)
         if scope.collections < len(request.collection_ids or ()) and not skips_unknown_collections:
@@ -121,10 +121,12 @@ async def _measure(resources: Resources, workspace_id: UUID, selection: Selectio
             return await select_scope(conn, workspace_id, selection)
 
 
-async def _embed(resources: Resources, request: SearchRequest) -> NDArray[np.float32] | None:
+async def _embed(resources: Resources, workspace_id: UUID, request: SearchRequest) -> NDArray[np.float32] | None:
     if not request.needs_vector:
         return None
-    vector, _usage = await resources.models.embed_query(request.text)
+    vector, usage = await resources.models.embed_query(request.text)
+    # Here, where the call is: the scope may be found to be empty meanwhile, and nobody asks for the vector then.
+    resources.query_usage.note(workspace_id, usage)
     return vector
 
 

@@ -33,9 +33,11 @@ from ragsvc.models.documents import DocumentStatus
 from ragsvc.models.idempotency import Call
 from ragsvc.models.ids import new_id
 from ragsvc.models.jobs import JobStatus, Queue, SubjectKind
+from ragsvc.models.usage import EmbeddingUsage
 from ragsvc.uploads.documents import attach_file
 from tests.support.builds import make_chunks, make_vectors, ready_document
 from tests.support.documents import accept, job_of, reload, reload_job
+from tests.support.usage import embeddings_of
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:
@@ -251,6 +253,21 @@ async def test_a_workspace_goes_with_its_bucket(resources: Resources, workspace:
         assert await workspaces.select_workspace(conn, workspace.id) is None
         assert await workspaces.select_workspace(conn, bystander.id) is not None
     assert await resources.storage.count_objects(workspace.bucket) == 0
+
+
+async def test_what_a_workspace_was_billed_for_goes_with_it(resources: Resources, workspace: Workspace) -> None:
+    bystander = await create_workspace(resources.pool, resources.storage, resources.settings)
+    spent = EmbeddingUsage(calls=1, prompt_tokens=5)
+    for one in (workspace, bystander):
+        resources.query_usage.note(one.id, spent)
+    await resources.query_usage.write()
+    assert set(await embeddings_of(resources.pool, workspace.id)) == {resources.settings.embedding_model}
+    resources.query_usage.note(workspace.id, spent)
+    await execute(resources, await request_workspace_deletion(resources, workspace.id))
+    # What comes late is of nobody.
+    await resources.query_usage.write()
+    assert await embeddings_of(resources.pool, workspace.id) == {}
+    assert await embeddings_of(resources.pool, bystander.id) == {resources.settings.embedding_model: spent}
 
 
 async def test_a_workspace_in_a_shared_bucket_goes_alone(resources: Resources) -> None:
