@@ -17,6 +17,7 @@ from ragsvc.llm.calls import calling
 from ragsvc.llm.failures import request_id_of, timed_out, translate
 from ragsvc.llm.headers import NOT_OF_REQUESTS
 from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
+from ragsvc.llm.usage import read_tokens
 from ragsvc.models.chat import TokenUsage
 
 if TYPE_CHECKING:
@@ -200,8 +201,8 @@ class _ChunkReader:
             finish_reason = _text_of(choice, "finish_reason")
             if text or finish_reason:
                 yield ChatDelta(text=text, finish_reason=finish_reason or None)
-        if usage := _object_of(chunk, "usage"):
-            yield ChatDelta(usage=TokenUsage(_count_of(usage, "prompt_tokens"), _count_of(usage, "completion_tokens")))
+        if cost := _cost_of(_object_of(chunk, "usage")):
+            yield ChatDelta(usage=cost)
 
     def _mend(self, text: str) -> str:
         """Join a character that a server cut in two UTF-16 halves, replace a lone half, and drop NUL."""
@@ -252,9 +253,11 @@ def _text_of(value: dict[str, object], name: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _count_of(value: dict[str, object], name: str) -> int:
-    found = value.get(name)
-    return found if isinstance(found, int) else 0
+def _cost_of(usage: dict[str, object]) -> TokenUsage | None:
+    """Return what a server told of the cost; None where it does not: 0 is what some say who do not count."""
+    prompt_tokens = read_tokens(usage.get("prompt_tokens"))
+    completion_tokens = read_tokens(usage.get("completion_tokens"))
+    return TokenUsage(prompt_tokens, completion_tokens) if prompt_tokens and completion_tokens is not None else None
 
 
 def _log_first_token(stream: Stream, *, model: str, asked_at: float) -> None:

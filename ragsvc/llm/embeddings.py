@@ -15,6 +15,7 @@ from ragsvc.errors import ProviderRejected, TransientFailure
 from ragsvc.llm.calls import calling
 from ragsvc.llm.failures import translate
 from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
+from ragsvc.llm.usage import read_tokens
 from ragsvc.models.usage import EmbeddingUsage
 from ragsvc.telemetry.metrics import EMBEDDING_BATCH, EMBEDDING_RATE_WAIT
 
@@ -145,8 +146,7 @@ class Embedder:
 def _read_cost(answer: CreateEmbeddingResponse) -> int | None:
     """Return the tokens that the server counted; None where it does not tell: 0 is what some say who do not count."""
     # The client checks nothing of what a server sends.
-    tokens: object = getattr(answer.usage, "prompt_tokens", None)
-    return tokens if isinstance(tokens, int) and tokens > 0 else None
+    return read_tokens(getattr(answer.usage, "prompt_tokens", None)) or None
 
 
 def _read_vector(row: Embedding) -> NDArray[np.float32]:

@@ -63,6 +63,25 @@ async def test_an_answer_is_read_in_every_accent(
     assert await hear(models) == ("Yes.", "stop", cost)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"total_tokens": 7},
+        {"prompt_tokens": 0, "completion_tokens": 0},
+        {"prompt_tokens": 5, "completion_tokens": None},
+        {"prompt_tokens": -5, "completion_tokens": 2},
+        {"prompt_tokens": 5, "completion_tokens": 2**64},
+        {"prompt_tokens": "5", "completion_tokens": "2"},
+    ],
+)
+async def test_a_cost_that_cannot_be_is_not_told(
+    models: Models, scripted_models: ScriptedModels, told: dict[str, object]
+) -> None:
+    scripted_models.chat.script(Raw(chunk({"content": "Yes."}) + STOP + chunk(usage=told) + DONE))
+    assert await hear(models) == ("Yes.", "stop", None)
+
+
 async def test_a_server_without_stream_options_is_asked_without(
     models: Models, scripted_models: ScriptedModels
 ) -> None:

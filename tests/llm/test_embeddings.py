@@ -140,7 +140,13 @@ async def test_a_query_is_tried_again_and_remembered(models: Models, scripted_mo
     assert len(scripted_models.embeddings.requests) == 3
 
 
-@pytest.mark.parametrize("told", [None, 7, {}, {"total_tokens": 9}, {"prompt_tokens": 0}, {"prompt_tokens": "many"}])
+@pytest.mark.parametrize(
+    "told",
+    [
+        *(None, 7, {}, {"total_tokens": 9}),
+        *({"prompt_tokens": tokens} for tokens in (0, "many", -3, True, 2**63, None)),
+    ],
+)
 async def test_where_the_server_does_not_tell_the_cost_it_is_estimated(
     models: Models, scripted_models: ScriptedModels, told: object
 ) -> None:
