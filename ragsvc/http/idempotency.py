@@ -166,12 +166,13 @@ async def _answer(request: web.Request, handler: Handler, contract: Operation, c
 
 
 async def _find_made(request: web.Request, contract: Operation, claim: Claim) -> web.StreamResponse | None:
-    """Answer from what somebody made who died before the answer."""
+    """Answer from what somebody made who died before the answer; where nothing was made, the form is yet to be read."""
     if not claim.is_taken_over or contract.again is None:
         return None
-    if claim.call.body_hash is None:
+    made = await contract.again(request, claim.resource_id)
+    if made is not None and claim.call.body_hash is None:
         await bind_form(request, await _hash_form(request, contract))
-    return await contract.again(request, claim.resource_id)
+    return made
 
 
 @asynccontextmanager

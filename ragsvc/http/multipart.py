@@ -80,9 +80,9 @@ class FormReader(Generic[AnyBody]):
         self.fields()
 
     def content_hash(self, file_sha256: bytes) -> bytes:
-        """Return what two forms have in common that say the same: a sha256 over the fields and the file's sha256."""
-        fields = orjson.dumps(self._values, option=orjson.OPT_SORT_KEYS)
-        return hashlib.sha256(fields + file_sha256).digest()
+        """Return what two forms have in common that say the same: a sha256 over all fields, by the file's sha256."""
+        said = orjson.dumps([self._values, self.filename, self.mime_type], option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(said + file_sha256).digest()
 
     async def _read_fields(self) -> None:
         while True:

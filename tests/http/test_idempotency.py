@@ -10,6 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
+from ragsvc import uploads
 from ragsvc.db import idempotency_keys
 from ragsvc.http.ids import parse_id
 from tests.http.documents import form
@@ -157,6 +158,17 @@ async def test_another_file_or_field_under_the_same_key_is_refused(
     assert [document["id"] for document in listed] == [first.json["id"]]
 
 
+@pytest.mark.parametrize("other", [("b.md", "text/markdown"), ("a.md", "text/plain")])
+async def test_another_name_or_type_of_the_file_is_another_request(tenant: Tenant, other: tuple[str, str]) -> None:
+    answers = []
+    for filename, content_type in (("a.md", "text/markdown"), other):
+        data = aiohttp.FormData()
+        data.add_field("file", b"Kettles boil water.", filename=filename, content_type=content_type)
+        answers.append(await tenant.api.call("POST", "/v1/documents", data=data, headers=KEY))
+    assert answers[0].status == 202
+    assert answers[1].is_problem(422, "idempotency_mismatch")
+
+
 async def test_another_request_under_the_same_key_is_refused(tenant: Tenant) -> None:
     await tenant.api.post("/v1/collections", {"name": "one"}, headers=KEY)
     assert (await tenant.api.post("/v1/collections", {"name": "two"}, headers=KEY)).is_problem(
@@ -288,6 +300,53 @@ async def test_a_failed_request_may_be_sent_again_at_once(
     answer = await tenant.api.post("/v1/uploads", {"filename": "a.txt", "size_bytes": 9}, headers=KEY)
     assert answer.status == 201
     assert answer.json["status"] == "pending"
+
+
+async def test_a_form_that_was_cut_may_be_sent_again(tenant: Tenant, resources: Resources) -> None:
+    async def half_a_file() -> AsyncIterator[bytes]:
+        yield b"Kettles "
+        await until(lambda: count(resources, "upload_sessions"), what="the first half")
+        raise ConnectionError("the line is cut")
+
+    data = aiohttp.FormData()
+    data.add_field("file", half_a_file(), filename="kettles.txt")
+    with pytest.raises(aiohttp.ClientError):
+        await tenant.api.call("POST", "/v1/documents", data=data, headers=KEY)
+    await _send_until_answered(tenant, b"Kettles boil water.")
+
+
+@pytest.mark.parametrize("broken", ["_open_upload", "register_upload"])
+async def test_a_form_that_failed_may_be_sent_again(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    async def refuse(*_arguments: object, **_options: object) -> None:
+        raise ConnectionRefusedError("Postgres is away")
+
+    sent = [form(b"Kettles boil water."), form(b"Kettles boil tea.")]
+    with monkeypatch.context() as patch:
+        patch.setattr(uploads.documents, broken, refuse)
+        assert (await tenant.api.call("POST", "/v1/documents", data=sent[0], headers=KEY)).status == 503
+    if broken == "register_upload":
+        # Which file it is had been written down by then.
+        other = await tenant.api.call("POST", "/v1/documents", data=sent[1], headers=KEY)
+        assert other.is_problem(422, "idempotency_mismatch")
+    await _send_until_answered(tenant, b"Kettles boil water.")
+
+
+async def _send_until_answered(tenant: Tenant, content: bytes) -> None:
+    """Send a form under the key as SDKs do, and see that there is one document of it, however often it is sent."""
+
+    async def send() -> Answer | None:
+        answer = await tenant.api.call("POST", "/v1/documents", data=form(content), headers=KEY)
+        return None if answer.status == 409 else answer
+
+    first = await until(send, what="an answer")
+    again = await until(send, what="the same answer")
+    assert (first.status, again.status) == (202, 202)
+    assert first.json == again.json
+    listed = (await tenant.api.get("/v1/documents")).json["data"]
+    assert [document["id"] for document in listed] == [first.json["id"]]
+    assert (await tenant.api.get("/v1/workspace")).json["usage"]["storage_bytes"] == len(content)
 
 
 async def test_what_was_answered_about_a_document_goes_with_it(tenant: Tenant, resources: Resources) -> None:
