@@ -29,6 +29,10 @@ SELECT_DELETION = f"SELECT {COLUMNS} FROM deletion_receipts WHERE workspace_id =
 
 SELECT_ANY_DELETION = f"SELECT {COLUMNS} FROM deletion_receipts WHERE id = $1"
 
+SELECT_DELETION_OF = f"""
+SELECT {COLUMNS} FROM deletion_receipts WHERE workspace_id = $1 AND subject_id = $2 AND subject_kind = $3
+"""
+
 SELECT_DELETIONS = f"""
 SELECT {COLUMNS} FROM deletion_receipts WHERE workspace_id = $1 AND ($2::uuid IS NULL OR id < $2)
 ORDER BY id DESC LIMIT $3
@@ -84,6 +88,14 @@ async def select_deletion(conn: Connection, workspace_id: UUID, deletion_id: UUI
 async def select_any_deletion(conn: Connection, deletion_id: UUID) -> Deletion | None:
     """Return one deletion of whatever workspace, be it gone: for the operator."""
     row = await conn.fetchrow(SELECT_ANY_DELETION, deletion_id)
+    return _to_deletion(row) if row else None
+
+
+async def select_deletion_of(
+    conn: Connection, workspace_id: UUID, *, subject_kind: SubjectKind, subject_id: UUID
+) -> Deletion | None:
+    """Return the deletion that was asked of this document, collection or workspace: there is but one."""
+    row = await conn.fetchrow(SELECT_DELETION_OF, workspace_id, subject_id, subject_kind)
     return _to_deletion(row) if row else None
 
 

@@ -35,10 +35,10 @@ log = structlog.get_logger(__name__)
 async def request_document_deletion(
     resources: Resources, workspace_id: UUID, document_id: UUID, *, purge_file: bool
 ) -> Deletion:
-    """Hide the document and queue its deletion; a second request returns the first one's deletion.
+    """Hide the document and queue its deletion; a later request returns the first one's deletion, also once it is done.
 
     Raises:
-        NotFound: there is no such document.
+        NotFound: there never was such a document.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         deletion, job = await hide_document(conn, resources, workspace_id, document_id, purge_file=purge_file)
@@ -53,14 +53,14 @@ async def hide_document(
     """Do that in the caller's transaction; return the job to ring for once it is committed, None for a known deletion.
 
     Raises:
-        NotFound: there is no such document.
+        NotFound: there never was such a document.
     """
     locked = await documents.lock_document(conn, workspace_id, document_id)
     if locked is None:
-        raise NotFound
+        return await _find_done(conn, workspace_id, SubjectKind.DOCUMENT, document_id), None
     status, deletion_id = locked
     if status is DocumentStatus.DELETING:
-        return await _known(conn, workspace_id, deletion_id), None
+        return await _find_begun(conn, workspace_id, deletion_id), None
     deletion, job = await _open(conn, resources, workspace_id, SubjectKind.DOCUMENT, document_id, purge_file=purge_file)
     await documents.update_deleting(conn, workspace_id, document_id, deletion_id=deletion.id)
     await jobs.cancel_active_jobs(
@@ -77,14 +77,14 @@ async def request_collection_deletion(resources: Resources, workspace_id: UUID, 
     """Hide the collection with all its documents and queue their deletion.
 
     Raises:
-        NotFound: there is no such collection.
+        NotFound: there never was such a collection.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         locked = await collections.lock_collection(conn, workspace_id, collection_id)
         if locked is None:
-            raise NotFound
+            return await _find_done(conn, workspace_id, SubjectKind.COLLECTION, collection_id)
         if locked[0] is not None:
-            return await _known(conn, workspace_id, locked[0])
+            return await _find_begun(conn, workspace_id, locked[0])
         deletion, job = await _open(conn, resources, workspace_id, SubjectKind.COLLECTION, collection_id)
         await collections.update_collection_deleting(conn, workspace_id, collection_id, deletion_id=deletion.id)
         await _hide_documents(conn, workspace_id, collection_id=collection_id, deletion_id=deletion.id)
@@ -96,14 +96,14 @@ async def request_workspace_deletion(resources: Resources, workspace_id: UUID) -
     """Close the workspace, its keys included, and queue the deletion of all that it holds.
 
     Raises:
-        NotFound: there is no such workspace.
+        NotFound: there never was such a workspace.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         locked = await workspaces.lock_workspace(conn, workspace_id)
         if locked is None:
-            raise NotFound
+            return await _find_done(conn, workspace_id, SubjectKind.WORKSPACE, workspace_id)
         if locked[0] is not None:
-            return await _known(conn, workspace_id, locked[0])
+            return await _find_begun(conn, workspace_id, locked[0])
         deletion, job = await _open(conn, resources, workspace_id, SubjectKind.WORKSPACE, workspace_id)
         await workspaces.update_workspace_deleting(conn, workspace_id, deletion_id=deletion.id)
         await _hide_documents(conn, workspace_id, collection_id=None, deletion_id=deletion.id)
@@ -145,8 +145,17 @@ async def _open(
     return deletion, job
 
 
-async def _known(conn: Connection, workspace_id: UUID, deletion_id: UUID | None) -> Deletion:
+async def _find_begun(conn: Connection, workspace_id: UUID, deletion_id: UUID | None) -> Deletion:
+    """Return the deletion that a subject's row names: its own, or that of what it is in."""
     found = await deletion_receipts.select_deletion(conn, workspace_id, deletion_id) if deletion_id else None
+    if found is None:
+        raise NotFound
+    return found
+
+
+async def _find_done(conn: Connection, workspace_id: UUID, kind: SubjectKind, subject_id: UUID) -> Deletion:
+    """Return the deletion that a subject went by, whose row is gone: who lost the first answer asks for its receipt."""
+    found = await deletion_receipts.select_deletion_of(conn, workspace_id, subject_kind=kind, subject_id=subject_id)
     if found is None:
         raise NotFound
     return found

@@ -154,6 +154,8 @@ async def test_asking_twice_is_one_deletion(resources: Resources, workspace: Wor
     )
     assert len({deletion.id for deletion in asked}) == 1
     assert (await reload(resources, document)).status is DocumentStatus.DELETING
+    done = await execute(resources, asked[0])
+    assert await request_document_deletion(resources, workspace.id, document.id, purge_file=True) == done
 
 
 async def test_another_workspaces_document_is_not_found(resources: Resources, workspace: Workspace) -> None:
@@ -241,6 +243,7 @@ async def test_a_collection_goes_with_its_documents(resources: Resources, worksp
     assert {store.store: store.removed for store in done.stores}["documents"] == 2
     async with resources.pool.acquire() as conn:
         assert await collections.lock_collection(conn, workspace.id, collection_id) is None
+    assert await request_collection_deletion(resources, workspace.id, collection_id) == done
     assert (await reload(resources, outside)).status is DocumentStatus.READY
 
 
@@ -253,6 +256,7 @@ async def test_a_workspace_goes_with_its_bucket(resources: Resources, workspace:
         assert await workspaces.select_workspace(conn, workspace.id) is None
         assert await workspaces.select_workspace(conn, bystander.id) is not None
     assert await resources.storage.count_objects(workspace.bucket) == 0
+    assert await request_workspace_deletion(resources, workspace.id) == done
 
 
 async def test_what_a_workspace_was_billed_for_goes_with_it(resources: Resources, workspace: Workspace) -> None:
