@@ -148,3 +148,13 @@ async def test_chunks_are_listed_in_their_order_with_their_places(tenant: Tenant
             ["Kettles"],
         )
         assert len(chunk["content_hash"]) == 64
+
+
+async def test_nothing_of_a_document_is_read_while_it_is_being_deleted(tenant: Tenant, ready: dict[str, Any]) -> None:
+    path = f"/v1/documents/{ready['id']}"
+    reads = (f"{path}/text", f"{path}/chunks", f"{path}/content", f"{path}/content?redirect=true")
+    assert {(await tenant.api.get(read)).status for read in reads[:3]} == {200}
+    assert (await tenant.api.delete(path)).status == 202
+    for read in reads:
+        assert (await tenant.api.get(read)).is_problem(409, "document_deleting"), read
+    assert (await tenant.api.get(path)).json["status"] == "deleting"

@@ -47,7 +47,7 @@ from ragsvc.uploads.documents import receive_content
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.documents import File
+    from ragsvc.models.documents import Document, File
 
 routes = web.RouteTableDef()
 
@@ -102,7 +102,7 @@ class ChunksQuery(LimitQuery):
     },
     answer_headers={200: FILE_HEADERS, 206: (*FILE_HEADERS, CONTENT_RANGE), 302: (LOCATION,), 304: (ETAG,)},
     headers=(RANGE, IF_RANGE, IF_NONE_MATCH),
-    problems=(RangeNotSatisfiable, ProviderRefused),
+    problems=(RangeNotSatisfiable, ProviderRefused, DocumentDeleting),
 )
 async def get_content(request: web.Request) -> web.StreamResponse:
     """Serve the file as an attachment, or a range of it."""
@@ -119,10 +119,23 @@ async def get_content(request: web.Request) -> web.StreamResponse:
     return await _serve(request, file, bucket=workspace.bucket, etag=etag)
 
 
+async def _find_readable(request: web.Request) -> Document:
+    """Return the document that the path names; nobody reads what its deletion may not have removed yet.
+
+    Raises:
+        NotFound: the caller's workspace has no such document.
+        DocumentDeleting: it is being deleted.
+    """
+    document = await find_document(request)
+    if document.status is DocumentStatus.DELETING:
+        raise DocumentDeleting
+    return document
+
+
 async def _find_file(request: web.Request) -> File:
     """Return the document's file; when it was replaced between two looks, the new one."""
     for _ in range(LOOKS):
-        document = await find_document(request)
+        document = await _find_readable(request)
         async with resources_of(request).pool.acquire() as conn:
             file = await files.select_file(conn, document.workspace_id, document.file_id)
         if file is not None:
@@ -221,14 +234,14 @@ async def _check_collection(request: web.Request, collection_id: UUID | None) ->
     Scope.READ,
     query=TextQuery,
     answers={200: TextView},
-    problems=(NoText,),
+    problems=(NoText, DocumentDeleting),
 )
 async def get_text(request: web.Request) -> web.Response:
     """Answer code points of a version's text; `end` and `length` tell whether that was all."""
     query = read_query(request, TextQuery)
     if query.end is not None and query.end < query.start:
         raise InvalidRequest(fields={"end": "has to be at least start"})
-    document = await find_document(request)
+    document = await _find_readable(request)
     if document.version == 0:
         raise NoText
     furthest = min(query.start + MAX_TEXT_CHARS, MAX_POSITION)
@@ -249,11 +262,17 @@ async def get_text(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/documents/{document_id}/chunks")
-@operation("List the chunks in their order", Scope.READ, query=ChunksQuery, answers={200: Page[ChunkView]})
+@operation(
+    "List the chunks in their order",
+    Scope.READ,
+    query=ChunksQuery,
+    answers={200: Page[ChunkView]},
+    problems=(DocumentDeleting,),
+)
 async def list_chunks(request: web.Request) -> web.Response:
     """Answer one page of the current version's chunks; before the first is ready there are none."""
     query = read_query(request, ChunksQuery)
-    document = await find_document(request)
+    document = await _find_readable(request)
     async with resources_of(request).pool.acquire() as conn:
         found = await chunks.select_chunks(
             conn,
