@@ -8,6 +8,7 @@ from ragsvc.db.jobs import COLUMNS, to_job, to_job_or_none
 from ragsvc.models.jobs import Queue
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
@@ -20,13 +21,18 @@ WHERE queue = $1 AND status = 'dead'
   AND ($3::uuid IS NULL OR workspace_id = $3)
   AND ($4::timestamptz IS NULL OR last_failed_at >= $4)
   AND ($5::uuid[] IS NULL OR id = ANY($5))
-ORDER BY last_failed_at DESC, id LIMIT $6
+"""
+_NEWEST_FIRST = "ORDER BY last_failed_at DESC, id LIMIT $6"
+
+# Letters come and go while somebody reads: the next page begins behind the last letter that was shown.
+SELECT_DEAD_JOBS = f"""
+SELECT {COLUMNS} {_MATCHING}
+  AND ($8::timestamptz IS NULL OR last_failed_at < $8 OR (last_failed_at = $8 AND id > $9))
+{_NEWEST_FIRST} OFFSET $7
 """
 
-SELECT_DEAD_JOBS = f"SELECT {COLUMNS} {_MATCHING} OFFSET $7"
-
 # Which letters there are, without what they say: a traceback alone is up to 8 kB.
-SELECT_DEAD_GENERATIONS = f"SELECT id, generation {_MATCHING}"
+SELECT_DEAD_GENERATIONS = f"SELECT id, generation {_MATCHING} {_NEWEST_FIRST}"
 
 REPLAY_JOB = f"""
 UPDATE jobs SET status = 'queued', generation = generation + 1, replay_count = replay_count + 1, attempts = 0,
@@ -57,10 +63,17 @@ WHERE workspace_id = $1 AND queue = $2 AND subject_kind = $3 AND subject_id = $4
 
 
 async def select_dead_jobs(
-    conn: Connection, queue: Queue, wanted: DeadLetterFilter, *, limit: int, offset: int = 0
+    conn: Connection,
+    queue: Queue,
+    wanted: DeadLetterFilter,
+    *,
+    limit: int,
+    offset: int = 0,
+    after: tuple[datetime, UUID] | None = None,
 ) -> list[Job]:
-    """Return dead letters, newest first."""
-    return [to_job(row) for row in await conn.fetch(SELECT_DEAD_JOBS, queue, *_matching(wanted), limit, offset)]
+    """Return dead letters, newest first, less the first `offset`; `after` that moment and id where they are given."""
+    rows = await conn.fetch(SELECT_DEAD_JOBS, queue, *_matching(wanted), limit, offset, *(after or (None, None)))
+    return [to_job(row) for row in rows]
 
 
 async def select_dead_generations(

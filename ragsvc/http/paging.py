@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Sequence  # noqa: TC003 - pydantic reads the annotations
-from typing import Annotated, Generic, Protocol, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Generic, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -15,8 +16,15 @@ from ragsvc.http.bodies import Query
 
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 20
+NO_CURSOR = "is not a cursor of this list"
 _UUID_BYTES = 16
 _ORDINAL_BYTES = 5
+_MICROSECONDS_BYTES = 8
+_MOMENT_BYTES = _MICROSECONDS_BYTES + _UUID_BYTES
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# A moment, and which of the rows of that moment.
+Moment: TypeAlias = tuple[datetime, UUID]
 
 Row = TypeVar("Row")
 View = TypeVar("View")
@@ -40,10 +48,26 @@ class Page(TypedDict, Generic[View]):
     next_cursor: str | None
 
 
-def encode_cursor(position: UUID | int) -> str:
-    """Return the cursor to what follows a row: its id, or its ordinal."""
-    raw = position.bytes if isinstance(position, UUID) else position.to_bytes(_ORDINAL_BYTES, "big")
+def encode_cursor(position: UUID | int | Moment) -> str:
+    """Return the cursor to what follows a row: its id, its ordinal, or its moment and its id."""
+    match position:
+        case UUID():
+            raw = position.bytes
+        case int():
+            raw = position.to_bytes(_ORDINAL_BYTES, "big")
+        case moment, row_id:
+            since = (moment - _EPOCH) // timedelta(microseconds=1)
+            raw = since.to_bytes(_MICROSECONDS_BYTES, "big") + row_id.bytes
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _decode_moment(text: object) -> Moment:
+    raw = _decode(text, _MOMENT_BYTES)
+    try:
+        moment = _EPOCH + timedelta(microseconds=int.from_bytes(raw[:_MICROSECONDS_BYTES], "big"))
+    except OverflowError:
+        raise ValueError(NO_CURSOR) from None
+    return moment, UUID(bytes=raw[_MICROSECONDS_BYTES:])
 
 
 def _decode(text: object, size: int) -> bytes:
@@ -54,29 +78,32 @@ def _decode(text: object, size: int) -> bytes:
             raw = b""
         if len(raw) == size:
             return raw
-    raise ValueError("is not a cursor of this list")
+    raise ValueError(NO_CURSOR)
 
 
-def _cursor_schema(size: int) -> WithJsonSchema:
+def _cursor_schema(example: UUID | int | Moment, size: int) -> WithJsonSchema:
     chars = -(-size * 8 // 6)
     return WithJsonSchema(
         {
             "type": "string",
             "pattern": f"^[A-Za-z0-9_-]{{{chars}}}$",
             "description": "The `next_cursor` of the page before.",
-            "examples": [encode_cursor(UUID(int=1)) if size == _UUID_BYTES else encode_cursor(20)],
+            "examples": [encode_cursor(example)],
         }
     )
 
 
 IdCursor = Annotated[
-    UUID, BeforeValidator(lambda text: UUID(bytes=_decode(text, _UUID_BYTES))), _cursor_schema(_UUID_BYTES)
+    UUID,
+    BeforeValidator(lambda text: UUID(bytes=_decode(text, _UUID_BYTES))),
+    _cursor_schema(UUID(int=1), _UUID_BYTES),
 ]
 OrdinalCursor = Annotated[
     int,
     BeforeValidator(lambda text: int.from_bytes(_decode(text, _ORDINAL_BYTES), "big")),
-    _cursor_schema(_ORDINAL_BYTES),
+    _cursor_schema(20, _ORDINAL_BYTES),
 ]
+MomentCursor = Annotated[Moment, BeforeValidator(_decode_moment), _cursor_schema((_EPOCH, UUID(int=1)), _MOMENT_BYTES)]
 
 
 class LimitQuery(Query):
@@ -97,7 +124,7 @@ def page_by_id(rows: Sequence[IdRow], limit: int, render: Callable[[IdRow], View
 
 
 def page_by(
-    rows: Sequence[Row], limit: int, render: Callable[[Row], View], *, position: Callable[[Row], UUID | int]
+    rows: Sequence[Row], limit: int, render: Callable[[Row], View], *, position: Callable[[Row], UUID | int | Moment]
 ) -> Page[View]:
     """Return a page like `page_by_id` of rows that are ordered by something else."""
     shown = rows[:limit]

@@ -25,6 +25,7 @@ from ragsvc.telemetry.metrics import REPLAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from ragsvc.db.pool import Connection
     from ragsvc.models.jobs import Job
@@ -112,11 +113,17 @@ async def reconcile(resources: Resources, queue: Queue) -> None:
 
 
 async def list_dead_letters(
-    resources: Resources, queue: Queue, wanted: DeadLetterFilter, *, offset: int = 0, limit: int
+    resources: Resources,
+    queue: Queue,
+    wanted: DeadLetterFilter,
+    *,
+    limit: int,
+    offset: int = 0,
+    after: tuple[datetime, UUID] | None = None,
 ) -> list[dict[str, object]]:
-    """Return letters, newest first."""
+    """Return letters, newest first, those behind the letter of the job that last failed `after` then."""
     async with resources.pool.acquire() as conn:
-        dead = await dead_jobs.select_dead_jobs(conn, queue, wanted, limit=limit, offset=offset)
+        dead = await dead_jobs.select_dead_jobs(conn, queue, wanted, limit=limit, offset=offset, after=after)
     return [to_entry(job) for job in dead]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ragsvc.http.handlers.admin_dlq import DeadLettersQuery
 from ragsvc.http.handlers.document_content import ChunksQuery
 from ragsvc.http.paging import PageQuery, encode_cursor, page_by_id
 
@@ -29,6 +31,17 @@ def test_a_cursor_names_the_row_that_it_was_made_of(position: UUID) -> None:
 @given(st.integers(0, 2**31))
 def test_a_cursor_of_an_ordered_list_names_its_ordinal(position: int) -> None:
     assert ChunksQuery.model_validate({"cursor": encode_cursor(position)}).cursor == position
+
+
+@given(st.datetimes(timezones=st.just(UTC)).filter(lambda moment: moment.year >= 1970), st.uuids())
+def test_a_cursor_of_a_list_by_time_names_moment_and_row(moment: datetime, row_id: UUID) -> None:
+    position = (moment, row_id)
+    assert DeadLettersQuery.model_validate({"cursor": encode_cursor(position)}).cursor == position
+
+
+def test_a_moment_beyond_all_times_is_no_cursor() -> None:
+    with pytest.raises(ValidationError, match="is not a cursor of this list"):
+        DeadLettersQuery.model_validate({"cursor": "_" * 32})
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "not a cursor", "é" * 22, "A" * 23, encode_cursor(7)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Self, cast
 from uuid import UUID
 
 from aiohttp import web
@@ -23,7 +23,7 @@ from ragsvc.http.ids import (
     WorkspaceId,
 )
 from ragsvc.http.operations import operation
-from ragsvc.http.paging import LimitQuery, OrdinalCursor, Page, encode_cursor
+from ragsvc.http.paging import LimitQuery, Moment, MomentCursor, Page, page_by
 from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
 from ragsvc.jobs import dead_letters
@@ -48,7 +48,7 @@ class DeadLettersQuery(LimitQuery):
 
     code: Annotated[str, Field(min_length=1, max_length=MAX_CODE_CHARS)] | None = None
     workspace_id: WorkspaceId | None = None
-    cursor: OrdinalCursor | None = None
+    cursor: MomentCursor | None = None
 
 
 class ReplayBody(Body):
@@ -130,24 +130,17 @@ class ReplayView(TypedDict):
 @routes.get("/v1/admin/dlq/{queue}")
 @operation("List a queue's dead letters", Door.ADMIN, query=DeadLettersQuery, answers={200: Page[DeadLetterView]})
 async def list_letters(request: web.Request) -> web.Response:
-    """Answer one page of the letters, newest first; the cursor counts, so a replay meanwhile shifts the pages."""
+    """Answer one page of the letters, newest first; those that come or go meanwhile shift no page."""
     queue = parse_queue(request)
     query = read_query(request, DeadLettersQuery)
-    offset = query.cursor or 0
     found = await dead_letters.list_dead_letters(
         resources_of(request),
         queue,
         DeadLetterFilter(code=query.code, workspace_id=query.workspace_id),
-        offset=offset,
         limit=query.limit + 1,
+        after=query.cursor,
     )
-    more = len(found) > query.limit
-    return json_response(
-        {
-            "data": [_render_letter(entry) for entry in found[: query.limit]],
-            "next_cursor": encode_cursor(offset + query.limit) if more else None,
-        }
-    )
+    return json_response(page_by(found, query.limit, _render_letter, position=_position_of))
 
 
 @routes.get(LETTER_PATH)
@@ -212,6 +205,10 @@ def _job_id(text: str) -> UUID:
         return UUID(_wanted(text).partition(":")[0])
     except ValueError:
         raise InvalidRequest(fields={"ids": f"{text!r} is not the id of a dead letter"}) from None
+
+
+def _position_of(entry: dict[str, object]) -> Moment:
+    return cast("datetime", entry["last_failed_at"]), UUID(str(entry["job_id"]))
 
 
 def _render_letter(entry: dict[str, object]) -> dict[str, object]:
