@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.events import RunEvent, decode_body
+from ragsvc.answering.events import RunCancelled, RunEvent, decode_body
 from ragsvc.answering.journal import Journal
 from ragsvc.db import chat_runs
 
@@ -35,7 +35,8 @@ class Follower:
     async def follow(self, workspace_id: UUID, run_id: UUID, *, after: int = 0) -> AsyncGenerator[list[RunEvent], None]:
         """Yield the events after number `after` as they come, those that are there already at once, to the run's end.
 
-        They are the same for every reader, wherever they are read. A run that is deleted meanwhile has no end event.
+        They are the same for every reader, wherever they are read. A run whose session is deleted meanwhile ends as
+        cancelled, behind what the reader has seen.
         """
         position = after
         journal = self._owner.journal_of(run_id)
@@ -58,6 +59,7 @@ class Follower:
                 async with self._pool.scoped_to(workspace_id).acquire() as conn:
                     stored = await chat_runs.select_run_with_message(conn, workspace_id, run_id)
                 if stored is None:
+                    yield [RunEvent(position + 1, RunCancelled())]
                     return
                 journal = Journal.restore(*stored)
                 while batch := journal.read_batch(after=position):

@@ -348,8 +348,11 @@ async def test_a_deleted_session_stops_its_run(chat: Chat, scripted_models: Scri
     pause = Pause(after_deltas=1)
     scripted_models.chat.script(pause)
     run = await chat.ask()
+    reading = asyncio.create_task(chat.events(run))
     await asyncio.wait_for(pause.reached.wait(), 10)
     async with chat.runs.resources.pool.acquire() as conn:
         await chat_sessions.delete_session(conn, chat.workspace_id, chat.session.id)
     await until(lambda: len(chat.runs.owner) == 0)
-    assert await chat.events(run) == []
+    events = await asyncio.wait_for(reading, 10)
+    assert [event.id for event in events] == list(range(1, len(events) + 1))
+    assert [isinstance(event.body, RunCancelled) for event in events] == [False] * (len(events) - 1) + [True]
