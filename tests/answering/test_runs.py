@@ -242,11 +242,14 @@ async def test_one_run_at_a_time_in_a_session(chat: Chat, scripted_models: Scrip
     assert len(await chat.messages()) == 4
 
 
-async def test_two_questions_at_once_begin_one_run(chat: Chat) -> None:
+async def test_two_questions_at_once_begin_one_run(chat: Chat, scripted_models: ScriptedModels) -> None:
+    # The first answer goes on until the last question has been refused, however late that comes.
+    scripted_models.chat.script(Pause(after_deltas=1))
     begun = await asyncio.gather(*(chat.ask() for _ in range(5)), return_exceptions=True)
     runs = [run for run in begun if not isinstance(run, BaseException)]
     assert len(runs) == 1
     assert sum(isinstance(error, RunActive) for error in begun) == 4
+    await cancel_run(chat.runs, chat.workspace_id, runs[0].id)
     await chat.events(runs[0])
 
 
