@@ -178,7 +178,7 @@ class Answerer:
         async with self._resources.pool.acquire() as conn:
             document = await documents.select_document(conn, self._workspace_id, citation.document_id)
             if document is None or document.status is DocumentStatus.DELETING:
-                return replace(citation, heading_path=(), quote="")
+                return citation.redacted()
             found = await canonical_text.select_text_slice(
                 conn,
                 self._workspace_id,

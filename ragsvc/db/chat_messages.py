@@ -11,9 +11,15 @@ if TYPE_CHECKING:
 
     from ragsvc.db.pool import Connection, Record
 
-COLUMNS = """
+# Those of a message's documents whose deletion is accepted and may not have come to this message yet. Every citation
+# is of one of its message's sources.
+DELETING = """
+ARRAY(SELECT d.id FROM documents d WHERE d.workspace_id = m.workspace_id AND d.status = 'deleting'
+      AND d.id IN (SELECT (entry ->> 'document_id')::uuid FROM jsonb_array_elements(m.sources) entry)) AS deleting
+"""
+COLUMNS = f"""
 m.workspace_id, m.id, m.session_id, m.run_id, m.role, m.status, m.content, m.sources, m.citations, m.model, m.usage,
-m.created_at
+m.created_at, {DELETING}
 """
 
 SELECT_MESSAGE = f"SELECT {COLUMNS} FROM chat_messages m WHERE m.workspace_id = $1 AND m.id = $2"
@@ -110,7 +116,10 @@ async def select_run_ids_of_document(
 
 
 def to_message(row: Record | dict[str, Any]) -> ChatMessage:
-    """Return a row's message; the row has the table's columns under their own names."""
+    """Return a row's message, without the words of documents that are being deleted; the row is one of COLUMNS."""
+    deleting = frozenset(row["deleting"])
+    sources = (Source.from_json(entry) for entry in row["sources"])
+    citations = (Citation.from_json(entry) for entry in row["citations"])
     return ChatMessage(
         workspace_id=row["workspace_id"],
         id=row["id"],
@@ -119,8 +128,8 @@ def to_message(row: Record | dict[str, Any]) -> ChatMessage:
         role=row["role"],
         status=row["status"],
         content=row["content"],
-        sources=tuple(Source.from_json(entry) for entry in row["sources"]),
-        citations=tuple(Citation.from_json(entry) for entry in row["citations"]),
+        sources=tuple(source.redacted() if source.document_id in deleting else source for source in sources),
+        citations=tuple(one.redacted() if one.document_id in deleting else one for one in citations),
         model=row["model"],
         usage=TokenUsage(**row["usage"]) if row["usage"] else None,
         created_at=row["created_at"],

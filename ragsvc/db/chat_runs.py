@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.db.chat_messages import to_message
+from ragsvc.db.chat_messages import DELETING, to_message
 from ragsvc.db.chat_sessions import COLUMNS as SESSION_COLUMNS
 from ragsvc.db.chat_sessions import to_session
 from ragsvc.db.pool import ForeignKeyViolation
@@ -52,7 +52,7 @@ SELECT {COLUMNS} FROM chat_runs r WHERE r.workspace_id = $1 AND r.session_id = $
 
 SELECT_RUN_WITH_MESSAGE = f"""
 SELECT {COLUMNS}, m.role, m.status AS message_status, m.content, m.sources, m.citations, m.model, m.usage,
-       m.created_at AS message_created_at
+       m.created_at AS message_created_at, {DELETING}
 FROM chat_runs r JOIN chat_messages m ON m.workspace_id = r.workspace_id AND m.id = r.message_id
 WHERE r.workspace_id = $1 AND r.id = $2
 """

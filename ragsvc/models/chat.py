@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -61,6 +61,10 @@ class Source:
             }
         )
 
+    def redacted(self) -> Self:
+        """Return the same place without its document's words."""
+        return replace(self, heading_path=())
+
 
 @dataclass(frozen=True, slots=True)
 class Citation:
@@ -94,6 +98,10 @@ class Citation:
                 "heading_path": tuple(stored["heading_path"]),
             }
         )
+
+    def redacted(self) -> Self:
+        """Return the same place without its document's words."""
+        return replace(self, heading_path=(), quote="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,26 @@ async def test_quotes_and_headings_are_blanked_and_places_stay(chat: Chat, scrip
     assert after.content == before.content
 
 
+async def test_words_are_hidden_from_the_acknowledgement_on(chat: Chat, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat_text = ANSWER
+    run = await chat.ask()
+    before = await chat.events(run)
+    await chat.library.begin_deleting(chat.shipping)
+    assert await unredacted(chat, chat.shipping) == 1
+    message = (await chat.stored(run))[1]
+    assert [(one.document_id == chat.shipping, one.quote == "") for one in message.citations[:2]] == [
+        (False, False),
+        (True, True),
+    ]
+    assert [source.heading_path for source in message.sources if source.document_id == chat.shipping] == [()]
+    async with chat.runs.resources.pool.acquire() as conn:
+        listed = await chat_messages.select_messages(conn, chat.workspace_id, chat.session.id, limit=10)
+    assert listed[-1] == message
+    again = bodies(await chat.events(run), MessageCitation)
+    assert [body.citation for body in again] == list(message.citations)  # type: ignore[attr-defined]
+    assert len(again) == len(bodies(before, MessageCitation))
+
+
 async def test_another_workspace_s_messages_are_left_alone(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat_text = ANSWER
     await chat.events(await chat.ask())
