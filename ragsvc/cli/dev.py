@@ -42,7 +42,8 @@ def dev(
     """Run Postgres, Redis, S3, models, API and workers on this machine until Ctrl-C.
 
     DATABASE_URL, REDIS_URL, S3_ENDPOINT_URL and OPENAI_BASE_URL, where set, are used instead of the embedded servers;
-    every other setting reaches the API and the workers too. The built-in models are MiniLM for embeddings and an
+    every other setting reaches the API and the workers too; of METRICS_PORT, which is the API's, a worker takes a free
+    port instead and tells it in its log. The built-in models are MiniLM for embeddings and an
     extractive answerer: it quotes sources and does not generate.
     """
     try:

@@ -61,6 +61,11 @@ def service_environment(parts: Parts, secrets: Secrets, *, port: int, given: Map
     return env | {"PORT": str(port), "HOST": listen_address(given)}
 
 
+def worker_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return a worker's: METRICS_PORT is the API's, and each worker takes a free port, which its log tells."""
+    return {**env, "METRICS_PORT": "0"} if "METRICS_PORT" in env else dict(env)
+
+
 def listen_address(given: Mapping[str, str]) -> str:
     """Return HOST where it is an address; some shells set it to the machine's name."""
     try:

@@ -12,7 +12,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ragsvc.embedded.environment import embedded_parts, listen_address, service_environment
+from ragsvc.embedded.environment import (
+    embedded_parts,
+    listen_address,
+    service_environment,
+    worker_environment,
+)
 from ragsvc.embedded.ports import LOOPBACK, free_ports, is_free
 from ragsvc.embedded.process import Command, run, stop_leftovers
 from ragsvc.embedded.ready_file import SINGLE, Access, remove_ready_files, write_ready_files
@@ -158,6 +163,7 @@ class Supervisor:
     def _services(self, env: Mapping[str, str], *, port: int) -> list[Unit]:
         logs, options = self._folders.logs, self.options
         shares_port = options.api_workers > 1
+        of_worker = worker_environment(env)
         units = [
             Unit("api", Api(name=f"api-{number}", port=port, shares_port=shares_port, env=env, logs=logs))
             for number in range(1, options.api_workers + 1)
@@ -167,7 +173,7 @@ class Supervisor:
             ("deletion", "DeletionSettings", options.deletion_workers),
         ):
             units += [
-                Unit(kind, Worker(name=f"{kind}-{number}", settings_class=settings_class, env=env, logs=logs))
+                Unit(kind, Worker(name=f"{kind}-{number}", settings_class=settings_class, env=of_worker, logs=logs))
                 for number in range(1, count + 1)
             ]
         return units

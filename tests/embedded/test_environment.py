@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.embedded.environment import embedded_parts, listen_address, service_environment
+from ragsvc.embedded.environment import embedded_parts, listen_address, service_environment, worker_environment
 from ragsvc.embedded.secrets import Secrets
 from ragsvc.embedded.stack import make_parts
 
@@ -76,6 +76,18 @@ def test_credentials_of_another_server_do_not_reach_an_embedded_one(parts: Parts
     assert not set(given.values()) & set(env.values())
     assert env["OPENAI_API_KEY"] == SECRETS.models_api_key
     assert env["S3_ACCESS_KEY_ID"] == SECRETS.s3_access_key_id
+
+
+def test_the_metrics_port_is_the_api_s_and_a_worker_takes_a_free_one(parts: Parts) -> None:
+    env = environment(parts, {"METRICS_PORT": "9464"})
+    assert env["METRICS_PORT"] == "9464"
+    assert worker_environment(env) == env | {"METRICS_PORT": "0"}
+
+
+def test_without_a_metrics_port_a_worker_has_none(parts: Parts) -> None:
+    env = environment(parts, {"METRICS_PORT": ""})
+    assert worker_environment(env) == env
+    assert "METRICS_PORT" not in env
 
 
 @pytest.mark.parametrize(

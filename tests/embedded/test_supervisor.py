@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import asyncpg
 import psutil
 import pytest
 
+from ragsvc.embedded.ports import free_ports, listens
 from ragsvc.embedded.tenant import Tenant, open_tenant
 from ragsvc.errors import StartupRefused
 from tests.support.polling import until
@@ -240,6 +242,26 @@ async def test_given_servers_are_used_instead_of_embedded_ones(cache: Path, give
         connection = await asyncpg.connect(given["DATABASE_URL"])
         assert await connection.fetchval("SELECT count(*) FROM workspaces") == 1
         await connection.close()
+
+
+async def test_the_api_has_the_metrics_port_and_every_worker_one_of_its_own(cache: Path, given: dict[str, str]) -> None:
+    (port,) = free_ports(1)
+    options = ("--api-workers", "2", "--ingestion-workers", "2")
+    async with new_stack(cache, options=options, env=given | {"METRICS_PORT": str(port)}) as stack:
+        ready = await stack.start()
+        assert [listens(pid, port) for pid in ready["pids"]["api"]] == [True, True]
+        scraped = {}
+        for name in ("ingestion-1", "ingestion-2", "deletion-1"):
+            log = (stack.data_dir / "logs" / f"{name}.log").read_text()
+            told = re.search(r"metrics_started.*port\S*=\S*?(\d{4,5})\b", log)
+            assert told is not None, log
+            scraped[name] = int(told[1])
+        scraped["api"] = port
+        assert len(set(scraped.values())) == len(scraped)
+        for one in scraped.values():
+            async with aiohttp.request("GET", f"http://127.0.0.1:{one}/metrics") as answer:
+                assert answer.status == 200
+                assert "ragsvc_" in await answer.text()
 
 
 async def test_a_setting_that_is_wrong_is_told_and_everything_stopped(cache: Path, given: dict[str, str]) -> None:
