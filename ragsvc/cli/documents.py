@@ -88,11 +88,15 @@ def reingest(
     *,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a chunk, this time.")] = None,
     overlap_tokens: Annotated[int, typer.Option(min=0, help="Tokens that neighbours share, with --max-tokens.")] = 0,
+    discard_replacement: Annotated[
+        bool, typer.Option("--discard-replacement", help="Give up a new file that failed; ingest the one shown.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Ingest a document again; the version before answers until the new one is ready."""
     chunking = {"max_tokens": max_tokens, "overlap_tokens": overlap_tokens} if max_tokens else None
-    queued = asyncio.run(_post(f"/v1/documents/{segment(document)}/reingest", {"chunking": chunking}))
+    body = {"chunking": chunking, "discard_replacement": discard_replacement}
+    queued = asyncio.run(_post(f"/v1/documents/{segment(document)}/reingest", body))
     if as_json:
         print_json(queued)
     else:

@@ -75,6 +75,12 @@ UPDATE documents SET
 WHERE workspace_id = $1 AND id = $2
 """
 
+# What was to come with that file goes with it.
+CLEAR_NEXT_FILE = """
+UPDATE documents SET pending_file_id = NULL, pending_attributes = NULL, updated_at = now()
+WHERE workspace_id = $1 AND id = $2
+"""
+
 UPDATE_ACTIVE_BUILD = """
 UPDATE documents SET active_build = $3, version = version + 1, file_id = $4, pending_file_id = NULL,
     attributes = coalesce(pending_attributes, attributes), pending_attributes = NULL, chunk_count = $5,
@@ -193,6 +199,11 @@ async def update_next_file(
 ) -> None:
     """Let the next version be made of another file; `attributes` that are given come with it."""
     await conn.execute(UPDATE_NEXT_FILE, workspace_id, document_id, file_id, attributes)
+
+
+async def clear_next_file(conn: Connection, workspace_id: UUID, document_id: UUID) -> None:
+    """Let the next version be made of the file that the document shows."""
+    await conn.execute(CLEAR_NEXT_FILE, workspace_id, document_id)
 
 
 async def update_active_build(

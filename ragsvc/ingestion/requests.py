@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.db import documents, jobs
+from ragsvc.db import documents, files, jobs
 from ragsvc.errors import DocumentDeleting, IngestionActive, NotFound
 from ragsvc.jobs import lifecycle, subjects
 from ragsvc.models.documents import DocumentStatus
@@ -30,11 +30,13 @@ async def request_reingestion(
     document_id: UUID,
     *,
     chunking: Chunking | None,
+    discard_replacement: bool = False,
     job_id: UUID | None = None,
 ) -> Document:
     """Queue another version of the newest file that the document was given; until it is ready the one before answers.
 
-    Without a chunking of its own it is cut as its collection says by then.
+    Without a chunking of its own it is cut as its collection says by then. With `discard_replacement` a file that was
+    to replace the one that is shown, and failed, is given up for good: the version is made of the file that is shown.
 
     Raises:
         NotFound: there is no such document.
@@ -43,7 +45,13 @@ async def request_reingestion(
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         document, job = await queue_reingestion(
-            conn, resources, workspace_id, document_id, chunking=chunking, job_id=job_id
+            conn,
+            resources,
+            workspace_id,
+            document_id,
+            chunking=chunking,
+            discard_replacement=discard_replacement,
+            job_id=job_id,
         )
     await resources.bell.ring(job)
     log.info("reingestion_requested", document_id=document_id.hex)
@@ -57,6 +65,7 @@ async def queue_reingestion(
     document_id: UUID,
     *,
     chunking: Chunking | None,
+    discard_replacement: bool = False,
     job_id: UUID | None = None,
 ) -> tuple[Document, Job]:
     """Do that in the caller's transaction; return the job too, to ring for once it is committed.
@@ -74,12 +83,17 @@ async def queue_reingestion(
         conn, workspace_id, queue=Queue.INGESTION, subject_kind=SubjectKind.DOCUMENT, subject_id=document_id
     ):
         raise IngestionActive
+    replacement = document.pending_file_id
+    if replacement is not None and discard_replacement:
+        await documents.clear_next_file(conn, workspace_id, document_id)
+        await files.release_file(conn, workspace_id, replacement)
+        replacement = None
     job = await lifecycle.enqueue_ingestion(
         conn,
         resources.settings,
         workspace_id=workspace_id,
         document_id=document_id,
-        file_id=document.pending_file_id or document.file_id,
+        file_id=replacement or document.file_id,
         chunking=chunking,
         job_id=job_id,
     )

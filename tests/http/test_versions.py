@@ -8,7 +8,9 @@ from uuid import UUID
 import pytest
 
 from ragsvc.db import documents
+from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.http.ids import parse_id
+from ragsvc.jobs import failures, lifecycle
 from ragsvc.models.ids import format_id
 from tests.http.conftest import Api, make_key
 from tests.http.documents import TEXT, finish_document, form
@@ -72,6 +74,7 @@ async def test_an_ingestion_needs_no_body(tenant: Tenant, ready: dict[str, Any])
         ({"chunking": {"max_tokens": 64, "overlap_tokens": 64}}, "chunking.overlap_tokens"),
         ({"chunking": {"max_tokens": 64}}, "chunking.overlap_tokens"),
         ({"chunks": 1}, "chunks"),
+        ({"discard_replacement": "yes"}, "discard_replacement"),
     ],
 )
 async def test_a_chunking_that_cannot_be_is_refused(
@@ -121,6 +124,29 @@ async def test_a_new_file_is_shown_once_it_answers(tenant: Tenant, ready: dict[s
     assert (shown["version"], shown["filename"], shown["attributes"]) == (2, "newer.txt", {"year": 2026})
     assert (await tenant.api.get(f"{path}/content")).raw == b"Kettles whistle."
     assert (await tenant.api.get(f"{path}/text?version=1")).json["text"] == TEXT
+
+
+async def test_a_new_file_that_failed_is_given_up_and_the_document_is_ready_again(
+    tenant: Tenant, ready: dict[str, Any], resources: Resources
+) -> None:
+    path, document_id = f"/v1/documents/{ready['id']}", parse_id("doc", ready["id"])
+    assert (await put(tenant, ready["id"], content=b"%PDF-1.7 torn")).status == 202
+    held = await lifecycle.claim(
+        resources.pool, (await queued_job(resources, tenant, ready["id"])).id, owner="test", lease_s=60
+    )
+    assert held is not None
+    torn = failures.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "it is torn"))
+    assert await lifecycle.fail(resources.pool, held, torn, settings=resources.settings) is not None
+    failed = (await tenant.api.get(path)).json
+    assert (failed["status"], failed["error"]["code"], failed["filename"]) == ("failed", "corrupt", ready["filename"])
+    answer = await tenant.api.post(f"{path}/reingest", {"discard_replacement": True})
+    assert answer.status == 202
+    assert (answer.json["status"], answer.json["error"]) == ("queued", None)
+    # Nobody can read, keep or list what was given up, before it is swept too.
+    assert [one["id"] for one in (await tenant.api.get("/v1/files")).json["data"]] == [ready["file_id"]]
+    await finish_document(resources, tenant.uuid, document_id)
+    shown = (await tenant.api.get(path)).json
+    assert (shown["status"], shown["version"], shown["file_id"]) == ("ready", 2, ready["file_id"])
 
 
 @pytest.mark.parametrize(

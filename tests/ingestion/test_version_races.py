@@ -13,17 +13,25 @@ from ragsvc.db import chunks, documents, jobs
 from ragsvc.deletion.execution import delete
 from ragsvc.deletion.files import sweep_released_files
 from ragsvc.deletion.requests import request_document_deletion
-from ragsvc.errors import DocumentDeleting, IngestionActive, LeaseLost, NotFound
+from ragsvc.errors import (
+    DocumentDeleting,
+    DocumentErrorCode,
+    DocumentRejected,
+    IngestionActive,
+    LeaseLost,
+    NotFound,
+    ReplayRunning,
+)
 from ragsvc.ingestion.leftovers import sweep_builds
 from ragsvc.ingestion.requests import request_reingestion
-from ragsvc.jobs import lifecycle
+from ragsvc.jobs import dead_letters, failures, lifecycle
 from ragsvc.jobs.lease import Lease
 from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.jobs import Queue, SubjectKind
+from ragsvc.models.jobs import DeadLetterFilter, Queue, SubjectKind
 from ragsvc.models.search import SearchMode
 from ragsvc.uploads.documents import receive_content
 from tests.support.builds import build, finish, ready_document, sentences_of, write_unseen
-from tests.support.documents import reload, stream
+from tests.support.documents import job_of, reload, stream
 from tests.support.polling import until
 
 if TYPE_CHECKING:
@@ -85,6 +93,23 @@ class Race:
 
     async def reingest(self) -> None:
         await request_reingestion(self.resources, self.workspace.id, self.document.id, chunking=None)
+
+    async def give_up(self) -> None:
+        await request_reingestion(
+            self.resources, self.workspace.id, self.document.id, chunking=None, discard_replacement=True
+        )
+
+    async def fail(self) -> None:
+        """Let the ingestion that waits fail for good."""
+        job = await lifecycle.claim(
+            self.resources.pool, (await job_of(self.resources, self.document)).id, owner="racer", lease_s=60
+        )
+        assert job is not None
+        failure = failures.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "it is torn"))
+        assert await lifecycle.fail(self.resources.pool, job, failure, settings=self.resources.settings) is not None
+
+    async def replay(self) -> None:
+        await dead_letters.replay(self.resources, Queue.INGESTION, DeadLetterFilter())
 
     async def replace(self) -> None:
         self._files += 1
@@ -191,3 +216,31 @@ async def test_whatever_races_settles(resources: Resources, workspace: Workspace
     assert rows == {**rows, "documents": 1, "files": 1, "chunk_text": 2, resources.space.table: 2}
     assert rows["canonical_text"] == after.version
     assert objects == 1
+
+
+@pytest.mark.parametrize("deletes", [False, True], ids=["stays", "goes"])
+async def test_giving_a_failed_file_up_races_with_everything_else(
+    resources: Resources, workspace: Workspace, *, deletes: bool
+) -> None:
+    document = await ready_document(resources, workspace, sentences=sentences_of("kettles.txt"))
+    for seed in range(6):
+        race = Race(resources, workspace, document, seed)
+        await race.replace()
+        await race.fail()
+        asked = [race.give_up(), race.replace(), race.replay(), race.work(), race.give_up(), race.replay()]
+        asked += [race.delete()] if deletes and seed == 5 else []
+        random.Random(seed).shuffle(asked)  # noqa: S311
+        for outcome in await asyncio.gather(*asked, return_exceptions=True):
+            if outcome is not None and not isinstance(outcome, (*REFUSALS, LeaseLost, ReplayRunning)):
+                raise outcome
+        await race.settle()
+        rows = await rows_of(resources)
+        if deletes and seed == 5:
+            assert rows == dict.fromkeys(rows, 0)
+            assert await resources.storage.count_objects(workspace.bucket) == 0
+            return
+        after = await reload(resources, document)
+        assert (after.status, after.pending_file_id) == (DocumentStatus.READY, None)
+        assert await texts_of(resources, workspace.id, document.id) == list(sentences_of(after.filename))
+        assert (rows["files"], rows["chunk_text"]) == (1, 2)
+        assert await resources.storage.count_objects(workspace.bucket) == 1

@@ -22,10 +22,10 @@ from ragsvc.errors import (
 )
 from ragsvc.ingestion.leftovers import sweep_builds, sweep_superseded_texts
 from ragsvc.ingestion.requests import request_reingestion
-from ragsvc.jobs import failures, lifecycle
+from ragsvc.jobs import dead_letters, failures, lifecycle
 from ragsvc.models.documents import DocumentStatus
 from ragsvc.models.ids import new_id
-from ragsvc.models.jobs import JobStatus
+from ragsvc.models.jobs import DeadLetterFilter, JobStatus, Queue
 from ragsvc.models.workspaces import Chunking
 from ragsvc.uploads.documents import attach_file, receive_content
 from tests.support.builds import SENTENCES, begin, build, finish, ready_document
@@ -251,6 +251,60 @@ async def test_a_failed_new_version_leaves_the_old_one_answering(resources: Reso
     await build(resources, document, sentences=NEWER)
     assert (await reload(resources, document)).filename == "newer.txt"
     assert await answering(resources, document) == list(NEWER)
+
+
+async def test_a_failed_new_file_is_given_up_for_the_one_that_is_shown(
+    resources: Resources, workspace: Workspace
+) -> None:
+    document = await ready_document(resources, workspace)
+    replaced = await replace(resources, workspace, document, {"year": 2026})
+    failing = await job_of(resources, document)
+    await fail(resources, document)
+    queued = await request_reingestion(resources, workspace.id, document.id, chunking=None, discard_replacement=True)
+    assert (queued.status, queued.error, queued.pending_file_id) == (DocumentStatus.QUEUED, None, None)
+    # Its dead letter means a file that is no more.
+    assert (await reload_job(resources, failing)).status is JobStatus.SUPERSEDED
+    replayed = await dead_letters.replay(resources, Queue.INGESTION, DeadLetterFilter(ids=(failing.id,)))
+    assert (replayed.matched, replayed.replayed) == (0, 0)
+    async with resources.pool.acquire() as conn:
+        assert await files.select_file(conn, workspace.id, replaced.pending_file_id or new_id()) is None
+    await build(resources, document, sentences=SENTENCES)
+    after = await reload(resources, document)
+    assert (after.status, after.version, after.file_id) == (DocumentStatus.READY, 2, document.file_id)
+    assert (after.filename, after.attributes) == (document.filename, {})
+    assert await sweep_released_files(resources) == 1
+    assert await resources.storage.count_objects(workspace.bucket) == 1
+    async with resources.pool.acquire() as conn:
+        assert (await documents.select_usage(conn, workspace.id)).storage_bytes == document.size_bytes
+
+
+async def test_a_new_file_that_still_may_come_is_not_given_up(resources: Resources, workspace: Workspace) -> None:
+    document = await ready_document(resources, workspace)
+    await replace(resources, workspace, document)
+    with pytest.raises(IngestionActive):
+        await request_reingestion(resources, workspace.id, document.id, chunking=None, discard_replacement=True)
+    await build(resources, document, sentences=NEWER)
+    # And there is nothing to give up once it is shown.
+    await request_reingestion(resources, workspace.id, document.id, chunking=None, discard_replacement=True)
+    await build(resources, document, sentences=NEWER)
+    assert (await reload(resources, document)).filename == "newer.txt"
+
+
+async def test_a_new_file_given_up_stays_where_another_document_shows_it(
+    resources: Resources, workspace: Workspace
+) -> None:
+    document = await ready_document(resources, workspace)
+    given_up = (await replace(resources, workspace, document)).pending_file_id
+    assert given_up is not None
+    await fail(resources, document)
+    other_id = new_id()
+    async with resources.pool.acquire() as conn:
+        await collections.insert_collection(conn, workspace.id, other_id, name="other")
+    twin = await attach_file(resources, workspace, given_up, collection_id=other_id, attributes={})
+    await request_reingestion(resources, workspace.id, document.id, chunking=None, discard_replacement=True)
+    assert await sweep_released_files(resources) == 0
+    assert (await reload(resources, twin)).file_id == given_up
+    assert await resources.storage.count_objects(workspace.bucket) == 2
 
 
 async def test_a_newer_file_gives_up_the_one_before_and_its_ingestion(

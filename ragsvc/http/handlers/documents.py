@@ -65,9 +65,14 @@ class AttachBody(Body):
 
 
 class ReingestBody(Body):
-    """How the new version is cut, if not as the collection says."""
+    """How the new version is cut, if not as the collection says, and what it is made of."""
 
     chunking: ChunkingBody | None = None
+    discard_replacement: bool = Field(
+        default=False,
+        description="Give up the file that was to replace the one shown, and ingest the one shown again: the way back "
+        "to `ready` after a replacement that failed. The file given up is removed.",
+    )
 
 
 class DocumentChanges(Body):
@@ -241,7 +246,11 @@ async def _answer_reingested(request: web.Request, job_id: UUID) -> web.Response
     again=_answer_reingested,
 )
 async def reingest_document(request: web.Request) -> web.Response:
-    """Queue another version of the newest file; until it is ready the version before answers."""
+    """Queue another version of the newest file; until it is ready the version before answers.
+
+    The newest file is that of the last `PUT …/content`, also where it failed and the document still shows the one
+    before; `discard_replacement` gives it up for the one that is shown.
+    """
     caller = caller_of(request)
     resources = resources_of(request)
     document_id = parse_id("doc", request.match_info["document_id"])
@@ -251,6 +260,7 @@ async def reingest_document(request: web.Request) -> web.Response:
         caller.workspace.id,
         document_id,
         chunking=read_chunking(body.chunking, resources.settings),
+        discard_replacement=body.discard_replacement,
         job_id=resource_id_of(request),
     )
     return json_response(render_document(document), status=202)
