@@ -19,8 +19,10 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
+from pydantic_core import from_json
 
 from ragsvc.errors import InvalidJson, InvalidRequest, UnsupportedMediaType
+from ragsvc.http.field_paths import explain_fields, find_deepest, refuse_nul
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,12 +71,13 @@ async def read_body(request: web.Request, model: type[AnyBody], *, optional: boo
 
 def parse_body(raw: bytes, model: type[AnyBody]) -> AnyBody:
     """Return the JSON text as the model; raises like `read_body`."""
-    refuse_nul(parse_json(raw))
+    value = parse_json(raw)
+    refuse_nul(value)
     try:
         # From the text and not from the parsed value: only then are dates and enums strict and still strings.
         return model.model_validate_json(raw)
     except ValidationError as error:
-        raise InvalidRequest(fields=explain_fields(error)) from None
+        raise InvalidRequest(fields=explain_fields(error, value)) from None
 
 
 def read_query(request: web.Request, model: type[AnyQuery]) -> AnyQuery:
@@ -91,47 +94,25 @@ def read_query(request: web.Request, model: type[AnyQuery]) -> AnyQuery:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InvalidRequest(fields=explain_fields(error)) from None
+        raise InvalidRequest(fields=explain_fields(error, values)) from None
 
 
-def parse_json(raw: bytes) -> object:
-    """Return the parsed JSON text.
+def parse_json(raw: bytes, *, field: str | None = None) -> object:
+    """Return the parsed JSON text, of a body or of a field.
 
     Raises:
         InvalidJson: it is not JSON.
+        InvalidRequest: it nests deeper than is read.
     """
     try:
-        return orjson.loads(raw)
+        value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidJson(f"The body is not valid JSON: {error}") from None
-
-
-def explain_fields(error: ValidationError) -> dict[str, str]:
-    """Return what is wrong, by field."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    return {
-        ".".join(str(step) for step in problem["loc"]) or "body": problem["msg"].removeprefix("Value error, ")
-        for problem in problems
-    }
-
-
-def refuse_nul(value: object, field: str = "body") -> None:
-    """Refuse text that Postgres cannot store, wherever it stands in a JSON value.
-
-    Raises:
-        InvalidRequest: a string or a key holds a NUL character.
-    """
-    pending = [(field, value)]
-    while pending:
-        place, item = pending.pop()
-        if isinstance(item, str):
-            if "\0" in item:
-                raise InvalidRequest(fields={place: "must not hold a NUL character"})
-        elif isinstance(item, dict):
-            pending.extend((place, key) for key in item)
-            pending.extend((key, inner) for key, inner in item.items())
-        elif isinstance(item, list):
-            pending.extend((place, inner) for inner in item)
+    try:
+        # As the models read it: an integer beyond 64 bits stays one and is refused, where orjson makes it a float.
+        return from_json(raw)
+    except ValueError:
+        raise InvalidRequest(fields={field or find_deepest(value): "is nested too deep"}) from None
 
 
 def check_attributes(attributes: Mapping[str, object]) -> dict[str, object]:

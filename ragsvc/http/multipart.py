@@ -12,7 +12,8 @@ from aiohttp.http_exceptions import BadHttpMessage
 from pydantic import ValidationError
 
 from ragsvc.errors import InvalidJson, InvalidRequest, RequestError, UnsupportedMediaType
-from ragsvc.http.bodies import Body, explain_fields, parse_json, refuse_nul
+from ragsvc.http.bodies import Body, parse_json
+from ragsvc.http.field_paths import explain_fields, refuse_nul
 from ragsvc.http.filenames import UNKNOWN_TYPE, UNNAMED, clean_filename, mime_type_of
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class FormReader(Generic[AnyBody]):
         try:
             return self._model.model_validate(self._values)
         except ValidationError as error:
-            raise InvalidRequest(fields=explain_fields(error)) from None
+            raise InvalidRequest(fields=explain_fields(error, self._values)) from None
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """Yield the file's bytes, then read the fields that follow it; raises like `open_file`."""
@@ -118,7 +119,7 @@ class FormReader(Generic[AnyBody]):
                 raise InvalidRequest(fields={name: f"is longer than {MAX_FIELD_BYTES} bytes"})
         if name in JSON_FIELDS:
             try:
-                return parse_json(bytes(text))
+                return parse_json(bytes(text), field=name)
             except InvalidJson as error:
                 raise InvalidRequest(fields={name: f"has to be JSON: {error.detail}"}) from None
         try:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, ValidationError
 
 from ragsvc.errors import InvalidJson, InvalidRequest, RequestError, UnsupportedTusVersion
-from ragsvc.http.bodies import Attributes, Body, explain_fields, parse_json, refuse_nul
+from ragsvc.http.bodies import Attributes, Body, parse_json
+from ragsvc.http.field_paths import explain_fields, refuse_nul
 from ragsvc.http.ids import CollectionId
 from ragsvc.http.operations import HeaderField
 from ragsvc.uploads.appends import Checksum
@@ -104,7 +105,7 @@ def read_metadata(raw: str) -> TusMetadata:
     for name, text in _split(raw).items():
         if name == "attributes":
             try:
-                values[name] = parse_json(text.encode()) if text else {}
+                values[name] = parse_json(text.encode(), field=name) if text else {}
             except InvalidJson as error:
                 raise InvalidRequest(fields={name: error.detail}) from None
         elif text:
@@ -113,7 +114,7 @@ def read_metadata(raw: str) -> TusMetadata:
     try:
         return TusMetadata.model_validate(values)
     except ValidationError as error:
-        raise InvalidRequest(fields=explain_fields(error)) from None
+        raise InvalidRequest(fields=explain_fields(error, values)) from None
 
 
 def _split(raw: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -9,6 +10,7 @@ from pydantic import AwareDatetime
 
 from ragsvc.errors import InvalidJson, InvalidRequest, NotFound
 from ragsvc.http.bodies import Attributes, Body, Metadata, parse_body
+from ragsvc.http.handlers.search import SearchBody
 from ragsvc.http.ids import CollectionId
 from ragsvc.models.workspaces import Scope
 
@@ -85,13 +87,46 @@ def test_a_field_that_does_not_fit_is_named(raw: str, field: str) -> None:
     ("raw", "field"),
     [
         ('{"name": "a\\u0000b"}', "name"),
-        ('{"attributes": {"a": "\\u0000"}}', "a"),
+        ('{"attributes": {"a": "\\u0000"}}', "attributes.a"),
         ('{"attributes": {"\\u0000": 1}}', "attributes"),
-        ('{"metadata": {"list": [["\\u0000"]]}}', "list"),
+        ('{"attributes": {"\\u0000": "\\u0000"}}', "attributes"),
+        ('{"metadata": {"list": ["", ["\\u0000"]]}}', "metadata.list.1.0"),
+        ('"\\u0000"', "body"),
     ],
 )
 def test_a_nul_character_is_refused_wherever_it_hides(raw: str, field: str) -> None:
     assert list(refused(raw)) == [field]
+
+
+@pytest.mark.parametrize(
+    ("condition", "field"),
+    [
+        ({"type": "eq", "key": "a", "value": None}, "filters.value"),
+        ({"type": "eq", "key": "a"}, "filters.value"),
+        ({"type": "eq", "key": "a", "value": 1, "values": 1}, "filters.values"),
+        ({"type": "and", "filters": [{"type": "in", "key": "a", "value": ["x", {}]}]}, "filters.filters.0.value.1"),
+        ({"type": "is", "key": "a", "value": 1}, "filters"),
+    ],
+)
+def test_a_field_is_named_once_and_by_the_path_that_the_client_wrote(condition: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_body(json.dumps({"query": "x", "filters": condition}).encode(), SearchBody)
+    assert list(caught.value.fields) == [field]
+
+
+def test_every_type_that_is_allowed_is_told() -> None:
+    body = {"query": "x", "filters": {"type": "eq", "key": "a", "value": None}}
+    with pytest.raises(InvalidRequest) as caught:
+        parse_body(json.dumps(body).encode(), SearchBody)
+    assert list(caught.value.fields.values()) == [
+        "Input should be a valid string, a valid integer, a valid number or a valid boolean"
+    ]
+
+
+@pytest.mark.parametrize(("depth", "field"), [(150, "metadata"), (500, "metadata")])
+def test_json_that_nests_deeper_than_is_read_is_json_all_the_same(depth: int, field: str) -> None:
+    raw = '{"name": "x", "metadata": {"a": ' + '{"b": [' * depth + "]}" * depth + "}}"
+    assert refused(raw) == {field: "is nested too deep"}
 
 
 def test_an_escaped_backslash_is_no_nul_character() -> None:

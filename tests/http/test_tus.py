@@ -233,6 +233,7 @@ async def test_a_creation_whose_bytes_are_refused_leaves_no_upload(
         ({"Upload-Length": "1", **metadata(filename="a\0b")}, 422, "invalid_request"),
         ({"Upload-Length": "1", **metadata(attributes="{")}, 422, "invalid_request"),
         ({"Upload-Length": "1", **metadata(attributes='{"a": []}')}, 422, "invalid_request"),
+        ({"Upload-Length": "1", **metadata(attributes='{"a": 98765432109876543210987}')}, 422, "invalid_request"),
         ({"Upload-Length": "1", **metadata(collection_id="mine")}, 422, "invalid_request"),
         ({"Upload-Length": "1", **metadata(collection_id="col_" + "0" * 32)}, 404, "not_found"),
         ({"Upload-Length": "1", "Tus-Resumable": "0.2.2"}, 412, "unsupported_tus_version"),
