@@ -10,6 +10,7 @@ from aiohttp import web
 
 from ragsvc.models.ids import Prefix, format_id
 from ragsvc.models.jobs import SubjectKind
+from ragsvc.models.uploads import UploadStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         OwnWorkspaceView,
         PartView,
         QueueView,
+        ReceivedPartView,
         RunningJobView,
         SubjectView,
         TextView,
@@ -286,12 +288,22 @@ def render_upload(upload: Upload) -> UploadView:
 
 def render_upload_state(state: UploadState) -> UploadStateView:
     """Return an upload session with its parts."""
+    received = _render_received(state)
     return {
         **render_upload(state.upload),
-        "received": [render_part(part) for part in state.received],
+        "received": received,
         "missing": list(state.missing),
-        "received_bytes": sum(part.size_bytes for part in state.received),
+        "received_bytes": sum(part["size_bytes"] for part in received),
     }
+
+
+def _render_received(state: UploadState) -> list[ReceivedPartView]:
+    """Return the store's list of parts; of a completed upload all that it was to have, since the store forgets them."""
+    upload = state.upload
+    if upload.status is UploadStatus.COMPLETED:
+        numbers = range(1, upload.part_count + 1)
+        return [{"part_number": one, "size_bytes": upload.size_of_part(one), "etag": None} for one in numbers]
+    return [{"part_number": part.number, "size_bytes": part.size_bytes, "etag": part.etag} for part in state.received]
 
 
 def render_part(part: StoredPart) -> PartView:

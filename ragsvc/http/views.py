@@ -203,10 +203,18 @@ class UploadView(TypedDict):
     created_at: ShownTime
 
 
-class UploadStateView(UploadView):
-    """An upload session with the parts that the store has, and the numbers of those still to be sent."""
+class ReceivedPartView(TypedDict):
+    """A part that was received; without its etag once the parts are one file."""
 
-    received: list[PartView]
+    part_number: int
+    size_bytes: int
+    etag: str | None
+
+
+class UploadStateView(UploadView):
+    """An upload session with the parts that were received, and the numbers of those still to be sent."""
+
+    received: list[ReceivedPartView]
     missing: list[int]
     received_bytes: int
 

@@ -87,6 +87,9 @@ async def test_parts_in_any_order_become_one_document(tenant: Tenant) -> None:
     assert hashlib.sha256(stored.raw).digest() == hashlib.sha256(CONTENT).digest()
     after = await state_of(tenant.api, upload)
     assert (after["status"], after["document_id"], after["missing"]) == ("completed", document["id"], [])
+    # Their etags were the parts', and what is left is one file.
+    assert after["received"] == [{**part, "etag": None} for part in state["received"]]
+    assert after["received_bytes"] == len(CONTENT)
     assert (await complete(tenant.api, upload)).json["id"] == document["id"]
 
 
