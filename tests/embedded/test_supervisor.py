@@ -156,6 +156,16 @@ async def test_a_port_that_is_taken_is_told_and_nothing_started(running: Stack, 
         assert not (stack.data_dir / "postgres").exists()
 
 
+@pytest.mark.parametrize("ready_file", ["nowhere/ready.json", "data"])
+async def test_a_ready_file_that_cannot_be_written_is_told_and_nothing_started(cache: Path, ready_file: str) -> None:
+    async with new_stack(cache) as stack:
+        stack.ready_file = stack.root / ready_file
+        await stack.spawn()
+        assert await stack.supervisor.wait() == 2
+        assert f"--ready-file: {stack.ready_file} cannot be written" in stack.output()
+        assert [path.name for path in stack.data_dir.iterdir()] == ["cache"]
+
+
 async def test_the_same_workspace_is_offered_whatever_became_of_its_key(running: Stack, tmp_path: Path) -> None:
     ready = ready_of(running)
     kept = tmp_path / "tenant.json"
