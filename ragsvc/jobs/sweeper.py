@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 BATCH = 1000
+# Whoever resumes a queue waits for no more than this.
+RING_WAITING_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +47,21 @@ async def sweep_jobs(resources: Resources) -> int:
         await _forget_answered(resources, queue)
         await dead_letters.reconcile(resources, queue)
     return swept
+
+
+async def ring_waiting(resources: Resources, queue: Queue) -> int:
+    """Ring for what waits on a queue that was resumed, and return how many rings arq took.
+
+    Workers took up the rings of before and found the queue paused. What is not reached in time the sweeper rings for.
+    """
+    try:
+        async with asyncio.timeout(RING_WAITING_S):
+            async with resources.pool.acquire() as conn:
+                waiting = await jobs.select_overdue_jobs(conn, queues=[queue], grace_s=0, limit=BATCH)
+            return await resources.bell.ring_missing(waiting)
+    except TimeoutError:
+        log.warning("resumed_queue_not_rung", queue=queue)
+        return 0
 
 
 async def _forget_answered(resources: Resources, queue: Queue) -> None:

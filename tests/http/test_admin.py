@@ -13,8 +13,10 @@ from ragsvc.http.ids import parse_id
 from ragsvc.jobs import dead_letters, failures, lifecycle
 from ragsvc.models.ids import format_id
 from ragsvc.models.jobs import Queue, SubjectKind
+from ragsvc.queue.bell import Ring
 
 if TYPE_CHECKING:
+    from ragsvc.models.jobs import Job
     from ragsvc.resources import Resources
     from tests.http.conftest import Api, Tenant
 
@@ -27,9 +29,8 @@ async def no_jobs(resources: Resources) -> None:
         await conn.execute("UPDATE queue_state SET paused = false, reason = NULL")
 
 
-async def bury(resources: Resources, tenant: Tenant, content: bytes, *, code: str = "corrupt") -> dict[str, Any]:
-    """Upload a document whose ingestion dies, and return it."""
-    document = await tenant.upload(content)
+async def active_job(resources: Resources, tenant: Tenant, document: dict[str, Any]) -> Job:
+    """Return the document's ingestion job."""
     async with resources.pool.acquire() as conn:
         job = await jobs.select_active_job(
             conn,
@@ -39,6 +40,13 @@ async def bury(resources: Resources, tenant: Tenant, content: bytes, *, code: st
             subject_id=parse_id("doc", document["id"]),
         )
     assert job is not None
+    return job
+
+
+async def bury(resources: Resources, tenant: Tenant, content: bytes, *, code: str = "corrupt") -> dict[str, Any]:
+    """Upload a document whose ingestion dies, and return it."""
+    document = await tenant.upload(content)
+    job = await active_job(resources, tenant, document)
     claimed = await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30)
     assert claimed is not None
     failure = failures.classify(DocumentRejected(code, "it cannot be parsed"))
@@ -92,6 +100,16 @@ async def test_a_queue_is_paused_with_its_reason_and_resumed(admin: Api) -> None
     assert (await admin.get("/v1/admin/queues")).json["data"][0] == paused.json
     resumed = await admin.call("POST", "/v1/admin/queues/ingestion/resume")
     assert (resumed.json["paused"], resumed.json["reason"]) == (False, None)
+
+
+async def test_a_queue_that_is_resumed_is_rung_for_at_once(admin: Api, tenant: Tenant, resources: Resources) -> None:
+    await admin.call("POST", "/v1/admin/queues/ingestion/pause")
+    document = await tenant.upload(b"waits")
+    job = await active_job(resources, tenant, document)
+    # A worker took the ring up, and found the queue paused.
+    await resources.bell.forget(Queue.INGESTION, Ring(job.id, job.generation))
+    await admin.call("POST", "/v1/admin/queues/ingestion/resume")
+    assert Ring(job.id, job.generation) in await resources.bell.rings(Queue.INGESTION, limit=1000)
 
 
 async def test_a_queue_is_paused_without_a_body_too(admin: Api) -> None:

@@ -18,6 +18,7 @@ from ragsvc.http.operations import operation
 from ragsvc.http.rendering import json_response, render_queue
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import QueueView
+from ragsvc.jobs.sweeper import ring_waiting
 from ragsvc.models.audit import AuditAction, AuditSubject
 from ragsvc.models.jobs import Queue
 
@@ -75,8 +76,11 @@ async def pause_queue(request: web.Request) -> web.Response:
 @routes.post("/v1/admin/queues/{queue}/resume")
 @operation("Resume a queue", Door.ADMIN, answers={200: QueueView})
 async def resume_queue(request: web.Request) -> web.Response:
-    """Let workers start jobs of the queue again; the sweeper rings for those that waited."""
-    return await _set_paused(request, parse_queue(request), paused=False, reason=None)
+    """Let workers start jobs of the queue again, at once."""
+    queue = parse_queue(request)
+    answer = await _set_paused(request, queue, paused=False, reason=None)
+    await ring_waiting(resources_of(request), queue)
+    return answer
 
 
 async def _set_paused(request: web.Request, queue: Queue, *, paused: bool, reason: str | None) -> web.Response:
