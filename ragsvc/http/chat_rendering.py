@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ragsvc.http.chat_views import (
         CitationView,
         MessageView,
+        RunErrorView,
         RunView,
         SearchHitView,
         SessionView,
@@ -120,17 +121,22 @@ def render_message(message: ChatMessage) -> MessageView:
 
 def render_run(run: ChatRun) -> RunView:
     """Return an answer in the making."""
-    error = run.error
     return {
         "id": format_id("run", run.id),
         "session_id": format_id("chat", run.session_id),
         "message_id": format_id("msg", run.message_id),
         "status": run.status,
         "last_event_id": run.last_event_id,
-        "error": {"code": error.code, "message": error.message, "retryable": error.retryable} if error else None,
+        "error": render_run_error(run),
         "created_at": render_time(run.created_at),
         "finished_at": render_optional_time(run.finished_at),
     }
+
+
+def render_run_error(run: ChatRun) -> RunErrorView | None:
+    """Return why a run failed, None when it did not."""
+    error = run.error
+    return {"code": error.code, "message": error.message, "retryable": error.retryable} if error else None
 
 
 def render_event(run_id: str, event: RunEvent) -> Event:

@@ -115,19 +115,20 @@ class MessageView(TypedDict):
     created_at: ShownTime
 
 
-class AnswerView(TypedDict):
-    """An answer that was waited for."""
-
-    run_id: ShownRunId
-    message: MessageView
-
-
 class RunErrorView(TypedDict):
     """Why a run failed."""
 
     code: str
     message: str
     retryable: bool
+
+
+class AnswerView(TypedDict):
+    """An answer that was waited for; `error` says why its run failed, if it did."""
+
+    run_id: ShownRunId
+    message: MessageView
+    error: RunErrorView | None
 
 
 class RunView(TypedDict):

@@ -12,10 +12,11 @@ from ragsvc.answering.runs import Runs, follow_run_in_batches, wait_for_answer
 from ragsvc.db import chat_runs
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import parse_json
-from ragsvc.http.chat_rendering import render_event, render_message
+from ragsvc.http.chat_rendering import render_event, render_message, render_run_error
 from ragsvc.http.rendering import json_response
 from ragsvc.http.sse import StreamEnd, reserve_stream
 from ragsvc.http.state import resources_of
+from ragsvc.models.chat import RunStatus
 from ragsvc.models.ids import format_id
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.answering.requests import BegunRun
-    from ragsvc.http.chat_views import AnswerView
+    from ragsvc.http.chat_views import AnswerView, RunErrorView
     from ragsvc.http.sse import Event, StreamSlot
 
 RUNS = web.AppKey("runs", Runs)
@@ -88,8 +89,15 @@ async def _wait(request: web.Request, *, workspace_id: UUID, run_id: UUID, messa
     finally:
         waiting.cancel()
     public_id = format_id("run", run_id)
-    view: AnswerView = {"run_id": public_id, "message": render_message(message)}
+    error = await _load_error(request, run_id) if message.status == RunStatus.FAILED else None
+    view: AnswerView = {"run_id": public_id, "message": render_message(message), "error": error}
     return json_response(view, headers={RUN_ID_HEADER: public_id})
+
+
+async def _load_error(request: web.Request, run_id: UUID) -> RunErrorView | None:
+    async with resources_of(request).pool.acquire() as conn:
+        run = await chat_runs.select_run(conn, caller_of(request).workspace.id, run_id)
+    return render_run_error(run) if run else None
 
 
 def _leave(request: web.Request, run_id: UUID) -> None:

@@ -180,9 +180,31 @@ async def test_an_answer_can_be_waited_for(asker: Tenant, session: dict[str, Any
     path = f"/v1/chat/sessions/{session['id']}/messages"
     answer = await asker.api.post(path, {"content": "What do kettles boil?", "stream": False})
     assert answer.status == 200
-    assert set(answer.json) == {"run_id", "message"}
+    assert set(answer.json) == {"run_id", "message", "error"}
+    assert answer.json["error"] is None
     assert answer.json["run_id"] == answer.headers["X-Run-Id"] == answer.json["message"]["run_id"]
     assert answer.json["message"]["status"] == "completed"
+
+
+async def test_an_answer_that_was_waited_for_says_why_its_run_failed(
+    asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
+) -> None:
+    scripted_models.chat.script(Fail(400, message="no such model"))
+    path, headers = f"/v1/chat/sessions/{session['id']}/messages", {"Idempotency-Key": "once"}
+    body = {"content": "What do kettles boil?", "stream": False}
+    answers = [await asker.api.call("POST", path, json=body, headers=headers) for _ in range(2)]
+    run = (await asker.api.get(f"/v1/chat/runs/{answers[0].json['run_id']}")).json
+    for answer in answers:
+        assert (answer.status, answer.json["message"]["status"]) == (200, "failed")
+        assert (
+            answer.json["error"]
+            == run["error"]
+            == {
+                "code": "chat_rejected",
+                "message": "The chat model refused the request: no such model",
+                "retryable": False,
+            }
+        )
 
 
 async def test_a_run_that_failed_is_told_in_the_stream_and_asked_again(
