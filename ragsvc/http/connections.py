@@ -6,13 +6,13 @@ import asyncio
 import resource
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, LineTooLong
 
-from ragsvc.errors import Overloaded, RagsvcError, RequestError
+from ragsvc.errors import Overloaded, RagsvcError, RequestError, UnsupportedMediaType
 from ragsvc.http.problems import write_problem
 from ragsvc.telemetry.metrics import CONNECTIONS_CUT, CONNECTIONS_OPEN, REQUESTS_REFUSED
 
@@ -147,9 +147,22 @@ class Connection(web.RequestHandler):
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
         log.info("request_malformed", error=type(exc).__name__)
+        if isinstance(exc, ContentEncodingError):
+            # What aiohttp could not even begin to decode: br and zstd.
+            return _Malformed(
+                UnsupportedMediaType("Send the body as it is, or with Content-Encoding: gzip or deflate.")
+            )
         if isinstance(exc, LineTooLong):
             return _Malformed(RequestError(f"A line of the request's head is longer than {self.max_line_size} bytes."))
         return _Malformed(RequestError("This is no request that HTTP/1.1 knows."))
+
+    def log_exception(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - aiohttp's own signature
+        """Log what aiohttp did not expect; of a body that is no body, whose sender was answered, one line as above."""
+        error = kwargs.get("exc_info")
+        if isinstance(error, (HttpProcessingError, web.RequestPayloadError)):
+            log.info("request_malformed", error=type(error).__name__)
+        else:
+            super().log_exception(*args, **kwargs)
 
     def begin(self, request: web.Request) -> None:
         """Take note of a request whose head has come."""

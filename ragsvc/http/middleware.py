@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 
 from ragsvc.db.pool import is_transient
 from ragsvc.errors import (
@@ -172,7 +172,7 @@ def _explain(error: Exception) -> RagsvcError:
         case RequestError():
             return error
         case web.RequestPayloadError() | HttpProcessingError():
-            return RequestError(f"The body cannot be read: {error}")
+            return _explain_body(error)
         case TransientFailure() | OutageFailure():
             log.warning("provider_failed", code=error.work_code, error=error.detail)
             return Unavailable(error.detail)
@@ -184,6 +184,12 @@ def _explain(error: Exception) -> RagsvcError:
         return Unavailable()
     log.error("request_failed", exc_info=error)
     return RagsvcError("An unexpected error; the log has it under this request id.")
+
+
+def _explain_body(error: Exception) -> RequestError:
+    if isinstance(error.__cause__ or error, ContentEncodingError):
+        return RequestError("The body is not encoded as its Content-Encoding says.")
+    return RequestError(f"The body cannot be read: {error}")
 
 
 def _tell(request: web.Request, error: RagsvcError) -> web.Response:

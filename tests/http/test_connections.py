@@ -204,6 +204,41 @@ async def test_what_is_no_http_is_answered_without_a_banner_and_without_what_cam
     assert [entry["event"] for entry in logs if entry["event"] == "request_malformed"] == ["request_malformed"]
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("comes", ["with its head", "later"])
+async def test_a_body_that_is_not_encoded_as_it_says_is_told_so_and_is_no_error_of_ours(
+    gate: Gate, caplog: pytest.LogCaptureFixture, encoding: str, comes: str
+) -> None:
+    body = b"\xff\xff\xff\xff nothing that a packer wrote"
+    head = gate.head("POST /v1/search", *encoded(encoding, body))
+    reader, writer = await gate.open(head + body if comes == "with its head" else head)
+    if comes == "later":
+        await until(lambda: any(one._request is not None for one in gate.connections._open))
+        writer.write(body)
+    answer = await is_cut(reader)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert orjson.loads(answer.partition(b"\r\n\r\n")[2])["detail"] == (
+        "The body is not encoded as its Content-Encoding says."
+    )
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd"])
+async def test_an_encoding_that_is_not_read_is_refused_in_clear_words(gate: Gate, encoding: str) -> None:
+    reader, writer = await gate.open(gate.head("POST /v1/search", *encoded(encoding, b"xx")))
+    answer = await is_cut(reader)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 415 ")
+    problem = orjson.loads(answer.partition(b"\r\n\r\n")[2])
+    assert (problem["code"], "gzip or deflate" in problem["detail"]) == ("unsupported_media_type", True)
+
+
+def encoded(encoding: str, body: bytes) -> tuple[str, ...]:
+    """Return the headers of a JSON body in an encoding."""
+    return ("Content-Type: application/json", f"Content-Encoding: {encoding}", f"Content-Length: {len(body)}")
+
+
 async def test_no_connection_is_forgotten(gate: Gate) -> None:
     """Comes last: by now every kind of end was there."""
     await until(lambda: len(gate.connections) <= 1, timeout_s=DEADLINE_S)
