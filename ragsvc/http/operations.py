@@ -10,6 +10,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from ragsvc.errors import InvalidRequest
 from ragsvc.http.auth import Door, is_admin, require, require_admin, uploader_of
 from ragsvc.models.workspaces import Scope
 
@@ -115,12 +116,28 @@ def operation(
         @wraps(handler)
         async def guarded(request: web.Request) -> web.StreamResponse:
             check_door(request, contract)
+            _refuse_parameters(request, contract)
             return await handler(request)
 
         _OPERATIONS[guarded] = contract
         return guarded
 
     return declare
+
+
+def is_strict(path: str) -> bool:
+    """Tell whether a path is of our own contract, which refuses what it does not know: others' protocols do not."""
+    return path.startswith("/v1/")
+
+
+def _refuse_parameters(request: web.Request, contract: Operation) -> None:
+    """Refuse a query string of a call that takes none; what takes one reads it by `read_query`, which refuses too.
+
+    Raises:
+        InvalidRequest: it names parameters.
+    """
+    if contract.query is None and request.query and is_strict(request.path):
+        raise InvalidRequest(fields=dict.fromkeys(request.query, "is not a parameter of this call"))
 
 
 def operation_of(handler: object) -> Operation | None:

@@ -12,7 +12,7 @@ from ragsvc.http.middleware import EVENT_STREAM, REQUEST_ID_HEADER
 from ragsvc.http.openapi.examples import example_problem
 from ragsvc.http.openapi.parameters import path_names
 from ragsvc.http.openapi.schemas import REF, Schema
-from ragsvc.http.operations import HeaderField, Media
+from ragsvc.http.operations import HeaderField, Media, is_strict
 from ragsvc.http.problems import PROBLEMS, RETRY_AFTER_S, ProblemView
 from ragsvc.models.workspaces import Scope
 
@@ -81,7 +81,7 @@ def _kinds(method: str, path: str, contract: Operation) -> set[type[errors.Ragsv
         kinds |= {errors.Overloaded, errors.Unavailable, errors.UnknownHost}
     if set(path_names(path)) - {"upload_token"}:
         kinds.add(errors.NotFound)
-    if contract.query or contract.headers:
+    if contract.query or contract.headers or is_strict(path):
         kinds.add(errors.InvalidRequest)
     if is_repeatable(method, path):
         # Of a repeated request: what it made has been deleted meanwhile.
