@@ -23,7 +23,8 @@ r.workspace_id, r.id, r.session_id, r.user_message_id, r.message_id, r.status, r
 r.finish_reason, r.error, r.cancel_requested, r.created_at, r.finished_at
 """
 
-# The run, its empty answer and, unless it is asked again, the question, in one round trip: somebody waits.
+# The run, its empty answer, unless it is asked again the question, and that its conversation has changed, in one round
+# trip: somebody waits.
 INSERT_RUN = f"""
 WITH session AS (
     SELECT {SESSION_COLUMNS} FROM chat_sessions WHERE workspace_id = $1 AND id = $2
@@ -37,6 +38,8 @@ WITH session AS (
     SELECT $1, $4, run.session_id, run.id, 'user', 'completed', $9 FROM run WHERE $9::text IS NOT NULL
     UNION ALL
     SELECT $1, $5, run.session_id, run.id, 'assistant', 'streaming', '' FROM run
+), changed AS (
+    UPDATE chat_sessions s SET updated_at = now() FROM run WHERE s.workspace_id = $1 AND s.id = run.session_id
 )
 SELECT {SESSION_COLUMNS}, EXISTS (SELECT FROM run) AS is_inserted, EXISTS (
     SELECT FROM chat_messages m

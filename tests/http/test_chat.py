@@ -186,6 +186,19 @@ async def test_an_answer_can_be_waited_for(asker: Tenant, session: dict[str, Any
     assert answer.json["message"]["status"] == "completed"
 
 
+async def test_a_message_changes_its_conversation_and_no_other(asker: Tenant, session: dict[str, Any]) -> None:
+    other = (await asker.api.post("/v1/chat/sessions")).json
+    path = f"/v1/chat/sessions/{session['id']}"
+    body = {"content": "What do kettles boil?", "stream": False}
+    asked = (await asker.api.post(f"{path}/messages", body)).json
+    changed = (await asker.api.get(path)).json
+    assert changed["updated_at"] == asked["message"]["created_at"] > session["updated_at"]
+    assert (await asker.api.get(f"/v1/chat/sessions/{other['id']}")).json == other
+    # A question that is refused is no message.
+    assert (await asker.api.post(f"{path}/messages", {"content": ""})).status == 422
+    assert (await asker.api.get(path)).json == changed
+
+
 async def test_an_answer_that_was_waited_for_says_why_its_run_failed(
     asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
 ) -> None:
