@@ -81,6 +81,17 @@ def test_a_truncated_file_is_corrupt(parse: Parse, share: float) -> None:
     assert refusal_of(parse, whole[: int(len(whole) * share)])[0] == "corrupt"
 
 
+def test_a_whole_file_without_its_table_of_objects_is_read(parse: Parse) -> None:
+    whole = make_pdf([["Kettles boil"]])
+    table, trailer, start = whole.index(b"xref\n"), whole.index(b"trailer"), whole.index(b"startxref")
+    without = whole[:table] + whole[trailer:start] + b"%%EOF\n"
+    assert b"xref" not in without
+    assert parse(without).text == "Kettles boil"
+    # Without even a trailer pdfium gives it up, and without its end nobody knows what is missing.
+    assert refusal_of(parse, whole[:table] + b"%%EOF\n")[0] == "corrupt"
+    assert refusal_of(parse, without.removesuffix(b"%%EOF\n"))[0] == "corrupt"
+
+
 def test_a_linearized_file_that_was_cut_is_corrupt(parse: Parse) -> None:
     whole = make_pdf([["Hello"]])
     declared = whole.replace(b"%\xe2\xe3\xcf\xd3", b"%/Linearized 1 /L 99999999")

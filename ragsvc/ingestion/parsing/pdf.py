@@ -68,14 +68,18 @@ def _open(path: Path) -> pypdfium2.PdfDocument:
 
 
 def _check_whole(path: Path) -> None:
-    """Refuse a file that was cut short: pdfium repairs what it can and would silently lose the rest."""
+    """Refuse a file that was cut short: pdfium repairs what it can and would silently lose the rest.
+
+    What ends with the mark of the end is whole, also where its table of objects is missing, which pdfium makes anew.
+    """
     with path.open("rb") as file:
         head = file.read(PDF_HEADER_BYTES)
         size_bytes = path.stat().st_size
         file.seek(max(size_bytes - TAIL_BYTES, 0))
         tail = file.read()
     linearized = LINEARIZED_LENGTH.search(head)
-    if b"startxref" not in tail or (linearized and int(linearized[1]) > size_bytes):
+    has_end = b"startxref" in tail or tail.rstrip().endswith(b"%%EOF")
+    if not has_end or (linearized and int(linearized[1]) > size_bytes):
         raise DocumentRejected(DocumentErrorCode.CORRUPT, "the PDF ends before it is complete")
 
 
