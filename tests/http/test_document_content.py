@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.http.documents import CUTS, TEXT
+from ragsvc.http.ids import parse_id
+from tests.http.documents import CUTS, TEXT, show_failure
 
 if TYPE_CHECKING:
+    from ragsvc.resources import Resources
     from tests.http.conftest import Tenant
 
 CONTENT = bytes(range(256)) * 1000
@@ -122,6 +124,14 @@ async def test_a_part_that_no_text_has_is_refused(tenant: Tenant, ready: dict[st
 
 async def test_a_version_that_never_was_is_not_found(tenant: Tenant, ready: dict[str, Any]) -> None:
     assert (await tenant.api.get(f"/v1/documents/{ready['id']}/text?version=2")).is_problem(404, "not_found")
+
+
+async def test_a_document_that_failed_says_so_instead_of_not_yet(tenant: Tenant, resources: Resources) -> None:
+    document = await tenant.upload()
+    await show_failure(resources, tenant.uuid, parse_id("doc", document["id"]))
+    answer = await tenant.api.get(f"/v1/documents/{document['id']}/text")
+    assert answer.is_problem(409, "text_not_ready")
+    assert answer.json["detail"] == "The document has no text: its ingestion failed (encrypted)."
 
 
 async def test_a_document_that_is_not_ready_has_no_text_and_no_chunks_yet(tenant: Tenant) -> None:

@@ -228,6 +228,12 @@ async def _check_collection(request: web.Request, collection_id: UUID | None) ->
             raise NotFound
 
 
+def _explain_no_text(document: Document) -> NoText:
+    if document.status is DocumentStatus.FAILED and document.error is not None:
+        return NoText(f"The document has no text: its ingestion failed ({document.error.code}).")
+    return NoText()
+
+
 @routes.get("/v1/documents/{document_id}/text")
 @operation(
     "Read the canonical text that citations point into",
@@ -243,7 +249,7 @@ async def get_text(request: web.Request) -> web.Response:
         raise InvalidRequest(fields={"end": "has to be at least start"})
     document = await _find_readable(request)
     if document.version == 0:
-        raise NoText
+        raise _explain_no_text(document)
     furthest = min(query.start + MAX_TEXT_CHARS, MAX_POSITION)
     async with resources_of(request).pool.acquire() as conn:
         text = await canonical_text.select_text_slice(
