@@ -77,7 +77,7 @@ def _check_ready_file(ready_file: Path, data_dir: Path) -> None:
     # The data directory is made, others are not.
     is_made = folder == data_dir.resolve() and not folder.exists()
     if ready_file.is_dir() or not (is_made or (folder.is_dir() and os.access(folder, os.W_OK))):
-        raise BadUsage(f"--ready-file: {ready_file} cannot be written: its folder has to be there, and writable")
+        raise BadUsage(f"--ready-file: {ready_file} cannot be written: it has to be a file in a folder that is there")
 
 
 def _say(console: Console, line: str, *, style: str = "") -> None:
