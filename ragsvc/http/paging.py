@@ -16,12 +16,12 @@ from ragsvc.http.bodies import Query
 
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 20
-NO_CURSOR = "is not a cursor of this list"
 _UUID_BYTES = 16
 _ORDINAL_BYTES = 5
 _MICROSECONDS_BYTES = 8
 _MOMENT_BYTES = _MICROSECONDS_BYTES + _UUID_BYTES
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 # A moment, and which of the rows of that moment.
 Moment: TypeAlias = tuple[datetime, UUID]
@@ -63,11 +63,8 @@ def encode_cursor(position: UUID | int | Moment) -> str:
 
 def _decode_moment(text: object) -> Moment:
     raw = _decode(text, _MOMENT_BYTES)
-    try:
-        moment = _EPOCH + timedelta(microseconds=int.from_bytes(raw[:_MICROSECONDS_BYTES], "big"))
-    except OverflowError:
-        raise ValueError(NO_CURSOR) from None
-    return moment, UUID(bytes=raw[_MICROSECONDS_BYTES:])
+    since = timedelta(microseconds=int.from_bytes(raw[:_MICROSECONDS_BYTES], "big"))
+    return _EPOCH + min(since, _LAST - _EPOCH), UUID(bytes=raw[_MICROSECONDS_BYTES:])
 
 
 def _decode(text: object, size: int) -> bytes:
@@ -78,7 +75,7 @@ def _decode(text: object, size: int) -> bytes:
             raw = b""
         if len(raw) == size:
             return raw
-    raise ValueError(NO_CURSOR)
+    raise ValueError("is not a cursor of this list")
 
 
 def _cursor_schema(example: UUID | int | Moment, size: int) -> WithJsonSchema:

@@ -39,9 +39,9 @@ def test_a_cursor_of_a_list_by_time_names_moment_and_row(moment: datetime, row_i
     assert DeadLettersQuery.model_validate({"cursor": encode_cursor(position)}).cursor == position
 
 
-def test_a_moment_beyond_all_times_is_no_cursor() -> None:
-    with pytest.raises(ValidationError, match="is not a cursor of this list"):
-        DeadLettersQuery.model_validate({"cursor": "_" * 32})
+def test_a_cursor_beyond_all_times_is_of_the_last_moment() -> None:
+    position = DeadLettersQuery.model_validate({"cursor": "_" * 32}).cursor
+    assert position == (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "not a cursor", "é" * 22, "A" * 23, encode_cursor(7)])
