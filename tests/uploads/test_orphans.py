@@ -58,7 +58,7 @@ async def make_due(resources: Resources) -> None:
         await conn.execute("UPDATE workspaces SET audit_due_at = now()")
 
 
-async def orphans_of(resources: Resources, workspace: Workspace, *, ttl_s: float = 0.001) -> set[tuple[str, str]]:
+async def orphans_of(resources: Resources, workspace: Workspace, *, ttl_s: float = 0.0) -> set[tuple[str, str]]:
     found = [one async for one in find_orphans(resources, workspace, ttl_s=ttl_s, page_size=2)]
     return {(one.kind.value, one.object_key) for one in found}
 
