@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ragsvc.answering.sentences import MARKER, find_stop
 from ragsvc.answering.statements import read_statement
 from ragsvc.answering.support import find_passage
 from ragsvc.models.chat import Citation
@@ -17,20 +18,17 @@ if TYPE_CHECKING:
 
 # An answer without full stops is read in pieces of this length.
 LONGEST_SENTENCE_CHARS = 2000
-# Brackets in code are code: `row[1]`.
-_FENCE = re.compile(r"\s*(?:```[^`\n]*(?:\n|\Z)|~~~)")
-_CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
 # How far behind a sentence's end its end may be decided.
 LOOKAHEAD_CHARS = 100
+_WINDOW_CHARS = LONGEST_SENTENCE_CHARS + LOOKAHEAD_CHARS
 
-_MARKER = re.compile(r"\[([0-9]{1,3}(?:[ \t]*,[ \t]*[0-9]{1,3})*)\]")
-_MARKERS = r"(?:[ \t]*\[[0-9]{1,3}(?:[ \t]*,[ \t]*[0-9]{1,3})*\])*+"
-# A line break; or a full stop with the markers behind it, before what does not begin like the middle of a sentence.
-_SENTENCE_END = re.compile(
-    rf"\n+|[.!?]++[\"'”’)]*+{_MARKERS}[ \t]++(?=[^\sa-z])|[。！？]++[”』」）]*+{_MARKERS}(?=.)"  # noqa: RUF001  # they are meant
-)
-# Behind a full stop: a marker that belongs to it, or the beginning of one.
-_MORE_MARKERS = re.compile(r"[ \t]*(?:\Z|\[[0-9, \t]{0,40}(?:\]|\Z))")
+# Brackets in code are code: `row[1]`.
+_FENCE = re.compile(r"\s*(?:```[^`\n]*(?:\n|\Z)|~~~)")
+_CODE = re.compile(r"(?<!`)(`++).+?(?<!`)\1(?!`)", re.DOTALL)
+
+_MARKER = re.compile(MARKER)
+# The lines of an answer are not wrapped.
+_LINE_END = re.compile(r"\n+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +49,8 @@ class CitationParser:
     def __init__(self) -> None:
         self._tail = ""
         self._offset = 0
+        # Up to here no sentence of the tail ends.
+        self._scanned = 0
         self._begins_line = True
         self._is_fenced = False
 
@@ -58,31 +58,37 @@ class CitationParser:
         """Return the markers of the sentences that this delta brings to their end."""
         self._tail += delta
         markers: list[Marker] = []
-        while (length := self._next_length()) is not None:
-            markers.extend(self._take(length))
+        start = 0
+        while length := self._next_length(self._tail[start : start + _WINDOW_CHARS]):
+            markers.extend(self._read(self._tail[start : start + length]))
+            start += length
+            self._scanned = 0
+        self._tail = self._tail[start:]
         return markers
 
     def finish(self) -> list[Marker]:
         """Return the markers of the last sentence."""
-        return self._take(len(self._tail))
+        sentence, self._tail = self._tail, ""
+        return self._read(sentence)
 
-    def _next_length(self) -> int | None:
-        """Return the length of the first sentence, once it is certain whatever comes."""
-        end = next(self._certain_ends(), LONGEST_SENTENCE_CHARS + 1)
-        if end <= LONGEST_SENTENCE_CHARS:
-            return end
-        is_too_long = len(self._tail) >= LONGEST_SENTENCE_CHARS + LOOKAHEAD_CHARS
-        return LONGEST_SENTENCE_CHARS if is_too_long else None
+    def _next_length(self, window: str) -> int | None:
+        """Return the length of the first sentence, once it is certain whatever comes.
 
-    def _certain_ends(self) -> Iterator[int]:
-        for match in _SENTENCE_END.finditer(self._tail):
-            if match[0].startswith("\n") or not _MORE_MARKERS.match(self._tail, match.end()):
-                yield match.end()
+        Nothing behind the window decides, else the answer in one delta could be read otherwise than letter by letter.
+        """
+        line = _LINE_END.search(window, self._scanned)
+        end = line.start() if line else len(window)
+        stop = find_stop(window, 0, end, scan_from=self._scanned)
+        if stop and stop[1] < end:
+            return min(stop[1], LONGEST_SENTENCE_CHARS)
+        if line:
+            return min(line.end(), LONGEST_SENTENCE_CHARS)
+        self._scanned = stop[0] if stop else end
+        return LONGEST_SENTENCE_CHARS if end == _WINDOW_CHARS else None
 
-    def _take(self, length: int) -> list[Marker]:
-        sentence, self._tail = self._tail[:length], self._tail[length:]
+    def _read(self, sentence: str) -> list[Marker]:
         markers = [] if self._is_code(sentence) else list(_read_markers(sentence, self._offset))
-        self._offset += length
+        self._offset += len(sentence)
         return markers
 
     def _is_code(self, sentence: str) -> bool:
@@ -133,7 +139,7 @@ def _read_markers(sentence: str, offset: int) -> Iterator[Marker]:
         if read_statement(claim).is_empty:
             claim = _MARKER.sub("", sentence)
         for match in group:
-            for number in match[1].split(","):
+            for number in match[0].strip("[]").split(","):
                 yield Marker(n=int(number), offset=offset + match.start(), claim=" ".join(claim.split()))
         start = group[-1].end()
 

@@ -1,4 +1,4 @@
-"""Where the sentences of a source stand: what a citation may quote."""
+"""Where sentences end, in a source and in an answer: what a citation may quote, and what its marker has to carry."""
 
 from __future__ import annotations
 
@@ -11,19 +11,36 @@ if TYPE_CHECKING:
 # A longer piece is a table, a listing or a text without full stops; nobody reads that as a quote.
 LONGEST_CHARS = 400
 
-# A blank line, or a line that begins a list item or a heading, or is a row: it has a tab, or a comma or semicolon that
-# no blank follows, as no prose has. And where the line of a heading ends.
+# What an answer cites by: `[1]`, `[1, 3]`.
+MARKER = r"\[[0-9]{1,3}(?:[ \t]*,[ \t]*[0-9]{1,3})*+\]"
+
+# What begins a list item, a heading or a quote has a blank behind it: a line of prose may begin with `**very**`,
+# `--force`, `#4711` or `>5`. A row of a table ends as it begins; `| grep` does not.
+_LINE_MARK = r"•|(?:[-*]|#{1,6}|>++)[ \t]|\d++[.)]\s"
+_ROW = r"\|[^\n]*\|[ \t]*+(?=\n|\Z)"
+_RULE = r"[-*=]++[ \t]*+(?=\n|\Z)"
+# A row of values without bars has a tab, or a comma or semicolon that no blank follows, as no prose has.
+_VALUES = r"[^\n]*(?:\t|[^\W\d][,;]\w|[,;][^\W\d]|,,|;;)"
+# A line break before a blank line or one of those; and the one behind a line that is a heading, a row or a rule.
 _BLOCK_END = re.compile(
-    r"\n(?=[ \t]*(?:\n|[-*•#|>]|\d+[.)]\s)|[^\n]*(?:\t|[^\W\d][,;]\w|[,;][^\W\d]|,,|;;))|(?m:^#{1,6}[ \t][^\n]*\n)"
+    rf"\n(?=[ \t]*+(?:\n|{_LINE_MARK}|{_ROW}|{_RULE})|{_VALUES})|^(?:#{{1,6}}[ \t][^\n]*|[ \t]*+(?:{_ROW}|{_RULE}))\n",
+    re.MULTILINE,
 )
-_STOP = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s+[^\sa-zß-öø-ÿ])|[。！？]+[”』」）]*")  # noqa: RUF001  # they are meant
+# A full stop with the markers behind it, before what may begin a sentence; or at the end of what is there, also where a
+# marker has only begun. Each run of stops is tried once: an answer may be nothing else.
+_STOP = re.compile(
+    rf"(?<![.!?])(?P<mark>[.!?]++[\"'”’)\]]*+)(?P<markers>(?:[ \t]*+{MARKER})*+)"  # noqa: RUF001  # they are meant
+    r"(?:\s*+(?:\[[0-9, \t]*+)?+\Z|\s++(?=[^\sa-zß-öø-ÿ|]))"
+    rf"|(?<![。！？])[。！？]++[”』」）]*+(?:[ \t]*+{MARKER})*+(?:\s*+(?:\[[0-9, \t]*+)?+\Z|\s*+)"  # noqa: RUF001  # they are meant
+)
 # What ends with a full stop and no sentence: abbreviations, initials, the number of a list item.
 _NO_STOP = re.compile(
-    r"(?:^|[\s(\[\"“])(?:[A-Z]|(?:e\.g|i\.e|cf|vs|etc|dr|mr|mrs|ms|prof|st|no|nr|fig|eq|sec|ch|pp?|vol|approx|inc|ltd)"
+    r"(?<![^\s(\[\"“])(?:[A-Z]|(?:e\.g|i\.e|cf|vs|etc|dr|mr|mrs|ms|prof|st|no|nr|fig|eq|sec|ch|pp?|vol|approx|inc|ltd)"
     r"|\d{1,2})\.$",
     re.IGNORECASE,
 )
-_MARKUP = re.compile(r"(?:[-*•#|>]+|\d+[.)])[ \t]\s*")
+_LONGEST_NO_STOP_CHARS = 8
+_MARKUP = re.compile(r"(?:[-*•#|>]{1,9}|\d{1,9}[.)])[ \t]\s*")
 
 
 def split_sentences(text: str) -> Iterator[tuple[int, int]]:
@@ -31,10 +48,48 @@ def split_sentences(text: str) -> Iterator[tuple[int, int]]:
 
     What is longer than LONGEST_CHARS is cut at line breaks, else at blanks.
     """
-    for block_start, block_end in _cut(text, 0, len(text), [match.end() for match in _BLOCK_END.finditer(text)]):
-        stops = [match.end() for match in _STOP.finditer(text, block_start, block_end) if not _is_short(text, match)]
-        for start, end in _cut(text, block_start, block_end, stops):
-            yield from _shorten(text, start, end)
+    for start, end in find_sentences(text):
+        yield from _shorten(text, start, end)
+
+
+def find_sentences(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the same in their full length."""
+    for start, end in _cut(text, 0, len(text), [match.end() for match in _BLOCK_END.finditer(text)]):
+        yield from _cut(text, start, end, list(_find_stops(text, start, end)))
+
+
+def find_stop(text: str, start: int, end: int, *, scan_from: int | None = None) -> tuple[int, int] | None:
+    """Return where the first full stop that ends the sentence begun at `start` stands, with what belongs to it.
+
+    That are its markers and the blanks behind it. One that reaches `end` is returned too; a text that goes on behind
+    `end` may still decide otherwise. The sentence is known to have no stop before `scan_from`.
+    """
+    for match in _STOP.finditer(text, start if scan_from is None else scan_from, end):
+        if match.end() == end or not (_is_short(text, match) or _is_inside_row(text, start, match)):
+            return match.span()
+    return None
+
+
+def _find_stops(text: str, start: int, end: int) -> Iterator[int]:
+    while (stop := find_stop(text, start, end)) is not None:
+        start = stop[1]
+        yield start
+
+
+def _is_short(text: str, stop: re.Match[str]) -> bool:
+    if stop["mark"] != ".":
+        return False
+    behind = stop.start() + 1
+    return _NO_STOP.search(text, max(behind - _LONGEST_NO_STOP_CHARS, 0), behind) is not None
+
+
+def _is_inside_row(text: str, start: int, stop: re.Match[str]) -> bool:
+    """Tell whether the stop stands in a row of a table, which is read whole: only a marker at a stop ends it."""
+    if stop["markers"] or text.endswith("]", start, stop.start()):
+        return False
+    border = text.find(" | ", start, stop.start())
+    # A command in code may have a bar.
+    return text.startswith("| ", start) or (border >= 0 and text.count("`", start, border) % 2 == 0)
 
 
 def _cut(text: str, start: int, end: int, places: list[int]) -> Iterator[tuple[int, int]]:
@@ -51,13 +106,6 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int]:
         end -= 1
     markup = _MARKUP.match(text, start, end)
     return (markup.end() if markup else start), end
-
-
-def _is_short(text: str, stop: re.Match[str]) -> bool:
-    if stop[0] != ".":
-        return False
-    line_start = text.rfind("\n", 0, stop.start()) + 1
-    return bool(_NO_STOP.search(text, max(line_start, stop.start() - 12), stop.start() + 1))
 
 
 def _shorten(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ragsvc.answering.sentences import LONGEST_CHARS, find_sentences
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
     from typing import TypeAlias
@@ -30,7 +32,6 @@ FITS = 0.34
 NEARLY_AS_GOOD = 0.85
 SAME_WORDS = 0.7
 SHORTEST_WORDS = 3
-LONGEST_CHARS = 600
 
 # The form that answering/prompt.py gives sources; in their text a backslash follows the `<` of `<source` and `<|`.
 _ESCAPED = re.compile(r"<\\(?=\s*/?\s*source|\|)", re.IGNORECASE)
@@ -39,12 +40,6 @@ _CONVERSATION = re.compile(r"<conversation>\n(.*?)\n</conversation>\n", re.DOTAL
 _ASKED_BEFORE = re.compile(r"^user: (.*)$", re.MULTILINE)
 _SOURCE = re.compile(r'<source n="(\d+)"(?: title="[^"]*")?>\n(.*?)\n?</source>', re.DOTALL)
 _QUESTION = re.compile(r"^Question:[ \t]*", re.MULTILINE)
-# A blank line; a line that begins a list item, a heading, a table row; a row of values set apart by tabs or commas.
-_BLOCK = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*•#|]|\d+[.)]\s)|[^\n]*(?:\t|[^\W\d][,;]\w|[,;][^\W\d]|,,|;;))")
-_HEADING = re.compile(r"^#{1,6}[ \t][^\n]*\n", re.MULTILINE)
-# After . ! or ? and a closing quote or bracket, before what may begin a sentence; or after their wide forms.
-_BETWEEN = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["')\]]))\s+(?=["'(\[]*[^\W_a-z])|(?<=[\u3002\uff01\uff1f])""")
-_MARKUP = re.compile(r"^(?:[-*•#|>]+|\d+[.)])\s+")
 _WORD = re.compile(r"\w+")
 # A question for a quantity is answered by a sentence that names one, and by no other on the same subject.
 _ASKS_QUANTITY = re.compile(
@@ -82,18 +77,17 @@ def read_prompt(message: str) -> tuple[str, list[Sentence]]:
     sentences = [
         Sentence(int(source[1]), text, _content_words(text))
         for source in sources
-        for text in split_sentences(_ESCAPED.sub("<", source[2]))
+        for text in split_text(_ESCAPED.sub("<", source[2]))
     ]
     return question, sentences
 
 
-def split_sentences(text: str) -> Iterator[str]:
-    """Yield the text's sentences, list items and rows, their white space made single blanks."""
-    for block in _BLOCK.split(_HEADING.sub(r"\g<0>\n", text)):
-        for piece in _BETWEEN.split(block.strip()):
-            sentence = _MARKUP.sub("", " ".join(piece.split()))
-            if len(sentence) <= LONGEST_CHARS and len(_WORD.findall(sentence)) >= SHORTEST_WORDS:
-                yield sentence
+def split_text(text: str) -> Iterator[str]:
+    """Yield the text's sentences, list items and rows that a citation may quote, their white space made single blanks."""
+    for start, end in find_sentences(text):
+        sentence = " ".join(text[start:end].split())
+        if end - start <= LONGEST_CHARS and len(_WORD.findall(sentence)) >= SHORTEST_WORDS:
+            yield sentence
 
 
 async def answer(message: str, embed: Embed) -> str:

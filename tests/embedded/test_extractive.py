@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsvc.embedded.extractive import NOTHING_FITS, QUOTES, answer, read_prompt, split_sentences
+from ragsvc.embedded.extractive import NOTHING_FITS, QUOTES, answer, read_prompt, split_text
 from tests.support.model_server import embed_words
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ def test_a_message_without_sources_is_all_question() -> None:
     ],
 )
 def test_a_text_is_cut_into_sentences(text: str, sentences: list[str]) -> None:
-    assert list(split_sentences(text)) == sentences
+    assert list(split_text(text)) == sentences
 
 
 @given(st.text())
 def test_every_sentence_stands_in_its_text(text: str) -> None:
     flat = " ".join(text.split())
-    assert all(sentence in flat for sentence in split_sentences(text))
+    assert all(sentence in flat for sentence in split_text(text))
 
 
 async def test_the_best_sentence_is_quoted_with_its_source() -> None:
