@@ -30,29 +30,36 @@ _NAME = re.compile(r"[^\W\d_]*[A-ZÄÖÜ]\S*")
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A part of a sentence with a turn of its own: its words, whether it denies, and its sides of opposites."""
+    """A part of a sentence with a turn of its own: its words, how often it denies, and its sides of opposites.
 
+    `last_words` are its content words and numbers from the last one on: what it says of its subject mostly comes first.
+    """
+
+    last_words: tuple[str, ...]
     words: frozenset[str]
-    is_negated: bool
+    negations: int
     sides: frozenset[tuple[int, int]]
+
+    @property
+    def is_negated(self) -> bool:
+        """Whether it denies at all."""
+        return self.negations > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """What a sentence states.
 
-    `last_words` are its content words from the last one on, and what it says of its subject mostly comes first there;
     `units` holds dimension and unit of every unit in it, `quantities` those of its numbers: number, dimension, unit.
     """
 
     words: frozenset[str]
-    last_words: tuple[str, ...]
     numbers: frozenset[str]
     quantities: frozenset[tuple[str, str, str]]
     units: frozenset[tuple[str, str]]
     names: frozenset[str]
     has_pronoun: bool
-    clauses: tuple[Clause, ...]
+    clauses: frozenset[Clause]
 
     @property
     def is_empty(self) -> bool:
@@ -68,14 +75,22 @@ def read_statement(text: str) -> Statement:
     found = frozenset(_read_quantities(tokens))
     return Statement(
         words=frozenset(_read_content(tokens)),
-        last_words=tuple(_read_content(tokens))[::-1],
         numbers=numbers,
         quantities=found,
         units=frozenset((UNITS[token][1], UNITS[token][0]) for token in tokens if _is_unit(token)),
         names=frozenset(_read_names(text)),
         has_pronoun=not PRONOUNS.isdisjoint(tokens),
-        clauses=tuple(_read_clause(part) for part in _CLAUSE_END.split(text) if part.strip()),
+        clauses=frozenset(_read_clause(text[start:end]) for start, end in find_clauses(text)),
     )
+
+
+def find_clauses(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the clauses of a sentence stand, `[start, end)`: parts that each may deny or not."""
+    start = 0
+    for match in _CLAUSE_END.finditer(text):
+        yield start, match.start()
+        start = match.end()
+    yield start, len(text)
 
 
 def read_words(text: str) -> list[str]:
@@ -153,14 +168,21 @@ def _read_names(text: str) -> Iterator[str]:
         return
     for word in capitals:
         for token in _TOKEN.findall(word):
-            if _NAME.match(token) and token.casefold() not in STOP_WORDS and token.casefold() not in UNITS:
-                yield stem(token.casefold())
+            if _NAME.match(token):
+                yield from _read_content([word for word in _spell(token) if word not in UNITS])
 
 
 def _read_clause(text: str) -> Clause:
     tokens = read_words(text)
+    said = [word for token in tokens for word in ([token] if token[0].isdigit() else _read_content([token]))]
     return Clause(
-        words=frozenset(_read_content(tokens)),
-        is_negated=not NEGATIONS.isdisjoint(tokens),
+        last_words=tuple(reversed(said)),
+        words=frozenset(said),
+        negations=_count_negations(tokens),
         sides=frozenset(SIDES[token] for token in tokens if token in SIDES),
     )
+
+
+def _count_negations(tokens: Sequence[str]) -> int:
+    # `Neither this nor that` denies once.
+    return sum(token in NEGATIONS for token in tokens if token != "nor") or int("nor" in tokens)

@@ -38,7 +38,7 @@ def measure_support(claim: str, sentence: str, *, context: str = "") -> float:
         return 0.0
     shared = len(wanted.words & given.words) + NUMBER_WEIGHT * len(wanted.numbers & given.numbers)
     support = shared / weight
-    return min(support, CONTRADICTION_CAP) if _contradicts(wanted, given, context) else support
+    return CONTRADICTION_CAP if support > CONTRADICTION_CAP and _contradicts(wanted, given, context) else support
 
 
 def find_passage(claim: str, text: str) -> Passage | None:
@@ -76,21 +76,52 @@ def _has_other_names(wanted: Statement, given: Statement, context: str) -> bool:
 
 
 def _is_turned(wanted: Statement, given: Statement) -> bool:
-    """Tell whether the part of the sentence that the claim is about denies it, or says the opposite."""
-    return any(_turns(wanted, clause) for clause in _closest_clauses(wanted, given))
+    """Tell whether the sentence denies a clause of the claim or says its opposite, where it speaks of the same."""
+    return any(_is_turned_clause(clause, wanted, given) for clause in wanted.clauses - given.clauses)
 
 
-def _closest_clauses(wanted: Statement, given: Statement) -> list[Clause]:
-    """Return the clause that has what the claim says last, and of several the one that shares most with it."""
-    for word in wanted.last_words:
-        having = [clause for clause in given.clauses if word in clause.words]
+def _is_turned_clause(clause: Clause, wanted: Statement, given: Statement) -> bool:
+    closest = _closest_clauses(clause, wanted, given)
+    return bool(closest) and all(
+        _turns(clause, other) and not _is_denied_together(clause, wanted, other) for other in closest
+    )
+
+
+def _closest_clauses(clause: Clause, wanted: Statement, given: Statement) -> list[Clause]:
+    """Return the clauses that have what this one says last, and of several those that share most with it.
+
+    Of equals it is those that share most with the whole claim: its subject may stand in another clause.
+    """
+    if not clause.words:
+        return [other for other in given.clauses if not other.words]
+    for word in clause.last_words:
+        having = [other for other in given.clauses if word in other.words]
         if having:
-            return [max(having, key=lambda clause: len(clause.words & wanted.words))]
+            said = wanted.words | wanted.numbers
+            shares = [(len(other.words & clause.words), len(other.words & said)) for other in having]
+            return [other for other, share in zip(having, shares, strict=True) if share == max(shares)]
     return []
 
 
-def _turns(wanted: Statement, clause: Clause) -> bool:
-    sides = {side for part in wanted.clauses for side in part.sides}
-    denies = any(part.is_negated for part in wanted.clauses)
-    opposes = any((pair, 1 - side) in clause.sides and (pair, side) not in clause.sides for pair, side in sides)
-    return opposes != (denies != clause.is_negated)
+def _turns(clause: Clause, other: Clause) -> bool:
+    opposes = any((pair, 1 - side) in other.sides and (pair, side) not in other.sides for pair, side in clause.sides)
+    return opposes != _denies_otherwise(clause, other)
+
+
+def _denies_otherwise(clause: Clause, other: Clause) -> bool:
+    # Who says it in the same words denies as often: `guests who do not pay must not enter`. In other words `without` and
+    # `lack` may stand for one of two.
+    if clause.words <= other.words:
+        return clause.negations != other.negations
+    return clause.is_negated != other.is_negated
+
+
+def _is_denied_together(clause: Clause, wanted: Statement, other: Clause) -> bool:
+    """Tell whether the claim denies of several what the other clause denies: `cats and dogs are not allowed`.
+
+    The first of these clauses has no verb; what the other one says of its subject stands in one that denies.
+    """
+    if clause.is_negated or not other.is_negated:
+        return False
+    shared, beyond = clause.words & other.words, other.words - clause.words
+    return any(part.is_negated and part.words & beyond and not part.words & shared for part in wanted.clauses)
