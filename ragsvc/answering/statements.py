@@ -22,7 +22,7 @@ FEWEST_WORDS = 4
 # Numbers; signs of units; scripts without blanks by character; words.
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)*|°[CF]\b|[%€$£¥]|[぀-ヿ㐀-鿿가-힯]|[^\W\d_]+(?:['’][^\W\d_]+)*")  # noqa: RUF001  # it is meant
 _CLAUSE_END = re.compile(
-    r"[,;:]\s|\s[–—-]\s|\s(?=(?:and|but|while|whereas|although|though|because|so|if|unless|when|except|or|aber|und|oder)\s)"  # noqa: RUF001  # dashes of all lengths are meant
+    r"[,;:]\s|\s[–—-]\s|\s(?=(?:and|but|while|whereas|although|though|because|so|if|unless|when|except|or|aber|und|oder)(?:\s|\Z))"  # noqa: RUF001  # dashes of all lengths are meant
 )
 _BETWEEN_NUMBER_AND_UNIT = frozenset({"to", "or", "and", "working", "calendar", "business", "full", "about", "more"})
 _NAME = re.compile(r"[^\W\d_]*[A-ZÄÖÜ]\S*")
@@ -185,4 +185,4 @@ def _read_clause(text: str) -> Clause:
 
 def _count_negations(tokens: Sequence[str]) -> int:
     # `Neither this nor that` denies once.
-    return sum(token in NEGATIONS for token in tokens if token != "nor") or int("nor" in tokens)
+    return sum(word in NEGATIONS for word in tokens if word != "nor") or int("nor" in tokens)

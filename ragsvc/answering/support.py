@@ -109,8 +109,8 @@ def _turns(clause: Clause, other: Clause) -> bool:
 
 
 def _denies_otherwise(clause: Clause, other: Clause) -> bool:
-    # Who says it in the same words denies as often: `guests who do not pay must not enter`. In other words `without` and
-    # `lack` may stand for one of two.
+    # Who says it in the same words denies as often: `guests who do not pay must not enter`. In other words `without` or
+    # `lack` may stand for one of the two.
     if clause.words <= other.words:
         return clause.negations != other.negations
     return clause.is_negated != other.is_negated

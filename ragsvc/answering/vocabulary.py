@@ -13,8 +13,9 @@ with within would you your document documents source sources text says say state
 STOP_WORDS = frozenset(_STOP_WORD_LIST.split())
 
 NEGATIONS = frozenset({
-    "not", "no", "never", "none", "nobody", "nothing", "neither", "nor", "nicht", "kein", "keine", "keinen", "keinem",
-    "keiner", "nie", "niemals", "pas", "jamais", "aucun", "aucune", "nunca", "jamás", "niet", "geen", "nooit",
+    "not", "no", "never", "none", "nobody", "nothing", "neither", "nor", "unless", "nicht", "kein", "keine",
+    "keinen", "keinem", "keiner", "nie", "niemals", "pas", "jamais", "aucun", "aucune", "nunca", "jamás", "niet",
+    "geen", "nooit",
 })  # fmt: skip
 
 # Who or what a sentence is about may stand in an earlier one.

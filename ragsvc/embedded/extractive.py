@@ -83,7 +83,7 @@ def read_prompt(message: str) -> tuple[str, list[Sentence]]:
 
 
 def split_text(text: str) -> Iterator[str]:
-    """Yield the text's sentences, list items and rows that a citation may quote, their white space made single blanks."""
+    """Yield the sentences, list items and rows that a citation may quote, their white space made single blanks."""
     for start, end in find_sentences(text):
         sentence = " ".join(text[start:end].split())
         if end - start <= LONGEST_CHARS and len(_WORD.findall(sentence)) >= SHORTEST_WORDS:

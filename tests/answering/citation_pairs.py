@@ -66,6 +66,12 @@ LIBRARY = (
     " closed on Sunday."
 )
 
+OBSERVATORY = (
+    "If the door is not locked, the alarm lamp of the observatory is on. Visitors may take photographs but must not"
+    " use a flash, and tripods are not allowed unless the guide agrees. Children do not pay, students pay half and"
+    " adults pay 12 euros. Guests who have not booked may not enter the dome; cats and dogs are not admitted."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -282,6 +288,33 @@ PAIRS = [
             "Members may borrow twenty books for four weeks.": "number",
         },
     ),
+    *_pairs(
+        OBSERVATORY,
+        supported={
+            "If the door is not locked, the alarm lamp of the observatory is on.": "verbatim",
+            "The observatory's alarm lamp is on when the door isn't locked.": "clauses kept",
+            "Visitors may take photographs.": "part",
+            "A flash must not be used, but visitors may take photographs.": "clauses kept",
+            "Tripods are not allowed if the guide does not agree.": "clauses kept",
+            "Adults pay 12 euros, students pay half and children don't pay.": "clauses kept",
+            "Dogs and cats are not admitted.": "clauses kept",
+            "Guests who have not booked can't enter the dome.": "clauses kept",
+        },
+        unsupported={
+            "If the door is locked, the alarm lamp of the observatory is on.": "clause turned",
+            "If the door is not locked, the alarm lamp of the observatory is not on.": "clause turned",
+            "If the door is not locked, the alarm lamp of the observatory is off.": "clause turned",
+            "If the door is locked, the alarm lamp of the observatory is not on.": "clause turned",
+            "Visitors may not take photographs and must not use a flash.": "clause turned",
+            "Visitors may take photographs and use a flash.": "clause turned",
+            "Tripods are not allowed if the guide agrees.": "clause turned",
+            "Tripods are allowed unless the guide agrees.": "clause turned",
+            "Children pay, students pay half and adults pay 12 euros.": "clause turned",
+            "Children do not pay, students do not pay half and adults pay 12 euros.": "clause turned",
+            "Guests who have booked may not enter the dome.": "clause turned",
+            "Cats are admitted and dogs are not admitted.": "clause turned",
+        },
+    ),
 ]
 
 PRINTER = (
@@ -299,6 +332,11 @@ API = (
 MOUNTAIN = (
     "Mount Hochgolling is 2,862 metres high. The ascent takes six hours from the Gollinghütte. Dogs are allowed on"
     " the lower trail only. The hut is closed from November to April."
+)
+POOL = (
+    "The pool is open in summer and is not heated. Swimmers must shower before they enter, but soap is not provided."
+    " When the flag is red, nobody may swim, and when it is green, swimming is allowed. Lockers are free; towels are"
+    " not included unless you hold a season ticket. The sauna is not open to children because it is not supervised."
 )
 
 # Nothing was fitted to these.
@@ -361,6 +399,25 @@ HELD_OUT = [
             "Hochgolling is 3,862 metres high.": "number",
             "Dogs are not allowed on the lower trail.": "negation",
             "Overnight stays cost 40 euros.": "unrelated",
+        },
+    ),
+    *_pairs(
+        POOL,
+        supported={
+            "The pool isn't heated and is open in summer.": "clauses kept",
+            "Soap is not provided, but swimmers must shower before they enter.": "clauses kept",
+            "Nobody may swim when the flag is red.": "clauses kept",
+            "Towels are not included, but lockers are free.": "clauses kept",
+            "Since it is not supervised, the sauna is not open to children.": "clauses kept",
+        },
+        unsupported={
+            "The pool is not open in summer and is not heated.": "clause turned",
+            "The pool is open in summer and is heated.": "clause turned",
+            "Swimmers must shower before they enter, and soap is provided.": "clause turned",
+            "When the flag is not red, nobody may swim.": "clause turned",
+            "Lockers are not free; towels are not included.": "clause turned",
+            "The sauna is open to children because it is not supervised.": "clause turned",
+            "The sauna is not open to children because it is supervised.": "clause turned",
         },
     ),
 ]

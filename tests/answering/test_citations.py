@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,10 +13,11 @@ from ragsvc.models.chunks import PageSpan
 from ragsvc.models.ids import new_id
 from ragsvc.models.search import SearchHit
 
-WORDS = ["Refunds take 14 days", "- item ", "it is 3.5 m", "e.g. ", "A", "b", '"', "`", "```\n", "``"]
-STOPS = [" ", ". ", ".", "? ", "! [1]", "\n", "\n\n", "。", "。[1]", ","]
-MARKERS = ["[1]", "[2]", "[12]", "[1, 3]", "[", "]", "[x]", "[1"]
-pieces = st.sampled_from([*WORDS, *STOPS, *MARKERS])
+WORDS = ["Refunds take 14 days", "- item ", "it is 3.5 m", "e.g. ", "etc.", "A", "b", '"', ")", "| "]
+CODE = ["`", "``", "```\n"]
+STOPS = [" ", ". ", ".", "..", "? ", "! [1]", "\n", "\n\n", "。", "。[1]", ",", " | ", "\t"]
+MARKERS = ["[1]", "[2]", "[12]", "[1, 3]", "[", "]", "[x]", "[1", "[1,  "]
+pieces = st.sampled_from([*WORDS, *CODE, *STOPS, *MARKERS])
 answers = st.lists(pieces, max_size=30).map("".join)
 
 
@@ -43,6 +47,16 @@ def test_where_deltas_end_changes_nothing(answer: str, cuts: list[int]) -> None:
 @given(answer=answers)
 def test_letter_by_letter_changes_nothing(answer: str) -> None:
     assert read_deltas(list(answer)) == read_whole(answer)
+
+
+@given(
+    answer=answers,
+    blanks=st.integers(LONGEST_SENTENCE_CHARS - 150, LONGEST_SENTENCE_CHARS + 20),
+    filler=st.sampled_from(["x", " ", ".", "[1] "]),
+)
+def test_where_deltas_end_changes_nothing_where_a_sentence_is_cut(answer: str, blanks: int, filler: str) -> None:
+    long_answer = (filler * blanks)[:blanks] + answer
+    assert read_deltas(list(long_answer)) == read_whole(long_answer)
 
 
 @given(answer=answers)
@@ -106,6 +120,57 @@ def test_two_clauses_have_a_marker_each() -> None:
 def test_adjacent_markers_carry_the_same_words() -> None:
     assert claims("Refunds take 14 days [1][2].") == [(1, "Refunds take 14 days ."), (2, "Refunds take 14 days .")]
     assert [n for n, _claim in claims("Refunds take 14 days [1, 2].")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ('There is no root (e.g. "no") [3]. ', [(3, 'There is no root (e.g. "no") .')]),
+        ("Ask Dr. Brandt, approx. 14 days before [1]. Done.", [(1, "Ask Dr. Brandt, approx. 14 days before .")]),
+        ("No. It takes 14 days, i.e. Two weeks [1].", [(1, "No. It takes 14 days, i.e. Two weeks .")]),
+        ("All is well. Das ist so. Ärzte etc.) Über uns [1].", [(1, "Über uns .")]),
+    ],
+)
+def test_an_abbreviation_ends_no_sentence(answer: str, expected: list[tuple[int, str]]) -> None:
+    assert claims(answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("| `X` | `5` | Checked at any time. | [1]. ", [(1, "| `X` | `5` | Checked at any time. | .")]),
+        ("| `X` | Read once. Never again. | [1]\nNext [2].", [(1, "| `X` | Read once. Never again. |"), (2, "Next .")]),
+        (
+            "All is well. `X` | Read once. Or not. | [1]. Next [2].",
+            [(1, "`X` | Read once. Or not. | ."), (2, "Next .")],
+        ),
+        ("Known. | X | Read it. | [1]\n", [(1, "Known. | X | Read it. |")]),
+        ("Take `a | b`. It works [1].", [(1, "It works .")]),
+        ("| X | It is so [1]. Not so [2]. |", [(1, "| X | It is so ."), (2, "Not so . |")]),
+    ],
+)
+def test_the_claim_behind_a_row_is_its_text(answer: str, expected: list[tuple[int, str]]) -> None:
+    assert claims(answer) == expected
+
+
+def test_a_row_that_is_said_word_for_word_quotes_its_row() -> None:
+    row = "| `WAIT_S` | `5` | Seconds that a reader waits. Checked at any time. |"
+    table = f"| variable | default | what it is |\n| --- | --- | --- |\n| `HOST` | `::1` | Where it listens. |\n{row}\n"
+    (marker,) = read_whole(f"{row} [1]. ")
+    citation = cite(marker, hit(table))
+    assert (citation.quote, citation.support) == (row.removeprefix("| "), 1.0)
+
+
+HOSTILE = ["x", "word ", ".", ". ", '."', "。", "[1", ". [", ". [1] ", "`", "` `` ", "e.g. ", "| A. ", "\n", " "]
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_an_answer_of_one_thing_is_read_in_linear_time(piece: str) -> None:
+    answer = "." + piece * (100_000 // len(piece))
+    began = time.process_time()
+    read_deltas([answer[place : place + 4] for place in range(0, len(answer), 4)])
+    read_whole(answer)
+    assert time.process_time() - began < 5  # it takes 0.3 s; what is not linear takes half a minute
 
 
 def test_a_marker_is_told_when_its_sentence_is_over() -> None:

@@ -1,15 +1,21 @@
-"""How well a sentence carries a claim, and where sentences stand."""
+"""How well a sentence carries a claim."""
 
 from __future__ import annotations
 
+from itertools import combinations
+from pathlib import Path
+
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsvc.answering.sentences import LONGEST_CHARS, split_sentences
+from ragsvc.answering.sentences import split_sentences
+from ragsvc.answering.statements import find_clauses, read_statement
 from ragsvc.answering.support import find_passage, measure_support
 from ragsvc.settings import Settings
 
+ROOT = Path(__file__).parents[2]
+TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("deploy/*.md")])
 LEAST = Settings.model_fields["citation_support_min"].default
 
 # Claims as models make them, with the sentence of the source: carried, and not.
@@ -64,38 +70,82 @@ def test_the_first_of_equal_sentences_is_quoted() -> None:
     assert (passage.start, passage.end) == (0, 13)
 
 
+def speaking_parts(sentence: str) -> list[str]:
+    """Return every run of whole clauses of a sentence, the whole one too, that states something."""
+    clauses = list(find_clauses(sentence))
+    places = combinations(range(len(clauses) + 1), 2)
+    parts = [sentence[clauses[first][0] : clauses[behind - 1][1]] for first, behind in places]
+    return [part for part in parts if not read_statement(part).is_empty]
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_sentence_of_a_text_supports_itself_and_its_clauses(path: Path) -> None:
+    text = path.read_text()
+    sentences = [text[start:end] for start, end in split_sentences(text)]
+    assert [
+        (part, sentence)
+        for sentence in sentences
+        for part in speaking_parts(sentence)
+        if measure_support(part, sentence) < 1.0
+    ] == []
+
+
+WORDS = (
+    "the door lamp Ada Twelve 12 days hours % € not no never nor neither unless Don't can't on off more less if when"
+    " and or but it Not None Ada's 3.50 °C start stop - : ; , . except"
+)
+
+
+@given(text=st.lists(st.sampled_from(WORDS.split()), max_size=20).map(" ".join))
+def test_whatever_is_said_supports_itself_and_its_clauses(text: str) -> None:
+    for start, end in split_sentences(text):
+        for part in speaking_parts(text[start:end]):
+            assert measure_support(part, text[start:end]) == 1.0
+
+
+@given(text=st.text())
+def test_any_text_supports_itself_or_states_nothing(text: str) -> None:
+    assert measure_support(text, text) == (0.0 if read_statement(text).is_empty else 1.0)
+
+
+# Subject and predicate of clauses, two of which are much alike; and what joins them.
+CLAUSES = [("smoking", "is", "allowed"), ("drinking", "is", "allowed"), ("the door", "is", "locked"),
+           ("guests", "may", "swim at night"), ("Ada", "has", "paid")]  # fmt: skip
+JOINTS = [", ", " and ", " but ", " if ", "; ", " because ", " while "]
+turns = st.lists(st.booleans(), min_size=len(CLAUSES), max_size=len(CLAUSES))
+
+
+def join_clauses(order: list[int], joints: list[str], *, denied: list[bool]) -> str:
+    """Return a sentence of clauses that each deny or do not."""
+    spoken = [f"{subject} {verb} not {rest}" if denied[place] else f"{subject} {verb} {rest}"
+              for place, (subject, verb, rest) in enumerate(CLAUSES)]  # fmt: skip
+    return "".join(spoken[place] + joint for place, joint in zip(order, joints, strict=False)) + "then"
+
+
+@given(
+    order=st.lists(st.integers(0, len(CLAUSES) - 1), unique=True, min_size=1),
+    joints=st.lists(st.sampled_from(JOINTS), min_size=len(CLAUSES), max_size=len(CLAUSES)),
+    denied=turns,
+    said=turns,
+    data=st.data(),
+)
+def test_a_claim_is_supported_when_each_of_its_clauses_denies_as_its_sentence_does(
+    order: list[int], joints: list[str], denied: list[bool], said: list[bool], data: st.DataObject
+) -> None:
+    sentence = join_clauses(order, joints, denied=denied)
+    claimed = data.draw(st.lists(st.sampled_from(order), unique=True, min_size=1))
+    is_turned = any(denied[place] != said[place] for place in claimed)
+    support = measure_support(join_clauses(claimed, joints[::-1], denied=said), sentence)
+    assert (support < LEAST) == is_turned
+
+
 @pytest.mark.parametrize(
-    ("text", "sentences"),
+    ("claim", "sentence"),
     [
-        ("One two. Three four! Five?", ["One two.", "Three four!", "Five?"]),
-        (
-            "It is 3.5 m long. See Fig. 2 and Dr. Smith. Done.",
-            ["It is 3.5 m long.", "See Fig. 2 and Dr. Smith.", "Done."],
-        ),
-        (
-            "# Title\n\nA paragraph that\nwraps. Next.\n- item one\n- item two",
-            ["Title", "A paragraph that\nwraps.", "Next.", "item one", "item two"],
-        ),
-        ("# Title\nIts text. More.\n## Part\nOf it.", ["Title", "Its text.", "More.", "Part", "Of it."]),
-        ("1. First step\n2. Second step", ["First step", "Second step"]),
-        ("id,name\n17,Ada Lovelace\n18,Grace Hopper", ["id,name", "17,Ada Lovelace", "18,Grace Hopper"]),
-        ("Year\tSales\n2024\t12", ["Year\tSales", "2024\t12"]),
-        ("Salt, pepper,\nvinegar, oil. Then 1,000\nmore.", ["Salt, pepper,\nvinegar, oil.", "Then 1,000\nmore."]),
-        ("水は沸騰する。次の文。", ["水は沸騰する。", "次の文。"]),
-        ('He said "no." She left.', ['He said "no."', "She left."]),
-        ("   \n\n ", []),
+        ("Ada Brandt's notice is kept.", "We keep Ada Brandt's notice."),
+        ("The notice of Ada Brandt is kept Twelve days.", "We keep Ada Brandt's notice Twelve days."),
+        ("We never say Don't Panic here.", "Here we never say Don't Panic."),
     ],
 )
-def test_sentences_are_found(text: str, sentences: list[str]) -> None:
-    assert [text[start:end] for start, end in split_sentences(text)] == sentences
-
-
-@given(text=st.text(st.sampled_from("abZ 1.!?\n\t-*#|>。[]"), max_size=1200))
-@example(text="> > \n1")
-def test_sentences_follow_one_another_trimmed_and_short(text: str) -> None:
-    before = 0
-    for start, end in split_sentences(text):
-        assert before <= start < end <= len(text)
-        assert end - start <= LONGEST_CHARS
-        assert text[start:end].strip() == text[start:end]
-        before = end
+def test_a_name_is_the_same_in_every_form(claim: str, sentence: str) -> None:
+    assert measure_support(claim, sentence) >= LEAST

@@ -66,6 +66,11 @@ def test_a_message_without_sources_is_all_question() -> None:
         ("Version 3.5 of the program is out.", ["Version 3.5 of the program is out."]),
         ("It costs approx. five euros a day.", ["It costs approx. five euros a day."]),
         ("id,name,city\n17,Ada,London\n18,Grace,New York", ["id,name,city", "17,Ada,London", "18,Grace,New York"]),
+        (
+            "Please note that it is\n**very** important. Ask (e.g. `systemctl\n--root=x`) first.",
+            ["Please note that it is **very** important.", "Ask (e.g. `systemctl --root=x`) first."],
+        ),
+        ("| WAIT_S | 5 | Seconds. At any time. |\n| a | b |", ["WAIT_S | 5 | Seconds. At any time. |"]),
         ("Too short. " + "x" * 601 + " is too long.", []),
         ("", []),
     ],

@@ -1,0 +1,72 @@
+"""Where sentences stand."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ragsvc.answering.sentences import LONGEST_CHARS, split_sentences
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("One two. Three four! Five?", ["One two.", "Three four!", "Five?"]),
+        (
+            "It is 3.5 m long. See Fig. 2 and Dr. Smith. Done.",
+            ["It is 3.5 m long.", "See Fig. 2 and Dr. Smith.", "Done."],
+        ),
+        (
+            "# Title\n\nA paragraph that\nwraps. Next.\n- item one\n- item two",
+            ["Title", "A paragraph that\nwraps.", "Next.", "item one", "item two"],
+        ),
+        ("# Title\nIts text. More.\n## Part\nOf it.", ["Title", "Its text.", "More.", "Part", "Of it."]),
+        ("1. First step\n2. Second step", ["First step", "Second step"]),
+        ("id,name\n17,Ada Lovelace\n18,Grace Hopper", ["id,name", "17,Ada Lovelace", "18,Grace Hopper"]),
+        ("Year\tSales\n2024\t12", ["Year\tSales", "2024\t12"]),
+        ("Salt, pepper,\nvinegar, oil. Then 1,000\nmore.", ["Salt, pepper,\nvinegar, oil.", "Then 1,000\nmore."]),
+        ("水は沸騰する。次の文。", ["水は沸騰する。", "次の文。"]),
+        ('He said "no." She left.', ['He said "no."', "She left."]),
+        ("   \n\n ", []),
+        ("It is\n**very** important,\n*so* read.", ["It is\n**very** important,\n*so* read."]),
+        ("Run it with\n--force, see\n#4711. Then", ["Run it with\n--force, see\n#4711.", "Then"]),
+        ("Use ps\n| grep foo to find it.", ["Use ps\n| grep foo to find it."]),
+        ("If it is\n>5 or\n-3, stop.", ["If it is\n>5 or\n-3, stop."]),
+        ("Ask (e.g. `systemctl\n--root=x`). Done.", ["Ask (e.g. `systemctl\n--root=x`).", "Done."]),
+        ("So:\n- one\n* two\n> three\n# Four\nfive", ["So:", "one", "two", "three", "Four", "five"]),
+        ("•one\n•two", ["•one", "•two"]),
+        ("Title\n=====\nText.\n---\nMore.", ["Title", "=====", "Text.", "---", "More."]),
+        ("| a | b |\n|---|---|\n| c | D. E. |\nText. End.", ["a | b |", "|---|---|", "c | D. E. |", "Text.", "End."]),
+        ("|a|b|\n|c|d|", ["|a|b|", "|c|d|"]),
+        ("Use `a | b`. It works.", ["Use `a | b`.", "It works."]),
+        ("He came.[3] She left [4]. Done.", ["He came.[3]", "She left [4].", "Done."]),
+        ("Mail us.\nDr. Who answers.\nNo. 5 too.", ["Mail us.", "Dr. Who answers.", "No. 5 too."]),
+        ("Wait... Go?! (Yes.) Now.", ["Wait...", "Go?!", "(Yes.)", "Now."]),
+    ],
+)
+def test_sentences_are_found(text: str, sentences: list[str]) -> None:
+    assert [text[start:end] for start, end in split_sentences(text)] == sentences
+
+
+@given(text=st.text(st.sampled_from("abZ 1.!?\n\t-*#|>。[]"), max_size=1200))
+@example(text="> > \n1")
+def test_sentences_follow_one_another_trimmed_and_short(text: str) -> None:
+    before = 0
+    for start, end in split_sentences(text):
+        assert before <= start < end <= len(text)
+        assert end - start <= LONGEST_CHARS
+        assert text[start:end].strip() == text[start:end]
+        before = end
+
+
+HOSTILE = [".", ". ", "A. ", "。", "| ", "\n|", "\n| a", "| A. ", "\n#", "-", "\n-", "1", ".[1", "a,", "\n "]
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_a_text_of_one_thing_is_split_in_linear_time(piece: str) -> None:
+    began = time.process_time()
+    list(split_sentences("." + piece * (100_000 // len(piece))))
+    assert time.process_time() - began < 5  # it takes 0.2 s; what is not linear takes a minute and more
