@@ -55,14 +55,15 @@ def split_sentences(text: str) -> Iterator[tuple[int, int]]:
 def find_sentences(text: str) -> Iterator[tuple[int, int]]:
     """Yield the same in their full length."""
     for start, end in _cut(text, 0, len(text), [match.end() for match in _BLOCK_END.finditer(text)]):
-        yield from _cut(text, start, end, list(_find_stops(text, start, end)))
+        is_row = text.endswith("|", start, end)
+        yield from _cut(text, start, end, [] if is_row else list(_find_stops(text, start, end)))
 
 
 def find_stop(text: str, start: int, end: int, *, scan_from: int | None = None) -> tuple[int, int] | None:
-    """Return where the first full stop that ends the sentence begun at `start` stands, with what belongs to it.
+    """Return where the full stop that ends the sentence begun at `start` stands, its markers and blanks included.
 
-    That are its markers and the blanks behind it. One that reaches `end` is returned too; a text that goes on behind
-    `end` may still decide otherwise. The sentence is known to have no stop before `scan_from`.
+    One that reaches `end` counts; when the text goes on behind `end`, what comes may still decide otherwise. No stop
+    before `scan_from` ends the sentence.
     """
     for match in _STOP.finditer(text, start if scan_from is None else scan_from, end):
         if match.end() == end or not (_is_short(text, match) or _is_inside_row(text, start, match)):
@@ -87,9 +88,12 @@ def _is_inside_row(text: str, start: int, stop: re.Match[str]) -> bool:
     """Tell whether the stop stands in a row of a table, which is read whole: only a marker at a stop ends it."""
     if stop["markers"] or text.endswith("]", start, stop.start()):
         return False
-    border = text.find(" | ", start, stop.start())
-    # A command in code may have a bar.
-    return text.startswith("| ", start) or (border >= 0 and text.count("`", start, border) % 2 == 0)
+    if text.startswith("| ", start):
+        return True
+    # Two bars are a row that came without its first one; prose may have one, and a command in code has any number.
+    bar = text.find(" | ", start, stop.start())
+    second = text.find(" | ", bar + 1, stop.start()) if bar >= 0 else bar
+    return second >= 0 and text.count("`", start, second) % 2 == 0
 
 
 def _cut(text: str, start: int, end: int, places: list[int]) -> Iterator[tuple[int, int]]:

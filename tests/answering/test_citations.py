@@ -140,12 +140,10 @@ def test_an_abbreviation_ends_no_sentence(answer: str, expected: list[tuple[int,
     [
         ("| `X` | `5` | Checked at any time. | [1]. ", [(1, "| `X` | `5` | Checked at any time. | .")]),
         ("| `X` | Read once. Never again. | [1]\nNext [2].", [(1, "| `X` | Read once. Never again. |"), (2, "Next .")]),
-        (
-            "All is well. `X` | Read once. Or not. | [1]. Next [2].",
-            [(1, "`X` | Read once. Or not. | ."), (2, "Next .")],
-        ),
+        ("All is well. X | 5 | Now. Or not. | [1]. Next [2].", [(1, "X | 5 | Now. Or not. | ."), (2, "Next .")]),
+        ("P(a | b) is high. It works [1].", [(1, "It works .")]),
         ("Known. | X | Read it. | [1]\n", [(1, "Known. | X | Read it. |")]),
-        ("Take `a | b`. It works [1].", [(1, "It works .")]),
+        ("Take `a | b | c`. It works [1].", [(1, "It works .")]),
         ("| X | It is so [1]. Not so [2]. |", [(1, "| X | It is so ."), (2, "Not so . |")]),
     ],
 )

@@ -41,7 +41,7 @@ from ragsvc.answering.sentences import LONGEST_CHARS, split_sentences
         ("Title\n=====\nText.\n---\nMore.", ["Title", "=====", "Text.", "---", "More."]),
         ("| a | b |\n|---|---|\n| c | D. E. |\nText. End.", ["a | b |", "|---|---|", "c | D. E. |", "Text.", "End."]),
         ("|a|b|\n|c|d|", ["|a|b|", "|c|d|"]),
-        ("Use `a | b`. It works.", ["Use `a | b`.", "It works."]),
+        ("Use `a | b | c`. P(a | b) is high. Yes.", ["Use `a | b | c`.", "P(a | b) is high.", "Yes."]),
         ("He came.[3] She left [4]. Done.", ["He came.[3]", "She left [4].", "Done."]),
         ("Mail us.\nDr. Who answers.\nNo. 5 too.", ["Mail us.", "Dr. Who answers.", "No. 5 too."]),
         ("Wait... Go?! (Yes.) Now.", ["Wait...", "Go?!", "(Yes.)", "Now."]),
