@@ -99,7 +99,8 @@ def _closest_clauses(clause: Clause, wanted: Statement, given: Statement) -> lis
         if having:
             said = wanted.words | wanted.numbers
             shares = [(len(other.words & clause.words), len(other.words & said)) for other in having]
-            return [other for other, share in zip(having, shares, strict=True) if share == max(shares)]
+            most = max(shares)
+            return [other for other, share in zip(having, shares, strict=True) if share == most]
     return []
 
 
