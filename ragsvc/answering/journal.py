@@ -49,7 +49,7 @@ class Journal:
         self._offsets = array("q")  # where each entry begins in the text
         self._length = 0
         self._released = STARTED_ID
-        self._changed = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
 
     @classmethod
     def restore(cls, run: ChatRun, message: ChatMessage) -> Journal:
@@ -148,13 +148,15 @@ class Journal:
         """Yield the events after number `after` as they are released, to the end; sooner when the run is lost."""
         position = after
         while True:
-            changed = self._changed
             while batch := self.read_batch(after=position, upto=self._released):
                 yield batch
                 position = batch[-1].id
             if self.is_lost or (self.end is not None and self._released >= self.last_id):
                 return
-            await changed.wait()
+            # Nothing can have come since the last look: nobody else had a turn.
+            change = asyncio.get_running_loop().create_future()
+            self._waiting.append(change)
+            await change
 
     @property
     def _first_entry_id(self) -> int:
@@ -171,8 +173,10 @@ class Journal:
         return self.end is not None and event_id == self.last_id
 
     def _notify(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        waiting, self._waiting = self._waiting, []
+        for change in waiting:
+            if not change.done():
+                change.set_result(None)
 
 
 def end_of(run: ChatRun, message: ChatMessage) -> RunEnd | None:

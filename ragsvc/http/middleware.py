@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
 from aiohttp import web
@@ -115,12 +115,6 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
         # The next request of this client shall find another process.
         response.headers["Connection"] = "close"
         response.force_close()
-
-
-@contextmanager
-def _counting(request: web.Request) -> Iterator[None]:
-    with request.app[TRAFFIC].request(), busy_with(request), HTTP_REQUESTS_IN_FLIGHT.track_inprogress():
-        yield
 
 
 def _tracing(request: web.Request) -> AbstractContextManager[Span]:

@@ -62,6 +62,8 @@ class Chat:
         self._timeout = httpx2.Timeout(
             max(self._first_token_s, self._silence_s), connect=settings.model_connect_timeout_s
         )
+        # What open answers keep of their requests.
+        self._bodiless = httpx2.Request("POST", client.base_url)
         # Not every server knows the option that asks for the cost.
         self._asks_for_usage = True
 
@@ -104,6 +106,8 @@ class Chat:
             await stream.close()
             raise
         _log_first_token(stream, model=model, asked_at=asked_at)
+        # Else the whole prompt would be kept once more, as JSON, for as long as the answer goes on.
+        stream.response.request = self._bodiless
         return _OpenAnswer(stream, reader, first)
 
     async def _ask(self, turns: Sequence[ChatTurn], *, model: str) -> Stream:
