@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.sentences import MARKER, find_stop
 from ragsvc.answering.statements import read_statement
 from ragsvc.answering.support import find_passage
 from ragsvc.models.chat import Citation
+from ragsvc.sentences import MARKER, find_stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.sentences import split_sentences
 from ragsvc.answering.statements import read_statement
+from ragsvc.sentences import split_sentences
 
 if TYPE_CHECKING:
     from ragsvc.answering.statements import Clause, Statement

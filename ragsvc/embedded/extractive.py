@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.sentences import LONGEST_CHARS, find_sentences
+from ragsvc.sentences import LONGEST_CHARS, find_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ragsvc.answering.sentences import LONGEST_CHARS, split_sentences
+from ragsvc.sentences import LONGEST_CHARS, split_sentences
 
 
 @pytest.mark.parametrize(
