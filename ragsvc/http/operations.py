@@ -112,17 +112,18 @@ def operation(
         shows_secret=shows_secret,
     )
 
-    def declare(handler: Handler) -> Handler:
-        @wraps(handler)
-        async def guarded(request: web.Request) -> web.StreamResponse:
-            check_door(request, contract)
-            _refuse_parameters(request, contract)
-            return await handler(request)
+    return lambda handler: _guard(handler, contract)
 
-        _OPERATIONS[guarded] = contract
-        return guarded
 
-    return declare
+def _guard(handler: Handler, contract: Operation) -> Handler:
+    @wraps(handler)
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        check_door(request, contract)
+        _refuse_parameters(request, contract)
+        return await handler(request)
+
+    _OPERATIONS[guarded] = contract
+    return guarded
 
 
 def is_strict(path: str) -> bool:
