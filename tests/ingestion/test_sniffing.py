@@ -177,6 +177,18 @@ class TestZipBombs:
         archive[directory + 8] |= 1
         assert refusal_of(parse, bytes(archive))[0] == "encrypted"
 
+    @pytest.mark.parametrize(
+        ("place", "value", "code"),
+        [(6, 99, "corrupt"), (8, 0x20, "corrupt"), (8, 0x40, "encrypted"), (10, 9, "corrupt")],
+        ids=["version", "patched", "certificate", "method"],
+    )
+    def test_an_archive_of_a_kind_that_is_not_read_is_refused(
+        self, parse: Parse, place: int, value: int, code: str
+    ) -> None:
+        archive = bytearray(make_docx("Hello"))
+        archive[archive.index(b"PK\x01\x02") + place] = value
+        assert refusal_of(parse, bytes(archive))[0] == code
+
 
 def test_text_beyond_the_limits_is_refused(parse: Parse, limits: ParseLimits) -> None:
     small = replace(limits, max_text_chars=100)

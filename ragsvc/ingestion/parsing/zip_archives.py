@@ -10,7 +10,7 @@ import zlib
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, BadZipFile, ZipFile
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 RATIO_APPLIES_FROM_BYTES = 1024 * 1024
 ENTRY_SIGNATURE = re.compile(rb"PK\x01\x02")
-ENCRYPTED_FLAG = 0x1
-# What zipfile lets through of a damaged archive, its own error aside; the last is what it raises for a method, a
-# version or an encryption that it does not know.
-DAMAGE = (BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, NotImplementedError)
+# The second: by a method of its own, a certificate for one.
+ENCRYPTED_FLAGS = 0x1 | 0x40
+PATCHED_FLAG = 0x20
+METHODS = frozenset({ZIP_STORED, ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA})
+# What zipfile lets through of a damaged archive, its own error aside.
+DAMAGE = (BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError)
 
 
 @contextmanager
@@ -39,7 +41,7 @@ def open_archive(path: Path, limits: ParseLimits) -> Iterator[ZipFile]:
     """
     _check_entry_count(path, limits.max_archive_entries)
     try:
-        with ZipFile(path) as archive:
+        with _open(path) as archive:
             _check_entries(archive, limits)
             yield archive
     except (*DAMAGE, OSError) as error:
@@ -47,6 +49,13 @@ def open_archive(path: Path, limits: ParseLimits) -> Iterator[ZipFile]:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         raise DocumentRejected(DocumentErrorCode.CORRUPT, f"the zip archive cannot be read: {error}") from error
+
+
+def _open(path: Path) -> ZipFile:
+    try:
+        return ZipFile(path)
+    except RuntimeError as error:
+        raise BadZipFile(f"it is of a version that is not read: {error}") from error
 
 
 def _check_entry_count(path: Path, max_entries: int) -> None:
@@ -61,8 +70,10 @@ def _check_entry_count(path: Path, max_entries: int) -> None:
 
 def _check_entries(archive: ZipFile, limits: ParseLimits) -> None:
     entries = archive.infolist()
-    if any(entry.flag_bits & ENCRYPTED_FLAG for entry in entries):
+    if any(entry.flag_bits & ENCRYPTED_FLAGS for entry in entries):
         raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the archive is protected by a password")
+    if any(entry.compress_type not in METHODS or entry.flag_bits & PATCHED_FLAG for entry in entries):
+        raise BadZipFile("it is packed in a way that is not read")
     expanded = sum(entry.file_size for entry in entries)
     if expanded > limits.max_expanded_bytes:
         raise DocumentRejected(
