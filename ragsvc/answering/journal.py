@@ -49,7 +49,7 @@ class Journal:
         self._offsets = array("q")  # where each entry begins in the text
         self._length = 0
         self._released = STARTED_ID
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: set[asyncio.Future[None]] = set()
 
     @classmethod
     def restore(cls, run: ChatRun, message: ChatMessage) -> Journal:
@@ -155,8 +155,11 @@ class Journal:
                 return
             # Nothing can have come since the last look: nobody else had a turn.
             change = asyncio.get_running_loop().create_future()
-            self._waiting.append(change)
-            await change
+            self._waiting.add(change)
+            try:
+                await change
+            finally:
+                self._waiting.discard(change)
 
     @property
     def _first_entry_id(self) -> int:
@@ -173,8 +176,7 @@ class Journal:
         return self.end is not None and event_id == self.last_id
 
     def _notify(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for change in waiting:
+        for change in self._waiting:
             if not change.done():
                 change.set_result(None)
 
