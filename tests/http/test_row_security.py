@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from ragsvc.http.openapi.parameters import ID_PARAMETERS
 from ragsvc.http.operations import operation_of
 from ragsvc.models.ids import format_id
 from tests.http.documents import finish_document, form
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +65,11 @@ async def theirs(other: Tenant, resources: Resources) -> dict[str, str]:
     collection = (await other.api.post("/v1/collections", {"name": SECRET})).json
     session = (await other.api.post("/v1/chat/sessions", {"title": SECRET})).json
     asked = f"/v1/chat/sessions/{session['id']}/messages"
-    answer = (await other.api.post(asked, {"content": "What do kettles boil?", "stream": False})).json
+    # Nobody asked this before, so that its embedding costs something; that is written within seconds, or now.
+    question = f"What do the kettles of {uuid4()} boil?"
+    answer = (await other.api.post(asked, {"content": question, "stream": False})).json
+    await resources.query_usage.write()
+    await until(partial(counted_calls, resources, other.uuid), what="the question's usage")
     opened = await other.api.call("POST", "/tus", headers={"Tus-Resumable": "1.0.0", "Upload-Length": "1"})
     return {
         "document_id": document["id"],
@@ -74,6 +80,15 @@ async def theirs(other: Tenant, resources: Resources) -> dict[str, str]:
         "run_id": answer["run_id"],
         "upload_id": opened.headers["Location"].removeprefix("/tus/"),
     }
+
+
+async def counted_calls(resources: Resources, workspace_id: UUID) -> int | None:
+    """Return how many calls of a workspace are counted."""
+    async with resources.pool.acquire() as conn:
+        calls: int | None = await conn.fetchval(
+            "SELECT sum(calls) FROM embedding_usage WHERE workspace_id = $1", workspace_id
+        )
+    return calls
 
 
 def routes_of_keys(client: Client) -> Iterator[tuple[str, str]]:
