@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from docx.document import Document
+    from pptx.presentation import Presentation
 
 OLE2_HEADER = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
 
 
-def save(document: Document) -> bytes:
-    """Return the bytes of a Word document."""
+def save(document: Document | Presentation) -> bytes:
+    """Return the bytes of a Word document or of a presentation."""
     buffer = io.BytesIO()
     document.save(buffer)
     return buffer.getvalue()
@@ -70,9 +71,7 @@ def make_pptx(*slides: tuple[str, list[str]], notes: str = "") -> bytes:
         slide.placeholders[1].text = "\n".join(paragraphs)
         if notes and (title, paragraphs) == slides[-1]:
             slide.notes_slide.notes_text_frame.text = notes
-    buffer = io.BytesIO()
-    presentation.save(buffer)
-    return buffer.getvalue()
+    return save(presentation)
 
 
 def make_xlsx(sheets: Mapping[str, Sequence[Sequence[object]]]) -> bytes:

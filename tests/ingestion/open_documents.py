@@ -57,6 +57,17 @@ def make_ods(sheets: Mapping[str, Sequence[Sequence[str]]]) -> bytes:
     return make_open_document("spreadsheet", body)
 
 
+def make_odf_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return the XML of a table."""
+    markup = "".join(
+        "<table:table-row>"
+        + "".join(f"<table:table-cell><text:p>{escape(cell)}</text:p></table:table-cell>" for cell in row)
+        + "</table:table-row>"
+        for row in rows
+    )
+    return f"<table:table>{markup}</table:table>"
+
+
 def make_odp(*slides: tuple[str, list[str]], notes: str = "") -> bytes:
     """Return a presentation; a slide is (title, paragraphs), and each has the notes."""
     body = ""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.ingestion.invariants import check_long_table
 from tests.ingestion.office_files import make_zip, replace_entry
-from tests.ingestion.open_documents import make_epub, make_odt, make_open_document
+from tests.ingestion.open_documents import make_epub, make_odf_table, make_odt, make_open_document
 from tests.ingestion.test_sniffing import refusal_of
 
 if TYPE_CHECKING:
@@ -55,15 +55,9 @@ def test_a_text_is_read_in_its_order(parse: Parse) -> None:
 
 def test_a_long_table_is_cut_between_rows_that_carry_its_header(parse: Parse, counter: TokenCounter) -> None:
     rows = [("Product", "Price"), *((f"Kettle model {number}", f"{number} euros") for number in range(1, 120))]
-    markup = "".join(
-        "<table:table-row>"
-        + "".join(f"<table:table-cell><text:p>{cell}</text:p></table:table-cell>" for cell in row)
-        + "</table:table-row>"
-        for row in rows
-    )
     text = (
         '<text:h text:outline-level="1">Prices</text:h><text:p>What everything costs.</text:p>'
-        f"<table:table>{markup}</table:table><text:p>Prices change in spring.</text:p>"
+        f"{make_odf_table(rows)}<text:p>Prices change in spring.</text:p>"
     )
     check_long_table(
         parse(make_open_document("text", text)), counter, first="Product\tPrice", last="Kettle model 119\t119 euros"

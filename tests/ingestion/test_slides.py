@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import pptx
 import pytest
 from pptx.util import Inches
 
-from tests.ingestion.office_files import make_pptx, read_entry, replace_entry
-from tests.ingestion.open_documents import make_odp
+from tests.ingestion.invariants import check_long_table
+from tests.ingestion.office_files import make_pptx, read_entry, replace_entry, save
+from tests.ingestion.open_documents import make_odf_table, make_odp, make_open_document
 from tests.ingestion.test_sniffing import refusal_of
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
+    from ragsvc.llm.token_counting import TokenCounter
     from tests.ingestion.conftest import Parse
 
+PRICES = [("Product", "Price"), *((f"Kettle model {number}", f"{number} euros") for number in range(1, 120))]
 SLIDES = (("Opening", ["first point", "second point"]), ("", ["no title"]), ("Closing", ["the end"]))
 
 
@@ -53,9 +57,29 @@ def test_tables_groups_and_lines_are_read_and_furniture_is_not(parse: Parse) -> 
     group = slide.shapes.add_group_shape()
     box = group.shapes.add_textbox(Inches(1), Inches(3), Inches(2), Inches(1))
     box.text_frame.text = "in a group\vsecond line"
-    buffer = io.BytesIO()
-    presentation.save(buffer)
-    assert parse(buffer.getvalue()).text == "Numbers\n\na\tb\nc d e\tf\nin a group\nsecond line"
+    assert parse(save(presentation)).text == "Numbers\n\na\tb\nc d e\tf\nin a group\nsecond line"
+
+
+def test_a_long_table_is_cut_between_rows_that_carry_its_header(parse: Parse, counter: TokenCounter) -> None:
+    presentation = pptx.Presentation()
+    slide = presentation.slides.add_slide(presentation.slide_layouts[5])
+    slide.shapes.title.text = "Prices"
+    size = (Inches(1), Inches(1), Inches(4), Inches(1))
+    table = slide.shapes.add_table(len(PRICES), 2, *size).table
+    for cell, text in zip(table.iter_cells(), chain.from_iterable(PRICES), strict=True):
+        cell.text = text
+    slide.shapes.add_textbox(*size).text_frame.text = "Prices change in spring."
+    check_long_table(parse(save(presentation)), counter, first="Product\tPrice", last="Kettle model 119\t119 euros")
+
+
+def test_a_long_table_of_an_open_document_is_cut_the_same_way(parse: Parse, counter: TokenCounter) -> None:
+    page = (
+        '<draw:page><draw:frame presentation:class="title"><draw:text-box><text:p>Prices</text:p></draw:text-box>'
+        f"</draw:frame><draw:frame>{make_odf_table(PRICES)}</draw:frame><draw:frame><draw:text-box>"
+        "<text:p>Prices change in spring.</text:p></draw:text-box></draw:frame></draw:page>"
+    )
+    parsed = parse(make_open_document("presentation", page))
+    check_long_table(parsed, counter, first="Product\tPrice", last="Kettle model 119\t119 euros")
 
 
 def test_slides_follow_the_presentation_not_their_names(parse: Parse) -> None:
@@ -64,9 +88,7 @@ def test_slides_follow_the_presentation_not_their_names(parse: Parse) -> None:
         presentation = pptx.Presentation(buffer)
     ids = presentation.slides._sldIdLst
     ids.append(ids[0])
-    moved = io.BytesIO()
-    presentation.save(moved)
-    assert parse(moved.getvalue()).text == "Two\n\nOne"
+    assert parse(save(presentation)).text == "Two\n\nOne"
 
 
 def test_more_slides_than_the_limit_are_refused(parse: Parse, limits: ParseLimits) -> None:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.ingestion.parsing.tables import RowCollector, join_cells
-from ragsvc.models.chunks import Heading, ParsedText
+from ragsvc.models.chunks import Heading, ParsedText, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.models.chunks import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +28,25 @@ class Block:
     is_item: bool = False
     cells: tuple[str, ...] = ()
     begins_table: bool = False
+
+
+class BlockTables:
+    """Follows blocks in document order; `tables` are those that have ended and whose columns have names."""
+
+    def __init__(self) -> None:
+        self.tables: list[Table] = []
+        self._rows = RowCollector()
+
+    def add(self, block: Block, span: tuple[int, int]) -> None:
+        """Take a block that stands at the code points `[start, end)`."""
+        if block.begins_table or not block.cells:
+            self.end_table()
+        if block.cells and span[1] > span[0]:
+            self._rows.add(span, block.cells)
+
+    def end_table(self) -> None:
+        """The table of the last rows ends, if there were any."""
+        self.tables.extend(self._rows.end_table())
 
 
 def iterate_row_blocks(rows: Iterable[Sequence[str]]) -> Iterator[Block]:
@@ -49,8 +67,7 @@ def build_text(blocks: Iterable[Block], limits: ParseLimits, *, media_type: str)
     """
     builder = TextBuilder(limits.max_text_chars)
     headings: list[Heading] = []
-    tables: list[Table] = []
-    rows = RowCollector()
+    tables = BlockTables()
     previous: Block | None = None
     for block in blocks:
         dense = previous is not None and block.is_item and previous.is_item
@@ -58,10 +75,9 @@ def build_text(blocks: Iterable[Block], limits: ParseLimits, *, media_type: str)
         heading = make_heading(block.level, block.text, start) if block.level and end > start else None
         if heading is not None:
             headings.append(heading)
-        if block.begins_table or not block.cells:
-            tables.extend(rows.end_table())
-        if block.cells and end > start:
-            rows.add((start, end), block.cells)
+        tables.add(block, (start, end))
         previous = block
-    tables.extend(rows.end_table())
-    return ParsedText(text=builder.build(), headings=tuple(headings), tables=tuple(tables), media_type=media_type)
+    tables.end_table()
+    return ParsedText(
+        text=builder.build(), headings=tuple(headings), tables=tuple(tables.tables), media_type=media_type
+    )

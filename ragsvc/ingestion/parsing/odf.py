@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from lxml.etree import _Element
 
+    from ragsvc.ingestion.parsing.blocks import Block
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from ragsvc.ingestion.parsing.sniffing import SourceFile
     from ragsvc.models.chunks import ParsedText
@@ -101,16 +102,17 @@ def _body(archive: ZipFile, kind: str) -> _Element:
 def _read_slide(page: _Element) -> Slide:
     slide = Slide()
     for shape in page.iterchildren():
-        lines = [block.text for block in iterate_blocks(shape)] if isinstance(shape.tag, str) else []
+        blocks = list(iterate_blocks(shape)) if isinstance(shape.tag, str) else []
         if shape.tag == f"{PRESENTATION}notes":
             slide.notes.extend(_read_notes(shape))
         elif shape.get(f"{PRESENTATION}class") == "title" and not slide.title:
-            slide.title = " ".join(" ".join(lines).split())
+            slide.title = " ".join(" ".join(block.text for block in blocks).split())
         elif shape.get(f"{PRESENTATION}class") not in FURNITURE:
-            slide.blocks.extend(lines)
+            slide.blocks.extend(blocks)
     return slide
 
 
-def _read_notes(notes: _Element) -> list[str]:
-    frames = [frame for frame in notes.iterchildren(f"{DRAW}frame") if frame.get(f"{PRESENTATION}class") == "notes"]
-    return [block.text for frame in frames for block in iterate_blocks(frame)]
+def _read_notes(notes: _Element) -> Iterator[Block]:
+    for frame in notes.iterchildren(f"{DRAW}frame"):
+        if frame.get(f"{PRESENTATION}class") == "notes":
+            yield from iterate_blocks(frame)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from lxml import etree
 
+from ragsvc.ingestion.parsing.blocks import Block, iterate_row_blocks
 from ragsvc.ingestion.parsing.packages import RELATION_ID, find_main_part, iterate_relations
 from ragsvc.ingestion.parsing.slides import Slide, build_presentation
 from ragsvc.ingestion.parsing.sniffing import PPTX
-from ragsvc.ingestion.parsing.tables import join_cells
 from ragsvc.ingestion.parsing.xml_parts import read_xml
 from ragsvc.ingestion.parsing.zip_archives import open_archive
 
@@ -55,35 +55,39 @@ def _iterate_slides(archive: ZipFile, progress: Progress) -> Iterator[Slide]:
 
 def _read_slide(archive: ZipFile, part: str) -> Slide:
     slide = Slide()
-    for kind, text in _iterate_shapes(read_xml(archive, part)):
+    for kind, block in _iterate_shapes(read_xml(archive, part)):
         if kind in TITLES and not slide.title:
-            slide.title = " ".join(text.split())
-        elif kind not in FURNITURE and text.strip():
-            slide.blocks.append(text)
+            slide.title = " ".join(block.text.split())
+        elif kind not in FURNITURE and block.text:
+            slide.blocks.append(block)
     for relation in iterate_relations(archive, part):
         if relation.target not in archive.NameToInfo:
             continue
         if relation.kind == "diagramData":
-            slide.blocks.extend(_iterate_paragraphs(read_xml(archive, relation.target)))
+            slide.blocks.extend(Block(line) for line in _iterate_paragraphs(read_xml(archive, relation.target)))
         elif relation.kind == "notesSlide":
             shapes = _iterate_shapes(read_xml(archive, relation.target))
-            slide.notes.extend(text for kind, text in shapes if kind == "body" and text.strip())
+            slide.notes.extend(block for kind, block in shapes if kind == "body" and block.text)
     return slide
 
 
-def _iterate_shapes(root: _Element) -> Iterator[tuple[str, str]]:
-    """Yield (placeholder, text) of each shape, and of each table's rows, as they were drawn."""
+def _iterate_shapes(root: _Element) -> Iterator[tuple[str, Block]]:
+    """Yield (placeholder, block) of each shape, and of each table's rows, as they were drawn."""
     # libxml2 reads nothing deeper than 256 levels, so recursion is safe.
     for element in root.iterchildren(tag=etree.Element):
         if element.tag == f"{P}sp":
             placeholder = element.find(f"{P}nvSpPr/{P}nvPr/{P}ph")
             kind = placeholder.get("type", "body") if placeholder is not None else ""
-            yield kind, "\n".join(_iterate_paragraphs(element))
+            yield kind, Block("\n".join(_iterate_paragraphs(element)))
         elif element.tag == f"{A}tbl":
-            for row in element.iterfind(f"{A}tr"):
-                yield "", join_cells([" ".join(_iterate_paragraphs(cell)) for cell in row.iterfind(f"{A}tc")])
+            yield from (("", row) for row in iterate_row_blocks(_iterate_rows(element)))
         elif element.tag != FALLBACK:
             yield from _iterate_shapes(element)
+
+
+def _iterate_rows(table: _Element) -> Iterator[list[str]]:
+    for row in table.iterfind(f"{A}tr"):
+        yield [" ".join(_iterate_paragraphs(cell)) for cell in row.iterfind(f"{A}tc")]
 
 
 def _iterate_paragraphs(root: _Element) -> Iterator[str]:

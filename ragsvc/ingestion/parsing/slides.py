@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.ingestion.parsing.blocks import Block, BlockTables
 from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.models.chunks import Heading, PageSpan, ParsedText
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Slide:
-    """What stands on a slide, in its order, then the speaker's notes; a block is a paragraph or a table's row."""
+    """What stands on a slide, in its order, then the speaker's notes."""
 
     title: str = ""
-    blocks: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    notes: list[Block] = field(default_factory=list)
 
 
 def build_presentation(slides: Iterable[Slide], limits: ParseLimits, *, media_type: str) -> ParsedText:
@@ -34,22 +35,30 @@ def build_presentation(slides: Iterable[Slide], limits: ParseLimits, *, media_ty
     builder = TextBuilder(limits.max_text_chars)
     pages: list[PageSpan] = []
     headings: list[Heading] = []
+    tables = BlockTables()
     for number, slide in enumerate(slides, start=1):
         if number > limits.max_pages:
             raise DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, f"more than {limits.max_pages:,} slides")
-        span = _write_slide(builder, slide, number)
+        span = _write_slide(builder, slide, number, tables)
         pages.append(span)
         if span.char_end > span.char_start:
             heading = make_heading(1, slide.title or f"Slide {number}", span.char_start)
             headings.extend([heading] if heading else [])
-    return ParsedText(text=builder.build(), pages=tuple(pages), headings=tuple(headings), media_type=media_type)
+    return ParsedText(
+        text=builder.build(),
+        pages=tuple(pages),
+        headings=tuple(headings),
+        tables=tuple(tables.tables),
+        media_type=media_type,
+    )
 
 
-def _write_slide(builder: TextBuilder, slide: Slide, number: int) -> PageSpan:
-    start, end = builder.append(slide.title, separator="\n\n")
+def _write_slide(builder: TextBuilder, slide: Slide, number: int, tables: BlockTables) -> PageSpan:
+    spans = [builder.append(slide.title, separator="\n\n")]
     for part in (slide.blocks, slide.notes):
-        block_start, block_end = builder.append("\n".join(part), separator="\n\n")
-        if end == start:
-            start = block_start
-        end = max(end, block_end)
-    return PageSpan(page=number, char_start=start, char_end=end)
+        for index, block in enumerate(part):
+            spans.append(builder.append(block.text, separator="\n" if index else "\n\n"))
+            tables.add(block, spans[-1])
+    tables.end_table()
+    filled = [(start, end) for start, end in spans if end > start] or spans
+    return PageSpan(page=number, char_start=filled[0][0], char_end=filled[-1][1])
