@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
+from ragsvc.db.search_words import spell_words
 from ragsvc.models.chunks import StoredChunk
 from ragsvc.models.ids import new_id
 
@@ -25,18 +26,18 @@ if TYPE_CHECKING:
 INSERT_CHUNK_TEXTS = """
 WITH headings AS MATERIALIZED (
     SELECT place, ARRAY(SELECT jsonb_array_elements_text(path::jsonb)) AS path,
-           to_tsvector($5::regconfig, path::jsonb)
-               || to_tsvector($5::regconfig, coalesce(path::jsonb ->> -1, '')) AS search
-    FROM unnest($6::text[]) WITH ORDINALITY AS given (path, place)
+           to_tsvector($5::regconfig, words::jsonb)
+               || to_tsvector($5::regconfig, coalesce(words::jsonb ->> -1, '')) AS search
+    FROM unnest($6::text[], $7::text[]) WITH ORDINALITY AS given (path, words, place)
 )
 INSERT INTO chunk_text (workspace_id, id, document_id, collection_id, build_id, ordinal, content, content_hash,
     embedding_input_hash, search, char_start, char_end, page_first, page_last, page_spans, heading_path, token_count)
 SELECT $1, c.id, $2, $3, $4, c.ordinal, c.content, c.content_hash, c.embedding_input_hash,
-    to_tsvector($5::regconfig, c.content) || headings.search, c.char_start, c.char_end, c.page_first, c.page_last,
+    to_tsvector($5::regconfig, c.words) || headings.search, c.char_start, c.char_end, c.page_first, c.page_last,
     c.page_spans::jsonb, headings.path, c.token_count
-FROM unnest($7::uuid[], $8::integer[], $9::text[], $10::bytea[], $11::bytea[], $12::integer[], $13::integer[],
-            $14::integer[], $15::integer[], $16::text[], $17::bigint[], $18::integer[])
-    AS c (id, ordinal, content, content_hash, embedding_input_hash, char_start, char_end, page_first, page_last,
+FROM unnest($8::uuid[], $9::integer[], $10::text[], $11::text[], $12::bytea[], $13::bytea[], $14::integer[],
+            $15::integer[], $16::integer[], $17::integer[], $18::text[], $19::bigint[], $20::integer[])
+    AS c (id, ordinal, content, words, content_hash, embedding_input_hash, char_start, char_end, page_first, page_last,
           page_spans, heading, token_count)
 JOIN headings ON headings.place = c.heading
 """
@@ -84,9 +85,7 @@ async def insert_chunks(
 ) -> None:
     """Write a batch of a build that nobody sees yet; `vectors` has the shape (len(chunks), dimensions)."""
     ids = [new_id() for _ in chunks]
-    # As text: the driver would take a list of lists for an array of two dimensions.
-    paths = [orjson.dumps(chunk.heading_path).decode() for chunk in chunks]
-    places = {path: place for place, path in enumerate(dict.fromkeys(paths), 1)}
+    places = {path: place for place, path in enumerate(dict.fromkeys(chunk.heading_path for chunk in chunks), 1)}
     await conn.execute(
         INSERT_CHUNK_TEXTS,
         workspace_id,
@@ -94,10 +93,13 @@ async def insert_chunks(
         collection_id,
         build_id,
         text_search_config,
-        list(places),
+        # As text: the driver would take a list of lists for an array of two dimensions.
+        [orjson.dumps(path).decode() for path in places],
+        [orjson.dumps([spell_words(heading) for heading in path]).decode() for path in places],
         ids,
         [chunk.ordinal for chunk in chunks],
         [chunk.text for chunk in chunks],
+        [spell_words(chunk.text) for chunk in chunks],
         [chunk.content_hash for chunk in chunks],
         [chunk.embedding_input_hash for chunk in chunks],
         [chunk.char_start for chunk in chunks],
@@ -105,7 +107,7 @@ async def insert_chunks(
         [chunk.page_first for chunk in chunks],
         [chunk.page_last for chunk in chunks],
         [_page_spans_json(chunk) for chunk in chunks],
-        [places[path] for path in paths],
+        [places[chunk.heading_path] for chunk in chunks],
         [chunk.token_count for chunk in chunks],
     )
     rows = _copy_rows((workspace_id, document_id, collection_id, build_id), ids, vectors)
