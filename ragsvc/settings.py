@@ -188,7 +188,7 @@ class Settings(BaseSettings):
     job_lease_s: Seconds = Field(
         30.0, description="A silent worker's job is taken over after this; renewed at a third."
     )
-    job_timeout_s: Seconds = Field(1800.0, description="Longest run of one attempt.")
+    job_timeout_s: Seconds = Field(1800.0, description="Longest time in which an attempt makes no progress.")
     sweep_interval_s: Seconds = Field(5.0, description="How often lost jobs are looked for.")
     sweep_grace_s: Annotated[float, Field(ge=0)] = Field(2.0, description="How late a queued job may be unswept.")
     max_attempts: Count = Field(8, description="Charged attempts before a job is dead.")

@@ -58,7 +58,9 @@ WHERE workspace_id = $1 AND id = $2
 """
 
 COMPLETE_BULK_OPERATION = """
-UPDATE bulk_operations SET status = 'completed', error = NULL, completed_at = now() WHERE workspace_id = $1 AND id = $2
+UPDATE bulk_operations SET status = 'completed', error = NULL, completed_at = now(),
+    skipped = greatest(skipped, matched - accepted)
+WHERE workspace_id = $1 AND id = $2
 """
 
 
@@ -132,7 +134,7 @@ async def advance_bulk_operation(
 
 
 async def complete_bulk_operation(conn: Connection, operation: BulkOperation) -> None:
-    """Show that every document had its turn."""
+    """Show that every document had its turn; one that was gone before is skipped too."""
     await conn.execute(COMPLETE_BULK_OPERATION, operation.workspace_id, operation.id)
 
 

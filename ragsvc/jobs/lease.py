@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import documents, jobs
-from ragsvc.errors import LeaseLost
+from ragsvc.errors import LeaseLost, TransientFailure
 from ragsvc.models.documents import Stage
 from ragsvc.telemetry.metrics import INGESTION_STAGE_DURATION
 from ragsvc.telemetry.traces import span
@@ -43,6 +43,9 @@ class Lease:
         self.job = job
         self._pool = pool
         self._lease_s = settings.job_lease_s
+        self._timeout_s = settings.job_timeout_s
+        self._time_limit: asyncio.Timeout | None = None
+        self._furthest = 0.0
         self._reported: tuple[Stage | None, float] = (None, 0.0)
         self._stage: tuple[Stage | None, float] = (None, 0.0)
         self._stage_span = ExitStack()
@@ -63,12 +66,13 @@ class Lease:
             LeaseLost: another worker has the job, or it was cancelled.
         """
         self._measure_stage(stage)
+        begin, end = STAGE_SPANS[stage]
+        progress = begin + (end - begin) * fraction
+        self._grant_time(progress)
         shown, at = self._reported
         if shown is stage and fraction < 1 and time.monotonic() - at < REPORT_INTERVAL_S:
             return
         self._reported = (stage, time.monotonic())
-        begin, end = STAGE_SPANS[stage]
-        progress = begin + (end - begin) * fraction
         async with self._pool.acquire() as conn, conn.transaction():
             await documents.update_stage(
                 conn, self.job.workspace_id, self.job.subject_id, stage=stage, progress=progress
@@ -108,6 +112,30 @@ class Lease:
             keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await keeper
+
+    @asynccontextmanager
+    async def limited(self) -> AsyncIterator[None]:
+        """Stop the body when it has made no progress for JOB_TIMEOUT_S.
+
+        Raises:
+            TransientFailure: `timeout`.
+        """
+        limit = self._time_limit = asyncio.timeout(self._timeout_s)
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TransientFailure("timeout", f"the work made no progress for {self._timeout_s:g} s") from None
+        finally:
+            self._time_limit = None
+
+    def _grant_time(self, progress: float) -> None:
+        """Begin the time limit anew with every progress: what is large may take long."""
+        if progress > self._furthest and self._time_limit is not None and not self._time_limit.expired():
+            self._furthest = progress
+            self._time_limit.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
 
     def _measure_stage(self, stage: Stage | None) -> None:
         """Measure the stage that ends as this one begins; None at the end of the work."""

@@ -110,7 +110,7 @@ async def _run(
         return
     lease = Lease(resources.pool, job, resources.settings)
     try:
-        async with lease.held(), asyncio.timeout(resources.settings.job_timeout_s):
+        async with lease.held(), lease.limited():
             await work(resources, lease)
     except LeaseLost:
         _lose(attempt)

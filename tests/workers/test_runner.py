@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from ragsvc.db import jobs
 from ragsvc.errors import DocumentRejected, OutageFailure
-from ragsvc.models.documents import DocumentStatus
+from ragsvc.models.documents import DocumentStatus, Stage
 from ragsvc.models.jobs import JobStatus, Queue
 from ragsvc.queue.connection import queue_name
 from ragsvc.workers.runner import run_job
@@ -95,6 +96,24 @@ async def test_a_time_out_is_transient_and_charged(resources: Resources, job: Jo
     assert (after.status, after.attempts) == (JobStatus.QUEUED, 1)
     assert after.error is not None
     assert after.error["code"] == "timeout"
+    assert after.error["message"] == "the work made no progress for 0.05 s"
+
+
+async def test_work_that_gets_on_may_take_longer(resources: Resources, job: Job) -> None:
+    limit_s = 2.0
+
+    async def work(resources: Resources, lease: Lease) -> None:
+        over_at = loop.time() + 1.25 * limit_s
+        for step in itertools.count(1):
+            await lease.report(Stage.EMBEDDING, 1 - 1 / step)
+            if loop.time() > over_at:
+                break
+            await asyncio.sleep(0.05)
+        await finish(resources, lease)
+
+    loop = asyncio.get_running_loop()
+    await run_job(context(resources, job_timeout_s=limit_s), str(job.id), work)
+    assert (await reload_job(resources, job)).status is JobStatus.DONE
 
 
 async def test_a_stopping_worker_hands_its_job_back_uncharged(resources: Resources, job: Job) -> None:
