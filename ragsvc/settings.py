@@ -209,8 +209,8 @@ class Settings(BaseSettings):
     chunk_max_tokens: Annotated[int, Field(ge=16, le=4096)] = Field(512, description="Tokens per chunk, by default.")
     chunk_overlap_tokens: Annotated[int, Field(ge=0, le=2048)] = Field(64, description="Tokens shared by neighbours.")
     chunk_context: Literal["none", "headings"] = Field(
-        "none",
-        description="`headings`: a chunk is embedded with the path of headings that leads to it; its text stays exact.",
+        "headings",
+        description="`headings`: a chunk is embedded below its headings or its text's title; its text stays exact.",
     )
     max_pages: Count = Field(20_000, description="Pages or slides of one document.")
     max_cells: Count = Field(5_000_000, description="Cells of one spreadsheet or table.")
@@ -230,7 +230,7 @@ class Settings(BaseSettings):
     )
     dense_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="Weight of the cosine in hybrid mode.")
     lexical_weight: Annotated[float, Field(ge=0)] = Field(
-        0.5, description="Weight of the lexical score, how much of the query's words is said, in hybrid mode."
+        0.65, description="Weight of the lexical score, how much of the query's words is said, in hybrid mode."
     )
     exact_scan_max_chunks: Count = Field(10_000, description="Up to this scope a dense search scans exactly.")
     abstain_min_score: Annotated[float, Field(ge=-1, le=1)] | None = Field(

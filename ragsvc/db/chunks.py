@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from ragsvc.models.chunks import Chunk, EmbeddingSpace
 
 # One statement, arrays in, binary: the text-search vectors, most of the cost, are made on the way. All headings above
-# are words of a chunk too, and the nearest one counts twice; the chunks below it share what is made of it.
+# and the labels are words of a chunk too, and the nearest heading counts twice; the chunks below it share what is made
+# of it.
 INSERT_CHUNK_TEXTS = """
 WITH headings AS MATERIALIZED (
     SELECT place, ARRAY(SELECT jsonb_array_elements_text(path::jsonb)) AS path,
-           to_tsvector($5::regconfig, words::jsonb)
-               || to_tsvector($5::regconfig, coalesce(words::jsonb ->> -1, '')) AS search
-    FROM unnest($6::text[], $7::text[]) WITH ORDINALITY AS given (path, words, place)
+           to_tsvector($5::regconfig, words::jsonb) || to_tsvector($5::regconfig, nearest) AS search
+    FROM unnest($6::text[], $7::text[], $8::text[]) WITH ORDINALITY AS given (path, words, nearest, place)
 )
 INSERT INTO chunk_text (workspace_id, id, document_id, collection_id, build_id, ordinal, content, content_hash,
     embedding_input_hash, search, char_start, char_end, page_first, page_last, page_spans, heading_path, token_count)
 SELECT $1, c.id, $2, $3, $4, c.ordinal, c.content, c.content_hash, c.embedding_input_hash,
     to_tsvector($5::regconfig, c.words) || headings.search, c.char_start, c.char_end, c.page_first, c.page_last,
     c.page_spans::jsonb, headings.path, c.token_count
-FROM unnest($8::uuid[], $9::integer[], $10::text[], $11::text[], $12::bytea[], $13::bytea[], $14::integer[],
-            $15::integer[], $16::integer[], $17::integer[], $18::text[], $19::bigint[], $20::integer[])
+FROM unnest($9::uuid[], $10::integer[], $11::text[], $12::text[], $13::bytea[], $14::bytea[], $15::integer[],
+            $16::integer[], $17::integer[], $18::integer[], $19::text[], $20::bigint[], $21::integer[])
     AS c (id, ordinal, content, words, content_hash, embedding_input_hash, char_start, char_end, page_first, page_last,
           page_spans, heading, token_count)
 JOIN headings ON headings.place = c.heading
@@ -85,7 +85,7 @@ async def insert_chunks(
 ) -> None:
     """Write a batch of a build that nobody sees yet; `vectors` has the shape (len(chunks), dimensions)."""
     ids = [new_id() for _ in chunks]
-    places = {path: place for place, path in enumerate(dict.fromkeys(chunk.heading_path for chunk in chunks), 1)}
+    places = {names: place for place, names in enumerate(dict.fromkeys(map(_names, chunks)), 1)}
     await conn.execute(
         INSERT_CHUNK_TEXTS,
         workspace_id,
@@ -94,8 +94,9 @@ async def insert_chunks(
         build_id,
         text_search_config,
         # As text: the driver would take a list of lists for an array of two dimensions.
-        [orjson.dumps(path).decode() for path in places],
-        [orjson.dumps([spell_words(heading) for heading in path]).decode() for path in places],
+        [orjson.dumps(path).decode() for path, _labels in places],
+        [orjson.dumps([spell_words(name) for name in (*path, *labels)]).decode() for path, labels in places],
+        [spell_words(path[-1]) if path else "" for path, _labels in places],
         ids,
         [chunk.ordinal for chunk in chunks],
         [chunk.text for chunk in chunks],
@@ -107,7 +108,7 @@ async def insert_chunks(
         [chunk.page_first for chunk in chunks],
         [chunk.page_last for chunk in chunks],
         [_page_spans_json(chunk) for chunk in chunks],
-        [places[chunk.heading_path] for chunk in chunks],
+        [places[_names(chunk)] for chunk in chunks],
         [chunk.token_count for chunk in chunks],
     )
     rows = _copy_rows((workspace_id, document_id, collection_id, build_id), ids, vectors)
@@ -159,6 +160,10 @@ def _copy_rows(key: Sequence[UUID], ids: Sequence[UUID], vectors: NDArray[np.flo
     rows["vector"]["dimensions"] = dimensions
     rows["vector"]["value"] = vectors
     return COPY_HEAD + rows.tobytes() + COPY_TAIL
+
+
+def _names(chunk: Chunk) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return chunk.heading_path, chunk.labels
 
 
 def _page_spans_json(chunk: Chunk) -> str | None:

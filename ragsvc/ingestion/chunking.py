@@ -10,6 +10,7 @@ from ragsvc.ingestion.contexts import Contexts
 from ragsvc.ingestion.cutting import Cutter
 from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
 from ragsvc.ingestion.sections import split_sections
+from ragsvc.ingestion.titles import find_title
 from ragsvc.models.chunks import Chunk, PageSpan, join_context
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class _Chunker:
         self._chunking = chunking
         self._contexts = contexts
         self._input_tokens = input_tokens
+        self._title = find_title(parsed)
 
     def iterate(self) -> Iterator[_Cut]:
         """Yield the pieces in their order, each with its context and its headings."""
@@ -100,11 +102,12 @@ class _Chunker:
     def _cut_stretch(self, start: int, end: int, table: Table | None, path: tuple[str, ...]) -> Iterator[_Cut]:
         if start >= end:
             return
-        context = self._contexts.of(path, table)
+        named = path or tuple(filter(None, (self._title,)))
+        context = self._contexts.of(named, table)
         cutter = self._make_cutter(context)
         for piece in cutter.cut_rows(table.row_starts, end) if table else cutter.cut(start, end):
             # The rows up to the header need no header before them.
-            yield piece, self._contexts.of(path, None) if _holds_header(table, piece) else context, path
+            yield piece, self._contexts.of(named, None) if _holds_header(table, piece) else context, path
 
     def _make_cutter(self, context: Context) -> Cutter:
         max_tokens = min(self._chunking.max_tokens, self._input_tokens - context.reserved_tokens)
@@ -113,17 +116,19 @@ class _Chunker:
     def make_chunk(self, ordinal: int, piece: Piece, context: Context, path: tuple[str, ...]) -> Chunk:
         """Return a piece as a chunk, with its anchors."""
         before, tokens = self._contexts.apply(context, piece)
+        labels = filter(None, (before.header, "" if path else self._title))
         return Chunk(
             ordinal=ordinal,
             text=piece.text,
             content_hash=content_hash(piece.text),
-            embedding_input_hash=embedding_input_hash(join_context(before, piece.text)),
+            embedding_input_hash=embedding_input_hash(join_context(before.text, piece.text)),
             char_start=piece.char_start,
             char_end=piece.char_end,
             page_spans=tuple(_iterate_page_spans(self._parsed.pages, piece.char_start, piece.char_end)),
             heading_path=path,
+            labels=tuple(labels),
             token_count=piece.token_count,
-            context=before,
+            context=before.text,
             context_token_count=tokens,
         )
 

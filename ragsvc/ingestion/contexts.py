@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -22,10 +22,16 @@ SPARE_TOKENS = 4
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A text, and how many tokens a chunk has to leave free for it."""
+    """What stands before a chunk, and how many tokens the chunk has to leave free for it."""
 
-    text: str = ""
+    headings: str = ""
+    header: str = ""
     reserved_tokens: int = 0
+
+    @property
+    def text(self) -> str:
+        """Both, on lines of their own."""
+        return "\n".join(filter(None, (self.headings, self.header)))
 
 
 EMPTY = Context()
@@ -49,20 +55,20 @@ class Contexts:
         header = self._text[slice(*table.header)].strip() if table and table.header else ""
         return self._make(path if self._with_headings else (), header)
 
-    def apply(self, context: Context, piece: Piece) -> tuple[str, int]:
+    def apply(self, context: Context, piece: Piece) -> tuple[Context, int]:
         """Return the context of this piece and the tokens that it adds; none where both together are too long."""
         if not context.text:
-            return "", 0
+            return EMPTY, 0
         tokens = self._counter.count(join_context(context.text, piece.text))
         if tokens > self._input_tokens:
-            return "", 0
-        return context.text, tokens - piece.token_count
+            return EMPTY, 0
+        return context, tokens - piece.token_count
 
     def _choose(self, path: tuple[str, ...], header: str) -> Context:
         headings = [PATH_SEPARATOR.join(path[start:]) for start in range(len(path))]
-        candidates = ["\n".join(filter(None, (heading, header))) for heading in [*headings, ""]]
-        for candidate in [*candidates, *headings]:
-            tokens = self._counter.count(join_context(candidate, "")) + SPARE_TOKENS if candidate else 0
+        candidates = [Context(heading, header) for heading in [*headings, ""]]
+        for candidate in [*candidates, *map(Context, headings)]:
+            tokens = self._counter.count(join_context(candidate.text, "")) + SPARE_TOKENS if candidate.text else 0
             if tokens <= self._input_tokens * MAX_SHARE:
-                return Context(candidate, tokens)
+                return replace(candidate, reserved_tokens=tokens)
         return EMPTY

@@ -68,7 +68,8 @@ class Chunk:
     """A piece of a canonical text: `canonical[char_start:char_end] == text`, always.
 
     `content_hash` is the sha256 of the text; `embedding_input_hash` is the embedding cache's key: that of
-    `embedding_input`, the text with its `context` before it (a table's header, headings if asked for), if any.
+    `embedding_input`, the text with its `context` before it (headings, a table's header), if any. `labels` are what
+    names it besides its headings: the header of its table, the title of a text without headings.
     """
 
     ordinal: int
@@ -80,6 +81,7 @@ class Chunk:
     page_spans: tuple[PageSpan, ...]
     heading_path: tuple[str, ...]
     token_count: int
+    labels: tuple[str, ...] = ()
     context: str = ""
     context_token_count: int = 0
 

@@ -44,6 +44,7 @@ class Library:
         collection_id: UUID | None = None,
         attributes: dict[str, object] | None = None,
         heading_path: Sequence[str] = (),
+        labels: Sequence[str] = (),
         has_pages: bool = False,
     ) -> UUID:
         """Add a ready document; with pages every paragraph is one, counted from 1."""
@@ -70,7 +71,7 @@ class Library:
                 file_id=file_id,
                 attributes=attributes or {},
             )
-        made = cut(paragraphs, heading_path=heading_path, has_pages=has_pages)
+        made = cut(paragraphs, heading_path=heading_path, labels=labels, has_pages=has_pages)
         await self.build(document_id, paragraphs, made)
         return document_id
 
@@ -115,7 +116,9 @@ class Library:
             await documents.update_deleting(conn, self.workspace_id, document_id, deletion_id=new_id())
 
 
-def cut(paragraphs: Sequence[str], *, heading_path: Sequence[str] = (), has_pages: bool = False) -> list[Chunk]:
+def cut(
+    paragraphs: Sequence[str], *, heading_path: Sequence[str] = (), labels: Sequence[str] = (), has_pages: bool = False
+) -> list[Chunk]:
     """Return every paragraph as a chunk of their text."""
     made = []
     start = 0
@@ -132,6 +135,7 @@ def cut(paragraphs: Sequence[str], *, heading_path: Sequence[str] = (), has_page
                 char_end=end,
                 page_spans=(PageSpan(ordinal + 1, start, end),) if has_pages else (),
                 heading_path=tuple(heading_path),
+                labels=tuple(labels),
                 token_count=len(text.split()),
             )
         )

@@ -1,0 +1,84 @@
+"""What a text without headings is about: its title, which finds and is embedded with every chunk below it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.ingestion.chunking import iterate_chunks_of
+from ragsvc.ingestion.parsing.sniffing import PDF
+from ragsvc.ingestion.parsing.text_types import CSV, MARKDOWN, PLAIN_TEXT
+from ragsvc.ingestion.titles import MAX_TITLE_CHARS, find_title
+from ragsvc.models.chunks import Heading, PageSpan, ParsedText
+from ragsvc.models.workspaces import Chunking
+
+if TYPE_CHECKING:
+    from ragsvc.llm.token_counting import TokenCounter
+    from ragsvc.models.chunks import Chunk
+
+BODY = "The kettle is cleaned with citric acid every three months, and rinsed twice. " * 30
+
+
+def plain(text: str) -> ParsedText:
+    return ParsedText(text=text, media_type=PLAIN_TEXT)
+
+
+def paged(text: str) -> ParsedText:
+    return ParsedText(text=text, pages=(PageSpan(1, 0, len(text)),), media_type=PDF)
+
+
+def chunk(parsed: ParsedText, counter: TokenCounter, *, headings_in_context: bool = True) -> list[Chunk]:
+    return list(
+        iterate_chunks_of(
+            parsed,
+            counter,
+            chunking=Chunking(max_tokens=120, overlap_tokens=0),
+            max_input_tokens=256,
+            max_chunks=100,
+            headings_in_context=headings_in_context,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("parsed", "title"),
+    [
+        (plain("Zephyr 300:  the manual\n\nIt boils."), "Zephyr 300: the manual"),
+        (plain("\n\nWhy kettles?\n\nThey boil."), "Why kettles?"),
+        (paged("Zephyr 300\nIt boils water."), "Zephyr 300"),
+        (plain("Zephyr 300"), ""),
+        (plain("A text that is wrapped\nat some width."), ""),
+        (paged("A text that is wrapped\nat some width."), ""),
+        (plain("It boils.\n\nIt cools."), ""),
+        (plain("Dear customers,\n\nIt boils."), ""),
+        (plain("-----\n\nIt boils"), ""),
+        (plain("2024\n\nIt boils"), ""),
+        (plain(f"{'a' * (MAX_TITLE_CHARS + 1)}\n\nIt boils"), ""),
+        (plain(""), ""),
+        (ParsedText(text="name\n\nAda", media_type=CSV), ""),
+    ],
+)
+def test_a_first_line_that_stands_apart_is_the_title(parsed: ParsedText, title: str) -> None:
+    assert find_title(parsed) == title
+
+
+def test_the_title_stands_before_every_chunk_and_names_it(counter: TokenCounter) -> None:
+    chunks = chunk(plain(f"Zephyr 300\n\n{BODY}"), counter)
+    assert len(chunks) > 3
+    assert {piece.context for piece in chunks} == {"Zephyr 300"}
+    assert {piece.labels for piece in chunks} == {("Zephyr 300",)}
+    assert {piece.heading_path for piece in chunks} == {()}
+
+
+def test_without_contexts_the_title_still_names_the_chunks(counter: TokenCounter) -> None:
+    chunks = chunk(plain(f"Zephyr 300\n\n{BODY}"), counter, headings_in_context=False)
+    assert {(piece.context, piece.labels) for piece in chunks} == {("", ("Zephyr 300",))}
+
+
+def test_headings_need_no_title(counter: TokenCounter) -> None:
+    text = f"Zephyr 300\n\n# Cleaning\n\n{BODY}"
+    start = text.index("#")
+    parsed = ParsedText(text=text, headings=(Heading(1, "Cleaning", start),), media_type=MARKDOWN)
+    below = [piece for piece in chunk(parsed, counter) if piece.char_start >= start]
+    assert {(piece.context, piece.labels) for piece in below} == {("Cleaning", ())}
