@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # What glues words together; a point between digits belongs to the number: 3.14, 192.168.0.1.
-_GLUE = re.compile(r"[<>/@]|(?<!\d)\.(?=\w)|(?<=\d)\.(?=[^\W\d])|[-+](?=\d)|(?<=[A-Za-z])(?=\d+\.\d)")
+_GLUE = re.compile(r"[<>/@]|[-+](?=\d)|\.(?=[^\W\d])|(?<!\d)\.(?=\d)")
+# A name that its version is glued to: Python3.11, v1.2.3.
+_NAME_END = re.compile(r"[A-Za-z](?=\d+\.\d)")
 # Thai, Lao, Burmese, Khmer, Japanese, Chinese and Korean; Korean has blanks, but endings grow onto its words.
 _WITHOUT_BLANKS = re.compile(
     r"[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]+"
@@ -22,7 +24,7 @@ _WITHOUT_BLANKS = re.compile(
 
 def spell_words(text: str) -> str:
     """Return the text with blanks between words; scripts without blanks as their characters and pairs of them."""
-    spelled = _GLUE.sub(" ", text)
+    spelled = _NAME_END.sub(r"\g<0> ", _GLUE.sub(" ", text))
     return spelled if spelled.isascii() else _WITHOUT_BLANKS.sub(_spell_run, spelled)
 
 
