@@ -12,7 +12,7 @@ from ragsvc.db.lexical_search import (
     LEXICAL_SMALL_OF_HYBRID,
 )
 from ragsvc.db.search_scope import LIVE, LIVE_DOCUMENTS, SEARCH_TIMEOUT_S, selection_arguments
-from ragsvc.db.search_words import spell_words
+from ragsvc.db.search_words import spell_query
 from ragsvc.models.chunks import PageSpan
 from ragsvc.models.search import SearchHit, SearchMode
 
@@ -151,7 +151,7 @@ async def select_hits(
         limit,
         candidates.min_score,
         candidates.text_search_config,
-        spell_words(candidates.words),
+        spell_query(candidates.words),
         candidates.dense_weight,
         candidates.lexical_weight,
         scope.chunks,

@@ -7,10 +7,11 @@ between `<` and `>`, reads `covid-19` as a negative number, and in scripts witho
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable
 
 # What glues words together; a point between digits belongs to the number: 3.14, 192.168.0.1.
 _GLUE = re.compile(r"[<>/@]|[-+](?=\d)|\.(?=[^\W\d])|(?<!\d)\.(?=\d)")
@@ -23,18 +24,17 @@ _WITHOUT_BLANKS = re.compile(
 
 
 def spell_words(text: str) -> str:
-    """Return the text with blanks between words; scripts without blanks as their characters and pairs of them."""
+    """Return a document's text with blanks between words; scripts without them as their characters and all pairs."""
+    return _spell(text, lambda run: [*run, *pairwise(run)])
+
+
+def spell_query(text: str) -> str:
+    """Return a query with blanks between words; of several characters without blanks only the pairs are looked for."""
+    return _spell(text, lambda run: pairwise(run) if len(run) > 1 else run)
+
+
+def _spell(text: str, take: Callable[[str], Iterable[Iterable[str]]]) -> str:
     spelled = _NAME_END.sub(r"\g<0> ", _GLUE.sub(" ", text))
-    return spelled if spelled.isascii() else _WITHOUT_BLANKS.sub(_spell_run, spelled)
-
-
-def _spell_run(run: re.Match[str]) -> str:
-    return f" {' '.join(_iterate_grams(run[0]))} "
-
-
-def _iterate_grams(characters: str) -> Iterator[str]:
-    """Yield each character, behind it the pair that it begins: what is looked for may be a single one."""
-    for place, character in enumerate(characters):
-        yield character
-        if place + 1 < len(characters):
-            yield characters[place : place + 2]
+    if spelled.isascii():
+        return spelled
+    return _WITHOUT_BLANKS.sub(lambda run: f" {' '.join(map(''.join, take(run[0])))} ", spelled)
