@@ -27,6 +27,45 @@ def test_a_word_hyphenated_at_the_end_of_a_line_is_whole(parse: Parse) -> None:
     assert "a hyphenated word" in parse(make_pdf([["This is a hyphen-", "ated word in a line"]])).text
 
 
+FORM = (
+    "/FT /Tx /T (name) /TU (Full name) /V (Ada Lovelace)",
+    "/FT /Tx /T (street) /V (12 Kettle Street\\rLondon)",
+    "/FT /Tx /T (empty)",
+    "/FT /Tx /T (blank) /V ( )",
+    "/FT /Tx /T (pin) /Ff 8192 /V (1234)",
+    "/FT /Tx /T (computed) /F 2 /V (never shown)",
+    "/FT /Ch /Ff 131072 /T (colour) /Opt [[(r) (Red)] [(b) (Blue)]] /V (b)",
+    "/FT /Ch /Ff 393216 /T (other) /Opt [(Red)] /V (Mauve)",
+    "/FT /Ch /Ff 2097152 /T (sizes) /Opt [(S) (M) (L)] /V [(S) (L)]",
+    "/FT /Btn /T (agree) /V /Yes /AS /Yes /AP << /N << /Yes 3 0 R /Off 3 0 R >> >>",
+    "/FT /Btn /T (newsletter) /V /Off /AS /Off /AP << /N << /Yes 3 0 R /Off 3 0 R >> >>",
+    "/FT /Btn /Ff 65536 /T (send) /V (pushed)",
+)
+FILLED = (
+    "Full name: Ada Lovelace\nstreet: 12 Kettle Street\nLondon\ncolour: Blue\nother: Mauve\nsizes: S, L\nagree: Yes"
+)
+
+
+def test_what_was_filled_into_a_form_stands_on_its_page(parse: Parse) -> None:
+    parsed = parse(make_pdf([["Terms"], ["Application"]], fields=FORM))
+    assert [parsed.text[page.char_start : page.char_end] for page in parsed.pages] == [
+        "Terms",
+        f"Application\n{FILLED}",
+    ]
+
+
+def test_a_page_of_nothing_but_a_form_has_text(parse: Parse) -> None:
+    parsed = parse(make_pdf([["Terms"], []], fields=FORM))
+    assert parsed.text[parsed.pages[1].char_start : parsed.pages[1].char_end] == FILLED
+    assert parsed.warnings == ()
+
+
+def test_more_filled_into_a_form_than_the_limit_is_refused(parse: Parse, limits: ParseLimits) -> None:
+    fields = tuple(f"/FT /Tx /T (f{number}) /V ({'word ' * 100})" for number in range(5))
+    data = make_pdf([["Words"]], fields=fields)
+    assert refusal_of(parse, data, limits=replace(limits, max_text_chars=1000))[0] == "limit_exceeded"
+
+
 def test_the_outline_gives_headings_where_their_titles_are_printed(parse: Parse) -> None:
     pages = [["Preface words", "1 Setup", "Install it.", "1.1 Linux", "Use apt."], ["2 Usage", "Run it."]]
     outline = (Entry("Setup", 0, (Entry("Linux", 0),)), Entry("Usage", 1), Entry("Not printed", 1))
