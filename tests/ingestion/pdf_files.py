@@ -66,6 +66,14 @@ def make_pdf(
     return _write(objects, catalog, key=key, user_password=user_password) + tail
 
 
+def append_update(pdf: bytes, *, content: bytes) -> bytes:
+    """Return a PDF of one page with other content for it, appended as editors do."""
+    body = b"4 0 obj\n<< /Length %d >>\nstream\n%s\nendstream\nendobj\n" % (len(content), content)
+    table = b"xref\n4 1\n%010d 00000 n \n" % len(pdf)
+    trailer = b"trailer << /Size 6 /Root 1 0 R /Prev %d >>\n" % pdf.rindex(b"xref\n0 ")
+    return pdf + body + table + trailer + b"startxref\n%d\n%%%%EOF\n" % (len(pdf) + len(body))
+
+
 def _add_page(objects: _Objects, lines: list[str], *, tree: int, font: int, key: bytes | None, kerned: bool) -> int:
     shown = b" ".join(_kern(line) if kerned else b"(%s) Tj T*" % _escape(line) for line in lines)
     # A page without lines has a grey box on it, like a scan.

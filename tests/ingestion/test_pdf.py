@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ingestion.pdf_files import Entry, make_pdf
+from tests.ingestion.pdf_files import Entry, append_update, make_pdf
 from tests.ingestion.test_sniffing import refusal_of
 
 if TYPE_CHECKING:
@@ -137,8 +137,19 @@ def test_a_linearized_file_that_was_cut_is_corrupt(parse: Parse) -> None:
     assert refusal_of(parse, declared)[0] == "corrupt"
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8, 0.9])
+def test_a_file_that_was_cut_in_an_update_is_corrupt(parse: Parse, share: float) -> None:
+    first = make_pdf([["Older words"]])
+    whole = append_update(first, content=b"BT /F1 11 Tf 60 740 Td (Newer words) Tj ET")
+    assert parse(whole).text == "Newer words"
+    cut = int(len(first) + (len(whole) - len(first)) * share)
+    assert first in whole[:cut]
+    assert refusal_of(parse, whole[:cut])[0] == "corrupt"
+
+
 def test_bytes_after_the_end_do_no_harm(parse: Parse) -> None:
-    assert parse(make_pdf([["Hello"]], tail=b"\n" * 3000 + b"<!-- appended by a web server -->")).text == "Hello"
+    for tail in (b"\n" * 3000 + b"<!-- appended by a web server -->", b"\0" * 512, bytes(range(256)), b"7 0 objects"):
+        assert parse(make_pdf([["Hello"]], tail=tail)).text == "Hello"
 
 
 def test_more_pages_than_the_limit_are_refused(parse: Parse, limits: ParseLimits) -> None:

@@ -26,6 +26,8 @@ from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 MAX_OUTLINE_ENTRIES = 50_000
 TAIL_BYTES = 64 * 1024
+END_MARK = re.compile(rb".*(?:startxref|%%EOF)", re.DOTALL)
+OBJECT = re.compile(rb"\b\d{1,10}\s{1,10}\d{1,5}\s{1,10}obj\b")
 LINEARIZED_LENGTH = re.compile(rb"/Linearized\b.{0,300}?/L\s+(\d+)", re.DOTALL)
 # What pdfium leaves where a word was hyphenated at a line's end; the word is whole again without it.
 HYPHENATION = "\x02"
@@ -80,8 +82,18 @@ def _check_whole(path: Path) -> None:
         tail = file.read()
     linearized = LINEARIZED_LENGTH.search(head)
     has_end = b"startxref" in tail or tail.rstrip().endswith(b"%%EOF")
-    if not has_end or (linearized and int(linearized[1]) > size_bytes):
+    is_cut = linearized is not None and int(linearized[1]) > size_bytes
+    if not has_end or is_cut or _ends_in_update(tail):
         raise DocumentRejected(DocumentErrorCode.CORRUPT, "the PDF ends before it is complete")
+
+
+def _ends_in_update(tail: bytes) -> bool:
+    """Tell whether objects stand after the last end: an update that was cut, without which the file is its older self.
+
+    Any other bytes there do no harm.
+    """
+    end = END_MARK.match(tail)
+    return end is not None and OBJECT.search(tail, end.end()) is not None
 
 
 def _write_page(document: pypdfium2.PdfDocument, index: int, builder: TextBuilder, form: PdfForm | None) -> PageSpan:
