@@ -83,6 +83,15 @@ def test_a_page_of_nothing_but_navigation_is_read(parse: Parse) -> None:
     assert parse_html(parse, "<html><nav><ul><li>Chapter one</li></ul></nav>") == "- Chapter one"
 
 
+def test_menus_and_open_dialogs_are_read_and_closed_ones_are_not(parse: Parse) -> None:
+    page = (
+        "<html><h1>Soups</h1>Today:<menu><li>Tomato</li><li>Leek</li></menu>or bread."
+        "<dialog open><p>We close at noon.</p></dialog><dialog>Your cart is empty.</dialog><menu hidden>x</menu>End."
+    )
+    text = "Soups\n\nToday:\n\n- Tomato\n- Leek\n\nor bread.\n\nWe close at noon.\n\nEnd."
+    assert parse_html(parse, page) == text
+
+
 @pytest.mark.parametrize(
     ("markup", "charset"),
     [

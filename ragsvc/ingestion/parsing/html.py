@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 TEXT_NODE = "-text"
 NEVER_SHOWN_TAGS = (
     "head script style noscript template svg math iframe object embed applet canvas audio video map select datalist"
-    " button textarea input progress meter dialog -comment -doctype"
+    " button textarea input progress meter -comment -doctype"
 )
 NEVER_SHOWN = frozenset(NEVER_SHOWN_TAGS.split())
-FURNITURE = NEVER_SHOWN | {"nav", "menu"}
-HIDDEN = "[hidden], [aria-hidden=true], [role=navigation], [role=search]"
+FURNITURE = NEVER_SHOWN | {"nav"}
+HIDDEN = "[hidden], [aria-hidden=true], [role=navigation], [role=search], dialog:not([open])"
 
 
 def parse_html(source: SourceFile, limits: ParseLimits) -> ParsedText:
