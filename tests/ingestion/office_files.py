@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from docx.document import Document
     from pptx.presentation import Presentation
 
+TRANSITIONAL_NAME = re.compile(rb"http://schemas\.openxmlformats\.org/(?!package/)(\w+)/2006/(\w+)")
 OLE2_HEADER = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
 
 
@@ -49,6 +51,18 @@ def replace_entry(package: bytes, name: str, content: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(package)) as archive:
         entries = {entry: archive.read(entry) for entry in archive.namelist()}
     return make_zip(entries | {name: content})
+
+
+def make_strict(package: bytes) -> bytes:
+    """Return an Office document in the strict form of ISO 29500."""
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        entries = {entry: archive.read(entry) for entry in archive.namelist()}
+    return make_zip(
+        {
+            name: TRANSITIONAL_NAME.sub(rb"http://purl.oclc.org/ooxml/\1/\2", content)
+            for name, content in entries.items()
+        }
+    )
 
 
 def read_entry(package: bytes, name: str) -> bytes:

@@ -44,23 +44,34 @@ def make_pdf(
     user_password: str | None = None,
     labels: str = "",
     kerned: bool = False,
+    fields: tuple[str, ...] = (),
     tail: bytes = b"",
 ) -> bytes:
     """Return a PDF with a page for each list of lines (Windows-1252); an empty list makes a page without text.
 
     `labels` is a number tree's content, as in `0 << /S /r >>`; a `kerned` page moves after every few letters.
+    `fields` are those of a form on the last page, as in `/FT /Tx /T (name) /V (Ada)`.
     """
     key = None if user_password is None else _make_key(user_password)
     objects = _Objects()
     catalog, tree = objects.add(), objects.add()
     font = objects.add(b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>")
     kids = [_add_page(objects, lines, tree=tree, font=font, key=key, kerned=kerned) for lines in pages]
+    form = _add_form(objects, fields, page=kids[-1]) if fields else b""
     references = b" ".join(b"%d 0 R" % kid for kid in kids)
     objects.set(tree, b"<< /Type /Pages /Count %d /Kids [%s] >>" % (len(kids), references))
     labelled = b" /PageLabels << /Nums [%s] >>" % labels.encode() if labels else b""
     outlines = b" /Outlines %d 0 R" % _add_outline(objects, outline, kids) if outline else b""
-    objects.set(catalog, b"<< /Type /Catalog /Pages %d 0 R%s%s >>" % (tree, outlines, labelled))
+    objects.set(catalog, b"<< /Type /Catalog /Pages %d 0 R%s%s%s >>" % (tree, outlines, labelled, form))
     return _write(objects, catalog, key=key, user_password=user_password) + tail
+
+
+def append_update(pdf: bytes, *, content: bytes) -> bytes:
+    """Return a PDF of one page with other content for it, appended as editors do."""
+    body = b"4 0 obj\n<< /Length %d >>\nstream\n%s\nendstream\nendobj\n" % (len(content), content)
+    table = b"xref\n4 1\n%010d 00000 n \n" % len(pdf)
+    trailer = b"trailer << /Size 6 /Root 1 0 R /Prev %d >>\n" % pdf.rindex(b"xref\n0 ")
+    return pdf + body + table + trailer + b"startxref\n%d\n%%%%EOF\n" % (len(pdf) + len(body))
 
 
 def _add_page(objects: _Objects, lines: list[str], *, tree: int, font: int, key: bytes | None, kerned: bool) -> int:
@@ -75,6 +86,13 @@ def _add_page(objects: _Objects, lines: list[str], *, tree: int, font: int, key:
         b"<< /Type /Page /Parent %d 0 R /MediaBox [0 0 612 792]"
         b" /Resources << /Font << /F1 %d 0 R >> >> /Contents %d 0 R >>" % (tree, font, number)
     )
+
+
+def _add_form(objects: _Objects, fields: tuple[str, ...], *, page: int) -> bytes:
+    widget = b"<< /Type /Annot /Subtype /Widget /Rect [50 50 200 70] %s >>"
+    references = b" ".join(b"%d 0 R" % objects.add(widget % field.encode("cp1252")) for field in fields)
+    objects.set(page, objects.bodies[page - 1].removesuffix(b" >>") + b" /Annots [%s] >>" % references)
+    return b" /AcroForm << /Fields [%s] >>" % references
 
 
 def _kern(line: str) -> bytes:

@@ -12,7 +12,7 @@ from docx.oxml import OxmlElement, parse_xml
 from docx.oxml.ns import nsdecls, qn
 
 from tests.ingestion.invariants import check_long_table
-from tests.ingestion.office_files import make_docx, read_entry, replace_entry, save
+from tests.ingestion.office_files import make_docx, make_strict, read_entry, replace_entry, save
 from tests.ingestion.test_sniffing import refusal_of
 
 if TYPE_CHECKING:
@@ -154,6 +154,15 @@ def test_footnotes_follow_the_body(parse: Parse) -> None:
     ):
         package = replace_entry(package, name, content)
     assert parse(package).text == "Body text\n\nA note"
+
+
+def test_a_strict_document_is_read_like_any_other(parse: Parse) -> None:
+    words = 'It says <w xmlns="http://purl.oclc.org/ooxml/wordprocessingml/main">.'
+    strict = make_strict(make_docx(("Heading 1", "Setup"), words, ("List Bullet", "first")))
+    assert b"http://schemas.openxmlformats.org/wordprocessingml" not in read_entry(strict, BODY)
+    parsed = parse(strict)
+    assert parsed.text == f"Setup\n\n{words}\n\n- first"
+    assert [(heading.level, heading.title) for heading in parsed.headings] == [(1, "Setup")]
 
 
 def test_a_document_with_macros_is_read_like_any_other(parse: Parse) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ragsvc.ingestion.parsing.xhtml import close_empty_elements
 from tests.ingestion.invariants import check_long_table
 from tests.ingestion.test_sniffing import refusal_of
 
@@ -33,6 +34,16 @@ words.<br>Next line.</p>
 </pre>
 <p>After.</p>
 </body></html>"""
+
+EMPTY_ELEMENTS = [
+    "<title/>",
+    '<script src="a.js"/>',
+    "<style />",
+    "<iframe/>",
+    "<audio src='a>b'/>",
+    "<textarea/>",
+    "<a/>",
+]
 
 
 def parse_html(parse: Parse, markup: str, **options: str) -> str:
@@ -70,6 +81,15 @@ def test_accents_that_come_in_pieces_are_composed(parse: Parse) -> None:
 
 def test_a_page_of_nothing_but_navigation_is_read(parse: Parse) -> None:
     assert parse_html(parse, "<html><nav><ul><li>Chapter one</li></ul></nav>") == "- Chapter one"
+
+
+def test_menus_and_open_dialogs_are_read_and_closed_ones_are_not(parse: Parse) -> None:
+    page = (
+        "<html><h1>Soups</h1>Today:<menu><li>Tomato</li><li>Leek</li></menu>or bread."
+        "<dialog open><p>We close at noon.</p></dialog><dialog>Your cart is empty.</dialog><menu hidden>x</menu>End."
+    )
+    text = "Soups\n\nToday:\n\n- Tomato\n- Leek\n\nor bread.\n\nWe close at noon.\n\nEnd."
+    assert parse_html(parse, page) == text
 
 
 @pytest.mark.parametrize(
@@ -116,6 +136,46 @@ def test_a_table_that_is_layout_or_has_no_header_is_text(parse: Parse, markup: s
 def test_nested_tables_and_layout_keep_their_order(parse: Parse) -> None:
     markup = "<html><table><tr><td>a<table><tr><td>b<td>c</table>d</td><td>e</td></tr><tr><td>f</table>g"
     assert parse_html(parse, markup) == "a\n\nb\tc\n\nd\te\nf\n\ng"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        '<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE html>\n<html>',
+        '<!DOCTYPE html>\n<html lang="en" xmlns="http://www.w3.org/1999/xhtml">',
+    ],
+    ids=["declared", "by its namespace"],
+)
+@pytest.mark.parametrize("empty", EMPTY_ELEMENTS)
+def test_an_element_of_xhtml_that_closes_itself_swallows_nothing(parse: Parse, head: str, empty: str) -> None:
+    page = f"{head}<head>{empty}</head><body>{empty}<p>Kettles&nbsp;boil.<br/>Twice.</p></body></html>"
+    assert parse_html(parse, page) == "Kettles\xa0boil.\nTwice."
+
+
+def test_words_in_a_section_of_character_data_are_read(parse: Parse) -> None:
+    page = (
+        '<?xml version="1.0"?><html><script>//<![CDATA[\na="<p/>";\n//]]></script><style><![CDATA[ p{} ]]></style>'
+        "<!-- <title/> <![CDATA[ --><p><![CDATA[if a < b && c:]]></p><pre><![CDATA[<title/>]]></pre></html>"
+    )
+    assert parse_html(parse, page) == "if a < b && c:\n\n<title/>"
+
+
+def test_xhtml_that_is_not_well_formed_is_read(parse: Parse) -> None:
+    page = '<?xml version="1.0"?><html><title/><p>One <b>two</p><p title="1 < 2"/>three & four<script/><![CDATA[ five'
+    assert parse_html(parse, page) == "One two\n\nthree & four"
+
+
+def test_a_slash_closes_nothing_in_html(parse: Parse) -> None:
+    assert parse_html(parse, "<!DOCTYPE html><html><p>seen<script/>never") == "seen"
+
+
+@pytest.mark.parametrize(
+    "piece", ["<![CDATA[", "<!--", "<script>", "<a '", '<a b="', "<p/>", "<style/>", "<![CDATA[x]]>"]
+)
+def test_xhtml_is_mended_in_linear_time(piece: str) -> None:
+    started = time.process_time()
+    close_empty_elements(piece * 200_000)
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("tag", ["div", "b", "blockquote", "x-any"])

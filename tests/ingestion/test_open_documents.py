@@ -96,6 +96,15 @@ def test_what_one_page_leaves_open_ends_with_it(parse: Parse) -> None:
     assert parse(make_epub(["<ul><li>a<pre>  b", "<p>c  d</p>"])).text == "- a\n\n  b\n\nc d"
 
 
+def test_what_closes_itself_in_a_book_swallows_nothing(parse: Parse) -> None:
+    pages = [
+        '<script src="a.js"/><h1>One</h1><p>first<br/>words<img src="a.png"/></p>',
+        "<title/><p><![CDATA[a < b]]></p>",
+    ]
+    book = make_epub(pages, contents=["<title/>", "Chapter 2"])
+    assert parse(book).text == "One\n\nfirst\nwords\n\nChapter 2\n\na < b"
+
+
 def test_a_protected_book_is_encrypted_and_one_with_protected_fonts_is_not(parse: Parse) -> None:
     for uri, protected in (("OEBPS/page%200.xhtml", True), ("OEBPS/font.otf", False)):
         book = make_epub(["<p>words</p>"], extra={"META-INF/encryption.xml": LOCKED_EPUB.format(uri=uri).encode()})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ingestion.pdf_files import Entry, make_pdf
+from tests.ingestion.pdf_files import Entry, append_update, make_pdf
 from tests.ingestion.test_sniffing import refusal_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,45 @@ def test_each_page_stands_exactly_where_its_span_says(parse: Parse) -> None:
 
 def test_a_word_hyphenated_at_the_end_of_a_line_is_whole(parse: Parse) -> None:
     assert "a hyphenated word" in parse(make_pdf([["This is a hyphen-", "ated word in a line"]])).text
+
+
+FORM = (
+    "/FT /Tx /T (name) /TU (Full name) /V (Ada Lovelace)",
+    "/FT /Tx /T (street) /V (12 Kettle Street\\rLondon)",
+    "/FT /Tx /T (empty)",
+    "/FT /Tx /T (blank) /V ( )",
+    "/FT /Tx /T (pin) /Ff 8192 /V (1234)",
+    "/FT /Tx /T (computed) /F 2 /V (never shown)",
+    "/FT /Ch /Ff 131072 /T (colour) /Opt [[(r) (Red)] [(b) (Blue)]] /V (b)",
+    "/FT /Ch /Ff 393216 /T (other) /Opt [(Red)] /V (Mauve)",
+    "/FT /Ch /Ff 2097152 /T (sizes) /Opt [(S) (M) (L)] /V [(S) (L)]",
+    "/FT /Btn /T (agree) /V /Yes /AS /Yes /AP << /N << /Yes 3 0 R /Off 3 0 R >> >>",
+    "/FT /Btn /T (newsletter) /V /Off /AS /Off /AP << /N << /Yes 3 0 R /Off 3 0 R >> >>",
+    "/FT /Btn /Ff 65536 /T (send) /V (pushed)",
+)
+FILLED = (
+    "Full name: Ada Lovelace\nstreet: 12 Kettle Street\nLondon\ncolour: Blue\nother: Mauve\nsizes: S, L\nagree: Yes"
+)
+
+
+def test_what_was_filled_into_a_form_stands_on_its_page(parse: Parse) -> None:
+    parsed = parse(make_pdf([["Terms"], ["Application"]], fields=FORM))
+    assert [parsed.text[page.char_start : page.char_end] for page in parsed.pages] == [
+        "Terms",
+        f"Application\n{FILLED}",
+    ]
+
+
+def test_a_page_of_nothing_but_a_form_has_text(parse: Parse) -> None:
+    parsed = parse(make_pdf([["Terms"], []], fields=FORM))
+    assert parsed.text[parsed.pages[1].char_start : parsed.pages[1].char_end] == FILLED
+    assert parsed.warnings == ()
+
+
+def test_more_filled_into_a_form_than_the_limit_is_refused(parse: Parse, limits: ParseLimits) -> None:
+    fields = tuple(f"/FT /Tx /T (f{number}) /V ({'word ' * 100})" for number in range(5))
+    data = make_pdf([["Words"]], fields=fields)
+    assert refusal_of(parse, data, limits=replace(limits, max_text_chars=1000))[0] == "limit_exceeded"
 
 
 def test_the_outline_gives_headings_where_their_titles_are_printed(parse: Parse) -> None:
@@ -98,8 +137,19 @@ def test_a_linearized_file_that_was_cut_is_corrupt(parse: Parse) -> None:
     assert refusal_of(parse, declared)[0] == "corrupt"
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8, 0.9])
+def test_a_file_that_was_cut_in_an_update_is_corrupt(parse: Parse, share: float) -> None:
+    first = make_pdf([["Older words"]])
+    whole = append_update(first, content=b"BT /F1 11 Tf 60 740 Td (Newer words) Tj ET")
+    assert parse(whole).text == "Newer words"
+    cut = int(len(first) + (len(whole) - len(first)) * share)
+    assert first in whole[:cut]
+    assert refusal_of(parse, whole[:cut])[0] == "corrupt"
+
+
 def test_bytes_after_the_end_do_no_harm(parse: Parse) -> None:
-    assert parse(make_pdf([["Hello"]], tail=b"\n" * 3000 + b"<!-- appended by a web server -->")).text == "Hello"
+    for tail in (b"\n" * 3000 + b"<!-- appended by a web server -->", b"\0" * 512, bytes(range(256)), b"7 0 objects"):
+        assert parse(make_pdf([["Hello"]], tail=tail)).text == "Hello"
 
 
 def test_more_pages_than_the_limit_are_refused(parse: Parse, limits: ParseLimits) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pptx.util import Inches
 
 from tests.ingestion.invariants import check_long_table
-from tests.ingestion.office_files import make_pptx, read_entry, replace_entry, save
+from tests.ingestion.office_files import make_pptx, make_strict, read_entry, replace_entry, save
 from tests.ingestion.open_documents import make_odf_table, make_odp, make_open_document
 from tests.ingestion.test_sniffing import refusal_of
 
@@ -89,6 +89,12 @@ def test_slides_follow_the_presentation_not_their_names(parse: Parse) -> None:
     ids = presentation.slides._sldIdLst
     ids.append(ids[0])
     assert parse(save(presentation)).text == "Two\n\nOne"
+
+
+def test_a_strict_presentation_is_read_like_any_other(parse: Parse) -> None:
+    strict = make_strict(make_pptx(("One", ["first"]), ("Two", ["second"]), notes="Say this."))
+    assert b"http://schemas.openxmlformats.org/presentationml" not in read_entry(strict, "ppt/presentation.xml")
+    assert parse(strict).text == "One\n\nfirst\n\nTwo\n\nsecond\n\nSay this."
 
 
 def test_more_slides_than_the_limit_are_refused(parse: Parse, limits: ParseLimits) -> None:

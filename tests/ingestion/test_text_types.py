@@ -82,6 +82,19 @@ def test_rtf_is_read_with_its_charset_and_without_its_pictures(parse: Parse) -> 
     assert parsed.text == "При\nEuro €"
 
 
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        (b"so \\u-10179?\\u-8704? it is", "so \U0001f600 it is"),
+        (b"\\uc0\\u55357\\u56832 ", "\U0001f600"),
+        (b"\\u-8704?\\u-10179?half\\u-10179?", "half"),
+        (b"half\\u-10179?\\u8364?", "half\u20ac"),
+    ],
+)
+def test_characters_that_rtf_writes_in_two_halves_are_whole(parse: Parse, markup: bytes, text: str) -> None:
+    assert parse(b"{\\rtf1\\ansi " + markup + b"\\par}").text == text
+
+
 @pytest.mark.parametrize("damage", [b"{\\rtf1\\uc x}", b"{\\rtf1 \\u999999999 x}"])
 def test_damaged_rtf_is_corrupt(parse: Parse, damage: bytes) -> None:
     assert refusal_of(parse, damage)[0] == "corrupt"

@@ -93,7 +93,7 @@ def _write_item(archive: ZipFile, item: _Item, writer: HtmlWriter, titles: Mappi
         data = archive.read(item.name)
     except KeyError:
         raise DocumentRejected(DocumentErrorCode.CORRUPT, f"the book has no {item.name!r}") from None
-    tree = read_markup(data)
+    tree = read_markup(data, is_xml=True)
     # The page's own title is that of the book, as a rule.
     title = "" if tree.css_first("h1, h2, h3, h4, h5, h6") is not None else titles.get(item.name, "")
     if title:
@@ -109,7 +109,7 @@ def _read_contents(archive: ZipFile, items: Mapping[str, _Item]) -> dict[str, st
         if item.name not in archive.NameToInfo:
             continue
         if "nav" in item.properties:
-            links = read_markup(archive.read(item.name)).css("nav a[href]")
+            links = read_markup(archive.read(item.name), is_xml=True).css("nav a[href]")
             entries = [(link.attributes.get("href") or "", link.text()) for link in links]
         elif item.media_type == "application/x-dtbncx+xml":
             entries = list(_iterate_ncx(read_xml(archive, item.name)))

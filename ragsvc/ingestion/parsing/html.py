@@ -12,6 +12,7 @@ from ragsvc.ingestion.parsing.html_writer import HtmlWriter
 from ragsvc.ingestion.parsing.normalisation import has_text, strip_unstorable
 from ragsvc.ingestion.parsing.plain_text import read_source
 from ragsvc.ingestion.parsing.text_types import HTML
+from ragsvc.ingestion.parsing.xhtml import close_empty_elements, is_xhtml
 from ragsvc.models.chunks import ParsedText
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 TEXT_NODE = "-text"
 NEVER_SHOWN_TAGS = (
     "head script style noscript template svg math iframe object embed applet canvas audio video map select datalist"
-    " button textarea input progress meter dialog -comment -doctype"
+    " button textarea input progress meter -comment -doctype"
 )
 NEVER_SHOWN = frozenset(NEVER_SHOWN_TAGS.split())
-FURNITURE = NEVER_SHOWN | {"nav", "menu"}
-HIDDEN = "[hidden], [aria-hidden=true], [role=navigation], [role=search]"
+FURNITURE = NEVER_SHOWN | {"nav"}
+HIDDEN = "[hidden], [aria-hidden=true], [role=navigation], [role=search], dialog:not([open])"
 
 
 def parse_html(source: SourceFile, limits: ParseLimits) -> ParsedText:
@@ -50,13 +51,15 @@ def parse_html(source: SourceFile, limits: ParseLimits) -> ParsedText:
     return ParsedText(text=text, headings=tuple(writer.headings), tables=tuple(writer.tables), media_type=HTML)
 
 
-def read_markup(data: bytes, *, declared: str | None = None) -> LexborHTMLParser:
-    """Return the tree of an HTML page.
+def read_markup(data: bytes, *, declared: str | None = None, is_xml: bool = False) -> LexborHTMLParser:
+    """Return the tree of an HTML page, or of one that is XML, known to be or by its own words.
 
     Raises:
         DocumentRejected: `limit_exceeded` or `encoding`.
     """
     markup = strip_unstorable(decode(data, declared=declared or declared_charset(data)))
+    if is_xml or is_xhtml(markup):
+        markup = close_empty_elements(markup)
     check_shape(markup)
     # Mutation events are off: they take the square of a long list's length.
     return LexborHTMLParser(markup, options=LexborDocumentOptions.WO_EVENTS)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 HEADING_LEVELS = {f"h{level}": level for level in range(1, 7)}
 # Blocks that stand apart by a blank line, and those that begin a line of their own.
 PARAGRAPH_TAGS = (
-    "p pre blockquote ul ol dl table figure section article main aside header footer hr details fieldset form"
-    " address h1 h2 h3 h4 h5 h6"
+    "p pre blockquote ul ol menu dl table figure section article main aside header footer hr details dialog fieldset"
+    " form address h1 h2 h3 h4 h5 h6"
 )
 PARAGRAPHS = frozenset(PARAGRAPH_TAGS.split())
 LINE_TAGS = "div li dt dd tr caption figcaption summary legend center body thead tbody tfoot"

@@ -45,7 +45,7 @@ class TextBuilder:
 
     def __init__(self, max_chars: int) -> None:
         self.length = 0
-        self._max_chars = max_chars
+        self.max_chars = max_chars
         self._parts: list[str] = []
 
     def append(self, piece: str, *, separator: str = "\n") -> tuple[int, int]:
@@ -65,9 +65,9 @@ class TextBuilder:
         start = self.length
         self._parts.append(text)
         self.length += len(text)
-        if self.length > self._max_chars:
+        if self.length > self.max_chars:
             raise DocumentRejected(
-                DocumentErrorCode.LIMIT_EXCEEDED, f"the text is longer than {self._max_chars:,} characters"
+                DocumentErrorCode.LIMIT_EXCEEDED, f"the text is longer than {self.max_chars:,} characters"
             )
         return start, self.length
 

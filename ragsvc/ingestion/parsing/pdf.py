@@ -12,6 +12,7 @@ import pypdfium2.raw as pdfium
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.headings import MAX_LEVEL, make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
+from ragsvc.ingestion.parsing.pdf_forms import PdfForm, open_form
 from ragsvc.ingestion.parsing.pdf_warnings import iterate_warnings
 from ragsvc.ingestion.parsing.sniffing import PDF, PDF_HEADER_BYTES
 from ragsvc.models.chunks import Heading, PageSpan, ParsedText
@@ -25,6 +26,8 @@ from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 MAX_OUTLINE_ENTRIES = 50_000
 TAIL_BYTES = 64 * 1024
+END_MARK = re.compile(rb".*(?:startxref|%%EOF)", re.DOTALL)
+OBJECT = re.compile(rb"\b\d{1,10}\s{1,10}\d{1,5}\s{1,10}obj\b")
 LINEARIZED_LENGTH = re.compile(rb"/Linearized\b.{0,300}?/L\s+(\d+)", re.DOTALL)
 # What pdfium leaves where a word was hyphenated at a line's end; the word is whole again without it.
 HYPHENATION = "\x02"
@@ -33,7 +36,7 @@ NUMBER = r"(?:[0-9IVXLC.]{1,12}[ \t]+)?"
 
 
 def parse_pdf(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the text of all pages, in the reading order that pdfium finds.
+    """Return the text of all pages, in the reading order that pdfium finds, each with what was filled into its form.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -47,10 +50,10 @@ def parse_pdf(source: SourceFile, limits: ParseLimits) -> ParsedText:
             )
         builder = TextBuilder(limits.max_text_chars)
         pages: list[PageSpan] = []
-        for index in range(page_count):
-            start, end = builder.append(_read_page(document, index, limits.max_text_chars - builder.length))
-            pages.append(PageSpan(page=index + 1, char_start=start, char_end=end))
-            source.progress.report(index + 1, page_count)
+        with open_form(document) as form:
+            for index in range(page_count):
+                pages.append(_write_page(document, index, builder, form))
+                source.progress.report(index + 1, page_count)
         text = builder.build()
         headings = tuple(_place_headings(text, pages, _read_outline(document)))
         warnings = tuple(iterate_warnings(document, pages))
@@ -79,20 +82,40 @@ def _check_whole(path: Path) -> None:
         tail = file.read()
     linearized = LINEARIZED_LENGTH.search(head)
     has_end = b"startxref" in tail or tail.rstrip().endswith(b"%%EOF")
-    if not has_end or (linearized and int(linearized[1]) > size_bytes):
+    is_cut = linearized is not None and int(linearized[1]) > size_bytes
+    if not has_end or is_cut or _ends_in_update(tail):
         raise DocumentRejected(DocumentErrorCode.CORRUPT, "the PDF ends before it is complete")
 
 
-def _read_page(document: pypdfium2.PdfDocument, index: int, max_chars: int) -> str:
+def _ends_in_update(tail: bytes) -> bool:
+    """Tell whether objects stand after the last end: an update that was cut, without which the file is its older self.
+
+    Any other bytes there do no harm.
+    """
+    end = END_MARK.match(tail)
+    return end is not None and OBJECT.search(tail, end.end()) is not None
+
+
+def _write_page(document: pypdfium2.PdfDocument, index: int, builder: TextBuilder, form: PdfForm | None) -> PageSpan:
+    """Write a page's text, then what was filled into its part of the form."""
     try:
-        with closing(document[index]) as page, closing(page.get_textpage()) as text_page:
-            if text_page.count_chars() > max_chars:
-                raise DocumentRejected(
-                    DocumentErrorCode.LIMIT_EXCEEDED, f"the text is too long: its limit is reached on page {index + 1}"
-                )
-            text: str = text_page.get_text_bounded()
+        with closing(document[index]) as page:
+            spans = [builder.append(_read_text(page, index, builder.max_chars - builder.length))]
+            if form is not None:
+                spans += [builder.append(line) for line in form.iterate_lines(page)]
     except pypdfium2.PdfiumError as error:
         raise DocumentRejected(DocumentErrorCode.CORRUPT, f"page {index + 1} of the PDF cannot be read") from error
+    filled = [(start, end) for start, end in spans if end > start] or spans
+    return PageSpan(page=index + 1, char_start=filled[0][0], char_end=filled[-1][1])
+
+
+def _read_text(page: pypdfium2.PdfPage, index: int, max_chars: int) -> str:
+    with closing(page.get_textpage()) as text_page:
+        if text_page.count_chars() > max_chars:
+            raise DocumentRejected(
+                DocumentErrorCode.LIMIT_EXCEEDED, f"the text is too long: its limit is reached on page {index + 1}"
+            )
+        text: str = text_page.get_text_bounded()
     return text.replace(HYPHENATION, "").strip()
 
 

@@ -36,5 +36,10 @@ def parse_rtf(source: SourceFile, limits: ParseLimits) -> ParsedText:
     except (ValueError, TypeError, LookupError, OverflowError) as error:
         raise DocumentRejected(DocumentErrorCode.CORRUPT, "the RTF document cannot be read") from error
     builder = TextBuilder(limits.max_text_chars)
-    builder.append(BLANK_LINES.sub("\n\n", text.replace("\r\n", "\n")).strip())
+    builder.append(BLANK_LINES.sub("\n\n", _join_surrogates(text).replace("\r\n", "\n")).strip())
     return ParsedText(text=builder.build(), media_type=RTF)
+
+
+def _join_surrogates(text: str) -> str:
+    """Return the text with one character for each pair: RTF counts in UTF-16, and the library does not."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")

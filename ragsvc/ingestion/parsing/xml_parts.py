@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
 
 # A tree takes about eight times the memory of its source.
 MAX_TREE_BYTES = 96 * 1024 * 1024
+# Office programs can save the strict form of their formats: the same elements, under names of ISO 29500's own.
+STRICT_HOST = b"purl.oclc.org/ooxml/"
+STRICT_TAG = re.compile(rb"<[^<>]*?http://purl\.oclc\.org/ooxml/[^<>]*")
+STRICT_NAME = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/(\w+)")
+TRANSITIONAL_NAME = rb"http://schemas.openxmlformats.org/\1/2006/\2"
 
 
 def read_xml(archive: ZipFile, name: str) -> _Element:
-    """Return the root of a part.
+    """Return the root of a part; one of strict Open XML has the names of the transitional form.
 
     Raises:
         DocumentRejected: `corrupt`: there is no such part, or it is no XML; `limit_exceeded`.
@@ -32,7 +38,7 @@ def read_xml(archive: ZipFile, name: str) -> _Element:
         )
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     with archive.open(entry) as part, xml_errors(name):
-        root = etree.fromstring(part.read(), parser)
+        root = etree.fromstring(_rename_strict(part.read()), parser)
     refuse_entities(root)
     return root
 
@@ -70,6 +76,13 @@ def xml_errors(name: str) -> Iterator[None]:
         huge = any(word in str(error).lower() for word in ("depth", "huge", "amplification", "too long"))
         code = DocumentErrorCode.LIMIT_EXCEEDED if huge else DocumentErrorCode.CORRUPT
         raise DocumentRejected(code, f"{name} cannot be read: {error}") from error
+
+
+def _rename_strict(markup: bytes) -> bytes:
+    """Return the part with transitional names in its tags; words that speak of them stay."""
+    if STRICT_HOST not in markup:
+        return markup
+    return STRICT_TAG.sub(lambda tag: STRICT_NAME.sub(TRANSITIONAL_NAME, tag[0]), markup)
 
 
 def _find(archive: ZipFile, name: str) -> ZipInfo:

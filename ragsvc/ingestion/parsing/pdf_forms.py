@@ -1,0 +1,92 @@
+"""What was filled into the form of a PDF: pdfium's text of a page does not hold it."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pypdfium2.raw as pdfium
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pypdfium2 import PdfDocument, PdfPage
+
+READ_TYPES = frozenset(
+    {
+        pdfium.FPDF_FORMFIELD_TEXTFIELD,
+        pdfium.FPDF_FORMFIELD_COMBOBOX,
+        pdfium.FPDF_FORMFIELD_LISTBOX,
+        pdfium.FPDF_FORMFIELD_CHECKBOX,
+        pdfium.FPDF_FORMFIELD_RADIOBUTTON,
+    }
+)
+# What a button's value is while it is not pressed.
+OFF = "Off"
+# ISO 32000-1, table 228.
+PASSWORD_FLAG = 1 << 13
+UNSEEN_FLAGS = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
+
+
+class PdfForm:
+    """The form of an open document; `form` is pdfium's handle."""
+
+    def __init__(self, form: pdfium.FPDF_FORMHANDLE) -> None:
+        self._form = form
+
+    def iterate_lines(self, page: PdfPage) -> Iterator[str]:
+        """Yield `name: value` of each field on the page that was filled in; passwords and what is hidden never."""
+        seen: set[str] = set()
+        for index in range(pdfium.FPDFPage_GetAnnotCount(page)):
+            annotation = pdfium.FPDFPage_GetAnnot(page, index)
+            try:
+                line = self._read(annotation) if self._is_shown(annotation) else ""
+            finally:
+                pdfium.FPDFPage_CloseAnnot(annotation)
+            # The buttons of one choice are fields of one value.
+            if line and line not in seen:
+                seen.add(line)
+                yield line
+
+    def _is_shown(self, annotation: pdfium.FPDF_ANNOTATION) -> bool:
+        return (
+            pdfium.FPDFAnnot_GetSubtype(annotation) == pdfium.FPDF_ANNOT_WIDGET
+            and pdfium.FPDFAnnot_GetFormFieldType(self._form, annotation) in READ_TYPES
+            and not pdfium.FPDFAnnot_GetFormFieldFlags(self._form, annotation) & PASSWORD_FLAG
+            and not pdfium.FPDFAnnot_GetFlags(annotation) & UNSEEN_FLAGS
+        )
+
+    def _read(self, annotation: pdfium.FPDF_ANNOTATION) -> str:
+        value = self._read_choice(annotation) or self._get(pdfium.FPDFAnnot_GetFormFieldValue, annotation)
+        if value in {"", OFF}:
+            return ""
+        # The alternate name is the one that is shown to people.
+        name = self._get(pdfium.FPDFAnnot_GetFormFieldAlternateName, annotation)
+        return f"{name or self._get(pdfium.FPDFAnnot_GetFormFieldName, annotation)}: {value}"
+
+    def _read_choice(self, annotation: pdfium.FPDF_ANNOTATION) -> str:
+        """Return the labels of what was chosen from a list; the field's value is the first, as programs call it."""
+        options = range(pdfium.FPDFAnnot_GetOptionCount(self._form, annotation))
+        chosen = (index for index in options if pdfium.FPDFAnnot_IsOptionSelected(self._form, annotation, index))
+        return ", ".join(self._get(pdfium.FPDFAnnot_GetOptionLabel, annotation, index) for index in chosen)
+
+    def _get(self, getter: Callable[..., int], annotation: pdfium.FPDF_ANNOTATION, *place: int) -> str:
+        size_bytes = getter(self._form, annotation, *place, None, 0)
+        buffer = ctypes.create_string_buffer(size_bytes)
+        getter(self._form, annotation, *place, ctypes.cast(buffer, ctypes.POINTER(pdfium.FPDF_WCHAR)), size_bytes)
+        return buffer.raw.decode("utf-16-le", errors="ignore").rstrip("\0").strip()
+
+
+@contextmanager
+def open_form(document: PdfDocument) -> Iterator[PdfForm | None]:
+    """Open the document's form, None where it has none; pages have to be closed before it."""
+    form = None
+    if document.get_formtype() != pdfium.FORMTYPE_NONE:
+        callbacks = pdfium.FPDF_FORMFILLINFO(version=2)
+        form = pdfium.FPDFDOC_InitFormFillEnvironment(document, callbacks)
+    try:
+        yield PdfForm(form) if form else None
+    finally:
+        if form:
+            pdfium.FPDFDOC_ExitFormFillEnvironment(form)
