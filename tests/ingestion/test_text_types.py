@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,6 +46,13 @@ def test_json_that_is_none_is_text(parse: Parse, counter: TokenCounter, data: by
     parsed = parse(data, "a.json")
     assert "".join(parsed.text.split()) == data.decode()
     assert chunk(parsed, counter)
+
+
+def test_a_string_of_json_that_nothing_closes_is_the_rest_and_takes_no_time(parse: Parse) -> None:
+    string = '"' + '\\"' * 50_000
+    started = time.process_time()
+    assert parse(f'{{"a":1,{string}'.encode(), "a.json").text == f'{{\n  "a": 1,\n  {string}'
+    assert time.process_time() - started < 2
 
 
 def test_json_lines_are_rows(parse: Parse, counter: TokenCounter) -> None:
