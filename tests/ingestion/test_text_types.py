@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,6 +66,16 @@ def test_xml_is_read_in_the_charset_that_it_declares_and_nothing_is_expanded(par
     entity = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
     markup = f'<?xml version="1.0" encoding="windows-1251"?>{entity}<x>Да &e;</x>'
     assert parse(markup.encode("cp1251"), "a.xml").text == markup
+
+
+def test_entities_without_end_fill_no_memory(parse: Parse) -> None:
+    entities = "".join(f'<!ENTITY e{number} "{f"&e{number - 1};" * 10}">' for number in range(20_000))
+    tracemalloc.start()
+    try:
+        assert refusal_of(parse, f"<?xml version='1.0'?><!DOCTYPE x [{entities}]><x/>".encode())[0] == "limit_exceeded"
+        assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_code_is_cut_between_its_functions(parse: Parse, counter: TokenCounter) -> None:
