@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import time
 
 import pytest
 
@@ -97,3 +98,10 @@ def test_bytes_in_no_charset_are_an_encoding_error() -> None:
 def test_accents_late_in_a_long_file_decide_too() -> None:
     text = "plain ascii line\n" * 20_000 + FRENCH
     assert decode(text.encode("latin-1"), declared=None) == text
+
+
+def test_accents_far_apart_in_long_lines_take_no_time() -> None:
+    text = ("plain ascii words " * 20_000 + "brûlée\n") * 3
+    started = time.process_time()
+    assert decode(text.encode("latin-1"), declared=None) == text
+    assert time.process_time() - started < 2

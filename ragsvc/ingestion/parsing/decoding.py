@@ -45,7 +45,9 @@ GUESSABLE = [
     *("iso8859_2", "iso8859_5", "koi8_r", "mac_roman", "cp932", "euc_jp", "cp949", "gb18030", "big5"),
 ]
 SAMPLE_BYTES = 32 * 1024
-NON_ASCII_LINE = re.compile(rb"[^\n]{0,2000}[\x80-\xff][^\n]{0,2000}\n?")
+NON_ASCII = re.compile(rb"[\x80-\xff]")
+# What stands around a byte that is not ASCII tells what it means, up to the ends of its line or so far.
+AROUND_BYTES = 2000
 MARKUP_BYTES = 4096
 META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
 XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]{1,200}?encoding\s*=\s*["']([\w.:-]{1,40})""")
@@ -156,10 +158,12 @@ def _decode_by_guess(data: bytes) -> str:
 
 def _sample(data: bytes) -> bytes:
     lines: list[bytes] = []
-    size = 0
-    for match in NON_ASCII_LINE.finditer(data):
-        lines.append(match.group())
-        size += len(lines[-1])
-        if size >= SAMPLE_BYTES:
-            break
+    size = end = 0
+    while size < SAMPLE_BYTES and (match := NON_ASCII.search(data, end)):
+        place = match.start()
+        start = max(data.rfind(b"\n", end, place) + 1, end, place - AROUND_BYTES)
+        border = min(place + 1 + AROUND_BYTES, len(data))
+        end = data.find(b"\n", place, border) + 1 or border
+        lines.append(data[start:end])
+        size += end - start
     return b"".join(lines)
