@@ -6,11 +6,14 @@ import mimetypes
 import re
 import unicodedata
 
+from ragsvc.ingestion.parsing.charsets import charset_parameter, find_charset
+
 MAX_FILENAME_CHARS = 255
 UNNAMED = "unnamed"
 UNKNOWN_TYPE = "application/octet-stream"
 
 _MIME_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
+_CHARSET = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,39}")
 # Only Python's own table: what the machine's /etc/mime.types holds must not decide.
 _TYPES_BY_NAME = mimetypes.MimeTypes(filenames=())
 _TYPES_BY_NAME.add_type("text/markdown", ".md")
@@ -33,8 +36,18 @@ def clean_filename(offered: str) -> str:
 
 
 def mime_type_of(declared: str, filename: str) -> str:
-    """Return the declared type when it is one, else what the name's extension stands for."""
-    mime_type = declared.partition(";")[0].strip().lower()
+    """Return the declared type when it is one, else what the name's extension stands for.
+
+    Of its parameters the charset stays, when a document can be written in it: `text/plain; charset=cp866`.
+    """
+    mime_type = bare_type(declared)
     if not _MIME_TYPE.fullmatch(mime_type) or mime_type == UNKNOWN_TYPE:
-        return _TYPES_BY_NAME.guess_type(filename)[0] or UNKNOWN_TYPE
-    return mime_type
+        mime_type = _TYPES_BY_NAME.guess_type(filename)[0] or UNKNOWN_TYPE
+    charset = charset_parameter(declared) or ""
+    is_known = _CHARSET.fullmatch(charset) and find_charset(charset)
+    return f"{mime_type}; charset={charset}" if is_known else mime_type
+
+
+def bare_type(mime_type: str) -> str:
+    """Return the type without its parameters."""
+    return mime_type.partition(";")[0].strip().lower()

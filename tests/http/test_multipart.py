@@ -167,7 +167,13 @@ async def test_a_form_without_a_usable_boundary_is_refused(post: Post, boundary:
 @pytest.mark.parametrize(
     ("declared", "filename", "mime_type"),
     [
-        ("text/html; charset=utf-8", "a.txt", "text/html"),
+        ("text/html; charset=utf-8", "a.txt", "text/html; charset=utf-8"),
+        ('TEXT/Plain; format=flowed; Charset="CP866"', "a.bin", "text/plain; charset=cp866"),
+        ("application/octet-stream; charset=shift_jis", "notes.md", "text/markdown; charset=shift_jis"),
+        ("text/plain; charset=base64", "a.txt", "text/plain"),
+        ("text/plain; charset=none-such", "a.txt", "text/plain"),
+        ("text/plain; charset=utf 8", "a.txt", "text/plain"),
+        ("text/plain; charset*=utf-8''%FF", "a.txt", "text/plain"),
         ("TEXT/Plain", "a.bin", "text/plain"),
         ("application/octet-stream", "a.pdf", "application/pdf"),
         ("application/octet-stream", "notes.md", "text/markdown"),
@@ -175,7 +181,7 @@ async def test_a_form_without_a_usable_boundary_is_refused(post: Post, boundary:
         ("a/b\tc", "a.unknown", "application/octet-stream"),
     ],
 )
-async def test_a_type_is_what_was_declared_or_what_the_name_says(
+async def test_a_type_is_what_was_declared_with_its_charset_or_what_the_name_says(
     post: Post, declared: str, filename: str, mime_type: str
 ) -> None:
     file = part("file", b"x", filename=filename, extra=f"Content-Type: {declared}\r\n")

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import codecs
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ragsvc.errors import DocumentRejected
-from ragsvc.ingestion.parsing.decoding import charset_parameter, decode, find_charset
+from ragsvc.ingestion.parsing.charsets import charset_parameter, find_charset
+from ragsvc.ingestion.parsing.decoding import decode
+
+if TYPE_CHECKING:
+    from tests.ingestion.conftest import Parse
 
 FRENCH = "L'été dernier, nous avons visité le château où la forêt était déjà brûlée. Ça coûte cher, dit le garçon."
 GERMAN = "Über den Wäldern liegt Nebel; die Straße führt größtenteils durch schöne Täler nach Österreich."
@@ -59,6 +64,12 @@ def test_a_declared_charset_decides_where_the_bytes_allow_it() -> None:
     word = "Привет".encode("cp1251")
     assert decode(word, declared="windows-1251") == "Привет"
     assert decode(RUSSIAN.encode("cp1251"), declared="utf-8") == RUSSIAN
+
+
+def test_the_charset_of_the_header_decides_for_a_file(parse: Parse) -> None:
+    word = "Чайник".encode("cp866")
+    assert parse(word, "a.txt", mime_type="text/plain; charset=cp866").text == "Чайник"
+    assert parse(RUSSIAN.encode("cp1251"), "a.txt", mime_type="text/plain; charset=utf-8").text == RUSSIAN
 
 
 def test_latin_1_means_windows_1252_as_in_browsers() -> None:

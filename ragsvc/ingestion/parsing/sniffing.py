@@ -9,7 +9,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.decoding import BYTE_ORDER_MARKS, charset_parameter, guess_utf16
+from ragsvc.ingestion.parsing.charsets import charset_parameter
+from ragsvc.ingestion.parsing.decoding import BYTE_ORDER_MARKS, guess_utf16
 from ragsvc.ingestion.parsing.progress import SILENT, Progress
 from ragsvc.ingestion.parsing.text_types import HTML, PHP, XML, claimed_text_type
 from ragsvc.ingestion.parsing.zip_archives import open_archive
