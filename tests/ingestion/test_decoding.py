@@ -11,6 +11,7 @@ import pytest
 from ragsvc.errors import DocumentRejected
 from ragsvc.ingestion.parsing.charsets import charset_parameter, find_charset
 from ragsvc.ingestion.parsing.decoding import decode
+from tests.ingestion.test_sniffing import refusal_of
 
 if TYPE_CHECKING:
     from tests.ingestion.conftest import Parse
@@ -92,6 +93,17 @@ def test_the_charset_is_read_from_the_content_type() -> None:
 def test_damage_in_utf8_costs_only_the_damaged_place() -> None:
     data = (FRENCH * 20).encode() + b"\xff" + FRENCH.encode()
     assert decode(data, declared=None) == FRENCH * 20 + "\ufffd" + FRENCH
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-32"])
+def test_a_stray_byte_at_the_end_of_marked_text_costs_only_itself(parse: Parse, charset: str) -> None:
+    parsed = parse(FRENCH.encode(charset) + b"\n", "a.txt")
+    assert parsed.text == FRENCH + "\ufffd"
+    assert [warning.code for warning in parsed.warnings] == ["damaged_characters"]
+
+
+def test_a_few_characters_with_a_stray_byte_are_in_no_charset(parse: Parse) -> None:
+    assert refusal_of(parse, "Kettle".encode("utf-16") + b"\n", "a.txt")[0] == "encoding"
 
 
 def test_a_mark_that_the_bytes_contradict_is_an_encoding_error() -> None:

@@ -30,7 +30,7 @@ AROUND_BYTES = 2000
 MARKUP_BYTES = 4096
 META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
 XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]{1,200}?encoding\s*=\s*["']([\w.:-]{1,40})""")
-# A text of UTF-8 with a damaged byte here and there is still UTF-8.
+# A text with a damaged byte here and there is still in its charset.
 INTACT_PER_DAMAGED = 50
 
 
@@ -50,7 +50,7 @@ def decode(data: bytes, *, declared: str | None) -> str:
                 return data.decode(candidate)
             except UnicodeDecodeError:
                 continue
-    return _decode_damaged(data) or _decode_by_guess(data)
+    return _decode_damaged(data, "utf-8") or _decode_by_guess(data)
 
 
 def declared_charset(data: bytes) -> str | None:
@@ -89,16 +89,18 @@ def _decode_marked(data: bytes, charset: str) -> str:
         # A lone surrogate is no reason to refuse a file: normalisation drops it.
         return data.decode(charset, errors="surrogatepass" if charset.startswith("utf-16") else "strict")
     except UnicodeDecodeError:
-        recovered = _decode_damaged(data) if charset == "utf-8" else None
+        recovered = _decode_damaged(data, charset)
     if recovered is None:
         raise DocumentRejected(DocumentErrorCode.ENCODING, f"the byte order mark says {charset}, the bytes do not")
     return recovered
 
 
-def _decode_damaged(data: bytes) -> str | None:
-    text = data.decode(errors="replace")
+def _decode_damaged(data: bytes, charset: str) -> str | None:
+    text = data.decode(charset, errors="replace")
     damaged = text.count("\ufffd")
-    intact = len(text) - len(text.encode("ascii", errors="ignore")) - damaged
+    # ASCII is no sign of UTF-8: nearly every charset has it.
+    unmarked = len(text.encode("ascii", errors="ignore")) if charset == "utf-8" else 0
+    intact = len(text) - unmarked - damaged
     return text if intact >= INTACT_PER_DAMAGED * damaged else None
 
 
