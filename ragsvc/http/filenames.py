@@ -12,6 +12,10 @@ MAX_FILENAME_CHARS = 255
 UNNAMED = "unnamed"
 UNKNOWN_TYPE = "application/octet-stream"
 
+# Persian words and emoji are put together with them; beside a blank or at an end they join nothing.
+_JOINERS = "\u200c\u200d"
+_LOOSE_JOINERS = re.compile(rf"(?<![{_JOINERS}])[{_JOINERS}]++(?!\S)|(?<!\S)[{_JOINERS}]+")
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MIME_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
 _CHARSET = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,39}")
 # Only Python's own table: what the machine's /etc/mime.types holds must not decide.
@@ -25,14 +29,18 @@ def clean_filename(offered: str) -> str:
     It never names an object: object keys are made of ids.
     """
     name = re.split(r"[/\\]", offered)[-1]
-    name = "".join(char for char in name if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"})
-    name = unicodedata.normalize("NFC", name).strip()
+    name = "".join(char for char in name if char in _JOINERS or unicodedata.category(char) not in _UNSEEN)
+    name = _trim(unicodedata.normalize("NFC", name))
     if len(name) > MAX_FILENAME_CHARS:
         stem, dot, extension = name.rpartition(".")
         keeps_extension = dot and len(extension) <= 16  # noqa: PLR2004 - longer is no extension
         name = f"{stem[: MAX_FILENAME_CHARS - len(extension) - 1]}.{extension}" if keeps_extension else name
-        name = name[:MAX_FILENAME_CHARS]
+        name = _trim(name[:MAX_FILENAME_CHARS])
     return name if name not in {"", ".", ".."} else UNNAMED
+
+
+def _trim(name: str) -> str:
+    return _LOOSE_JOINERS.sub("", name).strip()
 
 
 def mime_type_of(declared: str, filename: str) -> str:

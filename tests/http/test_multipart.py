@@ -217,6 +217,12 @@ async def test_a_name_may_be_sent_percent_encoded(post: Post, sent: str, shown: 
         ("/", "unnamed"),
         ("..", "unnamed"),
         ("\x07", "unnamed"),
+        ("\u0645\u06cc\u200c\u062e.txt", "\u0645\u06cc\u200c\u062e.txt"),
+        ("\U0001f469\u200d\U0001f4bb.txt", "\U0001f469\u200d\U0001f4bb.txt"),
+        ("\u200d a \u200c\u200db\u200d\u202e\u200e", "a b"),
+        ("\u200d.\u200c", "unnamed"),
+        ("x" * 254 + "\u200dy", "x" * 254),
+        ("x" * 254 + " y", "x" * 254),
         ("x" * 300 + ".pdf", "x" * 251 + ".pdf"),
         ("x." + "y" * 300, "x." + "y" * 253),
     ],
@@ -225,7 +231,7 @@ def test_a_hostile_filename_becomes_harmless(offered: str, shown: str) -> None:
     assert clean_filename(offered) == shown
 
 
-@given(st.text(max_size=400))
+@given(st.text(max_size=400) | st.text(st.sampled_from(" .ab\u200c\u200d\u202e\u0301/\n"), max_size=400))
 def test_any_filename_becomes_one_line_that_is_no_path(offered: str) -> None:
     name = clean_filename(offered)
     assert 1 <= len(name) <= 255
