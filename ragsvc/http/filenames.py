@@ -7,6 +7,7 @@ import re
 import unicodedata
 
 from ragsvc.ingestion.parsing.charsets import charset_parameter, find_charset
+from ragsvc.ingestion.parsing.text_types import BY_SUFFIX, PLAIN_SUFFIXES, PLAIN_TEXT
 
 MAX_FILENAME_CHARS = 255
 UNNAMED = "unnamed"
@@ -18,9 +19,36 @@ _LOOSE_JOINERS = re.compile(rf"(?<![{_JOINERS}])[{_JOINERS}]++(?!\S)|(?<!\S)[{_J
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MIME_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
 _CHARSET = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,39}")
-# Only Python's own table: what the machine's /etc/mime.types holds must not decide.
-_TYPES_BY_NAME = mimetypes.MimeTypes(filenames=())
-_TYPES_BY_NAME.add_type("text/markdown", ".md")
+_OFFICE = "application/vnd.openxmlformats-officedocument"
+_OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
+# What is read and many versions of Python's table lack.
+_DOCUMENT_TYPES = {
+    ".docx": f"{_OFFICE}.wordprocessingml.document",
+    ".pptx": f"{_OFFICE}.presentationml.presentation",
+    ".xlsx": f"{_OFFICE}.spreadsheetml.sheet",
+    ".odt": f"{_OPEN_DOCUMENT}.text",
+    ".odp": f"{_OPEN_DOCUMENT}.presentation",
+    ".ods": f"{_OPEN_DOCUMENT}.spreadsheet",
+    ".epub": "application/epub+zip",
+    ".rtf": "application/rtf",
+    ".xhtml": "application/xhtml+xml",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+    ".toml": "application/toml",
+}
+
+
+def _make_types() -> mimetypes.MimeTypes:
+    """Return the types by name: Python's own, and ours where it has none."""
+    # Not what the machine's /etc/mime.types holds: that must not decide.
+    types = mimetypes.MimeTypes(filenames=())
+    for suffix, mime_type in (dict.fromkeys(PLAIN_SUFFIXES, PLAIN_TEXT) | BY_SUFFIX | _DOCUMENT_TYPES).items():
+        if suffix not in types.types_map[True]:
+            types.add_type(mime_type, suffix)
+    return types
+
+
+_TYPES_BY_NAME = _make_types()
 
 
 def clean_filename(offered: str) -> str:

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from ragsvc.errors import InvalidRequest, NotFound, RequestError
 from ragsvc.http.bodies import Attributes, Body
-from ragsvc.http.filenames import clean_filename
+from ragsvc.http.filenames import clean_filename, mime_type_of
 from ragsvc.http.ids import CollectionId
 from ragsvc.http.multipart import MAX_FIELD_BYTES, FormReader
+from ragsvc.ingestion.parsing.sniffing import DOCX, EPUB, ODP, ODS, ODT, PPTX, RTF, XLSX
+from ragsvc.ingestion.parsing.text_types import BY_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     Post = Callable[..., Awaitable[dict[str, object]]]
 
 BOUNDARY = "boundary"
+DOCUMENTS = {"docx": DOCX, "epub": EPUB, "odp": ODP, "ods": ODS, "odt": ODT, "pptx": PPTX, "rtf": RTF, "xlsx": XLSX}
 
 
 class SampleForm(Body):
@@ -186,6 +189,23 @@ async def test_a_type_is_what_was_declared_with_its_charset_or_what_the_name_say
 ) -> None:
     file = part("file", b"x", filename=filename, extra=f"Content-Type: {declared}\r\n")
     assert (await post(file + END))["mime_type"] == mime_type
+
+
+@pytest.mark.parametrize(
+    ("filename", "mime_type"),
+    [
+        *((f"a.{name}", media_type) for name, media_type in DOCUMENTS.items()),
+        *((f"a{suffix}", None) for suffix in BY_SUFFIX),
+        ("A.DOCX", DOCX),
+        ("a.xhtml", "application/xhtml+xml"),
+        ("a.yml", "application/yaml"),
+        ("a.log", "text/plain"),
+        ("a.none", "application/octet-stream"),
+    ],
+)
+def test_what_is_read_has_a_type_by_its_name(filename: str, mime_type: str | None) -> None:
+    found = mime_type_of("", filename)
+    assert found == mime_type if mime_type else found != "application/octet-stream"
 
 
 @pytest.mark.parametrize(
