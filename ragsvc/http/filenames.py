@@ -6,14 +6,49 @@ import mimetypes
 import re
 import unicodedata
 
+from ragsvc.ingestion.parsing.charsets import charset_parameter, find_charset
+from ragsvc.ingestion.parsing.text_types import BY_SUFFIX, PLAIN_SUFFIXES, PLAIN_TEXT
+
 MAX_FILENAME_CHARS = 255
 UNNAMED = "unnamed"
 UNKNOWN_TYPE = "application/octet-stream"
 
+# Persian words and emoji are put together with them; beside a blank or at an end they join nothing.
+_JOINERS = "\u200c\u200d"
+_LOOSE_JOINERS = re.compile(rf"(?<![{_JOINERS}])[{_JOINERS}]++(?!\S)|(?<!\S)[{_JOINERS}]+")
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MIME_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
-# Only Python's own table: what the machine's /etc/mime.types holds must not decide.
-_TYPES_BY_NAME = mimetypes.MimeTypes(filenames=())
-_TYPES_BY_NAME.add_type("text/markdown", ".md")
+_CHARSET = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,39}")
+_OFFICE = "application/vnd.openxmlformats-officedocument"
+_OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
+# What is read and many versions of Python's table lack.
+_DOCUMENT_TYPES = {
+    ".docx": f"{_OFFICE}.wordprocessingml.document",
+    ".pptx": f"{_OFFICE}.presentationml.presentation",
+    ".xlsx": f"{_OFFICE}.spreadsheetml.sheet",
+    ".odt": f"{_OPEN_DOCUMENT}.text",
+    ".odp": f"{_OPEN_DOCUMENT}.presentation",
+    ".ods": f"{_OPEN_DOCUMENT}.spreadsheet",
+    ".epub": "application/epub+zip",
+    ".rtf": "application/rtf",
+    ".xhtml": "application/xhtml+xml",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+    ".toml": "application/toml",
+}
+
+
+def _make_types() -> mimetypes.MimeTypes:
+    """Return the types by name: Python's own, and ours where it has none."""
+    # Not what the machine's /etc/mime.types holds: that must not decide.
+    types = mimetypes.MimeTypes(filenames=())
+    for suffix, mime_type in (dict.fromkeys(PLAIN_SUFFIXES, PLAIN_TEXT) | BY_SUFFIX | _DOCUMENT_TYPES).items():
+        if suffix not in types.types_map[True]:
+            types.add_type(mime_type, suffix)
+    return types
+
+
+_TYPES_BY_NAME = _make_types()
 
 
 def clean_filename(offered: str) -> str:
@@ -22,19 +57,33 @@ def clean_filename(offered: str) -> str:
     It never names an object: object keys are made of ids.
     """
     name = re.split(r"[/\\]", offered)[-1]
-    name = "".join(char for char in name if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"})
-    name = unicodedata.normalize("NFC", name).strip()
+    name = "".join(char for char in name if char in _JOINERS or unicodedata.category(char) not in _UNSEEN)
+    name = _trim(unicodedata.normalize("NFC", name))
     if len(name) > MAX_FILENAME_CHARS:
         stem, dot, extension = name.rpartition(".")
         keeps_extension = dot and len(extension) <= 16  # noqa: PLR2004 - longer is no extension
         name = f"{stem[: MAX_FILENAME_CHARS - len(extension) - 1]}.{extension}" if keeps_extension else name
-        name = name[:MAX_FILENAME_CHARS]
+        name = _trim(name[:MAX_FILENAME_CHARS])
     return name if name not in {"", ".", ".."} else UNNAMED
 
 
+def _trim(name: str) -> str:
+    return _LOOSE_JOINERS.sub("", name).strip()
+
+
 def mime_type_of(declared: str, filename: str) -> str:
-    """Return the declared type when it is one, else what the name's extension stands for."""
-    mime_type = declared.partition(";")[0].strip().lower()
+    """Return the declared type when it is one, else what the name's extension stands for.
+
+    Of its parameters the charset stays, when a document can be written in it: `text/plain; charset=cp866`.
+    """
+    mime_type = bare_type(declared)
     if not _MIME_TYPE.fullmatch(mime_type) or mime_type == UNKNOWN_TYPE:
-        return _TYPES_BY_NAME.guess_type(filename)[0] or UNKNOWN_TYPE
-    return mime_type
+        mime_type = _TYPES_BY_NAME.guess_type(filename)[0] or UNKNOWN_TYPE
+    charset = charset_parameter(declared) or ""
+    is_known = _CHARSET.fullmatch(charset) and find_charset(charset)
+    return f"{mime_type}; charset={charset}" if is_known else mime_type
+
+
+def bare_type(mime_type: str) -> str:
+    """Return the type without its parameters."""
+    return mime_type.partition(";")[0].strip().lower()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
+from ragsvc.http.filenames import bare_type
 from ragsvc.models.ids import Prefix, format_id
 from ragsvc.models.jobs import SubjectKind
 from ragsvc.models.uploads import UploadStatus
@@ -165,7 +166,7 @@ def render_document(document: Document) -> DocumentView:
         "collection_id": format_id("col", document.collection_id),
         "file_id": format_id("file", document.file_id),
         "filename": document.filename,
-        "mime_type": document.mime_type,
+        "mime_type": bare_type(document.mime_type),
         "size_bytes": document.size_bytes,
         "sha256": document.sha256.hex() if document.sha256 else None,
         "status": document.status,
@@ -195,7 +196,7 @@ def render_file(file: File) -> FileView:
         "id": format_id("file", file.id),
         "object": "file",
         "filename": file.filename,
-        "mime_type": file.mime_type,
+        "mime_type": bare_type(file.mime_type),
         "size_bytes": file.size_bytes,
         "sha256": file.sha256.hex() if file.sha256 else None,
         "created_at": render_time(file.created_at),
@@ -273,7 +274,7 @@ def render_upload(upload: Upload) -> UploadView:
         "object": "upload",
         "status": upload.status,
         "filename": upload.filename,
-        "mime_type": upload.mime_type,
+        "mime_type": bare_type(upload.mime_type),
         "size_bytes": upload.size_bytes,
         "part_size_bytes": upload.part_size_bytes or 0,
         "part_count": upload.part_count,

@@ -35,6 +35,16 @@ async def test_the_file_comes_back_as_an_attachment(tenant: Tenant, path: str) -
     assert answer.headers["Accept-Ranges"] == "bytes"
 
 
+async def test_a_declared_charset_is_told_with_the_file_and_nowhere_else(tenant: Tenant) -> None:
+    data = aiohttp.FormData()
+    data.add_field("file", "Привет".encode("cp866"), filename="a.txt", content_type="text/plain; charset=cp866")
+    document = (await tenant.api.call("POST", "/v1/documents", data=data)).json
+    file = (await tenant.api.get(f"/v1/files/{document['file_id']}")).json
+    assert document["mime_type"] == file["mime_type"] == "text/plain"
+    content = await tenant.api.get(f"/v1/documents/{document['id']}/content")
+    assert content.headers["Content-Type"] == "text/plain; charset=cp866"
+
+
 async def test_html_is_never_shown_by_the_browser(tenant: Tenant) -> None:
     document = await tenant.upload(b"<script>alert(1)</script>", filename="a.html")
     answer = await tenant.api.get(f"/v1/documents/{document['id']}/content")

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from ragsvc.errors import InvalidRequest, NotFound, RequestError
 from ragsvc.http.bodies import Attributes, Body
-from ragsvc.http.filenames import clean_filename
+from ragsvc.http.filenames import clean_filename, mime_type_of
 from ragsvc.http.ids import CollectionId
 from ragsvc.http.multipart import MAX_FIELD_BYTES, FormReader
+from ragsvc.ingestion.parsing.sniffing import DOCX, EPUB, ODP, ODS, ODT, PPTX, RTF, XLSX
+from ragsvc.ingestion.parsing.text_types import BY_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     Post = Callable[..., Awaitable[dict[str, object]]]
 
 BOUNDARY = "boundary"
+DOCUMENTS = {"docx": DOCX, "epub": EPUB, "odp": ODP, "ods": ODS, "odt": ODT, "pptx": PPTX, "rtf": RTF, "xlsx": XLSX}
 
 
 class SampleForm(Body):
@@ -167,7 +170,13 @@ async def test_a_form_without_a_usable_boundary_is_refused(post: Post, boundary:
 @pytest.mark.parametrize(
     ("declared", "filename", "mime_type"),
     [
-        ("text/html; charset=utf-8", "a.txt", "text/html"),
+        ("text/html; charset=utf-8", "a.txt", "text/html; charset=utf-8"),
+        ('TEXT/Plain; format=flowed; Charset="CP866"', "a.bin", "text/plain; charset=cp866"),
+        ("application/octet-stream; charset=shift_jis", "notes.md", "text/markdown; charset=shift_jis"),
+        ("text/plain; charset=base64", "a.txt", "text/plain"),
+        ("text/plain; charset=none-such", "a.txt", "text/plain"),
+        ("text/plain; charset=utf 8", "a.txt", "text/plain"),
+        ("text/plain; charset*=utf-8''%FF", "a.txt", "text/plain"),
         ("TEXT/Plain", "a.bin", "text/plain"),
         ("application/octet-stream", "a.pdf", "application/pdf"),
         ("application/octet-stream", "notes.md", "text/markdown"),
@@ -175,11 +184,28 @@ async def test_a_form_without_a_usable_boundary_is_refused(post: Post, boundary:
         ("a/b\tc", "a.unknown", "application/octet-stream"),
     ],
 )
-async def test_a_type_is_what_was_declared_or_what_the_name_says(
+async def test_a_type_is_what_was_declared_with_its_charset_or_what_the_name_says(
     post: Post, declared: str, filename: str, mime_type: str
 ) -> None:
     file = part("file", b"x", filename=filename, extra=f"Content-Type: {declared}\r\n")
     assert (await post(file + END))["mime_type"] == mime_type
+
+
+@pytest.mark.parametrize(
+    ("filename", "mime_type"),
+    [
+        *((f"a.{name}", media_type) for name, media_type in DOCUMENTS.items()),
+        *((f"a{suffix}", None) for suffix in BY_SUFFIX),
+        ("A.DOCX", DOCX),
+        ("a.xhtml", "application/xhtml+xml"),
+        ("a.yml", "application/yaml"),
+        ("a.log", "text/plain"),
+        ("a.none", "application/octet-stream"),
+    ],
+)
+def test_what_is_read_has_a_type_by_its_name(filename: str, mime_type: str | None) -> None:
+    found = mime_type_of("", filename)
+    assert found == mime_type if mime_type else found != "application/octet-stream"
 
 
 @pytest.mark.parametrize(
@@ -211,6 +237,12 @@ async def test_a_name_may_be_sent_percent_encoded(post: Post, sent: str, shown: 
         ("/", "unnamed"),
         ("..", "unnamed"),
         ("\x07", "unnamed"),
+        ("\u0645\u06cc\u200c\u062e.txt", "\u0645\u06cc\u200c\u062e.txt"),
+        ("\U0001f469\u200d\U0001f4bb.txt", "\U0001f469\u200d\U0001f4bb.txt"),
+        ("\u200d a \u200c\u200db\u200d\u202e\u200e", "a b"),
+        ("\u200d.\u200c", "unnamed"),
+        ("x" * 254 + "\u200dy", "x" * 254),
+        ("x" * 254 + " y", "x" * 254),
         ("x" * 300 + ".pdf", "x" * 251 + ".pdf"),
         ("x." + "y" * 300, "x." + "y" * 253),
     ],
@@ -219,7 +251,7 @@ def test_a_hostile_filename_becomes_harmless(offered: str, shown: str) -> None:
     assert clean_filename(offered) == shown
 
 
-@given(st.text(max_size=400))
+@given(st.text(max_size=400) | st.text(st.sampled_from(" .ab\u200c\u200d\u202e\u0301/\n"), max_size=400))
 def test_any_filename_becomes_one_line_that_is_no_path(offered: str) -> None:
     name = clean_filename(offered)
     assert 1 <= len(name) <= 255

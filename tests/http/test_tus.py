@@ -147,7 +147,7 @@ async def test_anybody_is_told_what_the_server_speaks(stranger: Api) -> None:
 
 
 async def test_an_upload_grows_by_every_request_and_becomes_a_document(tenant: Tenant) -> None:
-    told = metadata(filename="big.txt", filetype="text/plain", attributes='{"year": 2026}')
+    told = metadata(filename="big.txt", filetype="text/plain; charset=cp866", attributes='{"year": 2026}')
     path = await create(tenant.api, len(LARGE), **told)
     cuts = [0, 1, 5 * MIB, PART, PART + 1, 2 * PART - 1, len(LARGE)]
     for start, end in itertools.pairwise(cuts):

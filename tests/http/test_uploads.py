@@ -70,6 +70,15 @@ async def complete(api: Api, upload: dict[str, Any]) -> Any:
     return await api.post(f"/v1/uploads/{upload['id']}/complete")
 
 
+async def test_a_declared_charset_stays_with_the_file_and_is_not_shown(tenant: Tenant) -> None:
+    upload = await open_upload(tenant.api, mime_type="text/plain; charset=cp866")
+    await send_all(tenant.api, upload)
+    document_id = (await complete(tenant.api, upload)).json["id"]
+    assert (await state_of(tenant.api, upload))["mime_type"] == upload["mime_type"] == "text/plain"
+    content = await tenant.api.get(f"/v1/documents/{document_id}/content")
+    assert content.headers["Content-Type"] == "text/plain; charset=cp866"
+
+
 async def test_parts_in_any_order_become_one_document(tenant: Tenant) -> None:
     upload = await open_upload(tenant.api, attributes={"year": 2026})
     assert (upload["status"], upload["part_size_bytes"], upload["part_count"]) == ("pending", PART, 2)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import time
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ragsvc.errors import DocumentRejected
-from ragsvc.ingestion.parsing.decoding import charset_parameter, decode, find_charset
+from ragsvc.ingestion.parsing.charsets import charset_parameter, find_charset
+from ragsvc.ingestion.parsing.decoding import decode
+from tests.ingestion.test_sniffing import refusal_of
+
+if TYPE_CHECKING:
+    from tests.ingestion.conftest import Parse
 
 FRENCH = "L'été dernier, nous avons visité le château où la forêt était déjà brûlée. Ça coûte cher, dit le garçon."
 GERMAN = "Über den Wäldern liegt Nebel; die Straße führt größtenteils durch schöne Täler nach Österreich."
@@ -60,6 +67,12 @@ def test_a_declared_charset_decides_where_the_bytes_allow_it() -> None:
     assert decode(RUSSIAN.encode("cp1251"), declared="utf-8") == RUSSIAN
 
 
+def test_the_charset_of_the_header_decides_for_a_file(parse: Parse) -> None:
+    word = "Чайник".encode("cp866")
+    assert parse(word, "a.txt", mime_type="text/plain; charset=cp866").text == "Чайник"
+    assert parse(RUSSIAN.encode("cp1251"), "a.txt", mime_type="text/plain; charset=utf-8").text == RUSSIAN
+
+
 def test_latin_1_means_windows_1252_as_in_browsers() -> None:
     assert decode("“5 €”".encode("cp1252"), declared="ISO-8859-1") == "“5 €”"
 
@@ -82,6 +95,17 @@ def test_damage_in_utf8_costs_only_the_damaged_place() -> None:
     assert decode(data, declared=None) == FRENCH * 20 + "\ufffd" + FRENCH
 
 
+@pytest.mark.parametrize("charset", ["utf-16", "utf-32"])
+def test_a_stray_byte_at_the_end_of_marked_text_costs_only_itself(parse: Parse, charset: str) -> None:
+    parsed = parse(FRENCH.encode(charset) + b"\n", "a.txt")
+    assert parsed.text == FRENCH + "\ufffd"
+    assert [warning.code for warning in parsed.warnings] == ["damaged_characters"]
+
+
+def test_a_few_characters_with_a_stray_byte_are_in_no_charset(parse: Parse) -> None:
+    assert refusal_of(parse, "Kettle".encode("utf-16") + b"\n", "a.txt")[0] == "encoding"
+
+
 def test_a_mark_that_the_bytes_contradict_is_an_encoding_error() -> None:
     with pytest.raises(DocumentRejected) as refusal:
         decode(codecs.BOM_UTF32_LE + b"abcdefg", declared=None)
@@ -97,3 +121,10 @@ def test_bytes_in_no_charset_are_an_encoding_error() -> None:
 def test_accents_late_in_a_long_file_decide_too() -> None:
     text = "plain ascii line\n" * 20_000 + FRENCH
     assert decode(text.encode("latin-1"), declared=None) == text
+
+
+def test_accents_far_apart_in_long_lines_take_no_time() -> None:
+    text = ("plain ascii words " * 20_000 + "brûlée\n") * 3
+    started = time.process_time()
+    assert decode(text.encode("latin-1"), declared=None) == text
+    assert time.process_time() - started < 2

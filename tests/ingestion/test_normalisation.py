@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -27,6 +28,22 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
 def test_line_ends_accents_and_dirt_have_one_form() -> None:
     assert normalise("a\r\nb\rc\0d\ud800e\u0301") == "a\nb\ncd\u00e9"
     assert normalise("a\r\0\nb") == "a\nb"
+
+
+MARKS = st.text(st.characters(categories=["Mn", "Mc"]) | st.sampled_from("\u0344\u0f73\u0301\u0316é\u2014"))
+
+
+@given(st.lists(MARKS, min_size=1), st.integers(1, 40))
+def test_long_runs_of_marks_have_the_form_of_unicode(pieces: list[str], times: int) -> None:
+    text = "a".join(piece * times for piece in pieces)
+    assert normalise(text) == unicodedata.normalize("NFC", text)
+
+
+@pytest.mark.parametrize("marks", ["\u0301\u0316", "\u0f73\u0344"])
+def test_long_runs_of_marks_take_no_time(marks: str) -> None:
+    started = time.process_time()
+    assert len(normalise("a" + marks * 100_000)) >= 200_000
+    assert time.process_time() - started < 2
 
 
 @given(st.lists(ANY_TEXT, max_size=8), st.sampled_from(["\n", "\n\n", "\t"]))

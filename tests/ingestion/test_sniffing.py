@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.errors import DocumentRejected
-from ragsvc.ingestion.parsing.sniffing import DOCX, PDF
+from ragsvc.ingestion.parsing.sniffing import DOCX, PDF, RTF
 from ragsvc.ingestion.parsing.text_types import CSV, HTML, JSON, MARKDOWN, PHP, PLAIN_TEXT, XML
 from tests.ingestion.office_files import make_docx, make_ole2, make_zip
 from tests.ingestion.pdf_files import make_pdf
@@ -40,6 +40,9 @@ def refusal_of(parse: Parse, data: bytes, filename: str = "file", **options: obj
         (b"<p>Hello page</p>", "a", "text/html; charset=utf-8", HTML),
         (b"<p>Hello page</p>", "a.txt", "text/plain", PLAIN_TEXT),
         (b"Hello page, 1 < 2", "a.html", "text/html", PLAIN_TEXT),
+        (b"junk before the header\n" + make_pdf([["Hello page"]]), "a.pdf", "text/plain", PDF),
+        (b"junk before the header\n" + make_pdf([["Hello page"]]), "a", "", PDF),
+        (b"{\\rtf1 Hello page}", "a.txt", "text/plain", RTF),
         (make_docx("Hello page"), "a.pdf", "application/pdf", DOCX),
         (b"# Hello page", "a.md", "", MARKDOWN),
         (b"# Hello page", "a", "text/markdown", MARKDOWN),
@@ -101,6 +104,21 @@ def test_binary_junk_is_no_text(parse: Parse) -> None:
 )
 def test_a_text_that_speaks_of_a_format_is_a_text(parse: Parse, text: str) -> None:
     assert parse(text.encode(), "a.txt").text == text
+
+
+@pytest.mark.parametrize("filename", ["a.md", "a.txt", "a.yaml", "a.py"])
+@pytest.mark.parametrize(
+    "text", ["The header:\n```\n%PDF-1.7\n```\nand é.", "GIF89a is a format.", "%!PS\nis how it begins", "BZh91AY&SY"]
+)
+def test_a_text_by_name_may_begin_like_a_format(parse: Parse, text: str, filename: str) -> None:
+    assert parse(text.encode(), filename).text == text
+    assert parse(text.encode(), "a", mime_type="text/plain; charset=utf-8").text == text
+
+
+def test_what_is_said_to_be_text_and_is_none_is_named(parse: Parse) -> None:
+    picture = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00;"
+    assert "image/gif" in refusal_of(parse, picture, "a.txt", mime_type="text/plain")[1]
+    assert "application/postscript" in refusal_of(parse, b"%!PS\nshowpage\n", "a.ps")[1]
 
 
 def test_a_stray_nul_does_not_make_a_text_binary(parse: Parse) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -138,6 +139,13 @@ def test_cells_at_the_ends_of_a_sheet_are_refused_before_the_space_between_is_ma
     )
     code, detail = refusal_of(parse, replace_entry(make_xlsx({"S": [["x"]]}), SHEET, sheet))
     assert (code, "16,384 columns" in detail) == ("limit_exceeded", True)
+
+
+def test_a_cell_with_many_references_takes_no_time(parse: Parse) -> None:
+    sheet = b"<worksheet><sheetData><row><c" + b' r="A1"' * 20_000 + b"/></row></sheetData></worksheet>"
+    started = time.process_time()
+    refusal_of(parse, replace_entry(make_xlsx({"S": [["x"]]}), SHEET, sheet), "a.xlsx")
+    assert time.process_time() - started < 2
 
 
 def test_styled_cells_without_values_take_no_room(parse: Parse) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,6 +49,13 @@ def test_json_that_is_none_is_text(parse: Parse, counter: TokenCounter, data: by
     assert chunk(parsed, counter)
 
 
+def test_a_string_of_json_that_nothing_closes_is_the_rest_and_takes_no_time(parse: Parse) -> None:
+    string = '"' + '\\"' * 50_000
+    started = time.process_time()
+    assert parse(f'{{"a":1,{string}'.encode(), "a.json").text == f'{{\n  "a": 1,\n  {string}'
+    assert time.process_time() - started < 2
+
+
 def test_json_lines_are_rows(parse: Parse, counter: TokenCounter) -> None:
     lines = [json.dumps({"id": number, "text": "some words of it"}) for number in range(50)]
     parsed = parse("\n".join(lines).encode(), "a.jsonl")
@@ -57,6 +66,16 @@ def test_xml_is_read_in_the_charset_that_it_declares_and_nothing_is_expanded(par
     entity = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
     markup = f'<?xml version="1.0" encoding="windows-1251"?>{entity}<x>Да &e;</x>'
     assert parse(markup.encode("cp1251"), "a.xml").text == markup
+
+
+def test_entities_without_end_fill_no_memory(parse: Parse) -> None:
+    entities = "".join(f'<!ENTITY e{number} "{f"&e{number - 1};" * 10}">' for number in range(20_000))
+    tracemalloc.start()
+    try:
+        assert refusal_of(parse, f"<?xml version='1.0'?><!DOCTYPE x [{entities}]><x/>".encode())[0] == "limit_exceeded"
+        assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_code_is_cut_between_its_functions(parse: Parse, counter: TokenCounter) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import re
-from email.message import Message
 
 from charset_normalizer import from_bytes
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.ingestion.parsing.charsets import find_charset
 
 # UTF-32 stands before UTF-16: its little-endian mark begins with that of UTF-16.
 BYTE_ORDER_MARKS = (
@@ -18,38 +18,19 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# Labels mean what browsers take them for (https://encoding.spec.whatwg.org/#names-and-labels).
-LABELS = {
-    "ascii": "cp1252",
-    "iso8859-1": "cp1252",
-    "iso8859-9": "cp1254",
-    "iso8859-11": "cp874",
-    "tis-620": "cp874",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "shift_jis": "cp932",
-    "euc_kr": "cp949",
-    "big5": "big5hkscs",
-}
-# Charsets that a declaration may name; Python's codecs know others that are no charsets of documents.
-DECLARABLE_NAMES = (
-    "utf-8 utf-16 utf-16-le utf-16-be utf-32 cp866 iso8859-2 iso8859-3 iso8859-4 iso8859-5 iso8859-6 iso8859-7"
-    " iso8859-8 iso8859-10 iso8859-13 iso8859-14 iso8859-15 iso8859-16 koi8-r koi8-u mac-roman mac-cyrillic cp437"
-    " cp850 cp852 cp874 cp932 cp949 cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 gb18030"
-    " big5hkscs euc_jp iso2022_jp"
-)
-DECLARABLE = frozenset(DECLARABLE_NAMES.split())
 # What undeclared files are really written in; anything rarer only makes guesses worse.
 GUESSABLE = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874", "cp850", "cp866"),
     *("iso8859_2", "iso8859_5", "koi8_r", "mac_roman", "cp932", "euc_jp", "cp949", "gb18030", "big5"),
 ]
 SAMPLE_BYTES = 32 * 1024
-NON_ASCII_LINE = re.compile(rb"[^\n]{0,2000}[\x80-\xff][^\n]{0,2000}\n?")
+NON_ASCII = re.compile(rb"[\x80-\xff]")
+# What stands around a byte that is not ASCII tells what it means, up to the ends of its line or so far.
+AROUND_BYTES = 2000
 MARKUP_BYTES = 4096
 META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
 XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]{1,200}?encoding\s*=\s*["']([\w.:-]{1,40})""")
-# A text of UTF-8 with a damaged byte here and there is still UTF-8.
+# A text with a damaged byte here and there is still in its charset.
 INTACT_PER_DAMAGED = 50
 
 
@@ -69,17 +50,7 @@ def decode(data: bytes, *, declared: str | None) -> str:
                 return data.decode(candidate)
             except UnicodeDecodeError:
                 continue
-    return _decode_damaged(data) or _decode_by_guess(data)
-
-
-def find_charset(label: str | None) -> str | None:
-    """Return Python's name of a declared charset, None when no document can be written in it."""
-    try:
-        name = codecs.lookup(label or "").name
-    except (LookupError, ValueError):
-        return None
-    name = LABELS.get(name, name)
-    return name if name in DECLARABLE else None
+    return _decode_damaged(data, "utf-8") or _decode_by_guess(data)
 
 
 def declared_charset(data: bytes) -> str | None:
@@ -89,13 +60,6 @@ def declared_charset(data: bytes) -> str | None:
     label = match[1].decode("ascii", errors="ignore") if match else None
     # Markup that could be read so far is not in UTF-16, whatever it says.
     return None if (find_charset(label) or "utf-16").startswith("utf-16") else label
-
-
-def charset_parameter(mime_type: str) -> str | None:
-    """Return the charset that a Content-Type names."""
-    message = Message()
-    message["Content-Type"] = mime_type
-    return message.get_content_charset()
 
 
 def guess_utf16(data: bytes) -> str | None:
@@ -125,16 +89,18 @@ def _decode_marked(data: bytes, charset: str) -> str:
         # A lone surrogate is no reason to refuse a file: normalisation drops it.
         return data.decode(charset, errors="surrogatepass" if charset.startswith("utf-16") else "strict")
     except UnicodeDecodeError:
-        recovered = _decode_damaged(data) if charset == "utf-8" else None
+        recovered = _decode_damaged(data, charset)
     if recovered is None:
         raise DocumentRejected(DocumentErrorCode.ENCODING, f"the byte order mark says {charset}, the bytes do not")
     return recovered
 
 
-def _decode_damaged(data: bytes) -> str | None:
-    text = data.decode(errors="replace")
+def _decode_damaged(data: bytes, charset: str) -> str | None:
+    text = data.decode(charset, errors="replace")
     damaged = text.count("\ufffd")
-    intact = len(text) - len(text.encode("ascii", errors="ignore")) - damaged
+    # ASCII is no sign of UTF-8: nearly every charset has it.
+    unmarked = len(text.encode("ascii", errors="ignore")) if charset == "utf-8" else 0
+    intact = len(text) - unmarked - damaged
     return text if intact >= INTACT_PER_DAMAGED * damaged else None
 
 
@@ -156,10 +122,12 @@ def _decode_by_guess(data: bytes) -> str:
 
 def _sample(data: bytes) -> bytes:
     lines: list[bytes] = []
-    size = 0
-    for match in NON_ASCII_LINE.finditer(data):
-        lines.append(match.group())
-        size += len(lines[-1])
-        if size >= SAMPLE_BYTES:
-            break
+    size = end = 0
+    while size < SAMPLE_BYTES and (match := NON_ASCII.search(data, end)):
+        place = match.start()
+        start = max(data.rfind(b"\n", end, place) + 1, end, place - AROUND_BYTES)
+        border = min(place + 1 + AROUND_BYTES, len(data))
+        end = data.find(b"\n", place, border) + 1 or border
+        lines.append(data[start:end])
+        size += end - start
     return b"".join(lines)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 MAX_LINE_CHARS = 1000
 LONG_LINE = re.compile(rf"[^\n]{{{MAX_LINE_CHARS},}}")
-# Strings, short lists of numbers, and what is empty stay whole.
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\{\s*\}|\[[^"{}\[\]]{0,80}\]|[{}\[\],]|[^"{}\[\],]+|"', re.DOTALL)
+# Strings, short lists of numbers, and what is empty stay whole. A string that nothing closes is the rest of the text:
+# each quote in it would look for its own end, up to the last character.
+TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|\{\s*\}|\[[^"{}\[\]]{0,80}\]|[{}\[\],]|[^"{}\[\],]+', re.DOTALL)
 INDENT = "  "
 MAX_INDENTS = 8
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from itertools import groupby
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 
 # Part of the embedding cache's key: raise it whenever `normalise` gives other text for the same input.
 NORMALISATION_VERSION = 1
+# More marks on one letter than any writing has (https://unicode.org/reports/tr15/#Stream_Safe_Text_Format). No letter
+# stands in such a run, yet symbols may.
+MANY_MARKS = re.compile(r"[^\w\s\x00-\x7f]{31,}")
 
 
 def strip_unstorable(text: str) -> str:
@@ -28,7 +33,18 @@ def normalise(text: str) -> str:
     text = strip_unstorable(text)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    return text if text.isascii() else unicodedata.normalize("NFC", MANY_MARKS.sub(_order_marks, text))
+
+
+def _order_marks(run: re.Match[str]) -> str:
+    """Return the same marks in their canonical order: `unicodedata` sorts them in the square of their number."""
+    characters = "".join(unicodedata.normalize("NFD", character) for character in run[0])
+    groups = groupby(characters, key=_is_mark)
+    return "".join("".join(sorted(group, key=unicodedata.combining)) for _, group in groups)
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.combining(character) > 0
 
 
 def has_text(text: str) -> bool:

@@ -9,9 +9,10 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.decoding import BYTE_ORDER_MARKS, charset_parameter, guess_utf16
+from ragsvc.ingestion.parsing.charsets import charset_parameter
+from ragsvc.ingestion.parsing.decoding import BYTE_ORDER_MARKS, guess_utf16
 from ragsvc.ingestion.parsing.progress import SILENT, Progress
-from ragsvc.ingestion.parsing.text_types import HTML, PHP, XML, claimed_text_type
+from ragsvc.ingestion.parsing.text_types import HTML, PHP, XML, claimed_text_type, claims_text
 from ragsvc.ingestion.parsing.zip_archives import open_archive
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ OFFICE_PARTS = (
     (b"ms-powerpoint.slideshow.macroEnabled", PPTX),
 )
 CONTENT_TYPES_BYTES = 4 * 1024 * 1024
+PDF_NAMES = frozenset({".pdf"})
 HTML_NAMES = frozenset({".html", ".htm", ".xhtml", ".xht"})
 # Tabs, line ends, form feeds, and the escapes of terminals and of ISO-2022.
 TEXT_CONTROLS = b"\t\n\x0b\x0c\r\x08\x1b"
@@ -124,6 +126,11 @@ class SourceFile:
         """The type of text that name or header claim."""
         return claimed_text_type(self.filename, self.mime_type)
 
+    @property
+    def claims_text(self) -> bool:
+        """Whether name or header say that the file is text."""
+        return claims_text(self.filename, self.mime_type)
+
     def claims(self, media_type: str, suffixes: frozenset[str]) -> bool:
         """Tell whether name or header say that the file is of this type."""
         claimed = self.mime_type.partition(";")[0].strip().lower()
@@ -140,17 +147,31 @@ def sniff(source: SourceFile, limits: ParseLimits) -> str:
         head = file.read(HEAD_BYTES)
     if not head:
         raise DocumentRejected(DocumentErrorCode.EMPTY_FILE, "the file is empty")
-    if PDF_HEADER.search(head[:PDF_HEADER_BYTES]):
+    is_text = source.claims_text and _is_clean(head)
+    if _has_pdf_header(head, source, is_text=is_text):
         return PDF
     if head.startswith(ZIP_MAGICS):
         with open_archive(source.path, limits) as archive:
             return _sniff_zip(archive)
     if head.startswith(OLE2_MAGIC):
         return _sniff_ole2(source.path)
+    return _sniff_magic(head, is_text=is_text) or _sniff_text(head, source)
+
+
+def _has_pdf_header(head: bytes, source: SourceFile, *, is_text: bool) -> bool:
+    if not PDF_HEADER.search(head[:PDF_HEADER_BYTES]):
+        return False
+    # Behind other lines it may be what a text is about.
+    return head.startswith(b"%PDF-") or source.claims(PDF, PDF_NAMES) or not is_text
+
+
+def _sniff_magic(head: bytes, *, is_text: bool) -> str | None:
     for magic, media_type in MAGICS:
-        if magic.match(head):
+        match = magic.match(head)
+        # A text may begin with the letters of a format; RTF is nothing but such letters.
+        if match and not (is_text and match[0].isascii() and media_type != RTF):
             return media_type
-    return _sniff_text(head, source)
+    return None
 
 
 def _sniff_zip(archive: ZipFile) -> str:
@@ -193,6 +214,10 @@ def _sniff_text(head: bytes, source: SourceFile) -> str:
     if HTML_START.match(opening) or (source.claims(HTML, HTML_NAMES) and ANY_TAG.search(text)):
         return HTML
     return XML if XML_START.match(text) else source.text_type
+
+
+def _is_clean(head: bytes) -> bool:
+    return len(head.translate(None, BINARY_BYTES)) == len(head)
 
 
 def _decode_head(head: bytes) -> str | None:

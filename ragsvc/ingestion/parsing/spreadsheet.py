@@ -28,8 +28,8 @@ AREA_PER_CELL = 4
 # Below it a number without a fraction is exact.
 EXACT_INTEGERS = 2.0**53
 SHEET = re.compile(r"xl/worksheets/[^/]+\.xml", re.IGNORECASE)
-# A cell with a value; one that only has a style is closed at once.
-CELL = re.compile(rb"<(?:\w+:)?c\b(?:[^<>]*?\br=[\"']([A-Z]{1,3})([0-9]{1,7})[\"'])?[^<>]*(?<!/)>")
+# A cell with a value; one that only has a style is closed at once. Its first reference holds, and no other is tried.
+CELL = re.compile(rb"<(?:\w+:)?c\b(?:[^<>]*?\br=[\"']([A-Z]{1,3})([0-9]{1,7})[\"'])?+[^<>]*+(?<!/)>")
 BLOCK_BYTES = 1024 * 1024
 PROLOGUE_BYTES = 64 * 1024
 

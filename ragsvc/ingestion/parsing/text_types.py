@@ -36,6 +36,8 @@ SUFFIXES = {
     "text/x-shellscript": ".sh .bash",
 }
 BY_SUFFIX = {suffix: media_type for media_type, suffixes in SUFFIXES.items() for suffix in suffixes.split()}
+# What is read as it stands, whatever it means.
+PLAIN_SUFFIXES = frozenset({".txt", ".text", ".log", ".rst", ".tex", ".yaml", ".yml", ".toml", ".ini"})
 # What headers call the same types.
 ALIASES = {
     "text/x-markdown": MARKDOWN,
@@ -80,6 +82,17 @@ def claimed_text_type(filename: str, mime_type: str) -> str:
     by_name = BY_SUFFIX.get(PurePath(filename).suffix.lower())
     if by_name is not None:
         return by_name
-    claimed = mime_type.partition(";")[0].strip().lower()
-    claimed = ALIASES.get(claimed, claimed)
+    claimed = _claimed_type(mime_type)
     return claimed if claimed in SUFFIXES else PLAIN_TEXT
+
+
+def claims_text(filename: str, mime_type: str) -> bool:
+    """Tell whether name or header say that the file is text, of whatever type."""
+    suffix = PurePath(filename).suffix.lower()
+    claimed = _claimed_type(mime_type)
+    return suffix in BY_SUFFIX or suffix in PLAIN_SUFFIXES or claimed in SUFFIXES or claimed.startswith("text/")
+
+
+def _claimed_type(mime_type: str) -> str:
+    claimed = mime_type.partition(";")[0].strip().lower()
+    return ALIASES.get(claimed, claimed)

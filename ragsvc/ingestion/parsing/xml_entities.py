@@ -26,10 +26,11 @@ def refuse_bomb(text: str, *, max_chars: int) -> None:
 def _largest_expansion(text: str) -> float:
     values = {match[1]: match[2] or match[3] or "" for match in _DECLARATION.finditer(text)}
     references = {name: _REFERENCE.findall(value) for name, value in values.items()}
-    sizes: dict[str, int] = {}
+    # Floats end at infinity: whole numbers grow by a digit with every entity, and fill the memory.
+    sizes: dict[str, float] = {}
     try:
         for name in TopologicalSorter(references).static_order():
-            sizes[name] = len(values.get(name, "")) + sum(sizes[other] for other in references.get(name, ()))
+            sizes[name] = float(len(values.get(name, ""))) + sum(sizes[other] for other in references.get(name, ()))
     except CycleError:
         return float("inf")
     return max(sizes.values(), default=0)
