@@ -40,7 +40,8 @@ _CONVERSATION = re.compile(r"<conversation>\n(.*?)\n</conversation>\n", re.DOTAL
 _ASKED_BEFORE = re.compile(r"^user: (.*)$", re.MULTILINE)
 _SOURCE = re.compile(r'<source n="(\d+)"(?: title="[^"]*")?>\n(.*?)\n?</source>', re.DOTALL)
 _QUESTION = re.compile(r"^Question:[ \t]*", re.MULTILINE)
-_WORD = re.compile(r"\w+")
+# The parts of `snake_case` are words too.
+_WORD = re.compile(r"[^\W_]+")
 # A question for a quantity is answered by a sentence that names one, and by no other on the same subject.
 _ASKS_QUANTITY = re.compile(
     r"\bhow (?:many|much|old|tall|high|far|heavy|large|fast)\b|\bwhat (?:year|price)\b", re.IGNORECASE

@@ -71,6 +71,7 @@ def test_a_message_without_sources_is_all_question() -> None:
             ["Please note that it is **very** important.", "Ask (e.g. `systemctl --root=x`) first."],
         ),
         ("| WAIT_S | 5 | Seconds. At any time. |\n| a | b |", ["WAIT_S | 5 | Seconds. At any time. |"]),
+        ("| 2202G | invalid_repeat |\n| __ | _ |", ["2202G | invalid_repeat |"]),
         ("Too short. " + "x" * 601 + " is too long.", []),
         ("", []),
     ],
@@ -96,6 +97,12 @@ async def test_no_more_than_three_sentences_are_quoted() -> None:
     sources = [f"The kettle boils water number {number} quickly today." for number in range(10)]
     said = await answer(prompt("What does the kettle boil?", *sources), embed)
     assert 1 <= said.count("[") <= QUOTES
+
+
+@pytest.mark.parametrize("question", ["2202G", "invalid_repeat_count"])
+async def test_a_row_of_code_and_name_is_found_by_either(question: str) -> None:
+    rows = "| 2202F | disk_is_full |\n| 2202G | invalid_repeat_count |\n| 2202H | wrong_page_size |"
+    assert await answer(prompt(question, rows), embed) == "2202G | invalid_repeat_count | [1]."
 
 
 async def test_a_repetition_is_not_quoted_twice() -> None:
