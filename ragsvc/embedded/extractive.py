@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections import Counter
@@ -27,6 +28,8 @@ NOTHING_FITS = "The documents do not hold an answer to this question."
 CANDIDATES = 32
 QUOTES = 3
 COSINE_WEIGHT = 0.7
+# What a source's title has to say to each of its sentences; with more it would answer whatever is asked of its subject.
+TITLE_WEIGHT = 0.3
 FITS = 0.34
 # A further quote has to be about as good as the best one.
 NEARLY_AS_GOOD = 0.85
@@ -38,7 +41,8 @@ _ESCAPED = re.compile(r"<\\(?=\s*/?\s*source|\|)", re.IGNORECASE)
 # The form in which answering/condensing.py asks for a question that is understood alone.
 _CONVERSATION = re.compile(r"<conversation>\n(.*?)\n</conversation>\n", re.DOTALL)
 _ASKED_BEFORE = re.compile(r"^user: (.*)$", re.MULTILINE)
-_SOURCE = re.compile(r'<source n="(\d+)"(?: title="[^"]*")?>\n(.*?)\n?</source>', re.DOTALL)
+_SOURCE = re.compile(r'<source n="(\d+)"(?: title="([^"]*)")?>\n(.*?)\n?</source>', re.DOTALL)
+_PAGE = re.compile(r", page \d+(?=,|$)")
 _QUESTION = re.compile(r"^Question:[ \t]*", re.MULTILINE)
 # The parts of `snake_case` are words too.
 _WORD = re.compile(r"[^\W_]+")
@@ -62,11 +66,18 @@ _STOP_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence of source `n`, with its content words."""
+    """A sentence of source `n`, with its content words and those of the title above it."""
 
     n: int
     text: str
     words: frozenset[str]
+    title: str
+    title_words: frozenset[str]
+
+    @property
+    def all_words(self) -> frozenset[str]:
+        """What it speaks of: a sentence below `Kettle 300 > Cleaning` may not name the kettle."""
+        return self.words | self.title_words
 
 
 def read_prompt(message: str) -> tuple[str, list[Sentence]]:
@@ -75,12 +86,17 @@ def read_prompt(message: str) -> tuple[str, list[Sentence]]:
     rest = message[sources[-1].end() :] if sources else message
     asked = _QUESTION.search(rest)
     question = (rest[asked.end() :] if asked else rest).strip()
-    sentences = [
-        Sentence(int(source[1]), text, _content_words(text))
-        for source in sources
-        for text in split_text(_ESCAPED.sub("<", source[2]))
-    ]
-    return question, sentences
+    return question, [sentence for source in sources for sentence in _read_source(source)]
+
+
+def _read_source(source: re.Match[str]) -> Iterator[Sentence]:
+    """Yield the sentences of a source, but those that say no more than its title."""
+    title = _PAGE.sub("", html.unescape(source[2] or ""))
+    title_words = _content_words(title)
+    for text in split_text(_ESCAPED.sub("<", source[3])):
+        words = _content_words(text)
+        if not words <= title_words:
+            yield Sentence(int(source[1]), text, words, title, title_words)
 
 
 def split_text(text: str) -> Iterator[str]:
@@ -103,18 +119,17 @@ async def answer(message: str, embed: Embed) -> str:
     weights = _word_weights(sentences)
     wants_quantity = _ASKS_QUANTITY.search(question) is not None
     overlaps = {
-        sentence: _overlap(asked, sentence.words, weights=weights)
+        sentence: _overlap(asked, sentence.all_words, weights=weights)
         for sentence in sentences
         if not wants_quantity or _NAMES_QUANTITY.search(sentence.text)
     }
     candidates = sorted(overlaps, key=lambda sentence: -overlaps[sentence])[:CANDIDATES]
     if not question or not candidates:
         return NOTHING_FITS
-    vectors = await embed([question, *(sentence.text for sentence in candidates)])
-    cosines = vectors[1:] @ vectors[0]
+    cosines = await _compare(question, candidates, embed=embed)
     scores = {
-        sentence: COSINE_WEIGHT * float(cosine) + (1 - COSINE_WEIGHT) * overlaps[sentence]
-        for sentence, cosine in zip(candidates, cosines, strict=True)
+        sentence: COSINE_WEIGHT * cosines[sentence] + (1 - COSINE_WEIGHT) * overlaps[sentence]
+        for sentence in candidates
     }
     quotes = _choose(scores)
     return " ".join(_cite(quote) for quote in quotes) or NOTHING_FITS
@@ -124,6 +139,25 @@ def _restate(message: str, conversation: str) -> str:
     question, _sentences = read_prompt(message)
     before = _ASKED_BEFORE.findall(conversation)[-1:]
     return " ".join([*before, question])
+
+
+async def _compare(question: str, sentences: Sequence[Sentence], *, embed: Embed) -> dict[Sentence, float]:
+    """Return how near in meaning each sentence is to the question: -1 to 1.
+
+    A title that has words of the question is weighed in; any other says only what else the document is about.
+    """
+    asked = _content_words(question)
+    titles = {sentence.title for sentence in sentences if asked & sentence.title_words}
+    texts = list(dict.fromkeys([question, *(sentence.text for sentence in sentences), *titles]))
+    vectors = dict(zip(texts, await embed(texts), strict=True))
+
+    def compare(sentence: Sentence) -> float:
+        vector = vectors[sentence.text]
+        if sentence.title in titles:
+            vector = (1 - TITLE_WEIGHT) * vector + TITLE_WEIGHT * vectors[sentence.title]
+        return float(vector @ vectors[question]) / math.sqrt(vector @ vector)
+
+    return {sentence: compare(sentence) for sentence in sentences}
 
 
 def _choose(scores: dict[Sentence, float]) -> list[Sentence]:
@@ -157,7 +191,7 @@ def _stem(word: str) -> str:
 
 def _word_weights(sentences: Sequence[Sentence]) -> dict[str, float]:
     """Weigh a word by how few sentences have it."""
-    having = Counter(word for sentence in sentences for word in sentence.words)
+    having = Counter(word for sentence in sentences for word in sentence.all_words)
     return {word: math.log(1 + len(sentences) / times) for word, times in having.items()}
 
 

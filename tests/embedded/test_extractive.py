@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+NAMES = [(1, "Zephyr"), (2, "Brisa"), (3, "Norda")]
+
 
 async def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     return np.stack([embed_words(text) for text in texts])
@@ -24,6 +26,11 @@ async def embed(texts: Sequence[str]) -> NDArray[np.float32]:
 
 def prompt(question: str, *sources: str) -> str:
     blocks = [f'<source n="{n}" title="file {n} > part">\n{text}\n</source>\n' for n, text in enumerate(sources, 1)]
+    return f"{''.join(blocks)}\nQuestion: {question}"
+
+
+def titled(question: str, *sources: tuple[str, str]) -> str:
+    blocks = [f'<source n="{n}" title="{title}">\n{text}\n</source>\n' for n, (title, text) in enumerate(sources, 1)]
     return f"{''.join(blocks)}\nQuestion: {question}"
 
 
@@ -126,6 +133,37 @@ async def test_a_quantity_is_not_answered_by_a_sentence_without_one() -> None:
 async def test_a_question_is_put_behind_the_one_that_it_follows() -> None:
     conversation = "<conversation>\nuser: Who cleans the kettle?\nassistant: Kim does.\n</conversation>"
     assert await answer(f"{conversation}\n\nQuestion: How often?", embed) == "Who cleans the kettle? How often?"
+
+
+async def test_the_title_tells_what_a_sentence_is_about() -> None:
+    sources = [(f"{name}.pdf, page 2, {name} &amp; lid &gt; Weight", f"It weighs {n} kilograms.") for n, name in NAMES]
+    for n, name in NAMES:
+        said = await answer(titled(f"How many kilograms weighs the {name}?", *sources), embed)
+        assert said == f"It weighs {n} kilograms [{n}]."
+
+
+async def test_what_only_repeats_its_title_is_not_quoted() -> None:
+    text = "Cleaning the kettle.\nRinse the kettle and the lid with vinegar."
+    said = await answer(titled("Cleaning the kettle with vinegar?", ("kettle.md, Cleaning", text)), embed)
+    assert said == "Rinse the kettle and the lid with vinegar [1]."
+
+
+async def test_a_title_alone_is_no_answer() -> None:
+    source = ("manual.pdf, page 1, Kettle Pro 300 user manual", "Keep vinegar away from children.")
+    assert await answer(titled("What does the Kettle Pro 300 cost?", source), embed) == NOTHING_FITS
+
+
+@pytest.mark.parametrize(
+    ("title", "read"),
+    [
+        ("a.pdf, page 30", "a.pdf"),
+        ("a.pdf, page 4, Ours &amp; yours &gt; Part 2", "a.pdf, Ours & yours > Part 2"),
+        ("a.md, On page 3, page by page", "a.md, On page 3, page by page"),
+    ],
+)
+def test_the_number_of_a_page_is_no_word_of_a_title(title: str, read: str) -> None:
+    _question, sentences = read_prompt(titled("Why?", (title, "A sentence of words.")))
+    assert [sentence.title for sentence in sentences] == [read]
 
 
 async def test_no_source_is_no_answer() -> None:
