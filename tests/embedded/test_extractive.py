@@ -131,8 +131,23 @@ async def test_a_quantity_is_not_answered_by_a_sentence_without_one() -> None:
 
 
 async def test_a_question_is_put_behind_the_one_that_it_follows() -> None:
-    conversation = "<conversation>\nuser: Who cleans the kettle?\nassistant: Kim does.\n</conversation>"
+    said = ["user: Who cleans the kettle?", "assistant: Kim does.", "user: Why?", "assistant: It is dirty."]
+    conversation = "\n".join(["<conversation>", *said, "</conversation>"])
     assert await answer(f"{conversation}\n\nQuestion: How often?", embed) == "Who cleans the kettle? How often?"
+
+
+async def test_a_follow_up_is_answered_of_what_was_spoken_of_before() -> None:
+    sources = [(f"{name}.md", f"The {name} makes {n} decibels at night.") for n, name in NAMES]
+    for n, name in NAMES:
+        before = [f"How heavy is the {name}?", "And in its box?"]
+        said = await answer(titled("How many decibels does it make?", *sources), embed, before=before)
+        assert said == f"The {name} makes {n} decibels at night [{n}]."
+
+
+async def test_only_the_last_question_asks_for_a_quantity() -> None:
+    message = prompt("And when does the large kettle boil?", "The large kettle must boil at noon.")
+    said = await answer(message, embed, before=["How many litres does a kettle hold?"])
+    assert said == "The large kettle must boil at noon [1]."
 
 
 async def test_the_title_tells_what_a_sentence_is_about() -> None:
