@@ -118,5 +118,6 @@ def _fence(n: int, title: str, text: str) -> str:
 
 
 def _title(hit: SearchHit) -> str:
-    place = " > ".join(hit.heading_path) if hit.page_first is None else f"page {hit.page_first}"
-    return " ".join(f"{hit.filename}, {place}".split()) if place else hit.filename
+    page = "" if hit.page_first is None else f"page {hit.page_first}"
+    parts = filter(None, [hit.filename, page, " > ".join(hit.heading_path)])
+    return " ".join(", ".join(parts).split())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ragsvc.embedded.follow_ups import restate
+from ragsvc.embedded.words import SHORTEST_WORDS, WORD, content_words
 from ragsvc.sentences import LONGEST_CHARS, find_sentences
 
 if TYPE_CHECKING:
@@ -27,20 +30,21 @@ NOTHING_FITS = "The documents do not hold an answer to this question."
 CANDIDATES = 32
 QUOTES = 3
 COSINE_WEIGHT = 0.7
+# What a source's title has to say to each of its sentences; with more it would answer whatever is asked of its subject.
+TITLE_WEIGHT = 0.3
 FITS = 0.34
 # A further quote has to be about as good as the best one.
 NEARLY_AS_GOOD = 0.85
 SAME_WORDS = 0.7
-SHORTEST_WORDS = 3
 
 # The form that answering/prompt.py gives sources; in their text a backslash follows the `<` of `<source` and `<|`.
 _ESCAPED = re.compile(r"<\\(?=\s*/?\s*source|\|)", re.IGNORECASE)
 # The form in which answering/condensing.py asks for a question that is understood alone.
 _CONVERSATION = re.compile(r"<conversation>\n(.*?)\n</conversation>\n", re.DOTALL)
 _ASKED_BEFORE = re.compile(r"^user: (.*)$", re.MULTILINE)
-_SOURCE = re.compile(r'<source n="(\d+)"(?: title="[^"]*")?>\n(.*?)\n?</source>', re.DOTALL)
+_SOURCE = re.compile(r'<source n="(\d+)"(?: title="([^"]*)")?>\n(.*?)\n?</source>', re.DOTALL)
+_PAGE = re.compile(r", page \d+(?=,|$)")
 _QUESTION = re.compile(r"^Question:[ \t]*", re.MULTILINE)
-_WORD = re.compile(r"\w+")
 # A question for a quantity is answered by a sentence that names one, and by no other on the same subject.
 _ASKS_QUANTITY = re.compile(
     r"\bhow (?:many|much|old|tall|high|far|heavy|large|fast)\b|\bwhat (?:year|price)\b", re.IGNORECASE
@@ -50,22 +54,22 @@ _NAMES_QUANTITY = re.compile(
     r"|eighty|ninety|hundred|thousand|million|billion|half|both|all|none|no|free|once|twice|single|unlimited|double)\b",
     re.IGNORECASE,
 )
-_STOP_WORDS = frozenset(
-    _WORD.findall(
-        "a about an and are as at be been but by can could did do does for from had has have how i if in is it its me"
-        " my of on or our should so that the their them there these they this those to was we were what when where"
-        " which who why will with would you your"
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence of source `n`, with its content words."""
+    """A sentence of source `n`, with its content words and those of the title above it."""
 
     n: int
     text: str
     words: frozenset[str]
+    title: str
+    title_words: frozenset[str]
+
+    @property
+    def all_words(self) -> frozenset[str]:
+        """What it speaks of: a sentence below `Kettle 300 > Cleaning` may not name the kettle."""
+        return self.words | self.title_words
 
 
 def read_prompt(message: str) -> tuple[str, list[Sentence]]:
@@ -74,55 +78,74 @@ def read_prompt(message: str) -> tuple[str, list[Sentence]]:
     rest = message[sources[-1].end() :] if sources else message
     asked = _QUESTION.search(rest)
     question = (rest[asked.end() :] if asked else rest).strip()
-    sentences = [
-        Sentence(int(source[1]), text, _content_words(text))
-        for source in sources
-        for text in split_text(_ESCAPED.sub("<", source[2]))
-    ]
-    return question, sentences
+    return question, [sentence for source in sources for sentence in _read_source(source)]
+
+
+def _read_source(source: re.Match[str]) -> Iterator[Sentence]:
+    """Yield the sentences of a source, but those that say no more than its title."""
+    title = _PAGE.sub("", html.unescape(source[2] or ""))
+    title_words = content_words(title)
+    for text in split_text(_ESCAPED.sub("<", source[3])):
+        words = content_words(text)
+        if not words <= title_words:
+            yield Sentence(int(source[1]), text, words, title, title_words)
 
 
 def split_text(text: str) -> Iterator[str]:
     """Yield the sentences, list items and rows that a citation may quote, their white space made single blanks."""
     for start, end in find_sentences(text):
         sentence = " ".join(text[start:end].split())
-        if end - start <= LONGEST_CHARS and len(_WORD.findall(sentence)) >= SHORTEST_WORDS:
+        if end - start <= LONGEST_CHARS and len(WORD.findall(sentence)) >= SHORTEST_WORDS:
             yield sentence
 
 
-async def answer(message: str, embed: Embed) -> str:
+async def answer(message: str, embed: Embed, *, before: Sequence[str] = ()) -> str:
     """Return up to QUOTES sentences, each with the `[n]` of its source, or NOTHING_FITS.
 
-    Asked to make a question one that is understood alone, it puts the one before it in front.
+    `before` are the questions that were asked before, oldest first. Asked to make a question one that is understood
+    alone, it returns that question.
     """
     if conversation := _CONVERSATION.match(message):
-        return _restate(message[conversation.end() :], conversation[1])
-    question, sentences = read_prompt(message)
-    asked = _content_words(question)
+        return restate(read_prompt(message[conversation.end() :])[0], _ASKED_BEFORE.findall(conversation[1]))
+    last_question, sentences = read_prompt(message)
+    wants_quantity = _ASKS_QUANTITY.search(last_question) is not None
+    question = restate(last_question, before)
+    asked = content_words(question)
     weights = _word_weights(sentences)
-    wants_quantity = _ASKS_QUANTITY.search(question) is not None
     overlaps = {
-        sentence: _overlap(asked, sentence.words, weights=weights)
+        sentence: _overlap(asked, sentence.all_words, weights=weights)
         for sentence in sentences
         if not wants_quantity or _NAMES_QUANTITY.search(sentence.text)
     }
     candidates = sorted(overlaps, key=lambda sentence: -overlaps[sentence])[:CANDIDATES]
     if not question or not candidates:
         return NOTHING_FITS
-    vectors = await embed([question, *(sentence.text for sentence in candidates)])
-    cosines = vectors[1:] @ vectors[0]
+    cosines = await _compare(question, candidates, embed=embed)
     scores = {
-        sentence: COSINE_WEIGHT * float(cosine) + (1 - COSINE_WEIGHT) * overlaps[sentence]
-        for sentence, cosine in zip(candidates, cosines, strict=True)
+        sentence: COSINE_WEIGHT * cosines[sentence] + (1 - COSINE_WEIGHT) * overlaps[sentence]
+        for sentence in candidates
     }
     quotes = _choose(scores)
     return " ".join(_cite(quote) for quote in quotes) or NOTHING_FITS
 
 
-def _restate(message: str, conversation: str) -> str:
-    question, _sentences = read_prompt(message)
-    before = _ASKED_BEFORE.findall(conversation)[-1:]
-    return " ".join([*before, question])
+async def _compare(question: str, sentences: Sequence[Sentence], *, embed: Embed) -> dict[Sentence, float]:
+    """Return how near in meaning each sentence is to the question: -1 to 1.
+
+    A title that has words of the question is weighed in; any other says only what else the document is about.
+    """
+    asked = content_words(question)
+    titles = {sentence.title for sentence in sentences if asked & sentence.title_words}
+    texts = list(dict.fromkeys([question, *(sentence.text for sentence in sentences), *titles]))
+    vectors = dict(zip(texts, await embed(texts), strict=True))
+
+    def compare(sentence: Sentence) -> float:
+        vector = vectors[sentence.text]
+        if sentence.title in titles:
+            vector = (1 - TITLE_WEIGHT) * vector + TITLE_WEIGHT * vectors[sentence.title]
+        return float(vector @ vectors[question]) / math.sqrt(vector @ vector)
+
+    return {sentence: compare(sentence) for sentence in sentences}
 
 
 def _choose(scores: dict[Sentence, float]) -> list[Sentence]:
@@ -143,20 +166,9 @@ def _cite(quote: Sentence) -> str:
     return f"{text} [{quote.n}]" if text.endswith(("!", "?", "\uff01", "\uff1f")) else f"{text} [{quote.n}]."
 
 
-def _content_words(text: str) -> frozenset[str]:
-    return frozenset(_stem(word) for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS)
-
-
-def _stem(word: str) -> str:
-    for ending in ("ing", "ed", "es", "s"):
-        if word.endswith(ending) and len(word) - len(ending) > 3:  # noqa: PLR2004  # what is left still means something
-            return word.removesuffix(ending)
-    return word
-
-
 def _word_weights(sentences: Sequence[Sentence]) -> dict[str, float]:
     """Weigh a word by how few sentences have it."""
-    having = Counter(word for sentence in sentences for word in sentence.words)
+    having = Counter(word for sentence in sentences for word in sentence.all_words)
     return {word: math.log(1 + len(sentences) / times) for word, times in having.items()}
 
 

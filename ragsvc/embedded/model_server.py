@@ -77,16 +77,16 @@ async def create_embeddings(request: web.Request) -> web.Response:
 
 @routes.post("/v1/chat/completions")
 async def create_completion(request: web.Request) -> web.StreamResponse:
-    """Answer from the sources in the last user message, as one object or as a stream."""
+    """Answer the last user message from the sources in it, as one object or as a stream."""
     body = await wire.read_body(request, model=extractive.NAME)
-    question = wire.read_question(body)
+    *before, question = wire.read_questions(body)
     minilm = request.app[MINILM]
 
     async def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         # A sentence too long for the model is compared by its beginning; it is quoted whole.
         return await minilm.embed([text.cut(MAX_TOKENS) for text in await minilm.encode(texts)])
 
-    content = await extractive.answer(question, embed)
+    content = await extractive.answer(question, embed, before=before)
     asked, said = await minilm.encode([question, content])
     completion = Completion(extractive.NAME, content, len(asked.ids), len(said.ids))
     if body.get("stream"):

@@ -85,18 +85,23 @@ def read_encoding_format(body: dict[str, Any]) -> str:
     return encoding_format
 
 
-def read_question(body: dict[str, Any]) -> str:
-    """Return the text of the user's last message, also where that comes in parts."""
+def read_questions(body: dict[str, Any]) -> list[str]:
+    """Return the texts of the user's messages, at least one, the last one last, also where they come in parts."""
     messages = body.get("messages")
     if not isinstance(messages, list):
         raise Refused("messages is a list", param="messages")
-    for message in reversed(messages):
-        if isinstance(message, dict) and message.get("role") == "user":
-            content = message.get("content")
-            if isinstance(content, list):
-                return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-            return str(content)
-    raise Refused("messages has no message of the user", param="messages")
+    contents = [
+        message.get("content") for message in messages if isinstance(message, dict) and message.get("role") == "user"
+    ]
+    if not contents:
+        raise Refused("messages has no message of the user", param="messages")
+    return [_join_parts(content) for content in contents]
+
+
+def _join_parts(content: object) -> str:
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return str(content)
 
 
 def wants_usage(body: dict[str, Any]) -> bool:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+NAMES = [(1, "Zephyr"), (2, "Brisa"), (3, "Norda")]
+
 
 async def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     return np.stack([embed_words(text) for text in texts])
@@ -24,6 +26,11 @@ async def embed(texts: Sequence[str]) -> NDArray[np.float32]:
 
 def prompt(question: str, *sources: str) -> str:
     blocks = [f'<source n="{n}" title="file {n} > part">\n{text}\n</source>\n' for n, text in enumerate(sources, 1)]
+    return f"{''.join(blocks)}\nQuestion: {question}"
+
+
+def titled(question: str, *sources: tuple[str, str]) -> str:
+    blocks = [f'<source n="{n}" title="{title}">\n{text}\n</source>\n' for n, (title, text) in enumerate(sources, 1)]
     return f"{''.join(blocks)}\nQuestion: {question}"
 
 
@@ -71,6 +78,7 @@ def test_a_message_without_sources_is_all_question() -> None:
             ["Please note that it is **very** important.", "Ask (e.g. `systemctl --root=x`) first."],
         ),
         ("| WAIT_S | 5 | Seconds. At any time. |\n| a | b |", ["WAIT_S | 5 | Seconds. At any time. |"]),
+        ("| 2202G | invalid_repeat |\n| __ | _ |", ["2202G | invalid_repeat |"]),
         ("Too short. " + "x" * 601 + " is too long.", []),
         ("", []),
     ],
@@ -98,6 +106,12 @@ async def test_no_more_than_three_sentences_are_quoted() -> None:
     assert 1 <= said.count("[") <= QUOTES
 
 
+@pytest.mark.parametrize("question", ["2202G", "invalid_repeat_count"])
+async def test_a_row_of_code_and_name_is_found_by_either(question: str) -> None:
+    rows = "| 2202F | disk_is_full |\n| 2202G | invalid_repeat_count |\n| 2202H | wrong_page_size |"
+    assert await answer(prompt(question, rows), embed) == "2202G | invalid_repeat_count | [1]."
+
+
 async def test_a_repetition_is_not_quoted_twice() -> None:
     said = await answer(prompt("When does the kettle boil?", *["The kettle will boil at noon."] * 3), embed)
     assert said == "The kettle will boil at noon [1]."
@@ -117,8 +131,54 @@ async def test_a_quantity_is_not_answered_by_a_sentence_without_one() -> None:
 
 
 async def test_a_question_is_put_behind_the_one_that_it_follows() -> None:
-    conversation = "<conversation>\nuser: Who cleans the kettle?\nassistant: Kim does.\n</conversation>"
+    said = ["user: Who cleans the kettle?", "assistant: Kim does.", "user: Why?", "assistant: It is dirty."]
+    conversation = "\n".join(["<conversation>", *said, "</conversation>"])
     assert await answer(f"{conversation}\n\nQuestion: How often?", embed) == "Who cleans the kettle? How often?"
+
+
+async def test_a_follow_up_is_answered_of_what_was_spoken_of_before() -> None:
+    sources = [(f"{name}.md", f"The {name} makes {n} decibels at night.") for n, name in NAMES]
+    for n, name in NAMES:
+        before = [f"How heavy is the {name}?", "And in its box?"]
+        said = await answer(titled("How many decibels does it make?", *sources), embed, before=before)
+        assert said == f"The {name} makes {n} decibels at night [{n}]."
+
+
+async def test_only_the_last_question_asks_for_a_quantity() -> None:
+    message = prompt("And when does the large kettle boil?", "The large kettle must boil at noon.")
+    said = await answer(message, embed, before=["How many litres does a kettle hold?"])
+    assert said == "The large kettle must boil at noon [1]."
+
+
+async def test_the_title_tells_what_a_sentence_is_about() -> None:
+    sources = [(f"{name}.pdf, page 2, {name} &amp; lid &gt; Weight", f"It weighs {n} kilograms.") for n, name in NAMES]
+    for n, name in NAMES:
+        said = await answer(titled(f"How many kilograms weighs the {name}?", *sources), embed)
+        assert said == f"It weighs {n} kilograms [{n}]."
+
+
+async def test_what_only_repeats_its_title_is_not_quoted() -> None:
+    text = "Cleaning the kettle.\nRinse the kettle and the lid with vinegar."
+    said = await answer(titled("Cleaning the kettle with vinegar?", ("kettle.md, Cleaning", text)), embed)
+    assert said == "Rinse the kettle and the lid with vinegar [1]."
+
+
+async def test_a_title_alone_is_no_answer() -> None:
+    source = ("manual.pdf, page 1, Kettle Pro 300 user manual", "Keep vinegar away from children.")
+    assert await answer(titled("What does the Kettle Pro 300 cost?", source), embed) == NOTHING_FITS
+
+
+@pytest.mark.parametrize(
+    ("title", "read"),
+    [
+        ("a.pdf, page 30", "a.pdf"),
+        ("a.pdf, page 4, Ours &amp; yours &gt; Part 2", "a.pdf, Ours & yours > Part 2"),
+        ("a.md, On page 3, page by page", "a.md, On page 3, page by page"),
+    ],
+)
+def test_the_number_of_a_page_is_no_word_of_a_title(title: str, read: str) -> None:
+    _question, sentences = read_prompt(titled("Why?", (title, "A sentence of words.")))
+    assert [sentence.title for sentence in sentences] == [read]
 
 
 async def test_no_source_is_no_answer() -> None:

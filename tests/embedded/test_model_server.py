@@ -221,6 +221,18 @@ async def test_a_message_in_parts_is_read_like_one(client: AsyncOpenAI) -> None:
     assert answer.choices[0].message.content == "Employees get 25 days of vacation per year [2]."
 
 
+async def test_a_follow_up_is_understood_from_the_questions_before(client: AsyncOpenAI) -> None:
+    answer = await client.chat.completions.create(
+        model=extractive.NAME,
+        messages=[
+            {"role": "user", "content": [{"type": "text", "text": "How much vacation do employees get?"}]},
+            {"role": "assistant", "content": "A lot."},
+            *ask("And how long?"),
+        ],
+    )
+    assert answer.choices[0].message.content == "Employees get 25 days of vacation per year [2]."
+
+
 async def test_health_needs_no_key(server_url: str) -> None:
     async with aiohttp.ClientSession() as session, session.get(f"{server_url}/health") as answer:
         assert answer.status == 200
