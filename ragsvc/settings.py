@@ -210,7 +210,7 @@ class Settings(BaseSettings):
     chunk_overlap_tokens: Annotated[int, Field(ge=0, le=2048)] = Field(64, description="Tokens shared by neighbours.")
     chunk_context: Literal["none", "headings"] = Field(
         "headings",
-        description="`headings`: a chunk is embedded below its headings or its text's title; its text stays exact.",
+        description="`headings`: a chunk is embedded with the headings above it; its text stays exact.",
     )
     max_pages: Count = Field(20_000, description="Pages or slides of one document.")
     max_cells: Count = Field(5_000_000, description="Cells of one spreadsheet or table.")

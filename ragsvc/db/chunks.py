@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from ragsvc.db.pool import Connection
     from ragsvc.models.chunks import Chunk, EmbeddingSpace
 
-# One statement, arrays in, binary: the text-search vectors, most of the cost, are made on the way. All headings above
-# and the labels are words of a chunk too, and the nearest heading counts twice; the chunks below it share what is made
-# of it.
+# One statement, arrays in, binary: the text-search vectors, most of the cost, are made on the way. A chunk has the words
+# of the headings and of the table's header above it too, the nearest heading's twice; chunks below the same ones share
+# what is made of them.
 INSERT_CHUNK_TEXTS = """
 WITH headings AS MATERIALIZED (
     SELECT place, ARRAY(SELECT jsonb_array_elements_text(path::jsonb)) AS path,
@@ -94,9 +94,9 @@ async def insert_chunks(
         build_id,
         text_search_config,
         # As text: the driver would take a list of lists for an array of two dimensions.
-        [orjson.dumps(path).decode() for path, _labels in places],
-        [orjson.dumps([spell_words(name) for name in (*path, *labels)]).decode() for path, labels in places],
-        [spell_words(path[-1]) if path else "" for path, _labels in places],
+        [orjson.dumps(path).decode() for path, _header in places],
+        [orjson.dumps([spell_words(name) for name in (*path, header)]).decode() for path, header in places],
+        [spell_words(path[-1]) if path else "" for path, _header in places],
         ids,
         [chunk.ordinal for chunk in chunks],
         [chunk.text for chunk in chunks],
@@ -162,8 +162,8 @@ def _copy_rows(key: Sequence[UUID], ids: Sequence[UUID], vectors: NDArray[np.flo
     return COPY_HEAD + rows.tobytes() + COPY_TAIL
 
 
-def _names(chunk: Chunk) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return chunk.heading_path, chunk.labels
+def _names(chunk: Chunk) -> tuple[tuple[str, ...], str]:
+    return chunk.heading_path, chunk.table_header
 
 
 def _page_spans_json(chunk: Chunk) -> str | None:

@@ -70,13 +70,13 @@ class _Chunker:
         self._chunking = chunking
         self._contexts = contexts
         self._input_tokens = input_tokens
-        self._title = find_title(parsed)
 
     def iterate(self) -> Iterator[_Cut]:
         """Yield the pieces in their order, each with its context and its headings."""
         tiny_chars = int(self._chunking.max_tokens * TINY_SECTION_CHARS_PER_TOKEN)
         parsed = self._parsed
-        for section in split_sections(parsed.text, parsed.headings, tiny_chars=tiny_chars, tables=parsed.tables):
+        headings = parsed.headings or find_title(parsed)
+        for section in split_sections(parsed.text, headings, tiny_chars=tiny_chars, tables=parsed.tables):
             for start, end, table in self._iterate_stretches(section):
                 yield from self._cut_stretch(start, end, table, section.path)
 
@@ -102,12 +102,11 @@ class _Chunker:
     def _cut_stretch(self, start: int, end: int, table: Table | None, path: tuple[str, ...]) -> Iterator[_Cut]:
         if start >= end:
             return
-        named = path or tuple(filter(None, (self._title,)))
-        context = self._contexts.of(named, table)
+        context = self._contexts.of(path, table)
         cutter = self._make_cutter(context)
         for piece in cutter.cut_rows(table.row_starts, end) if table else cutter.cut(start, end):
             # The rows up to the header need no header before them.
-            yield piece, self._contexts.of(named, None) if _holds_header(table, piece) else context, path
+            yield piece, self._contexts.of(path, None) if _holds_header(table, piece) else context, path
 
     def _make_cutter(self, context: Context) -> Cutter:
         max_tokens = min(self._chunking.max_tokens, self._input_tokens - context.reserved_tokens)
@@ -116,7 +115,6 @@ class _Chunker:
     def make_chunk(self, ordinal: int, piece: Piece, context: Context, path: tuple[str, ...]) -> Chunk:
         """Return a piece as a chunk, with its anchors."""
         before, tokens = self._contexts.apply(context, piece)
-        labels = filter(None, (before.header, "" if path else self._title))
         return Chunk(
             ordinal=ordinal,
             text=piece.text,
@@ -126,7 +124,7 @@ class _Chunker:
             char_end=piece.char_end,
             page_spans=tuple(_iterate_page_spans(self._parsed.pages, piece.char_start, piece.char_end)),
             heading_path=path,
-            labels=tuple(labels),
+            table_header=before.header,
             token_count=piece.token_count,
             context=before.text,
             context_token_count=tokens,

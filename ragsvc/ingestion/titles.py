@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.sniffing import DOCX, ODT, PDF, RTF
 from ragsvc.ingestion.parsing.text_types import HTML, MARKDOWN, PLAIN_TEXT
 
 if TYPE_CHECKING:
-    from ragsvc.models.chunks import ParsedText
+    from ragsvc.models.chunks import Heading, ParsedText
 
 # Of running text; the first line of data or of code names nothing.
 TITLED = frozenset({PLAIN_TEXT, MARKDOWN, HTML, PDF, DOCX, ODT, RTF})
@@ -17,14 +18,17 @@ MAX_TITLE_CHARS = 120
 NO_TITLE_ENDS = (".", ",", ";", ":", "-", "!")
 
 
-def find_title(parsed: ParsedText) -> str:
-    """Return the title, or '' where the text begins without one."""
+def find_title(parsed: ParsedText) -> tuple[Heading, ...]:
+    """Return the title as the text's only heading, or nothing where the text begins without one."""
     if parsed.media_type not in TITLED:
-        return ""
-    first, _, rest = parsed.text.lstrip().partition("\n")
-    title = " ".join(first.split())
-    is_named = title and len(title) <= MAX_TITLE_CHARS and not title.endswith(NO_TITLE_ENDS)
-    return title if is_named and any(map(str.isalpha, title)) and _stands_apart(rest, parsed) else ""
+        return ()
+    text = parsed.text.lstrip()
+    first, _, rest = text.partition("\n")
+    is_title = len(first) <= MAX_TITLE_CHARS and not first.rstrip().endswith(NO_TITLE_ENDS)
+    if not (is_title and any(map(str.isalpha, first)) and _stands_apart(rest, parsed)):
+        return ()
+    heading = make_heading(1, first, len(parsed.text) - len(text))
+    return (heading,) if heading else ()
 
 
 def _stands_apart(rest: str, parsed: ParsedText) -> bool:

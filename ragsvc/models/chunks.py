@@ -68,8 +68,7 @@ class Chunk:
     """A piece of a canonical text: `canonical[char_start:char_end] == text`, always.
 
     `content_hash` is the sha256 of the text; `embedding_input_hash` is the embedding cache's key: that of
-    `embedding_input`, the text with its `context` before it (headings, a table's header), if any. `labels` are what
-    names it besides its headings: the header of its table, the title of a text without headings.
+    `embedding_input`, the text with its `context` before it (headings, its `table_header`), if any.
     """
 
     ordinal: int
@@ -81,7 +80,7 @@ class Chunk:
     page_spans: tuple[PageSpan, ...]
     heading_path: tuple[str, ...]
     token_count: int
-    labels: tuple[str, ...] = ()
+    table_header: str = ""
     context: str = ""
     context_token_count: int = 0
 

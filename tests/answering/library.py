@@ -44,7 +44,7 @@ class Library:
         collection_id: UUID | None = None,
         attributes: dict[str, object] | None = None,
         heading_path: Sequence[str] = (),
-        labels: Sequence[str] = (),
+        table_header: str = "",
         has_pages: bool = False,
     ) -> UUID:
         """Add a ready document; with pages every paragraph is one, counted from 1."""
@@ -71,7 +71,7 @@ class Library:
                 file_id=file_id,
                 attributes=attributes or {},
             )
-        made = cut(paragraphs, heading_path=heading_path, labels=labels, has_pages=has_pages)
+        made = cut(paragraphs, heading_path=heading_path, table_header=table_header, has_pages=has_pages)
         await self.build(document_id, paragraphs, made)
         return document_id
 
@@ -117,7 +117,7 @@ class Library:
 
 
 def cut(
-    paragraphs: Sequence[str], *, heading_path: Sequence[str] = (), labels: Sequence[str] = (), has_pages: bool = False
+    paragraphs: Sequence[str], *, heading_path: Sequence[str] = (), table_header: str = "", has_pages: bool = False
 ) -> list[Chunk]:
     """Return every paragraph as a chunk of their text."""
     made = []
@@ -135,7 +135,7 @@ def cut(
                 char_end=end,
                 page_spans=(PageSpan(ordinal + 1, start, end),) if has_pages else (),
                 heading_path=tuple(heading_path),
-                labels=tuple(labels),
+                table_header=table_header,
                 token_count=len(text.split()),
             )
         )

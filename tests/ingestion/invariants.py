@@ -46,7 +46,7 @@ def check_long_table(parsed: ParsedText, counter: TokenCounter, *, first: str, l
     assert all(chunk.char_start in table.row_starts for chunk in rows)
     assert [chunk.context for chunk in rows] == ["", *[first] * (len(rows) - 1)]
     assert {chunk.context for chunk in chunks if chunk not in rows} == {""}
-    assert [chunk.labels for chunk in chunks] == [(chunk.context,) if chunk.context else () for chunk in chunks]
+    assert [chunk.table_header for chunk in chunks] == [chunk.context for chunk in chunks]
 
 
 def check_coverage(parsed: ParsedText, chunks: Sequence[Chunk]) -> None:

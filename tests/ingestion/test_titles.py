@@ -1,4 +1,4 @@
-"""What a text without headings is about: its title, which finds and is embedded with every chunk below it."""
+"""What a text without headings is about: its title, which is the heading of every chunk."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def paged(text: str) -> ParsedText:
     return ParsedText(text=text, pages=(PageSpan(1, 0, len(text)),), media_type=PDF)
 
 
-def chunk(parsed: ParsedText, counter: TokenCounter, *, headings_in_context: bool = True) -> list[Chunk]:
+def chunk(parsed: ParsedText, counter: TokenCounter) -> list[Chunk]:
     return list(
         iterate_chunks_of(
             parsed,
@@ -36,7 +36,7 @@ def chunk(parsed: ParsedText, counter: TokenCounter, *, headings_in_context: boo
             chunking=Chunking(max_tokens=120, overlap_tokens=0),
             max_input_tokens=256,
             max_chunks=100,
-            headings_in_context=headings_in_context,
+            headings_in_context=True,
         )
     )
 
@@ -60,20 +60,13 @@ def chunk(parsed: ParsedText, counter: TokenCounter, *, headings_in_context: boo
     ],
 )
 def test_a_first_line_that_stands_apart_is_the_title(parsed: ParsedText, title: str) -> None:
-    assert find_title(parsed) == title
+    assert [heading.title for heading in find_title(parsed)] == ([title] if title else [])
 
 
-def test_the_title_stands_before_every_chunk_and_names_it(counter: TokenCounter) -> None:
+def test_the_title_is_the_heading_of_every_chunk(counter: TokenCounter) -> None:
     chunks = chunk(plain(f"Zephyr 300\n\n{BODY}"), counter)
     assert len(chunks) > 3
-    assert {piece.context for piece in chunks} == {"Zephyr 300"}
-    assert {piece.labels for piece in chunks} == {("Zephyr 300",)}
-    assert {piece.heading_path for piece in chunks} == {()}
-
-
-def test_without_contexts_the_title_still_names_the_chunks(counter: TokenCounter) -> None:
-    chunks = chunk(plain(f"Zephyr 300\n\n{BODY}"), counter, headings_in_context=False)
-    assert {(piece.context, piece.labels) for piece in chunks} == {("", ("Zephyr 300",))}
+    assert {(piece.context, piece.heading_path) for piece in chunks} == {("Zephyr 300", ("Zephyr 300",))}
 
 
 def test_headings_need_no_title(counter: TokenCounter) -> None:
@@ -81,4 +74,4 @@ def test_headings_need_no_title(counter: TokenCounter) -> None:
     start = text.index("#")
     parsed = ParsedText(text=text, headings=(Heading(1, "Cleaning", start),), media_type=MARKDOWN)
     below = [piece for piece in chunk(parsed, counter) if piece.char_start >= start]
-    assert {(piece.context, piece.labels) for piece in below} == {("Cleaning", ())}
+    assert {piece.heading_path for piece in below} == {("Cleaning",)}

@@ -74,7 +74,7 @@ def _chunk_to_row(chunk: Chunk) -> dict[str, object]:
         "char_end": chunk.char_end,
         "page_spans": [(span.page, span.char_start, span.char_end) for span in chunk.page_spans],
         "heading_path": chunk.heading_path,
-        "labels": chunk.labels,
+        "table_header": chunk.table_header,
         "token_count": chunk.token_count,
         "context": chunk.context,
         "context_token_count": chunk.context_token_count,
@@ -87,5 +87,4 @@ def _line_to_chunk(line: bytes) -> Chunk:
     row["embedding_input_hash"] = bytes.fromhex(row["embedding_input_hash"])
     row["page_spans"] = tuple(PageSpan(*span) for span in row["page_spans"])
     row["heading_path"] = tuple(row["heading_path"])
-    row["labels"] = tuple(row["labels"])
     return Chunk(**row)
