@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from ragsvc.db.pool import Connection
     from ragsvc.models.chunks import Chunk, EmbeddingSpace
 
-# One statement, arrays in, binary: the text-search vectors, most of the cost, are made on the way. A chunk has the words
-# of the headings and of the table's header above it too, the nearest heading's twice; chunks below the same ones share
-# what is made of them.
+# One statement, arrays in, binary: the text-search vectors, most of the cost, are made on the way. A chunk has also the
+# words of the headings and of the table's header above it, the nearest heading's twice; chunks below the same ones
+# share what is made of them.
 INSERT_CHUNK_TEXTS = """
 WITH headings AS MATERIALIZED (
     SELECT place, ARRAY(SELECT jsonb_array_elements_text(path::jsonb)) AS path,
