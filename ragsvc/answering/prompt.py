@@ -33,7 +33,7 @@ SEAM_TOKENS = 3
 
 # What would begin or end a fence, or a turn where a server reads the borders of its chat template in the text.
 _BORDER = re.compile(r"<(?=\s*/?\s*source|\|)", re.IGNORECASE)
-_MARKER = re.compile(r"[ \t]*\[[0-9]{1,3}(?:[ \t]*,[ \t]*[0-9]{1,3})*\]")
+_MARKER = re.compile(r"(?<![ \t])[ \t]*\[[0-9]{1,3}(?:[ \t]*,[ \t]*[0-9]{1,3})*\]")
 
 
 @dataclass(frozen=True, slots=True)
