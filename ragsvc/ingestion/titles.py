@@ -16,6 +16,8 @@ TITLED = frozenset({PLAIN_TEXT, MARKDOWN, HTML, PDF, DOCX, ODT, RTF})
 MAX_TITLE_CHARS = 120
 # A sentence, or what goes on in the next line.
 NO_TITLE_ENDS = (".", ",", ";", ":", "-", "!")
+# An item, a quotation, a row, code.
+NO_TITLE_STARTS = ("-", "*", ">", "|", "`")
 
 
 def find_title(parsed: ParsedText) -> tuple[Heading, ...]:
@@ -24,11 +26,19 @@ def find_title(parsed: ParsedText) -> tuple[Heading, ...]:
         return ()
     text = parsed.text.lstrip()
     first, _, rest = text.partition("\n")
-    is_title = len(first) <= MAX_TITLE_CHARS and not first.rstrip().endswith(NO_TITLE_ENDS)
-    if not (is_title and any(map(str.isalpha, first)) and _stands_apart(rest, parsed)):
+    if not (_names_something(first.rstrip()) and _stands_apart(rest, parsed)):
         return ()
     heading = make_heading(1, first, len(parsed.text) - len(text))
     return (heading,) if heading else ()
+
+
+def _names_something(line: str) -> bool:
+    return (
+        len(line) <= MAX_TITLE_CHARS
+        and any(map(str.isalpha, line))
+        and not line.startswith(NO_TITLE_STARTS)
+        and not line.endswith(NO_TITLE_ENDS)
+    )
 
 
 def _stands_apart(rest: str, parsed: ParsedText) -> bool:

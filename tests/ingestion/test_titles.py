@@ -53,6 +53,8 @@ def chunk(parsed: ParsedText, counter: TokenCounter) -> list[Chunk]:
         (plain("It boils.\n\nIt cools."), ""),
         (plain("Dear customers,\n\nIt boils."), ""),
         (plain("-----\n\nIt boils"), ""),
+        (plain("- one\n\n- two"), ""),
+        (plain("```python\n\nboil()"), ""),
         (plain("2024\n\nIt boils"), ""),
         (plain(f"{'a' * (MAX_TITLE_CHARS + 1)}\n\nIt boils"), ""),
         (plain(""), ""),
