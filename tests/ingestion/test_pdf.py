@@ -30,6 +30,7 @@ def test_a_word_hyphenated_at_the_end_of_a_line_is_whole(parse: Parse) -> None:
 FORM = (
     "/FT /Tx /T (name) /TU (Full name) /V (Ada Lovelace)",
     "/FT /Tx /T (street) /V (12 Kettle Street\\rLondon)",
+    "/FT /Tx /T (alarm) /V (Off)",
     "/FT /Tx /T (empty)",
     "/FT /Tx /T (blank) /V ( )",
     "/FT /Tx /T (pin) /Ff 8192 /V (1234)",
@@ -42,7 +43,8 @@ FORM = (
     "/FT /Btn /Ff 65536 /T (send) /V (pushed)",
 )
 FILLED = (
-    "Full name: Ada Lovelace\nstreet: 12 Kettle Street\nLondon\ncolour: Blue\nother: Mauve\nsizes: S, L\nagree: Yes"
+    "Full name: Ada Lovelace\nstreet: 12 Kettle Street\nLondon\nalarm: Off\ncolour: Blue\nother: Mauve\nsizes: S, L"
+    "\nagree: Yes"
 )
 
 

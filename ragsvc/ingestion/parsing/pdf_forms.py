@@ -13,15 +13,12 @@ if TYPE_CHECKING:
 
     from pypdfium2 import PdfDocument, PdfPage
 
-READ_TYPES = frozenset(
-    {
-        pdfium.FPDF_FORMFIELD_TEXTFIELD,
-        pdfium.FPDF_FORMFIELD_COMBOBOX,
-        pdfium.FPDF_FORMFIELD_LISTBOX,
-        pdfium.FPDF_FORMFIELD_CHECKBOX,
-        pdfium.FPDF_FORMFIELD_RADIOBUTTON,
-    }
-)
+BUTTON_TYPES = frozenset({pdfium.FPDF_FORMFIELD_CHECKBOX, pdfium.FPDF_FORMFIELD_RADIOBUTTON})
+READ_TYPES = BUTTON_TYPES | {
+    pdfium.FPDF_FORMFIELD_TEXTFIELD,
+    pdfium.FPDF_FORMFIELD_COMBOBOX,
+    pdfium.FPDF_FORMFIELD_LISTBOX,
+}
 # What a button's value is while it is not pressed.
 OFF = "Off"
 # ISO 32000-1, table 228.
@@ -59,7 +56,8 @@ class PdfForm:
 
     def _read(self, annotation: pdfium.FPDF_ANNOTATION) -> str:
         value = self._read_choice(annotation) or self._get(pdfium.FPDFAnnot_GetFormFieldValue, annotation)
-        if value in {"", OFF}:
+        is_button = pdfium.FPDFAnnot_GetFormFieldType(self._form, annotation) in BUTTON_TYPES
+        if not value or (is_button and value == OFF):
             return ""
         # The alternate name is the one that is shown to people.
         name = self._get(pdfium.FPDFAnnot_GetFormFieldAlternateName, annotation)
