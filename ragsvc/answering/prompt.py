@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.answering.sources import choose_sources
 from ragsvc.llm.chat import ChatTurn
+from ragsvc.sentences import MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,7 +34,7 @@ SEAM_TOKENS = 3
 
 # What would begin or end a fence, or a turn where a server reads the borders of its chat template in the text.
 _BORDER = re.compile(r"<(?=\s*/?\s*source|\|)", re.IGNORECASE)
-_MARKER = re.compile(r"(?<![ \t])[ \t]*\[[0-9]{1,3}(?:[ \t]*,[ \t]*[0-9]{1,3})*\]")
+_MARKER = re.compile(rf"(?<![ \t])[ \t]*{MARKER}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,24 @@ import mimetypes
 import re
 import unicodedata
 
-from ragsvc.ingestion.parsing.charsets import charset_parameter, find_charset
+from ragsvc.ingestion.parsing.charsets import find_charset
+from ragsvc.ingestion.parsing.media_types import (
+    DOCX,
+    EPUB,
+    ODP,
+    ODS,
+    ODT,
+    PPTX,
+    RTF,
+    UNKNOWN,
+    XLSX,
+    bare_type,
+    charset_parameter,
+)
 from ragsvc.ingestion.parsing.text_types import BY_SUFFIX, PLAIN_SUFFIXES, PLAIN_TEXT
 
 MAX_FILENAME_CHARS = 255
 UNNAMED = "unnamed"
-UNKNOWN_TYPE = "application/octet-stream"
 
 # Persian words and emoji are put together with them; beside a blank or at an end they join nothing.
 _JOINERS = "\u200c\u200d"
@@ -19,18 +31,16 @@ _LOOSE_JOINERS = re.compile(rf"(?<![{_JOINERS}])[{_JOINERS}]++(?!\S)|(?<!\S)[{_J
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MIME_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
 _CHARSET = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,39}")
-_OFFICE = "application/vnd.openxmlformats-officedocument"
-_OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
 # What is read and many versions of Python's table lack.
 _DOCUMENT_TYPES = {
-    ".docx": f"{_OFFICE}.wordprocessingml.document",
-    ".pptx": f"{_OFFICE}.presentationml.presentation",
-    ".xlsx": f"{_OFFICE}.spreadsheetml.sheet",
-    ".odt": f"{_OPEN_DOCUMENT}.text",
-    ".odp": f"{_OPEN_DOCUMENT}.presentation",
-    ".ods": f"{_OPEN_DOCUMENT}.spreadsheet",
-    ".epub": "application/epub+zip",
-    ".rtf": "application/rtf",
+    ".docx": DOCX,
+    ".pptx": PPTX,
+    ".xlsx": XLSX,
+    ".odt": ODT,
+    ".odp": ODP,
+    ".ods": ODS,
+    ".epub": EPUB,
+    ".rtf": RTF,
     ".xhtml": "application/xhtml+xml",
     ".yaml": "application/yaml",
     ".yml": "application/yaml",
@@ -77,13 +87,8 @@ def mime_type_of(declared: str, filename: str) -> str:
     Of its parameters the charset stays, when a document can be written in it: `text/plain; charset=cp866`.
     """
     mime_type = bare_type(declared)
-    if not _MIME_TYPE.fullmatch(mime_type) or mime_type == UNKNOWN_TYPE:
-        mime_type = _TYPES_BY_NAME.guess_type(filename)[0] or UNKNOWN_TYPE
+    if not _MIME_TYPE.fullmatch(mime_type) or mime_type == UNKNOWN:
+        mime_type = _TYPES_BY_NAME.guess_type(filename)[0] or UNKNOWN
     charset = charset_parameter(declared) or ""
     is_known = _CHARSET.fullmatch(charset) and find_charset(charset)
     return f"{mime_type}; charset={charset}" if is_known else mime_type
-
-
-def bare_type(mime_type: str) -> str:
-    """Return the type without its parameters."""
-    return mime_type.partition(";")[0].strip().lower()

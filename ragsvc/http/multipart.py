@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from ragsvc.errors import InvalidJson, InvalidRequest, RequestError, UnsupportedMediaType
 from ragsvc.http.bodies import Body, parse_json
 from ragsvc.http.field_paths import explain_fields, refuse_nul
-from ragsvc.http.filenames import UNKNOWN_TYPE, UNNAMED, clean_filename, mime_type_of
+from ragsvc.http.filenames import UNNAMED, clean_filename, mime_type_of
+from ragsvc.ingestion.parsing.media_types import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +39,7 @@ class FormReader(Generic[AnyBody]):
         if request.content_type != "multipart/form-data":
             raise UnsupportedMediaType("Send a form with Content-Type: multipart/form-data.")
         self.filename = UNNAMED
-        self.mime_type = UNKNOWN_TYPE
+        self.mime_type = UNKNOWN
         self._request = request
         self._model = model
         self._values: dict[str, object] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.ingestion.parsing.headings import make_heading
-from ragsvc.ingestion.parsing.sniffing import DOCX, ODT, PDF, RTF
+from ragsvc.ingestion.parsing.media_types import DOCX, ODT, PDF, RTF
 from ragsvc.ingestion.parsing.text_types import HTML, MARKDOWN, PLAIN_TEXT
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-from email.message import Message
 
 # Labels mean what browsers take them for (https://encoding.spec.whatwg.org/#names-and-labels).
 LABELS = {
@@ -36,10 +35,3 @@ def find_charset(label: str | None) -> str | None:
         return None
     name = LABELS.get(name, name)
     return name if name in DECLARABLE else None
-
-
-def charset_parameter(mime_type: str) -> str | None:
-    """Return the charset that a Content-Type names."""
-    message = Message()
-    message["Content-Type"] = mime_type
-    return message.get_content_charset()

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Part of the embedding cache's key: raise it whenever `normalise` gives other text for the same input.
 NORMALISATION_VERSION = 1
@@ -50,6 +54,12 @@ def _is_mark(character: str) -> bool:
 def has_text(text: str) -> bool:
     """Tell whether there is anything to read: a character that is neither white space nor invisible."""
     return not text.isspace() and any(character.isprintable() and not character.isspace() for character in text)
+
+
+def join_spans(spans: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return where pieces of a text stand together; empty ones, which may stand anywhere, add nothing."""
+    filled = [(start, end) for start, end in spans if end > start] or spans
+    return filled[0][0], filled[-1][1]
 
 
 class TextBuilder:

@@ -11,10 +11,11 @@ import pypdfium2.raw as pdfium
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.headings import MAX_LEVEL, make_heading
-from ragsvc.ingestion.parsing.normalisation import TextBuilder
+from ragsvc.ingestion.parsing.media_types import PDF
+from ragsvc.ingestion.parsing.normalisation import TextBuilder, join_spans
 from ragsvc.ingestion.parsing.pdf_forms import PdfForm, open_form
 from ragsvc.ingestion.parsing.pdf_warnings import iterate_warnings
-from ragsvc.ingestion.parsing.sniffing import PDF, PDF_HEADER_BYTES
+from ragsvc.ingestion.parsing.sniffing import PDF_HEADER_BYTES
 from ragsvc.models.chunks import Heading, PageSpan, ParsedText
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ def _write_page(document: pypdfium2.PdfDocument, index: int, builder: TextBuilde
                 spans += [builder.append(line) for line in form.iterate_lines(page)]
     except pypdfium2.PdfiumError as error:
         raise DocumentRejected(DocumentErrorCode.CORRUPT, f"page {index + 1} of the PDF cannot be read") from error
-    filled = [(start, end) for start, end in spans if end > start] or spans
-    return PageSpan(page=index + 1, char_start=filled[0][0], char_end=filled[-1][1])
+    start, end = join_spans(spans)
+    return PageSpan(page=index + 1, char_start=start, char_end=end)
 
 
 def _read_text(page: pypdfium2.PdfPage, index: int, max_chars: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.blocks import Block, BlockTables
 from ragsvc.ingestion.parsing.headings import make_heading
-from ragsvc.ingestion.parsing.normalisation import TextBuilder
+from ragsvc.ingestion.parsing.normalisation import TextBuilder, join_spans
 from ragsvc.models.chunks import Heading, PageSpan, ParsedText
 
 if TYPE_CHECKING:
@@ -60,5 +60,5 @@ def _write_slide(builder: TextBuilder, slide: Slide, number: int, tables: BlockT
             spans.append(builder.append(block.text, separator="\n" if index else "\n\n"))
             tables.add(block, spans[-1])
     tables.end_table()
-    filled = [(start, end) for start, end in spans if end > start] or spans
-    return PageSpan(page=number, char_start=filled[0][0], char_end=filled[-1][1])
+    start, end = join_spans(spans)
+    return PageSpan(page=number, char_start=start, char_end=end)

@@ -9,8 +9,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.charsets import charset_parameter
 from ragsvc.ingestion.parsing.decoding import BYTE_ORDER_MARKS, guess_utf16
+from ragsvc.ingestion.parsing.media_types import DOCX, PDF, PPTX, RTF, UNKNOWN, XLS, XLSX, bare_type, charset_parameter
 from ragsvc.ingestion.parsing.progress import SILENT, Progress
 from ragsvc.ingestion.parsing.text_types import HTML, PHP, XML, claimed_text_type, claims_text
 from ragsvc.ingestion.parsing.zip_archives import open_archive
@@ -20,18 +20,6 @@ if TYPE_CHECKING:
     from zipfile import ZipFile
 
     from ragsvc.ingestion.parsing.limits import ParseLimits
-
-PDF = "application/pdf"
-DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-XLS = "application/vnd.ms-excel"
-PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
-ODT = "application/vnd.oasis.opendocument.text"
-ODS = "application/vnd.oasis.opendocument.spreadsheet"
-ODP = "application/vnd.oasis.opendocument.presentation"
-EPUB = "application/epub+zip"
-RTF = "application/rtf"
-UNKNOWN = "application/octet-stream"
 
 HEAD_BYTES = 64 * 1024
 # Readers look for a PDF's header in this many bytes: mailers and printers put lines before it.
@@ -133,7 +121,7 @@ class SourceFile:
 
     def claims(self, media_type: str, suffixes: frozenset[str]) -> bool:
         """Tell whether name or header say that the file is of this type."""
-        claimed = self.mime_type.partition(";")[0].strip().lower()
+        claimed = bare_type(self.mime_type)
         return claimed == media_type or PurePath(self.filename).suffix.lower() in suffixes
 
 

@@ -11,8 +11,8 @@ import python_calamine
 from python_calamine import CalamineWorkbook
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.ingestion.parsing.media_types import XLS, XLSX
 from ragsvc.ingestion.parsing.sheets import WorkbookWriter
-from ragsvc.ingestion.parsing.sniffing import XLS, XLSX
 from ragsvc.ingestion.parsing.zip_archives import open_archive
 
 if TYPE_CHECKING:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+from ragsvc.ingestion.parsing.media_types import bare_type
+
 HTML = "text/html"
 MARKDOWN = "text/markdown"
 PLAIN_TEXT = "text/plain"
@@ -94,5 +96,5 @@ def claims_text(filename: str, mime_type: str) -> bool:
 
 
 def _claimed_type(mime_type: str) -> str:
-    claimed = mime_type.partition(";")[0].strip().lower()
+    claimed = bare_type(mime_type)
     return ALIASES.get(claimed, claimed)
