@@ -7,7 +7,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.background import settle
 from ragsvc.answering.citations import CitationParser, cite
 from ragsvc.answering.condensing import condense
 from ragsvc.answering.prompt import HISTORY_SHARE, NOTHING_FOUND, fit_history, fit_prompt
@@ -19,6 +18,7 @@ from ragsvc.db import canonical_text, chat_messages, documents
 from ragsvc.errors import WorkError
 from ragsvc.models.chat import Citation, RunStatus, TokenUsage
 from ragsvc.models.documents import DocumentStatus
+from ragsvc.tasks import settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.background import abandon
 from ragsvc.answering.filters import compile_filter
 from ragsvc.answering.reranking import rerank
 from ragsvc.db.search import Candidates, select_hits
 from ragsvc.db.search_scope import Scope, Selection, select_scope
 from ragsvc.errors import NotFound, Unavailable
 from ragsvc.models.search import SearchMode
+from ragsvc.tasks import abandon
 from ragsvc.telemetry.metrics import RETRIEVAL_DURATION
 from ragsvc.telemetry.traces import span
 
