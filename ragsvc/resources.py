@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db.migrations import check_schema
 from ragsvc.db.pool import open_pool
-from ragsvc.db.query_usage import open_query_usage
 from ragsvc.llm.client import open_models
+from ragsvc.query_usage import open_query_usage
 from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
 from ragsvc.queue.rate_limit import FleetRateLimit
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Pool
-    from ragsvc.db.query_usage import QueryUsage
     from ragsvc.llm.client import Models
     from ragsvc.models.chunks import EmbeddingSpace
+    from ragsvc.query_usage import QueryUsage
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings import Settings
     from ragsvc.storage.store import Storage

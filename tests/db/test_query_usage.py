@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.db import query_usage
-from ragsvc.db.query_usage import QueryUsage, open_query_usage
+from ragsvc import query_usage
 from ragsvc.models.usage import EmbeddingUsage
+from ragsvc.query_usage import QueryUsage, open_query_usage
 from tests.support.databases import owner_of
 from tests.support.polling import until
 from tests.support.usage import embeddings_of

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.db import query_usage
+from ragsvc import query_usage
 from ragsvc.http.ids import parse_id
 from ragsvc.http.state import RESOURCES
 from ragsvc.ingestion.embedding import embed_chunks
