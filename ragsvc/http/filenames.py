@@ -6,8 +6,8 @@ import mimetypes
 import re
 import unicodedata
 
-from ragsvc.ingestion.parsing.charsets import find_charset
-from ragsvc.ingestion.parsing.media_types import (
+from ragsvc.media_types.charsets import find_charset
+from ragsvc.media_types.content_types import (
     DOCX,
     EPUB,
     ODP,
@@ -20,7 +20,7 @@ from ragsvc.ingestion.parsing.media_types import (
     bare_type,
     charset_parameter,
 )
-from ragsvc.ingestion.parsing.text_types import BY_SUFFIX, PLAIN_SUFFIXES, PLAIN_TEXT
+from ragsvc.media_types.text_types import BY_SUFFIX, PLAIN_SUFFIXES, PLAIN_TEXT
 
 MAX_FILENAME_CHARS = 255
 UNNAMED = "unnamed"

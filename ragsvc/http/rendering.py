@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
-from ragsvc.ingestion.parsing.media_types import bare_type
+from ragsvc.media_types.content_types import bare_type
 from ragsvc.models.ids import Prefix, format_id
 from ragsvc.models.jobs import SubjectKind
 from ragsvc.models.uploads import UploadStatus

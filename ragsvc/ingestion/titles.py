@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.ingestion.parsing.headings import make_heading
-from ragsvc.ingestion.parsing.media_types import DOCX, ODT, PDF, RTF
-from ragsvc.ingestion.parsing.text_types import HTML, MARKDOWN, PLAIN_TEXT
+from ragsvc.media_types.content_types import DOCX, ODT, PDF, RTF
+from ragsvc.media_types.text_types import HTML, MARKDOWN, PLAIN_TEXT
 
 if TYPE_CHECKING:
     from ragsvc.models.chunks import Heading, ParsedText

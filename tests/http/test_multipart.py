@@ -16,8 +16,8 @@ from ragsvc.http.bodies import Attributes, Body
 from ragsvc.http.filenames import clean_filename, mime_type_of
 from ragsvc.http.ids import CollectionId
 from ragsvc.http.multipart import MAX_FIELD_BYTES, FormReader
-from ragsvc.ingestion.parsing.media_types import DOCX, EPUB, ODP, ODS, ODT, PPTX, RTF, XLSX
-from ragsvc.ingestion.parsing.text_types import BY_SUFFIX
+from ragsvc.media_types.content_types import DOCX, EPUB, ODP, ODS, ODT, PPTX, RTF, XLSX
+from ragsvc.media_types.text_types import BY_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

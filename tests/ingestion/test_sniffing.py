@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.errors import DocumentRejected
-from ragsvc.ingestion.parsing.media_types import DOCX, PDF, RTF
-from ragsvc.ingestion.parsing.text_types import CSV, HTML, JSON, MARKDOWN, PHP, PLAIN_TEXT, XML
+from ragsvc.media_types.content_types import DOCX, PDF, RTF
+from ragsvc.media_types.text_types import CSV, HTML, JSON, MARKDOWN, PHP, PLAIN_TEXT, XML
 from tests.ingestion.office_files import make_docx, make_ole2, make_zip
 from tests.ingestion.pdf_files import make_pdf
 

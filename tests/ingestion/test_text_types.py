@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.ingestion.chunking import iterate_chunks_of
-from ragsvc.ingestion.parsing.text_types import GRAMMARS, SUFFIXES
+from ragsvc.media_types.text_types import GRAMMARS, SUFFIXES
 from ragsvc.models.workspaces import Chunking
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.test_sniffing import refusal_of

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.ingestion.chunking import iterate_chunks_of
-from ragsvc.ingestion.parsing.media_types import PDF
-from ragsvc.ingestion.parsing.text_types import CSV, MARKDOWN, PLAIN_TEXT
 from ragsvc.ingestion.titles import MAX_TITLE_CHARS, find_title
+from ragsvc.media_types.content_types import PDF
+from ragsvc.media_types.text_types import CSV, MARKDOWN, PLAIN_TEXT
 from ragsvc.models.chunks import Heading, PageSpan, ParsedText
 from ragsvc.models.workspaces import Chunking
 

@@ -8,7 +8,7 @@ import re
 from charset_normalizer import from_bytes
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.charsets import find_charset
+from ragsvc.media_types.charsets import find_charset
 
 # UTF-32 stands before UTF-16: its little-endian mark begins with that of UTF-16.
 BYTE_ORDER_MARKS = (

@@ -11,10 +11,10 @@ from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.blocks import build_text
 from ragsvc.ingestion.parsing.docx_blocks import iterate_blocks
 from ragsvc.ingestion.parsing.docx_styles import qn, read_styles
-from ragsvc.ingestion.parsing.media_types import DOCX
 from ragsvc.ingestion.parsing.packages import find_main_part, iterate_relations
 from ragsvc.ingestion.parsing.xml_parts import read_xml
 from ragsvc.ingestion.parsing.zip_archives import open_archive
+from ragsvc.media_types.content_types import DOCX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,8 +11,8 @@ from ragsvc.ingestion.parsing.html_shape import check_shape
 from ragsvc.ingestion.parsing.html_writer import HtmlWriter
 from ragsvc.ingestion.parsing.normalisation import has_text, strip_unstorable
 from ragsvc.ingestion.parsing.plain_text import read_source
-from ragsvc.ingestion.parsing.text_types import HTML
 from ragsvc.ingestion.parsing.xhtml import close_empty_elements, is_xhtml
+from ragsvc.media_types.text_types import HTML
 from ragsvc.models.chunks import ParsedText
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.ingestion.parsing.plain_text import read_canonical
-from ragsvc.ingestion.parsing.text_types import JSON, JSON_LINES
+from ragsvc.media_types.text_types import JSON, JSON_LINES
 from ragsvc.models.chunks import ParsedText, Table
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.plain_text import read_canonical
-from ragsvc.ingestion.parsing.text_types import MARKDOWN
+from ragsvc.media_types.text_types import MARKDOWN
 from ragsvc.models.chunks import Heading, ParsedText
 
 if TYPE_CHECKING:

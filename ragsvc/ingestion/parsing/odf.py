@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.blocks import build_text
-from ragsvc.ingestion.parsing.media_types import ODP, ODS, ODT
 from ragsvc.ingestion.parsing.odf_text import OASIS, OFFICE, TABLE, iterate_blocks, read_row
 from ragsvc.ingestion.parsing.sheets import WorkbookWriter
 from ragsvc.ingestion.parsing.slides import Slide, build_presentation
 from ragsvc.ingestion.parsing.xml_parts import iterate_elements, read_xml
 from ragsvc.ingestion.parsing.zip_archives import open_archive
+from ragsvc.media_types.content_types import ODP, ODS, ODT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

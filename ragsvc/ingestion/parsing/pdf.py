@@ -11,11 +11,11 @@ import pypdfium2.raw as pdfium
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.headings import MAX_LEVEL, make_heading
-from ragsvc.ingestion.parsing.media_types import PDF
 from ragsvc.ingestion.parsing.normalisation import TextBuilder, join_spans
 from ragsvc.ingestion.parsing.pdf_forms import PdfForm, open_form
 from ragsvc.ingestion.parsing.pdf_warnings import iterate_warnings
 from ragsvc.ingestion.parsing.sniffing import PDF_HEADER_BYTES
+from ragsvc.media_types.content_types import PDF
 from ragsvc.models.chunks import Heading, PageSpan, ParsedText
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from lxml import etree
 
 from ragsvc.ingestion.parsing.blocks import Block, iterate_row_blocks
-from ragsvc.ingestion.parsing.media_types import PPTX
 from ragsvc.ingestion.parsing.packages import RELATION_ID, find_main_part, iterate_relations
 from ragsvc.ingestion.parsing.slides import Slide, build_presentation
 from ragsvc.ingestion.parsing.xml_parts import read_xml
 from ragsvc.ingestion.parsing.zip_archives import open_archive
+from ragsvc.media_types.content_types import PPTX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

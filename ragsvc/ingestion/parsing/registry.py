@@ -12,7 +12,6 @@ from ragsvc.ingestion.parsing.epub import parse_epub
 from ragsvc.ingestion.parsing.html import parse_html
 from ragsvc.ingestion.parsing.json_text import parse_json, parse_json_lines
 from ragsvc.ingestion.parsing.markdown import parse_markdown
-from ragsvc.ingestion.parsing.media_types import DOCX, EPUB, ODP, ODS, ODT, PDF, PPTX, RTF, XLS, XLSX
 from ragsvc.ingestion.parsing.normalisation import has_text
 from ragsvc.ingestion.parsing.odf import parse_odp, parse_ods, parse_odt
 from ragsvc.ingestion.parsing.pdf import parse_pdf
@@ -21,7 +20,8 @@ from ragsvc.ingestion.parsing.pptx import parse_pptx
 from ragsvc.ingestion.parsing.rtf import parse_rtf
 from ragsvc.ingestion.parsing.sniffing import SourceFile, sniff
 from ragsvc.ingestion.parsing.spreadsheet import parse_xls, parse_xlsx
-from ragsvc.ingestion.parsing.text_types import (
+from ragsvc.media_types.content_types import DOCX, EPUB, ODP, ODS, ODT, PDF, PPTX, RTF, XLS, XLSX
+from ragsvc.media_types.text_types import (
     CSV,
     GRAMMARS,
     HTML,

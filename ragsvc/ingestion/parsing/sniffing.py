@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.decoding import BYTE_ORDER_MARKS, guess_utf16
-from ragsvc.ingestion.parsing.media_types import DOCX, PDF, PPTX, RTF, UNKNOWN, XLS, XLSX, bare_type, charset_parameter
 from ragsvc.ingestion.parsing.progress import SILENT, Progress
-from ragsvc.ingestion.parsing.text_types import HTML, PHP, XML, claimed_text_type, claims_text
 from ragsvc.ingestion.parsing.zip_archives import open_archive
+from ragsvc.media_types.content_types import DOCX, PDF, PPTX, RTF, UNKNOWN, XLS, XLSX, bare_type, charset_parameter
+from ragsvc.media_types.text_types import HTML, PHP, XML, claimed_text_type, claims_text
 
 if TYPE_CHECKING:
     from pathlib import Path

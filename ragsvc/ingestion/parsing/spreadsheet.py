@@ -11,9 +11,9 @@ import python_calamine
 from python_calamine import CalamineWorkbook
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.media_types import XLS, XLSX
 from ragsvc.ingestion.parsing.sheets import WorkbookWriter
 from ragsvc.ingestion.parsing.zip_archives import open_archive
+from ragsvc.media_types.content_types import XLS, XLSX
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from ragsvc.ingestion.parsing.media_types import bare_type
+from ragsvc.media_types.content_types import bare_type
 
 HTML = "text/html"
 MARKDOWN = "text/markdown"
