@@ -14,15 +14,15 @@ import structlog
 
 from ragsvc.db import workspaces
 from ragsvc.db.pool import DATABASE_TROUBLE
+from ragsvc.domain.ids import new_id
 from ragsvc.errors import WorkError
-from ragsvc.models.ids import new_id
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.server_checks import find_redis_faults
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from ragsvc.models.workspaces import Place
+    from ragsvc.domain.workspaces import Place
     from ragsvc.resources import Resources
 
     Check = Callable[[Resources], Awaitable[Sequence[str]]]

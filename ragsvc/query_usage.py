@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db.model_usage import add_embedding_usage
-from ragsvc.models.usage import EmbeddingUsage
+from ragsvc.domain.usage import EmbeddingUsage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

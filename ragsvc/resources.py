@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Pool
+    from ragsvc.domain.chunks import EmbeddingSpace
     from ragsvc.llm.client import Models
-    from ragsvc.models.chunks import EmbeddingSpace
     from ragsvc.query_usage import QueryUsage
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings import Settings

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from ragsvc.db.pool import Pool
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.storage.store import Storage
     from tests.support.servers import Servers

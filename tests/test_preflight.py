@@ -14,7 +14,7 @@ from tests.http.processes import serving
 from tests.support.model_server import Embedded, Fail
 
 if TYPE_CHECKING:
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
     from tests.support.model_server import ScriptedModels

@@ -15,9 +15,9 @@ from ragsvc.answering.run_writer import Outcome
 from ragsvc.answering.sources import number_sources
 from ragsvc.answering.token_meter import load_meter
 from ragsvc.db import canonical_text, chat_messages, documents
+from ragsvc.domain.chat import Citation, RunStatus, TokenUsage
+from ragsvc.domain.documents import DocumentStatus
 from ragsvc.errors import WorkError
-from ragsvc.models.chat import Citation, RunStatus, TokenUsage
-from ragsvc.models.documents import DocumentStatus
 from ragsvc.tasks import settle
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ragsvc.answering.filters import Filter
     from ragsvc.answering.prompt import Prompt
     from ragsvc.answering.run_writer import RunWriter
-    from ragsvc.models.chat import ChatMessage, ChatSession
-    from ragsvc.models.search import SearchHit
+    from ragsvc.domain.chat import ChatMessage, ChatSession
+    from ragsvc.domain.search import SearchHit
     from ragsvc.resources import Resources
 
 NO_SOURCES = "no_sources"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from ragsvc.answering.statements import read_statement
 from ragsvc.answering.support import find_passage
-from ragsvc.models.chat import Citation
+from ragsvc.domain.chat import Citation
 from ragsvc.sentences import MARKER, find_stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ragsvc.models.search import SearchHit
+    from ragsvc.domain.search import SearchHit
 
 # An answer without full stops is read in pieces of this length.
 LONGEST_SENTENCE_CHARS = 2000

@@ -15,8 +15,8 @@ from ragsvc.llm.chat import ChatTurn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ragsvc.domain.chat import TokenUsage
     from ragsvc.llm.client import Models
-    from ragsvc.models.chat import TokenUsage
 
 SYSTEM = """\
 Rewrite the user's last question so that it can be understood without the conversation before it: put names in the \

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import orjson
 
-from ragsvc.models.chat import Citation, Source
+from ragsvc.domain.chat import Citation, Source
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.chat import ChatMessage
+    from ragsvc.domain.chat import ChatMessage
 
 
 @dataclass(frozen=True, slots=True)

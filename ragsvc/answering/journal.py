@@ -19,13 +19,13 @@ from ragsvc.answering.events import (
     RunInterrupted,
     RunStarted,
 )
-from ragsvc.models.chat import Citation, RunStatus
+from ragsvc.domain.chat import Citation, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
     from uuid import UUID
 
-    from ragsvc.models.chat import ChatMessage, ChatRun, Source
+    from ragsvc.domain.chat import ChatMessage, ChatRun, Source
 
 STARTED_ID = 1
 # Readers are handed so many events at once.

@@ -9,7 +9,7 @@ import structlog
 from ragsvc.answering.events import RunCancelled, decode_body, encode_body
 from ragsvc.answering.journal import Journal
 from ragsvc.db import chat_runs
-from ragsvc.models.chat import RunProgress, RunStatus
+from ragsvc.domain.chat import RunProgress, RunStatus
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import append_events, read_events
 from ragsvc.telemetry.metrics import RUNS
@@ -17,7 +17,7 @@ from ragsvc.telemetry.metrics import RUNS
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.chat import ChatRun
+    from ragsvc.domain.chat import ChatRun
     from ragsvc.resources import Resources
 
 log = structlog.get_logger(__name__)

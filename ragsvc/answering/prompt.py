@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ragsvc.answering.token_meter import TokenMeter
-    from ragsvc.models.chat import ChatMessage
-    from ragsvc.models.search import SearchHit
+    from ragsvc.domain.chat import ChatMessage
+    from ragsvc.domain.search import SearchHit
 
 SYSTEM = """\
 You answer questions from the numbered sources in the user's last message, and from nothing else.

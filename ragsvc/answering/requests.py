@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ragsvc.answering.answer import Question
 from ragsvc.answering.filters import compile_filter, dump_filter, load_filter
 from ragsvc.db import chat_runs
+from ragsvc.domain.chat import RunStatus
+from ragsvc.domain.ids import new_id
 from ragsvc.errors import NotFound, RunNotRetryable
-from ragsvc.models.chat import RunStatus
-from ragsvc.models.ids import new_id
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ragsvc.answering.filters import Filter
     from ragsvc.answering.runs import Runs
     from ragsvc.db.pool import Connection
-    from ragsvc.models.chat import ChatSession
+    from ragsvc.domain.chat import ChatSession
 
 DEFAULT_LIMIT = 10
 

@@ -12,7 +12,7 @@ from ragsvc.errors import WorkError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ragsvc.models.search import SearchHit
+    from ragsvc.domain.search import SearchHit
 
 log = structlog.get_logger(__name__)
 

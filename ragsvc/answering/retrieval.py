@@ -11,8 +11,8 @@ from ragsvc.answering.filters import compile_filter
 from ragsvc.answering.reranking import rerank
 from ragsvc.db.search import Candidates, select_hits
 from ragsvc.db.search_scope import Scope, Selection, select_scope
+from ragsvc.domain.search import SearchMode
 from ragsvc.errors import NotFound, Unavailable
-from ragsvc.models.search import SearchMode
 from ragsvc.tasks import abandon
 from ragsvc.telemetry.metrics import RETRIEVAL_DURATION
 from ragsvc.telemetry.traces import span
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ragsvc.answering.filters import Filter
-    from ragsvc.models.search import SearchHit
+    from ragsvc.domain.search import SearchHit
     from ragsvc.resources import Resources
 
 # What each index gives before the fusion, and at least as many times the hits asked for.

@@ -16,6 +16,9 @@ from ragsvc.answering.answer import Answerer
 from ragsvc.answering.run_writer import Outcome, RunWriter
 from ragsvc.db import chat_runs
 from ragsvc.db.pool import DATABASE_TROUBLE
+from ragsvc.domain.chat import RunStatus
+from ragsvc.domain.documents import FailureInfo
+from ragsvc.domain.ids import new_id
 from ragsvc.errors import (
     LeaseLost,
     OutageFailure,
@@ -24,9 +27,6 @@ from ragsvc.errors import (
     Unavailable,
     WorkError,
 )
-from ragsvc.models.chat import RunStatus
-from ragsvc.models.documents import FailureInfo
-from ragsvc.models.ids import new_id
 from ragsvc.telemetry.metrics import RUN_DURATION, RUNS, RUNS_ACTIVE
 from ragsvc.telemetry.traces import span
 

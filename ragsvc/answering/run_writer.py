@@ -12,8 +12,8 @@ import structlog
 from ragsvc.answering.journal import Journal, end_of
 from ragsvc.db import chat_runs
 from ragsvc.db.pool import DATABASE_TROUBLE
+from ragsvc.domain.chat import RunProgress, RunStatus, TokenUsage
 from ragsvc.errors import LeaseLost
-from ragsvc.models.chat import RunProgress, RunStatus, TokenUsage
 from ragsvc.telemetry.metrics import CITATIONS, RUN_FIRST_TOKEN
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from ragsvc.answering.event_log import EventLog
     from ragsvc.answering.events import RunEnd
-    from ragsvc.models.chat import Citation, Source
-    from ragsvc.models.documents import FailureInfo
+    from ragsvc.domain.chat import Citation, Source
+    from ragsvc.domain.documents import FailureInfo
     from ragsvc.resources import Resources
 
 SAVE_RETRY_S = 0.25

@@ -13,8 +13,8 @@ from ragsvc.answering.lost_runs import end_lost_run
 from ragsvc.answering.run_owner import RunOwner
 from ragsvc.answering.token_meter import load_meter
 from ragsvc.db import chat_messages, chat_runs
+from ragsvc.domain.ids import new_id
 from ragsvc.errors import NotFound
-from ragsvc.models.ids import new_id
 from ragsvc.queue.connection import cancel_for_good
 from ragsvc.queue.run_tails import RunTails
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.answering.events import RunEvent
-    from ragsvc.models.chat import ChatMessage, ChatRun
+    from ragsvc.domain.chat import ChatMessage, ChatRun
     from ragsvc.resources import Resources
 
 # A sweep ends at most so many runs; the next one goes on.

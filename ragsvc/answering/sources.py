@@ -8,12 +8,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ragsvc.answering.statements import read_words
-from ragsvc.models.chat import Source
+from ragsvc.domain.chat import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ragsvc.models.search import SearchHit
+    from ragsvc.domain.search import SearchHit
 
 SHINGLE_WORDS = 3
 # A text that has so much of its shingles in another one says nothing new, if its rare differences mean nothing.

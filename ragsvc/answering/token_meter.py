@@ -11,9 +11,9 @@ from ragsvc.llm.token_counting import load_counter
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ragsvc.domain.search import SearchHit
     from ragsvc.llm.chat import ChatTurn
     from ragsvc.llm.token_counting import TokenCounter
-    from ragsvc.models.search import SearchHit
     from ragsvc.settings import Settings
 
 # What a chat template puts around each turn: its role and its borders.

@@ -9,17 +9,17 @@ import structlog
 from ragsvc.bulk.requests import compile_selection
 from ragsvc.db import bulk_operations, jobs
 from ragsvc.deletion.requests import hide_document
+from ragsvc.domain.bulk import BulkAction
 from ragsvc.errors import RequestError
 from ragsvc.ingestion.requests import queue_reingestion
-from ragsvc.models.bulk import BulkAction
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
+    from ragsvc.domain.bulk import BulkOperation
+    from ragsvc.domain.jobs import Job
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models.bulk import BulkOperation
-    from ragsvc.models.jobs import Job
     from ragsvc.resources import Resources
 
 PAGE = 500

@@ -9,19 +9,19 @@ import structlog
 from ragsvc.answering.filters import compile_filter, load_filter
 from ragsvc.db import bulk_operations, collections
 from ragsvc.db.audit_events import insert_audit_event
+from ragsvc.domain.audit import AuditAction, AuditSubject
+from ragsvc.domain.bulk import BulkAction
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.jobs import JobKind, Queue, SubjectKind
 from ragsvc.errors import NotFound
 from ragsvc.jobs import lifecycle
-from ragsvc.models.audit import AuditAction, AuditSubject
-from ragsvc.models.bulk import BulkAction
-from ragsvc.models.ids import format_id
-from ragsvc.models.jobs import JobKind, Queue, SubjectKind
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
     from ragsvc.db.search_scope import AttributeCondition
-    from ragsvc.models.bulk import BulkOperation, BulkSelection
+    from ragsvc.domain.bulk import BulkOperation, BulkSelection
     from ragsvc.resources import Resources
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from ragsvc.cli.target import READY_FILE, read_ready_file
 from ragsvc.db.pool import open_pool
-from ragsvc.models.audit import Actor, ActorKind, acting
+from ragsvc.domain.audit import Actor, ActorKind, acting
 from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
 from ragsvc.settings import load_settings

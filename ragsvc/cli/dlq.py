@@ -16,9 +16,9 @@ from ragsvc.cli.desk import open_desk
 from ragsvc.cli.failures import CommandFailed
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_fields, print_json, print_line, print_table, shorten, show_time
+from ragsvc.domain.jobs import DeadLetterFilter, Queue
 from ragsvc.errors import ReplayRunning
 from ragsvc.jobs import dead_letters
-from ragsvc.models.jobs import DeadLetterFilter, Queue
 
 if TYPE_CHECKING:
     from ragsvc.jobs.dead_letters import ReplayResult

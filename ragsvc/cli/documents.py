@@ -12,7 +12,7 @@ from ragsvc.cli.board import describe_state
 from ragsvc.cli.client import open_client, segment
 from ragsvc.cli.options import Json, Limit, without_none
 from ragsvc.cli.output import print_fields, print_json, print_line, print_table, print_text, shorten, show_size
-from ragsvc.models.documents import DocumentStatus  # noqa: TC001 - typer reads the annotations
+from ragsvc.domain.documents import DocumentStatus  # noqa: TC001 - typer reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

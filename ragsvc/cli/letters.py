@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from ragsvc.cli.failures import BadUsage
-from ragsvc.models.ids import Prefix, format_id
-from ragsvc.models.jobs import DeadLetterFilter
+from ragsvc.domain.ids import Prefix, format_id
+from ragsvc.domain.jobs import DeadLetterFilter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

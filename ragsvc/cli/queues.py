@@ -10,7 +10,7 @@ import typer
 from ragsvc.cli.client import open_client
 from ragsvc.cli.options import Json, without_none
 from ragsvc.cli.output import print_json, print_line, print_table, show_time
-from ragsvc.models.jobs import Queue
+from ragsvc.domain.jobs import Queue
 
 if TYPE_CHECKING:
     from ragsvc.cli.client import JsonObject

@@ -10,7 +10,7 @@ import typer
 from ragsvc.cli.client import open_client
 from ragsvc.cli.options import Collections, Filters, Json, Limit, read_json_object, without_none
 from ragsvc.cli.output import print_json, print_line, shorten, show_place
-from ragsvc.models.search import SearchMode
+from ragsvc.domain.search import SearchMode
 
 if TYPE_CHECKING:
     from ragsvc.cli.client import JsonObject

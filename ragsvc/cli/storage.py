@@ -12,8 +12,8 @@ from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_json, print_line, print_table, show_size
 from ragsvc.db import workspaces
 from ragsvc.db.audit_events import insert_audit_event
-from ragsvc.models.audit import AuditAction, AuditSubject
-from ragsvc.models.ids import format_id
+from ragsvc.domain.audit import AuditAction, AuditSubject
+from ragsvc.domain.ids import format_id
 from ragsvc.resources import open_resources
 from ragsvc.settings import load_settings
 from ragsvc.storage.failures import ObjectMissing
@@ -22,7 +22,7 @@ from ragsvc.uploads.orphans import Finding, FindingKind, find_missing_objects, f
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
 

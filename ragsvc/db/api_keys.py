@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ragsvc.db.roles import APP, SETTING
-from ragsvc.models.workspaces import ApiKey, Scope, Workspace
+from ragsvc.domain.workspaces import ApiKey, Scope, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from ragsvc.models.audit import Actor, ActorKind, AuditAction, AuditEvent, AuditSubject, acting
-from ragsvc.models.ids import new_id
+from ragsvc.domain.audit import Actor, ActorKind, AuditAction, AuditEvent, AuditSubject, acting
+from ragsvc.domain.ids import new_id
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Connection, Record
-    from ragsvc.models.audit import AuditFilter
+    from ragsvc.domain.audit import AuditFilter
 
 COLUMNS = (
     "id, occurred_at, action, actor_kind, actor_id, actor_name, workspace_id, subject_kind, subject_id, details,"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.bulk import BulkAction, BulkOperation, BulkSelection, BulkStatus
-from ragsvc.models.documents import DocumentStatus, FailureInfo
+from ragsvc.domain.bulk import BulkAction, BulkOperation, BulkSelection, BulkStatus
+from ragsvc.domain.documents import DocumentStatus, FailureInfo
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.models.chunks import TextSlice
+from ragsvc.domain.chunks import TextSlice
 
 if TYPE_CHECKING:
     from uuid import UUID

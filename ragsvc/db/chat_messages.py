@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ragsvc.models.chat import ChatMessage, Citation, Source, TokenUsage
+from ragsvc.domain.chat import ChatMessage, Citation, Source, TokenUsage
 
 if TYPE_CHECKING:
     from uuid import UUID

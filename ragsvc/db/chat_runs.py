@@ -8,15 +8,15 @@ from ragsvc.db.chat_messages import DELETING, to_message
 from ragsvc.db.chat_sessions import COLUMNS as SESSION_COLUMNS
 from ragsvc.db.chat_sessions import to_session
 from ragsvc.db.pool import ForeignKeyViolation
+from ragsvc.domain.chat import ChatMessage, ChatRun, RunStatus
+from ragsvc.domain.documents import FailureInfo
 from ragsvc.errors import NotFound, RunActive
-from ragsvc.models.chat import ChatMessage, ChatRun, RunStatus
-from ragsvc.models.documents import FailureInfo
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection, Record
-    from ragsvc.models.chat import ChatSession, RunProgress
+    from ragsvc.domain.chat import ChatSession, RunProgress
 
 COLUMNS = """
 r.workspace_id, r.id, r.session_id, r.user_message_id, r.message_id, r.status, r.request, r.last_event_id, r.marks,

@@ -9,8 +9,8 @@ import numpy as np
 import orjson
 
 from ragsvc.db.search_words import spell_words
-from ragsvc.models.chunks import StoredChunk
-from ragsvc.models.ids import new_id
+from ragsvc.domain.chunks import StoredChunk
+from ragsvc.domain.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.chunks import Chunk, EmbeddingSpace
+    from ragsvc.domain.chunks import Chunk, EmbeddingSpace
 
 # One statement, arrays in, binary: the text-search vectors, most of the cost, are made on the way. A chunk has also the
 # words of the headings and of the table's header above it, the nearest heading's twice; chunks below the same ones

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db.pool import UniqueViolation
+from ragsvc.domain.workspaces import Chunking, Collection
 from ragsvc.errors import NameTaken
-from ragsvc.models.workspaces import Chunking, Collection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db.jobs import COLUMNS, to_job, to_job_or_none
-from ragsvc.models.jobs import Queue
+from ragsvc.domain.jobs import Queue
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.jobs import DeadLetterFilter, Job, JobStatus, SubjectKind
+    from ragsvc.domain.jobs import DeadLetterFilter, Job, JobStatus, SubjectKind
 
 _MATCHING = """
 FROM jobs

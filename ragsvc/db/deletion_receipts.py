@@ -6,9 +6,9 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ragsvc.models.deletions import Deletion, DeletionStatus, StoreReceipt
-from ragsvc.models.documents import FailureInfo
-from ragsvc.models.jobs import SubjectKind
+from ragsvc.domain.deletions import Deletion, DeletionStatus, StoreReceipt
+from ragsvc.domain.documents import FailureInfo
+from ragsvc.domain.jobs import SubjectKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

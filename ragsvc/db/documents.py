@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.documents import Document, DocumentStatus, DocumentWarning, FailureInfo, Stage
-from ragsvc.models.workspaces import Usage
+from ragsvc.domain.documents import Document, DocumentStatus, DocumentWarning, FailureInfo, Stage
+from ragsvc.domain.workspaces import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.chunks import EmbeddingSpace
+from ragsvc.domain.chunks import EmbeddingSpace
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Connection

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.models.documents import File
-from ragsvc.models.ids import new_id
+from ragsvc.domain.documents import File
+from ragsvc.domain.ids import new_id
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.idempotency import Claim, KeptAnswer
+from ragsvc.domain.idempotency import Claim, KeptAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.idempotency import Call
+    from ragsvc.domain.idempotency import Call
 
 KEPT_H = 24
 

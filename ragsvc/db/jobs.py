@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.jobs import Job, JobKind, JobStatus, Queue, SubjectKind
+from ragsvc.domain.jobs import Job, JobKind, JobStatus, Queue, SubjectKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.chunks import EmbeddingSpace
+    from ragsvc.domain.chunks import EmbeddingSpace
 
 # `$2` is a document, `$3` a collection; with both null the whole workspace is looked at.
 COUNT_LEFTOVERS = """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.chunks import EmbeddingSpace
+    from ragsvc.domain.chunks import EmbeddingSpace
     from ragsvc.settings import Settings
 
 MIN_POSTGRES = (16, 0)

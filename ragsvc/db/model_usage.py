@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.usage import DailyUsage, UsageOperation
+from ragsvc.domain.usage import DailyUsage, UsageOperation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.usage import EmbeddingUsage
+    from ragsvc.domain.usage import EmbeddingUsage
 
 SELECT_USAGE = """
 SELECT day, 'chat' AS operation, model, runs, estimated_runs, 0 AS embedding_calls, 0 AS estimated_embedding_calls,

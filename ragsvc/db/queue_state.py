@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.jobs import Outage, Queue, QueueDepth, RunningJob, SubjectKind
+from ragsvc.domain.jobs import Outage, Queue, QueueDepth, RunningJob, SubjectKind
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -13,8 +13,8 @@ from ragsvc.db.lexical_search import (
 )
 from ragsvc.db.search_scope import LIVE, LIVE_DOCUMENTS, SEARCH_TIMEOUT_S, selection_arguments
 from ragsvc.db.search_words import spell_query
-from ragsvc.models.chunks import PageSpan
-from ragsvc.models.search import SearchHit, SearchMode
+from ragsvc.domain.chunks import PageSpan
+from ragsvc.domain.search import SearchHit, SearchMode
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.workspaces import Workspace
+from ragsvc.domain.workspaces import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

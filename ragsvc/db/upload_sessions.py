@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.uploads import Upload, UploadStatus
+from ragsvc.domain.uploads import Upload, UploadStatus
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db.roles import APP, SETTING
-from ragsvc.models.uploads import UploadToken
-from ragsvc.models.workspaces import Workspace
+from ragsvc.domain.uploads import UploadToken
+from ragsvc.domain.workspaces import Workspace
 
 if TYPE_CHECKING:
     from uuid import UUID

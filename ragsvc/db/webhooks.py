@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.webhooks import Webhook, WebhookEvent
+from ragsvc.domain.webhooks import Webhook, WebhookEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.workspaces import Workspace
+from ragsvc.domain.workspaces import Workspace
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.workspaces import Place
+    from ragsvc.domain.workspaces import Place
 
 COLUMNS = "id, name, bucket, key_prefix, quota_bytes, created_at"
 

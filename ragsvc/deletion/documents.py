@@ -16,10 +16,10 @@ from ragsvc.db import (
     jobs,
     upload_sessions,
 )
+from ragsvc.domain.jobs import Queue
+from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.errors import OutageFailure, TransientFailure
 from ragsvc.jobs.announcements import announce
-from ragsvc.models.jobs import Queue
-from ragsvc.models.webhooks import WebhookEvent
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import count_runs, delete_runs
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
+    from ragsvc.domain.deletions import Deletion
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models.deletions import Deletion
     from ragsvc.resources import Resources
 
 # An HNSW index takes about a thousand removals a second, and a lock should not be held for longer.

@@ -13,14 +13,14 @@ import structlog
 from ragsvc.db import collections, deletion_receipts, documents, embedding_cache, idempotency_keys, jobs, workspaces
 from ragsvc.deletion.documents import DocumentRemover
 from ragsvc.deletion.receipts import verify_stores
+from ragsvc.domain.jobs import SubjectKind
 from ragsvc.errors import LeaseLost
-from ragsvc.models.jobs import SubjectKind
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Connection
+    from ragsvc.domain.deletions import Deletion
+    from ragsvc.domain.workspaces import Place
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models.deletions import Deletion
-    from ragsvc.models.workspaces import Place
     from ragsvc.resources import Resources
 
 PAGE = 200

@@ -9,13 +9,13 @@ import structlog
 from ragsvc.db import documents, files
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.db.files import ReleasedFile
+from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.errors import FileInUse, NotFound, WorkError
-from ragsvc.models.audit import AuditAction, AuditSubject
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 SWEEP_BATCH = 100

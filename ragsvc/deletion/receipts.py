@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ragsvc.db import chat_messages, deletion_receipts, embedding_spaces, idempotency_keys, leftovers
+from ragsvc.domain.deletions import StoreReceipt
+from ragsvc.domain.jobs import SubjectKind
 from ragsvc.errors import TransientFailure
-from ragsvc.models.deletions import StoreReceipt
-from ragsvc.models.jobs import SubjectKind
 
 if TYPE_CHECKING:
-    from ragsvc.models.deletions import Deletion
-    from ragsvc.models.workspaces import Place
+    from ragsvc.domain.deletions import Deletion
+    from ragsvc.domain.workspaces import Place
     from ragsvc.resources import Resources
 
 STORES = (

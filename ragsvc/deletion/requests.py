@@ -8,19 +8,19 @@ import structlog
 
 from ragsvc.db import collections, deletion_receipts, documents, jobs, workspaces
 from ragsvc.db.audit_events import insert_audit_event
+from ragsvc.domain.audit import AuditAction, AuditSubject
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.jobs import Queue, SubjectKind
 from ragsvc.errors import NotFound
 from ragsvc.jobs import lifecycle
-from ragsvc.models.audit import AuditAction, AuditSubject
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.ids import new_id
-from ragsvc.models.jobs import Queue, SubjectKind
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.deletions import Deletion
-    from ragsvc.models.jobs import Job
+    from ragsvc.domain.deletions import Deletion
+    from ragsvc.domain.jobs import Job
     from ragsvc.resources import Resources
 
 _AUDITED = {

@@ -15,14 +15,14 @@ from aiohttp import web
 
 from ragsvc.db.api_keys import select_key_owner
 from ragsvc.db.upload_tokens import select_token_owner
+from ragsvc.domain.audit import Actor, ActorKind, acting
 from ragsvc.errors import Forbidden, Unauthorized
 from ragsvc.http.key_uses import KEY_USES
 from ragsvc.http.state import enter_workspace, request_id_of, resources_of
-from ragsvc.models.audit import Actor, ActorKind, acting
 
 if TYPE_CHECKING:
-    from ragsvc.models.uploads import UploadToken
-    from ragsvc.models.workspaces import ApiKey, Scope, Workspace
+    from ragsvc.domain.uploads import UploadToken
+    from ragsvc.domain.workspaces import ApiKey, Scope, Workspace
 
 KEY_PREFIX = "rag_"
 TOKEN_PREFIX = "upt_"  # noqa: S105 - not a secret, the beginning of all

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Literal
 
 from typing_extensions import TypedDict
 
+from ragsvc.domain.bulk import BulkAction, BulkStatus
+from ragsvc.domain.ids import format_id
+
 # pydantic reads the annotations for the API's description
 from ragsvc.http.ids import ShownBulkId, ShownTime  # noqa: TC001
 from ragsvc.http.rendering import render_failure, render_optional_time, render_time
 from ragsvc.http.views import FailureView  # noqa: TC001
-from ragsvc.models.bulk import BulkAction, BulkStatus
-from ragsvc.models.ids import format_id
 
 if TYPE_CHECKING:
-    from ragsvc.models.bulk import BulkOperation
+    from ragsvc.domain.bulk import BulkOperation
 
 
 class BulkOperationView(TypedDict):

@@ -15,13 +15,15 @@ from ragsvc.answering.events import (
     RunInterrupted,
     RunStarted,
 )
+from ragsvc.domain.ids import format_id
 from ragsvc.http.rendering import render_optional_time, render_time
 from ragsvc.http.sse import Event
-from ragsvc.models.ids import format_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ragsvc.domain.chat import ChatMessage, ChatRun, ChatSession, Citation, Source, TokenUsage
+    from ragsvc.domain.search import SearchHit
     from ragsvc.http.chat_views import (
         CitationView,
         MessageView,
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
         SourceView,
         TokenUsageView,
     )
-    from ragsvc.models.chat import ChatMessage, ChatRun, ChatSession, Citation, Source, TokenUsage
-    from ragsvc.models.search import SearchHit
 
 
 def render_hit(hit: SearchHit) -> SearchHitView:

@@ -6,6 +6,8 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
+from ragsvc.domain.chat import RunStatus  # noqa: TC001
+
 # pydantic reads the annotations for the API's description
 from ragsvc.http.ids import (  # noqa: TC001
     ShownChunkId,
@@ -16,7 +18,6 @@ from ragsvc.http.ids import (  # noqa: TC001
     ShownSessionId,
     ShownTime,
 )
-from ragsvc.models.chat import RunStatus  # noqa: TC001
 
 
 class ScoresView(TypedDict):

@@ -19,14 +19,14 @@ import structlog
 from aiohttp import web
 
 from ragsvc.db import idempotency_keys
+from ragsvc.domain.idempotency import Call, Claim, KeptAnswer
+from ragsvc.domain.ids import new_id
 from ragsvc.errors import IdempotencyMismatch, InProgress, InvalidRequest, NotFound, RequestError, TooLarge
 from ragsvc.http.auth import workspace_id_of
 from ragsvc.http.multipart import FormReader
 from ragsvc.http.operations import check_door, operation_of
 from ragsvc.http.problems import PROBLEMS
 from ragsvc.http.state import resources_of
-from ragsvc.models.idempotency import Call, Claim, KeptAnswer
-from ragsvc.models.ids import new_id
 from ragsvc.queue.connection import cancel_for_good
 
 if TYPE_CHECKING:

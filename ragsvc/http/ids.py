@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from ragsvc.errors import NotFound
 
 if TYPE_CHECKING:
-    from ragsvc.models.ids import Prefix
+    from ragsvc.domain.ids import Prefix
 
 _HEX = re.compile(r"[0-9a-f]{32}")
 

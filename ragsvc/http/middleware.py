@@ -12,6 +12,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 
 from ragsvc.db.pool import is_transient
+from ragsvc.domain.audit import SERVICE, acting
+from ragsvc.domain.ids import new_id
 from ragsvc.errors import (
     OutageFailure,
     ProviderRefused,
@@ -27,8 +29,6 @@ from ragsvc.http.connections import busy_with
 from ragsvc.http.problems import error_of_status, problem_response
 from ragsvc.http.state import REQUEST_ID, request_id_of
 from ragsvc.http.traffic import TRAFFIC
-from ragsvc.models.audit import SERVICE, acting
-from ragsvc.models.ids import new_id
 from ragsvc.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS, HTTP_REQUESTS_IN_FLIGHT, REQUESTS_REFUSED
 from ragsvc.telemetry.spans import Span, SpanKind
 from ragsvc.telemetry.traces import NO_SPAN, span

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from aiohttp import web
 
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import InvalidRequest
 from ragsvc.http.auth import Door, is_admin, require, require_admin, uploader_of
-from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from ragsvc.errors import RequestError

@@ -9,8 +9,8 @@ import orjson
 from aiohttp import web
 from typing_extensions import TypedDict
 
+from ragsvc.domain.ids import new_id
 from ragsvc.errors import InvalidRequest, PartsMissing, RagsvcError, RequestError
-from ragsvc.models.ids import new_id
 
 if TYPE_CHECKING:
     import asyncio

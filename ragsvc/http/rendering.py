@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
+from ragsvc.domain.ids import Prefix, format_id
+from ragsvc.domain.jobs import SubjectKind
+from ragsvc.domain.uploads import UploadStatus
 from ragsvc.media_types.content_types import bare_type
-from ragsvc.models.ids import Prefix, format_id
-from ragsvc.models.jobs import SubjectKind
-from ragsvc.models.uploads import UploadStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from ragsvc.domain.chunks import StoredChunk, TextSlice
+    from ragsvc.domain.deletions import Deletion
+    from ragsvc.domain.documents import Document, DocumentWarning, FailureInfo, File
+    from ragsvc.domain.jobs import QueueDepth, RunningJob
+    from ragsvc.domain.uploads import Upload
+    from ragsvc.domain.webhooks import Webhook
+    from ragsvc.domain.workspaces import ApiKey, Chunking, Collection, Usage, Workspace
     from ragsvc.http.views import (
         AcceptedDeletionView,
         ChunkingView,
@@ -42,13 +49,6 @@ if TYPE_CHECKING:
         WebhookView,
         WorkspaceView,
     )
-    from ragsvc.models.chunks import StoredChunk, TextSlice
-    from ragsvc.models.deletions import Deletion
-    from ragsvc.models.documents import Document, DocumentWarning, FailureInfo, File
-    from ragsvc.models.jobs import QueueDepth, RunningJob
-    from ragsvc.models.uploads import Upload
-    from ragsvc.models.webhooks import Webhook
-    from ragsvc.models.workspaces import ApiKey, Chunking, Collection, Usage, Workspace
     from ragsvc.storage.objects import StoredPart
     from ragsvc.uploads.sessions import UploadState
 

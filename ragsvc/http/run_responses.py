@@ -10,14 +10,14 @@ from aiohttp import web
 
 from ragsvc.answering.runs import Runs, follow_run_in_batches, wait_for_answer
 from ragsvc.db import chat_runs
+from ragsvc.domain.chat import RunStatus
+from ragsvc.domain.ids import format_id
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import parse_json
 from ragsvc.http.chat_rendering import render_event, render_message, render_run_error
 from ragsvc.http.rendering import json_response
 from ragsvc.http.sse import StreamEnd, reserve_stream
 from ragsvc.http.state import resources_of
-from ragsvc.models.chat import RunStatus
-from ragsvc.models.ids import format_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

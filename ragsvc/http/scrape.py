@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from ragsvc.domain.jobs import Queue, QueueDepth
     from ragsvc.http.readiness import Readiness, Report
     from ragsvc.http.traffic import Traffic
-    from ragsvc.models.jobs import Queue, QueueDepth
     from ragsvc.resources import Resources
 
 ASK_TIMEOUT_S = 2.0

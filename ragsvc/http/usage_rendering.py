@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from typing_extensions import TypedDict
 
 # pydantic reads the annotations for the API's description
-from ragsvc.models.usage import UsageOperation  # noqa: TC001
+from ragsvc.domain.usage import UsageOperation  # noqa: TC001
 
 if TYPE_CHECKING:
-    from ragsvc.models.usage import DailyUsage
+    from ragsvc.domain.usage import DailyUsage
 
 
 class DailyUsageView(TypedDict):

@@ -6,6 +6,13 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from ragsvc.domain.deletions import DeletionStatus  # noqa: TC001
+from ragsvc.domain.documents import DocumentStatus, Stage, WarningCode  # noqa: TC001
+from ragsvc.domain.jobs import Queue, SubjectKind  # noqa: TC001
+from ragsvc.domain.uploads import UploadStatus  # noqa: TC001
+from ragsvc.domain.webhooks import WebhookEvent  # noqa: TC001
+from ragsvc.domain.workspaces import Scope  # noqa: TC001
+
 # pydantic reads the annotations for the API's description
 from ragsvc.http.ids import (  # noqa: TC001
     ShownChunkId,
@@ -20,12 +27,6 @@ from ragsvc.http.ids import (  # noqa: TC001
     ShownWebhookId,
     ShownWorkspaceId,
 )
-from ragsvc.models.deletions import DeletionStatus  # noqa: TC001
-from ragsvc.models.documents import DocumentStatus, Stage, WarningCode  # noqa: TC001
-from ragsvc.models.jobs import Queue, SubjectKind  # noqa: TC001
-from ragsvc.models.uploads import UploadStatus  # noqa: TC001
-from ragsvc.models.webhooks import WebhookEvent  # noqa: TC001
-from ragsvc.models.workspaces import Scope  # noqa: TC001
 
 
 class WorkspaceView(TypedDict):

@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ragsvc.db import canonical_text, chunks, documents, files, jobs
+from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.errors import LeaseLost
 from ragsvc.ingestion.task_groups import open_task_group
 from ragsvc.jobs.announcements import announce
-from ragsvc.models.webhooks import WebhookEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ragsvc.domain.chunks import Chunk
+    from ragsvc.domain.documents import Document, DocumentWarning, File
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models.chunks import Chunk
-    from ragsvc.models.documents import Document, DocumentWarning, File
     from ragsvc.resources import Resources
 
 # A transaction of so many rows takes about half a second with its HNSW index.

@@ -5,23 +5,23 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
+from ragsvc.domain.chunks import Chunk, PageSpan, join_context
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.contexts import Contexts
 from ragsvc.ingestion.cutting import Cutter
 from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
 from ragsvc.ingestion.sections import split_sections
 from ragsvc.ingestion.titles import find_title
-from ragsvc.models.chunks import Chunk, PageSpan, join_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ragsvc.domain.chunks import ParsedText, Table
+    from ragsvc.domain.workspaces import Chunking
     from ragsvc.ingestion.contexts import Context
     from ragsvc.ingestion.cutting import Piece
     from ragsvc.ingestion.sections import Section
     from ragsvc.llm.token_counting import TokenCounter
-    from ragsvc.models.chunks import ParsedText, Table
-    from ragsvc.models.workspaces import Chunking
 
     _Cut = tuple[Piece, Context, tuple[str, ...]]
 

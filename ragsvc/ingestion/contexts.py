@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ragsvc.models.chunks import join_context
+from ragsvc.domain.chunks import join_context
 
 if TYPE_CHECKING:
+    from ragsvc.domain.chunks import Table
     from ragsvc.ingestion.cutting import Piece
     from ragsvc.llm.token_counting import TokenCounter
-    from ragsvc.models.chunks import Table
 
 # The most of a model's input that a context may take: a header of 200 columns leaves no row room beside it.
 MAX_SHARE = 0.25

@@ -12,8 +12,8 @@ from ragsvc.ingestion.splitters import make_splitter
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ragsvc.domain.chunks import ParsedText
     from ragsvc.llm.token_counting import TokenCounter
-    from ragsvc.models.chunks import ParsedText
 
 # How many characters a chunk of a block may have is known by the tokens of the block, of a long one by those of some
 # stretches of it: most of the time goes into counting.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ragsvc.models.chunks import Chunk
+    from ragsvc.domain.chunks import Chunk
     from ragsvc.resources import Resources
 
 GLOBAL_SCOPE = UUID(int=0)

@@ -13,20 +13,20 @@ from uuid import UUID
 import structlog
 
 from ragsvc.db import collections, documents, files, workspaces
+from ragsvc.domain.documents import Stage
+from ragsvc.domain.workspaces import Chunking
 from ragsvc.errors import LeaseLost
 from ragsvc.ingestion.builds import Build
 from ragsvc.ingestion.embedding import embed_chunks
 from ragsvc.ingestion.sandbox import iterate_chunks, read_parsed
 from ragsvc.ingestion.source import download
 from ragsvc.ingestion.task_groups import open_task_group
-from ragsvc.models.documents import Stage
-from ragsvc.models.workspaces import Chunking
 
 if TYPE_CHECKING:
+    from ragsvc.domain.documents import Document, DocumentWarning, File
+    from ragsvc.domain.jobs import Job
     from ragsvc.ingestion.sandbox import Sandbox
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models.documents import Document, DocumentWarning, File
-    from ragsvc.models.jobs import Job
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
 

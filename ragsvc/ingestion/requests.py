@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import documents, files, jobs
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.jobs import Queue, SubjectKind
 from ragsvc.errors import DocumentDeleting, IngestionActive, NotFound
 from ragsvc.jobs import lifecycle, subjects
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.jobs import Queue, SubjectKind
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.documents import Document
-    from ragsvc.models.jobs import Job
-    from ragsvc.models.workspaces import Chunking
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.jobs import Job
+    from ragsvc.domain.workspaces import Chunking
     from ragsvc.resources import Resources
 
 log = structlog.get_logger(__name__)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from ragsvc.models.workspaces import Chunking
+    from ragsvc.domain.workspaces import Chunking
     from ragsvc.settings import Settings
 
     Report = Callable[[float], Awaitable[None]]

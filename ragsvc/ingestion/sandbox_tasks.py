@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ragsvc.domain.chunks import Chunk
+    from ragsvc.domain.workspaces import Chunking
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.models.chunks import Chunk
-    from ragsvc.models.workspaces import Chunking
 
 
 def parse_file(

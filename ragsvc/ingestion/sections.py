@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ragsvc.models.chunks import Heading, Table
+    from ragsvc.domain.chunks import Heading, Table
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from ragsvc.models.documents import File
+    from ragsvc.domain.documents import File
     from ragsvc.storage.store import Storage
 
 # The source, its text and its chunks lie beside one another for a while.

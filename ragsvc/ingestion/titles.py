@@ -9,7 +9,7 @@ from ragsvc.media_types.content_types import DOCX, ODT, PDF, RTF
 from ragsvc.media_types.text_types import HTML, MARKDOWN, PLAIN_TEXT
 
 if TYPE_CHECKING:
-    from ragsvc.models.chunks import Heading, ParsedText
+    from ragsvc.domain.chunks import Heading, ParsedText
 
 # Of running text; the first line of data or of code names nothing.
 TITLED = frozenset({PLAIN_TEXT, MARKDOWN, HTML, PDF, DOCX, ODT, RTF})

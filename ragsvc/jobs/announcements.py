@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db import jobs, webhooks
-from ragsvc.models.ids import format_id, new_id
-from ragsvc.models.jobs import JobKind, Queue, SubjectKind
+from ragsvc.domain.ids import format_id, new_id
+from ragsvc.domain.jobs import JobKind, Queue, SubjectKind
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.webhooks import WebhookEvent
+    from ragsvc.domain.webhooks import WebhookEvent
     from ragsvc.resources import Resources
 
 # With the default back-off the last try is about a quarter of an hour after the first.

@@ -14,11 +14,11 @@ import structlog
 from ragsvc.db import dead_jobs, documents, jobs
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.db.pool import UniqueViolation
+from ragsvc.domain.audit import AuditAction, AuditSubject
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue, SubjectKind
 from ragsvc.errors import ReplayRunning
 from ragsvc.jobs import subjects
-from ragsvc.models.audit import AuditAction, AuditSubject
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.jobs import DeadLetterFilter, JobStatus, Queue, SubjectKind
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.dead_letter_list import DeadLetterList
 from ragsvc.telemetry.metrics import REPLAYS
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.jobs import Job
+    from ragsvc.domain.jobs import Job
     from ragsvc.resources import Resources
 
 PAGE = 500

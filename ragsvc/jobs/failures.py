@@ -24,7 +24,7 @@ from ragsvc.telemetry.redaction import redact
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ragsvc.models.jobs import Job, Outage
+    from ragsvc.domain.jobs import Job, Outage
     from ragsvc.settings import Settings
 
 TRACEBACK_MAX_BYTES = 8192

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import documents, jobs
+from ragsvc.domain.documents import Stage
 from ragsvc.errors import LeaseLost, TransientFailure
-from ragsvc.models.documents import Stage
 from ragsvc.telemetry.metrics import INGESTION_STAGE_DURATION
 from ragsvc.telemetry.traces import span
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.db.pool import Connection, Pool
-    from ragsvc.models.jobs import Job
+    from ragsvc.domain.jobs import Job
     from ragsvc.settings import Settings
 
 # Which part of an ingestion's time each stage takes, roughly: progress is one number that never falls.

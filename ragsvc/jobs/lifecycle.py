@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import dead_jobs, jobs, queue_state
+from ragsvc.domain.documents import FailureInfo
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.jobs import Job, JobKind, JobStatus, Queue, SubjectKind
 from ragsvc.jobs import failures, subjects
-from ragsvc.models.documents import FailureInfo
-from ragsvc.models.ids import new_id
-from ragsvc.models.jobs import Job, JobKind, JobStatus, Queue, SubjectKind
 from ragsvc.telemetry.metrics import JOB_RESCUES, JOB_START_LATENCY
 from ragsvc.telemetry.traces import current_traceparent
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection, Pool
+    from ragsvc.domain.workspaces import Chunking
     from ragsvc.jobs.failures import Failure
-    from ragsvc.models.workspaces import Chunking
     from ragsvc.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -20,8 +20,8 @@ from ragsvc.jobs import dead_letters, failures, lifecycle
 from ragsvc.jobs.failures import FailureClass, Provider
 
 if TYPE_CHECKING:
+    from ragsvc.domain.jobs import Outage, Queue
     from ragsvc.jobs.failures import Failure
-    from ragsvc.models.jobs import Outage, Queue
     from ragsvc.resources import Resources
 
 # So many jobs that failed alike within a minute, and none that got done, look like an outage.

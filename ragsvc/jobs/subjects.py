@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from ragsvc.db import bulk_operations, deletion_receipts, documents
+from ragsvc.domain.bulk import BulkStatus
+from ragsvc.domain.deletions import DeletionStatus
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.jobs import JobKind, SubjectKind
+from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.jobs.announcements import announce
-from ragsvc.models.bulk import BulkStatus
-from ragsvc.models.deletions import DeletionStatus
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.jobs import JobKind, SubjectKind
-from ragsvc.models.webhooks import WebhookEvent
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Connection
-    from ragsvc.models.documents import FailureInfo
-    from ragsvc.models.jobs import Job
+    from ragsvc.domain.documents import FailureInfo
+    from ragsvc.domain.jobs import Job
 
 DOCUMENT_STATUS = {
     DeletionStatus.PENDING: DocumentStatus.QUEUED,

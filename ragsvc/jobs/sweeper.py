@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import jobs
+from ragsvc.domain.jobs import Queue
 from ragsvc.jobs import dead_letters, lifecycle
-from ragsvc.models.jobs import Queue
 from ragsvc.queue.bell import Ring
 from ragsvc.telemetry.metrics import JOBS_SWEPT
 

@@ -12,13 +12,13 @@ import openai
 import stamina
 import structlog
 
+from ragsvc.domain.chat import TokenUsage
 from ragsvc.errors import ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.calls import calling
 from ragsvc.llm.failures import request_id_of, timed_out, translate
 from ragsvc.llm.headers import NOT_OF_REQUESTS
 from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
 from ragsvc.llm.usage import read_tokens
-from ragsvc.models.chat import TokenUsage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence

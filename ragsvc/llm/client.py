@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydantic import SecretStr
 
+    from ragsvc.domain.usage import EmbeddingUsage
     from ragsvc.llm.chat import ChatDelta, ChatTurn
     from ragsvc.llm.rate_limit import RateLimit
-    from ragsvc.models.usage import EmbeddingUsage
     from ragsvc.settings import Settings
 
 # No limit, which is 0: every open answer holds a connection, and how many there are is limited where they are begun.

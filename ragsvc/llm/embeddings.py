@@ -11,12 +11,12 @@ import numpy as np
 import openai
 import stamina
 
+from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.errors import ProviderRejected, TransientFailure
 from ragsvc.llm.calls import calling
 from ragsvc.llm.failures import translate
 from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
 from ragsvc.llm.usage import read_tokens
-from ragsvc.models.usage import EmbeddingUsage
 from ragsvc.telemetry.metrics import EMBEDDING_BATCH, EMBEDDING_RATE_WAIT
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import structlog
 from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 from arq.utils import to_unix_ms
 
-from ragsvc.models.jobs import Queue
+from ragsvc.domain.jobs import Queue
 from ragsvc.queue.connection import REDIS_TROUBLE, queue_name, wake_channel
 from ragsvc.telemetry.metrics import RINGS
 from ragsvc.telemetry.spans import SpanKind
@@ -21,7 +21,7 @@ from ragsvc.telemetry.traces import span
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ragsvc.models.jobs import Job
+    from ragsvc.domain.jobs import Job
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings import Settings
 

@@ -28,7 +28,7 @@ from ragsvc.queue.cluster import open_cluster_pool
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ragsvc.models.jobs import Queue
+    from ragsvc.domain.jobs import Queue
     from ragsvc.settings import Settings
 
 # A refused connection is an OSError before redis-py has wrapped it, and without it here a worker would exit.

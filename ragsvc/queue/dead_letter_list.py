@@ -9,7 +9,7 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-    from ragsvc.models.jobs import Queue
+    from ragsvc.domain.jobs import Queue
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings import Settings
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ragsvc.models.ids import new_id
+from ragsvc.domain.ids import new_id
 from ragsvc.queue.connection import REDIS_TROUBLE, cancel_for_good
 from ragsvc.queue.run_streams import Entry, read_entries, run_key
 

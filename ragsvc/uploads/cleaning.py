@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import upload_sessions
-from ragsvc.models.uploads import UploadStatus
+from ragsvc.domain.uploads import UploadStatus
 from ragsvc.storage.failures import ObjectMissing
 from ragsvc.telemetry.metrics import UPLOADS
 from ragsvc.uploads.tails import remove_tail
 
 if TYPE_CHECKING:
-    from ragsvc.models.uploads import Upload
+    from ragsvc.domain.uploads import Upload
     from ragsvc.resources import Resources
 
 log = structlog.get_logger(__name__)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from ragsvc.db import documents, upload_sessions
+from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import NotFound, PartsMissing, UploadNotPending, WorkError
-from ragsvc.models.uploads import UploadStatus
 from ragsvc.storage.failures import ObjectMissing, PartsRefused
 from ragsvc.telemetry.metrics import UPLOAD_BYTES, UPLOADS
 from ragsvc.uploads.registration import register_upload
@@ -20,8 +20,8 @@ from ragsvc.uploads.token_sessions import learn_size
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.documents import Document
-    from ragsvc.models.uploads import Upload
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.uploads import Upload
     from ragsvc.resources import Resources
     from ragsvc.storage.objects import StoredObject, StoredPart
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import collections, files, upload_sessions
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import EmptyFile, NotFound, TooLarge
-from ragsvc.models.ids import new_id
-from ragsvc.models.uploads import UploadStatus
 from ragsvc.telemetry.metrics import UPLOAD_BYTES, UPLOADS
 from ragsvc.uploads.cleaning import abandon
 from ragsvc.uploads.parts import PartWriter
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from uuid import UUID
 
-    from ragsvc.models.documents import Document
-    from ragsvc.models.jobs import Job
-    from ragsvc.models.uploads import Upload
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.jobs import Job
+    from ragsvc.domain.uploads import Upload
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.uploads.parts import WrittenObject
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import NotFound, UploadGone, UploadNotPending
-from ragsvc.models.uploads import UploadStatus
 from ragsvc.storage.failures import ObjectMissing
 from ragsvc.uploads.completion import complete_session
 from ragsvc.uploads.sessions import load_session
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from ragsvc.models.uploads import Upload
+    from ragsvc.domain.uploads import Upload
     from ragsvc.resources import Resources
     from ragsvc.storage.objects import StoredPart
     from ragsvc.uploads.tails import Tail

@@ -23,8 +23,8 @@ from ragsvc.telemetry.metrics import ORPHANS_REMOVED
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from ragsvc.models.documents import File
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import File
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 # A sweep takes this many buckets, and this many pages of each; the next one goes on there.

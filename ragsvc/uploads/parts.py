@@ -14,7 +14,7 @@ from ragsvc.uploads.part_buffers import PartBuffer
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from ragsvc.models.uploads import Upload
+    from ragsvc.domain.uploads import Upload
     from ragsvc.resources import Resources
     from ragsvc.storage.objects import StoredPart
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.workspaces import Place
+from ragsvc.domain.workspaces import Place
 
 if TYPE_CHECKING:
     from uuid import UUID

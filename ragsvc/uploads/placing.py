@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.models.uploads import UploadStatus
+from ragsvc.domain.uploads import UploadStatus
 from ragsvc.uploads.sessions import load_session
 from ragsvc.uploads.tails import read_tail, remove_tail, store_tail
 
 if TYPE_CHECKING:
-    from ragsvc.models.uploads import Upload
+    from ragsvc.domain.uploads import Upload
     from ragsvc.resources import Resources
     from ragsvc.uploads.writers import Writer
 

@@ -9,7 +9,7 @@ from ragsvc.errors import QuotaExceeded
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Connection
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
 
 
 async def check_quota(conn: Connection, workspace: Workspace, *, added_bytes: int) -> None:

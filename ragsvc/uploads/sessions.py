@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import upload_sessions
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import NotFound, PartNumberOutOfRange, TooLarge, UploadNotPending
-from ragsvc.models.ids import new_id
-from ragsvc.models.uploads import UploadStatus
 from ragsvc.settings import MIB, MOST_PARTS
 from ragsvc.storage.failures import ObjectMissing
 from ragsvc.telemetry.metrics import UPLOADS
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from ragsvc.models.uploads import Upload
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.uploads import Upload
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.storage.objects import StoredPart
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import jobs, upload_sessions
-from ragsvc.models.uploads import UploadStatus
+from ragsvc.domain.uploads import UploadStatus
 from ragsvc.telemetry.metrics import UPLOADS
 from ragsvc.uploads.cleaning import clean_upload
 from ragsvc.uploads.completion import complete_silent

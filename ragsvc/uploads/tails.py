@@ -17,7 +17,7 @@ from ragsvc.storage.failures import ObjectMissing
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.models.uploads import Upload
+    from ragsvc.domain.uploads import Upload
     from ragsvc.resources import Resources
 
 PART_NUMBER = "part-number"

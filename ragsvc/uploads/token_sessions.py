@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db import upload_sessions, workspaces
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import NotFound, PartNumberOutOfRange, PartSizeMismatch, PartsMissing, TooLarge
-from ragsvc.models.ids import new_id
-from ragsvc.models.uploads import UploadStatus
 from ragsvc.settings import MIB, MOST_PARTS
 from ragsvc.storage.failures import ObjectMissing
 from ragsvc.uploads.quotas import claim_quota
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from ragsvc.models.uploads import Upload, UploadToken
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.uploads import Upload, UploadToken
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.storage.objects import StoredPart
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import upload_writers
+from ragsvc.domain.ids import new_id
 from ragsvc.errors import UploadLocked, UploadNotPending
-from ragsvc.models.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from ragsvc.models.uploads import Upload
+    from ragsvc.domain.uploads import Upload
     from ragsvc.resources import Resources
 
 # A process that was killed holds an upload no longer.

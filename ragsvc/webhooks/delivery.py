@@ -11,15 +11,15 @@ import orjson
 import structlog
 
 from ragsvc.db import jobs, webhooks
+from ragsvc.domain.ids import format_id
 from ragsvc.errors import ProviderRejected, TransientFailure, WebhookRefused
-from ragsvc.models.ids import format_id
 from ragsvc.webhooks.origins import check_url
 from ragsvc.webhooks.signing import sign
 
 if TYPE_CHECKING:
+    from ragsvc.domain.jobs import Job
+    from ragsvc.domain.webhooks import Webhook
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models.jobs import Job
-    from ragsvc.models.webhooks import Webhook
     from ragsvc.resources import Resources
 
 # A receiver is to take note and work later.

@@ -11,8 +11,8 @@ from typing import Any
 import arq.worker
 from arq.version import VERSION
 
+from ragsvc.domain.jobs import Queue
 from ragsvc.errors import StartupRefused
-from ragsvc.models.jobs import Queue
 from ragsvc.queue.bell import JOB_FUNCTIONS
 from ragsvc.queue.cluster import keep_arq_in_one_slot
 from ragsvc.queue.connection import (

@@ -17,7 +17,7 @@ from ragsvc.telemetry.traces import span, trace_id_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ragsvc.models.jobs import Job
+    from ragsvc.domain.jobs import Job
 
 
 class Ending(StrEnum):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragsvc.bulk.execution import work_through
 from ragsvc.deletion.execution import delete
-from ragsvc.models.jobs import JobKind, Queue
+from ragsvc.domain.jobs import JobKind, Queue
 from ragsvc.webhooks.delivery import deliver
 from ragsvc.workers import runner
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ragsvc.domain.jobs import Queue
 from ragsvc.ingestion.pipeline import ingest
 from ragsvc.ingestion.sandbox import open_sandbox
 from ragsvc.ingestion.scratch import open_scratch
-from ragsvc.models.jobs import Queue
 from ragsvc.workers import runner
 
 if TYPE_CHECKING:

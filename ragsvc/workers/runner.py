@@ -13,10 +13,10 @@ from uuid import UUID
 import structlog
 from prometheus_client import start_http_server
 
+from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.errors import LeaseLost, StartupRefused
 from ragsvc.jobs import dead_letters, failures, lifecycle, outages
 from ragsvc.jobs.lease import Lease
-from ragsvc.models.jobs import JobStatus, Queue
 from ragsvc.preflight import warn_of_faults
 from ragsvc.queue.connection import cancel_for_good, queue_name
 from ragsvc.resources import open_resources
@@ -28,8 +28,8 @@ from ragsvc.workers.attempts import Attempt, Ending, attempting
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from ragsvc.domain.jobs import Job
     from ragsvc.jobs.failures import Failure
-    from ragsvc.models.jobs import Job
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
 

@@ -11,7 +11,7 @@ import pytest
 from ragsvc.answering.requests import begin_run
 from ragsvc.answering.runs import Runs, follow_run, open_runs
 from ragsvc.db import chat_messages, chat_runs, chat_sessions
-from ragsvc.models.ids import new_id
+from ragsvc.domain.ids import new_id
 from ragsvc.resources import open_resources
 from tests.answering.library import Library
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from ragsvc.answering.events import RunEvent
     from ragsvc.answering.requests import BegunRun
-    from ragsvc.models.chat import ChatMessage, ChatRun, ChatSession
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.chat import ChatMessage, ChatRun, ChatSession
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
     from tests.support.model_server import ScriptedModels

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ragsvc.db import canonical_text, chunks, collections, documents, files
-from ragsvc.models.chunks import Chunk, PageSpan
-from ragsvc.models.ids import new_id
+from ragsvc.domain.chunks import Chunk, PageSpan
+from ragsvc.domain.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

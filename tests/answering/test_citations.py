@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsvc.answering.citations import LONGEST_SENTENCE_CHARS, CitationParser, Marker, cite
-from ragsvc.models.chunks import PageSpan
-from ragsvc.models.ids import new_id
-from ragsvc.models.search import SearchHit
+from ragsvc.domain.chunks import PageSpan
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.search import SearchHit
 
 WORDS = ["Refunds take 14 days", "- item ", "it is 3.5 m", "e.g. ", "etc.", "A", "b", '"', ")", "| "]
 CODE = ["`", "``", "```\n"]

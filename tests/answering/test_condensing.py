@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ragsvc.answering.events import MessageCompleted
 from ragsvc.answering.requests import begin_run
 from ragsvc.answering.runs import open_runs, wait_for_answer
-from ragsvc.models.chat import TokenUsage
+from ragsvc.domain.chat import TokenUsage
 from tests.support.model_server import Fail, Reply
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from tests.support.workspaces import create_workspace
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.chat import Citation, Source
+    from ragsvc.domain.chat import Citation, Source
     from ragsvc.storage.store import Storage
     from tests.answering.conftest import Chat
     from tests.support.model_server import ScriptedModels

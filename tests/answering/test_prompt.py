@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from ragsvc.answering.prompt import build_turns, fit_history, fit_prompt
 from ragsvc.answering.token_meter import TOKENS_PER_TURN, TokenMeter
+from ragsvc.domain.chat import ChatMessage
+from ragsvc.domain.ids import new_id
 from ragsvc.embedded.extractive import read_prompt
 from ragsvc.llm.token_counting import TiktokenCounter
-from ragsvc.models.chat import ChatMessage
-from ragsvc.models.ids import new_id
 from tests.answering.test_citations import hit
 
 METER = TokenMeter(TiktokenCounter("cl100k_base"), is_embedding_tokenizer=False)

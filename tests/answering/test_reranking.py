@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.answering.retrieval import search
-from ragsvc.models.search import SearchMode
+from ragsvc.domain.search import SearchMode
 from ragsvc.resources import open_resources
 from tests.support.rerank_server import RerankServer, serving_reranker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.models.search import SearchHit
+    from ragsvc.domain.search import SearchHit
     from tests.answering.library import Library
 
 QUERY = "descale the kettle"

@@ -10,9 +10,9 @@ import pytest
 
 from ragsvc.answering.filters import Comparator, Comparison, Filter, Listing, Membership
 from ragsvc.answering.retrieval import search
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.search import SearchMode
 from ragsvc.errors import NotFound, TransientFailure, Unavailable
-from ragsvc.models.ids import new_id
-from ragsvc.models.search import SearchMode
 from tests.answering.library import Library, cut
 from tests.support.databases import owner_of
 from tests.support.model_server import Fail
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Pool
-    from ragsvc.models.search import SearchHit
+    from ragsvc.domain.search import SearchHit
     from ragsvc.settings import Settings
     from ragsvc.storage.store import Storage
     from tests.support.model_server import ScriptedModels

@@ -25,9 +25,9 @@ from ragsvc.answering.prompt import NOTHING_FOUND
 from ragsvc.answering.requests import begin_run, retry_run
 from ragsvc.answering.runs import cancel_run, follow_run, open_runs, wait_for_answer
 from ragsvc.db import chat_sessions
+from ragsvc.domain.chat import Citation, RunStatus, TokenUsage
+from ragsvc.domain.ids import new_id
 from ragsvc.errors import NotFound, RunActive, RunNotRetryable
-from ragsvc.models.chat import Citation, RunStatus, TokenUsage
-from ragsvc.models.ids import new_id
 from tests.answering.conftest import REFUNDS, another_process
 from tests.support.model_server import Cut, Fail, Pause, Reply, StreamError
 from tests.support.polling import until

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.answering.retrieval import search
-from ragsvc.models.search import SearchMode
+from ragsvc.domain.search import SearchMode
 
 if TYPE_CHECKING:
     from tests.answering.library import Library

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsvc.answering.sources import choose_sources, join_neighbours, number_sources
-from ragsvc.models.chunks import PageSpan
+from ragsvc.domain.chunks import PageSpan
 from tests.answering.test_citations import hit
 
 if TYPE_CHECKING:
     from random import Random
 
-    from ragsvc.models.search import SearchHit
+    from ragsvc.domain.search import SearchHit
 
 LONG = (
     "Refunds are paid to the card that was charged, and the customer is told by e-mail. The desk on the second floor"

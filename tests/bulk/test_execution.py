@@ -12,21 +12,21 @@ from ragsvc.bulk.execution import work_through
 from ragsvc.bulk.requests import request_bulk_operation
 from ragsvc.db import bulk_operations, documents, jobs
 from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.domain.bulk import BulkAction, BulkSelection, BulkStatus
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.jobs import JobStatus, Queue, SubjectKind
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
-from ragsvc.models.bulk import BulkAction, BulkSelection, BulkStatus
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.ids import new_id
-from ragsvc.models.jobs import JobStatus, Queue, SubjectKind
 from ragsvc.workers.deletion import delete_subject
 from tests.support.builds import ready_document
 from tests.support.documents import accept, job_of, reload
 
 if TYPE_CHECKING:
-    from ragsvc.models.bulk import BulkOperation
-    from ragsvc.models.documents import Document
-    from ragsvc.models.jobs import Job
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.bulk import BulkOperation
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.jobs import Job
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 OPERATIONS = BulkSelection(filters={"type": "eq", "key": "team", "value": "operations"})

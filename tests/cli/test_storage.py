@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.models.ids import new_id
+from ragsvc.domain.ids import new_id
 from ragsvc.settings import Settings
 from ragsvc.storage.store import open_storage
 from tests.cli.test_operating import logs_as_before  # noqa: F401 - a fixture

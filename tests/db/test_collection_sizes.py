@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from ragsvc.db import documents
 from ragsvc.db.migrations import migrate
 from ragsvc.db.search_scope import Scope, Selection, select_scope
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.ids import new_id
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.ids import new_id
 from tests.answering.library import Library
 from tests.support.databases import owner_of
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
 

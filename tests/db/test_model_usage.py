@@ -9,8 +9,8 @@ import pytest
 
 from ragsvc.db.model_usage import add_embedding_usage
 from ragsvc.db.workspaces import delete_workspace
-from ragsvc.models.ids import new_id
-from ragsvc.models.usage import EmbeddingUsage
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.usage import EmbeddingUsage
 from tests.support.databases import owner_of
 from tests.support.polling import until
 from tests.support.usage import embeddings_of
@@ -18,7 +18,7 @@ from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Pool
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
     from ragsvc.storage.store import Storage
 

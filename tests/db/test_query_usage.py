@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc import query_usage
-from ragsvc.models.usage import EmbeddingUsage
+from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.query_usage import QueryUsage, open_query_usage
 from tests.support.databases import owner_of
 from tests.support.polling import until
@@ -16,7 +16,7 @@ from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Pool
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
     from ragsvc.storage.store import Storage
 

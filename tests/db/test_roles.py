@@ -14,7 +14,7 @@ from ragsvc.db import collections, sessions
 from ragsvc.db.migrations import check_schema, migrate
 from ragsvc.db.pool import open_pool
 from ragsvc.db.roles import prepare_roles
-from ragsvc.models.ids import new_id
+from ragsvc.domain.ids import new_id
 from tests.support.databases import cloned, owner_of
 from tests.support.workspaces import create_workspace
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.db.pool import Connection, Pool
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
     from ragsvc.storage.store import Storage
 

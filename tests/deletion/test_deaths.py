@@ -11,9 +11,9 @@ from ragsvc.db import jobs
 from ragsvc.deletion.execution import delete
 from ragsvc.deletion.files import delete_unused_file, sweep_released_files
 from ragsvc.deletion.requests import request_document_deletion, request_workspace_deletion
+from ragsvc.domain.jobs import Queue
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
-from ragsvc.models.jobs import Queue
 from ragsvc.uploads.documents import receive_content
 from tests.deletion.test_execution import execute
 from tests.support.builds import ready_document
@@ -21,8 +21,8 @@ from tests.support.documents import stream
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:
-    from ragsvc.models.deletions import Deletion
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.deletions import Deletion
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
 

@@ -24,16 +24,16 @@ from ragsvc.deletion.requests import (
     request_document_deletion,
     request_workspace_deletion,
 )
+from ragsvc.domain.deletions import DeletionStatus
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.idempotency import Call
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.jobs import JobStatus, Queue, SubjectKind
+from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.errors import LeaseLost, NotFound, TransientFailure
 from ragsvc.ingestion.builds import Build
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
-from ragsvc.models.deletions import DeletionStatus
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.idempotency import Call
-from ragsvc.models.ids import new_id
-from ragsvc.models.jobs import JobStatus, Queue, SubjectKind
-from ragsvc.models.usage import EmbeddingUsage
 from ragsvc.uploads.documents import attach_file
 from tests.support.builds import make_chunks, make_vectors, ready_document
 from tests.support.documents import accept, job_of, reload, reload_job
@@ -41,10 +41,10 @@ from tests.support.usage import embeddings_of
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:
-    from ragsvc.models.deletions import Deletion
-    from ragsvc.models.documents import Document
-    from ragsvc.models.jobs import Job
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.deletions import Deletion
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.jobs import Job
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 

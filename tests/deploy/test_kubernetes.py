@@ -14,7 +14,7 @@ from tests.support.documents import accept
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 # The oldest that is still cared for, and the newest that the schemas know.

@@ -17,8 +17,8 @@ from pydantic import SecretStr
 
 from ragsvc.answering.retrieval import search
 from ragsvc.db.files import select_file
+from ragsvc.domain.documents import DocumentStatus
 from ragsvc.embedded.postgres_files import place_binaries
-from ragsvc.models.documents import DocumentStatus
 from ragsvc.resources import open_resources
 from tests.faults.own_servers import OwnRedis
 from tests.http.processes import environment
@@ -31,8 +31,8 @@ from tests.support.workspaces import create_workspace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.models.documents import Document
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsvc.models.search import SearchMode
+from ragsvc.domain.search import SearchMode
 from ragsvc.resources import open_resources
 from tests.eval.packages import PackagesMissing, unpack_packages
 from tests.eval.questions import Kind, Split, make_corpus

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from selectolax.lexbor import LexborNode
 
-    from ragsvc.models.chunks import ParsedText
+    from ragsvc.domain.chunks import ParsedText
 
 LIMITS = ParseLimits(
     max_pages=10_000,

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    from ragsvc.domain.search import SearchHit, SearchMode
     from ragsvc.embedded.ready_file import Access
-    from ragsvc.models.search import SearchHit, SearchMode
     from ragsvc.resources import Resources
     from tests.eval.pages import Page
     from tests.eval.questions import Question

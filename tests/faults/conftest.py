@@ -11,7 +11,7 @@ from tests.faults.opening import open_fleet
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
     from tests.faults.fleet import Fleet
     from tests.support.servers import Servers

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ragsvc.db import dead_jobs, jobs
-from ragsvc.models.jobs import DeadLetterFilter, Job, JobStatus, Queue
+from ragsvc.domain.jobs import DeadLetterFilter, Job, JobStatus, Queue
 from tests.faults.fleet import SOON_S
 from tests.faults.texts import chunks_of
 from tests.support.polling import until
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Record
-    from ragsvc.models.documents import Document
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.workspaces import Workspace
     from tests.faults.fleet import Fleet
 
 SELECT_DOCUMENTS = """

@@ -13,7 +13,7 @@ from tests.faults.texts import make_text
 from tests.support.model_server import Fail
 
 if TYPE_CHECKING:
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from tests.faults.fleet import Fleet
 
 pytestmark = pytest.mark.xdist_group("faults")

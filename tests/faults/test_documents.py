@@ -11,11 +11,11 @@ from aiohttp.test_utils import TestClient
 from ragsvc.db.deletion_receipts import select_deletion
 from ragsvc.db.workspaces import select_workspace
 from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.domain.deletions import DeletionStatus
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.http.app import create_app
 from ragsvc.http.ids import parse_id
-from ragsvc.models.deletions import DeletionStatus
-from ragsvc.models.ids import format_id
-from ragsvc.models.jobs import JobStatus, Queue
 from tests.faults.end_state import (
     assert_consistent,
     assert_dead,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Record
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
     from tests.faults.fleet import Fleet
     from tests.http.conftest import Client, Tenant

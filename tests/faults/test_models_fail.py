@@ -11,7 +11,7 @@ from tests.faults.texts import make_text
 from tests.support.model_server import Cut, Fail, Pause
 
 if TYPE_CHECKING:
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from tests.faults.fleet import Fleet
 
 pytestmark = pytest.mark.xdist_group("faults")

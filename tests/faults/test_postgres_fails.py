@@ -21,7 +21,7 @@ from tests.faults.texts import make_text
 from tests.support.polling import until
 
 if TYPE_CHECKING:
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
     from tests.faults.fleet import Fleet
     from tests.support.servers import Servers

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.models.jobs import Queue
+from ragsvc.domain.jobs import Queue
 from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
 from tests.faults.end_state import assert_ready_once, job_of
@@ -22,8 +22,8 @@ from tests.support.model_server import Slow
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.models.documents import Document
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.workspaces import Workspace
     from tests.faults.fleet import Fleet
 
 pytestmark = pytest.mark.xdist_group("faults")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.jobs import DeadLetterFilter, Queue
 from ragsvc.errors import ReplayRunning
 from ragsvc.jobs import dead_letters
 from ragsvc.jobs.dead_letters import ReplayResult
-from ragsvc.models.ids import format_id
-from ragsvc.models.jobs import DeadLetterFilter, Queue
 from tests.faults.end_state import assert_dead, assert_ready_once, job_of, list_dead, until_settled
 from tests.faults.fleet import SOON_S, environment
 from tests.faults.texts import make_text
@@ -20,8 +20,8 @@ from tests.support.model_server import Fail
 from tests.support.polling import until
 
 if TYPE_CHECKING:
-    from ragsvc.models.documents import Document
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.workspaces import Workspace
     from tests.faults.fleet import Fleet
 
 pytestmark = pytest.mark.xdist_group("faults")

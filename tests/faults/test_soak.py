@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.models.jobs import JobStatus, Queue
+from ragsvc.domain.jobs import JobStatus, Queue
 from tests.faults.chaos import Chaos
 from tests.faults.end_state import assert_consistent, job_of, list_dead, select_documents, until_settled
 from tests.faults.opening import open_fleet
@@ -21,8 +21,8 @@ from tests.faults.texts import make_text
 from tests.support.model_server import Slow
 
 if TYPE_CHECKING:
-    from ragsvc.models.documents import Document
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
     from tests.faults.fleet import Fleet
     from tests.support.servers import Servers

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.models.documents import Stage
+from ragsvc.domain.documents import Stage
 from tests.faults.end_state import assert_ready_once, job_of
 from tests.faults.fleet import SOON_S
 from tests.faults.gates import COMMIT
@@ -21,7 +21,7 @@ from tests.support.polling import until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from tests.faults.fleet import Fleet, FleetWorker
 
 pytestmark = pytest.mark.xdist_group("faults")

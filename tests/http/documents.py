@@ -10,10 +10,10 @@ import aiohttp
 import numpy as np
 
 from ragsvc.db import canonical_text, chunks, documents, jobs
-from ragsvc.models.chunks import Chunk, PageSpan
-from ragsvc.models.documents import DocumentStatus, FailureInfo, Stage
-from ragsvc.models.ids import new_id
-from ragsvc.models.jobs import Queue, SubjectKind
+from ragsvc.domain.chunks import Chunk, PageSpan
+from ragsvc.domain.documents import DocumentStatus, FailureInfo, Stage
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.jobs import Queue, SubjectKind
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -8,15 +8,15 @@ from uuid import UUID
 import pytest
 
 from ragsvc.db import jobs, queue_state
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.jobs import Queue, SubjectKind
 from ragsvc.errors import DocumentRejected
 from ragsvc.http.ids import parse_id
 from ragsvc.jobs import dead_letters, failures, lifecycle
-from ragsvc.models.ids import format_id
-from ragsvc.models.jobs import Queue, SubjectKind
 from ragsvc.queue.bell import Ring
 
 if TYPE_CHECKING:
-    from ragsvc.models.jobs import Job
+    from ragsvc.domain.jobs import Job
     from ragsvc.resources import Resources
     from tests.http.conftest import Api, Tenant
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from ragsvc.models.ids import format_id, new_id
+from ragsvc.domain.ids import format_id, new_id
 from tests.http.conftest import Api
 from tests.support.databases import owner_of
 

@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import pytest
 
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import Door
 from ragsvc.http.openapi.parameters import ID_PARAMETERS
 from ragsvc.http.operations import operation_of
-from ragsvc.models.ids import format_id
-from ragsvc.models.workspaces import Scope
 from tests.http.conftest import Api, make_key
 from tests.support.polling import until
 

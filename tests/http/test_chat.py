@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
+from ragsvc.domain.ids import format_id, new_id
 from ragsvc.http.ids import parse_id
 from ragsvc.http.sse import STREAMS
 from ragsvc.http.state import RESOURCES
-from ragsvc.models.ids import format_id, new_id
 from tests.http.conftest import make_tenant, operator_of
 from tests.http.documents import finish_document
 from tests.support.model_server import Fail, Pause, Reply

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from ragsvc.models.ids import format_id
+from ragsvc.domain.ids import format_id
 
 if TYPE_CHECKING:
     from tests.http.conftest import Answer, Tenant

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ragsvc.db import deletion_receipts, workspaces
+from ragsvc.domain.deletions import DeletionStatus, StoreReceipt
+from ragsvc.domain.documents import FailureInfo
 from ragsvc.http.ids import parse_id
-from ragsvc.models.deletions import DeletionStatus, StoreReceipt
-from ragsvc.models.documents import FailureInfo
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources

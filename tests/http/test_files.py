@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from ragsvc.db import documents
+from ragsvc.domain.ids import format_id
 from ragsvc.http.ids import parse_id
-from ragsvc.models.ids import format_id
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources

@@ -13,11 +13,11 @@ import pytest
 
 import ragsvc.db
 from ragsvc.db.pool import Pool
+from ragsvc.domain.ids import format_id
 from ragsvc.http.auth import Door
 from ragsvc.http.ids import parse_id
 from ragsvc.http.openapi.parameters import ID_PARAMETERS
 from ragsvc.http.operations import operation_of
-from ragsvc.models.ids import format_id
 from tests.http.documents import finish_document, form
 from tests.support.polling import until
 

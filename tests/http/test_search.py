@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ragsvc.domain.ids import format_id, new_id
 from ragsvc.embedded.ports import free_ports
-from ragsvc.models.ids import format_id, new_id
 from tests.http.conftest import Api
 
 if TYPE_CHECKING:

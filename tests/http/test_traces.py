@@ -13,8 +13,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from ragsvc.db import jobs
+from ragsvc.domain.jobs import Queue, SubjectKind
 from ragsvc.http.ids import parse_id
-from ragsvc.models.jobs import Queue, SubjectKind
 from ragsvc.telemetry.traces import trace_id_of
 from ragsvc.workers import ingestion, runner
 from tests.http.documents import form
@@ -25,7 +25,7 @@ from tests.support.spans import recording
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from ragsvc.models.jobs import Job
+    from ragsvc.domain.jobs import Job
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
     from tests.http.conftest import Tenant

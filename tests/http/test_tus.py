@@ -31,7 +31,7 @@ from tests.support.polling import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.models.uploads import Upload
+    from ragsvc.domain.uploads import Upload
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
     from tests.http.conftest import Answer, Client, ClientMaker, Tenant

@@ -8,16 +8,16 @@ from uuid import UUID
 import pytest
 
 from ragsvc.db import documents
+from ragsvc.domain.ids import format_id
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.http.ids import parse_id
 from ragsvc.jobs import failures, lifecycle
-from ragsvc.models.ids import format_id
 from tests.http.conftest import Api, make_key
 from tests.http.documents import TEXT, finish_document, form
 from tests.support.documents import job_of
 
 if TYPE_CHECKING:
-    from ragsvc.models.jobs import Job
+    from ragsvc.domain.jobs import Job
     from ragsvc.resources import Resources
     from tests.http.conftest import Answer, Tenant
 

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from ragsvc.db import collections, workspaces
+from ragsvc.domain.ids import format_id
 from ragsvc.http.ids import parse_id
-from ragsvc.models.ids import format_id
 from tests.http.conftest import make_tenant
 
 if TYPE_CHECKING:

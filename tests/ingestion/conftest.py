@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ragsvc.domain.chunks import ParsedText
     from ragsvc.llm.token_counting import TokenCounter
-    from ragsvc.models.chunks import ParsedText
 
     Parse = Callable[..., ParsedText]
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ragsvc.domain.workspaces import Chunking
 from ragsvc.ingestion.chunking import iterate_chunks_of
 from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
-from ragsvc.models.workspaces import Chunking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ragsvc.domain.chunks import Chunk, ParsedText
     from ragsvc.llm.token_counting import TokenCounter
-    from ragsvc.models.chunks import Chunk, ParsedText
 
 
 def check_chunks(parsed: ParsedText, chunks: Sequence[Chunk], chunking: Chunking, counter: TokenCounter) -> None:

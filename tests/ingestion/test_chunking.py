@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ragsvc.domain.chunks import Chunk, Heading, PageSpan, ParsedText, Table
+from ragsvc.domain.workspaces import Chunking
 from ragsvc.errors import DocumentRejected
 from ragsvc.ingestion.chunking import iterate_chunks_of
 from ragsvc.ingestion.cutting import iterate_runs
 from ragsvc.ingestion.parsing.markdown import scan_headings
 from ragsvc.ingestion.parsing.normalisation import normalise
-from ragsvc.models.chunks import Chunk, Heading, PageSpan, ParsedText, Table
-from ragsvc.models.workspaces import Chunking
 from tests.ingestion.invariants import check_chunks
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ragsvc.domain.jobs import JobStatus
 from ragsvc.ingestion.embedding import embed_chunks
-from ragsvc.models.jobs import JobStatus
 from ragsvc.resources import open_resources
 from ragsvc.workers.runner import run_job
 from tests.support.builds import make_chunks
@@ -20,8 +20,8 @@ from tests.support.redis import command
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
     from tests.support.model_server import ScriptedModels

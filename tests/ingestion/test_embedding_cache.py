@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from ragsvc.domain.ids import new_id
 from ragsvc.ingestion.embedding import embed_chunks, sweep_embedding_cache
-from ragsvc.models.ids import new_id
 from ragsvc.resources import open_resources
 from tests.support.builds import make_chunks
 from tests.support.model_server import Fail, Pause, Slow
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ragsvc.models.chunks import Chunk
+    from ragsvc.domain.chunks import Chunk
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
     from tests.support.model_server import ScriptedModels

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.ingestion.embedding import embed_chunks
-from ragsvc.models.usage import EmbeddingUsage
 from ragsvc.resources import open_resources
 from tests.support.builds import make_chunks
 from tests.support.databases import owner_of
@@ -20,7 +20,7 @@ from tests.support.workspaces import create_workspace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
     from tests.support.model_server import ScriptedModels

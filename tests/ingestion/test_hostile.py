@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
-from ragsvc.models.documents import DocumentStatus
+from ragsvc.domain.documents import DocumentStatus
 from tests.ingestion.hostile_files import HOSTILE
 from tests.support.databases import cloned
 from tests.support.worker_trees import open_worker_tree
 
 if TYPE_CHECKING:
-    from ragsvc.models.documents import Document
+    from ragsvc.domain.documents import Document
     from ragsvc.settings import Settings
 
 MIB = 1024 * 1024

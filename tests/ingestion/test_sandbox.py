@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ragsvc.domain.workspaces import Chunking
 from ragsvc.errors import DocumentRejected, LeaseLost, StartupRefused, TransientFailure
 from ragsvc.ingestion import sandbox as sandbox_module
 from ragsvc.ingestion.sandbox import Sandbox, iterate_chunks, open_sandbox, read_parsed
-from ragsvc.models.workspaces import Chunking
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.pdf_files import Entry, make_pdf
 

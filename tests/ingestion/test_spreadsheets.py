@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ragsvc.domain.workspaces import Chunking
 from ragsvc.ingestion.chunking import iterate_chunks_of
-from ragsvc.models.workspaces import Chunking
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.office_files import make_xlsx, replace_entry
 from tests.ingestion.open_documents import make_ods, make_open_document
 from tests.ingestion.test_sniffing import refusal_of
 
 if TYPE_CHECKING:
+    from ragsvc.domain.chunks import Chunk, ParsedText
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from ragsvc.llm.token_counting import TokenCounter
-    from ragsvc.models.chunks import Chunk, ParsedText
     from tests.ingestion.conftest import Parse
 
 CHUNKING = Chunking(max_tokens=60, overlap_tokens=8)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ragsvc.domain.workspaces import Chunking
 from ragsvc.ingestion.chunking import iterate_chunks_of
 from ragsvc.media_types.text_types import GRAMMARS, SUFFIXES
-from ragsvc.models.workspaces import Chunking
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.test_sniffing import refusal_of
 
 if TYPE_CHECKING:
+    from ragsvc.domain.chunks import Chunk, ParsedText
     from ragsvc.llm.token_counting import TokenCounter
-    from ragsvc.models.chunks import Chunk, ParsedText
     from tests.ingestion.conftest import Parse
 
 CHUNKING = Chunking(max_tokens=60, overlap_tokens=0)

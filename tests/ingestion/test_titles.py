@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ragsvc.domain.chunks import Heading, PageSpan, ParsedText
+from ragsvc.domain.workspaces import Chunking
 from ragsvc.ingestion.chunking import iterate_chunks_of
 from ragsvc.ingestion.titles import MAX_TITLE_CHARS, find_title
 from ragsvc.media_types.content_types import PDF
 from ragsvc.media_types.text_types import CSV, MARKDOWN, PLAIN_TEXT
-from ragsvc.models.chunks import Heading, PageSpan, ParsedText
-from ragsvc.models.workspaces import Chunking
 
 if TYPE_CHECKING:
+    from ragsvc.domain.chunks import Chunk
     from ragsvc.llm.token_counting import TokenCounter
-    from ragsvc.models.chunks import Chunk
 
 BODY = "The kettle is cleaned with citric acid every three months, and rinsed twice. " * 30
 

@@ -13,6 +13,9 @@ from ragsvc.db import chunks, documents, jobs
 from ragsvc.deletion.execution import delete
 from ragsvc.deletion.files import sweep_released_files
 from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.jobs import DeadLetterFilter, Queue, SubjectKind
+from ragsvc.domain.search import SearchMode
 from ragsvc.errors import (
     DocumentDeleting,
     DocumentErrorCode,
@@ -26,9 +29,6 @@ from ragsvc.ingestion.leftovers import sweep_builds
 from ragsvc.ingestion.requests import request_reingestion
 from ragsvc.jobs import dead_letters, failures, lifecycle
 from ragsvc.jobs.lease import Lease
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.jobs import DeadLetterFilter, Queue, SubjectKind
-from ragsvc.models.search import SearchMode
 from ragsvc.uploads.documents import receive_content
 from tests.support.builds import build, finish, ready_document, sentences_of, write_unseen
 from tests.support.documents import job_of, reload, stream
@@ -37,8 +37,8 @@ from tests.support.polling import until
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.documents import Document
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 # Both versions' chunks all hold the word that is searched for, and they are cut differently.

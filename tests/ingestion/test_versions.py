@@ -10,6 +10,10 @@ import pytest
 from ragsvc.db import canonical_text, chunks, collections, documents, files
 from ragsvc.deletion.files import delete_unused_file, sweep_released_files
 from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue
+from ragsvc.domain.workspaces import Chunking
 from ragsvc.errors import (
     DocumentDeleting,
     DocumentErrorCode,
@@ -23,18 +27,14 @@ from ragsvc.errors import (
 from ragsvc.ingestion.leftovers import sweep_builds, sweep_superseded_texts
 from ragsvc.ingestion.requests import request_reingestion
 from ragsvc.jobs import dead_letters, failures, lifecycle
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.ids import new_id
-from ragsvc.models.jobs import DeadLetterFilter, JobStatus, Queue
-from ragsvc.models.workspaces import Chunking
 from ragsvc.uploads.documents import attach_file, receive_content
 from tests.support.builds import SENTENCES, begin, build, finish, ready_document
 from tests.support.documents import accept, job_of, reload, reload_job, stream
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:
-    from ragsvc.models.documents import Document
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 NEWER = ("Kettles whistle.", "Descale them every month.")

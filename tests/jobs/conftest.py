@@ -10,9 +10,9 @@ from ragsvc.jobs import lifecycle
 from tests.support.documents import accept, job_of
 
 if TYPE_CHECKING:
-    from ragsvc.models.documents import Document
-    from ragsvc.models.jobs import Job
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.jobs import Job
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 

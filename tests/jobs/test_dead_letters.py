@@ -11,19 +11,19 @@ import pytest
 
 from ragsvc.db import dead_jobs
 from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue
 from ragsvc.errors import DocumentRejected, ReplayRunning
 from ragsvc.jobs import dead_letters, failures, lifecycle
 from ragsvc.jobs.dead_letters import ReplayResult
 from ragsvc.jobs.sweeper import sweep_jobs
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.jobs import DeadLetterFilter, JobStatus, Queue
 from tests.support.documents import accept, job_of, reload, reload_job
 from tests.support.redis import command
 
 if TYPE_CHECKING:
-    from ragsvc.models.documents import Document
-    from ragsvc.models.jobs import Job
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.jobs import Job
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 ALL = DeadLetterFilter()

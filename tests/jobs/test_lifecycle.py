@@ -9,18 +9,18 @@ import pytest
 
 from ragsvc.db import jobs, queue_state
 from ragsvc.db.pool import UniqueViolation
+from ragsvc.domain.documents import DocumentStatus, Stage
+from ragsvc.domain.jobs import JobStatus, Queue, SubjectKind
 from ragsvc.errors import DocumentRejected, LeaseLost, OutageFailure, TransientFailure
 from ragsvc.jobs import failures, lifecycle
 from ragsvc.jobs.lease import Lease
-from ragsvc.models.documents import DocumentStatus, Stage
-from ragsvc.models.jobs import JobStatus, Queue, SubjectKind
 from tests.jobs.conftest import expire
 from tests.support.documents import reload, reload_job
 from tests.support.polling import until
 
 if TYPE_CHECKING:
-    from ragsvc.models.documents import Document
-    from ragsvc.models.jobs import Job
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.jobs import Job
     from ragsvc.resources import Resources
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.db import queue_state
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.errors import OutageFailure, TransientFailure
 from ragsvc.jobs import dead_letters, failures, lifecycle, outages
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.jobs import JobStatus, Queue
 from ragsvc.resources import open_resources
 from tests.support.documents import accept, job_of, reload, reload_job
 from tests.support.model_server import Cut, Fail
@@ -19,10 +19,10 @@ from tests.support.model_server import Cut, Fail
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.jobs import Job, Outage
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.jobs.failures import Failure
-    from ragsvc.models.documents import Document
-    from ragsvc.models.jobs import Job, Outage
-    from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
     from tests.support.model_server import ScriptedModels

@@ -20,10 +20,10 @@ from hypothesis.stateful import (
 
 from ragsvc.db import dead_jobs, jobs
 from ragsvc.db.pool import open_pool
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.jobs import Job, JobStatus, Queue, SubjectKind
 from ragsvc.errors import DocumentRejected, OutageFailure, TransientFailure
 from ragsvc.jobs import failures, lifecycle
-from ragsvc.models.ids import new_id
-from ragsvc.models.jobs import Job, JobStatus, Queue, SubjectKind
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

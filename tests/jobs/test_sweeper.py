@@ -6,17 +6,17 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ragsvc.db import jobs, queue_state
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.jobs.sweeper import sweep_jobs
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.jobs import JobStatus, Queue
 from ragsvc.queue.connection import queue_name
 from tests.jobs.conftest import expire
 from tests.support.documents import reload, reload_job
 from tests.support.polling import until
 
 if TYPE_CHECKING:
-    from ragsvc.models.documents import Document
-    from ragsvc.models.jobs import Job
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.jobs import Job
     from ragsvc.resources import Resources
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ragsvc.domain.chat import TokenUsage
 from ragsvc.embedded.ports import free_ports
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure
 from ragsvc.llm.chat import ChatDelta, _ChunkReader
 from ragsvc.llm.client import Models, open_models
-from ragsvc.models.chat import TokenUsage
 from tests.llm.conftest import collect
 from tests.support.model_server import Cut, Fail, Pause, Reply, ScriptedModels, StreamError
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
+from ragsvc.domain.chat import TokenUsage
 from ragsvc.errors import ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.client import Models, open_models
-from ragsvc.models.chat import TokenUsage
 from tests.llm.conftest import collect
 from tests.support.model_server import Fail, Pause, Raw, Reply, Slow
 

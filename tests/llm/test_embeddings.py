@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.embedded.ports import free_ports
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.client import Models, open_models
-from ragsvc.models.usage import EmbeddingUsage
 from tests.support.model_server import Cut, Embedded, Fail, Pause, ScriptedModels, Told, embed_words
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from ragsvc.queue.connection import queue_name
 from tests.support.documents import accept, job_of
 
 if TYPE_CHECKING:
-    from ragsvc.models.jobs import Job
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.jobs import Job
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 HOUR_MS = 3_600_000

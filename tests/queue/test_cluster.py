@@ -14,9 +14,9 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio.connection import Connection
 
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.jobs import JobStatus
 from ragsvc.embedded.ports import free_ports
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.jobs import JobStatus
 from ragsvc.queue.cluster import keep_arq_in_one_slot
 from ragsvc.queue.connection import REDIS_TROUBLE, list_nodes, open_redis, wait_for_redis
 from ragsvc.resources import open_resources
@@ -31,8 +31,8 @@ from tests.support.worker_processes import working
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.models.documents import Document
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings

@@ -10,7 +10,7 @@ from ragsvc.errors import RagsvcError
 from ragsvc.storage.store import open_storage
 
 if TYPE_CHECKING:
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
 
 

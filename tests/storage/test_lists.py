@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.storage.store import Storage
 
 

@@ -16,7 +16,7 @@ from tests.http.proxy import TearingProxy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
     from ragsvc.storage.store import Storage
 

@@ -10,11 +10,11 @@ from uuid import UUID
 import numpy as np
 
 from ragsvc.db import files
+from ragsvc.domain.chunks import Chunk
 from ragsvc.errors import LeaseLost
 from ragsvc.ingestion.builds import Build
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
-from ragsvc.models.chunks import Chunk
 from tests.support.documents import accept, job_of, reload
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ragsvc.models.documents import Document, File
-    from ragsvc.models.jobs import Job
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document, File
+    from ragsvc.domain.jobs import Job
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db import documents, jobs
-from ragsvc.models.jobs import Queue, SubjectKind
+from ragsvc.domain.jobs import Queue, SubjectKind
 from ragsvc.uploads.documents import receive_document
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from ragsvc.models.documents import Document
-    from ragsvc.models.jobs import Job
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.jobs import Job
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 SAMPLE = b"""# Kettles

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ragsvc.db.model_usage import select_usage
-from ragsvc.models.usage import EmbeddingUsage, UsageOperation
+from ragsvc.domain.usage import EmbeddingUsage, UsageOperation
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from ragsvc.models.documents import DocumentStatus
+from ragsvc.domain.documents import DocumentStatus
 from ragsvc.resources import open_resources
 from tests.support.documents import accept, reload
 from tests.support.model_server import ScriptedModels
@@ -20,8 +20,8 @@ from tests.support.workspaces import create_workspace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from ragsvc.models.documents import Document
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db.collections import insert_collection
 from ragsvc.db.workspaces import insert_workspace
-from ragsvc.models.ids import new_id
+from ragsvc.domain.ids import new_id
 from ragsvc.uploads.places import choose_place
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Pool
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
     from ragsvc.storage.store import Storage
 

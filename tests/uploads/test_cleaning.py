@@ -10,8 +10,8 @@ from ragsvc.uploads.sweeper import sweep_uploads
 from ragsvc.uploads.tails import COUNTED_BYTES, PART_NUMBER, Tail, load_tail
 
 if TYPE_CHECKING:
-    from ragsvc.models.uploads import Upload
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.uploads import Upload
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 

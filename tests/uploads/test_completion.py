@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ragsvc.db import documents, files, upload_sessions
+from ragsvc.domain.uploads import Upload, UploadStatus
 from ragsvc.errors import DocumentRejected, NotFound, OutageFailure, PartsMissing, UploadNotPending
 from ragsvc.ingestion.source import download
-from ragsvc.models.uploads import Upload, UploadStatus
 from ragsvc.storage.store import open_storage
 from ragsvc.uploads.completion import complete_session
 from ragsvc.uploads.sessions import load_session, load_state, open_session
@@ -21,7 +21,7 @@ from ragsvc.uploads.sweeper import sweep_uploads
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 CONTENT = b"A kettle boils water at 100 degrees."

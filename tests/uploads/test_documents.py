@@ -12,10 +12,10 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.db import documents, files, upload_sessions
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.jobs import JobStatus
 from ragsvc.errors import DocumentExists, EmptyFile, NotFound, QuotaExceeded, TooLarge, Unavailable
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.ids import new_id
-from ragsvc.models.jobs import JobStatus
 from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
 from ragsvc.storage.budget import BufferBudget
@@ -29,8 +29,8 @@ from tests.support.workspaces import create_workspace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.models.documents import Document
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 MIB = 1024 * 1024

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.db import files, storage_audits, upload_sessions
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.uploads import UploadStatus
 from ragsvc.embedded.ports import free_ports
 from ragsvc.errors import OutageFailure
-from ragsvc.models.ids import new_id
-from ragsvc.models.uploads import UploadStatus
 from ragsvc.storage.store import open_storage
 from ragsvc.uploads import orphans
 from ragsvc.uploads.orphans import FindingKind, find_missing_objects, find_orphans, remove_orphan, sweep_orphans
@@ -20,8 +20,8 @@ from ragsvc.uploads.sessions import open_session
 from tests.support.documents import accept
 
 if TYPE_CHECKING:
-    from ragsvc.models.uploads import Upload
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.uploads import Upload
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
     from ragsvc.storage.store import Storage

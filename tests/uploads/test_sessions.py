@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ragsvc.models.uploads import Upload, UploadStatus
+from ragsvc.domain.uploads import Upload, UploadStatus
 from ragsvc.settings import MIB, MOST_PARTS
 from ragsvc.storage.objects import StoredPart
 from ragsvc.uploads.sessions import find_missing, part_size_for

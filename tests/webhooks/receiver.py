@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ragsvc.models.webhooks import Webhook
+    from ragsvc.domain.webhooks import Webhook
 
 
 @dataclass(frozen=True, slots=True)

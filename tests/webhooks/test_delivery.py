@@ -10,12 +10,12 @@ import pytest
 
 from ragsvc.db import dead_jobs, jobs, webhooks
 from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.domain.ids import format_id, new_id
+from ragsvc.domain.jobs import DeadLetterFilter, JobKind, JobStatus, Queue
+from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.jobs import failures, lifecycle
 from ragsvc.jobs.announcements import ring_deliveries
 from ragsvc.jobs.sweeper import sweep_jobs
-from ragsvc.models.ids import format_id, new_id
-from ragsvc.models.jobs import DeadLetterFilter, JobKind, JobStatus, Queue
-from ragsvc.models.webhooks import WebhookEvent
 from ragsvc.webhooks.delivery import deliver
 from ragsvc.workers.deletion import delete_subject
 from ragsvc.workers.runner import run_job
@@ -26,10 +26,10 @@ from tests.webhooks.receiver import Receiver
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from ragsvc.domain.jobs import Job
+    from ragsvc.domain.webhooks import Webhook
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models.jobs import Job
-    from ragsvc.models.webhooks import Webhook
-    from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
 

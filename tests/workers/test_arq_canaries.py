@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ragsvc import workers
-from ragsvc.models.jobs import Queue
+from ragsvc.domain.jobs import Queue
 from ragsvc.queue.connection import (
     BODY_TTL_MS,
     deserialize,

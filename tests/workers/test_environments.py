@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.jobs import JobStatus
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.jobs import JobStatus
 from ragsvc.resources import open_resources
 from tests.support.databases import cloned
 from tests.support.documents import accept, job_of, reload, reload_job
@@ -21,7 +21,7 @@ from tests.support.workspaces import create_workspace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.models.documents import Document
+    from ragsvc.domain.documents import Document
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings

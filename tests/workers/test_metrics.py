@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from ragsvc.domain.documents import DocumentStatus
 from ragsvc.embedded.ports import free_ports
-from ragsvc.models.documents import DocumentStatus
 from tests.support.documents import accept, reload
 from tests.support.polling import until
 from tests.support.scrapes import Figures
 from tests.support.worker_processes import working
 
 if TYPE_CHECKING:
-    from ragsvc.models.documents import Document
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 STAGES = {"downloading", "parsing", "chunking", "embedding", "finalizing"}

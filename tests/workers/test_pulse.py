@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from tests.support.model_server import ScriptedModels
 

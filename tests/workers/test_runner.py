@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ragsvc.db import jobs
+from ragsvc.domain.documents import DocumentStatus, Stage
+from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.errors import DocumentRejected, OutageFailure
-from ragsvc.models.documents import DocumentStatus, Stage
-from ragsvc.models.jobs import JobStatus, Queue
 from ragsvc.queue.connection import queue_name
 from ragsvc.workers.runner import run_job
 from tests.support.documents import accept, job_of, reload, reload_job
 from tests.support.redis import command
 
 if TYPE_CHECKING:
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.jobs import Job
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.jobs.lease import Lease
-    from ragsvc.models.documents import Document
-    from ragsvc.models.jobs import Job
-    from ragsvc.models.workspaces import Workspace
     from ragsvc.resources import Resources
 
 

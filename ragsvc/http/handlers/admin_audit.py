@@ -9,6 +9,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from ragsvc.db import audit_events
+from ragsvc.domain.audit import ActorKind, AuditAction, AuditFilter, AuditSubject
+from ragsvc.domain.ids import Prefix, format_id
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Door
 from ragsvc.http.bodies import Time, read_query
@@ -25,13 +27,11 @@ from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
-from ragsvc.models.audit import ActorKind, AuditAction, AuditFilter, AuditSubject
-from ragsvc.models.ids import Prefix, format_id
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.audit import AuditEvent
+    from ragsvc.domain.audit import AuditEvent
 
 routes = web.RouteTableDef()
 

@@ -11,6 +11,8 @@ from aiohttp import web
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.jobs import DeadLetterFilter, Queue
 from ragsvc.errors import InvalidRequest, NotFound, ReplayRunning
 from ragsvc.http.auth import Door
 from ragsvc.http.bodies import Body, Time, read_body, read_query
@@ -27,8 +29,6 @@ from ragsvc.http.paging import LimitQuery, Moment, MomentCursor, Page, page_by
 from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
 from ragsvc.jobs import dead_letters
-from ragsvc.models.ids import format_id
-from ragsvc.models.jobs import DeadLetterFilter, Queue
 
 routes = web.RouteTableDef()
 

@@ -11,6 +11,8 @@ from typing_extensions import TypedDict
 
 from ragsvc.db import queue_state
 from ragsvc.db.audit_events import insert_audit_event
+from ragsvc.domain.audit import AuditAction, AuditSubject
+from ragsvc.domain.jobs import Queue
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Door
 from ragsvc.http.bodies import Body, read_body
@@ -19,8 +21,6 @@ from ragsvc.http.rendering import json_response, render_queue
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import QueueView
 from ragsvc.jobs.sweeper import ring_waiting
-from ragsvc.models.audit import AuditAction, AuditSubject
-from ragsvc.models.jobs import Queue
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Connection

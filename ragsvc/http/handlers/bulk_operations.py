@@ -10,6 +10,9 @@ from pydantic import ConfigDict, Field, model_validator
 from ragsvc.answering.filters import dump_filter
 from ragsvc.bulk.requests import count_selected, request_bulk_operation
 from ragsvc.db import bulk_operations
+from ragsvc.domain.bulk import BulkAction, BulkSelection
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Body, read_body, read_query
@@ -21,9 +24,6 @@ from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
-from ragsvc.models.bulk import BulkAction, BulkSelection
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from uuid import UUID

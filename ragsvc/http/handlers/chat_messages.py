@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ragsvc.answering.requests import DEFAULT_LIMIT, begin_run
 from ragsvc.db import chat_messages
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import RunActive
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Body, read_body, read_query
@@ -25,7 +26,6 @@ from ragsvc.http.rendering import json_response
 from ragsvc.http.run_responses import answer_again, answer_begun, runs_of
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
-from ragsvc.models.workspaces import Scope
 
 routes = web.RouteTableDef()
 

@@ -11,6 +11,8 @@ from pydantic import Field
 from ragsvc.answering.requests import retry_run
 from ragsvc.answering.runs import cancel_run, get_run
 from ragsvc.db import chat_runs, chat_sessions
+from ragsvc.domain.chat import RunStatus  # noqa: TC001 - pydantic reads the annotation
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import InvalidRequest, NotFound, RunActive, RunNotRetryable
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Body, Query, read_body, read_query
@@ -26,8 +28,6 @@ from ragsvc.http.rendering import json_response
 from ragsvc.http.run_responses import answer_again, answer_begun, runs_of, stream_events
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
-from ragsvc.models.chat import RunStatus  # noqa: TC001 - pydantic reads the annotation
-from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -10,6 +10,8 @@ from pydantic import Field
 
 from ragsvc.db import chat_sessions, collections
 from ragsvc.db.audit_events import insert_audit_event
+from ragsvc.domain.audit import AuditAction, AuditSubject
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Body, Name, read_body, read_query
@@ -22,15 +24,13 @@ from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
-from ragsvc.models.audit import AuditAction, AuditSubject
-from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.chat import ChatSession
+    from ragsvc.domain.chat import ChatSession
 
 routes = web.RouteTableDef()
 

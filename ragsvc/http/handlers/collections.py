@@ -9,6 +9,7 @@ from pydantic import Field, WithJsonSchema, field_validator
 
 from ragsvc.db import collections
 from ragsvc.deletion.requests import request_collection_deletion
+from ragsvc.domain.workspaces import Chunking, Scope
 from ragsvc.errors import DefaultCollection, InvalidRequest, NameTaken, NotFound
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import MAX_NAME_CHARS, Body, Metadata, Name, read_body, read_query
@@ -19,7 +20,6 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_accepted_deletion, render_collection
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import AcceptedDeletionView, CollectionView
-from ragsvc.models.workspaces import Chunking, Scope
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 from aiohttp import web
 from pydantic import ConfigDict, Field
 
+from ragsvc.domain.ids import format_id, new_id
+from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import (
     EmptyFile,
     NotFound,
@@ -38,15 +40,13 @@ from ragsvc.http.views import (
     CompanionPartView,
     CompanionUploadView,
 )
-from ragsvc.models.ids import format_id, new_id
-from ragsvc.models.uploads import UploadStatus
 from ragsvc.settings import MOST_PARTS
 from ragsvc.uploads import completion, sessions, token_sessions
 from ragsvc.uploads.documents import receive_document
 
 if TYPE_CHECKING:
-    from ragsvc.models.documents import Document
-    from ragsvc.models.uploads import Upload
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.uploads import Upload
 
 routes = web.RouteTableDef()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from ragsvc.db import deletion_receipts
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Door, caller_of, is_admin
 from ragsvc.http.bodies import read_query
@@ -14,7 +15,6 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_deletion
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import DeletionView
-from ragsvc.models.workspaces import Scope
 
 routes = web.RouteTableDef()
 

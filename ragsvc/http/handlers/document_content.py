@@ -9,6 +9,8 @@ from aiohttp import web
 from pydantic import Field
 
 from ragsvc.db import canonical_text, chunks, collections, files
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import (
     DocumentDeleting,
     EmptyFile,
@@ -40,14 +42,12 @@ from ragsvc.http.ranges import content_disposition, http_date, is_unchanged, wan
 from ragsvc.http.rendering import json_response, render_chunk, render_document, render_text
 from ragsvc.http.state import request_id_of, resources_of
 from ragsvc.http.views import ChunkView, DocumentView, TextView
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.workspaces import Scope
 from ragsvc.uploads.documents import receive_content
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.documents import Document, File
+    from ragsvc.domain.documents import Document, File
 
 routes = web.RouteTableDef()
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ragsvc.db import documents
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import caller_of
 from ragsvc.http.handlers.documents import find_document
 from ragsvc.http.operations import Media, operation
@@ -16,13 +18,11 @@ from ragsvc.http.rendering import render_document
 from ragsvc.http.sse import Event, reserve_stream
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import DocumentView
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ragsvc.models.documents import Document
+    from ragsvc.domain.documents import Document
     from ragsvc.resources import Resources
 
 routes = web.RouteTableDef()

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from ragsvc.db import collections, documents, jobs
 from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import (
     DocumentDeleting,
     DocumentExists,
@@ -31,15 +33,13 @@ from ragsvc.http.rendering import json_response, render_document, render_documen
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import DocumentDeletionView, DocumentView
 from ragsvc.ingestion.requests import request_reingestion
-from ragsvc.models.documents import DocumentStatus
-from ragsvc.models.workspaces import Scope
 from ragsvc.uploads.documents import attach_file, receive_document
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.documents import Document
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.documents import Document
+    from ragsvc.domain.workspaces import Workspace
 
 routes = web.RouteTableDef()
 

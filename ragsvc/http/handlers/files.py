@@ -6,6 +6,7 @@ from aiohttp import web
 
 from ragsvc.db import files
 from ragsvc.deletion.files import delete_unused_file
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import FileInUse, NotFound, ProviderRefused
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import read_query
@@ -15,7 +16,6 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_file
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import FileView
-from ragsvc.models.workspaces import Scope
 
 routes = web.RouteTableDef()
 

@@ -11,6 +11,9 @@ from pydantic import AfterValidator, Field
 
 from ragsvc.db import api_keys, workspaces
 from ragsvc.db.audit_events import insert_audit_event
+from ragsvc.domain.audit import AuditAction, AuditSubject
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import KeyRotated, NotFound
 from ragsvc.http.auth import KEY_PREFIX, SHOWN_KEY_CHARS, Door, derive_secret, hash_key
 from ragsvc.http.bodies import Body, Name, Time, read_body, read_query
@@ -21,15 +24,12 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_key, render_listed_key
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import CreatedKeyView, ListedKeyView
-from ragsvc.models.audit import AuditAction, AuditSubject
-from ragsvc.models.ids import format_id
-from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.workspaces import ApiKey
+    from ragsvc.domain.workspaces import ApiKey
 
 DAY_S = 86_400
 MAX_OVERLAP_S = 30 * DAY_S

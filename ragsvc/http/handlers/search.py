@@ -8,6 +8,8 @@ from aiohttp import web
 from pydantic import Field
 
 from ragsvc.answering.retrieval import MAX_QUERY_CHARS, search
+from ragsvc.domain.search import SearchMode
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound, ProviderRefused
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Body, read_body
@@ -18,8 +20,6 @@ from ragsvc.http.ids import CollectionId
 from ragsvc.http.operations import operation
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
-from ragsvc.models.search import SearchMode
-from ragsvc.models.workspaces import Scope
 
 routes = web.RouteTableDef()
 

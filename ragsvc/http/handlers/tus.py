@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.uploads import UploadStatus
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import (
     ChecksumMismatch,
     EmptyFile,
@@ -41,9 +44,6 @@ from ragsvc.http.openapi.headers import (
 from ragsvc.http.operations import HeaderField, operation
 from ragsvc.http.state import RESOURCES, resources_of
 from ragsvc.http.traffic import TRAFFIC
-from ragsvc.models.ids import format_id
-from ragsvc.models.uploads import UploadStatus
-from ragsvc.models.workspaces import Scope
 from ragsvc.uploads import offsets
 from ragsvc.uploads.appends import append_bytes
 from ragsvc.uploads.sessions import abort_session, open_session
@@ -51,7 +51,7 @@ from ragsvc.uploads.sessions import abort_session, open_session
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.uploads import Upload
+    from ragsvc.domain.uploads import Upload
     from ragsvc.uploads.appends import Checksum
     from ragsvc.uploads.offsets import Progress
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import Field
 
 from ragsvc.db import upload_tokens
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import TOKEN_PREFIX, caller_of, derive_secret, hash_key
 from ragsvc.http.bodies import Body, read_body
@@ -18,13 +19,12 @@ from ragsvc.http.operations import operation
 from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import public_url_of, resources_of
 from ragsvc.http.views import UploadTokenView
-from ragsvc.models.workspaces import Scope
 from ragsvc.uploads.registration import find_collection
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.uploads import UploadToken
+    from ragsvc.domain.uploads import UploadToken
 
 routes = web.RouteTableDef()
 log = structlog.get_logger(__name__)

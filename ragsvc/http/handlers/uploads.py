@@ -9,6 +9,8 @@ from aiohttp import web
 from pydantic import Field
 
 from ragsvc.db import upload_sessions
+from ragsvc.domain.uploads import UploadStatus
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import (
     DigestMismatch,
     EmptyFile,
@@ -32,8 +34,6 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_document, render_part, render_upload, render_upload_state
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import DocumentView, PartUrlsView, PartView, UploadStateView, UploadView
-from ragsvc.models.uploads import UploadStatus
-from ragsvc.models.workspaces import Scope
 from ragsvc.uploads import completion, sessions
 from ragsvc.uploads.part_streams import read_digests, receive_part
 

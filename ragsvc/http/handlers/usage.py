@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import Field
 
 from ragsvc.db import model_usage
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import InvalidRequest
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Day, Query, read_query
@@ -16,7 +17,6 @@ from ragsvc.http.operations import operation
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
 from ragsvc.http.usage_rendering import UsageByDayView, render_usage
-from ragsvc.models.workspaces import Scope
 
 routes = web.RouteTableDef()
 

@@ -11,6 +11,9 @@ from pydantic import Field
 
 from ragsvc.db import webhooks
 from ragsvc.db.audit_events import insert_audit_event
+from ragsvc.domain.audit import AuditAction, AuditSubject
+from ragsvc.domain.webhooks import WebhookEvent
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound, TooManyWebhooks, WebhookRefused
 from ragsvc.http.auth import caller_of, derive_secret
 from ragsvc.http.bodies import Body, read_body, read_query
@@ -21,16 +24,13 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_webhook
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import CreatedWebhookView, WebhookView
-from ragsvc.models.audit import AuditAction, AuditSubject
-from ragsvc.models.webhooks import WebhookEvent
-from ragsvc.models.workspaces import Scope
 from ragsvc.webhooks.origins import check_url
 from ragsvc.webhooks.signing import SECRET_PREFIX, show_secret
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.webhooks import Webhook
+    from ragsvc.domain.webhooks import Webhook
 
 MOST_WEBHOOKS = 20
 

@@ -10,6 +10,8 @@ from aiohttp import web
 from ragsvc.db import collections, workspaces
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.deletion.requests import request_workspace_deletion
+from ragsvc.domain.audit import AuditAction, AuditSubject
+from ragsvc.domain.ids import new_id
 from ragsvc.errors import NotFound, ProviderRefused
 from ragsvc.http.auth import Door
 from ragsvc.http.bodies import Body, Name, read_body, read_query
@@ -20,8 +22,6 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_accepted_deletion, render_workspace
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import AcceptedDeletionView, WorkspaceView
-from ragsvc.models.audit import AuditAction, AuditSubject
-from ragsvc.models.ids import new_id
 from ragsvc.uploads.places import choose_place
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc import errors
+from ragsvc.domain.workspaces import Scope
 from ragsvc.http.admission import PROBES
 from ragsvc.http.auth import Door
 from ragsvc.http.idempotency import REPLAYED_HEADER, is_repeatable
@@ -14,7 +15,6 @@ from ragsvc.http.openapi.parameters import path_names
 from ragsvc.http.openapi.schemas import REF, Schema
 from ragsvc.http.operations import HeaderField, Media, is_strict
 from ragsvc.http.problems import PROBLEMS, RETRY_AFTER_S, ProblemView
-from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import Door
 from ragsvc.http.multipart import FILE_FIELD
 from ragsvc.http.openapi.answers import (
@@ -20,7 +21,6 @@ from ragsvc.http.openapi.examples import add_examples, example_of
 from ragsvc.http.openapi.parameters import describe_parameters
 from ragsvc.http.openapi.schemas import Schema, Schemas, collect_schemas, without_null
 from ragsvc.http.operations import operation_of
-from ragsvc.models.workspaces import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ragsvc.domain.jobs import Queue
 from ragsvc.http.auth import TOKEN_PREFIX
 from ragsvc.http.idempotency import KEY_HEADER, MAX_KEY_CHARS, is_repeatable
 from ragsvc.http.ids import id_schema
 from ragsvc.http.openapi.examples import example_of
 from ragsvc.http.openapi.schemas import without_null
-from ragsvc.models.jobs import Queue
 from ragsvc.settings import MOST_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ragsvc.domain.ids import Prefix
     from ragsvc.http.openapi.schemas import Schema, Schemas
     from ragsvc.http.operations import HeaderField, Operation
-    from ragsvc.models.ids import Prefix
 
 ID_PARAMETERS: dict[str, Prefix] = {
     "workspace_id": "ws",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ragsvc.domain.chunks import Heading, ParsedText, Table
 from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.ingestion.parsing.tables import RowCollector, join_cells
-from ragsvc.models.chunks import Heading, ParsedText, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

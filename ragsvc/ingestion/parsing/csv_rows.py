@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ragsvc.domain.chunks import ParsedText, Table
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.plain_text import read_canonical
 from ragsvc.ingestion.parsing.tables import HEADER_ROWS, find_header
-from ragsvc.models.chunks import ParsedText, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

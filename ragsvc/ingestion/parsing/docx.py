@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from lxml.etree import _Element
 
+    from ragsvc.domain.chunks import ParsedText
     from ragsvc.ingestion.parsing.blocks import Block
     from ragsvc.ingestion.parsing.docx_styles import Style
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from ragsvc.ingestion.parsing.sniffing import SourceFile
-    from ragsvc.models.chunks import ParsedText
 
 
 @dataclass(frozen=True, slots=True)

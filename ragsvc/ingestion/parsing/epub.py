@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from ragsvc.domain.chunks import ParsedText
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.html import read_markup, write_page
 from ragsvc.ingestion.parsing.html_writer import HtmlWriter
 from ragsvc.ingestion.parsing.xml_parts import read_xml
 from ragsvc.ingestion.parsing.zip_archives import open_archive
 from ragsvc.media_types.content_types import EPUB
-from ragsvc.models.chunks import ParsedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ragsvc.models.chunks import Heading
+from ragsvc.domain.chunks import Heading
 
 MAX_LEVEL = 6
 # A title is repeated in the path of every chunk below it.

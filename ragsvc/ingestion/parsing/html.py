@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser
 
+from ragsvc.domain.chunks import ParsedText
 from ragsvc.ingestion.parsing.decoding import declared_charset, decode
 from ragsvc.ingestion.parsing.html_shape import check_shape
 from ragsvc.ingestion.parsing.html_writer import HtmlWriter
@@ -13,7 +14,6 @@ from ragsvc.ingestion.parsing.normalisation import has_text, strip_unstorable
 from ragsvc.ingestion.parsing.plain_text import read_source
 from ragsvc.ingestion.parsing.xhtml import close_empty_elements, is_xhtml
 from ragsvc.media_types.text_types import HTML
-from ragsvc.models.chunks import ParsedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

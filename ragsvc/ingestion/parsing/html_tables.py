@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ragsvc.ingestion.parsing.tables import RowCollector
 
 if TYPE_CHECKING:
-    from ragsvc.models.chunks import Table
+    from ragsvc.domain.chunks import Table
 
 CELLS = frozenset({"td", "th"})
 

@@ -10,7 +10,7 @@ from ragsvc.ingestion.parsing.html_tables import CELLS, HtmlTables
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 
 if TYPE_CHECKING:
-    from ragsvc.models.chunks import Heading, Table
+    from ragsvc.domain.chunks import Heading, Table
 
 HEADING_LEVELS = {f"h{level}": level for level in range(1, 7)}
 # Blocks that stand apart by a blank line, and those that begin a line of their own.

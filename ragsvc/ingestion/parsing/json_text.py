@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ragsvc.domain.chunks import ParsedText, Table
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.ingestion.parsing.plain_text import read_canonical
 from ragsvc.media_types.text_types import JSON, JSON_LINES
-from ragsvc.models.chunks import ParsedText, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ragsvc.domain.chunks import Heading, ParsedText
 from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.plain_text import read_canonical
 from ragsvc.media_types.text_types import MARKDOWN
-from ragsvc.models.chunks import Heading, ParsedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from lxml.etree import _Element
 
+    from ragsvc.domain.chunks import ParsedText
     from ragsvc.ingestion.parsing.blocks import Block
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from ragsvc.ingestion.parsing.sniffing import SourceFile
-    from ragsvc.models.chunks import ParsedText
 
 DRAW = f"{{{OASIS}drawing:1.0}}"
 PRESENTATION = f"{{{OASIS}presentation:1.0}}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pypdfium2
 import pypdfium2.raw as pdfium
 
+from ragsvc.domain.chunks import Heading, PageSpan, ParsedText
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.headings import MAX_LEVEL, make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder, join_spans
@@ -16,7 +17,6 @@ from ragsvc.ingestion.parsing.pdf_forms import PdfForm, open_form
 from ragsvc.ingestion.parsing.pdf_warnings import iterate_warnings
 from ragsvc.ingestion.parsing.sniffing import PDF_HEADER_BYTES
 from ragsvc.media_types.content_types import PDF
-from ragsvc.models.chunks import Heading, PageSpan, ParsedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

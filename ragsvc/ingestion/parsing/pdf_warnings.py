@@ -5,14 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ragsvc.models.documents import DocumentWarning, WarningCode
+from ragsvc.domain.documents import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pypdfium2 import PdfDocument
 
-    from ragsvc.models.chunks import PageSpan
+    from ragsvc.domain.chunks import PageSpan
 
 MAX_NAMED_PAGES = 1000
 MAX_NAMED_LABELS = 20

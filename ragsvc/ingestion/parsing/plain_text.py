@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ragsvc.domain.chunks import ParsedText
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.decoding import declared_charset, decode
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.ingestion.parsing.xml_entities import refuse_bomb
 from ragsvc.media_types.text_types import XML
-from ragsvc.models.chunks import ParsedText
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits

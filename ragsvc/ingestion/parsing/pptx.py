@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from lxml.etree import _Element
 
+    from ragsvc.domain.chunks import ParsedText
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from ragsvc.ingestion.parsing.progress import Progress
     from ragsvc.ingestion.parsing.sniffing import SourceFile
-    from ragsvc.models.chunks import ParsedText
 
 P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from ragsvc.domain.documents import DocumentWarning, WarningCode
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.csv_rows import parse_csv
 from ragsvc.ingestion.parsing.docx import parse_docx
@@ -32,11 +33,10 @@ from ragsvc.media_types.text_types import (
     TSV,
     XML,
 )
-from ragsvc.models.documents import DocumentWarning, WarningCode
 
 if TYPE_CHECKING:
+    from ragsvc.domain.chunks import ParsedText
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.models.chunks import ParsedText
 
 
 REPLACEMENT = "\ufffd"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from ragsvc.models.chunks import Chunk, Heading, PageSpan, ParsedText, Table
-from ragsvc.models.documents import DocumentWarning
+from ragsvc.domain.chunks import Chunk, Heading, PageSpan, ParsedText, Table
+from ragsvc.domain.documents import DocumentWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

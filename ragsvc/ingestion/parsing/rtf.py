@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from striprtf.striprtf import rtf_to_text
 
+from ragsvc.domain.chunks import ParsedText
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.ingestion.parsing.plain_text import read_source
 from ragsvc.media_types.content_types import RTF
-from ragsvc.models.chunks import ParsedText
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ragsvc.domain.chunks import Heading, ParsedText, Table
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.ingestion.parsing.tables import HEADER_ROWS, find_header, join_cells
-from ragsvc.models.chunks import Heading, ParsedText, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ragsvc.domain.chunks import Heading, PageSpan, ParsedText
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.blocks import Block, BlockTables
 from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder, join_spans
-from ragsvc.models.chunks import Heading, PageSpan, ParsedText
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from zipfile import ZipFile, ZipInfo
 
+    from ragsvc.domain.chunks import ParsedText
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from ragsvc.ingestion.parsing.sniffing import SourceFile
-    from ragsvc.models.chunks import ParsedText
 
 # The library holds a sheet as a full rectangle, whatever of it is empty.
 AREA_PER_CELL = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ragsvc.models.chunks import Table
+from ragsvc.domain.chunks import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.db import chunks
-from ragsvc.models.documents import DocumentStatus
+from ragsvc.domain.documents import DocumentStatus
 from tests.support.worker_trees import MIB, open_worker_tree
 
 if TYPE_CHECKING:
-    from ragsvc.models.chunks import StoredChunk
-    from ragsvc.models.documents import Document
+    from ragsvc.domain.chunks import StoredChunk
+    from ragsvc.domain.documents import Document
     from ragsvc.settings import Settings
     from tests.bench.table import BenchTable
     from tests.support.worker_trees import WorkerTree

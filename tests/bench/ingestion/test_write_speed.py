@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from ragsvc.db.pool import halfvec_array
+from ragsvc.domain.ids import new_id
 from ragsvc.ingestion.builds import Build
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
-from ragsvc.models.ids import new_id
 from tests.bench.table import ratio_at_least
 from tests.support.builds import make_chunks
 from tests.support.databases import cloned
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.chunks import Chunk
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.chunks import Chunk
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
     from tests.bench.table import BenchTable

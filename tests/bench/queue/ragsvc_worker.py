@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ragsvc.db import jobs
-from ragsvc.models.jobs import Queue
+from ragsvc.domain.jobs import Queue
 from ragsvc.workers import _settings_class, runner
 from tests.bench.queue.journal import Journal
 

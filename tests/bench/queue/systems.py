@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from arq.connections import ArqRedis, RedisSettings, create_pool
 
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.jobs import Queue, SubjectKind
 from ragsvc.jobs import lifecycle
-from ragsvc.models.ids import new_id
-from ragsvc.models.jobs import Queue, SubjectKind
 from ragsvc.resources import open_resources
 from tests.bench.queue.journal import VARIABLE, Journal
 from tests.support.polling import until

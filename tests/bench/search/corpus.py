@@ -10,7 +10,7 @@ import numpy as np
 
 from ragsvc.db.collections import insert_collection
 from ragsvc.db.sessions import ENTER_SYSTEM
-from ragsvc.models.ids import new_id
+from ragsvc.domain.ids import new_id
 from tests.bench.search.vectors import TOPICS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.chunks import EmbeddingSpace
+    from ragsvc.domain.chunks import EmbeddingSpace
     from tests.bench.search.vectors import Vectors
 
 # Of a document's attribute `bucket`: a filter for `bucket < 10` is one of 10 per mille of all documents, at random.

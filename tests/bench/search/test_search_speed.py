@@ -17,8 +17,8 @@ from ragsvc.answering.filters import Comparator, Comparison
 from ragsvc.answering.retrieval import SearchRequest, find_hits
 from ragsvc.db.search import SELECT_HITS_DENSE_LARGE, SELECT_HITS_HYBRID_LARGE
 from ragsvc.db.search_scope import SELECT_SCOPE
-from ragsvc.models.search import SearchMode
-from ragsvc.models.usage import EmbeddingUsage
+from ragsvc.domain.search import SearchMode
+from ragsvc.domain.usage import EmbeddingUsage
 from tests.bench.search.corpus import BUCKETS, spell, write_corpus
 from tests.bench.search.vectors import SHARES, TOPICS, embed_sample, make_vectors
 from tests.bench.table import at_least, ratio_at_most
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ragsvc.db.pool import Connection
-    from ragsvc.models.workspaces import Workspace
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from tests.bench.search.corpus import Corpus
     from tests.bench.search.vectors import Vectors

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from ragsvc.models.documents import DocumentStatus, FailureInfo
+    from ragsvc.domain.documents import DocumentStatus, FailureInfo
 
 
 class BulkAction(StrEnum):

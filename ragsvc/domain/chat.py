@@ -10,7 +10,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ragsvc.models.documents import FailureInfo
+    from ragsvc.domain.documents import FailureInfo
 
 
 class RunStatus(StrEnum):

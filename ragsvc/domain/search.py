@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.chunks import PageSpan
+    from ragsvc.domain.chunks import PageSpan
 
 
 class SearchMode(StrEnum):

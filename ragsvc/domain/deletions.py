@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from ragsvc.models.documents import FailureInfo
-    from ragsvc.models.jobs import SubjectKind
+    from ragsvc.domain.documents import FailureInfo
+    from ragsvc.domain.jobs import SubjectKind
 
 
 class DeletionStatus(StrEnum):

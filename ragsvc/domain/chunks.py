@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.models.documents import DocumentWarning
+    from ragsvc.domain.documents import DocumentWarning
 
 
 @dataclass(frozen=True, slots=True)
