@@ -25,7 +25,7 @@ ALLOWED = {
     "webhooks/delivery.py": "an origin of WEBHOOK_ALLOWED_ORIGINS",
 }
 # They run for whoever typed the command, and are not part of a server.
-COMMANDS = ("cli", "embedded")
+COMMANDS = ("cli", "devstack")
 
 
 def opens(path: Path) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ragsvc import embedded
+from ragsvc import devstack
 from ragsvc.cli import answers
 from ragsvc.cli.board import open_board
 from ragsvc.cli.client import open_client
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ragsvc.cli.target import Target
     from ragsvc.http.views import DocumentView
 
-SAMPLES = Path(embedded.__file__).parent / "samples"
+SAMPLES = Path(devstack.__file__).parent / "samples"
 FILES = ("handbook.pdf", "policy.docx", "release-notes.html", "notes.md")
 QUESTIONS = (
     "At what wind speed does the dome have to be closed?",

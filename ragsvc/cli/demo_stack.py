@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from ragsvc.cli.failures import CommandFailed
 from ragsvc.cli.output import print_line
 from ragsvc.cli.target import Target, read_ready_file
-from ragsvc.embedded.process import Command, spawn
+from ragsvc.devstack.process import Command, spawn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.embedded.process import Process
+    from ragsvc.devstack.process import Process
 
 LOG = "dev.log"
 POLL_S = 0.05

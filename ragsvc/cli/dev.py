@@ -15,7 +15,7 @@ from ragsvc.cli.failures import BadUsage
 from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:
-    from ragsvc.embedded.ready_file import Access
+    from ragsvc.devstack.ready_file import Access
 
 
 class _Console(Console):
@@ -48,7 +48,7 @@ def dev(
     extractive answerer: it quotes sources and does not generate.
     """
     try:
-        from ragsvc.embedded.supervisor import Options, Supervisor  # noqa: PLC0415
+        from ragsvc.devstack.supervisor import Options, Supervisor  # noqa: PLC0415
     except ModuleNotFoundError as missing:
         raise StartupRefused(f"`ragsvc dev` needs the extra ragsvc[embedded]: {missing}") from missing
     if ready_file is not None:
@@ -85,7 +85,7 @@ def _say(console: Console, line: str, *, style: str = "") -> None:
 
 
 def _announce(console: Console, access: Access, *, logs: Path) -> None:
-    from ragsvc.embedded.extractive import LABEL, NAME  # noqa: PLC0415
+    from ragsvc.devstack.extractive import LABEL, NAME  # noqa: PLC0415
     from ragsvc.settings import Settings  # noqa: PLC0415
 
     model = access.env.get("CHAT_MODEL") or Settings.model_fields["chat_model"].default

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ragsvc.answering.prompt import build_turns, fit_history, fit_prompt
 from ragsvc.answering.token_meter import TOKENS_PER_TURN, TokenMeter
+from ragsvc.devstack.extractive import read_prompt
 from ragsvc.domain.chat import ChatMessage
 from ragsvc.domain.ids import new_id
-from ragsvc.embedded.extractive import read_prompt
 from ragsvc.llm.token_counting import TiktokenCounter
 from tests.answering.test_citations import hit
 

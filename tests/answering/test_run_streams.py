@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from ragsvc.answering.events import MessageCompleted, MessageDelta, RetrievalCompleted, RunEvent, RunInterrupted
 from ragsvc.answering.requests import begin_run, retry_run
 from ragsvc.answering.runs import Runs, follow_run, sweep_runs
+from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.chat import RunStatus
-from ragsvc.embedded.ports import free_ports
 from ragsvc.queue.run_streams import read_events, run_key
 from tests.answering.conftest import another_process
 from tests.answering.test_runs import ANSWER, check_order

@@ -19,9 +19,9 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.cli.app import run
-from ragsvc.embedded.ports import LOOPBACK, free_ports
-from ragsvc.embedded.services import Api, Worker
-from ragsvc.embedded.stack import open_folders, start
+from ragsvc.devstack.ports import LOOPBACK, free_ports
+from ragsvc.devstack.services import Api, Worker
+from ragsvc.devstack.stack import open_folders, start
 from tests.support.databases import cloned
 
 if TYPE_CHECKING:

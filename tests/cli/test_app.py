@@ -124,12 +124,12 @@ def test_the_module_and_the_script_are_the_same_command(tmp_path: Path) -> None:
     [
         (
             "from ragsvc.cli.app import run; run(['--help'])",
-            {"aiohttp", "asyncpg", "openai", "numpy", "rich", "pydantic_settings", "ragsvc.embedded"},
+            {"aiohttp", "asyncpg", "openai", "numpy", "rich", "pydantic_settings", "ragsvc.devstack"},
         ),
-        ("import ragsvc.cli.serve", {"onnx", "onnxruntime", "ragsvc.embedded", "ragsvc.cli.client", "tokenizers"}),
-        ("import ragsvc.cli.migrate", {"onnx", "onnxruntime", "ragsvc.embedded", "ragsvc.cli.client", "aiohttp"}),
-        ("import ragsvc.cli.upload", {"onnx", "onnxruntime", "ragsvc.embedded", "asyncpg", "openai", "numpy"}),
-        ("import ragsvc.cli.dlq", {"onnx", "onnxruntime", "ragsvc.embedded", "ragsvc.cli.client", "openai"}),
+        ("import ragsvc.cli.serve", {"onnx", "onnxruntime", "ragsvc.devstack", "ragsvc.cli.client", "tokenizers"}),
+        ("import ragsvc.cli.migrate", {"onnx", "onnxruntime", "ragsvc.devstack", "ragsvc.cli.client", "aiohttp"}),
+        ("import ragsvc.cli.upload", {"onnx", "onnxruntime", "ragsvc.devstack", "asyncpg", "openai", "numpy"}),
+        ("import ragsvc.cli.dlq", {"onnx", "onnxruntime", "ragsvc.devstack", "ragsvc.cli.client", "openai"}),
     ],
 )
 def test_a_command_imports_no_other_s_libraries(statement: str, unwanted: set[str]) -> None:

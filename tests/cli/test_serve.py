@@ -12,7 +12,7 @@ import aiohttp
 import psutil
 from pydantic import SecretStr
 
-from ragsvc.embedded.ports import free_ports, listens
+from ragsvc.devstack.ports import free_ports, listens
 from tests.cli.conftest import start_cli, to_environment
 from tests.support.polling import until
 from tests.support.scrapes import Figures

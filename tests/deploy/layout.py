@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ragsvc.embedded.ports import LOOPBACK, answers, free_ports, listens
-from ragsvc.embedded.process import Command, run, spawn
+from ragsvc.devstack.ports import LOOPBACK, answers, free_ports, listens
+from ragsvc.devstack.process import Command, run, spawn
 from tests.deploy.files import BIN, read_procfile
 from tests.faults.fleet import environment
 from tests.support.polling import until
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from ragsvc.embedded.process import Process
+    from ragsvc.devstack.process import Process
     from ragsvc.settings import Settings
 
 APIS = ("api-1", "api-2")

@@ -10,7 +10,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from ragsvc.embedded.ports import LOOPBACK
+from ragsvc.devstack.ports import LOOPBACK
 from tests.deploy.files import run_tool
 from tests.deploy.layout import APIS, WORKERS
 from tests.deploy.load import Load

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from uuid import UUID
 
-    from ragsvc.embedded.ready_file import Access
+    from ragsvc.devstack.ready_file import Access
     from tests.eval.questions import Corpus, Question
 
 # They change what is stored: documents are ingested anew under them, into a workspace of their own.

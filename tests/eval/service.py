@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from ragsvc.answering.retrieval import search
-from ragsvc.embedded.supervisor import Options, Supervisor
+from ragsvc.devstack.supervisor import Options, Supervisor
 from ragsvc.http.ids import parse_id
 from ragsvc.settings import Settings
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    from ragsvc.devstack.ready_file import Access
     from ragsvc.domain.search import SearchHit, SearchMode
-    from ragsvc.embedded.ready_file import Access
     from ragsvc.resources import Resources
     from tests.eval.pages import Page
     from tests.eval.questions import Question

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import psutil
 from pydantic import SecretStr
 
+from ragsvc.devstack.process import spawn
+from ragsvc.devstack.services import Worker
 from ragsvc.domain.jobs import Queue
-from ragsvc.embedded.process import spawn
-from ragsvc.embedded.services import Worker
 from tests.support.databases import owner_of
 from tests.support.documents import accept
 from tests.support.polling import until
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    from ragsvc.devstack.process import Process
     from ragsvc.domain.documents import Document
     from ragsvc.domain.workspaces import Workspace
-    from ragsvc.embedded.process import Process
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
     from tests.faults.gates import Gates

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from ragsvc.embedded.ports import free_ports
-from ragsvc.embedded.postgres import Postgres
-from ragsvc.embedded.stack import open_folders, start
+from ragsvc.devstack.ports import free_ports
+from ragsvc.devstack.postgres import Postgres
+from ragsvc.devstack.stack import open_folders, start
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.embedded.process import Process
-    from ragsvc.embedded.stack import Folders
+    from ragsvc.devstack.process import Process
+    from ragsvc.devstack.stack import Folders
 
 
 class OwnPostgres:

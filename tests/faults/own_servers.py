@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from redis.asyncio import Redis as RedisClient
 from yarl import URL
 
-from ragsvc.embedded.ports import free_ports
-from ragsvc.embedded.process import spawn
-from ragsvc.embedded.redis import Redis
+from ragsvc.devstack.ports import free_ports
+from ragsvc.devstack.process import spawn
+from ragsvc.devstack.redis import Redis
 from tests.support.model_server import Cut, Endpoint, Fail, Pause
 from tests.support.polling import until
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from multidict import CIMultiDict
 
-    from ragsvc.embedded.process import Process
+    from ragsvc.devstack.process import Process
 
 HOP_BY_HOP = ("Connection", "Keep-Alive", "Transfer-Encoding")
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from ragsvc.embedded.ports import free_ports
-from ragsvc.embedded.process import run
-from ragsvc.embedded.s3 import META, ObjectStore, find_binary
-from ragsvc.embedded.secrets import Secrets
-from ragsvc.embedded.stack import open_folders, start
+from ragsvc.devstack.ports import free_ports
+from ragsvc.devstack.process import run
+from ragsvc.devstack.s3 import META, ObjectStore, find_binary
+from ragsvc.devstack.secrets import Secrets
+from ragsvc.devstack.stack import open_folders, start
 from ragsvc.errors import TransientFailure
 from ragsvc.settings import Settings
 from ragsvc.storage.store import open_storage
@@ -23,7 +23,7 @@ from tests.support.polling import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ragsvc.embedded.process import Process
+    from ragsvc.devstack.process import Process
 
 NOT_ASKED = {"database_url": "postgresql://nobody", "redis_url": "redis://nobody"}
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.ids import format_id, new_id
-from ragsvc.embedded.ports import free_ports
 from tests.http.conftest import Api
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.chat import TokenUsage
-from ragsvc.embedded.ports import free_ports
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure
 from ragsvc.llm.chat import ChatDelta, _ChunkReader
 from ragsvc.llm.client import Models, open_models

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.usage import EmbeddingUsage
-from ragsvc.embedded.ports import free_ports
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.client import Models, open_models
 from tests.support.model_server import Cut, Embedded, Fail, Pause, ScriptedModels, Told, embed_words

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from ragsvc.embedded.ports import free_ports
+from ragsvc.devstack.ports import free_ports
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.client import open_models
 from tests.support.rerank_server import RerankServer, serving_reranker

@@ -14,9 +14,9 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio.connection import Connection
 
+from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import JobStatus
-from ragsvc.embedded.ports import free_ports
 from ragsvc.queue.cluster import keep_arq_in_one_slot
 from ragsvc.queue.connection import REDIS_TROUBLE, list_nodes, open_redis, wait_for_redis
 from ragsvc.resources import open_resources

@@ -16,7 +16,7 @@ from hypothesis import settings as trying
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from ragsvc.embedded.ports import free_ports
+from ragsvc.devstack.ports import free_ports
 from ragsvc.queue import key_rates, scripts
 from ragsvc.queue.connection import open_redis
 from ragsvc.queue.key_rates import DRAW, KeyRates, Rate

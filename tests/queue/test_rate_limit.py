@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
-from ragsvc.embedded.ports import free_ports
+from ragsvc.devstack.ports import free_ports
 from ragsvc.queue import rate_limit, scripts
 from ragsvc.queue.connection import open_redis
 from ragsvc.queue.rate_limit import FleetRateLimit

@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ragsvc.embedded.process import stop_leftovers
-from ragsvc.embedded.secrets import load_secrets, write_private
-from ragsvc.embedded.stack import make_parts, open_folders, start
+from ragsvc.devstack.process import stop_leftovers
+from ragsvc.devstack.secrets import load_secrets, write_private
+from ragsvc.devstack.stack import make_parts, open_folders, start
 from tests.support.locks import is_locked, locked, try_lock
 
 if TYPE_CHECKING:
-    from ragsvc.embedded.process import Process
-    from ragsvc.embedded.secrets import Secrets
-    from ragsvc.embedded.stack import Part, Parts
+    from ragsvc.devstack.process import Process
+    from ragsvc.devstack.secrets import Secrets
+    from ragsvc.devstack.stack import Part, Parts
 
 POLL_S = 0.2
 # A machine that fails loses the test databases: nothing is lost.

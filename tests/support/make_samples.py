@@ -10,7 +10,7 @@ from pathlib import Path
 import docx
 
 SOURCES = Path(__file__).parent / "samples"
-SAMPLES = Path(__file__).resolve().parents[2] / "ragsvc" / "embedded" / "samples"
+SAMPLES = Path(__file__).resolve().parents[2] / "ragsvc" / "devstack" / "samples"
 
 PAGE_WIDTH, PAGE_HEIGHT, MARGIN = 595, 842, 72
 # Widths of the characters from the space on, in thousandths of the font size (Adobe's metrics of Helvetica).

@@ -15,8 +15,8 @@ import redis.asyncio
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from ragsvc.embedded import ports
-from ragsvc.embedded.redis import find_server
+from ragsvc.devstack import ports
+from ragsvc.devstack.redis import find_server
 from tests.support.polling import until
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragsvc.embedded.process import started_at
+from ragsvc.devstack.process import started_at
 from tests.support.polling import until
 from tests.support.servers import ROOT
 

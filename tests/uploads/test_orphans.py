@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.db import files, storage_audits, upload_sessions
+from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.uploads import UploadStatus
-from ragsvc.embedded.ports import free_ports
 from ragsvc.errors import OutageFailure
 from ragsvc.storage.store import open_storage
 from ragsvc.uploads import orphans

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.documents import DocumentStatus
-from ragsvc.embedded.ports import free_ports
 from tests.support.documents import accept, reload
 from tests.support.polling import until
 from tests.support.scrapes import Figures

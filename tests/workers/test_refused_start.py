@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from ragsvc.embedded.ports import free_ports
+from ragsvc.devstack.ports import free_ports
 from tests.http.processes import environment
 from tests.support.servers import ROOT
 

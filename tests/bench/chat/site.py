@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import psutil
 
-from ragsvc.embedded.ports import free_ports
+from ragsvc.devstack.ports import free_ports
 from ragsvc.http.ids import parse_id
 from ragsvc.resources import open_resources
 from tests.answering.library import Library

@@ -1,0 +1,184 @@
+"""The built-in answerer: quotes the sentences of the given sources that fit the question best, generates nothing."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ragsvc.devstack.follow_ups import restate
+from ragsvc.devstack.words import SHORTEST_WORDS, WORD, content_words
+from ragsvc.sentences import LONGEST_CHARS, find_sentences
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from typing import TypeAlias
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    # Texts to unit vectors, shape (texts, dimensions).
+    Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]
+
+NAME = "ragsvc-extractive-v1"
+LABEL = "built-in extractive answerer: quotes sources, does not generate; set OPENAI_BASE_URL for a model"
+NOTHING_FITS = "The documents do not hold an answer to this question."
+# Sentences that share the most words with the question are compared by meaning; more would take too long.
+CANDIDATES = 32
+QUOTES = 3
+COSINE_WEIGHT = 0.7
+# What a source's title has to say to each of its sentences; with more it would answer whatever is asked of its subject.
+TITLE_WEIGHT = 0.3
+FITS = 0.34
+# A further quote has to be about as good as the best one.
+NEARLY_AS_GOOD = 0.85
+SAME_WORDS = 0.7
+
+# The form that answering/prompt.py gives sources; in their text a backslash follows the `<` of `<source` and `<|`.
+_ESCAPED = re.compile(r"<\\(?=\s*/?\s*source|\|)", re.IGNORECASE)
+# The form in which answering/condensing.py asks for a question that is understood alone.
+_CONVERSATION = re.compile(r"<conversation>\n(.*?)\n</conversation>\n", re.DOTALL)
+_ASKED_BEFORE = re.compile(r"^user: (.*)$", re.MULTILINE)
+_SOURCE = re.compile(r'<source n="(\d+)"(?: title="([^"]*)")?>\n(.*?)\n?</source>', re.DOTALL)
+_PAGE = re.compile(r", page \d+(?=,|$)")
+_QUESTION = re.compile(r"^Question:[ \t]*", re.MULTILINE)
+# A question for a quantity is answered by a sentence that names one, and by no other on the same subject.
+_ASKS_QUANTITY = re.compile(
+    r"\bhow (?:many|much|old|tall|high|far|heavy|large|fast)\b|\bwhat (?:year|price)\b", re.IGNORECASE
+)
+_NAMES_QUANTITY = re.compile(
+    r"\b\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|twenty|thirty|forty|fifty|sixty|seventy"
+    r"|eighty|ninety|hundred|thousand|million|billion|half|both|all|none|no|free|once|twice|single|unlimited|double)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of source `n`, with its content words and those of the title above it."""
+
+    n: int
+    text: str
+    words: frozenset[str]
+    title: str
+    title_words: frozenset[str]
+
+    @property
+    def all_words(self) -> frozenset[str]:
+        """What it speaks of: a sentence below `Kettle 300 > Cleaning` may not name the kettle."""
+        return self.words | self.title_words
+
+
+def read_prompt(message: str) -> tuple[str, list[Sentence]]:
+    """Return the question and the sources' sentences of a chat message."""
+    sources = list(_SOURCE.finditer(message))
+    rest = message[sources[-1].end() :] if sources else message
+    asked = _QUESTION.search(rest)
+    question = (rest[asked.end() :] if asked else rest).strip()
+    return question, [sentence for source in sources for sentence in _read_source(source)]
+
+
+def _read_source(source: re.Match[str]) -> Iterator[Sentence]:
+    """Yield the sentences of a source, but those that say no more than its title."""
+    title = _PAGE.sub("", html.unescape(source[2] or ""))
+    title_words = content_words(title)
+    for text in split_text(_ESCAPED.sub("<", source[3])):
+        words = content_words(text)
+        if not words <= title_words:
+            yield Sentence(int(source[1]), text, words, title, title_words)
+
+
+def split_text(text: str) -> Iterator[str]:
+    """Yield the sentences, list items and rows that a citation may quote, their white space made single blanks."""
+    for start, end in find_sentences(text):
+        sentence = " ".join(text[start:end].split())
+        if end - start <= LONGEST_CHARS and len(WORD.findall(sentence)) >= SHORTEST_WORDS:
+            yield sentence
+
+
+async def answer(message: str, embed: Embed, *, before: Sequence[str] = ()) -> str:
+    """Return up to QUOTES sentences, each with the `[n]` of its source, or NOTHING_FITS.
+
+    `before` are the questions that were asked before, oldest first. Asked to make a question one that is understood
+    alone, it returns that question.
+    """
+    if conversation := _CONVERSATION.match(message):
+        return restate(read_prompt(message[conversation.end() :])[0], _ASKED_BEFORE.findall(conversation[1]))
+    last_question, sentences = read_prompt(message)
+    wants_quantity = _ASKS_QUANTITY.search(last_question) is not None
+    question = restate(last_question, before)
+    asked = content_words(question)
+    weights = _word_weights(sentences)
+    overlaps = {
+        sentence: _overlap(asked, sentence.all_words, weights=weights)
+        for sentence in sentences
+        if not wants_quantity or _NAMES_QUANTITY.search(sentence.text)
+    }
+    candidates = sorted(overlaps, key=lambda sentence: -overlaps[sentence])[:CANDIDATES]
+    if not question or not candidates:
+        return NOTHING_FITS
+    cosines = await _compare(question, candidates, embed=embed)
+    scores = {
+        sentence: COSINE_WEIGHT * cosines[sentence] + (1 - COSINE_WEIGHT) * overlaps[sentence]
+        for sentence in candidates
+    }
+    quotes = _choose(scores)
+    return " ".join(_cite(quote) for quote in quotes) or NOTHING_FITS
+
+
+async def _compare(question: str, sentences: Sequence[Sentence], *, embed: Embed) -> dict[Sentence, float]:
+    """Return how near in meaning each sentence is to the question: -1 to 1.
+
+    A title that has words of the question is weighed in; any other says only what else the document is about.
+    """
+    asked = content_words(question)
+    titles = {sentence.title for sentence in sentences if asked & sentence.title_words}
+    texts = list(dict.fromkeys([question, *(sentence.text for sentence in sentences), *titles]))
+    vectors = dict(zip(texts, await embed(texts), strict=True))
+
+    def compare(sentence: Sentence) -> float:
+        vector = vectors[sentence.text]
+        if sentence.title in titles:
+            vector = (1 - TITLE_WEIGHT) * vector + TITLE_WEIGHT * vectors[sentence.title]
+        return float(vector @ vectors[question]) / math.sqrt(vector @ vector)
+
+    return {sentence: compare(sentence) for sentence in sentences}
+
+
+def _choose(scores: dict[Sentence, float]) -> list[Sentence]:
+    """Take the best sentences that fit, without near-repetitions."""
+    ranked = sorted(scores, key=lambda sentence: -scores[sentence])
+    floor = max(FITS, NEARLY_AS_GOOD * scores[ranked[0]])
+    quotes: list[Sentence] = []
+    for sentence in ranked:
+        if scores[sentence] < floor or len(quotes) == QUOTES:
+            break
+        if all(_likeness(sentence.words, quote.words) < SAME_WORDS for quote in quotes):
+            quotes.append(sentence)
+    return quotes
+
+
+def _cite(quote: Sentence) -> str:
+    text = quote.text.rstrip(".\u3002")
+    return f"{text} [{quote.n}]" if text.endswith(("!", "?", "\uff01", "\uff1f")) else f"{text} [{quote.n}]."
+
+
+def _word_weights(sentences: Sequence[Sentence]) -> dict[str, float]:
+    """Weigh a word by how few sentences have it."""
+    having = Counter(word for sentence in sentences for word in sentence.all_words)
+    return {word: math.log(1 + len(sentences) / times) for word, times in having.items()}
+
+
+def _overlap(asked: frozenset[str], words: frozenset[str], *, weights: dict[str, float]) -> float:
+    """Return the share of the question's words, by weight, that the sentence has: 0 to 1."""
+    # A word that no source has counts like the rarest: not finding it is no small thing.
+    unknown = max(weights.values(), default=1.0)
+    total = sum(weights.get(word, unknown) for word in asked)
+    return sum(weights[word] for word in asked & words) / total if total else 0.0
+
+
+def _likeness(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / (len(one | other) or 1)

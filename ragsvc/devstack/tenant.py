@@ -1,0 +1,71 @@
+"""The workspace and the key that a data directory's stack offers, the same at every start."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from ragsvc.devstack.secrets import write_private
+from ragsvc.errors import StartupRefused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "dev"
+TIMEOUT = aiohttp.ClientTimeout(total=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A workspace with its bucket, and a key that opens it."""
+
+    workspace_id: str
+    bucket: str
+    api_key: str
+
+
+async def open_tenant(base_url: str, *, admin_key: str, kept: Path) -> Tenant:
+    """Return the tenant kept in that file if its key still opens it, else make one by the API and keep it.
+
+    Raises:
+        StartupRefused: the API refuses.
+    """
+    async with aiohttp.ClientSession(base_url, timeout=TIMEOUT) as session:
+        tenant = _read(kept)
+        if tenant is not None and await _opens(session, tenant):
+            return tenant
+        admin = {"Authorization": f"Bearer {admin_key}"}
+        workspaces = await _call(session, "GET", "/v1/workspaces?limit=100", headers=admin)
+        # One that an earlier start made, and was killed before it could keep its key.
+        found = [workspace for workspace in workspaces["data"] if workspace["name"] == NAME]
+        workspace = (
+            found[0] if found else await _call(session, "POST", "/v1/workspaces", headers=admin, json={"name": NAME})
+        )
+        keys = f"/v1/workspaces/{workspace['id']}/keys"
+        key = await _call(session, "POST", keys, headers=admin, json={"name": NAME})
+    tenant = Tenant(workspace["id"], workspace["bucket"], key["key"])
+    write_private(kept, json.dumps(asdict(tenant)))
+    return tenant
+
+
+def _read(kept: Path) -> Tenant | None:
+    return Tenant(**json.loads(kept.read_text())) if kept.exists() else None
+
+
+async def _opens(session: aiohttp.ClientSession, tenant: Tenant) -> bool:
+    headers = {"Authorization": f"Bearer {tenant.api_key}"}
+    async with session.get("/v1/workspace", headers=headers) as answer:
+        return answer.ok and (await answer.json())["id"] == tenant.workspace_id
+
+
+async def _call(session: aiohttp.ClientSession, method: str, path: str, **arguments: Any) -> Any:  # noqa: ANN401
+    try:
+        async with session.request(method, path, **arguments) as answer:
+            if answer.ok:
+                return await answer.json()
+            raise StartupRefused(f"{method} {path} answered {answer.status}: {await answer.text()}")
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise StartupRefused(f"{method} {path} failed: {error or type(error).__name__}") from error

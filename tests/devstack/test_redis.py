@@ -1,0 +1,75 @@
+"""Redis keeps what it acknowledged, and the machine's own server is taken when it is new enough."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import redis.asyncio
+from redis.exceptions import AuthenticationError
+
+from ragsvc.devstack.ports import free_ports
+from ragsvc.devstack.redis import Redis, find_server
+from ragsvc.devstack.stack import start
+
+if TYPE_CHECKING:
+    from ragsvc.devstack.stack import Folders
+    from tests.devstack.conftest import Starting
+
+
+@pytest.fixture
+def server(folders: Folders) -> Redis:
+    return Redis(folders.root / "redis", port=free_ports(1)[0], password="secret", logs=folders.logs)
+
+
+def connect(url: str) -> redis.asyncio.Redis:
+    client: redis.asyncio.Redis = redis.asyncio.from_url(url)  # type: ignore[no-untyped-call]
+    return client
+
+
+async def test_what_it_acknowledged_survives_a_kill(server: Redis, folders: Folders, starting: Starting) -> None:
+    process = await start(server, folders.run)
+    async with connect(server.url) as client:
+        for number in range(100):
+            await client.set(f"key {number}", number)
+    process.kill()
+    await process.wait()
+    async with starting(server), connect(server.url) as client:
+        assert await client.dbsize() == 100
+
+
+async def test_a_full_server_refuses_instead_of_forgetting(server: Redis, starting: Starting) -> None:
+    async with starting(server), connect(server.url) as client:
+        assert await client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+async def test_it_wants_the_password(server: Redis, starting: Starting) -> None:
+    async with starting(server), connect(server.url.replace(":secret@", ":guess@")) as client:
+        with pytest.raises(AuthenticationError):
+            await client.dbsize()
+
+
+async def test_the_password_is_on_no_command_line(server: Redis, starting: Starting) -> None:
+    async with starting(server) as process:
+        assert "secret" not in " ".join(process.command.argv)
+        assert (await server.prepare()).cwd == Path(process.command.argv[1]).parent
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "taken"),
+    [
+        ("redis-server", "Redis server v=7.4.1 sha=00000000:0", True),
+        ("valkey-server", "Valkey server v=8.0.1 sha=00000000:0", True),
+        ("redis-server", "Redis server v=6.0.16 sha=00000000:0", False),
+        ("redis-server", "nothing of the kind", False),
+    ],
+)
+def test_the_machine_s_server_is_taken_when_it_is_new_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, name: str, version: str, taken: bool
+) -> None:
+    found = tmp_path / name
+    found.write_text(f"#!/bin/sh\necho '{version}'\n")
+    found.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert (find_server() == found) == taken
