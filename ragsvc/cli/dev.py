@@ -85,7 +85,7 @@ def _say(console: Console, line: str, *, style: str = "") -> None:
 
 
 def _announce(console: Console, access: Access, *, logs: Path) -> None:
-    from ragsvc.devstack.extractive import LABEL, NAME  # noqa: PLC0415
+    from ragsvc.devstack.model_server.extractive import LABEL, NAME  # noqa: PLC0415
     from ragsvc.settings import Settings  # noqa: PLC0415
 
     model = access.env.get("CHAT_MODEL") or Settings.model_fields["chat_model"].default

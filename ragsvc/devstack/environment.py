@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from ragsvc.devstack.parts.s3 import REGION
 from ragsvc.devstack.ports import LOOPBACK
-from ragsvc.devstack.s3 import REGION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

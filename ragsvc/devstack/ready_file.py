@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.devstack.s3 import REGION
+from ragsvc.devstack.parts.s3 import REGION
 from ragsvc.devstack.secrets import write_private
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ragsvc.devstack.models import ModelServer
+from ragsvc.devstack.parts.model_server import ModelServer
+from ragsvc.devstack.parts.postgres import Postgres
+from ragsvc.devstack.parts.redis import Redis
+from ragsvc.devstack.parts.s3 import ObjectStore
 from ragsvc.devstack.ports import free_ports
-from ragsvc.devstack.postgres import Postgres
 from ragsvc.devstack.process import last_words, spawn
-from ragsvc.devstack.redis import Redis
-from ragsvc.devstack.s3 import ObjectStore
 from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:

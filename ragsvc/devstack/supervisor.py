@@ -18,11 +18,11 @@ from ragsvc.devstack.environment import (
     service_environment,
     worker_environment,
 )
+from ragsvc.devstack.parts.services import Api, Worker
 from ragsvc.devstack.ports import LOOPBACK, free_ports, is_free
 from ragsvc.devstack.process import Command, run, stop_leftovers
 from ragsvc.devstack.ready_file import SINGLE, Access, remove_ready_files, write_ready_files
 from ragsvc.devstack.secrets import load_secrets
-from ragsvc.devstack.services import Api, Worker
 from ragsvc.devstack.stack import make_parts, open_folders, start
 from ragsvc.errors import StartupRefused
 

@@ -19,8 +19,8 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.cli.app import run
+from ragsvc.devstack.parts.services import Api, Worker
 from ragsvc.devstack.ports import LOOPBACK, free_ports
-from ragsvc.devstack.services import Api, Worker
 from ragsvc.devstack.stack import open_folders, start
 from tests.support.databases import cloned
 

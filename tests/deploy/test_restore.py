@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from ragsvc.answering.retrieval import search
 from ragsvc.db.files import select_file
-from ragsvc.devstack.postgres_files import place_binaries
+from ragsvc.devstack.parts.postgres_files import place_binaries
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.resources import open_resources
 from tests.faults.own_servers import OwnRedis

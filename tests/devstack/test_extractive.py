@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsvc.devstack.extractive import NOTHING_FITS, QUOTES, answer, read_prompt, split_text
+from ragsvc.devstack.model_server.extractive import NOTHING_FITS, QUOTES, answer, read_prompt, split_text
 from tests.support.model_server import embed_words
 
 if TYPE_CHECKING:

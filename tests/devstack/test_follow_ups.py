@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ragsvc.devstack.follow_ups import restate
+from ragsvc.devstack.model_server.follow_ups import restate
 
 WEIGHT = "How heavy is the Kelvin Go?"
 LOUD = "And how loud is it at night?"

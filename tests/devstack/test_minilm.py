@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from ragsvc.devstack.minilm import Encoded, MiniLM
-from ragsvc.devstack.minilm_files import GRAPH_NAME, check_weights, model_folder, write_tokenizer
-from ragsvc.devstack.minilm_graph import write_graph
+from ragsvc.devstack.model_server.minilm import Encoded, MiniLM
+from ragsvc.devstack.model_server.minilm_files import GRAPH_NAME, check_weights, model_folder, write_tokenizer
+from ragsvc.devstack.model_server.minilm_graph import write_graph
 from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def test_batches_are_nicer_than_queries_and_never_less_nice_than_the_process(
 ) -> None:
     script = (
         "import os, sys, threading, pathlib\n"
-        "from ragsvc.devstack.minilm import MiniLM\n"
+        "from ragsvc.devstack.model_server.minilm import MiniLM\n"
         "model = MiniLM(pathlib.Path(sys.argv[1]))\n"
         "nice = lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())\n"
         "print(model._queries.submit(nice).result(), model._batches.submit(nice).result())\n"

@@ -14,8 +14,8 @@ import pytest
 from aiohttp import web
 from openai import AsyncOpenAI
 
-from ragsvc.devstack import extractive
-from ragsvc.devstack.model_server import create_app
+from ragsvc.devstack.model_server import extractive
+from ragsvc.devstack.model_server.app import create_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -14,9 +14,9 @@ import asyncpg
 import psutil
 import pytest
 
-from ragsvc.devstack import postgres_files
+from ragsvc.devstack.parts import postgres_files
+from ragsvc.devstack.parts.postgres import Postgres
 from ragsvc.devstack.ports import free_ports
-from ragsvc.devstack.postgres import Postgres
 from ragsvc.devstack.process import started_at
 from ragsvc.devstack.stack import open_folders, start
 from ragsvc.errors import StartupRefused

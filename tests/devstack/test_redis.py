@@ -9,8 +9,8 @@ import pytest
 import redis.asyncio
 from redis.exceptions import AuthenticationError
 
+from ragsvc.devstack.parts.redis import Redis, find_server
 from ragsvc.devstack.ports import free_ports
-from ragsvc.devstack.redis import Redis, find_server
 from ragsvc.devstack.stack import start
 
 if TYPE_CHECKING:

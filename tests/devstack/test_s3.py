@@ -9,8 +9,8 @@ import aioboto3
 import pytest
 from botocore.exceptions import ClientError
 
+from ragsvc.devstack.parts.s3 import REGION, ObjectStore
 from ragsvc.devstack.ports import free_ports
-from ragsvc.devstack.s3 import REGION, ObjectStore
 from ragsvc.devstack.secrets import Secrets
 from ragsvc.devstack.stack import start
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.devstack import services
+from ragsvc.devstack.parts import services
+from ragsvc.devstack.parts.services import Api, Worker
 from ragsvc.devstack.process import Command
-from ragsvc.devstack.services import Api, Worker
 from tests.support.polling import until
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import psutil
 from pydantic import SecretStr
 
+from ragsvc.devstack.parts.services import Worker
 from ragsvc.devstack.process import spawn
-from ragsvc.devstack.services import Worker
 from ragsvc.domain.jobs import Queue
 from tests.support.databases import owner_of
 from tests.support.documents import accept

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from ragsvc.devstack.parts.postgres import Postgres
 from ragsvc.devstack.ports import free_ports
-from ragsvc.devstack.postgres import Postgres
 from ragsvc.devstack.stack import open_folders, start
 
 if TYPE_CHECKING:

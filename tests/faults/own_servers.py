@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from redis.asyncio import Redis as RedisClient
 from yarl import URL
 
+from ragsvc.devstack.parts.redis import Redis
 from ragsvc.devstack.ports import free_ports
 from ragsvc.devstack.process import spawn
-from ragsvc.devstack.redis import Redis
 from tests.support.model_server import Cut, Endpoint, Fail, Pause
 from tests.support.polling import until
 

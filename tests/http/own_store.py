@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from ragsvc.devstack.parts.s3 import META, ObjectStore, find_binary
 from ragsvc.devstack.ports import free_ports
 from ragsvc.devstack.process import run
-from ragsvc.devstack.s3 import META, ObjectStore, find_binary
 from ragsvc.devstack.secrets import Secrets
 from ragsvc.devstack.stack import open_folders, start
 from ragsvc.errors import TransientFailure

@@ -16,7 +16,7 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from ragsvc.devstack import ports
-from ragsvc.devstack.redis import find_server
+from ragsvc.devstack.parts.redis import find_server
 from tests.support.polling import until
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import aiohttp
 import psutil
 import pytest
 
+from ragsvc.devstack.parts.services import Api
 from ragsvc.devstack.ports import LOOPBACK, free_ports
-from ragsvc.devstack.services import Api
 from ragsvc.devstack.stack import open_folders, start
 from tests.bench.queue.test_queue_speed import to_environment
 from tests.bench.table import at_most, ratio_at_least

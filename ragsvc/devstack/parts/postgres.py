@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from ragsvc.devstack.parts.postgres_files import choose_home, find_owner, open_home, place_binaries, remove
 from ragsvc.devstack.ports import LOOPBACK
-from ragsvc.devstack.postgres_files import choose_home, find_owner, open_home, place_binaries, remove
 from ragsvc.devstack.process import POLL_S, Command, Process, run
 from ragsvc.devstack.secrets import write_private
 from ragsvc.errors import StartupRefused

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ragsvc.devstack.minilm_files import check_weights, model_folder, replace_file
+from ragsvc.devstack.model_server.minilm_files import check_weights, model_folder, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`python -m ragsvc.devstack.model_server`: MiniLM's embeddings and the extractive answerer over the OpenAI wire."""
+"""`python -m ragsvc.devstack.model_server.app`: MiniLM's embeddings and the extractive answerer over the OpenAI wire."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ragsvc.devstack import extractive, wire
-from ragsvc.devstack.minilm import DIMENSIONS, MAX_TOKENS, MiniLM
+from ragsvc.devstack.model_server import extractive, wire
+from ragsvc.devstack.model_server.minilm import DIMENSIONS, MAX_TOKENS, MiniLM
+from ragsvc.devstack.model_server.wire import Completion, Refused
 from ragsvc.devstack.ports import LOOPBACK
-from ragsvc.devstack.wire import Completion, Refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ragsvc.devstack.minilm import Encoded
+    from ragsvc.devstack.model_server.minilm import Encoded
 
 EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 MODELS = {EMBEDDING_MODEL: "sentence embeddings, 384 dimensions, 256 tokens", extractive.NAME: extractive.LABEL}

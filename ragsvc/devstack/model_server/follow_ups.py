@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ragsvc.devstack.words import SHORTEST_WORDS, WORD, content_words
+from ragsvc.devstack.model_server.words import SHORTEST_WORDS, WORD, content_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

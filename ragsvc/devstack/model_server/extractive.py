@@ -9,8 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.devstack.follow_ups import restate
-from ragsvc.devstack.words import SHORTEST_WORDS, WORD, content_words
+from ragsvc.devstack.model_server.follow_ups import restate
+from ragsvc.devstack.model_server.words import SHORTEST_WORDS, WORD, content_words
 from ragsvc.sentences import LONGEST_CHARS, find_sentences
 
 if TYPE_CHECKING:

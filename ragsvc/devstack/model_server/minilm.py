@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from ragsvc.devstack.minilm_files import GRAPH_NAME, check_weights, model_folder
+from ragsvc.devstack.model_server.minilm_files import GRAPH_NAME, check_weights, model_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

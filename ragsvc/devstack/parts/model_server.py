@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ragsvc.devstack import extractive
-from ragsvc.devstack.minilm_files import GRAPH_NAME, write_tokenizer
+from ragsvc.devstack.model_server import extractive
+from ragsvc.devstack.model_server.minilm_files import GRAPH_NAME, write_tokenizer
 from ragsvc.devstack.ports import LOOPBACK, answers
 from ragsvc.devstack.process import Command, run
 
@@ -63,10 +63,10 @@ class ModelServer:
         graph = self._cache / GRAPH_NAME
         if not graph.exists():
             # In a process of its own: what building takes of memory is given back.
-            await run(self._command("graph", "ragsvc.devstack.minilm_graph", str(graph)), self._run_dir)
+            await run(self._command("graph", "ragsvc.devstack.model_server.minilm_graph", str(graph)), self._run_dir)
         if not self.tokenizer.exists():
             write_tokenizer(self.tokenizer)
-        return self._command(self.name, "ragsvc.devstack.model_server")
+        return self._command(self.name, "ragsvc.devstack.model_server.app")
 
     async def is_ready(self, process: Process) -> bool:  # noqa: ARG002
         """Tell whether the model is in memory."""

@@ -1,0 +1,1 @@
+"""The dev stack's model server: MiniLM embeddings and the extractive answerer."""

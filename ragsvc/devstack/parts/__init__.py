@@ -1,0 +1,1 @@
+"""The parts of the dev stack: each starts one server."""
