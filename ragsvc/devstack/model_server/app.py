@@ -1,4 +1,4 @@
-"""`python -m ragsvc.devstack.model_server.app`: MiniLM's embeddings and the extractive answerer over the OpenAI wire."""
+"""The model server's OpenAI-compatible API: MiniLM embeddings and the extractive answerer."""
 
 from __future__ import annotations
 
