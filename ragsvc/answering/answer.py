@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from ragsvc.answering.citations import CitationParser, cite
 from ragsvc.answering.condensing import condense
 from ragsvc.answering.prompt import HISTORY_SHARE, NOTHING_FOUND, fit_history, fit_prompt
-from ragsvc.answering.retrieval import SearchRequest, find_hits
 from ragsvc.answering.run_writer import Outcome
 from ragsvc.answering.sources import number_sources
 from ragsvc.answering.token_meter import load_meter
@@ -18,6 +17,7 @@ from ragsvc.db import canonical_text, chat_messages, documents
 from ragsvc.domain.chat import Citation, RunStatus, TokenUsage
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.errors import WorkError
+from ragsvc.retrieval.search import SearchRequest, find_hits
 from ragsvc.tasks import settle
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.answering.citations import Marker
-    from ragsvc.answering.filters import Filter
     from ragsvc.answering.prompt import Prompt
     from ragsvc.answering.run_writer import RunWriter
     from ragsvc.domain.chat import ChatMessage, ChatSession
     from ragsvc.domain.search import SearchHit
     from ragsvc.resources import Resources
+    from ragsvc.retrieval.filters import Filter
 
 NO_SOURCES = "no_sources"
 

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ragsvc.answering.answer import Question
-from ragsvc.answering.filters import compile_filter, dump_filter, load_filter
 from ragsvc.db import chat_runs
 from ragsvc.domain.chat import RunStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import NotFound, RunNotRetryable
+from ragsvc.retrieval.filters import compile_filter, dump_filter, load_filter
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.answering.filters import Filter
     from ragsvc.answering.runs import Runs
     from ragsvc.db.pool import Connection
     from ragsvc.domain.chat import ChatSession
+    from ragsvc.retrieval.filters import Filter
 
 DEFAULT_LIMIT = 10
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.answering.filters import compile_filter, load_filter
 from ragsvc.db import bulk_operations, collections
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
@@ -15,6 +14,7 @@ from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import JobKind, Queue, SubjectKind
 from ragsvc.errors import NotFound
 from ragsvc.jobs import lifecycle
+from ragsvc.retrieval.filters import compile_filter, load_filter
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from ragsvc.answering import filters
 from ragsvc.http.bodies import MAX_ATTRIBUTE_KEY_CHARS, Body, check_attribute_value
+from ragsvc.retrieval import filters
 
 if TYPE_CHECKING:
-    from ragsvc.answering.filters import Filter
+    from ragsvc.retrieval.filters import Filter
 
 Key = Annotated[str, Field(min_length=1, max_length=MAX_ATTRIBUTE_KEY_CHARS)]
 Value = Annotated[str | int | float | bool, AfterValidator(check_attribute_value)]

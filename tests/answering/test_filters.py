@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ragsvc.answering.filters import (
+from ragsvc.errors import InvalidRequest
+from ragsvc.retrieval.filters import (
     Comparator,
     Comparison,
     Compound,
@@ -23,7 +24,6 @@ from ragsvc.answering.filters import (
     dump_filter,
     load_filter,
 )
-from ragsvc.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Pool

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.answering.retrieval import search
 from ragsvc.domain.search import SearchMode
 from ragsvc.resources import open_resources
+from ragsvc.retrieval.search import search
 from tests.support.rerank_server import RerankServer, serving_reranker
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.answering.filters import Comparator, Comparison, Filter, Listing, Membership
-from ragsvc.answering.retrieval import search
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.search import SearchMode
 from ragsvc.errors import NotFound, TransientFailure, Unavailable
+from ragsvc.retrieval.filters import Comparator, Comparison, Filter, Listing, Membership
+from ragsvc.retrieval.search import search
 from tests.answering.library import Library, cut
 from tests.support.databases import owner_of
 from tests.support.model_server import Fail

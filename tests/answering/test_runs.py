@@ -20,7 +20,6 @@ from ragsvc.answering.events import (
     RunInterrupted,
     RunStarted,
 )
-from ragsvc.answering.filters import Comparator, Comparison
 from ragsvc.answering.prompt import NOTHING_FOUND
 from ragsvc.answering.requests import begin_run, retry_run
 from ragsvc.answering.runs import cancel_run, follow_run, open_runs, wait_for_answer
@@ -28,6 +27,7 @@ from ragsvc.db import chat_sessions
 from ragsvc.domain.chat import Citation, RunStatus, TokenUsage
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import NotFound, RunActive, RunNotRetryable
+from ragsvc.retrieval.filters import Comparator, Comparison
 from tests.answering.conftest import REFUNDS, another_process
 from tests.support.model_server import Cut, Fail, Pause, Reply, StreamError
 from tests.support.polling import until

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.answering.retrieval import search
 from ragsvc.domain.search import SearchMode
+from ragsvc.retrieval.search import search
 
 if TYPE_CHECKING:
     from tests.answering.library import Library

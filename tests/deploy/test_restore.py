@@ -15,11 +15,11 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from ragsvc.answering.retrieval import search
 from ragsvc.db.files import select_file
 from ragsvc.devstack.parts.postgres_files import place_binaries
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.resources import open_resources
+from ragsvc.retrieval.search import search
 from tests.faults.own_servers import OwnRedis
 from tests.http.processes import environment
 from tests.support.databases import in_database

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from ragsvc.answering.retrieval import search
 from ragsvc.devstack.supervisor import Options, Supervisor
 from ragsvc.http.ids import parse_id
+from ragsvc.retrieval.search import search
 from ragsvc.settings import Settings
 
 if TYPE_CHECKING:

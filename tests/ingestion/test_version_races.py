@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.answering.retrieval import search
 from ragsvc.db import chunks, documents, jobs
 from ragsvc.deletion.execution import delete
 from ragsvc.deletion.files import sweep_released_files
@@ -29,6 +28,7 @@ from ragsvc.ingestion.leftovers import sweep_builds
 from ragsvc.ingestion.requests import request_reingestion
 from ragsvc.jobs import dead_letters, failures, lifecycle
 from ragsvc.jobs.lease import Lease
+from ragsvc.retrieval.search import search
 from ragsvc.uploads.documents import receive_content
 from tests.support.builds import build, finish, ready_document, sentences_of, write_unseen
 from tests.support.documents import job_of, reload, stream

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Self
 from aiohttp import web
 from pydantic import ConfigDict, Field, model_validator
 
-from ragsvc.answering.filters import dump_filter
 from ragsvc.bulk.requests import count_selected, request_bulk_operation
 from ragsvc.db import bulk_operations
 from ragsvc.domain.bulk import BulkAction, BulkSelection
@@ -24,6 +23,7 @@ from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
+from ragsvc.retrieval.filters import dump_filter
 
 if TYPE_CHECKING:
     from uuid import UUID

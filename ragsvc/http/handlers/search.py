@@ -7,7 +7,6 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from ragsvc.answering.retrieval import MAX_QUERY_CHARS, search
 from ragsvc.domain.search import SearchMode
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound, ProviderRefused
@@ -20,6 +19,7 @@ from ragsvc.http.ids import CollectionId
 from ragsvc.http.operations import operation
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
+from ragsvc.retrieval.search import MAX_QUERY_CHARS, search
 
 routes = web.RouteTableDef()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.answering.retrieval import SearchRequest, find_hits
+from ragsvc.retrieval.search import SearchRequest, find_hits
 from tests.bench.chat.site import END, QUESTION, open_site
 from tests.bench.table import at_least, at_most, ratio_at_least
 

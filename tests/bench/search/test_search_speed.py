@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from ragsvc.answering.filters import Comparator, Comparison
-from ragsvc.answering.retrieval import SearchRequest, find_hits
 from ragsvc.db.search import SELECT_HITS_DENSE_LARGE, SELECT_HITS_HYBRID_LARGE
 from ragsvc.db.search_scope import SELECT_SCOPE
 from ragsvc.domain.search import SearchMode
 from ragsvc.domain.usage import EmbeddingUsage
+from ragsvc.retrieval.filters import Comparator, Comparison
+from ragsvc.retrieval.search import SearchRequest, find_hits
 from tests.bench.search.corpus import BUCKETS, spell, write_corpus
 from tests.bench.search.vectors import SHARES, TOPICS, embed_sample, make_vectors
 from tests.bench.table import at_least, ratio_at_most

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.filters import compile_filter
-from ragsvc.answering.reranking import rerank
 from ragsvc.db.search import Candidates, select_hits
 from ragsvc.db.search_scope import Scope, Selection, select_scope
 from ragsvc.domain.search import SearchMode
 from ragsvc.errors import NotFound, Unavailable
+from ragsvc.retrieval.filters import compile_filter
+from ragsvc.retrieval.reranking import rerank
 from ragsvc.tasks import abandon
 from ragsvc.telemetry.metrics import RETRIEVAL_DURATION
 from ragsvc.telemetry.traces import span
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ragsvc.answering.filters import Filter
     from ragsvc.domain.search import SearchHit
     from ragsvc.resources import Resources
+    from ragsvc.retrieval.filters import Filter
 
 # What each index gives before the fusion, and at least as many times the hits asked for.
 FETCHED = 50
