@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ragsvc.answering.citations import CitationParser, cite
 from ragsvc.answering.condensing import condense
 from ragsvc.answering.prompt import HISTORY_SHARE, NOTHING_FOUND, fit_history, fit_prompt
-from ragsvc.answering.run_writer import Outcome
 from ragsvc.answering.sources import number_sources
 from ragsvc.answering.token_meter import load_meter
 from ragsvc.db import canonical_text, chat_messages, documents
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
 
     from ragsvc.answering.citations import Marker
     from ragsvc.answering.prompt import Prompt
-    from ragsvc.answering.run_writer import RunWriter
-    from ragsvc.domain.chat import ChatMessage, ChatSession
+    from ragsvc.domain.chat import ChatMessage, ChatSession, Source
+    from ragsvc.domain.documents import FailureInfo
     from ragsvc.domain.search import SearchHit
     from ragsvc.resources import Resources
     from ragsvc.retrieval.filters import Filter
@@ -47,10 +46,46 @@ class Question:
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an answer ended."""
+
+    status: RunStatus
+    finish_reason: str | None = None
+    error: FailureInfo | None = None
+
+
+class AnswerWriter(Protocol):
+    """Receives an answer piece by piece. A run writes it to its event log; other callers may collect it in memory."""
+
+    model: str | None
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        ...
+
+    async def add_sources(self, sources: tuple[Source, ...]) -> None:
+        """Write the sources, before any text."""
+        ...
+
+    def add_text(self, text: str) -> None:
+        """Write a piece of the answer."""
+        ...
+
+    def add_citation(self, citation: Citation) -> None:
+        """Write a citation."""
+        ...
+
+    def add_usage(self, usage: TokenUsage) -> None:
+        """Add the cost of one model call; an answer may need several."""
+        ...
+
+
 class Answerer:
     """Writes the answer to one question."""
 
-    def __init__(self, resources: Resources, question: Question, writer: RunWriter) -> None:
+    def __init__(self, resources: Resources, question: Question, writer: AnswerWriter) -> None:
         self._resources = resources
         self._question = question
         self._writer = writer
@@ -159,7 +194,7 @@ class Answerer:
 
     def _account(self, prompt: Prompt, usage: TokenUsage | None) -> None:
         """Note what the answer cost; where the server did not say, because it never does or was stopped, count."""
-        text = self._writer.journal.text
+        text = self._writer.text
         if usage is None and text:
             usage = TokenUsage(self._meter.count_turns(prompt.turns), self._meter.count(text), is_estimated=True)
         if usage is not None:

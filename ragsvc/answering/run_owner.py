@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.answering.answer import Answerer
-from ragsvc.answering.run_writer import Outcome, RunWriter
+from ragsvc.answering.answer import Answerer, Outcome
+from ragsvc.answering.run_writer import RunWriter
 from ragsvc.db import chat_runs
 from ragsvc.db.pool import DATABASE_TROUBLE
 from ragsvc.domain.chat import RunStatus

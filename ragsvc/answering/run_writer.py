@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,24 +18,15 @@ from ragsvc.telemetry.metrics import CITATIONS, RUN_FIRST_TOKEN
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from ragsvc.answering.answer import Outcome
     from ragsvc.answering.event_log import EventLog
     from ragsvc.answering.events import RunEnd
     from ragsvc.domain.chat import Citation, Source
-    from ragsvc.domain.documents import FailureInfo
     from ragsvc.resources import Resources
 
 SAVE_RETRY_S = 0.25
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended."""
-
-    status: RunStatus
-    finish_reason: str | None = None
-    error: FailureInfo | None = None
 
 
 class RunWriter:
@@ -65,6 +55,11 @@ class RunWriter:
         self._saved_id = 1
         self._saved_citations = 0
         self._has_begun = False
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return self.journal.text
 
     @property
     def is_unsaved(self) -> bool:
