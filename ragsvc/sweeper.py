@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.answering.runs import sweep_runs
 from ragsvc.deletion.files import sweep_released_files
 from ragsvc.ingestion.embedding import sweep_embedding_cache
 from ragsvc.ingestion.leftovers import sweep_builds, sweep_superseded_texts
 from ragsvc.jobs.announcements import ring_deliveries
 from ragsvc.jobs.outages import sweep_outages
 from ragsvc.jobs.sweeper import sweep_jobs
+from ragsvc.runs.runs import sweep_runs
 from ragsvc.telemetry.metrics import SWEEPER_CHORE_DURATION, SWEEPER_CHORES
 from ragsvc.uploads.orphans import sweep_orphans
 from ragsvc.uploads.sweeper import sweep_uploads

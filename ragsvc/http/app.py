@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ragsvc.answering.runs import open_runs
 from ragsvc.http.admission import ADMISSION, Admission, admit, leave_place_to_send, receive_body
 from ragsvc.http.cors import answer_preflights, share_answers
 from ragsvc.http.handlers import (
@@ -54,6 +53,7 @@ from ragsvc.preflight import warn_of_faults
 from ragsvc.queue.connection import cancel_for_good
 from ragsvc.queue.key_rates import KeyRates
 from ragsvc.resources import open_resources
+from ragsvc.runs.runs import open_runs
 from ragsvc.sweeper import run_sweeper
 
 if TYPE_CHECKING:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from ragsvc.answering.events import (
+from ragsvc.domain.ids import format_id
+from ragsvc.http.rendering import render_optional_time, render_time
+from ragsvc.http.sse import Event
+from ragsvc.runs.events import (
     MessageCitation,
     MessageCompleted,
     MessageDelta,
@@ -15,9 +18,6 @@ from ragsvc.answering.events import (
     RunInterrupted,
     RunStarted,
 )
-from ragsvc.domain.ids import format_id
-from ragsvc.http.rendering import render_optional_time, render_time
-from ragsvc.http.sse import Event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

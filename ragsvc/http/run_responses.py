@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ragsvc.answering.runs import Runs, follow_run_in_batches, wait_for_answer
 from ragsvc.db import chat_runs
 from ragsvc.domain.chat import RunStatus
 from ragsvc.domain.ids import format_id
@@ -18,14 +17,15 @@ from ragsvc.http.chat_rendering import render_event, render_message, render_run_
 from ragsvc.http.rendering import json_response
 from ragsvc.http.sse import StreamEnd, reserve_stream
 from ragsvc.http.state import resources_of
+from ragsvc.runs.runs import Runs, follow_run_in_batches, wait_for_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from uuid import UUID
 
-    from ragsvc.answering.requests import BegunRun
     from ragsvc.http.chat_views import AnswerView, RunErrorView
     from ragsvc.http.sse import Event, StreamSlot
+    from ragsvc.runs.requests import BegunRun
 
 RUNS = web.AppKey("runs", Runs)
 RUN_ID_HEADER = "X-Run-Id"

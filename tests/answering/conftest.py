@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.answering.requests import begin_run
-from ragsvc.answering.runs import Runs, follow_run, open_runs
 from ragsvc.db import chat_messages, chat_runs, chat_sessions
 from ragsvc.domain.ids import new_id
 from ragsvc.resources import open_resources
+from ragsvc.runs.requests import begin_run
+from ragsvc.runs.runs import Runs, follow_run, open_runs
 from tests.answering.library import Library
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from ragsvc.answering.events import RunEvent
-    from ragsvc.answering.requests import BegunRun
     from ragsvc.domain.chat import ChatMessage, ChatRun, ChatSession
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
+    from ragsvc.runs.events import RunEvent
+    from ragsvc.runs.requests import BegunRun
     from ragsvc.settings import Settings
     from tests.support.model_server import ScriptedModels
 

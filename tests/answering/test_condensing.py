@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.events import MessageCompleted
-from ragsvc.answering.requests import begin_run
-from ragsvc.answering.runs import open_runs, wait_for_answer
 from ragsvc.domain.chat import TokenUsage
+from ragsvc.runs.events import MessageCompleted
+from ragsvc.runs.requests import begin_run
+from ragsvc.runs.runs import open_runs, wait_for_answer
 from tests.support.model_server import Fail, Reply
 
 if TYPE_CHECKING:

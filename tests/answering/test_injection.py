@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.answering.events import MessageCitation, RetrievalCompleted
+from ragsvc.runs.events import MessageCitation, RetrievalCompleted
 from tests.answering.library import Library
 from tests.support.model_server import Reply
 from tests.support.workspaces import create_workspace

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ragsvc.answering.events import MessageCitation
 from ragsvc.db import chat_messages
 from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.queue.run_streams import delete_runs, run_key
+from ragsvc.runs.events import MessageCitation
 from tests.answering.test_runs import ANSWER, bodies
 from tests.deletion.test_deaths import Mortal, die, removed
 from tests.deletion.test_execution import execute

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from ragsvc.answering.events import MessageCompleted, MessageDelta, RetrievalCompleted, RunEvent, RunInterrupted
-from ragsvc.answering.requests import begin_run, retry_run
-from ragsvc.answering.runs import Runs, follow_run, sweep_runs
 from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.chat import RunStatus
 from ragsvc.queue.run_streams import read_events, run_key
+from ragsvc.runs.events import MessageCompleted, MessageDelta, RetrievalCompleted, RunEvent, RunInterrupted
+from ragsvc.runs.requests import begin_run, retry_run
+from ragsvc.runs.runs import Runs, follow_run, sweep_runs
 from tests.answering.conftest import another_process
 from tests.answering.test_runs import ANSWER, check_order
 from tests.support.model_server import Pause
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from ragsvc.answering.requests import BegunRun
     from ragsvc.domain.chat import ChatMessage, ChatRun
+    from ragsvc.runs.requests import BegunRun
     from tests.answering.conftest import Chat
     from tests.support.model_server import ScriptedModels
 

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.answering.events import (
+from ragsvc.answering.prompt import NOTHING_FOUND
+from ragsvc.db import chat_sessions
+from ragsvc.domain.chat import Citation, RunStatus, TokenUsage
+from ragsvc.domain.ids import new_id
+from ragsvc.errors import NotFound, RunActive, RunNotRetryable
+from ragsvc.retrieval.filters import Comparator, Comparison
+from ragsvc.runs.events import (
     MessageCitation,
     MessageCompleted,
     MessageDelta,
@@ -20,21 +26,15 @@ from ragsvc.answering.events import (
     RunInterrupted,
     RunStarted,
 )
-from ragsvc.answering.prompt import NOTHING_FOUND
-from ragsvc.answering.requests import begin_run, retry_run
-from ragsvc.answering.runs import cancel_run, follow_run, open_runs, wait_for_answer
-from ragsvc.db import chat_sessions
-from ragsvc.domain.chat import Citation, RunStatus, TokenUsage
-from ragsvc.domain.ids import new_id
-from ragsvc.errors import NotFound, RunActive, RunNotRetryable
-from ragsvc.retrieval.filters import Comparator, Comparison
+from ragsvc.runs.requests import begin_run, retry_run
+from ragsvc.runs.runs import cancel_run, follow_run, open_runs, wait_for_answer
 from tests.answering.conftest import REFUNDS, another_process
 from tests.support.model_server import Cut, Fail, Pause, Reply, StreamError
 from tests.support.polling import until
 
 if TYPE_CHECKING:
-    from ragsvc.answering.requests import BegunRun
-    from ragsvc.answering.runs import Runs
+    from ragsvc.runs.requests import BegunRun
+    from ragsvc.runs.runs import Runs
     from tests.answering.conftest import Chat
     from tests.support.model_server import Behaviour, ScriptedModels
 

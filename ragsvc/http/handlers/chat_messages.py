@@ -7,7 +7,6 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from ragsvc.answering.requests import DEFAULT_LIMIT, begin_run
 from ragsvc.db import chat_messages
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import RunActive
@@ -26,6 +25,7 @@ from ragsvc.http.rendering import json_response
 from ragsvc.http.run_responses import answer_again, answer_begun, runs_of
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
+from ragsvc.runs.requests import DEFAULT_LIMIT, begin_run
 
 routes = web.RouteTableDef()
 

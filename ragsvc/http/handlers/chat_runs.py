@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 from aiohttp import web
 from pydantic import Field
 
-from ragsvc.answering.requests import retry_run
-from ragsvc.answering.runs import cancel_run, get_run
 from ragsvc.db import chat_runs, chat_sessions
 from ragsvc.domain.chat import RunStatus  # noqa: TC001 - pydantic reads the annotation
 from ragsvc.domain.workspaces import Scope
@@ -28,6 +26,8 @@ from ragsvc.http.rendering import json_response
 from ragsvc.http.run_responses import answer_again, answer_begun, runs_of, stream_events
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
+from ragsvc.runs.requests import retry_run
+from ragsvc.runs.runs import cancel_run, get_run
 
 if TYPE_CHECKING:
     from uuid import UUID

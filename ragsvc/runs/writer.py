@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.answering.journal import Journal, end_of
 from ragsvc.db import chat_runs
 from ragsvc.db.pool import DATABASE_TROUBLE
 from ragsvc.domain.chat import RunProgress, RunStatus, TokenUsage
 from ragsvc.errors import LeaseLost
+from ragsvc.runs.journal import Journal, end_of
 from ragsvc.telemetry.metrics import CITATIONS, RUN_FIRST_TOKEN
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.answering.answer import Outcome
-    from ragsvc.answering.event_log import EventLog
-    from ragsvc.answering.events import RunEnd
     from ragsvc.domain.chat import Citation, Source
     from ragsvc.resources import Resources
+    from ragsvc.runs.event_log import EventLog
+    from ragsvc.runs.events import RunEnd
 
 SAVE_RETRY_S = 0.25
 

@@ -6,7 +6,8 @@ import asyncio
 from array import array
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.events import (
+from ragsvc.domain.chat import Citation, RunStatus
+from ragsvc.runs.events import (
     EventBody,
     MessageCitation,
     MessageCompleted,
@@ -19,7 +20,6 @@ from ragsvc.answering.events import (
     RunInterrupted,
     RunStarted,
 )
-from ragsvc.domain.chat import Citation, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.answering.answer import Answerer, Outcome
-from ragsvc.answering.run_writer import RunWriter
 from ragsvc.db import chat_runs
 from ragsvc.db.pool import DATABASE_TROUBLE
 from ragsvc.domain.chat import RunStatus
@@ -27,6 +26,7 @@ from ragsvc.errors import (
     Unavailable,
     WorkError,
 )
+from ragsvc.runs.writer import RunWriter
 from ragsvc.telemetry.metrics import RUN_DURATION, RUNS, RUNS_ACTIVE
 from ragsvc.telemetry.traces import span
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.answering.answer import Question
-    from ragsvc.answering.event_log import EventLog
-    from ragsvc.answering.journal import Journal
     from ragsvc.resources import Resources
+    from ragsvc.runs.event_log import EventLog
+    from ragsvc.runs.journal import Journal
     from ragsvc.telemetry.spans import Span
 
 # How often a run is saved while it changes, and how soon another process's cancel is noticed.

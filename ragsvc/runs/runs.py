@@ -7,24 +7,24 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.event_log import EventLog
-from ragsvc.answering.following import Follower
-from ragsvc.answering.lost_runs import end_lost_run
-from ragsvc.answering.run_owner import RunOwner
 from ragsvc.answering.token_meter import load_meter
 from ragsvc.db import chat_messages, chat_runs
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import NotFound
 from ragsvc.queue.connection import cancel_for_good
 from ragsvc.queue.run_tails import RunTails
+from ragsvc.runs.event_log import EventLog
+from ragsvc.runs.following import Follower
+from ragsvc.runs.lost_runs import end_lost_run
+from ragsvc.runs.owner import RunOwner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from uuid import UUID
 
-    from ragsvc.answering.events import RunEvent
     from ragsvc.domain.chat import ChatMessage, ChatRun
     from ragsvc.resources import Resources
+    from ragsvc.runs.events import RunEvent
 
 # A sweep ends at most so many runs; the next one goes on.
 SWEEP_BATCH = 100

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.answering.events import encode_body
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import append_events
+from ragsvc.runs.events import encode_body
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.answering.journal import Journal
     from ragsvc.resources import Resources
+    from ragsvc.runs.journal import Journal
 
 # Readers wait so long for Redis at most; then it counts as away, and is left alone for a while.
 APPEND_TIMEOUT_S = 0.25

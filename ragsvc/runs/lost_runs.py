@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.answering.events import RunCancelled, decode_body, encode_body
-from ragsvc.answering.journal import Journal
 from ragsvc.db import chat_runs
 from ragsvc.domain.chat import RunProgress, RunStatus
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import append_events, read_events
+from ragsvc.runs.events import RunCancelled, decode_body, encode_body
+from ragsvc.runs.journal import Journal
 from ragsvc.telemetry.metrics import RUNS
 
 if TYPE_CHECKING:

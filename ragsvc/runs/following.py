@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.events import RunCancelled, RunEvent, decode_body
-from ragsvc.answering.journal import Journal
 from ragsvc.db import chat_runs
+from ragsvc.runs.events import RunCancelled, RunEvent, decode_body
+from ragsvc.runs.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from uuid import UUID
 
-    from ragsvc.answering.run_owner import RunOwner
     from ragsvc.queue.run_streams import Entry
     from ragsvc.queue.run_tails import RunTails, Tail
     from ragsvc.resources import Resources
+    from ragsvc.runs.owner import RunOwner
 
 # A stream that says nothing for so long may have lost its end, or be gone: Postgres is asked.
 LOOK_S = 1.0

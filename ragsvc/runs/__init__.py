@@ -1,0 +1,1 @@
+"""Runs: answers that are streamed, stored and resumable."""
