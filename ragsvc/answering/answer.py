@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from ragsvc.answering.citations import CitationParser, cite
+from ragsvc.answering.citations.parser import CitationParser, cite
 from ragsvc.answering.condensing import condense
 from ragsvc.answering.prompt import HISTORY_SHARE, NOTHING_FOUND, fit_history, fit_prompt
 from ragsvc.answering.sources import number_sources
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from uuid import UUID
 
-    from ragsvc.answering.citations import Marker
+    from ragsvc.answering.citations.parser import Marker
     from ragsvc.answering.prompt import Prompt
     from ragsvc.domain.chat import ChatMessage, ChatSession, Source
     from ragsvc.domain.documents import FailureInfo

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.statements import read_words
+from ragsvc.answering.citations.statements import read_words
 from ragsvc.domain.chat import Source
 
 if TYPE_CHECKING:

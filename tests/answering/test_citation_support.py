@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.answering.support import find_passage
+from ragsvc.answering.citations.support import find_passage
 from ragsvc.settings import Settings
 from tests.answering.citation_pairs import HELD_OUT, PAIRS
 

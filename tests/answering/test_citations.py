@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsvc.answering.citations import LONGEST_SENTENCE_CHARS, CitationParser, Marker, cite
+from ragsvc.answering.citations.parser import LONGEST_SENTENCE_CHARS, CitationParser, Marker, cite
 from ragsvc.domain.chunks import PageSpan
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.search import SearchHit

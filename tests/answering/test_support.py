@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsvc.answering.statements import find_clauses, read_statement
-from ragsvc.answering.support import find_passage, measure_support
+from ragsvc.answering.citations.statements import find_clauses, read_statement
+from ragsvc.answering.citations.support import find_passage, measure_support
 from ragsvc.sentences import split_sentences
 from ragsvc.settings import Settings
 

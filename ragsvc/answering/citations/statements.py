@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.vocabulary import NEGATIONS, NUMBER_WORDS, PRONOUNS, SIDES, STOP_WORDS, SYNONYMS, UNITS
+from ragsvc.answering.citations.vocabulary import NEGATIONS, NUMBER_WORDS, PRONOUNS, SIDES, STOP_WORDS, SYNONYMS, UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

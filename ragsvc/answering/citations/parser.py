@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.statements import read_statement
-from ragsvc.answering.support import find_passage
+from ragsvc.answering.citations.statements import read_statement
+from ragsvc.answering.citations.support import find_passage
 from ragsvc.domain.chat import Citation
 from ragsvc.sentences import MARKER, find_stop
 

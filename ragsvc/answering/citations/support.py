@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.answering.statements import read_statement
+from ragsvc.answering.citations.statements import read_statement
 from ragsvc.sentences import split_sentences
 
 if TYPE_CHECKING:
-    from ragsvc.answering.statements import Clause, Statement
+    from ragsvc.answering.citations.statements import Clause, Statement
 
 NUMBER_WEIGHT = 2.0
 # No more support has a claim that contradicts the sentence.

@@ -1,0 +1,1 @@
+"""Citations: found in the answer's text, and checked against their sources."""
