@@ -18,14 +18,14 @@ from ragsvc.domain.workspaces import Chunking
 from ragsvc.errors import LeaseLost
 from ragsvc.ingestion.builds import Build
 from ragsvc.ingestion.embedding import embed_chunks
-from ragsvc.ingestion.sandbox import iterate_chunks, read_parsed
+from ragsvc.ingestion.sandbox.pool import iterate_chunks, read_parsed
 from ragsvc.ingestion.source import download
 from ragsvc.ingestion.task_groups import open_task_group
 
 if TYPE_CHECKING:
     from ragsvc.domain.documents import Document, DocumentWarning, File
     from ragsvc.domain.jobs import Job
-    from ragsvc.ingestion.sandbox import Sandbox
+    from ragsvc.ingestion.sandbox.pool import Sandbox
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings

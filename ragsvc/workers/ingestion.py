@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragsvc.domain.jobs import Queue
 from ragsvc.ingestion.pipeline import ingest
-from ragsvc.ingestion.sandbox import open_sandbox
+from ragsvc.ingestion.sandbox.pool import open_sandbox
 from ragsvc.ingestion.scratch import open_scratch
 from ragsvc.workers import runner
 

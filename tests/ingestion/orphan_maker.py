@@ -6,7 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from ragsvc.ingestion.sandbox import open_sandbox
+from ragsvc.ingestion.sandbox.pool import open_sandbox
 from ragsvc.settings import Settings
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from ragsvc.domain.workspaces import Chunking
 from ragsvc.errors import DocumentRejected, LeaseLost, StartupRefused, TransientFailure
-from ragsvc.ingestion import sandbox as sandbox_module
-from ragsvc.ingestion.sandbox import Sandbox, iterate_chunks, open_sandbox, read_parsed
+from ragsvc.ingestion.sandbox import pool as sandbox_module
+from ragsvc.ingestion.sandbox.pool import Sandbox, iterate_chunks, open_sandbox, read_parsed
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.pdf_files import Entry, make_pdf
 
@@ -112,7 +112,7 @@ class TestDocuments:
 
     async def test_the_parent_loads_no_parser(self) -> None:
         parsers = {"pypdfium2", "lxml", "docx", "selectolax", "tokenizers", "semantic_text_splitter"}
-        probe = f"import sys, ragsvc.ingestion.sandbox; print(sorted({parsers!r} & set(sys.modules)))"
+        probe = f"import sys, ragsvc.ingestion.sandbox.pool; print(sorted({parsers!r} & set(sys.modules)))"
         child = await asyncio.create_subprocess_exec(sys.executable, "-c", probe, stdout=asyncio.subprocess.PIPE)
         output, _ = await child.communicate()
         assert output.strip() == b"[]"
@@ -213,7 +213,7 @@ class TestConfinement:
     async def test_a_child_has_no_credentials(self, tokenizer: str) -> None:
         probe = (
             "import asyncio, os, sys\n"
-            "from ragsvc.ingestion.sandbox import open_sandbox\n"
+            "from ragsvc.ingestion.sandbox.pool import open_sandbox\n"
             "from ragsvc.settings import Settings\n"
             "async def main():\n"
             "    async with open_sandbox(Settings(embedding_tokenizer=sys.argv[1])) as sandbox:\n"

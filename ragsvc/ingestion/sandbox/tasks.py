@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ragsvc.ingestion.chunking import iterate_chunks_of
 from ragsvc.ingestion.parsing.progress import Progress
 from ragsvc.ingestion.parsing.registry import parse
-from ragsvc.ingestion.parsing.results import read_parsed, write_chunks, write_parsed
 from ragsvc.ingestion.parsing.sniffing import SourceFile
+from ragsvc.ingestion.sandbox.results import read_parsed, write_chunks, write_parsed
 from ragsvc.llm.token_counting import load_counter
 
 if TYPE_CHECKING:

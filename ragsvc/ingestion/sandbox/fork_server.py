@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ragsvc.ingestion import sandbox_tasks
-from ragsvc.ingestion.parsing.environment import forget_environment
+from ragsvc.ingestion.sandbox import tasks
+from ragsvc.ingestion.sandbox.environment import forget_environment
 
-__all__ = ["sandbox_tasks"]
+__all__ = ["tasks"]
 
 forget_environment()

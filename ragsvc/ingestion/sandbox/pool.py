@@ -12,12 +12,12 @@ import structlog
 from pebble import ProcessExpired
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected, TransientFailure
-from ragsvc.ingestion.parsing import child
-from ragsvc.ingestion.parsing.environment import hide_environment
 from ragsvc.ingestion.parsing.limits import ParseLimits
 from ragsvc.ingestion.parsing.progress import read_progress
-from ragsvc.ingestion.parsing.results import iterate_chunks, read_parsed
-from ragsvc.ingestion.parsing.slot import Slot, keep_main_out_of_children
+from ragsvc.ingestion.sandbox import child
+from ragsvc.ingestion.sandbox.environment import hide_environment
+from ragsvc.ingestion.sandbox.results import iterate_chunks, read_parsed
+from ragsvc.ingestion.sandbox.slot import Slot, keep_main_out_of_children
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,8 +32,8 @@ __all__ = ["ParseOutcome", "Sandbox", "iterate_chunks", "open_sandbox", "read_pa
 
 log = structlog.get_logger(__name__)
 
-FORK_SERVER = "ragsvc.ingestion.fork_server"
-TASKS = "ragsvc.ingestion.sandbox_tasks"
+FORK_SERVER = "ragsvc.ingestion.sandbox.fork_server"
+TASKS = "ragsvc.ingestion.sandbox.tasks"
 TOKENIZERS = "ragsvc.llm.token_counting"
 ATTEMPTS = 2
 # What pebble raises when a child dies (ProcessExpired is an OSError), or when a pool is broken.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pebble import ProcessPool
 
-from ragsvc.ingestion.parsing import child
+from ragsvc.ingestion.sandbox import child
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext

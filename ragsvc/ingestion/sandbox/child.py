@@ -17,7 +17,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected, RagsvcError, TransientFailure
-from ragsvc.ingestion.parsing.environment import forget_environment
+from ragsvc.ingestion.sandbox.environment import forget_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
