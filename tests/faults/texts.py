@@ -30,7 +30,7 @@ def make_text(*, sections: int = 3) -> bytes:
 def expected_chunks(content: bytes, *, tokenizer: str, max_tokens: int, overlap_tokens: int) -> tuple[bytes, ...]:
     """Return the hashes of a Markdown document's chunks in their order."""
     # Not at the top: the parsers take a while to import, and only the end states need them.
-    from ragsvc.ingestion.chunking import iterate_chunks_of  # noqa: PLC0415
+    from ragsvc.ingestion.chunking.chunker import iterate_chunks_of  # noqa: PLC0415
     from ragsvc.ingestion.parsing.limits import ParseLimits  # noqa: PLC0415
     from ragsvc.ingestion.parsing.registry import parse  # noqa: PLC0415
     from ragsvc.ingestion.parsing.sniffing import SourceFile  # noqa: PLC0415

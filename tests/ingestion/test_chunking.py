@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ragsvc.domain.chunks import Chunk, Heading, PageSpan, ParsedText, Table
 from ragsvc.domain.workspaces import Chunking
 from ragsvc.errors import DocumentRejected
-from ragsvc.ingestion.chunking import iterate_chunks_of
-from ragsvc.ingestion.cutting import iterate_runs
+from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
+from ragsvc.ingestion.chunking.cutting import iterate_runs
 from ragsvc.ingestion.parsing.markdown import scan_headings
 from ragsvc.ingestion.parsing.normalisation import normalise
 from tests.ingestion.invariants import check_chunks

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragsvc.domain.workspaces import Chunking
-from ragsvc.ingestion.chunking import iterate_chunks_of
+from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.office_files import make_docx, make_pptx, make_xlsx
 from tests.ingestion.open_documents import make_epub, make_odp, make_ods, make_odt

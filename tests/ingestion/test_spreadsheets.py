@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.domain.workspaces import Chunking
-from ragsvc.ingestion.chunking import iterate_chunks_of
+from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.office_files import make_xlsx, replace_entry
 from tests.ingestion.open_documents import make_ods, make_open_document

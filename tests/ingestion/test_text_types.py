@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.domain.workspaces import Chunking
-from ragsvc.ingestion.chunking import iterate_chunks_of
+from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from ragsvc.media_types.text_types import GRAMMARS, SUFFIXES
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.test_sniffing import refusal_of

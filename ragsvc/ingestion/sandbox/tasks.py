@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.ingestion.chunking import iterate_chunks_of
+from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from ragsvc.ingestion.parsing.progress import Progress
 from ragsvc.ingestion.parsing.registry import parse
 from ragsvc.ingestion.parsing.sniffing import SourceFile

@@ -10,7 +10,7 @@ from ragsvc.domain.chunks import join_context
 
 if TYPE_CHECKING:
     from ragsvc.domain.chunks import Table
-    from ragsvc.ingestion.cutting import Piece
+    from ragsvc.ingestion.chunking.cutting import Piece
     from ragsvc.llm.token_counting import TokenCounter
 
 # The most of a model's input that a context may take: a header of 200 columns leaves no row room beside it.

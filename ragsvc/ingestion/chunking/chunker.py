@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from ragsvc.domain.chunks import Chunk, PageSpan, join_context
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.contexts import Contexts
-from ragsvc.ingestion.cutting import Cutter
+from ragsvc.ingestion.chunking.contexts import Contexts
+from ragsvc.ingestion.chunking.cutting import Cutter
+from ragsvc.ingestion.chunking.sections import split_sections
 from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
-from ragsvc.ingestion.sections import split_sections
 from ragsvc.ingestion.titles import find_title
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.chunks import ParsedText, Table
     from ragsvc.domain.workspaces import Chunking
-    from ragsvc.ingestion.contexts import Context
-    from ragsvc.ingestion.cutting import Piece
-    from ragsvc.ingestion.sections import Section
+    from ragsvc.ingestion.chunking.contexts import Context
+    from ragsvc.ingestion.chunking.cutting import Piece
+    from ragsvc.ingestion.chunking.sections import Section
     from ragsvc.llm.token_counting import TokenCounter
 
     _Cut = tuple[Piece, Context, tuple[str, ...]]

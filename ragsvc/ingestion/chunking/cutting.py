@@ -7,7 +7,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.ingestion.splitters import make_splitter
+from ragsvc.ingestion.chunking.splitters import make_splitter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
