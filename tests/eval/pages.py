@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from selectolax.lexbor import LexborHTMLParser
 
-from ragsvc.ingestion.parsing.html import parse_html
+from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
+from ragsvc.ingestion.parsing.formats.web.html import parse_html
 from ragsvc.ingestion.parsing.limits import ParseLimits
-from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

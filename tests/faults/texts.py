@@ -31,9 +31,9 @@ def expected_chunks(content: bytes, *, tokenizer: str, max_tokens: int, overlap_
     """Return the hashes of a Markdown document's chunks in their order."""
     # Not at the top: the parsers take a while to import, and only the end states need them.
     from ragsvc.ingestion.chunking.chunker import iterate_chunks_of  # noqa: PLC0415
+    from ragsvc.ingestion.parsing.detection.sniffing import SourceFile  # noqa: PLC0415
     from ragsvc.ingestion.parsing.limits import ParseLimits  # noqa: PLC0415
     from ragsvc.ingestion.parsing.registry import parse  # noqa: PLC0415
-    from ragsvc.ingestion.parsing.sniffing import SourceFile  # noqa: PLC0415
     from ragsvc.llm.token_counting import load_counter  # noqa: PLC0415
 
     limits = ParseLimits(**dict.fromkeys(ParseLimits.__dataclass_fields__, 10**9))

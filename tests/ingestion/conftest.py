@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.ingestion.parsing import registry
+from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
 from ragsvc.ingestion.parsing.limits import ParseLimits
-from ragsvc.ingestion.parsing.sniffing import SourceFile
 from ragsvc.llm.token_counting import load_counter
 from ragsvc.settings import Settings
 

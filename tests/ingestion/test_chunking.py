@@ -16,7 +16,7 @@ from ragsvc.domain.workspaces import Chunking
 from ragsvc.errors import DocumentRejected
 from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from ragsvc.ingestion.chunking.cutting import iterate_runs
-from ragsvc.ingestion.parsing.markdown import scan_headings
+from ragsvc.ingestion.parsing.formats.text.markdown import scan_headings
 from ragsvc.ingestion.parsing.normalisation import normalise
 from tests.ingestion.invariants import check_chunks
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.errors import DocumentRejected
-from ragsvc.ingestion.parsing.decoding import decode
+from ragsvc.ingestion.parsing.detection.decoding import decode
 from ragsvc.media_types.charsets import find_charset
 from ragsvc.media_types.content_types import charset_parameter
 from tests.ingestion.test_sniffing import refusal_of

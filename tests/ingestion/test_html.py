@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.ingestion.parsing.xhtml import close_empty_elements
+from ragsvc.ingestion.parsing.formats.web.xhtml import close_empty_elements
 from tests.ingestion.invariants import check_long_table
 from tests.ingestion.test_sniffing import refusal_of
 

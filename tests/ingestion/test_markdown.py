@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from ragsvc.ingestion.parsing.markdown import scan_headings
+from ragsvc.ingestion.parsing.formats.text.markdown import scan_headings
 
 if TYPE_CHECKING:
     from tests.ingestion.conftest import Parse

@@ -9,7 +9,7 @@ import pytest
 from ragsvc.domain.chunks import Heading, PageSpan, ParsedText
 from ragsvc.domain.workspaces import Chunking
 from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
-from ragsvc.ingestion.titles import MAX_TITLE_CHARS, find_title
+from ragsvc.ingestion.parsing.titles import MAX_TITLE_CHARS, find_title
 from ragsvc.media_types.content_types import PDF
 from ragsvc.media_types.text_types import CSV, MARKDOWN, PLAIN_TEXT
 

@@ -11,7 +11,7 @@ from ragsvc.ingestion.chunking.contexts import Contexts
 from ragsvc.ingestion.chunking.cutting import Cutter
 from ragsvc.ingestion.chunking.sections import split_sections
 from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
-from ragsvc.ingestion.titles import find_title
+from ragsvc.ingestion.parsing.titles import find_title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

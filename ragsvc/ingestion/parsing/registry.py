@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Protocol
 
 from ragsvc.domain.documents import DocumentWarning, WarningCode
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.csv_rows import parse_csv
-from ragsvc.ingestion.parsing.docx import parse_docx
-from ragsvc.ingestion.parsing.epub import parse_epub
-from ragsvc.ingestion.parsing.html import parse_html
-from ragsvc.ingestion.parsing.json_text import parse_json, parse_json_lines
-from ragsvc.ingestion.parsing.markdown import parse_markdown
+from ragsvc.ingestion.parsing.detection.sniffing import SourceFile, sniff
+from ragsvc.ingestion.parsing.formats.office.docx import parse_docx
+from ragsvc.ingestion.parsing.formats.office.odf import parse_odp, parse_ods, parse_odt
+from ragsvc.ingestion.parsing.formats.office.pptx import parse_pptx
+from ragsvc.ingestion.parsing.formats.office.spreadsheet import parse_xls, parse_xlsx
+from ragsvc.ingestion.parsing.formats.pdf.pdf import parse_pdf
+from ragsvc.ingestion.parsing.formats.text.csv_rows import parse_csv
+from ragsvc.ingestion.parsing.formats.text.json_text import parse_json, parse_json_lines
+from ragsvc.ingestion.parsing.formats.text.markdown import parse_markdown
+from ragsvc.ingestion.parsing.formats.text.plain_text import parse_plain_text, parse_xml
+from ragsvc.ingestion.parsing.formats.text.rtf import parse_rtf
+from ragsvc.ingestion.parsing.formats.web.epub import parse_epub
+from ragsvc.ingestion.parsing.formats.web.html import parse_html
 from ragsvc.ingestion.parsing.normalisation import has_text
-from ragsvc.ingestion.parsing.odf import parse_odp, parse_ods, parse_odt
-from ragsvc.ingestion.parsing.pdf import parse_pdf
-from ragsvc.ingestion.parsing.plain_text import parse_plain_text, parse_xml
-from ragsvc.ingestion.parsing.pptx import parse_pptx
-from ragsvc.ingestion.parsing.rtf import parse_rtf
-from ragsvc.ingestion.parsing.sniffing import SourceFile, sniff
-from ragsvc.ingestion.parsing.spreadsheet import parse_xls, parse_xlsx
 from ragsvc.media_types.content_types import DOCX, EPUB, ODP, ODS, ODT, PDF, PPTX, RTF, XLS, XLSX
 from ragsvc.media_types.text_types import (
     CSV,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
+from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
 from ragsvc.ingestion.parsing.progress import Progress
 from ragsvc.ingestion.parsing.registry import parse
-from ragsvc.ingestion.parsing.sniffing import SourceFile
 from ragsvc.ingestion.sandbox.results import read_parsed, write_chunks, write_parsed
 from ragsvc.llm.token_counting import load_counter
 

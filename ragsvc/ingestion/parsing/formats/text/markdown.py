@@ -6,15 +6,15 @@ import re
 from typing import TYPE_CHECKING
 
 from ragsvc.domain.chunks import Heading, ParsedText
+from ragsvc.ingestion.parsing.formats.text.plain_text import read_canonical
 from ragsvc.ingestion.parsing.headings import make_heading
-from ragsvc.ingestion.parsing.plain_text import read_canonical
 from ragsvc.media_types.text_types import MARKDOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 ATX_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?$")
 CLOSING_MARKS = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from ragsvc.domain.chunks import ParsedText, Table
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.plain_text import read_canonical
+from ragsvc.ingestion.parsing.formats.text.plain_text import read_canonical
 from ragsvc.ingestion.parsing.tables import HEADER_ROWS, find_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 DELIMITERS = ",;\t|"
 SAMPLE_CHARS = 64 * 1024

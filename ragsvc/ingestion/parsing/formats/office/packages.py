@@ -6,7 +6,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.ingestion.parsing.xml_parts import read_xml
+from ragsvc.ingestion.parsing.containers.xml_parts import read_xml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

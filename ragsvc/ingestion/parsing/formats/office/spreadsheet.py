@@ -11,8 +11,8 @@ import python_calamine
 from python_calamine import CalamineWorkbook
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.sheets import WorkbookWriter
-from ragsvc.ingestion.parsing.zip_archives import open_archive
+from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
+from ragsvc.ingestion.parsing.formats.office.sheets import WorkbookWriter
 from ragsvc.media_types.content_types import XLS, XLSX
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
 
     from ragsvc.domain.chunks import ParsedText
+    from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 # The library holds a sheet as a full rectangle, whatever of it is empty.
 AREA_PER_CELL = 4

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser
 
 from ragsvc.domain.chunks import ParsedText
-from ragsvc.ingestion.parsing.decoding import declared_charset, decode
-from ragsvc.ingestion.parsing.html_shape import check_shape
-from ragsvc.ingestion.parsing.html_writer import HtmlWriter
+from ragsvc.ingestion.parsing.detection.decoding import declared_charset, decode
+from ragsvc.ingestion.parsing.formats.text.plain_text import read_source
+from ragsvc.ingestion.parsing.formats.web.html_shape import check_shape
+from ragsvc.ingestion.parsing.formats.web.html_writer import HtmlWriter
+from ragsvc.ingestion.parsing.formats.web.xhtml import close_empty_elements, is_xhtml
 from ragsvc.ingestion.parsing.normalisation import has_text, strip_unstorable
-from ragsvc.ingestion.parsing.plain_text import read_source
-from ragsvc.ingestion.parsing.xhtml import close_empty_elements, is_xhtml
 from ragsvc.media_types.text_types import HTML
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from selectolax.lexbor import LexborNode
 
+    from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 TEXT_NODE = "-text"
 NEVER_SHOWN_TAGS = (

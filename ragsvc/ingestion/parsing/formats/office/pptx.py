@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from lxml import etree
 
 from ragsvc.ingestion.parsing.blocks import Block, iterate_row_blocks
-from ragsvc.ingestion.parsing.packages import RELATION_ID, find_main_part, iterate_relations
-from ragsvc.ingestion.parsing.slides import Slide, build_presentation
-from ragsvc.ingestion.parsing.xml_parts import read_xml
-from ragsvc.ingestion.parsing.zip_archives import open_archive
+from ragsvc.ingestion.parsing.containers.xml_parts import read_xml
+from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
+from ragsvc.ingestion.parsing.formats.office.packages import RELATION_ID, find_main_part, iterate_relations
+from ragsvc.ingestion.parsing.formats.office.slides import Slide, build_presentation
 from ragsvc.media_types.content_types import PPTX
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
 
     from ragsvc.domain.chunks import ParsedText
+    from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from ragsvc.ingestion.parsing.progress import Progress
-    from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lxml import etree
 
 from ragsvc.ingestion.parsing.blocks import Block, iterate_row_blocks
-from ragsvc.ingestion.parsing.docx_styles import PLAIN, Style, numbering, outline_level, qn
+from ragsvc.ingestion.parsing.formats.office.docx_styles import PLAIN, Style, numbering, outline_level, qn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,11 +11,11 @@ import pypdfium2.raw as pdfium
 
 from ragsvc.domain.chunks import Heading, PageSpan, ParsedText
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.ingestion.parsing.detection.sniffing import PDF_HEADER_BYTES
+from ragsvc.ingestion.parsing.formats.pdf.forms import PdfForm, open_form
+from ragsvc.ingestion.parsing.formats.pdf.warnings import iterate_warnings
 from ragsvc.ingestion.parsing.headings import MAX_LEVEL, make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder, join_spans
-from ragsvc.ingestion.parsing.pdf_forms import PdfForm, open_form
-from ragsvc.ingestion.parsing.pdf_warnings import iterate_warnings
-from ragsvc.ingestion.parsing.sniffing import PDF_HEADER_BYTES
 from ragsvc.media_types.content_types import PDF
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ragsvc.ingestion.parsing.limits import ParseLimits
-from ragsvc.ingestion.parsing.sniffing import SourceFile
+from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
 
 MAX_OUTLINE_ENTRIES = 50_000
 TAIL_BYTES = 64 * 1024

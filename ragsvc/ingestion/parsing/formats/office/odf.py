@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.blocks import build_text
-from ragsvc.ingestion.parsing.odf_text import OASIS, OFFICE, TABLE, iterate_blocks, read_row
-from ragsvc.ingestion.parsing.sheets import WorkbookWriter
-from ragsvc.ingestion.parsing.slides import Slide, build_presentation
-from ragsvc.ingestion.parsing.xml_parts import iterate_elements, read_xml
-from ragsvc.ingestion.parsing.zip_archives import open_archive
+from ragsvc.ingestion.parsing.containers.xml_parts import iterate_elements, read_xml
+from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
+from ragsvc.ingestion.parsing.formats.office.odf_text import OASIS, OFFICE, TABLE, iterate_blocks, read_row
+from ragsvc.ingestion.parsing.formats.office.sheets import WorkbookWriter
+from ragsvc.ingestion.parsing.formats.office.slides import Slide, build_presentation
 from ragsvc.media_types.content_types import ODP, ODS, ODT
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.chunks import ParsedText
     from ragsvc.ingestion.parsing.blocks import Block
+    from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 DRAW = f"{{{OASIS}drawing:1.0}}"
 PRESENTATION = f"{{{OASIS}presentation:1.0}}"

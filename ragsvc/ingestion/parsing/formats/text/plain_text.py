@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from ragsvc.domain.chunks import ParsedText
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.decoding import declared_charset, decode
+from ragsvc.ingestion.parsing.containers.xml_entities import refuse_bomb
+from ragsvc.ingestion.parsing.detection.decoding import declared_charset, decode
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
-from ragsvc.ingestion.parsing.xml_entities import refuse_bomb
 from ragsvc.media_types.text_types import XML
 
 if TYPE_CHECKING:
+    from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 
 def parse_plain_text(source: SourceFile, limits: ParseLimits) -> ParsedText:

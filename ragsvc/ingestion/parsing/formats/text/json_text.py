@@ -6,15 +6,15 @@ import re
 from typing import TYPE_CHECKING
 
 from ragsvc.domain.chunks import ParsedText, Table
+from ragsvc.ingestion.parsing.formats.text.plain_text import read_canonical
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
-from ragsvc.ingestion.parsing.plain_text import read_canonical
 from ragsvc.media_types.text_types import JSON, JSON_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 MAX_LINE_CHARS = 1000
 LONG_LINE = re.compile(rf"[^\n]{{{MAX_LINE_CHARS},}}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ragsvc.ingestion.parsing.formats.web.html_tables import CELLS, HtmlTables
 from ragsvc.ingestion.parsing.headings import make_heading
-from ragsvc.ingestion.parsing.html_tables import CELLS, HtmlTables
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from urllib.parse import unquote
 
 from ragsvc.domain.chunks import ParsedText
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.html import read_markup, write_page
-from ragsvc.ingestion.parsing.html_writer import HtmlWriter
-from ragsvc.ingestion.parsing.xml_parts import read_xml
-from ragsvc.ingestion.parsing.zip_archives import open_archive
+from ragsvc.ingestion.parsing.containers.xml_parts import read_xml
+from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
+from ragsvc.ingestion.parsing.formats.web.html import read_markup, write_page
+from ragsvc.ingestion.parsing.formats.web.html_writer import HtmlWriter
 from ragsvc.media_types.content_types import EPUB
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from lxml.etree import _Element
 
+    from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 CONTAINER, ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
 OPF = "{http://www.idpf.org/2007/opf}"

@@ -9,13 +9,13 @@ from striprtf.striprtf import rtf_to_text
 
 from ragsvc.domain.chunks import ParsedText
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.ingestion.parsing.formats.text.plain_text import read_source
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
-from ragsvc.ingestion.parsing.plain_text import read_source
 from ragsvc.media_types.content_types import RTF
 
 if TYPE_CHECKING:
+    from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 # Pictures and other objects are long runs of hexadecimal digits; the library would walk them one by one.
 BINARY = re.compile(r"[0-9a-fA-F\r\n]{1000,}")

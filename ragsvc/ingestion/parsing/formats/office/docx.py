@@ -9,11 +9,11 @@ from lxml import etree
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.blocks import build_text
-from ragsvc.ingestion.parsing.docx_blocks import iterate_blocks
-from ragsvc.ingestion.parsing.docx_styles import qn, read_styles
-from ragsvc.ingestion.parsing.packages import find_main_part, iterate_relations
-from ragsvc.ingestion.parsing.xml_parts import read_xml
-from ragsvc.ingestion.parsing.zip_archives import open_archive
+from ragsvc.ingestion.parsing.containers.xml_parts import read_xml
+from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
+from ragsvc.ingestion.parsing.formats.office.docx_blocks import iterate_blocks
+from ragsvc.ingestion.parsing.formats.office.docx_styles import qn, read_styles
+from ragsvc.ingestion.parsing.formats.office.packages import find_main_part, iterate_relations
 from ragsvc.media_types.content_types import DOCX
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.chunks import ParsedText
     from ragsvc.ingestion.parsing.blocks import Block
-    from ragsvc.ingestion.parsing.docx_styles import Style
+    from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
+    from ragsvc.ingestion.parsing.formats.office.docx_styles import Style
     from ragsvc.ingestion.parsing.limits import ParseLimits
-    from ragsvc.ingestion.parsing.sniffing import SourceFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.decoding import BYTE_ORDER_MARKS, guess_utf16
+from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
+from ragsvc.ingestion.parsing.detection.decoding import BYTE_ORDER_MARKS, guess_utf16
 from ragsvc.ingestion.parsing.progress import SILENT, Progress
-from ragsvc.ingestion.parsing.zip_archives import open_archive
 from ragsvc.media_types.content_types import DOCX, PDF, PPTX, RTF, UNKNOWN, XLS, XLSX, bare_type, charset_parameter
 from ragsvc.media_types.text_types import HTML, PHP, XML, claimed_text_type, claims_text
 

@@ -1,0 +1,1 @@
+"""Detection: which format a file has, and how its bytes become text."""

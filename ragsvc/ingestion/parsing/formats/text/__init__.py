@@ -1,0 +1,1 @@
+"""Formats that are text: plain, Markdown, CSV, JSON, XML, RTF."""

@@ -1,0 +1,1 @@
+"""HTML, XHTML and EPUB."""
