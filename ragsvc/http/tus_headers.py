@@ -15,7 +15,7 @@ from ragsvc.http.bodies import Attributes, Body, parse_json
 from ragsvc.http.field_paths import explain_fields, refuse_nul
 from ragsvc.http.ids import CollectionId
 from ragsvc.http.operations import HeaderField
-from ragsvc.uploads.appends import Checksum
+from ragsvc.uploads.tus.appends import Checksum
 
 if TYPE_CHECKING:
     from aiohttp import web

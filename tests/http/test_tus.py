@@ -19,11 +19,11 @@ import pytest
 from ragsvc.errors import UploadLocked
 from ragsvc.http.ids import parse_id
 from ragsvc.http.traffic import TRAFFIC
-from ragsvc.uploads import writers
-from ragsvc.uploads.offsets import load_progress, measure
 from ragsvc.uploads.sessions import load_session
 from ragsvc.uploads.sweeper import sweep_uploads
 from ragsvc.uploads.tails import Tail, load_tail, store_tail
+from ragsvc.uploads.tus import writers
+from ragsvc.uploads.tus.offsets import load_progress, measure
 from tests.http.conftest import Api, make_key
 from tests.http.processes import serving
 from tests.support.polling import until

@@ -44,16 +44,16 @@ from ragsvc.http.openapi.headers import (
 from ragsvc.http.operations import HeaderField, operation
 from ragsvc.http.state import RESOURCES, resources_of
 from ragsvc.http.traffic import TRAFFIC
-from ragsvc.uploads import offsets
-from ragsvc.uploads.appends import append_bytes
 from ragsvc.uploads.sessions import abort_session, open_session
+from ragsvc.uploads.tus import offsets
+from ragsvc.uploads.tus.appends import append_bytes
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.domain.uploads import Upload
-    from ragsvc.uploads.appends import Checksum
-    from ragsvc.uploads.offsets import Progress
+    from ragsvc.uploads.tus.appends import Checksum
+    from ragsvc.uploads.tus.offsets import Progress
 
 routes = web.RouteTableDef()
 

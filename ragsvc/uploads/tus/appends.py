@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING
 
 from ragsvc.errors import ChecksumMismatch, OffsetConflict, TooLarge, UploadGone, UploadLocked
 from ragsvc.storage.failures import ObjectMissing
-from ragsvc.uploads.offsets import load_progress, load_upload, settle_progress
 from ragsvc.uploads.part_buffers import PartBuffer
-from ragsvc.uploads.placing import Placing
 from ragsvc.uploads.tails import read_tail
-from ragsvc.uploads.writers import writing
+from ragsvc.uploads.tus.offsets import load_progress, load_upload, settle_progress
+from ragsvc.uploads.tus.storing import Placing
+from ragsvc.uploads.tus.writers import writing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from uuid import UUID
 
     from ragsvc.resources import Resources
-    from ragsvc.uploads.offsets import Progress
-    from ragsvc.uploads.writers import Writer
+    from ragsvc.uploads.tus.offsets import Progress
+    from ragsvc.uploads.tus.writers import Writer
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from ragsvc.uploads.tails import read_tail, remove_tail, store_tail
 if TYPE_CHECKING:
     from ragsvc.domain.uploads import Upload
     from ragsvc.resources import Resources
-    from ragsvc.uploads.writers import Writer
+    from ragsvc.uploads.tus.writers import Writer
 
 
 class Placing:
