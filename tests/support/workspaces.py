@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ragsvc.db.collections import insert_collection
 from ragsvc.db.workspaces import insert_workspace
 from ragsvc.domain.ids import new_id
-from ragsvc.uploads.places import choose_place
+from ragsvc.storage.locations import choose_place
 
 if TYPE_CHECKING:
     from ragsvc.db.pool import Pool

@@ -22,7 +22,7 @@ from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_accepted_deletion, render_workspace
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import AcceptedDeletionView, WorkspaceView
-from ragsvc.uploads.places import choose_place
+from ragsvc.storage.locations import choose_place
 
 if TYPE_CHECKING:
     from uuid import UUID
