@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import workspaces
-from ragsvc.db.pool import DATABASE_TROUBLE
+from ragsvc.db.connections.pool import DATABASE_TROUBLE
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import WorkError
 from ragsvc.queue.connection import REDIS_TROUBLE

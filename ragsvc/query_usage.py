@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from ragsvc.db.pool import Pool
+    from ragsvc.db.connections.pool import Pool
 
 WRITE_EVERY_S = 2.0
 # The last one is at the process's end, which has little time.

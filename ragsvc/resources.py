@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ragsvc.db.connections.pool import open_pool
 from ragsvc.db.migrations import check_schema
-from ragsvc.db.pool import open_pool
 from ragsvc.llm.client import open_models
 from ragsvc.query_usage import open_query_usage
 from ragsvc.queue.bell import Bell
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from ragsvc.db.pool import Pool
+    from ragsvc.db.connections.pool import Pool
     from ragsvc.domain.chunks import EmbeddingSpace
     from ragsvc.llm.client import Models
     from ragsvc.query_usage import QueryUsage

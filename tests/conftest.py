@@ -12,7 +12,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from ragsvc.db.pool import open_pool
+from ragsvc.db.connections.pool import open_pool
 from ragsvc.settings import Settings
 from ragsvc.storage.store import open_storage
 from tests.support import servers as test_servers
@@ -23,7 +23,7 @@ from tests.support.workspaces import create_workspace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from ragsvc.db.pool import Pool
+    from ragsvc.db.connections.pool import Pool
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.storage.store import Storage

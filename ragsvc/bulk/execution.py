@@ -16,7 +16,7 @@ from ragsvc.ingestion.requests import queue_reingestion
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.bulk import BulkOperation
     from ragsvc.domain.jobs import Job
     from ragsvc.jobs.lease import Lease

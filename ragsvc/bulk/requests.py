@@ -19,8 +19,8 @@ from ragsvc.retrieval.filters import compile_filter, load_filter
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
-    from ragsvc.db.search_scope import AttributeCondition
+    from ragsvc.db.connections.pool import Connection
+    from ragsvc.db.search.scope import AttributeCondition
     from ragsvc.domain.bulk import BulkOperation, BulkSelection
     from ragsvc.resources import Resources
 

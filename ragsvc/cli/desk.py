@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from ragsvc.cli.target import READY_FILE, read_ready_file
-from ragsvc.db.pool import open_pool
+from ragsvc.db.connections.pool import open_pool
 from ragsvc.domain.audit import Actor, ActorKind, acting
 from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
@@ -20,7 +20,7 @@ from ragsvc.telemetry.logs import configure_logging
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.db.pool import Pool
+    from ragsvc.db.connections.pool import Pool
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.db.roles import APP, SETTING
+from ragsvc.db.connections.roles import APP, SETTING
 from ragsvc.domain.workspaces import ApiKey, Scope, Workspace
 
 if TYPE_CHECKING:
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection, Record
-    from ragsvc.db.sessions import Entrance
+    from ragsvc.db.connections.pool import Connection, Record
+    from ragsvc.db.connections.sessions import Entrance
 
 COLUMNS = "workspace_id, id, name, key_prefix, scopes, expires_at, revoked_at, replaced_by, last_used_at, created_at"
 

@@ -9,7 +9,7 @@ from ragsvc.domain.audit import Actor, ActorKind, AuditAction, AuditEvent, Audit
 from ragsvc.domain.ids import new_id
 
 if TYPE_CHECKING:
-    from ragsvc.db.pool import Connection, Record
+    from ragsvc.db.connections.pool import Connection, Record
     from ragsvc.domain.audit import AuditFilter
 
 COLUMNS = (

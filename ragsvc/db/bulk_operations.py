@@ -10,8 +10,8 @@ from ragsvc.domain.documents import DocumentStatus, FailureInfo
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection, Record
-    from ragsvc.db.search_scope import AttributeCondition
+    from ragsvc.db.connections.pool import Connection, Record
+    from ragsvc.db.search.scope import AttributeCondition
 
 COLUMNS = """
 workspace_id, id, action, collection_id, document_status, filters, purge_file, status, matched, accepted, skipped,

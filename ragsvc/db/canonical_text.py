@@ -10,7 +10,7 @@ from ragsvc.domain.chunks import TextSlice
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
 
 INSERT_TEXT = """
 INSERT INTO canonical_text (workspace_id, document_id, build_id, content, length) VALUES ($1, $2, $3, $4, $5)

@@ -9,7 +9,7 @@ from ragsvc.domain.chat import ChatMessage, Citation, Source, TokenUsage
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection, Record
+    from ragsvc.db.connections.pool import Connection, Record
 
 # Those of a message's documents whose deletion is accepted and may not have come to this message yet. Every citation
 # is of one of its message's sources.

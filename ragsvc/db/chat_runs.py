@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ragsvc.db.chat_messages import DELETING, to_message
 from ragsvc.db.chat_sessions import COLUMNS as SESSION_COLUMNS
 from ragsvc.db.chat_sessions import to_session
-from ragsvc.db.pool import ForeignKeyViolation
+from ragsvc.db.connections.pool import ForeignKeyViolation
 from ragsvc.domain.chat import ChatMessage, ChatRun, RunStatus
 from ragsvc.domain.documents import FailureInfo
 from ragsvc.errors import NotFound, RunActive
@@ -15,7 +15,7 @@ from ragsvc.errors import NotFound, RunActive
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection, Record
+    from ragsvc.db.connections.pool import Connection, Record
     from ragsvc.domain.chat import ChatSession, RunProgress
 
 COLUMNS = """

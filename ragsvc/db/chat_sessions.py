@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection, Record
+    from ragsvc.db.connections.pool import Connection, Record
 
 COLUMNS = "workspace_id, id, title, instructions, model, collection_ids, created_at, updated_at"
 

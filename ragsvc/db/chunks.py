@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
-from ragsvc.db.search_words import spell_words
+from ragsvc.db.search.words import spell_words
 from ragsvc.domain.chunks import StoredChunk
 from ragsvc.domain.ids import new_id
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.chunks import Chunk, EmbeddingSpace
 
 # One statement, arrays in, binary: the text-search vectors, most of the cost, are made on the way. A chunk has also the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.db.pool import UniqueViolation
+from ragsvc.db.connections.pool import UniqueViolation
 from ragsvc.domain.workspaces import Chunking, Collection
 from ragsvc.errors import NameTaken
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection, Record
+    from ragsvc.db.connections.pool import Connection, Record
 
 COLUMNS = """
 workspace_id, id, name, is_default, chunk_max_tokens, chunk_overlap_tokens, metadata, created_at, updated_at

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.jobs import DeadLetterFilter, Job, JobStatus, SubjectKind
 
 _MATCHING = """

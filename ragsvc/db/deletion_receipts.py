@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection, Record
+    from ragsvc.db.connections.pool import Connection, Record
 
 COLUMNS = """
 workspace_id, id, subject_kind, subject_id, purge_file, status, stores, error, requested_at, completed_at, verified_at

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection, Record
+    from ragsvc.db.connections.pool import Connection, Record
 
 COLUMNS = """
 d.workspace_id, d.id, d.collection_id, d.file_id, f.filename, f.mime_type, f.size_bytes, f.sha256, d.status, d.stage,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.db.pool import halfvec_array
+from ragsvc.db.connections.pool import halfvec_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
 
 # Touched at most once a day: a hit should not rewrite a vector's row every time. Whoever touches a row at the same
 # moment does it for both: waiting for each other in another order could end in a ring.

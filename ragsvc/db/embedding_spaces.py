@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ragsvc.domain.chunks import EmbeddingSpace
 
 if TYPE_CHECKING:
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
 
 CREATE_EMBEDDING_SPACE = "SELECT create_embedding_space($1, $2, $3, $4)"
 

@@ -11,7 +11,7 @@ from ragsvc.domain.ids import new_id
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
 
 COLUMNS = "workspace_id, id, object_key, filename, mime_type, size_bytes, sha256, created_at"
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection, Record
+    from ragsvc.db.connections.pool import Connection, Record
 
 COLUMNS = """
 workspace_id, id, queue, kind, subject_kind, subject_id, payload, status, stage, progress, attempts, max_attempts,

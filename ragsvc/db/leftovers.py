@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.chunks import EmbeddingSpace
 
 # `$2` is a document, `$3` a collection; with both null the whole workspace is looked at.

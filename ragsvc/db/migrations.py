@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import embedding_spaces
-from ragsvc.db.pool import connect
-from ragsvc.db.roles import prepare_roles
+from ragsvc.db.connections.pool import connect
+from ragsvc.db.connections.roles import prepare_roles
 from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.chunks import EmbeddingSpace
     from ragsvc.settings import Settings
 

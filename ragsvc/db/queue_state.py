@@ -9,7 +9,7 @@ from ragsvc.domain.jobs import Outage, Queue, QueueDepth, RunningJob, SubjectKin
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ragsvc.db.pool import Connection, Record
+    from ragsvc.db.connections.pool import Connection, Record
 
 UPDATE_PAUSED = """
 UPDATE queue_state SET paused = $2, reason = $3, since = now(), code = NULL, probe_at = NULL, probes = 0

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
 
 # Not due for so long: whoever dies with it, or finds the store away, leaves it to the next.
 CLAIM_AUDIT = """

@@ -9,7 +9,7 @@ from ragsvc.domain.uploads import Upload, UploadStatus
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection, Record
+    from ragsvc.db.connections.pool import Connection, Record
 
 COLUMNS = """
 u.workspace_id, u.id, w.bucket, u.status, u.object_key, u.s3_upload_id, u.filename, u.mime_type, u.declared_size_bytes,

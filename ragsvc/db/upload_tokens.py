@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.db.roles import APP, SETTING
+from ragsvc.db.connections.roles import APP, SETTING
 from ragsvc.domain.uploads import UploadToken
 from ragsvc.domain.workspaces import Workspace
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
-    from ragsvc.db.sessions import Entrance
+    from ragsvc.db.connections.pool import Connection
+    from ragsvc.db.connections.sessions import Entrance
 
 INSERT_UPLOAD_TOKEN = """
 INSERT INTO upload_tokens (workspace_id, id, key_id, token_hash, collection_id, max_bytes, expires_at)

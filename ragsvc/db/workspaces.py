@@ -9,7 +9,7 @@ from ragsvc.domain.workspaces import Workspace
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.workspaces import Place
 
 COLUMNS = "id, name, bucket, key_prefix, quota_bytes, created_at"

@@ -17,7 +17,7 @@ from ragsvc.domain.jobs import SubjectKind
 from ragsvc.errors import LeaseLost
 
 if TYPE_CHECKING:
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.deletions import Deletion
     from ragsvc.domain.workspaces import Place
     from ragsvc.jobs.lease import Lease

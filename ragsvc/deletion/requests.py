@@ -18,7 +18,7 @@ from ragsvc.jobs import lifecycle
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.deletions import Deletion
     from ragsvc.domain.jobs import Job
     from ragsvc.resources import Resources

@@ -11,7 +11,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 
-from ragsvc.db.pool import is_transient
+from ragsvc.db.connections.pool import is_transient
 from ragsvc.domain.audit import SERVICE, acting
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import (

@@ -9,7 +9,7 @@ from ragsvc.db import canonical_text, chunks, embedding_spaces
 
 if TYPE_CHECKING:
     from ragsvc.db.canonical_text import BuildKey
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.resources import Resources
 
 BATCH = 1000

@@ -11,7 +11,7 @@ from ragsvc.domain.jobs import JobKind, Queue, SubjectKind
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.webhooks import WebhookEvent
     from ragsvc.resources import Resources
 

@@ -13,7 +13,7 @@ import structlog
 
 from ragsvc.db import dead_jobs, documents, jobs
 from ragsvc.db.audit_events import insert_audit_event
-from ragsvc.db.pool import UniqueViolation
+from ragsvc.db.connections.pool import UniqueViolation
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue, SubjectKind
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.jobs import Job
     from ragsvc.resources import Resources
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ragsvc.db.pool import is_transient
+from ragsvc.db.connections.pool import is_transient
 from ragsvc.errors import (
     DocumentErrorCode,
     DocumentRejected,

@@ -18,7 +18,7 @@ from ragsvc.telemetry.traces import span
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.db.pool import Connection, Pool
+    from ragsvc.db.connections.pool import Connection, Pool
     from ragsvc.domain.jobs import Job
     from ragsvc.settings import Settings
 

@@ -31,7 +31,7 @@ from ragsvc.telemetry.traces import current_traceparent
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection, Pool
+    from ragsvc.db.connections.pool import Connection, Pool
     from ragsvc.domain.workspaces import Chunking
     from ragsvc.jobs.failures import Failure
     from ragsvc.settings import Settings

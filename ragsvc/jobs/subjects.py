@@ -14,7 +14,7 @@ from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.jobs.announcements import announce
 
 if TYPE_CHECKING:
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.documents import FailureInfo
     from ragsvc.domain.jobs import Job
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
 import orjson
 
-from ragsvc.db.search_scope import AttributeCondition
+from ragsvc.db.search.scope import AttributeCondition
 from ragsvc.errors import InvalidRequest
 
 if TYPE_CHECKING:

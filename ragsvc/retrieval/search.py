@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.db.search import Candidates, select_hits
-from ragsvc.db.search_scope import Scope, Selection, select_scope
+from ragsvc.db.search.hits import Candidates, select_hits
+from ragsvc.db.search.scope import Scope, Selection, select_scope
 from ragsvc.domain.search import SearchMode
 from ragsvc.errors import NotFound, Unavailable
 from ragsvc.retrieval.filters import compile_filter

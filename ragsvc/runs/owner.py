@@ -14,7 +14,7 @@ import structlog
 
 from ragsvc.answering.answer import Answerer, Outcome
 from ragsvc.db import chat_runs
-from ragsvc.db.pool import DATABASE_TROUBLE
+from ragsvc.db.connections.pool import DATABASE_TROUBLE
 from ragsvc.domain.chat import RunStatus
 from ragsvc.domain.documents import FailureInfo
 from ragsvc.domain.ids import new_id

@@ -15,7 +15,7 @@ from ragsvc.retrieval.filters import compile_filter, dump_filter, load_filter
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.chat import ChatSession
     from ragsvc.retrieval.filters import Filter
     from ragsvc.runs.runs import Runs

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import chat_runs
-from ragsvc.db.pool import DATABASE_TROUBLE
+from ragsvc.db.connections.pool import DATABASE_TROUBLE
 from ragsvc.domain.chat import RunProgress, RunStatus, TokenUsage
 from ragsvc.errors import LeaseLost
 from ragsvc.runs.journal import Journal, end_of

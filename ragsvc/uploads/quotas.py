@@ -8,7 +8,7 @@ from ragsvc.db import documents, upload_sessions, workspaces
 from ragsvc.errors import QuotaExceeded
 
 if TYPE_CHECKING:
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.workspaces import Workspace
 
 

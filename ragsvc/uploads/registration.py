@@ -16,7 +16,7 @@ from ragsvc.jobs import lifecycle, subjects
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.documents import Document
     from ragsvc.domain.jobs import Job
     from ragsvc.domain.uploads import Upload

@@ -26,7 +26,7 @@ from ragsvc.retrieval.filters import (
 )
 
 if TYPE_CHECKING:
-    from ragsvc.db.pool import Pool
+    from ragsvc.db.connections.pool import Pool
 
 MATCH = """
 SELECT ($2::jsonb IS NULL OR attributes @> $2)

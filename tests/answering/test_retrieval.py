@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from ragsvc.db.pool import Pool
+    from ragsvc.db.connections.pool import Pool
     from ragsvc.domain.search import SearchHit
     from ragsvc.settings import Settings
     from ragsvc.storage.store import Storage
@@ -345,7 +345,7 @@ async def test_a_search_that_takes_too_long_says_so(library: Library, monkeypatc
     await library.add(KETTLES)
     async with owner_of(library.resources.settings) as blocker, blocker.transaction():
         await blocker.execute("LOCK TABLE files IN ACCESS EXCLUSIVE MODE")
-        monkeypatch.setattr("ragsvc.db.search.SEARCH_TIMEOUT_S", 0.3)
+        monkeypatch.setattr("ragsvc.db.search.hits.SEARCH_TIMEOUT_S", 0.3)
         with pytest.raises(Unavailable, match="too long"):
             await find(library)
     assert len(await find(library)) == 1

@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 import pytest
 
-from ragsvc.db import search
+from ragsvc.db.search import hits
 from tests.support.databases import owner_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ async def explain(library: Library, name: str) -> list[dict[str, Any]]:
         4.0,
     ]
     table = library.resources.space.table
-    statement = getattr(search, name).format(table=table)
+    statement = getattr(hits, name).format(table=table)
     async with owner_of(library.resources.settings) as owner:
         await owner.execute(f"ANALYZE {table}")
     async with library.resources.scoped_to(library.workspace_id).pool.acquire() as conn, conn.transaction():
@@ -64,7 +64,7 @@ def vector_scans(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", ["SELECT_HITS_DENSE_LARGE", "SELECT_HITS_HYBRID_LARGE"])
 async def test_a_large_scope_asks_the_index_for_all_that_is_fetched(library: Library, name: str) -> None:
     nodes = await explain(library, name)
-    assert sum(scan["Actual Rows"] for scan in vector_scans(nodes)) == search.NEAR_PER_FETCHED * FETCHED
+    assert sum(scan["Actual Rows"] for scan in vector_scans(nodes)) == hits.NEAR_PER_FETCHED * FETCHED
 
 
 @pytest.mark.parametrize("name", ["SELECT_HITS_DENSE_LARGE", "SELECT_HITS_HYBRID_LARGE"])

@@ -16,8 +16,8 @@ import structlog
 from pydantic import SecretStr
 
 from ragsvc.cli.target import READY_FILE
+from ragsvc.db.connections.pool import open_pool
 from ragsvc.db.jobs import try_lock
-from ragsvc.db.pool import open_pool
 from ragsvc.settings import Settings
 from tests.cli.conftest import start_cli
 

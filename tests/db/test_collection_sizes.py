@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db import documents
 from ragsvc.db.migrations import migrate
-from ragsvc.db.search_scope import Scope, Selection, select_scope
+from ragsvc.db.search.scope import Scope, Selection, select_scope
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from tests.answering.library import Library
@@ -17,7 +17,7 @@ from tests.support.databases import owner_of
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings

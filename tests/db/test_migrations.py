@@ -10,15 +10,15 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.db import migrations
+from ragsvc.db.connections.pool import connect, open_pool
 from ragsvc.db.migrations import check_schema, migrate, migration_status
-from ragsvc.db.pool import connect, open_pool
 from ragsvc.errors import StartupRefused
 from tests.support.databases import cloned, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.db.pool import Pool
+    from ragsvc.db.connections.pool import Pool
     from ragsvc.settings import Settings
 
 # Tables that belong to the whole service, and those that outlive their workspace on purpose.

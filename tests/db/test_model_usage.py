@@ -17,7 +17,7 @@ from tests.support.usage import embeddings_of
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:
-    from ragsvc.db.pool import Pool
+    from ragsvc.db.connections.pool import Pool
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
     from ragsvc.storage.store import Storage

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
-from ragsvc.db import collections, sessions
+from ragsvc.db import collections
+from ragsvc.db.connections import sessions
+from ragsvc.db.connections.pool import open_pool
+from ragsvc.db.connections.roles import prepare_roles
 from ragsvc.db.migrations import check_schema, migrate
-from ragsvc.db.pool import open_pool
-from ragsvc.db.roles import prepare_roles
 from ragsvc.domain.ids import new_id
 from tests.support.databases import cloned, owner_of
 from tests.support.workspaces import create_workspace
@@ -21,7 +22,7 @@ from tests.support.workspaces import create_workspace
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.db.pool import Connection, Pool
+    from ragsvc.db.connections.pool import Connection, Pool
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
     from ragsvc.storage.store import Storage

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 # Parts of statements that db/search.py puts together; its own tests run them.
-FRAGMENTS = {"ragsvc.db.search.EXACT"}
+FRAGMENTS = {"ragsvc.db.search.hits.EXACT"}
 STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 
 
 def statements() -> dict[str, str]:
     """Return the constants that hold whole statements, by module and name."""
     found = {}
-    for module in pkgutil.iter_modules(ragsvc.db.__path__, "ragsvc.db."):
+    for module in pkgutil.walk_packages(ragsvc.db.__path__, "ragsvc.db."):
         for name, value in vars(importlib.import_module(module.name)).items():
             if name.isupper() and isinstance(value, str) and STATEMENT.match(value):
                 found[f"{module.name}.{name}"] = value
@@ -51,6 +51,6 @@ def test_no_statement_leaves_anything_behind_in_its_session() -> None:
     assert {name for name, sql in statements().items() if is_kept.search(sql)} == {
         "ragsvc.db.api_keys.SELECT_KEY_OWNER",
         "ragsvc.db.upload_tokens.SELECT_TOKEN_OWNER",
-        "ragsvc.db.sessions.ENTER_SYSTEM",
-        "ragsvc.db.sessions.ENTER_WORKSPACE",
+        "ragsvc.db.connections.sessions.ENTER_SYSTEM",
+        "ragsvc.db.connections.sessions.ENTER_WORKSPACE",
     }

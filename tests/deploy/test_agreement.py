@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from ragsvc.cli.app import COMMANDS as COMMAND_LINE
-from ragsvc.db.pool import SESSION_SETTINGS
+from ragsvc.db.connections.pool import SESSION_SETTINGS
 from ragsvc.settings import Settings
 from tests.deploy.files import (
     DEPLOY,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from ragsvc.db.pool import Record
+    from ragsvc.db.connections.pool import Record
     from ragsvc.domain.documents import Document
     from ragsvc.domain.workspaces import Workspace
     from tests.faults.fleet import Fleet

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from ragsvc.db.pool import Record
+    from ragsvc.db.connections.pool import Record
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
     from tests.faults.fleet import Fleet

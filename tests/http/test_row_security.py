@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 import ragsvc.db
-from ragsvc.db.pool import Pool
+from ragsvc.db.connections.pool import Pool
 from ragsvc.domain.ids import format_id
 from ragsvc.http.auth import Door
 from ragsvc.http.ids import parse_id
@@ -47,7 +47,7 @@ TUS = {"Tus-Resumable": "1.0.0", "Upload-Offset": "0", "Content-Type": "applicat
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> int:
     """Take the workspace's predicate out of every statement; return out of how many."""
     changed = 0
-    for module in pkgutil.iter_modules(ragsvc.db.__path__, "ragsvc.db."):
+    for module in pkgutil.walk_packages(ragsvc.db.__path__, "ragsvc.db."):
         for name, value in list(vars(importlib.import_module(module.name)).items()):
             if name.isupper() and isinstance(value, str) and PREDICATE.search(value):
                 monkeypatch.setattr(f"{module.name}.{name}", PREDICATE.sub(r"$\1::uuid IS NOT NULL", value))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.db import jobs, queue_state
-from ragsvc.db.pool import UniqueViolation
+from ragsvc.db.connections.pool import UniqueViolation
 from ragsvc.domain.documents import DocumentStatus, Stage
 from ragsvc.domain.jobs import JobStatus, Queue, SubjectKind
 from ragsvc.errors import DocumentRejected, LeaseLost, OutageFailure, TransientFailure

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from ragsvc.db import dead_jobs, jobs
-from ragsvc.db.pool import open_pool
+from ragsvc.db.connections.pool import open_pool
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import Job, JobStatus, Queue, SubjectKind
 from ragsvc.errors import DocumentRejected, OutageFailure, TransientFailure
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from uuid import UUID
 
-    from ragsvc.db.pool import Pool
+    from ragsvc.db.connections.pool import Pool
     from ragsvc.settings import Settings
 
 LEASE_S = 600.0

@@ -11,7 +11,7 @@ from ragsvc.domain.usage import EmbeddingUsage, UsageOperation
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Pool
+    from ragsvc.db.connections.pool import Pool
 
 
 async def embeddings_of(pool: Pool, workspace_id: UUID) -> dict[str, EmbeddingUsage]:

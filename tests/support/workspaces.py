@@ -10,7 +10,7 @@ from ragsvc.domain.ids import new_id
 from ragsvc.storage.locations import choose_place
 
 if TYPE_CHECKING:
-    from ragsvc.db.pool import Pool
+    from ragsvc.db.connections.pool import Pool
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
     from ragsvc.storage.store import Storage

@@ -23,7 +23,7 @@ from ragsvc.http.views import QueueView
 from ragsvc.jobs.sweeper import ring_waiting
 
 if TYPE_CHECKING:
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
 
 # The longest running ones are what an operator looks for.
 MOST_LEASES = 200

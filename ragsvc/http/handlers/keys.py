@@ -28,7 +28,7 @@ from ragsvc.http.views import CreatedKeyView, ListedKeyView
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.workspaces import ApiKey
 
 DAY_S = 86_400

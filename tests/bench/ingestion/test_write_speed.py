@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from ragsvc.db.pool import halfvec_array
+from ragsvc.db.connections.pool import halfvec_array
 from ragsvc.domain.ids import new_id
 from ragsvc.ingestion.builds import Build
 from ragsvc.jobs import lifecycle
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.chunks import Chunk
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources

@@ -71,7 +71,7 @@ async def site(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     async with AsyncExitStack() as stack:
         walled = await stack.enter_async_context(TestClient(Server(create_app(quick))))
         targets = [await make_target(walled, number) for number in range(WORKSPACES)]
-        monkeypatch.setattr("ragsvc.db.pool.SELECT_CAN_ISOLATE", "SELECT false")
+        monkeypatch.setattr("ragsvc.db.connections.pool.SELECT_CAN_ISOLATE", "SELECT false")
         unwalled = await stack.enter_async_context(TestClient(Server(create_app(quick))))
         for target in targets:
             assert await get_document(unwalled, target) > 0

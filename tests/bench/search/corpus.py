@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ragsvc.db.collections import insert_collection
-from ragsvc.db.sessions import ENTER_SYSTEM
+from ragsvc.db.connections.sessions import ENTER_SYSTEM
 from ragsvc.domain.ids import new_id
 from tests.bench.search.vectors import TOPICS
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.chunks import EmbeddingSpace
     from tests.bench.search.vectors import Vectors
 

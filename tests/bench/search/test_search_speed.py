@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from ragsvc.db.search import SELECT_HITS_DENSE_LARGE, SELECT_HITS_HYBRID_LARGE
-from ragsvc.db.search_scope import SELECT_SCOPE
+from ragsvc.db.search.hits import SELECT_HITS_DENSE_LARGE, SELECT_HITS_HYBRID_LARGE
+from ragsvc.db.search.scope import SELECT_SCOPE
 from ragsvc.domain.search import SearchMode
 from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.retrieval.filters import Comparator, Comparison
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from tests.bench.search.corpus import Corpus

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.pool import Connection
+    from ragsvc.db.connections.pool import Connection
 
 # A search that takes longer is given up: somebody waits for it.
 SEARCH_TIMEOUT_S = 5.0

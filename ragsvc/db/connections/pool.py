@@ -13,7 +13,7 @@ import asyncpg
 import orjson
 from pgvector import HalfVector
 
-from ragsvc.db.sessions import SELECT_CAN_ISOLATE, Entrance, Everything, LocalConnection, SessionConnection
+from ragsvc.db.connections.sessions import SELECT_CAN_ISOLATE, Entrance, Everything, LocalConnection, SessionConnection
 from ragsvc.errors import StartupRefused
 from ragsvc.telemetry.metrics import DB_ACQUIRE_WAIT, DB_CONNECTIONS_IN_USE, DB_CONNECTIONS_MAX
 from ragsvc.telemetry.traces import is_tracing, record_span
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
     from numpy.typing import NDArray
 
-    from ragsvc.db.sessions import Session
+    from ragsvc.db.connections.sessions import Session
     from ragsvc.settings import Settings
 
     Record = asyncpg.Record

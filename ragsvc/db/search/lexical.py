@@ -6,7 +6,7 @@ nothing is kept that would have to be kept right, and nothing that would remembe
 
 from __future__ import annotations
 
-from ragsvc.db.search_scope import LIVE, LIVE_DOCUMENTS
+from ragsvc.db.search.scope import LIVE, LIVE_DOCUMENTS
 
 # How soon repetitions of a word stop to count, and how much a chunk's length does: the usual values.
 K1 = 1.2

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from ragsvc.db.lexical_search import (
+from ragsvc.db.search.lexical import (
     LEXICAL_LARGE,
     LEXICAL_LARGE_OF_HYBRID,
     LEXICAL_SMALL,
     LEXICAL_SMALL_OF_HYBRID,
 )
-from ragsvc.db.search_scope import LIVE, LIVE_DOCUMENTS, SEARCH_TIMEOUT_S, selection_arguments
-from ragsvc.db.search_words import spell_query
+from ragsvc.db.search.scope import LIVE, LIVE_DOCUMENTS, SEARCH_TIMEOUT_S, selection_arguments
+from ragsvc.db.search.words import spell_query
 from ragsvc.domain.chunks import PageSpan
 from ragsvc.domain.search import SearchHit, SearchMode
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ragsvc.db.pool import Connection, Record
-    from ragsvc.db.search_scope import Scope, Selection
+    from ragsvc.db.connections.pool import Connection, Record
+    from ragsvc.db.search.scope import Scope, Selection
 
 # How many of a workspace's nearest chunks are looked through for those in the scope, for each that is to be found.
 NEAR_PER_FETCHED = 8

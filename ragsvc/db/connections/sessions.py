@@ -9,12 +9,12 @@ from uuid import UUID
 
 import asyncpg
 
-from ragsvc.db.roles import APP, SETTING, SYSTEM
+from ragsvc.db.connections.roles import APP, SETTING, SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.db.roles import Connection
+    from ragsvc.db.connections.roles import Connection
 
 # False too where the roles are those of another database of the server, and this one was not migrated since.
 SELECT_CAN_ISOLATE = f"""

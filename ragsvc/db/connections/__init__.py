@@ -1,0 +1,1 @@
+"""Connections: the pool, session scopes, roles and migrations."""
