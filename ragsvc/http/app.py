@@ -9,34 +9,7 @@ from aiohttp import web
 
 from ragsvc.http.admission import ADMISSION, Admission, admit, leave_place_to_send, receive_body
 from ragsvc.http.cors import answer_preflights, share_answers
-from ragsvc.http.handlers import (
-    admin_audit,
-    admin_dlq,
-    admin_queues,
-    bulk_operations,
-    chat_messages,
-    chat_runs,
-    chat_sessions,
-    collections,
-    companion,
-    deletions,
-    description,
-    document_content,
-    document_events,
-    documents,
-    files,
-    health,
-    keys,
-    metrics,
-    search,
-    tus,
-    upload_tokens,
-    uploads,
-    usage,
-    webhooks,
-    workspace,
-    workspaces,
-)
+from ragsvc.http.handlers import companion, description, health, metrics, tus
 from ragsvc.http.hardening import check_host, harden
 from ragsvc.http.idempotency import answer_once, mark_streams
 from ragsvc.http.key_uses import KEY_USES, KeyUses
@@ -49,6 +22,29 @@ from ragsvc.http.scrape import SCRAPE, Scrape
 from ragsvc.http.sse import STREAMS, Streams, StreamTiming
 from ragsvc.http.state import RESOURCES
 from ragsvc.http.traffic import TRAFFIC, Traffic
+from ragsvc.http.v1 import (
+    admin_audit,
+    admin_dlq,
+    admin_queues,
+    bulk_operations,
+    chat_messages,
+    chat_runs,
+    chat_sessions,
+    collections,
+    deletions,
+    document_content,
+    document_events,
+    documents,
+    files,
+    keys,
+    search,
+    upload_tokens,
+    uploads,
+    usage,
+    webhooks,
+    workspace,
+    workspaces,
+)
 from ragsvc.preflight import warn_of_faults
 from ragsvc.queue.connection import cancel_for_good
 from ragsvc.queue.key_rates import KeyRates

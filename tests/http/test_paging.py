@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ragsvc.http.handlers.admin_dlq import DeadLettersQuery
-from ragsvc.http.handlers.document_content import ChunksQuery
 from ragsvc.http.paging import PageQuery, encode_cursor, page_by_id
+from ragsvc.http.v1.admin_dlq import DeadLettersQuery
+from ragsvc.http.v1.document_content import ChunksQuery
 
 
 @dataclass

@@ -24,7 +24,6 @@ from ragsvc.errors import (
 )
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Attributes, Body, Query, read_query
-from ragsvc.http.handlers.documents import find_document, open_form
 from ragsvc.http.ids import CollectionId
 from ragsvc.http.openapi.headers import (
     CONTENT_RANGE,
@@ -41,6 +40,7 @@ from ragsvc.http.problems import problem_response
 from ragsvc.http.ranges import content_disposition, http_date, is_unchanged, wanted_range
 from ragsvc.http.rendering import json_response, render_chunk, render_document, render_text
 from ragsvc.http.state import request_id_of, resources_of
+from ragsvc.http.v1.documents import find_document, open_form
 from ragsvc.http.views import ChunkView, DocumentView, TextView
 from ragsvc.uploads.documents import receive_content
 

@@ -15,7 +15,6 @@ from ragsvc.http.bodies import Body, read_body, read_query
 from ragsvc.http.chat_rendering import render_message
 from ragsvc.http.chat_views import RUN_EVENTS, AnswerView, MessageView
 from ragsvc.http.filter_bodies import FilterBody, read_filter
-from ragsvc.http.handlers.chat_sessions import find_session
 from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.ids import parse_id
 from ragsvc.http.openapi.headers import RUN_ID
@@ -25,6 +24,7 @@ from ragsvc.http.rendering import json_response
 from ragsvc.http.run_responses import answer_again, answer_begun, runs_of
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
+from ragsvc.http.v1.chat_sessions import find_session
 from ragsvc.runs.requests import DEFAULT_LIMIT, begin_run
 
 routes = web.RouteTableDef()

@@ -23,7 +23,6 @@ from ragsvc.errors import (
 )
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Attributes, Body, Query, read_body, read_query
-from ragsvc.http.handlers.collections import ChunkingBody, read_chunking
 from ragsvc.http.idempotency import bind_form, resource_id_of
 from ragsvc.http.ids import CollectionId, FileId, parse_id
 from ragsvc.http.multipart import AnyBody, FormReader
@@ -31,6 +30,7 @@ from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_document, render_document_deletion
 from ragsvc.http.state import resources_of
+from ragsvc.http.v1.collections import ChunkingBody, read_chunking
 from ragsvc.http.views import DocumentDeletionView, DocumentView
 from ragsvc.ingestion.requests import request_reingestion
 from ragsvc.uploads.documents import attach_file, receive_document

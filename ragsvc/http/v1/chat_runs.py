@@ -16,7 +16,6 @@ from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Body, Query, read_body, read_query
 from ragsvc.http.chat_rendering import render_run
 from ragsvc.http.chat_views import RUN_EVENTS, RunView
-from ragsvc.http.handlers.chat_messages import ANSWER
 from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.ids import SessionId, parse_id
 from ragsvc.http.openapi.headers import LAST_EVENT_ID, RUN_ID
@@ -26,6 +25,7 @@ from ragsvc.http.rendering import json_response
 from ragsvc.http.run_responses import answer_again, answer_begun, runs_of, stream_events
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
+from ragsvc.http.v1.chat_messages import ANSWER
 from ragsvc.runs.requests import retry_run
 from ragsvc.runs.runs import cancel_run, get_run
 

@@ -16,7 +16,6 @@ from ragsvc.domain.jobs import DeadLetterFilter, Queue
 from ragsvc.errors import InvalidRequest, NotFound, ReplayRunning
 from ragsvc.http.auth import Door
 from ragsvc.http.bodies import Body, Time, read_body, read_query
-from ragsvc.http.handlers.admin_queues import parse_queue
 from ragsvc.http.ids import (
     ShownDocumentId,
     ShownJobId,
@@ -28,6 +27,7 @@ from ragsvc.http.operations import operation
 from ragsvc.http.paging import LimitQuery, Moment, MomentCursor, Page, page_by
 from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
+from ragsvc.http.v1.admin_queues import parse_queue
 from ragsvc.jobs import dead_letters
 
 routes = web.RouteTableDef()

@@ -25,7 +25,6 @@ from ragsvc.errors import (
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Attributes, Body, read_body, read_query
 from ragsvc.http.filenames import clean_filename, mime_type_of
-from ragsvc.http.handlers.collections import ChunkingBody, read_chunking
 from ragsvc.http.idempotency import reserve_anew, resource_id_of
 from ragsvc.http.ids import CollectionId, parse_id
 from ragsvc.http.openapi.headers import CONTENT_MD5, REPR_DIGEST
@@ -33,6 +32,7 @@ from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_document, render_part, render_upload, render_upload_state
 from ragsvc.http.state import resources_of
+from ragsvc.http.v1.collections import ChunkingBody, read_chunking
 from ragsvc.http.views import DocumentView, PartUrlsView, PartView, UploadStateView, UploadView
 from ragsvc.uploads import completion, sessions
 from ragsvc.uploads.part_streams import read_digests, receive_part

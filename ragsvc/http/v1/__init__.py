@@ -1,0 +1,1 @@
+"""The native API: one module for each resource, with its bodies and its JSON."""
