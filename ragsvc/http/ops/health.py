@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from ragsvc.http.auth import Door
 from ragsvc.http.operations import operation
-from ragsvc.http.readiness import READINESS
+from ragsvc.http.ops.readiness import READINESS
 from ragsvc.http.rendering import json_response
 from ragsvc.http.traffic import TRAFFIC
 

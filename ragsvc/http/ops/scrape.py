@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from ragsvc.domain.jobs import Queue, QueueDepth
-    from ragsvc.http.readiness import Readiness, Report
+    from ragsvc.http.ops.readiness import Readiness, Report
     from ragsvc.http.traffic import Traffic
     from ragsvc.resources import Resources
 

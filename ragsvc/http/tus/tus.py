@@ -28,8 +28,6 @@ from ragsvc.errors import (
     UploadLocked,
     UploadNotPending,
 )
-from ragsvc.http import tus_headers
-from ragsvc.http.arrivals import arrived_blocks
 from ragsvc.http.auth import Door, caller_of
 from ragsvc.http.filenames import clean_filename, mime_type_of
 from ragsvc.http.ids import parse_id
@@ -44,6 +42,8 @@ from ragsvc.http.openapi.headers import (
 from ragsvc.http.operations import HeaderField, operation
 from ragsvc.http.state import RESOURCES, resources_of
 from ragsvc.http.traffic import TRAFFIC
+from ragsvc.http.tus import tus_headers
+from ragsvc.http.tus.arrivals import arrived_blocks
 from ragsvc.uploads.sessions import abort_session, open_session
 from ragsvc.uploads.tus import offsets
 from ragsvc.uploads.tus.appends import append_bytes

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from ragsvc.http.auth import Door
 from ragsvc.http.operations import Media, operation
-from ragsvc.http.scrape import SCRAPE
+from ragsvc.http.ops.scrape import SCRAPE
 
 routes = web.RouteTableDef()
 

@@ -1,0 +1,1 @@
+"""The Companion endpoint that Uppy uploads through."""

@@ -1,0 +1,1 @@
+"""For operators and their tools: health, metrics, and the API's description."""
