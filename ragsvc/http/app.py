@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ragsvc.http.admission import ADMISSION, Admission, admit, leave_place_to_send, receive_body
 from ragsvc.http.companion import companion
 from ragsvc.http.cors import answer_preflights, share_answers
 from ragsvc.http.hardening import check_host, harden
 from ragsvc.http.idempotency import answer_once, mark_streams
 from ragsvc.http.key_uses import KEY_USES, KeyUses
+from ragsvc.http.limits.admission import ADMISSION, Admission, admit, leave_place_to_send, receive_body
+from ragsvc.http.limits.rates import RATES, limit_rate, tell_rate
+from ragsvc.http.limits.traffic import TRAFFIC, Traffic
 from ragsvc.http.middleware import answer_problems, finish_headers, identify, observe
 from ragsvc.http.operations import operation_of
 from ragsvc.http.ops import description, health, metrics
 from ragsvc.http.ops.readiness import READINESS, Readiness
 from ragsvc.http.ops.scrape import SCRAPE, Scrape
-from ragsvc.http.rates import RATES, limit_rate, tell_rate
 from ragsvc.http.run_responses import RUNS
 from ragsvc.http.sse import STREAMS, Streams, StreamTiming
 from ragsvc.http.state import RESOURCES
-from ragsvc.http.traffic import TRAFFIC, Traffic
 from ragsvc.http.tus import tus
 from ragsvc.http.v1 import (
     admin_audit,

@@ -23,12 +23,12 @@ from ragsvc.errors import (
     TransientFailure,
     Unavailable,
 )
-from ragsvc.http.admission import PROBES
 from ragsvc.http.auth import authenticate, authenticate_upload_token
-from ragsvc.http.connections import busy_with
+from ragsvc.http.limits.admission import PROBES
+from ragsvc.http.limits.connections import busy_with
+from ragsvc.http.limits.traffic import TRAFFIC
 from ragsvc.http.problems import error_of_status, problem_response
 from ragsvc.http.state import REQUEST_ID, request_id_of
-from ragsvc.http.traffic import TRAFFIC
 from ragsvc.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS, HTTP_REQUESTS_IN_FLIGHT, REQUESTS_REFUSED
 from ragsvc.telemetry.spans import Span, SpanKind
 from ragsvc.telemetry.traces import NO_SPAN, span

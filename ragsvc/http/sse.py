@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from ragsvc.errors import TooManyStreams, Unavailable
-from ragsvc.http.admission import leave_place
+from ragsvc.http.limits.admission import leave_place
 from ragsvc.telemetry.metrics import STREAMS as STREAMS_ENDED
 from ragsvc.telemetry.metrics import STREAMS_OPEN
 

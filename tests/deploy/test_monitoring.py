@@ -12,9 +12,9 @@ import promql_parser as promql
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
+from ragsvc.http.limits.traffic import Traffic
 from ragsvc.http.ops.readiness import Readiness
 from ragsvc.http.ops.scrape import Scrape
-from ragsvc.http.traffic import Traffic
 from ragsvc.telemetry.metrics import REGISTRY
 from tests.deploy.files import DEPLOY, read_yaml
 from tests.support.scrapes import Figures

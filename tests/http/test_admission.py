@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from ragsvc.http.admission import ADMISSION
 from ragsvc.http.app import create_app
 from ragsvc.http.auth import Door
+from ragsvc.http.limits.admission import ADMISSION
 from ragsvc.http.operations import operation
 from ragsvc.telemetry.metrics import REGISTRY
 from tests.http.conftest import TIMING, Api, Tenant, make_tenant, operator_of

@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from ragsvc.http.app import create_app
-from ragsvc.http.connections import LEAST_BYTES_PER_S, Connections
+from ragsvc.http.limits.connections import LEAST_BYTES_PER_S, Connections
 from tests.http.documents import form
 from tests.http.test_server import Remote
 from tests.support.polling import until

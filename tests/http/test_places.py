@@ -10,8 +10,8 @@ from hypothesis import settings as trying
 from hypothesis import strategies as st
 
 from ragsvc.errors import Overloaded
-from ragsvc.http import places as module
-from ragsvc.http.places import BodyRoom, Place, Places
+from ragsvc.http.limits import slots as module
+from ragsvc.http.limits.slots import BodyRoom, Place, Places
 from tests.support.polling import until
 
 # Each request is of a route of its own, unless a test is about routes.

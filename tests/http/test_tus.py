@@ -18,7 +18,7 @@ import pytest
 
 from ragsvc.errors import UploadLocked
 from ragsvc.http.ids import parse_id
-from ragsvc.http.traffic import TRAFFIC
+from ragsvc.http.limits.traffic import TRAFFIC
 from ragsvc.uploads.sessions import load_session
 from ragsvc.uploads.sweeper import sweep_uploads
 from ragsvc.uploads.tails import Tail, load_tail, store_tail

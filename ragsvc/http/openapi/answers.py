@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from ragsvc import errors
 from ragsvc.domain.workspaces import Scope
-from ragsvc.http.admission import PROBES
 from ragsvc.http.auth import Door
 from ragsvc.http.idempotency import REPLAYED_HEADER, is_repeatable
+from ragsvc.http.limits.admission import PROBES
 from ragsvc.http.middleware import EVENT_STREAM, REQUEST_ID_HEADER
 from ragsvc.http.openapi.examples import example_problem
 from ragsvc.http.openapi.parameters import path_names

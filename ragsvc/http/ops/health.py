@@ -8,10 +8,10 @@ from aiohttp import web
 from typing_extensions import TypedDict
 
 from ragsvc.http.auth import Door
+from ragsvc.http.limits.traffic import TRAFFIC
 from ragsvc.http.operations import operation
 from ragsvc.http.ops.readiness import READINESS
 from ragsvc.http.rendering import json_response
-from ragsvc.http.traffic import TRAFFIC
 
 routes = web.RouteTableDef()
 

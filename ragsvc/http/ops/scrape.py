@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from ragsvc.domain.jobs import Queue, QueueDepth
+    from ragsvc.http.limits.traffic import Traffic
     from ragsvc.http.ops.readiness import Readiness, Report
-    from ragsvc.http.traffic import Traffic
     from ragsvc.resources import Resources
 
 ASK_TIMEOUT_S = 2.0

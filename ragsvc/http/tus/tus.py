@@ -31,6 +31,7 @@ from ragsvc.errors import (
 from ragsvc.http.auth import Door, caller_of
 from ragsvc.http.filenames import clean_filename, mime_type_of
 from ragsvc.http.ids import parse_id
+from ragsvc.http.limits.traffic import TRAFFIC
 from ragsvc.http.openapi.headers import (
     DOCUMENT_ID,
     LOCATION,
@@ -41,7 +42,6 @@ from ragsvc.http.openapi.headers import (
 )
 from ragsvc.http.operations import HeaderField, operation
 from ragsvc.http.state import RESOURCES, resources_of
-from ragsvc.http.traffic import TRAFFIC
 from ragsvc.http.tus import tus_headers
 from ragsvc.http.tus.arrivals import arrived_blocks
 from ragsvc.uploads.sessions import abort_session, open_session

@@ -1,0 +1,1 @@
+"""What limits requests: slots, connections, rates, and traffic while draining."""
