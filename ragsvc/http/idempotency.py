@@ -23,8 +23,9 @@ from ragsvc.domain.idempotency import Call, Claim, KeptAnswer
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import IdempotencyMismatch, InProgress, InvalidRequest, NotFound, RequestError, TooLarge
 from ragsvc.http.auth import workspace_id_of
+from ragsvc.http.headers import KEY_HEADER, MAX_KEY_CHARS, REPLAYED_HEADER
 from ragsvc.http.multipart import FormReader
-from ragsvc.http.operations import check_door, operation_of
+from ragsvc.http.operations import check_door, is_repeatable, operation_of
 from ragsvc.http.problems import PROBLEMS
 from ragsvc.http.state import resources_of
 from ragsvc.queue.connection import cancel_for_good
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-KEY_HEADER = "Idempotency-Key"
-REPLAYED_HEADER = "Idempotent-Replayed"
-MAX_KEY_CHARS = 200
 SEED_BYTES = 32
 # A process that is silent for so long has died; renewed at a third.
 LEASE_S = 15.0
@@ -91,11 +89,6 @@ def seed_of(request: web.Request) -> bytes:
     """Return the random bytes behind a secret that the request makes; a repeat of the call gets the same."""
     reserved = request.get(_RESERVED)
     return reserved.seed if reserved else secrets.token_bytes(SEED_BYTES)
-
-
-def is_repeatable(method: str, path: str) -> bool:
-    """Tell whether a route takes an Idempotency-Key: every POST but those of protocols that have their own way."""
-    return method == "POST" and path.startswith("/v1/")
 
 
 async def bind_form(request: web.Request, body_hash: bytes) -> None:

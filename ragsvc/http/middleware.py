@@ -24,9 +24,10 @@ from ragsvc.errors import (
     Unavailable,
 )
 from ragsvc.http.auth import authenticate, authenticate_upload_token
-from ragsvc.http.limits.admission import PROBES
+from ragsvc.http.headers import REQUEST_ID_HEADER
 from ragsvc.http.limits.connections import busy_with
 from ragsvc.http.limits.traffic import TRAFFIC
+from ragsvc.http.operations import EVENT_STREAM, PROBES
 from ragsvc.http.problems import error_of_status, problem_response
 from ragsvc.http.state import REQUEST_ID, request_id_of
 from ragsvc.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS, HTTP_REQUESTS_IN_FLIGHT, REQUESTS_REFUSED
@@ -35,7 +36,6 @@ from ragsvc.telemetry.traces import NO_SPAN, span
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-REQUEST_ID_HEADER = "X-Request-Id"
 _TAKEN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _STARTED = web.RequestKey("response_started", bool)
 _IS_REFUSED = web.RequestKey("is_refused", bool)
@@ -46,7 +46,6 @@ REFUSALS = frozenset({"rate_limited", "too_many_streams", "overloaded"})
 # A client may invent methods, and every label is kept for ever.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN_ROUTE = "unknown"
-EVENT_STREAM = "text/event-stream"
 # Not a status that anybody receives; it stands in the log where the client did not wait for the answer.
 CLIENT_LEFT = 499
 FIRST_SERVER_ERROR = 500

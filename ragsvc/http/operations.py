@@ -69,6 +69,10 @@ class Operation:
     shows_secret: bool = False
 
 
+EVENT_STREAM = "text/event-stream"
+# Served without a slot even under overload: supervisors and Prometheus must still see the process.
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+
 _OPERATIONS: dict[object, Operation] = {}
 
 
@@ -129,6 +133,11 @@ def _guard(handler: Handler, contract: Operation) -> Handler:
 def is_strict(path: str) -> bool:
     """Tell whether a path is of our own contract, which refuses what it does not know: others' protocols do not."""
     return path.startswith("/v1/")
+
+
+def is_repeatable(method: str, path: str) -> bool:
+    """Return whether a route takes an Idempotency-Key: every POST under /v1; tus and Companion have their own ways."""
+    return method == "POST" and path.startswith("/v1/")
 
 
 def _refuse_parameters(request: web.Request, contract: Operation) -> None:

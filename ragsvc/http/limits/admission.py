@@ -16,15 +16,13 @@ from aiohttp import web
 from ragsvc.errors import RequestTimeout, Unavailable
 from ragsvc.http.limits.connections import judge_body_elsewhere
 from ragsvc.http.limits.slots import BodyRoom, Place, Places
-from ragsvc.http.operations import operation_of
+from ragsvc.http.operations import PROBES, operation_of
 
 if TYPE_CHECKING:
     from ragsvc.settings import Settings
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# Whoever looks after the process has to see it while it is overloaded.
-PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 JSON = "application/json"
 # So many of the largest bodies are held at once.
 BODIES_AT_ONCE = 64

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 from ragsvc import errors
 from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import Door
-from ragsvc.http.idempotency import REPLAYED_HEADER, is_repeatable
-from ragsvc.http.limits.admission import PROBES
-from ragsvc.http.middleware import EVENT_STREAM, REQUEST_ID_HEADER
+from ragsvc.http.headers import REPLAYED_HEADER, REQUEST_ID_HEADER
 from ragsvc.http.openapi.examples import example_problem
 from ragsvc.http.openapi.parameters import path_names
 from ragsvc.http.openapi.schemas import REF, Schema
-from ragsvc.http.operations import HeaderField, Media, is_strict
+from ragsvc.http.operations import EVENT_STREAM, PROBES, HeaderField, Media, is_repeatable, is_strict
 from ragsvc.http.problems import PROBLEMS, RETRY_AFTER_S, ProblemView
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from ragsvc.domain.jobs import Queue
 from ragsvc.http.auth import TOKEN_PREFIX
-from ragsvc.http.idempotency import KEY_HEADER, MAX_KEY_CHARS, is_repeatable
+from ragsvc.http.headers import KEY_HEADER, MAX_KEY_CHARS
 from ragsvc.http.ids import id_schema
 from ragsvc.http.openapi.examples import example_of
 from ragsvc.http.openapi.schemas import without_null
+from ragsvc.http.operations import is_repeatable
 from ragsvc.settings import MOST_PARTS
 
 if TYPE_CHECKING:

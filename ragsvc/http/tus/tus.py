@@ -30,9 +30,7 @@ from ragsvc.errors import (
 )
 from ragsvc.http.auth import Door, caller_of
 from ragsvc.http.filenames import clean_filename, mime_type_of
-from ragsvc.http.ids import parse_id
-from ragsvc.http.limits.traffic import TRAFFIC
-from ragsvc.http.openapi.headers import (
+from ragsvc.http.headers import (
     DOCUMENT_ID,
     LOCATION,
     UPLOAD_EXPIRES,
@@ -40,6 +38,8 @@ from ragsvc.http.openapi.headers import (
     UPLOAD_METADATA,
     UPLOAD_OFFSET,
 )
+from ragsvc.http.ids import parse_id
+from ragsvc.http.limits.traffic import TRAFFIC
 from ragsvc.http.operations import HeaderField, operation
 from ragsvc.http.state import RESOURCES, resources_of
 from ragsvc.http.tus import tus_headers

@@ -15,9 +15,9 @@ from ragsvc.http.bodies import Body, read_body, read_query
 from ragsvc.http.chat_rendering import render_message
 from ragsvc.http.chat_views import RUN_EVENTS, AnswerView, MessageView
 from ragsvc.http.filter_bodies import FilterBody, read_filter
+from ragsvc.http.headers import RUN_ID
 from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.ids import parse_id
-from ragsvc.http.openapi.headers import RUN_ID
 from ragsvc.http.operations import Media, operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response

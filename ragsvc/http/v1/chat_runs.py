@@ -16,9 +16,9 @@ from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Body, Query, read_body, read_query
 from ragsvc.http.chat_rendering import render_run
 from ragsvc.http.chat_views import RUN_EVENTS, RunView
+from ragsvc.http.headers import LAST_EVENT_ID, RUN_ID
 from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.ids import SessionId, parse_id
-from ragsvc.http.openapi.headers import LAST_EVENT_ID, RUN_ID
 from ragsvc.http.operations import Media, operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response

@@ -24,8 +24,7 @@ from ragsvc.errors import (
 )
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Attributes, Body, Query, read_query
-from ragsvc.http.ids import CollectionId
-from ragsvc.http.openapi.headers import (
+from ragsvc.http.headers import (
     CONTENT_RANGE,
     ETAG,
     FILE_HEADERS,
@@ -34,6 +33,7 @@ from ragsvc.http.openapi.headers import (
     LOCATION,
     RANGE,
 )
+from ragsvc.http.ids import CollectionId
 from ragsvc.http.operations import Media, operation
 from ragsvc.http.paging import LimitQuery, OrdinalCursor, Page, page_by
 from ragsvc.http.problems import problem_response

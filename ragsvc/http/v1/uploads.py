@@ -25,9 +25,9 @@ from ragsvc.errors import (
 from ragsvc.http.auth import caller_of
 from ragsvc.http.bodies import Attributes, Body, read_body, read_query
 from ragsvc.http.filenames import clean_filename, mime_type_of
+from ragsvc.http.headers import CONTENT_MD5, REPR_DIGEST
 from ragsvc.http.idempotency import reserve_anew, resource_id_of
 from ragsvc.http.ids import CollectionId, parse_id
-from ragsvc.http.openapi.headers import CONTENT_MD5, REPR_DIGEST
 from ragsvc.http.operations import operation
 from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_document, render_part, render_upload, render_upload_state

@@ -1,9 +1,14 @@
-"""Headers that several routes read or send, for their descriptions."""
+"""Header names, and descriptions of the headers that several routes read or send."""
 
 from __future__ import annotations
 
 from ragsvc.http.ids import id_schema
 from ragsvc.http.operations import HeaderField
+
+REQUEST_ID_HEADER = "X-Request-Id"
+KEY_HEADER = "Idempotency-Key"
+MAX_KEY_CHARS = 200
+REPLAYED_HEADER = "Idempotent-Replayed"
 
 _COUNT = {"type": "integer", "minimum": 0}
 
