@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ragsvc.http.companion import companion
+from ragsvc.http.contract.operations import operation_of
 from ragsvc.http.cors import answer_preflights, share_answers
 from ragsvc.http.hardening import check_host, harden
 from ragsvc.http.idempotency import answer_once, mark_streams
@@ -16,7 +17,6 @@ from ragsvc.http.limits.admission import ADMISSION, Admission, admit, leave_plac
 from ragsvc.http.limits.rates import RATES, limit_rate, tell_rate
 from ragsvc.http.limits.traffic import TRAFFIC, Traffic
 from ragsvc.http.middleware import answer_problems, finish_headers, identify, observe
-from ragsvc.http.operations import operation_of
 from ragsvc.http.ops import description, health, metrics
 from ragsvc.http.ops.readiness import READINESS, Readiness
 from ragsvc.http.ops.scrape import SCRAPE, Scrape

@@ -10,7 +10,7 @@ from ragsvc.domain.bulk import BulkAction, BulkStatus
 from ragsvc.domain.ids import format_id
 
 # pydantic reads the annotations for the API's description
-from ragsvc.http.ids import ShownBulkId, ShownTime  # noqa: TC001
+from ragsvc.http.contract.ids import ShownBulkId, ShownTime  # noqa: TC001
 from ragsvc.http.rendering import render_failure, render_optional_time, render_time
 from ragsvc.http.views import FailureView  # noqa: TC001
 

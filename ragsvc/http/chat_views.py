@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from ragsvc.domain.chat import RunStatus  # noqa: TC001
 
 # pydantic reads the annotations for the API's description
-from ragsvc.http.ids import (  # noqa: TC001
+from ragsvc.http.contract.ids import (  # noqa: TC001
     ShownChunkId,
     ShownCollectionId,
     ShownDocumentId,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from ragsvc.errors import UnknownHost
-from ragsvc.http.operations import PROBES
+from ragsvc.http.contract.operations import PROBES
 from ragsvc.http.state import resources_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

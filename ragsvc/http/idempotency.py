@@ -23,17 +23,17 @@ from ragsvc.domain.idempotency import Call, Claim, KeptAnswer
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import IdempotencyMismatch, InProgress, InvalidRequest, NotFound, RequestError, TooLarge
 from ragsvc.http.auth import workspace_id_of
-from ragsvc.http.headers import KEY_HEADER, MAX_KEY_CHARS, REPLAYED_HEADER
-from ragsvc.http.multipart import FormReader
-from ragsvc.http.operations import check_door, is_repeatable, operation_of
-from ragsvc.http.problems import PROBLEMS
+from ragsvc.http.contract.headers import KEY_HEADER, MAX_KEY_CHARS, REPLAYED_HEADER
+from ragsvc.http.contract.multipart import FormReader
+from ragsvc.http.contract.operations import check_door, is_repeatable, operation_of
+from ragsvc.http.contract.problems import PROBLEMS
 from ragsvc.http.state import resources_of
 from ragsvc.queue.connection import cancel_for_good
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from ragsvc.http.operations import Operation
+    from ragsvc.http.contract.operations import Operation
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

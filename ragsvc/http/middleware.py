@@ -24,11 +24,11 @@ from ragsvc.errors import (
     Unavailable,
 )
 from ragsvc.http.auth import authenticate, authenticate_upload_token
-from ragsvc.http.headers import REQUEST_ID_HEADER
+from ragsvc.http.contract.headers import REQUEST_ID_HEADER
+from ragsvc.http.contract.operations import EVENT_STREAM, PROBES
+from ragsvc.http.contract.problems import error_of_status, problem_response
 from ragsvc.http.limits.connections import busy_with
 from ragsvc.http.limits.traffic import TRAFFIC
-from ragsvc.http.operations import EVENT_STREAM, PROBES
-from ragsvc.http.problems import error_of_status, problem_response
 from ragsvc.http.state import REQUEST_ID, request_id_of
 from ragsvc.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS, HTTP_REQUESTS_IN_FLIGHT, REQUESTS_REFUSED
 from ragsvc.telemetry.spans import Span, SpanKind

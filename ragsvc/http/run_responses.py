@@ -12,8 +12,8 @@ from ragsvc.db import chat_runs
 from ragsvc.domain.chat import RunStatus
 from ragsvc.domain.ids import format_id
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bodies import parse_json
 from ragsvc.http.chat_rendering import render_event, render_message, render_run_error
+from ragsvc.http.contract.bodies import parse_json
 from ragsvc.http.rendering import json_response
 from ragsvc.http.sse import StreamEnd, reserve_stream
 from ragsvc.http.state import resources_of

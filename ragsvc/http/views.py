@@ -14,7 +14,7 @@ from ragsvc.domain.webhooks import WebhookEvent  # noqa: TC001
 from ragsvc.domain.workspaces import Scope  # noqa: TC001
 
 # pydantic reads the annotations for the API's description
-from ragsvc.http.ids import (  # noqa: TC001
+from ragsvc.http.contract.ids import (  # noqa: TC001
     ShownChunkId,
     ShownCollectionId,
     ShownDeletionId,

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from ragsvc.cli.sse import read_events
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.resources import open_resources
 from tests.answering.library import Library
 from tests.faults.own_servers import OwnRedis

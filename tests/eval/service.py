@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from ragsvc.devstack.supervisor import Options, Supervisor
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.retrieval.search import search
 from ragsvc.settings import Settings
 

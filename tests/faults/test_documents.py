@@ -15,7 +15,7 @@ from ragsvc.domain.deletions import DeletionStatus
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.http.app import create_app
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from tests.faults.end_state import (
     assert_consistent,
     assert_dead,

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
 from ragsvc.http.app import create_app
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.sse import StreamTiming
 from ragsvc.http.state import RESOURCES
 from tests.http.contract import Contract

@@ -8,8 +8,8 @@ import jsonschema_rs
 import orjson
 from aiohttp import web
 
+from ragsvc.http.contract.openapi.document import describe
 from ragsvc.http.middleware import CLIENT_LEFT
-from ragsvc.http.openapi.document import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ragsvc.http.multipart import FILE_FIELD
+from ragsvc.http.contract.multipart import FILE_FIELD
 from tests.http.documents import form
 
 if TYPE_CHECKING:

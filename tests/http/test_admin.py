@@ -11,7 +11,7 @@ from ragsvc.db import jobs, queue_state
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import Queue, SubjectKind
 from ragsvc.errors import DocumentRejected
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.jobs import dead_letters, failures, lifecycle
 from ragsvc.queue.bell import Ring
 

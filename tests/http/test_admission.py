@@ -10,8 +10,8 @@ from aiohttp import web
 
 from ragsvc.http.app import create_app
 from ragsvc.http.auth import Door
+from ragsvc.http.contract.operations import operation
 from ragsvc.http.limits.admission import ADMISSION
-from ragsvc.http.operations import operation
 from ragsvc.telemetry.metrics import REGISTRY
 from tests.http.conftest import TIMING, Api, Tenant, make_tenant, operator_of
 from tests.http.test_server import SlowFile

@@ -12,15 +12,15 @@ import pytest
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import Door
-from ragsvc.http.openapi.parameters import ID_PARAMETERS
-from ragsvc.http.operations import operation_of
+from ragsvc.http.contract.openapi.parameters import ID_PARAMETERS
+from ragsvc.http.contract.operations import operation_of
 from tests.http.conftest import Api, make_key
 from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ragsvc.http.operations import Operation
+    from ragsvc.http.contract.operations import Operation
     from ragsvc.resources import Resources
     from tests.http.conftest import Client, Tenant
 

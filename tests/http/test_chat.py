@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from ragsvc.domain.ids import format_id, new_id
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.sse import STREAMS
 from ragsvc.http.state import RESOURCES
 from tests.http.conftest import make_tenant, operator_of

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 from structlog.testing import capture_logs
 
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from tests.http.conftest import Answer, Api, make_key
 from tests.http.test_uploads import MIB, content_of
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ragsvc.db import deletion_receipts, workspaces
 from ragsvc.domain.deletions import DeletionStatus, StoreReceipt
 from ragsvc.domain.documents import FailureInfo
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources

@@ -10,7 +10,7 @@ import pytest
 
 from ragsvc.db import documents
 from ragsvc.domain.documents import Stage
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.sse import STREAMS
 from tests.http.conftest import make_tenant, operator_of
 from tests.http.documents import finish_document, show_failure, show_stage

@@ -15,7 +15,7 @@ import structlog
 from ragsvc.db import documents, files
 from ragsvc.domain.documents import Stage
 from ragsvc.domain.ids import format_id
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from tests.http.conftest import Api, make_key, make_tenant, operator_of
 from tests.http.documents import form, show_failure, show_stage
 from tests.support.polling import until

@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 import pytest
 
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from tests.http.documents import finish_document
 from tests.http.processes import serving
 from tests.support.model_server import Pause

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from ragsvc.db import documents
 from ragsvc.domain.ids import format_id
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources

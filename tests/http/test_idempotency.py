@@ -12,7 +12,7 @@ import pytest
 
 from ragsvc import uploads
 from ragsvc.db import idempotency_keys
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from tests.http.documents import form
 from tests.http.proxy import DeafProxy
 from tests.support.polling import until

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from ragsvc.db import upload_sessions
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from tests.http.foreign_calls import COMPANION_KEY, Call, calls_of
 
 if TYPE_CHECKING:

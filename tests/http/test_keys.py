@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from ragsvc.domain.ids import format_id
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from tests.http.conftest import Api
 from tests.support.polling import until
 

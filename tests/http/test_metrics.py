@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from ragsvc.db.queue_state import select_queue_depths
 from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.jobs import Queue
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.state import RESOURCES
 from tests.http.conftest import Api, make_tenant, operator_of
 from tests.http.documents import finish_document

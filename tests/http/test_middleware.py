@@ -13,7 +13,7 @@ from aiohttp import web
 from ragsvc.errors import OutageFailure, ProviderRejected
 from ragsvc.http.app import create_app
 from ragsvc.http.auth import Door
-from ragsvc.http.operations import operation
+from ragsvc.http.contract.operations import operation
 from tests.http.conftest import Api, operator_of
 from tests.support.polling import until
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsvc.errors import InvalidRequest, NotFound, RequestError
-from ragsvc.http.bodies import Attributes, Body
-from ragsvc.http.filenames import clean_filename, mime_type_of
-from ragsvc.http.ids import CollectionId
-from ragsvc.http.multipart import MAX_FIELD_BYTES, FormReader
+from ragsvc.http.contract.bodies import Attributes, Body
+from ragsvc.http.contract.filenames import clean_filename, mime_type_of
+from ragsvc.http.contract.ids import CollectionId
+from ragsvc.http.contract.multipart import MAX_FIELD_BYTES, FormReader
 from ragsvc.media_types.content_types import DOCX, EPUB, ODP, ODS, ODT, PPTX, RTF, XLSX
 from ragsvc.media_types.text_types import BY_SUFFIX
 

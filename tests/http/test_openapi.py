@@ -10,9 +10,9 @@ import orjson
 import pytest
 import schemathesis
 
-from ragsvc.http.bodies import parse_body
-from ragsvc.http.operations import operation_of
-from ragsvc.http.problems import PROBLEMS
+from ragsvc.http.contract.bodies import parse_body
+from ragsvc.http.contract.operations import operation_of
+from ragsvc.http.contract.problems import PROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

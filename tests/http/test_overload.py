@@ -14,7 +14,7 @@ import aiohttp
 import psutil
 import pytest
 
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.resources import open_resources
 from tests.answering.library import Library
 from tests.http.processes import serving

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ragsvc.http.paging import PageQuery, encode_cursor, page_by_id
+from ragsvc.http.contract.paging import PageQuery, encode_cursor, page_by_id
 from ragsvc.http.v1.admin_dlq import DeadLettersQuery
 from ragsvc.http.v1.document_content import ChunksQuery
 

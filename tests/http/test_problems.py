@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from ragsvc.errors import InvalidRequest, RagsvcError, RequestError, TooManyStreams, Unauthorized
-from ragsvc.http.problems import PROBLEMS, error_of_status, problem_response, request_errors
+from ragsvc.http.contract.problems import PROBLEMS, error_of_status, problem_response, request_errors
 
 
 @pytest.mark.parametrize("kind", request_errors())

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsvc.errors import RangeNotSatisfiable
-from ragsvc.http.ranges import content_disposition, http_date, is_unchanged, parse_range, wanted_range
+from ragsvc.http.contract.ranges import content_disposition, http_date, is_unchanged, parse_range, wanted_range
 
 MODIFIED = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 

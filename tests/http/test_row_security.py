@@ -15,9 +15,9 @@ import ragsvc.db
 from ragsvc.db.connections.pool import Pool
 from ragsvc.domain.ids import format_id
 from ragsvc.http.auth import Door
-from ragsvc.http.ids import parse_id
-from ragsvc.http.openapi.parameters import ID_PARAMETERS
-from ragsvc.http.operations import operation_of
+from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.openapi.parameters import ID_PARAMETERS
+from ragsvc.http.contract.operations import operation_of
 from tests.http.documents import finish_document, form
 from tests.support.polling import until
 

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 
 from ragsvc.db import jobs
 from ragsvc.domain.jobs import Queue, SubjectKind
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.telemetry.traces import trace_id_of
 from ragsvc.workers import ingestion, runner
 from tests.http.documents import form

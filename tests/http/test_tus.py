@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from ragsvc.errors import UploadLocked
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.limits.traffic import TRAFFIC
 from ragsvc.uploads.sessions import load_session
 from ragsvc.uploads.sweeper import sweep_uploads

@@ -11,7 +11,7 @@ import aiohttp
 import asyncpg
 
 from ragsvc.db import upload_sessions
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from tests.http.processes import serving
 from tests.http.test_uploads import CONTENT, complete, open_upload, part_of, put, reserved_bytes, send_all, state_of
 from tests.support.polling import until

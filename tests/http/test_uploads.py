@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from ragsvc.db import upload_sessions
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.uploads.sweeper import sweep_uploads
 from tests.http.conftest import Api, make_key
 from tests.support.polling import until

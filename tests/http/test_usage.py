@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc import query_usage
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.state import RESOURCES
 from ragsvc.ingestion.embedding import embed_chunks
 from tests.http.conftest import Api, make_tenant, operator_of

@@ -10,7 +10,7 @@ import pytest
 from ragsvc.db import documents
 from ragsvc.domain.ids import format_id
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.jobs import failures, lifecycle
 from tests.http.conftest import Api, make_key
 from tests.http.documents import TEXT, finish_document, form

@@ -9,7 +9,7 @@ import pytest
 
 from ragsvc.db import collections, workspaces
 from ragsvc.domain.ids import format_id
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from tests.http.conftest import make_tenant
 
 if TYPE_CHECKING:

@@ -23,12 +23,12 @@ from ragsvc.errors import (
     UploadNotPending,
 )
 from ragsvc.http.auth import Door, uploader_of
-from ragsvc.http.bodies import Body, Query, read_body, read_query
-from ragsvc.http.filenames import clean_filename, mime_type_of
-from ragsvc.http.headers import ETAG, LOCATION
-from ragsvc.http.ids import parse_id
-from ragsvc.http.multipart import FormReader
-from ragsvc.http.operations import operation
+from ragsvc.http.contract.bodies import Body, Query, read_body, read_query
+from ragsvc.http.contract.filenames import clean_filename, mime_type_of
+from ragsvc.http.contract.headers import ETAG, LOCATION
+from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.multipart import FormReader
+from ragsvc.http.contract.operations import operation
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import public_url_of, resources_of
 from ragsvc.http.v1.documents import FORM_OVERHEAD_BYTES

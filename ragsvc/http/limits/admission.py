@@ -14,9 +14,9 @@ import structlog
 from aiohttp import web
 
 from ragsvc.errors import RequestTimeout, Unavailable
+from ragsvc.http.contract.operations import PROBES, operation_of
 from ragsvc.http.limits.connections import judge_body_elsewhere
 from ragsvc.http.limits.slots import BodyRoom, Place, Places
-from ragsvc.http.operations import PROBES, operation_of
 
 if TYPE_CHECKING:
     from ragsvc.settings import Settings

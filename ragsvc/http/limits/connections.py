@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, LineTooLong
 
 from ragsvc.errors import Overloaded, RagsvcError, RequestError, UnsupportedMediaType
-from ragsvc.http.problems import write_problem
+from ragsvc.http.contract.problems import write_problem
 from ragsvc.telemetry.metrics import CONNECTIONS_CUT, CONNECTIONS_OPEN, REQUESTS_REFUSED
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import orjson
 from aiohttp import web
 
 from ragsvc.http.auth import Door
-from ragsvc.http.openapi.document import describe
-from ragsvc.http.operations import Media, operation
-from ragsvc.http.problems import PROBLEMS
+from ragsvc.http.contract.openapi.document import describe
+from ragsvc.http.contract.operations import Media, operation
+from ragsvc.http.contract.problems import PROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

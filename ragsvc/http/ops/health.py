@@ -8,8 +8,8 @@ from aiohttp import web
 from typing_extensions import TypedDict
 
 from ragsvc.http.auth import Door
+from ragsvc.http.contract.operations import operation
 from ragsvc.http.limits.traffic import TRAFFIC
-from ragsvc.http.operations import operation
 from ragsvc.http.ops.readiness import READINESS
 from ragsvc.http.rendering import json_response
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from ragsvc.http.auth import Door
-from ragsvc.http.operations import Media, operation
+from ragsvc.http.contract.operations import Media, operation
 from ragsvc.http.ops.scrape import SCRAPE
 
 routes = web.RouteTableDef()

@@ -29,8 +29,8 @@ from ragsvc.errors import (
     UploadNotPending,
 )
 from ragsvc.http.auth import Door, caller_of
-from ragsvc.http.filenames import clean_filename, mime_type_of
-from ragsvc.http.headers import (
+from ragsvc.http.contract.filenames import clean_filename, mime_type_of
+from ragsvc.http.contract.headers import (
     DOCUMENT_ID,
     LOCATION,
     UPLOAD_EXPIRES,
@@ -38,9 +38,9 @@ from ragsvc.http.headers import (
     UPLOAD_METADATA,
     UPLOAD_OFFSET,
 )
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.operations import HeaderField, operation
 from ragsvc.http.limits.traffic import TRAFFIC
-from ragsvc.http.operations import HeaderField, operation
 from ragsvc.http.state import RESOURCES, resources_of
 from ragsvc.http.tus import tus_headers
 from ragsvc.http.tus.arrivals import arrived_blocks

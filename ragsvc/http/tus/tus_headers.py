@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, ValidationError
 
 from ragsvc.errors import InvalidJson, InvalidRequest, RequestError, UnsupportedTusVersion
-from ragsvc.http.bodies import Attributes, Body, parse_json
-from ragsvc.http.field_paths import explain_fields, refuse_nul
-from ragsvc.http.ids import CollectionId
-from ragsvc.http.operations import HeaderField
+from ragsvc.http.contract.bodies import Attributes, Body, parse_json
+from ragsvc.http.contract.fields import explain_fields, refuse_nul
+from ragsvc.http.contract.ids import CollectionId
+from ragsvc.http.contract.operations import HeaderField
 from ragsvc.uploads.tus.appends import Checksum
 
 if TYPE_CHECKING:

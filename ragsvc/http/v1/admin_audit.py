@@ -13,8 +13,8 @@ from ragsvc.domain.audit import ActorKind, AuditAction, AuditFilter, AuditSubjec
 from ragsvc.domain.ids import Prefix, format_id
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Door
-from ragsvc.http.bodies import Time, read_query
-from ragsvc.http.ids import (
+from ragsvc.http.contract.bodies import Time, read_query
+from ragsvc.http.contract.ids import (
     ShownAuditEventId,
     ShownKeyId,
     ShownTime,
@@ -23,8 +23,8 @@ from ragsvc.http.ids import (
     id_pattern,
     parse_id,
 )
-from ragsvc.http.operations import operation
-from ragsvc.http.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.operations import operation
+from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
 

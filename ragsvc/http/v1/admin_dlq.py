@@ -15,16 +15,16 @@ from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import DeadLetterFilter, Queue
 from ragsvc.errors import InvalidRequest, NotFound, ReplayRunning
 from ragsvc.http.auth import Door
-from ragsvc.http.bodies import Body, Time, read_body, read_query
-from ragsvc.http.ids import (
+from ragsvc.http.contract.bodies import Body, Time, read_body, read_query
+from ragsvc.http.contract.ids import (
     ShownDocumentId,
     ShownJobId,
     ShownTime,
     ShownWorkspaceId,
     WorkspaceId,
 )
-from ragsvc.http.operations import operation
-from ragsvc.http.paging import LimitQuery, Moment, MomentCursor, Page, page_by
+from ragsvc.http.contract.operations import operation
+from ragsvc.http.contract.paging import LimitQuery, Moment, MomentCursor, Page, page_by
 from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.admin_queues import parse_queue

@@ -15,8 +15,8 @@ from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.jobs import Queue
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Door
-from ragsvc.http.bodies import Body, read_body
-from ragsvc.http.operations import operation
+from ragsvc.http.contract.bodies import Body, read_body
+from ragsvc.http.contract.operations import operation
 from ragsvc.http.rendering import json_response, render_queue
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import QueueView

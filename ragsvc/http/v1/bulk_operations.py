@@ -14,13 +14,13 @@ from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bodies import Body, read_body, read_query
 from ragsvc.http.bulk_rendering import BulkCountView, BulkOperationView, render_bulk_operation
-from ragsvc.http.filter_bodies import FilterBody, read_filter
+from ragsvc.http.contract.bodies import Body, read_body, read_query
+from ragsvc.http.contract.filters import FilterBody, read_filter
+from ragsvc.http.contract.ids import CollectionId, parse_id
+from ragsvc.http.contract.operations import operation
+from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.ids import CollectionId, parse_id
-from ragsvc.http.operations import operation
-from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
 from ragsvc.retrieval.filters import dump_filter

@@ -11,15 +11,15 @@ from ragsvc.db import chat_messages
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import RunActive
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bodies import Body, read_body, read_query
 from ragsvc.http.chat_rendering import render_message
 from ragsvc.http.chat_views import RUN_EVENTS, AnswerView, MessageView
-from ragsvc.http.filter_bodies import FilterBody, read_filter
-from ragsvc.http.headers import RUN_ID
+from ragsvc.http.contract.bodies import Body, read_body, read_query
+from ragsvc.http.contract.filters import FilterBody, read_filter
+from ragsvc.http.contract.headers import RUN_ID
+from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.operations import Media, operation
+from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.ids import parse_id
-from ragsvc.http.operations import Media, operation
-from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response
 from ragsvc.http.run_responses import answer_again, answer_begun, runs_of
 from ragsvc.http.sse import reserve_stream

@@ -13,14 +13,14 @@ from ragsvc.domain.chat import RunStatus  # noqa: TC001 - pydantic reads the ann
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import InvalidRequest, NotFound, RunActive, RunNotRetryable
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bodies import Body, Query, read_body, read_query
 from ragsvc.http.chat_rendering import render_run
 from ragsvc.http.chat_views import RUN_EVENTS, RunView
-from ragsvc.http.headers import LAST_EVENT_ID, RUN_ID
+from ragsvc.http.contract.bodies import Body, Query, read_body, read_query
+from ragsvc.http.contract.headers import LAST_EVENT_ID, RUN_ID
+from ragsvc.http.contract.ids import SessionId, parse_id
+from ragsvc.http.contract.operations import Media, operation
+from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.ids import SessionId, parse_id
-from ragsvc.http.operations import Media, operation
-from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response
 from ragsvc.http.run_responses import answer_again, answer_begun, runs_of, stream_events
 from ragsvc.http.sse import reserve_stream

@@ -14,13 +14,13 @@ from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bodies import Body, Name, read_body, read_query
 from ragsvc.http.chat_rendering import render_session
 from ragsvc.http.chat_views import SessionView
+from ragsvc.http.contract.bodies import Body, Name, read_body, read_query
+from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.operations import operation
+from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.ids import parse_id
-from ragsvc.http.operations import operation
-from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.search import CollectionIds

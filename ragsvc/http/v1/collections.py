@@ -12,11 +12,11 @@ from ragsvc.deletion.requests import request_collection_deletion
 from ragsvc.domain.workspaces import Chunking, Scope
 from ragsvc.errors import DefaultCollection, InvalidRequest, NameTaken, NotFound
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bodies import MAX_NAME_CHARS, Body, Metadata, Name, read_body, read_query
+from ragsvc.http.contract.bodies import MAX_NAME_CHARS, Body, Metadata, Name, read_body, read_query
+from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.operations import operation
+from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.ids import parse_id
-from ragsvc.http.operations import operation
-from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_accepted_deletion, render_collection
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import AcceptedDeletionView, CollectionView

@@ -8,10 +8,10 @@ from ragsvc.db import deletion_receipts
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Door, caller_of, is_admin
-from ragsvc.http.bodies import read_query
-from ragsvc.http.ids import parse_id
-from ragsvc.http.operations import operation
-from ragsvc.http.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.bodies import read_query
+from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.operations import operation
+from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_deletion
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import DeletionView

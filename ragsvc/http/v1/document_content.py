@@ -23,8 +23,8 @@ from ragsvc.errors import (
     TooLarge,
 )
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bodies import Attributes, Body, Query, read_query
-from ragsvc.http.headers import (
+from ragsvc.http.contract.bodies import Attributes, Body, Query, read_query
+from ragsvc.http.contract.headers import (
     CONTENT_RANGE,
     ETAG,
     FILE_HEADERS,
@@ -33,11 +33,11 @@ from ragsvc.http.headers import (
     LOCATION,
     RANGE,
 )
-from ragsvc.http.ids import CollectionId
-from ragsvc.http.operations import Media, operation
-from ragsvc.http.paging import LimitQuery, OrdinalCursor, Page, page_by
-from ragsvc.http.problems import problem_response
-from ragsvc.http.ranges import content_disposition, http_date, is_unchanged, wanted_range
+from ragsvc.http.contract.ids import CollectionId
+from ragsvc.http.contract.operations import Media, operation
+from ragsvc.http.contract.paging import LimitQuery, OrdinalCursor, Page, page_by
+from ragsvc.http.contract.problems import problem_response
+from ragsvc.http.contract.ranges import content_disposition, http_date, is_unchanged, wanted_range
 from ragsvc.http.rendering import json_response, render_chunk, render_document, render_text
 from ragsvc.http.state import request_id_of, resources_of
 from ragsvc.http.v1.documents import find_document, open_form

@@ -12,7 +12,7 @@ from ragsvc.db import documents
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import caller_of
-from ragsvc.http.operations import Media, operation
+from ragsvc.http.contract.operations import Media, operation
 from ragsvc.http.rendering import render_document
 from ragsvc.http.sse import Event, reserve_stream
 from ragsvc.http.state import resources_of

@@ -22,12 +22,12 @@ from ragsvc.errors import (
     UnsupportedMediaType,
 )
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bodies import Attributes, Body, Query, read_body, read_query
+from ragsvc.http.contract.bodies import Attributes, Body, Query, read_body, read_query
+from ragsvc.http.contract.ids import CollectionId, FileId, parse_id
+from ragsvc.http.contract.multipart import AnyBody, FormReader
+from ragsvc.http.contract.operations import operation
+from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.idempotency import bind_form, resource_id_of
-from ragsvc.http.ids import CollectionId, FileId, parse_id
-from ragsvc.http.multipart import AnyBody, FormReader
-from ragsvc.http.operations import operation
-from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_document, render_document_deletion
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.collections import ChunkingBody, read_chunking

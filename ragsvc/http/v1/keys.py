@@ -16,11 +16,11 @@ from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import KeyRotated, NotFound
 from ragsvc.http.auth import KEY_PREFIX, SHOWN_KEY_CHARS, Door, derive_secret, hash_key
-from ragsvc.http.bodies import Body, Name, Time, read_body, read_query
+from ragsvc.http.contract.bodies import Body, Name, Time, read_body, read_query
+from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.operations import operation
+from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.idempotency import resource_id_of, seed_of
-from ragsvc.http.ids import parse_id
-from ragsvc.http.operations import operation
-from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_key, render_listed_key
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import CreatedKeyView, ListedKeyView

@@ -11,12 +11,12 @@ from ragsvc.domain.search import SearchMode
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound, ProviderRefused
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bodies import Body, read_body
 from ragsvc.http.chat_rendering import render_hit
 from ragsvc.http.chat_views import SearchView
-from ragsvc.http.filter_bodies import FilterBody, read_filter
-from ragsvc.http.ids import CollectionId
-from ragsvc.http.operations import operation
+from ragsvc.http.contract.bodies import Body, read_body
+from ragsvc.http.contract.filters import FilterBody, read_filter
+from ragsvc.http.contract.ids import CollectionId
+from ragsvc.http.contract.operations import operation
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
 from ragsvc.retrieval.search import MAX_QUERY_CHARS, search

@@ -12,10 +12,10 @@ from ragsvc.db import upload_tokens
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import TOKEN_PREFIX, caller_of, derive_secret, hash_key
-from ragsvc.http.bodies import Body, read_body
+from ragsvc.http.contract.bodies import Body, read_body
+from ragsvc.http.contract.ids import CollectionId
+from ragsvc.http.contract.operations import operation
 from ragsvc.http.idempotency import resource_id_of, seed_of
-from ragsvc.http.ids import CollectionId
-from ragsvc.http.operations import operation
 from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import public_url_of, resources_of
 from ragsvc.http.views import UploadTokenView

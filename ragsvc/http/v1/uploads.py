@@ -23,13 +23,13 @@ from ragsvc.errors import (
     UploadNotPending,
 )
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bodies import Attributes, Body, read_body, read_query
-from ragsvc.http.filenames import clean_filename, mime_type_of
-from ragsvc.http.headers import CONTENT_MD5, REPR_DIGEST
+from ragsvc.http.contract.bodies import Attributes, Body, read_body, read_query
+from ragsvc.http.contract.filenames import clean_filename, mime_type_of
+from ragsvc.http.contract.headers import CONTENT_MD5, REPR_DIGEST
+from ragsvc.http.contract.ids import CollectionId, parse_id
+from ragsvc.http.contract.operations import operation
+from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.idempotency import reserve_anew, resource_id_of
-from ragsvc.http.ids import CollectionId, parse_id
-from ragsvc.http.operations import operation
-from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_document, render_part, render_upload, render_upload_state
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.collections import ChunkingBody, read_chunking

@@ -12,8 +12,8 @@ from ragsvc.db import model_usage
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import InvalidRequest
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bodies import Day, Query, read_query
-from ragsvc.http.operations import operation
+from ragsvc.http.contract.bodies import Day, Query, read_query
+from ragsvc.http.contract.operations import operation
 from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
 from ragsvc.http.usage_rendering import UsageByDayView, render_usage

@@ -16,11 +16,11 @@ from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound, TooManyWebhooks, WebhookRefused
 from ragsvc.http.auth import caller_of, derive_secret
-from ragsvc.http.bodies import Body, read_body, read_query
+from ragsvc.http.contract.bodies import Body, read_body, read_query
+from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.operations import operation
+from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.idempotency import resource_id_of, seed_of
-from ragsvc.http.ids import parse_id
-from ragsvc.http.operations import operation
-from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_webhook
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import CreatedWebhookView, WebhookView

@@ -7,7 +7,7 @@ from aiohttp import web
 from ragsvc.db import documents
 from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import caller_of
-from ragsvc.http.operations import operation
+from ragsvc.http.contract.operations import operation
 from ragsvc.http.rendering import json_response, render_own_workspace
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import OwnWorkspaceView

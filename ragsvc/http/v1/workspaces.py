@@ -14,11 +14,11 @@ from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import NotFound, ProviderRefused
 from ragsvc.http.auth import Door
-from ragsvc.http.bodies import Body, Name, read_body, read_query
+from ragsvc.http.contract.bodies import Body, Name, read_body, read_query
+from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.operations import operation
+from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.ids import parse_id
-from ragsvc.http.operations import operation
-from ragsvc.http.paging import Page, PageQuery, page_by_id
 from ragsvc.http.rendering import json_response, render_accepted_deletion, render_workspace
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import AcceptedDeletionView, WorkspaceView

@@ -13,7 +13,7 @@ import aiohttp
 import psutil
 
 from ragsvc.devstack.ports import free_ports
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.resources import open_resources
 from tests.answering.library import Library
 from tests.http.processes import serving

@@ -20,7 +20,7 @@ from aiohttp.test_utils import TestClient
 
 from ragsvc.db import api_keys
 from ragsvc.http.app import create_app
-from ragsvc.http.ids import parse_id
+from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.state import RESOURCES
 from tests.bench.table import ratio_at_most
 from tests.http.conftest import Api, Server, make_tenant, operator_of

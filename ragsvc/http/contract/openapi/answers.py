@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from ragsvc import errors
 from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import Door
-from ragsvc.http.headers import REPLAYED_HEADER, REQUEST_ID_HEADER
-from ragsvc.http.openapi.examples import example_problem
-from ragsvc.http.openapi.parameters import path_names
-from ragsvc.http.openapi.schemas import REF, Schema
-from ragsvc.http.operations import EVENT_STREAM, PROBES, HeaderField, Media, is_repeatable, is_strict
-from ragsvc.http.problems import PROBLEMS, RETRY_AFTER_S, ProblemView
+from ragsvc.http.contract.headers import REPLAYED_HEADER, REQUEST_ID_HEADER
+from ragsvc.http.contract.openapi.examples import example_problem
+from ragsvc.http.contract.openapi.parameters import path_names
+from ragsvc.http.contract.openapi.schemas import REF, Schema
+from ragsvc.http.contract.operations import EVENT_STREAM, PROBES, HeaderField, Media, is_repeatable, is_strict
+from ragsvc.http.contract.problems import PROBLEMS, RETRY_AFTER_S, ProblemView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ragsvc.http.openapi.schemas import Schemas
-    from ragsvc.http.operations import Operation
+    from ragsvc.http.contract.openapi.schemas import Schemas
+    from ragsvc.http.contract.operations import Operation
 
 REQUEST_ID = HeaderField(REQUEST_ID_HEADER, "Under which the request is logged.", required=True)
 REPLAYED = HeaderField(REPLAYED_HEADER, "`true` on an answer that was given before.", {"const": "true"})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ragsvc.http.ids import id_schema
-from ragsvc.http.operations import HeaderField
+from ragsvc.http.contract.ids import id_schema
+from ragsvc.http.contract.operations import HeaderField
 
 REQUEST_ID_HEADER = "X-Request-Id"
 KEY_HEADER = "Idempotency-Key"

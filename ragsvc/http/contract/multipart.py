@@ -12,9 +12,9 @@ from aiohttp.http_exceptions import BadHttpMessage
 from pydantic import ValidationError
 
 from ragsvc.errors import InvalidJson, InvalidRequest, RequestError, UnsupportedMediaType
-from ragsvc.http.bodies import Body, parse_json
-from ragsvc.http.field_paths import explain_fields, refuse_nul
-from ragsvc.http.filenames import UNNAMED, clean_filename, mime_type_of
+from ragsvc.http.contract.bodies import Body, parse_json
+from ragsvc.http.contract.fields import explain_fields, refuse_nul
+from ragsvc.http.contract.filenames import UNNAMED, clean_filename, mime_type_of
 from ragsvc.media_types.content_types import UNKNOWN
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from ragsvc.http.operations import Media
-from ragsvc.http.problems import ProblemView
+from ragsvc.http.contract.operations import Media
+from ragsvc.http.contract.problems import ProblemView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ragsvc.http.operations import Operation
+    from ragsvc.http.contract.operations import Operation
 
 Schema = dict[str, Any]
 

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from ragsvc.errors import InvalidJson, InvalidRequest, UnsupportedMediaType
-from ragsvc.http.field_paths import explain_fields, find_deepest, refuse_nul
+from ragsvc.http.contract.fields import explain_fields, find_deepest, refuse_nul
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

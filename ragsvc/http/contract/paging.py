@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from ragsvc.http.bodies import Query
+from ragsvc.http.contract.bodies import Query
 
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 20

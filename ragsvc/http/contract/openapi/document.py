@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import Door
-from ragsvc.http.multipart import FILE_FIELD
-from ragsvc.http.openapi.answers import (
+from ragsvc.http.contract.multipart import FILE_FIELD
+from ragsvc.http.contract.openapi.answers import (
     COMMON,
     JSON_TYPE,
     describe_answers,
@@ -17,17 +17,17 @@ from ragsvc.http.openapi.answers import (
     describe_problems,
     problem_codes,
 )
-from ragsvc.http.openapi.examples import add_examples, example_of
-from ragsvc.http.openapi.parameters import describe_parameters
-from ragsvc.http.openapi.schemas import Schema, Schemas, collect_schemas, without_null
-from ragsvc.http.operations import operation_of
+from ragsvc.http.contract.openapi.examples import add_examples, example_of
+from ragsvc.http.contract.openapi.parameters import describe_parameters
+from ragsvc.http.contract.openapi.schemas import Schema, Schemas, collect_schemas, without_null
+from ragsvc.http.contract.operations import operation_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aiohttp import web
 
-    from ragsvc.http.operations import Operation
+    from ragsvc.http.contract.operations import Operation
 
 ABOUT = """\
 Every answer carries `X-Request-Id`; send one, and it is taken over into the log. Errors are `application/problem+json`

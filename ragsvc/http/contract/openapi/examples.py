@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import InvalidRequest, PartsMissing, RagsvcError
-from ragsvc.http.problems import ProblemView, render_problem, request_errors
+from ragsvc.http.contract.problems import ProblemView, render_problem, request_errors
 
 if TYPE_CHECKING:
-    from ragsvc.http.openapi.schemas import Schema, Schemas
+    from ragsvc.http.contract.openapi.schemas import Schema, Schemas
 
 REQUEST_ID = "req_0199c1f2a3b47c5d8e6f0a1b2c3d4e5f"
 TIME = "2026-01-31T12:00:00.000000Z"

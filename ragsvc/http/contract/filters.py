@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from ragsvc.http.bodies import MAX_ATTRIBUTE_KEY_CHARS, Body, check_attribute_value
+from ragsvc.http.contract.bodies import MAX_ATTRIBUTE_KEY_CHARS, Body, check_attribute_value
 from ragsvc.retrieval import filters
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ragsvc.http.auth import Door, is_admin, require, require_admin, uploader_of
 
 if TYPE_CHECKING:
     from ragsvc.errors import RequestError
-    from ragsvc.http.bodies import Body, Query
+    from ragsvc.http.contract.bodies import Body, Query
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Again = Callable[[web.Request, UUID], Awaitable[web.StreamResponse | None]]

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 from ragsvc.domain.jobs import Queue
 from ragsvc.http.auth import TOKEN_PREFIX
-from ragsvc.http.headers import KEY_HEADER, MAX_KEY_CHARS
-from ragsvc.http.ids import id_schema
-from ragsvc.http.openapi.examples import example_of
-from ragsvc.http.openapi.schemas import without_null
-from ragsvc.http.operations import is_repeatable
+from ragsvc.http.contract.headers import KEY_HEADER, MAX_KEY_CHARS
+from ragsvc.http.contract.ids import id_schema
+from ragsvc.http.contract.openapi.examples import example_of
+from ragsvc.http.contract.openapi.schemas import without_null
+from ragsvc.http.contract.operations import is_repeatable
 from ragsvc.settings import MOST_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ragsvc.domain.ids import Prefix
-    from ragsvc.http.openapi.schemas import Schema, Schemas
-    from ragsvc.http.operations import HeaderField, Operation
+    from ragsvc.http.contract.openapi.schemas import Schema, Schemas
+    from ragsvc.http.contract.operations import HeaderField, Operation
 
 ID_PARAMETERS: dict[str, Prefix] = {
     "workspace_id": "ws",

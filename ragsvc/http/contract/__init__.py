@@ -1,0 +1,1 @@
+"""The HTTP contract: operations, bodies, ids, pages, problems, and their OpenAPI description."""
