@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,31 +12,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.main import get_command
 
-from ragsvc.cli.failures import explain, say
+from ragsvc.cli.exits import explain, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# A command `name` is `ragsvc.cli.name.name`: a function, or a typer app of further commands; a dash is an underscore.
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: the folder of its module, and its line in the help."""
+
+    folder: str
+    short_help: str
+
+
+# `a-command` is the function or typer app `a_command` in `ragsvc.cli.<folder>.a_command`.
 COMMANDS = {
-    "serve": "Serve the API.",
-    "migrate": "Bring the database to this version's schema.",
-    "dev": "Run the whole service on this machine.",
-    "demo": "Show the whole service at work, then stop it.",
-    "upload": "Upload files and follow them until they are ready.",
-    "search": "Search the documents.",
-    "ask": "Ask a question; stream the answer and its citations.",
-    "documents": "List documents; show one, its text or its chunks.",
-    "delete": "Delete documents and show the receipts.",
-    "queues": "Show, pause and resume the queues.",
-    "dlq": "Show, replay and purge dead letters.",
-    "check": "Check whether everything that a server needs is as it has to be.",
-    "worker-alive": "Tell whether a worker's loop turns, for a supervisor.",
-    "jobs": "Look for jobs that were lost.",
-    "storage": "Compare the object store with the database.",
-    "audit": "List who did what.",
-    "workspaces": "Create and list workspaces.",
-    "keys": "Create, list, rotate and revoke a workspace's keys.",
+    "serve": Command("commands", "Serve the API."),
+    "migrate": Command("ops", "Bring the database to this version's schema."),
+    "dev": Command("commands", "Run the whole service on this machine."),
+    "demo": Command("commands", "Show the whole service at work, then stop it."),
+    "upload": Command("commands", "Upload files and follow them until they are ready."),
+    "search": Command("commands", "Search the documents."),
+    "ask": Command("commands", "Ask a question; stream the answer and its citations."),
+    "documents": Command("commands", "List documents; show one, its text or its chunks."),
+    "delete": Command("commands", "Delete documents and show the receipts."),
+    "queues": Command("commands", "Show, pause and resume the queues."),
+    "dlq": Command("ops", "Show, replay and purge dead letters."),
+    "check": Command("ops", "Check whether everything that a server needs is as it has to be."),
+    "worker-alive": Command("ops", "Tell whether a worker's loop turns, for a supervisor."),
+    "jobs": Command("ops", "Look for jobs that were lost."),
+    "storage": Command("ops", "Compare the object store with the database."),
+    "audit": Command("commands", "List who did what."),
+    "workspaces": Command("commands", "Create and list workspaces."),
+    "keys": Command("commands", "Create, list, rotate and revoke a workspace's keys."),
 }
 
 
@@ -59,17 +69,17 @@ def build_app(wanted: str | None) -> typer.Typer:
     """Return the application with the wanted command in place, and with names and help lines of the others."""
     app = typer.Typer(rich_markup_mode=None, add_completion=False)
     app.callback()(_ragsvc)
-    for name, short_help in COMMANDS.items():
-        command = _load(name.replace("-", "_")) if name == wanted else _not_loaded
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name, help=short_help)
+    for name, command in COMMANDS.items():
+        loaded = _load(command, name.replace("-", "_")) if name == wanted else _not_loaded
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=name, help=command.short_help)
         else:
-            app.command(name, short_help=short_help)(command)
+            app.command(name, short_help=command.short_help)(loaded)
     return app
 
 
-def _load(name: str) -> Any:  # noqa: ANN401 - a function, or a typer app
-    return getattr(import_module(f"ragsvc.cli.{name}"), name)
+def _load(command: Command, name: str) -> Any:  # noqa: ANN401 - a function, or a typer app
+    return getattr(import_module(f"ragsvc.cli.{command.folder}.{name}"), name)
 
 
 def _show_version(wanted: bool) -> None:

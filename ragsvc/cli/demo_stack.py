@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ragsvc.cli.failures import CommandFailed
+from ragsvc.cli.client.target import Target, read_ready_file
+from ragsvc.cli.exits import CommandFailed
 from ragsvc.cli.output import print_line
-from ragsvc.cli.target import Target, read_ready_file
 from ragsvc.devstack.process import Command, spawn
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
-from ragsvc.cli.failures import REFUSED, USAGE
+from ragsvc.cli.exits import REFUSED, USAGE
 from ragsvc.telemetry.exposition import SHARED_FOLDER
 from ragsvc.telemetry.metrics import FLEET_SLOT
 

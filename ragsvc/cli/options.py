@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from ragsvc.cli.failures import BadUsage
+from ragsvc.cli.exits import BadUsage
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Collection = Annotated[str | None, typer.Option(help="A collection's id; the default collection when left out.")]

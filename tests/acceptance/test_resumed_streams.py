@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from ragsvc.cli.sse import read_events
+from ragsvc.cli.client.sse import read_events
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.resources import open_resources
 from tests.answering.library import Library
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from ragsvc.cli.sse import Event
+    from ragsvc.cli.client.sse import Event
     from ragsvc.settings import Settings
     from tests.http.processes import ApiProcess
     from tests.support.model_server import ScriptedModels

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.cli.board import QuietBoard
-from ragsvc.cli.client import open_client
-from ragsvc.cli.demo import QUESTIONS, SAMPLES
-from ragsvc.cli.target import Target
-from ragsvc.cli.upload import Upload, upload_files
+from ragsvc.cli.client.http import open_client
+from ragsvc.cli.client.target import Target
+from ragsvc.cli.commands.demo import QUESTIONS, SAMPLES
+from ragsvc.cli.commands.upload import Upload, upload_files
+from ragsvc.cli.progress_view import QuietBoard
 from tests.cli.conftest import open_tenant
 
 if TYPE_CHECKING:

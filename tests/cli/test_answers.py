@@ -9,11 +9,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from ragsvc.cli.answers import Typist, _check_end, ask, describe_citation
-from ragsvc.cli.client import open_client
-from ragsvc.cli.failures import CommandFailed
-from ragsvc.cli.sse import Event
-from ragsvc.cli.target import Target
+from ragsvc.cli.client.answers import Typist, _check_end, ask, describe_citation
+from ragsvc.cli.client.http import open_client
+from ragsvc.cli.client.sse import Event
+from ragsvc.cli.client.target import Target
+from ragsvc.cli.exits import CommandFailed
 
 PDF = {"document_id": "doc_1", "filename": "handbook.pdf", "page_first": 3, "heading_path": ["Weather limits"]}
 NOTES = {"document_id": "doc_2", "filename": "notes.md", "page_first": None, "heading_path": ["Setup", "Linux"]}

@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from ragsvc.cli import app as command_line
 from ragsvc.cli.app import COMMANDS, build_app
-from ragsvc.cli.failures import DEFECT, INTERRUPTED, Unreachable, explain
+from ragsvc.cli.exits import DEFECT, INTERRUPTED, Unreachable, explain
 from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:
@@ -126,10 +126,16 @@ def test_the_module_and_the_script_are_the_same_command(tmp_path: Path) -> None:
             "from ragsvc.cli.app import run; run(['--help'])",
             {"aiohttp", "asyncpg", "openai", "numpy", "rich", "pydantic_settings", "ragsvc.devstack"},
         ),
-        ("import ragsvc.cli.serve", {"onnx", "onnxruntime", "ragsvc.devstack", "ragsvc.cli.client", "tokenizers"}),
-        ("import ragsvc.cli.migrate", {"onnx", "onnxruntime", "ragsvc.devstack", "ragsvc.cli.client", "aiohttp"}),
-        ("import ragsvc.cli.upload", {"onnx", "onnxruntime", "ragsvc.devstack", "asyncpg", "openai", "numpy"}),
-        ("import ragsvc.cli.dlq", {"onnx", "onnxruntime", "ragsvc.devstack", "ragsvc.cli.client", "openai"}),
+        (
+            "import ragsvc.cli.commands.serve",
+            {"onnx", "onnxruntime", "ragsvc.devstack", "ragsvc.cli.client.http", "tokenizers"},
+        ),
+        (
+            "import ragsvc.cli.ops.migrate",
+            {"onnx", "onnxruntime", "ragsvc.devstack", "ragsvc.cli.client.http", "aiohttp"},
+        ),
+        ("import ragsvc.cli.commands.upload", {"onnx", "onnxruntime", "ragsvc.devstack", "asyncpg", "openai", "numpy"}),
+        ("import ragsvc.cli.ops.dlq", {"onnx", "onnxruntime", "ragsvc.devstack", "ragsvc.cli.client.http", "openai"}),
     ],
 )
 def test_a_command_imports_no_other_s_libraries(statement: str, unwanted: set[str]) -> None:

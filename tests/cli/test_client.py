@@ -12,10 +12,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from ragsvc.cli.client import Refused, open_client, segment
-from ragsvc.cli.documents_api import send_file
-from ragsvc.cli.failures import CommandFailed, Unreachable
-from ragsvc.cli.target import Target
+from ragsvc.cli.client.documents import send_file
+from ragsvc.cli.client.http import Refused, open_client, segment
+from ragsvc.cli.client.target import Target
+from ragsvc.cli.exits import CommandFailed, Unreachable
 from tests.http.processes import serving
 from tests.http.test_server import Remote
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from ragsvc.cli.client import Client
+    from ragsvc.cli.client.http import Client
     from ragsvc.settings import Settings
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ragsvc.cli.demo_stack import open_stack
-from ragsvc.cli.failures import CommandFailed
+from ragsvc.cli.exits import CommandFailed
 
 
 def test_what_failed_leaves_its_logs_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from ragsvc.cli.target import READY_FILE
+from ragsvc.cli.client.target import READY_FILE
 from ragsvc.db.connections.pool import open_pool
 from ragsvc.db.jobs import try_lock
 from ragsvc.settings import Settings

@@ -13,10 +13,10 @@ import pytest
 import stamina
 from aiohttp import web
 
-from ragsvc.cli.client import Client, open_client
-from ragsvc.cli.failures import CommandFailed, Unreachable
-from ragsvc.cli.sending import send_document
-from ragsvc.cli.target import Target
+from ragsvc.cli.client.http import Client, open_client
+from ragsvc.cli.client.target import Target
+from ragsvc.cli.client.uploads import send_document
+from ragsvc.cli.exits import CommandFailed, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

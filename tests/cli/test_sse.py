@@ -12,11 +12,11 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsvc.cli import sse
-from ragsvc.cli.client import open_client
-from ragsvc.cli.failures import Unreachable
-from ragsvc.cli.sse import Event, EventDecoder, follow
-from ragsvc.cli.target import Target
+from ragsvc.cli.client import sse
+from ragsvc.cli.client.http import open_client
+from ragsvc.cli.client.sse import Event, EventDecoder, follow
+from ragsvc.cli.client.target import Target
+from ragsvc.cli.exits import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

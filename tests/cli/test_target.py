@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from ragsvc.cli.failures import BadUsage
-from ragsvc.cli.target import READY_FILE, Target, find_target
+from ragsvc.cli.client.target import READY_FILE, Target, find_target
+from ragsvc.cli.exits import BadUsage
 from tests.cli.conftest import CLIENT_VARIABLES
 
 if TYPE_CHECKING:

@@ -139,7 +139,7 @@ async def test_without_tracing_a_job_carries_the_id_of_its_request(
 
 
 def test_off_imports_nothing_of_opentelemetry() -> None:
-    script = "import sys, ragsvc.cli.serve, ragsvc.workers.runner; print(*sys.modules, sep='\\n')"
+    script = "import sys, ragsvc.cli.commands.serve, ragsvc.workers.runner; print(*sys.modules, sep='\\n')"
     listed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout  # noqa: S603
     assert [name for name in listed.splitlines() if name.startswith("opentelemetry")] == []
 

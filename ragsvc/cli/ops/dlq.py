@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsvc.cli import letters
-from ragsvc.cli.desk import open_desk
-from ragsvc.cli.failures import CommandFailed
+from ragsvc.cli.exits import CommandFailed
+from ragsvc.cli.ops import dlq_options
+from ragsvc.cli.ops.context import open_desk
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_fields, print_json, print_line, print_table, shorten, show_time
 from ragsvc.domain.jobs import DeadLetterFilter, Queue
@@ -50,13 +50,13 @@ def list_letters(
     as_json: Json = False,
 ) -> None:
     """List dead letters, newest first."""
-    wanted = DeadLetterFilter(code=code, workspace_id=letters.read_id("ws", workspace) if workspace else None)
+    wanted = DeadLetterFilter(code=code, workspace_id=dlq_options.read_id("ws", workspace) if workspace else None)
 
     async def find() -> list[dict[str, object]]:
         async with open_desk() as desk:
             return await dead_letters.list_dead_letters(desk, queue, wanted, limit=limit, offset=offset)
 
-    found = [letters.render(entry) for entry in asyncio.run(find())]
+    found = [dlq_options.render(entry) for entry in asyncio.run(find())]
     if as_json:
         print_json({"data": found})
         return
@@ -72,15 +72,15 @@ def show(
 
     async def find() -> dict[str, object] | None:
         async with open_desk() as desk:
-            return await dead_letters.get_dead_letter(desk, queue, letters.read_entry(entry))
+            return await dead_letters.get_dead_letter(desk, queue, dlq_options.read_entry(entry))
 
     found = asyncio.run(find())
     if found is None:
         raise CommandFailed(f"there is no dead letter {entry} in {queue}")
     if as_json:
-        print_json(letters.render(found))
+        print_json(dlq_options.render(found))
     else:
-        print_fields(letters.render(found))
+        print_fields(dlq_options.render(found))
 
 
 @dlq.command()
@@ -114,7 +114,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Queue dead letters again, each exactly once however often this is run; another replay is waited for."""
-    selection = letters.select(ids=ids, every=every, code=code, workspace=workspace, since=since)
+    selection = dlq_options.select(ids=ids, every=every, code=code, workspace=workspace, since=since)
     unconfirmed = every and not yes
     result = asyncio.run(_replay(queue, selection, rate_per_s=rate, limit=limit, dry_run=dry_run or unconfirmed))
     if as_json:
@@ -140,7 +140,7 @@ def purge(
     as_json: Json = False,
 ) -> None:
     """Give dead letters up for good; their jobs become `discarded`."""
-    selection = letters.select(ids=ids, every=every, code=code, workspace=workspace, since=since)
+    selection = dlq_options.select(ids=ids, every=every, code=code, workspace=workspace, since=since)
     unconfirmed = every and not yes
     only_look = dry_run or unconfirmed
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsvc.cli.client import open_client
+from ragsvc.cli.client.http import open_client
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_fields, print_json, print_table, show_time
 
 if TYPE_CHECKING:
-    from ragsvc.cli.client import JsonObject
+    from ragsvc.cli.client.http import JsonObject
 
 workspaces = typer.Typer()
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsvc.cli import answers
-from ragsvc.cli.client import open_client
+from ragsvc.cli.client import answers
+from ragsvc.cli.client.http import open_client
 from ragsvc.cli.options import Collections, Filters, Json, read_json_object, without_none
 from ragsvc.cli.output import print_json
 
 if TYPE_CHECKING:
-    from ragsvc.cli.client import Client, JsonObject
+    from ragsvc.cli.client.http import Client, JsonObject
 
 
 def ask(

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ragsvc.cli.client import STREAM_TIMEOUT
-from ragsvc.cli.failures import Unreachable
+from ragsvc.cli.client.http import STREAM_TIMEOUT
+from ragsvc.cli.exits import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     import aiohttp
 
-    from ragsvc.cli.client import Client
+    from ragsvc.cli.client.http import Client
 
 HEADERS = {"Accept": "text/event-stream"}
 # Connections in a row that brought nothing, before the service counts as away: about 12 s.

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsvc.cli.board import describe_state
-from ragsvc.cli.client import open_client, segment
+from ragsvc.cli.client.http import open_client, segment
 from ragsvc.cli.options import Json, Limit, without_none
 from ragsvc.cli.output import print_fields, print_json, print_line, print_table, print_text, shorten, show_size
+from ragsvc.cli.progress_view import describe_state
 from ragsvc.domain.documents import DocumentStatus  # noqa: TC001 - typer reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ragsvc.cli.client import JsonObject
+    from ragsvc.cli.client.http import JsonObject
 
 SNIPPET_CHARS = 200
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ragsvc.cli.failures import REFUSED
+from ragsvc.cli.exits import REFUSED
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_json, print_line
 from ragsvc.preflight import Finding, check_all

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsvc.cli.client import open_client
+from ragsvc.cli.client.http import open_client
 from ragsvc.cli.options import Collections, Filters, Json, Limit, read_json_object, without_none
 from ragsvc.cli.output import print_json, print_line, shorten, show_place
 from ragsvc.domain.search import SearchMode
 
 if TYPE_CHECKING:
-    from ragsvc.cli.client import JsonObject
+    from ragsvc.cli.client.http import JsonObject
 
 SNIPPET_CHARS = 220
 

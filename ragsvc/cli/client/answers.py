@@ -6,15 +6,15 @@ import asyncio
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ragsvc.cli.client import STREAM_TIMEOUT, segment
-from ragsvc.cli.failures import CommandFailed, Unreachable
+from ragsvc.cli.client.http import STREAM_TIMEOUT, segment
+from ragsvc.cli.client.sse import HEADERS, Event, follow, read_events
+from ragsvc.cli.exits import CommandFailed, Unreachable
 from ragsvc.cli.output import print_json, print_line, print_text, shorten, show_place
-from ragsvc.cli.sse import HEADERS, Event, follow, read_events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ragsvc.cli.client import Client, JsonObject
+    from ragsvc.cli.client.http import Client, JsonObject
 
 ENDS = frozenset({"message.completed", "run.failed", "run.cancelled", "run.interrupted"})
 QUOTE_CHARS = 300

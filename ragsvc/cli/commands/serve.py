@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ragsvc.cli.failures import BadUsage
+from ragsvc.cli.exits import BadUsage
 from ragsvc.cli.fleet import Fleet
 from ragsvc.http import server
 from ragsvc.settings import load_settings

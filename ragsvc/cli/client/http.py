@@ -14,13 +14,13 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from ragsvc.cli.failures import CommandFailed, Unreachable
-from ragsvc.cli.target import find_target
+from ragsvc.cli.client.target import find_target
+from ragsvc.cli.exits import CommandFailed, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from ragsvc.cli.target import Target
+    from ragsvc.cli.client.target import Target
 
 CONNECT_TIMEOUT_S = 10.0
 # An answer may take its time (a model is asked), a silent connection may not.

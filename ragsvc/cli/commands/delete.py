@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ragsvc.cli.client import open_client, segment
-from ragsvc.cli.documents_api import wait_for_deletion
-from ragsvc.cli.failures import REFUSED, CommandFailed, say
+from ragsvc.cli.client.documents import wait_for_deletion
+from ragsvc.cli.client.http import open_client, segment
+from ragsvc.cli.client.receipts import print_receipt
+from ragsvc.cli.exits import REFUSED, CommandFailed, say
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_json
-from ragsvc.cli.receipts import print_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ragsvc.cli.client import Client
+    from ragsvc.cli.client.http import Client
     from ragsvc.http.views import DeletionView
 
 

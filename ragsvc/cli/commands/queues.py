@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsvc.cli.client import open_client
+from ragsvc.cli.client.http import open_client
 from ragsvc.cli.options import Json, without_none
 from ragsvc.cli.output import print_json, print_line, print_table, show_time
 from ragsvc.domain.jobs import Queue
 
 if TYPE_CHECKING:
-    from ragsvc.cli.client import JsonObject
+    from ragsvc.cli.client.http import JsonObject
 
 queues = typer.Typer(invoke_without_command=True)
 

@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 
 import typer
 
-from ragsvc.cli.client import open_client
+from ragsvc.cli.client.http import open_client
 from ragsvc.cli.options import Json, Limit, without_none
 from ragsvc.cli.output import print_json, print_table, show_time
 
 if TYPE_CHECKING:
-    from ragsvc.cli.client import JsonObject
+    from ragsvc.cli.client.http import JsonObject
 
 
 def audit(

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, cast
 import aiohttp
 import orjson
 
-from ragsvc.cli.client import segment
-from ragsvc.cli.failures import CommandFailed
-from ragsvc.cli.sse import follow
+from ragsvc.cli.client.http import segment
+from ragsvc.cli.client.sse import follow
+from ragsvc.cli.exits import CommandFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-    from ragsvc.cli.client import Client
+    from ragsvc.cli.client.http import Client
     from ragsvc.http.views import DeletionView, DocumentView
 
 SETTLED = frozenset({"ready", "failed", "deleting"})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsvc.cli.desk import act_as_operator
+from ragsvc.cli.ops.context import act_as_operator
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_json, print_line, print_table, show_size
 from ragsvc.db import workspaces

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from ragsvc.cli.failures import BadUsage
+from ragsvc.cli.exits import BadUsage
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 READY_FILE = Path(".ragsvc/ready.json")

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from ragsvc.cli.target import READY_FILE, read_ready_file
+from ragsvc.cli.client.target import READY_FILE, read_ready_file
 from ragsvc.db.connections.pool import open_pool
 from ragsvc.domain.audit import Actor, ActorKind, acting
 from ragsvc.queue.bell import Bell

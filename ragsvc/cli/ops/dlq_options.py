@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from ragsvc.cli.failures import BadUsage
+from ragsvc.cli.exits import BadUsage
 from ragsvc.domain.ids import Prefix, format_id
 from ragsvc.domain.jobs import DeadLetterFilter
 

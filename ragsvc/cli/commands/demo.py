@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ragsvc import devstack
-from ragsvc.cli import answers
-from ragsvc.cli.board import open_board
-from ragsvc.cli.client import open_client
-from ragsvc.cli.delete import request_deletion
+from ragsvc.cli.client import answers
+from ragsvc.cli.client.documents import wait_for_deletion
+from ragsvc.cli.client.http import open_client
+from ragsvc.cli.client.receipts import print_receipt
+from ragsvc.cli.commands.delete import request_deletion
+from ragsvc.cli.commands.upload import Upload, upload_files
 from ragsvc.cli.demo_stack import open_stack
-from ragsvc.cli.documents_api import wait_for_deletion
-from ragsvc.cli.failures import CommandFailed, Terminated
+from ragsvc.cli.exits import CommandFailed, Terminated
 from ragsvc.cli.output import print_line
-from ragsvc.cli.receipts import print_receipt
-from ragsvc.cli.upload import Upload, upload_files
+from ragsvc.cli.progress_view import open_board
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ragsvc.cli.client import Client
-    from ragsvc.cli.target import Target
+    from ragsvc.cli.client.http import Client
+    from ragsvc.cli.client.target import Target
     from ragsvc.http.views import DocumentView
 
 SAMPLES = Path(devstack.__file__).parent / "samples"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from ragsvc.cli.failures import BadUsage
+from ragsvc.cli.exits import BadUsage
 from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:

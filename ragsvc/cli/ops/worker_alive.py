@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ragsvc.cli.failures import BadUsage, CommandFailed
+from ragsvc.cli.exits import BadUsage, CommandFailed
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_json, print_line
 

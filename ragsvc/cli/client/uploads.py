@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import stamina
 
-from ragsvc.cli.client import Refused, segment
-from ragsvc.cli.documents_api import send_file
-from ragsvc.cli.failures import CommandFailed, Unreachable
-from ragsvc.cli.remembered import RememberedUpload
+from ragsvc.cli.client.documents import send_file
+from ragsvc.cli.client.http import Refused, segment
+from ragsvc.cli.client.resume_state import RememberedUpload
+from ragsvc.cli.exits import CommandFailed, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ragsvc.cli.client import Client, JsonObject
+    from ragsvc.cli.client.http import Client, JsonObject
     from ragsvc.http.views import DocumentView
 
 # A file up to this is sent again as a whole sooner than a session is opened for it.

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import stamina.instrumentation
 import typer
 
-from ragsvc.cli.board import open_board
-from ragsvc.cli.client import open_client
-from ragsvc.cli.documents_api import follow_document
-from ragsvc.cli.failures import CommandFailed, say
+from ragsvc.cli.client.documents import follow_document
+from ragsvc.cli.client.http import open_client
+from ragsvc.cli.client.uploads import send_document
+from ragsvc.cli.exits import CommandFailed, say
 from ragsvc.cli.options import Collection, Json, read_json_object
 from ragsvc.cli.output import clean, print_json
-from ragsvc.cli.sending import send_document
+from ragsvc.cli.progress_view import open_board
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ragsvc.cli.board import Board
-    from ragsvc.cli.client import Client
+    from ragsvc.cli.client.http import Client
+    from ragsvc.cli.progress_view import Board
     from ragsvc.http.views import DocumentView
 
 # Files on their way at once; the rest waits its turn.

@@ -1,0 +1,1 @@
+"""Commands that speak to the API or start processes: one module each."""

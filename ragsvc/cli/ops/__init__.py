@@ -1,0 +1,1 @@
+"""Commands that work on Postgres, Redis and the store directly."""
