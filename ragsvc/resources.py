@@ -10,9 +10,9 @@ from ragsvc.db.connections.pool import open_pool
 from ragsvc.db.migrations import check_schema
 from ragsvc.llm.client import open_models
 from ragsvc.query_usage import open_query_usage
-from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
-from ragsvc.queue.rate_limit import FleetRateLimit
+from ragsvc.queue.notifier import Bell
+from ragsvc.queue.provider_rate import FleetRateLimit
 from ragsvc.storage.budget import BufferBudget
 from ragsvc.storage.store import open_storage
 

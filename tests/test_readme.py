@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ragsvc.errors import DocumentErrorCode
-from ragsvc.jobs.failures import DRIVER_ERROR_KINDS
+from ragsvc.jobs.retry_policy import DRIVER_ERROR_KINDS
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 REASONS = README.partition("### Why a document fails")[2].partition("\n## ")[0]

@@ -14,7 +14,7 @@ from ragsvc.http.hardening import check_host, harden
 from ragsvc.http.idempotency import answer_once, mark_streams
 from ragsvc.http.key_uses import KEY_USES, KeyUses
 from ragsvc.http.limits.admission import ADMISSION, Admission, admit, leave_place_to_send, receive_body
-from ragsvc.http.limits.rates import RATES, limit_rate, tell_rate
+from ragsvc.http.limits.client_rate import RATES, limit_rate, tell_rate
 from ragsvc.http.limits.traffic import TRAFFIC, Traffic
 from ragsvc.http.middleware import answer_problems, finish_headers, identify, observe
 from ragsvc.http.ops import description, health, metrics
@@ -48,8 +48,8 @@ from ragsvc.http.v1 import (
     workspaces,
 )
 from ragsvc.preflight import warn_of_faults
+from ragsvc.queue.client_rate import KeyRates
 from ragsvc.queue.connection import cancel_for_good
-from ragsvc.queue.key_rates import KeyRates
 from ragsvc.resources import open_resources
 from ragsvc.runs.runs import open_runs
 from ragsvc.sweeper import run_sweeper

@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected, TransientFailure
-from ragsvc.storage.failures import ObjectMissing
+from ragsvc.storage.errors import ObjectMissing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -24,7 +24,7 @@ from ragsvc.db import dead_jobs, jobs, queue_state
 from ragsvc.domain.documents import FailureInfo
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import Job, JobKind, JobStatus, Queue, SubjectKind
-from ragsvc.jobs import failures, subjects
+from ragsvc.jobs import retry_policy, subjects
 from ragsvc.telemetry.metrics import JOB_RESCUES, JOB_START_LATENCY
 from ragsvc.telemetry.traces import current_traceparent
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection, Pool
     from ragsvc.domain.workspaces import Chunking
-    from ragsvc.jobs.failures import Failure
+    from ragsvc.jobs.retry_policy import Failure
     from ragsvc.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -124,8 +124,8 @@ async def fail(pool: Pool, job: Job, failure: Failure, *, settings: Settings) ->
     """Queue the job for another try or bury it; returns its new row, None when it is no longer held."""
     async with pool.acquire() as conn, conn.transaction():
         await subjects.lock_subject(conn, job)
-        failure = failures.in_outage(failure, await queue_state.select_outage(conn, job.queue))
-        retry = failures.decide(failure, job, settings)
+        failure = retry_policy.in_outage(failure, await queue_state.select_outage(conn, job.queue))
+        retry = retry_policy.decide(failure, job, settings)
         error = failure.to_json(worker=job.lease_owner)
         if retry is None:
             dead = await jobs.bury_job(conn, job, error=error)
@@ -169,5 +169,5 @@ def _count_claim(before: Job, job: Job) -> None:
 
 async def _show_dead(conn: Connection, dead: Job | None, failure: Failure) -> None:
     if dead is not None:
-        replayable = failure.kind is not failures.FailureClass.PERMANENT
+        replayable = failure.kind is not retry_policy.FailureClass.PERMANENT
         await subjects.show_dead(conn, dead, error=FailureInfo(failure.code, failure.message, replayable))

@@ -16,12 +16,12 @@ import structlog
 
 from ragsvc.db import jobs, queue_state
 from ragsvc.errors import OutageFailure, TransientFailure
-from ragsvc.jobs import dead_letters, failures, lifecycle
-from ragsvc.jobs.failures import FailureClass, Provider
+from ragsvc.jobs import dead_letters, lifecycle, retry_policy
+from ragsvc.jobs.retry_policy import FailureClass, Provider
 
 if TYPE_CHECKING:
     from ragsvc.domain.jobs import Outage, Queue
-    from ragsvc.jobs.failures import Failure
+    from ragsvc.jobs.retry_policy import Failure
     from ragsvc.resources import Resources
 
 # So many jobs that failed alike within a minute, and none that got done, look like an outage.
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 async def watch(resources: Resources, queue: Queue, failure: Failure) -> None:
     """Pause the queue when a failure of one of its jobs turns out to be an outage."""
-    provider = failures.provider_of(failure)
+    provider = retry_policy.provider_of(failure)
     if provider is None or not await _is_suspicious(resources, queue, failure):
         return
     if await answers(resources, provider):
@@ -109,7 +109,7 @@ async def _bury_stranded(resources: Resources, outage: Outage) -> None:
             conn, queue=outage.queue, since=outage.since, max_age_s=max_age_s, limit=BATCH
         )
     for job in stranded:
-        dead = await lifecycle.give_up(resources.pool, job, failures.stranded(outage))
+        dead = await lifecycle.give_up(resources.pool, job, retry_policy.stranded(outage))
         if dead is not None:
             log.warning("job_failed", job_id=str(job.id), outcome=dead.status, code=outage.code)
             await dead_letters.post(resources, dead)

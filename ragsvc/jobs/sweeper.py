@@ -10,7 +10,7 @@ import structlog
 from ragsvc.db import jobs
 from ragsvc.domain.jobs import Queue
 from ragsvc.jobs import dead_letters, lifecycle
-from ragsvc.queue.bell import Ring
+from ragsvc.queue.notifier import Ring
 from ragsvc.telemetry.metrics import JOBS_SWEPT
 
 if TYPE_CHECKING:

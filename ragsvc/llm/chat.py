@@ -15,7 +15,7 @@ import structlog
 from ragsvc.domain.chat import TokenUsage
 from ragsvc.errors import ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.calls import calling
-from ragsvc.llm.failures import request_id_of, timed_out, translate
+from ragsvc.llm.errors import request_id_of, timed_out, translate
 from ragsvc.llm.headers import NOT_OF_REQUESTS
 from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
 from ragsvc.llm.usage import read_tokens

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.usage import EmbeddingUsage
     from ragsvc.llm.chat import ChatDelta, ChatTurn
-    from ragsvc.llm.rate_limit import RateLimit
+    from ragsvc.llm.provider_rate import RateLimit
     from ragsvc.settings import Settings
 
 # No limit, which is 0: every open answer holds a connection, and how many there are is limited where they are begun.

@@ -14,7 +14,7 @@ import stamina
 from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.errors import ProviderRejected, TransientFailure
 from ragsvc.llm.calls import calling
-from ragsvc.llm.failures import translate
+from ragsvc.llm.errors import translate
 from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
 from ragsvc.llm.usage import read_tokens
 from ragsvc.telemetry.metrics import EMBEDDING_BATCH, EMBEDDING_RATE_WAIT
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from openai.types import CreateEmbeddingResponse, Embedding
 
-    from ragsvc.llm.rate_limit import RateLimit
+    from ragsvc.llm.provider_rate import RateLimit
     from ragsvc.settings import Settings
 
 # Only these take the parameter; others refuse it, and have one length anyway.

@@ -15,7 +15,7 @@ import openai
 
 from ragsvc.errors import OutageFailure, TransientFailure, WorkError
 from ragsvc.llm.calls import calling
-from ragsvc.llm.failures import timed_out, translate
+from ragsvc.llm.errors import timed_out, translate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from ragsvc.storage.clients import StoreCalls
-from ragsvc.storage.failures import MISSING, code_of, translated
+from ragsvc.storage.errors import MISSING, code_of, translated
 
 
 class BucketCalls(StoreCalls):

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from ragsvc.errors import OutageFailure, TransientFailure
 from ragsvc.storage.calls import calling
 from ragsvc.storage.clients import StoreCalls
-from ragsvc.storage.failures import MISSING, code_of, refusal, translated
+from ragsvc.storage.errors import MISSING, code_of, refusal, translated
 from ragsvc.storage.objects import MultipartUpload, StoredPart
 
 if TYPE_CHECKING:

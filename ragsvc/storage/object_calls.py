@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ragsvc.storage.clients import StoreCalls
-from ragsvc.storage.failures import ObjectMissing, translated
+from ragsvc.storage.errors import ObjectMissing, translated
 from ragsvc.storage.objects import ListedObject, ObjectBody, StoredObject
 
 if TYPE_CHECKING:

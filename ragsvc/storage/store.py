@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ragsvc.errors import TransientFailure
 from ragsvc.storage.bucket_calls import BucketCalls
 from ragsvc.storage.clients import open_clients
-from ragsvc.storage.failures import ObjectMissing, translated
+from ragsvc.storage.errors import ObjectMissing, translated
 from ragsvc.storage.multipart_calls import MultipartCalls
 from ragsvc.storage.object_calls import DELETE_BATCH, ObjectCalls
 

@@ -8,7 +8,7 @@ import structlog
 
 from ragsvc.db import upload_sessions
 from ragsvc.domain.uploads import UploadStatus
-from ragsvc.storage.failures import ObjectMissing
+from ragsvc.storage.errors import ObjectMissing
 from ragsvc.telemetry.metrics import UPLOADS
 from ragsvc.uploads.tails import remove_tail
 

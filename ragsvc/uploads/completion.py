@@ -10,7 +10,7 @@ import structlog
 from ragsvc.db import documents, upload_sessions
 from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import NotFound, PartsMissing, UploadNotPending, WorkError
-from ragsvc.storage.failures import ObjectMissing, PartsRefused
+from ragsvc.storage.errors import ObjectMissing, PartsRefused
 from ragsvc.telemetry.metrics import UPLOAD_BYTES, UPLOADS
 from ragsvc.uploads.registration import register_upload
 from ragsvc.uploads.sessions import find_missing, load_session

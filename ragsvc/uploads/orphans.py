@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 
 from ragsvc.db import files, storage_audits
-from ragsvc.storage.failures import ObjectMissing
+from ragsvc.storage.errors import ObjectMissing
 from ragsvc.telemetry.metrics import ORPHANS_REMOVED
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ragsvc.errors import (
     TransientFailure,
     UploadNotPending,
 )
-from ragsvc.storage.failures import ObjectMissing
+from ragsvc.storage.errors import ObjectMissing
 from ragsvc.uploads.sessions import check_part_number, load_session, require_pending
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from ragsvc.domain.ids import new_id
 from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import NotFound, PartNumberOutOfRange, TooLarge, UploadNotPending
 from ragsvc.settings import MIB, MOST_PARTS
-from ragsvc.storage.failures import ObjectMissing
+from ragsvc.storage.errors import ObjectMissing
 from ragsvc.telemetry.metrics import UPLOADS
 from ragsvc.uploads.cleaning import abandon, clean_upload
 from ragsvc.uploads.quotas import claim_quota

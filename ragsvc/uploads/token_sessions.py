@@ -12,7 +12,7 @@ from ragsvc.domain.ids import new_id
 from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import NotFound, PartNumberOutOfRange, PartSizeMismatch, PartsMissing, TooLarge
 from ragsvc.settings import MIB, MOST_PARTS
-from ragsvc.storage.failures import ObjectMissing
+from ragsvc.storage.errors import ObjectMissing
 from ragsvc.uploads.quotas import claim_quota
 from ragsvc.uploads.registration import find_collection
 from ragsvc.uploads.sessions import abort_session, load_session, open_in_store, require_pending

@@ -13,7 +13,6 @@ from arq.version import VERSION
 
 from ragsvc.domain.jobs import Queue
 from ragsvc.errors import StartupRefused
-from ragsvc.queue.bell import JOB_FUNCTIONS
 from ragsvc.queue.cluster import keep_arq_in_one_slot
 from ragsvc.queue.connection import (
     BODY_TTL_MS,
@@ -23,6 +22,7 @@ from ragsvc.queue.connection import (
     redis_settings,
     serialize,
 )
+from ragsvc.queue.notifier import JOB_FUNCTIONS
 from ragsvc.settings import load_settings
 from ragsvc.workers import deletion, ingestion, runner
 from ragsvc.workers.wake import WakeWorker

@@ -15,7 +15,7 @@ from prometheus_client import start_http_server
 
 from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.errors import LeaseLost, StartupRefused
-from ragsvc.jobs import dead_letters, failures, lifecycle, outages
+from ragsvc.jobs import dead_letters, lifecycle, outages, retry_policy
 from ragsvc.jobs.lease import Lease
 from ragsvc.preflight import warn_of_faults
 from ragsvc.queue.connection import cancel_for_good, queue_name
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ragsvc.domain.jobs import Job
-    from ragsvc.jobs.failures import Failure
+    from ragsvc.jobs.retry_policy import Failure
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
 
@@ -106,7 +106,7 @@ async def _run(
 ) -> None:
     resources: Resources = ctx["resources"]
     if job.rescues > resources.settings.max_rescues:
-        await _settle(resources, job, attempt, failures.crash_loop(job))
+        await _settle(resources, job, attempt, retry_policy.crash_loop(job))
         return
     lease = Lease(resources.pool, job, resources.settings)
     try:
@@ -116,12 +116,12 @@ async def _run(
         _lose(attempt)
     except asyncio.CancelledError as error:
         if not ctx["stopping"].is_set():
-            await _settle(resources, job, attempt, failures.classify(error))
+            await _settle(resources, job, attempt, retry_policy.classify(error))
             return
         await asyncio.shield(_hand_back(resources, job, attempt))
         raise
     except Exception as error:  # noqa: BLE001 - this is the boundary: every failure is stored with the job
-        await _settle(resources, job, attempt, failures.classify(error))
+        await _settle(resources, job, attempt, retry_policy.classify(error))
     else:
         attempt.ending = Ending.DONE
         log.info("job_finished", attempts=job.attempts)
@@ -152,14 +152,14 @@ async def _settle(resources: Resources, job: Job, attempt: Attempt, failure: Fai
         _lose(attempt)
         return
     attempt.ending = Ending.DEAD if settled.status is JobStatus.DEAD else Ending.RETRIED
-    report = log.error if failure.kind is failures.FailureClass.UNKNOWN else log.warning
+    report = log.error if failure.kind is retry_policy.FailureClass.UNKNOWN else log.warning
     report(
         "job_failed",
         outcome=settled.status,
         code=failure.code,
         error=failure.message,
         attempts=settled.attempts,
-        traceback=failure.traceback if failure.kind is failures.FailureClass.UNKNOWN else None,
+        traceback=failure.traceback if failure.kind is retry_policy.FailureClass.UNKNOWN else None,
     )
     if settled.status is JobStatus.DEAD:
         await dead_letters.post(resources, settled)

@@ -13,7 +13,7 @@ from arq.worker import Worker
 
 from ragsvc.queue.connection import REDIS_TROUBLE, wait_for_redis, wake_channel
 from ragsvc.telemetry.logs import configure_logging
-from ragsvc.workers.pulse import Pulse
+from ragsvc.workers.heartbeat import Pulse
 
 # Without a wake, the queue is looked at this often: a deferred job is at most so late.
 IDLE_S = 1.0

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.domain.jobs import Queue
-from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
+from ragsvc.queue.notifier import Bell
 from tests.faults.end_state import assert_ready_once, job_of
 from tests.faults.own_servers import CuttingProxy
 from tests.faults.texts import make_text

@@ -12,8 +12,8 @@ from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import Queue, SubjectKind
 from ragsvc.errors import DocumentRejected
 from ragsvc.http.contract.ids import parse_id
-from ragsvc.jobs import dead_letters, failures, lifecycle
-from ragsvc.queue.bell import Ring
+from ragsvc.jobs import dead_letters, lifecycle, retry_policy
+from ragsvc.queue.notifier import Ring
 
 if TYPE_CHECKING:
     from ragsvc.domain.jobs import Job
@@ -49,7 +49,7 @@ async def bury(resources: Resources, tenant: Tenant, content: bytes, *, code: st
     job = await active_job(resources, tenant, document)
     claimed = await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30)
     assert claimed is not None
-    failure = failures.classify(DocumentRejected(code, "it cannot be parsed"))
+    failure = retry_policy.classify(DocumentRejected(code, "it cannot be parsed"))
     dead = await lifecycle.fail(resources.pool, claimed, failure, settings=resources.settings)
     assert dead is not None
     await dead_letters.post(resources, dead)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.http.limits.rates import RATES
+from ragsvc.http.limits.client_rate import RATES
 from ragsvc.telemetry.metrics import REGISTRY
 from tests.http.conftest import Answer, Api, make_key, make_tenant, operator_of
 from tests.http.documents import form

@@ -11,7 +11,7 @@ from ragsvc.db import documents
 from ragsvc.domain.ids import format_id
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.http.contract.ids import parse_id
-from ragsvc.jobs import failures, lifecycle
+from ragsvc.jobs import lifecycle, retry_policy
 from tests.http.conftest import Api, make_key
 from tests.http.documents import TEXT, finish_document, form
 from tests.support.documents import job_of
@@ -135,7 +135,7 @@ async def test_a_new_file_that_failed_is_given_up_and_the_document_is_ready_agai
         resources.pool, (await queued_job(resources, tenant, ready["id"])).id, owner="test", lease_s=60
     )
     assert held is not None
-    torn = failures.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "it is torn"))
+    torn = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "it is torn"))
     assert await lifecycle.fail(resources.pool, held, torn, settings=resources.settings) is not None
     failed = (await tenant.api.get(path)).json
     assert (failed["status"], failed["error"]["code"], failed["filename"]) == ("failed", "corrupt", ready["filename"])

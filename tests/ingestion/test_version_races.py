@@ -26,7 +26,7 @@ from ragsvc.errors import (
 )
 from ragsvc.ingestion.leftovers import sweep_builds
 from ragsvc.ingestion.requests import request_reingestion
-from ragsvc.jobs import dead_letters, failures, lifecycle
+from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.jobs.lease import Lease
 from ragsvc.retrieval.search import search
 from ragsvc.uploads.documents import receive_content
@@ -105,7 +105,7 @@ class Race:
             self.resources.pool, (await job_of(self.resources, self.document)).id, owner="racer", lease_s=60
         )
         assert job is not None
-        failure = failures.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "it is torn"))
+        failure = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "it is torn"))
         assert await lifecycle.fail(self.resources.pool, job, failure, settings=self.resources.settings) is not None
 
     async def replay(self) -> None:

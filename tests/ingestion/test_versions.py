@@ -26,7 +26,7 @@ from ragsvc.errors import (
 )
 from ragsvc.ingestion.leftovers import sweep_builds, sweep_superseded_texts
 from ragsvc.ingestion.requests import request_reingestion
-from ragsvc.jobs import dead_letters, failures, lifecycle
+from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.uploads.documents import attach_file, receive_content
 from tests.support.builds import SENTENCES, begin, build, finish, ready_document
 from tests.support.documents import accept, job_of, reload, reload_job, stream
@@ -79,7 +79,7 @@ async def fail(resources: Resources, document: Document) -> None:
     """Let the document's ingestion fail for good."""
     job = await lifecycle.claim(resources.pool, (await job_of(resources, document)).id, owner="test", lease_s=60)
     assert job is not None
-    failure = failures.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "it is torn"))
+    failure = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "it is torn"))
     assert await lifecycle.fail(resources.pool, job, failure, settings=resources.settings) is not None
 
 

@@ -14,7 +14,7 @@ from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue
 from ragsvc.errors import DocumentRejected, ReplayRunning
-from ragsvc.jobs import dead_letters, failures, lifecycle
+from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.jobs.dead_letters import ReplayResult
 from ragsvc.jobs.sweeper import sweep_jobs
 from tests.support.documents import accept, job_of, reload, reload_job
@@ -32,7 +32,7 @@ ALL = DeadLetterFilter()
 async def bury(resources: Resources, job: Job, *, code: str = "corrupt") -> Job:
     claimed = await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30)
     assert claimed is not None
-    failure = failures.classify(DocumentRejected(code, "postgresql://me:hunter2@db/x cannot be parsed"))
+    failure = retry_policy.classify(DocumentRejected(code, "postgresql://me:hunter2@db/x cannot be parsed"))
     dead = await lifecycle.fail(resources.pool, claimed, failure, settings=resources.settings)
     assert dead is not None
     await dead_letters.post(resources, dead)

@@ -12,7 +12,7 @@ from ragsvc.db.connections.pool import UniqueViolation
 from ragsvc.domain.documents import DocumentStatus, Stage
 from ragsvc.domain.jobs import JobStatus, Queue, SubjectKind
 from ragsvc.errors import DocumentRejected, LeaseLost, OutageFailure, TransientFailure
-from ragsvc.jobs import failures, lifecycle
+from ragsvc.jobs import lifecycle, retry_policy
 from ragsvc.jobs.lease import Lease
 from tests.jobs.conftest import expire
 from tests.support.documents import reload, reload_job
@@ -58,7 +58,7 @@ async def test_the_silent_worker_writes_nothing_after_it_lost_its_lease(resource
     async with resources.pool.acquire() as conn, conn.transaction():
         with pytest.raises(LeaseLost):
             await late.fence(conn)
-    failure = failures.classify(DocumentRejected("corrupt", "late"))
+    failure = retry_policy.classify(DocumentRejected("corrupt", "late"))
     assert await lifecycle.fail(resources.pool, claimed, failure, settings=resources.settings) is None
     assert (await reload_job(resources, claimed)).status is JobStatus.RUNNING
 
@@ -75,7 +75,7 @@ async def test_a_paused_queue_hands_out_nothing_until_it_is_resumed(resources: R
 async def test_a_transient_failure_is_charged_and_shows_its_next_attempt(
     resources: Resources, document: Document, claimed: Job
 ) -> None:
-    failure = failures.classify(TransientFailure("embedding_unavailable", "503", http_status=503))
+    failure = retry_policy.classify(TransientFailure("embedding_unavailable", "503", http_status=503))
     queued = await lifecycle.fail(resources.pool, claimed, failure, settings=resources.settings)
     assert queued is not None
     assert (queued.status, queued.attempts, queued.generation) == (JobStatus.QUEUED, 1, claimed.generation + 1)
@@ -87,7 +87,7 @@ async def test_a_transient_failure_is_charged_and_shows_its_next_attempt(
 
 
 async def test_a_retry_after_is_waited_for(resources: Resources, claimed: Job) -> None:
-    failure = failures.classify(TransientFailure("embedding_unavailable", "429", retry_after_s=60, http_status=429))
+    failure = retry_policy.classify(TransientFailure("embedding_unavailable", "429", retry_after_s=60, http_status=429))
     queued = await lifecycle.fail(resources.pool, claimed, failure, settings=resources.settings)
     assert queued is not None
     assert queued.last_failed_at is not None
@@ -95,7 +95,7 @@ async def test_a_retry_after_is_waited_for(resources: Resources, claimed: Job) -
 
 
 async def test_an_outage_is_not_charged(resources: Resources, claimed: Job) -> None:
-    failure = failures.classify(OutageFailure("embedding_unreachable", "connection refused"))
+    failure = retry_policy.classify(OutageFailure("embedding_unreachable", "connection refused"))
     queued = await lifecycle.fail(resources.pool, claimed, failure, settings=resources.settings)
     assert queued is not None
     assert (queued.status, queued.attempts) == (JobStatus.QUEUED, 0)
@@ -105,7 +105,7 @@ async def test_an_outage_that_lasts_too_long_is_dead(resources: Resources, claim
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE jobs SET first_failed_at = now() - interval '7 hours' WHERE id = $1", claimed.id)
     old = await reload_job(resources, claimed)
-    failure = failures.classify(OutageFailure("embedding_unreachable", "connection refused"))
+    failure = retry_policy.classify(OutageFailure("embedding_unreachable", "connection refused"))
     dead = await lifecycle.fail(resources.pool, old, failure, settings=resources.settings)
     assert dead is not None
     assert dead.status is JobStatus.DEAD
@@ -114,7 +114,7 @@ async def test_an_outage_that_lasts_too_long_is_dead(resources: Resources, claim
 async def test_a_permanent_failure_fails_the_document_at_once(
     resources: Resources, document: Document, claimed: Job
 ) -> None:
-    failure = failures.classify(DocumentRejected("encrypted", "the PDF asks for a password"))
+    failure = retry_policy.classify(DocumentRejected("encrypted", "the PDF asks for a password"))
     dead = await lifecycle.fail(resources.pool, claimed, failure, settings=resources.settings)
     assert dead is not None
     assert dead.status is JobStatus.DEAD

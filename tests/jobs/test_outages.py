@@ -11,7 +11,7 @@ from ragsvc.db import queue_state
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.errors import OutageFailure, TransientFailure
-from ragsvc.jobs import dead_letters, failures, lifecycle, outages
+from ragsvc.jobs import dead_letters, lifecycle, outages, retry_policy
 from ragsvc.resources import open_resources
 from tests.support.documents import accept, job_of, reload, reload_job
 from tests.support.model_server import Cut, Fail
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.documents import Document
     from ragsvc.domain.jobs import Job, Outage
     from ragsvc.domain.workspaces import Workspace
-    from ragsvc.jobs.failures import Failure
+    from ragsvc.jobs.retry_policy import Failure
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
     from tests.support.model_server import ScriptedModels
@@ -47,7 +47,7 @@ async def claim(resources: Resources, job: Job) -> Job | None:
 
 async def settle(resources: Resources, job: Job, error: Exception) -> Job:
     """Do what a worker does with a job that failed."""
-    failure = failures.classify(error)
+    failure = retry_policy.classify(error)
     held = await claim(resources, job)
     assert held is not None
     settled = await lifecycle.fail(resources.pool, held, failure, settings=resources.settings)
@@ -118,7 +118,9 @@ async def test_many_jobs_that_fail_alike_are_an_outage_and_the_next_ones_are_not
     outage = await outage_of(resources)
     assert outage is not None
     assert outage.code == "embedding_unavailable"
-    uncharged = await lifecycle.fail(resources.pool, late, failures.classify(OVERLOADED), settings=resources.settings)
+    uncharged = await lifecycle.fail(
+        resources.pool, late, retry_policy.classify(OVERLOADED), settings=resources.settings
+    )
     assert uncharged is not None
     assert (uncharged.status, uncharged.attempts) == (JobStatus.QUEUED, 0)
 
@@ -170,7 +172,7 @@ async def test_an_outage_does_not_replace_a_pause_by_hand(
     async with resources.pool.acquire() as conn:
         await queue_state.update_paused(conn, Queue.INGESTION, paused=True, reason="maintenance")
     scripted_models.embeddings.usual = Cut()
-    await outages.watch(resources, Queue.INGESTION, failures.classify(UNREACHABLE))
+    await outages.watch(resources, Queue.INGESTION, retry_policy.classify(UNREACHABLE))
     assert await outage_of(resources) is None
     async with resources.pool.acquire() as conn:
         assert await conn.fetchval("SELECT reason FROM queue_state WHERE queue = 'ingestion'") == "maintenance"
@@ -203,19 +205,19 @@ async def test_what_waited_too_long_is_a_dead_letter_that_can_be_replayed(
 @pytest.mark.parametrize(
     ("error", "provider"),
     [
-        (UNREACHABLE, failures.Provider.EMBEDDING),
-        (TransientFailure("storage_unavailable", "503"), failures.Provider.STORAGE),
+        (UNREACHABLE, retry_policy.Provider.EMBEDDING),
+        (TransientFailure("storage_unavailable", "503"), retry_policy.Provider.STORAGE),
         (TransientFailure("timeout", "too long"), None),
         (ValueError("a defect"), None),
     ],
 )
-def test_only_a_provider_can_be_away(error: Exception, provider: failures.Provider | None) -> None:
-    failure: Failure = failures.classify(error)
-    assert failures.provider_of(failure) is provider
+def test_only_a_provider_can_be_away(error: Exception, provider: retry_policy.Provider | None) -> None:
+    failure: Failure = retry_policy.classify(error)
+    assert retry_policy.provider_of(failure) is provider
 
 
 async def test_the_store_answers(resources: Resources) -> None:
-    assert await outages.answers(resources, failures.Provider.STORAGE)
+    assert await outages.answers(resources, retry_policy.Provider.STORAGE)
     nowhere = resources.settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:9"})
     async with open_resources(nowhere, pool_size=2) as others:
-        assert not await outages.answers(others, failures.Provider.STORAGE)
+        assert not await outages.answers(others, retry_policy.Provider.STORAGE)

@@ -23,7 +23,7 @@ from ragsvc.db.connections.pool import open_pool
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import Job, JobStatus, Queue, SubjectKind
 from ragsvc.errors import DocumentRejected, OutageFailure, TransientFailure
-from ragsvc.jobs import failures, lifecycle
+from ragsvc.jobs import lifecycle, retry_policy
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -118,7 +118,7 @@ class JobMachine(RuleBasedStateMachine):
     @rule(data=st.data(), kind=st.sampled_from(sorted(ERRORS)))
     def fail(self, data: st.DataObject, kind: str) -> None:
         job = data.draw(st.sampled_from(self.expected.claims))
-        failure = failures.classify(ERRORS[kind])
+        failure = retry_policy.classify(ERRORS[kind])
         failed = self.do(lifecycle.fail(self.pool, job, failure, settings=self.environment))
         assert (failed is not None) == self._holds(job)
         if failed is None:
@@ -131,7 +131,7 @@ class JobMachine(RuleBasedStateMachine):
     @rule()
     def give_up(self) -> None:
         job = self.do(self._load())
-        failure = failures.classify(ERRORS["outage"])
+        failure = retry_policy.classify(ERRORS["outage"])
         buried = self.do(lifecycle.give_up(self.pool, job, failure))
         assert (buried is not None) == (self.expected.status is JobStatus.QUEUED)
         if buried is not None:

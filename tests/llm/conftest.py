@@ -11,12 +11,12 @@ import pytest
 from ragsvc.llm.chat import ChatDelta, ChatTurn
 from ragsvc.llm.client import Models, open_models
 from ragsvc.queue.connection import open_redis
-from ragsvc.queue.rate_limit import FleetRateLimit
+from ragsvc.queue.provider_rate import FleetRateLimit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.llm.rate_limit import RateLimit
+    from ragsvc.llm.provider_rate import RateLimit
     from ragsvc.settings import Settings
     from tests.support.model_server import ScriptedModels
 

@@ -15,7 +15,7 @@ from tests.llm.conftest import collect
 from tests.support.model_server import Cut, Fail, Pause, Reply, ScriptedModels, StreamError
 
 if TYPE_CHECKING:
-    from ragsvc.llm.rate_limit import RateLimit
+    from ragsvc.llm.provider_rate import RateLimit
     from ragsvc.settings import Settings
 
 

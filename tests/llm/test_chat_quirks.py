@@ -16,7 +16,7 @@ from tests.support.model_server import Fail, Pause, Raw, Reply, Slow
 
 if TYPE_CHECKING:
     from ragsvc.llm.chat import ChatDelta
-    from ragsvc.llm.rate_limit import RateLimit
+    from ragsvc.llm.provider_rate import RateLimit
     from ragsvc.settings import Settings
     from tests.support.model_server import Behaviour, ScriptedModels
 

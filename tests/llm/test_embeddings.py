@@ -17,7 +17,7 @@ from tests.support.model_server import Cut, Embedded, Fail, Pause, ScriptedModel
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.llm.rate_limit import RateLimit
+    from ragsvc.llm.provider_rate import RateLimit
     from ragsvc.settings import Settings
 
 

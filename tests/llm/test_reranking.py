@@ -16,7 +16,7 @@ from tests.support.rerank_server import RerankServer, serving_reranker
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.llm.rate_limit import RateLimit
+    from ragsvc.llm.provider_rate import RateLimit
     from ragsvc.llm.reranking import HttpReranker
     from ragsvc.settings import Settings
 

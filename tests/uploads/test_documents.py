@@ -16,8 +16,8 @@ from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import JobStatus
 from ragsvc.errors import DocumentExists, EmptyFile, NotFound, QuotaExceeded, TooLarge, Unavailable
-from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
+from ragsvc.queue.notifier import Bell
 from ragsvc.storage.budget import BufferBudget
 from ragsvc.uploads import part_buffers
 from ragsvc.uploads.documents import attach_file, receive_document

@@ -13,7 +13,7 @@ from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.domain.ids import format_id, new_id
 from ragsvc.domain.jobs import DeadLetterFilter, JobKind, JobStatus, Queue
 from ragsvc.domain.webhooks import WebhookEvent
-from ragsvc.jobs import failures, lifecycle
+from ragsvc.jobs import lifecycle, retry_policy
 from ragsvc.jobs.announcements import ring_deliveries
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.webhooks.delivery import deliver
@@ -80,7 +80,7 @@ async def fail_document(resources: Resources, workspace: Workspace) -> Job:
         resources.pool, (await job_of(resources, await accept(resources, workspace))).id, owner="w", lease_s=60
     )
     assert job is not None
-    dead = await lifecycle.fail(resources.pool, job, failures.crash_loop(job), settings=resources.settings)
+    dead = await lifecycle.fail(resources.pool, job, retry_policy.crash_loop(job), settings=resources.settings)
     assert dead is not None
     return dead
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, cast
 from ragsvc.cli.client.target import READY_FILE, read_ready_file
 from ragsvc.db.connections.pool import open_pool
 from ragsvc.domain.audit import Actor, ActorKind, acting
-from ragsvc.queue.bell import Bell
 from ragsvc.queue.connection import open_redis
+from ragsvc.queue.notifier import Bell
 from ragsvc.settings import load_settings
 from ragsvc.telemetry.logs import configure_logging
 

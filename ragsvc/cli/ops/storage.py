@@ -16,7 +16,7 @@ from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.ids import format_id
 from ragsvc.resources import open_resources
 from ragsvc.settings import load_settings
-from ragsvc.storage.failures import ObjectMissing
+from ragsvc.storage.errors import ObjectMissing
 from ragsvc.uploads.orphans import Finding, FindingKind, find_missing_objects, find_orphans, remove_orphan
 
 if TYPE_CHECKING:

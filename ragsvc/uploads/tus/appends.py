@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import ChecksumMismatch, OffsetConflict, TooLarge, UploadGone, UploadLocked
-from ragsvc.storage.failures import ObjectMissing
+from ragsvc.storage.errors import ObjectMissing
 from ragsvc.uploads.part_buffers import PartBuffer
 from ragsvc.uploads.tails import read_tail
 from ragsvc.uploads.tus.offsets import load_progress, load_upload, settle_progress

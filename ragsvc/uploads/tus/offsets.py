@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import NotFound, UploadGone, UploadNotPending
-from ragsvc.storage.failures import ObjectMissing
+from ragsvc.storage.errors import ObjectMissing
 from ragsvc.uploads.completion import complete_session
 from ragsvc.uploads.sessions import load_session
 from ragsvc.uploads.tails import load_tail

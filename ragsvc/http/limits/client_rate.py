@@ -9,7 +9,7 @@ from aiohttp import web
 
 from ragsvc.errors import RateLimited
 from ragsvc.http.auth import rated_id_of
-from ragsvc.queue.key_rates import KeyRates, Rate
+from ragsvc.queue.client_rate import KeyRates, Rate
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

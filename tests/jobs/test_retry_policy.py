@@ -21,9 +21,9 @@ from botocore.exceptions import (
 )
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected, WorkError
-from ragsvc.jobs.failures import FailureClass, classify
-from ragsvc.llm.failures import translate
-from ragsvc.storage.failures import translated
+from ragsvc.jobs.retry_policy import FailureClass, classify
+from ragsvc.llm.errors import translate
+from ragsvc.storage.errors import translated
 from ragsvc.telemetry.redaction import redact
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.devstack.ports import free_ports
-from ragsvc.queue import rate_limit, scripts
+from ragsvc.queue import provider_rate, scripts
 from ragsvc.queue.connection import open_redis
-from ragsvc.queue.rate_limit import FleetRateLimit
+from ragsvc.queue.provider_rate import FleetRateLimit
 from tests.http.proxy import Proxy
 from tests.support.polling import until
 from tests.support.redis import command
@@ -202,7 +202,7 @@ async def test_a_shorter_retry_after_does_not_end_a_longer_one_and_a_query_tries
 async def test_a_provider_that_names_a_day_is_asked_again_sooner(open_limit: OpenLimit, redis: RedisConnection) -> None:
     limit = open_limit()
     await limit.hold(seconds=86_400)
-    assert await debt_s(redis, limit, "held_until") <= rate_limit.LONGEST_HOLD_S
+    assert await debt_s(redis, limit, "held_until") <= provider_rate.LONGEST_HOLD_S
 
 
 async def test_an_account_that_is_paid_back_leaves_no_key(open_limit: OpenLimit, redis: RedisConnection) -> None:
@@ -229,7 +229,7 @@ async def test_without_redis_the_account_is_the_same_as_with_it(open_limit: Open
     for redis_url in ("", away):
         limit = open_limit(tokens_per_minute=TOKENS_PER_MINUTE, redis_url=redis_url)
         await asyncio.gather(*(limit.go_first(tokens=40_000) for _ in range(10)))
-        asked = rate_limit._Take(tokens=1, waits=True)
+        asked = provider_rate._Take(tokens=1, waits=True)
         assert 55 < await limit._take(asked) <= 60
         await give_up(await waits(limit))
 

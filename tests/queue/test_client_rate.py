@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from ragsvc.devstack.ports import free_ports
-from ragsvc.queue import key_rates, scripts
+from ragsvc.queue import client_rate, scripts
+from ragsvc.queue.client_rate import DRAW, KeyRates, Rate
 from ragsvc.queue.connection import open_redis
-from ragsvc.queue.key_rates import DRAW, KeyRates, Rate
 from tests.http.proxy import Proxy
 from tests.support.polling import until
 from tests.support.redis import command
@@ -84,9 +84,9 @@ async def test_two_processes_together_keep_the_rate(open_rates: OpenRates) -> No
     told = await asyncio.gather(*(ask(rates, key_id, times=10) for rates in (one, other) * 4))
     granted = sum(count_granted(part) for part in told)
     # Each may owe a twentieth of the bucket for a moment.
-    assert BURST <= granted <= BURST + 2 * (BURST // key_rates.SHARE)
+    assert BURST <= granted <= BURST + 2 * (BURST // client_rate.SHARE)
     await until(lambda: not (one._settling or other._settling))
-    assert count_granted(await ask(open_rates(), key_id, times=20)) <= BURST // key_rates.SHARE
+    assert count_granted(await ask(open_rates(), key_id, times=20)) <= BURST // client_rate.SHARE
 
 
 async def test_keys_have_rates_of_their_own(open_rates: OpenRates) -> None:
@@ -191,7 +191,7 @@ async def test_a_bucket_gives_what_it_has_and_remembers_what_is_owed(
 
 
 async def test_what_a_process_knows_of_keys_is_bounded(open_rates: OpenRates, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_rates, "MOST_KEYS", 10)
+    monkeypatch.setattr(client_rate, "MOST_KEYS", 10)
     rates = open_rates()
     for _ in range(30):
         await rates.take(uuid.uuid4())
