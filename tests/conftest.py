@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from ragsvc.db.connections.pool import open_pool
 from ragsvc.settings import Settings
 from ragsvc.storage.store import open_storage
-from tests.support import servers as test_servers
-from tests.support.databases import cloned, prepare_template
-from tests.support.model_server import ScriptedModels
+from tests.support.servers import servers as test_servers
+from tests.support.servers.databases import cloned, prepare_template
+from tests.support.servers.model_server import ScriptedModels
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.storage.store import Storage
-    from tests.support.servers import Servers
+    from tests.support.servers.servers import Servers
 
 TOKENIZER_FILE = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2/tokenizer.json"
 

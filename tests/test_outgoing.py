@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from tests.support.servers import ROOT
+from tests.support.servers.servers import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

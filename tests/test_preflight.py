@@ -10,14 +10,14 @@ from pydantic import SecretStr
 from ragsvc.preflight import check_all
 from ragsvc.queue.server_checks import _judge
 from ragsvc.resources import open_resources
-from tests.http.processes import serving
-from tests.support.model_server import Embedded, Fail
+from tests.http.support.processes import serving
+from tests.support.servers.model_server import Embedded, Fail
 
 if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
-    from tests.support.model_server import ScriptedModels
+    from tests.support.servers.model_server import ScriptedModels
 
 NOBODY = "127.0.0.1:9"
 GOOD_REDIS = {"redis_version": "7.2.4", "maxmemory_policy": "noeviction", "aof_enabled": 1}

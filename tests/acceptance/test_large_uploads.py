@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.support.stacks import new_stack
+from tests.support.servers.stacks import new_stack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.support.stacks import Stack
+    from tests.support.servers.stacks import Stack
 
 pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("servers")]
 

@@ -13,13 +13,13 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.support.polling import until
-from tests.support.stacks import new_stack
+from tests.support.servers.stacks import new_stack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.support.stacks import Stack
+    from tests.support.servers.stacks import Stack
 
 pytestmark = [pytest.mark.usefixtures("servers"), pytest.mark.xdist_group("recovery")]
 

@@ -14,12 +14,12 @@ import pytest
 from ragsvc.cli.client.sse import read_events
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.resources import open_resources
-from tests.answering.library import Library
-from tests.faults.own_servers import OwnRedis
-from tests.http.processes import serving
+from tests.faults.support.own_servers import OwnRedis
+from tests.http.support.processes import serving
 from tests.http.test_server import Remote
-from tests.support.model_server import Pause
+from tests.support.library import Library
 from tests.support.polling import until
+from tests.support.servers.model_server import Pause
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from ragsvc.cli.client.sse import Event
     from ragsvc.settings import Settings
-    from tests.http.processes import ApiProcess
-    from tests.support.model_server import ScriptedModels
+    from tests.http.support.processes import ApiProcess
+    from tests.support.servers.model_server import ScriptedModels
 
 ANSWER = "Refunds take 14 days [1]. They are paid to the card that was charged [1]. Ask the desk for the rest of it."
 DEADLINE_S = 60.0

@@ -9,11 +9,11 @@ from ragsvc.domain.chat import TokenUsage
 from ragsvc.runs.events import MessageCompleted
 from ragsvc.runs.requests import begin_run
 from ragsvc.runs.runs import open_runs, wait_for_answer
-from tests.support.model_server import Fail, Reply
+from tests.support.servers.model_server import Fail, Reply
 
 if TYPE_CHECKING:
-    from tests.answering.conftest import Chat
-    from tests.support.model_server import ScriptedModels
+    from tests.support.chat import Chat
+    from tests.support.servers.model_server import ScriptedModels
 
 CONDENSED = "How long does shipping take?"
 

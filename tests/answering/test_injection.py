@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.runs.events import MessageCitation, RetrievalCompleted
-from tests.answering.library import Library
-from tests.support.model_server import Reply
+from tests.support.library import Library
+from tests.support.servers.model_server import Reply
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.chat import Citation, Source
     from ragsvc.storage.store import Storage
-    from tests.answering.conftest import Chat
-    from tests.support.model_server import ScriptedModels
+    from tests.support.chat import Chat
+    from tests.support.servers.model_server import ScriptedModels
 
 QUESTION = "How long do refunds take?"
 HOSTILE = {

@@ -12,16 +12,16 @@ from ragsvc.db import chat_messages
 from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.queue.run_streams import delete_runs, run_key
 from ragsvc.runs.events import MessageCitation
-from tests.answering.test_runs import ANSWER, bodies
 from tests.deletion.test_deaths import Mortal, die, removed
 from tests.deletion.test_execution import execute
-from tests.support.model_server import Pause
+from tests.runs.test_runs import ANSWER, bodies
+from tests.support.servers.model_server import Pause
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from tests.answering.conftest import Chat
-    from tests.support.model_server import ScriptedModels
+    from tests.support.chat import Chat
+    from tests.support.servers.model_server import ScriptedModels
 
 
 async def redact(chat: Chat, document_id: UUID, *, limit: int = 1000) -> int:

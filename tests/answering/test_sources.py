@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ragsvc.answering.sources import choose_sources, join_neighbours, number_sources
 from ragsvc.domain.chunks import PageSpan
-from tests.answering.test_citations import hit
+from tests.answering.citations.test_parser import hit
 
 if TYPE_CHECKING:
     from random import Random

@@ -22,7 +22,7 @@ from ragsvc.cli.app import run
 from ragsvc.devstack.parts.services import Api, Worker
 from ragsvc.devstack.ports import LOOPBACK, free_ports
 from ragsvc.devstack.stack import open_folders, start
-from tests.support.databases import cloned
+from tests.support.servers.databases import cloned
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,8 +11,8 @@ from ragsvc.db.migrations import migrate
 from ragsvc.db.search.scope import Scope, Selection, select_scope
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
-from tests.answering.library import Library
-from tests.support.databases import owner_of
+from tests.support.library import Library
+from tests.support.servers.databases import owner_of
 
 if TYPE_CHECKING:
     from uuid import UUID

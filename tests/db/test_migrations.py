@@ -13,7 +13,7 @@ from ragsvc.db import migrations
 from ragsvc.db.connections.pool import connect, open_pool
 from ragsvc.db.migrations import check_schema, migrate, migration_status
 from ragsvc.errors import StartupRefused
-from tests.support.databases import cloned, owner_of
+from tests.support.servers.databases import cloned, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

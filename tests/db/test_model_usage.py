@@ -11,8 +11,8 @@ from ragsvc.db.model_usage import add_embedding_usage
 from ragsvc.db.workspaces import delete_workspace
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.usage import EmbeddingUsage
-from tests.support.databases import owner_of
 from tests.support.polling import until
+from tests.support.servers.databases import owner_of
 from tests.support.usage import embeddings_of
 from tests.support.workspaces import create_workspace
 

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from tests.deploy.client import open_client
 from tests.deploy.layout import open_layout
-from tests.support.databases import cloned
-from tests.support.model_server import ScriptedModels, Slow
+from tests.support.servers.databases import cloned
+from tests.support.servers.model_server import ScriptedModels, Slow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

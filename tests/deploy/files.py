@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tests.support.servers import ROOT
+from tests.support.servers.servers import ROOT
 
 DEPLOY = ROOT / "deploy"
 OVERLAYS = ("staging", "production")

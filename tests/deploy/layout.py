@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from ragsvc.devstack.ports import LOOPBACK, answers, free_ports, listens
 from ragsvc.devstack.process import Command, run, spawn
 from tests.deploy.files import BIN, read_procfile
-from tests.faults.fleet import environment
+from tests.faults.support.fleet import environment
 from tests.support.polling import until
-from tests.support.servers import ROOT
+from tests.support.servers.servers import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

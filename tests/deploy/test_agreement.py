@@ -22,7 +22,7 @@ from tests.deploy.files import (
     read_unit,
     read_yaml,
 )
-from tests.support.servers import ROOT
+from tests.support.servers.servers import ROOT
 
 SETTINGS = {name.upper() for name in Settings.model_fields}
 REQUIRED = {name.upper() for name, field in Settings.model_fields.items() if field.is_required()}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.files import DEPLOY, read_yaml, run_tool
-from tests.support.servers import ROOT
+from tests.support.servers.servers import ROOT
 
 COMPOSE = "compose.yaml"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()

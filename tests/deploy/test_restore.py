@@ -20,12 +20,12 @@ from ragsvc.devstack.parts.postgres_files import place_binaries
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.resources import open_resources
 from ragsvc.retrieval.search import search
-from tests.faults.own_servers import OwnRedis
-from tests.http.processes import environment
-from tests.support.databases import in_database
+from tests.faults.support.own_servers import OwnRedis
+from tests.http.support.processes import environment
 from tests.support.documents import accept, reload
 from tests.support.polling import until
-from tests.support.worker_processes import working
+from tests.support.servers.databases import in_database
+from tests.support.servers.worker_processes import working
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from tests.support.servers import ROOT
+from tests.support.servers.servers import ROOT
 
 PAGE = (ROOT / "deploy" / "threat-model.md").read_text(encoding="utf-8")
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")

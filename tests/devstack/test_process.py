@@ -16,7 +16,7 @@ from ragsvc.devstack import process as processes
 from ragsvc.devstack.process import Command, last_words, run, started_at, stop_leftovers
 from ragsvc.errors import StartupRefused
 from tests.support.polling import until
-from tests.support.servers import ROOT
+from tests.support.servers.servers import ROOT
 
 if TYPE_CHECKING:
     from ragsvc.devstack.stack import Folders

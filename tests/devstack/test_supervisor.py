@@ -23,15 +23,15 @@ from ragsvc.devstack.ports import free_ports, listens
 from ragsvc.devstack.tenant import Tenant, open_tenant
 from ragsvc.errors import StartupRefused
 from tests.support.polling import until
-from tests.support.servers import ROOT
-from tests.support.stacks import alive, all_pids, new_stack
+from tests.support.servers.servers import ROOT
+from tests.support.servers.stacks import alive, all_pids, new_stack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.settings import Settings
-    from tests.support.servers import Servers
-    from tests.support.stacks import Stack
+    from tests.support.servers.servers import Servers
+    from tests.support.servers.stacks import Stack
 
 # The shared servers put the models into the cache; one process of xdist's runs all of this module, on one stack.
 pytestmark = [pytest.mark.usefixtures("servers"), pytest.mark.xdist_group("ragsvc-dev")]

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.opening import open_fleet
+from tests.faults.support.opening import open_fleet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
-    from tests.faults.fleet import Fleet
-    from tests.support.servers import Servers
+    from tests.faults.support.fleet import Fleet
+    from tests.support.servers.servers import Servers
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 import time_machine
 
-from tests.faults.end_state import assert_ready_once, job_of
-from tests.faults.texts import make_text
-from tests.support.model_server import Fail
+from tests.faults.support.end_state import assert_ready_once, job_of
+from tests.faults.support.texts import make_text
+from tests.support.servers.model_server import Fail
 
 if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
-    from tests.faults.fleet import Fleet
+    from tests.faults.support.fleet import Fleet
 
 pytestmark = pytest.mark.xdist_group("faults")
 

@@ -16,7 +16,7 @@ from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.http.app import create_app
 from ragsvc.http.contract.ids import parse_id
-from tests.faults.end_state import (
+from tests.faults.support.end_state import (
     assert_consistent,
     assert_dead,
     assert_ready_once,
@@ -24,13 +24,13 @@ from tests.faults.end_state import (
     select_documents,
     until_settled,
 )
-from tests.faults.fleet import SOON_S
-from tests.faults.opening import open_fleet
-from tests.faults.texts import make_text
+from tests.faults.support.fleet import SOON_S
+from tests.faults.support.opening import open_fleet
+from tests.faults.support.texts import make_text
 from tests.http.conftest import Server, make_tenant, operator_of
-from tests.http.documents import form
-from tests.support.model_server import Pause
+from tests.http.support.documents import form
 from tests.support.polling import until
+from tests.support.servers.model_server import Pause
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Record
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
-    from tests.faults.fleet import Fleet
+    from tests.faults.support.fleet import Fleet
     from tests.http.conftest import Client, Tenant
-    from tests.support.servers import Servers
+    from tests.support.servers.servers import Servers
 
 pytestmark = pytest.mark.xdist_group("faults")
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.end_state import assert_consistent, assert_dead, assert_ready_once, job_of, until_settled
-from tests.faults.texts import make_text
-from tests.support.model_server import Cut, Fail, Pause
+from tests.faults.support.end_state import assert_consistent, assert_dead, assert_ready_once, job_of, until_settled
+from tests.faults.support.texts import make_text
+from tests.support.servers.model_server import Cut, Fail, Pause
 
 if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
-    from tests.faults.fleet import Fleet
+    from tests.faults.support.fleet import Fleet
 
 pytestmark = pytest.mark.xdist_group("faults")
 

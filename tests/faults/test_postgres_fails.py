@@ -13,18 +13,18 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.db.migrations import migrate
-from tests.faults.end_state import assert_ready_once, job_of
-from tests.faults.gates import COMMIT
-from tests.faults.opening import open_fleet_on
-from tests.faults.own_postgres import open_postgres
-from tests.faults.texts import make_text
+from tests.faults.support.end_state import assert_ready_once, job_of
+from tests.faults.support.gates import COMMIT
+from tests.faults.support.opening import open_fleet_on
+from tests.faults.support.own_postgres import open_postgres
+from tests.faults.support.texts import make_text
 from tests.support.polling import until
 
 if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
-    from tests.faults.fleet import Fleet
-    from tests.support.servers import Servers
+    from tests.faults.support.fleet import Fleet
+    from tests.support.servers.servers import Servers
 
 pytestmark = pytest.mark.xdist_group("faults")
 

@@ -14,17 +14,17 @@ import pytest
 from ragsvc.domain.jobs import Queue
 from ragsvc.queue.connection import open_redis
 from ragsvc.queue.notifier import Bell
-from tests.faults.end_state import assert_ready_once, job_of
-from tests.faults.own_servers import CuttingProxy
-from tests.faults.texts import make_text
-from tests.support.model_server import Slow
+from tests.faults.support.end_state import assert_ready_once, job_of
+from tests.faults.support.own_servers import CuttingProxy
+from tests.faults.support.texts import make_text
+from tests.support.servers.model_server import Slow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.domain.documents import Document
     from ragsvc.domain.workspaces import Workspace
-    from tests.faults.fleet import Fleet
+    from tests.faults.support.fleet import Fleet
 
 pytestmark = pytest.mark.xdist_group("faults")
 

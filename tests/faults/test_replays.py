@@ -13,16 +13,16 @@ from ragsvc.domain.jobs import DeadLetterFilter, Queue
 from ragsvc.errors import ReplayRunning
 from ragsvc.jobs import dead_letters
 from ragsvc.jobs.dead_letters import ReplayResult
-from tests.faults.end_state import assert_dead, assert_ready_once, job_of, list_dead, until_settled
-from tests.faults.fleet import SOON_S, environment
-from tests.faults.texts import make_text
-from tests.support.model_server import Fail
+from tests.faults.support.end_state import assert_dead, assert_ready_once, job_of, list_dead, until_settled
+from tests.faults.support.fleet import SOON_S, environment
+from tests.faults.support.texts import make_text
 from tests.support.polling import until
+from tests.support.servers.model_server import Fail
 
 if TYPE_CHECKING:
     from ragsvc.domain.documents import Document
     from ragsvc.domain.workspaces import Workspace
-    from tests.faults.fleet import Fleet
+    from tests.faults.support.fleet import Fleet
 
 pytestmark = pytest.mark.xdist_group("faults")
 

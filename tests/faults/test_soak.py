@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.domain.jobs import JobStatus, Queue
-from tests.faults.chaos import Chaos
-from tests.faults.end_state import assert_consistent, job_of, list_dead, select_documents, until_settled
-from tests.faults.opening import open_fleet
-from tests.faults.texts import make_text
-from tests.support.model_server import Slow
+from tests.faults.support.chaos import Chaos
+from tests.faults.support.end_state import assert_consistent, job_of, list_dead, select_documents, until_settled
+from tests.faults.support.opening import open_fleet
+from tests.faults.support.texts import make_text
+from tests.support.servers.model_server import Slow
 
 if TYPE_CHECKING:
     from ragsvc.domain.documents import Document
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.settings import Settings
-    from tests.faults.fleet import Fleet
-    from tests.support.servers import Servers
+    from tests.faults.support.fleet import Fleet
+    from tests.support.servers.servers import Servers
 
 pytestmark = pytest.mark.chaos
 

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.domain.documents import Stage
-from tests.faults.end_state import assert_ready_once, job_of
-from tests.faults.fleet import SOON_S
-from tests.faults.gates import COMMIT
-from tests.faults.texts import make_text
-from tests.support.model_server import Pause
+from tests.faults.support.end_state import assert_ready_once, job_of
+from tests.faults.support.fleet import SOON_S
+from tests.faults.support.gates import COMMIT
+from tests.faults.support.texts import make_text
 from tests.support.polling import until
+from tests.support.servers.model_server import Pause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ragsvc.domain.workspaces import Workspace
-    from tests.faults.fleet import Fleet, FleetWorker
+    from tests.faults.support.fleet import Fleet, FleetWorker
 
 pytestmark = pytest.mark.xdist_group("faults")
 

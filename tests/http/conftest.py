@@ -16,9 +16,9 @@ from ragsvc.http.app import create_app
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.sse import StreamTiming
 from ragsvc.http.state import RESOURCES
-from tests.http.contract import Contract
-from tests.http.documents import finish_document, form
-from tests.support.databases import cloned
+from tests.http.contract.fuzzing_contract import Contract
+from tests.http.support.documents import finish_document, form
+from tests.support.servers.databases import cloned
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

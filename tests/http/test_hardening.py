@@ -8,7 +8,7 @@ import pytest
 
 from ragsvc.http.hardening import HEADERS
 from tests.http.conftest import Answer, Api
-from tests.http.documents import form
+from tests.http.support.documents import form
 
 if TYPE_CHECKING:
     from tests.http.conftest import ClientMaker, Tenant

@@ -13,8 +13,8 @@ import pytest
 from ragsvc import uploads
 from ragsvc.db import idempotency_keys
 from ragsvc.http.contract.ids import parse_id
-from tests.http.documents import form
-from tests.http.proxy import DeafProxy
+from tests.http.support.documents import form
+from tests.http.support.proxy import DeafProxy
 from tests.support.polling import until
 
 if TYPE_CHECKING:

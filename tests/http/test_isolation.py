@@ -14,7 +14,7 @@ import pytest
 
 from ragsvc.db import upload_sessions
 from ragsvc.http.contract.ids import parse_id
-from tests.http.foreign_calls import COMPANION_KEY, Call, calls_of
+from tests.http.support.foreign_calls import COMPANION_KEY, Call, calls_of
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources

@@ -18,7 +18,7 @@ from ragsvc.http.auth import Door
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.contract.openapi.parameters import ID_PARAMETERS
 from ragsvc.http.contract.operations import operation_of
-from tests.http.documents import finish_document, form
+from tests.http.support.documents import finish_document, form
 from tests.support.polling import until
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 
 from ragsvc.errors import StartupRefused
 from ragsvc.http.server import serve_forever
-from tests.http.documents import form
-from tests.http.processes import serving
+from tests.http.support.documents import form
+from tests.http.support.processes import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,12 +10,12 @@ from pydantic import SecretStr
 
 from ragsvc.db import upload_sessions
 from ragsvc.http.state import RESOURCES
-from tests.http import test_tus as tus
 from tests.http.conftest import make_tenant, operator_of
-from tests.http.documents import form
-from tests.http.own_store import OwnStore
-from tests.http.test_uploads import complete, content_of, open_upload, presign, put, put_to_store, state_of
-from tests.support.databases import cloned
+from tests.http.support.documents import form
+from tests.http.support.own_store import OwnStore
+from tests.http.tus import test_tus as tus
+from tests.http.v1.test_uploads import complete, content_of, open_upload, presign, put, put_to_store, state_of
+from tests.support.servers.databases import cloned
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

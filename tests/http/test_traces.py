@@ -17,8 +17,8 @@ from ragsvc.domain.jobs import Queue, SubjectKind
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.telemetry.traces import trace_id_of
 from ragsvc.workers import ingestion, runner
-from tests.http.documents import form
-from tests.http.processes import serving
+from tests.http.support.documents import form
+from tests.http.support.processes import serving
 from tests.support.polling import until
 from tests.support.spans import recording
 

@@ -15,7 +15,7 @@ from ragsvc.workers.runner import run_job
 from tests.support.builds import make_chunks
 from tests.support.documents import accept, job_of, reload_job
 from tests.support.polling import until
-from tests.support.redis import command
+from tests.support.servers.redis import command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
-    from tests.support.model_server import ScriptedModels
+    from tests.support.servers.model_server import ScriptedModels
 
 # One token is paid back in a second, and ten are saved by an idle minute's tenth.
 TOKENS_PER_MINUTE = 60

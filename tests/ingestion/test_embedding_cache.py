@@ -13,7 +13,7 @@ from ragsvc.domain.ids import new_id
 from ragsvc.ingestion.embedding import embed_chunks, sweep_embedding_cache
 from ragsvc.resources import open_resources
 from tests.support.builds import make_chunks
-from tests.support.model_server import Fail, Pause, Slow
+from tests.support.servers.model_server import Fail, Pause, Slow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.chunks import Chunk
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
-    from tests.support.model_server import ScriptedModels
+    from tests.support.servers.model_server import ScriptedModels
 
 TEXTS = tuple(f"Kettle number {number} boils." for number in range(10))
 BATCH = 2

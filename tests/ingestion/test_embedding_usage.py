@@ -12,8 +12,8 @@ from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.ingestion.embedding import embed_chunks
 from ragsvc.resources import open_resources
 from tests.support.builds import make_chunks
-from tests.support.databases import owner_of
-from tests.support.model_server import Pause, Told
+from tests.support.servers.databases import owner_of
+from tests.support.servers.model_server import Pause, Told
 from tests.support.usage import embeddings_of
 from tests.support.workspaces import create_workspace
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
-    from tests.support.model_server import ScriptedModels
+    from tests.support.servers.model_server import ScriptedModels
 
 SHARED = ("Kettles boil water.", "Descale them every three months.")
 BATCH = 2

@@ -14,7 +14,7 @@ from ragsvc.errors import OutageFailure, TransientFailure
 from ragsvc.jobs import dead_letters, lifecycle, outages, retry_policy
 from ragsvc.resources import open_resources
 from tests.support.documents import accept, job_of, reload, reload_job
-from tests.support.model_server import Cut, Fail
+from tests.support.servers.model_server import Cut, Fail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ragsvc.jobs.retry_policy import Failure
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
-    from tests.support.model_server import ScriptedModels
+    from tests.support.servers.model_server import ScriptedModels
 
 UNREACHABLE = OutageFailure("embedding_unreachable", "The embedding model's server cannot be reached")
 OVERLOADED = TransientFailure("embedding_unavailable", "The embedding model answered 503", http_status=503)

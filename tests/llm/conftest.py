@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ragsvc.llm.provider_rate import RateLimit
     from ragsvc.settings import Settings
-    from tests.support.model_server import ScriptedModels
+    from tests.support.servers.model_server import ScriptedModels
 
 TURNS = [ChatTurn("system", "Answer."), ChatTurn("user", "Hello?")]
 

@@ -12,7 +12,7 @@ from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure
 from ragsvc.llm.chat import ChatDelta, _ChunkReader
 from ragsvc.llm.client import Models, open_models
 from tests.llm.conftest import collect
-from tests.support.model_server import Cut, Fail, Pause, Reply, ScriptedModels, StreamError
+from tests.support.servers.model_server import Cut, Fail, Pause, Reply, ScriptedModels, StreamError
 
 if TYPE_CHECKING:
     from ragsvc.llm.provider_rate import RateLimit

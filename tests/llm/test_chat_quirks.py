@@ -12,13 +12,13 @@ from ragsvc.domain.chat import TokenUsage
 from ragsvc.errors import ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.client import Models, open_models
 from tests.llm.conftest import collect
-from tests.support.model_server import Fail, Pause, Raw, Reply, Slow
+from tests.support.servers.model_server import Fail, Pause, Raw, Reply, Slow
 
 if TYPE_CHECKING:
     from ragsvc.llm.chat import ChatDelta
     from ragsvc.llm.provider_rate import RateLimit
     from ragsvc.settings import Settings
-    from tests.support.model_server import Behaviour, ScriptedModels
+    from tests.support.servers.model_server import Behaviour, ScriptedModels
 
 
 def chunk(delta: dict[str, Any] | None = None, *, finish: str | None = None, **more: Any) -> bytes:

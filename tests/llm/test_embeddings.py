@@ -12,7 +12,7 @@ from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.client import Models, open_models
-from tests.support.model_server import Cut, Embedded, Fail, Pause, ScriptedModels, Told, embed_words
+from tests.support.servers.model_server import Cut, Embedded, Fail, Pause, ScriptedModels, Told, embed_words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from ragsvc.devstack.ports import free_ports
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.client import open_models
-from tests.support.rerank_server import RerankServer, serving_reranker
+from tests.support.servers.rerank_server import RerankServer, serving_reranker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -20,13 +20,13 @@ from ragsvc.domain.jobs import JobStatus
 from ragsvc.queue.cluster import keep_arq_in_one_slot
 from ragsvc.queue.connection import REDIS_TROUBLE, list_nodes, open_redis, wait_for_redis
 from ragsvc.resources import open_resources
-from tests.support import redis_cluster
 from tests.support.documents import SAMPLE, accept, reload
-from tests.support.model_server import Pause
 from tests.support.polling import until
-from tests.support.redis import command
-from tests.support.redis_cluster import slot_of
-from tests.support.worker_processes import working
+from tests.support.servers import redis_cluster
+from tests.support.servers.model_server import Pause
+from tests.support.servers.redis import command
+from tests.support.servers.redis_cluster import slot_of
+from tests.support.servers.worker_processes import working
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
-    from tests.support.model_server import ScriptedModels
-    from tests.support.redis_cluster import Node, RedisCluster
+    from tests.support.servers.model_server import ScriptedModels
+    from tests.support.servers.redis_cluster import Node, RedisCluster
 
 # One cluster for the tests of this file, which leave it whole.
 pytestmark = pytest.mark.xdist_group("redis_cluster")

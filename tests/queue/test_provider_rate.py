@@ -15,9 +15,9 @@ from ragsvc.devstack.ports import free_ports
 from ragsvc.queue import provider_rate, scripts
 from ragsvc.queue.connection import open_redis
 from ragsvc.queue.provider_rate import FleetRateLimit
-from tests.http.proxy import Proxy
+from tests.http.support.proxy import Proxy
 from tests.support.polling import until
-from tests.support.redis import command
+from tests.support.servers.redis import command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

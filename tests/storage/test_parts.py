@@ -11,7 +11,7 @@ from yarl import URL
 
 from ragsvc.errors import ProviderRejected, TransientFailure
 from ragsvc.storage.store import open_storage
-from tests.http.proxy import TearingProxy
+from tests.http.support.proxy import TearingProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

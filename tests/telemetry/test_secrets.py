@@ -12,14 +12,14 @@ import aiohttp
 import orjson
 from pydantic import SecretStr
 
-from tests.http.processes import serving
-from tests.support.model_server import Fail
+from tests.http.support.processes import serving
 from tests.support.polling import until
-from tests.support.worker_processes import working
+from tests.support.servers.model_server import Fail
+from tests.support.servers.worker_processes import working
 
 if TYPE_CHECKING:
     from ragsvc.settings import Settings
-    from tests.support.model_server import ScriptedModels
+    from tests.support.servers.model_server import ScriptedModels
 
 ADMIN_KEY = "marked-admin-key-3141592653"
 MODEL_KEY = "marked-model-key-2718281828"

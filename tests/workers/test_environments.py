@@ -11,11 +11,11 @@ from pydantic import SecretStr
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import JobStatus
 from ragsvc.resources import open_resources
-from tests.support.databases import cloned
 from tests.support.documents import accept, job_of, reload, reload_job
 from tests.support.polling import until
-from tests.support.redis import command
-from tests.support.worker_processes import working
+from tests.support.servers.databases import cloned
+from tests.support.servers.redis import command
+from tests.support.servers.worker_processes import working
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.resources import Resources
     from ragsvc.settings import Settings
-    from tests.support.model_server import ScriptedModels
+    from tests.support.servers.model_server import ScriptedModels
 
 WORK_S = 60.0
 

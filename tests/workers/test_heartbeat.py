@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from ragsvc.cli.app import run
 from tests.support.documents import accept, job_of, reload_job
-from tests.support.model_server import Pause
 from tests.support.polling import until
-from tests.support.worker_processes import working
+from tests.support.servers.model_server import Pause
+from tests.support.servers.worker_processes import working
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
-    from tests.support.model_server import ScriptedModels
+    from tests.support.servers.model_server import ScriptedModels
 
 ALIVE_S = "20"
 # Longer than a live loop is ever silent, even on a machine that has much else to do.

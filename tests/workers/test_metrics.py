@@ -11,7 +11,7 @@ from ragsvc.domain.documents import DocumentStatus
 from tests.support.documents import accept, reload
 from tests.support.polling import until
 from tests.support.scrapes import Figures
-from tests.support.worker_processes import working
+from tests.support.servers.worker_processes import working
 
 if TYPE_CHECKING:
     from ragsvc.domain.documents import Document

@@ -11,8 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.devstack.ports import free_ports
-from tests.http.processes import environment
-from tests.support.servers import ROOT
+from tests.http.support.processes import environment
+from tests.support.servers.servers import ROOT
 
 if TYPE_CHECKING:
     from ragsvc.settings import Settings

@@ -16,7 +16,7 @@ from ragsvc.errors import DocumentRejected, OutageFailure
 from ragsvc.queue.connection import queue_name
 from ragsvc.workers.runner import run_job
 from tests.support.documents import accept, job_of, reload, reload_job
-from tests.support.redis import command
+from tests.support.servers.redis import command
 
 if TYPE_CHECKING:
     from ragsvc.domain.documents import Document

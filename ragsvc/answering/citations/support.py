@@ -2,7 +2,7 @@
 
 Support is the share of the claim's content words and numbers that the sentence contains. What turns a statement into
 another one, whatever else it shares, caps it: a number or a unit that the sentence does not have, a name that the
-source does not have there, a negation or an opposite. `tests/answering/citation_pairs.py` is what this was built on.
+source does not have there, a negation or an opposite. It was built on `tests/answering/citations/citation_pairs.py`.
 """
 
 from __future__ import annotations

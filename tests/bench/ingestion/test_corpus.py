@@ -20,14 +20,14 @@ import pytest
 
 from ragsvc.db import chunks
 from ragsvc.domain.documents import DocumentStatus
-from tests.support.worker_trees import MIB, open_worker_tree
+from tests.support.servers.worker_trees import MIB, open_worker_tree
 
 if TYPE_CHECKING:
     from ragsvc.domain.chunks import StoredChunk
     from ragsvc.domain.documents import Document
     from ragsvc.settings import Settings
     from tests.bench.table import BenchTable
-    from tests.support.worker_trees import WorkerTree
+    from tests.support.servers.worker_trees import WorkerTree
 
 CORPUS = os.environ.get("CORPUS", "")
 TIMEOUT_S = 3600.0

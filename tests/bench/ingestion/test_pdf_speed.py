@@ -13,13 +13,13 @@ import pytest
 
 from tests.bench.ingestion.test_write_speed import drop_indexes
 from tests.bench.table import at_most, ratio_at_least
-from tests.ingestion.pdf_files import Entry, make_pdf
-from tests.support.worker_trees import MIB, open_worker_tree
+from tests.ingestion.parsing.formats.pdf_files import Entry, make_pdf
+from tests.support.servers.worker_trees import MIB, open_worker_tree
 
 if TYPE_CHECKING:
     from ragsvc.settings import Settings
     from tests.bench.table import BenchTable
-    from tests.support.worker_trees import WorkerTree
+    from tests.support.servers.worker_trees import WorkerTree
 
 PAGES = int(os.environ.get("BENCH_PDF_PAGES", "3000"))
 MANY_PAGES = int(os.environ.get("BENCH_PDF_MANY_PAGES", "10000"))

@@ -21,8 +21,8 @@ from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
 from tests.bench.table import ratio_at_least
 from tests.support.builds import make_chunks
-from tests.support.databases import cloned
 from tests.support.documents import accept, job_of
+from tests.support.servers.databases import cloned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

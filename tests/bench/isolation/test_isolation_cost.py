@@ -24,7 +24,7 @@ from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.state import RESOURCES
 from tests.bench.table import ratio_at_most
 from tests.http.conftest import Api, Server, make_tenant, operator_of
-from tests.http.documents import finish_document
+from tests.http.support.documents import finish_document
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

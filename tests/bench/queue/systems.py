@@ -24,7 +24,7 @@ from ragsvc.jobs import lifecycle
 from ragsvc.resources import open_resources
 from tests.bench.queue.journal import VARIABLE, Journal
 from tests.support.polling import until
-from tests.support.servers import ROOT
+from tests.support.servers.servers import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,0 +1,24 @@
+"""`ragsvc jobs sweep`: looks for lost jobs at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.ops.test_operating import logs_as_before  # noqa: F401 - a fixture
+from tests.cli.ops.test_storage import on_server  # noqa: F401 - a fixture
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import CommandLine
+
+pytestmark = pytest.mark.xdist_group("cli-service")
+
+
+def test_where_nothing_was_lost_nothing_is_rung_for(on_server: CommandLine) -> None:  # noqa: F811
+    assert on_server("jobs", "sweep").out == "nothing was lost\n"
+    assert on_server("jobs", "sweep", "--json").json == {"swept": 0}
+
+
+def test_a_wrong_setting_is_told_in_one_line(cli: CommandLine) -> None:
+    assert "DATABASE_URL is not set" in cli("jobs", "sweep").error

@@ -1,0 +1,1 @@
+"""The processes, servers and faults of the fault tests."""

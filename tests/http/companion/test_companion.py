@@ -1,0 +1,235 @@
+"""Upload tokens, and the Companion that @uppy/aws-s3 speaks to, call by call."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+from structlog.testing import capture_logs
+
+from ragsvc.http.contract.ids import parse_id
+from tests.http.conftest import Answer, Api, make_key
+from tests.http.v1.test_uploads import MIB, content_of
+
+if TYPE_CHECKING:
+    from ragsvc.resources import Resources
+    from tests.http.conftest import Client, ClientMaker, Tenant
+
+PART = 5 * MIB
+CONTENT = content_of(PART + 1000)
+
+
+class Companion:
+    """What Uppy does, without Uppy."""
+
+    def __init__(self, client: Client, url: str) -> None:
+        self.path = urlsplit(url).path
+        self.api = Api(client, None)
+
+    async def open(self, filename: str = "a.txt", **metadata: object) -> Answer:
+        """Open a session."""
+        body = {"filename": filename, "type": "text/plain", "metadata": {"name": filename, **metadata}}
+        return await self.api.post(f"{self.path}/s3/multipart", body)
+
+    async def call(self, method: str, opened: Answer, rest: str = "", **options: Any) -> Answer:
+        """Ask something of a session."""
+        upload_id, key = opened.json["uploadId"], quote(opened.json["key"], safe="")
+        return await self.api.call(method, f"{self.path}/s3/multipart/{upload_id}{rest}?key={key}", **options)
+
+    async def put(self, opened: Answer, number: int, data: bytes) -> None:
+        """Send a part into the store."""
+        signed = await self.call("GET", opened, f"/{number}")
+        assert signed.status == 200, signed.raw
+        async with (
+            aiohttp.ClientSession() as session,
+            session.put(signed.json["url"], data=io.BytesIO(data)) as stored,
+        ):
+            assert stored.status == 200
+
+    async def complete(self, opened: Answer, count: int) -> Answer:
+        """Complete a session of so many parts."""
+        parts = [{"PartNumber": number, "ETag": '"x"'} for number in range(1, count + 1)]
+        return await self.call("POST", opened, "/complete", json={"parts": parts})
+
+
+async def make_token(api: Api, **fields: object) -> dict[str, str]:
+    answer = await api.post("/v1/upload-tokens", fields)
+    assert answer.status == 201, answer.raw
+    token: dict[str, str] = answer.json
+    return token
+
+
+async def companion_of(api: Api, **fields: object) -> Companion:
+    return Companion(api.client, (await make_token(api, **fields))["companion_url"])
+
+
+async def test_parts_of_unknown_size_become_a_document_of_the_tokens_collection(
+    tenant: Tenant, resources: Resources
+) -> None:
+    collection = (await tenant.api.post("/v1/collections", {"name": "inbox"})).json
+    companion = await companion_of(tenant.api, collection_id=collection["id"])
+    opened = await companion.open("../../kettles.txt")
+    await companion.put(opened, 1, CONTENT[:PART])
+    listed = await companion.call("GET", opened)
+    assert [(part["PartNumber"], part["Size"]) for part in listed.json] == [(1, PART)]
+    await companion.put(opened, 2, CONTENT[PART:])
+    done = await companion.complete(opened, 2)
+    assert done.status == 200, done.raw
+    document = (await tenant.api.get(urlsplit(done.json["location"]).path)).json
+    assert (document["filename"], document["collection_id"]) == ("kettles.txt", collection["id"])
+    assert (await tenant.api.get(f"/v1/documents/{document['id']}/content")).raw == CONTENT
+    assert (await companion.complete(opened, 2)).json == done.json
+    # A page whose answer was lost sends nothing again.
+    assert [part["PartNumber"] for part in (await companion.call("GET", opened)).json] == [1, 2]
+    assert await resources.storage.list_multiparts(tenant.bucket) == []
+
+
+async def test_a_small_file_goes_through_a_form_into_the_same_core(tenant: Tenant) -> None:
+    companion = await companion_of(tenant.api, max_bytes=100)
+    params = (await companion.api.get(f"{companion.path}/s3/params?filename=k.txt&type=text/plain&metadata[a]=b")).json
+    assert params["method"] == "POST"
+
+    async def send(content: bytes) -> Answer:
+        form = aiohttp.FormData()
+        for name, value in params["fields"].items():
+            form.add_field(name, value)
+        form.add_field("file", content, filename="blob")
+        return await companion.api.call("POST", urlsplit(params["url"]).path, data=form)
+
+    done = await send(b"Kettles boil water.")
+    assert done.status == 201, done.raw
+    assert done.headers["Location"] == done.json["location"]
+    document = (await tenant.api.get(urlsplit(done.json["location"]).path)).json
+    assert (document["filename"], document["mime_type"], document["size_bytes"]) == ("k.txt", "text/plain", 19)
+    assert done.headers["ETag"] == f'"{document["sha256"]}"'
+    assert (await send(b"")).is_problem(422, "empty_file")
+    assert (await send(b"x" * 101)).is_problem(413, "too_large")
+
+
+async def test_a_token_opens_nothing_but_its_uploads(tenant: Tenant, other: Tenant) -> None:
+    token = await make_token(tenant.api)
+    holder = Api(tenant.api.client, token["token"])
+    assert (await holder.get("/v1/workspace")).is_problem(401, "unauthorized")
+    native = (await tenant.api.post("/v1/uploads", {"filename": "a", "size_bytes": 1})).json
+    companion = Companion(tenant.api.client, token["companion_url"])
+    opened = await companion.open()
+    theirs = await companion_of(other.api)
+    inbox = (await tenant.api.post("/v1/collections", {"name": "inbox"})).json
+    elsewhere = await companion_of(tenant.api, collection_id=inbox["id"])
+    path = f"{companion.path}/s3/multipart/{native['id']}?key=objects%2F{native['id'].removeprefix('upl_')}"
+    assert (await companion.api.get(path)).is_problem(404, "not_found")
+    for stranger in (theirs, elsewhere):
+        for method, rest in (("GET", ""), ("GET", "/1"), ("DELETE", "")):
+            assert (await stranger.call(method, opened, rest)).is_problem(404, "not_found")
+        assert (await stranger.complete(opened, 1)).is_problem(404, "not_found")
+    wrong_key = await companion.api.get(f"{companion.path}/s3/multipart/{opened.json['uploadId']}?key=x")
+    assert wrong_key.is_problem(404, "not_found")
+    # A page that was loaded again has a new token of the same key.
+    assert (await (await companion_of(tenant.api)).call("GET", opened)).status == 200
+
+
+async def test_a_token_ends_with_its_time_and_with_its_key(tenant: Tenant, admin: Api, resources: Resources) -> None:
+    key = await make_key(admin, tenant.id, scopes=["upload"])
+    companion = await companion_of(Api(tenant.api.client, key))
+    assert (await companion.open()).status == 200
+    keys = (await admin.get(f"/v1/workspaces/{tenant.id}/keys")).json["data"]
+    mine = next(one for one in keys if key.startswith(one["key_prefix"]))
+    assert (await admin.delete(f"/v1/workspaces/{tenant.id}/keys/{mine['id']}")).status == 204
+    assert (await companion.open()).is_problem(401, "unauthorized")
+    companion = await companion_of(tenant.api, ttl_s=60)
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE upload_tokens SET expires_at = now() WHERE workspace_id = $1", tenant.uuid)
+    assert (await companion.open()).is_problem(401, "unauthorized")
+    await make_token(tenant.api)
+    async with resources.pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM upload_tokens WHERE workspace_id = $1", tenant.uuid) == 1
+
+
+async def test_only_keys_that_upload_make_tokens(tenant: Tenant, admin: Api) -> None:
+    reader = Api(tenant.api.client, await make_key(admin, tenant.id, scopes=["read", "chat"]))
+    assert (await reader.post("/v1/upload-tokens", {})).is_problem(403, "forbidden")
+    for fields in ({"ttl_s": 86401}, {"ttl_s": 0}, {"max_bytes": 0}, {"surprise": 1}):
+        assert (await tenant.api.post("/v1/upload-tokens", fields)).is_problem(422, "invalid_request")
+    unknown = {"collection_id": "col_" + "0" * 32}
+    assert (await tenant.api.post("/v1/upload-tokens", unknown)).is_problem(404, "not_found")
+    assert (await tenant.api.post("/v1/upload-tokens")).status == 201
+
+
+async def test_a_file_larger_than_the_token_allows_is_refused_and_removed(tenant: Tenant, resources: Resources) -> None:
+    companion = await companion_of(tenant.api, max_bytes=PART)
+    assert (await companion.open(size=PART + 1)).is_problem(413, "too_large")
+    opened = await companion.open()
+    assert (await companion.call("GET", opened, "/2")).is_problem(413, "too_large")
+    await companion.put(opened, 1, b"x" * (PART + 1))
+    assert (await companion.complete(opened, 1)).is_problem(413, "too_large")
+    assert await resources.storage.list_multiparts(tenant.bucket) == []
+    assert await resources.storage.count_objects(tenant.bucket) == 0
+
+
+async def test_room_is_reserved_by_a_declared_size_and_asked_for_in_the_end_otherwise(
+    tenant: Tenant, resources: Resources
+) -> None:
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE workspaces SET quota_bytes = 1000 WHERE id = $1", tenant.uuid)
+    companion = await companion_of(tenant.api)
+    declared = await companion.open(size="600")
+    assert (await companion.open(size=600)).is_problem(413, "quota_exceeded")
+    unknown = await companion.open()
+    await companion.put(unknown, 1, b"x" * 600)
+    assert (await companion.complete(unknown, 1)).is_problem(413, "quota_exceeded")
+    assert (await companion.call("DELETE", declared)).json == {}
+    assert (await companion.complete(unknown, 1)).status == 200
+
+
+async def test_parts_that_make_no_file_are_not_completed(tenant: Tenant) -> None:
+    companion = await companion_of(tenant.api)
+    opened = await companion.open()
+    assert (await companion.complete(opened, 1)).is_problem(409, "parts_missing")
+    await companion.put(opened, 2, b"x")
+    assert (await companion.complete(opened, 2)).json["missing"] == [1]
+    await companion.put(opened, 1, b"small")
+    assert (await companion.complete(opened, 2)).is_problem(400, "part_size_mismatch")
+    await companion.put(opened, 1, CONTENT[:PART])
+    assert (await companion.complete(opened, 3)).json["missing"] == [3]
+    declared = await companion.open(size=7)
+    await companion.put(declared, 1, b"eight...")
+    assert (await companion.complete(declared, 1)).is_problem(409, "parts_missing")
+    assert (await companion.call("GET", declared, "/10001")).is_problem(422, "part_number_out_of_range")
+    answers = await asyncio.gather(*(companion.complete(opened, 2) for _ in range(8)))
+    assert len({answer.json["document_id"] for answer in answers}) == 1
+
+
+async def test_an_upload_of_a_token_is_seen_and_ended_by_its_key_too(tenant: Tenant, resources: Resources) -> None:
+    companion = await companion_of(tenant.api)
+    opened = await companion.open()
+    await companion.put(opened, 1, b"Kettles.")
+    path = f"/v1/uploads/{opened.json['uploadId']}"
+    seen = (await tenant.api.get(path)).json
+    assert (seen["status"], seen["part_count"], seen["received_bytes"]) == ("pending", 0, 8)
+    assert (await tenant.api.call("PUT", f"{path}/parts/1", data=b"x")).is_problem(422, "part_number_out_of_range")
+    assert (await tenant.api.delete(path)).status == 204
+    assert (await companion.call("GET", opened, "/1")).is_problem(409, "upload_not_pending")
+    assert await resources.storage.list_multiparts(tenant.bucket) == []
+    again = await companion.open()
+    await companion.put(again, 1, b"Kettles.")
+    assert (await tenant.api.post(f"/v1/uploads/{again.json['uploadId']}/complete")).json["size_bytes"] == 8
+    assert parse_id("upl", again.json["uploadId"])
+
+
+async def test_a_token_never_stands_in_the_log(tenant: Tenant) -> None:
+    with capture_logs() as logs:
+        token = await make_token(tenant.api)
+        companion = Companion(tenant.api.client, token["companion_url"])
+        await companion.open()
+        await companion.api.get(f"{companion.path}/s3/nothing")
+    assert any("/companion/…/s3/multipart" in str(entry) for entry in logs)
+    assert token["token"] not in str(logs)
+
+
+async def test_the_public_url_is_what_pages_are_told(make_client: ClientMaker, tenant: Tenant) -> None:
+    behind = await make_client(public_url="https://rag.example/api")
+    token = await make_token(Api(behind, tenant.api.key))
+    assert token["companion_url"] == f"https://rag.example/api/companion/{token['token']}"

@@ -1,0 +1,400 @@
+"""Conversations over HTTP: sessions, questions, streams, runs."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from ragsvc.domain.ids import format_id, new_id
+from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.sse import STREAMS
+from ragsvc.http.state import RESOURCES
+from tests.http.conftest import make_tenant, operator_of
+from tests.http.support.documents import finish_document
+from tests.support.polling import until
+from tests.support.servers.model_server import Fail, Pause, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp import ClientResponse
+
+    from tests.http.conftest import Api, Client, ClientMaker, Tenant
+    from tests.support.servers.model_server import ScriptedModels
+
+DEADLINE_S = 15.0
+# Below what the test's own client opens at once.
+MANY = 90
+
+
+@pytest.fixture
+async def scripted(make_client: ClientMaker, scripted_models: ScriptedModels) -> Client:
+    """The application with a scripted model."""
+    return await make_client(openai_base_url=scripted_models.url, chat_model="scripted")
+
+
+@pytest.fixture
+async def asker(scripted: Client) -> Tenant:
+    """A workspace with a ready document, and a client of the application with the scripted model."""
+    tenant = await make_tenant(scripted, operator_of(scripted), "asker")
+    document = await tenant.upload()
+    await finish_document(scripted.app[RESOURCES], tenant.uuid, parse_id("doc", document["id"]))
+    return tenant
+
+
+@pytest.fixture
+async def session(asker: Tenant) -> dict[str, Any]:
+    """A conversation."""
+    made: dict[str, Any] = (await asker.api.post("/v1/chat/sessions")).json
+    return made
+
+
+class Stream:
+    """Reads one event stream."""
+
+    def __init__(self, response: ClientResponse) -> None:
+        self.response = response
+
+    async def next(self) -> tuple[int, str, dict[str, Any]] | None:
+        """Return the next event's number, name and data; None at the end."""
+        event: dict[str, str] = {}
+        async with asyncio.timeout(DEADLINE_S):
+            async for line in self.response.content:
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name in {"id", "event", "data"}:
+                    event[name] = value
+                if name == "data":
+                    return int(event["id"]), event["event"], orjson.loads(value)
+        return None
+
+    async def rest(self) -> list[tuple[int, str, dict[str, Any]]]:
+        """Return the events up to the end."""
+        events = []
+        while (event := await self.next()) is not None:
+            events.append(event)
+        return events
+
+
+@asynccontextmanager
+async def ask(api: Api, session: dict[str, Any], **body: object) -> AsyncIterator[Stream]:
+    """Ask a question and read the stream."""
+    path = f"/v1/chat/sessions/{session['id']}/messages"
+    question = {"content": "What do kettles boil?", **body}
+    async with api.client.post(path, json=question, headers=api.headers) as response:
+        assert response.status == 200, await response.text()
+        yield Stream(response)
+
+
+@asynccontextmanager
+async def follow(api: Api, run_id: str, *, query: str = "", **headers: str) -> AsyncIterator[Stream]:
+    """Follow a run."""
+    path = f"/v1/chat/runs/{run_id}/events{query}"
+    async with api.client.get(path, headers={**api.headers, **headers}) as response:
+        assert response.status == 200, await response.text()
+        yield Stream(response)
+
+
+async def test_a_session_is_made_shown_changed_and_deleted(tenant: Tenant) -> None:
+    collection = (await tenant.api.get("/v1/collections")).json["data"][0]["id"]
+    body = {"title": "A", "collection_ids": [collection], "instructions": "Be brief.", "model": "m"}
+    made = await tenant.api.post("/v1/chat/sessions", body)
+    assert made.status == 201
+    session = made.json
+    assert set(session) == {"id", "title", "collection_ids", "instructions", "model", "created_at", "updated_at"}
+    assert {name: session[name] for name in body} == body
+    path = f"/v1/chat/sessions/{session['id']}"
+    assert (await tenant.api.get(path)).json == session
+    changed = (await tenant.api.patch(path, {"title": "B", "collection_ids": None})).json
+    assert (changed["title"], changed["collection_ids"], changed["instructions"]) == ("B", None, "Be brief.")
+    assert (await tenant.api.get("/v1/chat/sessions")).json == {"data": [changed], "next_cursor": None}
+    assert (await tenant.api.delete(path)).status == 204
+    assert (await tenant.api.get(path)).is_problem(404, "not_found")
+    assert (await tenant.api.delete(path)).is_problem(404, "not_found")
+
+
+async def test_a_session_of_an_unknown_collection_is_not_made(tenant: Tenant) -> None:
+    body = {"collection_ids": [format_id("col", new_id())]}
+    assert (await tenant.api.post("/v1/chat/sessions", body)).is_problem(404, "not_found")
+    assert (await tenant.api.get("/v1/chat/sessions")).json["data"] == []
+
+
+async def test_an_answer_streams_as_the_contract_says(
+    asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
+) -> None:
+    scripted_models.chat_text = "Kettles boil water [1][2]."
+    async with ask(asker.api, session) as stream:
+        assert stream.response.headers["Content-Type"].startswith("text/event-stream")
+        events = await stream.rest()
+    run_id = stream.response.headers["X-Run-Id"]
+    assert [number for number, _name, _data in events] == list(range(1, len(events) + 1))
+    assert all(data["run_id"] == run_id for _number, _name, data in events)
+    names = [name for _number, name, _data in events]
+    assert names[:2] == ["run.started", "retrieval.completed"]
+    assert names[2:-3] == ["message.delta"] * 4
+    assert names[-3:] == ["message.citation", "message.citation", "message.completed"]
+    started, retrieved = events[0][2], events[1][2]
+    assert set(started) == {"run_id", "message_id"}
+    assert set(retrieved["sources"][0]) == {
+        "n", "chunk_id", "document_id", "filename", "page_first", "heading_path", "score",
+    }  # fmt: skip
+    assert events[3][2] == {"run_id": run_id, "text": "boil ", "offset": 8}
+    cited = [data for _number, name, data in events if name == "message.citation"]
+    citation = next(data for data in cited if data["verified"])
+    assert set(citation) == {
+        "run_id", "n", "document_id", "filename", "version", "page_first", "heading_path", "char_start", "char_end",
+        "quote", "support", "verified", "message_offset",
+    }  # fmt: skip
+    assert [(data["n"], data["message_offset"]) for data in cited] == [(1, 19), (2, 22)]
+    assert citation["quote"] == "Kettles boil water."
+    completed = events[-1][2]
+    assert completed["finish_reason"] == "stop"
+    assert completed["usage"] == {"prompt_tokens": 7, "completion_tokens": 4}
+    message = completed["message"]
+    assert set(message) == {
+        "id", "session_id", "run_id", "role", "content", "citations", "sources", "status", "model", "usage",
+        "created_at",
+    }  # fmt: skip
+    assert (message["id"], message["content"]) == (started["message_id"], "Kettles boil water [1][2].")
+    assert [{"run_id": run_id, **entry} for entry in message["citations"]] == cited
+    listed = (await asker.api.get(f"/v1/chat/sessions/{session['id']}/messages")).json["data"]
+    assert [entry["role"] for entry in listed] == ["user", "assistant"]
+    assert listed[1] == message
+
+
+async def test_messages_are_listed_oldest_first_in_pages(asker: Tenant, session: dict[str, Any]) -> None:
+    path = f"/v1/chat/sessions/{session['id']}/messages"
+    for content in ("First?", "Second?"):
+        assert (await asker.api.post(path, {"content": content, "stream": False})).status == 200
+    first = (await asker.api.get(f"{path}?limit=3")).json
+    assert [message["role"] for message in first["data"]] == ["user", "assistant", "user"]
+    second = (await asker.api.get(f"{path}?cursor={first['next_cursor']}")).json
+    assert [message["role"] for message in second["data"]] == ["assistant"]
+    assert second["next_cursor"] is None
+
+
+async def test_an_answer_can_be_waited_for(asker: Tenant, session: dict[str, Any]) -> None:
+    path = f"/v1/chat/sessions/{session['id']}/messages"
+    answer = await asker.api.post(path, {"content": "What do kettles boil?", "stream": False})
+    assert answer.status == 200
+    assert set(answer.json) == {"run_id", "message", "error"}
+    assert answer.json["error"] is None
+    assert answer.json["run_id"] == answer.headers["X-Run-Id"] == answer.json["message"]["run_id"]
+    assert answer.json["message"]["status"] == "completed"
+
+
+async def test_a_message_changes_its_conversation_and_no_other(asker: Tenant, session: dict[str, Any]) -> None:
+    other = (await asker.api.post("/v1/chat/sessions")).json
+    path = f"/v1/chat/sessions/{session['id']}"
+    body = {"content": "What do kettles boil?", "stream": False}
+    asked = (await asker.api.post(f"{path}/messages", body)).json
+    changed = (await asker.api.get(path)).json
+    assert changed["updated_at"] == asked["message"]["created_at"] > session["updated_at"]
+    assert (await asker.api.get(f"/v1/chat/sessions/{other['id']}")).json == other
+    # A question that is refused is no message.
+    assert (await asker.api.post(f"{path}/messages", {"content": ""})).status == 422
+    assert (await asker.api.get(path)).json == changed
+
+
+async def test_an_answer_that_was_waited_for_says_why_its_run_failed(
+    asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
+) -> None:
+    scripted_models.chat.script(Fail(400, message="no such model"))
+    path, headers = f"/v1/chat/sessions/{session['id']}/messages", {"Idempotency-Key": "once"}
+    body = {"content": "What do kettles boil?", "stream": False}
+    answers = [await asker.api.call("POST", path, json=body, headers=headers) for _ in range(2)]
+    run = (await asker.api.get(f"/v1/chat/runs/{answers[0].json['run_id']}")).json
+    for answer in answers:
+        assert (answer.status, answer.json["message"]["status"]) == (200, "failed")
+        assert (
+            answer.json["error"]
+            == run["error"]
+            == {
+                "code": "chat_rejected",
+                "message": "The chat model refused the request: no such model",
+                "retryable": False,
+            }
+        )
+
+
+async def test_a_run_that_failed_is_told_in_the_stream_and_asked_again(
+    asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
+) -> None:
+    scripted_models.chat.script(Fail(400, message="no such model"))
+    async with ask(asker.api, session) as stream:
+        events = await stream.rest()
+    run_id = stream.response.headers["X-Run-Id"]
+    assert events[-1][1] == "run.failed"
+    assert events[-1][2] == {
+        "run_id": run_id,
+        "code": "chat_rejected",
+        "message": "The chat model refused the request: no such model",
+        "retryable": False,
+    }
+    run = (await asker.api.get(f"/v1/chat/runs/{run_id}")).json
+    assert set(run) == {
+        "id", "session_id", "message_id", "status", "last_event_id", "error", "created_at", "finished_at",
+    }  # fmt: skip
+    assert (run["status"], run["last_event_id"]) == ("failed", events[-1][0])
+    assert set(run["error"]) == {"code", "message", "retryable"}
+    again = await asker.api.post(f"/v1/chat/runs/{run_id}/retry", {"stream": False})
+    assert again.json["message"]["status"] == "completed"
+    assert (await asker.api.post(f"/v1/chat/runs/{run_id}/retry")).is_problem(409, "run_not_retryable")
+
+
+async def test_a_stream_is_resumed_by_either_way(asker: Tenant, session: dict[str, Any]) -> None:
+    async with ask(asker.api, session) as stream:
+        events = await stream.rest()
+    run_id = stream.response.headers["X-Run-Id"]
+    async with follow(asker.api, run_id) as stream:
+        assert await stream.rest() == events
+    async with follow(asker.api, run_id, query="?after=3") as stream:
+        assert await stream.rest() == events[3:]
+    async with follow(asker.api, run_id, query="?after=1", **{"Last-Event-ID": "4"}) as stream:
+        assert await stream.rest() == events[4:]
+    async with follow(asker.api, run_id, query=f"?after={len(events)}") as stream:
+        assert await stream.rest() == []
+    bad = await asker.api.get(f"/v1/chat/runs/{run_id}/events", headers={"Last-Event-ID": "x"})
+    assert bad.is_problem(422, "invalid_request")
+    assert (await asker.api.get(f"/v1/chat/runs/{run_id}/events?after=-1")).is_problem(422, "invalid_request")
+
+
+async def test_the_first_event_leaves_before_the_model_answers_and_a_run_can_be_cancelled(
+    asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
+) -> None:
+    pause = Pause()
+    scripted_models.chat.script(pause)
+    async with ask(asker.api, session) as stream:
+        assert [(await stream.next() or (0, ""))[1] for _ in range(2)] == ["run.started", "retrieval.completed"]
+        run_id = stream.response.headers["X-Run-Id"]
+        path = f"/v1/chat/sessions/{session['id']}/messages"
+        assert (await asker.api.post(path, {"content": "Another?"})).is_problem(409, "run_active")
+        assert (await asker.api.post(f"/v1/chat/runs/{run_id}/retry")).is_problem(409, "run_active")
+        assert (await asker.api.post(f"/v1/chat/runs/{run_id}/cancel")).status == 202
+        assert [event[1] for event in await stream.rest()] == ["run.cancelled"]
+    assert (await asker.api.get(f"/v1/chat/runs/{run_id}")).json["status"] == "cancelled"
+
+
+async def test_a_run_goes_on_when_its_client_leaves(
+    asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
+) -> None:
+    pause = Pause(after_deltas=1)
+    scripted_models.chat.script(pause)
+    async with ask(asker.api, session) as stream:
+        await stream.next()
+        run_id = stream.response.headers["X-Run-Id"]
+        await asyncio.wait_for(pause.reached.wait(), DEADLINE_S)
+        stream.response.close()
+    pause.resumed.set()
+    async with follow(asker.api, run_id) as stream:
+        assert (await stream.rest())[-1][1] == "message.completed"
+
+
+async def test_a_client_s_leaving_cancels_its_run_where_that_is_set(
+    make_client: ClientMaker, scripted_models: ScriptedModels, asker: Tenant, session: dict[str, Any]
+) -> None:
+    client = await make_client(openai_base_url=scripted_models.url, chat_model="scripted", chat_on_disconnect="cancel")
+    pause = Pause(after_deltas=1)
+    scripted_models.chat.script(pause)
+    api = type(asker.api)(client, asker.api.key)
+    async with ask(api, session) as stream:
+        await stream.next()
+        run_id = stream.response.headers["X-Run-Id"]
+        await asyncio.wait_for(pause.reached.wait(), DEADLINE_S)
+        stream.response.close()
+
+    async def is_cancelled() -> bool:
+        run = (await asker.api.get(f"/v1/chat/runs/{run_id}")).json
+        return bool(run["status"] == "cancelled")
+
+    assert await until(is_cancelled)
+
+
+async def test_the_built_in_models_answer_with_a_checked_citation(tenant: Tenant, ready: dict[str, Any]) -> None:
+    session = (await tenant.api.post("/v1/chat/sessions")).json
+    path = f"/v1/chat/sessions/{session['id']}/messages"
+    answer = await tenant.api.post(path, {"content": "How often should I descale kettles?", "stream": False})
+    message = answer.json["message"]
+    assert message["status"] == "completed"
+    assert {source["document_id"] for source in message["sources"]} == {ready["id"]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"content": ""}, {"content": " \n"}, {"content": "x", "limit": 0}, {"content": "x", "stream": "no"}],
+)
+async def test_what_does_not_fit_is_refused(asker: Tenant, session: dict[str, Any], body: dict[str, Any]) -> None:
+    path = f"/v1/chat/sessions/{session['id']}/messages"
+    assert (await asker.api.post(path, body)).is_problem(422, "invalid_request")
+    assert (await asker.api.get(path)).json["data"] == []
+
+
+async def test_unknown_sessions_and_runs_are_not_found(tenant: Tenant) -> None:
+    session, run = format_id("chat", new_id()), format_id("run", new_id())
+    question = {"content": "x"}
+    assert (await tenant.api.post(f"/v1/chat/sessions/{session}/messages", question)).is_problem(404, "not_found")
+    assert (await tenant.api.get(f"/v1/chat/runs/{run}/events")).is_problem(404, "not_found")
+    assert (await tenant.api.post(f"/v1/chat/runs/{run}/cancel")).is_problem(404, "not_found")
+
+
+async def test_what_answers_cost_is_counted_by_day_and_model(
+    asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels, tenant: Tenant
+) -> None:
+    path = f"/v1/chat/sessions/{session['id']}/messages"
+    answer = await asker.api.post(path, {"content": "What do kettles boil?", "stream": False})
+    assert answer.json["message"]["usage"] == {"prompt_tokens": 7, "completion_tokens": 6}
+    pause = Pause(after_deltas=2)
+    scripted_models.chat.script(Reply("What do kettles boil, then?"), pause)
+    async with ask(asker.api, session) as stream:
+        await asyncio.wait_for(pause.reached.wait(), DEADLINE_S)
+        run_id = stream.response.headers["X-Run-Id"]
+        await asker.api.post(f"/v1/chat/runs/{run_id}/cancel")
+        assert (await stream.rest())[-1][1] == "run.cancelled"
+    # What the queries cost may stand beside it already.
+    (day,) = [day for day in (await asker.api.get("/v1/usage")).json["data"] if day["operation"] == "chat"]
+    assert (day["embedding_calls"], day["estimated_embedding_calls"]) == (0, 0)
+    assert (day["model"], day["runs"], day["estimated_runs"]) == ("scripted", 2, 1)
+    # What the model told of two calls, and what we counted of the one that was cancelled.
+    assert day["prompt_tokens"] > 7 + 7 + 50
+    assert 6 + 5 < day["completion_tokens"] < 6 + 5 + 6
+    assert (await tenant.api.get("/v1/usage")).json == {"data": []}
+
+
+async def test_many_answers_stream_at_once(asker: Tenant, scripted_models: ScriptedModels) -> None:
+    pause = Pause(after_deltas=2)
+    scripted_models.chat.usual = pause
+    streams = asker.api.client.app[STREAMS]
+    before = len(streams)
+
+    async def read_answer() -> list[tuple[int, str, dict[str, Any]]]:
+        session = (await asker.api.post("/v1/chat/sessions")).json
+        async with ask(asker.api, session) as stream:
+            await pause.resumed.wait()
+            return await stream.rest()
+
+    answers = [asyncio.create_task(read_answer()) for _ in range(MANY)]
+    await until(lambda: len(streams) == before + MANY, timeout_s=4 * DEADLINE_S, what=f"{MANY} streams")
+    pause.resumed.set()
+    for events in await asyncio.gather(*answers):
+        assert [number for number, _name, _data in events] == list(range(1, len(events) + 1))
+        assert events[-1][1] == "message.completed"
+        assert events[-1][2]["message"]["content"] == scripted_models.chat_text
+
+
+async def test_runs_are_listed_page_by_page_and_by_session_and_status(asker: Tenant, session: dict[str, Any]) -> None:
+    path = f"/v1/chat/sessions/{session['id']}/messages"
+    asked = [await asker.api.post(path, {"content": "What do kettles boil?", "stream": False}) for _ in range(3)]
+    elsewhere = (await asker.api.post("/v1/chat/sessions")).json["id"]
+    ids = [answer.json["run_id"] for answer in reversed(asked)]
+    first = (await asker.api.get("/v1/chat/runs?limit=2")).json
+    second = (await asker.api.get(f"/v1/chat/runs?limit=2&cursor={first['next_cursor']}")).json
+    assert [run["id"] for run in first["data"] + second["data"]] == ids
+    assert second["next_cursor"] is None
+    assert (await asker.api.get(f"/v1/chat/runs/{ids[0]}")).json == first["data"][0]
+    assert [run["id"] for run in (await asker.api.get(f"/v1/chat/runs?session_id={session['id']}")).json["data"]] == ids
+    assert (await asker.api.get(f"/v1/chat/runs?session_id={elsewhere}")).json["data"] == []
+    assert (await asker.api.get("/v1/chat/runs?status=failed")).json["data"] == []
+    assert len((await asker.api.get("/v1/chat/runs?status=completed")).json["data"]) == 3

@@ -1,0 +1,233 @@
+"""HTML: what a reader sees, in lines, with its headings."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.ingestion.parsing.formats.web.xhtml import close_empty_elements
+from tests.ingestion.invariants import check_long_table
+from tests.ingestion.parsing.test_sniffing import refusal_of
+
+if TYPE_CHECKING:
+    from ragsvc.llm.token_counting import TokenCounter
+    from tests.ingestion.conftest import Parse
+
+PAGE = """<!DOCTYPE html>
+<html><head><title>The title</title><style>p { color: red }</style></head>
+<body>
+<nav><a href="/">Home</a></nav>
+<div role="navigation">Breadcrumbs</div>
+<h1>Handbook</h1>
+<p>Some   <b>bold</b>
+words.<br>Next line.</p>
+<script>var hidden = 1;</script><div hidden>Hidden words</div>
+<h2>Lists <small>and</small> tables</h2>
+<ul><li>One</li><li><p>Two</p></li></ul>
+<table><tr><th>Name</th><th>Age</th></tr><tr><td><p>Ada</p></td><td><p>36</p></td></tr>
+<tr><td></td><td>7</td></tr></table>
+<pre>
+  kept   as
+    it is
+</pre>
+<p>After.</p>
+</body></html>"""
+
+EMPTY_ELEMENTS = [
+    "<title/>",
+    '<script src="a.js"/>',
+    "<style />",
+    "<iframe/>",
+    "<audio src='a>b'/>",
+    "<textarea/>",
+    "<a/>",
+]
+
+
+def parse_html(parse: Parse, markup: str, **options: str) -> str:
+    return parse(markup.encode(), "page.html", **options).text
+
+
+def test_a_page_reads_as_a_reader_sees_it(parse: Parse) -> None:
+    assert parse_html(parse, PAGE) == (
+        "Handbook\n\nSome bold words.\nNext line.\n\nLists and tables\n\n- One\n- Two\n\n"
+        "Name\tAge\nAda\t36\n7\n\n  kept   as\n    it is\n\nAfter."
+    )
+
+
+def test_headings_stand_where_they_begin(parse: Parse) -> None:
+    parsed = parse(PAGE.encode())
+    assert [(heading.level, heading.title) for heading in parsed.headings] == [(1, "Handbook"), (2, "Lists and tables")]
+    for heading in parsed.headings:
+        assert parsed.text[heading.char_start :].startswith(heading.title)
+
+
+def test_the_title_leads_where_there_is_no_h1(parse: Parse) -> None:
+    parsed = parse(b"<html><head><title>My  notes</title></head><body><h2>Part</h2>text")
+    assert parsed.text == "My notes\n\nPart\n\ntext"
+    assert [(heading.level, heading.title, heading.char_start) for heading in parsed.headings] == [
+        (1, "My notes", 0),
+        (2, "Part", 10),
+    ]
+
+
+def test_accents_that_come_in_pieces_are_composed(parse: Parse) -> None:
+    parsed = parse("<html><p>caf<b>e</b>\u0301 now</p><h2>x</h2>".encode())
+    assert parsed.text == "café now\n\nx"
+    assert parsed.headings[0].char_start == 10
+
+
+def test_a_page_of_nothing_but_navigation_is_read(parse: Parse) -> None:
+    assert parse_html(parse, "<html><nav><ul><li>Chapter one</li></ul></nav>") == "- Chapter one"
+
+
+def test_menus_and_open_dialogs_are_read_and_closed_ones_are_not(parse: Parse) -> None:
+    page = (
+        "<html><h1>Soups</h1>Today:<menu><li>Tomato</li><li>Leek</li></menu>or bread."
+        "<dialog open><p>We close at noon.</p></dialog><dialog>Your cart is empty.</dialog><menu hidden>x</menu>End."
+    )
+    text = "Soups\n\nToday:\n\n- Tomato\n- Leek\n\nor bread.\n\nWe close at noon.\n\nEnd."
+    assert parse_html(parse, page) == text
+
+
+@pytest.mark.parametrize(
+    ("markup", "charset"),
+    [
+        ('<html><head><meta charset="windows-1251"></head><p>Привет, мир</p>', "cp1251"),
+        ('<html><meta http-equiv="Content-Type" content="text/html; charset=Shift_JIS"><p>日本語</p>', "cp932"),
+        ("<?xml version='1.0' encoding='iso-8859-2'?><html><p>Zażółć</p></html>", "iso8859-2"),
+        ("<html><meta charset=utf-16><p>naïve</p>", "utf-8"),
+    ],
+)
+def test_the_charset_of_the_markup_is_honoured(parse: Parse, markup: str, charset: str) -> None:
+    words = markup.rpartition("<p>")[2].partition("</p>")[0]
+    assert parse(markup.encode(charset), "page.html").text == words
+
+
+def test_the_header_goes_before_the_markup(parse: Parse) -> None:
+    markup = "<html><meta charset=latin-1><p>Привет".encode("koi8-r")
+    assert parse(markup, mime_type="text/html; charset=koi8-r").text == "Привет"
+
+
+def test_a_long_table_is_cut_between_rows_that_carry_its_header(parse: Parse, counter: TokenCounter) -> None:
+    rows = "".join(f"<tr><td><p>Kettle<p>model {number}</td><td>{number} euros</td></tr>" for number in range(1, 120))
+    markup = (
+        "<html><h1>Prices</h1><p>What everything costs.<table><caption>All prices</caption>"
+        f"<thead><tr><th>Product<th>Price</thead><tbody>{rows}</table>Prices change in spring."
+    )
+    check_long_table(parse(markup.encode()), counter, first="Product\tPrice", last="Kettle\n\nmodel 119\t119 euros")
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<table><tr><th>Name<th>Age<tr><td>a<table><tr><td>b<td>c<tr><td>d<td>e</table><td>f</table>",
+        "<table><tr><th>Name<th>Age<tr><td><h2>Ada</h2><td>36</table>",
+        "<table><tr><td>1<td>2<tr><td>3<td>4</table>",
+    ],
+    ids=["nested", "headings", "nameless"],
+)
+def test_a_table_that_is_layout_or_has_no_header_is_text(parse: Parse, markup: str) -> None:
+    assert parse(f"<html>{markup}".encode()).tables == ()
+
+
+def test_nested_tables_and_layout_keep_their_order(parse: Parse) -> None:
+    markup = "<html><table><tr><td>a<table><tr><td>b<td>c</table>d</td><td>e</td></tr><tr><td>f</table>g"
+    assert parse_html(parse, markup) == "a\n\nb\tc\n\nd\te\nf\n\ng"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        '<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE html>\n<html>',
+        '<!DOCTYPE html>\n<html lang="en" xmlns="http://www.w3.org/1999/xhtml">',
+    ],
+    ids=["declared", "by its namespace"],
+)
+@pytest.mark.parametrize("empty", EMPTY_ELEMENTS)
+def test_an_element_of_xhtml_that_closes_itself_swallows_nothing(parse: Parse, head: str, empty: str) -> None:
+    page = f"{head}<head>{empty}</head><body>{empty}<p>Kettles&nbsp;boil.<br/>Twice.</p></body></html>"
+    assert parse_html(parse, page) == "Kettles\xa0boil.\nTwice."
+
+
+def test_words_in_a_section_of_character_data_are_read(parse: Parse) -> None:
+    page = (
+        '<?xml version="1.0"?><html><script>//<![CDATA[\na="<p/>";\n//]]></script><style><![CDATA[ p{} ]]></style>'
+        "<!-- <title/> <![CDATA[ --><p><![CDATA[if a < b && c:]]></p><pre><![CDATA[<title/>]]></pre></html>"
+    )
+    assert parse_html(parse, page) == "if a < b && c:\n\n<title/>"
+
+
+def test_xhtml_that_is_not_well_formed_is_read(parse: Parse) -> None:
+    page = '<?xml version="1.0"?><html><title/><p>One <b>two</p><p title="1 < 2"/>three & four<script/><![CDATA[ five'
+    assert parse_html(parse, page) == "One two\n\nthree & four"
+
+
+def test_a_slash_closes_nothing_in_html(parse: Parse) -> None:
+    assert parse_html(parse, "<!DOCTYPE html><html><p>seen<script/>never") == "seen"
+
+
+@pytest.mark.parametrize(
+    "piece", ["<![CDATA[", "<!--", "<script>", "<a '", '<a b="', "<p/>", "<style/>", "<![CDATA[x]]>"]
+)
+def test_xhtml_is_mended_in_linear_time(piece: str) -> None:
+    started = time.process_time()
+    close_empty_elements(piece * 200_000)
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("tag", ["div", "b", "blockquote", "x-any"])
+def test_too_deep_a_page_is_refused_at_once(parse: Parse, tag: str) -> None:
+    bomb = f"<html>{f'<{tag}>' * 200_000}x".encode()
+    started = time.process_time()
+    assert refusal_of(parse, bomb)[0] == "limit_exceeded"
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("shape", ['<path d="M0 0"/>', "<g></g>", '<use href="#a" />', "<circle/>"])
+def test_drawings_of_many_shapes_are_not_deep(parse: Parse, shape: str) -> None:
+    markup = f"<html>before<svg viewBox='0 0 1 1'>{shape * 12_000}</svg><p>after"
+    assert parse_html(parse, markup) == "before\n\nafter"
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "<path/>",
+        "<svg/><path/>",
+        "<svg><p><path/>",
+        "<svg><desc><path/>",
+        "<svg></svg><path/>",
+        '<svg><path d="/>">',
+        "<svg><path d='/>\">",
+    ],
+)
+def test_a_slash_closes_nothing_outside_of_drawings(parse: Parse, bomb: str) -> None:
+    last = bomb[bomb.rindex("<") :]
+    assert refusal_of(parse, f"<html>{bomb}{last * 12_000}x".encode())[0] == "limit_exceeded"
+
+
+def test_an_element_with_too_many_attributes_is_refused_at_once(parse: Parse) -> None:
+    bomb = f"<html><div {' '.join(f'a{number}=1' for number in range(100_000))}>x</div>".encode()
+    started = time.process_time()
+    assert refusal_of(parse, bomb)[0] == "limit_exceeded"
+    assert time.process_time() - started < 5
+
+
+def test_an_embedded_picture_is_no_bomb(parse: Parse) -> None:
+    assert (
+        parse_html(parse, f"<html><img alt='a picture' src='data:image/png;base64,{'A/b+' * 200_000}'>words") == "words"
+    )
+
+
+def test_what_is_deep_but_allowed_is_read(parse: Parse) -> None:
+    assert parse_html(parse, "<html>" + "<div>" * 3000 + "deep" + "</div>" * 3000 + "<p>after") == "deep\n\nafter"
+
+
+@pytest.mark.parametrize("piece", ["<li>x", "<p>x", "<td>x", "<option>x", "<a name=x>x", "x<br>"])
+def test_long_pages_of_unclosed_elements_are_read_in_linear_time(parse: Parse, piece: str) -> None:
+    started = time.process_time()
+    assert parse_html(parse, "<html><select></select><p>start" + piece * 100_000).startswith("start")
+    assert time.process_time() - started < 20

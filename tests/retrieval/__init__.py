@@ -1,0 +1,1 @@
+"""Tests of search, on a real database."""

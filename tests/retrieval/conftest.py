@@ -1,0 +1,5 @@
+"""The fixtures of a conversation: a library, a scripted model, and processes that answer."""
+
+from tests.support.chat import chat, library, scripted
+
+__all__ = ["chat", "library", "scripted"]

@@ -1,0 +1,361 @@
+"""A run from question to end: its events, its answer, its failures."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ragsvc.answering.prompt import NOTHING_FOUND
+from ragsvc.db import chat_sessions
+from ragsvc.domain.chat import Citation, RunStatus, TokenUsage
+from ragsvc.domain.ids import new_id
+from ragsvc.errors import NotFound, RunActive, RunNotRetryable
+from ragsvc.retrieval.filters import Comparator, Comparison
+from ragsvc.runs.events import (
+    MessageCitation,
+    MessageCompleted,
+    MessageDelta,
+    RetrievalCompleted,
+    RunCancelled,
+    RunEvent,
+    RunFailed,
+    RunInterrupted,
+    RunStarted,
+)
+from ragsvc.runs.requests import begin_run, retry_run
+from ragsvc.runs.runs import cancel_run, follow_run, open_runs, wait_for_answer
+from tests.support.chat import REFUNDS, another_process
+from tests.support.polling import until
+from tests.support.servers.model_server import Cut, Fail, Pause, Reply, StreamError
+
+if TYPE_CHECKING:
+    from ragsvc.runs.requests import BegunRun
+    from ragsvc.runs.runs import Runs
+    from tests.support.chat import Chat
+    from tests.support.servers.model_server import Behaviour, ScriptedModels
+
+ANSWER = "Refunds take 14 days [1]. Shipping is free above 80 euros [2]. The king is bald [7]."
+
+
+def bodies(events: list[RunEvent], kind: type) -> list[object]:
+    """Return the events of one kind."""
+    return [event.body for event in events if isinstance(event.body, kind)]
+
+
+def check_order(events: list[RunEvent], *, first: int = 1) -> None:
+    """Check the numbers, and that offsets follow the text."""
+    assert [event.id for event in events] == list(range(first, first + len(events)))
+    offset = 0
+    for event in events:
+        if isinstance(event.body, MessageDelta):
+            assert event.body.offset == offset
+            offset += len(event.body.text)
+
+
+async def hear(chat: Chat, run: BegunRun, count: int, *, runs: Runs | None = None) -> None:
+    """Follow a run until so many events came."""
+    async with aclosing(follow_run(runs or chat.runs, chat.workspace_id, run.id)) as events:
+        async for event in events:
+            if event.id == count:
+                return
+
+
+async def test_a_run_tells_its_start_its_sources_its_text_its_citations_and_its_end(
+    chat: Chat, scripted_models: ScriptedModels
+) -> None:
+    scripted_models.chat_text = ANSWER
+    run = await chat.ask()
+    events = await chat.events(run)
+    check_order(events)
+    assert events[0].body == RunStarted(run.answer_id)
+    assert isinstance(events[1].body, RetrievalCompleted)
+    assert [source.n for source in events[1].body.sources] == [1, 2]
+    assert events[1].body.sources[0].document_id == chat.refunds
+    assert "".join(event.body.text for event in events if isinstance(event.body, MessageDelta)) == ANSWER
+    end = events[-1].body
+    assert isinstance(end, MessageCompleted)
+    assert end.finish_reason == "stop"
+    assert (end.message.content, end.message.status, end.message.model) == (ANSWER, "completed", "scripted")
+    assert end.message.usage == TokenUsage(7, 17)
+    assert [MessageCitation(citation) for citation in end.message.citations] == bodies(events, MessageCitation)
+
+
+async def test_citations_are_quoted_placed_and_verified(chat: Chat, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat_text = ANSWER
+    run = await chat.ask()
+    refund, shipping, nowhere = [body.citation for body in bodies(await chat.events(run), MessageCitation)]  # type: ignore[attr-defined]
+    assert refund == Citation(
+        n=1,
+        message_offset=ANSWER.index("[1]"),
+        document_id=chat.refunds,
+        filename="handbook.pdf",
+        version=1,
+        page_first=1,
+        char_start=0,
+        char_end=len("Refunds take 14 days."),
+        quote="Refunds take 14 days.",
+        support=1.0,
+        verified=True,
+    )
+    assert (shipping.document_id, shipping.heading_path) == (chat.shipping, ("Shop", "Delivery"))
+    assert shipping.quote == "Shipping is free above 50 euros."
+    assert not shipping.verified
+    assert nowhere == Citation(n=7, message_offset=ANSWER.index("[7]"))
+
+
+async def test_both_messages_are_in_the_session(chat: Chat) -> None:
+    run = await chat.ask("How long do refunds take?")
+    await chat.events(run)
+    question, answer = await chat.messages()
+    assert (question.id, question.role, question.status) == (run.question_id, "user", "completed")
+    assert question.content == "How long do refunds take?"
+    assert (answer.id, answer.role, answer.run_id) == (run.answer_id, "assistant", run.id)
+    stored, _message = await chat.stored(run)
+    assert (stored.status, stored.finish_reason, stored.error) == (RunStatus.COMPLETED, "stop", None)
+    assert stored.finished_at is not None
+
+
+async def test_the_model_hears_history_instructions_and_sources(chat: Chat, scripted_models: ScriptedModels) -> None:
+    session = replace(chat.session, instructions="Be brief.", model="special")
+    async with chat.runs.resources.pool.acquire() as conn:
+        await chat_sessions.update_session(conn, session)
+    await chat.events(await chat.ask("How long do refunds take?"))
+    await chat.events(await chat.ask("And shipping?"))
+    asked = scripted_models.chat.requests[-1]
+    assert asked["model"] == "special"
+    assert [message["role"] for message in asked["messages"]] == ["system", "user", "assistant", "user"]
+    assert asked["messages"][0]["content"].endswith("Be brief.")
+    assert asked["messages"][1]["content"] == "How long do refunds take?"
+    assert asked["messages"][2]["content"] == "The scripted model says hello."
+    assert REFUNDS in asked["messages"][3]["content"]
+    assert asked["messages"][3]["content"].endswith("Question: And shipping?")
+
+
+async def test_without_sources_the_model_is_not_asked(chat: Chat, scripted_models: ScriptedModels) -> None:
+    run = await begin_run(
+        chat.runs,
+        chat.workspace_id,
+        chat.session.id,
+        content="How long?",
+        filters=Comparison(Comparator.EQ, "lang", "xx"),
+    )
+    events = await chat.events(run)
+    assert [type(event.body) for event in events] == [RunStarted, RetrievalCompleted, MessageDelta, MessageCompleted]
+    end = events[-1].body
+    assert isinstance(end, MessageCompleted)
+    assert (end.message.content, end.finish_reason) == (NOTHING_FOUND, "no_sources")
+    assert scripted_models.chat.requests == []
+
+
+async def test_below_the_least_score_the_model_is_not_asked(chat: Chat, scripted_models: ScriptedModels) -> None:
+    resources = chat.runs.resources
+    strict = resources.settings.model_copy(update={"abstain_min_score": 0.99})
+    async with open_runs(replace(resources, settings=strict)) as runs:
+        run = await begin_run(runs, chat.workspace_id, chat.session.id, content="How long do refunds take?")
+        message = await wait_for_answer(runs, chat.workspace_id, run.id, message_id=run.answer_id)
+    assert message.content == NOTHING_FOUND
+    assert scripted_models.chat.requests == []
+
+
+async def test_a_session_searches_its_collections_and_passes_over_deleted_ones(chat: Chat) -> None:
+    other = await chat.library.add_collection("other")
+    only = await chat.library.add("Refunds of this collection take 5 days.", collection_id=other)
+    session = replace(chat.session, collection_ids=(other, new_id()))
+    async with chat.runs.resources.pool.acquire() as conn:
+        await chat_sessions.update_session(conn, session)
+    sources = (await chat.events(await chat.ask()))[1].body
+    assert isinstance(sources, RetrievalCompleted)
+    assert {source.document_id for source in sources.sources} == {only}
+
+
+@pytest.mark.parametrize(
+    ("behaviours", "code", "retryable", "text"),
+    [
+        ([Fail(500)] * 3, "chat_unavailable", True, ""),
+        ([Fail(400)], "chat_rejected", False, ""),
+        ([Fail(429, code="insufficient_quota")], "chat_quota", False, ""),
+        ([Cut(after_deltas=2)], "chat_unavailable", True, "The scripted "),
+        ([StreamError(after_deltas=3)], "chat_unavailable", True, "The scripted model "),
+    ],
+)
+async def test_a_model_that_fails_ends_the_run_and_the_text_so_far_stays(
+    chat: Chat,
+    scripted_models: ScriptedModels,
+    behaviours: list[Behaviour],
+    code: str,
+    *,
+    retryable: bool,
+    text: str,
+) -> None:
+    scripted_models.chat.script(*behaviours)
+    run = await chat.ask()
+    events = await chat.events(run)
+    check_order(events)
+    failed = events[-1].body
+    assert isinstance(failed, RunFailed)
+    assert (failed.code, failed.retryable) == (code, retryable)
+    stored, message = await chat.stored(run)
+    assert (stored.status, message.status, message.content) == (RunStatus.FAILED, "failed", text)
+    assert stored.error is not None
+    assert stored.error.code == code
+
+
+async def test_an_embedding_model_that_is_away_ends_the_run(chat: Chat, scripted_models: ScriptedModels) -> None:
+    scripted_models.embeddings.usual = Fail(503)
+    run = await chat.ask("a question nobody asked before")
+    events = await chat.events(run)
+    assert [event.id for event in events] == [1, 2]
+    failed = events[-1].body
+    assert isinstance(failed, RunFailed)
+    assert (failed.code, failed.retryable) == ("embedding_unavailable", True)
+    assert await chat.events(run) == events
+
+
+async def test_a_model_that_hangs_is_given_up(chat: Chat, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat.script(Pause(after_deltas=1))
+    # Before its first words a busy machine may take longer, and then it is asked again.
+    patience = {"model_timeout_s": 0.3, "chat_first_token_timeout_s": 20.0}
+    hasty = chat.runs.resources.settings.model_copy(update=patience)
+    async with another_process(hasty) as runs:
+        run = await begin_run(runs, chat.workspace_id, chat.session.id, content="How long?")
+        events = await chat.events(run, runs=runs)
+    failed = events[-1].body
+    assert isinstance(failed, RunFailed)
+    assert "in time" in failed.message
+    assert (await chat.stored(run))[1].content == "The "
+
+
+async def test_one_run_at_a_time_in_a_session(chat: Chat, scripted_models: ScriptedModels) -> None:
+    pause = Pause(after_deltas=1)
+    scripted_models.chat.script(pause)
+    run = await chat.ask()
+    with pytest.raises(RunActive):
+        await chat.ask()
+    assert len(await chat.messages()) == 2
+    pause.resumed.set()
+    await chat.events(run)
+    await chat.events(await chat.ask())
+    assert len(await chat.messages()) == 4
+
+
+async def test_two_questions_at_once_begin_one_run(chat: Chat, scripted_models: ScriptedModels) -> None:
+    # The first answer goes on until the last question has been refused, however late that comes.
+    scripted_models.chat.script(Pause(after_deltas=1))
+    begun = await asyncio.gather(*(chat.ask() for _ in range(5)), return_exceptions=True)
+    runs = [run for run in begun if not isinstance(run, BaseException)]
+    assert len(runs) == 1
+    assert sum(isinstance(error, RunActive) for error in begun) == 4
+    await cancel_run(chat.runs, chat.workspace_id, runs[0].id)
+    await chat.events(runs[0])
+
+
+async def test_an_unknown_session_takes_no_question(chat: Chat) -> None:
+    with pytest.raises(NotFound):
+        await begin_run(chat.runs, chat.workspace_id, new_id(), content="Hello?")
+    with pytest.raises(NotFound):
+        await begin_run(chat.runs, new_id(), chat.session.id, content="Hello?")
+
+
+async def test_a_cancelled_run_keeps_its_text_and_frees_the_model(chat: Chat, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat.script(Pause(after_deltas=2))
+    run = await chat.ask()
+    await hear(chat, run, 4)
+    await cancel_run(chat.runs, chat.workspace_id, run.id)
+    events = await chat.events(run)
+    assert events[-1].body == RunCancelled()
+    stored, message = await chat.stored(run)
+    assert (stored.status, message.status, message.content) == (RunStatus.CANCELLED, "cancelled", "The scripted ")
+    assert await cancel_run(chat.runs, chat.workspace_id, run.id) == stored
+
+
+async def test_a_run_is_cancelled_from_another_process(chat: Chat, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat.script(Pause(after_deltas=2))
+    run = await chat.ask()
+    await hear(chat, run, 4)
+    async with another_process(chat.runs.resources.settings) as elsewhere:
+        await cancel_run(elsewhere, chat.workspace_id, run.id)
+        assert (await chat.events(run, runs=elsewhere))[-1].body == RunCancelled()
+
+
+async def test_a_process_that_stops_interrupts_its_runs(chat: Chat, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat.script(Pause(after_deltas=2))
+    async with another_process(chat.runs.resources.settings) as stopping:
+        run = await begin_run(stopping, chat.workspace_id, chat.session.id, content="How long?")
+        await hear(chat, run, 4, runs=stopping)
+    events = await chat.events(run)
+    check_order(events)
+    assert events[-1].body == RunInterrupted(len("The scripted "))
+    assert (await chat.stored(run))[1].content == "The scripted "
+
+
+async def test_a_run_that_begins_while_its_process_stops_is_interrupted_and_leaves_nothing_behind(chat: Chat) -> None:
+    await chat.runs.owner.drain()
+    run = await chat.ask()
+    await until(lambda: not len(chat.runs.owner), what="the run's end")
+    assert (await chat.stored(run))[0].status is RunStatus.INTERRUPTED
+    assert isinstance((await chat.events(run))[-1].body, RunInterrupted)
+
+
+async def test_a_run_that_is_cancelled_before_it_begins_is_cancelled(chat: Chat) -> None:
+    run = await chat.ask()
+    assert chat.runs.owner.cancel(run.id)
+    assert isinstance((await chat.events(run))[-1].body, RunCancelled)
+    assert (await chat.stored(run))[0].status is RunStatus.CANCELLED
+
+
+async def test_a_retry_answers_the_same_message(chat: Chat, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat.script(Fail(400), Reply(ANSWER))
+    failed = await chat.ask("How long do refunds take?")
+    await chat.events(failed)
+    again = await retry_run(chat.runs, chat.workspace_id, failed.id)
+    assert again.question_id == failed.question_id
+    end = (await chat.events(again))[-1].body
+    assert isinstance(end, MessageCompleted)
+    assert [message.status for message in await chat.messages()] == ["completed", "failed", "completed"]
+    with pytest.raises(RunNotRetryable):
+        await retry_run(chat.runs, chat.workspace_id, again.id)
+    with pytest.raises(RunNotRetryable):
+        await retry_run(chat.runs, chat.workspace_id, failed.id)
+    with pytest.raises(NotFound):
+        await retry_run(chat.runs, new_id(), failed.id)
+
+
+async def test_a_running_run_is_not_retried(chat: Chat, scripted_models: ScriptedModels) -> None:
+    pause = Pause(after_deltas=1)
+    scripted_models.chat.script(pause)
+    run = await chat.ask()
+    with pytest.raises(RunActive):
+        await retry_run(chat.runs, chat.workspace_id, run.id)
+    pause.resumed.set()
+    await chat.events(run)
+
+
+async def test_a_run_goes_on_when_nobody_follows_it(chat: Chat) -> None:
+    run = await chat.ask()
+    stream = follow_run(chat.runs, chat.workspace_id, run.id)
+    await anext(stream)
+    await stream.aclose()
+
+    async def is_completed() -> bool:
+        return (await chat.stored(run))[0].status is RunStatus.COMPLETED
+
+    assert await until(is_completed)
+    await until(lambda: len(chat.runs.owner) == 0)
+
+
+async def test_a_deleted_session_stops_its_run(chat: Chat, scripted_models: ScriptedModels) -> None:
+    pause = Pause(after_deltas=1)
+    scripted_models.chat.script(pause)
+    run = await chat.ask()
+    reading = asyncio.create_task(chat.events(run))
+    await asyncio.wait_for(pause.reached.wait(), 10)
+    async with chat.runs.resources.pool.acquire() as conn:
+        await chat_sessions.delete_session(conn, chat.workspace_id, chat.session.id)
+    await until(lambda: len(chat.runs.owner) == 0)
+    events = await asyncio.wait_for(reading, 10)
+    assert [event.id for event in events] == list(range(1, len(events) + 1))
+    assert [isinstance(event.body, RunCancelled) for event in events] == [False] * (len(events) - 1) + [True]

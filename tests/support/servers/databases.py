@@ -1,0 +1,68 @@
+"""Databases for tests: a template that is migrated once, and its clones."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from ragsvc.db.migrations import migrate
+from tests.support.locks import locked
+from tests.support.servers.servers import ROOT, folder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.settings import Settings
+
+
+def in_database(url: str, name: str) -> str:
+    """Return the DSN with another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+async def prepare_template(settings: Settings) -> str:
+    """Migrate a template once per version of the schema, and return its name."""
+    content = b"".join(path.read_bytes() for path in sorted((ROOT / "sql").glob("*.sql")))
+    choice = f"{settings.chunk_partitions} {settings.embedding_model} {settings.embedding_dimensions}"
+    name = f"template_{hashlib.sha256(content + choice.encode()).hexdigest()[:16]}"
+    url = settings.database_url.get_secret_value()
+    with locked(folder() / "template.lock"):
+        connection = await asyncpg.connect(url)
+        try:
+            if not await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name):
+                await connection.execute("DROP DATABASE IF EXISTS template_in_the_making WITH (FORCE)")
+                await connection.execute("CREATE DATABASE template_in_the_making")
+                making = type(settings.database_url)(in_database(url, "template_in_the_making"))
+                await migrate(settings.model_copy(update={"database_url": making}))
+                await connection.execute(f"ALTER DATABASE template_in_the_making RENAME TO {name}")
+        finally:
+            await connection.close()
+    return name
+
+
+@asynccontextmanager
+async def owner_of(settings: Settings) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """Hold a connection that may do everything: the service's own may not, on purpose."""
+    connection = await asyncpg.connect(settings.migration_dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def cloned(url: str, *, template: str) -> AsyncIterator[str]:
+    """Yield the DSN of a new database like the template; it is dropped afterwards, whoever is connected."""
+    name = f"test_{uuid.uuid4().hex}"
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        yield in_database(url, name)
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()
