@@ -22,7 +22,7 @@ from ragsvc.queue.server_checks import find_redis_faults
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from ragsvc.domain.workspaces import Place
+    from ragsvc.domain.workspaces import Location
     from ragsvc.resources import Resources
 
     Check = Callable[[Resources], Awaitable[Sequence[str]]]
@@ -92,24 +92,24 @@ async def check_store(resources: Resources) -> Sequence[str]:
 async def check_store_rights(resources: Resources) -> Sequence[str]:
     """Return what the credentials may not do, after storing and removing a small object."""
     try:
-        place = await _find_place(resources)
+        location = await _find_location(resources)
     except DATABASE_TROUBLE as error:
         return [f"Postgres did not tell a bucket: {str(error) or type(error).__name__}"]
-    if place is None:
+    if location is None:
         return []
-    key = f"{place.key_prefix}check-{new_id().hex}"
+    key = f"{location.key_prefix}check-{new_id().hex}"
     try:
-        await resources.storage.put_object(place.bucket, key, body=b"ragsvc check", metadata={})
-        await resources.storage.delete_object(place.bucket, key)
+        await resources.storage.put_object(location.bucket, key, body=b"ragsvc check", metadata={})
+        await resources.storage.delete_object(location.bucket, key)
     except WorkError as error:
-        return [f"The credentials do not let objects be stored and removed in {place.bucket}: {error.detail}"]
+        return [f"The credentials do not let objects be stored and removed in {location.bucket}: {error.detail}"]
     return []
 
 
 async def check_embedding(resources: Resources) -> Sequence[str]:
     """Return what is wrong with the embedding model, its dimensions included."""
     try:
-        await resources.models.ping()
+        await resources.llm.ping()
     except WorkError as error:
         return [f"{resources.settings.embedding_model} at OPENAI_BASE_URL cannot be used: {error.detail}"]
     return []
@@ -126,8 +126,8 @@ async def _look(resources: Resources, checks: dict[str, Check]) -> list[Finding]
     return list(await asyncio.gather(*(run(part, check) for part, check in checks.items())))
 
 
-async def _find_place(resources: Resources) -> Place | None:
+async def _find_location(resources: Resources) -> Location | None:
     """Return the bucket of the newest workspace; None where there is none yet."""
     async with resources.pool.acquire() as conn:
         newest = await workspaces.select_workspaces(conn, limit=1)
-    return newest[0].place if newest else None
+    return newest[0].location if newest else None

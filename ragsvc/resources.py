@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db.connections.pool import open_pool
 from ragsvc.db.migrations import check_schema
-from ragsvc.llm.client import open_models
+from ragsvc.llm.client import open_llm
 from ragsvc.query_usage import open_query_usage
 from ragsvc.queue.connection import open_redis
-from ragsvc.queue.notifier import Bell
-from ragsvc.queue.provider_rate import FleetRateLimit
+from ragsvc.queue.notifier import Notifier
+from ragsvc.queue.provider_rate import ProviderRate
 from ragsvc.storage.budget import BufferBudget
 from ragsvc.storage.store import open_storage
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Pool
     from ragsvc.domain.chunks import EmbeddingSpace
-    from ragsvc.llm.client import Models
+    from ragsvc.llm.client import LlmClient
     from ragsvc.query_usage import QueryUsage
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings import Settings
@@ -36,10 +36,10 @@ class Resources:
     settings: Settings
     pool: Pool
     redis: RedisConnection
-    bell: Bell
+    notifier: Notifier
     storage: Storage
     buffers: BufferBudget
-    models: Models
+    llm: LlmClient
     space: EmbeddingSpace
     query_usage: QueryUsage
 
@@ -65,15 +65,15 @@ async def open_resources(settings: Settings, *, pool_size: int) -> AsyncIterator
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)
         storage = await stack.enter_async_context(open_storage(settings))
-        models = await stack.enter_async_context(open_models(settings, FleetRateLimit(redis, settings)))
+        llm = await stack.enter_async_context(open_llm(settings, ProviderRate(redis, settings)))
         yield Resources(
             settings=settings,
             pool=pool,
             redis=redis,
-            bell=Bell(redis, settings),
+            notifier=Notifier(redis, settings),
             storage=storage,
             buffers=BufferBudget(settings.upload_buffer_bytes),
-            models=models,
+            llm=llm,
             space=space,
             query_usage=query_usage,
         )

@@ -11,7 +11,7 @@ import structlog
 from ragsvc.deletion.files import sweep_released_files
 from ragsvc.ingestion.embedding import sweep_embedding_cache
 from ragsvc.ingestion.leftovers import sweep_builds, sweep_superseded_texts
-from ragsvc.jobs.announcements import ring_deliveries
+from ragsvc.jobs.announcements import notify_deliveries
 from ragsvc.jobs.outages import sweep_outages
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.runs.runs import sweep_runs
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # By urgency; each takes care by itself that one process at a time does it. A queue that resumes is rung for at once.
 CHORES = (
     sweep_outages,
-    ring_deliveries,
+    notify_deliveries,
     sweep_jobs,
     sweep_runs,
     sweep_uploads,

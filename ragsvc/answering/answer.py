@@ -129,7 +129,7 @@ class Answerer:
             return self._question.content
         budget_tokens = int(settings.chat_context_tokens * HISTORY_SHARE)
         told = fit_history(history, meter=self._meter, budget_tokens=budget_tokens)
-        condensed = await condense(self._resources.models, self._question.content, told, model=self._model)
+        condensed = await condense(self._resources.llm, self._question.content, told, model=self._model)
         if condensed.usage:
             self._writer.add_usage(condensed.usage)
         return condensed.query
@@ -180,7 +180,7 @@ class Answerer:
     async def _stream(self, prompt: Prompt, parser: CitationParser, saving: asyncio.Task[None]) -> str:
         finish_reason, usage = "stop", None
         try:
-            async with aclosing(self._resources.models.stream_chat(prompt.turns, model=self._model)) as deltas:
+            async with aclosing(self._resources.llm.stream_chat(prompt.turns, model=self._model)) as deltas:
                 async for delta in deltas:
                     await saving
                     if delta.text:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ragsvc.domain.chat import TokenUsage
-    from ragsvc.llm.client import Models
+    from ragsvc.llm.client import LlmClient
 
 SYSTEM = """\
 Rewrite the user's last question so that it can be understood without the conversation before it: put names in the \
@@ -39,13 +39,13 @@ class Condensed:
     usage: TokenUsage | None = None
 
 
-async def condense(models: Models, question: str, history: Sequence[ChatTurn], *, model: str) -> Condensed:
+async def condense(llm: LlmClient, question: str, history: Sequence[ChatTurn], *, model: str) -> Condensed:
     """Return the question as it reads without the history; the question itself where the model fails at that."""
     if not history:
         return Condensed(question)
     try:
         async with asyncio.timeout(PATIENCE_S):
-            condensed = await _ask(models, _build_turns(question, history), model=model)
+            condensed = await _ask(llm, _build_turns(question, history), model=model)
     except (WorkError, TimeoutError) as error:
         log.warning("question_not_condensed", error=str(error) or type(error).__name__)
         return Condensed(question)
@@ -53,10 +53,10 @@ async def condense(models: Models, question: str, history: Sequence[ChatTurn], *
     return condensed if fits else Condensed(question, condensed.usage)
 
 
-async def _ask(models: Models, turns: Sequence[ChatTurn], *, model: str) -> Condensed:
+async def _ask(llm: LlmClient, turns: Sequence[ChatTurn], *, model: str) -> Condensed:
     text = ""
     usage = None
-    async with aclosing(models.stream_chat(turns, model=model)) as deltas:
+    async with aclosing(llm.stream_chat(turns, model=model)) as deltas:
         async for delta in deltas:
             text += delta.text
             usage = delta.usage or usage

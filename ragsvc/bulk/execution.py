@@ -71,7 +71,7 @@ async def _take(resources: Resources, lease: Lease, operation: BulkOperation, do
             conn, operation, document_id=document_id, is_accepted=queued is not None
         )
     if queued is not None:
-        await resources.bell.ring(queued)
+        await resources.notifier.notify(queued)
 
 
 async def _queue(conn: Connection, resources: Resources, operation: BulkOperation, document_id: UUID) -> Job | None:

@@ -24,7 +24,7 @@ REPORT_EVERY_S = 2.0
 PLAIN_BAR_WIDTH = 10
 
 
-class Board(Protocol):
+class ProgressView(Protocol):
     """Where the files' progress is shown, by their index."""
 
     def sent(self, index: int, size_bytes: int) -> None:
@@ -38,10 +38,12 @@ class Board(Protocol):
 
 
 @contextmanager
-def open_board(names: Sequence[str], sizes_bytes: Sequence[int], *, quiet: bool = False) -> Iterator[Board]:
+def open_progress_view(
+    names: Sequence[str], sizes_bytes: Sequence[int], *, quiet: bool = False
+) -> Iterator[ProgressView]:
     """Yield a board: bars on a terminal, lines elsewhere, nothing when quiet."""
     if quiet:
-        yield QuietBoard()
+        yield QuietProgressView()
     elif sys.stdout.isatty():
         with Progress(
             TextColumn("{task.description}"),
@@ -50,9 +52,9 @@ def open_board(names: Sequence[str], sizes_bytes: Sequence[int], *, quiet: bool 
             TextColumn("{task.fields[state]}", markup=False),
             console=make_console(),
         ) as progress:
-            yield LiveBoard(progress, names, sizes_bytes)
+            yield LiveProgressView(progress, names, sizes_bytes)
     else:
-        yield LineBoard(names, sizes_bytes)
+        yield LineProgressView(names, sizes_bytes)
 
 
 def describe_state(document: DocumentView) -> str:
@@ -70,7 +72,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-class QuietBoard:
+class QuietProgressView:
     """Shows nothing."""
 
     def sent(self, index: int, size_bytes: int) -> None:
@@ -83,7 +85,7 @@ class QuietBoard:
         """Show nothing."""
 
 
-class LiveBoard:
+class LiveProgressView:
     """A bar for each file, redrawn in place: first its bytes, then the progress of its ingestion."""
 
     def __init__(self, progress: Progress, names: Sequence[str], sizes_bytes: Sequence[int]) -> None:
@@ -122,7 +124,7 @@ class Figures(ProgressColumn):
         return Text(f"{sent}{rate}{left}")
 
 
-class LineBoard:
+class LineProgressView:
     """A line for each change, for pipes and logs."""
 
     def __init__(self, names: Sequence[str], sizes_bytes: Sequence[int]) -> None:

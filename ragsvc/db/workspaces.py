@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
-    from ragsvc.domain.workspaces import Place
+    from ragsvc.domain.workspaces import Location
 
 COLUMNS = "id, name, bucket, key_prefix, quota_bytes, created_at"
 
@@ -32,10 +32,10 @@ DELETE_WORKSPACE = "DELETE FROM workspaces WHERE id = $1"
 
 
 async def insert_workspace(
-    conn: Connection, workspace_id: UUID, *, name: str, place: Place, quota_bytes: int | None
+    conn: Connection, workspace_id: UUID, *, name: str, location: Location, quota_bytes: int | None
 ) -> Workspace:
     """Add a workspace whose bucket exists."""
-    row = await conn.fetchrow(INSERT_WORKSPACE, workspace_id, name, place.bucket, place.key_prefix, quota_bytes)
+    row = await conn.fetchrow(INSERT_WORKSPACE, workspace_id, name, location.bucket, location.key_prefix, quota_bytes)
     assert row is not None  # noqa: S101 - RETURNING gives the row
     return Workspace(**row)
 

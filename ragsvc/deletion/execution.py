@@ -19,7 +19,7 @@ from ragsvc.errors import LeaseLost
 if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.deletions import Deletion
-    from ragsvc.domain.workspaces import Place
+    from ragsvc.domain.workspaces import Location
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
 
@@ -44,8 +44,8 @@ async def delete(resources: Resources, lease: Lease) -> None:
         workspace = await workspaces.select_workspace(conn, job.workspace_id)
     if deletion is None:
         raise LeaseLost("the deletion has no receipt")
-    place = workspace.place if workspace else None
-    remover = DocumentRemover(resources, lease, deletion, bucket=place.bucket if place else None)
+    location = workspace.location if workspace else None
+    remover = DocumentRemover(resources, lease, deletion, bucket=location.bucket if location else None)
     match deletion.subject_kind:
         case SubjectKind.DOCUMENT:
             await remover.remove(deletion.subject_id)
@@ -54,9 +54,9 @@ async def delete(resources: Resources, lease: Lease) -> None:
         case SubjectKind.WORKSPACE:
             await _remove_documents(resources, remover, deletion, collection_id=None)
             await _empty_cache(resources, deletion)
-            if place is not None:
-                await _empty_place(resources, deletion, place)
-    stores = await verify_stores(resources, deletion, place=place)
+            if location is not None:
+                await _empty_location(resources, deletion, location)
+    stores = await verify_stores(resources, deletion, location=location)
     async with resources.pool.acquire() as conn, conn.transaction():
         await lease.fence(conn)
         await _remove_subject(conn, deletion)
@@ -79,15 +79,15 @@ async def _remove_documents(
             await remover.remove(document_id)
 
 
-async def _empty_place(resources: Resources, deletion: Deletion, place: Place) -> None:
+async def _empty_location(resources: Resources, deletion: Deletion, location: Location) -> None:
     """Remove what no document showed, counted beforehand: whoever is killed meanwhile may do it again."""
     storage = resources.storage
-    found = await storage.count_all_objects(place.bucket, prefix=place.key_prefix)
+    found = await storage.count_all_objects(location.bucket, prefix=location.key_prefix)
     async with resources.pool.acquire() as conn:
         await deletion_receipts.add_found(conn, deletion.workspace_id, deletion.id, store="objects", count=found)
-    await storage.delete_all_objects(place.bucket, prefix=place.key_prefix)
-    if not place.is_shared:
-        await storage.delete_bucket(place.bucket)
+    await storage.delete_all_objects(location.bucket, prefix=location.key_prefix)
+    if not location.is_shared:
+        await storage.delete_bucket(location.bucket)
 
 
 async def _empty_cache(resources: Resources, deletion: Deletion) -> None:

@@ -12,7 +12,7 @@ from ragsvc.errors import TransientFailure
 
 if TYPE_CHECKING:
     from ragsvc.domain.deletions import Deletion
-    from ragsvc.domain.workspaces import Place
+    from ragsvc.domain.workspaces import Location
     from ragsvc.resources import Resources
 
 STORES = (
@@ -31,7 +31,7 @@ STORES = (
 REDACTED = {"chat_messages", "idempotent_answers"}
 
 
-async def verify_stores(resources: Resources, deletion: Deletion, *, place: Place | None) -> list[StoreReceipt]:
+async def verify_stores(resources: Resources, deletion: Deletion, *, location: Location | None) -> list[StoreReceipt]:
     """Return the receipt's lines.
 
     Raises:
@@ -39,7 +39,7 @@ async def verify_stores(resources: Resources, deletion: Deletion, *, place: Plac
     """
     async with resources.pool.acquire() as conn:
         removed = await deletion_receipts.select_removed(conn, deletion.workspace_id, deletion.id)
-    left = await _look_again(resources, deletion, place=place)
+    left = await _look_again(resources, deletion, location=location)
     if remains := {store: count for store, count in left.items() if count}:
         raise TransientFailure("deletion_incomplete", f"still there on the second look: {remains}")
     receipts = [
@@ -54,7 +54,7 @@ async def verify_stores(resources: Resources, deletion: Deletion, *, place: Plac
     return [*receipts, _cache_receipt(resources, removed.get("embedding_cache", 0))]
 
 
-async def _look_again(resources: Resources, deletion: Deletion, *, place: Place | None) -> dict[str, int]:
+async def _look_again(resources: Resources, deletion: Deletion, *, location: Location | None) -> dict[str, int]:
     kind = deletion.subject_kind
     document_id = deletion.subject_id if kind is SubjectKind.DOCUMENT else None
     collection_id = deletion.subject_id if kind is SubjectKind.COLLECTION else None
@@ -71,8 +71,8 @@ async def _look_again(resources: Resources, deletion: Deletion, *, place: Place 
             left["idempotent_answers"] = await idempotency_keys.count_answers_about(
                 conn, deletion.workspace_id, document_id
             )
-    if place is not None and kind is SubjectKind.WORKSPACE:
-        left["objects"] = await resources.storage.count_objects(place.bucket, prefix=place.key_prefix)
+    if location is not None and kind is SubjectKind.WORKSPACE:
+        left["objects"] = await resources.storage.count_objects(location.bucket, prefix=location.key_prefix)
     return left
 
 

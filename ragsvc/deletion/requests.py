@@ -162,5 +162,5 @@ async def _find_done(conn: Connection, workspace_id: UUID, kind: SubjectKind, su
 
 
 async def _announce(resources: Resources, job: Job) -> None:
-    await resources.bell.ring(job)
+    await resources.notifier.notify(job)
     log.info("deletion_requested", subject_kind=job.subject_kind, subject_id=job.subject_id.hex)

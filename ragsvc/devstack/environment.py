@@ -21,7 +21,7 @@ DEFAULTS = {"JOB_LEASE_S": "6", "SWEEP_INTERVAL_S": "1", "BACKOFF_CAP_S": "5", "
 # Nobody meets these by hand; whoever sets one of the two means both.
 RATE = {"RATE_LIMIT_RPS": "1000", "RATE_LIMIT_BURST": "2000"}
 # They belong to a server that is not used: set for another one, they would be wrong here.
-NOT_FOR_EMBEDDED = {
+NOT_FOR_OWN_PARTS = {
     "postgres": ("MIGRATION_DATABASE_URL",),
     "redis": ("REDIS_CLUSTER",),
     "s3": ("S3_PUBLIC_ENDPOINT_URL", "S3_ADDRESSING_STYLE"),
@@ -29,7 +29,7 @@ NOT_FOR_EMBEDDED = {
 }
 
 
-def embedded_parts(parts: Parts, given: Mapping[str, str]) -> list[Part]:
+def own_parts(parts: Parts, given: Mapping[str, str]) -> list[Part]:
     """Return the servers that have to be started: those whose URL is not given."""
     every: list[Part] = [parts.postgres, parts.redis, parts.s3, parts.models]
     return [part for part in every if not given.get(URLS[part.name])]
@@ -52,8 +52,8 @@ def service_environment(parts: Parts, secrets: Secrets, *, port: int, given: Map
         },
         "models": {"OPENAI_BASE_URL": parts.models.url, "OPENAI_API_KEY": secrets.models_api_key},
     }
-    for part in embedded_parts(parts, given):
-        for name in NOT_FOR_EMBEDDED[part.name]:
+    for part in own_parts(parts, given):
+        for name in NOT_FOR_OWN_PARTS[part.name]:
             env.pop(name, None)
         env |= own[part.name]
         if part is parts.models:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ragsvc.devstack.environment import (
-    embedded_parts,
     listen_address,
+    own_parts,
     service_environment,
     worker_environment,
 )
@@ -112,7 +112,7 @@ class Supervisor:
         parts = make_parts(self._folders, secrets)
         env = service_environment(parts, secrets, port=port, given=self.given)
         async with asyncio.TaskGroup() as keepers:
-            units = [Unit(part.name, part) for part in embedded_parts(parts, self.given)]
+            units = [Unit(part.name, part) for part in own_parts(parts, self.given)]
             self.tell(f"starting {', '.join(unit.kind for unit in units) or 'no server of our own'}")
             await self._bring_up_servers(units, env, keepers=keepers)
             self.tell("starting the API and the workers")

@@ -53,7 +53,7 @@ class Upload:
     tus_metadata: str | None = None
 
     @property
-    def face(self) -> str:
+    def api(self) -> str:
         """How the client sends the file: `form` in one request, `native`, `tus` or `uppy` in a session."""
         if self.tus_metadata is not None:
             return "tus"

@@ -21,7 +21,7 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where a workspace keeps its objects: a bucket of its own, or a prefix in one that it shares."""
 
     bucket: str
@@ -45,9 +45,9 @@ class Workspace:
     created_at: datetime
 
     @property
-    def place(self) -> Place:
+    def location(self) -> Location:
         """Where its objects are."""
-        return Place(self.bucket, self.key_prefix)
+        return Location(self.bucket, self.key_prefix)
 
     def object_key(self, object_id: UUID) -> str:
         """Return the key of an object in its bucket; it names nothing that a client chose."""

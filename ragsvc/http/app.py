@@ -13,8 +13,8 @@ from ragsvc.http.cors import answer_preflights, share_answers
 from ragsvc.http.hardening import check_host, harden
 from ragsvc.http.idempotency import answer_once, mark_streams
 from ragsvc.http.key_uses import KEY_USES, KeyUses
-from ragsvc.http.limits.admission import ADMISSION, Admission, admit, leave_place_to_send, receive_body
-from ragsvc.http.limits.client_rate import RATES, limit_rate, tell_rate
+from ragsvc.http.limits.admission import ADMISSION, Admission, admit, receive_body, release_slot_to_send
+from ragsvc.http.limits.client_rate import RATES, add_rate_headers, limit_rate
 from ragsvc.http.limits.traffic import TRAFFIC, Traffic
 from ragsvc.http.middleware import answer_problems, finish_headers, identify, observe
 from ragsvc.http.ops import description, health, metrics
@@ -48,7 +48,7 @@ from ragsvc.http.v1 import (
     workspaces,
 )
 from ragsvc.preflight import warn_of_faults
-from ragsvc.queue.client_rate import KeyRates
+from ragsvc.queue.client_rate import ClientRates
 from ragsvc.queue.connection import cancel_for_good
 from ragsvc.resources import open_resources
 from ragsvc.runs.runs import open_runs
@@ -111,8 +111,8 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     app[STREAMS] = Streams(limit=settings.max_streams, limit_per_key=settings.max_streams_per_key, timing=timing)
     app.on_response_prepare.append(finish_headers)
     app.on_response_prepare.append(harden)
-    app.on_response_prepare.append(tell_rate)
-    app.on_response_prepare.append(leave_place_to_send)
+    app.on_response_prepare.append(add_rate_headers)
+    app.on_response_prepare.append(release_slot_to_send)
     app.on_response_prepare.append(mark_streams)
     app.on_response_prepare.append(share_answers)
     app.on_response_prepare.append(tus.finish_headers)
@@ -148,7 +148,7 @@ def _open(settings: Settings) -> Callable[[web.Application], AsyncIterator[None]
 
 async def _keep_rates(app: web.Application) -> AsyncIterator[None]:
     """Keep the rates of the keys."""
-    rates = app[RATES] = KeyRates(app[RESOURCES].redis, app[RESOURCES].settings)
+    rates = app[RATES] = ClientRates(app[RESOURCES].redis, app[RESOURCES].settings)
     yield
     await rates.close()
 

@@ -33,7 +33,7 @@ MAX_HEADER_CHARS = 300
 OPERATOR_ID = UUID(int=0)
 
 
-class Door(StrEnum):
+class Access(StrEnum):
     """What opens a route where no workspace key is asked for."""
 
     PUBLIC = "public"

@@ -13,7 +13,7 @@ from ragsvc.http.state import resources_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-FACES = ("/v1", "/tus", "/companion")
+API_PREFIXES = ("/v1", "/tus", "/companion")
 ANY = "*"
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 # What browsers do not show pages by themselves.
@@ -50,7 +50,7 @@ async def answer_preflights(request: web.Request, handler: Handler) -> web.Strea
 
 async def share_answers(request: web.Request, response: web.StreamResponse) -> None:
     """Let an allowed page read the answer, errors and streams included; runs just before the headers are sent."""
-    if not _is_face(request) or not resources_of(request).settings.cors_origins:
+    if not _is_api(request) or not resources_of(request).settings.cors_origins:
         return
     response.headers.add(hdrs.VARY, hdrs.ORIGIN)
     origin = _allowed_origin(request)
@@ -62,10 +62,10 @@ async def share_answers(request: web.Request, response: web.StreamResponse) -> N
 def _allowed_origin(request: web.Request) -> str | None:
     origin = request.headers.get(hdrs.ORIGIN)
     allowed = resources_of(request).settings.cors_origins
-    if origin is None or not _is_face(request) or not {origin, ANY} & allowed:
+    if origin is None or not _is_api(request) or not {origin, ANY} & allowed:
         return None
     return ANY if ANY in allowed else origin
 
 
-def _is_face(request: web.Request) -> bool:
-    return any(request.path == face or request.path.startswith(f"{face}/") for face in FACES)
+def _is_api(request: web.Request) -> bool:
+    return any(request.path == api or request.path.startswith(f"{api}/") for api in API_PREFIXES)

@@ -25,7 +25,7 @@ from ragsvc.errors import IdempotencyMismatch, InProgress, InvalidRequest, NotFo
 from ragsvc.http.auth import workspace_id_of
 from ragsvc.http.contract.headers import KEY_HEADER, MAX_KEY_CHARS, REPLAYED_HEADER
 from ragsvc.http.contract.multipart import FormReader
-from ragsvc.http.contract.operations import check_door, is_repeatable, operation_of
+from ragsvc.http.contract.operations import check_access, is_repeatable, operation_of
 from ragsvc.http.contract.problems import PROBLEMS
 from ragsvc.http.state import resources_of
 from ragsvc.queue.connection import cancel_for_good
@@ -66,7 +66,7 @@ async def answer_once(request: web.Request, handler: Handler) -> web.StreamRespo
     contract = operation_of(request.match_info.handler)
     if contract is None or not is_repeatable(request.method, request.path) or KEY_HEADER not in request.headers:
         return await handler(request)
-    check_door(request, contract)
+    check_access(request, contract)
     call = await _read_call(request)
     claimed = await _claim(request, call)
     if isinstance(claimed, Claim):

@@ -78,7 +78,7 @@ async def sweep_embedding_cache(resources: Resources) -> int:
 async def _embed_batch(
     resources: Resources, workspace_id: UUID, batch: Sequence[Chunk]
 ) -> Mapping[bytes, NDArray[np.float32]]:
-    embedded, usage = await resources.models.embed(
+    embedded, usage = await resources.llm.embed(
         [chunk.embedding_input for chunk in batch], token_count=sum(chunk.input_token_count for chunk in batch)
     )
     fresh = {chunk.embedding_input_hash: vector for chunk, vector in zip(batch, embedded, strict=True)}

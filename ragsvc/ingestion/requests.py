@@ -53,7 +53,7 @@ async def request_reingestion(
             discard_replacement=discard_replacement,
             job_id=job_id,
         )
-    await resources.bell.ring(job)
+    await resources.notifier.notify(job)
     log.info("reingestion_requested", document_id=document_id.hex)
     return document
 

@@ -95,19 +95,19 @@ async def post(resources: Resources, job: Job) -> None:
 
 async def reconcile(resources: Resources, queue: Queue) -> None:
     """Make the list say what Postgres says, over the newest DLQ_CAP dead jobs."""
-    letters = DeadLetterList(resources.redis, resources.settings, queue)
+    entries = DeadLetterList(resources.redis, resources.settings, queue)
     try:
-        listed = await letters.entry_ids()
+        listed = await entries.entry_ids()
         async with resources.pool.acquire() as conn:
             dead = await dead_jobs.select_dead_generations(
                 conn, queue, DeadLetterFilter(), limit=resources.settings.dlq_cap
             )
         if ghosts := listed - {f"{job_id}:{generation}" for job_id, generation in dead.items()}:
-            await letters.remove(ghosts)
+            await entries.remove(ghosts)
         unlisted = [job_id for job_id, generation in dead.items() if f"{job_id}:{generation}" not in listed]
         for page in _pages(unlisted[::-1]):
             missing = await _load(resources, queue, page)
-            await letters.push(to_entry(job) for job in reversed(missing))
+            await entries.push(to_entry(job) for job in reversed(missing))
     except REDIS_TROUBLE as error:
         log.warning("dead_letters_not_reconciled", queue=queue, error=str(error) or type(error).__name__)
 
@@ -236,7 +236,7 @@ async def _replay_one(resources: Resources, job: Job) -> JobStatus | None:
         else:
             outcome = JobStatus.QUEUED
     if queued is not None:
-        await resources.bell.ring(queued)
+        await resources.notifier.notify(queued)
     return outcome
 
 
@@ -291,8 +291,8 @@ async def _find(resources: Resources, queue: Queue, wanted: str) -> Job | None:
 
 
 async def _unlist(resources: Resources, queue: Queue, gone: Iterable[Job]) -> None:
-    letters = DeadLetterList(resources.redis, resources.settings, queue)
+    entries = DeadLetterList(resources.redis, resources.settings, queue)
     try:
-        await letters.remove({entry_id(job) for job in gone})
+        await entries.remove({entry_id(job) for job in gone})
     except REDIS_TROUBLE as error:
         log.warning("dead_letter_not_unlisted", queue=queue, error=str(error) or type(error).__name__)

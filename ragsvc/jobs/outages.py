@@ -69,7 +69,7 @@ async def sweep_outages(resources: Resources) -> None:
 
 async def answers(resources: Resources, provider: Provider) -> bool:
     """Tell whether the provider answers, be it with a refusal."""
-    ping = resources.models.ping if provider is Provider.EMBEDDING else resources.storage.ping
+    ping = resources.llm.ping if provider is Provider.EMBEDDING else resources.storage.ping
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await ping()

@@ -10,7 +10,7 @@ import structlog
 from ragsvc.db import jobs
 from ragsvc.domain.jobs import Queue
 from ragsvc.jobs import dead_letters, lifecycle
-from ragsvc.queue.notifier import Ring
+from ragsvc.queue.notifier import Notification
 from ragsvc.telemetry.metrics import JOBS_SWEPT
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BATCH = 1000
 # Whoever resumes a queue waits for no more than this.
-RING_WAITING_S = 5.0
+NOTIFY_WAITING_TIMEOUT_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -37,9 +37,9 @@ async def sweep_jobs(resources: Resources) -> int:
     for job in silent:
         rescued = await lifecycle.rescue(resources.pool, job)
         if rescued is not None:
-            await resources.bell.forget(job.queue, Ring(job.id, job.generation))
-            await resources.bell.ring(rescued)
-    swept = await resources.bell.ring_missing(overdue)
+            await resources.notifier.forget(job.queue, Notification(job.id, job.generation))
+            await resources.notifier.notify(rescued)
+    swept = await resources.notifier.notify_missing(overdue)
     JOBS_SWEPT.inc(swept)
     if swept:
         log.warning("jobs_swept", jobs=swept)
@@ -49,28 +49,28 @@ async def sweep_jobs(resources: Resources) -> int:
     return swept
 
 
-async def ring_waiting(resources: Resources, queue: Queue) -> int:
+async def notify_waiting(resources: Resources, queue: Queue) -> int:
     """Ring for what waits on a queue that was resumed, and return how many rings arq took.
 
     Workers took up the rings of before and found the queue paused. What is not reached in time the sweeper rings for.
     """
     try:
-        async with asyncio.timeout(RING_WAITING_S):
+        async with asyncio.timeout(NOTIFY_WAITING_TIMEOUT_S):
             async with resources.pool.acquire() as conn:
                 waiting = await jobs.select_overdue_jobs(conn, queues=[queue], grace_s=0, limit=BATCH)
-            return await resources.bell.ring_missing(waiting)
+            return await resources.notifier.notify_missing(waiting)
     except TimeoutError:
-        log.warning("resumed_queue_not_rung", queue=queue)
+        log.warning("resumed_queue_not_notified", queue=queue)
         return 0
 
 
 async def _forget_answered(resources: Resources, queue: Queue) -> None:
     """Remove rings that nobody will answer any more: their worker died between its commit and arq's clearing up."""
-    rings = await resources.bell.rings(queue, limit=BATCH)
-    if not rings:
+    pending = await resources.notifier.pending(queue, limit=BATCH)
+    if not pending:
         return
     async with resources.pool.acquire() as conn:
-        active = await jobs.select_active_generations(conn, [ring.job_id for ring in rings])
-    for ring in rings:
-        if active.get(ring.job_id) != ring.generation:
-            await resources.bell.forget(queue, ring)
+        active = await jobs.select_active_generations(conn, [notification.job_id for notification in pending])
+    for notification in pending:
+        if active.get(notification.job_id) != notification.generation:
+            await resources.notifier.forget(queue, notification)

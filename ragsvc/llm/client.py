@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.usage import EmbeddingUsage
     from ragsvc.llm.chat import ChatDelta, ChatTurn
-    from ragsvc.llm.provider_rate import RateLimit
+    from ragsvc.llm.provider_rate import EmbeddingRate
     from ragsvc.settings import Settings
 
 # No limit, which is 0: every open answer holds a connection, and how many there are is limited where they are begun.
 CONNECTIONS = httpx2.Limits(max_connections=0, max_keepalive_connections=100)
 
 
-class Models:
+class LlmClient:
     """The embedding model and the chat model of the settings.
 
     What fails is a `WorkError` with a code `embedding_…` or `chat_…`: ProviderRejected `rejected` or `quota`,
@@ -39,7 +39,12 @@ class Models:
     """
 
     def __init__(
-        self, client: openai.AsyncOpenAI, settings: Settings, limit: RateLimit, *, reranker: HttpReranker | None = None
+        self,
+        client: openai.AsyncOpenAI,
+        settings: Settings,
+        limit: EmbeddingRate,
+        *,
+        reranker: HttpReranker | None = None,
     ) -> None:
         self.reranker = reranker
         self._embedder = Embedder(client, settings, limit)
@@ -85,7 +90,7 @@ class Models:
 
 
 @asynccontextmanager
-async def open_models(settings: Settings, limit: RateLimit) -> AsyncIterator[Models]:
+async def open_llm(settings: Settings, limit: EmbeddingRate) -> AsyncIterator[LlmClient]:
     """Open the clients; embedding calls keep the limit, and nothing is connected before it is used."""
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(
@@ -95,7 +100,7 @@ async def open_models(settings: Settings, limit: RateLimit) -> AsyncIterator[Mod
         if settings.rerank_base_url is not None:
             own = _make_client(settings, base_url=settings.rerank_base_url, api_key=settings.rerank_api_key)
             reranker = HttpReranker(await stack.enter_async_context(own), settings)
-        yield Models(client, settings, limit, reranker=reranker)
+        yield LlmClient(client, settings, limit, reranker=reranker)
 
 
 def _make_client(settings: Settings, *, base_url: str, api_key: SecretStr) -> openai.AsyncOpenAI:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class RateLimit(Protocol):
+class EmbeddingRate(Protocol):
     """A budget of requests and tokens per minute; no method raises anything but a cancellation."""
 
     async def wait_for_turn(self, *, tokens: int) -> None:

@@ -70,7 +70,7 @@ class _Bucket:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class KeyRates:
+class ClientRates:
     """RATE_LIMIT_RPS and RATE_LIMIT_BURST for every key, in all processes of the prefix together.
 
     A bucket is the generic cell rate algorithm (GCRA) in its form of virtual scheduling, as in `rate_limit`: what is

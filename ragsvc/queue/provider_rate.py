@@ -66,7 +66,7 @@ class _Take:
     waits: bool = False
 
 
-class FleetRateLimit:
+class ProviderRate:
     """EMBEDDING_REQUESTS_PER_MINUTE and EMBEDDING_TOKENS_PER_MINUTE, for all processes of the prefix together.
 
     Each budget is the generic cell rate algorithm (GCRA) in its form of virtual scheduling: what is stored is the time

@@ -109,7 +109,7 @@ async def _find(
         abandon(embedding)
     if not scope.chunks:
         return []
-    reranker = resources.models.reranker if request.mode is SearchMode.HYBRID else None
+    reranker = resources.llm.reranker if request.mode is SearchMode.HYBRID else None
     limit = max(request.limit, resources.settings.rerank_candidates) if reranker else request.limit
     hits = await _select(resources, workspace_id, request, selection=selection, scope=scope, vector=vector, limit=limit)
     return (await rerank(reranker, request.text, hits=hits))[: request.limit] if reranker else hits
@@ -124,7 +124,7 @@ async def _measure(resources: Resources, workspace_id: UUID, selection: Selectio
 async def _embed(resources: Resources, workspace_id: UUID, request: SearchRequest) -> NDArray[np.float32] | None:
     if not request.needs_vector:
         return None
-    vector, usage = await resources.models.embed_query(request.text)
+    vector, usage = await resources.llm.embed_query(request.text)
     # Here, where the call is: the scope may be found to be empty meanwhile, and nobody asks for the vector then.
     resources.query_usage.note(workspace_id, usage)
     return vector

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.domain.workspaces import Place
+from ragsvc.domain.workspaces import Location
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ragsvc.settings import Settings
 
 
-def choose_place(settings: Settings, workspace_id: UUID) -> Place:
+def choose_location(settings: Settings, workspace_id: UUID) -> Location:
     """Return a bucket of its own, or, for accounts that may have few, a prefix in the one that all share."""
     if settings.s3_bucket_mode == "shared":
-        return Place(settings.s3_bucket_prefix, f"{workspace_id.hex}/")
-    return Place(f"{settings.s3_bucket_prefix}-{workspace_id.hex}")
+        return Location(settings.s3_bucket_prefix, f"{workspace_id.hex}/")
+    return Location(f"{settings.s3_bucket_prefix}-{workspace_id.hex}")

@@ -65,8 +65,8 @@ CONNECTIONS_CUT = _counter("connections_cut", "Connections cut because their cli
 STREAMS_OPEN = _gauge("streams_open", "Event streams that are open.")
 STREAMS = _counter("streams", "Event streams that ended, by why.", "end")
 
-UPLOADS = _counter("uploads", "Uploads that ended.", "face", "outcome")
-UPLOAD_BYTES = _counter("upload_bytes", "Bytes of files that were uploaded whole.", "face")
+UPLOADS = _counter("uploads", "Uploads that ended.", "api", "outcome")
+UPLOAD_BYTES = _counter("upload_bytes", "Bytes of files that were uploaded whole.", "api")
 
 JOB_START_LATENCY = _histogram(
     "job_start_latency_seconds", "From when a job is due until a worker has it.", "queue", buckets=CALL_S
@@ -78,7 +78,7 @@ JOB_RESCUES = _counter("job_rescues", "Jobs taken from workers that fell silent.
 JOBS_SWEPT = _counter("jobs_swept", "Due jobs whose ring was lost, rung for again.")
 JOB_LEASES_LOST = _counter("job_leases_lost", "Jobs that a worker lost to another one or to a cancel.", "queue")
 REPLAYS = _counter("dead_letter_replays", "Dead letters that were replayed.", "queue", "outcome")
-RINGS = _counter("rings", "Rings for jobs, by what became of them.", "queue", "outcome")
+NOTIFICATIONS = _counter("notifications", "Notifications sent to workers, by outcome.", "queue", "outcome")
 
 INGESTION_STAGE_DURATION = _histogram(
     "ingestion_stage_duration_seconds", "Time in a stage of ingestion.", "stage", buckets=WORK_S

@@ -80,8 +80,8 @@ async def settle_session(resources: Resources, upload: Upload) -> Document:
         # What the store did is not known: whoever asks next finds out.
         await asyncio.shield(_release(resources, upload))
         raise
-    UPLOADS.labels(upload.face, UploadStatus.COMPLETED).inc()
-    UPLOAD_BYTES.labels(upload.face).inc(stored.size_bytes)
+    UPLOADS.labels(upload.api, UploadStatus.COMPLETED).inc()
+    UPLOAD_BYTES.labels(upload.api).inc(stored.size_bytes)
     log.info("upload_completed", upload_id=upload.id.hex, document_id=document.id.hex, size_bytes=stored.size_bytes)
     return document
 
@@ -145,7 +145,7 @@ async def _fail(resources: Resources, upload: Upload, code: str, message: str) -
             error={"code": code, "message": message},
             among=(UploadStatus.COMPLETING,),
         )
-    UPLOADS.labels(upload.face, UploadStatus.FAILED).inc()
+    UPLOADS.labels(upload.api, UploadStatus.FAILED).inc()
     log.warning("upload_failed", upload_id=upload.id.hex, code=code)
     raise UploadNotPending(message)
 
@@ -170,7 +170,7 @@ async def _register(resources: Resources, upload: Upload, stored: StoredObject) 
         if now.status is UploadStatus.COMPLETED:
             return await _load_document(resources, now)
         await _fail(resources, upload, "collection_gone", "The collection was deleted meanwhile.")
-    await resources.bell.ring(job)
+    await resources.notifier.notify(job)
     return document
 
 

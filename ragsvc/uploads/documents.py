@@ -180,9 +180,9 @@ async def _receive(
         # A client that leaves cancels this task; what it sent is removed all the same.
         await asyncio.shield(abandon(resources, upload))
         raise
-    await resources.bell.ring(job)
-    UPLOADS.labels(upload.face, UploadStatus.COMPLETED).inc()
-    UPLOAD_BYTES.labels(upload.face).inc(stored.size_bytes)
+    await resources.notifier.notify(job)
+    UPLOADS.labels(upload.api, UploadStatus.COMPLETED).inc()
+    UPLOAD_BYTES.labels(upload.api).inc(stored.size_bytes)
     log.info("document_accepted", document_id=document.id.hex, size_bytes=stored.size_bytes)
     return document
 
@@ -216,7 +216,7 @@ async def attach_file(
             file_id=file.id,
             attributes=attributes,
         )
-    await resources.bell.ring(job)
+    await resources.notifier.notify(job)
     return document
 
 

@@ -174,7 +174,7 @@ async def abort_session(resources: Resources, workspace_id: UUID, upload_id: UUI
             if now is not None and now.status in {UploadStatus.COMPLETING, UploadStatus.COMPLETED}:
                 raise UploadNotPending(f"The upload is {now.status}.")
             return
-    UPLOADS.labels(upload.face, UploadStatus.ABORTED).inc()
+    UPLOADS.labels(upload.api, UploadStatus.ABORTED).inc()
     try:
         await clean_upload(resources, upload)
     except Exception as error:  # noqa: BLE001 - it is aborted; the sweeper removes what the store still has

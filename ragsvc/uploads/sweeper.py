@@ -34,7 +34,7 @@ async def sweep_uploads(resources: Resources) -> int:
     for upload in unclean:
         await clean_upload(resources, upload)
         if upload.status is UploadStatus.EXPIRED:
-            UPLOADS.labels(upload.face, UploadStatus.EXPIRED).inc()
+            UPLOADS.labels(upload.api, UploadStatus.EXPIRED).inc()
     if unclean:
         log.info("uploads_cleaned", uploads=len(unclean))
     return len(unclean)

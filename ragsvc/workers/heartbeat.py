@@ -16,7 +16,7 @@ TOUCH_EVERY_S = 1.0
 log = structlog.get_logger(__name__)
 
 
-class Pulse:
+class Heartbeat:
     """Touches WORKER_ALIVE_FILE, if it is set, and takes it away at a clean end."""
 
     def __init__(self, path: Path | None) -> None:

@@ -164,7 +164,7 @@ async def _settle(resources: Resources, job: Job, attempt: Attempt, failure: Fai
     if settled.status is JobStatus.DEAD:
         await dead_letters.post(resources, settled)
     else:
-        await resources.bell.ring(settled)
+        await resources.notifier.notify(settled)
         await _watch_for_outage(resources, settled.queue, failure)
 
 
@@ -183,5 +183,5 @@ async def _hand_back(resources: Resources, job: Job, attempt: Attempt) -> None:
         return
     if queued is not None:
         attempt.ending = Ending.HANDED_BACK
-        await resources.bell.ring(queued)
+        await resources.notifier.notify(queued)
         log.info("job_handed_back")

@@ -13,7 +13,7 @@ from arq.worker import Worker
 
 from ragsvc.queue.connection import REDIS_TROUBLE, wait_for_redis, wake_channel
 from ragsvc.telemetry.logs import configure_logging
-from ragsvc.workers.heartbeat import Pulse
+from ragsvc.workers.heartbeat import Heartbeat
 
 # Without a wake, the queue is looked at this often: a deferred job is at most so late.
 IDLE_S = 1.0
@@ -38,14 +38,14 @@ class WakeWorker(Worker):
         self.ctx["stopping"] = asyncio.Event()
         known = self.ctx.get("settings")
         self._grace_s = known.worker_grace_s if known else GRACE_S
-        self._pulse = Pulse(known.worker_alive_file if known else None)
+        self._heartbeat = Heartbeat(known.worker_alive_file if known else None)
 
     async def main(self) -> None:
         """Work, once Redis answers; arq waits for it only where it opened the client."""
         if "settings" in self.ctx:
             # The `arq` command has set its own logging up by now.
             configure_logging(self.ctx["settings"])
-        self._pulse.begin()
+        self._heartbeat.begin()
         if self._pool is not None:
             await wait_for_redis(self._pool)
         await super().main()
@@ -76,10 +76,10 @@ class WakeWorker(Worker):
             # arq says goodbye to Redis first, and would leave the rest open with it.
             if self.on_shutdown is not None:
                 await self.on_shutdown(self.ctx)
-        self._pulse.stop()
+        self._heartbeat.stop()
 
     async def _poll_iteration(self) -> None:
-        self._pulse.beat()
+        self._heartbeat.beat()
         if self.ctx["stopping"].is_set():
             # The cancellation was lost inside a library that was waiting for Redis.
             raise asyncio.CancelledError

@@ -150,13 +150,13 @@ async def test_a_worker_that_dies_at_a_document_forgets_none_and_takes_none_twic
         left -= 1
         return left == 0
 
-    class MortalBell:
+    class MortalNotifier:
         """Dies after the commit, before anybody was rung for."""
 
-        async def ring(self, job: Job) -> None:
+        async def notify(self, job: Job) -> None:
             if dies():
                 raise Killed
-            await resources.bell.ring(job)
+            await resources.notifier.notify(job)
 
     real = bulk_operations.advance_bulk_operation
 
@@ -168,7 +168,7 @@ async def test_a_worker_that_dies_at_a_document_forgets_none_and_takes_none_twic
     with monkeypatch.context() as mortal:
         if not is_committed:
             mortal.setattr(bulk_operations, "advance_bulk_operation", advance)
-        dying: Any = replace(resources, bell=cast("Any", MortalBell())) if is_committed else resources
+        dying: Any = replace(resources, notifier=cast("Any", MortalNotifier())) if is_committed else resources
         queued = await job_for(resources, operation)
         job = await lifecycle.claim(resources.pool, queued.id, owner="mortal", lease_s=60)
         assert job is not None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.devstack.environment import embedded_parts, listen_address, service_environment, worker_environment
+from ragsvc.devstack.environment import listen_address, own_parts, service_environment, worker_environment
 from ragsvc.devstack.secrets import Secrets
 from ragsvc.devstack.stack import make_parts
 
@@ -33,7 +33,7 @@ def environment(parts: Parts, given: dict[str, str]) -> dict[str, str]:
 
 def test_every_server_is_embedded_when_nothing_is_set(parts: Parts) -> None:
     env = environment(parts, {})
-    assert [part.name for part in embedded_parts(parts, {})] == ["postgres", "redis", "s3", "models"]
+    assert [part.name for part in own_parts(parts, {})] == ["postgres", "redis", "s3", "models"]
     assert env["DATABASE_URL"] == parts.postgres.url
     assert env["REDIS_URL"] == parts.redis.url
     assert env["S3_ENDPOINT_URL"] == parts.s3.url
@@ -48,13 +48,13 @@ def test_every_server_is_embedded_when_nothing_is_set(parts: Parts) -> None:
 
 def test_no_server_is_embedded_when_every_url_is_set(parts: Parts) -> None:
     env = environment(parts, URLS)
-    assert embedded_parts(parts, URLS) == []
+    assert own_parts(parts, URLS) == []
     assert URLS.items() <= env.items()
     assert not {"EMBEDDING_MODEL", "CHAT_MODEL", "S3_ACCESS_KEY_ID", "OPENAI_API_KEY"} & env.keys()
 
 
 def test_an_empty_variable_is_one_that_is_not_set(parts: Parts) -> None:
-    assert [part.name for part in embedded_parts(parts, {"REDIS_URL": ""})] == ["postgres", "redis", "s3", "models"]
+    assert [part.name for part in own_parts(parts, {"REDIS_URL": ""})] == ["postgres", "redis", "s3", "models"]
     assert environment(parts, {"REDIS_URL": "", "JOB_LEASE_S": ""})["JOB_LEASE_S"] == "6"
 
 

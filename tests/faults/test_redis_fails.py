@@ -13,7 +13,7 @@ import pytest
 
 from ragsvc.domain.jobs import Queue
 from ragsvc.queue.connection import open_redis
-from ragsvc.queue.notifier import Bell
+from ragsvc.queue.notifier import Notifier
 from tests.faults.support.end_state import assert_ready_once, job_of
 from tests.faults.support.own_servers import CuttingProxy
 from tests.faults.support.texts import make_text
@@ -118,7 +118,7 @@ async def test_a_cut_between_watch_and_exec(fleet: Fleet, workspace: Workspace) 
     async with CuttingProxy(fleet.redis.port, b"EXEC") as proxy:
         settings = fleet.settings.model_copy(update={"redis_url": proxy.url_of(fleet.redis.url)})
         redis = open_redis(settings)
-        cut_off = replace(fleet.resources, redis=redis, bell=Bell(redis, settings))
+        cut_off = replace(fleet.resources, redis=redis, notifier=Notifier(redis, settings))
         document = await fleet.accept(workspace, make_text(), resources=cut_off)
         await redis.aclose()
     assert proxy.cuts > 0
@@ -178,8 +178,8 @@ async def test_a_25_h_backlog(fleet: Fleet, workspace: Workspace) -> None:
                 timedelta(hours=hours),
             )
         # Redis has the rings still, and half of their bodies have run out.
-        for ring in await redis.zrange(queue, 0, -1):
-            await redis.zincrby(queue, -hours * 3_600_000, ring)
+        for notify in await redis.zrange(queue, 0, -1):
+            await redis.zincrby(queue, -hours * 3_600_000, notify)
         bodies = [key async for key in redis.scan_iter("arq:job:*")]
         await redis.delete(*bodies[::2])
     await assert_ready_once(fleet, workspace, documents)

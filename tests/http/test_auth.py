@@ -11,7 +11,7 @@ import pytest
 
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
-from ragsvc.http.auth import Door
+from ragsvc.http.auth import Access
 from ragsvc.http.contract.openapi.parameters import ID_PARAMETERS
 from ragsvc.http.contract.operations import operation_of
 from tests.http.conftest import Api, make_key
@@ -31,7 +31,7 @@ def guarded_routes(client: Client) -> Iterator[tuple[str, str, Operation]]:
         contract = operation_of(route.handler)
         assert contract is not None
         assert route.resource is not None
-        if Door.PUBLIC in contract.doors or route.method == "HEAD":
+        if Access.PUBLIC in contract.access or route.method == "HEAD":
             continue
         path = route.resource.canonical.replace("{queue}", "ingestion").replace("{entry_id}", str(uuid4()))
         for name, prefix in ID_PARAMETERS.items():
@@ -61,10 +61,10 @@ async def test_the_scheme_of_a_key_has_no_case(tenant: Tenant) -> None:
 
 
 async def test_what_takes_an_upload_token_takes_no_key(client: Client, admin: Api, tenant: Tenant) -> None:
-    tried = [path for _method, path, contract in guarded_routes(client) if Door.UPLOAD_TOKEN in contract.doors]
+    tried = [path for _method, path, contract in guarded_routes(client) if Access.UPLOAD_TOKEN in contract.access]
     assert len(tried) >= 7
     for method, path, contract in guarded_routes(client):
-        if Door.UPLOAD_TOKEN in contract.doors:
+        if Access.UPLOAD_TOKEN in contract.access:
             for api in (admin, tenant.api):
                 with_key = path.replace("{upload_token}", str(api.key))
                 assert (await api.call(method, with_key)).is_problem(401, "unauthorized"), path
@@ -79,24 +79,24 @@ async def test_a_stranger_does_not_learn_which_routes_there_are(stranger: Api) -
 
 async def test_a_workspace_key_does_not_open_the_operators_doors(client: Client, tenant: Tenant) -> None:
     for method, path, contract in guarded_routes(client):
-        if contract.doors == (Door.ADMIN,):
+        if contract.access == (Access.ADMIN,):
             assert (await tenant.api.call(method, path)).is_problem(403, "forbidden"), path
 
 
 async def test_the_admin_key_opens_no_workspace(client: Client, admin: Api) -> None:
     for method, path, contract in guarded_routes(client):
-        if not {Door.ADMIN, Door.UPLOAD_TOKEN} & set(contract.doors):
+        if not {Access.ADMIN, Access.UPLOAD_TOKEN} & set(contract.access):
             assert (await admin.call(method, path)).is_problem(403, "forbidden"), path
 
 
 async def test_a_key_does_only_what_its_scopes_allow(client: Client, admin: Api, tenant: Tenant) -> None:
     keys = {scope: Api(client, await make_key(admin, tenant.id, scopes=[scope])) for scope in Scope}
     for method, path, contract in guarded_routes(client):
-        if not set(Scope) & set(contract.doors):
+        if not set(Scope) & set(contract.access):
             continue
         for scope, api in keys.items():
             refused = (await api.call(method, path)).status == 403
-            assert refused is (scope not in contract.doors), (method, path, scope)
+            assert refused is (scope not in contract.access), (method, path, scope)
 
 
 async def test_a_new_key_may_do_everything(admin: Api, tenant: Tenant) -> None:

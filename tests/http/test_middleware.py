@@ -12,7 +12,7 @@ from aiohttp import web
 
 from ragsvc.errors import OutageFailure, ProviderRejected
 from ragsvc.http.app import create_app
-from ragsvc.http.auth import Door
+from ragsvc.http.auth import Access
 from ragsvc.http.contract.operations import operation
 from tests.http.conftest import Api, operator_of
 from tests.support.polling import until
@@ -31,13 +31,13 @@ ERRORS = {
 }
 
 
-@operation("Fail", Door.PUBLIC, answers={200: None})
+@operation("Fail", Access.PUBLIC, answers={200: None})
 async def fail(request: web.Request) -> web.Response:
     """Raise what the path names."""
     raise ERRORS[request.match_info["name"]]
 
 
-@operation("Begin to answer and fail", Door.PUBLIC, answers={200: None})
+@operation("Begin to answer and fail", Access.PUBLIC, answers={200: None})
 async def fail_late(request: web.Request) -> web.StreamResponse:
     """Raise when the status has been sent."""
     response = web.StreamResponse()

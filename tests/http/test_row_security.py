@@ -14,7 +14,7 @@ import pytest
 import ragsvc.db
 from ragsvc.db.connections.pool import Pool
 from ragsvc.domain.ids import format_id
-from ragsvc.http.auth import Door
+from ragsvc.http.auth import Access
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.contract.openapi.parameters import ID_PARAMETERS
 from ragsvc.http.contract.operations import operation_of
@@ -97,7 +97,7 @@ def routes_of_keys(client: Client) -> Iterator[tuple[str, str]]:
         contract = operation_of(route.handler)
         assert contract is not None
         assert route.resource is not None
-        if not {Door.PUBLIC, Door.UPLOAD_TOKEN} & set(contract.doors) and contract.doors != (Door.ADMIN,):
+        if not {Access.PUBLIC, Access.UPLOAD_TOKEN} & set(contract.access) and contract.access != (Access.ADMIN,):
             yield route.method, route.resource.canonical
 
 

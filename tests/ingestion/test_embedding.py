@@ -67,7 +67,7 @@ async def test_a_job_that_waits_for_its_turn_keeps_its_lease_until_its_time_is_o
     job = await job_of(limited, await accept(limited, workspace))
     settings = limited.settings.model_copy(update={"job_lease_s": 0.6, "job_timeout_s": 3.0})
     resources = replace(limited, settings=settings)
-    await resources.models.embed(["a debt"], token_count=1000)
+    await resources.llm.embed(["a debt"], token_count=1000)
 
     async def work(_resources: Resources, lease: Lease) -> None:
         await embed_chunks(resources, lease.job.workspace_id, make_chunks(), report=ignore)

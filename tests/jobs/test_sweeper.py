@@ -26,11 +26,11 @@ async def make_overdue(resources: Resources, job: Job) -> None:
 
 
 async def test_a_flushed_redis_loses_no_job(resources: Resources, job: Job) -> None:
-    ring = queue_name(resources.settings, Queue.INGESTION)
-    await resources.redis.delete(ring, *await resources.redis.keys(f"arq:*{job.id.hex}*"))
+    notify = queue_name(resources.settings, Queue.INGESTION)
+    await resources.redis.delete(notify, *await resources.redis.keys(f"arq:*{job.id.hex}*"))
     await make_overdue(resources, job)
     assert await sweep_jobs(resources) == 1
-    assert await resources.redis.zcard(ring) == 1
+    assert await resources.redis.zcard(notify) == 1
 
 
 async def test_a_backlog_that_redis_knows_is_not_rung_again(resources: Resources, job: Job) -> None:
@@ -46,27 +46,27 @@ async def test_a_silent_workers_job_is_queued_again_uncharged(
     rescued = await reload_job(resources, claimed)
     assert (rescued.status, rescued.attempts, rescued.rescues) == (JobStatus.QUEUED, 0, 1)
     assert (await reload(resources, document)).status is DocumentStatus.QUEUED
-    ring = queue_name(resources.settings, Queue.INGESTION)
-    members = await resources.redis.zrange(ring, 0, -1)
-    assert [member.decode() for member in members] == [f"{ring}:{claimed.id.hex}:{rescued.generation}"]
+    notify = queue_name(resources.settings, Queue.INGESTION)
+    members = await resources.redis.zrange(notify, 0, -1)
+    assert [member.decode() for member in members] == [f"{notify}:{claimed.id.hex}:{rescued.generation}"]
 
 
 async def test_a_ring_that_nobody_will_answer_is_removed(resources: Resources, job: Job, claimed: Job) -> None:
-    ring = queue_name(resources.settings, Queue.INGESTION)
+    notify = queue_name(resources.settings, Queue.INGESTION)
     await sweep_jobs(resources)
-    assert await resources.redis.zcard(ring) == 1  # its worker is busy with it
+    assert await resources.redis.zcard(notify) == 1  # its worker is busy with it
     async with resources.pool.acquire() as conn:
         await jobs.finish_job(conn, claimed)
     await sweep_jobs(resources)
-    assert await resources.redis.zcard(ring) == 0
+    assert await resources.redis.zcard(notify) == 0
     assert await resources.redis.keys(f"arq:*{job.id.hex}*") == []
 
 
 async def test_what_stands_in_the_queue_for_no_job_of_ours_is_left_to_arq(resources: Resources) -> None:
-    ring = queue_name(resources.settings, Queue.INGESTION)
-    await resources.redis.zadd(ring, {"a stranger": 1, f"{ring}:no-uuid:1": 2})
+    notify = queue_name(resources.settings, Queue.INGESTION)
+    await resources.redis.zadd(notify, {"a stranger": 1, f"{notify}:no-uuid:1": 2})
     await sweep_jobs(resources)
-    assert await resources.redis.zcard(ring) == 2
+    assert await resources.redis.zcard(notify) == 2
 
 
 async def test_sweepers_at_once_rescue_a_job_once(resources: Resources, claimed: Job) -> None:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.llm.chat import ChatDelta, ChatTurn
-from ragsvc.llm.client import Models, open_models
+from ragsvc.llm.client import LlmClient, open_llm
 from ragsvc.queue.connection import open_redis
-from ragsvc.queue.provider_rate import FleetRateLimit
+from ragsvc.queue.provider_rate import ProviderRate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.llm.provider_rate import RateLimit
+    from ragsvc.llm.provider_rate import EmbeddingRate
     from ragsvc.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
@@ -24,22 +24,24 @@ TURNS = [ChatTurn("system", "Answer."), ChatTurn("user", "Hello?")]
 
 
 @pytest.fixture
-async def limit(base_settings: Settings) -> AsyncIterator[RateLimit]:
+async def limit(base_settings: Settings) -> AsyncIterator[EmbeddingRate]:
     """A rate that only a provider's Retry-After limits, this test's own."""
     redis = open_redis(base_settings)
-    yield FleetRateLimit(redis, base_settings.model_copy(update={"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"}))
+    yield ProviderRate(redis, base_settings.model_copy(update={"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"}))
     await redis.aclose()
 
 
 @pytest.fixture
-async def models(base_settings: Settings, scripted_models: ScriptedModels, limit: RateLimit) -> AsyncIterator[Models]:
+async def models(
+    base_settings: Settings, scripted_models: ScriptedModels, limit: EmbeddingRate
+) -> AsyncIterator[LlmClient]:
     """The client of the scripted server; it waits half a second for the next byte."""
     scripted = scripted_models.applied_to(base_settings).model_copy(update={"model_timeout_s": 0.5})
-    async with open_models(scripted, limit) as opened:
+    async with open_llm(scripted, limit) as opened:
         yield opened
 
 
-async def collect(models: Models, *, into: list[ChatDelta]) -> None:
+async def collect(models: LlmClient, *, into: list[ChatDelta]) -> None:
     """Read an answer to its end."""
     async with aclosing(models.stream_chat(TURNS, model="scripted")) as deltas:
         async for delta in deltas:

@@ -10,17 +10,17 @@ from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.chat import TokenUsage
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure
 from ragsvc.llm.chat import ChatDelta, _ChunkReader
-from ragsvc.llm.client import Models, open_models
+from ragsvc.llm.client import LlmClient, open_llm
 from tests.llm.conftest import collect
 from tests.support.servers.model_server import Cut, Fail, Pause, Reply, ScriptedModels, StreamError
 
 if TYPE_CHECKING:
-    from ragsvc.llm.provider_rate import RateLimit
+    from ragsvc.llm.provider_rate import EmbeddingRate
     from ragsvc.settings import Settings
 
 
 async def test_an_answer_comes_in_deltas_and_ends_with_its_cost(
-    models: Models, scripted_models: ScriptedModels
+    models: LlmClient, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat.script(Reply("One two three.", finish_reason="length"))
     heard: list[ChatDelta] = []
@@ -34,14 +34,16 @@ async def test_an_answer_comes_in_deltas_and_ends_with_its_cost(
     ]
 
 
-async def test_a_request_tells_nothing_of_this_machine(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_a_request_tells_nothing_of_this_machine(models: LlmClient, scripted_models: ScriptedModels) -> None:
     await collect(models, into=[])
     (headers,) = scripted_models.chat.headers
     assert "authorization" in headers
     assert [name for name in headers if name.startswith("x-stainless")] == []
 
 
-async def test_before_the_first_words_a_failure_is_tried_again(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_before_the_first_words_a_failure_is_tried_again(
+    models: LlmClient, scripted_models: ScriptedModels
+) -> None:
     scripted_models.chat.script(Fail(500), Cut())
     heard: list[ChatDelta] = []
     await collect(models, into=heard)
@@ -49,7 +51,7 @@ async def test_before_the_first_words_a_failure_is_tried_again(models: Models, s
     assert len(scripted_models.chat.requests) == 3
 
 
-async def test_three_failures_are_one(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_three_failures_are_one(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.chat.script(Fail(500), Fail(500), Fail(503))
     with pytest.raises(TransientFailure) as caught:
         await collect(models, into=[])
@@ -58,7 +60,7 @@ async def test_three_failures_are_one(models: Models, scripted_models: ScriptedM
 
 @pytest.mark.parametrize("behaviour", [Cut(2), StreamError(2), Pause(2)])
 async def test_after_the_first_words_nothing_is_asked_again(
-    models: Models, scripted_models: ScriptedModels, behaviour: Cut | StreamError | Pause
+    models: LlmClient, scripted_models: ScriptedModels, behaviour: Cut | StreamError | Pause
 ) -> None:
     scripted_models.chat.script(behaviour)
     heard: list[ChatDelta] = []
@@ -69,13 +71,15 @@ async def test_after_the_first_words_nothing_is_asked_again(
     assert len(scripted_models.chat.requests) == 1
 
 
-async def test_an_answer_without_a_reason_to_end_was_cut_off(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_an_answer_without_a_reason_to_end_was_cut_off(
+    models: LlmClient, scripted_models: ScriptedModels
+) -> None:
     scripted_models.chat.script(Reply("Half an", finish_reason=""))
     with pytest.raises(TransientFailure, match="cut off"):
         await collect(models, into=[])
 
 
-async def test_a_refusal_is_not_tried_again(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_a_refusal_is_not_tried_again(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.chat.script(Fail(400, message="too long"))
     with pytest.raises(ProviderRejected, match="too long") as caught:
         await collect(models, into=[])
@@ -84,7 +88,7 @@ async def test_a_refusal_is_not_tried_again(models: Models, scripted_models: Scr
 
 
 async def test_a_silent_model_is_not_asked_again(
-    models: Models, scripted_models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
+    models: LlmClient, scripted_models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ragsvc.llm.chat.QUICK_TRIES_S", 0.2)
     scripted_models.chat.script(Pause(), Pause(), Pause())
@@ -93,16 +97,16 @@ async def test_a_silent_model_is_not_asked_again(
     assert len(scripted_models.chat.requests) == 1
 
 
-async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit: RateLimit) -> None:
+async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit: EmbeddingRate) -> None:
     away = base_settings.model_copy(update={"openai_base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"})
-    async with open_models(away, limit) as models:
+    async with open_llm(away, limit) as models:
         with pytest.raises(OutageFailure) as caught:
             await collect(models, into=[])
     assert caught.value.work_code == "chat_unreachable"
 
 
 async def test_cut_characters_are_joined_and_what_no_store_takes_is_dropped(
-    models: Models, scripted_models: ScriptedModels
+    models: LlmClient, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat.script(Reply("a\ud83d \ude00b c\ud83d\ude00 nul\0 end\ud83d"))
     heard: list[ChatDelta] = []

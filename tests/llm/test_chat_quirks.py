@@ -10,13 +10,13 @@ from structlog.testing import capture_logs
 
 from ragsvc.domain.chat import TokenUsage
 from ragsvc.errors import ProviderRejected, TransientFailure, WorkError
-from ragsvc.llm.client import Models, open_models
+from ragsvc.llm.client import LlmClient, open_llm
 from tests.llm.conftest import collect
 from tests.support.servers.model_server import Fail, Pause, Raw, Reply, Slow
 
 if TYPE_CHECKING:
     from ragsvc.llm.chat import ChatDelta
-    from ragsvc.llm.provider_rate import RateLimit
+    from ragsvc.llm.provider_rate import EmbeddingRate
     from ragsvc.settings import Settings
     from tests.support.servers.model_server import Behaviour, ScriptedModels
 
@@ -32,7 +32,7 @@ DONE = b"data: [DONE]\n\n"
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 
 
-async def hear(models: Models) -> tuple[str, str | None, TokenUsage | None]:
+async def hear(models: LlmClient) -> tuple[str, str | None, TokenUsage | None]:
     """Return an answer's text, why it ended, and what it cost."""
     heard: list[ChatDelta] = []
     await collect(models, into=heard)
@@ -57,7 +57,7 @@ async def hear(models: Models) -> tuple[str, str | None, TokenUsage | None]:
     ids=["null", "usage_last", "usage_with_end", "reasoning", "no_choices", "parts", "comment", "crlf", "refusal"],
 )
 async def test_an_answer_is_read_in_every_accent(
-    models: Models, scripted_models: ScriptedModels, stream: list[bytes], cost: TokenUsage | None
+    models: LlmClient, scripted_models: ScriptedModels, stream: list[bytes], cost: TokenUsage | None
 ) -> None:
     scripted_models.chat.script(Raw(b"".join(stream)))
     assert await hear(models) == ("Yes.", "stop", cost)
@@ -76,14 +76,14 @@ async def test_an_answer_is_read_in_every_accent(
     ],
 )
 async def test_a_cost_that_cannot_be_is_not_told(
-    models: Models, scripted_models: ScriptedModels, told: dict[str, object]
+    models: LlmClient, scripted_models: ScriptedModels, told: dict[str, object]
 ) -> None:
     scripted_models.chat.script(Raw(chunk({"content": "Yes."}) + STOP + chunk(usage=told) + DONE))
     assert await hear(models) == ("Yes.", "stop", None)
 
 
 async def test_a_server_without_stream_options_is_asked_without(
-    models: Models, scripted_models: ScriptedModels
+    models: LlmClient, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat.script(Fail(400, message="Unrecognized request argument supplied: stream_options"))
     assert (await hear(models))[0] == scripted_models.chat_text
@@ -117,7 +117,7 @@ async def test_a_server_without_stream_options_is_asked_without(
     ],
 )
 async def test_every_failure_has_its_code(
-    models: Models,
+    models: LlmClient,
     scripted_models: ScriptedModels,
     monkeypatch: pytest.MonkeyPatch,
     *,
@@ -133,25 +133,25 @@ async def test_every_failure_has_its_code(
 
 
 async def test_a_filter_in_the_middle_ends_the_answer_and_is_told(
-    models: Models, scripted_models: ScriptedModels
+    models: LlmClient, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat.script(Reply("Half an", finish_reason="content_filter"))
     assert (await hear(models))[:2] == ("Half an", "content_filter")
 
 
 async def test_first_words_may_take_longer_than_the_next_ones(
-    base_settings: Settings, scripted_models: ScriptedModels, limit: RateLimit
+    base_settings: Settings, scripted_models: ScriptedModels, limit: EmbeddingRate
 ) -> None:
     times = {"model_timeout_s": 0.1, "chat_first_token_timeout_s": 20.0}
     patient = scripted_models.applied_to(base_settings).model_copy(update=times)
-    async with open_models(patient, limit) as models:
+    async with open_llm(patient, limit) as models:
         scripted_models.chat.script(Slow(0.5), Pause(after_deltas=1))
         assert (await hear(models))[0] == scripted_models.chat_text
         with pytest.raises(TransientFailure, match="in time"):
             await hear(models)
 
 
-async def test_a_refusal_is_logged_with_the_provider_s_id(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_a_refusal_is_logged_with_the_provider_s_id(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.chat.script(Fail(400, message="no such parameter"))
     with capture_logs() as logged, pytest.raises(ProviderRejected):
         await hear(models)

@@ -11,13 +11,13 @@ import pytest
 from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
-from ragsvc.llm.client import Models, open_models
+from ragsvc.llm.client import LlmClient, open_llm
 from tests.support.servers.model_server import Cut, Embedded, Fail, Pause, ScriptedModels, Told, embed_words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.llm.provider_rate import RateLimit
+    from ragsvc.llm.provider_rate import EmbeddingRate
     from ragsvc.settings import Settings
 
 
@@ -28,13 +28,13 @@ def scripted_settings(base_settings: Settings, scripted_models: ScriptedModels) 
 
 
 @pytest.fixture
-async def models(scripted_settings: Settings, limit: RateLimit) -> AsyncIterator[Models]:
+async def models(scripted_settings: Settings, limit: EmbeddingRate) -> AsyncIterator[LlmClient]:
     """The client of the scripted server."""
-    async with open_models(scripted_settings, limit) as opened:
+    async with open_llm(scripted_settings, limit) as opened:
         yield opened
 
 
-async def test_vectors_come_in_the_order_of_the_texts(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_vectors_come_in_the_order_of_the_texts(models: LlmClient, scripted_models: ScriptedModels) -> None:
     vectors, _usage = await models.embed(["kettles boil", "parcels arrive"], token_count=4)
     assert vectors.shape == (2, 384)
     assert vectors.dtype == np.float32
@@ -42,7 +42,7 @@ async def test_vectors_come_in_the_order_of_the_texts(models: Models, scripted_m
     assert [request["encoding_format"] for request in scripted_models.embeddings.requests] == ["base64"]
 
 
-async def test_no_texts_cost_no_call(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_no_texts_cost_no_call(models: LlmClient, scripted_models: ScriptedModels) -> None:
     vectors, usage = await models.embed([], token_count=0)
     assert (vectors.shape, usage) == ((0, 384), EmbeddingUsage())
     assert scripted_models.embeddings.requests == []
@@ -65,7 +65,7 @@ async def test_no_texts_cost_no_call(models: Models, scripted_models: ScriptedMo
     ],
 )
 async def test_a_status_is_a_kind_of_failure(
-    models: Models, scripted_models: ScriptedModels, failure: Fail, kind: type[WorkError], code: str
+    models: LlmClient, scripted_models: ScriptedModels, failure: Fail, kind: type[WorkError], code: str
 ) -> None:
     scripted_models.embeddings.script(failure)
     with pytest.raises(kind) as caught:
@@ -74,32 +74,32 @@ async def test_a_status_is_a_kind_of_failure(
     assert len(scripted_models.embeddings.requests) == 1
 
 
-async def test_retry_after_is_honoured(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_retry_after_is_honoured(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(429, retry_after_s=7.5))
     with pytest.raises(TransientFailure) as caught:
         await models.embed(["text"], token_count=1)
     assert caught.value.retry_after_s == 7.5
 
 
-async def test_a_refused_key_is_not_repeated(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_a_refused_key_is_not_repeated(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(401, message="Incorrect API key provided: sk-secret"))
     with pytest.raises(ProviderRejected) as caught:
         await models.embed(["text"], token_count=1)
     assert "sk-secret" not in caught.value.detail
 
 
-async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit: RateLimit) -> None:
+async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit: EmbeddingRate) -> None:
     away = base_settings.model_copy(update={"openai_base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"})
-    async with open_models(away, limit) as models:
+    async with open_llm(away, limit) as models:
         with pytest.raises(OutageFailure) as caught:
             await models.embed(["text"], token_count=1)
     assert caught.value.work_code == "embedding_unreachable"
 
 
 async def test_a_dropped_connection_and_a_silent_server_pass_by(
-    scripted_settings: Settings, scripted_models: ScriptedModels, limit: RateLimit
+    scripted_settings: Settings, scripted_models: ScriptedModels, limit: EmbeddingRate
 ) -> None:
-    async with open_models(scripted_settings.model_copy(update={"model_timeout_s": 0.2}), limit) as models:
+    async with open_llm(scripted_settings.model_copy(update={"model_timeout_s": 0.2}), limit) as models:
         for behaviour in (Cut(), Pause()):
             scripted_models.embeddings.script(behaviour)
             with pytest.raises(TransientFailure, match="embedding"):
@@ -116,7 +116,7 @@ async def test_a_dropped_connection_and_a_silent_server_pass_by(
     ],
 )
 async def test_wrong_vectors_are_not_taken(
-    models: Models,
+    models: LlmClient,
     scripted_models: ScriptedModels,
     vectors: list[list[float]],
     kind: type[WorkError],
@@ -128,7 +128,7 @@ async def test_wrong_vectors_are_not_taken(
     assert caught.value.work_code == code
 
 
-async def test_a_query_is_tried_again_and_remembered(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_a_query_is_tried_again_and_remembered(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(503), Fail(429, retry_after_s=0.01))
     first, usage = await models.embed_query("how long?")
     assert len(scripted_models.embeddings.requests) == 3
@@ -148,7 +148,7 @@ async def test_a_query_is_tried_again_and_remembered(models: Models, scripted_mo
     ],
 )
 async def test_where_the_server_does_not_tell_the_cost_it_is_estimated(
-    models: Models, scripted_models: ScriptedModels, told: object
+    models: LlmClient, scripted_models: ScriptedModels, told: object
 ) -> None:
     scripted_models.embeddings.usual = Told(told)
     _vectors, usage = await models.embed(["kettles boil", "parcels arrive"], token_count=5)
@@ -157,20 +157,22 @@ async def test_where_the_server_does_not_tell_the_cost_it_is_estimated(
     assert usage == EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=3)
 
 
-async def test_what_the_server_tells_of_the_cost_counts(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_what_the_server_tells_of_the_cost_counts(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.usual = Told({"prompt_tokens": 11, "total_tokens": 12})
     _vectors, usage = await models.embed(["kettles boil"], token_count=5)
     assert usage == EmbeddingUsage(calls=1, prompt_tokens=11)
 
 
-async def test_a_query_waits_for_nobody_long(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_a_query_waits_for_nobody_long(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(429, retry_after_s=60))
     with pytest.raises(TransientFailure):
         await models.embed_query("how long?")
     assert len(scripted_models.embeddings.requests) == 1
 
 
-async def test_a_query_that_is_too_long_is_cut_until_it_fits(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_a_query_that_is_too_long_is_cut_until_it_fits(
+    models: LlmClient, scripted_models: ScriptedModels
+) -> None:
     scripted_models.embeddings.script(Fail(400, code="context_length_exceeded"), Fail(400))
     await models.embed_query("x" * 5000)
     lengths = [len(request["input"][0]) for request in scripted_models.embeddings.requests]
@@ -178,7 +180,7 @@ async def test_a_query_that_is_too_long_is_cut_until_it_fits(models: Models, scr
 
 
 async def test_a_429_with_retry_after_holds_batches_back_but_no_query_and_no_probe(
-    models: Models, scripted_models: ScriptedModels
+    models: LlmClient, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.embeddings.script(Fail(429, retry_after_s=30))
     with pytest.raises(TransientFailure):
@@ -193,7 +195,7 @@ async def test_a_429_with_retry_after_holds_batches_back_but_no_query_and_no_pro
         await held
 
 
-async def test_a_503_with_retry_after_holds_nobody_else(models: Models, scripted_models: ScriptedModels) -> None:
+async def test_a_503_with_retry_after_holds_nobody_else(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(503, retry_after_s=30))
     with pytest.raises(TransientFailure):
         await models.embed(["text"], token_count=1)

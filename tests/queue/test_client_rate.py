@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from ragsvc.devstack.ports import free_ports
 from ragsvc.queue import client_rate, scripts
-from ragsvc.queue.client_rate import DRAW, KeyRates, Rate
+from ragsvc.queue.client_rate import DRAW, ClientRates, Rate
 from ragsvc.queue.connection import open_redis
 from tests.http.support.proxy import Proxy
 from tests.support.polling import until
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings import Settings
 
-    OpenRates = Callable[..., KeyRates]
+    OpenRates = Callable[..., ClientRates]
 
 # A token in 1000 s: none comes back while a test looks.
 NO_RPS = 0.001
@@ -43,21 +43,21 @@ async def open_rates(own_settings: Settings) -> AsyncIterator[OpenRates]:
     """Opens rates that share nothing but Redis, as processes do."""
     async with AsyncExitStack() as stack:
 
-        def open_one(*, rps: float = NO_RPS, burst: int = BURST, redis_url: str = "") -> KeyRates:
+        def open_one(*, rps: float = NO_RPS, burst: int = BURST, redis_url: str = "") -> ClientRates:
             changes: dict[str, Any] = {"rate_limit_rps": rps, "rate_limit_burst": burst}
             if redis_url:
                 changes["redis_url"] = SecretStr(redis_url)
             settings = own_settings.model_copy(update=changes)
             connection = open_redis(settings)
             stack.push_async_callback(connection.aclose)
-            rates = KeyRates(connection, settings)
+            rates = ClientRates(connection, settings)
             stack.push_async_callback(rates.close)
             return rates
 
         yield open_one
 
 
-async def ask(rates: KeyRates, key_id: uuid.UUID, *, times: int) -> list[Rate]:
+async def ask(rates: ClientRates, key_id: uuid.UUID, *, times: int) -> list[Rate]:
     """Ask so many times at once."""
     return await asyncio.gather(*(rates.take(key_id) for _ in range(times)))
 

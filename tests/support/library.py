@@ -78,7 +78,7 @@ class Library:
     async def build(self, document_id: UUID, paragraphs: Sequence[str], made: Sequence[Chunk]) -> None:
         """Write a build of the document and flip to it."""
         build_id = new_id()
-        vectors, _usage = await self.resources.models.embed([chunk.text for chunk in made], token_count=0)
+        vectors, _usage = await self.resources.llm.embed([chunk.text for chunk in made], token_count=0)
         async with self.resources.pool.acquire() as conn, conn.transaction():
             document = await documents.select_document(conn, self.workspace_id, document_id)
             assert document is not None

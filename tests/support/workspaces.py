@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ragsvc.db.collections import insert_collection
 from ragsvc.db.workspaces import insert_workspace
 from ragsvc.domain.ids import new_id
-from ragsvc.storage.locations import choose_place
+from ragsvc.storage.locations import choose_location
 
 if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Pool
@@ -21,9 +21,9 @@ async def create_workspace(
 ) -> Workspace:
     """Make a workspace with its bucket and the collection `default`."""
     workspace_id = new_id()
-    place = choose_place(settings, workspace_id)
-    await storage.create_bucket(place.bucket)
+    location = choose_location(settings, workspace_id)
+    await storage.create_bucket(location.bucket)
     async with pool.acquire() as conn, conn.transaction():
-        workspace = await insert_workspace(conn, workspace_id, name=name, place=place, quota_bytes=quota_bytes)
+        workspace = await insert_workspace(conn, workspace_id, name=name, location=location, quota_bytes=quota_bytes)
         await insert_collection(conn, workspace_id, new_id(), name="default", is_default=True)
     return workspace

@@ -17,7 +17,7 @@ from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import JobStatus
 from ragsvc.errors import DocumentExists, EmptyFile, NotFound, QuotaExceeded, TooLarge, Unavailable
 from ragsvc.queue.connection import open_redis
-from ragsvc.queue.notifier import Bell
+from ragsvc.queue.notifier import Notifier
 from ragsvc.storage.budget import BufferBudget
 from ragsvc.uploads import part_buffers
 from ragsvc.uploads.documents import attach_file, receive_document
@@ -182,7 +182,7 @@ async def test_a_file_that_comes_too_slowly_makes_room_for_those_that_wait(
 async def test_redis_being_away_does_not_keep_a_file_out(resources: Resources, workspace: Workspace) -> None:
     away = resources.settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
     redis = open_redis(away)
-    document = await accept(replace(resources, redis=redis, bell=Bell(redis, away)), workspace)
+    document = await accept(replace(resources, redis=redis, notifier=Notifier(redis, away)), workspace)
     assert (await job_of(resources, document)).status is JobStatus.QUEUED
     await redis.aclose()
 

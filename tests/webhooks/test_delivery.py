@@ -14,7 +14,7 @@ from ragsvc.domain.ids import format_id, new_id
 from ragsvc.domain.jobs import DeadLetterFilter, JobKind, JobStatus, Queue
 from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.jobs import lifecycle, retry_policy
-from ragsvc.jobs.announcements import ring_deliveries
+from ragsvc.jobs.announcements import notify_deliveries
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.webhooks.delivery import deliver
 from ragsvc.workers.deletion import delete_subject
@@ -240,9 +240,9 @@ async def test_the_sweeper_rings_for_deliveries_and_counts_none_as_lost(
 ) -> None:
     await listen(resources, workspace, receiver.origin)
     await ready_document(resources, workspace)
-    await ring_deliveries(resources)
+    await notify_deliveries(resources)
     (job,) = await due(resources)
-    assert [ring.job_id for ring in await resources.bell.rings(Queue.DELETION, limit=10)] == [job.id]
+    assert [notify.job_id for notify in await resources.notifier.pending(Queue.DELETION, limit=10)] == [job.id]
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE jobs SET run_at = now() - interval '1 hour' WHERE id = $1", job.id)
     assert await sweep_jobs(resources) == 0

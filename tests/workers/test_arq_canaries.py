@@ -44,7 +44,7 @@ class Bench:
         self.name = f"{resources.settings.queue_prefix}:canary"
         self.calls: list[str] = []
 
-    async def ring(self, job_id: str, *, function: str = "note", queue: str | None = None, **options: Any) -> bool:
+    async def notify(self, job_id: str, *, function: str = "note", queue: str | None = None, **options: Any) -> bool:
         """Enqueue a job and tell whether arq took it."""
         job = await self.redis.enqueue_job(
             function, job_id, _job_id=f"{self.name}:{job_id}", _queue_name=queue or self.name, **options
@@ -148,7 +148,7 @@ async def test_an_ordinary_exception_is_the_end_of_a_job(bench: Bench) -> None:
         bench.calls.append(job_id)
         raise ValueError(job_id)
 
-    await bench.ring("once")
+    await bench.notify("once")
     worker = await bench.work(fail, max_tries=5)
     assert bench.calls.count("once") == 1
     assert (worker.jobs_failed, worker.jobs_retried) == (1, 0)
@@ -162,19 +162,19 @@ async def test_a_time_out_is_the_end_of_a_job_and_looks_like_a_shutdown_from_ins
             bench.calls.append(job_id)
             raise
 
-    await bench.ring("slow")
+    await bench.notify("slow")
     worker = await bench.work(hang, max_tries=5, job_timeout=0.05)
     assert bench.calls.count("slow") == 1
     assert worker.jobs_failed == 1
 
 
 async def test_no_hook_tells_of_a_body_that_cannot_be_run(bench: Bench) -> None:
-    await bench.ring("unknown", function="no_such_function")
-    await bench.ring("undecodable")
+    await bench.notify("unknown", function="no_such_function")
+    await bench.notify("undecodable")
     await bench.redis.set(f"{job_key_prefix}{bench.name}:undecodable", b"\x80 not json")
-    await bench.ring("expired")
+    await bench.notify("expired")
     await bench.redis.delete(f"{job_key_prefix}{bench.name}:expired")
-    await bench.ring("exhausted", _job_try=7)
+    await bench.notify("exhausted", _job_try=7)
     worker = await bench.work(bench.note, max_tries=5)
     assert bench.calls == []
     assert worker.jobs_failed == 4
@@ -182,20 +182,20 @@ async def test_no_hook_tells_of_a_body_that_cannot_be_run(bench: Bench) -> None:
 
 
 async def test_arq_drops_an_id_that_it_knows_even_on_another_queue(bench: Bench) -> None:
-    assert await bench.ring("same")
-    assert not await bench.ring("same")
-    assert not await bench.ring("same", queue=f"{bench.name}-other")
+    assert await bench.notify("same")
+    assert not await bench.notify("same")
+    assert not await bench.notify("same", queue=f"{bench.name}-other")
 
 
 @pytest.mark.parametrize("keep_result", [0, 3600])
 async def test_a_finished_id_is_free_again_only_without_its_result(bench: Bench, keep_result: int) -> None:
-    await bench.ring("done")
+    await bench.notify("done")
     await bench.work(bench.note, keep_result=keep_result)
-    assert await bench.ring("done") == (keep_result == 0)
+    assert await bench.notify("done") == (keep_result == 0)
 
 
 async def test_a_body_is_json_and_lives_for_thirty_days_instead_of_one(bench: Bench) -> None:
-    await bench.ring("body")
+    await bench.notify("body")
     key = f"{job_key_prefix}{bench.name}:body"
     body = await bench.redis.get(key)
     assert body is not None
@@ -215,7 +215,7 @@ async def test_a_killed_workers_job_is_kept_from_others_for_its_time_out_and_ten
     async def look(_ctx: dict[Any, Any], job_id: str) -> None:
         bench.calls.append(str(await bench.redis.ttl(f"{in_progress_key_prefix}{bench.name}:{job_id}")))
 
-    await bench.ring("held")
+    await bench.notify("held")
     await bench.work(look, job_timeout=job_timeout)
     assert lives_s - 5 <= int(bench.calls[1]) <= lives_s
 
@@ -224,7 +224,7 @@ async def test_an_exception_in_a_hook_strands_the_job_and_stops_the_worker(bench
     async def fail(_ctx: dict[Any, Any]) -> None:
         raise ValueError("a hook")
 
-    await bench.ring("stranded")
+    await bench.notify("stranded")
     with pytest.raises(ValueError, match="a hook"):
         await bench.work(bench.note, on_job_end=fail)
 

@@ -131,8 +131,8 @@ async def test_a_stopping_worker_hands_its_job_back_uncharged(resources: Resourc
         await running
     after = await reload_job(resources, job)
     assert (after.status, after.attempts, after.error) == (JobStatus.QUEUED, 0, None)
-    ring = queue_name(resources.settings, Queue.INGESTION)
-    assert f"{ring}:{job.id.hex}:{after.generation}".encode() in await resources.redis.zrange(ring, 0, -1)
+    notify = queue_name(resources.settings, Queue.INGESTION)
+    assert f"{notify}:{job.id.hex}:{after.generation}".encode() in await resources.redis.zrange(notify, 0, -1)
 
 
 async def test_a_cancellation_from_inside_is_a_failure_and_no_shutdown(resources: Resources, job: Job) -> None:

@@ -46,7 +46,7 @@ async def working(settings: Settings, queue: str, functions: dict[str, Any]) -> 
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def ring(redis: RedisConnection, queue: str, job_id: str, *, name: str = "note") -> object:
+async def notify(redis: RedisConnection, queue: str, job_id: str, *, name: str = "note") -> object:
     job = await redis.enqueue_job(name, job_id, _job_id=f"{queue}:{job_id}", _queue_name=queue)
     await redis.publish(wake_channel(queue), b"1")
     return job
@@ -60,12 +60,12 @@ async def test_a_job_starts_within_milliseconds_of_its_ring(resources: Resources
         started[job_id] = time.perf_counter()
 
     async with working(resources.settings, queue, {"note": note}):
-        await ring(resources.redis, queue, "warm")
+        await notify(resources.redis, queue, "warm")
         await until(lambda: "warm" in started)
         delays = []
         for n in range(30):
             rung = time.perf_counter()
-            await ring(resources.redis, queue, str(n))
+            await notify(resources.redis, queue, str(n))
             await until(partial(started.get, str(n)))
             delays.append(started[str(n)] - rung)
     # arq as it comes needs 295 ms (its poll delay is 500 ms). The goal of 10 ms is measured by tests/bench/queue, on a
@@ -80,7 +80,7 @@ async def test_a_ring_before_the_worker_listens_is_heard(resources: Resources) -
     async def note(_ctx: dict[str, Any], _job_id: str) -> None:
         done.set()
 
-    await ring(resources.redis, queue, "early")
+    await notify(resources.redis, queue, "early")
     async with working(resources.settings, queue, {"note": note}), asyncio.timeout(10):
         await done.wait()
     assert await resources.redis.zcard(queue) == 0
@@ -92,11 +92,11 @@ async def test_an_undecodable_body_and_an_unknown_name_stop_no_worker(resources:
     async def note(_ctx: dict[str, Any], _job_id: str) -> None:
         done.set()
 
-    await ring(resources.redis, queue, "junk")
+    await notify(resources.redis, queue, "junk")
     await resources.redis.set(f"arq:job:{queue}:junk", b"\x80 not json")
-    await ring(resources.redis, queue, "unknown", name="no_such_function")
+    await notify(resources.redis, queue, "unknown", name="no_such_function")
     async with working(resources.settings, queue, {"note": note}), asyncio.timeout(10):
-        await ring(resources.redis, queue, "good")
+        await notify(resources.redis, queue, "good")
         await done.wait()
 
         async def is_empty() -> bool:
@@ -113,10 +113,10 @@ async def test_a_worker_outlives_the_loss_of_all_its_connections(resources: Reso
         done.append(job_id)
 
     async with working(resources.settings, queue, {"note": note}) as worker:
-        await ring(resources.redis, queue, "before")
+        await notify(resources.redis, queue, "before")
         await until(lambda: "before" in done)
         await worker.pool.connection_pool.disconnect()
-        await ring(resources.redis, queue, "after")
+        await notify(resources.redis, queue, "after")
         await until(lambda: "after" in done, timeout_s=20)
     assert done == ["before", "after"]
 

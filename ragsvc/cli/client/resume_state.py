@@ -13,7 +13,7 @@ import orjson
 
 
 @dataclass(frozen=True, slots=True)
-class RememberedUpload:
+class ResumeState:
     """Where the id of a file's session is kept: a small file per identity, in the user's state directory."""
 
     place: Path

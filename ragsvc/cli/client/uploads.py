@@ -13,7 +13,7 @@ import stamina
 
 from ragsvc.cli.client.documents import send_file
 from ragsvc.cli.client.http import Refused, segment
-from ragsvc.cli.client.resume_state import RememberedUpload
+from ragsvc.cli.client.resume_state import ResumeState
 from ragsvc.cli.exits import CommandFailed, Unreachable
 
 if TYPE_CHECKING:
@@ -51,14 +51,14 @@ async def send_document(
     if size_bytes <= LARGEST_IN_ONE_REQUEST:
         return await send_file(client, path, collection_id=collection_id, attributes=attributes, on_sent=on_sent)
     fields = {"collection_id": collection_id, "attributes": attributes}
-    remembered = RememberedUpload.of_file(path, base_url=client.base_url, fields=fields)
-    upload = await _find_open(client, remembered.read()) or await _open(client, path, size_bytes, fields)
-    remembered.write(upload["id"])
+    resume_state = ResumeState.of_file(path, base_url=client.base_url, fields=fields)
+    upload = await _find_open(client, resume_state.read()) or await _open(client, path, size_bytes, fields)
+    resume_state.write(upload["id"])
     if upload["status"] == "pending":
         await _send_missing(client, path, upload, on_sent=on_sent)
     on_sent(size_bytes)
     document = await _persist(client, "POST", f"{_path(upload)}/complete")
-    remembered.forget()
+    resume_state.forget()
     return cast("DocumentView", document)
 
 

@@ -22,7 +22,7 @@ from ragsvc.cli.commands.upload import Upload, upload_files
 from ragsvc.cli.demo_stack import open_stack
 from ragsvc.cli.exits import CommandFailed, Terminated
 from ragsvc.cli.output import print_line
-from ragsvc.cli.progress_view import open_board
+from ragsvc.cli.progress_view import open_progress_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,8 +78,8 @@ async def _show(client: Client) -> None:
 
 async def _upload(client: Client) -> dict[str, DocumentView]:
     paths = [SAMPLES / name for name in FILES]
-    with open_board(FILES, [path.stat().st_size for path in paths]) as board:
-        uploaded = await upload_files(client, paths, Upload(), board=board)
+    with open_progress_view(FILES, [path.stat().st_size for path in paths]) as view:
+        uploaded = await upload_files(client, paths, Upload(), view=view)
     for one in uploaded:
         if one.error is not None:
             raise CommandFailed(f"{one.path.name}: {one.error.message}")

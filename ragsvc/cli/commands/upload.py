@@ -17,13 +17,13 @@ from ragsvc.cli.client.uploads import send_document
 from ragsvc.cli.exits import CommandFailed, say
 from ragsvc.cli.options import Collection, Json, read_json_object
 from ragsvc.cli.output import clean, print_json
-from ragsvc.cli.progress_view import open_board
+from ragsvc.cli.progress_view import open_progress_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ragsvc.cli.client.http import Client
-    from ragsvc.cli.progress_view import Board
+    from ragsvc.cli.progress_view import ProgressView
     from ragsvc.http.views import DocumentView
 
 # Files on their way at once; the rest waits its turn.
@@ -75,23 +75,23 @@ async def _upload(files: Sequence[Path], options: Upload, *, quiet: bool) -> lis
     # Its log of every try goes to stdout, where answers are.
     stamina.instrumentation.set_on_retry_hooks(())
     sizes_bytes = [path.stat().st_size for path in files]
-    with open_board([path.name for path in files], sizes_bytes, quiet=quiet) as board:
+    with open_progress_view([path.name for path in files], sizes_bytes, quiet=quiet) as view:
         async with open_client() as client:
-            return await upload_files(client, files, options, board=board)
+            return await upload_files(client, files, options, view=view)
 
 
-async def upload_files(client: Client, files: Sequence[Path], options: Upload, *, board: Board) -> list[Uploaded]:
+async def upload_files(client: Client, files: Sequence[Path], options: Upload, *, view: ProgressView) -> list[Uploaded]:
     """Upload files beside each other, and return what became of each; one that fails stops no other."""
     turns = asyncio.Semaphore(PARALLEL)
 
     async def upload_one(index: int, path: Path) -> Uploaded:
         async with turns:
-            return await _upload_file(client, path, options, board=board, index=index)
+            return await _upload_file(client, path, options, view=view, index=index)
 
     return await asyncio.gather(*(upload_one(index, path) for index, path in enumerate(files)))
 
 
-async def _upload_file(client: Client, path: Path, options: Upload, *, board: Board, index: int) -> Uploaded:
+async def _upload_file(client: Client, path: Path, options: Upload, *, view: ProgressView, index: int) -> Uploaded:
     document: DocumentView | None = None
     try:
         document = await send_document(
@@ -99,22 +99,22 @@ async def _upload_file(client: Client, path: Path, options: Upload, *, board: Bo
             path,
             collection_id=options.collection_id,
             attributes=options.attributes,
-            on_sent=lambda size_bytes: board.sent(index, size_bytes),
+            on_sent=lambda size_bytes: view.sent(index, size_bytes),
         )
-        board.show(index, document)
+        view.show(index, document)
         if options.wait:
-            document = await _follow(client, document, board=board, index=index)
+            document = await _follow(client, document, view=view, index=index)
     except CommandFailed as error:
-        board.fail(index, error.message)
+        view.fail(index, error.message)
         return Uploaded(path, document, error)
     return Uploaded(path, document, _failure_of(document))
 
 
-async def _follow(client: Client, document: DocumentView, *, board: Board, index: int) -> DocumentView:
+async def _follow(client: Client, document: DocumentView, *, view: ProgressView, index: int) -> DocumentView:
     async with aclosing(follow_document(client, document["id"])) as changes:
         async for changed in changes:
             document = changed
-            board.show(index, document)
+            view.show(index, document)
     return document
 
 

@@ -13,7 +13,7 @@ from ragsvc.cli.client.target import READY_FILE, read_ready_file
 from ragsvc.db.connections.pool import open_pool
 from ragsvc.domain.audit import Actor, ActorKind, acting
 from ragsvc.queue.connection import open_redis
-from ragsvc.queue.notifier import Bell
+from ragsvc.queue.notifier import Notifier
 from ragsvc.settings import load_settings
 from ragsvc.telemetry.logs import configure_logging
 
@@ -31,17 +31,17 @@ VARIABLES = {"DATABASE_URL": "database_url", "REDIS_URL": "redis_url", "QUEUE_PR
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class OpsContext:
     """The part of a process's resources that dead letters need."""
 
     settings: Settings
     pool: Pool
     redis: RedisConnection
-    bell: Bell
+    notifier: Notifier
 
 
 @asynccontextmanager
-async def open_desk() -> AsyncIterator[Resources]:
+async def open_context() -> AsyncIterator[Resources]:
     """Open Postgres and Redis as the environment says, or those of `ragsvc dev` in ./.ragsvc when it says nothing.
 
     Raises:
@@ -53,7 +53,7 @@ async def open_desk() -> AsyncIterator[Resources]:
         redis = open_redis(settings)
         try:
             # Dead letters touch nothing else, so an operator's shell needs no more configured than this.
-            yield cast("Resources", Desk(settings, pool, redis, Bell(redis, settings)))
+            yield cast("Resources", OpsContext(settings, pool, redis, Notifier(redis, settings)))
         finally:
             await redis.aclose()
 

@@ -13,7 +13,7 @@ import typer
 
 from ragsvc.cli.exits import CommandFailed
 from ragsvc.cli.ops import dlq_options
-from ragsvc.cli.ops.context import open_desk
+from ragsvc.cli.ops.context import open_context
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_fields, print_json, print_line, print_table, shorten, show_time
 from ragsvc.domain.jobs import DeadLetterFilter, Queue
@@ -40,7 +40,7 @@ AtMost = Annotated[int | None, typer.Option(min=1, help="Letters at most.")]
 
 
 @dlq.command("list")
-def list_letters(
+def list_entries(
     queue: QueueName,
     *,
     code: Code = None,
@@ -53,8 +53,8 @@ def list_letters(
     wanted = DeadLetterFilter(code=code, workspace_id=dlq_options.read_id("ws", workspace) if workspace else None)
 
     async def find() -> list[dict[str, object]]:
-        async with open_desk() as desk:
-            return await dead_letters.list_dead_letters(desk, queue, wanted, limit=limit, offset=offset)
+        async with open_context() as context:
+            return await dead_letters.list_dead_letters(context, queue, wanted, limit=limit, offset=offset)
 
     found = [dlq_options.render(entry) for entry in asyncio.run(find())]
     if as_json:
@@ -71,8 +71,8 @@ def show(
     """Show a dead letter."""
 
     async def find() -> dict[str, object] | None:
-        async with open_desk() as desk:
-            return await dead_letters.get_dead_letter(desk, queue, dlq_options.read_entry(entry))
+        async with open_context() as context:
+            return await dead_letters.get_dead_letter(context, queue, dlq_options.read_entry(entry))
 
     found = asyncio.run(find())
     if found is None:
@@ -88,8 +88,8 @@ def counts(queue: QueueName, *, as_json: Json = False) -> None:
     """Count dead letters by error code."""
 
     async def count() -> dict[str, int]:
-        async with open_desk() as desk:
-            return await dead_letters.count_dead_letters(desk, queue)
+        async with open_context() as context:
+            return await dead_letters.count_dead_letters(context, queue)
 
     counted = asyncio.run(count())
     if as_json:
@@ -145,8 +145,8 @@ def purge(
     only_look = dry_run or unconfirmed
 
     async def discard() -> dead_letters.DiscardResult:
-        async with open_desk() as desk:
-            return await dead_letters.discard_matching(desk, queue, selection, limit=limit, dry_run=only_look)
+        async with open_context() as context:
+            return await dead_letters.discard_matching(context, queue, selection, limit=limit, dry_run=only_look)
 
     purged = asyncio.run(discard())
     if as_json:
@@ -160,12 +160,12 @@ def purge(
 async def _replay(
     queue: Queue, selection: DeadLetterFilter, *, rate_per_s: float | None, limit: int | None, dry_run: bool
 ) -> ReplayResult:
-    async with open_desk() as desk:
+    async with open_context() as context:
         waits = False
         while True:
             try:
                 return await dead_letters.replay(
-                    desk, queue, selection, dry_run=dry_run, rate_per_s=rate_per_s, limit=limit
+                    context, queue, selection, dry_run=dry_run, rate_per_s=rate_per_s, limit=limit
                 )
             except ReplayRunning:
                 if not waits:

@@ -22,7 +22,7 @@ from ragsvc.errors import (
     TooLarge,
     UploadNotPending,
 )
-from ragsvc.http.auth import Door, uploader_of
+from ragsvc.http.auth import Access, uploader_of
 from ragsvc.http.contract.bodies import Body, Query, read_body, read_query
 from ragsvc.http.contract.filenames import clean_filename, mime_type_of
 from ragsvc.http.contract.headers import ETAG, LOCATION
@@ -120,7 +120,7 @@ class CompanionForm(Body):
 @routes.post("/companion/{upload_token}/s3/multipart")
 @operation(
     "Open an upload for Uppy",
-    Door.UPLOAD_TOKEN,
+    Access.UPLOAD_TOKEN,
     body=CompanionUploadBody,
     answers={200: CompanionUploadView},
     problems=(NotFound, TooLarge, QuotaExceeded),
@@ -144,7 +144,7 @@ async def open_companion_upload(request: web.Request) -> web.Response:
 @routes.get("/companion/{upload_token}/s3/multipart/{session}")
 @operation(
     "List an upload's parts for Uppy",
-    Door.UPLOAD_TOKEN,
+    Access.UPLOAD_TOKEN,
     query=CompanionQuery,
     answers={200: list[CompanionPartView]},
 )
@@ -166,7 +166,7 @@ async def list_companion_parts(request: web.Request) -> web.Response:
 @routes.get("/companion/{upload_token}/s3/multipart/{session}/{part_number:(?!complete$)[^/]+}")
 @operation(
     "Presign a part for Uppy",
-    Door.UPLOAD_TOKEN,
+    Access.UPLOAD_TOKEN,
     query=CompanionQuery,
     answers={200: CompanionPartUrlView},
     problems=(UploadNotPending, PartNumberOutOfRange, TooLarge),
@@ -181,7 +181,7 @@ async def presign_companion_part(request: web.Request) -> web.Response:
 @routes.post("/companion/{upload_token}/s3/multipart/{session}/complete")
 @operation(
     "Complete an upload for Uppy",
-    Door.UPLOAD_TOKEN,
+    Access.UPLOAD_TOKEN,
     body=CompanionCompleteBody,
     query=CompanionQuery,
     answers={200: CompanionCompletedView},
@@ -206,7 +206,7 @@ async def complete_companion_upload(request: web.Request) -> web.Response:
 @routes.delete("/companion/{upload_token}/s3/multipart/{session}")
 @operation(
     "Abort an upload for Uppy",
-    Door.UPLOAD_TOKEN,
+    Access.UPLOAD_TOKEN,
     query=CompanionQuery,
     answers={200: dict[str, str]},
     problems=(UploadNotPending,),
@@ -221,7 +221,7 @@ async def abort_companion_upload(request: web.Request) -> web.Response:
 @routes.get("/companion/{upload_token}/s3/params")
 @operation(
     "Tell Uppy where a small file goes",
-    Door.UPLOAD_TOKEN,
+    Access.UPLOAD_TOKEN,
     query=CompanionParamsQuery,
     answers={200: CompanionFormView},
 )
@@ -238,7 +238,7 @@ async def get_companion_params(request: web.Request) -> web.Response:
 @routes.post("/companion/{upload_token}/s3/form")
 @operation(
     "Send a small file by Uppy",
-    Door.UPLOAD_TOKEN,
+    Access.UPLOAD_TOKEN,
     form=CompanionForm,
     answers={201: CompanionCompletedView},
     answer_headers={201: (LOCATION, ETAG)},

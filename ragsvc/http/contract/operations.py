@@ -12,7 +12,7 @@ from aiohttp import web
 
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import InvalidRequest
-from ragsvc.http.auth import Door, is_admin, require, require_admin, uploader_of
+from ragsvc.http.auth import Access, is_admin, require, require_admin, uploader_of
 
 if TYPE_CHECKING:
     from ragsvc.errors import RequestError
@@ -55,7 +55,7 @@ class Operation:
     """A route's contract."""
 
     summary: str
-    doors: tuple[Scope | Door, ...]
+    access: tuple[Scope | Access, ...]
     answers: Mapping[int, Answer]
     body: type[Body] | None = None
     form: type[Body] | None = None
@@ -78,7 +78,7 @@ _OPERATIONS: dict[object, Operation] = {}
 
 def operation(
     summary: str,
-    *doors: Scope | Door,
+    *access: Scope | Access,
     answers: Mapping[int, Answer],
     body: type[Body] | None = None,
     form: type[Body] | None = None,
@@ -93,7 +93,7 @@ def operation(
 ) -> Callable[[Handler], Handler]:
     """Declare a handler's contract; only a key that opens one of the doors gets to the handler.
 
-    `doors` are the scopes of which the key needs one, or one `Door` alone; the admin key may open a route beside
+    `access` are the scopes of which the key needs one, or one `Access` alone; the admin key may open a route beside
     workspace keys. `body`, `form` and `query` describe what the handler reads by `read_body`, `read_form` and
     `read_query`; `raw_body` is the content type of a body that it takes as a stream of bytes, and `headers` are those
     that it reads. `answer_headers` are, by status, those that it sends beside what every answer has. `problems` are the
@@ -102,7 +102,7 @@ def operation(
     """
     contract = Operation(
         summary=summary,
-        doors=doors,
+        access=access,
         answers=answers,
         body=body,
         form=form,
@@ -122,7 +122,7 @@ def operation(
 def _guard(handler: Handler, contract: Operation) -> Handler:
     @wraps(handler)
     async def guarded(request: web.Request) -> web.StreamResponse:
-        check_door(request, contract)
+        check_access(request, contract)
         _refuse_parameters(request, contract)
         return await handler(request)
 
@@ -155,19 +155,19 @@ def operation_of(handler: object) -> Operation | None:
     return _OPERATIONS.get(handler)
 
 
-def check_door(request: web.Request, contract: Operation) -> None:
+def check_access(request: web.Request, contract: Operation) -> None:
     """Return when the caller's key opens one of the route's doors.
 
     Raises:
         Unauthorized, Forbidden: it does not.
     """
-    doors = contract.doors
-    if Door.PUBLIC in doors:
+    access = contract.access
+    if Access.PUBLIC in access:
         return
-    scopes = [door for door in doors if isinstance(door, Scope)]
-    if Door.UPLOAD_TOKEN in doors:
+    scopes = [access for access in access if isinstance(access, Scope)]
+    if Access.UPLOAD_TOKEN in access:
         uploader_of(request)
-    elif Door.ADMIN in doors and (is_admin(request) or not scopes):
+    elif Access.ADMIN in access and (is_admin(request) or not scopes):
         require_admin(request)
     else:
         require(request, *scopes)

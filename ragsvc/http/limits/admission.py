@@ -16,7 +16,7 @@ from aiohttp import web
 from ragsvc.errors import RequestTimeout, Unavailable
 from ragsvc.http.contract.operations import PROBES, operation_of
 from ragsvc.http.limits.connections import judge_body_elsewhere
-from ragsvc.http.limits.slots import BodyRoom, Place, Places
+from ragsvc.http.limits.slots import BodyBudget, Slot, Slots
 
 if TYPE_CHECKING:
     from ragsvc.settings import Settings
@@ -34,29 +34,29 @@ class Admission:
     """What requests are admitted by."""
 
     def __init__(self, settings: Settings) -> None:
-        self.places = Places(settings.max_requests, most_wait_s=settings.request_wait_s)
-        self.bodies = BodyRoom(BODIES_AT_ONCE * settings.max_json_body_bytes)
+        self.slots = Slots(settings.max_requests, most_wait_s=settings.request_wait_s)
+        self.bodies = BodyBudget(BODIES_AT_ONCE * settings.max_json_body_bytes)
         self.body_timeout_s = settings.client_timeout_s
         self.request_timeout_s = settings.request_timeout_s
         self.most_body_bytes = settings.max_json_body_bytes
 
 
-class Stay:
+class Permit:
     """A request's place, and the time that it has."""
 
-    def __init__(self, place: Place, deadline: asyncio.Timeout) -> None:
-        self.place = place
+    def __init__(self, slot: Slot, deadline: asyncio.Timeout) -> None:
+        self.slot = slot
         self._deadline = deadline
 
     def end(self) -> None:
         """Let the request go on without either; again is fine."""
         if not self._deadline.expired():
             self._deadline.reschedule(None)
-        self.place.release()
+        self.slot.release()
 
 
 ADMISSION = web.AppKey("admission", Admission)
-_STAY = web.RequestKey("stay", Stay)
+_PERMIT = web.RequestKey("stay", Permit)
 
 
 @web.middleware
@@ -70,12 +70,12 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.path in PROBES:
         return await handler(request)
     admission = request.app[ADMISSION]
-    place = await admission.places.take(_route_of(request))
+    slot = await admission.slots.take(_route_of(request))
     try:
         async with asyncio.timeout(admission.request_timeout_s) as deadline:
-            request[_STAY] = Stay(place, deadline)
+            request[_PERMIT] = Permit(slot, deadline)
             if _brings_file(request):
-                leave_place(request)
+                release_slot(request)
             return await handler(request)
     except TimeoutError:
         if not deadline.expired():
@@ -83,8 +83,8 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
         log.warning("request_timed_out", timeout_s=admission.request_timeout_s)
         raise Unavailable("The request took too long and was given up.") from None
     finally:
-        del request[_STAY]
-        place.release()
+        del request[_PERMIT]
+        slot.release()
 
 
 @web.middleware
@@ -106,8 +106,8 @@ async def receive_body(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 async def _read(request: web.Request, admission: Admission) -> None:
-    place = request[_STAY].place
-    place.release()
+    slot = request[_PERMIT].slot
+    slot.release()
     judge_body_elsewhere(request)
     try:
         async with asyncio.timeout(admission.body_timeout_s) as patience:
@@ -116,19 +116,19 @@ async def _read(request: web.Request, admission: Admission) -> None:
         if not patience.expired():
             raise
         raise RequestTimeout from None
-    await place.retake()
+    await slot.retake()
 
 
-def leave_place(request: web.Request) -> None:
+def release_slot(request: web.Request) -> None:
     """Let a request that has a stream go on without a place and for any time."""
-    if (stay := request.get(_STAY)) is not None:
-        stay.end()
+    if (permit := request.get(_PERMIT)) is not None:
+        permit.end()
 
 
-async def leave_place_to_send(request: web.Request, response: web.StreamResponse) -> None:
+async def release_slot_to_send(request: web.Request, response: web.StreamResponse) -> None:
     """Let an answer that is sent as it comes go on without a place; runs just before its headers are sent."""
     if not isinstance(response, web.Response):
-        leave_place(request)
+        release_slot(request)
 
 
 def _brings_json(request: web.Request) -> bool:

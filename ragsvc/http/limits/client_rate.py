@@ -9,11 +9,11 @@ from aiohttp import web
 
 from ragsvc.errors import RateLimited
 from ragsvc.http.auth import rated_id_of
-from ragsvc.queue.client_rate import KeyRates, Rate
+from ragsvc.queue.client_rate import ClientRates, Rate
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-RATES = web.AppKey("rates", KeyRates)
+RATES = web.AppKey("rates", ClientRates)
 _RATE = web.RequestKey("rate", Rate)
 
 
@@ -33,7 +33,7 @@ async def limit_rate(request: web.Request, handler: Handler) -> web.StreamRespon
     return await handler(request)
 
 
-async def tell_rate(request: web.Request, response: web.StreamResponse) -> None:
+async def add_rate_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Add what is left to every answer that counts; runs just before the headers are sent.
 
     Source: draft-ietf-httpapi-ratelimit-headers-07.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Once the oldest has waited for this part of the longest wait, those that came last go first.
 LATE = 0.5
 # So many may wait for each place that there is; all streams that there may be can be begun at once.
-WAITING_PER_PLACE = 8
+WAITING_PER_SLOT = 8
 
 
 @dataclass(eq=False, slots=True)
@@ -29,7 +29,7 @@ class _Waiting:
     since: float = field(default_factory=time.monotonic)
 
 
-class Places:
+class Slots:
     """The requests that a process works on at once, whoever sends them.
 
     One route has half of the places at most, so that a slow provider behind one kind of request leaves room for others.
@@ -43,7 +43,7 @@ class Places:
         self._limit = limit
         self._most_wait_s = most_wait_s
         self._limit_per_route = max(1, limit // 2)
-        self._most_waiting = limit * WAITING_PER_PLACE
+        self._most_waiting = limit * WAITING_PER_SLOT
         self._held = 0
         self._per_route: Counter[str] = Counter()
         self._waiting: dict[_Waiting, None] = {}
@@ -58,7 +58,7 @@ class Places:
         """How many requests wait for one."""
         return len(self._waiting)
 
-    async def take(self, route: str) -> Place:
+    async def take(self, route: str) -> Slot:
         """Return a place, once there is one.
 
         Raises:
@@ -70,7 +70,7 @@ class Places:
             raise Overloaded
         else:
             await self._wait(route)
-        return Place(self, route)
+        return Slot(self, route)
 
     async def _wait(self, route: str) -> None:
         waiting = _Waiting(route, asyncio.get_running_loop().create_future())
@@ -115,11 +115,11 @@ class Places:
         self._per_route[route] += 1
 
 
-class Place:
+class Slot:
     """One request's place, until it is given back."""
 
-    def __init__(self, places: Places, route: str) -> None:
-        self._places = places
+    def __init__(self, slots: Slots, route: str) -> None:
+        self._slots = slots
         self._route = route
         self._is_held = True
 
@@ -127,16 +127,16 @@ class Place:
         """Give it back; again is fine."""
         if self._is_held:
             self._is_held = False
-            self._places.give_back(self._route)
+            self._slots.give_back(self._route)
 
     async def retake(self) -> None:
         """Take a place again after it was given back; raises like `Places.take`."""
         if not self._is_held:
-            await self._places.take(self._route)
+            await self._slots.take(self._route)
             self._is_held = True
 
 
-class BodyRoom:
+class BodyBudget:
     """The memory that bodies may take which are read whole."""
 
     def __init__(self, size_bytes: int) -> None:

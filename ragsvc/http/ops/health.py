@@ -7,7 +7,7 @@ from typing import Literal
 from aiohttp import web
 from typing_extensions import TypedDict
 
-from ragsvc.http.auth import Door
+from ragsvc.http.auth import Access
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.limits.traffic import TRAFFIC
 from ragsvc.http.ops.readiness import READINESS
@@ -31,14 +31,14 @@ class ReadinessView(TypedDict):
 
 
 @routes.get("/healthz")
-@operation("Tell that the process answers", Door.PUBLIC, answers={200: HealthView})
+@operation("Tell that the process answers", Access.PUBLIC, answers={200: HealthView})
 async def get_health(_request: web.Request) -> web.Response:
     """Answer while the event loop does."""
     return json_response({"status": "ok"})
 
 
 @routes.get("/readyz")
-@operation("Tell whether the process can serve", Door.PUBLIC, answers={200: ReadinessView, 503: ReadinessView})
+@operation("Tell whether the process can serve", Access.PUBLIC, answers={200: ReadinessView, 503: ReadinessView})
 async def get_readiness(request: web.Request) -> web.Response:
     """Answer 503 when this process must not be sent requests."""
     if request.app[TRAFFIC].is_draining:

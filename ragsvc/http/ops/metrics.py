@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from ragsvc.http.auth import Door
+from ragsvc.http.auth import Access
 from ragsvc.http.contract.operations import Media, operation
 from ragsvc.http.ops.scrape import SCRAPE
 
@@ -18,7 +18,7 @@ METRICS = Media(
 
 
 @routes.get("/metrics")
-@operation("Tell the metrics", Door.PUBLIC, answers={200: METRICS})
+@operation("Tell the metrics", Access.PUBLIC, answers={200: METRICS})
 async def get_metrics(request: web.Request) -> web.Response:
     """Answer a scrape."""
     body, content_type = await request.app[SCRAPE].answer(request.headers.get("Accept", ""))

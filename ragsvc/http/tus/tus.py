@@ -28,7 +28,7 @@ from ragsvc.errors import (
     UploadLocked,
     UploadNotPending,
 )
-from ragsvc.http.auth import Door, caller_of
+from ragsvc.http.auth import Access, caller_of
 from ragsvc.http.contract.filenames import clean_filename, mime_type_of
 from ragsvc.http.contract.headers import (
     DOCUMENT_ID,
@@ -89,7 +89,7 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
 @routes.options("/tus")
 @operation(
     "Tell what this server speaks of tus",
-    Door.PUBLIC,
+    Access.PUBLIC,
     answers={204: None},
     answer_headers={204: ABILITIES},
 )

@@ -12,7 +12,7 @@ from ragsvc.db import audit_events
 from ragsvc.domain.audit import ActorKind, AuditAction, AuditFilter, AuditSubject
 from ragsvc.domain.ids import Prefix, format_id
 from ragsvc.errors import NotFound
-from ragsvc.http.auth import Door
+from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Time, read_query
 from ragsvc.http.contract.ids import (
     ShownAuditEventId,
@@ -106,7 +106,7 @@ class AuditEventView(TypedDict):
 
 
 @routes.get("/v1/admin/audit")
-@operation("List who did what", Door.ADMIN, query=AuditQuery, answers={200: Page[AuditEventView]})
+@operation("List who did what", Access.ADMIN, query=AuditQuery, answers={200: Page[AuditEventView]})
 async def list_audit_events(request: web.Request) -> web.Response:
     """Answer one page of what operators did, and of what keys deleted."""
     query = read_query(request, AuditQuery)

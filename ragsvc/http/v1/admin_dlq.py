@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import DeadLetterFilter, Queue
 from ragsvc.errors import InvalidRequest, NotFound, ReplayRunning
-from ragsvc.http.auth import Door
+from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, Time, read_body, read_query
 from ragsvc.http.contract.ids import (
     ShownDocumentId,
@@ -33,14 +33,12 @@ from ragsvc.jobs import dead_letters
 routes = web.RouteTableDef()
 
 # `replay` is no letter, so that a letter's methods are not said to be its.
-LETTER_PATH = "/v1/admin/dlq/{queue}/{entry_id:(?!replay$)[^/]+}"
+ENTRY_PATH = "/v1/admin/dlq/{queue}/{entry_id:(?!replay$)[^/]+}"
 MAX_IDS = 1000
 MAX_CODE_CHARS = 100
 SELECTORS = ("ids", "code", "workspace_id", "since")
 # The letter's generation may be left out, and its job named in its public form.
-LetterId = Annotated[
-    str, Field(pattern=r"^(job_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(:[0-9]{1,9})?$")
-]
+EntryId = Annotated[str, Field(pattern=r"^(job_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(:[0-9]{1,9})?$")]
 
 
 class DeadLettersQuery(LimitQuery):
@@ -76,7 +74,7 @@ class ReplayBody(Body):
         }
     )
 
-    ids: Annotated[list[LetterId], Field(min_length=1, max_length=MAX_IDS)] | None = None
+    ids: Annotated[list[EntryId], Field(min_length=1, max_length=MAX_IDS)] | None = None
     all: bool = False
     code: Annotated[str, Field(min_length=1, max_length=MAX_CODE_CHARS)] | None = None
     workspace_id: WorkspaceId | None = None
@@ -128,8 +126,8 @@ class ReplayView(TypedDict):
 
 
 @routes.get("/v1/admin/dlq/{queue}")
-@operation("List a queue's dead letters", Door.ADMIN, query=DeadLettersQuery, answers={200: Page[DeadLetterView]})
-async def list_letters(request: web.Request) -> web.Response:
+@operation("List a queue's dead letters", Access.ADMIN, query=DeadLettersQuery, answers={200: Page[DeadLetterView]})
+async def list_entries(request: web.Request) -> web.Response:
     """Answer one page of the letters, newest first; those that come or go meanwhile shift no page."""
     queue = parse_queue(request)
     query = read_query(request, DeadLettersQuery)
@@ -140,30 +138,30 @@ async def list_letters(request: web.Request) -> web.Response:
         limit=query.limit + 1,
         after=query.cursor,
     )
-    return json_response(page_by(found, query.limit, _render_letter, position=_position_of))
+    return json_response(page_by(found, query.limit, _render_entry, position=_position_of))
 
 
-@routes.get(LETTER_PATH)
-@operation("Show a dead letter", Door.ADMIN, answers={200: DeadLetterView})
-async def get_letter(request: web.Request) -> web.Response:
+@routes.get(ENTRY_PATH)
+@operation("Show a dead letter", Access.ADMIN, answers={200: DeadLetterView})
+async def get_entry(request: web.Request) -> web.Response:
     """Answer one letter."""
     entry = await dead_letters.get_dead_letter(
         resources_of(request), parse_queue(request), _wanted(request.match_info["entry_id"])
     )
     if entry is None:
         raise NotFound
-    return json_response(_render_letter(entry))
+    return json_response(_render_entry(entry))
 
 
 @routes.post("/v1/admin/dlq/{queue}/replay")
 @operation(
     "Queue dead letters again",
-    Door.ADMIN,
+    Access.ADMIN,
     body=ReplayBody,
     answers={200: ReplayView},
     problems=(ReplayRunning,),
 )
-async def replay_letters(request: web.Request) -> web.Response:
+async def replay_entries(request: web.Request) -> web.Response:
     """Replay each letter exactly once, however often and by however many this is asked."""
     queue = parse_queue(request)
     body = await read_body(request, ReplayBody)
@@ -184,9 +182,9 @@ async def replay_letters(request: web.Request) -> web.Response:
     return json_response(asdict(result))
 
 
-@routes.delete(LETTER_PATH)
-@operation("Give a dead letter up for good", Door.ADMIN, answers={204: None})
-async def delete_letter(request: web.Request) -> web.Response:
+@routes.delete(ENTRY_PATH)
+@operation("Give a dead letter up for good", Access.ADMIN, answers={204: None})
+async def delete_entry(request: web.Request) -> web.Response:
     """Discard one letter."""
     wanted = _wanted(request.match_info["entry_id"])
     if not await dead_letters.discard(resources_of(request), parse_queue(request), wanted):
@@ -211,7 +209,7 @@ def _position_of(entry: dict[str, object]) -> Moment:
     return cast("datetime", entry["last_failed_at"]), UUID(str(entry["job_id"]))
 
 
-def _render_letter(entry: dict[str, object]) -> dict[str, object]:
+def _render_entry(entry: dict[str, object]) -> dict[str, object]:
     document_id = entry["document_id"]
     times = {name: value for name, value in entry.items() if isinstance(value, datetime)}
     return {

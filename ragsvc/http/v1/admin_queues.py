@@ -14,13 +14,13 @@ from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.jobs import Queue
 from ragsvc.errors import NotFound
-from ragsvc.http.auth import Door
+from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, read_body
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.rendering import json_response, render_queue
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import QueueView
-from ragsvc.jobs.sweeper import ring_waiting
+from ragsvc.jobs.sweeper import notify_waiting
 
 if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Connection
@@ -57,7 +57,7 @@ def parse_queue(request: web.Request) -> Queue:
 
 
 @routes.get("/v1/admin/queues")
-@operation("Show the queues", Door.ADMIN, answers={200: QueuesView})
+@operation("Show the queues", Access.ADMIN, answers={200: QueuesView})
 async def list_queues(request: web.Request) -> web.Response:
     """Answer how deep every queue is, how fast it moves, what its workers are at, and why it stands still."""
     async with resources_of(request).pool.acquire() as conn:
@@ -65,7 +65,7 @@ async def list_queues(request: web.Request) -> web.Response:
 
 
 @routes.post("/v1/admin/queues/{queue}/pause")
-@operation("Pause a queue", Door.ADMIN, body=PauseBody, body_optional=True, answers={200: QueueView})
+@operation("Pause a queue", Access.ADMIN, body=PauseBody, body_optional=True, answers={200: QueueView})
 async def pause_queue(request: web.Request) -> web.Response:
     """Let workers start no more jobs of the queue; those that run go on."""
     queue = parse_queue(request)
@@ -74,12 +74,12 @@ async def pause_queue(request: web.Request) -> web.Response:
 
 
 @routes.post("/v1/admin/queues/{queue}/resume")
-@operation("Resume a queue", Door.ADMIN, answers={200: QueueView})
+@operation("Resume a queue", Access.ADMIN, answers={200: QueueView})
 async def resume_queue(request: web.Request) -> web.Response:
     """Let workers start jobs of the queue again, at once."""
     queue = parse_queue(request)
     answer = await _set_paused(request, queue, paused=False, reason=None)
-    await ring_waiting(resources_of(request), queue)
+    await notify_waiting(resources_of(request), queue)
     return answer
 
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from ragsvc.db import deletion_receipts
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
-from ragsvc.http.auth import Door, caller_of, is_admin
+from ragsvc.http.auth import Access, caller_of, is_admin
 from ragsvc.http.contract.bodies import read_query
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.contract.operations import operation
@@ -33,7 +33,7 @@ async def list_deletions(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/deletions/{deletion_id}")
-@operation("Show a deletion and its receipt", Scope.READ, Door.ADMIN, answers={200: DeletionView})
+@operation("Show a deletion and its receipt", Scope.READ, Access.ADMIN, answers={200: DeletionView})
 async def get_deletion(request: web.Request) -> web.Response:
     """Answer one deletion; its receipt outlives what was deleted, and a workspace's is the operator's to read."""
     deletion_id = parse_id("del", request.match_info["deletion_id"])

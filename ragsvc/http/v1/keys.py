@@ -15,7 +15,7 @@ from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import KeyRotated, NotFound
-from ragsvc.http.auth import KEY_PREFIX, SHOWN_KEY_CHARS, Door, derive_secret, hash_key
+from ragsvc.http.auth import KEY_PREFIX, SHOWN_KEY_CHARS, Access, derive_secret, hash_key
 from ragsvc.http.contract.bodies import Body, Name, Time, read_body, read_query
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.contract.operations import operation
@@ -72,7 +72,7 @@ def _show(key: ApiKey, secret: str) -> web.Response:
 
 @routes.post("/v1/workspaces/{workspace_id}/keys")
 @operation(
-    "Make a key", Door.ADMIN, body=KeyBody, answers={201: CreatedKeyView}, again=_answer_again, shows_secret=True
+    "Make a key", Access.ADMIN, body=KeyBody, answers={201: CreatedKeyView}, again=_answer_again, shows_secret=True
 )
 async def create_key(request: web.Request) -> web.Response:
     """Make a key and show its secret, this one time."""
@@ -98,7 +98,7 @@ async def create_key(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/workspaces/{workspace_id}/keys")
-@operation("List a workspace's keys", Door.ADMIN, query=PageQuery, answers={200: Page[ListedKeyView]})
+@operation("List a workspace's keys", Access.ADMIN, query=PageQuery, answers={200: Page[ListedKeyView]})
 async def list_keys(request: web.Request) -> web.Response:
     """Answer one page of the keys that are not revoked."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
@@ -113,7 +113,7 @@ async def list_keys(request: web.Request) -> web.Response:
 @routes.post("/v1/workspaces/{workspace_id}/keys/{key_id}/rotate")
 @operation(
     "Make a key that takes another's place",
-    Door.ADMIN,
+    Access.ADMIN,
     body=RotationBody,
     body_optional=True,
     answers={201: CreatedKeyView},
@@ -147,7 +147,7 @@ async def rotate_key(request: web.Request) -> web.Response:
 
 
 @routes.delete("/v1/workspaces/{workspace_id}/keys/{key_id}")
-@operation("Revoke a key at once", Door.ADMIN, answers={204: None})
+@operation("Revoke a key at once", Access.ADMIN, answers={204: None})
 async def delete_key(request: web.Request) -> web.Response:
     """Revoke the key: every request is checked against the table, so the next one with it fails."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])

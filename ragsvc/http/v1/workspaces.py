@@ -13,7 +13,7 @@ from ragsvc.deletion.requests import request_workspace_deletion
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import NotFound, ProviderRefused
-from ragsvc.http.auth import Door
+from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, Name, read_body, read_query
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.contract.operations import operation
@@ -22,7 +22,7 @@ from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.rendering import json_response, render_accepted_deletion, render_workspace
 from ragsvc.http.state import resources_of
 from ragsvc.http.views import AcceptedDeletionView, WorkspaceView
-from ragsvc.storage.locations import choose_place
+from ragsvc.storage.locations import choose_location
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -48,7 +48,7 @@ async def _answer_again(request: web.Request, workspace_id: UUID) -> web.Respons
 @routes.post("/v1/workspaces")
 @operation(
     "Make a workspace",
-    Door.ADMIN,
+    Access.ADMIN,
     body=WorkspaceBody,
     answers={201: WorkspaceView},
     problems=(ProviderRefused,),
@@ -59,14 +59,14 @@ async def create_workspace(request: web.Request) -> web.Response:
     body = await read_body(request, WorkspaceBody)
     resources = resources_of(request)
     workspace_id = resource_id_of(request)
-    place = choose_place(resources.settings, workspace_id)
-    await resources.storage.create_bucket(place.bucket)
+    location = choose_location(resources.settings, workspace_id)
+    await resources.storage.create_bucket(location.bucket)
     async with resources.pool.acquire() as conn, conn.transaction():
         workspace = await workspaces.insert_workspace(
             conn,
             workspace_id,
             name=body.name,
-            place=place,
+            location=location,
             quota_bytes=resources.settings.workspace_quota_bytes,
         )
         await collections.insert_collection(conn, workspace_id, new_id(), name=DEFAULT_COLLECTION_NAME, is_default=True)
@@ -75,14 +75,14 @@ async def create_workspace(request: web.Request) -> web.Response:
             AuditAction.WORKSPACE_CREATED,
             workspace_id=workspace_id,
             subject=(AuditSubject.WORKSPACE, workspace_id),
-            details={"name": body.name, "bucket": place.bucket},
+            details={"name": body.name, "bucket": location.bucket},
         )
-    log.info("workspace_created", workspace_id=workspace_id.hex, bucket=place.bucket)
+    log.info("workspace_created", workspace_id=workspace_id.hex, bucket=location.bucket)
     return json_response(render_workspace(workspace), status=201)
 
 
 @routes.get("/v1/workspaces")
-@operation("List the workspaces", Door.ADMIN, query=PageQuery, answers={200: Page[WorkspaceView]})
+@operation("List the workspaces", Access.ADMIN, query=PageQuery, answers={200: Page[WorkspaceView]})
 async def list_workspaces(request: web.Request) -> web.Response:
     """Answer one page of the workspaces."""
     query = read_query(request, PageQuery)
@@ -92,7 +92,7 @@ async def list_workspaces(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/workspaces/{workspace_id}")
-@operation("Show a workspace", Door.ADMIN, answers={200: WorkspaceView})
+@operation("Show a workspace", Access.ADMIN, answers={200: WorkspaceView})
 async def get_workspace(request: web.Request) -> web.Response:
     """Answer one workspace; one that is being deleted is shown until it is gone."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
@@ -104,7 +104,7 @@ async def get_workspace(request: web.Request) -> web.Response:
 
 
 @routes.delete("/v1/workspaces/{workspace_id}")
-@operation("Delete a workspace and all it holds", Door.ADMIN, answers={202: AcceptedDeletionView})
+@operation("Delete a workspace and all it holds", Access.ADMIN, answers={202: AcceptedDeletionView})
 async def delete_workspace(request: web.Request) -> web.Response:
     """Accept the deletion; from here on none of the workspace's keys works."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])

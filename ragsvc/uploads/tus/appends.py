@@ -20,7 +20,7 @@ from ragsvc.storage.errors import ObjectMissing
 from ragsvc.uploads.part_buffers import PartBuffer
 from ragsvc.uploads.tails import read_tail
 from ragsvc.uploads.tus.offsets import load_progress, load_upload, settle_progress
-from ragsvc.uploads.tus.storing import Placing
+from ragsvc.uploads.tus.storing import PartStore
 from ragsvc.uploads.tus.writers import writing
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class _Append:
         self._progress = progress
         self._upload = progress.upload
         self._writer = writer
-        self._placing = Placing(resources, progress.upload, writer)
+        self._store = PartStore(resources, progress.upload, writer)
         self._checksum = checksum
         self._hash = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
         self._number = progress.whole_parts + 1
@@ -172,7 +172,7 @@ class _Append:
         """Empty the parts of a request whose checksum was wrong or never came, before they come to be in order."""
         for part in self._progress.parts:
             if part.number > self._number and part.size_bytes:
-                await self._placing.place_part(part.number, [])
+                await self._store.store_part(part.number, [])
 
     async def _add(self, block: bytes) -> None:
         rest = memoryview(block)
@@ -194,7 +194,7 @@ class _Append:
             await self._buffer.hand_over(self._tail_storer())
             self._held = self._number
         else:
-            await self._buffer.hand_over(functools.partial(self._placing.place_part, self._number))
+            await self._buffer.hand_over(functools.partial(self._store.store_part, self._number))
         self._number += 1
 
     async def _end(self) -> None:
@@ -203,9 +203,9 @@ class _Append:
             return
         await self._make_room()
         if self._held is not None:
-            await self._placing.place_held(self._held)
+            await self._store.store_held(self._held)
         if self._buffer.size_bytes == self._upload.size_of_part(self._number):
-            await self._buffer.hand_over(functools.partial(self._placing.place_part, self._number))
+            await self._buffer.hand_over(functools.partial(self._store.store_part, self._number))
         else:
             await self._buffer.hand_over(self._tail_storer(is_checked=True))
         await self._buffer.wait_until_stored()
@@ -214,4 +214,4 @@ class _Append:
         """Return what stores the part that fills as the tail; only what is checked, or needs no check, counts."""
         counts = is_checked or self._checksum is None
         counted_bytes = None if counts else self._counted_bytes
-        return functools.partial(self._placing.place_tail, self._number, counted_bytes=counted_bytes)
+        return functools.partial(self._store.store_last_part, self._number, counted_bytes=counted_bytes)

@@ -69,7 +69,7 @@ class Ragsvc:
                     subject_id=new_id(),
                     payload={"n": number, "wait_s": wait_s},
                 )
-            await self.resources.bell.ring(job)
+            await self.resources.notifier.notify(job)
 
 
 @dataclass

@@ -93,7 +93,7 @@ class Bench:
 @pytest.fixture(params=SIZES)
 async def bench(request: pytest.FixtureRequest, resources: Resources, workspace: Workspace) -> Bench:
     """A workspace of so many chunks."""
-    sample = await embed_sample(resources.models)
+    sample = await embed_sample(resources.llm)
     vectors = make_vectors(sample, request.param // CHUNKS_PER_DOCUMENT, chunks=CHUNKS_PER_DOCUMENT, seed=1)
     async with resources.pool.acquire() as conn:
         corpus = await write_corpus(
@@ -227,4 +227,4 @@ def _answer_queries_with(monkeypatch: pytest.MonkeyPatch, bench: Bench, vector: 
     async def embed_query(_text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         return vector, EmbeddingUsage()
 
-    monkeypatch.setattr(bench.resources.models, "embed_query", embed_query)
+    monkeypatch.setattr(bench.resources.llm, "embed_query", embed_query)

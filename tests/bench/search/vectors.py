@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ragsvc.llm.client import Models
+    from ragsvc.llm.client import LlmClient
 
 # A topic is a module of the standard library that says enough. So much of everything is about the first ones; the
 # others share the rest.
@@ -38,7 +38,7 @@ class Vectors:
     topics: NDArray[np.int64]
 
 
-async def embed_sample(models: Models) -> Vectors:
+async def embed_sample(models: LlmClient) -> Vectors:
     """Return the vectors of docstrings of the standard library."""
     chosen = [texts[:MOST_TEXTS] for texts in sorted(_iterate_modules(), key=len, reverse=True)[:TOPICS]]
     texts = [text for texts in chosen for text in texts]

@@ -10,7 +10,7 @@ from ragsvc.cli.client.http import open_client
 from ragsvc.cli.client.target import Target
 from ragsvc.cli.commands.demo import QUESTIONS, SAMPLES
 from ragsvc.cli.commands.upload import Upload, upload_files
-from ragsvc.cli.progress_view import QuietBoard
+from ragsvc.cli.progress_view import QuietProgressView
 from tests.cli.conftest import open_tenant
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ async def library(service: Service) -> dict[str, str]:
     options = Upload(attributes={"kind": "sample"})
     async with open_client(Target(service.url, tenant["key"], None)) as client:
         paths = [SAMPLES / "handbook.pdf", SAMPLES / "notes.md"]
-        uploaded = await upload_files(client, paths, options, board=QuietBoard())
+        uploaded = await upload_files(client, paths, options, view=QuietProgressView())
     assert [one.error for one in uploaded] == [None, None]
     return tenant
 

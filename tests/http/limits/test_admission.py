@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from ragsvc.http.app import create_app
-from ragsvc.http.auth import Door
+from ragsvc.http.auth import Access
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.limits.admission import ADMISSION
 from ragsvc.telemetry.metrics import REGISTRY
@@ -27,7 +27,7 @@ GATE = web.AppKey("gate", asyncio.Event)
 DEADLINE_S = 10.0
 
 
-@operation("Wait", Door.PUBLIC, answers={200: None})
+@operation("Wait", Access.PUBLIC, answers={200: None})
 async def wait(request: web.Request) -> web.Response:
     """Answer when the test says so."""
     await request.app[GATE].wait()
@@ -49,7 +49,7 @@ async def small(settings: Settings, serve: Callable[..., Awaitable[Client]]) -> 
 
 
 def held(client: Client) -> int:
-    return client.app[ADMISSION].places.held
+    return client.app[ADMISSION].slots.held
 
 
 async def fill(client: Client) -> list[asyncio.Task[Any]]:
@@ -79,7 +79,7 @@ async def test_a_request_without_a_place_is_refused_with_the_time_to_come_back(s
 async def test_a_request_that_waits_for_a_place_is_answered_when_there_is_one(small: Client) -> None:
     tasks = await fill(small)
     waiting = asyncio.create_task(Api(small, None).get("/openapi.json"))
-    await until(lambda: small.app[ADMISSION].places.waiting == 1)
+    await until(lambda: small.app[ADMISSION].slots.waiting == 1)
     small.app[GATE].set()
     assert (await waiting).status == 200
     await asyncio.gather(*tasks)

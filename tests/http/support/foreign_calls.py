@@ -17,7 +17,7 @@ ID = re.compile(r"[a-z]+_[0-9a-f]{32}")
 # Uppy sends it along with the upload that it belongs to.
 COMPANION_KEY = "key"
 
-Place = tuple[str | int, ...]
+Slot = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Call:
 
     method: str
     path: str
-    place: Place
+    place: Slot
     kind: str
     by_token: bool
     parameters: Mapping[tuple[str, str], Any]
@@ -55,7 +55,7 @@ class Call:
             **self._body_options(whole["body"], headers),
         }
 
-    def _id_places(self) -> Iterator[tuple[Place, str]]:
+    def _id_places(self) -> Iterator[tuple[Slot, str]]:
         for (where, name), value in self.parameters.items():
             yield from ((place, kind) for place, kind in find_ids(value, (where, name)))
         yield from find_ids(self.body, ("body",))
@@ -73,7 +73,7 @@ class Call:
         return {"data": b"x"}
 
 
-def find_ids(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
+def find_ids(value: Any, place: Slot) -> Iterator[tuple[Slot, str]]:
     """Yield where a value holds an id, and of which kind."""
     if isinstance(value, dict):
         for name, inner in value.items():
@@ -132,7 +132,7 @@ def _example_of(document: dict[str, Any], schema: dict[str, Any]) -> Any:
     return schema["examples"][0] if "examples" in schema else None
 
 
-def _put(whole: dict[str | int, Any], place: Place, value: str) -> None:
+def _put(whole: dict[str | int, Any], place: Slot, value: str) -> None:
     *steps, last = place
     inner: Any = whole
     for step in steps:

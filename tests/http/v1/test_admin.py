@@ -13,7 +13,7 @@ from ragsvc.domain.jobs import Queue, SubjectKind
 from ragsvc.errors import DocumentRejected
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy
-from ragsvc.queue.notifier import Ring
+from ragsvc.queue.notifier import Notification
 
 if TYPE_CHECKING:
     from ragsvc.domain.jobs import Job
@@ -107,9 +107,9 @@ async def test_a_queue_that_is_resumed_is_rung_for_at_once(admin: Api, tenant: T
     document = await tenant.upload(b"waits")
     job = await active_job(resources, tenant, document)
     # A worker took the ring up, and found the queue paused.
-    await resources.bell.forget(Queue.INGESTION, Ring(job.id, job.generation))
+    await resources.notifier.forget(Queue.INGESTION, Notification(job.id, job.generation))
     await admin.call("POST", "/v1/admin/queues/ingestion/resume")
-    assert Ring(job.id, job.generation) in await resources.bell.rings(Queue.INGESTION, limit=1000)
+    assert Notification(job.id, job.generation) in await resources.notifier.pending(Queue.INGESTION, limit=1000)
 
 
 async def test_a_queue_is_paused_without_a_body_too(admin: Api) -> None:

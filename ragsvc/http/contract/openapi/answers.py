@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc import errors
 from ragsvc.domain.workspaces import Scope
-from ragsvc.http.auth import Door
+from ragsvc.http.auth import Access
 from ragsvc.http.contract.headers import REPLAYED_HEADER, REQUEST_ID_HEADER
 from ragsvc.http.contract.openapi.examples import example_problem
 from ragsvc.http.contract.openapi.parameters import path_names
@@ -74,7 +74,7 @@ def problem_codes(method: str, path: str, contract: Operation) -> dict[int, froz
 
 def _kinds(method: str, path: str, contract: Operation) -> set[type[errors.RagsvcError]]:
     kinds: set[type[errors.RagsvcError]] = {errors.RagsvcError}
-    kinds |= {*contract.problems, *_kinds_at_doors(contract)}
+    kinds |= {*contract.problems, *_kinds_of_access(contract)}
     if path not in PROBES:
         kinds |= {errors.Overloaded, errors.Unavailable, errors.UnknownHost}
     if set(path_names(path)) - {"upload_token"}:
@@ -102,15 +102,15 @@ def _kinds_of_body(contract: Operation) -> set[type[errors.RagsvcError]]:
     return kinds
 
 
-def _kinds_at_doors(contract: Operation) -> set[type[errors.RagsvcError]]:
-    if Door.PUBLIC in contract.doors:
+def _kinds_of_access(contract: Operation) -> set[type[errors.RagsvcError]]:
+    if Access.PUBLIC in contract.access:
         return set()
     kinds: set[type[errors.RagsvcError]] = {errors.Unauthorized, errors.Unavailable}
     if _is_rated(contract):
         kinds.add(errors.RateLimited)
-    if Door.UPLOAD_TOKEN in contract.doors:
+    if Access.UPLOAD_TOKEN in contract.access:
         return {*kinds, errors.ProviderRefused}
-    if Scope.UPLOAD in contract.doors:
+    if Scope.UPLOAD in contract.access:
         # The store is asked.
         kinds.add(errors.ProviderRefused)
     return {*kinds, errors.Forbidden}
@@ -178,7 +178,7 @@ def _problem_name(status: int, codes: frozenset[str]) -> str:
 
 
 def _is_rated(contract: Operation) -> bool:
-    return contract.doors not in {(Door.ADMIN,), (Door.PUBLIC,)}
+    return contract.access not in {(Access.ADMIN,), (Access.PUBLIC,)}
 
 
 def describe_header(header: HeaderField) -> Schema:

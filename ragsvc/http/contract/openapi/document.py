@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from ragsvc.domain.workspaces import Scope
-from ragsvc.http.auth import Door
+from ragsvc.http.auth import Access
 from ragsvc.http.contract.multipart import FILE_FIELD
 from ragsvc.http.contract.openapi.answers import (
     COMMON,
@@ -116,7 +116,7 @@ def _describe_operation(route: DescribedRoute, schemas: Schemas) -> Schema:
         "responses": describe_answers(route.method, route.path, contract, schemas),
         "security": _security(contract),
     }
-    scopes = [str(door) for door in contract.doors if isinstance(door, Scope)]
+    scopes = [str(access) for access in contract.access if isinstance(access, Scope)]
     if scopes:
         described["description"] = f"Needs a key with the scope {' or '.join(scopes)}."
     if body := _request_body(contract, schemas):
@@ -130,10 +130,10 @@ def _tag(path: str) -> str:
 
 
 def _security(contract: Operation) -> list[Schema]:
-    if Door.PUBLIC in contract.doors or Door.UPLOAD_TOKEN in contract.doors:
+    if Access.PUBLIC in contract.access or Access.UPLOAD_TOKEN in contract.access:
         return []
-    keys: list[Schema] = [{"key": []}] if any(isinstance(door, Scope) for door in contract.doors) else []
-    return [*keys, {"admin_key": []}] if Door.ADMIN in contract.doors else keys
+    keys: list[Schema] = [{"key": []}] if any(isinstance(access, Scope) for access in contract.access) else []
+    return [*keys, {"admin_key": []}] if Access.ADMIN in contract.access else keys
 
 
 def _request_body(contract: Operation, schemas: Schemas) -> Schema | None:
