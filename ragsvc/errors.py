@@ -18,6 +18,11 @@ from enum import StrEnum
 from typing import ClassVar
 
 
+def describe_error(error: BaseException) -> str:
+    """Return the message of an error, or the name of its type where it has none (a bare TimeoutError, for example)."""
+    return str(error) or type(error).__name__
+
+
 class RagsvcError(Exception):
     """The service could not do it."""
 

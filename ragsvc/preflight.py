@@ -15,7 +15,7 @@ import structlog
 from ragsvc.db import workspaces
 from ragsvc.db.connections.pool import DATABASE_TROUBLE
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import WorkError
+from ragsvc.errors import WorkError, describe_error
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.server_checks import find_redis_faults
 
@@ -68,7 +68,7 @@ async def check_roles(resources: Resources) -> Sequence[str]:
         if await resources.pool.can_isolate():
             return []
     except DATABASE_TROUBLE as error:
-        return [f"Postgres cannot be asked: {str(error) or type(error).__name__}"]
+        return [f"Postgres cannot be asked: {describe_error(error)}"]
     return ["Row-level security is off, so only our own statements keep workspaces apart: `ragsvc migrate` says why"]
 
 
@@ -77,7 +77,7 @@ async def check_redis(resources: Resources) -> Sequence[str]:
     try:
         return await find_redis_faults(resources.redis)
     except REDIS_TROUBLE as error:
-        return [f"Redis at REDIS_URL cannot be used: {str(error) or type(error).__name__}"]
+        return [f"Redis at REDIS_URL cannot be used: {describe_error(error)}"]
 
 
 async def check_store(resources: Resources) -> Sequence[str]:
@@ -94,7 +94,7 @@ async def check_store_rights(resources: Resources) -> Sequence[str]:
     try:
         location = await _find_location(resources)
     except DATABASE_TROUBLE as error:
-        return [f"Postgres did not tell a bucket: {str(error) or type(error).__name__}"]
+        return [f"Postgres did not tell a bucket: {describe_error(error)}"]
     if location is None:
         return []
     key = f"{location.key_prefix}check-{new_id().hex}"
@@ -111,7 +111,7 @@ async def check_embedding(resources: Resources) -> Sequence[str]:
     try:
         await resources.llm.ping()
     except WorkError as error:
-        return [f"{resources.settings.embedding_model} at OPENAI_BASE_URL cannot be used: {error.detail}"]
+        return [f"{resources.settings.llm.embedding_model} at OPENAI_BASE_URL cannot be used: {error.detail}"]
     return []
 
 

@@ -53,7 +53,7 @@ class QueryUsage:
             async with asyncio.timeout(WRITE_TIMEOUT_S), self._pool.acquire() as conn:
                 await add_embedding_usage(conn, gathered, model=self._model)
         except Exception as error:  # noqa: BLE001 - whatever it is, the loop goes on and tries again
-            log.warning("query_usage_not_written", workspaces=len(gathered), error=str(error) or type(error).__name__)
+            log.warning("query_usage_not_written", workspaces=len(gathered), error=error)
             for workspace_id, usage in gathered.items():
                 self.note(workspace_id, usage)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ragsvc.llm.client import LlmClient
     from ragsvc.query_usage import QueryUsage
     from ragsvc.queue.connection import RedisConnection
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from ragsvc.storage.store import Storage
 
 
@@ -61,7 +61,7 @@ async def open_resources(settings: Settings, *, pool_size: int) -> AsyncIterator
         pool = await stack.enter_async_context(open_pool(settings, size=pool_size))
         async with pool.acquire() as conn:
             space = await check_schema(conn, settings)
-        query_usage = await stack.enter_async_context(open_query_usage(pool, model=settings.embedding_model))
+        query_usage = await stack.enter_async_context(open_query_usage(pool, model=settings.llm.embedding_model))
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)
         storage = await stack.enter_async_context(open_storage(settings))
@@ -72,7 +72,7 @@ async def open_resources(settings: Settings, *, pool_size: int) -> AsyncIterator
             redis=redis,
             notifier=Notifier(redis, settings),
             storage=storage,
-            buffers=BufferBudget(settings.upload_buffer_bytes),
+            buffers=BufferBudget(settings.api.upload_buffer_bytes),
             llm=llm,
             space=space,
             query_usage=query_usage,

@@ -43,14 +43,14 @@ async def run_sweeper(resources: Resources) -> None:
     """Do every chore each SWEEP_INTERVAL_S until cancelled; what fails is tried again the next time."""
     while True:
         # Jitter keeps the processes of a fleet from all asking at once.
-        await asyncio.sleep(resources.settings.sweep_interval_s * random.uniform(0.8, 1.2))  # noqa: S311
+        await asyncio.sleep(resources.settings.jobs.sweep_interval_s * random.uniform(0.8, 1.2))  # noqa: S311
         for chore in CHORES:
             name = chore.__name__
             try:
                 with SWEEPER_CHORE_DURATION.labels(name).time():
                     await chore(resources)
             except Exception as error:  # noqa: BLE001 - a chore that fails must not stop the others
-                log.warning("sweep_failed", chore=name, error=str(error) or type(error).__name__)
+                log.warning("sweep_failed", chore=name, error=error)
                 SWEEPER_CHORES.labels(name, "failed").inc()
             else:
                 SWEEPER_CHORES.labels(name, "ok").inc()

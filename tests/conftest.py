@@ -13,7 +13,7 @@ import structlog
 from pydantic import SecretStr
 
 from ragsvc.db.connections.pool import open_pool
-from ragsvc.settings import Settings
+from ragsvc.settings.settings import FIELDS, Settings
 from ragsvc.storage.store import open_storage
 from tests.support.servers import servers as test_servers
 from tests.support.servers.databases import cloned, prepare_template
@@ -34,7 +34,7 @@ TOKENIZER_FILE = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2/tokeni
 
 def pytest_configure() -> None:
     """Keep the settings of whoever runs the tests out of them."""
-    for name in Settings.model_fields:
+    for name in FIELDS:
         os.environ.pop(name.upper(), None)
     # A shell that runs the tests in the background has them ignore it, and so would every process that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -70,7 +70,7 @@ def tokenizer() -> str:
 @pytest.fixture(scope="session")
 def base_settings(servers: Servers) -> Settings:
     """Settings that reach the servers; `settings` makes them a test's own."""
-    return Settings.model_validate(
+    return Settings.of(
         {
             "database_url": servers.postgres_url,
             "redis_url": servers.redis_url,
@@ -106,9 +106,9 @@ async def template(base_settings: Settings) -> str:
 async def settings(base_settings: Settings, template: str) -> AsyncIterator[Settings]:
     """Settings of this test alone: its own database, queue prefix and bucket prefix."""
     own = uuid.uuid4().hex[:12]
-    async with cloned(base_settings.database_url.get_secret_value(), template=template) as url:
-        yield base_settings.model_copy(
-            update={"database_url": SecretStr(url), "queue_prefix": f"test-{own}", "s3_bucket_prefix": f"test-{own}"}
+    async with cloned(base_settings.stores.database_url.get_secret_value(), template=template) as url:
+        yield base_settings.changed(
+            {"database_url": SecretStr(url), "queue_prefix": f"test-{own}", "s3_bucket_prefix": f"test-{own}"}
         )
 
 

@@ -16,7 +16,7 @@ from tests.support.servers.model_server import Embedded, Fail
 if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
 NOBODY = "127.0.0.1:9"
@@ -24,7 +24,7 @@ GOOD_REDIS = {"redis_version": "7.2.4", "maxmemory_policy": "noeviction", "aof_e
 
 
 async def faults_of(settings: Settings, **changes: object) -> dict[str, str]:
-    async with open_resources(settings.model_copy(update=changes), pool_size=2) as resources:
+    async with open_resources(settings.changed(changes), pool_size=2) as resources:
         return {one.part: "; ".join(one.faults) for one in await check_all(resources) if one.faults}
 
 
@@ -79,7 +79,7 @@ def test_a_redis_that_forgets_is_told(change: dict[str, Any], said: list[str]) -
 
 
 async def test_a_process_logs_what_is_wrong_and_serves(settings: Settings) -> None:
-    away = settings.model_copy(update={"redis_url": SecretStr(f"redis://{NOBODY}/0")})
+    away = settings.changed({"redis_url": SecretStr(f"redis://{NOBODY}/0")})
     async with serving(away) as api:
         await api.started()
         fault = await api.logged("surroundings_at_fault", timeout_s=30)

@@ -17,7 +17,7 @@ from tests.support.workspaces import create_workspace
 if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Pool
     from ragsvc.domain.workspaces import Workspace
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from ragsvc.storage.store import Storage
 
 MODEL = "a-model"

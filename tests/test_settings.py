@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ragsvc.errors import StartupRefused
-from ragsvc.settings import Settings, load_settings
+from ragsvc.settings.settings import FIELDS, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = {"DATABASE_URL": "postgresql://localhost/ragsvc", "REDIS_URL": "redis://localhost"}
@@ -16,7 +16,7 @@ NEEDED = {"DATABASE_URL": "postgresql://localhost/ragsvc", "REDIS_URL": "redis:/
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
+    for name in FIELDS:
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
     for name, value in NEEDED.items():
@@ -24,26 +24,26 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_variables_are_enough() -> None:
-    assert load_settings().queue_prefix == "ragsvc"
+    assert load_settings().stores.queue_prefix == "ragsvc"
 
 
 def test_every_setting_is_described() -> None:
-    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+    assert [name for name, field in FIELDS.items() if not field.description] == []
 
 
 def test_the_readme_lists_every_setting_with_its_default() -> None:
     table = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| ([^|]*) \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
-    assert set(table) == {name.upper() for name in Settings.model_fields}
+    assert set(table) == {name.upper() for name in FIELDS}
 
 
 def test_the_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load_settings().port = 1
+        load_settings().api.port = 1
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S3_ENDPOINT_URL", "")
-    assert load_settings().s3_endpoint_url is None
+    assert load_settings().stores.s3_endpoint_url is None
 
 
 @pytest.mark.parametrize("name", sorted(NEEDED))
@@ -95,14 +95,14 @@ def test_a_wrong_value_is_refused_with_which_and_why(
 
 def test_the_largest_upload_has_parts_as_large_as_the_memory_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_UPLOAD_BYTES", str(10_000 * 2**28))
-    assert load_settings().upload_buffer_bytes == 2**28
+    assert load_settings().api.upload_buffer_bytes == 2**28
 
 
 @pytest.mark.parametrize("prefix", ["{rag}", "{rag}-staging", "eu-{rag}"])
 def test_a_prefix_with_a_hash_tag_is_good_for_a_cluster(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
     monkeypatch.setenv("REDIS_CLUSTER", "true")
     monkeypatch.setenv("QUEUE_PREFIX", prefix)
-    assert load_settings().redis_cluster
+    assert load_settings().stores.redis_cluster
 
 
 def test_no_secret_shows_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,9 +112,9 @@ def test_no_secret_shows_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_no_secret_of_any_name_shows_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {name.upper() for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    names = {name.upper() for name, field in FIELDS.items() if "SecretStr" in str(field.annotation)}
     # What is called a secret, a key or a password is one.
-    assert {name.upper() for name in Settings.model_fields if re.search("secret|password|api_key$", name)} <= names
+    assert {name.upper() for name in FIELDS if re.search("secret|password|api_key$", name)} <= names
     for name in names:
         monkeypatch.setenv(name, "postgresql://me:hunter2@localhost/1" if "DATABASE" in name else "redis://:hunter2@x")
     monkeypatch.setenv("S3_ACCESS_KEY_ID", "me")
@@ -133,15 +133,13 @@ def test_no_secret_shows_in_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s3cret of the file\n")
-    names = {
-        name.upper() for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
-    } - NEEDED.keys()
+    names = {name.upper() for name, field in FIELDS.items() if "SecretStr" in str(field.annotation)} - NEEDED.keys()
     assert names >= {"MIGRATION_DATABASE_URL", "S3_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "ADMIN_API_KEY"}
     for name in names:
         monkeypatch.setenv(f"{name}_FILE", str(secret))
     monkeypatch.setenv("S3_ACCESS_KEY_ID", "me")
     settings = load_settings()
-    assert {getattr(settings, name.lower()).get_secret_value() for name in names} == {"s3cret of the file"}
+    assert {settings.flat()[name.lower()].get_secret_value() for name in names} == {"s3cret of the file"}
 
 
 def test_a_required_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -150,8 +148,8 @@ def test_a_required_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, 
         (tmp_path / name).write_text(value)
         monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name))
     settings = load_settings()
-    assert settings.redis_url.get_secret_value() == NEEDED["REDIS_URL"]
-    assert settings.database_url.get_secret_value() == NEEDED["DATABASE_URL"]
+    assert settings.stores.redis_url.get_secret_value() == NEEDED["REDIS_URL"]
+    assert settings.stores.database_url.get_secret_value() == NEEDED["DATABASE_URL"]
 
 
 @pytest.mark.parametrize(
@@ -177,5 +175,5 @@ def test_a_secret_and_a_file_of_it_are_one_too_many(monkeypatch: pytest.MonkeyPa
 
 def test_the_readme_names_every_secret() -> None:
     prose = (ROOT / "README.md").read_text().partition("## Configuration")[2].partition("| variable |")[0]
-    secrets = {name.upper() for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    secrets = {name.upper() for name, field in FIELDS.items() if "SecretStr" in str(field.annotation)}
     assert secrets <= set(re.findall(r"`([A-Z0-9_]+)`", prose))

@@ -90,7 +90,7 @@ class Answerer:
         self._question = question
         self._writer = writer
         self._workspace_id = question.session.workspace_id
-        self._model = question.session.model or resources.settings.chat_model
+        self._model = question.session.model or resources.settings.llm.chat_model
         self._meter = load_meter(resources.settings)
         self._sources: Sequence[SearchHit] = ()
 
@@ -115,7 +115,7 @@ class Answerer:
         return self._fit(hits, history) if hits else None
 
     async def _remember(self) -> list[ChatMessage]:
-        limit = self._resources.settings.chat_history_messages
+        limit = self._resources.settings.answering.chat_history_messages
         if not limit or not self._question.has_history:
             return []
         async with self._resources.pool.acquire() as conn:
@@ -125,9 +125,9 @@ class Answerer:
 
     async def _condense(self, history: Sequence[ChatMessage]) -> str:
         settings = self._resources.settings
-        if not settings.chat_condense_questions:
+        if not settings.answering.chat_condense_questions:
             return self._question.content
-        budget_tokens = int(settings.chat_context_tokens * HISTORY_SHARE)
+        budget_tokens = int(settings.answering.chat_context_tokens * HISTORY_SHARE)
         told = fit_history(history, meter=self._meter, budget_tokens=budget_tokens)
         condensed = await condense(self._resources.llm, self._question.content, told, model=self._model)
         if condensed.usage:
@@ -143,7 +143,7 @@ class Answerer:
             limit=question.limit,
         )
         hits = await find_hits(self._resources, self._workspace_id, request, skips_unknown_collections=True)
-        least = self._resources.settings.abstain_min_score
+        least = self._resources.settings.answering.abstain_min_score
         best = max((hit.dense_score for hit in hits if hit.dense_score is not None), default=None)
         return [] if least is not None and (best is None or best < least) else hits
 
@@ -152,7 +152,7 @@ class Answerer:
             self._question.content,
             hits,
             meter=self._meter,
-            budget_tokens=self._resources.settings.chat_context_tokens,
+            budget_tokens=self._resources.settings.answering.chat_context_tokens,
             history=history,
             instructions=self._question.session.instructions,
         )
@@ -223,5 +223,5 @@ class Answerer:
                 end=citation.char_end,
             )
         stands_there = found is not None and found.text == citation.quote
-        is_supported = citation.support >= self._resources.settings.citation_support_min
+        is_supported = citation.support >= self._resources.settings.answering.citation_support_min
         return replace(citation, verified=stands_there and is_supported)

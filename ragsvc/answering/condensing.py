@@ -47,7 +47,7 @@ async def condense(llm: LlmClient, question: str, history: Sequence[ChatTurn], *
         async with asyncio.timeout(PATIENCE_S):
             condensed = await _ask(llm, _build_turns(question, history), model=model)
     except (WorkError, TimeoutError) as error:
-        log.warning("question_not_condensed", error=str(error) or type(error).__name__)
+        log.warning("question_not_condensed", error=error)
         return Condensed(question)
     fits = 0 < len(condensed.query) <= MAX_QUERY_CHARS
     return condensed if fits else Condensed(question, condensed.usage)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.search import SearchHit
     from ragsvc.llm.chat import ChatTurn
     from ragsvc.llm.token_counting import TokenCounter
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 # What a chat template puts around each turn: its role and its borders.
 TOKENS_PER_TURN = 4
@@ -53,5 +53,5 @@ def load_meter(settings: Settings) -> TokenMeter:
     Raises:
         StartupRefused: the tokenizer is unknown.
     """
-    tokenizer = settings.chat_tokenizer or settings.embedding_tokenizer
-    return TokenMeter(load_counter(tokenizer), is_embedding_tokenizer=tokenizer == settings.embedding_tokenizer)
+    tokenizer = settings.answering.chat_tokenizer or settings.llm.embedding_tokenizer
+    return TokenMeter(load_counter(tokenizer), is_embedding_tokenizer=tokenizer == settings.llm.embedding_tokenizer)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.chunks import EmbeddingSpace
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 MIN_POSTGRES = (16, 0)
 # HNSW index corruption and CVE-2026-3172 are fixed from here on.
@@ -71,7 +71,7 @@ async def migrate(settings: Settings) -> list[Migration]:
     Raises:
         StartupRefused: Postgres or pgvector is too old, or an applied file was changed afterwards.
     """
-    connection = await connect(settings.migration_dsn)
+    connection = await connect(settings.stores.migration_dsn)
     try:
         await check_versions(connection, installed=False)
         # Polled: a waiter that blocks inside Postgres holds a snapshot and deadlocks a concurrent index build.
@@ -87,7 +87,7 @@ async def migrate(settings: Settings) -> list[Migration]:
 
 async def migration_status(settings: Settings) -> list[Migration]:
     """Return every migration of this version in order, applied or pending."""
-    connection = await connect(settings.migration_dsn)
+    connection = await connect(settings.stores.migration_dsn)
     try:
         return await _status(connection)
     finally:
@@ -106,14 +106,14 @@ async def check_schema(conn: Connection, settings: Settings) -> EmbeddingSpace:
         raise StartupRefused(f"The schema is older than this version ({pending[0]} is missing): run `ragsvc migrate`")
     space = await embedding_spaces.select_embedding_space(
         conn,
-        model=settings.embedding_model,
-        dimensions=settings.embedding_dimensions,
-        revision=settings.embedding_revision,
+        model=settings.llm.embedding_model,
+        dimensions=settings.llm.embedding_dimensions,
+        revision=settings.llm.embedding_revision,
     )
     if space is None:
         raise StartupRefused(
-            f"There is no embedding space for {settings.embedding_model} with {settings.embedding_dimensions}"
-            f" dimensions, revision {settings.embedding_revision}: run `ragsvc migrate`"
+            f"There is no embedding space for {settings.llm.embedding_model} with {settings.llm.embedding_dimensions}"
+            f" dimensions, revision {settings.llm.embedding_revision}: run `ragsvc migrate`"
         )
     return space
 
@@ -151,18 +151,18 @@ async def _apply_pending(connection: Connection, settings: Settings) -> list[Mig
             await connection.execute(INSERT_MIGRATION, migration.name, migration.checksum)
             continue
         async with connection.transaction():
-            await connection.execute(SET_PARTITIONS, str(settings.chunk_partitions))
+            await connection.execute(SET_PARTITIONS, str(settings.ingestion.chunk_partitions))
             await connection.execute(migration.sql)
             await connection.execute(INSERT_MIGRATION, migration.name, migration.checksum)
     async with connection.transaction():
         await embedding_spaces.create_embedding_space(
             connection,
-            model=settings.embedding_model,
-            dimensions=settings.embedding_dimensions,
-            revision=settings.embedding_revision,
-            partitions=settings.chunk_partitions,
+            model=settings.llm.embedding_model,
+            dimensions=settings.llm.embedding_dimensions,
+            revision=settings.llm.embedding_revision,
+            partitions=settings.ingestion.chunk_partitions,
         )
-    if fault := await prepare_roles(connection, settings.database_url.get_secret_value()):
+    if fault := await prepare_roles(connection, settings.stores.database_url.get_secret_value()):
         log.warning("row_level_security_off", fault=fault)
     return pending
 

@@ -103,7 +103,7 @@ class DocumentRemover:
 
     async def _remove_streams(self, run_ids: Sequence[UUID], *, mark: str) -> None:
         """Count the streams that are there and remove them; whoever is killed in between counts none twice."""
-        redis, prefix, deletion = self._resources.redis, self._resources.settings.queue_prefix, self._deletion
+        redis, prefix, deletion = self._resources.redis, self._resources.settings.stores.queue_prefix, self._deletion
         found = await count_runs(redis, prefix, run_ids)
         if not found:
             return

@@ -78,5 +78,5 @@ async def _look_again(resources: Resources, deletion: Deletion, *, location: Loc
 
 def _cache_receipt(resources: Resources, removed: int) -> StoreReceipt:
     """Say until when vectors stay that are keyed by content and name no document."""
-    retained_until = datetime.now(UTC) + timedelta(days=resources.settings.embedding_cache_days)
+    retained_until = datetime.now(UTC) + timedelta(days=resources.settings.llm.embedding_cache_days)
     return StoreReceipt("embedding_cache", removed, 0, 0, retained_until)

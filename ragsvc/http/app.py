@@ -57,7 +57,7 @@ from ragsvc.sweeper import run_sweeper
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 ROUTES = (
     health.routes,
@@ -99,16 +99,18 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
             *(observe, answer_preflights, answer_problems, check_host, admit),
             *(identify, limit_rate, receive_body, answer_once),
         ],
-        client_max_size=settings.max_json_body_bytes,
+        client_max_size=settings.api.max_json_body_bytes,
     )
     for routes in ROUTES:
         app.add_routes(routes)
-    if settings.metrics_port is None:
+    if settings.api.metrics_port is None:
         app.add_routes(metrics.routes)
     _check_guarded(app)
     app[TRAFFIC] = Traffic()
     app[ADMISSION] = Admission(settings)
-    app[STREAMS] = Streams(limit=settings.max_streams, limit_per_key=settings.max_streams_per_key, timing=timing)
+    app[STREAMS] = Streams(
+        limit=settings.api.max_streams, limit_per_key=settings.api.max_streams_per_key, timing=timing
+    )
     app.on_response_prepare.append(finish_headers)
     app.on_response_prepare.append(harden)
     app.on_response_prepare.append(add_rate_headers)
@@ -135,7 +137,7 @@ def create_metrics_app(app: web.Application) -> web.Application:
 
 def _open(settings: Settings) -> Callable[[web.Application], AsyncIterator[None]]:
     async def opened(app: web.Application) -> AsyncIterator[None]:
-        async with open_resources(settings, pool_size=settings.database_pool_size) as resources:
+        async with open_resources(settings, pool_size=settings.stores.database_pool_size) as resources:
             app[RESOURCES] = resources
             app[READINESS] = Readiness(resources)
             app[SCRAPE] = Scrape(resources, app[READINESS], app[TRAFFIC])

@@ -84,7 +84,7 @@ async def authenticate(request: web.Request) -> None:
     """
     digest = hash_key(_read_bearer(request))
     resources = resources_of(request)
-    admin_key = resources.settings.admin_api_key
+    admin_key = resources.settings.api.admin_api_key
     if admin_key and hmac.compare_digest(digest, hash_key(admin_key.get_secret_value())):
         request[_IS_ADMIN] = True
         acting.set(_actor(request, ActorKind.ADMIN, "admin"))

@@ -50,7 +50,7 @@ async def answer_preflights(request: web.Request, handler: Handler) -> web.Strea
 
 async def share_answers(request: web.Request, response: web.StreamResponse) -> None:
     """Let an allowed page read the answer, errors and streams included; runs just before the headers are sent."""
-    if not _is_api(request) or not resources_of(request).settings.cors_origins:
+    if not _is_api(request) or not resources_of(request).settings.api.cors_origins:
         return
     response.headers.add(hdrs.VARY, hdrs.ORIGIN)
     origin = _allowed_origin(request)
@@ -61,7 +61,7 @@ async def share_answers(request: web.Request, response: web.StreamResponse) -> N
 
 def _allowed_origin(request: web.Request) -> str | None:
     origin = request.headers.get(hdrs.ORIGIN)
-    allowed = resources_of(request).settings.cors_origins
+    allowed = resources_of(request).settings.api.cors_origins
     if origin is None or not _is_api(request) or not {origin, ANY} & allowed:
         return None
     return ANY if ANY in allowed else origin

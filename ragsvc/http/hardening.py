@@ -36,7 +36,7 @@ async def check_host(request: web.Request, handler: Handler) -> web.StreamRespon
     Raises:
         UnknownHost: the request means another one.
     """
-    allowed = resources_of(request).settings.hosts
+    allowed = resources_of(request).settings.api.hosts
     if allowed and request.path not in PROBES and not _is_allowed(request.host, allowed):
         raise UnknownHost
     return await handler(request)
@@ -47,7 +47,7 @@ async def harden(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.pop("Server", None)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-    if (resources_of(request).settings.public_url or "").startswith("https://"):
+    if (resources_of(request).settings.api.public_url or "").startswith("https://"):
         response.headers["Strict-Transport-Security"] = HSTS
 
 

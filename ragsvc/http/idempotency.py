@@ -193,7 +193,7 @@ async def _renew(request: web.Request, claim: Claim) -> None:
             async with resources_of(request).pool.acquire() as conn:
                 await idempotency_keys.renew_call(conn, claim, lease_s=LEASE_S)
         except Exception as error:  # noqa: BLE001 - the next try may get through; the ids keep a second answer harmless
-            log.warning("idempotency_lease_not_renewed", error=str(error) or type(error).__name__)
+            log.warning("idempotency_lease_not_renewed", error=error)
 
 
 async def _repeat(request: web.Request, contract: Operation, call: Call, kept: KeptAnswer) -> web.StreamResponse:
@@ -218,7 +218,7 @@ async def _hash_form(request: web.Request, contract: Operation) -> bytes:
     """Read a form to its end, only to see whether it is the same as before."""
     if contract.form is None:
         raise IdempotencyMismatch
-    limit_bytes = resources_of(request).settings.max_document_bytes
+    limit_bytes = resources_of(request).settings.api.max_document_bytes
     form = FormReader(request, contract.form)
     await form.open_file()
     digest, size_bytes = hashlib.sha256(), 0

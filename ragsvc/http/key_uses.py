@@ -43,7 +43,7 @@ class KeyUses:
             async with self._resources.pool.acquire() as conn:
                 await update_last_use(conn, key.workspace_id, key.id)
         except Exception as error:  # noqa: BLE001 - the next request with the key tries again
-            log.warning("key_use_not_noted", error=str(error) or type(error).__name__)
+            log.warning("key_use_not_noted", error=error)
 
 
 KEY_USES = web.AppKey("key_uses", KeyUses)

@@ -173,7 +173,7 @@ def _explain(error: Exception) -> RagsvcError:
             log.error("provider_refused", code=error.work_code, error=error.detail)
             return ProviderRefused(error.detail)
     if is_transient(error):
-        log.warning("database_failed", error=str(error) or type(error).__name__)
+        log.warning("database_failed", error=error)
         return Unavailable()
     log.error("request_failed", exc_info=error)
     return RagsvcError("An unexpected error; the log has it under this request id.")

@@ -102,7 +102,7 @@ async def _load_error(request: web.Request, run_id: UUID) -> RunErrorView | None
 
 def _leave(request: web.Request, run_id: UUID) -> None:
     runs = runs_of(request)
-    if runs.resources.settings.chat_on_disconnect == "cancel":
+    if runs.resources.settings.answering.chat_on_disconnect == "cancel":
         runs.owner.cancel(run_id)
 
 

@@ -22,7 +22,7 @@ from ragsvc.http.sse import STREAMS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 # What is left after the grace is cancelled, and has this long to clean up.
 CANCEL_GRACE_S = 1.0
@@ -45,7 +45,7 @@ def serve(settings: Settings, *, reuse_port: bool = False) -> None:
 
 async def serve_forever(settings: Settings, *, reuse_port: bool = False) -> None:
     """Serve like `serve`, within a running event loop."""
-    raise_file_limit(settings.max_connections)
+    raise_file_limit(settings.api.max_connections)
     app = create_app(settings)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CANCEL_GRACE_S)
     with _signals() as stopping:
@@ -56,7 +56,7 @@ async def serve_forever(settings: Settings, *, reuse_port: bool = False) -> None
                 _listening(runner, settings, reuse_port=reuse_port),
             ):
                 await stopping.get()
-                await _drain(app, settings.api_grace_s, stopping)
+                await _drain(app, settings.api.api_grace_s, stopping)
         finally:
             await runner.cleanup()
     log.info("api_stopped", pid=os.getpid())
@@ -65,16 +65,16 @@ async def serve_forever(settings: Settings, *, reuse_port: bool = False) -> None
 @asynccontextmanager
 async def _telling_metrics(app: web.Application, settings: Settings, *, reuse_port: bool) -> AsyncIterator[None]:
     """Tell the metrics on METRICS_PORT, if it is set, to the end of the drain."""
-    if settings.metrics_port is None:
+    if settings.api.metrics_port is None:
         yield
         return
     runner = web.AppRunner(create_metrics_app(app), access_log=None, shutdown_timeout=CANCEL_GRACE_S)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.metrics_port, reuse_port=reuse_port)
-        with _refusing(f"METRICS_PORT: cannot listen on {settings.host}:{settings.metrics_port}"):
+        site = web.TCPSite(runner, settings.api.host, settings.api.metrics_port, reuse_port=reuse_port)
+        with _refusing(f"METRICS_PORT: cannot listen on {settings.api.host}:{settings.api.metrics_port}"):
             await site.start()
-        log.info("metrics_started", host=settings.host, port=runner.addresses[0][1])
+        log.info("metrics_started", host=settings.api.host, port=runner.addresses[0][1])
         yield
     finally:
         await runner.cleanup()
@@ -82,11 +82,11 @@ async def _telling_metrics(app: web.Application, settings: Settings, *, reuse_po
 
 @asynccontextmanager
 async def _listening(runner: web.AppRunner, settings: Settings, *, reuse_port: bool) -> AsyncIterator[None]:
-    connections = Connections(limit=settings.max_connections, timeout_s=settings.client_timeout_s)
+    connections = Connections(limit=settings.api.max_connections, timeout_s=settings.api.client_timeout_s)
     assert runner.server is not None  # noqa: S101 - it was set up
-    with _refusing(f"HOST and PORT: cannot listen on {settings.host}:{settings.port}"):
+    with _refusing(f"HOST and PORT: cannot listen on {settings.api.host}:{settings.api.port}"):
         server = await connections.listen(
-            runner.server, host=settings.host, port=settings.port, reuse_port=reuse_port, backlog=BACKLOG
+            runner.server, host=settings.api.host, port=settings.api.port, reuse_port=reuse_port, backlog=BACKLOG
         )
     try:
         host, port = server.sockets[0].getsockname()[:2]

@@ -33,4 +33,4 @@ def request_id_of(request: web.Request) -> str:
 
 def public_url_of(request: web.Request) -> str:
     """Return the URL under which clients reach the API, without a slash at its end."""
-    return resources_of(request).settings.public_url or str(request.url.origin())
+    return resources_of(request).settings.api.public_url or str(request.url.origin())

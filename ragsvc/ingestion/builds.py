@@ -76,7 +76,7 @@ class Build:
                 chunks=batch,
                 vectors=vectors,
                 space=self._resources.space,
-                text_search_config=self._resources.settings.text_search_config,
+                text_search_config=self._resources.settings.answering.text_search_config,
             )
 
     async def finalize(
@@ -114,7 +114,7 @@ class Build:
                 build_id=self.id,
                 version=version,
                 superseded=document.active_build,
-                keep_days=self._resources.settings.superseded_text_days,
+                keep_days=self._resources.settings.llm.superseded_text_days,
             )
             if document.file_id != file.id:
                 await files.release_file(conn, document.workspace_id, document.file_id)

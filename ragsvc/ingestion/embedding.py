@@ -52,7 +52,7 @@ async def embed_chunks(
     EMBEDDING_CHUNKS.labels("cache").inc(cached)
     await report(cached)
     missing = [chunk for key, chunk in wanted.items() if key not in known]
-    limiter = asyncio.Semaphore(resources.settings.embedding_concurrency)
+    limiter = asyncio.Semaphore(resources.settings.llm.embedding_concurrency)
 
     async def embed(batch: Sequence[Chunk]) -> None:
         async with limiter:
@@ -60,7 +60,7 @@ async def embed_chunks(
             await report(len(batch))
 
     async with open_task_group() as group:
-        for batch in _cut(missing, max_texts=resources.settings.embedding_batch_size):
+        for batch in _cut(missing, max_texts=resources.settings.llm.embedding_batch_size):
             group.create_task(embed(batch))
     return np.asarray([vectors[chunk.embedding_input_hash] for chunk in chunks], dtype=np.float32)
 
@@ -71,7 +71,7 @@ async def sweep_embedding_cache(resources: Resources) -> int:
         if not await jobs.try_lock(conn, "sweep:embedding_cache"):
             return 0
         return await embedding_cache.delete_unused_embeddings(
-            conn, days=resources.settings.embedding_cache_days, limit=SWEEP_BATCH
+            conn, days=resources.settings.llm.embedding_cache_days, limit=SWEEP_BATCH
         )
 
 
@@ -87,12 +87,12 @@ async def _embed_batch(
         await embedding_cache.insert_cached_embeddings(
             conn, space_id=resources.space.id, scope=_scope_of(resources, workspace_id), vectors=fresh
         )
-        await model_usage.add_embedding_usage(conn, {workspace_id: usage}, model=resources.settings.embedding_model)
+        await model_usage.add_embedding_usage(conn, {workspace_id: usage}, model=resources.settings.llm.embedding_model)
     return fresh
 
 
 def _scope_of(resources: Resources, workspace_id: UUID) -> UUID:
-    return workspace_id if resources.settings.embedding_cache_scope == "workspace" else GLOBAL_SCOPE
+    return workspace_id if resources.settings.llm.embedding_cache_scope == "workspace" else GLOBAL_SCOPE
 
 
 def _cut(chunks: Sequence[Chunk], *, max_texts: int) -> Iterator[list[Chunk]]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.sandbox.pool import Sandbox
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +116,7 @@ async def _embed_and_write(resources: Resources, lease: Lease, build: Build, chu
     A window is what embedding calls in flight can hold, and two of them are in memory.
     """
     settings = resources.settings
-    window_size = settings.embedding_batch_size * settings.embedding_concurrency
+    window_size = settings.llm.embedding_batch_size * settings.llm.embedding_concurrency
     embedded = token_count = 0
 
     async def report(count: int) -> None:
@@ -146,4 +146,4 @@ def _own_chunking(job: Job) -> Chunking | None:
 
 
 def _default_chunking(settings: Settings) -> Chunking:
-    return Chunking(settings.chunk_max_tokens, settings.chunk_overlap_tokens)
+    return Chunking(settings.ingestion.chunk_max_tokens, settings.ingestion.chunk_overlap_tokens)

@@ -48,7 +48,7 @@ async def announce(
 async def notify_deliveries(resources: Resources) -> None:
     """Ring for the deliveries that are due: whoever ended a document need not know of them."""
     async with resources.pool.acquire() as conn, conn.transaction():
-        if not await jobs.try_lock(conn, f"{resources.settings.queue_prefix}:deliveries"):
+        if not await jobs.try_lock(conn, f"{resources.settings.stores.queue_prefix}:deliveries"):
             return
         due = await jobs.select_due_jobs(conn, kind=JobKind.DELIVER, limit=BATCH)
     await resources.notifier.notify_missing(due)

@@ -19,6 +19,7 @@ from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue, SubjectKind
 from ragsvc.errors import ReplayRunning
 from ragsvc.jobs import subjects
+from ragsvc.queue import dead_letter_list
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.dead_letter_list import DeadLetterList
 from ragsvc.telemetry.metrics import REPLAYS
@@ -90,18 +91,16 @@ async def post(resources: Resources, job: Job) -> None:
     try:
         await DeadLetterList(resources.redis, resources.settings, job.queue).push([to_entry(job)])
     except REDIS_TROUBLE as error:
-        log.warning("dead_letter_not_listed", job_id=str(job.id), error=str(error) or type(error).__name__)
+        log.warning("dead_letter_not_listed", job_id=str(job.id), error=error)
 
 
 async def reconcile(resources: Resources, queue: Queue) -> None:
-    """Make the list say what Postgres says, over the newest DLQ_CAP dead jobs."""
+    """Make the list say what Postgres says, over the newest dead jobs that it holds."""
     entries = DeadLetterList(resources.redis, resources.settings, queue)
     try:
         listed = await entries.entry_ids()
         async with resources.pool.acquire() as conn:
-            dead = await dead_jobs.select_dead_generations(
-                conn, queue, DeadLetterFilter(), limit=resources.settings.dlq_cap
-            )
+            dead = await dead_jobs.select_dead_generations(conn, queue, DeadLetterFilter(), limit=dead_letter_list.CAP)
         if ghosts := listed - {f"{job_id}:{generation}" for job_id, generation in dead.items()}:
             await entries.remove(ghosts)
         unlisted = [job_id for job_id, generation in dead.items() if f"{job_id}:{generation}" not in listed]
@@ -109,7 +108,7 @@ async def reconcile(resources: Resources, queue: Queue) -> None:
             missing = await _load(resources, queue, page)
             await entries.push(to_entry(job) for job in reversed(missing))
     except REDIS_TROUBLE as error:
-        log.warning("dead_letters_not_reconciled", queue=queue, error=str(error) or type(error).__name__)
+        log.warning("dead_letters_not_reconciled", queue=queue, error=error)
 
 
 async def list_dead_letters(
@@ -177,7 +176,7 @@ async def replay(
         ReplayRunning: another replay of this queue is going on.
     """
     async with resources.pool.acquire() as lock_conn, lock_conn.transaction():
-        name = f"{resources.settings.queue_prefix}:replay:{queue}"
+        name = f"{resources.settings.stores.queue_prefix}:replay:{queue}"
         if not await jobs.try_lock(lock_conn, name, idle_limit_s=None):
             raise ReplayRunning
         matched = await _match(resources, queue, wanted, limit=limit)
@@ -295,4 +294,4 @@ async def _unlist(resources: Resources, queue: Queue, gone: Iterable[Job]) -> No
     try:
         await entries.remove({entry_id(job) for job in gone})
     except REDIS_TROUBLE as error:
-        log.warning("dead_letter_not_unlisted", queue=queue, error=str(error) or type(error).__name__)
+        log.warning("dead_letter_not_unlisted", queue=queue, error=error)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection, Pool
     from ragsvc.domain.jobs import Job
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 # Which part of an ingestion's time each stage takes, roughly: progress is one number that never falls.
 STAGE_SPANS = {
@@ -42,8 +42,8 @@ class Lease:
     def __init__(self, pool: Pool, job: Job, settings: Settings) -> None:
         self.job = job
         self._pool = pool
-        self._lease_s = settings.job_lease_s
-        self._timeout_s = settings.job_timeout_s
+        self._lease_s = settings.jobs.job_lease_s
+        self._timeout_s = settings.jobs.job_timeout_s
         self._time_limit: asyncio.Timeout | None = None
         self._furthest = 0.0
         self._reported: tuple[Stage | None, float] = (None, 0.0)
@@ -161,6 +161,6 @@ class Lease:
                     if not await jobs.renew_lease(conn, self.job, lease_s=self._lease_s):
                         return
             except Exception as error:  # noqa: BLE001 - whatever it is, the lease is held until its time is over
-                log.warning("lease_not_renewed", job_id=str(self.job.id), error=str(error) or type(error).__name__)
+                log.warning("lease_not_renewed", job_id=str(self.job.id), error=error)
             else:
                 held_until = asked_at + self._lease_s

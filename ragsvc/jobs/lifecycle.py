@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Connection, Pool
     from ragsvc.domain.workspaces import Chunking
     from ragsvc.jobs.retry_policy import Failure
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +67,7 @@ async def enqueue(
         subject_kind=subject_kind,
         subject_id=subject_id,
         payload=payload,
-        max_attempts=settings.max_attempts,
+        max_attempts=settings.jobs.max_attempts,
         trace_id=current_traceparent() or structlog.contextvars.get_contextvars().get("request_id"),
     )
 

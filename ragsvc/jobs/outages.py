@@ -45,7 +45,7 @@ async def watch(resources: Resources, queue: Queue, failure: Failure) -> None:
     settings = resources.settings
     async with resources.pool.acquire() as conn:
         paused = await queue_state.begin_outage(
-            conn, queue, code=failure.code, reason=failure.message, probe_in_s=settings.backoff_base_s
+            conn, queue, code=failure.code, reason=failure.message, probe_in_s=settings.jobs.backoff_base_s
         )
     if paused:
         log.warning("queue_paused", queue=queue, code=failure.code, reason=failure.message)
@@ -76,7 +76,7 @@ async def answers(resources: Resources, provider: Provider) -> bool:
     except (OutageFailure, TransientFailure, TimeoutError):
         return False
     except Exception as error:  # noqa: BLE001 - it is there, and the jobs will tell what it refuses
-        log.info("probe_refused", provider=provider, error=str(error) or type(error).__name__)
+        log.info("probe_refused", provider=provider, error=error)
     return True
 
 
@@ -90,9 +90,9 @@ async def _is_suspicious(resources: Resources, queue: Queue, failure: Failure) -
 
 async def _take_probe(resources: Resources, outage: Outage) -> bool:
     settings = resources.settings
-    cap_s = min(settings.backoff_cap_s, PROBE_CAP_S)
+    cap_s = min(settings.jobs.backoff_cap_s, PROBE_CAP_S)
     async with resources.pool.acquire() as conn:
-        return await queue_state.take_probe(conn, outage.queue, base_s=settings.backoff_base_s, cap_s=cap_s)
+        return await queue_state.take_probe(conn, outage.queue, base_s=settings.jobs.backoff_base_s, cap_s=cap_s)
 
 
 async def _end(resources: Resources, outage: Outage) -> None:
@@ -103,7 +103,7 @@ async def _end(resources: Resources, outage: Outage) -> None:
 
 
 async def _bury_stranded(resources: Resources, outage: Outage) -> None:
-    max_age_s = resources.settings.outage_max_age_s
+    max_age_s = resources.settings.jobs.outage_max_age_s
     async with resources.pool.acquire() as conn:
         stranded = await jobs.select_stranded_jobs(
             conn, queue=outage.queue, since=outage.since, max_age_s=max_age_s, limit=BATCH

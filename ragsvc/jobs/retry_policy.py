@@ -17,6 +17,7 @@ from ragsvc.errors import (
     ProviderRejected,
     TransientFailure,
     WorkError,
+    describe_error,
 )
 from ragsvc.queue.connection import is_redis_away
 from ragsvc.telemetry.redaction import redact
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ragsvc.domain.jobs import Job, Outage
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 TRACEBACK_MAX_BYTES = 8192
 # An error that nobody foresaw is probably a defect: trying it often helps nobody.
@@ -118,7 +119,7 @@ def classify(error: BaseException) -> Failure:
         kind=kind,
         code=code,
         type=type(error).__name__,
-        message=redact(str(error) or type(error).__name__)[:2000],
+        message=redact(describe_error(error))[:2000],
         http_status=error.http_status if isinstance(error, WorkError) else None,
         retry_after_s=error.retry_after_s if isinstance(error, WorkError) else None,
         traceback=redact("".join(traceback.format_exception(error)))[-TRACEBACK_MAX_BYTES:],
@@ -176,11 +177,11 @@ def decide(failure: Failure, job: Job, settings: Settings) -> Retry | None:
             return None
         case FailureClass.OUTAGE:
             age_s = _age_s(job)
-            if age_s > settings.outage_max_age_s:
+            if age_s > settings.jobs.outage_max_age_s:
                 return None
             # No attempt counts, so the age stands in for the exponent. The pause spares the provider, not this delay.
-            cap_s = min(settings.backoff_cap_s, OUTAGE_BACKOFF_CAP_S)
-            bound_s = min(cap_s, max(settings.backoff_base_s, age_s))
+            cap_s = min(settings.jobs.backoff_cap_s, OUTAGE_BACKOFF_CAP_S)
+            bound_s = min(cap_s, max(settings.jobs.backoff_base_s, age_s))
             return Retry(delay_s=bound_s * random.uniform(0.5, 1), charged=False)  # noqa: S311 - jitter
         case FailureClass.TRANSIENT | FailureClass.UNKNOWN:
             cap = job.max_attempts if failure.kind is FailureClass.TRANSIENT else UNKNOWN_MAX_ATTEMPTS
@@ -195,7 +196,7 @@ def backoff_s(failure: Failure, job: Job, settings: Settings) -> float:
     Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
     exponent = min(job.attempts - 1, 32)
-    bound_s = min(settings.backoff_cap_s, settings.backoff_base_s * 2**exponent)
+    bound_s = min(settings.jobs.backoff_cap_s, settings.jobs.backoff_base_s * 2**exponent)
     delay_s = random.uniform(0, bound_s)  # noqa: S311 - jitter
     return max(delay_s, failure.retry_after_s or 0)
 

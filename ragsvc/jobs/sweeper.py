@@ -20,6 +20,9 @@ BATCH = 1000
 # Whoever resumes a queue waits for no more than this.
 NOTIFY_WAITING_TIMEOUT_S = 5.0
 
+# A job that became due less than this ago was probably just notified.
+GRACE_S = 2.0
+
 log = structlog.get_logger(__name__)
 
 
@@ -30,10 +33,10 @@ async def sweep_jobs(resources: Resources) -> int:
     """
     settings = resources.settings
     async with resources.pool.acquire() as conn, conn.transaction():
-        if not await jobs.try_lock(conn, f"{settings.queue_prefix}:sweep"):
+        if not await jobs.try_lock(conn, f"{settings.stores.queue_prefix}:sweep"):
             return 0
         silent = await jobs.select_expired_leases(conn, queues=list(Queue), limit=BATCH)
-        overdue = await jobs.select_overdue_jobs(conn, queues=list(Queue), grace_s=settings.sweep_grace_s, limit=BATCH)
+        overdue = await jobs.select_overdue_jobs(conn, queues=list(Queue), grace_s=GRACE_S, limit=BATCH)
     for job in silent:
         rescued = await lifecycle.rescue(resources.pool, job)
         if rescued is not None:

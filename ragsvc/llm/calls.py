@@ -14,6 +14,8 @@ from ragsvc.telemetry.traces import start_span
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# To connect takes milliseconds or fails; a model's answer has a limit of its own, MODEL_TIMEOUT_S.
+CONNECT_TIMEOUT_S = 5.0
 # As OpenTelemetry names them (gen_ai.operation.name); it has no name for reranking yet.
 Operation = Literal["chat", "embeddings", "rerank"]
 

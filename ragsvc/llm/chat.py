@@ -14,7 +14,7 @@ import structlog
 
 from ragsvc.domain.chat import TokenUsage
 from ragsvc.errors import ProviderRejected, TransientFailure, WorkError
-from ragsvc.llm.calls import calling
+from ragsvc.llm.calls import CONNECT_TIMEOUT_S, calling
 from ragsvc.llm.errors import request_id_of, timed_out, translate
 from ragsvc.llm.headers import NOT_OF_REQUESTS
 from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from ragsvc.llm.calls import ModelCall
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
     Stream = openai.AsyncStream[object]
 
 REFUSED_OPTION = frozenset({400, 422})
 CONTENT_FILTER = "content_filter"
 REQUEST_ID = "x-request-id"
+
+# A first token may take this many times MODEL_TIMEOUT_S, the limit for each later one.
+FIRST_TOKEN_FACTOR = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -57,11 +60,9 @@ class Chat:
 
     def __init__(self, client: openai.AsyncOpenAI, settings: Settings) -> None:
         self._client = client
-        self._silence_s = settings.model_timeout_s
-        self._first_token_s = settings.chat_first_token_timeout_s or settings.model_timeout_s
-        self._timeout = httpx2.Timeout(
-            max(self._first_token_s, self._silence_s), connect=settings.model_connect_timeout_s
-        )
+        self._silence_s = settings.llm.model_timeout_s
+        self._first_token_s = FIRST_TOKEN_FACTOR * settings.llm.model_timeout_s
+        self._timeout = httpx2.Timeout(max(self._first_token_s, self._silence_s), connect=CONNECT_TIMEOUT_S)
         # What open answers keep of their requests.
         self._bodiless = httpx2.Request("POST", client.base_url)
         # Not every server knows the option that asks for the cost.

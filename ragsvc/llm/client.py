@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import httpx2
 import openai
 
+from ragsvc.llm.calls import CONNECT_TIMEOUT_S
 from ragsvc.llm.chat import Chat
 from ragsvc.llm.embeddings import Embedder
 from ragsvc.llm.headers import NOT_OF_CLIENTS
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from ragsvc.domain.usage import EmbeddingUsage
     from ragsvc.llm.chat import ChatDelta, ChatTurn
     from ragsvc.llm.provider_rate import EmbeddingRate
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
+# The SDK insists on a key; servers that need none ignore it.
+NO_API_KEY = "none"
 # No limit, which is 0: every open answer holds a connection, and how many there are is limited where they are begun.
 CONNECTIONS = httpx2.Limits(max_connections=0, max_keepalive_connections=100)
 
@@ -94,21 +97,21 @@ async def open_llm(settings: Settings, limit: EmbeddingRate) -> AsyncIterator[Ll
     """Open the clients; embedding calls keep the limit, and nothing is connected before it is used."""
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(
-            _make_client(settings, base_url=settings.openai_base_url, api_key=settings.openai_api_key)
+            _make_client(settings, base_url=settings.llm.openai_base_url, api_key=settings.llm.openai_api_key)
         )
         reranker = None
-        if settings.rerank_base_url is not None:
-            own = _make_client(settings, base_url=settings.rerank_base_url, api_key=settings.rerank_api_key)
+        if settings.llm.rerank_base_url is not None:
+            own = _make_client(settings, base_url=settings.llm.rerank_base_url, api_key=settings.llm.rerank_api_key)
             reranker = HttpReranker(await stack.enter_async_context(own), settings)
         yield LlmClient(client, settings, limit, reranker=reranker)
 
 
-def _make_client(settings: Settings, *, base_url: str, api_key: SecretStr) -> openai.AsyncOpenAI:
+def _make_client(settings: Settings, *, base_url: str, api_key: SecretStr | None) -> openai.AsyncOpenAI:
     # The SDK's own retries are off: jobs have theirs, and an answer is only asked again before its first words.
-    timeout = httpx2.Timeout(settings.model_timeout_s, connect=settings.model_connect_timeout_s)
+    timeout = httpx2.Timeout(settings.llm.model_timeout_s, connect=CONNECT_TIMEOUT_S)
     return openai.AsyncOpenAI(
         base_url=base_url,
-        api_key=api_key.get_secret_value(),
+        api_key=api_key.get_secret_value() if api_key else NO_API_KEY,
         max_retries=0,
         timeout=timeout,
         default_headers=cast("dict[str, str]", NOT_OF_CLIENTS),

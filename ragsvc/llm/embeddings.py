@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from openai.types import CreateEmbeddingResponse, Embedding
 
     from ragsvc.llm.provider_rate import EmbeddingRate
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 # Only these take the parameter; others refuse it, and have one length anyway.
 SHORTENABLE_MODELS = "text-embedding-3-"
@@ -46,9 +46,9 @@ class Embedder:
     def __init__(self, client: openai.AsyncOpenAI, settings: Settings, limit: EmbeddingRate) -> None:
         self._client = client
         self._limit = limit
-        self._model = settings.embedding_model
-        self._dimensions = settings.embedding_dimensions
-        self._longest_query_chars = settings.embedding_max_input_tokens * CHARS_PER_TOKEN
+        self._model = settings.llm.embedding_model
+        self._dimensions = settings.llm.embedding_dimensions
+        self._longest_query_chars = settings.llm.embedding_max_input_tokens * CHARS_PER_TOKEN
         self._queries: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 
     async def embed(self, texts: Sequence[str], *, token_count: int) -> tuple[NDArray[np.float32], EmbeddingUsage]:

@@ -20,7 +20,7 @@ from ragsvc.llm.errors import timed_out, translate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 # A reranker that failed is left alone for so long: searches shall not wait for it one after the other.
 AWAY_S = 5.0
@@ -32,9 +32,9 @@ class HttpReranker:
 
     def __init__(self, client: openai.AsyncOpenAI, settings: Settings) -> None:
         self._client = client
-        self._wire = settings.rerank_wire
-        self._model = settings.rerank_model
-        self._timeout_s = settings.rerank_timeout_s
+        self._wire = settings.llm.rerank_wire
+        self._model = settings.llm.rerank_model
+        self._timeout_s = settings.llm.rerank_timeout_s
         self._away_until = 0.0
 
     async def score(self, query: str, texts: Sequence[str]) -> list[float]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.queue.connection import RedisConnection
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 # KEYS: when the bucket will be full, in µs. ARGV: what a token costs and what a full bucket holds, in µs, how many
 # tokens were spent already, and how many more are wanted. Returns how many of these there were, and in how many µs the
@@ -86,11 +86,11 @@ class ClientRates:
     """
 
     def __init__(self, redis: RedisConnection, settings: Settings) -> None:
-        self._limit = settings.rate_limit_burst
-        self._cost_us = max(1, round(SECOND_US / settings.rate_limit_rps)) if settings.rate_limit_rps else 0
+        self._limit = settings.api.rate_limit_burst
+        self._cost_us = max(1, round(SECOND_US / settings.api.rate_limit_rps)) if settings.api.rate_limit_rps else 0
         self._full_us = self._limit * self._cost_us
         self._most_owed = max(1, self._limit // SHARE)
-        self._prefix = f"{settings.queue_prefix}:limit:key:"
+        self._prefix = f"{settings.stores.queue_prefix}:limit:key:"
         self._script = Script(redis, DRAW, name="key")
         self._buckets: OrderedDict[UUID, _Bucket] = OrderedDict()
         self._settling: set[asyncio.Task[None]] = set()

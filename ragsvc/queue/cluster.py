@@ -95,7 +95,7 @@ class SlotOwner:
                 async with asyncio.timeout(REACH_TIMEOUT_S):
                     shards = await self._ask(node)
             except (RedisError, OSError, TimeoutError) as error:
-                log.info("redis_node_unavailable", host=node[0], port=node[1], error=str(error) or type(error).__name__)
+                log.info("redis_node_unavailable", host=node[0], port=node[1], error=error)
                 self._ask_last(node)
                 continue
             except asyncio.CancelledError:

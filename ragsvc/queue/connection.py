@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ragsvc.domain.jobs import Queue
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 # A refused connection is an OSError before redis-py has wrapped it, and without it here a worker would exit.
 RECONNECT_ON = [RedisConnectionError, RedisTimeoutError, OSError]
@@ -88,7 +88,7 @@ async def wait_for_redis(redis: RedisConnection) -> None:
         try:
             await redis.ping()
         except REDIS_TROUBLE as error:
-            log.warning("redis_unavailable", error=str(error) or type(error).__name__)
+            log.warning("redis_unavailable", error=error)
             await asyncio.sleep(FIRST_TRY_EVERY_S)
         else:
             return
@@ -97,7 +97,7 @@ async def wait_for_redis(redis: RedisConnection) -> None:
 
 def list_nodes(settings: Settings) -> list[str]:
     """Return a URL for each of the nodes that REDIS_URL names, as in `redis://:password@one:6379,two:6379/0`."""
-    url = urlsplit(settings.redis_url.get_secret_value())
+    url = urlsplit(settings.stores.redis_url.get_secret_value())
     user, at, hosts = url.netloc.rpartition("@")
     return [url._replace(netloc=f"{user}{at}{host}").geturl() for host in hosts.split(",")]
 
@@ -117,11 +117,11 @@ def _open(settings: Settings, retry: Retry) -> RedisConnection:
         "retry": retry,
         "retry_on_error": [*RECONNECT_ON],
     }
-    if settings.redis_cluster:
+    if settings.stores.redis_cluster:
         redis: Any = ArqRedis.from_pool(
             open_cluster_pool(
                 [(str(node.host), node.port) for node in nodes],
-                prefix=settings.queue_prefix,
+                prefix=settings.stores.queue_prefix,
                 is_tls=parsed.ssl,
                 credentials=credentials,
                 options=options,
@@ -160,7 +160,7 @@ def deserialize(body: bytes) -> dict[str, Any]:
 
 def queue_name(settings: Settings, queue: Queue) -> str:
     """Return the key of a queue's sorted set."""
-    return f"{settings.queue_prefix}:{queue}"
+    return f"{settings.stores.queue_prefix}:{queue}"
 
 
 def wake_channel(queue_key: str) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.jobs import Queue
     from ragsvc.queue.connection import RedisConnection
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 # KEYS: list, companion set. ARGV: cap, then entry id and entry by turns, oldest first.
 # An entry that is known is not pushed twice; what falls off the end leaves the set too.
@@ -41,6 +41,8 @@ return removed
 """
 
 PAGE = 500
+# The newest dead letters that a list holds, about 10 MB; Postgres has them all.
+CAP = 10_000
 
 
 class DeadLetterList:
@@ -49,8 +51,7 @@ class DeadLetterList:
     def __init__(self, redis: RedisConnection, settings: Settings, queue: Queue) -> None:
         self._redis = redis
         self._call: Callable[..., Awaitable[Any]] = redis.execute_command
-        self._cap = settings.dlq_cap
-        self._key = f"{settings.queue_prefix}:{queue}:dlq"
+        self._key = f"{settings.stores.queue_prefix}:{queue}:dlq"
         self._ids_key = f"{self._key}:ids"
 
     async def push(self, entries: Iterable[dict[str, object]]) -> int:
@@ -58,7 +59,7 @@ class DeadLetterList:
         arguments = [part for entry in entries for part in (str(entry["entry_id"]), orjson.dumps(entry))]
         if not arguments:
             return 0
-        pushed: int = await self._call("EVAL", PUSH, 2, self._key, self._ids_key, self._cap, *arguments)
+        pushed: int = await self._call("EVAL", PUSH, 2, self._key, self._ids_key, CAP, *arguments)
         return pushed
 
     async def remove(self, entry_ids: set[str]) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.jobs import Job
     from ragsvc.queue.connection import RedisConnection
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 # What a worker's arq calls; `queue` knows names so that nobody else has to import the workers.
 JOB_FUNCTIONS = {Queue.INGESTION: "ingest_document", Queue.DELETION: "delete_subject"}
@@ -71,7 +71,7 @@ class Notifier:
                 )
                 await self._redis.publish(wake_channel(queue_key), b"1")
         except REDIS_TROUBLE as error:
-            log.warning("notify_failed", job_id=str(job.id), error=str(error) or type(error).__name__)
+            log.warning("notify_failed", job_id=str(job.id), error=error)
             NOTIFICATIONS.labels(job.queue, "failed").inc()
             return False
         NOTIFICATIONS.labels(job.queue, "known" if taken is None else "taken").inc()
@@ -99,7 +99,7 @@ class Notifier:
                     pipe.delete(in_progress_key_prefix + notification_id)
                 answers = await pipe.execute()
         except REDIS_TROUBLE as error:
-            log.warning("sweep_cannot_notify", jobs=len(jobs), error=str(error) or type(error).__name__)
+            log.warning("sweep_cannot_notify", jobs=len(jobs), error=error)
             return 0
         swept = 0
         for job, has_body, score in zip(jobs, answers[::4], answers[1::4], strict=True):
@@ -117,7 +117,7 @@ class Notifier:
             async with asyncio.timeout(NOTIFY_TIMEOUT_S):
                 found = await self._redis.zrange(queue_key, 0, limit - 1)
         except REDIS_TROUBLE as error:
-            log.warning("notifications_not_read", queue=queue, error=str(error) or type(error).__name__)
+            log.warning("notifications_not_read", queue=queue, error=error)
             return []
         parsed = (
             _parse_notification(notification_id.decode(errors="replace").removeprefix(f"{queue_key}:"))
@@ -136,7 +136,7 @@ class Notifier:
                 )
                 await pipe.execute()
         except REDIS_TROUBLE as error:
-            log.warning("notification_not_forgotten", job_id=str(notification.job_id), error=str(error) or type(error).__name__)
+            log.warning("notification_not_forgotten", job_id=str(notification.job_id), error=error)
 
     def _notification_id(self, queue: Queue, job_id: UUID, generation: int) -> str:
         # arq drops an id that it knows, on any queue, so a ring's id is fresh with each generation.

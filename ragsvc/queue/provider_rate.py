@@ -13,7 +13,7 @@ from ragsvc.queue.scripts import Script
 
 if TYPE_CHECKING:
     from ragsvc.queue.connection import RedisConnection
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 # KEYS: the hash. ARGV, all but the last in µs: what the requests cost, what the tokens cost, how much of an idle time
 # may be made up for, the largest debt that those make who do not wait, how long to hold, and 1 for those who wait.
@@ -82,9 +82,9 @@ class ProviderRate:
 
     def __init__(self, redis: RedisConnection, settings: Settings) -> None:
         self._script = Script(redis, TAKE, name="embedding")
-        self._key = f"{settings.queue_prefix}:limit:embedding"
-        self._request_us = MINUTE_US / (settings.embedding_requests_per_minute or float("inf"))
-        self._token_us = MINUTE_US / (settings.embedding_tokens_per_minute or float("inf"))
+        self._key = f"{settings.stores.queue_prefix}:limit:embedding"
+        self._request_us = MINUTE_US / (settings.llm.embedding_requests_per_minute or float("inf"))
+        self._token_us = MINUTE_US / (settings.llm.embedding_tokens_per_minute or float("inf"))
         self._own = _OwnBudgets()
         # Of the calls of one process only the first in the line asks; a lock wakes in the order of arrival.
         self._line = asyncio.Lock()

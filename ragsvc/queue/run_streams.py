@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Entry: TypeAlias = tuple[int, bytes]
 
 FIELD = b"e"
+# How long a run can be resumed from Redis; after that Postgres has its result.
+EVENTS_TTL_S = 3600
 
 
 def run_key(prefix: str, run_id: UUID) -> str:
@@ -21,10 +23,8 @@ def run_key(prefix: str, run_id: UUID) -> str:
     return f"{prefix}:run:{run_id.hex}"
 
 
-async def append_events(
-    redis: RedisConnection, prefix: str, batches: Mapping[UUID, Sequence[Entry]], *, ttl_s: int
-) -> None:
-    """Append events of any number of runs in one round trip; each stream then lives `ttl_s` seconds longer.
+async def append_events(redis: RedisConnection, prefix: str, batches: Mapping[UUID, Sequence[Entry]]) -> None:
+    """Append events of any number of runs in one round trip; each stream then lives EVENTS_TTL_S longer.
 
     An event's id in the stream is its number, so appending it twice changes nothing.
 
@@ -36,7 +36,7 @@ async def append_events(
             key = run_key(prefix, run_id)
             for event_id, content in entries:
                 pipe.xadd(key, {FIELD: content}, id=f"{event_id}-0")
-            pipe.expire(key, ttl_s)
+            pipe.expire(key, EVENTS_TTL_S)
         # A number that the stream has already is refused, and that is all right.
         await pipe.execute(raise_on_error=False)
 

@@ -105,7 +105,7 @@ class RunTails:
             try:
                 await self._read_once()
             except REDIS_TROUBLE as error:
-                log.warning("run_streams_unreadable", error=str(error) or type(error).__name__)
+                log.warning("run_streams_unreadable", error=error)
                 await asyncio.sleep(RETRY_S)
 
     async def _read_once(self) -> None:

@@ -44,5 +44,5 @@ class Script:
                 return await self._call("EVAL", self._text, 1, key, *arguments)
         except REDIS_TROUBLE as error:
             self._away_until = time.monotonic() + AWAY_S
-            log.warning("rate_limit_without_redis", limit=self._name, error=str(error) or type(error).__name__)
+            log.warning("rate_limit_without_redis", limit=self._name, error=error)
             return None

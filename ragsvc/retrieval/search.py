@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 # What each index gives before the fusion, and at least as many times the hits asked for.
 FETCHED = 50
 FETCHED_PER_HIT = 2
+# Candidates that a reranker scores; more cost time and rarely change the first hits.
+RERANK_CANDIDATES = 50
+# Up to this many chunks in scope a dense search scans exactly: about as fast as the index there, and complete.
+EXACT_SCAN_MAX_CHUNKS = 10_000
 # Longer questions are searched by their beginning.
 MAX_QUERY_CHARS = 4000
 
@@ -110,7 +114,7 @@ async def _find(
     if not scope.chunks:
         return []
     reranker = resources.llm.reranker if request.mode is SearchMode.HYBRID else None
-    limit = max(request.limit, resources.settings.rerank_candidates) if reranker else request.limit
+    limit = max(request.limit, RERANK_CANDIDATES) if reranker else request.limit
     hits = await _select(resources, workspace_id, request, selection=selection, scope=scope, vector=vector, limit=limit)
     return (await rerank(reranker, request.text, hits=hits))[: request.limit] if reranker else hits
 
@@ -144,10 +148,10 @@ async def _select(
     candidates = Candidates(
         query_vector=vector,
         words=request.text,
-        text_search_config=settings.text_search_config,
+        text_search_config=settings.answering.text_search_config,
         fetched=max(FETCHED, FETCHED_PER_HIT * limit),
-        dense_weight=settings.dense_weight,
-        lexical_weight=settings.lexical_weight,
+        dense_weight=settings.answering.dense_weight,
+        lexical_weight=settings.answering.lexical_weight,
         min_score=request.min_score,
     )
     async with resources.pool.acquire() as conn:
@@ -161,7 +165,7 @@ async def _select(
                 candidates=candidates,
                 limit=limit,
                 table=resources.space.table,
-                is_small=scope.chunks <= settings.exact_scan_max_chunks,
+                is_small=scope.chunks <= EXACT_SCAN_MAX_CHUNKS,
             )
 
 

@@ -34,8 +34,7 @@ class EventLog:
 
     def __init__(self, resources: Resources) -> None:
         self._redis = resources.redis
-        self._prefix = resources.settings.queue_prefix
-        self._ttl_s = resources.settings.run_events_ttl_s
+        self._prefix = resources.settings.stores.queue_prefix
         self._waiting: dict[UUID, Journal] = {}
         self._appended: dict[UUID, int] = {}
         self._wanted = asyncio.Event()
@@ -94,11 +93,11 @@ class EventLog:
         }
         try:
             async with asyncio.timeout(APPEND_TIMEOUT_S):
-                await append_events(self._redis, self._prefix, batches, ttl_s=self._ttl_s)
+                await append_events(self._redis, self._prefix, batches)
         except REDIS_TROUBLE as error:
             self._away_s = min(max(FIRST_AWAY_S, self._away_s * 2), LONGEST_AWAY_S)
             self._away_until = time.monotonic() + self._away_s
-            log.warning("run_events_not_appended", runs=len(journals), error=str(error) or type(error).__name__)
+            log.warning("run_events_not_appended", runs=len(journals), error=error)
             return False
         self._away_s = 0.0
         return True

@@ -58,10 +58,10 @@ async def _read_on(resources: Resources, journal: Journal) -> None:
     """Add what the owner put into the stream after it had saved for the last time."""
     try:
         entries = await read_events(
-            resources.redis, resources.settings.queue_prefix, journal.run_id, after=journal.last_id
+            resources.redis, resources.settings.stores.queue_prefix, journal.run_id, after=journal.last_id
         )
     except REDIS_TROUBLE as error:
-        log.warning("run_stream_unreadable", run_id=journal.run_id.hex, error=str(error) or type(error).__name__)
+        log.warning("run_stream_unreadable", run_id=journal.run_id.hex, error=error)
         return
     for event_id, content in entries:
         if event_id != journal.last_id + 1 or not journal.add_entry(decode_body(content)):
@@ -73,7 +73,7 @@ async def _tell_end(resources: Resources, run_id: UUID, end_id: int) -> None:
     settings = resources.settings
     batches = {run_id: [(end_id, encode_body(RunCancelled()))]}
     try:
-        await append_events(resources.redis, settings.queue_prefix, batches, ttl_s=settings.run_events_ttl_s)
+        await append_events(resources.redis, settings.stores.queue_prefix, batches)
     except REDIS_TROUBLE as error:
         # Readers find it in Postgres, a little later.
-        log.warning("run_end_not_told", run_id=run_id.hex, error=str(error) or type(error).__name__)
+        log.warning("run_end_not_told", run_id=run_id.hex, error=error)

@@ -136,7 +136,7 @@ class RunOwner:
             try:
                 await chore()
             except DATABASE_TROUBLE as error:
-                log.warning("runs_not_kept", runs=len(self), error=str(error) or type(error).__name__)
+                log.warning("runs_not_kept", runs=len(self), error=error)
             except Exception:
                 log.exception("runs_not_kept", runs=len(self))
 
@@ -145,7 +145,7 @@ class RunOwner:
         if not before:
             return
         async with self._resources.pool.acquire() as conn:
-            await chat_runs.renew_leases(conn, owner=self.name, lease_s=self._resources.settings.run_lease_s)
+            await chat_runs.renew_leases(conn, owner=self.name, lease_s=self._resources.settings.answering.run_lease_s)
             stored = await chat_runs.select_owned_runs(conn, owner=self.name)
         for run_id, owned in before.items():
             if run_id not in stored:
@@ -231,7 +231,7 @@ def explain_failure(error: Exception) -> FailureInfo:
         case RequestError():
             return FailureInfo(error.code, error.detail, isinstance(error, Unavailable))
     if isinstance(error, DATABASE_TROUBLE):
-        log.warning("run_failed", error=str(error) or type(error).__name__)
+        log.warning("run_failed", error=error)
         return FailureInfo(Unavailable.code, Unavailable().detail, retryable=True)
     log.error("run_failed", exc_info=error)
     return FailureInfo("internal", "An unexpected error.", retryable=True)

@@ -115,7 +115,7 @@ async def _begin(
         question=question,
         request=request,
         owner=runs.owner.name,
-        lease_s=runs.resources.settings.run_lease_s,
+        lease_s=runs.resources.settings.answering.run_lease_s,
     )
     asked = Question(
         session=session,

@@ -49,7 +49,7 @@ async def open_runs(resources: Resources) -> AsyncIterator[Runs]:
     # Read here, beside the loop, and not while the first question waits.
     await asyncio.to_thread(load_meter, resources.settings)
     event_log = EventLog(resources)
-    tails = RunTails(resources.redis, resources.settings.queue_prefix)
+    tails = RunTails(resources.redis, resources.settings.stores.queue_prefix)
     owner = RunOwner(resources, event_log)
     chores = [asyncio.create_task(event_log.run()), asyncio.create_task(owner.keep())]
     try:
@@ -129,6 +129,6 @@ async def sweep_runs(resources: Resources) -> int:
     sweeper = f"sweeper:{new_id().hex}"
     async with resources.pool.acquire() as conn:
         lost = await chat_runs.claim_lost_runs(
-            conn, owner=sweeper, lease_s=resources.settings.run_lease_s, limit=SWEEP_BATCH
+            conn, owner=sweeper, lease_s=resources.settings.answering.run_lease_s, limit=SWEEP_BATCH
         )
     return sum([await end_lost_run(resources, run, sweeper=sweeper) for run in lost])

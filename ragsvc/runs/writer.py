@@ -127,12 +127,12 @@ class RunWriter:
 
     async def _save_stubbornly(self, progress: RunProgress) -> bool:
         try:
-            async with asyncio.timeout(self._resources.settings.run_lease_s):
+            async with asyncio.timeout(self._resources.settings.answering.run_lease_s):
                 while True:
                     try:
                         return await self._save(progress)
                     except DATABASE_TROUBLE as error:
-                        log.warning("run_not_saved", error=str(error) or type(error).__name__)
+                        log.warning("run_not_saved", error=error)
                         await asyncio.sleep(SAVE_RETRY_S)
         except TimeoutError:
             return False

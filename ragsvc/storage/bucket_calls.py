@@ -20,7 +20,7 @@ class BucketCalls(StoreCalls):
 
     async def create_bucket(self, bucket: str) -> None:
         """Create the bucket; one that is already ours is fine."""
-        region = self._settings.s3_region
+        region = self._settings.stores.s3_region
         arguments: dict[str, Any] = {"Bucket": bucket}
         if region != "us-east-1":  # which S3 refuses to hear named
             arguments["CreateBucketConfiguration"] = {"LocationConstraint": region}

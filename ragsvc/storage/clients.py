@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
     from types_aiobotocore_s3.client import S3Client
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 CONNECT_TIMEOUT_S = 3
+
+# How long a presigned URL works: enough to start a transfer, too short to be passed around.
+PRESIGN_EXPIRES_S = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +49,25 @@ class StoreCalls:
     @property
     def _encryption(self) -> dict[str, Any]:
         """What a new object is asked to be encrypted with; its parts follow it."""
-        asked = {"ServerSideEncryption": self._settings.s3_sse, "SSEKMSKeyId": self._settings.s3_sse_kms_key_id}
+        asked = {
+            "ServerSideEncryption": self._settings.stores.s3_sse,
+            "SSEKMSKeyId": self._settings.stores.s3_sse_kms_key_id,
+        }
         return {name: value for name, value in asked.items() if value is not None}
 
 
 @asynccontextmanager
 async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
     """Open the clients; the store is reached when it is first used."""
-    secret = settings.s3_secret_access_key
+    secret = settings.stores.s3_secret_access_key
     arguments: dict[str, Any] = {
-        "region_name": settings.s3_region,
-        "aws_access_key_id": settings.s3_access_key_id,
+        "region_name": settings.stores.s3_region,
+        "aws_access_key_id": settings.stores.s3_access_key_id,
         "aws_secret_access_key": secret.get_secret_value() if secret else None,
         "config": _configure(settings),
     }
-    endpoint = settings.s3_endpoint_url
-    public = settings.s3_public_endpoint_url or endpoint
+    endpoint = settings.stores.s3_endpoint_url
+    public = settings.stores.s3_public_endpoint_url or endpoint
     async with AsyncExitStack() as stack:
         sdk = await stack.enter_async_context(_session().client("s3", endpoint_url=endpoint, **arguments))
         presigner = sdk
@@ -71,7 +77,9 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
         # Some stores ask for Content-MD5 here, which newer SDKs replaced by other checksums.
         sdk.meta.events.register("before-sign.s3.DeleteObjects", _add_content_md5)
         # No limit for the whole: a part is as slow as its client, and the store's own silence ends it.
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=settings.s3_timeout_s)
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=settings.stores.s3_timeout_s
+        )
         # Nor of connections: slow clients would keep the others waiting for one.
         connector = aiohttp.TCPConnector(limit=0)
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, connector=connector))
@@ -81,10 +89,10 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
 def _configure(settings: Settings) -> Config:
     return Config(
         signature_version="s3v4",
-        s3={"addressing_style": settings.s3_addressing_style},
+        s3={"addressing_style": settings.stores.s3_addressing_style},
         retries={"mode": "standard", "max_attempts": 3},
         connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=settings.s3_timeout_s,
+        read_timeout=settings.stores.s3_timeout_s,
         max_pool_connections=64,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -15,7 +15,7 @@ from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
 
-from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure
+from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def translated() -> Iterator[None]:
     except aiohttp.ClientConnectorError as error:
         raise OutageFailure("storage_unreachable", "the object store cannot be reached") from error
     except (BotoCoreError, aiohttp.ClientError, OSError) as error:
-        message = str(error) or type(error).__name__
+        message = describe_error(error)
         raise TransientFailure("storage_unavailable", f"the object store failed: {message}") from error
 
 

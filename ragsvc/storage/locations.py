@@ -9,11 +9,11 @@ from ragsvc.domain.workspaces import Location
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 def choose_location(settings: Settings, workspace_id: UUID) -> Location:
     """Return a bucket of its own, or, for accounts that may have few, a prefix in the one that all share."""
-    if settings.s3_bucket_mode == "shared":
-        return Location(settings.s3_bucket_prefix, f"{workspace_id.hex}/")
-    return Location(f"{settings.s3_bucket_prefix}-{workspace_id.hex}")
+    if settings.stores.s3_bucket_mode == "shared":
+        return Location(settings.stores.s3_bucket_prefix, f"{workspace_id.hex}/")
+    return Location(f"{settings.stores.s3_bucket_prefix}-{workspace_id.hex}")

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from ragsvc.errors import OutageFailure, TransientFailure
 from ragsvc.storage.calls import calling
-from ragsvc.storage.clients import StoreCalls
+from ragsvc.storage.clients import PRESIGN_EXPIRES_S, StoreCalls
 from ragsvc.storage.errors import MISSING, code_of, refusal, translated
 from ragsvc.storage.objects import MultipartUpload, StoredPart
 
@@ -83,7 +83,7 @@ class MultipartCalls(StoreCalls):
             url = await self._client.generate_presigned_url("upload_part", Params=arguments, ExpiresIn=OWN_URL_S)
             with calling("UploadPart") as call:
                 async with asyncio.timeout(None) as silence:
-                    blocks = _timed(body, silence, timeout_s=self._settings.s3_timeout_s)
+                    blocks = _timed(body, silence, timeout_s=self._settings.stores.s3_timeout_s)
                     async with self._http.put(url, data=blocks, headers=every) as answer:
                         said = await answer.text()
                 call.end(answer.status)
@@ -101,7 +101,7 @@ class MultipartCalls(StoreCalls):
             arguments["ContentLength"] = size_bytes
         with translated():
             return await self._presigner.generate_presigned_url(
-                "upload_part", Params=arguments, ExpiresIn=self._settings.presign_expires_s
+                "upload_part", Params=arguments, ExpiresIn=PRESIGN_EXPIRES_S
             )
 
     async def list_parts(self, bucket: str, key: str, *, upload_id: str) -> list[StoredPart]:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ragsvc.storage.clients import StoreCalls
+from ragsvc.storage.clients import PRESIGN_EXPIRES_S, StoreCalls
 from ragsvc.storage.errors import ObjectMissing, translated
 from ragsvc.storage.objects import ListedObject, ObjectBody, StoredObject
 
@@ -76,7 +76,7 @@ class ObjectCalls(StoreCalls):
             return await self._presigner.generate_presigned_url(
                 "get_object",
                 Params={"Bucket": bucket, "Key": key, "ResponseContentDisposition": disposition},
-                ExpiresIn=self._settings.presign_expires_s,
+                ExpiresIn=PRESIGN_EXPIRES_S,
             )
 
     async def put_object(self, bucket: str, key: str, *, body: bytes, metadata: Mapping[str, str]) -> None:

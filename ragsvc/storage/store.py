@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from types_aiobotocore_s3.type_defs import ObjectIdentifierTypeDef
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 class Storage(BucketCalls, MultipartCalls, ObjectCalls):

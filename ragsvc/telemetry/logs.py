@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
+from ragsvc.errors import describe_error
 from ragsvc.telemetry.redaction import redact
 from ragsvc.telemetry.traces import current_traceparent
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 def configure_logging(settings: Settings) -> None:
@@ -23,7 +24,7 @@ def configure_logging(settings: Settings) -> None:
 
     JSON lines or console text by `LOG_FORMAT`; contextvars bound by `structlog.contextvars` come along.
     """
-    level: int = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    level: int = logging.getLevelNamesMapping()[settings.telemetry.log_level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         _add_trace,
@@ -31,9 +32,10 @@ def configure_logging(settings: Settings) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
+        _describe_errors,
     ]
     renderer: Processor
-    if settings.log_format == "json":
+    if settings.telemetry.log_format == "json":
         renderer = structlog.processors.JSONRenderer(serializer=_to_json)
     else:
         plain = structlog.dev.plain_traceback
@@ -74,6 +76,14 @@ def _add_trace(_logger: object, _method: str, event: EventDict) -> EventDict:
     if (traceparent := current_traceparent()) is not None:
         _version, event["trace_id"], event["span_id"], _flags = traceparent.split("-")
     return event
+
+
+def _describe_errors(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Replace exceptions passed as values (`error=error`) by their descriptions."""
+    return {
+        name: describe_error(value) if name != "exc_info" and isinstance(value, BaseException) else value
+        for name, value in event.items()
+    }
 
 
 def _redact(_logger: object, _method: str, event: EventDict) -> EventDict:

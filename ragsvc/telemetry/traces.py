@@ -16,7 +16,7 @@ from ragsvc.telemetry.spans import SpanKind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from ragsvc.telemetry.spans import Attributes, Span, Tracer
 
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -42,14 +42,14 @@ def configure_traces(settings: Settings, *, service: str) -> None:
     Raises:
         StartupRefused: the extra `ragsvc[otel]` is not installed.
     """
-    if settings.otel_traces_exporter == "none":
+    if settings.telemetry.otel_traces_exporter == "none":
         return
     try:
         from ragsvc.telemetry.opentelemetry import open_tracer  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
-        wanted = f"OTEL_TRACES_EXPORTER={settings.otel_traces_exporter}"
+        wanted = f"OTEL_TRACES_EXPORTER={settings.telemetry.otel_traces_exporter}"
         raise StartupRefused(f"{wanted} needs the extra `ragsvc[otel]`: {error.name} is missing") from error
-    use_tracer(open_tracer(settings.otel_traces_exporter, service=service))
+    use_tracer(open_tracer(settings.telemetry.otel_traces_exporter, service=service))
 
 
 def use_tracer(tracer: Tracer | None) -> None:

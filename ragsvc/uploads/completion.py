@@ -194,4 +194,4 @@ async def _release(resources: Resources, upload: Upload) -> None:
         async with resources.pool.acquire() as conn:
             await upload_sessions.release_completing(conn, upload.workspace_id, upload.id)
     except Exception as error:  # noqa: BLE001 - its time runs out by itself
-        log.warning("upload_not_released", upload_id=upload.id.hex, error=str(error) or type(error).__name__)
+        log.warning("upload_not_released", upload_id=upload.id.hex, error=error)

@@ -169,7 +169,7 @@ async def _receive(
 ) -> Document:
     async with resources.pool.acquire() as conn:
         await check_quota(conn, workspace, added_bytes=1)
-    most_bytes = resources.settings.max_document_bytes
+    most_bytes = resources.settings.api.max_document_bytes
     first = await _read_first(source)
     upload = await _open_upload(resources, workspace, filename=filename, mime_type=mime_type)
     try:
@@ -239,7 +239,7 @@ async def _open_upload(resources: Resources, workspace: Workspace, *, filename: 
             object_key=workspace.object_key(upload_id),
             filename=filename,
             mime_type=mime_type,
-            expires_s=resources.settings.upload_expires_s,
+            expires_s=resources.settings.api.upload_expires_s,
         )
         upload = await upload_sessions.select_upload(conn, workspace.id, upload_id)
     if upload is None:

@@ -140,7 +140,7 @@ async def remove_orphan(resources: Resources, finding: Finding) -> None:
 
 
 async def _sweep_bucket(resources: Resources, workspace: Workspace, after: str) -> int:
-    ttl_s = resources.settings.orphan_ttl_s
+    ttl_s = resources.settings.api.orphan_ttl_s
     before = datetime.now(UTC) - timedelta(seconds=ttl_s)
     found: list[Finding] = []
     try:

@@ -38,7 +38,7 @@ class PartWriter:
         self.size_bytes = 0
         self._resources = resources
         self._upload = upload
-        self._part_size_bytes = resources.settings.upload_part_size_bytes
+        self._part_size_bytes = resources.settings.api.upload_part_size_bytes
         self._s3_upload_id = ""
         room_bytes = min(self._part_size_bytes, announced_bytes or self._part_size_bytes)
         self._buffer = PartBuffer(resources.buffers, room_bytes=room_bytes)

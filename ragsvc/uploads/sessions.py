@@ -22,7 +22,8 @@ from ragsvc.db import upload_sessions
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import NotFound, PartNumberOutOfRange, TooLarge, UploadNotPending
-from ragsvc.settings import MIB, MOST_PARTS
+from ragsvc.settings.groups import MIB
+from ragsvc.settings.settings import MOST_PARTS
 from ragsvc.storage.errors import ObjectMissing
 from ragsvc.telemetry.metrics import UPLOADS
 from ragsvc.uploads.cleaning import abandon, clean_upload
@@ -77,8 +78,8 @@ async def open_session(
         NotFound: there is no such collection.
     """
     settings = resources.settings
-    if size_bytes > settings.max_upload_bytes:
-        raise TooLarge(f"A file may have {settings.max_upload_bytes} bytes.")
+    if size_bytes > settings.api.max_upload_bytes:
+        raise TooLarge(f"A file may have {settings.api.max_upload_bytes} bytes.")
     upload_id = upload_id or new_id()
     async with resources.pool.acquire() as conn, conn.transaction():
         collection = await find_collection(conn, workspace.id, collection_id)
@@ -91,9 +92,9 @@ async def open_session(
             object_key=workspace.object_key(upload_id),
             filename=filename,
             mime_type=mime_type,
-            expires_s=settings.upload_expires_s,
+            expires_s=settings.api.upload_expires_s,
             declared_size_bytes=size_bytes,
-            part_size_bytes=part_size_for(size_bytes, least_bytes=settings.upload_part_size_bytes),
+            part_size_bytes=part_size_for(size_bytes, least_bytes=settings.api.upload_part_size_bytes),
             sha256=sha256,
             collection_id=collection.id,
             attributes=attributes,
@@ -178,7 +179,7 @@ async def abort_session(resources: Resources, workspace_id: UUID, upload_id: UUI
     try:
         await clean_upload(resources, upload)
     except Exception as error:  # noqa: BLE001 - it is aborted; the sweeper removes what the store still has
-        log.warning("upload_not_cleaned", upload_id=upload.id.hex, error=str(error) or type(error).__name__)
+        log.warning("upload_not_cleaned", upload_id=upload.id.hex, error=error)
 
 
 def require_pending(upload: Upload) -> tuple[Upload, str]:

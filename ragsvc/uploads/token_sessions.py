@@ -11,7 +11,8 @@ from ragsvc.db import upload_sessions, workspaces
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import NotFound, PartNumberOutOfRange, PartSizeMismatch, PartsMissing, TooLarge
-from ragsvc.settings import MIB, MOST_PARTS
+from ragsvc.settings.groups import MIB
+from ragsvc.settings.settings import MOST_PARTS
 from ragsvc.storage.errors import ObjectMissing
 from ragsvc.uploads.quotas import claim_quota
 from ragsvc.uploads.registration import find_collection
@@ -58,7 +59,7 @@ async def open_token_session(
             object_key=workspace.object_key(upload_id),
             filename=filename,
             mime_type=mime_type,
-            expires_s=resources.settings.upload_expires_s,
+            expires_s=resources.settings.api.upload_expires_s,
             declared_size_bytes=size_bytes,
             collection_id=collection.id,
             token_key_id=token.key_id,

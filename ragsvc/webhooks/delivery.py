@@ -12,7 +12,7 @@ import structlog
 
 from ragsvc.db import jobs, webhooks
 from ragsvc.domain.ids import format_id
-from ragsvc.errors import ProviderRejected, TransientFailure, WebhookRefused
+from ragsvc.errors import ProviderRejected, TransientFailure, WebhookRefused, describe_error
 from ragsvc.webhooks.origins import check_url
 from ragsvc.webhooks.signing import sign
 
@@ -76,7 +76,7 @@ async def _send(webhook: Webhook, job: Job) -> None:
         ):
             _judge(answer)
     except (aiohttp.ClientError, TimeoutError) as error:
-        detail = f"the receiver cannot be reached: {str(error) or type(error).__name__}"
+        detail = f"the receiver cannot be reached: {describe_error(error)}"
         raise TransientFailure("webhook_unreachable", detail) from error
     log.info("webhook_delivered", webhook_id=webhook.id.hex, webhook_event=job.payload["event"], status=answer.status)
 

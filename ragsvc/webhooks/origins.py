@@ -13,7 +13,7 @@ from yarl import URL
 from ragsvc.errors import WebhookRefused
 
 if TYPE_CHECKING:
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 def check_url(url: str, settings: Settings) -> None:
@@ -29,5 +29,5 @@ def check_url(url: str, settings: Settings) -> None:
         raise WebhookRefused(f"The URL cannot be used: {error}") from None
     if parsed.user is not None or parsed.password is not None:
         raise WebhookRefused("A webhook's URL carries no user and no password: its signature is what proves it.")
-    if origin not in {str(URL(listed).origin()) for listed in settings.webhook_origins}:
+    if origin not in {str(URL(listed).origin()) for listed in settings.api.webhook_origins}:
         raise WebhookRefused(f"Webhooks may not be sent to {origin}: an operator lists it in WEBHOOK_ALLOWED_ORIGINS.")

@@ -23,7 +23,7 @@ from ragsvc.queue.connection import (
     serialize,
 )
 from ragsvc.queue.notifier import JOB_FUNCTIONS
-from ragsvc.settings import load_settings
+from ragsvc.settings.settings import load_settings
 from ragsvc.workers import deletion, ingestion, runner
 from ragsvc.workers.wake import WakeWorker
 
@@ -58,8 +58,8 @@ def _settings_class(name: str, queue: Queue, start: Any, function: Any) -> type:
         settings = load_settings()
     except StartupRefused as refused:
         raise SystemExit(f"ragsvc: {refused.detail}") from None
-    if settings.redis_cluster:
-        keep_arq_in_one_slot(settings.queue_prefix)
+    if settings.stores.redis_cluster:
+        keep_arq_in_one_slot(settings.stores.queue_prefix)
     concurrency = runner.concurrency(settings, queue)
     return type(
         name,

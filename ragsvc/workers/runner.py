@@ -31,17 +31,20 @@ if TYPE_CHECKING:
     from ragsvc.domain.jobs import Job
     from ragsvc.jobs.retry_policy import Failure
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 # Connections beside those of the jobs: renewing, reporting, sweeping.
 SPARE_CONNECTIONS = 4
+
+# Rescues without progress before a job is dead with `crash_loop`: its workers probably die of it.
+MAX_RESCUES = 3
 
 log = structlog.get_logger(__name__)
 
 
 def concurrency(settings: Settings, queue: Queue) -> int:
     """Return how many jobs of the queue one worker process runs at once."""
-    return settings.ingestion_concurrency if queue is Queue.INGESTION else settings.deletion_concurrency
+    return settings.jobs.ingestion_concurrency if queue is Queue.INGESTION else settings.jobs.deletion_concurrency
 
 
 async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
@@ -68,17 +71,17 @@ async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
 
 def _tell_metrics(settings: Settings, stack: AsyncExitStack) -> None:
     """Tell the metrics on METRICS_PORT, if it is set, in a thread of their own: also while the loop is stuck."""
-    if settings.metrics_port is None:
+    if settings.api.metrics_port is None:
         return
     try:
-        server, thread = start_http_server(settings.metrics_port, settings.host, REGISTRY)
+        server, thread = start_http_server(settings.api.metrics_port, settings.api.host, REGISTRY)
     except OSError as error:
-        where = f"{settings.host}:{settings.metrics_port}"
+        where = f"{settings.api.host}:{settings.api.metrics_port}"
         raise SystemExit(f"ragsvc: METRICS_PORT: cannot listen on {where}: {error}") from None
     stack.callback(thread.join)
     stack.callback(server.server_close)
     stack.callback(server.shutdown)
-    log.info("metrics_started", host=settings.host, port=server.server_port)
+    log.info("metrics_started", host=settings.api.host, port=server.server_port)
 
 
 async def stop(ctx: dict[str, Any]) -> None:
@@ -105,7 +108,7 @@ async def _run(
     ctx: dict[str, Any], job: Job, attempt: Attempt, work: Callable[[Resources, Lease], Awaitable[None]]
 ) -> None:
     resources: Resources = ctx["resources"]
-    if job.rescues > resources.settings.max_rescues:
+    if job.rescues > MAX_RESCUES:
         await _settle(resources, job, attempt, retry_policy.crash_loop(job))
         return
     lease = Lease(resources.pool, job, resources.settings)
@@ -134,9 +137,11 @@ def _lose(attempt: Attempt) -> None:
 
 async def _claim(resources: Resources, job_id: str, *, owner: str) -> Job | None:
     try:
-        return await lifecycle.claim(resources.pool, UUID(job_id), owner=owner, lease_s=resources.settings.job_lease_s)
+        return await lifecycle.claim(
+            resources.pool, UUID(job_id), owner=owner, lease_s=resources.settings.jobs.job_lease_s
+        )
     except Exception as error:  # noqa: BLE001 - the row is as it was, and the sweeper rings again
-        log.warning("job_not_claimed", error=str(error) or type(error).__name__)
+        log.warning("job_not_claimed", error=error)
         return None
 
 
@@ -146,7 +151,7 @@ async def _settle(resources: Resources, job: Job, attempt: Attempt, failure: Fai
     try:
         settled = await lifecycle.fail(resources.pool, job, failure, settings=resources.settings)
     except Exception as error:  # noqa: BLE001
-        log.warning("job_failure_not_stored", error=str(error) or type(error).__name__)
+        log.warning("job_failure_not_stored", error=error)
         return
     if settled is None:
         _lose(attempt)
@@ -172,14 +177,14 @@ async def _watch_for_outage(resources: Resources, queue: Queue, failure: Failure
     try:
         await outages.watch(resources, queue, failure)
     except Exception as error:  # noqa: BLE001 - the job is settled; the next one's failure looks again
-        log.warning("outage_not_judged", error=str(error) or type(error).__name__)
+        log.warning("outage_not_judged", error=error)
 
 
 async def _hand_back(resources: Resources, job: Job, attempt: Attempt) -> None:
     try:
         queued = await lifecycle.hand_back(resources.pool, job)
     except Exception as error:  # noqa: BLE001 - the lease runs out by itself
-        log.warning("job_not_handed_back", error=str(error) or type(error).__name__)
+        log.warning("job_not_handed_back", error=error)
         return
     if queued is not None:
         attempt.ending = Ending.HANDED_BACK

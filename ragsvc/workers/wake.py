@@ -72,7 +72,7 @@ class WakeWorker(Worker):
             async with asyncio.timeout(self._grace_s):
                 await super().close()
         except REDIS_TROUBLE as error:
-            log.warning("redis_unavailable", error=str(error) or type(error).__name__)
+            log.warning("redis_unavailable", error=error)
             # arq says goodbye to Redis first, and would leave the rest open with it.
             if self.on_shutdown is not None:
                 await self.on_shutdown(self.ctx)
@@ -89,7 +89,7 @@ class WakeWorker(Worker):
         try:
             await super()._poll_iteration()
         except REDIS_TROUBLE as error:
-            log.warning("redis_unavailable", error=str(error) or type(error).__name__)
+            log.warning("redis_unavailable", error=error)
             await self._recount()
             await asyncio.sleep(RECONNECT_S)
             return

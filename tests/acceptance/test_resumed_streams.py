@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ragsvc.cli.client.sse import Event
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.http.support.processes import ApiProcess
     from tests.support.servers.model_server import ScriptedModels
 
@@ -220,7 +220,7 @@ async def test_redis_is_emptied_and_killed_in_the_middle_of_an_answer(
 ) -> None:
     redis = OwnRedis(tmp_path)
     await redis.start()
-    own = settings.model_copy(update={"redis_url": type(settings.redis_url)(redis.url)})
+    own = settings.changed({"redis_url": type(settings.stores.redis_url)(redis.url)})
     scripted_models.chat_text = ANSWER
     emptied, killed = Pause(after_deltas=6), Pause(after_deltas=12)
     try:

@@ -64,7 +64,7 @@ async def test_where_the_model_fails_at_it_the_question_stands(chat: Chat, scrip
 async def test_it_can_be_switched_off(chat: Chat, scripted_models: ScriptedModels) -> None:
     await answer(chat, "How long do refunds take?")
     resources = chat.runs.resources
-    plain = resources.settings.model_copy(update={"chat_condense_questions": False})
+    plain = resources.settings.changed({"chat_condense_questions": False})
     async with open_runs(replace(resources, settings=plain)) as runs:
         run = await begin_run(runs, chat.workspace_id, chat.session.id, content="And shipping?")
         await wait_for_answer(runs, chat.workspace_id, run.id, message_id=run.answer_id)

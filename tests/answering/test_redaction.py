@@ -125,7 +125,7 @@ async def test_a_citation_from_before_the_deletion_is_not_saved_with_its_words(
 
 async def test_the_streams_of_touched_runs_are_found_and_removed(chat: Chat) -> None:
     resources = chat.runs.resources
-    prefix = resources.settings.queue_prefix
+    prefix = resources.settings.stores.queue_prefix
     runs = [await chat.ask() for _ in range(1)]
     await chat.events(runs[0])
     runs.append(await chat.ask())

@@ -22,12 +22,13 @@ from ragsvc.cli.app import run
 from ragsvc.devstack.parts.services import Api, Worker
 from ragsvc.devstack.ports import LOOPBACK, free_ports
 from ragsvc.devstack.stack import open_folders, start
+from tests.support.environment import variables_of
 from tests.support.servers.databases import cloned
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 CLIENT_VARIABLES = ("RAGSVC_URL", "RAGSVC_API_KEY", "RAGSVC_ADMIN_KEY", "ADMIN_API_KEY", "RAGSVC_DEBUG")
 
@@ -98,7 +99,9 @@ async def service(base_settings: Settings, template: str) -> AsyncIterator[Servi
     folders = open_folders(root)
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, root)
-        url = await stack.enter_async_context(cloned(base_settings.database_url.get_secret_value(), template=template))
+        url = await stack.enter_async_context(
+            cloned(base_settings.stores.database_url.get_secret_value(), template=template)
+        )
         port = free_ports(1)[0]
         changed = {
             "database_url": SecretStr(url),
@@ -108,7 +111,7 @@ async def service(base_settings: Settings, template: str) -> AsyncIterator[Servi
             "sweep_interval_s": 1.0,
             "backoff_cap_s": 1.0,
         }
-        env = to_environment(base_settings.model_copy(update=changed))
+        env = to_environment(base_settings.changed(changed))
         for part in (
             Api(name="api", port=port, shares_port=False, env=env, logs=folders.logs),
             Worker(name="ingestion", settings_class="IngestionSettings", env=env, logs=folders.logs),
@@ -169,8 +172,4 @@ def start_cli(*args: str, stdout: int = subprocess.PIPE, env: dict[str, str] | N
 
 def to_environment(settings: Settings) -> dict[str, str]:
     """Return the environment that makes these settings."""
-    env = dict(os.environ)
-    for name, value in settings:
-        if value is not None:
-            env[name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    return env
+    return {**os.environ, **variables_of(settings)}

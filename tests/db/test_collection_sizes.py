@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 SEED = 20
 CLIENTS = 8

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.db.connections.pool import Pool
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 # Tables that belong to the whole service, and those that outlive their workspace on purpose.
 NOT_PER_WORKSPACE = {
@@ -44,8 +44,8 @@ AND relnamespace = 'public'::regnamespace
 
 @asynccontextmanager
 async def empty(settings: Settings) -> AsyncIterator[Settings]:
-    async with cloned(settings.database_url.get_secret_value(), template="template0") as url:
-        yield settings.model_copy(update={"database_url": SecretStr(url)})
+    async with cloned(settings.stores.database_url.get_secret_value(), template="template0") as url:
+        yield settings.changed({"database_url": SecretStr(url)})
 
 
 async def test_a_second_run_changes_nothing(settings: Settings) -> None:
@@ -68,7 +68,7 @@ async def test_status_tells_pending_from_applied(base_settings: Settings) -> Non
 
 
 async def test_an_applied_file_that_was_changed_is_refused(settings: Settings) -> None:
-    connection = await connect(settings.migration_dsn)
+    connection = await connect(settings.stores.migration_dsn)
     await connection.execute("UPDATE schema_migrations SET checksum = 'other' WHERE name LIKE '0001%'")
     await connection.close()
     with pytest.raises(StartupRefused, match=r"0001_.*was changed after it was applied"):
@@ -91,7 +91,7 @@ async def test_an_unmigrated_database_is_refused_with_the_way_out(base_settings:
 
 
 async def test_an_unknown_embedding_space_is_refused_until_migrated(settings: Settings, pool: Pool) -> None:
-    other = settings.model_copy(update={"embedding_dimensions": 512, "embedding_model": "another-model"})
+    other = settings.changed({"embedding_dimensions": 512, "embedding_model": "another-model"})
     async with pool.acquire() as conn:
         with pytest.raises(StartupRefused, match="no embedding space for another-model with 512"):
             await check_schema(conn, other)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection, Pool
     from ragsvc.domain.workspaces import Workspace
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from ragsvc.storage.store import Storage
 
 # Tables whose rows belong to no one workspace, and the chunks, whose statements join documents.
@@ -44,15 +44,15 @@ async def login_as(settings: Settings, options: str) -> AsyncIterator[Settings]:
     async with owner_of(settings) as root:
         await root.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'owner' {options}")
         try:
-            async with cloned(settings.database_url.get_secret_value(), template="template0") as url:
+            async with cloned(settings.stores.database_url.get_secret_value(), template="template0") as url:
                 database = url.rpartition("/")[2]
                 await root.execute(f"ALTER DATABASE {database} OWNER TO {name}")
-                own = settings.model_copy(update={"database_url": SecretStr(url)})
+                own = settings.changed({"database_url": SecretStr(url)})
                 async with owner_of(own) as extender:
                     await extender.execute("CREATE EXTENSION vector")
                     await extender.execute(f"ALTER SCHEMA public OWNER TO {name}")
                 there = url.partition("@")[2]
-                yield own.model_copy(update={"database_url": SecretStr(f"postgresql://{name}:owner@{there}")})
+                yield own.changed({"database_url": SecretStr(f"postgresql://{name}:owner@{there}")})
         finally:
             # What it granted to others goes with it.
             await root.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER")
@@ -77,7 +77,7 @@ async def test_every_table_of_a_workspace_is_closed(settings: Settings) -> None:
     """A table that a later migration adds is so by itself."""
     async with owner_of(settings) as owner:
         await owner.execute("CREATE TABLE later (workspace_id uuid NOT NULL, id uuid, PRIMARY KEY (workspace_id, id))")
-        assert await prepare_roles(owner, settings.database_url.get_secret_value()) is None
+        assert await prepare_roles(owner, settings.stores.database_url.get_secret_value()) is None
         rows = await owner.fetch(
             "SELECT relname, relrowsecurity FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
             " AND relnamespace = 'public'::regnamespace AND relname NOT LIKE 'chunk_vec_%'"
@@ -136,7 +136,7 @@ async def test_a_session_that_failed_to_enter_is_told_again(
 async def test_behind_a_transaction_pooler_nothing_is_left_in_a_session(
     settings: Settings, pair: tuple[Workspace, Workspace]
 ) -> None:
-    pooled = settings.model_copy(update={"database_statement_cache": False})
+    pooled = settings.changed({"database_statement_cache": False})
     one, other = pair
     async with open_pool(pooled, size=1) as pool:
         for scope in (one.id, other.id):
@@ -162,7 +162,7 @@ async def test_an_owner_that_is_no_superuser_makes_the_roles(settings: Settings,
     """As on managed servers: it may make roles, and nothing else."""
     async with login_as(settings, "CREATEROLE") as own, owner_of(settings) as root:
         # Here the roles are another's already, who has to let it in.
-        login = own.database_url.get_secret_value().partition("//")[2].partition(":")[0]
+        login = own.stores.database_url.get_secret_value().partition("//")[2].partition(":")[0]
         await root.execute(f"GRANT ragsvc_app, ragsvc_system TO {login} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
         await migrate(own)
         async with open_pool(own, size=2) as pool:
@@ -175,7 +175,7 @@ async def test_an_owner_that_may_not_make_roles_serves_without_until_somebody_le
     settings: Settings, storage: Storage
 ) -> None:
     async with login_as(settings, "") as own:
-        dsn = own.database_url.get_secret_value()
+        dsn = own.stores.database_url.get_secret_value()
         await migrate(own)
         async with open_pool(own, size=2) as pool:
             async with pool.acquire() as conn:
@@ -199,19 +199,19 @@ async def test_an_owner_that_may_not_make_roles_serves_without_until_somebody_le
 async def test_a_login_beside_the_owner_gets_what_the_service_needs(settings: Settings) -> None:
     """MIGRATION_DATABASE_URL is the owner's; the service has a login of its own, which owns nothing."""
     name = f"service_{uuid.uuid4().hex}"
-    there = settings.database_url.get_secret_value().partition("@")[2]
+    there = settings.stores.database_url.get_secret_value().partition("@")[2]
     async with owner_of(settings) as root:
         await root.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'service'")
         try:
-            own = settings.model_copy(
-                update={
-                    "migration_database_url": settings.database_url,
+            own = settings.changed(
+                {
+                    "migration_database_url": settings.stores.database_url,
                     "database_url": SecretStr(f"postgresql://{name}:service@{there}"),
                 }
             )
             await migrate(own)
             for cached in (True, False):
-                async with open_pool(own.model_copy(update={"database_statement_cache": cached}), size=1) as pool:
+                async with open_pool(own.changed({"database_statement_cache": cached}), size=1) as pool:
                     async with pool.acquire() as conn:
                         await check_schema(conn, own)
                         with pytest.raises(Exception, match="must be owner"):

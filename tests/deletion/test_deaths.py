@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.deletions import Deletion
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 class Killed(BaseException):

@@ -265,19 +265,19 @@ async def test_what_a_workspace_was_billed_for_goes_with_it(resources: Resources
     for one in (workspace, bystander):
         resources.query_usage.note(one.id, spent)
     await resources.query_usage.write()
-    assert set(await embeddings_of(resources.pool, workspace.id)) == {resources.settings.embedding_model}
+    assert set(await embeddings_of(resources.pool, workspace.id)) == {resources.settings.llm.embedding_model}
     resources.query_usage.note(workspace.id, spent)
     await execute(resources, await request_workspace_deletion(resources, workspace.id))
     # What comes late is of nobody.
     await resources.query_usage.write()
     assert await embeddings_of(resources.pool, workspace.id) == {}
-    assert await embeddings_of(resources.pool, bystander.id) == {resources.settings.embedding_model: spent}
+    assert await embeddings_of(resources.pool, bystander.id) == {resources.settings.llm.embedding_model: spent}
 
 
 async def test_a_workspace_in_a_shared_bucket_goes_alone(resources: Resources) -> None:
-    shared = resources.settings.model_copy(update={"s3_bucket_mode": "shared"})
+    shared = resources.settings.changed({"s3_bucket_mode": "shared"})
     going, staying = [await create_workspace(resources.pool, resources.storage, shared) for _ in range(2)]
-    assert going.bucket == staying.bucket == shared.s3_bucket_prefix
+    assert going.bucket == staying.bucket == shared.stores.s3_bucket_prefix
     for workspace in (going, staying):
         await accept(resources, workspace)
         await accept(resources, workspace, b"another", filename="another.txt")

@@ -16,7 +16,7 @@ from tests.support.servers.model_server import ScriptedModels, Slow
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.deploy.client import Client
     from tests.deploy.layout import Layout
 
@@ -30,10 +30,10 @@ async def layout(base_settings: Settings, tmp_path_factory: pytest.TempPathFacto
     own = uuid.uuid4().hex[:12]
     models = ScriptedModels()
     models.chat.usual = Slow(ANSWER_S)
-    dsn = base_settings.database_url.get_secret_value()
+    dsn = base_settings.stores.database_url.get_secret_value()
     async with models.serving(), cloned(dsn, template="template1") as url:
-        settings = models.applied_to(base_settings).model_copy(
-            update={
+        settings = models.applied_to(base_settings).changed(
+            {
                 "database_url": SecretStr(url),
                 "queue_prefix": f"deploy-{own}",
                 "s3_bucket_prefix": f"deploy-{own}",
@@ -47,7 +47,7 @@ async def layout(base_settings: Settings, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 async def client(layout: Layout) -> AsyncIterator[Client]:
     """A client of a new workspace."""
-    admin_key = layout.settings.admin_api_key
+    admin_key = layout.settings.api.admin_api_key
     assert admin_key is not None
     async with open_client(layout.url, admin_key.get_secret_value()) as opened:
         yield opened

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ragsvc.devstack.process import Process
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 APIS = ("api-1", "api-2")
 WORKERS = ("ingestion-1", "deletion-1")

@@ -10,7 +10,7 @@ import asyncpg
 
 from ragsvc.cli.app import COMMANDS as COMMAND_LINE
 from ragsvc.db.connections.pool import SESSION_SETTINGS
-from ragsvc.settings import Settings
+from ragsvc.settings.settings import FIELDS, Settings
 from tests.deploy.files import (
     DEPLOY,
     OVERLAYS,
@@ -24,8 +24,8 @@ from tests.deploy.files import (
 )
 from tests.support.servers.servers import ROOT
 
-SETTINGS = {name.upper() for name in Settings.model_fields}
-REQUIRED = {name.upper() for name, field in Settings.model_fields.items() if field.is_required()}
+SETTINGS = {name.upper() for name in FIELDS}
+REQUIRED = {name.upper() for name, field in FIELDS.items() if field.is_required()}
 # Of the servers that compose.yaml brings along.
 PASSWORDS = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"}
 # Named in the manifests, where the secret itself is made elsewhere.
@@ -44,12 +44,12 @@ CLOSING_S = 5
 def grace_s(process: str) -> float:
     """Return the grace that a process has by default."""
     name = "api_grace_s" if process == "api" else "worker_grace_s"
-    default: float = Settings.model_fields[name].default
+    default: float = FIELDS[name].default
     return default
 
 
 def default_port() -> int:
-    port: int = Settings.model_fields["port"].default
+    port: int = FIELDS["port"].default
     return port
 
 
@@ -142,7 +142,7 @@ def test_ports_agree() -> None:
 
 
 def test_every_path_that_is_probed_is_answered() -> None:
-    described = (ROOT / "ragsvc" / "http" / "handlers" / "health.py").read_text()
+    described = (ROOT / "ragsvc" / "http" / "ops" / "health.py").read_text()
     probed = set(re.findall(r"/(?:healthz|readyz)\b", (DEPLOY / "Dockerfile").read_text()))
     probed |= set(re.findall(r"health_uri (\S+)", (DEPLOY / "caddy" / "Caddyfile").read_text()))
     for overlay in OVERLAYS:
@@ -170,7 +170,7 @@ async def test_the_runbook_gives_a_pooled_role_the_settings_of_a_session(setting
     # A name is not a setting that matters.
     assert said == {name: value for name, value in SESSION_SETTINGS.items() if name != "application_name"}
     role = f"pooled_{uuid.uuid4().hex}"
-    connection = await asyncpg.connect(settings.database_url.get_secret_value())
+    connection = await asyncpg.connect(settings.stores.database_url.get_secret_value())
     try:
         await connection.execute(f"CREATE ROLE {role}")
         await connection.execute(statements.replace("ROLE ragsvc", f"ROLE {role}"))

@@ -96,7 +96,7 @@ async def test_a_rolling_restart_loses_no_request_and_no_job(
 
 async def count_jobs(layout: Layout) -> dict[str, int]:
     """Return how many jobs ended how."""
-    connection = await asyncpg.connect(layout.settings.database_url.get_secret_value())
+    connection = await asyncpg.connect(layout.settings.stores.database_url.get_secret_value())
     try:
         rows = await connection.fetch("SELECT status, count(*) FROM jobs GROUP BY status ORDER BY status")
     finally:

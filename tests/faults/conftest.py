@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.domain.workspaces import Workspace
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.faults.support.fleet import Fleet
     from tests.support.servers.servers import Servers
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Record
     from ragsvc.domain.workspaces import Workspace
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.faults.support.fleet import Fleet
     from tests.http.conftest import Client, Tenant
     from tests.support.servers.servers import Servers
@@ -172,7 +172,7 @@ async def fill(fleet: Fleet, workspace: Workspace, count: int) -> int:
 
 
 async def test_12_jobs_in_progress_across_workers(fleet: Fleet, workspace: Workspace) -> None:
-    assert await fill(fleet, workspace, 2 * fleet.settings.ingestion_concurrency) == 2
+    assert await fill(fleet, workspace, 2 * fleet.settings.jobs.ingestion_concurrency) == 2
 
 
 @pytest.mark.chaos

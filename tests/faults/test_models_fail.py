@@ -39,7 +39,7 @@ async def test_a_5xx_that_does_not_end(fleet: Fleet, workspace: Workspace) -> No
     fleet.models.embeddings.usual = Fail(500)
     document = await fleet.accept(workspace, make_text())
     await until_settled(fleet, workspace)
-    await assert_dead(fleet, document, code="embedding_unavailable", attempts=fleet.settings.max_attempts)
+    await assert_dead(fleet, document, code="embedding_unavailable", attempts=fleet.settings.jobs.max_attempts)
     await assert_consistent(fleet, workspace)
 
 

@@ -22,7 +22,7 @@ from tests.support.polling import until
 
 if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.faults.support.fleet import Fleet
     from tests.support.servers.servers import Servers
 
@@ -73,7 +73,7 @@ async def test_connections_cut_again_and_again(fleet: Fleet, workspace: Workspac
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 async def test_postgres_restarted_mid_commit(base_settings: Settings, servers: Servers, number: signal.Signals) -> None:
     async with open_postgres() as postgres:
-        await migrate(base_settings.model_copy(update={"database_url": SecretStr(postgres.url)}))
+        await migrate(base_settings.changed({"database_url": SecretStr(postgres.url)}))
         async with open_fleet_on(postgres.url, base_settings, servers) as fleet:
             await fleet.staff()
             workspace = await fleet.make_workspace()

@@ -116,7 +116,7 @@ async def test_redis_away_for_long(fleet: Fleet, workspace: Workspace, seconds: 
 
 async def test_a_cut_between_watch_and_exec(fleet: Fleet, workspace: Workspace) -> None:
     async with CuttingProxy(fleet.redis.port, b"EXEC") as proxy:
-        settings = fleet.settings.model_copy(update={"redis_url": proxy.url_of(fleet.redis.url)})
+        settings = fleet.settings.changed({"redis_url": proxy.url_of(fleet.redis.url)})
         redis = open_redis(settings)
         cut_off = replace(fleet.resources, redis=redis, notifier=Notifier(redis, settings))
         document = await fleet.accept(workspace, make_text(), resources=cut_off)
@@ -146,13 +146,13 @@ async def test_redis_read_only(fleet: Fleet, workspace: Workspace) -> None:
 async def test_a_queue_that_redis_evicted_while_it_kept_the_bodies(fleet: Fleet, workspace: Workspace) -> None:
     async with fleet.frozen(), fleet.redis.client() as redis:
         documents = await accept_many(fleet, workspace, 3)
-        assert await redis.delete(f"{fleet.settings.queue_prefix}:{Queue.INGESTION}") == 1
+        assert await redis.delete(f"{fleet.settings.stores.queue_prefix}:{Queue.INGESTION}") == 1
     await assert_ready_once(fleet, workspace, documents)
     assert {(await job_of(fleet, document)).attempts for document in documents} == {1}
 
 
 async def test_an_undecodable_body_and_an_unknown_function_name(fleet: Fleet, workspace: Workspace) -> None:
-    queue = f"{fleet.settings.queue_prefix}:{Queue.INGESTION}"
+    queue = f"{fleet.settings.stores.queue_prefix}:{Queue.INGESTION}"
     async with fleet.frozen(), fleet.redis.client() as redis:
         documents = await accept_many(fleet, workspace, 3)
         bodies = [key async for key in redis.scan_iter("arq:job:*")]
@@ -167,7 +167,7 @@ async def test_an_undecodable_body_and_an_unknown_function_name(fleet: Fleet, wo
 
 async def test_a_25_h_backlog(fleet: Fleet, workspace: Workspace) -> None:
     hours = 25
-    queue = f"{fleet.settings.queue_prefix}:{Queue.INGESTION}"
+    queue = f"{fleet.settings.stores.queue_prefix}:{Queue.INGESTION}"
     async with fleet.frozen(), fleet.redis.client() as redis:
         documents = await accept_many(fleet, workspace, 6)
         async with fleet.resources.pool.acquire() as conn:

@@ -23,7 +23,7 @@ from tests.support.servers.model_server import Slow
 if TYPE_CHECKING:
     from ragsvc.domain.documents import Document
     from ragsvc.domain.workspaces import Workspace
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.faults.support.fleet import Fleet
     from tests.support.servers.servers import Servers
 

@@ -88,7 +88,7 @@ async def test_sigterm_mid_body_and_twice(fleet: Fleet, workspace: Workspace, ti
     worker, _ = await hold_in_body(fleet, workspace)
     took_s = await worker.terminate(times=times)
     assert worker.process.exit_code == 0
-    assert took_s < fleet.settings.worker_grace_s
+    assert took_s < fleet.settings.jobs.worker_grace_s
     documents = list(fleet.documents_of(workspace))
     await assert_ready_once(fleet, workspace, documents)
     job = await job_of(fleet, documents[0])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
 
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
     Client = TestClient[web.Request, web.Application]
     ClientMaker = Callable[..., Awaitable[Client]]
@@ -128,9 +128,9 @@ class Server(TestServer):
 async def settings(base_settings: Settings, template: str) -> AsyncIterator[Settings]:
     """One database for this floor's tests: each makes workspaces of its own, which must keep them apart anyway."""
     own = uuid.uuid4().hex[:12]
-    async with cloned(base_settings.database_url.get_secret_value(), template=template) as url:
-        yield base_settings.model_copy(
-            update={
+    async with cloned(base_settings.stores.database_url.get_secret_value(), template=template) as url:
+        yield base_settings.changed(
+            {
                 "database_url": SecretStr(url),
                 "queue_prefix": f"test-{own}",
                 "s3_bucket_prefix": f"test-{own}",
@@ -184,7 +184,7 @@ def make_client(settings: Settings, serve: Callable[..., Awaitable[Client]]) -> 
     """Starts another application on the same database, with other settings."""
 
     async def start(**changes: object) -> Client:
-        return await serve(create_app(settings.model_copy(update=changes), timing=TIMING))
+        return await serve(create_app(settings.changed(changes), timing=TIMING))
 
     return start
 
@@ -193,14 +193,14 @@ def make_client(settings: Settings, serve: Callable[..., Awaitable[Client]]) -> 
 async def own_client(base_settings: Settings, template: str, contract: Contract) -> AsyncIterator[Client]:
     """An application on a database of its own, whose workspaces and queues are nobody else's."""
     own = uuid.uuid4().hex[:12]
-    async with cloned(base_settings.database_url.get_secret_value(), template=template) as url:
+    async with cloned(base_settings.stores.database_url.get_secret_value(), template=template) as url:
         changes = {
             "database_url": SecretStr(url),
             "queue_prefix": f"test-{own}",
             "s3_bucket_prefix": f"test-{own}",
             "webhook_allowed_origins": "https://hooks.example.com",
         }
-        app = create_app(base_settings.model_copy(update=changes), timing=TIMING)
+        app = create_app(base_settings.changed(changes), timing=TIMING)
         contract.watch(app)
         async with TestClient(Server(app)) as started:
             yield started
@@ -241,7 +241,7 @@ async def ready(tenant: Tenant, resources: Resources) -> dict[str, Any]:
 
 def operator_of(client: Client) -> Api:
     """Return a client with the admin key."""
-    admin_key = client.app[RESOURCES].settings.admin_api_key
+    admin_key = client.app[RESOURCES].settings.api.admin_api_key
     assert admin_key is not None
     return Api(client, admin_key.get_secret_value())
 

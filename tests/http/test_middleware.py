@@ -20,7 +20,7 @@ from tests.support.polling import until
 if TYPE_CHECKING:
     from pytest_aiohttp.plugin import AiohttpClient
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.http.conftest import ClientMaker, Tenant
 
 ERRORS = {

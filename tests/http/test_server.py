@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 DEADLINE_S = 20.0
 MIB = 1024 * 1024
@@ -46,8 +46,8 @@ class Remote:
     @classmethod
     async def make(cls, session: aiohttp.ClientSession, url: str, settings: Settings) -> Remote:
         """Make a workspace and a key."""
-        assert settings.admin_api_key is not None
-        admin = {"Authorization": f"Bearer {settings.admin_api_key.get_secret_value()}"}
+        assert settings.api.admin_api_key is not None
+        admin = {"Authorization": f"Bearer {settings.api.admin_api_key.get_secret_value()}"}
         async with session.post(f"{url}/v1/workspaces", json={"name": "acme"}, headers=admin) as response:
             workspace = await response.json()
         path = f"{url}/v1/workspaces/{workspace['id']}/keys"
@@ -99,8 +99,8 @@ async def test_a_process_serves_logs_without_secrets_and_stops(
         assert logged["workspace_id"] == remote.workspace["id"].removeprefix("ws_")
         assert (logged["path"], logged["status"]) == ("/v1/documents", 200)
         assert remote.key.encode() not in api.raw_log
-        assert settings.admin_api_key is not None
-        assert settings.admin_api_key.get_secret_value().encode() not in api.raw_log
+        assert settings.api.admin_api_key is not None
+        assert settings.api.admin_api_key.get_secret_value().encode() not in api.raw_log
 
 
 async def test_a_stopping_process_says_so_ends_streams_and_finishes_uploads(
@@ -176,7 +176,7 @@ async def test_a_taken_port_refuses_the_start_with_the_reason(settings: Settings
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(StartupRefused, match=f"cannot listen on 127.0.0.1:{port}"):
-            await serve_forever(settings.model_copy(update={"port": port}))
+            await serve_forever(settings.changed({"port": port}))
 
 
 async def test_a_large_file_goes_through_with_flat_memory(settings: Settings, session: aiohttp.ClientSession) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.http.conftest import Answer, ClientMaker, Tenant
 
 MIB = 1024 * 1024
@@ -42,7 +42,7 @@ async def store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OwnSt
 @pytest.fixture(scope="module")
 async def database_url(settings: Settings, template: str) -> AsyncIterator[SecretStr]:
     """A database of its own: a sweeper that looks for these uploads in the others' store finds them lost."""
-    async with cloned(settings.database_url.get_secret_value(), template=template) as url:
+    async with cloned(settings.stores.database_url.get_secret_value(), template=template) as url:
         yield SecretStr(url)
 
 
@@ -120,7 +120,7 @@ async def test_a_full_store_tells_a_tus_client_a_true_offset(store: OwnStore, te
     assert refused.is_problem(503, "unavailable"), refused.raw
     assert await tus.offset_of(tenant.api, path) == PART + 10
     assert await reserved_bytes(tenant) == len(CONTENT)
-    assert resources_of(tenant).buffers.free_bytes == resources_of(tenant).settings.upload_buffer_bytes
+    assert resources_of(tenant).buffers.free_bytes == resources_of(tenant).settings.api.upload_buffer_bytes
     await store.empty()
     assert (await tus.patch(tenant.api, path, PART + 10, CONTENT[PART + 10 :])).status == 204
     await assert_one_document_and_nothing_else(tenant)

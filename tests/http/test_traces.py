@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.jobs import Job
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.http.conftest import Tenant
     from tests.support.spans import Recorder
 
@@ -94,7 +94,7 @@ async def test_a_trace_follows_an_upload_to_ready(
         ("process ingestion", ["POST /v1/documents"]),
         ("S3/GetObject", [*work, "downloading"]),
         ("chunking", work),
-        (f"embeddings {resources.settings.embedding_model}", [*work, "embedding"]),
+        (f"embeddings {resources.settings.llm.embedding_model}", [*work, "embedding"]),
         ("finalizing", work),
     ):
         assert [*path, name] in trace.path(name), trace.draw()
@@ -119,13 +119,13 @@ async def test_a_trace_follows_a_question_to_its_answer(
     await until(lambda: recorder.trace(CHAT).path("answer"), what="the run's span")
     trace = recorder.trace(CHAT)
     print(trace.draw())  # noqa: T201 - shown with -s
-    chat = trace.named(f"chat {resources.settings.chat_model}")
-    embedding = f"embeddings {resources.settings.embedding_model}"
+    chat = trace.named(f"chat {resources.settings.llm.chat_model}")
+    embedding = f"embeddings {resources.settings.llm.embedding_model}"
     assert trace.path(chat.name) == [[asked, "answer", chat.name]]
     assert trace.path(embedding) == [[asked, "answer", "retrieve", embedding]]
     assert chat.attributes is not None
     assert chat.attributes["gen_ai.operation.name"] == "chat"
-    assert chat.attributes["gen_ai.request.model"] == resources.settings.chat_model
+    assert chat.attributes["gen_ai.request.model"] == resources.settings.llm.chat_model
     assert int(str(chat.attributes["gen_ai.usage.output_tokens"])) > 0
     assert chat.attributes["gen_ai.response.finish_reasons"] == ("stop",)
     assert "quicksilver" not in "".join(str(span.to_json()) for span in trace.spans)

@@ -10,7 +10,7 @@ from ragsvc.ingestion.parsing import registry
 from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
 from ragsvc.ingestion.parsing.limits import ParseLimits
 from ragsvc.llm.token_counting import load_counter
-from ragsvc.settings import Settings
+from ragsvc.settings.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def parse_settings(tokenizer: str) -> Settings:
     """Settings of parsing; nothing here reaches a server."""
-    return Settings.model_validate(
+    return Settings.of(
         {
             "database_url": "postgresql://127.0.0.1/none",
             "redis_url": "redis://127.0.0.1/0",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
 # One token is paid back in a second, and ten are saved by an idle minute's tenth.
@@ -32,8 +32,8 @@ TOKENS_PER_MINUTE = 60
 
 @pytest.fixture
 async def limited(settings: Settings, scripted_models: ScriptedModels) -> AsyncIterator[Resources]:
-    changed = scripted_models.applied_to(settings).model_copy(
-        update={"embedding_tokens_per_minute": TOKENS_PER_MINUTE, "embedding_batch_size": 2}
+    changed = scripted_models.applied_to(settings).changed(
+        {"embedding_tokens_per_minute": TOKENS_PER_MINUTE, "embedding_batch_size": 2}
     )
     async with open_resources(changed, pool_size=8) as opened:
         yield opened
@@ -43,7 +43,7 @@ async def ignore(_count: int) -> None: ...
 
 
 async def paid_back_at(resources: Resources) -> float:
-    key = f"{resources.settings.queue_prefix}:limit:embedding"
+    key = f"{resources.settings.stores.queue_prefix}:limit:embedding"
     return int(await command(resources.redis, "HGET", key, "tokens_at")) / 1e6
 
 
@@ -65,7 +65,7 @@ async def test_a_job_that_waits_for_its_turn_keeps_its_lease_until_its_time_is_o
     limited: Resources, workspace: Workspace, scripted_models: ScriptedModels
 ) -> None:
     job = await job_of(limited, await accept(limited, workspace))
-    settings = limited.settings.model_copy(update={"job_lease_s": 0.6, "job_timeout_s": 3.0})
+    settings = limited.settings.changed({"job_lease_s": 0.6, "job_timeout_s": 3.0})
     resources = replace(limited, settings=settings)
     await resources.llm.embed(["a debt"], token_count=1000)
 

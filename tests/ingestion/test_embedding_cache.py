@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.chunks import Chunk
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
 TEXTS = tuple(f"Kettle number {number} boils." for number in range(10))
@@ -32,8 +32,8 @@ IN_FLIGHT = 2
 
 @pytest.fixture
 async def scripted(settings: Settings, scripted_models: ScriptedModels) -> AsyncIterator[Resources]:
-    changed = scripted_models.applied_to(settings).model_copy(
-        update={"embedding_batch_size": BATCH, "embedding_concurrency": IN_FLIGHT}
+    changed = scripted_models.applied_to(settings).changed(
+        {"embedding_batch_size": BATCH, "embedding_concurrency": IN_FLIGHT}
     )
     async with open_resources(changed, pool_size=8) as opened:
         yield opened
@@ -61,7 +61,7 @@ async def test_a_second_ingestion_anywhere_makes_no_call(scripted: Resources, sc
 
 
 async def test_a_workspace_may_keep_its_vectors_to_itself(settings: Settings, scripted_models: ScriptedModels) -> None:
-    own = scripted_models.applied_to(settings).model_copy(update={"embedding_cache_scope": "workspace"})
+    own = scripted_models.applied_to(settings).changed({"embedding_cache_scope": "workspace"})
     async with open_resources(own, pool_size=4) as resources:
         for _ in range(2):
             await embed(resources, make_chunks(TEXTS[:2]))
@@ -104,7 +104,7 @@ async def test_a_hit_is_a_use_and_what_nobody_uses_is_dropped(
 ) -> None:
     used, unused = make_chunks(TEXTS[:1]), make_chunks(TEXTS[1:2])
     await embed(scripted, [*used, *unused])
-    days = scripted.settings.embedding_cache_days
+    days = scripted.settings.llm.embedding_cache_days
     async with scripted.pool.acquire() as conn:
         await conn.execute("UPDATE embedding_cache SET last_used = now() - make_interval(days => $1)", days + 1)
     # Many at once, as after a night: each row is touched by one of them.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
 SHARED = ("Kettles boil water.", "Descale them every three months.")
@@ -31,9 +31,7 @@ BATCH = 2
 
 @pytest.fixture
 async def scripted(settings: Settings, scripted_models: ScriptedModels) -> AsyncIterator[Resources]:
-    changed = scripted_models.applied_to(settings).model_copy(
-        update={"embedding_batch_size": BATCH, "embedding_concurrency": 4}
-    )
+    changed = scripted_models.applied_to(settings).changed({"embedding_batch_size": BATCH, "embedding_concurrency": 4})
     async with open_resources(changed, pool_size=16) as opened:
         yield opened
 
@@ -48,8 +46,8 @@ async def embed(resources: Resources, workspace: Workspace, sentences: Sequence[
 
 async def spent(resources: Resources, workspace: Workspace) -> EmbeddingUsage:
     by_model = await embeddings_of(resources.pool, workspace.id)
-    assert set(by_model) <= {resources.settings.embedding_model}
-    return by_model.get(resources.settings.embedding_model, EmbeddingUsage())
+    assert set(by_model) <= {resources.settings.llm.embedding_model}
+    return by_model.get(resources.settings.llm.embedding_model, EmbeddingUsage())
 
 
 def told(models: ScriptedModels) -> EmbeddingUsage:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -40,7 +39,7 @@ async def bury(resources: Resources, job: Job, *, code: str = "corrupt") -> Job:
 
 
 async def listed(resources: Resources) -> list[dict[str, object]]:
-    key = f"{resources.settings.queue_prefix}:ingestion:dlq"
+    key = f"{resources.settings.stores.queue_prefix}:ingestion:dlq"
     return [orjson.loads(entry) for entry in await command(resources.redis, "LRANGE", key, 0, -1)]
 
 
@@ -66,16 +65,18 @@ async def test_posting_twice_lists_once(resources: Resources, dead: Job) -> None
     assert len(await listed(resources)) == 1
 
 
-async def test_the_list_keeps_the_newest_up_to_its_cap(resources: Resources, workspace: Workspace) -> None:
-    capped = replace(resources, settings=resources.settings.model_copy(update={"dlq_cap": 2}))
-    jobs = [await bury(capped, await job_of(resources, await accept(resources, workspace))) for _ in range(3)]
+async def test_the_list_keeps_the_newest_up_to_its_cap(
+    resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ragsvc.queue.dead_letter_list.CAP", 2)
+    jobs = [await bury(resources, await job_of(resources, await accept(resources, workspace))) for _ in range(3)]
     assert [entry["job_id"] for entry in await listed(resources)] == [str(jobs[2].id), str(jobs[1].id)]
-    ids = await command(resources.redis, "SCARD", f"{resources.settings.queue_prefix}:ingestion:dlq:ids")
+    ids = await command(resources.redis, "SCARD", f"{resources.settings.stores.queue_prefix}:ingestion:dlq:ids")
     assert ids == 2
 
 
 async def test_a_flushed_list_is_filled_again(resources: Resources, dead: Job) -> None:
-    prefix = resources.settings.queue_prefix
+    prefix = resources.settings.stores.queue_prefix
     await resources.redis.delete(f"{prefix}:ingestion:dlq", f"{prefix}:ingestion:dlq:ids")
     await sweep_jobs(resources)
     assert [entry["job_id"] for entry in await listed(resources)] == [str(dead.id)]

@@ -162,7 +162,7 @@ async def test_progress_beyond_earlier_tries_clears_the_rescues(resources: Resou
 
 
 async def test_a_lost_lease_stops_the_work(resources: Resources, claimed: Job) -> None:
-    quick = resources.settings.model_copy(update={"job_lease_s": 0.3})
+    quick = resources.settings.changed({"job_lease_s": 0.3})
 
     async def work() -> None:
         async with Lease(resources.pool, claimed, quick).held(), asyncio.timeout(10):
@@ -182,7 +182,7 @@ async def test_a_lost_lease_stops_the_work(resources: Resources, claimed: Job) -
 
 
 async def test_a_lease_is_renewed_while_the_work_runs(resources: Resources, claimed: Job) -> None:
-    quick = resources.settings.model_copy(update={"job_lease_s": 0.3})
+    quick = resources.settings.changed({"job_lease_s": 0.3})
 
     async def is_renewed() -> bool:
         return (await reload_job(resources, claimed)).lease_until != claimed.lease_until

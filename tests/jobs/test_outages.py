@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.jobs.retry_policy import Failure
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
 UNREACHABLE = OutageFailure("embedding_unreachable", "The embedding model's server cannot be reached")
@@ -34,7 +34,7 @@ OVERLOADED = TransientFailure("embedding_unavailable", "The embedding model answ
 @pytest.fixture
 async def resources(settings: Settings, scripted_models: ScriptedModels) -> AsyncIterator[Resources]:
     """Everything a process opens, with a model server that fails when it is told to."""
-    changed = scripted_models.applied_to(settings).model_copy(update={"backoff_base_s": 0.01, "backoff_cap_s": 0.01})
+    changed = scripted_models.applied_to(settings).changed({"backoff_base_s": 0.01, "backoff_cap_s": 0.01})
     async with open_resources(changed, pool_size=8) as opened:
         yield opened
 
@@ -141,7 +141,7 @@ async def test_one_of_many_processes_asks(resources: Resources, scripted_models:
     scripted_models.embeddings.usual = Cut()
     await settle(resources, job, UNREACHABLE)
     scripted_models.embeddings.requests.clear()
-    slower = resources.settings.model_copy(update={"backoff_base_s": 60.0, "backoff_cap_s": 60.0})
+    slower = resources.settings.changed({"backoff_base_s": 60.0, "backoff_cap_s": 60.0})
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE queue_state SET probe_at = now() WHERE probe_at IS NOT NULL")
     async with open_resources(slower, pool_size=8) as others:
@@ -218,6 +218,6 @@ def test_only_a_provider_can_be_away(error: Exception, provider: retry_policy.Pr
 
 async def test_the_store_answers(resources: Resources) -> None:
     assert await outages.answers(resources, retry_policy.Provider.STORAGE)
-    nowhere = resources.settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:9"})
+    nowhere = resources.settings.changed({"s3_endpoint_url": "http://127.0.0.1:9"})
     async with open_resources(nowhere, pool_size=2) as others:
         assert not await outages.answers(others, retry_policy.Provider.STORAGE)

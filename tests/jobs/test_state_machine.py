@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Pool
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 LEASE_S = 600.0
 MAX_ATTEMPTS = 3
@@ -252,7 +252,7 @@ async def count_impossible(pool: Pool) -> int:
 
 
 def test_a_job_keeps_its_invariants_whatever_happens_to_it(settings: Settings) -> None:
-    environment = settings.model_copy(update={"max_attempts": MAX_ATTEMPTS})
+    environment = settings.changed({"max_attempts": MAX_ATTEMPTS})
     with asyncio.Runner() as runner:
         opening = open_pool(environment, size=2)
         JobMachine.environment, JobMachine.runner = environment, runner

@@ -86,7 +86,7 @@ async def test_a_process_that_froze_in_its_sweep_does_not_keep_the_others_from_s
 
     async with resources.pool.acquire() as frozen:
         await frozen.transaction().start()
-        assert await jobs.try_lock(frozen, f"{resources.settings.queue_prefix}:sweep", idle_limit_s=0.3)
+        assert await jobs.try_lock(frozen, f"{resources.settings.stores.queue_prefix}:sweep", idle_limit_s=0.3)
         assert not await is_rescued()
         await until(is_rescued)
 

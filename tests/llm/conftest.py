@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.llm.provider_rate import EmbeddingRate
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
 TURNS = [ChatTurn("system", "Answer."), ChatTurn("user", "Hello?")]
@@ -27,7 +27,7 @@ TURNS = [ChatTurn("system", "Answer."), ChatTurn("user", "Hello?")]
 async def limit(base_settings: Settings) -> AsyncIterator[EmbeddingRate]:
     """A rate that only a provider's Retry-After limits, this test's own."""
     redis = open_redis(base_settings)
-    yield ProviderRate(redis, base_settings.model_copy(update={"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"}))
+    yield ProviderRate(redis, base_settings.changed({"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"}))
     await redis.aclose()
 
 
@@ -36,7 +36,7 @@ async def models(
     base_settings: Settings, scripted_models: ScriptedModels, limit: EmbeddingRate
 ) -> AsyncIterator[LlmClient]:
     """The client of the scripted server; it waits half a second for the next byte."""
-    scripted = scripted_models.applied_to(base_settings).model_copy(update={"model_timeout_s": 0.5})
+    scripted = scripted_models.applied_to(base_settings).changed({"model_timeout_s": 0.5})
     async with open_llm(scripted, limit) as opened:
         yield opened
 

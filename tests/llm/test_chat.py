@@ -16,7 +16,7 @@ from tests.support.servers.model_server import Cut, Fail, Pause, Reply, Scripted
 
 if TYPE_CHECKING:
     from ragsvc.llm.provider_rate import EmbeddingRate
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 async def test_an_answer_comes_in_deltas_and_ends_with_its_cost(
@@ -98,7 +98,7 @@ async def test_a_silent_model_is_not_asked_again(
 
 
 async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit: EmbeddingRate) -> None:
-    away = base_settings.model_copy(update={"openai_base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"})
+    away = base_settings.changed({"openai_base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"})
     async with open_llm(away, limit) as models:
         with pytest.raises(OutageFailure) as caught:
             await collect(models, into=[])

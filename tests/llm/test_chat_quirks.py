@@ -17,7 +17,7 @@ from tests.support.servers.model_server import Fail, Pause, Raw, Reply, Slow
 if TYPE_CHECKING:
     from ragsvc.llm.chat import ChatDelta
     from ragsvc.llm.provider_rate import EmbeddingRate
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import Behaviour, ScriptedModels
 
 
@@ -140,10 +140,10 @@ async def test_a_filter_in_the_middle_ends_the_answer_and_is_told(
 
 
 async def test_first_words_may_take_longer_than_the_next_ones(
-    base_settings: Settings, scripted_models: ScriptedModels, limit: EmbeddingRate
+    base_settings: Settings, scripted_models: ScriptedModels, limit: EmbeddingRate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times = {"model_timeout_s": 0.1, "chat_first_token_timeout_s": 20.0}
-    patient = scripted_models.applied_to(base_settings).model_copy(update=times)
+    monkeypatch.setattr("ragsvc.llm.chat.FIRST_TOKEN_FACTOR", 200.0)
+    patient = scripted_models.applied_to(base_settings).changed({"model_timeout_s": 0.1})
     async with open_llm(patient, limit) as models:
         scripted_models.chat.script(Slow(0.5), Pause(after_deltas=1))
         assert (await hear(models))[0] == scripted_models.chat_text

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.llm.provider_rate import EmbeddingRate
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ async def test_a_refused_key_is_not_repeated(models: LlmClient, scripted_models:
 
 
 async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit: EmbeddingRate) -> None:
-    away = base_settings.model_copy(update={"openai_base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"})
+    away = base_settings.changed({"openai_base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"})
     async with open_llm(away, limit) as models:
         with pytest.raises(OutageFailure) as caught:
             await models.embed(["text"], token_count=1)
@@ -99,7 +99,7 @@ async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit
 async def test_a_dropped_connection_and_a_silent_server_pass_by(
     scripted_settings: Settings, scripted_models: ScriptedModels, limit: EmbeddingRate
 ) -> None:
-    async with open_llm(scripted_settings.model_copy(update={"model_timeout_s": 0.2}), limit) as models:
+    async with open_llm(scripted_settings.changed({"model_timeout_s": 0.2}), limit) as models:
         for behaviour in (Cut(), Pause()):
             scripted_models.embeddings.script(behaviour)
             with pytest.raises(TransientFailure, match="embedding"):

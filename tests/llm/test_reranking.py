@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ragsvc.llm.provider_rate import EmbeddingRate
     from ragsvc.llm.reranking import HttpReranker
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 TEXTS = ["the parcel arrives", "descale the kettle", "nothing"]
 

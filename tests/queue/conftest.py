@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.queue.connection import RedisConnection
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 @pytest.fixture
 def own_settings(base_settings: Settings) -> Settings:
     """Settings with a prefix that no other test has."""
-    return base_settings.model_copy(update={"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"})
+    return base_settings.changed({"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"})
 
 
 @pytest.fixture

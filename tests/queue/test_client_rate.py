@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from ragsvc.queue.connection import RedisConnection
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
     OpenRates = Callable[..., ClientRates]
 
@@ -47,7 +47,7 @@ async def open_rates(own_settings: Settings) -> AsyncIterator[OpenRates]:
             changes: dict[str, Any] = {"rate_limit_rps": rps, "rate_limit_burst": burst}
             if redis_url:
                 changes["redis_url"] = SecretStr(redis_url)
-            settings = own_settings.model_copy(update=changes)
+            settings = own_settings.changed(changes)
             connection = open_redis(settings)
             stack.push_async_callback(connection.aclose)
             rates = ClientRates(connection, settings)
@@ -150,7 +150,7 @@ async def test_a_process_comes_back_to_the_common_account_with_redis(
     open_rates: OpenRates, redis: RedisConnection, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scripts, "AWAY_S", 0.1)
-    there = urlsplit(own_settings.redis_url.get_secret_value())
+    there = urlsplit(own_settings.stores.redis_url.get_secret_value())
     async with Proxy(str(there.hostname), there.port or 6379) as way:
         url = there._replace(netloc=f":{there.password or ''}@{way.host}:{way.port}").geturl()
         rates, key_id = open_rates(redis_url=url), uuid.uuid4()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from ragsvc.queue.connection import RedisConnection
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
     OpenLimit = Callable[..., ProviderRate]
 
@@ -42,11 +42,11 @@ async def open_limit(own_settings: Settings) -> AsyncIterator[OpenLimit]:
         def open_one(
             *, requests_per_minute: int | None = None, tokens_per_minute: int | None = None, redis_url: str = ""
         ) -> ProviderRate:
-            settings = own_settings.model_copy(
-                update={
+            settings = own_settings.changed(
+                {
                     "embedding_requests_per_minute": requests_per_minute,
                     "embedding_tokens_per_minute": tokens_per_minute,
-                    "redis_url": SecretStr(redis_url) if redis_url else own_settings.redis_url,
+                    "redis_url": SecretStr(redis_url) if redis_url else own_settings.stores.redis_url,
                 }
             )
             connection = open_redis(settings)
@@ -238,7 +238,7 @@ async def test_a_process_comes_back_to_the_fleets_account_with_redis(
     open_limit: OpenLimit, redis: RedisConnection, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scripts, "AWAY_S", 0.2)
-    there = urlsplit(own_settings.redis_url.get_secret_value())
+    there = urlsplit(own_settings.stores.redis_url.get_secret_value())
     async with Proxy(str(there.hostname), there.port or 6379) as way:
         url = there._replace(netloc=f":{there.password or ''}@{way.host}:{way.port}").geturl()
         limit = open_limit(tokens_per_minute=TOKENS_PER_MINUTE, redis_url=url)

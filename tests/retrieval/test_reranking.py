@@ -56,11 +56,14 @@ async def test_hits_stand_in_the_rerankers_order_with_its_scores(library: Librar
     assert {hit.chunk_id: hit.dense_score for hit in hits} == dense
 
 
-async def test_the_best_of_more_candidates_than_are_asked_for_is_found(library: Library, server: RerankServer) -> None:
+async def test_the_best_of_more_candidates_than_are_asked_for_is_found(
+    library: Library, server: RerankServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await library.add(*PARAGRAPHS)
     async with reranked(library, server) as own:
         assert [hit.text for hit in await find(own, limit=1)] == [PARAGRAPHS[1]]
-    async with reranked(library, server, rerank_candidates=2) as own:
+    monkeypatch.setattr("ragsvc.retrieval.search.RERANK_CANDIDATES", 2)
+    async with reranked(library, server) as own:
         await find(own, limit=1)
     assert [len(request["documents"]) for request in server.requests] == [3, 2]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
@@ -24,13 +24,19 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Pool
     from ragsvc.domain.search import SearchHit
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from ragsvc.storage.store import Storage
     from tests.support.servers.model_server import ScriptedModels
 
 KETTLES = "Descale the kettle every three months with citric acid."
 PARCELS = "Parcels arrive within three days."
 REFUNDS = "A refund takes fourteen days."
+
+
+class Scan(Protocol):
+    """Chooses the statements that searches use."""
+
+    def __call__(self, *, is_small: bool) -> None: ...
 
 
 async def find(
@@ -56,17 +62,24 @@ async def find(
     )
 
 
-def scanning(library: Library, *, is_small: bool) -> Library:
-    """Return the library as searched by the statements for small or for large scopes."""
-    settings = library.resources.settings.model_copy(update={"exact_scan_max_chunks": 10_000 if is_small else 0})
-    return replace(library, resources=replace(library.resources, settings=settings))
+@pytest.fixture
+def scan(monkeypatch: pytest.MonkeyPatch) -> Scan:
+    """Choose the statements for small or for large scopes."""
+
+    def choose(*, is_small: bool) -> None:
+        monkeypatch.setattr("ragsvc.retrieval.search.EXACT_SCAN_MAX_CHUNKS", 10_000 if is_small else 0)
+
+    return choose
 
 
 @pytest.mark.parametrize("is_small", [True, False])
 @pytest.mark.parametrize("mode", SearchMode)
-async def test_the_best_chunk_comes_first_in_every_mode(library: Library, mode: SearchMode, *, is_small: bool) -> None:
+async def test_the_best_chunk_comes_first_in_every_mode(
+    library: Library, scan: Scan, mode: SearchMode, *, is_small: bool
+) -> None:
     document_id = await library.add(PARCELS, KETTLES, REFUNDS, filename="a.md", heading_path=("House",), has_pages=True)
-    first = (await find(scanning(library, is_small=is_small), mode=mode))[0]
+    scan(is_small=is_small)
+    first = (await find(library, mode=mode))[0]
     assert (first.text, first.document_id, first.filename) == (KETTLES, document_id, "a.md")
     assert (first.version, first.ordinal, first.heading_path) == (1, 1, ("House",))
     assert (first.page_first, first.page_last) == (2, 2)
@@ -77,7 +90,7 @@ async def test_the_best_chunk_comes_first_in_every_mode(library: Library, mode: 
 async def test_scores_tell_what_each_index_gave(library: Library) -> None:
     await library.add(KETTLES, PARCELS)
     hits = {mode: await find(library, mode=mode) for mode in SearchMode}
-    weight = library.resources.settings.lexical_weight
+    weight = library.resources.settings.answering.lexical_weight
     dense, lexical, hybrid = hits[SearchMode.DENSE], hits[SearchMode.LEXICAL], hits[SearchMode.HYBRID]
     assert [hit.text for hit in dense] == [KETTLES, PARCELS]
     assert dense[0].score == dense[0].dense_score
@@ -124,15 +137,15 @@ async def test_min_score_is_a_cosine_in_every_mode(library: Library, mode: Searc
 @pytest.mark.parametrize("is_small", [True, False])
 @pytest.mark.parametrize("mode", SearchMode)
 async def test_collections_and_attributes_narrow_a_search(
-    library: Library, mode: SearchMode, *, is_small: bool
+    library: Library, scan: Scan, mode: SearchMode, *, is_small: bool
 ) -> None:
     other = await library.add_collection("other")
     await library.add(KETTLES, attributes={"lang": "en", "year": 2020})
     await library.add(KETTLES, collection_id=other, attributes={"lang": "de", "year": 2024})
-    searched = scanning(library, is_small=is_small)
+    scan(is_small=is_small)
 
     async def langs(**scope: object) -> list[str]:
-        hits = await find(searched, mode=mode, **scope)  # type: ignore[arg-type]
+        hits = await find(library, mode=mode, **scope)  # type: ignore[arg-type]
         return sorted(str(hit.attributes["lang"]) for hit in hits)
 
     assert await langs() == ["de", "en"]
@@ -153,13 +166,14 @@ async def test_a_collection_of_nobody_is_not_found(library: Library) -> None:
 @pytest.mark.parametrize("is_small", [True, False])
 @pytest.mark.parametrize("mode", SearchMode)
 async def test_a_workspace_never_sees_another(
-    library: Library, pool: Pool, storage: Storage, settings: Settings, mode: SearchMode, *, is_small: bool
+    library: Library, pool: Pool, storage: Storage, settings: Settings, mode: SearchMode, *, scan: Scan, is_small: bool
 ) -> None:
     stranger = Library(library.resources, (await create_workspace(pool, storage, settings)).id)
     theirs = await stranger.add(KETTLES)
     ours = await library.add(KETTLES, PARCELS)
-    assert {hit.document_id for hit in await find(scanning(library, is_small=is_small), mode=mode)} == {ours}
-    assert {hit.document_id for hit in await find(scanning(stranger, is_small=is_small), mode=mode)} == {theirs}
+    scan(is_small=is_small)
+    assert {hit.document_id for hit in await find(library, mode=mode)} == {ours}
+    assert {hit.document_id for hit in await find(stranger, mode=mode)} == {theirs}
     with pytest.raises(NotFound):
         await find(library, mode=mode, collection_ids=[await stranger.default_collection()])
 
@@ -167,28 +181,30 @@ async def test_a_workspace_never_sees_another(
 @pytest.mark.parametrize("is_small", [True, False])
 @pytest.mark.parametrize("mode", SearchMode)
 async def test_only_the_active_build_of_a_live_document_is_found(
-    library: Library, mode: SearchMode, *, is_small: bool
+    library: Library, scan: Scan, mode: SearchMode, *, is_small: bool
 ) -> None:
     document_id = await library.add(KETTLES)
     deleted_id = await library.add(KETTLES)
     renewed = ["Descale the kettle twice a year."]
     await library.build(document_id, renewed, cut(renewed))
     await library.begin_deleting(deleted_id)
-    hits = await find(scanning(library, is_small=is_small), mode=mode)
+    scan(is_small=is_small)
+    hits = await find(library, mode=mode)
     assert [(hit.text, hit.version) for hit in hits] == [("Descale the kettle twice a year.", 2)]
 
 
 @pytest.mark.parametrize("is_small", [True, False])
 @pytest.mark.parametrize("mode", SearchMode)
 async def test_a_collection_that_is_being_deleted_holds_nothing(
-    library: Library, mode: SearchMode, *, is_small: bool
+    library: Library, scan: Scan, mode: SearchMode, *, is_small: bool
 ) -> None:
     doomed = await library.add_collection("doomed")
     await library.add(KETTLES, collection_id=doomed)
     kept = await library.add(KETTLES)
     async with library.resources.pool.acquire() as conn:
         await conn.execute("UPDATE collections SET deletion_id = $2 WHERE id = $1", doomed, new_id())
-    hits = await find(scanning(library, is_small=is_small), mode=mode)
+    scan(is_small=is_small)
+    hits = await find(library, mode=mode)
     assert {hit.document_id for hit in hits} == {kept}
     with pytest.raises(NotFound):
         await find(library, mode=mode, collection_ids=[doomed])
@@ -220,13 +236,16 @@ async def test_as_many_hits_as_asked_for(library: Library) -> None:
 
 
 @pytest.mark.parametrize("mode", [SearchMode.DENSE, SearchMode.HYBRID])
-async def test_a_scope_about_something_else_is_searched_to_its_end(library: Library, mode: SearchMode) -> None:
+async def test_a_scope_about_something_else_is_searched_to_its_end(
+    library: Library, scan: Scan, mode: SearchMode
+) -> None:
     other = await library.add_collection("other")
     await library.add(*(f"Kettle number {number} is descaled." for number in range(450)))
     away = await library.add(*(f"{PARCELS} Number {number}." for number in range(30)), collection_id=other)
-    searched = scanning(library, is_small=False)
-    hits = await find(searched, "descale the kettle", mode=mode, collection_ids=[other], limit=10)
-    expected = await find(scanning(library, is_small=True), "descale the kettle", mode=mode, collection_ids=[other])
+    scan(is_small=False)
+    hits = await find(library, "descale the kettle", mode=mode, collection_ids=[other], limit=10)
+    scan(is_small=True)
+    expected = await find(library, "descale the kettle", mode=mode, collection_ids=[other])
     assert {hit.document_id for hit in hits} == {away}
     assert [hit.chunk_id for hit in hits] == [hit.chunk_id for hit in expected]
 
@@ -316,7 +335,7 @@ async def test_the_rarest_of_many_words_still_count(library: Library) -> None:
 
 
 async def test_with_the_simple_configuration_words_are_taken_as_they_are(library: Library) -> None:
-    settings = library.resources.settings.model_copy(update={"text_search_config": "simple"})
+    settings = library.resources.settings.changed({"text_search_config": "simple"})
     simple = replace(library, resources=replace(library.resources, settings=settings))
     await simple.add("Der Kessel wird entkalkt.", "The kettles.")
     for query, expected in (("der Kessel", ["Der Kessel wird entkalkt."]), ("kettle", []), ("the", ["The kettles."])):

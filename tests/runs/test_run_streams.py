@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.chat import RunStatus
-from ragsvc.queue.run_streams import read_events, run_key
+from ragsvc.queue.run_streams import EVENTS_TTL_S, read_events, run_key
 from ragsvc.runs.events import MessageCompleted, MessageDelta, RetrievalCompleted, RunEvent, RunInterrupted
 from ragsvc.runs.requests import begin_run, retry_run
 from ragsvc.runs.runs import Runs, follow_run, sweep_runs
@@ -126,7 +126,7 @@ async def test_an_emptied_redis_loses_no_text(chat: Chat, scripted_models: Scrip
         readers = [Reader(chat, runs, run) for runs in (chat.runs, elsewhere)]
         for reader in readers:
             await reader.has_seen(10)
-        await resources.redis.unlink(run_key(resources.settings.queue_prefix, run.id))
+        await resources.redis.unlink(run_key(resources.settings.stores.queue_prefix, run.id))
         late = Reader(chat, elsewhere, run)
         pause.resumed.set()
         streams = [await reader.finish() for reader in [*readers, late]]
@@ -140,7 +140,7 @@ async def test_an_expired_stream_is_told_by_postgres(chat: Chat, scripted_models
     run = await chat.ask()
     events = await chat.events(run)
     resources = chat.runs.resources
-    await resources.redis.unlink(run_key(resources.settings.queue_prefix, run.id))
+    await resources.redis.unlink(run_key(resources.settings.stores.queue_prefix, run.id))
     async with another_process(resources.settings) as elsewhere:
         assert await chat.events(run, runs=elsewhere) == events
         assert await chat.events(run, runs=elsewhere, after=5) == events[5:]
@@ -150,22 +150,22 @@ async def test_the_stream_lives_for_its_time(chat: Chat) -> None:
     run = await chat.ask()
     events = await chat.events(run)
     resources = chat.runs.resources
-    key = run_key(resources.settings.queue_prefix, run.id)
+    key = run_key(resources.settings.stores.queue_prefix, run.id)
 
     async def appended() -> list[int]:
-        stored = await read_events(resources.redis, resources.settings.queue_prefix, run.id, after=0)
+        stored = await read_events(resources.redis, resources.settings.stores.queue_prefix, run.id, after=0)
         return [event_id for event_id, _content in stored]
 
     async def is_whole() -> bool:
         return await appended() == [event.id for event in events]
 
     await until(is_whole)
-    assert 0 < await resources.redis.ttl(key) <= resources.settings.run_events_ttl_s
+    assert 0 < await resources.redis.ttl(key) <= EVENTS_TTL_S
 
 
 async def test_without_redis_answers_come_all_the_same(chat: Chat, scripted_models: ScriptedModels) -> None:
     settings = chat.runs.resources.settings
-    away = settings.model_copy(update={"redis_url": SecretStr(f"redis://127.0.0.1:{free_ports(1)[0]}/0")})
+    away = settings.changed({"redis_url": SecretStr(f"redis://127.0.0.1:{free_ports(1)[0]}/0")})
     async with (
         another_process(away) as owner,
         another_process(away) as elsewhere,
@@ -291,7 +291,7 @@ async def test_a_save_that_hangs_costs_no_run_its_lease(
     chat: Chat, scripted_models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resources = chat.runs.resources
-    hasty = resources.settings.model_copy(update={"run_lease_s": 3.0})
+    hasty = resources.settings.changed({"run_lease_s": 3.0})
 
     async def hang(_owned: object, _slots: object) -> None:
         await asyncio.Event().wait()

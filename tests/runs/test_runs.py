@@ -153,7 +153,7 @@ async def test_without_sources_the_model_is_not_asked(chat: Chat, scripted_model
 
 async def test_below_the_least_score_the_model_is_not_asked(chat: Chat, scripted_models: ScriptedModels) -> None:
     resources = chat.runs.resources
-    strict = resources.settings.model_copy(update={"abstain_min_score": 0.99})
+    strict = resources.settings.changed({"abstain_min_score": 0.99})
     async with open_runs(replace(resources, settings=strict)) as runs:
         run = await begin_run(runs, chat.workspace_id, chat.session.id, content="How long do refunds take?")
         message = await wait_for_answer(runs, chat.workspace_id, run.id, message_id=run.answer_id)
@@ -215,11 +215,13 @@ async def test_an_embedding_model_that_is_away_ends_the_run(chat: Chat, scripted
     assert await chat.events(run) == events
 
 
-async def test_a_model_that_hangs_is_given_up(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_a_model_that_hangs_is_given_up(
+    chat: Chat, scripted_models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scripted_models.chat.script(Pause(after_deltas=1))
     # Before its first words a busy machine may take longer, and then it is asked again.
-    patience = {"model_timeout_s": 0.3, "chat_first_token_timeout_s": 20.0}
-    hasty = chat.runs.resources.settings.model_copy(update=patience)
+    monkeypatch.setattr("ragsvc.llm.chat.FIRST_TOKEN_FACTOR", 60.0)
+    hasty = chat.runs.resources.settings.changed({"model_timeout_s": 0.3})
     async with another_process(hasty) as runs:
         run = await begin_run(runs, chat.workspace_id, chat.session.id, content="How long?")
         events = await chat.events(run, runs=runs)

@@ -11,7 +11,7 @@ from ragsvc.storage.store import open_storage
 
 if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ async def test_new_objects_are_encrypted_as_the_settings_say(
     def note(params: dict[str, Any], **_context: object) -> None:
         asked.append({name: value for name, value in params["headers"].items() if "encryption" in name})
 
-    async with open_storage(settings.model_copy(update=changes)) as storage:
+    async with open_storage(settings.changed(changes)) as storage:
         for operation in ("CreateMultipartUpload", "PutObject"):
             storage._client.meta.events.register(f"before-call.s3.{operation}", note)
         for send in (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.domain.workspaces import Workspace
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from ragsvc.storage.store import Storage
 
 KEY = "objects/a"
@@ -46,11 +46,11 @@ async def test_a_part_that_changed_on_its_way_is_refused_by_the_store(storage: S
 async def test_a_part_in_memory_is_sent_again_when_its_connection_breaks(
     settings: Settings, storage: Storage, workspace: Workspace
 ) -> None:
-    url = URL(settings.s3_endpoint_url or "")
+    url = URL(settings.stores.s3_endpoint_url or "")
     limits = iter([100_000, 5_000_000, len(BODY) * 2])
     upload_id = await storage.create_multipart(workspace.bucket, KEY, mime_type="text/plain")
     async with TearingProxy(str(url.host), int(url.port or 0), lambda: next(limits)) as proxy:
-        torn = settings.model_copy(update={"s3_endpoint_url": f"http://{proxy.host}:{proxy.port}"})
+        torn = settings.changed({"s3_endpoint_url": f"http://{proxy.host}:{proxy.port}"})
         async with open_storage(torn) as by_proxy:
             part = await by_proxy.upload_part(workspace.bucket, KEY, upload_id=upload_id, number=1, body=BODY)
         assert proxy.torn == 2
@@ -65,6 +65,6 @@ async def test_a_store_that_takes_no_more_bytes_is_not_waited_for(settings: Sett
     # The kernel takes the connection and the first bytes; nobody ever reads them.
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        async with open_storage(settings.model_copy(update={"s3_endpoint_url": url, "s3_timeout_s": 0.3})) as storage:
+        async with open_storage(settings.changed({"s3_endpoint_url": url, "s3_timeout_s": 0.3})) as storage:
             with pytest.raises(TransientFailure):
                 await storage.stream_part("b", KEY, upload_id="u", number=1, size_bytes=len(BODY), body=body())

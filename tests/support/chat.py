@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.runs.events import RunEvent
     from ragsvc.runs.requests import BegunRun
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
 REFUNDS = "Refunds take 14 days. They are paid to the card that was charged."

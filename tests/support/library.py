@@ -94,7 +94,7 @@ class Library:
                 chunks=made,
                 vectors=vectors,
                 space=self.resources.space,
-                text_search_config=self.resources.settings.text_search_config,
+                text_search_config=self.resources.settings.answering.text_search_config,
             )
             version = await documents.update_active_build(
                 conn,

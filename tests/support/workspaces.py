@@ -12,7 +12,7 @@ from ragsvc.storage.locations import choose_location
 if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Pool
     from ragsvc.domain.workspaces import Workspace
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from ragsvc.storage.store import Storage
 
 

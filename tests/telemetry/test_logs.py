@@ -13,9 +13,10 @@ from ragsvc.telemetry.redaction import redact
 
 PREAMBLE = """
 import logging, sys, warnings, asyncpg, structlog
-from ragsvc.settings import Settings
+from ragsvc.settings.settings import Settings
 from ragsvc.telemetry.logs import configure_logging
-configure_logging(Settings.model_construct(log_level=sys.argv[1], log_format=sys.argv[2]))
+needed = {"database_url": "postgresql://x", "redis_url": "redis://x"}
+configure_logging(Settings.of({**needed, "log_level": sys.argv[1], "log_format": sys.argv[2]}))
 ours, theirs = structlog.get_logger("ragsvc.somewhere"), logging.getLogger("some.library")
 """
 
@@ -42,6 +43,13 @@ def test_libraries_and_warnings_go_through_the_same_pipeline() -> None:
 def test_debug_is_ours_alone() -> None:
     said = run_logging("ours.debug('looked'); theirs.debug('Authorization: …'); theirs.info('body')", level="debug")
     assert [line["event"] for line in lines_of(said)] == ["looked"]
+
+
+def test_an_exception_that_is_a_value_is_shown_by_its_message_or_its_type() -> None:
+    said = run_logging(
+        "ours.warning('call_failed', error=OSError('gone')); ours.warning('waited', error=TimeoutError())"
+    )
+    assert [line["error"] for line in lines_of(said)] == ["gone", "TimeoutError"]
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

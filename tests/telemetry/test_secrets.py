@@ -18,7 +18,7 @@ from tests.support.servers.model_server import Fail
 from tests.support.servers.worker_processes import working
 
 if TYPE_CHECKING:
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
 ADMIN_KEY = "marked-admin-key-3141592653"
@@ -66,8 +66,8 @@ class Caller:
 
 async def test_no_process_tells_secrets_or_text(settings: Settings, scripted_models: ScriptedModels) -> None:
     scripted_models.chat_text = f"It boils {ANSWER} [1]."
-    marked = scripted_models.applied_to(settings).model_copy(
-        update={
+    marked = scripted_models.applied_to(settings).changed(
+        {
             "admin_api_key": SecretStr(ADMIN_KEY),
             "openai_api_key": SecretStr(MODEL_KEY),
             "log_level": "debug",
@@ -87,12 +87,12 @@ async def test_no_process_tells_secrets_or_text(settings: Settings, scripted_mod
     assert {b"request_finished", b"job_finished", b"job_failed", b"deletion_completed", b"run_finished"} <= {
         orjson.loads(line)["event"].encode() for line in said.splitlines()
     }
-    assert settings.s3_secret_access_key is not None
-    password = urlsplit(settings.database_url.get_secret_value()).password
+    assert settings.stores.s3_secret_access_key is not None
+    password = urlsplit(settings.stores.database_url.get_secret_value()).password
     for mark in (
         *(ADMIN_KEY, MODEL_KEY, WRONG_KEY, TEXT, QUESTION, ANSWER, ATTRIBUTE),
         *secrets,
-        settings.s3_secret_access_key.get_secret_value(),
+        settings.stores.s3_secret_access_key.get_secret_value(),
         *([password] if password else []),
     ):
         assert mark.encode() not in said, mark

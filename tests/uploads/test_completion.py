@@ -107,7 +107,7 @@ async def test_a_store_that_is_away_leaves_the_completion_to_the_next(
     resources: Resources, workspace: Workspace
 ) -> None:
     upload = await opened(resources, workspace)
-    nowhere = resources.settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:9"})
+    nowhere = resources.settings.changed({"s3_endpoint_url": "http://127.0.0.1:9"})
     async with open_storage(nowhere) as away:
         with pytest.raises(OutageFailure):
             await complete_session(replace(resources, storage=away), workspace.id, upload.id)

@@ -90,7 +90,7 @@ async def test_an_empty_file_is_refused(resources: Resources, workspace: Workspa
 
 
 async def test_a_file_over_the_limit_leaves_nothing(resources: Resources, workspace: Workspace) -> None:
-    small = replace(resources, settings=resources.settings.model_copy(update={"max_document_bytes": 9 * MIB}))
+    small = replace(resources, settings=resources.settings.changed({"max_document_bytes": 9 * MIB}))
     with pytest.raises(TooLarge):
         await accept(small, workspace, bytes(10 * MIB))
     await assert_nothing_is_left(resources, workspace)
@@ -180,7 +180,7 @@ async def test_a_file_that_comes_too_slowly_makes_room_for_those_that_wait(
 
 
 async def test_redis_being_away_does_not_keep_a_file_out(resources: Resources, workspace: Workspace) -> None:
-    away = resources.settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
+    away = resources.settings.changed({"redis_url": SecretStr("redis://127.0.0.1:1/0")})
     redis = open_redis(away)
     document = await accept(replace(resources, redis=redis, notifier=Notifier(redis, away)), workspace)
     assert (await job_of(resources, document)).status is JobStatus.QUEUED

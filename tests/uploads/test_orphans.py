@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from ragsvc.domain.uploads import Upload
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from ragsvc.storage.store import Storage
 
 
 @pytest.fixture(params=["workspace", "shared"])
 def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
     """Whatever is older than a moment is old, in a bucket of the workspace's own and in a shared one."""
-    return settings.model_copy(update={"orphan_ttl_s": 0.001, "s3_bucket_mode": request.param})
+    return settings.changed({"orphan_ttl_s": 0.001, "s3_bucket_mode": request.param})
 
 
 async def put_object(storage: Storage, bucket: str, key: str) -> None:
@@ -124,7 +124,7 @@ async def test_a_files_object_stays_and_what_its_upload_left_beside_it_goes(
 
 
 async def test_another_environments_buckets_are_never_touched(resources: Resources, workspace: Workspace) -> None:
-    theirs = f"{resources.settings.s3_bucket_prefix}-{new_id().hex}"
+    theirs = f"{resources.settings.stores.s3_bucket_prefix}-{new_id().hex}"
     key = f"objects/{new_id().hex}"
     await resources.storage.create_bucket(theirs)
     await put_object(resources.storage, theirs, key)
@@ -181,7 +181,7 @@ async def test_a_bucket_whose_workspace_is_being_deleted_is_left_to_that(
 async def test_a_bucket_that_could_not_be_reached_is_claimed_again_later(
     resources: Resources, workspace: Workspace
 ) -> None:
-    away = resources.settings.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{free_ports(1)[0]}"})
+    away = resources.settings.changed({"s3_endpoint_url": f"http://127.0.0.1:{free_ports(1)[0]}"})
     await make_due(resources)
     async with open_storage(away) as storage:
         with pytest.raises(OutageFailure):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 def settings(settings: Settings, receiver: Receiver) -> Settings:
-    return settings.model_copy(update={"webhook_allowed_origins": receiver.origin})
+    return settings.changed({"webhook_allowed_origins": receiver.origin})
 
 
 async def listen(
@@ -58,7 +58,7 @@ async def listen(
 
 
 def context(resources: Resources, **settings: object) -> dict[str, Any]:
-    changed = replace(resources, settings=resources.settings.model_copy(update={"backoff_base_s": 1e-6, **settings}))
+    changed = replace(resources, settings=resources.settings.changed({"backoff_base_s": 1e-6, **settings}))
     return {"resources": changed, "owner": "worker-1", "stopping": asyncio.Event()}
 
 

@@ -26,11 +26,11 @@ from ragsvc.queue.connection import (
     serialize,
 )
 from ragsvc.workers.wake import WakeWorker
-from tests.bench.queue.test_queue_speed import to_environment
+from tests.support.environment import variables_of
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -41,7 +41,7 @@ class Bench:
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
         self.redis = resources.redis
-        self.name = f"{resources.settings.queue_prefix}:canary"
+        self.name = f"{resources.settings.stores.queue_prefix}:canary"
         self.calls: list[str] = []
 
     async def notify(self, job_id: str, *, function: str = "note", queue: str | None = None, **options: Any) -> bool:
@@ -117,7 +117,7 @@ def test_only_a_settings_classes_own_attributes_are_read() -> None:
 def test_every_attribute_stands_in_the_settings_class_itself(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    for variable, value in to_environment(settings).items():
+    for variable, value in variables_of(settings).items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("INGESTION_CONCURRENCY", "3")
     monkeypatch.setenv("DELETION_CONCURRENCY", "3")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.documents import Document
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
 WORK_S = 60.0
@@ -39,13 +39,13 @@ async def production(settings: Settings, scripted_models: ScriptedModels) -> Asy
 @pytest.fixture
 async def staging(production: Resources, base_settings: Settings, template: str) -> AsyncIterator[Resources]:
     """Another database, the same Redis, and a prefix that begins with production's."""
-    async with cloned(base_settings.database_url.get_secret_value(), template=template) as url:
+    async with cloned(base_settings.stores.database_url.get_secret_value(), template=template) as url:
         changes = {
             "database_url": SecretStr(url),
-            "queue_prefix": f"{production.settings.queue_prefix}-staging",
+            "queue_prefix": f"{production.settings.stores.queue_prefix}-staging",
             "s3_bucket_prefix": f"test-{uuid.uuid4().hex[:12]}",
         }
-        async with open_resources(production.settings.model_copy(update=changes), pool_size=4) as opened:
+        async with open_resources(production.settings.changed(changes), pool_size=4) as opened:
             yield opened
 
 
@@ -67,17 +67,17 @@ async def snapshot(redis: RedisConnection, prefix: str) -> dict[bytes, bytes]:
 async def test_each_environment_takes_and_loses_only_its_own(production: Resources, staging: Resources) -> None:
     here, there = await upload(production), await upload(staging)
     waiting = await job_of(staging, there)
-    rung = await snapshot(staging.redis, staging.settings.queue_prefix)
+    rung = await snapshot(staging.redis, staging.settings.stores.queue_prefix)
     assert len(rung) == 2  # the queue, and the job's body
     async with working(production.settings):
         await until(lambda: is_ready(production, here), timeout_s=WORK_S)
         assert await reload_job(staging, waiting) == waiting
-        assert await snapshot(staging.redis, staging.settings.queue_prefix) == rung
+        assert await snapshot(staging.redis, staging.settings.stores.queue_prefix) == rung
         # Somebody empties one environment's part of Redis, and leaves the other's alone.
         later = await upload(production)
-        for key in await snapshot(production.redis, production.settings.queue_prefix):
+        for key in await snapshot(production.redis, production.settings.stores.queue_prefix):
             await production.redis.delete(key)
-        assert await snapshot(staging.redis, staging.settings.queue_prefix) == rung
+        assert await snapshot(staging.redis, staging.settings.stores.queue_prefix) == rung
         await until(lambda: is_ready(production, later), timeout_s=WORK_S)
     async with working(staging.settings):
         await until(lambda: is_ready(staging, there), timeout_s=WORK_S)

@@ -39,7 +39,7 @@ async def test_a_busy_worker_is_alive_a_stuck_one_is_not_and_a_stopped_one_leave
     pause = Pause()
     scripted_models.embeddings.usual = pause
     settings = scripted_models.applied_to(resources.settings)
-    one_job = settings.model_copy(update={"worker_alive_file": path, "ingestion_concurrency": 1})
+    one_job = settings.changed({"worker_alive_file": path, "ingestion_concurrency": 1})
     async with working(one_job) as worker:
         document = await accept(resources, workspace)
         job = await job_of(resources, document)
@@ -80,6 +80,6 @@ def test_an_old_file_a_missing_one_and_none_at_all_are_told_apart(
 
 
 async def test_a_file_that_cannot_be_written_refuses_the_start(resources: Resources, tmp_path: Path) -> None:
-    nowhere = resources.settings.model_copy(update={"worker_alive_file": tmp_path / "missing" / "alive"})
+    nowhere = resources.settings.changed({"worker_alive_file": tmp_path / "missing" / "alive"})
     async with working(nowhere) as worker:
         assert await asyncio.wait_for(worker.wait(), 60) == 1

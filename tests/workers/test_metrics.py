@@ -28,7 +28,7 @@ async def test_a_worker_tells_its_attempts_stages_and_calls(resources: Resources
     async def has_ended(document: Document) -> bool:
         return (await reload(resources, document)).status in {DocumentStatus.READY, DocumentStatus.FAILED}
 
-    async with working(resources.settings.model_copy(update={"metrics_port": port})):
+    async with working(resources.settings.changed({"metrics_port": port})):
         good = await accept(resources, workspace)
         await until(lambda: has_ended(good), timeout_s=60, what="the document")
         # The same text again: its vector is paid for already.

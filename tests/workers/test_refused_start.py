@@ -15,7 +15,7 @@ from tests.http.support.processes import environment
 from tests.support.servers.servers import ROOT
 
 if TYPE_CHECKING:
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 @pytest.mark.parametrize("settings_class", ["IngestionSettings", "DeletionSettings"])
@@ -23,7 +23,7 @@ async def test_a_worker_without_postgres_says_so_and_nothing_else_is_wrong(
     settings: Settings, settings_class: str
 ) -> None:
     (port,) = free_ports(1)
-    away = settings.model_copy(update={"database_url": SecretStr(f"postgresql://ragsvc@127.0.0.1:{port}/ragsvc")})
+    away = settings.changed({"database_url": SecretStr(f"postgresql://ragsvc@127.0.0.1:{port}/ragsvc")})
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "arq", f"ragsvc.workers.{settings_class}"),
         cwd=ROOT,

@@ -37,7 +37,7 @@ async def job(resources: Resources, document: Document) -> Job:
 
 
 def context(resources: Resources, **settings: object) -> dict[str, Any]:
-    changed = replace(resources, settings=resources.settings.model_copy(update=settings))
+    changed = replace(resources, settings=resources.settings.changed(settings))
     return {"resources": changed, "owner": "worker-1", "stopping": asyncio.Event()}
 
 
@@ -71,7 +71,7 @@ async def test_a_permanent_failure_is_listed_as_a_dead_letter(
 
     await run_job(context(resources), str(job.id), work)
     assert (await reload(resources, document)).status is DocumentStatus.FAILED
-    key = f"{resources.settings.queue_prefix}:ingestion:dlq"
+    key = f"{resources.settings.stores.queue_prefix}:ingestion:dlq"
     assert await command(resources.redis, "LLEN", key) == 1
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 @asynccontextmanager
@@ -53,7 +53,7 @@ async def notify(redis: RedisConnection, queue: str, job_id: str, *, name: str =
 
 
 async def test_a_job_starts_within_milliseconds_of_its_ring(resources: Resources) -> None:
-    queue = f"{resources.settings.queue_prefix}:speed"
+    queue = f"{resources.settings.stores.queue_prefix}:speed"
     started: dict[str, float] = {}
 
     async def note(_ctx: dict[str, Any], job_id: str) -> None:
@@ -74,7 +74,7 @@ async def test_a_job_starts_within_milliseconds_of_its_ring(resources: Resources
 
 
 async def test_a_ring_before_the_worker_listens_is_heard(resources: Resources) -> None:
-    queue = f"{resources.settings.queue_prefix}:early"
+    queue = f"{resources.settings.stores.queue_prefix}:early"
     done = asyncio.Event()
 
     async def note(_ctx: dict[str, Any], _job_id: str) -> None:
@@ -87,7 +87,7 @@ async def test_a_ring_before_the_worker_listens_is_heard(resources: Resources) -
 
 
 async def test_an_undecodable_body_and_an_unknown_name_stop_no_worker(resources: Resources) -> None:
-    queue, done = f"{resources.settings.queue_prefix}:junk", asyncio.Event()
+    queue, done = f"{resources.settings.stores.queue_prefix}:junk", asyncio.Event()
 
     async def note(_ctx: dict[str, Any], _job_id: str) -> None:
         done.set()
@@ -107,7 +107,7 @@ async def test_an_undecodable_body_and_an_unknown_name_stop_no_worker(resources:
 
 
 async def test_a_worker_outlives_the_loss_of_all_its_connections(resources: Resources) -> None:
-    queue, done = f"{resources.settings.queue_prefix}:cut", []
+    queue, done = f"{resources.settings.stores.queue_prefix}:cut", []
 
     async def note(_ctx: dict[str, Any], job_id: str) -> None:
         done.append(job_id)
@@ -124,7 +124,7 @@ async def test_a_worker_outlives_the_loss_of_all_its_connections(resources: Reso
 async def test_places_taken_for_jobs_that_could_not_start_are_freed(resources: Resources) -> None:
     async def note(_ctx: dict[str, Any], _job_id: str) -> None: ...
 
-    async with working(resources.settings, f"{resources.settings.queue_prefix}:count", {"note": note}) as worker:
+    async with working(resources.settings, f"{resources.settings.stores.queue_prefix}:count", {"note": note}) as worker:
         worker.job_counter = 7
         await worker.sem.acquire()
         await worker._recount()
@@ -141,7 +141,7 @@ async def test_a_worker_stops_and_closes_what_it_opened_while_redis_is_away(reso
         assert ctx["stopping"].is_set()
         closed.set()
 
-    async with working(resources.settings, f"{resources.settings.queue_prefix}:away", {"note": note}) as worker:
+    async with working(resources.settings, f"{resources.settings.stores.queue_prefix}:away", {"note": note}) as worker:
         worker.on_shutdown = on_shutdown
         # As if Redis had gone: nothing answers at this port.
         worker.pool.connection_pool.connection_kwargs["port"] = 1

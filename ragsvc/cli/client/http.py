@@ -16,6 +16,7 @@ from yarl import URL
 
 from ragsvc.cli.client.target import find_target
 from ragsvc.cli.exits import CommandFailed, Unreachable
+from ragsvc.errors import describe_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -215,4 +216,4 @@ def _reason(error: Exception) -> str:
         case TimeoutError():
             return "no answer in time"
         case _:
-            return str(error) or type(error).__name__
+            return describe_error(error)

@@ -86,9 +86,9 @@ def _say(console: Console, line: str, *, style: str = "") -> None:
 
 def _announce(console: Console, access: Access, *, logs: Path) -> None:
     from ragsvc.devstack.model_server.extractive import LABEL, NAME  # noqa: PLC0415
-    from ragsvc.settings import Settings  # noqa: PLC0415
+    from ragsvc.settings.settings import FIELDS  # noqa: PLC0415
 
-    model = access.env.get("CHAT_MODEL") or Settings.model_fields["chat_model"].default
+    model = access.env.get("CHAT_MODEL") or FIELDS["chat_model"].default
     lines = {
         "ragsvc is ready at": f"{access.base_url} (its contract: {access.base_url}/docs)",
         "workspace key": access.tenant.api_key,

@@ -11,7 +11,7 @@ import typer
 from ragsvc.cli.exits import BadUsage
 from ragsvc.cli.fleet import Fleet
 from ragsvc.http import server
-from ragsvc.settings import load_settings
+from ragsvc.settings.settings import load_settings
 from ragsvc.telemetry.logs import configure_logging
 from ragsvc.telemetry.traces import configure_traces
 
@@ -32,7 +32,7 @@ def serve(
         configure_traces(settings, service="ragsvc-api")
         server.serve(settings, reuse_port=reuse_port)
         return
-    if settings.port == 0:
+    if settings.api.port == 0:
         raise BadUsage("--workers need a port that they can share: --port 0 gives each another one")
     code = asyncio.run(Fleet(("serve", "--reuse-port"), workers).run())
     if code:

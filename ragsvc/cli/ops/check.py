@@ -12,11 +12,11 @@ from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_json, print_line
 from ragsvc.preflight import Finding, check_all
 from ragsvc.resources import open_resources
-from ragsvc.settings import load_settings
+from ragsvc.settings.settings import load_settings
 from ragsvc.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 def check(*, as_json: Json = False) -> None:
@@ -25,7 +25,7 @@ def check(*, as_json: Json = False) -> None:
     Reads the settings of a server. A small object is stored and removed again, and one text is embedded.
     """
     settings = load_settings()
-    configure_logging(settings.model_copy(update={"log_level": "error", "log_format": "console"}))
+    configure_logging(settings.changed({"log_level": "error", "log_format": "console"}))
     # Postgres comes first: without it, or with another schema, this is refused like a server's start.
     findings = [Finding("postgres"), *asyncio.run(_check(settings))]
     if as_json:

@@ -14,7 +14,7 @@ from ragsvc.db.connections.pool import open_pool
 from ragsvc.domain.audit import Actor, ActorKind, acting
 from ragsvc.queue.connection import open_redis
 from ragsvc.queue.notifier import Notifier
-from ragsvc.settings import load_settings
+from ragsvc.settings.settings import load_settings
 from ragsvc.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Pool
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 # A replay holds one for its lock and takes another for each letter.
 POOL_SIZE = 3
@@ -71,5 +71,5 @@ def _load_settings() -> Settings:
     ready = read_ready_file(READY_FILE) if not os.environ.get("DATABASE_URL") else {}
     os.environ.update({variable: ready[name] for variable, name in VARIABLES.items() if name in ready})
     settings = load_settings()
-    configure_logging(settings.model_copy(update={"log_level": "warning", "log_format": "console"}))
+    configure_logging(settings.changed({"log_level": "warning", "log_format": "console"}))
     return settings

@@ -11,11 +11,11 @@ from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_json, print_line
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.resources import open_resources
-from ragsvc.settings import load_settings
+from ragsvc.settings.settings import load_settings
 from ragsvc.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 jobs = typer.Typer()
 

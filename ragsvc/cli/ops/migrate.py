@@ -10,7 +10,7 @@ import typer
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_json, print_line, print_table
 from ragsvc.db import migrations
-from ragsvc.settings import load_settings
+from ragsvc.settings.settings import load_settings
 from ragsvc.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:

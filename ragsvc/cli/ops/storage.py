@@ -15,7 +15,7 @@ from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.ids import format_id
 from ragsvc.resources import open_resources
-from ragsvc.settings import load_settings
+from ragsvc.settings.settings import load_settings
 from ragsvc.storage.errors import ObjectMissing
 from ragsvc.uploads.orphans import Finding, FindingKind, find_missing_objects, find_orphans, remove_orphan
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 PAGE = 100
 
@@ -50,7 +50,7 @@ def audit(
     Only the buckets of this database's workspaces are looked at. Reads DATABASE_URL and the S3_… settings.
     """
     settings = load_settings()
-    ttl_s = settings.orphan_ttl_s if older_than_s is None else older_than_s
+    ttl_s = settings.api.orphan_ttl_s if older_than_s is None else older_than_s
     act_as_operator()
     found = asyncio.run(_audit(settings, ttl_s=ttl_s, fix=fix))
     if as_json:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ragsvc.db.connections.sessions import Session
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
     Record = asyncpg.Record
     Connection = asyncpg.Connection[Record] | PoolConnectionProxy[Record]
@@ -156,10 +156,10 @@ async def open_pool(settings: Settings, *, size: int) -> AsyncIterator[Pool]:
     Raises:
         StartupRefused: Postgres cannot be reached or refuses the login.
     """
-    cached = settings.database_statement_cache
+    cached = settings.stores.database_statement_cache
     try:
         pool = await asyncpg.create_pool(
-            settings.database_url.get_secret_value(),
+            settings.stores.database_url.get_secret_value(),
             min_size=1,
             max_size=size,
             init=_open_session,

@@ -40,7 +40,8 @@ from ragsvc.http.views import (
     CompanionPartView,
     CompanionUploadView,
 )
-from ragsvc.settings import MOST_PARTS
+from ragsvc.settings.settings import MOST_PARTS
+from ragsvc.storage.clients import PRESIGN_EXPIRES_S
 from ragsvc.uploads import completion, sessions, token_sessions
 from ragsvc.uploads.documents import receive_document
 
@@ -175,7 +176,7 @@ async def presign_companion_part(request: web.Request) -> web.Response:
     """Answer a URL that takes the part by PUT, straight into the store."""
     resources = resources_of(request)
     url = await token_sessions.presign_token_part(resources, await _load(request), read_part_number(request))
-    return json_response({"url": url, "expires": resources.settings.presign_expires_s})
+    return json_response({"url": url, "expires": PRESIGN_EXPIRES_S})
 
 
 @routes.post("/companion/{upload_token}/s3/multipart/{session}/complete")
@@ -230,9 +231,7 @@ async def get_companion_params(request: web.Request) -> web.Response:
     query = read_query(request, CompanionParamsQuery)
     url = f"{public_url_of(request)}/companion/{request.match_info['upload_token']}/s3/form"
     fields = {"key": new_id().hex, "filename": query.filename, "type": query.type}
-    return json_response(
-        {"method": "POST", "url": url, "fields": fields, "expires": resources_of(request).settings.presign_expires_s}
-    )
+    return json_response({"method": "POST", "url": url, "fields": fields, "expires": PRESIGN_EXPIRES_S})
 
 
 @routes.post("/companion/{upload_token}/s3/form")

@@ -19,11 +19,13 @@ from ragsvc.http.limits.connections import judge_body_elsewhere
 from ragsvc.http.limits.slots import BodyBudget, Slot, Slots
 
 if TYPE_CHECKING:
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 JSON = "application/json"
+# A client that waits longer for a slot has usually given up.
+MAX_WAIT_S = 30.0
 # So many of the largest bodies are held at once.
 BODIES_AT_ONCE = 64
 
@@ -34,11 +36,11 @@ class Admission:
     """What requests are admitted by."""
 
     def __init__(self, settings: Settings) -> None:
-        self.slots = Slots(settings.max_requests, most_wait_s=settings.request_wait_s)
-        self.bodies = BodyBudget(BODIES_AT_ONCE * settings.max_json_body_bytes)
-        self.body_timeout_s = settings.client_timeout_s
-        self.request_timeout_s = settings.request_timeout_s
-        self.most_body_bytes = settings.max_json_body_bytes
+        self.slots = Slots(settings.api.max_requests, most_wait_s=MAX_WAIT_S)
+        self.bodies = BodyBudget(BODIES_AT_ONCE * settings.api.max_json_body_bytes)
+        self.body_timeout_s = settings.api.client_timeout_s
+        self.request_timeout_s = settings.api.request_timeout_s
+        self.most_body_bytes = settings.api.max_json_body_bytes
 
 
 class Permit:

@@ -64,7 +64,7 @@ class Readiness:
         except StartupRefused:
             return "schema"
         except Exception as error:  # noqa: BLE001 - whatever it is, Postgres does not answer as it has to
-            log.warning("postgres_not_ready", error=str(error) or type(error).__name__)
+            log.warning("postgres_not_ready", error=error)
             return "postgres"
         return None
 

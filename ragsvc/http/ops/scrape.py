@@ -66,7 +66,7 @@ class Scrape:
                 depths = await select_queue_depths(conn)
                 dead_ages = await select_dead_ages(conn)
         except Exception as error:  # noqa: BLE001 - whatever it is, the rest is told
-            log.warning("queues_not_measured", error=str(error) or type(error).__name__)
+            log.warning("queues_not_measured", error=error)
             return [_gauge("queue_stats_up", "Whether Postgres told the queues' figures.", 0)]
         return [
             _gauge("queue_stats_up", "Whether Postgres told the queues' figures.", 1),

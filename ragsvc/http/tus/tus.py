@@ -219,7 +219,7 @@ def _options(request: web.Request) -> web.Response:
             "Tus-Version": tus_headers.VERSION,
             "Tus-Extension": tus_headers.EXTENSIONS,
             "Tus-Checksum-Algorithm": ",".join(tus_headers.CHECKSUMS),
-            "Tus-Max-Size": str(request.app[RESOURCES].settings.max_upload_bytes),
+            "Tus-Max-Size": str(request.app[RESOURCES].settings.api.max_upload_bytes),
         },
     )
 

@@ -24,7 +24,7 @@ from ragsvc.http.views import AcceptedDeletionView, CollectionView
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 routes = web.RouteTableDef()
 
@@ -71,10 +71,9 @@ def read_chunking(body: ChunkingBody | None, settings: Settings) -> Chunking | N
     """
     if body is None:
         return None
-    if body.max_tokens > settings.embedding_max_input_tokens:
-        reason = (
-            f"{settings.embedding_model} takes {settings.embedding_max_input_tokens} tokens, the rest would be dropped"
-        )
+    most = settings.llm.embedding_max_input_tokens
+    if body.max_tokens > most:
+        reason = f"{settings.llm.embedding_model} takes {most} tokens, the rest would be dropped"
         raise InvalidRequest(fields={"chunking.max_tokens": reason})
     if body.overlap_tokens >= body.max_tokens:
         raise InvalidRequest(fields={"chunking.overlap_tokens": "has to be smaller than max_tokens"})

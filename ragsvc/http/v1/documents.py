@@ -139,7 +139,7 @@ async def open_form(request: web.Request, model: type[AnyBody]) -> FormReader[An
         TooLarge: it says beforehand that it is.
         RequestError, InvalidRequest, UnsupportedMediaType: it is no such form.
     """
-    limit_bytes = resources_of(request).settings.max_document_bytes
+    limit_bytes = resources_of(request).settings.api.max_document_bytes
     if (request.content_length or 0) > limit_bytes + FORM_OVERHEAD_BYTES:
         raise TooLarge(f"A file in one request may have {limit_bytes} bytes.")
     form = FormReader(request, model)

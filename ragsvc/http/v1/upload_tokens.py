@@ -74,7 +74,7 @@ async def create_upload_token(request: web.Request) -> web.Response:
     resources, caller = resources_of(request), caller_of(request)
     body = await read_body(request, UploadTokenBody, optional=True)
     secret = derive_secret(request, TOKEN_PREFIX, seed_of(request))
-    most_bytes = resources.settings.max_upload_bytes
+    most_bytes = resources.settings.api.max_upload_bytes
     async with resources.pool.acquire() as conn, conn.transaction():
         collection = await find_collection(conn, caller.workspace.id, body.collection_id)
         await upload_tokens.delete_expired_tokens(conn, caller.workspace.id)

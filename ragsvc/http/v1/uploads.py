@@ -34,6 +34,7 @@ from ragsvc.http.rendering import json_response, render_document, render_part, r
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.collections import ChunkingBody, read_chunking
 from ragsvc.http.views import DocumentView, PartUrlsView, PartView, UploadStateView, UploadView
+from ragsvc.storage.clients import PRESIGN_EXPIRES_S
 from ragsvc.uploads import completion, sessions
 from ragsvc.uploads.part_streams import read_digests, receive_part
 
@@ -186,7 +187,7 @@ async def presign_parts(request: web.Request) -> web.Response:
     data = [
         {"part_number": number, "url": url, "size_bytes": upload.size_of_part(number)} for number, url in urls.items()
     ]
-    return json_response({"data": data, "expires_in_s": resources.settings.presign_expires_s})
+    return json_response({"data": data, "expires_in_s": PRESIGN_EXPIRES_S})
 
 
 @routes.post("/v1/uploads/{upload_id}/complete")

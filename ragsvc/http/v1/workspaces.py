@@ -67,7 +67,7 @@ async def create_workspace(request: web.Request) -> web.Response:
             workspace_id,
             name=body.name,
             location=location,
-            quota_bytes=resources.settings.workspace_quota_bytes,
+            quota_bytes=resources.settings.api.workspace_quota_bytes,
         )
         await collections.insert_collection(conn, workspace_id, new_id(), name=DEFAULT_COLLECTION_NAME, is_default=True)
         await insert_audit_event(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,6 @@ class ParseLimits:
     max_cells: int
     max_text_chars: int
     max_expanded_bytes: int
-    max_archive_entries: int
-    max_expansion_ratio: int
     max_chunks: int
     timeout_s: float
     memory_bytes: int
@@ -27,15 +25,13 @@ class ParseLimits:
     def from_settings(cls, settings: Settings) -> ParseLimits:
         """Return the limits that the settings name."""
         return cls(
-            max_pages=settings.max_pages,
-            max_cells=settings.max_cells,
-            max_text_chars=settings.max_text_chars,
-            max_expanded_bytes=settings.max_expanded_bytes,
-            max_archive_entries=settings.max_archive_entries,
-            max_expansion_ratio=settings.max_expansion_ratio,
-            max_chunks=settings.max_chunks,
-            timeout_s=settings.parse_timeout_s,
-            memory_bytes=settings.parse_memory_bytes,
+            max_pages=settings.ingestion.max_pages,
+            max_cells=settings.ingestion.max_cells,
+            max_text_chars=settings.ingestion.max_text_chars,
+            max_expanded_bytes=settings.ingestion.max_expanded_bytes,
+            max_chunks=settings.ingestion.max_chunks,
+            timeout_s=settings.ingestion.parse_timeout_s,
+            memory_bytes=settings.ingestion.parse_memory_bytes,
         )
 
     @property

@@ -90,7 +90,7 @@ class Writer:
             try:
                 asked = await self._renew()
             except Exception as error:  # noqa: BLE001 - while the hold lasts, the next look may succeed
-                log.warning("upload_hold_not_renewed", error=str(error) or type(error).__name__)
+                log.warning("upload_hold_not_renewed", error=error)
                 continue
             silent_s = time.monotonic() - self._silent_since if self._silent_since else 0.0
             if asked is None or (asked and silent_s >= SILENT_S) or silent_s >= IDLE_S or self._should_leave():
@@ -102,7 +102,7 @@ class Writer:
             async with self._resources.pool.acquire() as conn:
                 await upload_writers.release_writing(conn, self._upload.workspace_id, self._upload.id, writer=self._id)
         except Exception as error:  # noqa: BLE001 - its time runs out by itself
-            log.warning("upload_not_released", upload_id=self._upload.id.hex, error=str(error) or type(error).__name__)
+            log.warning("upload_not_released", upload_id=self._upload.id.hex, error=error)
 
     async def _try(self) -> bool:
         upload, asked_at = self._upload, time.monotonic()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.answering.citations.support import find_passage
-from ragsvc.settings import Settings
+from ragsvc.settings.settings import FIELDS
 from tests.answering.citations.citation_pairs import HELD_OUT, PAIRS
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.answering.citations.citation_pairs import Pair
 
 THRESHOLDS = [step / 20 for step in range(4, 20)]
-LEAST = Settings.model_fields["citation_support_min"].default
+LEAST = FIELDS["citation_support_min"].default
 
 
 def support_of(pair: Pair) -> float:

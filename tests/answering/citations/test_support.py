@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from ragsvc.answering.citations.statements import find_clauses, read_statement
 from ragsvc.answering.citations.support import find_passage, measure_support
 from ragsvc.sentences import split_sentences
-from ragsvc.settings import Settings
+from ragsvc.settings.settings import FIELDS
 
 ROOT = Path(__file__).parents[3]
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("deploy/*.md")])
-LEAST = Settings.model_fields["citation_support_min"].default
+LEAST = FIELDS["citation_support_min"].default
 
 # Claims as models make them, with the sentence of the source: carried, and not.
 CARRIED = [

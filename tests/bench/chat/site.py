@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 QUESTION = "How long do refunds take?"
 DOCUMENTS = 40
@@ -114,9 +114,7 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         http = await stack.enter_async_context(
             aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=600))
         )
-        own = settings.model_copy(
-            update={"openai_base_url": f"{model_url}/v1", "max_streams": 5000, "max_streams_per_key": 5000}
-        )
+        own = settings.changed({"openai_base_url": f"{model_url}/v1", "max_streams": 5000, "max_streams_per_key": 5000})
         api = await stack.enter_async_context(serving(own, LOG_LEVEL="warning"))
         remote = await Remote.make(http, await _listening(api.process.pid), own)
         resources = await stack.enter_async_context(open_resources(own, pool_size=2))

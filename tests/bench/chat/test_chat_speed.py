@@ -17,7 +17,7 @@ from tests.bench.table import at_least, at_most, ratio_at_least
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.bench.chat.site import Site
     from tests.bench.table import BenchTable
 

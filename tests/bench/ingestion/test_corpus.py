@@ -25,7 +25,7 @@ from tests.support.servers.worker_trees import MIB, open_worker_tree
 if TYPE_CHECKING:
     from ragsvc.domain.chunks import StoredChunk
     from ragsvc.domain.documents import Document
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.bench.table import BenchTable
     from tests.support.servers.worker_trees import WorkerTree
 

@@ -17,7 +17,7 @@ from tests.ingestion.parsing.formats.pdf_files import Entry, make_pdf
 from tests.support.servers.worker_trees import MIB, open_worker_tree
 
 if TYPE_CHECKING:
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.bench.table import BenchTable
     from tests.support.servers.worker_trees import WorkerTree
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.chunks import Chunk
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.bench.table import BenchTable
 
 PEERS = {"llama-index": 5, "haystack": 8, "langchain": 20}
@@ -76,7 +76,7 @@ def peers(pytestconfig: pytest.Config, settings: Settings, template: str) -> Pee
         requirements = HERE / "peer_requirements.txt"
         subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", requirements], check=True)  # noqa: S603
         (folder / "installed").touch()
-    return Peers(python, settings.database_url.get_secret_value(), template)
+    return Peers(python, settings.stores.database_url.get_secret_value(), template)
 
 
 def make_texts(count: int) -> list[str]:

@@ -29,7 +29,7 @@ from tests.http.support.documents import finish_document
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.bench.table import BenchTable
     from tests.http.conftest import Client
 
@@ -67,7 +67,7 @@ class Site:
 @pytest.fixture
 async def site(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     """The application with row-level security, and without."""
-    quick = settings.model_copy(update={"rate_limit_rps": 1e6, "rate_limit_burst": 1_000_000, "database_pool_size": 2})
+    quick = settings.changed({"rate_limit_rps": 1e6, "rate_limit_burst": 1_000_000, "database_pool_size": 2})
     async with AsyncExitStack() as stack:
         walled = await stack.enter_async_context(TestClient(Server(create_app(quick))))
         targets = [await make_target(walled, number) for number in range(WORKSPACES)]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 BULLMQ = "bullmq@5"
 NOT_STARTED_S = 60.0
@@ -122,7 +122,7 @@ async def arq(settings: Settings, env: dict[str, str]) -> AsyncIterator[System]:
         journal, env = _journal(stack, env)
         command = [str(Path(sys.executable).parent / "arq"), "tests.bench.queue.arq_worker.BenchSettings"]
         pid = await _spawn(stack, command, env, says="Starting worker")
-        redis = await create_pool(RedisSettings.from_dsn(settings.redis_url.get_secret_value()))
+        redis = await create_pool(RedisSettings.from_dsn(settings.stores.redis_url.get_secret_value()))
         stack.push_async_callback(redis.aclose)
         yield Arq(journal, pid, redis, env["BENCH_QUEUE"])
 

@@ -7,14 +7,14 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from pydantic import SecretStr
 
 from tests.bench.queue import systems
 from tests.bench.queue.measure import CONCURRENCY, WAIT_S, Figures, measure
 from tests.bench.table import at_least, at_most, ratio_at_most
+from tests.support.environment import variables_of
 
 if TYPE_CHECKING:
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.bench.table import BenchTable
 
 ARQ = "arq as it comes"
@@ -23,24 +23,12 @@ COMPARED = {"ragsvc": systems.ragsvc, ARQ: systems.arq} | (
 )
 
 
-def to_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment that makes these settings."""
-    given = {name.upper(): value for name, value in settings if value is not None}
-    return {
-        **os.environ,
-        **{
-            name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-            for name, value in given.items()
-        },
-    }
-
-
 @pytest.mark.bench
 async def test_jobs_start_and_finish_as_fast_as_is_said(settings: Settings, bench_table: BenchTable) -> None:
-    settings = settings.model_copy(update={"ingestion_concurrency": CONCURRENCY})
+    settings = settings.changed({"ingestion_concurrency": CONCURRENCY})
     figures: dict[str, Figures] = {}
     for name, run in COMPARED.items():
-        async with run(settings, to_environment(settings)) as system:
+        async with run(settings, {**os.environ, **variables_of(settings)}) as system:
             figures[name] = await measure(system)
     ours = figures.pop("ragsvc")
     for peer, theirs in figures.items():

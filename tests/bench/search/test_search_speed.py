@@ -191,7 +191,7 @@ async def _run_sql(conn: Connection, bench: Bench, statement: str, *, vector: ND
     """Send the two statements of a search as they are."""
     corpus, settings = bench.corpus, bench.resources.settings
     everything = _everything(corpus)
-    weights = settings.dense_weight, settings.lexical_weight
+    weights = settings.answering.dense_weight, settings.answering.lexical_weight
     scope = await conn.fetchrow(SELECT_SCOPE, corpus.workspace_id, None)
     assert scope is not None
     per_chunk = scope["tokens"] / scope["chunks"]
@@ -202,7 +202,7 @@ async def _run_sql(conn: Connection, bench: Bench, statement: str, *, vector: ND
         FETCHED,
         HITS,
         None,
-        settings.text_search_config,
+        settings.answering.text_search_config,
         text,
         *weights,
         scope["chunks"],

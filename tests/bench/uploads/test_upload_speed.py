@@ -19,15 +19,15 @@ import pytest
 from ragsvc.devstack.parts.services import Api
 from ragsvc.devstack.ports import LOOPBACK, free_ports
 from ragsvc.devstack.stack import open_folders, start
-from tests.bench.queue.test_queue_speed import to_environment
 from tests.bench.table import at_most, ratio_at_least
+from tests.support.environment import variables_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from ragsvc.domain.workspaces import Workspace
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.bench.table import BenchTable
 
 MIB = 1024 * 1024
@@ -130,7 +130,7 @@ async def measure(send: Awaitable[None]) -> float:
 async def service(settings: Settings, workspace: Workspace, tmp_path: Path) -> AsyncIterator[Service]:
     folders = open_folders(tmp_path)
     (port,) = free_ports(1)
-    env = to_environment(settings) | {"PORT": str(port)}
+    env = {**os.environ, **variables_of(settings)} | {"PORT": str(port)}
     process = await start(Api(name="api", port=port, shares_port=False, env=env, logs=folders.logs), folders.run)
     try:
         admin = {"Authorization": f"Bearer {env['ADMIN_API_KEY']}"}
@@ -149,13 +149,13 @@ async def service(settings: Settings, workspace: Workspace, tmp_path: Path) -> A
 
 async def send_straight(settings: Settings, workspace: Workspace, content: bytes) -> None:
     """Send the same bytes to the store as its own SDK does."""
-    secret = settings.s3_secret_access_key
+    secret = settings.stores.s3_secret_access_key
     assert secret is not None
     async with aioboto3.Session().client(
         "s3",
-        endpoint_url=settings.s3_endpoint_url,
-        region_name=settings.s3_region,
-        aws_access_key_id=settings.s3_access_key_id,
+        endpoint_url=settings.stores.s3_endpoint_url,
+        region_name=settings.stores.s3_region,
+        aws_access_key_id=settings.stores.s3_access_key_id,
         aws_secret_access_key=secret.get_secret_value(),
     ) as client:
         await client.upload_fileobj(io.BytesIO(content), workspace.bucket, f"straight-{uuid.uuid4().hex}")

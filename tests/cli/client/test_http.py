@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ragsvc.cli.client.http import Client
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 @asynccontextmanager
@@ -139,7 +139,7 @@ async def test_a_service_that_does_not_say_or_says_much_later_is_not_waited_for(
 
 
 async def test_more_requests_than_a_key_may_make_take_their_time(settings: Settings) -> None:
-    own = settings.model_copy(update={"rate_limit_rps": 20.0, "rate_limit_burst": 5})
+    own = settings.changed({"rate_limit_rps": 20.0, "rate_limit_burst": 5})
     async with serving(own) as api, aiohttp.ClientSession() as http:
         remote = await Remote.make(http, await api.started(), own)
         async with open_client(Target(remote.url, remote.key, None)) as client:

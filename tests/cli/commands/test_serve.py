@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.cli.conftest import CommandLine
 
 START_S = 60.0
@@ -74,7 +74,7 @@ async def test_several_processes_share_a_port_and_a_killed_one_comes_back(settin
 
 async def test_a_scrape_tells_of_all_processes_and_of_what_killed_ones_had_done(settings: Settings) -> None:
     port, metrics_port = free_ports(2)
-    alone = settings.model_copy(update={"metrics_port": metrics_port})
+    alone = settings.changed({"metrics_port": metrics_port})
     with serving(alone, "--port", str(port), "--workers", "2") as server:
         await until(lambda: len(listening(server.pid, port)) == 2, timeout_s=START_S, what="the fleet")
         for _ in range(20):
@@ -88,7 +88,7 @@ async def test_a_scrape_tells_of_all_processes_and_of_what_killed_ones_had_done(
             figures = Figures(await answer.text())
     assert figures.total("ragsvc_http_requests_total", route="/v1/workspace", status="401") == 40
     # Gauges are those of the living: two pools, and no request of the one that died.
-    assert figures.total("ragsvc_db_connections_max") == 2 * settings.database_pool_size
+    assert figures.total("ragsvc_db_connections_max") == 2 * settings.stores.database_pool_size
     assert figures.total("ragsvc_http_requests_in_flight") == 0
 
 
@@ -108,7 +108,7 @@ async def test_no_process_outlives_a_killed_fleet(settings: Settings) -> None:
 
 
 async def test_a_fleet_that_cannot_start_ends_with_its_reason(settings: Settings) -> None:
-    away = settings.model_copy(update={"database_url": SecretStr("postgresql://x@127.0.0.1:9/x")})
+    away = settings.changed({"database_url": SecretStr("postgresql://x@127.0.0.1:9/x")})
     (port,) = free_ports(1)
     with serving(away, "--port", str(port), "--workers", "2") as server:
         assert await asyncio.to_thread(server.wait, START_S) == 1
@@ -118,7 +118,7 @@ async def test_a_fleet_that_cannot_start_ends_with_its_reason(settings: Settings
 
 def test_a_fleet_needs_a_port_to_share(cli: CommandLine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("database_url", "redis_url"):
-        monkeypatch.setenv(name.upper(), getattr(settings, name).get_secret_value())
+        monkeypatch.setenv(name.upper(), settings.flat()[name].get_secret_value())
     monkeypatch.setenv("PORT", "1")  # the command sets it: monkeypatch puts it back
     result = cli("serve", "--workers", "2", "--port", "0")
     assert result.code == 2

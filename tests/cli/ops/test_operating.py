@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from ragsvc.cli.client.target import READY_FILE
 from ragsvc.db.connections.pool import open_pool
 from ragsvc.db.jobs import try_lock
-from ragsvc.settings import Settings
+from ragsvc.settings.settings import FIELDS, Settings
 from tests.cli.conftest import start_cli
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def test_a_workspace_and_its_keys_come_and_go(operator: CommandLine, monkeypatch
 def test_the_surroundings_of_a_server_are_checked(
     cli: CommandLine, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in Settings.model_fields:
+    for name in FIELDS:
         if name.upper() in service.env:
             monkeypatch.setenv(name.upper(), service.env[name.upper()])
     checked = cli("check")
@@ -152,7 +152,7 @@ def test_all_letters_are_replayed_only_when_confirmed(operator: CommandLine, dea
 
 
 async def test_a_replay_waits_for_another_one(service: Service, base_settings: Settings) -> None:
-    settings = base_settings.model_copy(update={"database_url": SecretStr(service.env["DATABASE_URL"])})
+    settings = base_settings.changed({"database_url": SecretStr(service.env["DATABASE_URL"])})
     async with open_pool(settings, size=1) as pool, pool.acquire() as conn:
         async with conn.transaction():
             assert await try_lock(conn, f"{service.env['QUEUE_PREFIX']}:replay:deletion")
@@ -235,10 +235,10 @@ def test_a_database_that_is_away_is_told(cli: CommandLine, monkeypatch: pytest.M
 def test_migrations_are_applied_and_listed(
     cli: CommandLine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("REDIS_URL", settings.redis_url.get_secret_value())
+    monkeypatch.setenv("DATABASE_URL", settings.stores.database_url.get_secret_value())
+    monkeypatch.setenv("REDIS_URL", settings.stores.redis_url.get_secret_value())
     for name in ("embedding_model", "embedding_dimensions", "chunk_partitions"):
-        monkeypatch.setenv(name.upper(), str(getattr(settings, name)))
+        monkeypatch.setenv(name.upper(), str(settings.flat()[name]))
     assert cli("migrate").out == "nothing to do: the schema is that of this version\n"
     assert cli("migrate", "--json").json == {"applied": []}
     known = cli("migrate", "--status", "--json").json["data"]

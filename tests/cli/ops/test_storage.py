@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.domain.ids import new_id
-from ragsvc.settings import Settings
+from ragsvc.settings.settings import FIELDS, load_settings
 from ragsvc.storage.store import open_storage
 from tests.cli.ops.test_operating import logs_as_before  # noqa: F401 - a fixture
 
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.xdist_group("cli-service")
 @pytest.fixture
 def on_server(operator: CommandLine, service: Service, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     """The command line where a server's settings are set."""
-    for name in Settings.model_fields:
+    for name in FIELDS:
         if name.upper() in service.env:
             monkeypatch.setenv(name.upper(), service.env[name.upper()])
     return operator
 
 
 async def begin_upload(bucket: str, key: str) -> None:
-    async with open_storage(Settings()) as storage:  # type: ignore[call-arg]  # from the environment
+    async with open_storage(load_settings()) as storage:
         await storage.create_multipart(bucket, key, mime_type="a/b")
 
 

@@ -74,7 +74,7 @@ class Chaos:
         """Stop a worker past its lease, and let it go on."""
         worker = await self._choose(dice)
         await self.fleet.freeze(worker)
-        await asyncio.sleep(self.fleet.settings.job_lease_s * 2)
+        await asyncio.sleep(self.fleet.settings.jobs.job_lease_s * 2)
         worker.signal(signal.SIGCONT)
 
     async def flush(self, _dice: random.Random) -> None:

@@ -123,7 +123,7 @@ async def job_of(fleet: Fleet, document: Document, queue: Queue = Queue.INGESTIO
 
 async def list_dead(fleet: Fleet, queue: Queue) -> list[dict[str, Any]]:
     """Return the entries of the queue's list of dead letters."""
-    key = f"{fleet.settings.queue_prefix}:{queue}:dlq"
+    key = f"{fleet.settings.stores.queue_prefix}:{queue}:dlq"
     return [orjson.loads(entry) for entry in await command(fleet.resources.redis, "LRANGE", key, 0, -1)]
 
 
@@ -134,7 +134,7 @@ async def _is_tidy(fleet: Fleet, workspace: Workspace) -> bool:
 
 
 async def _is_empty(fleet: Fleet, queue: Queue) -> bool:
-    return bool(await fleet.resources.redis.zcard(f"{fleet.settings.queue_prefix}:{queue}") == 0)
+    return bool(await fleet.resources.redis.zcard(f"{fleet.settings.stores.queue_prefix}:{queue}") == 0)
 
 
 async def _lists_the_dead(fleet: Fleet, queue: Queue) -> bool:

@@ -14,12 +14,12 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import psutil
-from pydantic import SecretStr
 
 from ragsvc.devstack.parts.services import Worker
 from ragsvc.devstack.process import spawn
 from ragsvc.domain.jobs import Queue
 from tests.support.documents import accept
+from tests.support.environment import variables_of
 from tests.support.polling import until
 from tests.support.servers.databases import owner_of
 from tests.support.workspaces import create_workspace
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.documents import Document
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.faults.support.gates import Gates
     from tests.faults.support.own_servers import OwnRedis, StoreProxy
     from tests.http.support.proxy import Proxy
@@ -45,7 +45,6 @@ SETTINGS_CLASSES = {Queue.INGESTION: "IngestionSettings", Queue.DELETION: "Delet
 FAST = {
     "job_lease_s": 2.0,
     "sweep_interval_s": 0.5,
-    "sweep_grace_s": 0.5,
     "backoff_base_s": 0.1,
     "backoff_cap_s": 1.0,
     "worker_grace_s": 5.0,
@@ -64,11 +63,7 @@ IN_TRANSACTION = (
 def environment(settings: Settings) -> dict[str, str]:
     """Return the environment that a process reads these settings from."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if value is not None:
-            env[name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    return env
+    return env | variables_of(settings)
 
 
 class FleetWorker:

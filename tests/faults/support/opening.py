@@ -21,14 +21,14 @@ from tests.support.servers.model_server import ScriptedModels
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.support.servers.servers import Servers
 
 
 @asynccontextmanager
 async def open_fleet(base_settings: Settings, template: str, servers: Servers, **changes: Any) -> AsyncIterator[Fleet]:
     """Yield a fleet without workers, on everything of its own but Postgres and the store."""
-    dsn = base_settings.database_url.get_secret_value()
+    dsn = base_settings.stores.database_url.get_secret_value()
     async with (
         cloned(dsn, template=template) as url,
         open_fleet_on(url, base_settings, servers, **changes) as fleet,
@@ -48,8 +48,8 @@ async def open_fleet_on(url: str, base_settings: Settings, servers: Servers, **c
         redis = OwnRedis(folder)
         await redis.start()
         stack.push_async_callback(redis.kill)
-        settings = base_settings.model_copy(
-            update=FAST
+        settings = base_settings.changed(
+            FAST
             | {
                 "database_url": SecretStr(url),
                 "redis_url": SecretStr(redis.url),
@@ -65,8 +65,8 @@ async def open_fleet_on(url: str, base_settings: Settings, servers: Servers, **c
         resources = await stack.enter_async_context(open_resources(settings, pool_size=8))
         way_to_models = await stack.enter_async_context(Proxy("127.0.0.1", URL(models.url).port or 0))
         way_to_store = await stack.enter_async_context(Proxy("127.0.0.1", URL(store.url).port or 0))
-        worker_settings = settings.model_copy(
-            update={
+        worker_settings = settings.changed(
+            {
                 "openai_base_url": f"http://127.0.0.1:{way_to_models.port}/v1",
                 "s3_endpoint_url": f"http://127.0.0.1:{way_to_store.port}",
             }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ragsvc.domain.workspaces import Chunking
 
 if TYPE_CHECKING:
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 _numbers = count(1)
 
@@ -55,8 +55,8 @@ def chunks_of(content: bytes, settings: Settings) -> list[bytes]:
     """Return the hashes of a document's chunks as these settings cut them."""
     found = expected_chunks(
         content,
-        tokenizer=settings.embedding_tokenizer,
-        max_tokens=settings.chunk_max_tokens,
-        overlap_tokens=settings.chunk_overlap_tokens,
+        tokenizer=settings.llm.embedding_tokenizer,
+        max_tokens=settings.ingestion.chunk_max_tokens,
+        overlap_tokens=settings.ingestion.chunk_overlap_tokens,
     )
     return list(found)

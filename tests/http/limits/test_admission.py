@@ -20,7 +20,7 @@ from tests.support.polling import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.http.conftest import Client
 
 GATE = web.AppKey("gate", asyncio.Event)
@@ -34,12 +34,16 @@ async def wait(request: web.Request) -> web.Response:
     return web.Response()
 
 
+@pytest.fixture(autouse=True)
+def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests wait a second for a slot."""
+    monkeypatch.setattr("ragsvc.http.limits.admission.MAX_WAIT_S", 1.0)
+
+
 @pytest.fixture
 async def small(settings: Settings, serve: Callable[..., Awaitable[Client]]) -> AsyncIterator[Client]:
     """An application with two places for requests, and routes that wait."""
-    app = create_app(
-        settings.model_copy(update={"max_requests": 2, "request_timeout_s": 60, "request_wait_s": 1.0}), timing=TIMING
-    )
+    app = create_app(settings.changed({"max_requests": 2, "request_timeout_s": 60}), timing=TIMING)
     app.router.add_get("/wait", wait)
     app.router.add_get("/wait-too", wait)
     app[GATE] = asyncio.Event()
@@ -108,19 +112,17 @@ async def test_a_file_on_its_way_holds_no_place(small: Client) -> None:
 async def test_a_body_that_does_not_come_holds_no_place_and_is_answered(
     settings: Settings, serve: Callable[..., Awaitable[Client]], trickle: bytes
 ) -> None:
-    client = await serve(
-        create_app(settings.model_copy(update={"max_requests": 2, "client_timeout_s": 1.0, "request_wait_s": 1.0}))
-    )
+    client = await serve(create_app(settings.changed({"max_requests": 2, "client_timeout_s": 1.0})))
     tenant = await make_tenant(client, operator_of(client), "acme")
     reader, writer = await send_head(tenant, length=100)
     writer.write(trickle)
-    await until(lambda: client.app[ADMISSION].bodies._free_bytes < 64 * settings.max_json_body_bytes)
+    await until(lambda: client.app[ADMISSION].bodies._free_bytes < 64 * settings.api.max_json_body_bytes)
     await until(lambda: held(client) == 0)
     answer = await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)
     assert b" 408 " in answer.partition(b"\r\n")[0]
     assert b'"request_timeout"' in answer
     writer.close()
-    await until(lambda: client.app[ADMISSION].bodies._free_bytes == 64 * settings.max_json_body_bytes)
+    await until(lambda: client.app[ADMISSION].bodies._free_bytes == 64 * settings.api.max_json_body_bytes)
 
 
 async def test_bodies_that_come_late_are_read_to_their_end(tenant: Tenant) -> None:
@@ -136,7 +138,7 @@ async def test_bodies_that_come_late_are_read_to_their_end(tenant: Tenant) -> No
 async def test_work_that_takes_too_long_is_given_up(
     settings: Settings, serve: Callable[..., Awaitable[Client]]
 ) -> None:
-    app = create_app(settings.model_copy(update={"request_timeout_s": 0.2}))
+    app = create_app(settings.changed({"request_timeout_s": 0.2}))
     app.router.add_get("/wait", wait)
     app[GATE] = asyncio.Event()
     client = await serve(app)

@@ -22,7 +22,7 @@ from tests.support.polling import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 TIMEOUT_S = 2.0
 DEADLINE_S = 30.0

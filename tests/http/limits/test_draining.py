@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.http.conftest import Tenant
     from tests.http.support.processes import ApiProcess
     from tests.support.servers.model_server import ScriptedModels

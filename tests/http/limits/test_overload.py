@@ -24,7 +24,7 @@ from tests.support.servers.model_server import Slow
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
 MIB = 1024 * 1024
@@ -85,10 +85,10 @@ class Site:
 
 @asynccontextmanager
 async def open_site(settings: Settings, models: ScriptedModels) -> AsyncIterator[Site]:
-    own = models.applied_to(settings).model_copy(update={"max_requests": PLACES, "request_wait_s": MOST_WAIT_S})
+    own = models.applied_to(settings).changed({"max_requests": PLACES})
     timeout = aiohttp.ClientTimeout(total=60)
     async with (
-        serving(own) as api,
+        serving(own, patch=f"import ragsvc.http.limits.admission as a; a.MAX_WAIT_S = {MOST_WAIT_S}") as api,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session,
     ):
         remote = await Remote.make(session, await api.started(), own)

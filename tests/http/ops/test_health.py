@@ -18,7 +18,7 @@ from tests.support.servers.databases import owner_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.http.conftest import ClientMaker
 
 NOBODY = "127.0.0.1:9"
@@ -27,7 +27,7 @@ NOBODY = "127.0.0.1:9"
 @pytest.fixture
 async def postgres_proxy(settings: Settings) -> AsyncIterator[Proxy]:
     """A way to Postgres that can be cut."""
-    address = urlsplit(settings.database_url.get_secret_value())
+    address = urlsplit(settings.stores.database_url.get_secret_value())
     assert address.hostname is not None
     assert address.port is not None
     async with Proxy(address.hostname, address.port) as proxy:
@@ -76,7 +76,7 @@ async def test_an_older_schema_forbids_serving(make_client: ClientMaker, setting
 async def test_without_postgres_the_process_is_not_ready_and_comes_back(
     settings: Settings, make_client: ClientMaker, postgres_proxy: Proxy
 ) -> None:
-    address = urlsplit(settings.database_url.get_secret_value())
+    address = urlsplit(settings.stores.database_url.get_secret_value())
     netloc = f"{address.username}:{address.password}@{postgres_proxy.host}:{postgres_proxy.port}"
     through_proxy = SecretStr(urlunsplit(address._replace(netloc=netloc)))
     stranger = Api(await make_client(database_url=through_proxy), None)

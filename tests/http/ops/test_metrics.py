@@ -22,7 +22,7 @@ from tests.support.scrapes import Figures
 from tests.support.servers.model_server import Fail
 
 if TYPE_CHECKING:
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.http.conftest import Client, ClientMaker, Tenant
     from tests.support.servers.model_server import ScriptedModels
 

@@ -16,7 +16,7 @@ from ragsvc.devstack.process import run
 from ragsvc.devstack.secrets import Secrets
 from ragsvc.devstack.stack import open_folders, start
 from ragsvc.errors import TransientFailure
-from ragsvc.settings import Settings
+from ragsvc.settings.settings import Settings
 from ragsvc.storage.store import open_storage
 from tests.support.polling import until
 
@@ -88,7 +88,7 @@ class OwnStore:
 
     async def _takes(self, *, taken: bool) -> bool:
         """Tell whether it takes a new file, or refuses one; the limit is looked at now and then only."""
-        async with open_storage(Settings.model_validate({**NOT_ASKED, **self.settings})) as storage:
+        async with open_storage(Settings.of({**NOT_ASKED, **self.settings})) as storage:
             try:
                 await storage.create_bucket(f"probe-{uuid.uuid4().hex}")
             except TransientFailure:

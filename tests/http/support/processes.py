@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from pydantic import SecretStr
+
+from tests.support.environment import variables_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -24,12 +25,7 @@ STOP_TIMEOUT_S = 30.0
 
 def environment(settings: Settings, **changes: str) -> dict[str, str]:
     """Return the settings as a process's environment."""
-    values = {
-        name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        for name, value in settings
-        if value is not None
-    }
-    return {"PATH": os.environ["PATH"], **values, "LOG_FORMAT": "json", "PORT": "0", **changes}
+    return {"PATH": os.environ["PATH"], **variables_of(settings), "LOG_FORMAT": "json", "PORT": "0", **changes}
 
 
 class ApiProcess:
@@ -87,10 +83,16 @@ class ApiProcess:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, *arguments: str, **changes: str) -> AsyncIterator[ApiProcess]:
-    """Run `ragsvc serve` and kill it at the end, if it still runs."""
+async def serving(settings: Settings, *arguments: str, patch: str = "", **changes: str) -> AsyncIterator[ApiProcess]:
+    """Run `ragsvc serve` and kill it at the end, if it still runs; `patch` is Python that it runs first."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ragsvc", "serve", *arguments),
+        *(
+            sys.executable,
+            "-c",
+            f"{patch}\nfrom ragsvc.__main__ import main\nmain()",
+            "serve",
+            *arguments,
+        ),
         env=environment(settings, **changes),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.uploads import Upload
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.http.conftest import Answer, Client, ClientMaker, Tenant
 
 MIB = 1024 * 1024

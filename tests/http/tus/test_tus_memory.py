@@ -30,7 +30,7 @@ from tests.http.tus.test_tus import (
 from tests.support.polling import until
 
 if TYPE_CHECKING:
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.http.conftest import Answer, ClientMaker, Tenant
 
 PART = 5 * MIB

@@ -12,7 +12,7 @@ from tests.http.conftest import Api
 from tests.support.servers.databases import owner_of
 
 if TYPE_CHECKING:
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.http.conftest import Client, Tenant
 
 

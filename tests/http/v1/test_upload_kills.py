@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.http.conftest import Tenant
     from tests.http.support.processes import ApiProcess
 
@@ -76,7 +76,7 @@ async def test_a_process_killed_between_the_stores_file_and_its_row_leaves_one_d
     upload = await open_upload(tenant.api)
     await send_all(tenant.api, upload)
     upload_id = parse_id("upl", upload["id"])
-    lock = await asyncpg.connect(settings.database_url.get_secret_value())
+    lock = await asyncpg.connect(settings.stores.database_url.get_secret_value())
     try:
         # The transaction begins with the collection.
         async with (

@@ -219,8 +219,10 @@ async def test_a_presigned_url_ends_with_its_upload(tenant: Tenant, resources: R
     assert (await tenant.api.get("/v1/documents")).json["data"] == []
 
 
-async def test_a_presigned_url_ends_with_its_time(tenant: Tenant, make_client: ClientMaker) -> None:
-    api = Api(await make_client(presign_expires_s=1), tenant.api.key)
+async def test_a_presigned_url_ends_with_its_time(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = tenant.api
+    for module in ("storage.multipart_calls", "http.v1.uploads"):
+        monkeypatch.setattr(f"ragsvc.{module}.PRESIGN_EXPIRES_S", 1)
     upload = await open_upload(api, size_bytes=1)
     answer = (await api.post(f"/v1/uploads/{upload['id']}/part-urls", {"part_numbers": [1]})).json
     assert answer["expires_in_s"] == 1

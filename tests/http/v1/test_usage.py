@@ -16,7 +16,7 @@ from tests.support.polling import until
 from tests.support.servers.databases import owner_of
 
 if TYPE_CHECKING:
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.http.conftest import Client, ClientMaker, Tenant
     from tests.support.servers.model_server import ScriptedModels
 

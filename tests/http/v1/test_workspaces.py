@@ -14,7 +14,7 @@ from tests.http.conftest import make_tenant
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.http.conftest import Api, Client, Tenant
 
 NOBODY = UUID(int=7)
@@ -28,7 +28,7 @@ async def test_a_workspace_is_made_with_its_bucket_and_default_collection(
     made = answer.json
     assert set(made) == {"id", "name", "bucket", "created_at"}
     assert made["name"] == "Ünïcode & Sons"
-    assert made["bucket"] == f"{settings.s3_bucket_prefix}-{made['id'].removeprefix('ws_')}"
+    assert made["bucket"] == f"{settings.stores.s3_bucket_prefix}-{made['id'].removeprefix('ws_')}"
     assert made["created_at"].endswith("Z")
     assert await resources.storage.count_objects(made["bucket"]) == 0
     async with resources.pool.acquire() as conn:
@@ -94,7 +94,7 @@ async def test_the_quota_of_a_new_workspace_is_the_settings(
         "id": tenant.id,
         "name": "acme",
         "usage": {"documents": 0, "chunks": 0, "storage_bytes": 0},
-        "quota_bytes": settings.workspace_quota_bytes,
+        "quota_bytes": settings.api.workspace_quota_bytes,
     }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.errors import DocumentRejected
+from ragsvc.ingestion.parsing.containers.zip_archives import MAX_ENTRIES
 from ragsvc.media_types.content_types import DOCX, PDF, RTF
 from ragsvc.media_types.text_types import CSV, HTML, JSON, MARKDOWN, PHP, PLAIN_TEXT, XML
 from tests.ingestion.parsing.formats.office_files import make_docx, make_ole2, make_zip
@@ -161,8 +162,8 @@ class TestZipBombs:
         small = replace(limits, max_expanded_bytes=200_000)
         assert refusal_of(parse, archive, limits=small)[0] == "limit_exceeded"
 
-    def test_too_many_entries_are_refused(self, parse: Parse, limits: ParseLimits) -> None:
-        archive = make_zip({str(number): b"" for number in range(limits.max_archive_entries + 1)})
+    def test_too_many_entries_are_refused(self, parse: Parse) -> None:
+        archive = make_zip({str(number): b"" for number in range(MAX_ENTRIES + 1)})
         assert refusal_of(parse, archive)[0] == "limit_exceeded"
 
     def test_entries_that_share_their_bytes_are_refused(self, parse: Parse) -> None:

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from ragsvc.ingestion.sandbox.pool import open_sandbox
-from ragsvc.settings import Settings
+from ragsvc.settings.settings import Settings
 
 
 async def main(tokenizer: str, started: Path) -> None:
     """Hang in a child for ever."""
-    settings = Settings.model_validate(
+    settings = Settings.of(
         {
             "database_url": "postgresql://127.0.0.1/none",
             "redis_url": "redis://127.0.0.1/0",

@@ -16,7 +16,7 @@ from tests.support.servers.worker_trees import open_worker_tree
 
 if TYPE_CHECKING:
     from ragsvc.domain.documents import Document
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 MIB = 1024 * 1024
 MEMORY_BYTES = 320 * MIB
@@ -55,9 +55,9 @@ class Run:
 async def run(base_settings: Settings, template: str) -> Run:
     """Every hostile file, each with a healthy one behind it, through one worker that takes one at a time."""
     own = uuid.uuid4().hex[:12]
-    async with cloned(base_settings.database_url.get_secret_value(), template=template) as url:
-        settings = base_settings.model_copy(
-            update={"database_url": SecretStr(url), "queue_prefix": f"test-{own}", "s3_bucket_prefix": f"test-{own}"}
+    async with cloned(base_settings.stores.database_url.get_secret_value(), template=template) as url:
+        settings = base_settings.changed(
+            {"database_url": SecretStr(url), "queue_prefix": f"test-{own}", "s3_bucket_prefix": f"test-{own}"}
         )
         async with open_worker_tree(settings, **LIMITS) as tree:
             contents = []

@@ -17,7 +17,7 @@ from tests.support.servers.servers import ROOT, folder
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 def in_database(url: str, name: str) -> str:
@@ -28,17 +28,17 @@ def in_database(url: str, name: str) -> str:
 async def prepare_template(settings: Settings) -> str:
     """Migrate a template once per version of the schema, and return its name."""
     content = b"".join(path.read_bytes() for path in sorted((ROOT / "sql").glob("*.sql")))
-    choice = f"{settings.chunk_partitions} {settings.embedding_model} {settings.embedding_dimensions}"
+    choice = f"{settings.ingestion.chunk_partitions} {settings.llm.embedding_model} {settings.llm.embedding_dimensions}"
     name = f"template_{hashlib.sha256(content + choice.encode()).hexdigest()[:16]}"
-    url = settings.database_url.get_secret_value()
+    url = settings.stores.database_url.get_secret_value()
     with locked(folder() / "template.lock"):
         connection = await asyncpg.connect(url)
         try:
             if not await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name):
                 await connection.execute("DROP DATABASE IF EXISTS template_in_the_making WITH (FORCE)")
                 await connection.execute("CREATE DATABASE template_in_the_making")
-                making = type(settings.database_url)(in_database(url, "template_in_the_making"))
-                await migrate(settings.model_copy(update={"database_url": making}))
+                making = type(settings.stores.database_url)(in_database(url, "template_in_the_making"))
+                await migrate(settings.changed({"database_url": making}))
                 await connection.execute(f"ALTER DATABASE template_in_the_making RENAME TO {name}")
         finally:
             await connection.close()
@@ -48,7 +48,7 @@ async def prepare_template(settings: Settings) -> str:
 @asynccontextmanager
 async def owner_of(settings: Settings) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     """Hold a connection that may do everything: the service's own may not, on purpose."""
-    connection = await asyncpg.connect(settings.migration_dsn)
+    connection = await asyncpg.connect(settings.stores.migration_dsn)
     try:
         yield connection
     finally:

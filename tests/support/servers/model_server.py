@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
     from tests.support.servers.servers import Servers
 
 DIMENSIONS = 384
@@ -152,7 +152,7 @@ class ScriptedModels:
 
     def applied_to(self, settings: Settings) -> Settings:
         """Return the settings with this server as the models'."""
-        return settings.model_copy(update={"openai_base_url": self.url, "chat_model": "scripted"})
+        return settings.changed({"openai_base_url": self.url, "chat_model": "scripted"})
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[ScriptedModels]:

@@ -12,7 +12,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class RerankServer:
     def applied_to(self, settings: Settings, **changes: object) -> Settings:
         """Return the settings of a process that uses it."""
         update = {"rerank_base_url": self.url, "rerank_model": "scripted", **changes}
-        return settings.model_copy(update=update)
+        return settings.changed(update)
 
     async def rerank(self, request: web.Request) -> web.Response:
         """Score the texts."""

@@ -15,7 +15,7 @@ from tests.support.servers.servers import ROOT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 STOP_TIMEOUT_S = 30.0
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.documents import Document
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 MIB = 1024 * 1024
 SAMPLE_S = 0.2
@@ -78,7 +78,7 @@ async def open_worker_tree(settings: Settings, *, watches: bool = True, **change
     models = ScriptedModels()
     models.answers_at_once = True
     async with models.serving():
-        own = models.applied_to(settings).model_copy(update=LARGE_CHUNKS | {"ingestion_concurrency": 2} | changes)
+        own = models.applied_to(settings).changed(LARGE_CHUNKS | {"ingestion_concurrency": 2} | changes)
         async with open_resources(own, pool_size=4) as resources, working(own) as worker:
             workspace = await create_workspace(resources.pool, resources.storage, own)
             tree = WorkerTree(resources, workspace, worker.pid)

@@ -11,7 +11,7 @@ from ragsvc.http.contract.ids import id_schema
 from ragsvc.http.contract.openapi.examples import example_of
 from ragsvc.http.contract.openapi.schemas import without_null
 from ragsvc.http.contract.operations import is_repeatable
-from ragsvc.settings import MOST_PARTS
+from ragsvc.settings.settings import MOST_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

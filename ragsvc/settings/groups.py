@@ -1,36 +1,44 @@
-"""Every setting of the service, read once from the environment into one frozen object."""
+"""The groups of settings; a field's name in upper case is its environment variable."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from ragsvc.errors import StartupRefused
-from ragsvc.secret_files import SecretFiles
+from ragsvc.settings.secret_files import SecretFiles
 
 KIB = 1024
 MIB = 1024 * KIB
-# S3 takes no more of one upload.
-MOST_PARTS = 10_000
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 SizeBytes = Annotated[int, Field(ge=1)]
-# Redis hashes what stands between a key's first `{` and the next `}`, if that is anything: else the whole key.
-HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
 
 
-class Settings(BaseSettings):
-    """The environment, validated; a field's name in upper case is its variable, and a secret may come from a file."""
+class Group(BaseSettings):
+    """Settings that belong together, read from the environment; a secret may come from a file."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    # Stores
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env file is read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - SecretFiles reads them
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings come from, the first that knows a value first."""
+        return init_settings, env_settings, SecretFiles(settings_cls)
+
+
+class StoreGroup(Group):
+    """Postgres, Redis and the object store."""
+
     database_url: SecretStr = Field(description="Postgres 16 or newer with pgvector 0.8.4 or newer.")
     migration_database_url: SecretStr | None = Field(
         None, description="A direct connection for `ragsvc migrate`; `DATABASE_URL` when unset."
@@ -67,9 +75,17 @@ class Settings(BaseSettings):
         description="`shared`: new workspaces get a prefix in the one bucket `{S3_BUCKET_PREFIX}` instead.",
     )
 
-    # Models
+    @property
+    def migration_dsn(self) -> str:
+        """The DSN that `ragsvc migrate` connects with."""
+        return (self.migration_database_url or self.database_url).get_secret_value()
+
+
+class LlmGroup(Group):
+    """The models: chat, embeddings, reranking."""
+
     openai_base_url: str = Field("https://api.openai.com/v1", description="Any OpenAI-compatible server.")
-    openai_api_key: SecretStr = Field(SecretStr("unset"), description="Key for that server.")
+    openai_api_key: SecretStr | None = Field(None, description="Key for that server, if it needs one.")
     chat_model: str = Field("gpt-4o-mini", description="Model that answers.")
     embedding_model: str = Field("text-embedding-3-small", description="Model that embeds chunks and queries.")
     embedding_dimensions: Annotated[int, Field(ge=1, le=4000)] = Field(1536, description="Length of its vectors.")
@@ -97,12 +113,8 @@ class Settings(BaseSettings):
         30,
         description="How many days the text of a superseded version can be read; one that a chat message cites stays.",
     )
-    model_connect_timeout_s: Seconds = Field(5.0, description="Longest wait for a connection to a model's server.")
     model_timeout_s: Seconds = Field(
         60.0, description="Longest wait for a model's next byte; in an answer, for its next words."
-    )
-    chat_first_token_timeout_s: Seconds | None = Field(
-        None, description="Longest wait for an answer's first words; `MODEL_TIMEOUT_S` when unset."
     )
     rerank_base_url: str | None = Field(
         None, description="A reranker's server, which puts the hits of hybrid searches in order; unset: none does."
@@ -111,13 +123,13 @@ class Settings(BaseSettings):
     rerank_wire: Literal["cohere", "tei"] = Field(
         "cohere", description="What it speaks: Cohere's `/rerank` as Jina, vLLM and others do, or Hugging Face's TEI."
     )
-    rerank_api_key: SecretStr = Field(SecretStr("unset"), description="Key for that server.")
-    rerank_candidates: Annotated[int, Field(ge=1, le=200)] = Field(
-        50, description="How many hits it is given, or as many as are asked for."
-    )
+    rerank_api_key: SecretStr | None = Field(None, description="Key for that server, if it needs one.")
     rerank_timeout_s: Seconds = Field(2.0, description="Longest wait for it; then hits stay in the search's order.")
 
-    # API
+
+class ApiGroup(Group):
+    """The API process, its limits, and uploads."""
+
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Port of the API.")
     public_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+[^\s?#/]$")] | None = Field(
@@ -153,7 +165,6 @@ class Settings(BaseSettings):
         256,
         description="Requests that an API process works on at once; open streams and files on their way not counted.",
     )
-    request_wait_s: Seconds = Field(30.0, description="Longest wait of a request that finds all places taken.")
     max_connections: Count = Field(4000, description="Connections that an API process serves at once.")
     request_timeout_s: Seconds = Field(
         300.0, description="Longest work on one request; streams and files on their way may last."
@@ -180,9 +191,26 @@ class Settings(BaseSettings):
     orphan_ttl_s: Seconds = Field(
         86400.0, description="What no row knows in the store is removed after this; a bucket is looked at as often."
     )
-    presign_expires_s: Count = Field(900, description="How long a presigned URL works.")
 
-    # Jobs
+    @property
+    def cors_origins(self) -> frozenset[str]:
+        """The origins whose pages may call the API."""
+        return _split(self.cors_allowed_origins)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The `Host` values that are served; any if empty."""
+        return _split(self.allowed_hosts)
+
+    @property
+    def webhook_origins(self) -> frozenset[str]:
+        """The origins that webhooks may be sent to."""
+        return _split(self.webhook_allowed_origins)
+
+
+class JobGroup(Group):
+    """Workers: concurrency, leases, retries."""
+
     ingestion_concurrency: Count = Field(4, description="Ingestion jobs at once per worker process.")
     deletion_concurrency: Count = Field(4, description="Deletion jobs at once per worker process.")
     job_lease_s: Seconds = Field(
@@ -190,19 +218,19 @@ class Settings(BaseSettings):
     )
     job_timeout_s: Seconds = Field(1800.0, description="Longest time in which an attempt makes no progress.")
     sweep_interval_s: Seconds = Field(5.0, description="How often lost jobs are looked for.")
-    sweep_grace_s: Annotated[float, Field(ge=0)] = Field(2.0, description="How late a queued job may be unswept.")
     max_attempts: Count = Field(8, description="Charged attempts before a job is dead.")
     backoff_base_s: Seconds = Field(1.0, description="Upper bound of the first retry's random delay; doubles.")
     backoff_cap_s: Seconds = Field(300.0, description="Upper bound of any retry's delay.")
-    max_rescues: Count = Field(3, description="Take-overs without progress before a job is a `crash_loop`.")
     outage_max_age_s: Seconds = Field(21600.0, description="How long an unreachable provider charges no attempt.")
-    dlq_cap: Count = Field(10000, description="Newest dead letters kept in each Redis list.")
     worker_alive_file: Path | None = Field(
         None, description="Touched by a worker's loop, looked at by `ragsvc worker-alive`; each worker needs its own."
     )
     worker_grace_s: Seconds = Field(25.0, description="Time that SIGTERM leaves a worker to give its jobs back.")
 
-    # Ingestion
+
+class IngestionGroup(Group):
+    """Chunking, and the limits of parsing."""
+
     chunk_partitions: Annotated[int, Field(ge=1, le=256)] = Field(
         16, description="Hash partitions of the chunk tables, fixed by the first migration."
     )
@@ -216,15 +244,14 @@ class Settings(BaseSettings):
     max_cells: Count = Field(5_000_000, description="Cells of one spreadsheet or table.")
     max_text_chars: Count = Field(50_000_000, description="Characters of one document's text.")
     max_expanded_bytes: SizeBytes = Field(512 * MIB, description="Expanded size of one zipped document.")
-    max_archive_entries: Count = Field(10_000, description="Entries of one zipped document.")
-    max_expansion_ratio: Count = Field(
-        200, description="How many times its packed size an entry above 1 MiB may have; office markup has 10 to 50."
-    )
     max_chunks: Count = Field(200_000, description="Chunks of one document.")
     parse_timeout_s: Seconds = Field(600.0, description="Longest parse of one document.")
     parse_memory_bytes: SizeBytes = Field(2048 * MIB, description="Address space of a parsing process.")
 
-    # Answering
+
+class AnsweringGroup(Group):
+    """Search and chat."""
+
     text_search_config: str = Field(
         "english", pattern=r"^[a-z_]{1,63}$", description="Postgres text-search configuration."
     )
@@ -232,7 +259,6 @@ class Settings(BaseSettings):
     lexical_weight: Annotated[float, Field(ge=0)] = Field(
         0.65, description="Weight of the lexical score, how much of the query's words is said, in hybrid mode."
     )
-    exact_scan_max_chunks: Count = Field(10_000, description="Up to this scope a dense search scans exactly.")
     abstain_min_score: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         None,
         description="Chat abstains below this best cosine; unset: only when nothing is found.",
@@ -255,110 +281,16 @@ class Settings(BaseSettings):
         "continue", description="What a client's leaving does to its run."
     )
     run_lease_s: Seconds = Field(15.0, description="A run whose owner is silent this long is interrupted.")
-    run_events_ttl_s: Count = Field(3600, description="How long a run's events stay in Redis.")
 
-    # Logs and traces
+
+class TelemetryGroup(Group):
+    """Logs and traces."""
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe event logged.")
     otel_traces_exporter: Literal["none", "otlp", "console"] = Field(
         "none", description="Where traces go, with the extra `ragsvc[otel]`; the SDK reads its other variables."
     )
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there is no .env
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - SecretFiles stands for it
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return where settings come from, the first that knows a value first."""
-        return init_settings, env_settings, SecretFiles(settings_cls)
-
-    @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        if self.chunk_max_tokens > self.embedding_max_input_tokens:
-            raise ValueError(
-                f"CHUNK_MAX_TOKENS is {self.chunk_max_tokens}, but {self.embedding_model} takes"
-                f" {self.embedding_max_input_tokens} tokens (EMBEDDING_MAX_INPUT_TOKENS): the rest would be dropped"
-            )
-        if self.chunk_overlap_tokens >= self.chunk_max_tokens:
-            raise ValueError("CHUNK_OVERLAP_TOKENS has to be smaller than CHUNK_MAX_TOKENS")
-        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
-            raise ValueError("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together")
-        if self.s3_sse_kms_key_id is not None and self.s3_sse != "aws:kms":
-            raise ValueError("S3_SSE_KMS_KEY_ID goes with S3_SSE=aws:kms")
-        if urlsplit(self.database_url.get_secret_value()).scheme not in {"postgres", "postgresql"}:
-            raise ValueError("DATABASE_URL has to begin with postgresql://")
-        return self
-
-    @model_validator(mode="after")
-    def _check_parts(self) -> Self:
-        part_bytes = max(self.upload_part_size_bytes, -(-self.max_upload_bytes // (MOST_PARTS * MIB)) * MIB)
-        if part_bytes > self.upload_buffer_bytes:
-            raise ValueError(
-                f"UPLOAD_BUFFER_BYTES is {self.upload_buffer_bytes}, but a part can have {part_bytes} bytes"
-                " (UPLOAD_PART_SIZE_BYTES; MAX_UPLOAD_BYTES in 10,000 parts)"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_cluster(self) -> Self:
-        url = urlsplit(self.redis_url.get_secret_value())
-        if not self.redis_cluster:
-            if "," in url.netloc.rpartition("@")[2]:
-                raise ValueError("REDIS_URL names several nodes, which is for REDIS_CLUSTER=true")
-            return self
-        if not HASH_TAG.search(self.queue_prefix):
-            raise ValueError(
-                f"REDIS_CLUSTER=true needs a QUEUE_PREFIX with a hash tag, which keeps all keys on one node: set"
-                f" QUEUE_PREFIX={{{self.queue_prefix.strip('{}')}}} instead of {self.queue_prefix}"
-            )
-        if url.path.strip("/") not in {"", "0"}:
-            raise ValueError("REDIS_CLUSTER=true needs a REDIS_URL with database 0, the only one that a cluster has")
-        return self
-
-    @property
-    def cors_origins(self) -> frozenset[str]:
-        """The origins whose pages may call the API."""
-        return _split(self.cors_allowed_origins)
-
-    @property
-    def hosts(self) -> frozenset[str]:
-        """The hosts that are answered; none: any."""
-        return _split(self.allowed_hosts)
-
-    @property
-    def webhook_origins(self) -> frozenset[str]:
-        """The origins that webhooks may be sent to."""
-        return _split(self.webhook_allowed_origins)
-
-    @property
-    def migration_dsn(self) -> str:
-        """The DSN that `ragsvc migrate` connects with."""
-        return (self.migration_database_url or self.database_url).get_secret_value()
-
-
-def load_settings() -> Settings:
-    """Return the settings of this process's environment.
-
-    Raises:
-        StartupRefused: a value is missing or wrong; the message says which and why.
-    """
-    try:
-        return Settings()  # type: ignore[call-arg]  # the environment supplies what has no default
-    except ValidationError as error:
-        raise StartupRefused("; ".join(_explain(dict(problem)) for problem in error.errors())) from None
-
-
-def _explain(problem: dict[str, object]) -> str:
-    location = problem["loc"]
-    name = str(location[0]).upper() if isinstance(location, tuple) and location else ""
-    if problem["type"] == "missing":
-        return f"{name} is not set"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{name}: {message}, got {problem['input']!r}" if name else message
 
 
 def _split(listed: str) -> frozenset[str]:

@@ -1,0 +1,1 @@
+"""The settings: every environment variable that the service reads, validated once at start."""

@@ -1,0 +1,150 @@
+"""Every setting of the service, read once from the environment into one frozen object."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations
+from typing import TYPE_CHECKING, Any, Self, cast
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from ragsvc.errors import StartupRefused
+from ragsvc.settings.groups import (
+    MIB,
+    AnsweringGroup,
+    ApiGroup,
+    Group,
+    IngestionGroup,
+    JobGroup,
+    LlmGroup,
+    StoreGroup,
+    TelemetryGroup,
+)
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+# S3's limit of parts in one multipart upload.
+MOST_PARTS = 10_000
+# Redis Cluster hashes only what stands between the first `{` and the next `}` of a key, if that is not empty.
+HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
+
+
+class Settings(BaseModel):
+    """The environment, validated, in groups. The names of the variables are flat: `api.port` is `PORT`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stores: StoreGroup
+    llm: LlmGroup
+    api: ApiGroup
+    jobs: JobGroup
+    ingestion: IngestionGroup
+    answering: AnsweringGroup
+    telemetry: TelemetryGroup
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> Self:
+        """Return the settings with these values, by field name; the environment supplies the others.
+
+        Raises:
+            StartupRefused: a value is missing or wrong; the message says which and why.
+        """
+        groups: dict[str, Group] = {}
+        problems: list[Any] = []
+        for name, group in GROUPS.items():
+            try:
+                groups[name] = group(**{key: value for key, value in values.items() if key in group.model_fields})
+            except ValidationError as error:
+                problems += error.errors()
+        if not problems:
+            try:
+                return cls.model_validate(groups)
+            except ValidationError as error:
+                problems += error.errors()
+        raise StartupRefused("; ".join(_explain(problem) for problem in problems))
+
+    def changed(self, changes: Mapping[str, object]) -> Self:
+        """Return a copy with other values, by field name; they are not validated.
+
+        Raises:
+            KeyError: there is no such setting.
+        """
+        by_group: dict[str, dict[str, object]] = {}
+        for name, value in changes.items():
+            by_group.setdefault(GROUP_OF[name], {})[name] = value
+        update = {name: getattr(self, name).model_copy(update=values) for name, values in by_group.items()}
+        return self.model_copy(update=update)
+
+    def flat(self) -> dict[str, Any]:
+        """Return every value by field name."""
+        return {name: getattr(getattr(self, group), name) for name, group in GROUP_OF.items()}
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.ingestion.chunk_max_tokens > self.llm.embedding_max_input_tokens:
+            raise ValueError(
+                f"CHUNK_MAX_TOKENS is {self.ingestion.chunk_max_tokens}, but {self.llm.embedding_model} takes"
+                f" {self.llm.embedding_max_input_tokens} tokens (EMBEDDING_MAX_INPUT_TOKENS): the rest would be dropped"
+            )
+        if self.ingestion.chunk_overlap_tokens >= self.ingestion.chunk_max_tokens:
+            raise ValueError("CHUNK_OVERLAP_TOKENS has to be smaller than CHUNK_MAX_TOKENS")
+        if (self.stores.s3_access_key_id is None) != (self.stores.s3_secret_access_key is None):
+            raise ValueError("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together")
+        if self.stores.s3_sse_kms_key_id is not None and self.stores.s3_sse != "aws:kms":
+            raise ValueError("S3_SSE_KMS_KEY_ID goes with S3_SSE=aws:kms")
+        if urlsplit(self.stores.database_url.get_secret_value()).scheme not in {"postgres", "postgresql"}:
+            raise ValueError("DATABASE_URL has to begin with postgresql://")
+        return self
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        part_bytes = max(self.api.upload_part_size_bytes, -(-self.api.max_upload_bytes // (MOST_PARTS * MIB)) * MIB)
+        if part_bytes > self.api.upload_buffer_bytes:
+            raise ValueError(
+                f"UPLOAD_BUFFER_BYTES is {self.api.upload_buffer_bytes}, but a part can have {part_bytes} bytes"
+                " (UPLOAD_PART_SIZE_BYTES; MAX_UPLOAD_BYTES in 10,000 parts)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_cluster(self) -> Self:
+        url = urlsplit(self.stores.redis_url.get_secret_value())
+        if not self.stores.redis_cluster:
+            if "," in url.netloc.rpartition("@")[2]:
+                raise ValueError("REDIS_URL names several nodes, which is for REDIS_CLUSTER=true")
+            return self
+        if not HASH_TAG.search(self.stores.queue_prefix):
+            raise ValueError(
+                f"REDIS_CLUSTER=true needs a QUEUE_PREFIX with a hash tag, which keeps all keys on one node: set"
+                f" QUEUE_PREFIX={{{self.stores.queue_prefix.strip('{}')}}} instead of {self.stores.queue_prefix}"
+            )
+        if url.path.strip("/") not in {"", "0"}:
+            raise ValueError("REDIS_CLUSTER=true needs a REDIS_URL with database 0, the only one that a cluster has")
+        return self
+
+
+GROUPS = {name: cast("type[Group]", field.annotation) for name, field in Settings.model_fields.items()}
+GROUP_OF = {name: group for group, fields in GROUPS.items() for name in fields.model_fields}
+FIELDS: Mapping[str, FieldInfo] = {
+    name: field for group in GROUPS.values() for name, field in group.model_fields.items()
+}
+
+
+def load_settings() -> Settings:
+    """Return the settings of this process's environment.
+
+    Raises:
+        StartupRefused: a value is missing or wrong; the message says which and why.
+    """
+    return Settings.of({})
+
+
+def _explain(problem: Mapping[str, object]) -> str:
+    location = problem["loc"]
+    name = str(location[-1]).upper() if isinstance(location, tuple) and location else ""
+    if problem["type"] == "missing":
+        return f"{name} is not set"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}, got {problem['input']!r}" if name else message
