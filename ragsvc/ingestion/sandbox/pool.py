@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from pebble import ProcessFuture
+
     from ragsvc.domain.workspaces import Chunking
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
     Report = Callable[[float], Awaitable[None]]
 
@@ -36,6 +38,8 @@ FORK_SERVER = "ragsvc.ingestion.sandbox.fork_server"
 TASKS = "ragsvc.ingestion.sandbox.tasks"
 TOKENIZERS = "ragsvc.llm.token_counting"
 ATTEMPTS = 2
+# A warm child takes a task up within milliseconds.
+START_TIMEOUT_S = 30.0
 # What pebble raises when a child dies (ProcessExpired is an OSError), or when a pool is broken.
 POOL_FAILURES = (OSError, RuntimeError)
 
@@ -45,6 +49,10 @@ WATCH_INTERVAL_S = 0.25
 
 async def unheard(fraction: float) -> None:
     """Hear of progress and do nothing."""
+
+
+class TaskNotStarted(RuntimeError):
+    """No child has taken the task up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +84,13 @@ class Sandbox:
 
     def __init__(self, settings: Settings) -> None:
         self._limits = ParseLimits.from_settings(settings)
-        self._tokenizer = settings.embedding_tokenizer
-        self._max_input_tokens = settings.embedding_max_input_tokens
-        self._headings_in_context = settings.chunk_context == "headings"
+        self._tokenizer = settings.llm.embedding_tokenizer
+        self._max_input_tokens = settings.llm.embedding_max_input_tokens
+        self._headings_in_context = settings.ingestion.chunk_context == "headings"
         context = multiprocessing.get_context("forkserver")
         # The fork server alone imports the parsers: a fresh child has them at once, this process never.
         context.set_forkserver_preload([FORK_SERVER])
-        self._slots = [Slot(self._limits, context) for _ in range(settings.ingestion_concurrency)]
+        self._slots = [Slot(self._limits, context) for _ in range(settings.jobs.ingestion_concurrency)]
         # Last in, first out: a warm child is used again.
         self._free: asyncio.LifoQueue[Slot] = asyncio.LifoQueue()
         self._renewals: set[asyncio.Task[None]] = set()
@@ -185,9 +193,9 @@ class Sandbox:
         failure: Exception | None = None
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                if not slot.usable:
+                if isinstance(failure, TaskNotStarted) or not slot.usable:
                     await asyncio.to_thread(slot.restart)
-                return await asyncio.wrap_future(slot.schedule(target, arguments))
+                return await _finish(slot.schedule(target, arguments))
             except TimeoutError:
                 raise DocumentRejected(
                     DocumentErrorCode.PARSER_TIMEOUT, f"parsing took longer than {self._limits.timeout_s:g} s"
@@ -213,6 +221,22 @@ class Sandbox:
         with suppress(*POOL_FAILURES):
             await asyncio.to_thread(slot.restart)
         self._free.put_nowait(slot)
+
+
+async def _finish(task: ProcessFuture[object]) -> object:
+    """Wait for a task's result. The pool's time limit only counts from when a child has taken the task up.
+
+    Raises:
+        TaskNotStarted: no child took it up within START_TIMEOUT_S: it was stopped, or died in a way the pool missed.
+    """
+    result = asyncio.wrap_future(task)
+    try:
+        await asyncio.wait({result}, timeout=START_TIMEOUT_S)
+        if not result.done() and not task.running():
+            raise TaskNotStarted(f"no process took the task up within {START_TIMEOUT_S:g} s")
+        return await result
+    finally:
+        result.cancel()
 
 
 def _explain(death: ProcessExpired) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from ragsvc.llm.token_counting import TokenCounter
-    from ragsvc.settings import Settings
+    from ragsvc.settings.settings import Settings
 
 HOSTILE = "tests.ingestion.sandbox.hostile"
 MEMORY_BYTES = 512 * 1024 * 1024
@@ -44,14 +44,14 @@ SECRETS = {
 @pytest.fixture(scope="module")
 async def sandbox(parse_settings: Settings) -> AsyncIterator[Sandbox]:
     """Two children with little memory."""
-    async with open_sandbox(parse_settings.model_copy(update={"parse_memory_bytes": MEMORY_BYTES})) as opened:
+    async with open_sandbox(parse_settings.changed({"parse_memory_bytes": MEMORY_BYTES})) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 async def hasty(parse_settings: Settings) -> AsyncIterator[Sandbox]:
     """Two children with little time."""
-    async with open_sandbox(parse_settings.model_copy(update={"parse_timeout_s": 2})) as opened:
+    async with open_sandbox(parse_settings.changed({"parse_timeout_s": 2})) as opened:
         yield opened
 
 
@@ -185,10 +185,20 @@ class TestHarm:
             await wait_until(partial(is_dead, seen["pid"]))
             assert await sandbox.run(f"{HOSTILE}:answer", value=7) == 7
 
+    async def test_a_child_that_takes_no_task_up_is_replaced(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ragsvc.ingestion.sandbox.pool.START_TIMEOUT_S", 0.5)
+        seen = await sandbox.run(f"{HOSTILE}:look_around")
+        assert isinstance(seen, dict)
+        os.kill(seen["pid"], signal.SIGSTOP)
+        async with asyncio.timeout(DEADLINE_S):
+            assert await sandbox.run(f"{HOSTILE}:answer", value=7) == 7
+
     async def test_results_beyond_the_file_limit_are_a_limit_exceeded(
         self, parse_settings: Settings, tmp_path: Path
     ) -> None:
-        async with open_sandbox(parse_settings.model_copy(update={"max_text_chars": 1})) as opened:
+        async with open_sandbox(parse_settings.changed({"max_text_chars": 1})) as opened:
             rejection = await rejection_of(opened.run(f"{HOSTILE}:write_too_much", path=tmp_path / "huge"))
         assert rejection.work_code == "limit_exceeded"
 
@@ -214,9 +224,9 @@ class TestConfinement:
         probe = (
             "import asyncio, os, sys\n"
             "from ragsvc.ingestion.sandbox.pool import open_sandbox\n"
-            "from ragsvc.settings import Settings\n"
+            "from ragsvc.settings.settings import Settings\n"
             "async def main():\n"
-            "    async with open_sandbox(Settings(embedding_tokenizer=sys.argv[1])) as sandbox:\n"
+            "    async with open_sandbox(Settings.of({'embedding_tokenizer': sys.argv[1]})) as sandbox:\n"
             "        print(await sandbox.run('tests.ingestion.sandbox.hostile:look_around'))\n"
             "        print(await sandbox.run('tests.ingestion.sandbox.hostile:look_at_others'))\n"
             "        print(os.environ['ADMIN_API_KEY'] == 'secret-5', file=sys.stderr)\n"
@@ -270,7 +280,7 @@ class TestConfinement:
 
 async def test_an_unknown_tokenizer_refuses_the_start(parse_settings: Settings) -> None:
     with pytest.raises(StartupRefused, match="EMBEDDING_TOKENIZER"):
-        async with open_sandbox(parse_settings.model_copy(update={"embedding_tokenizer": "/no/such.json"})):
+        async with open_sandbox(parse_settings.changed({"embedding_tokenizer": "/no/such.json"})):
             pass
 
 
