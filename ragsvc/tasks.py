@@ -1,19 +1,96 @@
-"""Tasks that run beside something else and must not outlive it unnoticed."""
+"""Helpers for asyncio tasks: cancel and wait, run in the background, renew a lease, fail as a group."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+CANCEL_AGAIN_S = 0.1
+
+log = structlog.get_logger(__name__)
+
+
+async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and return once all have ended; their exceptions are dropped.
+
+    One cancel is not enough: redis-py sends under `asyncio.wait_for`, which up to Python 3.11 drops a cancel that
+    arrives just as the send completes (python/cpython#86296).
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _done, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # retrieved, so that asyncio does not log it
+
+
+@asynccontextmanager
+async def in_background(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Run a coroutine while the body runs, then cancel it."""
+    task = asyncio.create_task(coroutine)
+    try:
+        yield task
+    finally:
+        await cancel_and_wait(task)
 
 
 def abandon(task: asyncio.Task[Any]) -> None:
-    """Cancel a task that nobody waits for any more; what it failed with is looked at, so that nobody reports it."""
+    """Cancel a task without waiting; if it has already failed, drop its exception so that asyncio does not log it."""
     if not task.cancel() and not task.cancelled():
         task.exception()
 
 
 async def settle(task: asyncio.Task[Any]) -> None:
-    """Wait until a task has ended, however it ended."""
+    """Wait until a task has ended, without raising its exception."""
     await asyncio.wait({task})
     if not task.cancelled():
         task.exception()
+
+
+async def keep_renewed(
+    renew: Callable[[], Awaitable[bool]],
+    *,
+    interval_s: float,
+    lease_s: float | None = None,
+    event: str,
+    **facts: object,
+) -> None:
+    """Call `renew` every `interval_s` until it returns False. A call that fails is logged as `event` and repeated.
+
+    With `lease_s`, also return once the lease has run out without a successful call, and give each call no longer
+    than `interval_s`.
+    """
+    held_until = time.monotonic() + lease_s if lease_s is not None else float("inf")
+    while time.monotonic() < held_until:
+        await asyncio.sleep(interval_s)
+        started_at = time.monotonic()
+        try:
+            async with asyncio.timeout(interval_s if lease_s is not None else None):
+                if not await renew():
+                    return
+        except Exception as error:  # noqa: BLE001 - the lease still holds, so the next call may succeed
+            log.warning(event, error=error, **facts)
+        else:
+            held_until = started_at + lease_s if lease_s is not None else held_until
+
+
+@asynccontextmanager
+async def open_task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """Yield a task group that raises its first failure instead of an exception group.
+
+    The other failures are cancellations that followed from the first.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from failures

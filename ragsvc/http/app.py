@@ -49,10 +49,10 @@ from ragsvc.http.v1 import (
 )
 from ragsvc.preflight import warn_of_faults
 from ragsvc.queue.client_rate import ClientRates
-from ragsvc.queue.connection import cancel_for_good
 from ragsvc.resources import open_resources
 from ragsvc.runs.runs import open_runs
 from ragsvc.sweeper import run_sweeper
+from ragsvc.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -166,8 +166,7 @@ async def _sweep(app: web.Application) -> AsyncIterator[None]:
     """Look at the surroundings once, and for lost work beside serving, as every process does."""
     tasks = [asyncio.create_task(chore(app[RESOURCES])) for chore in (warn_of_faults, run_sweeper)]
     yield
-    for task in tasks:
-        await cancel_for_good(task)
+    await cancel_and_wait(*tasks)
 
 
 async def _close_streams(app: web.Application) -> None:

@@ -6,7 +6,6 @@ that a repeat after a crash finds it (`operation(again=…)`), even where the cr
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 import secrets
@@ -28,7 +27,7 @@ from ragsvc.http.contract.multipart import FormReader
 from ragsvc.http.contract.operations import check_access, is_repeatable, operation_of
 from ragsvc.http.contract.problems import PROBLEMS
 from ragsvc.http.state import resources_of
-from ragsvc.queue.connection import cancel_for_good
+from ragsvc.tasks import in_background, keep_renewed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -172,9 +171,17 @@ async def _find_made(request: web.Request, contract: Operation, claim: Claim) ->
 async def _held(request: web.Request, claim: Claim) -> AsyncIterator[None]:
     """Keep the call's lease; afterwards a refused call is forgotten, and one that failed may be tried again at once."""
     pool = resources_of(request).pool
-    keeper = asyncio.create_task(_renew(request, claim))
+
+    async def renew() -> bool:
+        async with pool.acquire() as conn:
+            await idempotency_keys.renew_call(conn, claim, lease_s=LEASE_S)
+        return True
+
+    # Without a limit: should another process take over meanwhile, the reserved ids keep its response the same.
+    renewal = keep_renewed(renew, interval_s=LEASE_S / 3, event="idempotency_lease_not_renewed")
     try:
-        yield
+        async with in_background(renewal):
+            yield
     except BaseException as error:
         is_refused = isinstance(error, RequestError) and PROBLEMS[error.code].status < SERVER_ERRORS
         # Of one that was taken over nobody knows what was done before.
@@ -182,18 +189,6 @@ async def _held(request: web.Request, claim: Claim) -> AsyncIterator[None]:
         async with pool.acquire() as conn:
             await forget(conn, claim)
         raise
-    finally:
-        await cancel_for_good(keeper)
-
-
-async def _renew(request: web.Request, claim: Claim) -> None:
-    while True:
-        await asyncio.sleep(LEASE_S / 3)
-        try:
-            async with resources_of(request).pool.acquire() as conn:
-                await idempotency_keys.renew_call(conn, claim, lease_s=LEASE_S)
-        except Exception as error:  # noqa: BLE001 - the next try may get through; the ids keep a second answer harmless
-            log.warning("idempotency_lease_not_renewed", error=error)
 
 
 async def _repeat(request: web.Request, contract: Operation, call: Call, kept: KeptAnswer) -> web.StreamResponse:

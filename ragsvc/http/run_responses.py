@@ -18,6 +18,7 @@ from ragsvc.http.rendering import json_response
 from ragsvc.http.sse import StreamEnd, reserve_stream
 from ragsvc.http.state import resources_of
 from ragsvc.runs.runs import Runs, follow_run_in_batches, wait_for_answer
+from ragsvc.tasks import abandon
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -87,7 +88,7 @@ async def _wait(request: web.Request, *, workspace_id: UUID, run_id: UUID, messa
                 _leave(request, run_id)
         message = waiting.result()
     finally:
-        waiting.cancel()
+        abandon(waiting)
     public_id = format_id("run", run_id)
     error = await _load_error(request, run_id) if message.status == RunStatus.FAILED else None
     view: AnswerView = {"run_id": public_id, "message": render_message(message), "error": error}

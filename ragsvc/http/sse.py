@@ -16,6 +16,7 @@ from aiohttp import web
 
 from ragsvc.errors import TooManyStreams, Unavailable
 from ragsvc.http.limits.admission import release_slot
+from ragsvc.tasks import cancel_and_wait
 from ragsvc.telemetry.metrics import STREAMS as STREAMS_ENDED
 from ragsvc.telemetry.metrics import STREAMS_OPEN
 
@@ -165,7 +166,7 @@ class StreamSlot:
             self.end = StreamEnd.CLIENT_LEFT if channel.is_closed else StreamEnd.DRAINING
             raise
         finally:
-            await _stop(pump)
+            await cancel_and_wait(pump)
             await events.aclose()
         if self.end is not StreamEnd.COMPLETED:
             response.force_close()
@@ -181,7 +182,7 @@ class StreamSlot:
             if channel.is_closed:
                 return StreamEnd.CLIENT_LEFT
             if self._draining.done():
-                await _stop(pump)
+                await cancel_and_wait(pump)
                 return await channel.say(RECONNECT) or StreamEnd.DRAINING
             if channel.needs_ping and (end := await channel.say(PING)):
                 return end
@@ -248,10 +249,3 @@ def _end_of(pump: asyncio.Task[None]) -> StreamEnd:
         return StreamEnd.CLIENT_LEFT
     log.error("stream_failed", exc_info=error)
     return StreamEnd.FAILED
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()  # looked at, so that asyncio does not report it again

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ragsvc.db import canonical_text, chunks, documents, files, jobs
 from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.errors import LeaseLost
-from ragsvc.ingestion.task_groups import open_task_group
 from ragsvc.jobs.announcements import announce
+from ragsvc.tasks import open_task_group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 
 from ragsvc.db import embedding_cache, jobs, model_usage
-from ragsvc.ingestion.task_groups import open_task_group
+from ragsvc.tasks import open_task_group
 from ragsvc.telemetry.metrics import EMBEDDING_CHUNKS
 
 if TYPE_CHECKING:

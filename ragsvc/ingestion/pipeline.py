@@ -20,7 +20,7 @@ from ragsvc.ingestion.builds import Build
 from ragsvc.ingestion.embedding import embed_chunks
 from ragsvc.ingestion.sandbox.pool import iterate_chunks, read_parsed
 from ragsvc.ingestion.source import download
-from ragsvc.ingestion.task_groups import open_task_group
+from ragsvc.tasks import open_task_group
 
 if TYPE_CHECKING:
     from ragsvc.domain.documents import Document, DocumentWarning, File

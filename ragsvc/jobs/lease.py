@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,6 +12,7 @@ import structlog
 from ragsvc.db import documents, jobs
 from ragsvc.domain.documents import Stage
 from ragsvc.errors import LeaseLost, TransientFailure
+from ragsvc.tasks import cancel_and_wait, keep_renewed
 from ragsvc.telemetry.metrics import INGESTION_STAGE_DURATION
 from ragsvc.telemetry.traces import span
 
@@ -89,7 +90,15 @@ class Lease:
         """
         body = asyncio.current_task()
         assert body is not None  # noqa: S101 - a coroutine runs in a task
-        keeper = asyncio.create_task(self._keep())
+        renewal = asyncio.create_task(
+            keep_renewed(
+                self._renew,
+                interval_s=self._lease_s / 3,
+                lease_s=self._lease_s,
+                event="lease_not_renewed",
+                job_id=str(self.job.id),
+            )
+        )
         lost = False
 
         def stop_body(done: asyncio.Task[None]) -> None:
@@ -98,7 +107,7 @@ class Lease:
                 lost = True
                 body.cancel()
 
-        keeper.add_done_callback(stop_body)
+        renewal.add_done_callback(stop_body)
         try:
             yield
         except asyncio.CancelledError:
@@ -108,10 +117,8 @@ class Lease:
             raise LeaseLost from None
         finally:
             self._measure_stage(None)
-            keeper.remove_done_callback(stop_body)
-            keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeper
+            renewal.remove_done_callback(stop_body)
+            await cancel_and_wait(renewal)
 
     @asynccontextmanager
     async def limited(self) -> AsyncIterator[None]:
@@ -150,17 +157,6 @@ class Lease:
         if stage is not None:
             self._stage_span.enter_context(span(stage))
 
-    async def _keep(self) -> None:
-        """Renew at a third of the lease's time; return once it is lost."""
-        held_until = time.monotonic() + self._lease_s
-        while time.monotonic() < held_until:
-            await asyncio.sleep(self._lease_s / 3)
-            asked_at = time.monotonic()
-            try:
-                async with asyncio.timeout(self._lease_s / 3), self._pool.acquire() as conn:
-                    if not await jobs.renew_lease(conn, self.job, lease_s=self._lease_s):
-                        return
-            except Exception as error:  # noqa: BLE001 - whatever it is, the lease is held until its time is over
-                log.warning("lease_not_renewed", job_id=str(self.job.id), error=error)
-            else:
-                held_until = asked_at + self._lease_s
+    async def _renew(self) -> bool:
+        async with self._pool.acquire() as conn:
+            return await jobs.renew_lease(conn, self.job, lease_s=self._lease_s)

@@ -8,8 +8,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ragsvc.queue.connection import cancel_for_good
 from ragsvc.queue.scripts import Script
+from ragsvc.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -116,8 +116,7 @@ class ClientRates:
 
     async def close(self) -> None:
         """Give up what is still to be charged."""
-        for task in tuple(self._settling):
-            await cancel_for_good(task)
+        await cancel_and_wait(*self._settling)
 
     def _find(self, key_id: UUID) -> _Bucket:
         bucket = self._buckets.setdefault(key_id, _Bucket())

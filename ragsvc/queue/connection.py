@@ -175,20 +175,9 @@ def is_redis_away(error: BaseException) -> bool:
 
 @contextmanager
 def remembering_cancels() -> Iterator[None]:
-    """Raise a cancel that redis-py forgot meanwhile, for the reason that `cancel_for_good` tells."""
+    """Raise a cancel that redis-py forgot meanwhile, for the reason that `ragsvc.tasks.cancel_and_wait` explains."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
     yield
     if task is not None and task.cancelling() > before:
         raise asyncio.CancelledError
-
-
-async def cancel_for_good(task: asyncio.Task[None]) -> None:
-    """Cancel a task that speaks to Redis, and return once it has ended.
-
-    One cancel is not enough: redis-py sends under `asyncio.wait_for`, which up to Python 3.11 forgets a cancel that
-    comes just as the sending ends (python/cpython#86296).
-    """
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)

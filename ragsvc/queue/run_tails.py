@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from ragsvc.domain.ids import new_id
-from ragsvc.queue.connection import REDIS_TROUBLE, cancel_for_good
+from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import Entry, read_entries, run_key
+from ragsvc.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -88,7 +89,7 @@ class RunTails:
     async def close(self) -> None:
         """End the reading."""
         if self._reader is not None:
-            await cancel_for_good(self._reader)
+            await cancel_and_wait(self._reader)
 
     async def _wake(self) -> None:
         if self._reader is None or self._reader.done():

@@ -27,11 +27,11 @@ from ragsvc.errors import (
     WorkError,
 )
 from ragsvc.runs.writer import RunWriter
+from ragsvc.tasks import keep_renewed
 from ragsvc.telemetry.metrics import RUN_DURATION, RUNS, RUNS_ACTIVE
 from ragsvc.telemetry.traces import span
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from uuid import UUID
 
     from ragsvc.answering.answer import Question
@@ -123,27 +123,20 @@ class RunOwner:
                 while tasks := [owned.task for owned in self._runs.values() if owned.task]:
                     await asyncio.wait(tasks)
 
-    async def keep(self) -> None:
+    async def supervise(self) -> None:
         """Renew the leases and obey cancels of other processes, and save what changed, until cancelled.
 
         However many saves there are and however long they take, the leases are renewed beside them.
         """
-        await asyncio.gather(self._repeat(self._keep_leases), self._repeat(self._save_changes))
+        await asyncio.gather(
+            keep_renewed(self._renew_leases, interval_s=SAVE_INTERVAL_S, event="run_leases_not_renewed"),
+            keep_renewed(self._save_changes, interval_s=SAVE_INTERVAL_S, event="runs_not_saved"),
+        )
 
-    async def _repeat(self, chore: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await asyncio.sleep(SAVE_INTERVAL_S)
-            try:
-                await chore()
-            except DATABASE_TROUBLE as error:
-                log.warning("runs_not_kept", runs=len(self), error=error)
-            except Exception:
-                log.exception("runs_not_kept", runs=len(self))
-
-    async def _keep_leases(self) -> None:
+    async def _renew_leases(self) -> bool:
         before = dict(self._runs)
         if not before:
-            return
+            return True
         async with self._resources.pool.acquire() as conn:
             await chat_runs.renew_leases(conn, owner=self.name, lease_s=self._resources.settings.answering.run_lease_s)
             stored = await chat_runs.select_owned_runs(conn, owner=self.name)
@@ -152,11 +145,13 @@ class RunOwner:
                 self._lose(owned)
             elif stored[run_id]:
                 self._stop(owned, RunStatus.CANCELLED)
+        return True
 
-    async def _save_changes(self) -> None:
+    async def _save_changes(self) -> bool:
         slots = asyncio.Semaphore(SAVES_AT_ONCE)
         changed = [owned for owned in self._runs.values() if owned.writer.is_unsaved]
         await asyncio.gather(*(self._save(owned, slots) for owned in changed))
+        return True
 
     async def _save(self, owned: OwnedRun, slots: asyncio.Semaphore) -> None:
         async with slots:

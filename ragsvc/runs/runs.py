@@ -11,12 +11,12 @@ from ragsvc.answering.token_meter import load_meter
 from ragsvc.db import chat_messages, chat_runs
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import NotFound
-from ragsvc.queue.connection import cancel_for_good
 from ragsvc.queue.run_tails import RunTails
 from ragsvc.runs.event_log import EventLog
 from ragsvc.runs.following import Follower
 from ragsvc.runs.lost_runs import end_lost_run
 from ragsvc.runs.owner import RunOwner
+from ragsvc.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -51,14 +51,14 @@ async def open_runs(resources: Resources) -> AsyncIterator[Runs]:
     event_log = EventLog(resources)
     tails = RunTails(resources.redis, resources.settings.stores.queue_prefix)
     owner = RunOwner(resources, event_log)
-    chores = [asyncio.create_task(event_log.run()), asyncio.create_task(owner.keep())]
+    chores = [asyncio.create_task(event_log.run()), asyncio.create_task(owner.supervise())]
     try:
         yield Runs(resources, owner, Follower(resources, owner, tails))
     finally:
         await owner.drain()
         await event_log.flush()
         for chore in chores:
-            await cancel_for_good(chore)
+            await cancel_and_wait(chore)
         await tails.close()
 
 

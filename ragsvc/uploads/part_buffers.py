@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import Unavailable
+from ragsvc.tasks import cancel_and_wait, in_background
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -99,11 +100,8 @@ class PartBuffer:
         """
         try:
             async with asyncio.timeout(None) as limit:
-                watching = asyncio.create_task(self._watch(limit))
-                try:
+                async with in_background(self._watch(limit)):
                     yield
-                finally:
-                    watching.cancel()
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -150,8 +148,7 @@ class PartBuffer:
     async def close(self) -> None:
         """Give up what is not stored, and hold nothing more."""
         if self._storing is not None:
-            self._storing.cancel()
-            await asyncio.gather(self._storing, return_exceptions=True)
+            await cancel_and_wait(self._storing)
         if self._share is not None:
             self._share.release()
 

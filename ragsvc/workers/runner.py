@@ -18,9 +18,10 @@ from ragsvc.errors import LeaseLost, StartupRefused
 from ragsvc.jobs import dead_letters, lifecycle, outages, retry_policy
 from ragsvc.jobs.lease import Lease
 from ragsvc.preflight import warn_of_faults
-from ragsvc.queue.connection import cancel_for_good, queue_name
+from ragsvc.queue.connection import queue_name
 from ragsvc.resources import open_resources
 from ragsvc.sweeper import run_sweeper
+from ragsvc.tasks import cancel_and_wait
 from ragsvc.telemetry.metrics import REGISTRY
 from ragsvc.telemetry.traces import configure_traces
 from ragsvc.workers.attempts import Attempt, Ending, attempting
@@ -60,7 +61,7 @@ async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
     except StartupRefused as refused:
         raise SystemExit(f"ragsvc: {refused.detail}") from None
     for chore in (warn_of_faults, run_sweeper):
-        stack.push_async_callback(cancel_for_good, asyncio.create_task(chore(resources)))
+        stack.push_async_callback(cancel_and_wait, asyncio.create_task(chore(resources)))
     # What is loaded by now stays: the collector need not walk through the libraries' classes again and again.
     gc.collect()
     gc.freeze()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from arq.worker import Worker
@@ -14,6 +14,9 @@ from arq.worker import Worker
 from ragsvc.queue.connection import REDIS_TROUBLE, wait_for_redis, wake_channel
 from ragsvc.telemetry.logs import configure_logging
 from ragsvc.workers.heartbeat import Heartbeat
+
+if TYPE_CHECKING:
+    from ragsvc.settings.settings import Settings
 
 # Without a wake, the queue is looked at this often: a deferred job is at most so late.
 IDLE_S = 1.0
@@ -36,9 +39,9 @@ class WakeWorker(Worker):
         self._listener: asyncio.Task[None] | None = None
         # Tells a job's wrapper that its cancellation is a shutdown (see workers/runner.py).
         self.ctx["stopping"] = asyncio.Event()
-        known = self.ctx.get("settings")
-        self._grace_s = known.worker_grace_s if known else GRACE_S
-        self._heartbeat = Heartbeat(known.worker_alive_file if known else None)
+        known: Settings | None = self.ctx.get("settings")
+        self._grace_s = known.jobs.worker_grace_s if known else GRACE_S
+        self._heartbeat = Heartbeat(known.jobs.worker_alive_file if known else None)
 
     async def main(self) -> None:
         """Work, once Redis answers; arq waits for it only where it opened the client."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, L
 
 from ragsvc.errors import Overloaded, RagsvcError, RequestError, UnsupportedMediaType
 from ragsvc.http.contract.problems import write_problem
+from ragsvc.tasks import in_background
 from ragsvc.telemetry.metrics import CONNECTIONS_CUT, CONNECTIONS_OPEN, REQUESTS_REFUSED
 
 if TYPE_CHECKING:
@@ -66,13 +67,8 @@ class Connections:
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[None]:
         """Look after the connections while the body lasts."""
-        watching = asyncio.create_task(self._watch())
-        try:
+        async with in_background(self._watch()):
             yield
-        finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
 
     async def _watch(self) -> None:
         while True:

@@ -16,6 +16,7 @@ import structlog
 from ragsvc.db import upload_writers
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import UploadLocked, UploadNotPending
+from ragsvc.tasks import cancel_and_wait, in_background, keep_renewed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -64,7 +65,7 @@ class Writer:
                     return
                 yield block
         finally:
-            await _cancel(leaving, coming)
+            await cancel_and_wait(leaving, *([coming] if coming else []))
 
     def require(self) -> None:
         """Return while nobody else can hold the upload.
@@ -83,18 +84,13 @@ class Writer:
                 raise UploadLocked
             await asyncio.sleep(POLL_S)
 
-    async def keep(self) -> None:
-        """Renew the hold until cancelled, and leave when another asks and nothing comes."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            try:
-                asked = await self._renew()
-            except Exception as error:  # noqa: BLE001 - while the hold lasts, the next look may succeed
-                log.warning("upload_hold_not_renewed", error=error)
-                continue
-            silent_s = time.monotonic() - self._silent_since if self._silent_since else 0.0
-            if asked is None or (asked and silent_s >= SILENT_S) or silent_s >= IDLE_S or self._should_leave():
-                self._leaving.set()
+    async def renew(self) -> bool:
+        """Renew the lease, and make this writer leave when another asks for the upload and no bytes arrive."""
+        asked = await self._renew()
+        silent_s = time.monotonic() - self._silent_since if self._silent_since else 0.0
+        if asked is None or (asked and silent_s >= SILENT_S) or silent_s >= IDLE_S or self._should_leave():
+            self._leaving.set()
+        return True
 
     async def release(self) -> None:
         """Let another append; it need not wait for the lease's end."""
@@ -138,20 +134,12 @@ async def writing(
     """
     writer = Writer(resources, upload, should_leave)
     await writer.take()
-    keeping = asyncio.create_task(writer.keep())
     try:
-        yield writer
+        async with in_background(keep_renewed(writer.renew, interval_s=LOOK_S, event="upload_hold_not_renewed")):
+            yield writer
     finally:
-        await _cancel(keeping)
         await asyncio.shield(writer.release())
 
 
 async def _next(source: AsyncIterator[bytes]) -> bytes | None:
     return await anext(source, None)
-
-
-async def _cancel(*tasks: asyncio.Task[object] | None) -> None:
-    there = [task for task in tasks if task is not None]
-    for task in there:
-        task.cancel()
-    await asyncio.gather(*there, return_exceptions=True)
