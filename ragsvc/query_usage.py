@@ -40,7 +40,7 @@ class QueryUsage:
         if not usage.calls:
             return
         if len(self._gathered) >= MOST_WORKSPACES and workspace_id not in self._gathered:
-            log.warning("query_usage_dropped", workspace_id=workspace_id.hex, prompt_tokens=usage.prompt_tokens)
+            log.warning("query_usage_dropped", workspace_id=workspace_id, prompt_tokens=usage.prompt_tokens)
             return
         self._gathered[workspace_id] = self._gathered.get(workspace_id, EmbeddingUsage()) + usage
 

@@ -85,7 +85,7 @@ async def request_bulk_operation(
         if action is BulkAction.DELETE:
             await _keep(conn, operation)
     await resources.notifier.notify(job)
-    log.info("bulk_operation_requested", bulk_id=operation.id.hex, action=action, matched=operation.matched)
+    log.info("bulk_operation_requested", bulk_id=operation.id, action=action, matched=operation.matched)
     return operation
 
 

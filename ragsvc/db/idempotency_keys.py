@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.domain.idempotency import Claim, KeptAnswer
+from ragsvc.domain.idempotency import Claim, StoredResponse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ ON CONFLICT (workspace_id, key) DO UPDATE
 RETURNING resource_id, seed, xmax <> 0 AS is_taken_over
 """
 
-SELECT_KEPT_ANSWER = """
+SELECT_STORED_RESPONSE = """
 SELECT call_hash, body_hash, resource_id, seed, status, headers, body
 FROM idempotency_keys WHERE workspace_id = $1 AND key = $2
 """
@@ -51,7 +51,7 @@ WHERE workspace_id = $1 AND key = $2 AND token = $3 AND status IS NULL
 RETURNING body_hash
 """
 
-KEEP_ANSWER = """
+STORE_RESPONSE = """
 UPDATE idempotency_keys SET status = $4, headers = $5, body = $6, document_ids = $7
 WHERE workspace_id = $1 AND key = $2 AND token = $3 AND status IS NULL
 """
@@ -64,12 +64,12 @@ DELETE_CALL = """
 DELETE FROM idempotency_keys WHERE workspace_id = $1 AND key = $2 AND token = $3 AND status IS NULL
 """
 
-BLANK_ANSWERS = """
+BLANK_RESPONSES = """
 UPDATE idempotency_keys SET body = NULL, document_ids = '{}'
 WHERE workspace_id = $1 AND document_ids @> ARRAY[$2::uuid] AND body IS NOT NULL
 """
 
-COUNT_ANSWERS_ABOUT = """
+COUNT_RESPONSES_ABOUT = """
 SELECT count(*) FROM idempotency_keys
 WHERE workspace_id = $1 AND document_ids @> ARRAY[$2::uuid] AND body IS NOT NULL
 """
@@ -96,10 +96,10 @@ async def claim_call(
     return Claim(call, token, **row) if row else None
 
 
-async def select_kept_answer(conn: Connection, call: Call) -> KeptAnswer | None:
+async def select_stored_response(conn: Connection, call: Call) -> StoredResponse | None:
     """Return what became of the call."""
-    row = await conn.fetchrow(SELECT_KEPT_ANSWER, call.workspace_id, call.key)
-    return KeptAnswer(**row) if row else None
+    row = await conn.fetchrow(SELECT_STORED_RESPONSE, call.workspace_id, call.key)
+    return StoredResponse(**row) if row else None
 
 
 async def renew_call(conn: Connection, claim: Claim, *, lease_s: float) -> None:
@@ -115,7 +115,7 @@ async def bind_body(conn: Connection, claim: Claim, *, body_hash: bytes) -> byte
     return bound
 
 
-async def keep_answer(
+async def store_response(
     conn: Connection,
     claim: Claim,
     *,
@@ -126,7 +126,7 @@ async def keep_answer(
 ) -> None:
     """Keep an answer for those who ask again."""
     await conn.execute(
-        KEEP_ANSWER, claim.call.workspace_id, claim.call.key, claim.token, status, headers, body, list(document_ids)
+        STORE_RESPONSE, claim.call.workspace_id, claim.call.key, claim.token, status, headers, body, list(document_ids)
     )
 
 
@@ -140,15 +140,15 @@ async def delete_call(conn: Connection, claim: Claim) -> None:
     await conn.execute(DELETE_CALL, claim.call.workspace_id, claim.call.key, claim.token)
 
 
-async def blank_answers(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
+async def blank_responses(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
     """Blank the answers that speak of a document and return how many there were."""
-    status = await conn.execute(BLANK_ANSWERS, workspace_id, document_id)
+    status = await conn.execute(BLANK_RESPONSES, workspace_id, document_id)
     return int(status.rpartition(" ")[2])
 
 
-async def count_answers_about(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
+async def count_responses_about(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
     """Return how many kept answers speak of a document."""
-    count: int = await conn.fetchval(COUNT_ANSWERS_ABOUT, workspace_id, document_id)
+    count: int = await conn.fetchval(COUNT_RESPONSES_ABOUT, workspace_id, document_id)
     return count
 
 

@@ -118,7 +118,7 @@ class DocumentRemover:
         """Blank what is kept for clients that ask again; their calls stay done."""
         workspace_id = self._deletion.workspace_id
         await self._in_batches(
-            "idempotent_answers", lambda conn: idempotency_keys.blank_answers(conn, workspace_id, document_id)
+            "idempotent_answers", lambda conn: idempotency_keys.blank_responses(conn, workspace_id, document_id)
         )
 
     async def _purge_files(self, document_id: UUID) -> None:

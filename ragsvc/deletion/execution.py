@@ -13,7 +13,7 @@ import structlog
 from ragsvc.db import collections, deletion_receipts, documents, embedding_cache, idempotency_keys, jobs, workspaces
 from ragsvc.deletion.documents import DocumentRemover
 from ragsvc.deletion.receipts import verify_stores
-from ragsvc.domain.jobs import SubjectKind
+from ragsvc.domain.jobs import SubjectKind, format_subject_id
 from ragsvc.errors import LeaseLost
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ async def delete(resources: Resources, lease: Lease) -> None:
         await _remove_subject(conn, deletion)
         await deletion_receipts.complete_deletion(conn, deletion.workspace_id, deletion.id, stores=stores)
         await jobs.finish_job(conn, job)
-    log.info("deletion_completed", subject_kind=deletion.subject_kind, subject_id=deletion.subject_id.hex)
+    log.info("deletion_completed", subject_id=format_subject_id(deletion.subject_kind, deletion.subject_id))
 
 
 async def _remove_documents(

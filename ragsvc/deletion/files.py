@@ -42,7 +42,7 @@ async def delete_unused_file(resources: Resources, workspace: Workspace, file_id
     try:
         await _remove(resources, ReleasedFile(workspace.id, file_id, workspace.bucket, file.object_key))
     except WorkError as error:
-        log.warning("file_not_removed_yet", file_id=file_id.hex, error=error.detail)
+        log.warning("file_not_removed_yet", file_id=file_id, error=error.detail)
 
 
 async def sweep_released_files(resources: Resources) -> int:
@@ -62,4 +62,4 @@ async def _remove(resources: Resources, file: ReleasedFile) -> None:
     await resources.storage.delete_object(file.bucket, file.object_key)
     async with resources.pool.acquire() as conn:
         await files.delete_purged_file(conn, file.workspace_id, file.id)
-    log.info("file_deleted", file_id=file.id.hex)
+    log.info("file_deleted", file_id=file.id)

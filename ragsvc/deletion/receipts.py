@@ -68,7 +68,7 @@ async def _look_again(resources: Resources, deletion: Deletion, *, location: Loc
         )
         if document_id is not None:
             left["chat_messages"] = await chat_messages.count_unredacted(conn, deletion.workspace_id, document_id)
-            left["idempotent_answers"] = await idempotency_keys.count_answers_about(
+            left["idempotent_answers"] = await idempotency_keys.count_responses_about(
                 conn, deletion.workspace_id, document_id
             )
     if location is not None and kind is SubjectKind.WORKSPACE:

@@ -11,7 +11,7 @@ from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
-from ragsvc.domain.jobs import Queue, SubjectKind
+from ragsvc.domain.jobs import Queue, SubjectKind, format_subject_id
 from ragsvc.errors import NotFound
 from ragsvc.jobs import lifecycle
 
@@ -163,4 +163,4 @@ async def _find_done(conn: Connection, workspace_id: UUID, kind: SubjectKind, su
 
 async def _announce(resources: Resources, job: Job) -> None:
     await resources.notifier.notify(job)
-    log.info("deletion_requested", subject_kind=job.subject_kind, subject_id=job.subject_id.hex)
+    log.info("deletion_requested", subject_id=format_subject_id(job.subject_kind, job.subject_id))

@@ -31,7 +31,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptAnswer:
+class StoredResponse:
     """What became of a call: no status while it has no answer, no body where that is made again."""
 
     call_hash: bytes

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from ragsvc.domain.ids import Prefix, format_id
+
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
@@ -47,6 +49,20 @@ class SubjectKind(StrEnum):
     WORKSPACE = "workspace"
     DELIVERY = "delivery"
     BULK = "bulk"
+
+
+SUBJECT_PREFIXES: dict[SubjectKind, Prefix] = {
+    SubjectKind.DOCUMENT: "doc",
+    SubjectKind.COLLECTION: "col",
+    SubjectKind.WORKSPACE: "ws",
+    SubjectKind.DELIVERY: "dlv",
+    SubjectKind.BULK: "bulk",
+}
+
+
+def format_subject_id(kind: SubjectKind, subject_id: UUID) -> str:
+    """Return the public form of the id of a job's or a deletion's subject."""
+    return format_id(SUBJECT_PREFIXES[kind], subject_id)
 
 
 @dataclass(frozen=True, slots=True)

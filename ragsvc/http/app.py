@@ -9,14 +9,14 @@ from aiohttp import web
 
 from ragsvc.http.companion import companion
 from ragsvc.http.contract.operations import operation_of
-from ragsvc.http.cors import answer_preflights, share_answers
+from ragsvc.http.cors import add_cors_headers, respond_to_preflights
 from ragsvc.http.hardening import check_host, harden
-from ragsvc.http.idempotency import answer_once, mark_streams
+from ragsvc.http.idempotency import mark_streams, respond_once
 from ragsvc.http.key_uses import KEY_USES, KeyUses
 from ragsvc.http.limits.admission import ADMISSION, Admission, admit, receive_body, release_slot_to_send
 from ragsvc.http.limits.client_rate import RATES, add_rate_headers, limit_rate
 from ragsvc.http.limits.traffic import TRAFFIC, Traffic
-from ragsvc.http.middleware import answer_problems, finish_headers, identify, observe
+from ragsvc.http.middleware import finish_headers, identify, observe, respond_with_problems
 from ragsvc.http.ops import description, health, metrics
 from ragsvc.http.ops.readiness import READINESS, Readiness
 from ragsvc.http.ops.scrape import SCRAPE, Scrape
@@ -96,8 +96,8 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     """
     app = web.Application(
         middlewares=[
-            *(observe, answer_preflights, answer_problems, check_host, admit),
-            *(identify, limit_rate, receive_body, answer_once),
+            *(observe, respond_to_preflights, respond_with_problems, check_host, admit),
+            *(identify, limit_rate, receive_body, respond_once),
         ],
         client_max_size=settings.api.max_json_body_bytes,
     )
@@ -116,7 +116,7 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     app.on_response_prepare.append(add_rate_headers)
     app.on_response_prepare.append(release_slot_to_send)
     app.on_response_prepare.append(mark_streams)
-    app.on_response_prepare.append(share_answers)
+    app.on_response_prepare.append(add_cors_headers)
     app.on_response_prepare.append(tus.finish_headers)
     app.on_shutdown.append(_close_streams)
     app.cleanup_ctx.append(_open(settings))

@@ -97,7 +97,7 @@ async def authenticate(request: web.Request) -> None:
     request.app[KEY_USES].note(owner)
     request[_CALLER] = Caller(workspace=owner.workspace, key=owner.key)
     acting.set(_actor(request, ActorKind.KEY, owner.key.name, key_id=owner.key.id))
-    structlog.contextvars.bind_contextvars(workspace_id=owner.workspace.id.hex, key_id=owner.key.id.hex)
+    structlog.contextvars.bind_contextvars(workspace_id=owner.workspace.id, key_id=owner.key.id)
 
 
 async def authenticate_upload_token(request: web.Request) -> None:
@@ -114,7 +114,7 @@ async def authenticate_upload_token(request: web.Request) -> None:
         raise Unauthorized("The upload token is unknown or expired, or its key was revoked.")
     enter_workspace(request, found[0].id)
     request[_UPLOADER] = Uploader(*found)
-    structlog.contextvars.bind_contextvars(workspace_id=found[0].id.hex, key_id=found[1].key_id.hex)
+    structlog.contextvars.bind_contextvars(workspace_id=found[0].id, key_id=found[1].key_id)
 
 
 def uploader_of(request: web.Request) -> Uploader:

@@ -32,7 +32,7 @@ MAX_AGE_S = 7200
 
 
 @web.middleware
-async def answer_preflights(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def respond_to_preflights(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer a browser that asks beforehand; it sends no key with that. Other OPTIONS requests pass."""
     asks = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
     if not asks or _allowed_origin(request) is None:
@@ -48,7 +48,7 @@ async def answer_preflights(request: web.Request, handler: Handler) -> web.Strea
     return web.Response(status=204, headers=headers)
 
 
-async def share_answers(request: web.Request, response: web.StreamResponse) -> None:
+async def add_cors_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Let an allowed page read the answer, errors and streams included; runs just before the headers are sent."""
     if not _is_api(request) or not resources_of(request).settings.api.cors_origins:
         return

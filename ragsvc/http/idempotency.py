@@ -18,7 +18,7 @@ import structlog
 from aiohttp import web
 
 from ragsvc.db import idempotency_keys
-from ragsvc.domain.idempotency import Call, Claim, KeptAnswer
+from ragsvc.domain.idempotency import Call, Claim, StoredResponse
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import IdempotencyMismatch, InProgress, InvalidRequest, NotFound, RequestError, TooLarge
 from ragsvc.http.auth import workspace_id_of
@@ -60,7 +60,7 @@ log = structlog.get_logger(__name__)
 
 
 @web.middleware
-async def answer_once(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def respond_once(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Have the handler answer a call that is new, and repeat the answer of one that is not."""
     contract = operation_of(request.match_info.handler)
     if contract is None or not is_repeatable(request.method, request.path) or KEY_HEADER not in request.headers:
@@ -128,7 +128,7 @@ async def _read_call(request: web.Request) -> Call:
     return Call(workspace_id_of(request), key, call_hash, body_hash)
 
 
-async def _claim(request: web.Request, call: Call) -> Claim | KeptAnswer:
+async def _claim(request: web.Request, call: Call) -> Claim | StoredResponse:
     async with resources_of(request).pool.acquire() as conn:
         while True:
             claim = await idempotency_keys.claim_call(
@@ -139,7 +139,7 @@ async def _claim(request: web.Request, call: Call) -> Claim | KeptAnswer:
                 seed=secrets.token_bytes(SEED_BYTES),
                 lease_s=LEASE_S,
             )
-            kept = claim or await idempotency_keys.select_kept_answer(conn, call)
+            kept = claim or await idempotency_keys.select_stored_response(conn, call)
             # Between the two statements a refused call may have been forgotten.
             if kept is not None:
                 return kept
@@ -191,7 +191,7 @@ async def _held(request: web.Request, claim: Claim) -> AsyncIterator[None]:
         raise
 
 
-async def _repeat(request: web.Request, contract: Operation, call: Call, kept: KeptAnswer) -> web.StreamResponse:
+async def _repeat(request: web.Request, contract: Operation, call: Call, kept: StoredResponse) -> web.StreamResponse:
     if kept.call_hash != call.call_hash:
         raise IdempotencyMismatch
     if kept.status is None and (call.body_hash is None or kept.body_hash in {None, call.body_hash}):
@@ -230,6 +230,6 @@ async def _keep(
 ) -> None:
     ids = {UUID(hex=match.decode()) for match in _DOCUMENT_ID.findall(body or b"")}
     async with resources_of(request).pool.acquire() as conn:
-        await idempotency_keys.keep_answer(
+        await idempotency_keys.store_response(
             conn, claim, status=status, headers=headers, body=body, document_ids=sorted(ids)
         )

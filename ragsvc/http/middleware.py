@@ -77,7 +77,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 @web.middleware
-async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def respond_with_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every error into problem+json; what nobody expected is logged once, here."""
     try:
         return await handler(request)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
-from ragsvc.domain.ids import Prefix, format_id
-from ragsvc.domain.jobs import SubjectKind
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.jobs import SubjectKind, format_subject_id
 from ragsvc.domain.uploads import UploadStatus
 from ragsvc.media_types.content_types import bare_type
 
@@ -51,14 +51,6 @@ if TYPE_CHECKING:
     )
     from ragsvc.storage.objects import StoredPart
     from ragsvc.uploads.sessions import UploadState
-
-_SUBJECT_PREFIXES: dict[SubjectKind, Prefix] = {
-    SubjectKind.DOCUMENT: "doc",
-    SubjectKind.COLLECTION: "col",
-    SubjectKind.WORKSPACE: "ws",
-    SubjectKind.DELIVERY: "dlv",
-    SubjectKind.BULK: "bulk",
-}
 
 
 def json_response(view: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -347,7 +339,7 @@ def _render_running_job(job: RunningJob) -> RunningJobView:
 
 
 def _render_subject(kind: SubjectKind, subject_id: UUID) -> SubjectView:
-    return {"kind": kind, "id": format_id(_SUBJECT_PREFIXES[kind], subject_id)}
+    return {"kind": kind, "id": format_subject_id(kind, subject_id)}
 
 
 def _render_chunking(chunking: Chunking | None) -> ChunkingView | None:

@@ -85,7 +85,7 @@ async def ingest(resources: Resources, lease: Lease, *, sandbox: Sandbox, scratc
         token_count = await _embed_and_write(resources, lease, build, chunked, chunk_count=chunk_count)
     await lease.report(Stage.FINALIZING)
     version = await build.finalize(task.file, chunk_count=chunk_count, token_count=token_count, warnings=warnings)
-    log.info("document_ingested", document_id=task.document.id.hex, version=version, chunks=chunk_count)
+    log.info("document_ingested", document_id=task.document.id, version=version, chunks=chunk_count)
 
 
 async def _write_text(build: Build, parsed: Path) -> tuple[DocumentWarning, ...]:

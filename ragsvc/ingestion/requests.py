@@ -54,7 +54,7 @@ async def request_reingestion(
             job_id=job_id,
         )
     await resources.notifier.notify(job)
-    log.info("reingestion_requested", document_id=document_id.hex)
+    log.info("reingestion_requested", document_id=document_id)
     return document
 
 

@@ -91,7 +91,7 @@ async def post(resources: Resources, job: Job) -> None:
     try:
         await DeadLetterList(resources.redis, resources.settings, job.queue).push([to_entry(job)])
     except REDIS_TROUBLE as error:
-        log.warning("dead_letter_not_listed", job_id=str(job.id), error=error)
+        log.warning("dead_letter_not_listed", job_id=job.id, error=error)
 
 
 async def reconcile(resources: Resources, queue: Queue) -> None:

@@ -96,7 +96,7 @@ class Lease:
                 interval_s=self._lease_s / 3,
                 lease_s=self._lease_s,
                 event="lease_not_renewed",
-                job_id=str(self.job.id),
+                job_id=self.job.id,
             )
         )
         lost = False

@@ -155,7 +155,7 @@ async def rescue(pool: Pool, job: Job) -> Job | None:
         if queued is not None:
             await subjects.show_queued(conn, queued)
             JOB_RESCUES.labels(job.queue).inc()
-            log.warning("job_rescued", job_id=str(job.id), stage=job.stage, lost_owner=job.lease_owner)
+            log.warning("job_rescued", job_id=job.id, stage=job.stage, lost_owner=job.lease_owner)
         return queued
 
 

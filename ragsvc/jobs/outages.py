@@ -111,5 +111,5 @@ async def _bury_stranded(resources: Resources, outage: Outage) -> None:
     for job in stranded:
         dead = await lifecycle.give_up(resources.pool, job, retry_policy.stranded(outage))
         if dead is not None:
-            log.warning("job_failed", job_id=str(job.id), outcome=dead.status, code=outage.code)
+            log.warning("job_failed", job_id=job.id, outcome=dead.status, code=outage.code)
             await dead_letters.post(resources, dead)

@@ -71,7 +71,7 @@ class Notifier:
                 )
                 await self._redis.publish(wake_channel(queue_key), b"1")
         except REDIS_TROUBLE as error:
-            log.warning("notify_failed", job_id=str(job.id), error=error)
+            log.warning("notify_failed", job_id=job.id, error=error)
             NOTIFICATIONS.labels(job.queue, "failed").inc()
             return False
         NOTIFICATIONS.labels(job.queue, "known" if taken is None else "taken").inc()
@@ -136,7 +136,7 @@ class Notifier:
                 )
                 await pipe.execute()
         except REDIS_TROUBLE as error:
-            log.warning("notification_not_forgotten", job_id=str(notification.job_id), error=error)
+            log.warning("notification_not_forgotten", job_id=notification.job_id, error=error)
 
     def _notification_id(self, queue: Queue, job_id: UUID, generation: int) -> str:
         # arq drops an id that it knows, on any queue, so a ring's id is fresh with each generation.

@@ -49,7 +49,7 @@ async def end_lost_run(resources: Resources, run: ChatRun, *, sweeper: str) -> b
         is_saved = await chat_runs.save_run(conn, progress, owner=sweeper)
     if is_saved:
         RUNS.labels(progress.status, "").inc()
-        log.warning("run_swept", run_id=run.id.hex, status=progress.status, text_length=len(progress.content))
+        log.warning("run_swept", run_id=run.id, status=progress.status, text_length=len(progress.content))
         await _tell_end(resources, run.id, progress.last_event_id)
     return is_saved
 
@@ -61,7 +61,7 @@ async def _read_on(resources: Resources, journal: Journal) -> None:
             resources.redis, resources.settings.stores.queue_prefix, journal.run_id, after=journal.last_id
         )
     except REDIS_TROUBLE as error:
-        log.warning("run_stream_unreadable", run_id=journal.run_id.hex, error=error)
+        log.warning("run_stream_unreadable", run_id=journal.run_id, error=error)
         return
     for event_id, content in entries:
         if event_id != journal.last_id + 1 or not journal.add_entry(decode_body(content)):
@@ -76,4 +76,4 @@ async def _tell_end(resources: Resources, run_id: UUID, end_id: int) -> None:
         await append_events(resources.redis, settings.stores.queue_prefix, batches)
     except REDIS_TROUBLE as error:
         # Readers find it in Postgres, a little later.
-        log.warning("run_end_not_told", run_id=run_id.hex, error=error)
+        log.warning("run_end_not_told", run_id=run_id, error=error)

@@ -173,7 +173,7 @@ class RunOwner:
 
     async def _answer(self, owned: OwnedRun, question: Question) -> None:
         run_id = owned.writer.journal.run_id
-        structlog.contextvars.bind_contextvars(run_id=run_id.hex)
+        structlog.contextvars.bind_contextvars(run_id=run_id)
         RUNS_ACTIVE.inc()
         try:
             with span("answer", attributes={"ragsvc.run_id": run_id.hex}) as traced:

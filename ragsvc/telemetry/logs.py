@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import orjson
 import structlog
 
+from ragsvc.domain.ids import Prefix, format_id
 from ragsvc.errors import describe_error
 from ragsvc.telemetry.redaction import redact
 from ragsvc.telemetry.traces import current_traceparent
@@ -17,6 +19,23 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
 
     from ragsvc.settings.settings import Settings
+
+ID_PREFIXES: dict[str, Prefix] = {
+    "workspace_id": "ws",
+    "collection_id": "col",
+    "document_id": "doc",
+    "file_id": "file",
+    "upload_id": "upl",
+    "job_id": "job",
+    "run_id": "run",
+    "session_id": "chat",
+    "message_id": "msg",
+    "key_id": "key",
+    "successor_id": "key",
+    "webhook_id": "hook",
+    "deletion_id": "del",
+    "bulk_id": "bulk",
+}
 
 
 def configure_logging(settings: Settings) -> None:
@@ -33,6 +52,7 @@ def configure_logging(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         _describe_errors,
+        _format_ids,
     ]
     renderer: Processor
     if settings.telemetry.log_format == "json":
@@ -84,6 +104,15 @@ def _describe_errors(_logger: object, _method: str, event: EventDict) -> EventDi
         name: describe_error(value) if name != "exc_info" and isinstance(value, BaseException) else value
         for name, value in event.items()
     }
+
+
+def _format_ids(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Write ids as clients see them, so that an id copied from a response is found in the logs."""
+    for name, value in event.items():
+        if isinstance(value, UUID):
+            prefix = ID_PREFIXES.get(name)
+            event[name] = format_id(prefix, value) if prefix else value.hex
+    return event
 
 
 def _redact(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -30,7 +30,7 @@ async def abandon(resources: Resources, upload: Upload) -> None:
             UPLOADS.labels(upload.api, UploadStatus.ABORTED).inc()
             await clean_upload(resources, upload)
     except Exception as error:  # noqa: BLE001 - the sweeper does it later; the caller's own error is the one to tell
-        log.warning("upload_not_cleaned", upload_id=upload.id.hex, error=error)
+        log.warning("upload_not_cleaned", upload_id=upload.id, error=error)
 
 
 async def clean_upload(resources: Resources, upload: Upload) -> None:

@@ -64,9 +64,9 @@ async def complete_silent(resources: Resources, upload: Upload) -> None:
     try:
         await settle_session(resources, upload)
     except (PartsMissing, UploadNotPending, NotFound) as settled:
-        log.info("upload_settled", upload_id=upload.id.hex, outcome=type(settled).__name__)
+        log.info("upload_settled", upload_id=upload.id, outcome=type(settled).__name__)
     except WorkError as error:
-        log.warning("upload_not_settled", upload_id=upload.id.hex, error=error.detail)
+        log.warning("upload_not_settled", upload_id=upload.id, error=error.detail)
 
 
 async def settle_session(resources: Resources, upload: Upload) -> Document:
@@ -82,7 +82,7 @@ async def settle_session(resources: Resources, upload: Upload) -> Document:
         raise
     UPLOADS.labels(upload.api, UploadStatus.COMPLETED).inc()
     UPLOAD_BYTES.labels(upload.api).inc(stored.size_bytes)
-    log.info("upload_completed", upload_id=upload.id.hex, document_id=document.id.hex, size_bytes=stored.size_bytes)
+    log.info("upload_completed", upload_id=upload.id, document_id=document.id, size_bytes=stored.size_bytes)
     return document
 
 
@@ -146,7 +146,7 @@ async def _fail(resources: Resources, upload: Upload, code: str, message: str) -
             among=(UploadStatus.COMPLETING,),
         )
     UPLOADS.labels(upload.api, UploadStatus.FAILED).inc()
-    log.warning("upload_failed", upload_id=upload.id.hex, code=code)
+    log.warning("upload_failed", upload_id=upload.id, code=code)
     raise UploadNotPending(message)
 
 
@@ -194,4 +194,4 @@ async def _release(resources: Resources, upload: Upload) -> None:
         async with resources.pool.acquire() as conn:
             await upload_sessions.release_completing(conn, upload.workspace_id, upload.id)
     except Exception as error:  # noqa: BLE001 - its time runs out by itself
-        log.warning("upload_not_released", upload_id=upload.id.hex, error=error)
+        log.warning("upload_not_released", upload_id=upload.id, error=error)

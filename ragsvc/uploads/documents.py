@@ -183,7 +183,7 @@ async def _receive(
     await resources.notifier.notify(job)
     UPLOADS.labels(upload.api, UploadStatus.COMPLETED).inc()
     UPLOAD_BYTES.labels(upload.api).inc(stored.size_bytes)
-    log.info("document_accepted", document_id=document.id.hex, size_bytes=stored.size_bytes)
+    log.info("document_accepted", document_id=document.id, size_bytes=stored.size_bytes)
     return document
 
 

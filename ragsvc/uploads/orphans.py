@@ -153,7 +153,7 @@ async def _sweep_bucket(resources: Resources, workspace: Workspace, after: str) 
                 break
     except ObjectMissing:
         # The bucket itself is gone.
-        log.warning("bucket_missing", workspace_id=workspace.id.hex, bucket=workspace.bucket)
+        log.warning("bucket_missing", workspace_id=workspace.id, bucket=workspace.bucket)
         return 0
     for finding in found:
         await remove_orphan(resources, finding)
@@ -161,7 +161,7 @@ async def _sweep_bucket(resources: Resources, workspace: Workspace, after: str) 
         log.warning(
             "orphan_removed",
             kind=finding.kind,
-            workspace_id=finding.workspace_id.hex,
+            workspace_id=finding.workspace_id,
             object_key=finding.object_key,
             since=finding.since.isoformat(),
         )

@@ -179,7 +179,7 @@ async def abort_session(resources: Resources, workspace_id: UUID, upload_id: UUI
     try:
         await clean_upload(resources, upload)
     except Exception as error:  # noqa: BLE001 - it is aborted; the sweeper removes what the store still has
-        log.warning("upload_not_cleaned", upload_id=upload.id.hex, error=error)
+        log.warning("upload_not_cleaned", upload_id=upload.id, error=error)
 
 
 def require_pending(upload: Upload) -> tuple[Upload, str]:

@@ -48,7 +48,7 @@ async def load_tail(resources: Resources, upload: Upload) -> Tail | None:
             return Tail(int(stored.metadata[PART_NUMBER]), int(stored.metadata[COUNTED_BYTES]), stored.size_bytes)
         # It is being replaced at this moment, or the store died while it was.
         await asyncio.sleep(LOOK_AGAIN_S)
-    log.warning("tail_without_place", upload_id=upload.id.hex)
+    log.warning("tail_without_place", upload_id=upload.id)
     return None
 
 

@@ -78,7 +78,7 @@ async def _send(webhook: Webhook, job: Job) -> None:
     except (aiohttp.ClientError, TimeoutError) as error:
         detail = f"the receiver cannot be reached: {describe_error(error)}"
         raise TransientFailure("webhook_unreachable", detail) from error
-    log.info("webhook_delivered", webhook_id=webhook.id.hex, webhook_event=job.payload["event"], status=answer.status)
+    log.info("webhook_delivered", webhook_id=webhook.id, webhook_event=job.payload["event"], status=answer.status)
 
 
 def _judge(answer: aiohttp.ClientResponse) -> None:

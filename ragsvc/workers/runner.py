@@ -97,7 +97,7 @@ async def run_job(ctx: dict[str, Any], job_id: str, work: Callable[[Resources, L
     `work` ends the job itself, in the transaction that makes its result visible.
     """
     resources: Resources = ctx["resources"]
-    with structlog.contextvars.bound_contextvars(job_id=job_id):
+    with structlog.contextvars.bound_contextvars(job_id=UUID(job_id)):
         job = await _claim(resources, job_id, owner=ctx["owner"])
         if job is None:
             return

@@ -110,7 +110,7 @@ async def test_answers_that_are_kept_for_a_repeat_are_blanked(resources: Resourc
             conn, call, token=new_id(), resource_id=document.id, seed=bytes(32), lease_s=60
         )
         assert claim is not None
-        await idempotency_keys.keep_answer(
+        await idempotency_keys.store_response(
             conn, claim, status=202, headers={}, body=b"kettles.txt", document_ids=[document.id]
         )
     done = await execute(
@@ -118,7 +118,7 @@ async def test_answers_that_are_kept_for_a_repeat_are_blanked(resources: Resourc
     )
     assert {store.store: store.redacted for store in done.stores}["idempotent_answers"] == 1
     async with resources.pool.acquire() as conn:
-        kept = await idempotency_keys.select_kept_answer(conn, call)
+        kept = await idempotency_keys.select_stored_response(conn, call)
     assert kept is not None
     assert (kept.status, kept.body) == (202, None)
 

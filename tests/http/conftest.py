@@ -37,7 +37,7 @@ TIMING = StreamTiming(ping_s=0.2, look_s=0.05, write_timeout_s=2.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """An answer, read to its end."""
 
     status: int
@@ -73,25 +73,27 @@ class Api:
         """What authenticates."""
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
-    async def call(self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any) -> Answer:
+    async def call(
+        self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any
+    ) -> ApiResponse:
         """Send a request and read the answer to its end; redirects are not followed."""
         every = {**self.headers, **(headers or {})}
         async with self.client.request(method, path, headers=every, allow_redirects=False, **options) as response:
-            return Answer(response.status, response.headers, await response.read())
+            return ApiResponse(response.status, response.headers, await response.read())
 
-    async def get(self, path: str, **options: Any) -> Answer:
+    async def get(self, path: str, **options: Any) -> ApiResponse:
         """GET."""
         return await self.call("GET", path, **options)
 
-    async def post(self, path: str, body: object = None, **options: Any) -> Answer:
+    async def post(self, path: str, body: object = None, **options: Any) -> ApiResponse:
         """POST a JSON body, if there is one."""
         return await self.call("POST", path, json=body, **options)
 
-    async def patch(self, path: str, body: object) -> Answer:
+    async def patch(self, path: str, body: object) -> ApiResponse:
         """PATCH."""
         return await self.call("PATCH", path, json=body)
 
-    async def delete(self, path: str) -> Answer:
+    async def delete(self, path: str) -> ApiResponse:
         """DELETE."""
         return await self.call("DELETE", path)
 

@@ -40,9 +40,11 @@ def guarded_routes(client: Client) -> Iterator[tuple[str, str, Operation]]:
 
 
 async def test_every_route_asks_for_a_key(client: Client, stranger: Api) -> None:
-    answers = {(method, path): await stranger.call(method, path) for method, path, _contract in guarded_routes(client)}
-    assert len(answers) > 25
-    assert [route for route, answer in answers.items() if not answer.is_problem(401, "unauthorized")] == []
+    responses = {
+        (method, path): await stranger.call(method, path) for method, path, _contract in guarded_routes(client)
+    }
+    assert len(responses) > 25
+    assert [route for route, answer in responses.items() if not answer.is_problem(401, "unauthorized")] == []
 
 
 @pytest.mark.parametrize(

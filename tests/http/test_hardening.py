@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ragsvc.http.hardening import HEADERS
-from tests.http.conftest import Answer, Api
+from tests.http.conftest import Api, ApiResponse
 from tests.http.support.documents import form
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ EVIL = b"<!doctype html><script>alert(document.domain)</script>"
 
 
 async def test_every_kind_of_answer_tells_browsers_what_not_to_do(tenant: Tenant, stranger: Api) -> None:
-    answers = [
+    responses = [
         await tenant.api.get("/v1/documents"),
         await tenant.api.get("/v1/documents/doc_x"),
         await tenant.api.post("/v1/search", {}),
@@ -28,8 +28,8 @@ async def test_every_kind_of_answer_tells_browsers_what_not_to_do(tenant: Tenant
         await stranger.get("/openapi.json"),
         await stranger.call("OPTIONS", "/tus"),
     ]
-    assert [answer.status for answer in answers] == [200, 404, 422, 401, 200, 404, 200, 200, 204]
-    for answer in answers:
+    assert [answer.status for answer in responses] == [200, 404, 422, 401, 200, 404, 200, 200, 204]
+    for answer in responses:
         assert HEADERS.keys() <= answer.headers.keys()
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
@@ -57,7 +57,7 @@ async def test_stored_content_is_a_file_and_never_a_page(tenant: Tenant, filenam
         assert served.headers["Content-Disposition"].startswith("attachment; ")
 
 
-async def asked(api: Api, host: str, path: str = "/v1/workspace") -> Answer:
+async def asked(api: Api, host: str, path: str = "/v1/workspace") -> ApiResponse:
     return await api.get(path, headers={"Host": host})
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.resources import Resources
-    from tests.http.conftest import Answer, Api, Client, Tenant
+    from tests.http.conftest import Api, ApiResponse, Client, Tenant
 
 KEY = {"Idempotency-Key": "the-first-try"}
 REPLAYED = "Idempotent-Replayed"
@@ -160,13 +160,13 @@ async def test_another_file_or_field_under_the_same_key_is_refused(
 
 @pytest.mark.parametrize("other", [("b.md", "text/markdown"), ("a.md", "text/plain")])
 async def test_another_name_or_type_of_the_file_is_another_request(tenant: Tenant, other: tuple[str, str]) -> None:
-    answers = []
+    responses = []
     for filename, content_type in (("a.md", "text/markdown"), other):
         data = aiohttp.FormData()
         data.add_field("file", b"Kettles boil water.", filename=filename, content_type=content_type)
-        answers.append(await tenant.api.call("POST", "/v1/documents", data=data, headers=KEY))
-    assert answers[0].status == 202
-    assert answers[1].is_problem(422, "idempotency_mismatch")
+        responses.append(await tenant.api.call("POST", "/v1/documents", data=data, headers=KEY))
+    assert responses[0].status == 202
+    assert responses[1].is_problem(422, "idempotency_mismatch")
 
 
 async def test_another_request_under_the_same_key_is_refused(tenant: Tenant) -> None:
@@ -233,17 +233,17 @@ async def test_while_a_request_is_being_answered_its_repeat_is_told_to_wait(
 
 
 async def test_many_at_once_make_one(tenant: Tenant) -> None:
-    async def ask() -> Answer:
+    async def ask() -> ApiResponse:
         while True:
             answer = await tenant.api.post("/v1/collections", {"name": "crowded"}, headers=KEY)
             if answer.status != 409:
                 return answer
             assert answer.is_problem(409, "in_progress")
 
-    answers = await asyncio.gather(*(ask() for _ in range(16)))
-    assert {answer.status for answer in answers} == {201}
-    assert len({answer.raw for answer in answers}) == 1
-    assert sum(REPLAYED not in answer.headers for answer in answers) == 1
+    responses = await asyncio.gather(*(ask() for _ in range(16)))
+    assert {answer.status for answer in responses} == {201}
+    assert len({answer.raw for answer in responses}) == 1
+    assert sum(REPLAYED not in answer.headers for answer in responses) == 1
 
 
 async def test_a_day_later_a_key_is_a_new_one(tenant: Tenant, resources: Resources) -> None:
@@ -336,7 +336,7 @@ async def test_a_form_that_failed_may_be_sent_again(
 async def _send_until_answered(tenant: Tenant, content: bytes) -> None:
     """Send a form under the key as SDKs do, and see that there is one document of it, however often it is sent."""
 
-    async def send() -> Answer | None:
+    async def send() -> ApiResponse | None:
         answer = await tenant.api.call("POST", "/v1/documents", data=form(content), headers=KEY)
         return None if answer.status == 409 else answer
 
@@ -353,9 +353,9 @@ async def test_what_was_answered_about_a_document_goes_with_it(tenant: Tenant, r
     first = await tenant.api.call("POST", "/v1/documents", data=form(b"Kettles boil water."), headers=KEY)
     document_id = parse_id("doc", first.json["id"])
     async with resources.pool.acquire() as conn:
-        assert await idempotency_keys.count_answers_about(conn, tenant.uuid, document_id) == 1
-        assert await idempotency_keys.blank_answers(conn, tenant.uuid, document_id) == 1
-        assert await idempotency_keys.count_answers_about(conn, tenant.uuid, document_id) == 0
+        assert await idempotency_keys.count_responses_about(conn, tenant.uuid, document_id) == 1
+        assert await idempotency_keys.blank_responses(conn, tenant.uuid, document_id) == 1
+        assert await idempotency_keys.count_responses_about(conn, tenant.uuid, document_id) == 0
 
 
 @dataclass(frozen=True, slots=True)

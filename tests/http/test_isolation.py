@@ -18,7 +18,7 @@ from tests.http.support.foreign_calls import COMPANION_KEY, Call, calls_of
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
-    from tests.http.conftest import Answer, Api, Client, Tenant
+    from tests.http.conftest import Api, ApiResponse, Client, Tenant
 
 TUS = {"Tus-Resumable": "1.0.0"}
 # What tells requests apart, and how many of them a key has left.
@@ -114,13 +114,13 @@ async def calls(stranger: Api) -> list[Call]:
     return list(calls_of((await stranger.get("/openapi.json")).json))
 
 
-def outcome(answer: Answer) -> tuple[int, dict[str, str], dict[str, Any]]:
+def outcome(answer: ApiResponse) -> tuple[int, dict[str, str], dict[str, Any]]:
     """Return everything of an answer that may not differ."""
     headers = {name: value for name, value in answer.headers.items() if name.lower() not in VOLATILE_HEADERS}
     return answer.status, headers, {**orjson.loads(answer.raw or b"{}"), "request_id": None}
 
 
-async def send(api: Api, call: Call, own: Things, foreign: Things, *, is_known: bool) -> Answer:
+async def send(api: Api, call: Call, own: Things, foreign: Things, *, is_known: bool) -> ApiResponse:
     """Make a call with an id of the other workspace, or with one that nobody has."""
     if call.by_token:
         theirs, key = foreign.companion_id, foreign.companion_key

@@ -31,13 +31,13 @@ ERRORS = {
 }
 
 
-@operation("Fail", Access.PUBLIC, answers={200: None})
+@operation("Fail", Access.PUBLIC, responses={200: None})
 async def fail(request: web.Request) -> web.Response:
     """Raise what the path names."""
     raise ERRORS[request.match_info["name"]]
 
 
-@operation("Begin to answer and fail", Access.PUBLIC, answers={200: None})
+@operation("Begin to answer and fail", Access.PUBLIC, responses={200: None})
 async def fail_late(request: web.Request) -> web.StreamResponse:
     """Raise when the status has been sent."""
     response = web.StreamResponse()
@@ -56,8 +56,8 @@ async def failing(settings: Settings, aiohttp_client: AiohttpClient) -> Api:
 
 
 async def test_a_request_gets_an_id(stranger: Api) -> None:
-    answers = [await stranger.get("/healthz") for _ in range(2)]
-    ids = {answer.headers["X-Request-Id"] for answer in answers}
+    responses = [await stranger.get("/healthz") for _ in range(2)]
+    ids = {answer.headers["X-Request-Id"] for answer in responses}
     assert len(ids) == 2
     assert all(name.startswith("req_") for name in ids)
 

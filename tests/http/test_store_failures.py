@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ragsvc.resources import Resources
     from ragsvc.settings.settings import Settings
-    from tests.http.conftest import Answer, ClientMaker, Tenant
+    from tests.http.conftest import ApiResponse, ClientMaker, Tenant
 
 MIB = 1024 * 1024
 PART = 5 * MIB
@@ -127,7 +127,7 @@ async def test_a_full_store_tells_a_tus_client_a_true_offset(store: OwnStore, te
 
 
 async def test_a_store_killed_between_any_two_steps_loses_no_part(store: OwnStore, tenant: Tenant) -> None:
-    async def through_a_kill(step: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def through_a_kill(step: Callable[[], Awaitable[ApiResponse]]) -> ApiResponse:
         """Ask while the store is dead, and again when it is back."""
         await store.kill()
         away = await step()

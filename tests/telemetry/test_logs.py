@@ -52,6 +52,12 @@ def test_an_exception_that_is_a_value_is_shown_by_its_message_or_its_type() -> N
     assert [line["error"] for line in lines_of(said)] == ["gone", "TimeoutError"]
 
 
+def test_ids_are_logged_as_clients_see_them() -> None:
+    said = run_logging("from uuid import UUID; ours.info('ingested', document_id=UUID(int=10), odd_id=UUID(int=11))")
+    (line,) = lines_of(said)
+    assert (line["document_id"], line["odd_id"]) == (f"doc_{10:032x}", f"{11:032x}")
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_a_traceback_holds_no_secret_and_no_row(log_format: str) -> None:
     script = """

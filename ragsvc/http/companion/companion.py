@@ -123,7 +123,7 @@ class CompanionForm(Body):
     "Open an upload for Uppy",
     Access.UPLOAD_TOKEN,
     body=CompanionUploadBody,
-    answers={200: CompanionUploadView},
+    responses={200: CompanionUploadView},
     problems=(NotFound, TooLarge, QuotaExceeded),
 )
 async def open_companion_upload(request: web.Request) -> web.Response:
@@ -147,7 +147,7 @@ async def open_companion_upload(request: web.Request) -> web.Response:
     "List an upload's parts for Uppy",
     Access.UPLOAD_TOKEN,
     query=CompanionQuery,
-    answers={200: list[CompanionPartView]},
+    responses={200: list[CompanionPartView]},
 )
 async def list_companion_parts(request: web.Request) -> web.Response:
     """Answer the parts that need not be sent again: all, where the answer to the completion was lost."""
@@ -169,7 +169,7 @@ async def list_companion_parts(request: web.Request) -> web.Response:
     "Presign a part for Uppy",
     Access.UPLOAD_TOKEN,
     query=CompanionQuery,
-    answers={200: CompanionPartUrlView},
+    responses={200: CompanionPartUrlView},
     problems=(UploadNotPending, PartNumberOutOfRange, TooLarge),
 )
 async def presign_companion_part(request: web.Request) -> web.Response:
@@ -185,7 +185,7 @@ async def presign_companion_part(request: web.Request) -> web.Response:
     Access.UPLOAD_TOKEN,
     body=CompanionCompleteBody,
     query=CompanionQuery,
-    answers={200: CompanionCompletedView},
+    responses={200: CompanionCompletedView},
     problems=(UploadNotPending, PartsMissing, PartSizeMismatch, TooLarge, QuotaExceeded),
 )
 async def complete_companion_upload(request: web.Request) -> web.Response:
@@ -209,7 +209,7 @@ async def complete_companion_upload(request: web.Request) -> web.Response:
     "Abort an upload for Uppy",
     Access.UPLOAD_TOKEN,
     query=CompanionQuery,
-    answers={200: dict[str, str]},
+    responses={200: dict[str, str]},
     problems=(UploadNotPending,),
 )
 async def abort_companion_upload(request: web.Request) -> web.Response:
@@ -224,7 +224,7 @@ async def abort_companion_upload(request: web.Request) -> web.Response:
     "Tell Uppy where a small file goes",
     Access.UPLOAD_TOKEN,
     query=CompanionParamsQuery,
-    answers={200: CompanionFormView},
+    responses={200: CompanionFormView},
 )
 async def get_companion_params(request: web.Request) -> web.Response:
     """Answer a form that comes here: one that the store took would end without a completion."""
@@ -239,8 +239,8 @@ async def get_companion_params(request: web.Request) -> web.Response:
     "Send a small file by Uppy",
     Access.UPLOAD_TOKEN,
     form=CompanionForm,
-    answers={201: CompanionCompletedView},
-    answer_headers={201: (LOCATION, ETAG)},
+    responses={201: CompanionCompletedView},
+    response_headers={201: (LOCATION, ETAG)},
     problems=(NotFound, EmptyFile, TooLarge, QuotaExceeded),
 )
 async def receive_companion_form(request: web.Request) -> web.Response:

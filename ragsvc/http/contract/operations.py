@@ -47,7 +47,7 @@ class HeaderField:
 
 
 # An answer's body: a TypedDict such as those of views.py, a `Media` for what is not JSON, or None for nothing.
-Answer = object
+ResponseBody = object
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,14 @@ class Operation:
 
     summary: str
     access: tuple[Scope | Access, ...]
-    answers: Mapping[int, Answer]
+    responses: Mapping[int, ResponseBody]
     body: type[Body] | None = None
     form: type[Body] | None = None
     query: type[Query] | None = None
     body_optional: bool = False
     raw_body: str | None = None
     headers: tuple[HeaderField, ...] = ()
-    answer_headers: Mapping[int, tuple[HeaderField, ...]] = field(default_factory=dict)
+    response_headers: Mapping[int, tuple[HeaderField, ...]] = field(default_factory=dict)
     problems: tuple[type[RequestError], ...] = field(default=())
     again: Again | None = None
     shows_secret: bool = False
@@ -79,38 +79,38 @@ _OPERATIONS: dict[object, Operation] = {}
 def operation(
     summary: str,
     *access: Scope | Access,
-    answers: Mapping[int, Answer],
+    responses: Mapping[int, ResponseBody],
     body: type[Body] | None = None,
     form: type[Body] | None = None,
     query: type[Query] | None = None,
     body_optional: bool = False,
     raw_body: str | None = None,
     headers: tuple[HeaderField, ...] = (),
-    answer_headers: Mapping[int, tuple[HeaderField, ...]] | None = None,
+    response_headers: Mapping[int, tuple[HeaderField, ...]] | None = None,
     problems: tuple[type[RequestError], ...] = (),
     again: Again | None = None,
     shows_secret: bool = False,
 ) -> Callable[[Handler], Handler]:
-    """Declare a handler's contract; only a key that opens one of the doors gets to the handler.
+    """Declare a handler's contract; only a caller that passes its access check reaches the handler.
 
-    `access` are the scopes of which the key needs one, or one `Access` alone; the admin key may open a route beside
-    workspace keys. `body`, `form` and `query` describe what the handler reads by `read_body`, `read_form` and
-    `read_query`; `raw_body` is the content type of a body that it takes as a stream of bytes, and `headers` are those
-    that it reads. `answer_headers` are, by status, those that it sends beside what every answer has. `problems` are the
-    errors besides those that follow from the rest. `again` answers a repeated request from what it made, by its id; an
-    answer that `shows_secret` is never kept and always made so.
+    `access` lists the scopes of which a key needs one, or a single `Access`; the admin key may be allowed alongside
+    workspace keys. `body`, `form` and `query` describe what the handler reads with `read_body`, `read_form` and
+    `read_query`; `raw_body` is the content type of a body that it reads as a stream of bytes; `headers` are the request
+    headers that it reads. `response_headers` are, by status, those it sends in addition to the common ones. `problems`
+    are the errors besides those that follow from the rest. `again` rebuilds the response of a repeated request from the
+    id of what the first one created; a response that `shows_secret` is never stored and always rebuilt.
     """
     contract = Operation(
         summary=summary,
         access=access,
-        answers=answers,
+        responses=responses,
         body=body,
         form=form,
         query=query,
         body_optional=body_optional,
         raw_body=raw_body,
         headers=headers,
-        answer_headers=answer_headers or {},
+        response_headers=response_headers or {},
         problems=problems,
         again=again,
         shows_secret=shows_secret,

@@ -38,14 +38,14 @@ def prepare_description(app: web.Application) -> None:
 
 
 @routes.get("/openapi.json")
-@operation("Describe the API for machines", Access.PUBLIC, answers={200: Media("application/json", "OpenAPI 3.1.")})
+@operation("Describe the API for machines", Access.PUBLIC, responses={200: Media("application/json", "OpenAPI 3.1.")})
 async def get_openapi(request: web.Request) -> web.Response:
     """Answer the OpenAPI document."""
     return web.Response(body=orjson.dumps(request.app[_DOCUMENT]), content_type="application/json")
 
 
 @routes.get("/docs")
-@operation("Describe the API for people", Access.PUBLIC, answers={200: Media("text/html", "A page.")})
+@operation("Describe the API for people", Access.PUBLIC, responses={200: Media("text/html", "A page.")})
 async def get_docs(request: web.Request) -> web.Response:
     """Answer the same as a page that loads nothing else."""
     page = "".join(_page(request.app[_DOCUMENT]))

@@ -31,14 +31,14 @@ class ReadinessView(TypedDict):
 
 
 @routes.get("/healthz")
-@operation("Tell that the process answers", Access.PUBLIC, answers={200: HealthView})
+@operation("Tell that the process answers", Access.PUBLIC, responses={200: HealthView})
 async def get_health(_request: web.Request) -> web.Response:
     """Answer while the event loop does."""
     return json_response({"status": "ok"})
 
 
 @routes.get("/readyz")
-@operation("Tell whether the process can serve", Access.PUBLIC, answers={200: ReadinessView, 503: ReadinessView})
+@operation("Tell whether the process can serve", Access.PUBLIC, responses={200: ReadinessView, 503: ReadinessView})
 async def get_readiness(request: web.Request) -> web.Response:
     """Answer 503 when this process must not be sent requests."""
     if request.app[TRAFFIC].is_draining:

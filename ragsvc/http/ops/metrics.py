@@ -18,7 +18,7 @@ METRICS = Media(
 
 
 @routes.get("/metrics")
-@operation("Tell the metrics", Access.PUBLIC, answers={200: METRICS})
+@operation("Tell the metrics", Access.PUBLIC, responses={200: METRICS})
 async def get_metrics(request: web.Request) -> web.Response:
     """Answer a scrape."""
     body, content_type = await request.app[SCRAPE].answer(request.headers.get("Accept", ""))

@@ -90,8 +90,8 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
 @operation(
     "Tell what this server speaks of tus",
     Access.PUBLIC,
-    answers={204: None},
-    answer_headers={204: ABILITIES},
+    responses={204: None},
+    response_headers={204: ABILITIES},
 )
 async def get_tus_options(request: web.Request) -> web.Response:
     """Answer the version, the extensions and the largest file."""
@@ -106,8 +106,8 @@ async def get_tus_options(request: web.Request) -> web.Response:
     raw_body=tus_headers.BODY_TYPE,
     body_optional=True,
     headers=(tus_headers.RESUMABLE, tus_headers.LENGTH, tus_headers.DESCRIPTION, tus_headers.CHECKSUM),
-    answers={201: None},
-    answer_headers={201: (LOCATION, *PROGRESS)},
+    responses={201: None},
+    response_headers={201: (LOCATION, *PROGRESS)},
     problems=(*APPEND_PROBLEMS, NotFound, MethodNotAllowed, EmptyFile, QuotaExceeded),
 )
 async def create_tus_upload(request: web.Request) -> web.Response:
@@ -141,8 +141,8 @@ async def create_tus_upload(request: web.Request) -> web.Response:
     Scope.UPLOAD,
     Scope.WRITE,
     headers=(tus_headers.RESUMABLE,),
-    answers={200: None},
-    answer_headers={200: (UPLOAD_LENGTH, UPLOAD_METADATA, *PROGRESS)},
+    responses={200: None},
+    response_headers={200: (UPLOAD_LENGTH, UPLOAD_METADATA, *PROGRESS)},
     problems=ENDING_PROBLEMS,
 )
 async def get_tus_offset(request: web.Request) -> web.Response:
@@ -157,8 +157,8 @@ async def get_tus_offset(request: web.Request) -> web.Response:
     Scope.WRITE,
     raw_body=tus_headers.BODY_TYPE,
     headers=APPENDING,
-    answers={204: None},
-    answer_headers={204: PROGRESS},
+    responses={204: None},
+    response_headers={204: PROGRESS},
     problems=APPEND_PROBLEMS,
 )
 async def append_to_tus_upload(request: web.Request) -> web.Response:
@@ -172,7 +172,7 @@ async def append_to_tus_upload(request: web.Request) -> web.Response:
     Scope.UPLOAD,
     Scope.WRITE,
     headers=(tus_headers.RESUMABLE,),
-    answers={204: None},
+    responses={204: None},
     problems=ENDING_PROBLEMS,
 )
 async def terminate_tus_upload(request: web.Request) -> web.Response:
@@ -188,8 +188,8 @@ async def terminate_tus_upload(request: web.Request) -> web.Response:
     raw_body=tus_headers.BODY_TYPE,
     body_optional=True,
     headers=(OVERRIDE, tus_headers.RESUMABLE, replace(tus_headers.OFFSET, required=False), tus_headers.CHECKSUM),
-    answers={200: None, 204: None},
-    answer_headers={200: PROGRESS},
+    responses={200: None, 204: None},
+    response_headers={200: PROGRESS},
     problems=(*APPEND_PROBLEMS, MethodNotAllowed),
 )
 async def override_tus_method(request: web.Request) -> web.Response:

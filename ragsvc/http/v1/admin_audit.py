@@ -106,7 +106,7 @@ class AuditEventView(TypedDict):
 
 
 @routes.get("/v1/admin/audit")
-@operation("List who did what", Access.ADMIN, query=AuditQuery, answers={200: Page[AuditEventView]})
+@operation("List who did what", Access.ADMIN, query=AuditQuery, responses={200: Page[AuditEventView]})
 async def list_audit_events(request: web.Request) -> web.Response:
     """Answer one page of what operators did, and of what keys deleted."""
     query = read_query(request, AuditQuery)

@@ -126,7 +126,7 @@ class ReplayView(TypedDict):
 
 
 @routes.get("/v1/admin/dlq/{queue}")
-@operation("List a queue's dead letters", Access.ADMIN, query=DeadLettersQuery, answers={200: Page[DeadLetterView]})
+@operation("List a queue's dead letters", Access.ADMIN, query=DeadLettersQuery, responses={200: Page[DeadLetterView]})
 async def list_entries(request: web.Request) -> web.Response:
     """Answer one page of the letters, newest first; those that come or go meanwhile shift no page."""
     queue = parse_queue(request)
@@ -142,7 +142,7 @@ async def list_entries(request: web.Request) -> web.Response:
 
 
 @routes.get(ENTRY_PATH)
-@operation("Show a dead letter", Access.ADMIN, answers={200: DeadLetterView})
+@operation("Show a dead letter", Access.ADMIN, responses={200: DeadLetterView})
 async def get_entry(request: web.Request) -> web.Response:
     """Answer one letter."""
     entry = await dead_letters.get_dead_letter(
@@ -158,7 +158,7 @@ async def get_entry(request: web.Request) -> web.Response:
     "Queue dead letters again",
     Access.ADMIN,
     body=ReplayBody,
-    answers={200: ReplayView},
+    responses={200: ReplayView},
     problems=(ReplayRunning,),
 )
 async def replay_entries(request: web.Request) -> web.Response:
@@ -183,7 +183,7 @@ async def replay_entries(request: web.Request) -> web.Response:
 
 
 @routes.delete(ENTRY_PATH)
-@operation("Give a dead letter up for good", Access.ADMIN, answers={204: None})
+@operation("Give a dead letter up for good", Access.ADMIN, responses={204: None})
 async def delete_entry(request: web.Request) -> web.Response:
     """Discard one letter."""
     wanted = _wanted(request.match_info["entry_id"])

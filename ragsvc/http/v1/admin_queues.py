@@ -57,7 +57,7 @@ def parse_queue(request: web.Request) -> Queue:
 
 
 @routes.get("/v1/admin/queues")
-@operation("Show the queues", Access.ADMIN, answers={200: QueuesView})
+@operation("Show the queues", Access.ADMIN, responses={200: QueuesView})
 async def list_queues(request: web.Request) -> web.Response:
     """Answer how deep every queue is, how fast it moves, what its workers are at, and why it stands still."""
     async with resources_of(request).pool.acquire() as conn:
@@ -65,7 +65,7 @@ async def list_queues(request: web.Request) -> web.Response:
 
 
 @routes.post("/v1/admin/queues/{queue}/pause")
-@operation("Pause a queue", Access.ADMIN, body=PauseBody, body_optional=True, answers={200: QueueView})
+@operation("Pause a queue", Access.ADMIN, body=PauseBody, body_optional=True, responses={200: QueueView})
 async def pause_queue(request: web.Request) -> web.Response:
     """Let workers start no more jobs of the queue; those that run go on."""
     queue = parse_queue(request)
@@ -74,7 +74,7 @@ async def pause_queue(request: web.Request) -> web.Response:
 
 
 @routes.post("/v1/admin/queues/{queue}/resume")
-@operation("Resume a queue", Access.ADMIN, answers={200: QueueView})
+@operation("Resume a queue", Access.ADMIN, responses={200: QueueView})
 async def resume_queue(request: web.Request) -> web.Response:
     """Let workers start jobs of the queue again, at once."""
     queue = parse_queue(request)

@@ -89,7 +89,7 @@ async def _answer_again(request: web.Request, operation_id: UUID) -> web.Respons
     "Delete many documents",
     Scope.WRITE,
     body=BulkDeletionBody,
-    answers={200: BulkCountView, 202: BulkOperationView},
+    responses={200: BulkCountView, 202: BulkOperationView},
     problems=(NotFound,),
     again=_answer_again,
 )
@@ -104,7 +104,7 @@ async def delete_documents(request: web.Request) -> web.Response:
     "Ingest many documents again",
     Scope.WRITE,
     body=BulkReingestionBody,
-    answers={200: BulkCountView, 202: BulkOperationView},
+    responses={200: BulkCountView, 202: BulkOperationView},
     problems=(NotFound,),
     again=_answer_again,
 )
@@ -114,7 +114,7 @@ async def reingest_documents(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/bulk-operations")
-@operation("List the bulk operations", Scope.READ, query=PageQuery, answers={200: Page[BulkOperationView]})
+@operation("List the bulk operations", Scope.READ, query=PageQuery, responses={200: Page[BulkOperationView]})
 async def list_bulk_operations(request: web.Request) -> web.Response:
     """Answer one page of the operations."""
     query = read_query(request, PageQuery)
@@ -126,7 +126,7 @@ async def list_bulk_operations(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/bulk-operations/{bulk_id}")
-@operation("Show how far a bulk operation is", Scope.READ, answers={200: BulkOperationView})
+@operation("Show how far a bulk operation is", Scope.READ, responses={200: BulkOperationView})
 async def get_bulk_operation(request: web.Request) -> web.Response:
     """Answer one operation."""
     bulk_id = parse_id("bulk", request.match_info["bulk_id"])

@@ -53,8 +53,8 @@ class QuestionBody(Body):
     "Ask",
     Scope.CHAT,
     body=QuestionBody,
-    answers={200: ANSWER},
-    answer_headers={200: (RUN_ID,)},
+    responses={200: ANSWER},
+    response_headers={200: (RUN_ID,)},
     problems=(RunActive,),
     again=answer_again,
 )
@@ -79,7 +79,7 @@ async def create_message(request: web.Request) -> web.StreamResponse:
 
 
 @routes.get("/v1/chat/sessions/{session_id}/messages")
-@operation("List a conversation's messages", Scope.CHAT, query=PageQuery, answers={200: Page[MessageView]})
+@operation("List a conversation's messages", Scope.CHAT, query=PageQuery, responses={200: Page[MessageView]})
 async def list_messages(request: web.Request) -> web.Response:
     """Answer one page of a conversation's messages, oldest first."""
     query = read_query(request, PageQuery)

@@ -61,7 +61,7 @@ class RetryBody(Body):
 
 
 @routes.get("/v1/chat/runs")
-@operation("List the runs", Scope.CHAT, query=RunsQuery, answers={200: Page[RunView]}, problems=(NotFound,))
+@operation("List the runs", Scope.CHAT, query=RunsQuery, responses={200: Page[RunView]}, problems=(NotFound,))
 async def list_runs(request: web.Request) -> web.Response:
     """Answer one page of the runs, of one conversation or status if wanted."""
     workspace_id = caller_of(request).workspace.id
@@ -83,7 +83,7 @@ async def list_runs(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/chat/runs/{run_id}")
-@operation("Show a run", Scope.CHAT, answers={200: RunView})
+@operation("Show a run", Scope.CHAT, responses={200: RunView})
 async def show_run(request: web.Request) -> web.Response:
     """Answer one run."""
     run = await get_run(resources_of(request), caller_of(request).workspace.id, _run_id(request))
@@ -95,8 +95,8 @@ async def show_run(request: web.Request) -> web.Response:
     "Follow a run",
     Scope.CHAT,
     query=EventsQuery,
-    answers={200: EVENTS},
-    answer_headers={200: (RUN_ID,)},
+    responses={200: EVENTS},
+    response_headers={200: (RUN_ID,)},
     headers=(LAST_EVENT_ID,),
 )
 async def stream_run_events(request: web.Request) -> web.StreamResponse:
@@ -109,7 +109,7 @@ async def stream_run_events(request: web.Request) -> web.StreamResponse:
 
 
 @routes.post("/v1/chat/runs/{run_id}/cancel")
-@operation("Cancel a run", Scope.CHAT, answers={202: RunView})
+@operation("Cancel a run", Scope.CHAT, responses={202: RunView})
 async def cancel(request: web.Request) -> web.Response:
     """Have a run end soon, and keep its text so far; a run that has ended stays as it is."""
     run = await cancel_run(runs_of(request), caller_of(request).workspace.id, _run_id(request))
@@ -122,8 +122,8 @@ async def cancel(request: web.Request) -> web.Response:
     Scope.CHAT,
     body=RetryBody,
     body_optional=True,
-    answers={200: ANSWER},
-    answer_headers={200: (RUN_ID,)},
+    responses={200: ANSWER},
+    response_headers={200: (RUN_ID,)},
     problems=(RunActive, RunNotRetryable),
     again=answer_again,
 )

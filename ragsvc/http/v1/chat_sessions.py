@@ -64,7 +64,7 @@ async def _answer_again(request: web.Request, session_id: UUID) -> web.Response 
     Scope.CHAT,
     body=SessionBody,
     body_optional=True,
-    answers={201: SessionView},
+    responses={201: SessionView},
     problems=(NotFound,),
     again=_answer_again,
 )
@@ -87,7 +87,7 @@ async def create_session(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/chat/sessions")
-@operation("List the conversations", Scope.CHAT, query=PageQuery, answers={200: Page[SessionView]})
+@operation("List the conversations", Scope.CHAT, query=PageQuery, responses={200: Page[SessionView]})
 async def list_sessions(request: web.Request) -> web.Response:
     """Answer one page of the conversations."""
     caller = caller_of(request)
@@ -100,14 +100,14 @@ async def list_sessions(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/chat/sessions/{session_id}")
-@operation("Show a conversation", Scope.CHAT, answers={200: SessionView})
+@operation("Show a conversation", Scope.CHAT, responses={200: SessionView})
 async def get_session(request: web.Request) -> web.Response:
     """Answer one conversation, without its messages."""
     return json_response(render_session(await find_session(request)))
 
 
 @routes.patch("/v1/chat/sessions/{session_id}")
-@operation("Change a conversation", Scope.CHAT, body=SessionChanges, answers={200: SessionView})
+@operation("Change a conversation", Scope.CHAT, body=SessionChanges, responses={200: SessionView})
 async def update_session(request: web.Request) -> web.Response:
     """Change a conversation; it holds for the next message."""
     session = await find_session(request)
@@ -124,7 +124,7 @@ async def update_session(request: web.Request) -> web.Response:
 
 
 @routes.delete("/v1/chat/sessions/{session_id}")
-@operation("Delete a conversation and its messages", Scope.CHAT, answers={204: None})
+@operation("Delete a conversation and its messages", Scope.CHAT, responses={204: None})
 async def delete_session(request: web.Request) -> web.Response:
     """Delete a conversation; an answer that is being written stops."""
     caller = caller_of(request)

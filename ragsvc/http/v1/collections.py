@@ -91,7 +91,7 @@ async def _answer_again(request: web.Request, collection_id: UUID) -> web.Respon
     "Make a collection",
     Scope.WRITE,
     body=CollectionBody,
-    answers={201: CollectionView},
+    responses={201: CollectionView},
     problems=(NameTaken,),
     again=_answer_again,
 )
@@ -114,7 +114,7 @@ async def create_collection(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/collections")
-@operation("List the collections", Scope.READ, query=PageQuery, answers={200: Page[CollectionView]})
+@operation("List the collections", Scope.READ, query=PageQuery, responses={200: Page[CollectionView]})
 async def list_collections(request: web.Request) -> web.Response:
     """Answer one page of the collections."""
     caller = caller_of(request)
@@ -127,7 +127,7 @@ async def list_collections(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/collections/{collection_id}")
-@operation("Show a collection", Scope.READ, answers={200: CollectionView})
+@operation("Show a collection", Scope.READ, responses={200: CollectionView})
 async def get_collection(request: web.Request) -> web.Response:
     """Answer one collection."""
     caller = caller_of(request)
@@ -144,7 +144,7 @@ async def get_collection(request: web.Request) -> web.Response:
     "Change a collection",
     Scope.WRITE,
     body=CollectionChanges,
-    answers={200: CollectionView},
+    responses={200: CollectionView},
     problems=(NameTaken,),
 )
 async def update_collection(request: web.Request) -> web.Response:
@@ -172,7 +172,7 @@ async def update_collection(request: web.Request) -> web.Response:
 @operation(
     "Delete a collection and its documents",
     Scope.WRITE,
-    answers={202: AcceptedDeletionView},
+    responses={202: AcceptedDeletionView},
     problems=(DefaultCollection,),
 )
 async def delete_collection(request: web.Request) -> web.Response:

@@ -20,7 +20,7 @@ routes = web.RouteTableDef()
 
 
 @routes.get("/v1/deletions")
-@operation("List the deletions", Scope.READ, query=PageQuery, answers={200: Page[DeletionView]})
+@operation("List the deletions", Scope.READ, query=PageQuery, responses={200: Page[DeletionView]})
 async def list_deletions(request: web.Request) -> web.Response:
     """Answer one page of the deletions."""
     caller = caller_of(request)
@@ -33,7 +33,7 @@ async def list_deletions(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/deletions/{deletion_id}")
-@operation("Show a deletion and its receipt", Scope.READ, Access.ADMIN, answers={200: DeletionView})
+@operation("Show a deletion and its receipt", Scope.READ, Access.ADMIN, responses={200: DeletionView})
 async def get_deletion(request: web.Request) -> web.Response:
     """Answer one deletion; its receipt outlives what was deleted, and a workspace's is the operator's to read."""
     deletion_id = parse_id("del", request.match_info["deletion_id"])

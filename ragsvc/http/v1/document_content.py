@@ -94,13 +94,13 @@ class ChunksQuery(LimitQuery):
     "Download the source file",
     Scope.READ,
     query=ContentQuery,
-    answers={
+    responses={
         200: Media("application/octet-stream", "The file."),
         206: Media("application/octet-stream", "The range of the file."),
         302: None,
         304: None,
     },
-    answer_headers={200: FILE_HEADERS, 206: (*FILE_HEADERS, CONTENT_RANGE), 302: (LOCATION,), 304: (ETAG,)},
+    response_headers={200: FILE_HEADERS, 206: (*FILE_HEADERS, CONTENT_RANGE), 302: (LOCATION,), 304: (ETAG,)},
     headers=(RANGE, IF_RANGE, IF_NONE_MATCH),
     problems=(RangeNotSatisfiable, ProviderRefused, DocumentDeleting),
 )
@@ -185,7 +185,7 @@ def _headers(file: File, *, etag: str) -> dict[str, str]:
     Scope.UPLOAD,
     Scope.WRITE,
     form=ContentForm,
-    answers={202: DocumentView},
+    responses={202: DocumentView},
     problems=(EmptyFile, TooLarge, QuotaExceeded, DocumentDeleting),
 )
 async def replace_content(request: web.Request) -> web.Response:
@@ -239,7 +239,7 @@ def _explain_no_text(document: Document) -> NoText:
     "Read the canonical text that citations point into",
     Scope.READ,
     query=TextQuery,
-    answers={200: TextView},
+    responses={200: TextView},
     problems=(NoText, DocumentDeleting),
 )
 async def get_text(request: web.Request) -> web.Response:
@@ -272,7 +272,7 @@ async def get_text(request: web.Request) -> web.Response:
     "List the chunks in their order",
     Scope.READ,
     query=ChunksQuery,
-    answers={200: Page[ChunkView]},
+    responses={200: Page[ChunkView]},
     problems=(DocumentDeleting,),
 )
 async def list_chunks(request: web.Request) -> web.Response:

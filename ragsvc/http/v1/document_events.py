@@ -40,7 +40,7 @@ ENDS = frozenset({DocumentStatus.READY, DocumentStatus.FAILED, DocumentStatus.DE
 @operation(
     "Follow a document until it is ready, failed or deleted",
     Scope.READ,
-    answers={200: EVENTS},
+    responses={200: EVENTS},
 )
 async def stream_document(request: web.Request) -> web.StreamResponse:
     """Send the document now and whenever it changes."""

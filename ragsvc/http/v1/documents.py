@@ -107,7 +107,7 @@ async def _answer_again(request: web.Request, document_id: UUID) -> web.Response
     Scope.WRITE,
     body=AttachBody,
     form=DocumentForm,
-    answers={202: DocumentView},
+    responses={202: DocumentView},
     problems=(NotFound, EmptyFile, TooLarge, QuotaExceeded, DocumentExists),
     again=_answer_again,
 )
@@ -175,7 +175,7 @@ async def _receive(request: web.Request, workspace: Workspace) -> Document:
     "List the documents",
     Scope.READ,
     query=DocumentsQuery,
-    answers={200: Page[DocumentView]},
+    responses={200: Page[DocumentView]},
     problems=(NotFound,),
 )
 async def list_documents(request: web.Request) -> web.Response:
@@ -199,7 +199,7 @@ async def list_documents(request: web.Request) -> web.Response:
 
 
 @routes.get(DOCUMENT_PATH)
-@operation("Show a document", Scope.READ, answers={200: DocumentView})
+@operation("Show a document", Scope.READ, responses={200: DocumentView})
 async def get_document(request: web.Request) -> web.Response:
     """Answer one document; one that is being deleted says so until it is gone."""
     return json_response(render_document(await find_document(request)))
@@ -210,7 +210,7 @@ async def get_document(request: web.Request) -> web.Response:
     "Replace a document's attributes",
     Scope.WRITE,
     body=DocumentChanges,
-    answers={200: DocumentView},
+    responses={200: DocumentView},
     problems=(DocumentDeleting,),
 )
 async def update_document(request: web.Request) -> web.Response:
@@ -241,7 +241,7 @@ async def _answer_reingested(request: web.Request, job_id: UUID) -> web.Response
     Scope.WRITE,
     body=ReingestBody,
     body_optional=True,
-    answers={202: DocumentView},
+    responses={202: DocumentView},
     problems=(IngestionActive, DocumentDeleting),
     again=_answer_reingested,
 )
@@ -267,7 +267,7 @@ async def reingest_document(request: web.Request) -> web.Response:
 
 
 @routes.delete(DOCUMENT_PATH)
-@operation("Delete a document", Scope.WRITE, query=DeletionQuery, answers={202: DocumentDeletionView})
+@operation("Delete a document", Scope.WRITE, query=DeletionQuery, responses={202: DocumentDeletionView})
 async def delete_document(request: web.Request) -> web.Response:
     """Accept the deletion; from here on no search finds the document."""
     caller = caller_of(request)

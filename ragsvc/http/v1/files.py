@@ -21,7 +21,7 @@ routes = web.RouteTableDef()
 
 
 @routes.get("/v1/files")
-@operation("List the files", Scope.READ, query=PageQuery, answers={200: Page[FileView]})
+@operation("List the files", Scope.READ, query=PageQuery, responses={200: Page[FileView]})
 async def list_files(request: web.Request) -> web.Response:
     """Answer one page of the files."""
     caller = caller_of(request)
@@ -32,7 +32,7 @@ async def list_files(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/files/{file_id}")
-@operation("Show a file", Scope.READ, answers={200: FileView})
+@operation("Show a file", Scope.READ, responses={200: FileView})
 async def get_file(request: web.Request) -> web.Response:
     """Answer one file."""
     caller = caller_of(request)
@@ -46,7 +46,7 @@ async def get_file(request: web.Request) -> web.Response:
 
 @routes.delete("/v1/files/{file_id}")
 @operation(
-    "Delete a file that no document uses", Scope.WRITE, answers={204: None}, problems=(FileInUse, ProviderRefused)
+    "Delete a file that no document uses", Scope.WRITE, responses={204: None}, problems=(FileInUse, ProviderRefused)
 )
 async def delete_file(request: web.Request) -> web.Response:
     """Remove the stored object and forget the file."""

@@ -72,7 +72,7 @@ def _show(key: ApiKey, secret: str) -> web.Response:
 
 @routes.post("/v1/workspaces/{workspace_id}/keys")
 @operation(
-    "Make a key", Access.ADMIN, body=KeyBody, answers={201: CreatedKeyView}, again=_answer_again, shows_secret=True
+    "Make a key", Access.ADMIN, body=KeyBody, responses={201: CreatedKeyView}, again=_answer_again, shows_secret=True
 )
 async def create_key(request: web.Request) -> web.Response:
     """Make a key and show its secret, this one time."""
@@ -93,12 +93,12 @@ async def create_key(request: web.Request) -> web.Response:
         if key is None:
             raise NotFound
         await _keep(conn, AuditAction.KEY_CREATED, key, scopes=list(key.scopes))
-    log.info("key_created", workspace_id=workspace_id.hex, key_id=key.id.hex, scopes=list(key.scopes))
+    log.info("key_created", workspace_id=workspace_id, key_id=key.id, scopes=list(key.scopes))
     return _show(key, secret)
 
 
 @routes.get("/v1/workspaces/{workspace_id}/keys")
-@operation("List a workspace's keys", Access.ADMIN, query=PageQuery, answers={200: Page[ListedKeyView]})
+@operation("List a workspace's keys", Access.ADMIN, query=PageQuery, responses={200: Page[ListedKeyView]})
 async def list_keys(request: web.Request) -> web.Response:
     """Answer one page of the keys that are not revoked."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
@@ -116,7 +116,7 @@ async def list_keys(request: web.Request) -> web.Response:
     Access.ADMIN,
     body=RotationBody,
     body_optional=True,
-    answers={201: CreatedKeyView},
+    responses={201: CreatedKeyView},
     problems=(KeyRotated,),
     again=_answer_again,
     shows_secret=True,
@@ -142,12 +142,12 @@ async def rotate_key(request: web.Request) -> web.Response:
             raise KeyRotated if await api_keys.select_api_key(conn, workspace_id, key_id) else NotFound
         replaced = format_id("key", key_id)
         await _keep(conn, AuditAction.KEY_ROTATED, key, replaces=replaced, overlap_s=body.overlap_s)
-    log.info("key_rotated", workspace_id=workspace_id.hex, key_id=key_id.hex, successor_id=key.id.hex)
+    log.info("key_rotated", workspace_id=workspace_id, key_id=key_id, successor_id=key.id)
     return _show(key, secret)
 
 
 @routes.delete("/v1/workspaces/{workspace_id}/keys/{key_id}")
-@operation("Revoke a key at once", Access.ADMIN, answers={204: None})
+@operation("Revoke a key at once", Access.ADMIN, responses={204: None})
 async def delete_key(request: web.Request) -> web.Response:
     """Revoke the key: every request is checked against the table, so the next one with it fails."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
@@ -157,7 +157,7 @@ async def delete_key(request: web.Request) -> web.Response:
         if key is None:
             raise NotFound
         await _keep(conn, AuditAction.KEY_REVOKED, key)
-    log.info("key_revoked", workspace_id=workspace_id.hex, key_id=key_id.hex)
+    log.info("key_revoked", workspace_id=workspace_id, key_id=key_id)
     return web.Response(status=204)
 
 

@@ -41,7 +41,7 @@ class SearchBody(Body):
 
 
 @routes.post("/v1/search")
-@operation("Search", Scope.READ, body=SearchBody, answers={200: SearchView}, problems=(NotFound, ProviderRefused))
+@operation("Search", Scope.READ, body=SearchBody, responses={200: SearchView}, problems=(NotFound, ProviderRefused))
 async def search_chunks(request: web.Request) -> web.Response:
     """Answer the chunks that fit best."""
     caller = caller_of(request)

@@ -64,7 +64,7 @@ def _show(request: web.Request, token: UploadToken, secret: str) -> web.Response
     Scope.WRITE,
     body=UploadTokenBody,
     body_optional=True,
-    answers={201: UploadTokenView},
+    responses={201: UploadTokenView},
     problems=(NotFound,),
     again=_answer_again,
     shows_secret=True,
@@ -88,5 +88,5 @@ async def create_upload_token(request: web.Request) -> web.Response:
             max_bytes=min(body.max_bytes or most_bytes, most_bytes),
             ttl_s=body.ttl_s,
         )
-    log.info("upload_token_created", token_id=token.id.hex, max_bytes=token.max_bytes)
+    log.info("upload_token_created", token_id=token.id, max_bytes=token.max_bytes)
     return _show(request, token, secret)

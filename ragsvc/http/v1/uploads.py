@@ -93,7 +93,7 @@ async def _answer_again(request: web.Request, upload_id: UUID) -> web.Response |
     Scope.UPLOAD,
     Scope.WRITE,
     body=UploadBody,
-    answers={201: UploadView},
+    responses={201: UploadView},
     problems=(NotFound, EmptyFile, TooLarge, QuotaExceeded),
     again=_answer_again,
 )
@@ -121,7 +121,7 @@ async def open_upload(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/uploads")
-@operation("List the upload sessions", Scope.UPLOAD, Scope.READ, query=UploadsQuery, answers={200: Page[UploadView]})
+@operation("List the upload sessions", Scope.UPLOAD, Scope.READ, query=UploadsQuery, responses={200: Page[UploadView]})
 async def list_uploads(request: web.Request) -> web.Response:
     """Answer one page of the sessions, of one status if wanted."""
     query = read_query(request, UploadsQuery)
@@ -137,7 +137,7 @@ async def list_uploads(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/uploads/{upload_id}")
-@operation("Show an upload session with its parts", Scope.UPLOAD, Scope.READ, answers={200: UploadStateView})
+@operation("Show an upload session with its parts", Scope.UPLOAD, Scope.READ, responses={200: UploadStateView})
 async def get_upload(request: web.Request) -> web.Response:
     """Answer what the store has and what is missing: by this a client goes on after anything."""
     state = await sessions.load_state(resources_of(request), caller_of(request).workspace.id, _upload_id(request))
@@ -151,7 +151,7 @@ async def get_upload(request: web.Request) -> web.Response:
     Scope.WRITE,
     raw_body="application/octet-stream",
     headers=(CONTENT_MD5, REPR_DIGEST),
-    answers={200: PartView},
+    responses={200: PartView},
     problems=(NotFound, UploadNotPending, PartNumberOutOfRange, PartSizeMismatch, DigestMismatch),
 )
 async def put_part(request: web.Request) -> web.Response:
@@ -174,7 +174,7 @@ async def put_part(request: web.Request) -> web.Response:
     Scope.UPLOAD,
     Scope.WRITE,
     body=PartUrlsBody,
-    answers={200: PartUrlsView},
+    responses={200: PartUrlsView},
     problems=(NotFound, UploadNotPending, PartNumberOutOfRange),
 )
 async def presign_parts(request: web.Request) -> web.Response:
@@ -195,7 +195,7 @@ async def presign_parts(request: web.Request) -> web.Response:
     "Complete an upload session",
     Scope.UPLOAD,
     Scope.WRITE,
-    answers={200: DocumentView},
+    responses={200: DocumentView},
     problems=(NotFound, UploadNotPending, PartsMissing, PartSizeMismatch, TooLarge, QuotaExceeded),
 )
 async def complete_upload(request: web.Request) -> web.Response:
@@ -211,7 +211,7 @@ async def complete_upload(request: web.Request) -> web.Response:
     "Abort an upload session",
     Scope.UPLOAD,
     Scope.WRITE,
-    answers={204: None},
+    responses={204: None},
     problems=(NotFound, UploadNotPending),
 )
 async def abort_upload(request: web.Request) -> web.Response:

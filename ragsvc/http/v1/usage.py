@@ -32,7 +32,7 @@ class UsageQuery(Query):
 
 
 @routes.get("/v1/usage")
-@operation("Show what models cost, by day and model", Scope.READ, query=UsageQuery, answers={200: UsageByDayView})
+@operation("Show what models cost, by day and model", Scope.READ, query=UsageQuery, responses={200: UsageByDayView})
 async def show_usage(request: web.Request) -> web.Response:
     """Answer the tokens of the workspace's answers and embeddings."""
     query = read_query(request, UsageQuery)

@@ -67,7 +67,7 @@ def _show(webhook: Webhook) -> web.Response:
     "Make a webhook",
     Scope.WRITE,
     body=WebhookBody,
-    answers={201: CreatedWebhookView},
+    responses={201: CreatedWebhookView},
     problems=(WebhookRefused, TooManyWebhooks),
     again=_answer_again,
     shows_secret=True,
@@ -96,12 +96,12 @@ async def create_webhook(request: web.Request) -> web.Response:
             subject=(AuditSubject.WEBHOOK, webhook.id),
             details={"url": webhook.url},
         )
-    log.info("webhook_created", webhook_id=webhook.id.hex)
+    log.info("webhook_created", webhook_id=webhook.id)
     return _show(webhook)
 
 
 @routes.get("/v1/webhooks")
-@operation("List the webhooks", Scope.READ, query=PageQuery, answers={200: Page[WebhookView]})
+@operation("List the webhooks", Scope.READ, query=PageQuery, responses={200: Page[WebhookView]})
 async def list_webhooks(request: web.Request) -> web.Response:
     """Answer one page of the webhooks."""
     query = read_query(request, PageQuery)
@@ -113,7 +113,7 @@ async def list_webhooks(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/webhooks/{webhook_id}")
-@operation("Show a webhook", Scope.READ, answers={200: WebhookView})
+@operation("Show a webhook", Scope.READ, responses={200: WebhookView})
 async def get_webhook(request: web.Request) -> web.Response:
     """Answer one webhook."""
     webhook_id = parse_id("hook", request.match_info["webhook_id"])
@@ -125,7 +125,7 @@ async def get_webhook(request: web.Request) -> web.Response:
 
 
 @routes.delete("/v1/webhooks/{webhook_id}")
-@operation("Remove a webhook", Scope.WRITE, answers={204: None})
+@operation("Remove a webhook", Scope.WRITE, responses={204: None})
 async def delete_webhook(request: web.Request) -> web.Response:
     """Remove a webhook; what it was not told yet, it is told no more."""
     workspace_id = caller_of(request).workspace.id
@@ -139,5 +139,5 @@ async def delete_webhook(request: web.Request) -> web.Response:
             workspace_id=workspace_id,
             subject=(AuditSubject.WEBHOOK, webhook_id),
         )
-    log.info("webhook_deleted", webhook_id=webhook_id.hex)
+    log.info("webhook_deleted", webhook_id=webhook_id)
     return web.Response(status=204)

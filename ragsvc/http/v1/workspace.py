@@ -16,7 +16,7 @@ routes = web.RouteTableDef()
 
 
 @routes.get("/v1/workspace")
-@operation("Show the workspace of this key", Scope.READ, answers={200: OwnWorkspaceView})
+@operation("Show the workspace of this key", Scope.READ, responses={200: OwnWorkspaceView})
 async def get_own_workspace(request: web.Request) -> web.Response:
     """Answer the caller's workspace and what it holds."""
     caller = caller_of(request)

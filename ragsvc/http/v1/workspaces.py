@@ -50,7 +50,7 @@ async def _answer_again(request: web.Request, workspace_id: UUID) -> web.Respons
     "Make a workspace",
     Access.ADMIN,
     body=WorkspaceBody,
-    answers={201: WorkspaceView},
+    responses={201: WorkspaceView},
     problems=(ProviderRefused,),
     again=_answer_again,
 )
@@ -77,12 +77,12 @@ async def create_workspace(request: web.Request) -> web.Response:
             subject=(AuditSubject.WORKSPACE, workspace_id),
             details={"name": body.name, "bucket": location.bucket},
         )
-    log.info("workspace_created", workspace_id=workspace_id.hex, bucket=location.bucket)
+    log.info("workspace_created", workspace_id=workspace_id, bucket=location.bucket)
     return json_response(render_workspace(workspace), status=201)
 
 
 @routes.get("/v1/workspaces")
-@operation("List the workspaces", Access.ADMIN, query=PageQuery, answers={200: Page[WorkspaceView]})
+@operation("List the workspaces", Access.ADMIN, query=PageQuery, responses={200: Page[WorkspaceView]})
 async def list_workspaces(request: web.Request) -> web.Response:
     """Answer one page of the workspaces."""
     query = read_query(request, PageQuery)
@@ -92,7 +92,7 @@ async def list_workspaces(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/workspaces/{workspace_id}")
-@operation("Show a workspace", Access.ADMIN, answers={200: WorkspaceView})
+@operation("Show a workspace", Access.ADMIN, responses={200: WorkspaceView})
 async def get_workspace(request: web.Request) -> web.Response:
     """Answer one workspace; one that is being deleted is shown until it is gone."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
@@ -104,7 +104,7 @@ async def get_workspace(request: web.Request) -> web.Response:
 
 
 @routes.delete("/v1/workspaces/{workspace_id}")
-@operation("Delete a workspace and all it holds", Access.ADMIN, answers={202: AcceptedDeletionView})
+@operation("Delete a workspace and all it holds", Access.ADMIN, responses={202: AcceptedDeletionView})
 async def delete_workspace(request: web.Request) -> web.Response:
     """Accept the deletion; from here on none of the workspace's keys works."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])

@@ -98,7 +98,7 @@ class Writer:
             async with self._resources.pool.acquire() as conn:
                 await upload_writers.release_writing(conn, self._upload.workspace_id, self._upload.id, writer=self._id)
         except Exception as error:  # noqa: BLE001 - its time runs out by itself
-            log.warning("upload_not_released", upload_id=self._upload.id.hex, error=error)
+            log.warning("upload_not_released", upload_id=self._upload.id, error=error)
 
     async def _try(self) -> bool:
         upload, asked_at = self._upload, time.monotonic()

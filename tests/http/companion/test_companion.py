@@ -11,7 +11,7 @@ import aiohttp
 from structlog.testing import capture_logs
 
 from ragsvc.http.contract.ids import parse_id
-from tests.http.conftest import Answer, Api, make_key
+from tests.http.conftest import Api, ApiResponse, make_key
 from tests.http.v1.test_uploads import MIB, content_of
 
 if TYPE_CHECKING:
@@ -29,17 +29,17 @@ class Companion:
         self.path = urlsplit(url).path
         self.api = Api(client, None)
 
-    async def open(self, filename: str = "a.txt", **metadata: object) -> Answer:
+    async def open(self, filename: str = "a.txt", **metadata: object) -> ApiResponse:
         """Open a session."""
         body = {"filename": filename, "type": "text/plain", "metadata": {"name": filename, **metadata}}
         return await self.api.post(f"{self.path}/s3/multipart", body)
 
-    async def call(self, method: str, opened: Answer, rest: str = "", **options: Any) -> Answer:
+    async def call(self, method: str, opened: ApiResponse, rest: str = "", **options: Any) -> ApiResponse:
         """Ask something of a session."""
         upload_id, key = opened.json["uploadId"], quote(opened.json["key"], safe="")
         return await self.api.call(method, f"{self.path}/s3/multipart/{upload_id}{rest}?key={key}", **options)
 
-    async def put(self, opened: Answer, number: int, data: bytes) -> None:
+    async def put(self, opened: ApiResponse, number: int, data: bytes) -> None:
         """Send a part into the store."""
         signed = await self.call("GET", opened, f"/{number}")
         assert signed.status == 200, signed.raw
@@ -49,7 +49,7 @@ class Companion:
         ):
             assert stored.status == 200
 
-    async def complete(self, opened: Answer, count: int) -> Answer:
+    async def complete(self, opened: ApiResponse, count: int) -> ApiResponse:
         """Complete a session of so many parts."""
         parts = [{"PartNumber": number, "ETag": '"x"'} for number in range(1, count + 1)]
         return await self.call("POST", opened, "/complete", json={"parts": parts})
@@ -92,7 +92,7 @@ async def test_a_small_file_goes_through_a_form_into_the_same_core(tenant: Tenan
     params = (await companion.api.get(f"{companion.path}/s3/params?filename=k.txt&type=text/plain&metadata[a]=b")).json
     assert params["method"] == "POST"
 
-    async def send(content: bytes) -> Answer:
+    async def send(content: bytes) -> ApiResponse:
         form = aiohttp.FormData()
         for name, value in params["fields"].items():
             form.add_field(name, value)
@@ -198,8 +198,8 @@ async def test_parts_that_make_no_file_are_not_completed(tenant: Tenant) -> None
     await companion.put(declared, 1, b"eight...")
     assert (await companion.complete(declared, 1)).is_problem(409, "parts_missing")
     assert (await companion.call("GET", declared, "/10001")).is_problem(422, "part_number_out_of_range")
-    answers = await asyncio.gather(*(companion.complete(opened, 2) for _ in range(8)))
-    assert len({answer.json["document_id"] for answer in answers}) == 1
+    responses = await asyncio.gather(*(companion.complete(opened, 2) for _ in range(8)))
+    assert len({answer.json["document_id"] for answer in responses}) == 1
 
 
 async def test_an_upload_of_a_token_is_seen_and_ended_by_its_key_too(tenant: Tenant, resources: Resources) -> None:

@@ -27,7 +27,7 @@ GATE = web.AppKey("gate", asyncio.Event)
 DEADLINE_S = 10.0
 
 
-@operation("Wait", Access.PUBLIC, answers={200: None})
+@operation("Wait", Access.PUBLIC, responses={200: None})
 async def wait(request: web.Request) -> web.Response:
     """Answer when the test says so."""
     await request.app[GATE].wait()

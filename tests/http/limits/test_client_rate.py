@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.http.limits.client_rate import RATES
 from ragsvc.telemetry.metrics import REGISTRY
-from tests.http.conftest import Answer, Api, make_key, make_tenant, operator_of
+from tests.http.conftest import Api, ApiResponse, make_key, make_tenant, operator_of
 from tests.http.support.documents import form
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 BURST = 3
 
 
-def left(answer: Answer) -> tuple[str, ...]:
+def left(answer: ApiResponse) -> tuple[str, ...]:
     return tuple(answer.headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining"))
 
 
@@ -23,9 +23,9 @@ async def test_a_key_over_its_rate_is_refused_until_it_has_a_request_left(make_c
     client = await make_client(rate_limit_rps=0.01, rate_limit_burst=BURST)
     tenant = await make_tenant(client, operator_of(client), "acme")
     before = REGISTRY.get_sample_value("ragsvc_requests_refused_total", {"code": "rate_limited"}) or 0
-    answers = [await tenant.api.get("/v1/workspace") for _ in range(BURST)]
-    assert [answer.status for answer in answers] == [200] * BURST
-    assert [left(answer) for answer in answers] == [("3", "2"), ("3", "1"), ("3", "0")]
+    responses = [await tenant.api.get("/v1/workspace") for _ in range(BURST)]
+    assert [answer.status for answer in responses] == [200] * BURST
+    assert [left(answer) for answer in responses] == [("3", "2"), ("3", "1"), ("3", "0")]
     refused = await tenant.api.get("/v1/workspace")
     assert refused.is_problem(429, "rate_limited")
     assert 95 <= int(refused.headers["Retry-After"]) <= 100
@@ -58,8 +58,8 @@ async def test_others_have_rates_of_their_own_and_the_operator_none(make_client:
     token = (await uploads.post("/v1/upload-tokens", body)).json["token"]
     # A page that goes mad with a token does not shut out the server that made it.
     companion = f"/companion/{token}/s3/params?filename=a.txt&type=text/plain"
-    answers = [await Api(client, None).get(companion) for _ in range(2)]
-    assert [answer.status for answer in answers] == [200, 429]
+    responses = [await Api(client, None).get(companion) for _ in range(2)]
+    assert [answer.status for answer in responses] == [200, 429]
     assert (await Api(client, await make_key(admin, tenant.id)).get("/v1/workspace")).status == 200
     assert [(await admin.get("/v1/workspaces")).status for _ in range(3)] == [200] * 3
 

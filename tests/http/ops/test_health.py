@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from pydantic import SecretStr
 
-from tests.http.conftest import Answer, Api
+from tests.http.conftest import Api, ApiResponse
 from tests.http.support.proxy import Proxy
 from tests.support.polling import until
 from tests.support.scrapes import Figures
@@ -81,7 +81,7 @@ async def test_without_postgres_the_process_is_not_ready_and_comes_back(
     through_proxy = SecretStr(urlunsplit(address._replace(netloc=netloc)))
     stranger = Api(await make_client(database_url=through_proxy), None)
 
-    async def readiness(status: int) -> Answer | None:
+    async def readiness(status: int) -> ApiResponse | None:
         answer = await stranger.get("/readyz")
         return answer if answer.status == status else None
 
@@ -99,5 +99,5 @@ async def test_without_postgres_the_process_is_not_ready_and_comes_back(
 
 
 async def test_many_who_ask_at_once_get_one_look(stranger: Api) -> None:
-    answers = await asyncio.gather(*(stranger.get("/readyz") for _ in range(50)))
-    assert {answer.status for answer in answers} == {200}
+    responses = await asyncio.gather(*(stranger.get("/readyz") for _ in range(50)))
+    assert {answer.status for answer in responses} == {200}

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.uploads import Upload
     from ragsvc.resources import Resources
     from ragsvc.settings.settings import Settings
-    from tests.http.conftest import Answer, Client, ClientMaker, Tenant
+    from tests.http.conftest import ApiResponse, Client, ClientMaker, Tenant
 
 MIB = 1024 * 1024
 PART = 8 * MIB
@@ -68,12 +68,12 @@ async def create(api: Api, size_bytes: int = len(SMALL), **headers: str) -> str:
     return answer.headers["Location"]
 
 
-async def patch(api: Api, path: str, offset: int, data: Any, **headers: str) -> Answer:
+async def patch(api: Api, path: str, offset: int, data: Any, **headers: str) -> ApiResponse:
     body = io.BytesIO(data) if isinstance(data, bytes) else data
     return await api.call("PATCH", path, data=body, headers={**BODY, "Upload-Offset": str(offset), **headers})
 
 
-async def head(api: Api, path: str) -> Answer:
+async def head(api: Api, path: str) -> ApiResponse:
     return await api.call("HEAD", path, headers=TUS)
 
 
@@ -89,7 +89,7 @@ async def session_of(api: Api, path: str) -> dict[str, Any]:
     return state
 
 
-async def assert_stored(api: Api, answer: Answer, content: bytes) -> dict[str, Any]:
+async def assert_stored(api: Api, answer: ApiResponse, content: bytes) -> dict[str, Any]:
     document: dict[str, Any] = (await api.get(f"/v1/documents/{answer.headers['Ragsvc-Document-Id']}")).json
     stored = await api.get(f"/v1/documents/{document['id']}/content")
     assert hashlib.sha256(stored.raw).digest() == hashlib.sha256(content).digest()
@@ -333,10 +333,10 @@ async def test_checked_bytes_that_were_cut_do_not_count(tenant: Tenant) -> None:
     await assert_stored(tenant.api, again, LARGE)
 
 
-async def until_through(api: Api, path: str, data: bytes, *, offset: int, **headers: str) -> Answer:
+async def until_through(api: Api, path: str, data: bytes, *, offset: int, **headers: str) -> ApiResponse:
     """Send until no request before this one holds the upload any more."""
 
-    async def attempt() -> Answer | None:
+    async def attempt() -> ApiResponse | None:
         answer = await patch(api, path, offset, data, **headers)
         return None if answer.status == 423 else answer
 
@@ -600,7 +600,7 @@ async def test_a_key_is_needed_that_may_upload(tenant: Tenant, stranger: Api, ad
 async def test_the_method_can_be_overridden(tenant: Tenant) -> None:
     path = await create(tenant.api)
 
-    async def post(method: str, **headers: str) -> Answer:
+    async def post(method: str, **headers: str) -> ApiResponse:
         every = {**BODY, "X-HTTP-Method-Override": method, **headers}
         return await tenant.api.call("POST", path, data=SMALL[:10] if method == "PATCH" else b"", headers=every)
 
@@ -617,8 +617,8 @@ async def test_the_method_can_be_overridden(tenant: Tenant) -> None:
 
 async def test_many_last_requests_at_once_make_one_document(tenant: Tenant) -> None:
     path = await create(tenant.api)
-    answers = await asyncio.gather(*(patch(tenant.api, path, 0, SMALL) for _ in range(8)))
-    assert sorted(answer.status for answer in answers) == [204, *[409] * 7]
+    responses = await asyncio.gather(*(patch(tenant.api, path, 0, SMALL) for _ in range(8)))
+    assert sorted(answer.status for answer in responses) == [204, *[409] * 7]
     assert len((await tenant.api.get("/v1/documents")).json["data"]) == 1
 
 

@@ -31,7 +31,7 @@ from tests.support.polling import until
 
 if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
-    from tests.http.conftest import Answer, ClientMaker, Tenant
+    from tests.http.conftest import ApiResponse, ClientMaker, Tenant
 
 PART = 5 * MIB
 MANY = 32
@@ -135,8 +135,8 @@ async def test_what_is_cut_refused_or_given_up_holds_no_memory(tenant: Tenant, m
     assert wrong.is_problem(460, "upload_checksum_mismatch")
     assert await offset_of(api, path) == 1000
     assert buffers.free_bytes == 2 * PART
-    answers: list[Answer] = await asyncio.gather(
+    responses: list[ApiResponse] = await asyncio.gather(
         *(api.call("POST", "/v1/documents", data=form(CONTENT, filename="a.txt")) for _ in range(4))
     )
-    assert {answer.status for answer in answers} == {202}
+    assert {answer.status for answer in responses} == {202}
     assert buffers.free_bytes == 2 * PART

@@ -205,9 +205,9 @@ async def test_an_answer_that_was_waited_for_says_why_its_run_failed(
     scripted_models.chat.script(Fail(400, message="no such model"))
     path, headers = f"/v1/chat/sessions/{session['id']}/messages", {"Idempotency-Key": "once"}
     body = {"content": "What do kettles boil?", "stream": False}
-    answers = [await asker.api.call("POST", path, json=body, headers=headers) for _ in range(2)]
-    run = (await asker.api.get(f"/v1/chat/runs/{answers[0].json['run_id']}")).json
-    for answer in answers:
+    responses = [await asker.api.call("POST", path, json=body, headers=headers) for _ in range(2)]
+    run = (await asker.api.get(f"/v1/chat/runs/{responses[0].json['run_id']}")).json
+    for answer in responses:
         assert (answer.status, answer.json["message"]["status"]) == (200, "failed")
         assert (
             answer.json["error"]
@@ -375,10 +375,10 @@ async def test_many_answers_stream_at_once(asker: Tenant, scripted_models: Scrip
             await pause.resumed.wait()
             return await stream.rest()
 
-    answers = [asyncio.create_task(read_answer()) for _ in range(MANY)]
+    responses = [asyncio.create_task(read_answer()) for _ in range(MANY)]
     await until(lambda: len(streams) == before + MANY, timeout_s=4 * DEADLINE_S, what=f"{MANY} streams")
     pause.resumed.set()
-    for events in await asyncio.gather(*answers):
+    for events in await asyncio.gather(*responses):
         assert [number for number, _name, _data in events] == list(range(1, len(events) + 1))
         assert events[-1][1] == "message.completed"
         assert events[-1][2]["message"]["content"] == scripted_models.chat_text

@@ -10,10 +10,10 @@ import pytest
 from ragsvc.domain.ids import format_id
 
 if TYPE_CHECKING:
-    from tests.http.conftest import Answer, Tenant
+    from tests.http.conftest import ApiResponse, Tenant
 
 
-def wrong_fields(answer: Answer) -> list[str]:
+def wrong_fields(answer: ApiResponse) -> list[str]:
     """Return the fields that the answer finds wrong."""
     assert answer.is_problem(422, "invalid_request")
     return [error["field"] for error in answer.json["errors"]]

@@ -22,7 +22,7 @@ from tests.support.polling import until
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
-    from tests.http.conftest import Answer, Client, ClientMaker, Tenant
+    from tests.http.conftest import ApiResponse, Client, ClientMaker, Tenant
 
 FIELDS = {
     *("id", "object", "collection_id", "file_id", "filename", "mime_type", "size_bytes", "sha256", "status", "stage"),
@@ -31,7 +31,7 @@ FIELDS = {
 }
 
 
-async def send(tenant: Tenant, data: aiohttp.FormData) -> Answer:
+async def send(tenant: Tenant, data: aiohttp.FormData) -> ApiResponse:
     """Post a form."""
     return await tenant.api.call("POST", "/v1/documents", data=data)
 

@@ -329,9 +329,9 @@ async def test_completing_names_the_parts_that_are_missing_and_can_go_on(tenant:
 async def test_many_completions_at_once_have_one_effect_and_one_answer(tenant: Tenant) -> None:
     upload = await open_upload(tenant.api)
     await send_all(tenant.api, upload)
-    answers = await asyncio.gather(*(complete(tenant.api, upload) for _ in range(32)))
-    assert {answer.status for answer in answers} == {200}
-    assert len({answer.json["id"] for answer in answers}) == 1
+    responses = await asyncio.gather(*(complete(tenant.api, upload) for _ in range(32)))
+    assert {answer.status for answer in responses} == {200}
+    assert len({answer.json["id"] for answer in responses}) == 1
     assert len((await tenant.api.get("/v1/documents")).json["data"]) == 1
 
 
@@ -410,12 +410,12 @@ async def test_what_is_wrong_from_the_start_opens_nothing(
 async def test_open_uploads_reserve_the_room_they_declare(tenant: Tenant, resources: Resources) -> None:
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE workspaces SET quota_bytes = 1000 WHERE id = $1", tenant.uuid)
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(tenant.api.post("/v1/uploads", {"filename": "a.txt", "size_bytes": 300}) for _ in range(8))
     )
-    opened = [answer.json for answer in answers if answer.status == 201]
+    opened = [answer.json for answer in responses if answer.status == 201]
     assert len(opened) == 3
-    assert all(answer.is_problem(413, "quota_exceeded") for answer in answers if answer.status != 201)
+    assert all(answer.is_problem(413, "quota_exceeded") for answer in responses if answer.status != 201)
     await tenant.api.delete(f"/v1/uploads/{opened[0]['id']}")
     assert (await tenant.api.post("/v1/uploads", {"filename": "a.txt", "size_bytes": 300})).status == 201
 

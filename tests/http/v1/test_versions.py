@@ -19,7 +19,7 @@ from tests.support.documents import job_of
 if TYPE_CHECKING:
     from ragsvc.domain.jobs import Job
     from ragsvc.resources import Resources
-    from tests.http.conftest import Answer, Tenant
+    from tests.http.conftest import ApiResponse, Tenant
 
 UNKNOWN = format_id("doc", UUID(int=7))
 
@@ -34,7 +34,7 @@ async def queued_job(resources: Resources, tenant: Tenant, document_id: str) -> 
 
 async def put(
     tenant: Tenant, document_id: str, *, content: bytes = b"Kettles whistle.", fields: dict[str, str] | None = None
-) -> Answer:
+) -> ApiResponse:
     """Replace a document's file."""
     data = form(content, filename="newer.txt", **(fields or {}))
     return await tenant.api.call("PUT", f"/v1/documents/{document_id}/content", data=data)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.multipart import FILE_FIELD
-from ragsvc.http.contract.openapi.answers import (
-    COMMON,
-    JSON_TYPE,
-    describe_answers,
-    describe_header,
-    describe_problems,
-    problem_codes,
-)
 from ragsvc.http.contract.openapi.examples import add_examples, example_of
 from ragsvc.http.contract.openapi.parameters import describe_parameters
+from ragsvc.http.contract.openapi.responses import (
+    COMMON,
+    JSON_TYPE,
+    describe_header,
+    describe_problems,
+    describe_responses,
+    problem_codes,
+)
 from ragsvc.http.contract.openapi.schemas import Schema, Schemas, collect_schemas, without_null
 from ragsvc.http.contract.operations import operation_of
 
@@ -113,7 +113,7 @@ def _describe_operation(route: DescribedRoute, schemas: Schemas) -> Schema:
         "summary": contract.summary,
         "tags": [_tag(route.path)],
         "parameters": describe_parameters(route.method, route.path, contract, schemas),
-        "responses": describe_answers(route.method, route.path, contract, schemas),
+        "responses": describe_responses(route.method, route.path, contract, schemas),
         "security": _security(contract),
     }
     scopes = [str(access) for access in contract.access if isinstance(access, Scope)]

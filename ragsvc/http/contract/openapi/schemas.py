@@ -55,7 +55,7 @@ def collect_schemas(operations: Iterable[Operation]) -> Schemas:
     taken: dict[Any, str] = {ProblemView: "serialization"}
     for contract in operations:
         taken |= {model: "validation" for model in (contract.body, contract.form, contract.query) if model}
-        for view in contract.answers.values():
+        for view in contract.responses.values():
             taken |= dict.fromkeys(_views_in(view), "serialization")
     inputs: Any = [(model, mode, TypeAdapter(model)) for model, mode in taken.items()]
     made, definitions = TypeAdapter.json_schemas(inputs, ref_template=REF, schema_generator=_Untitled)

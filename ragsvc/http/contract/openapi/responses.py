@@ -40,19 +40,19 @@ PROBLEM_TYPE = "application/problem+json"
 JSON_TYPE = "application/json"
 
 
-def describe_answers(method: str, path: str, contract: Operation, schemas: Schemas) -> Schema:
+def describe_responses(method: str, path: str, contract: Operation, schemas: Schemas) -> Schema:
     """Return the answers of an operation by status; problems are references to `describe_problems`."""
     common = [REQUEST_ID, *(RATE if _is_rated(contract) else ()), *([REPLAYED] if is_repeatable(method, path) else ())]
-    answers: Schema = {
+    responses: Schema = {
         str(status): _describe_answer(view, schemas)
-        | {"headers": _headers([*common, *contract.answer_headers.get(status, ())])}
-        for status, view in contract.answers.items()
+        | {"headers": _headers([*common, *contract.response_headers.get(status, ())])}
+        for status, view in contract.responses.items()
     }
     for status, codes in problem_codes(method, path, contract).items():
         # None of ours has both: what is answered with a status is one or the other.
-        if status not in contract.answers:
-            answers[str(status)] = {"$ref": f"#/components/responses/{_problem_name(status, codes)}"}
-    return answers
+        if status not in contract.responses:
+            responses[str(status)] = {"$ref": f"#/components/responses/{_problem_name(status, codes)}"}
+    return responses
 
 
 def describe_problems(by_status: Iterable[Mapping[int, frozenset[str]]]) -> Schema:
@@ -86,7 +86,7 @@ def _kinds(method: str, path: str, contract: Operation) -> set[type[errors.Ragsv
         repeated = {errors.InvalidRequest, errors.IdempotencyMismatch, errors.InProgress, errors.NotFound}
         kinds |= repeated | {errors.RequestError, errors.TooLarge}
     kinds |= _kinds_of_body(contract)
-    if any(isinstance(view, Media) and view.content_type == EVENT_STREAM for view in contract.answers.values()):
+    if any(isinstance(view, Media) and view.content_type == EVENT_STREAM for view in contract.responses.values()):
         kinds.add(errors.TooManyStreams)
     return kinds
 
