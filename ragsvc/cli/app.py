@@ -1,4 +1,4 @@
-"""Assembles the commands; a command's module is imported only to run it, so a server carries no client libraries."""
+"""Assembles the commands. A command's module is imported only to run it, so that a server loads no client libraries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command: the folder of its module, and its line in the help."""
+    """The folder of a command's module, and its line in the help."""
 
     folder: str
     short_help: str
@@ -29,9 +29,9 @@ class Command:
 # `a-command` is the function or typer app `a_command` in `ragsvc.cli.<folder>.a_command`.
 COMMANDS = {
     "serve": Command("commands", "Serve the API."),
-    "migrate": Command("ops", "Bring the database to this version's schema."),
+    "migrate": Command("ops", "Migrate the database to this version's schema."),
     "dev": Command("commands", "Run the whole service on this machine."),
-    "demo": Command("commands", "Show the whole service at work, then stop it."),
+    "demo": Command("commands", "Start the whole service, show it at work, and stop it."),
     "upload": Command("commands", "Upload files and follow them until they are ready."),
     "search": Command("commands", "Search the documents."),
     "ask": Command("commands", "Ask a question; stream the answer and its citations."),
@@ -39,9 +39,9 @@ COMMANDS = {
     "delete": Command("commands", "Delete documents and show the receipts."),
     "queues": Command("commands", "Show, pause and resume the queues."),
     "dlq": Command("ops", "Show, replay and purge dead letters."),
-    "check": Command("ops", "Check whether everything that a server needs is as it has to be."),
-    "worker-alive": Command("ops", "Tell whether a worker's loop turns, for a supervisor."),
-    "jobs": Command("ops", "Look for jobs that were lost."),
+    "check": Command("ops", "Check that everything a server needs is set up correctly."),
+    "worker-alive": Command("ops", "Check that a worker's loop is running, for a supervisor."),
+    "jobs": Command("ops", "Sweep for lost jobs."),
     "storage": Command("ops", "Compare the object store with the database."),
     "audit": Command("commands", "List who did what."),
     "workspaces": Command("commands", "Create and list workspaces."),
@@ -50,15 +50,15 @@ COMMANDS = {
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run a command line (that of the process by default) and return its exit code; errors are one line on stderr."""
+    """Run a command line (by default the process's own) and return its exit code; errors are one line on stderr."""
     args = list(sys.argv[1:] if args is None else args)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without “quotes” shall not end the command
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks “quotes” must not end the command
     try:
         command = get_command(build_app(args[0] if args else None))
         code = command.main(args or ["--help"], prog_name="ragsvc", standalone_mode=False)
         sys.stdout.flush()
-    except BaseException as error:  # noqa: BLE001 - the boundary: nobody gets to see a traceback
+    except BaseException as error:  # noqa: BLE001 - the outermost boundary: users see no traceback
         message, code = explain(error)
         if message:
             say(message)
@@ -66,7 +66,7 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 def build_app(wanted: str | None) -> typer.Typer:
-    """Return the application with the wanted command in place, and with names and help lines of the others."""
+    """Return the application with the wanted command loaded, and only names and help lines of the others."""
     app = typer.Typer(rich_markup_mode=None, add_completion=False)
     app.callback()(_ragsvc)
     for name, command in COMMANDS.items():
@@ -96,10 +96,10 @@ def _ragsvc(
 ) -> None:
     """Answer questions from documents, with citations that can be checked.
 
-    The client's commands read RAGSVC_URL, RAGSVC_API_KEY and RAGSVC_ADMIN_KEY; where these are unset, they use the
-    service that `ragsvc dev` keeps in ./.ragsvc. Exit codes: 1 refused, 2 wrong usage, 3 service away.
+    Client commands read RAGSVC_URL, RAGSVC_API_KEY and RAGSVC_ADMIN_KEY; if these are unset, they use the service
+    of `ragsvc dev` in ./.ragsvc. Exit codes: 1 refused, 2 wrong usage, 3 service unreachable.
     """
 
 
 def _not_loaded() -> None:
-    raise AssertionError("only the wanted command is run")
+    raise AssertionError("only the wanted command can run")

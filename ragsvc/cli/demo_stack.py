@@ -1,4 +1,4 @@
-"""The stack that the demonstration runs on: `ragsvc dev` as a child process on a data directory of its own."""
+"""The stack of `ragsvc demo`: `ragsvc dev` as a child process with its own data directory."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 LOG = "dev.log"
 POLL_S = 0.05
 START_TIMEOUT_S = 120.0
-# A little more than the supervisor leaves to its slowest child.
+# Slightly more than the supervisor's grace period for its slowest child.
 GRACE_S = 40.0
-# The demonstration writes and deletes: never in stores that happen to be configured in the caller's shell.
+# The demo writes and deletes, so it never uses stores configured in the caller's shell.
 NOT_OURS = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "QUEUE_PREFIX", "S3_ENDPOINT_URL", "ADMIN_API_KEY")
-# What servers need before their first start.
+# Preparations before the servers' first start.
 PREPARATIONS = {
     "initdb": "postgres: initdb",
     "createdb": "postgres: createdb",
@@ -41,24 +41,24 @@ PREPARATIONS = {
 
 @asynccontextmanager
 async def open_stack() -> AsyncIterator[Target]:
-    """Start the stack on a fresh directory, yield where it is, stop it and remove the directory.
+    """Start the stack in a fresh directory, yield its address, stop it and remove the directory.
 
-    After a failure the logs stay.
+    After a failure the logs are kept.
 
     Raises:
-        CommandFailed: it does not get ready, or what was shown on it failed; says where the logs are.
+        CommandFailed: the stack does not get ready, or the demo failed; the message names the logs.
     """
     data_dir = Path(tempfile.mkdtemp(prefix="ragsvc-demo-"))
-    kept = False
+    keep_logs = False
     try:
         async with _running(data_dir) as target:
             yield target
     except CommandFailed as failed:
-        kept = True
-        _keep_logs(data_dir)
+        keep_logs = True
+        _remove_all_but_logs(data_dir)
         raise type(failed)(f"{failed} (the logs are kept in {data_dir})") from failed
     finally:
-        if not kept:
+        if not keep_logs:
             shutil.rmtree(data_dir, ignore_errors=True)
 
 
@@ -73,7 +73,7 @@ async def _running(data_dir: Path) -> AsyncIterator[Target]:
         raise CommandFailed(f"the stack did not stop cleanly: {_last_line(process)}")
 
 
-def _keep_logs(data_dir: Path) -> None:
+def _remove_all_but_logs(data_dir: Path) -> None:
     for entry in data_dir.iterdir():
         if entry.name in {"logs", LOG}:
             continue
@@ -108,4 +108,4 @@ async def _wait_ready(process: Process, data_dir: Path) -> Target:
 
 def _last_line(process: Process) -> str:
     said = process.output().strip().splitlines()
-    return said[-1].removeprefix("error: ") if said else "it said nothing"
+    return said[-1].removeprefix("error: ") if said else "no output"

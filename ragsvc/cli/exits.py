@@ -1,4 +1,4 @@
-"""How a command ends when it cannot do its work: one line on stderr, and an exit code that scripts can tell apart."""
+"""How a command fails: one line on stderr, and an exit code for scripts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ TERMINATED = 143
 
 
 class CommandFailed(typer.TyperException):
-    """The service refused, or what was asked ended badly."""
+    """The service refused the request, or the work failed."""
 
     exit_code = REFUSED
 
 
 class BadUsage(CommandFailed):
-    """The command line or a setting is wrong; nothing was done."""
+    """The command line or a setting is invalid; nothing was done."""
 
     exit_code = USAGE
 
 
 class Unreachable(CommandFailed):
-    """The service is away; trying again can help."""
+    """The service is unreachable; a retry can help."""
 
     exit_code = UNREACHABLE
 
@@ -44,7 +44,7 @@ class Terminated(CommandFailed):
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """Return the line and the exit code of whatever ended a command; an empty line says nothing."""
+    """Return the error line and exit code for an exception that ended a command; the line may be empty."""
     error = _leaf(error)
     match error:
         case typer.TyperException():
@@ -59,7 +59,7 @@ def explain(error: BaseException) -> tuple[str, int]:
             if os.environ.get("RAGSVC_DEBUG"):
                 traceback.print_exception(error)
             hint = "RAGSVC_DEBUG=1 shows the traceback"
-            return f"this is a defect of ragsvc: {type(error).__name__}: {error} ({hint})", DEFECT
+            return f"this is a bug in ragsvc: {type(error).__name__}: {error} ({hint})", DEFECT
 
 
 def _quiet_code(error: KeyboardInterrupt | SystemExit | BrokenPipeError) -> int:
@@ -69,7 +69,7 @@ def _quiet_code(error: KeyboardInterrupt | SystemExit | BrokenPipeError) -> int:
         case SystemExit():
             return error.code if isinstance(error.code, int) else REFUSED
         case BrokenPipeError():
-            # Whoever read our output has left; flushing what is left at exit would fail once more.
+            # The reader of our output has closed the pipe; flushing the rest at exit would fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return BROKEN_PIPE
 
@@ -87,7 +87,7 @@ def _leaf(error: BaseException) -> BaseException:
 
 
 def _with_hint(error: typer.TyperException) -> str:
-    # What typer itself finds wrong knows the command whose help says more.
+    # Typer's own errors carry the command whose help explains the usage.
     context = getattr(error, "ctx", None)
     hint = f" (see `{context.command_path} --help`)" if context is not None else ""
     return f"{error.format_message()}{hint}"

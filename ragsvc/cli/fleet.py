@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
-# A process that begins by giving up (no settings, no database) would do so again.
+# A process that exits at start (no settings, no database) would exit again.
 GAVE_UP = frozenset({REFUSED, USAGE})
 RESTART_INTERVAL_S = 2.0
 
@@ -33,7 +33,7 @@ _libc = ctypes.CDLL(None)
 
 
 class Fleet:
-    """So many processes of `python -m ragsvc …`."""
+    """A number of processes of `python -m ragsvc …`."""
 
     def __init__(self, args: Sequence[str], size: int) -> None:
         self._args = args
@@ -43,23 +43,23 @@ class Fleet:
         self._environment = dict(os.environ)
 
     async def run(self) -> int:
-        """Run like `_run`, with a folder where the processes keep their metrics for one another."""
+        """Run like `_run`, with a folder in which the processes share their metrics."""
         with tempfile.TemporaryDirectory(prefix="ragsvc-metrics-") as folder:
             self._environment[SHARED_FOLDER] = folder
             return await self._run()
 
     async def _run(self) -> int:
-        """Run until SIGTERM or SIGINT, which every process is told of, and return 0.
+        """Run until SIGTERM or SIGINT, pass the signal to every process, and return 0.
 
-        Returns the exit code of a process that could not even start.
+        Returns the exit code of a process that fails at start.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        codes = await asyncio.gather(*(self._keep(slot) for slot in range(self._size)))
+        codes = await asyncio.gather(*(self._supervise(slot) for slot in range(self._size)))
         return next((code for code in codes if code), 0)
 
-    async def _keep(self, slot: int) -> int:
+    async def _supervise(self, slot: int) -> int:
         is_first = True
         while not self._stopping.is_set():
             started = time.monotonic()
@@ -82,18 +82,18 @@ class Fleet:
             "ragsvc",
             *self._args,
             env={**self._environment, FLEET_SLOT: str(slot)},
-            # Ctrl-C in a terminal reaches a whole process group, and a second signal would end the grace.
+            # Ctrl-C in a terminal signals the whole process group; a second signal would cut the grace period short.
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # one plain system call
+            preexec_fn=_die_with_parent,  # a single system call
         )
         self._running.add(process)
         if self._stopping.is_set():
-            self._stop()  # the signal came while it was being started
+            self._stop()  # the signal arrived during the start
         try:
             return await process.wait()
         finally:
             self._running.discard(process)
-            # What it counted stays; what it had open is closed.
+            # Keeps its counters; removes the gauges of what it had open.
             mark_process_dead(slot, self._environment[SHARED_FOLDER])  # type: ignore[no-untyped-call]
 
     def _stop(self) -> None:

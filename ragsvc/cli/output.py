@@ -1,4 +1,4 @@
-"""What commands print: tables and text for people, JSON for scripts, and nothing that would steer the terminal."""
+"""Prints tables and text for people and JSON for scripts, without terminal control sequences."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 KILO = 1000
-# Wide enough that a table in a pipe or a log is not cut to the width of a terminal that is not there.
+# Output to a pipe or a log is not cut to a terminal's width.
 PIPE_WIDTH = 200
-# Control characters but for line feed and tab, the overrides of writing direction, and halves of characters.
+# Control characters except line feed and tab, bidirectional overrides, and lone surrogates.
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def make_console() -> Console:
-    """Return a console on stdout as it is now; text is printed as it stands, without markup."""
+    """Return a console on the current stdout that prints text literally, without markup."""
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
@@ -35,18 +35,18 @@ def print_json(value: object) -> None:
 
 
 def print_line(text: str = "") -> None:
-    """Print a line at once."""
+    """Print a line and flush."""
     print(clean(text), flush=True)
 
 
 def print_text(text: str) -> None:
-    """Print a piece of a line at once."""
+    """Print text without a line break and flush."""
     sys.stdout.write(clean(text))
     sys.stdout.flush()
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under their headings."""
+    """Print rows below a header."""
     table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -63,7 +63,7 @@ def print_fields(fields: Mapping[str, object]) -> None:
 
 
 def show(value: object) -> str:
-    """Return a value as people read it."""
+    """Return a value in readable form."""
     match value:
         case None:
             return "-"
@@ -80,7 +80,7 @@ def show(value: object) -> str:
 
 
 def show_time(moment: str | None) -> str:
-    """Return a time of the API to the second, in UTC."""
+    """Return an API timestamp in UTC, to the second."""
     return "-" if moment is None else f"{moment[:19].replace('T', ' ')} UTC"
 
 
@@ -93,12 +93,12 @@ def show_size(size_bytes: float) -> str:
     return f"{size_bytes:.1f} TB"
 
 
-def show_place(place: Mapping[str, Any]) -> str:
-    """Return where something stands: `handbook.pdf, page 3`, or `notes.md, Setup > Linux`."""
-    filename = place.get("filename") or place.get("document_id") or "unknown document"
-    if place.get("page_first") is not None:
-        return f"{filename}, page {place['page_first']}"
-    heading_path = place.get("heading_path") or []
+def show_source(span: Mapping[str, Any]) -> str:
+    """Return where a text comes from: `handbook.pdf, page 3`, or `notes.md, Setup > Linux`."""
+    filename = span.get("filename") or span.get("document_id") or "unknown document"
+    if span.get("page_first") is not None:
+        return f"{filename}, page {span['page_first']}"
+    heading_path = span.get("heading_path") or []
     return f"{filename}, {' > '.join(heading_path)}" if heading_path else str(filename)
 
 
@@ -109,5 +109,5 @@ def shorten(text: str, width: int) -> str:
 
 
 def clean(text: str) -> str:
-    """Return the text without what would steer a terminal: documents and their names come from strangers."""
+    """Return the text without terminal control characters: documents and their names are untrusted."""
     return STEERING.sub("", text)

@@ -1,4 +1,4 @@
-"""Shows files on their way: bytes, rate and time left while they upload, then the stages until each is ready."""
+"""Shows the progress of files: bytes, rate and time left during the upload, then the stages of ingestion."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
     from ragsvc.http.views import DocumentView
 
-# Where there is no terminal, an upload tells of itself this often.
+# Interval of progress lines when stdout is not a terminal.
 REPORT_EVERY_S = 2.0
 PLAIN_BAR_WIDTH = 10
 
 
 class ProgressView(Protocol):
-    """Where the files' progress is shown, by their index."""
+    """Shows the progress of files, identified by index."""
 
     def sent(self, index: int, size_bytes: int) -> None:
-        """Show that so many bytes of a file have been sent."""
+        """Show the number of bytes sent of a file."""
 
     def show(self, index: int, document: DocumentView) -> None:
-        """Show where a document is."""
+        """Show a document's status and stage."""
 
     def fail(self, index: int, message: str) -> None:
-        """Show that a file could not be taken."""
+        """Show why a file was not accepted."""
 
 
 @contextmanager
 def open_progress_view(
     names: Sequence[str], sizes_bytes: Sequence[int], *, quiet: bool = False
 ) -> Iterator[ProgressView]:
-    """Yield a board: bars on a terminal, lines elsewhere, nothing when quiet."""
+    """Yield a view: bars on a terminal, lines elsewhere, nothing if quiet."""
     if quiet:
         yield QuietProgressView()
     elif sys.stdout.isatty():
@@ -58,7 +58,7 @@ def open_progress_view(
 
 
 def describe_state(document: DocumentView) -> str:
-    """Return where a document is, such as `processing: embedding` or `ready: 14 chunks`."""
+    """Return a document's status, such as `processing: embedding` or `ready: 14 chunks`."""
     status, error = document["status"], document["error"]
     if error is not None:
         wait = f", next attempt {show_time(error['next_attempt_at'])}" if error["next_attempt_at"] else ""
@@ -86,7 +86,7 @@ class QuietProgressView:
 
 
 class LiveProgressView:
-    """A bar for each file, redrawn in place: first its bytes, then the progress of its ingestion."""
+    """Draws a bar for each file: first its bytes, then the progress of its ingestion."""
 
     def __init__(self, progress: Progress, names: Sequence[str], sizes_bytes: Sequence[int]) -> None:
         self._progress = progress
@@ -96,26 +96,26 @@ class LiveProgressView:
         ]
 
     def sent(self, index: int, size_bytes: int) -> None:
-        """Move the bar by bytes."""
+        """Advance the bar by bytes."""
         self._progress.update(self._rows[index], completed=size_bytes)
 
     def show(self, index: int, document: DocumentView) -> None:
-        """Move the bar by the ingestion's progress."""
+        """Advance the bar by the ingestion's progress."""
         completed = 1.0 if document["status"] == "ready" else document["progress"]
         self._progress.update(
             self._rows[index], total=1.0, completed=completed, state=describe_state(document), is_upload=False
         )
 
     def fail(self, index: int, message: str) -> None:
-        """Leave the bar where it is and say why."""
+        """Stop the bar and show the reason."""
         self._progress.update(self._rows[index], state=clean(f"failed: {message}"), is_upload=False)
 
 
 class Figures(ProgressColumn):
-    """Bytes, rate and time left of an upload; afterwards how far the ingestion is."""
+    """Renders bytes, rate and time left of an upload, then the progress of ingestion."""
 
     def render(self, task: Task) -> Text:
-        """Return a row's figures."""
+        """Return the figures of a row."""
         if not task.fields["is_upload"]:
             return Text(f"{task.percentage:.0f} %")
         sent = f"{show_size(task.completed)} of {show_size(task.total or 0)}"
@@ -125,7 +125,7 @@ class Figures(ProgressColumn):
 
 
 class LineProgressView:
-    """A line for each change, for pipes and logs."""
+    """Prints a line for each change, for pipes and logs."""
 
     def __init__(self, names: Sequence[str], sizes_bytes: Sequence[int]) -> None:
         width = max((len(name) for name in names), default=0)
@@ -136,7 +136,7 @@ class LineProgressView:
         self._states = [""] * len(names)
 
     def sent(self, index: int, size_bytes: int) -> None:
-        """Tell of the bytes at the end, and now and then before it."""
+        """Print the bytes sent, at intervals and at the end."""
         size, now = self._sizes_bytes[index], time.monotonic()
         if size_bytes < size and now - self._reported[index] < REPORT_EVERY_S:
             return
@@ -147,14 +147,14 @@ class LineProgressView:
         self._say(index, size_bytes / max(size, 1), f"uploading: {figures}")
 
     def show(self, index: int, document: DocumentView) -> None:
-        """Tell of a document that is somewhere else than before."""
+        """Print a document's status if it has changed."""
         state = describe_state(document)
         if state != self._states[index]:
             self._states[index] = state
             self._say(index, 1.0 if document["status"] == "ready" else document["progress"], state)
 
     def fail(self, index: int, message: str) -> None:
-        """Tell why a file could not be taken."""
+        """Print why a file was not accepted."""
         print_line(f"{self._names[index]}  failed: {message}")
 
     def _say(self, index: int, progress: float, text: str) -> None:

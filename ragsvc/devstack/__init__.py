@@ -1,1 +1,1 @@
-"""The whole service on one machine: its servers out of wheels, kept running by one supervisor."""
+"""The whole service on one machine: its servers, installed from wheels, run by one supervisor."""

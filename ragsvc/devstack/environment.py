@@ -1,4 +1,4 @@
-"""The environment of the service's processes: the embedded servers, what suits a small machine, and what is set."""
+"""The environment of the service's processes: the stack's servers, defaults for a small machine, and given settings."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from ragsvc.devstack.secrets import Secrets
     from ragsvc.devstack.stack import Part, Parts
 
-# Whichever is set is used instead of the embedded server.
+# If set, the URL's server replaces the stack's own.
 URLS = {"postgres": "DATABASE_URL", "redis": "REDIS_URL", "s3": "S3_ENDPOINT_URL", "models": "OPENAI_BASE_URL"}
-# A person (and a check) sees recovery in seconds.
+# Short, so that recovery is visible within seconds.
 DEFAULTS = {"JOB_LEASE_S": "6", "SWEEP_INTERVAL_S": "1", "BACKOFF_CAP_S": "5", "LOG_FORMAT": "console"}
-# Nobody meets these by hand; whoever sets one of the two means both.
+# A rate that manual use does not reach; setting one of the two replaces both.
 RATE = {"RATE_LIMIT_RPS": "1000", "RATE_LIMIT_BURST": "2000"}
-# They belong to a server that is not used: set for another one, they would be wrong here.
+# These describe a server that is not used, so they must not reach the stack's own.
 NOT_FOR_OWN_PARTS = {
     "postgres": ("MIGRATION_DATABASE_URL",),
     "redis": ("REDIS_CLUSTER",),
@@ -30,14 +30,14 @@ NOT_FOR_OWN_PARTS = {
 
 
 def own_parts(parts: Parts, given: Mapping[str, str]) -> list[Part]:
-    """Return the servers that have to be started: those whose URL is not given."""
+    """Return the servers to start: those whose URL is not given."""
     every: list[Part] = [parts.postgres, parts.redis, parts.s3, parts.models]
     return [part for part in every if not given.get(URLS[part.name])]
 
 
 def service_environment(parts: Parts, secrets: Secrets, *, port: int, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the whole environment: what is given wins, but for what opens or describes an embedded server."""
-    # An empty variable is one that is not set (settings.py).
+    """Return the complete environment. Given variables win, except credentials and details of the stack's own servers."""
+    # An empty variable counts as unset, as in the settings.
     env = DEFAULTS | {"ADMIN_API_KEY": secrets.admin_api_key} | {name: value for name, value in given.items() if value}
     if not RATE.keys() & env.keys():
         env |= RATE
@@ -62,12 +62,12 @@ def service_environment(parts: Parts, secrets: Secrets, *, port: int, given: Map
 
 
 def worker_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return a worker's: METRICS_PORT is the API's, and each worker takes a free port, which its log tells."""
+    """Return a worker's environment: METRICS_PORT belongs to the API; each worker picks a free port and logs it."""
     return {**env, "METRICS_PORT": "0"} if "METRICS_PORT" in env else dict(env)
 
 
 def listen_address(given: Mapping[str, str]) -> str:
-    """Return HOST where it is an address; some shells set it to the machine's name."""
+    """Return HOST if it is an IP address; some shells set it to the machine's name."""
     try:
         return str(ipaddress.ip_address(given.get("HOST", "")))
     except ValueError:

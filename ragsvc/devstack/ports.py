@@ -1,4 +1,4 @@
-"""TCP ports on the loopback interface: which are free, who listens on one, whether it answers."""
+"""TCP ports on the loopback interface: which are free, which process listens, whether it responds."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody has, and keep them from all others who look here until this process ends.
+    """Return free ports, and reserve them against other callers until this process ends.
 
-    They lie below the range the kernel takes for outgoing connections: a server that is restarted finds its port free.
+    They are below the kernel's range for outgoing connections, so that a restarted server finds its port free.
     """
     highest = _first_ephemeral() - 1
     candidates = iter(random.sample(range(LOWEST, highest), k=highest - LOWEST))
@@ -26,9 +26,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Tell whether a server could listen there."""
+    """Return whether a server could listen on the port."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
-        # What a closed connection leaves in TIME_WAIT does not hinder a server.
+        # A connection in TIME_WAIT does not prevent a server from listening.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
@@ -38,7 +38,7 @@ def is_free(host: str, port: int) -> bool:
 
 
 def _reserve(port: int) -> bool:
-    """Bind the port without listening: servers, which set SO_REUSEADDR, still can, and another's `_reserve` cannot."""
+    """Bind the port without listening. A server with SO_REUSEADDR can still bind it; another `_reserve` cannot."""
     with socket.socket() as listener:
         try:
             listener.bind((LOOPBACK, port))
@@ -50,7 +50,7 @@ def _reserve(port: int) -> bool:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Tell whether this very process listens on the port, which it may share with others."""
+    """Return whether this process listens on the port, possibly along with others."""
     try:
         connections = psutil.Process(pid).net_connections("tcp")
     except psutil.Error:
@@ -59,7 +59,7 @@ def listens(pid: int, port: int) -> bool:
 
 
 async def answers(port: int, path: str) -> bool:
-    """Tell whether an HTTP server there answers a GET with 200 within ANSWER_TIMEOUT_S."""
+    """Return whether an HTTP server on the port responds to a GET with 200 within ANSWER_TIMEOUT_S."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
@@ -68,11 +68,11 @@ async def answers(port: int, path: str) -> bool:
                 return (await reader.readline()).split()[1:2] == [b"200"]
             finally:
                 writer.close()
-    except OSError:  # TimeoutError is one
+    except OSError:  # includes TimeoutError
         return False
 
 
 def _first_ephemeral() -> int:
     first = int(EPHEMERAL_RANGE.read_text().split()[0]) if EPHEMERAL_RANGE.exists() else 32_768
-    # A machine may hand out everything from 1024 on; then no port is safer than another.
+    # If the kernel's range starts at 1024, no port is safer than another.
     return first if first > LOWEST + 1_000 else 32_768

@@ -1,4 +1,4 @@
-"""Child processes: started so that they cannot outlive us, found again by pid file, stopped for certain."""
+"""Child processes that cannot outlive their parent, are found again by pid file, and are stopped reliably."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _libc = ctypes.CDLL(None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What to run: `env` is the whole environment, `log` takes both outputs; `uid` drops root's rights."""
+    """A command line; `env` is the complete environment, `log` receives stdout and stderr, `uid` drops root privileges."""
 
     name: str
     argv: tuple[str, ...]
@@ -44,7 +44,7 @@ class Command:
 
 
 class Process:
-    """A running child, alone in its process group."""
+    """A running child in its own process group."""
 
     def __init__(self, command: Command, popen: subprocess.Popen[bytes], *, pid_file: Path, log_start: int) -> None:
         self.command = command
@@ -60,7 +60,7 @@ class Process:
         return self._popen.returncode
 
     def is_running(self) -> bool:
-        """Look whether the child lives, without reaping it: its group id stays taken until `wait` swept it."""
+        """Whether the child is alive; it is not reaped, so that its group id remains taken until `wait` has cleaned up."""
         if self._popen.returncode is not None:
             return False
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
@@ -72,8 +72,8 @@ class Process:
             return log.read().decode(errors="replace")
 
     async def wait(self) -> int:
-        """Wait for the end, end whatever the child left in its group, and return the exit code."""
-        while self.is_running():  # noqa: ASYNC110  # another process ends: there is no event to wait for
+        """Wait for the child to exit, kill the rest of its group, and return the exit code."""
+        while self.is_running():  # noqa: ASYNC110  # another process exits: there is no event to wait for
             await asyncio.sleep(POLL_S)
         if self._popen.returncode is None:
             self.kill()
@@ -82,7 +82,7 @@ class Process:
         return self._popen.returncode
 
     async def stop(self) -> None:
-        """Ask the child to stop, and kill its group once its grace is over."""
+        """Ask the child to stop, and kill its group after the grace period."""
         if self.is_running():
             os.kill(self.pid, self.command.stop_signal)
         try:
@@ -93,7 +93,7 @@ class Process:
             await self.wait()
 
     def kill(self) -> None:
-        """Kill the child's whole group; `wait` still has to be called."""
+        """Kill the child's whole group; `wait` must still be called."""
         if self._popen.returncode is None:
             _signal_group(self.pid, signal.SIGKILL)
 
@@ -101,7 +101,7 @@ class Process:
 def spawn(command: Command, run_dir: Path) -> Process:
     """Start a child and write its pid file into `run_dir`; call it from the main thread only.
 
-    The kernel sends the child its stop signal when the *thread* that started it ends, however it ends.
+    The kernel sends the child its stop signal when the *thread* that started it ends for any reason.
     """
     with command.log.open("ab") as log, command.stdin.open("rb") as stdin:
         log_start = log.tell()
@@ -113,7 +113,7 @@ def spawn(command: Command, run_dir: Path) -> Process:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            # Two plain system calls: nothing there can wait for a lock that another thread held at the fork.
+            # Only two system calls, so it cannot wait for a lock that another thread held at the fork.
             preexec_fn=_DieWithParent(command.stop_signal),  # noqa: PLW1509
             user=command.uid,
             group=command.gid,
@@ -125,10 +125,10 @@ def spawn(command: Command, run_dir: Path) -> Process:
 
 
 async def run(command: Command, run_dir: Path) -> None:
-    """Run a command to its end.
+    """Run a command until it exits.
 
     Raises:
-        StartupRefused: it failed; the message ends with what it said last.
+        StartupRefused: it failed; the message ends with its last output.
     """
     process = spawn(command, run_dir)
     try:
@@ -141,15 +141,15 @@ async def run(command: Command, run_dir: Path) -> None:
 
 
 def last_words(process: Process, *, lines: int = 5) -> str:
-    """Return the last lines a child logged, and where the rest stands."""
+    """Return the last lines that a child logged, and the path of its log."""
     said = process.output().strip().splitlines()[-lines:]
-    return f"{' / '.join(said) or 'it said nothing'} (see {process.command.log})"
+    return f"{' / '.join(said) or 'no output'} (see {process.command.log})"
 
 
 async def stop_leftovers(run_dir: Path) -> list[str]:
-    """Stop what an earlier supervisor left running, and return the names of those.
+    """Stop processes that an earlier supervisor left running, and return their names.
 
-    A pid file names a process by pid, start time and boot, so a pid that was given to a stranger is left alone.
+    A pid file identifies a process by pid, start time and boot, so that a reused pid is left alone.
     """
     found = _find_leftovers(run_dir)
     for _path, pid, stop_signal in found:
@@ -175,18 +175,18 @@ def _forget(run_dir: Path) -> None:
 
 
 def started_at(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None when it is gone or a zombie."""
+    """Return a process's start time in clock ticks since boot; None if it is gone or a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The name in parentheses may hold anything, a parenthesis too.
+    # The name in parentheses can contain anything, even a parenthesis.
     state, *fields = stat.rpartition(")")[2].split()
     return None if state in {"Z", "X"} else int(fields[18])
 
 
 class _DieWithParent:
-    """Runs in the child before exec: asks the kernel for a signal when the parent dies."""
+    """Runs in the child before exec: requests a signal from the kernel for the parent's death."""
 
     def __init__(self, number: signal.Signals) -> None:
         self._number = int(number)
@@ -194,7 +194,7 @@ class _DieWithParent:
 
     def __call__(self) -> None:
         _libc.prctl(PR_SET_PDEATHSIG, self._number, 0, 0, 0)
-        if os.getppid() != self._parent:  # it died before the line above
+        if os.getppid() != self._parent:  # the parent died before the request
             os._exit(1)
 
 
@@ -216,7 +216,7 @@ def _write_pid_file(path: Path, pid: int, *, stop_signal: signal.Signals) -> Non
 
 
 def _read_pid_file(path: Path) -> tuple[int, signal.Signals] | None:
-    """Return pid and stop signal of the process that a pid file names, None unless that very process lives."""
+    """Return pid and stop signal of the process in a pid file; None unless that process is alive."""
     try:
         known = json.loads(path.read_text())
         alive = known["boot_id"] == BOOT_ID.read_text().strip() and known["started_at"] is not None

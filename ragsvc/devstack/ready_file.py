@@ -1,4 +1,4 @@
-"""What a running stack tells of itself: where it is, what opens it, and the pids of its processes."""
+"""The ready file of a running stack: its URLs, its keys, and the pids of its processes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from ragsvc.devstack.tenant import Tenant
 
-# Kinds of which there is one process, or none where a given server is used; of the others there is a list.
+# Kinds with one process, or none if a given server is used; the others have a list.
 SINGLE = ("postgres", "redis", "s3", "models")
 SEVERAL = ("api", "ingestion", "deletion")
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where a ready stack is, and what opens it; `env` is its services' environment."""
+    """The URLs and keys of a ready stack; `env` is the environment of its services."""
 
     base_url: str
     tenant: Tenant
@@ -31,14 +31,14 @@ class Access:
 
 
 def write_ready_files(paths: Sequence[Path], access: Access, *, running: Iterable[tuple[str, int]]) -> None:
-    """Replace the files, each at once; `running` names every process that serves by its kind and its pid."""
+    """Replace the files atomically; `running` has the kind and pid of every serving process."""
     content = json.dumps(_describe(access) | {"supervisor_pid": os.getpid(), "pids": _group(running)}, indent=1)
     for path in paths:
         write_private(path, content)
 
 
 def remove_ready_files(paths: Sequence[Path]) -> None:
-    """Tell that nothing is ready any more."""
+    """Remove the files: the stack is no longer ready."""
     for path in paths:
         path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The generated passwords and keys of one data directory, kept there for its owner alone."""
+"""The generated passwords and keys of one data directory, readable by its owner only."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def _new_secret() -> str:
-    # Letters, digits, - and _ alone: it stands in URLs and configuration files without quoting.
+    # Only letters, digits, - and _, so that it needs no quoting in URLs and configuration files.
     return secrets.token_urlsafe(24)
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What opens the embedded servers."""
+    """The credentials of the stack's servers."""
 
     postgres_password: str = field(default_factory=_new_secret)
     redis_password: str = field(default_factory=_new_secret)
@@ -30,7 +30,7 @@ class Secrets:
 
 
 def load_secrets(path: Path) -> Secrets:
-    """Return the secrets kept at `path`, generating what is not there yet."""
+    """Return the secrets stored at `path`, generating missing ones."""
     kept = json.loads(path.read_text()) if path.exists() else {}
     known = {one.name for one in fields(Secrets)}
     loaded = Secrets(**{name: value for name, value in kept.items() if name in known})
@@ -40,7 +40,7 @@ def load_secrets(path: Path) -> Secrets:
 
 
 def write_private(path: Path, content: str) -> None:
-    """Replace a file at once: readers see the old or the new content, and only the owner may read."""
+    """Replace a file atomically; only its owner can read it."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

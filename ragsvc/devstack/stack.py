@@ -1,4 +1,4 @@
-"""Starts the parts of the stack and waits until each serves."""
+"""Starts the parts of the stack and waits until each is ready."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ POLL_S = 0.05
 
 
 class Part(Protocol):
-    """A server that can be started, again and again on the same data."""
+    """A server that can be started repeatedly on the same data."""
 
     @property
     def name(self) -> str:
-        """What it is called in pid files, logs and the ready file."""
+        """Its name in pid files, logs and the ready file."""
 
     async def prepare(self) -> Command:
-        """Do what has to be done before it can start, and return its command."""
+        """Do what is needed before the start, and return the command."""
 
     async def is_ready(self, process: Process) -> bool:
-        """Tell whether this process serves."""
+        """Return whether the process is ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where a data directory keeps what."""
+    """The folders of a data directory."""
 
     root: Path
     run: Path
@@ -52,7 +52,7 @@ class Folders:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The embedded servers of one data directory; none is started yet."""
+    """The servers of one data directory; none is started yet."""
 
     postgres: Postgres
     redis: Redis
@@ -61,7 +61,7 @@ class Parts:
 
 
 def open_folders(root: Path, *, cache: Path | None = None) -> Folders:
-    """Make the data directory; others may pass through it (Postgres's user has to) but not look around."""
+    """Create the data directory. Others can traverse it (Postgres's user must) but not list it."""
     folders = Folders(root, root / "run", root / "logs", cache or root / "cache")
     try:
         for folder in (root, folders.run, folders.logs, folders.cache):
@@ -73,7 +73,7 @@ def open_folders(root: Path, *, cache: Path | None = None) -> Folders:
 
 
 def make_parts(folders: Folders, secrets: Secrets, *, postgres_options: Mapping[str, str] | None = None) -> Parts:
-    """Give every part its folder, its free ports and its password."""
+    """Return the parts, each with its folder, free ports and password."""
     root, logs, run = folders.root, folders.logs, folders.run
     ports = free_ports(5)
     postgres = Postgres(
@@ -86,10 +86,10 @@ def make_parts(folders: Folders, secrets: Secrets, *, postgres_options: Mapping[
 
 
 async def start(part: Part, run_dir: Path, *, timeout_s: float = READY_TIMEOUT_S) -> Process:
-    """Start a part and return its process once it serves.
+    """Start a part and return its process once it is ready.
 
     Raises:
-        StartupRefused: it ended or was not ready in time; the message says what it said last.
+        StartupRefused: it exited or was not ready in time; the message has its last output.
     """
     process = spawn(await part.prepare(), run_dir)
     try:
@@ -101,10 +101,10 @@ async def start(part: Part, run_dir: Path, *, timeout_s: float = READY_TIMEOUT_S
 
 
 async def wait_ready(part: Part, process: Process, *, timeout_s: float = READY_TIMEOUT_S) -> None:
-    """Wait until a started part serves.
+    """Wait until a started part is ready.
 
     Raises:
-        StartupRefused: it ended or was not ready in time; the message says what it said last.
+        StartupRefused: it exited or was not ready in time; the message has its last output.
     """
     deadline = time.monotonic() + timeout_s
     while not await part.is_ready(process):

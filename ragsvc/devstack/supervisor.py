@@ -1,4 +1,4 @@
-"""Keeps the whole stack running: starts it in order, restarts what dies, tells where everything is, stops it."""
+"""Supervises the whole stack: starts it in order, restarts what dies, writes the ready files, stops it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
-# A child that lived this long starts over with the first delay.
+# A child that ran this long is restarted with the shortest delay again.
 STEADY_S = 10.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What `ragsvc dev` was asked; port 0 takes a free one."""
+    """The options of `ragsvc dev`; port 0 picks a free one."""
 
     data_dir: Path
     port: int
@@ -54,7 +54,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unit:
-    """A child that is kept running; `kind` is its place in the ready file."""
+    """A supervised child; `kind` is its key in the ready file."""
 
     kind: str
     part: Part
@@ -62,10 +62,10 @@ class Unit:
 
 @dataclass(slots=True)
 class Supervisor:
-    """One run of the stack; `tell` takes a line for the console now and then, `announce` where the ready stack is."""
+    """One run of the stack. `report` receives progress lines for the console, `announce` the address of the ready stack."""
 
     options: Options
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
     announce: Callable[[Access], None]
     given: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     _folders: Folders = field(init=False)
@@ -77,7 +77,7 @@ class Supervisor:
         """Run the stack until SIGINT, SIGTERM or SIGHUP; a second one kills what has not stopped yet.
 
         Raises:
-            StartupRefused: it cannot be started; everything that was is stopped.
+            StartupRefused: it cannot be started; everything started is stopped again.
         """
         self._folders = open_folders(self.options.data_dir)
         with _locked(self.options.data_dir), self._signals():
@@ -98,14 +98,14 @@ class Supervisor:
 
     @property
     def _ready_files(self) -> list[Path]:
-        """The one that the client commands look for, and the one that was asked for."""
+        """The ready file that client commands look for, and the one requested."""
         asked = self.options.ready_file
         return [self._folders.root / "ready.json", *([asked] if asked else [])]
 
     async def _serve(self) -> None:
-        """Bring everything up, then keep it up, for ever."""
+        """Start everything, then supervise it until cancelled."""
         if leftovers := await stop_leftovers(self._folders.run):
-            self.tell(f"stopped what an earlier run left: {', '.join(leftovers)}")
+            self.report(f"stopped processes of an earlier run: {', '.join(leftovers)}")
         _rotate_logs(self._folders.logs)
         port = self._choose_port()
         secrets = load_secrets(self._folders.root / "secrets.json")
@@ -113,16 +113,16 @@ class Supervisor:
         env = service_environment(parts, secrets, port=port, given=self.given)
         async with asyncio.TaskGroup() as keepers:
             units = [Unit(part.name, part) for part in own_parts(parts, self.given)]
-            self.tell(f"starting {', '.join(unit.kind for unit in units) or 'no server of our own'}")
+            self.report(f"starting {', '.join(unit.kind for unit in units) or 'no servers of its own'}")
             await self._bring_up_servers(units, env, keepers=keepers)
-            self.tell("starting the API and the workers")
+            self.report("starting the API and the workers")
             await self._bring_up(self._services(env, port=port), keepers)
             self._access = await self._open_access(env, port=port)
             self._publish()
             self.announce(self._access)
 
     async def _bring_up_servers(self, units: list[Unit], env: Mapping[str, str], *, keepers: asyncio.TaskGroup) -> None:
-        """Start the servers and migrate; the others load their files while Postgres is at work."""
+        """Start the servers and migrate; the other servers load while Postgres starts."""
         postgres = [unit for unit in units if unit.kind == "postgres"]
         argv = (sys.executable, "-m", "ragsvc", "migrate")
         migrate = Command(name="migrate", argv=argv, env=env, log=self._folders.logs / "migrate.log")
@@ -136,21 +136,21 @@ class Supervisor:
             for unit in units:
                 starting.create_task(self._start(unit))
         for unit in units:
-            keepers.create_task(self._keep(unit))
+            keepers.create_task(self._supervise(unit))
 
     async def _start(self, unit: Unit) -> None:
         self._running[unit] = await start(unit.part, self._folders.run)
         self._publish()
 
-    async def _keep(self, unit: Unit) -> None:
-        """Restart the unit whenever it ends, the sooner the longer it had lived."""
+    async def _supervise(self, unit: Unit) -> None:
+        """Restart the unit whenever it exits; the longer it ran, the shorter the delay."""
         delay_s = FIRST_DELAY_S
         while True:
             if process := self._running.get(unit):
                 code = await process.wait()
                 del self._running[unit]
                 self._publish()
-                self.tell(f"{unit.part.name} (pid {process.pid}) ended with {code}: restarting it")
+                self.report(f"{unit.part.name} (pid {process.pid}) ended with {code}: restarting it")
                 if time.monotonic() - process.started > STEADY_S:
                     delay_s = FIRST_DELAY_S
             await asyncio.sleep(delay_s)
@@ -158,7 +158,7 @@ class Supervisor:
             try:
                 await self._start(unit)
             except StartupRefused as refused:
-                self.tell(str(refused))
+                self.report(str(refused))
 
     def _services(self, env: Mapping[str, str], *, port: int) -> list[Unit]:
         logs, options = self._folders.logs, self.options
@@ -179,7 +179,7 @@ class Supervisor:
         return units
 
     async def _open_access(self, env: Mapping[str, str], *, port: int) -> Access:
-        # Not at the top: it brings an HTTP client along, and an earlier run's ready file has to go soon.
+        # Not at the top: it imports an HTTP client, and an earlier run's ready file must be removed first.
         from ragsvc.devstack.tenant import open_tenant  # noqa: PLC0415
 
         base_url = f"http://{LOOPBACK}:{port}"
@@ -187,14 +187,14 @@ class Supervisor:
         return Access(base_url, await open_tenant(base_url, admin_key=env["ADMIN_API_KEY"], kept=kept), env)
 
     def _publish(self) -> None:
-        """Rewrite the ready files, once everything has been ready."""
+        """Rewrite the ready files, once everything is ready."""
         if self._access is not None:
             in_order = sorted(self._running.items(), key=lambda item: item[0].part.name)
             running = [(unit.kind, process.pid) for unit, process in in_order]
             write_ready_files(self._ready_files, self._access, running=running)
 
     async def _stop(self) -> None:
-        """Stop the service first, then the servers it uses."""
+        """Stop the service, then the servers that it uses."""
         servers = {unit for unit in self._running if unit.kind in SINGLE}
         for units in (self._running.keys() - servers, servers):
             await asyncio.gather(*(self._running[unit].stop() for unit in units))
@@ -225,7 +225,7 @@ class Supervisor:
 
 @contextlib.contextmanager
 def _locked(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory: two stacks on one would ruin it. The kernel lets go when the process ends."""
+    """Lock the data directory: two stacks would corrupt it. The kernel releases the lock when the process ends."""
     with (data_dir / "supervisor.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -244,7 +244,7 @@ def _rotate_logs(logs: Path) -> None:
 
 
 def _first(error: BaseException) -> BaseException:
-    """Return what went wrong first, out of the groups that tasks wrap it in."""
+    """Return the first failure inside nested exception groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -1,4 +1,4 @@
-"""The workspace and the key that a data directory's stack offers, the same at every start."""
+"""The workspace and key of a data directory's stack, the same at every start."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=30)
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A workspace with its bucket, and a key that opens it."""
+    """A workspace with its bucket and a key."""
 
     workspace_id: str
     bucket: str
@@ -28,7 +28,7 @@ class Tenant:
 
 
 async def open_tenant(base_url: str, *, admin_key: str, kept: Path) -> Tenant:
-    """Return the tenant kept in that file if its key still opens it, else make one by the API and keep it.
+    """Return the tenant stored in the file if its key still works, else create one through the API and store it.
 
     Raises:
         StartupRefused: the API refuses.
@@ -39,7 +39,7 @@ async def open_tenant(base_url: str, *, admin_key: str, kept: Path) -> Tenant:
             return tenant
         admin = {"Authorization": f"Bearer {admin_key}"}
         workspaces = await _call(session, "GET", "/v1/workspaces?limit=100", headers=admin)
-        # One that an earlier start made, and was killed before it could keep its key.
+        # Created by an earlier start that was killed before it stored the key.
         found = [workspace for workspace in workspaces["data"] if workspace["name"] == NAME]
         workspace = (
             found[0] if found else await _call(session, "POST", "/v1/workspaces", headers=admin, json={"name": NAME})

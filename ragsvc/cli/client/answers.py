@@ -1,4 +1,4 @@
-"""An answer as it streams in: its events over however many connections, its text, then its citations one a line."""
+"""Prints a streamed answer: its events, across reconnections, its text, then one line for each citation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ragsvc.cli.client.http import STREAM_TIMEOUT, segment
 from ragsvc.cli.client.sse import HEADERS, Event, follow, read_events
 from ragsvc.cli.exits import CommandFailed, Unreachable
-from ragsvc.cli.output import print_json, print_line, print_text, shorten, show_place
+from ragsvc.cli.output import print_json, print_line, print_text, shorten, show_source
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -22,17 +22,17 @@ CANCEL_TIMEOUT_S = 2.0
 
 
 class Reader(Protocol):
-    """Whoever takes an answer's events."""
+    """Receives the events of an answer."""
 
     def take(self, event: Event) -> None:
-        """Take one event."""
+        """Handle one event."""
 
 
 async def ask(client: Client, session_id: str, question: JsonObject, *, reader: Reader) -> None:
-    """Post a message and hand the events of its answer to the reader; cancelled, cancel the run too.
+    """Post a message and pass the events of its answer to the reader. Cancelling the call cancels the run.
 
     Raises:
-        CommandFailed: the answer did not come to its end.
+        CommandFailed: the answer failed or was interrupted.
     """
     run_id = ""
     try:
@@ -50,7 +50,7 @@ async def ask(client: Client, session_id: str, question: JsonObject, *, reader: 
 
 
 async def _cancel(client: Client, run_id: str) -> None:
-    # Nobody reads on: without this the model would be paid to finish, and the session be busy until then.
+    # Otherwise the model would be paid to finish an answer that nobody reads, and the session would stay busy.
     with suppress(CommandFailed, TimeoutError):
         async with asyncio.timeout(CANCEL_TIMEOUT_S):
             await client.post(f"/v1/chat/runs/{segment(run_id)}/cancel")
@@ -81,7 +81,7 @@ def _check_end(event: Event) -> None:
         case "run.cancelled":
             raise CommandFailed("the answer was cancelled")
         case "run.interrupted":
-            raise CommandFailed("the server stopped while it answered; ask again")
+            raise CommandFailed("the server stopped during the answer; ask again")
         case _:
             pass
 
@@ -95,14 +95,14 @@ class JsonLines:
 
 
 class Typist:
-    """Prints the text as it comes, and the citations once it is there."""
+    """Prints the text as it arrives, then the citations."""
 
     def __init__(self) -> None:
         self._length = 0
         self.citations: list[str] = []
 
     def take(self, event: Event) -> None:
-        """Print what the event brings."""
+        """Print the event's text or citation."""
         match event.name:
             case "message.delta":
                 self._type(event.data["text"], offset=event.data["offset"])
@@ -114,7 +114,7 @@ class Typist:
                 pass
 
     def _type(self, text: str, *, offset: int) -> None:
-        # A resumed stream may bring text again that has been shown.
+        # A resumed stream may repeat text that was already printed.
         fresh = text[max(self._length - offset, 0) :]
         self._length += len(fresh)
         print_text(fresh)
@@ -131,8 +131,8 @@ class Typist:
 
 
 def describe_citation(citation: dict[str, Any]) -> str:
-    """Return a citation as one line: `[1] handbook.pdf, page 3: “quote”`; one that was not verified says so."""
+    """Return a citation as one line: `[1] handbook.pdf, page 3: “quote”`; an unverified one is marked."""
     mark = "" if citation["verified"] else " (unverified)"
     if not citation.get("document_id"):
         return f"[{citation['n']}] names no source{mark}"
-    return f"[{citation['n']}] {show_place(citation)}: “{shorten(citation['quote'] or '', QUOTE_CHARS)}”{mark}"
+    return f"[{citation['n']}] {show_source(citation)}: “{shorten(citation['quote'] or '', QUOTE_CHARS)}”{mark}"

@@ -1,4 +1,4 @@
-"""What commands do with documents over the API: send a file, and follow its document to an end."""
+"""Sends files to the API and follows their documents until they are ready, failed or deleted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POLL_LONGEST_S = 1.0
 
 
 class CountingReader(io.BufferedReader):
-    """A file that tells the event loop how far it has been read; aiohttp reads it in threads."""
+    """A file that reports its read position to the event loop; aiohttp reads it in a thread."""
 
     def __init__(self, path: Path, on_read: Callable[[int], None]) -> None:
         super().__init__(io.FileIO(path))
@@ -52,13 +52,13 @@ async def send_file(
     attributes: dict[str, object] | None,
     on_sent: Callable[[int], None],
 ) -> DocumentView:
-    """Stream a file to the API and return its document; `on_sent` is told the bytes sent so far."""
+    """Stream a file to the API and return its document; `on_sent` receives the number of bytes sent so far."""
     mime_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     with ExitStack() as readers:
 
         def make_form() -> aiohttp.FormData:
             form = aiohttp.FormData()
-            # The small fields first: the service knows them before the file begins.
+            # Small fields first, so that the service can reject them before it reads the file.
             if collection_id is not None:
                 form.add_field("collection_id", collection_id)
             if attributes is not None:

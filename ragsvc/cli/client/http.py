@@ -1,4 +1,4 @@
-"""A small HTTP client for our own API: JSON in and out, and every refusal as one clear line."""
+"""A small client of the ragsvc API: JSON in and out, each error as one line."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from ragsvc.cli.client.target import Target
 
 CONNECT_TIMEOUT_S = 10.0
-# An answer may take its time (a model is asked), a silent connection may not.
+# A response may wait for a model, so there is no total limit; a connection without any bytes is dropped.
 TIMEOUT = aiohttp.ClientTimeout(total=120.0, sock_connect=CONNECT_TIMEOUT_S)
-# Pings come every 15 s.
+# The service sends a ping every 15 s.
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=45.0)
 UPLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
 AWAY = frozenset({502, 503, 504})
 TOO_MANY_REQUESTS = 429
-# A service that says when to come again is obeyed for so long; nothing was done of a request that it refused so.
+# Longest Retry-After that is waited out; a request refused with one was not executed.
 PATIENCE_S = 60.0
 SUCCESS = range(200, 300)
 SERVER_ERROR = 500
@@ -41,7 +41,7 @@ JsonObject = dict[str, Any]
 
 
 class Refused(CommandFailed):
-    """The service answered with an error."""
+    """The service returned an error."""
 
     def __init__(self, message: str, *, status: int, code: str) -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ class Refused(CommandFailed):
 
 
 class Client:
-    """Requests to one service; they raise `Refused` for its errors and `Unreachable` when it is away."""
+    """Requests to one service. They raise `Refused` for its errors and `Unreachable` when it does not respond."""
 
     def __init__(self, session: aiohttp.ClientSession, base_url: str, key: str) -> None:
         self.base_url = base_url
@@ -58,15 +58,15 @@ class Client:
         self._authorization = f"Bearer {key}"
 
     async def get(self, path: str, *, params: Mapping[str, object] | None = None) -> JsonObject:
-        """Return the JSON that a GET answers; parameters that are None are left out."""
+        """Return the JSON of a GET; parameters that are None are omitted."""
         return await self.request("GET", path, params=params)
 
     async def post(self, path: str, *, body: object = None) -> JsonObject:
-        """Return the JSON that a POST answers."""
+        """Return the JSON of a POST."""
         return await self.request("POST", path, body=body)
 
     async def delete(self, path: str, *, params: Mapping[str, object] | None = None) -> JsonObject:
-        """Return the JSON that a DELETE answers."""
+        """Return the JSON of a DELETE."""
         return await self.request("DELETE", path, params=params)
 
     async def request(
@@ -77,17 +77,17 @@ class Client:
         params: Mapping[str, object] | None = None,
         body: object = None,
     ) -> JsonObject:
-        """Return the JSON that a request answers."""
+        """Return the JSON of a request."""
         async with self.open(method, path, params=params, body=body) as response:
             return await read_json(response)
 
     async def upload(self, path: str, make_form: Callable[[], aiohttp.FormData]) -> JsonObject:
-        """Return the JSON that posting a form answers; it is made anew each time it has to be sent."""
+        """Return the JSON of a form POST; the form is rebuilt for each retry."""
         async with self.open("POST", path, make_data=make_form, timeout=UPLOAD_TIMEOUT) as response:
             return await read_json(response)
 
     async def put(self, path: str, data: bytes, *, headers: Mapping[str, str]) -> JsonObject:
-        """Return the JSON that putting bytes answers."""
+        """Return the JSON of a PUT of bytes."""
         async with self.open(
             "PUT", path, make_data=lambda: io.BytesIO(data), headers=headers, timeout=UPLOAD_TIMEOUT
         ) as response:
@@ -105,7 +105,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout = TIMEOUT,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request and yield its answer once it is known to be no error; the body is not read yet."""
+        """Send a request and yield the response if it is no error; its body is not read yet."""
         sent = {"Authorization": self._authorization, "Accept": "application/json", **(headers or {})}
         if body is not None:
             sent["Content-Type"] = "application/json"
@@ -131,7 +131,7 @@ class Client:
             raise Unreachable(f"{self.base_url} cannot be reached: {_reason(error)}") from error
 
     async def pages(self, path: str, *, params: Mapping[str, object] | None = None) -> list[JsonObject]:
-        """Return a whole list, page by page."""
+        """Return all items of a list, page by page."""
         found: list[JsonObject] = []
         cursor: str | None = None
         while True:
@@ -144,10 +144,10 @@ class Client:
 
 @asynccontextmanager
 async def open_client(target: Target | None = None, *, admin: bool = False) -> AsyncIterator[Client]:
-    """Yield a client of the service, by default of the one that the environment names.
+    """Yield a client of the given service, or of the one in the environment.
 
     Raises:
-        BadUsage: the key that it needs is not set.
+        BadUsage: the required key is not set.
     """
     target = target or find_target()
     key = target.key(admin=admin)
@@ -156,12 +156,12 @@ async def open_client(target: Target | None = None, *, admin: bool = False) -> A
 
 
 def segment(text: str) -> str:
-    """Return what a user gave as an id as one segment of a path, whatever stands in it."""
+    """Return a user's input, quoted as a single path segment."""
     return quote(text, safe="")
 
 
 async def read_json(response: aiohttp.ClientResponse) -> JsonObject:
-    """Return an answer's JSON object; that of an empty body is empty."""
+    """Return a response's JSON object; an empty body gives an empty one."""
     raw = await response.read()
     try:
         value = orjson.loads(raw or b"{}")
@@ -173,7 +173,7 @@ async def read_json(response: aiohttp.ClientResponse) -> JsonObject:
 
 
 async def _refuse(response: aiohttp.ClientResponse) -> None:
-    """Raise the problem that an answer tells of."""
+    """Raise the problem in an error response."""
     if response.status in SUCCESS:
         return
     raw = await response.read()
@@ -190,13 +190,13 @@ async def _refuse(response: aiohttp.ClientResponse) -> None:
 
 
 def _asked_to_wait_s(response: aiohttp.ClientResponse) -> float | None:
-    """Return how long the service wants to be left alone, when that is all that was wrong."""
+    """Return the Retry-After of a refusal that can be retried as is, else None."""
     after = response.headers.get("Retry-After", "")
     return float(after) if response.status == TOO_MANY_REQUESTS and after.isdecimal() else None
 
 
 def _stranger(response: aiohttp.ClientResponse) -> CommandFailed:
-    message = f"{response.url.origin()} answered {response.status} without a word of ours: is RAGSVC_URL right?"
+    message = f"{response.url.origin()} returned {response.status} without a ragsvc error: is RAGSVC_URL correct?"
     return Unreachable(message) if response.status in AWAY else CommandFailed(message)
 
 
@@ -214,6 +214,6 @@ def _reason(error: Exception) -> str:
             number = error.os_error.errno or 0
             return os.strerror(number) if number > 0 else str(error.os_error.strerror or error.os_error)
         case TimeoutError():
-            return "no answer in time"
+            return "no response in time"
         case _:
             return describe_error(error)

@@ -1,4 +1,4 @@
-"""Prints what a deletion did: its receipt, store by store."""
+"""Prints the receipt of a deletion, store by store."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ def print_receipt(deletion: DeletionView) -> None:
         ],
     )
     if deletion["verified_at"]:
-        print_line(f"verified by looking again at {show_time(deletion['verified_at'])}")
+        print_line(f"verified by a second check at {show_time(deletion['verified_at'])}")

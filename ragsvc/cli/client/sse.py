@@ -1,4 +1,4 @@
-"""Reads server-sent events, and goes on where a cut connection left off."""
+"""Reads server-sent events and resumes after a dropped connection."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from ragsvc.cli.client.http import Client
 
 HEADERS = {"Accept": "text/event-stream"}
-# Connections in a row that brought nothing, before the service counts as away: about 12 s.
+# Consecutive connections without an event before the service counts as unreachable: about 12 s.
 MAX_IDLE_CONNECTIONS = 6
 BACKOFF_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event; `id` is that of the last event which had one."""
+    """An event; `id` is the last id seen on the stream."""
 
     name: str
     data: Any
@@ -34,7 +34,7 @@ class Event:
 
 
 class EventDecoder:
-    """Turns the bytes of a stream into events, however the bytes are cut (WHATWG HTML, section 9.2.6)."""
+    """Decodes a byte stream into events, wherever the chunks are split (WHATWG HTML, section 9.2.6)."""
 
     def __init__(self) -> None:
         self.last_id: str | None = None
@@ -59,7 +59,7 @@ class EventDecoder:
                 self._data.append(value)
             case "id":
                 self.last_id = value
-            case _:  # a comment such as `: ping`, or a field that we do not know
+            case _:  # a comment such as `: ping`, or an unknown field
                 pass
         return None
 
@@ -79,11 +79,11 @@ async def read_events(response: aiohttp.ClientResponse, *, last_id: str | None =
 
 
 async def follow(client: Client, path: str, *, last_id: str | None = None) -> AsyncGenerator[Event, None]:
-    """Yield the events of a stream over as many connections as it takes; the caller stops at the one that ends it.
+    """Yield the events of a stream, reconnecting as needed; the caller stops at the final event.
 
     Raises:
-        Unreachable: connections brought nothing several times in a row.
-        Refused: the service does not give this stream.
+        Unreachable: several consecutive connections delivered nothing.
+        Refused: the service refuses the stream.
     """
     idle = 0
     while True:
@@ -98,5 +98,5 @@ async def follow(client: Client, path: str, *, last_id: str | None = None) -> As
             reason = error
         idle += 1
         if idle > MAX_IDLE_CONNECTIONS:
-            raise reason or Unreachable(f"the stream {path} ends before its end, again and again")
+            raise reason or Unreachable(f"the stream {path} keeps ending early")
         await asyncio.sleep(BACKOFF_S * 2**idle)

@@ -1,4 +1,4 @@
-"""Which service a command speaks to: RAGSVC_URL and the keys, else what `ragsvc dev` keeps in ./.ragsvc."""
+"""Which service a command talks to: RAGSVC_URL and the keys, else the service of `ragsvc dev` in ./.ragsvc."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ READY_FILE = Path(".ragsvc/ready.json")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A service and the keys to it."""
+    """A service and its keys."""
 
     base_url: str
     api_key: str | None
@@ -31,21 +31,21 @@ class Target:
         """
         key, name = (self.admin_key, "RAGSVC_ADMIN_KEY") if admin else (self.api_key, "RAGSVC_API_KEY")
         if not key:
-            raise BadUsage(f"{name} is not set, and `ragsvc dev` has left no {READY_FILE} here")
+            raise BadUsage(f"{name} is not set, and there is no {READY_FILE} of `ragsvc dev` here")
         return key
 
 
 def find_target() -> Target:
-    """Return the service that the environment names; the keys in the ready file open only the service they are of.
+    """Return the service that the environment names. The keys in a ready file are used for its own service only.
 
     Raises:
-        BadUsage: RAGSVC_URL is no URL.
+        BadUsage: RAGSVC_URL is not a URL.
     """
     ready = read_ready_file(READY_FILE)
     local_url = str(ready.get("base_url") or DEFAULT_URL)
     base_url = (os.environ.get("RAGSVC_URL") or local_url).rstrip("/")
     if not base_url.startswith(("http://", "https://")):
-        raise BadUsage(f"RAGSVC_URL has to begin with http:// or https://, but is {base_url!r}")
+        raise BadUsage(f"RAGSVC_URL must start with http:// or https://, but is {base_url!r}")
     if base_url != local_url.rstrip("/"):
         ready = {}
     admin_key = os.environ.get("RAGSVC_ADMIN_KEY") or os.environ.get("ADMIN_API_KEY") or ready.get("admin_key")
@@ -53,7 +53,7 @@ def find_target() -> Target:
 
 
 def read_ready_file(path: Path) -> dict[str, Any]:
-    """Return what a running `ragsvc dev` tells of itself, nothing where there is no such file."""
+    """Return the ready file of a running `ragsvc dev`; empty if there is none."""
     try:
         ready = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""Sends a file to the service: a small one in one request, a larger one in parts that outlive interruptions."""
+"""Uploads a file: a small one in one request, a larger one in resumable parts."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from ragsvc.cli.client.http import Client, JsonObject
     from ragsvc.http.views import DocumentView
 
-# A file up to this is sent again as a whole sooner than a session is opened for it.
+# Up to this size, resending the whole file is faster than opening an upload session.
 LARGEST_IN_ONE_REQUEST = 8 * 1024 * 1024
 PARALLEL_PARTS = 4
-# A bad line or a restarting service; afterwards the command ends, and the next one goes on where it stopped.
+# Retries over a bad connection or a restarting service; after that the command ends, and the next one resumes.
 TRIES = 8
 LONGEST_WAIT_S = 10.0
 OPEN = frozenset({"pending", "completing", "completed"})
@@ -41,11 +41,11 @@ async def send_document(
     attributes: dict[str, object] | None,
     on_sent: Callable[[int], None],
 ) -> DocumentView:
-    """Send a file and return its document; `on_sent` is told the bytes that have arrived.
+    """Send a file and return its document; `on_sent` receives the number of bytes that have arrived.
 
     Raises:
         CommandFailed: the file cannot be read, or the service refuses it.
-        Unreachable: the service stayed away; the same command later goes on where this one stopped.
+        Unreachable: the service stayed unreachable; the same command resumes the upload later.
     """
     size_bytes = _measure(path)
     if size_bytes <= LARGEST_IN_ONE_REQUEST:
@@ -63,7 +63,7 @@ async def send_document(
 
 
 async def _find_open(client: Client, upload_id: str | None) -> JsonObject | None:
-    """Return the session of an earlier try when it still goes on."""
+    """Return the still open session of an earlier attempt, or None."""
     if upload_id is None:
         return None
     try:
@@ -87,7 +87,7 @@ async def _open(client: Client, path: Path, size_bytes: int, fields: dict[str, A
 
 
 async def _send_missing(client: Client, path: Path, upload: JsonObject, *, on_sent: Callable[[int], None]) -> None:
-    """Send the parts that the store lacks, some beside one another."""
+    """Send the missing parts, several at a time."""
     turns = asyncio.Semaphore(PARALLEL_PARTS)
     arrived_bytes: int = upload["received_bytes"]
     on_sent(arrived_bytes)

@@ -1,4 +1,4 @@
-"""`ragsvc ask`: a question, its answer as it is written, and where the answer stands."""
+"""`ragsvc ask`: asks a question; streams the answer and its citations."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ if TYPE_CHECKING:
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     *,
-    session: Annotated[str | None, typer.Option(help="A chat session's id; a new one when unset.")] = None,
+    session: Annotated[str | None, typer.Option(help="A chat session's id; a new session if omitted.")] = None,
     collection: Collections = None,
     filters: Filters = None,
-    limit: Annotated[int | None, typer.Option(min=1, max=100, help="Sources at most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=100, help="Maximum number of sources.")] = None,
     model: Annotated[str | None, typer.Option(help="The model of a new session.")] = None,
     instructions: Annotated[str | None, typer.Option(help="Instructions of a new session.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Ask a question; stream the answer and its citations. With --json: the events, one JSON object a line."""
+    """Ask a question; stream the answer and its citations. With --json: the events, one JSON object per line."""
     message = without_none(content=question, filters=read_json_object(filters, option="--filters"), limit=limit)
     new_session = without_none(collection_ids=collection or None, model=model, instructions=instructions)
     if session is not None and new_session:
-        raise typer.BadParameter("--collection, --model and --instructions are for a new session, without --session")
+        raise typer.BadParameter(
+            "--collection, --model and --instructions apply to a new session only, not with --session"
+        )
     asyncio.run(_ask(message, session, new_session, as_json=as_json))
 
 
@@ -42,7 +44,7 @@ async def _ask(message: JsonObject, session_id: str | None, new_session: JsonObj
         reader = answers.JsonLines() if as_json else answers.Typist()
         await answers.ask(client, session_id, message, reader=reader)
         if sys.stderr.isatty() and not as_json:
-            print(f"(go on with --session {session_id})", file=sys.stderr)
+            print(f"(continue with --session {session_id})", file=sys.stderr)
 
 
 async def _create_session(client: Client, new_session: JsonObject, *, as_json: bool) -> str:

@@ -1,4 +1,4 @@
-"""`ragsvc audit`: who did what; over the admin API."""
+"""`ragsvc audit`: lists who did what, over the admin API."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 def audit(
     *,
-    workspace: Annotated[str | None, typer.Option(help="Only acts upon this workspace.")] = None,
-    action: Annotated[str | None, typer.Option(help="Only these acts, such as key.revoked.")] = None,
+    workspace: Annotated[str | None, typer.Option(help="Only actions on this workspace.")] = None,
+    action: Annotated[str | None, typer.Option(help="Only these actions, such as key.revoked.")] = None,
     actor: Annotated[str | None, typer.Option(help="admin, key, cli or system, or a key's id.")] = None,
     limit: Limit = 20,
     as_json: Json = False,
 ) -> None:
-    """List what operators did and what keys deleted, newest first."""
+    """List the actions of operators and the deletions by keys, newest first."""
     wanted = without_none(workspace_id=workspace, action=action, actor=actor, limit=limit)
     found = asyncio.run(_list(urlencode(wanted)))
     if as_json:

@@ -1,4 +1,4 @@
-"""`ragsvc delete`: removes documents, and shows what was removed where."""
+"""`ragsvc delete`: deletes documents and shows the receipts."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 def delete(
     documents: Annotated[list[str], typer.Argument(help="Ids of documents.")],
     *,
-    keep_file: Annotated[bool, typer.Option("--keep-file", help="Keep the stored file itself.")] = False,
+    keep_file: Annotated[bool, typer.Option("--keep-file", help="Keep the source file.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait for the receipts.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Delete documents and show the receipts; from the acknowledgement on no search finds them."""
+    """Delete documents and show the receipts. Once acknowledged, no search finds them."""
     deletions, failures = asyncio.run(_delete_all(documents, purge_file=not keep_file, wait=wait))
     if as_json:
         print_json({"data": deletions})
@@ -46,7 +46,7 @@ def delete(
 async def _delete_all(
     documents: Sequence[str], *, purge_file: bool, wait: bool
 ) -> tuple[list[DeletionView], list[tuple[str, CommandFailed]]]:
-    """Return the deletions, and the documents that could not be deleted; all are asked for before any is awaited."""
+    """Request all deletions, then wait for them. Return them, and the documents that could not be deleted."""
     accepted: list[str] = []
     failures: list[tuple[str, CommandFailed]] = []
     async with open_client() as client:
@@ -62,6 +62,6 @@ async def _delete_all(
 
 
 async def request_deletion(client: Client, document_id: str, *, purge_file: bool = True) -> str:
-    """Ask for a document's deletion and return the deletion's id."""
+    """Request a document's deletion and return the deletion's id."""
     accepted = await client.delete(f"/v1/documents/{segment(document_id)}", params={"purge_file": purge_file})
     return str(accepted["deletion_id"])

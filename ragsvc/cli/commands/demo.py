@@ -1,4 +1,4 @@
-"""`ragsvc demo`: the whole service at work on sample documents, from an empty directory to a clean stop."""
+"""`ragsvc demo`: runs the whole service on sample documents, from an empty directory to a clean stop."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ SEARCH = "Which problems were fixed in Vesper 4.2?"
 
 
 def demo(
-    *, keep: Annotated[bool, typer.Option("--keep", help="Leave the service running until Ctrl-C.")] = False
+    *, keeps_running: Annotated[bool, typer.Option("--keep", help="Leave the service running until Ctrl-C.")] = False
 ) -> None:
     """Start the whole service, upload four documents, ask two questions, delete a document, and stop everything.
 
-    It keeps its data in a temporary directory, and leaves stores that DATABASE_URL, REDIS_URL or S3_ENDPOINT_URL
-    name alone. With OPENAI_BASE_URL the models there are used instead of the built-in ones.
+    Its data is in a temporary directory; stores named by DATABASE_URL, REDIS_URL or S3_ENDPOINT_URL are not used. With
+    OPENAI_BASE_URL, that server's models replace the built-in ones.
     """
-    asyncio.run(_run(keep=keep))
+    asyncio.run(_run(keeps_running=keeps_running))
 
 
-async def _run(*, keep: bool) -> None:
+async def _run(*, keeps_running: bool) -> None:
     started = time.monotonic()
     with _sigterm_cancels():
         _headline("Starting Postgres, Redis, S3, models, API and workers")
@@ -60,8 +60,8 @@ async def _run(*, keep: bool) -> None:
             print_line(f"ready at {target.base_url} after {time.monotonic() - started:.1f} s")
             async with open_client(target) as client:
                 await _show(client)
-            if keep:
-                await _stay(target)
+            if keeps_running:
+                await _wait_for_ctrl_c(target)
             _headline("Stopping everything")
     print_line(f"done in {time.monotonic() - started:.0f} s")
 
@@ -91,23 +91,23 @@ async def _ask(client: Client, question: str) -> None:
     typist = answers.Typist()
     await answers.ask(client, session["id"], {"content": question}, reader=typist)
     if not typist.citations:
-        raise CommandFailed("the answer cites nothing")
+        raise CommandFailed("the answer has no citation")
 
 
 async def _delete(client: Client, document_id: str) -> None:
     deletion_id = await request_deletion(client, document_id)
-    # At once, while the deletion may still be running: from its acknowledgement on nothing is found.
+    # Searched while the deletion may still be running: once acknowledged, nothing of the document is found.
     found = await client.post("/v1/search", body={"query": SEARCH})
     if any(hit["document_id"] == document_id for hit in found["data"]):
         raise CommandFailed("a search found the deleted document")
-    print_line(f"No search finds it any more: {len(found['data'])} hits for “{SEARCH}”, none of it.")
+    print_line(f"Searches no longer find it: {len(found['data'])} hits for “{SEARCH}”, none of it.")
     deletion = await wait_for_deletion(client, deletion_id)
     print_receipt(deletion)
     if deletion["status"] != "completed":
         raise CommandFailed("the deletion failed")
 
 
-async def _stay(target: Target) -> None:
+async def _wait_for_ctrl_c(target: Target) -> None:
     _headline("Running until Ctrl-C")
     print_line(f"curl -H 'Authorization: Bearer {target.api_key}' {target.base_url}/v1/documents")
     await asyncio.Event().wait()
@@ -120,7 +120,7 @@ def _headline(text: str) -> None:
 
 @contextmanager
 def _sigterm_cancels() -> Iterator[None]:
-    """Let SIGTERM stop everything like Ctrl-C does."""
+    """Make SIGTERM stop everything as Ctrl-C does."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     received = []
 

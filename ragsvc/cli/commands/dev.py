@@ -1,4 +1,4 @@
-"""`ragsvc dev`: the whole service on this machine."""
+"""`ragsvc dev`: runs the whole service on this machine."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 
 
 class _Console(Console):
-    """A console whose reader may leave: the stack goes on."""
+    """A console that survives the loss of its reader: the stack keeps running."""
 
     def on_broken_pipe(self) -> None:
-        """Say nothing any more, neither now nor when the process flushes its output at the end."""
+        """Print nothing more, not even when the process flushes its output at exit."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def dev(
     *,
-    data_dir: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path(".ragsvc"),
+    data_dir: Annotated[Path, typer.Option(help="Directory for all data.")] = Path(".ragsvc"),
     port: Annotated[
-        int, typer.Option(envvar="PORT", min=0, max=65535, help="Port of the API; 0 takes a free one.")
+        int, typer.Option(envvar="PORT", min=0, max=65535, help="Port of the API; 0 picks a free one.")
     ] = 8080,
     ready_file: Annotated[
-        Path | None, typer.Option(help="Written once all is ready, like <data-dir>/ready.json: URLs, keys and pids.")
+        Path | None,
+        typer.Option(help="A file written when everything is ready, as <data-dir>/ready.json is: URLs, keys and pids."),
     ] = None,
     ingestion_workers: Annotated[int, typer.Option(min=1, help="Ingestion worker processes.")] = 1,
     deletion_workers: Annotated[int, typer.Option(min=1, help="Deletion worker processes.")] = 1,
@@ -42,10 +43,9 @@ def dev(
 ) -> None:
     """Run Postgres, Redis, S3, models, API and workers on this machine until Ctrl-C.
 
-    DATABASE_URL, REDIS_URL, S3_ENDPOINT_URL and OPENAI_BASE_URL, where set, are used instead of the embedded servers;
-    every other setting reaches the API and the workers too; of METRICS_PORT, which is the API's, a worker takes a free
-    port instead and tells it in its log. The built-in models are MiniLM for embeddings and an
-    extractive answerer: it quotes sources and does not generate.
+    DATABASE_URL, REDIS_URL, S3_ENDPOINT_URL and OPENAI_BASE_URL, if set, replace the built-in servers. Other settings
+    are passed to the API and the workers, except METRICS_PORT: a worker picks a free port and logs it. The built-in
+    models are MiniLM for embeddings and an extractive answerer, which quotes sources and does not generate.
     """
     try:
         from ragsvc.devstack.supervisor import Options, Supervisor  # noqa: PLC0415
@@ -64,7 +64,7 @@ def dev(
     )
     supervisor = Supervisor(
         options,
-        tell=lambda line: _say(console, line, style="dim"),
+        report=lambda line: _say(console, line, style="dim"),
         announce=lambda access: _announce(console, access, logs=options.data_dir / "logs"),
     )
     asyncio.run(supervisor.run())
@@ -72,12 +72,12 @@ def dev(
 
 
 def _check_ready_file(ready_file: Path, data_dir: Path) -> None:
-    """Refuse a ready file that could not be written, before anything is started for it."""
+    """Refuse a ready file that cannot be written, before anything is started."""
     folder = ready_file.resolve().parent
-    # The data directory is made, others are not.
+    # Only the data directory is created.
     is_made = folder == data_dir.resolve() and not folder.exists()
     if ready_file.is_dir() or not (is_made or (folder.is_dir() and os.access(folder, os.W_OK))):
-        raise BadUsage(f"--ready-file: {ready_file} cannot be written: it has to be a file in a folder that is there")
+        raise BadUsage(f"--ready-file: {ready_file} cannot be written: it must be a file in an existing folder")
 
 
 def _say(console: Console, line: str, *, style: str = "") -> None:
@@ -90,7 +90,7 @@ def _announce(console: Console, access: Access, *, logs: Path) -> None:
 
     model = access.env.get("CHAT_MODEL") or FIELDS["chat_model"].default
     lines = {
-        "ragsvc is ready at": f"{access.base_url} (its contract: {access.base_url}/docs)",
+        "ragsvc is ready at": f"{access.base_url} (API reference: {access.base_url}/docs)",
         "workspace key": access.tenant.api_key,
         "chat model": f"{model}: {LABEL}" if model == NAME else model,
         "logs": str(logs),

@@ -1,4 +1,4 @@
-"""`ragsvc documents`: what documents there are, and what stands in them."""
+"""`ragsvc documents`: lists documents and shows their text and chunks."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Document = Annotated[str, typer.Argument(help="A document's id.")]
 @documents.command("list")
 def list_documents(
     *,
-    collection: Annotated[str | None, typer.Option(help="Only documents of this collection.")] = None,
-    status: Annotated[DocumentStatus | None, typer.Option(help="Only documents in this status.")] = None,
+    collection: Annotated[str | None, typer.Option(help="Only documents in this collection.")] = None,
+    status: Annotated[DocumentStatus | None, typer.Option(help="Only documents with this status.")] = None,
     limit: Limit = 20,
-    cursor: Annotated[str | None, typer.Option(help="Go on after the page that gave this cursor.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="Continue after the page that returned this cursor.")] = None,
     as_json: Json = False,
 ) -> None:
     """List documents, newest first."""
@@ -66,7 +66,7 @@ def show(document: Document, *, as_json: Json = False) -> None:
 def text(
     document: Document,
     *,
-    version: Annotated[int | None, typer.Option(min=1, help="A version; the active one when unset.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="A version; the active one if omitted.")] = None,
     start: Annotated[int | None, typer.Option(min=0, help="First code point.")] = None,
     end: Annotated[int | None, typer.Option(min=0, help="Code point to stop before.")] = None,
     as_json: Json = False,
@@ -79,21 +79,26 @@ def text(
     elif sys.stdout.isatty():
         print_text(found["text"] + "\n")
     else:
-        sys.stdout.write(found["text"])  # as it is: somebody may count its code points
+        sys.stdout.write(found["text"])  # unchanged, so that code points can be counted
 
 
 @documents.command()
 def reingest(
     document: Document,
     *,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a chunk, this time.")] = None,
-    overlap_tokens: Annotated[int, typer.Option(min=0, help="Tokens that neighbours share, with --max-tokens.")] = 0,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens per chunk, for this version.")] = None,
+    overlap_tokens: Annotated[
+        int, typer.Option(min=0, help="Tokens that neighbouring chunks share; with --max-tokens.")
+    ] = 0,
     discard_replacement: Annotated[
-        bool, typer.Option("--discard-replacement", help="Give up a new file that failed; ingest the one shown.")
+        bool,
+        typer.Option(
+            "--discard-replacement", help="Discard a replacement file that failed, and ingest the current file."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Ingest a document again; the version before answers until the new one is ready."""
+    """Ingest a document again. The previous version stays searchable until the new one is ready."""
     chunking = {"max_tokens": max_tokens, "overlap_tokens": overlap_tokens} if max_tokens else None
     body = {"chunking": chunking, "discard_replacement": discard_replacement}
     queued = asyncio.run(_post(f"/v1/documents/{segment(document)}/reingest", body))
@@ -105,7 +110,7 @@ def reingest(
 
 @documents.command()
 def chunks(document: Document, *, as_json: Json = False) -> None:
-    """List a document's chunks in their order."""
+    """List a document's chunks in order."""
     found = asyncio.run(_get_pages(f"/v1/documents/{segment(document)}/chunks"))
     if as_json:
         print_json({"data": found})
@@ -115,7 +120,7 @@ def chunks(document: Document, *, as_json: Json = False) -> None:
         [
             (
                 one["ordinal"],
-                _place(one),
+                _source(one),
                 f"{one['char_start']}-{one['char_end']}",
                 one["token_count"],
                 shorten(one["text"], SNIPPET_CHARS),
@@ -125,7 +130,7 @@ def chunks(document: Document, *, as_json: Json = False) -> None:
     )
 
 
-def _place(chunk: JsonObject) -> str:
+def _source(chunk: JsonObject) -> str:
     first, last = chunk["page_first"], chunk["page_last"]
     if first is not None:
         return f"page {first}" if first == last else f"pages {first}-{last}"

@@ -1,4 +1,4 @@
-"""`ragsvc keys`: what opens a workspace; over the admin API."""
+"""`ragsvc keys`: manages the keys of a workspace, over the admin API."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Workspace = Annotated[str, typer.Argument(help="A workspace's id.")]
 def create(
     workspace: Workspace,
     *,
-    name: Annotated[str, typer.Option(help="What it is for.")],
+    name: Annotated[str, typer.Option(help="A name that says what the key is for.")],
     scope: Annotated[
         list[Scope] | None,
-        typer.Option(metavar="SCOPE", help="read, write, chat or upload, again for more; all when unset."),
+        typer.Option(metavar="SCOPE", help="read, write, chat or upload; repeat it for more. All if omitted."),
     ] = None,
-    expires_at: Annotated[datetime | None, typer.Option(help="When it stops working, in UTC.")] = None,
+    expires_at: Annotated[datetime | None, typer.Option(help="When the key expires, in UTC.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Create a key; it is shown this one time."""
+    """Create a key. It is shown only once."""
     expiry = expires_at.replace(tzinfo=UTC).isoformat() if expires_at else None
     created = asyncio.run(_create(workspace, without_none(name=name, scopes=scope or None, expires_at=expiry)))
     if as_json:
@@ -72,11 +72,11 @@ def rotate(
     key: Annotated[str, typer.Argument(help="The key's id.")],
     *,
     overlap_s: Annotated[
-        int | None, typer.Option("--overlap-s", min=0, help="How long the old key works on; a day when unset.")
+        int | None, typer.Option("--overlap-s", min=0, help="How long the old key remains valid; one day if omitted.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Create a key that may do the same, and let the old one end after a while; the new one is shown this one time."""
+    """Create a key with the same rights, and let the old one expire after a while. The new key is shown only once."""
     created = asyncio.run(_rotate(workspace, key, without_none(overlap_s=overlap_s)))
     if as_json:
         print_json(created)
@@ -88,7 +88,7 @@ def rotate(
 def revoke(
     workspace: Workspace, key: Annotated[str, typer.Argument(help="The key's id.")], *, as_json: Json = False
 ) -> None:
-    """Revoke a key at once."""
+    """Revoke a key immediately."""
     asyncio.run(_revoke(workspace, key))
     if as_json:
         print_json({"id": key, "revoked": True})

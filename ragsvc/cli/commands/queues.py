@@ -1,4 +1,4 @@
-"""`ragsvc queues`: how deep the queues are, and stopping and starting them; over the admin API."""
+"""`ragsvc queues`: shows, pauses and resumes the queues, over the admin API."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ QueueName = Annotated[Queue, typer.Argument(help="The queue.")]
 
 @queues.callback()
 def show_by_default(context: typer.Context) -> None:
-    """Show, pause and resume the queues; without a command they are shown."""
+    """Show, pause and resume the queues. Without a command, show them."""
     if context.invoked_subcommand is None:
         list_queues()
 
 
 @queues.command("list")
 def list_queues(*, as_json: Json = False) -> None:
-    """Show every queue: what waits, runs and is dead, how fast it moves, and what its workers are at."""
+    """Show every queue: waiting, running and dead jobs, rates, and what its workers are doing."""
     found = asyncio.run(_list())
     if as_json:
         print_json(found)
@@ -57,8 +57,8 @@ def _to_row(queue: JsonObject) -> tuple[object, ...]:
 
 def _describe_pause(queue: JsonObject) -> str:
     since = f"since {show_time(queue['paused_since'])}"
-    probe = f", looked at again {show_time(queue['next_probe_at'])}" if queue["next_probe_at"] else ""
-    return f"{queue['reason'] or 'by hand'} ({since}{probe})"
+    probe = f", next probe {show_time(queue['next_probe_at'])}" if queue["next_probe_at"] else ""
+    return f"{queue['reason'] or 'manually'} ({since}{probe})"
 
 
 def _to_lease_row(lease: JsonObject) -> tuple[object, ...]:
@@ -74,20 +74,20 @@ def _to_lease_row(lease: JsonObject) -> tuple[object, ...]:
 def pause(
     queue: QueueName,
     *,
-    reason: Annotated[str | None, typer.Option(help="Shown to others.")] = None,
+    reason: Annotated[str | None, typer.Option(help="The reason, shown to other operators.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Let no further job of a queue begin."""
-    _tell(asyncio.run(_post(f"/v1/admin/queues/{queue}/pause", without_none(reason=reason))), as_json=as_json)
+    """Stop starting jobs of a queue; running ones finish."""
+    _show_state(asyncio.run(_post(f"/v1/admin/queues/{queue}/pause", without_none(reason=reason))), as_json=as_json)
 
 
 @queues.command()
 def resume(queue: QueueName, *, as_json: Json = False) -> None:
-    """Let the jobs of a queue begin again."""
-    _tell(asyncio.run(_post(f"/v1/admin/queues/{queue}/resume", None)), as_json=as_json)
+    """Start jobs of a paused queue again."""
+    _show_state(asyncio.run(_post(f"/v1/admin/queues/{queue}/resume", None)), as_json=as_json)
 
 
-def _tell(state: JsonObject, *, as_json: bool) -> None:
+def _show_state(state: JsonObject, *, as_json: bool) -> None:
     if as_json:
         print_json(state)
     else:

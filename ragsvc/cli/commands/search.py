@@ -1,4 +1,4 @@
-"""`ragsvc search`: the best chunks for a query."""
+"""`ragsvc search`: finds the best chunks for a query."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from ragsvc.cli.client.http import open_client
 from ragsvc.cli.options import Collections, Filters, Json, Limit, read_json_object, without_none
-from ragsvc.cli.output import print_json, print_line, shorten, show_place
+from ragsvc.cli.output import print_json, print_line, shorten, show_source
 from ragsvc.domain.search import SearchMode
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ SNIPPET_CHARS = 220
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="What to look for.")],
+    query: Annotated[str, typer.Argument(help="The query.")],
     *,
     collection: Collections = None,
     filters: Filters = None,
     limit: Limit = 10,
-    mode: Annotated[SearchMode, typer.Option(help="Which index answers.")] = SearchMode.HYBRID,
-    min_score: Annotated[float | None, typer.Option(help="Least cosine similarity of a hit.")] = None,
+    mode: Annotated[SearchMode, typer.Option(help="Which index to search.")] = SearchMode.HYBRID,
+    min_score: Annotated[float | None, typer.Option(help="Minimum cosine similarity of a hit.")] = None,
     as_json: Json = False,
 ) -> None:
     """Search the documents."""
@@ -42,7 +42,7 @@ def search(
         print_json(found)
         return
     for rank, hit in enumerate(found["data"], start=1):
-        print_line(f"{rank:>3}. {hit['score']:.3f}  {show_place(hit)}")
+        print_line(f"{rank:>3}. {hit['score']:.3f}  {show_source(hit)}")
         print_line(f"     {shorten(hit['text'], SNIPPET_CHARS)}")
     if not found["data"]:
         print_line("nothing found")

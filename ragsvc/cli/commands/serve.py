@@ -1,4 +1,4 @@
-"""`ragsvc serve`: the API, in one process or in several that share a port."""
+"""`ragsvc serve`: runs the API, in one process or in several that share a port."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from ragsvc.telemetry.traces import configure_traces
 
 def serve(
     *,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; HOST when unset.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; PORT when unset.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; HOST if omitted.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; PORT if omitted.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the port.")] = 1,
-    reuse_port: Annotated[bool, typer.Option("--reuse-port", help="Let other processes listen there too.")] = False,
+    reuse_port: Annotated[
+        bool, typer.Option("--reuse-port", help="Let other processes listen on the same port.")
+    ] = False,
 ) -> None:
-    """Serve the API until SIGTERM or Ctrl-C; what is in flight is finished first, a second signal ends that."""
-    # Through the environment, so that they are checked like every setting and reach every worker.
+    """Serve the API until SIGTERM or Ctrl-C. Requests in flight are finished first; a second signal stops at once."""
+    # Passed through the environment, so that they are validated like every setting and reach every process.
     os.environ.update({name: str(value) for name, value in (("HOST", host), ("PORT", port)) if value is not None})
     settings = load_settings()
     configure_logging(settings)
@@ -33,7 +35,7 @@ def serve(
         server.serve(settings, reuse_port=reuse_port)
         return
     if settings.api.port == 0:
-        raise BadUsage("--workers need a port that they can share: --port 0 gives each another one")
+        raise BadUsage("--workers need a shared port: --port 0 gives each process a different one")
     code = asyncio.run(Fleet(("serve", "--reuse-port"), workers).run())
     if code:
         raise typer.Exit(code)

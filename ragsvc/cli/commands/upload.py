@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from ragsvc.cli.progress_view import ProgressView
     from ragsvc.http.views import DocumentView
 
-# Files on their way at once; the rest waits its turn.
+# Files uploaded at the same time.
 PARALLEL = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What files are uploaded with."""
+    """The options of an upload."""
 
     collection_id: str | None = None
     attributes: dict[str, object] | None = None
@@ -41,7 +41,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """What became of a file: its document as it was seen last, or why there is none."""
+    """The result for one file: its document as last seen, or why there is none."""
 
     path: Path
     document: DocumentView | None
@@ -58,7 +58,7 @@ def upload(
 ) -> None:
     """Upload files and follow them until they are ready.
 
-    A larger file is sent in parts: after whatever interrupted it, the same command goes on where it stopped.
+    A large file is sent in parts; after an interruption, the same command resumes the upload.
     """
     options = Upload(collection, read_json_object(attributes, option="--attributes"), wait)
     uploaded = asyncio.run(_upload(files, options, quiet=as_json))
@@ -72,7 +72,7 @@ def upload(
 
 
 async def _upload(files: Sequence[Path], options: Upload, *, quiet: bool) -> list[Uploaded]:
-    # Its log of every try goes to stdout, where answers are.
+    # Its log of every attempt goes to stdout, which is for results.
     stamina.instrumentation.set_on_retry_hooks(())
     sizes_bytes = [path.stat().st_size for path in files]
     with open_progress_view([path.name for path in files], sizes_bytes, quiet=quiet) as view:
@@ -81,7 +81,7 @@ async def _upload(files: Sequence[Path], options: Upload, *, quiet: bool) -> lis
 
 
 async def upload_files(client: Client, files: Sequence[Path], options: Upload, *, view: ProgressView) -> list[Uploaded]:
-    """Upload files beside each other, and return what became of each; one that fails stops no other."""
+    """Upload files concurrently and return the result for each; a failure does not stop the others."""
     turns = asyncio.Semaphore(PARALLEL)
 
     async def upload_one(index: int, path: Path) -> Uploaded:
@@ -120,7 +120,7 @@ async def _follow(client: Client, document: DocumentView, *, view: ProgressView,
 
 def _failure_of(document: DocumentView) -> CommandFailed | None:
     if document["status"] == "deleting":
-        return CommandFailed("the document was deleted meanwhile")
+        return CommandFailed("the document was deleted in the meantime")
     if document["status"] != "failed":
         return None
     error = document["error"]

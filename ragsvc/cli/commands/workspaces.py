@@ -1,4 +1,4 @@
-"""`ragsvc workspaces`: the tenants; over the admin API."""
+"""`ragsvc workspaces`: creates and lists workspaces, over the admin API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ workspaces = typer.Typer()
 
 
 @workspaces.command()
-def create(name: Annotated[str, typer.Argument(help="What it is called.")], *, as_json: Json = False) -> None:
+def create(name: Annotated[str, typer.Argument(help="The workspace's name.")], *, as_json: Json = False) -> None:
     """Create a workspace with its bucket and its default collection."""
     created = asyncio.run(_create(name))
     if as_json:

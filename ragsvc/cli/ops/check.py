@@ -1,4 +1,4 @@
-"""`ragsvc check`: whether the surroundings of a server are as they have to be."""
+"""`ragsvc check`: checks the services that a server depends on."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def check(*, as_json: Json = False) -> None:
-    """Check Postgres and its schema, Redis, the object store and what its keys may do, and the embedding model.
+    """Check Postgres and its schema, Redis, the object store and its permissions, and the embedding model.
 
-    Reads the settings of a server. A small object is stored and removed again, and one text is embedded.
+    Reads a server's settings. Stores and removes a small object, and embeds one text.
     """
     settings = load_settings()
     configure_logging(settings.changed({"log_level": "error", "log_format": "console"}))
-    # Postgres comes first: without it, or with another schema, this is refused like a server's start.
+    # Postgres first: if it is unreachable or has another schema, this fails as a server's start does.
     findings = [Finding("postgres"), *asyncio.run(_check(settings))]
     if as_json:
         print_json({"data": [{"part": one.part, "faults": one.faults} for one in findings]})

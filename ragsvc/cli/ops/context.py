@@ -1,4 +1,4 @@
-"""What operators' commands hold open: Postgres and Redis, and neither the store nor the models."""
+"""The resources of the operators' commands: Postgres and Redis, but neither the store nor the models."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.settings.settings import Settings
 
-# A replay holds one for its lock and takes another for each letter.
+# A replay uses one connection for its lock and another for each dead letter.
 POOL_SIZE = 3
 VARIABLES = {"DATABASE_URL": "database_url", "REDIS_URL": "redis_url", "QUEUE_PREFIX": "queue_prefix"}
 
 
 @dataclass(frozen=True, slots=True)
 class OpsContext:
-    """The part of a process's resources that dead letters need."""
+    """The subset of a process's resources that dead letters need."""
 
     settings: Settings
     pool: Pool
@@ -42,27 +42,27 @@ class OpsContext:
 
 @asynccontextmanager
 async def open_context() -> AsyncIterator[Resources]:
-    """Open Postgres and Redis as the environment says, or those of `ragsvc dev` in ./.ragsvc when it says nothing.
+    """Open Postgres and Redis as configured in the environment, or else those of `ragsvc dev` in ./.ragsvc.
 
     Raises:
-        StartupRefused: a setting is missing, or Postgres is away.
+        StartupRefused: a setting is missing, or Postgres is unreachable.
     """
     settings = _load_settings()
     act_as_operator()
     async with open_pool(settings, size=POOL_SIZE) as pool:
         redis = open_redis(settings)
         try:
-            # Dead letters touch nothing else, so an operator's shell needs no more configured than this.
+            # Dead letters need nothing else, so an operator's shell needs no other settings.
             yield cast("Resources", OpsContext(settings, pool, redis, Notifier(redis, settings)))
         finally:
             await redis.aclose()
 
 
 def act_as_operator() -> None:
-    """Have the audit say that what this process does is done in an operator's shell, and whose."""
+    """Record this process's actions in the audit log under the operator's shell user."""
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
+    except (OSError, KeyError):  # a user in a container may have no name
         user = f"uid {os.getuid()}"
     acting.set(Actor(ActorKind.CLI, f"{user}@{socket.gethostname()}"))
 

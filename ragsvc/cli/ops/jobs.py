@@ -1,4 +1,4 @@
-"""`ragsvc jobs`: looks at once for jobs that were lost on the way; needs the settings of a server."""
+"""`ragsvc jobs`: sweeps for lost jobs; needs a server's settings."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ jobs = typer.Typer()
 
 @jobs.callback()
 def _jobs() -> None:
-    """Look after the jobs."""
+    """Maintain the job queues."""
 
 
 @jobs.command()
 def sweep(*, as_json: Json = False) -> None:
-    """Ring again for jobs that Redis forgot, take over those of silent workers, and mend the lists of dead letters.
+    """Re-send lost notifications, rescue jobs of silent workers, and reconcile the lists of dead letters.
 
-    Every process does it each SWEEP_INTERVAL_S; this does it now, as after a restore, when none runs yet.
+    Every process does this each SWEEP_INTERVAL_S. Run it by hand when none is running yet, after a restore for example.
     Reads DATABASE_URL, REDIS_URL and QUEUE_PREFIX.
     """
     settings = load_settings()
@@ -38,7 +38,7 @@ def sweep(*, as_json: Json = False) -> None:
     if as_json:
         print_json({"swept": swept})
         return
-    print_line(f"{swept} jobs were lost on the way and rung for again" if swept else "nothing was lost")
+    print_line(f"{swept} lost jobs were notified again" if swept else "no job was lost")
 
 
 async def _sweep(settings: Settings) -> int:

@@ -1,4 +1,4 @@
-"""`ragsvc migrate`: the database's schema."""
+"""`ragsvc migrate`: migrates the database's schema."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 def migrate(
     *,
-    status: Annotated[bool, typer.Option("--status", help="Only list the migrations, applied and pending.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Only list applied and pending migrations.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring the database to this version's schema; running it again changes nothing.
+    """Migrate the database to this version's schema. Running it again changes nothing.
 
-    Reads MIGRATION_DATABASE_URL, else DATABASE_URL. Several at once are safe: one works, the others wait.
+    Reads MIGRATION_DATABASE_URL, else DATABASE_URL. Concurrent runs are safe: one migrates, the others wait.
     """
     settings = load_settings()
     configure_logging(settings)
@@ -40,7 +40,7 @@ def migrate(
     for migration in applied:
         print_line(f"applied {migration.name}")
     if not applied:
-        print_line("nothing to do: the schema is that of this version")
+        print_line("nothing to do: the schema is up to date")
 
 
 def _print_status(known: Sequence[Migration], *, as_json: bool) -> None:

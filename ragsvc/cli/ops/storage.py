@@ -1,4 +1,4 @@
-"""`ragsvc storage`: whether the object store and the database agree; needs the settings of a server."""
+"""`ragsvc storage`: compares the object store with the database; needs a server's settings."""
 
 from __future__ import annotations
 
@@ -33,21 +33,22 @@ storage = typer.Typer()
 
 @storage.callback()
 def _storage() -> None:
-    """Look after the object store."""
+    """Maintain the object store."""
 
 
 @storage.command()
 def audit(
     *,
-    fix: Annotated[bool, typer.Option("--fix", help="Remove what no row knows; otherwise it is only listed.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Remove orphans instead of only listing them.")] = False,
     older_than_s: Annotated[
-        float | None, typer.Option("--older-than-s", min=0, help="Leave younger ones alone; ORPHAN_TTL_S by default.")
+        float | None,
+        typer.Option("--older-than-s", min=0, help="Minimum age of an orphan in seconds; ORPHAN_TTL_S by default."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List objects and unfinished uploads that no row knows, and files whose object is missing.
+    """List orphans (objects and unfinished uploads without a row) and files whose object is missing.
 
-    Only the buckets of this database's workspaces are looked at. Reads DATABASE_URL and the S3_… settings.
+    Only the buckets of this database's workspaces are checked. Reads DATABASE_URL and the S3_… settings.
     """
     settings = load_settings()
     ttl_s = settings.api.orphan_ttl_s if older_than_s is None else older_than_s
@@ -70,14 +71,14 @@ async def _audit(settings: Settings, *, ttl_s: float, fix: bool) -> list[Finding
                 found.append(Finding(FindingKind.BUCKET, workspace.id, workspace.bucket, "", workspace.created_at))
                 continue
             if orphans and fix:
-                await _keep(resources, workspace, count=len(orphans))
+                await _record_audit(resources, workspace, count=len(orphans))
                 for orphan in orphans:
                     await remove_orphan(resources, orphan)
             found += [*orphans, *missing]
     return found
 
 
-async def _keep(resources: Resources, workspace: Workspace, *, count: int) -> None:
+async def _record_audit(resources: Resources, workspace: Workspace, *, count: int) -> None:
     subject = (AuditSubject.WORKSPACE, workspace.id)
     async with resources.pool.acquire() as conn:
         await insert_audit_event(
@@ -114,9 +115,9 @@ def _print(found: list[Finding], *, fix: bool) -> None:
             ],
         )
     orphans = sum(one.kind in {FindingKind.OBJECT, FindingKind.MULTIPART} for one in found)
-    removed = "removed" if fix else "nothing was changed, --fix removes them"
+    removed = "removed" if fix else "nothing was changed; --fix removes them"
     print_line(f"{orphans} orphans" + (f": {removed}" if orphans else ""))
-    print_line(f"{len(found) - orphans} files or workspaces without what they need in the store")
+    print_line(f"{len(found) - orphans} files or workspaces with missing objects")
 
 
 def _to_json(one: Finding) -> dict[str, object]:

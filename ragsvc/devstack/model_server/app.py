@@ -42,13 +42,13 @@ _WORD_AND_SPACE = re.compile(r"\S+\s*")
 
 @routes.get("/health")
 async def health(_request: web.Request) -> web.Response:
-    """Answer once the model is in memory."""
+    """Return 200 once the model is loaded."""
     return web.json_response({"status": "ok", "models": MODELS})
 
 
 @routes.get("/v1/models")
 async def list_models(_request: web.Request) -> web.Response:
-    """List both models; the description says what they are."""
+    """List both models with their descriptions."""
     data = [
         {"id": name, "object": "model", "created": 0, "owned_by": "ragsvc", "description": description}
         for name, description in MODELS.items()
@@ -83,7 +83,7 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
     minilm = request.app[MINILM]
 
     async def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-        # A sentence too long for the model is compared by its beginning; it is quoted whole.
+        # A sentence longer than the model's input is compared by its beginning but quoted in full.
         return await minilm.embed([text.cut(MAX_TOKENS) for text in await minilm.encode(texts)])
 
     content = await extractive.answer(question, embed, before=before)
@@ -140,11 +140,11 @@ async def _answer_errors(
 def _check_key(request: web.Request) -> None:
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if not hmac.compare_digest(given.encode(), request.app[KEY].encode()):
-        raise Refused("the API key is wrong", status=401, code="invalid_api_key")
+        raise Refused("the API key is invalid", status=401, code="invalid_api_key")
 
 
 def create_app(cache: Path, *, api_key: str) -> web.Application:
-    """Return the server; `cache` holds the graph."""
+    """Return the application; `cache` is the folder of the ONNX graph."""
 
     async def load_model(app: web.Application) -> AsyncIterator[None]:
         app[MINILM] = MiniLM(cache)
@@ -159,7 +159,7 @@ def create_app(cache: Path, *, api_key: str) -> web.Application:
 
 
 def main() -> None:
-    """Serve as the environment says."""
+    """Run the server as configured in the environment."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     app = create_app(Path(os.environ[CACHE]), api_key=os.environ[API_KEY])
     web.run_app(

@@ -1,4 +1,4 @@
-"""The built-in answerer: quotes the sentences of the given sources that fit the question best, generates nothing."""
+"""The built-in answerer: quotes the sentences of the sources that best match the question, and generates nothing."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    # Texts to unit vectors, shape (texts, dimensions).
+    # Maps texts to unit vectors, shape (texts, dimensions).
     Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]
 
 NAME = "ragsvc-extractive-v1"
 LABEL = "built-in extractive answerer: quotes sources, does not generate; set OPENAI_BASE_URL for a model"
 NOTHING_FITS = "The documents do not hold an answer to this question."
-# Sentences that share the most words with the question are compared by meaning; more would take too long.
+# Only the sentences with the largest word overlap are compared by embedding; more would take too long.
 CANDIDATES = 32
 QUOTES = 3
 COSINE_WEIGHT = 0.7
-# What a source's title has to say to each of its sentences; with more it would answer whatever is asked of its subject.
+# Weight of a source's title for each of its sentences; a higher one would match any question on its subject.
 TITLE_WEIGHT = 0.3
 FITS = 0.34
-# A further quote has to be about as good as the best one.
+# A further quote must score nearly as well as the best one.
 NEARLY_AS_GOOD = 0.85
 SAME_WORDS = 0.7
 
-# The form that answering/prompt.py gives sources; in their text a backslash follows the `<` of `<source` and `<|`.
+# The format of sources in answering/prompt.py, which escapes `<source` and `<|` in their text with a backslash.
 _ESCAPED = re.compile(r"<\\(?=\s*/?\s*source|\|)", re.IGNORECASE)
-# The form in which answering/condensing.py asks for a question that is understood alone.
+# The format in which answering/condensing.py asks for a standalone question.
 _CONVERSATION = re.compile(r"<conversation>\n(.*?)\n</conversation>\n", re.DOTALL)
 _ASKED_BEFORE = re.compile(r"^user: (.*)$", re.MULTILINE)
 _SOURCE = re.compile(r'<source n="(\d+)"(?: title="([^"]*)")?>\n(.*?)\n?</source>', re.DOTALL)
 _PAGE = re.compile(r", page \d+(?=,|$)")
 _QUESTION = re.compile(r"^Question:[ \t]*", re.MULTILINE)
-# A question for a quantity is answered by a sentence that names one, and by no other on the same subject.
+# A question for a quantity is only answered by a sentence that contains one.
 _ASKS_QUANTITY = re.compile(
     r"\bhow (?:many|much|old|tall|high|far|heavy|large|fast)\b|\bwhat (?:year|price)\b", re.IGNORECASE
 )
@@ -68,12 +68,12 @@ class Sentence:
 
     @property
     def all_words(self) -> frozenset[str]:
-        """What it speaks of: a sentence below `Kettle 300 > Cleaning` may not name the kettle."""
+        """All words of its context: a sentence below `Kettle 300 > Cleaning` may not name the kettle."""
         return self.words | self.title_words
 
 
 def read_prompt(message: str) -> tuple[str, list[Sentence]]:
-    """Return the question and the sources' sentences of a chat message."""
+    """Return the question and the sentences of the sources in a chat message."""
     sources = list(_SOURCE.finditer(message))
     rest = message[sources[-1].end() :] if sources else message
     asked = _QUESTION.search(rest)
@@ -82,7 +82,7 @@ def read_prompt(message: str) -> tuple[str, list[Sentence]]:
 
 
 def _read_source(source: re.Match[str]) -> Iterator[Sentence]:
-    """Yield the sentences of a source, but those that say no more than its title."""
+    """Yield the sentences of a source, except those that only repeat its title."""
     title = _PAGE.sub("", html.unescape(source[2] or ""))
     title_words = content_words(title)
     for text in split_text(_ESCAPED.sub("<", source[3])):
@@ -92,7 +92,7 @@ def _read_source(source: re.Match[str]) -> Iterator[Sentence]:
 
 
 def split_text(text: str) -> Iterator[str]:
-    """Yield the sentences, list items and rows that a citation may quote, their white space made single blanks."""
+    """Yield the sentences, list items and rows that a citation can quote, with white space collapsed."""
     for start, end in find_sentences(text):
         sentence = " ".join(text[start:end].split())
         if end - start <= LONGEST_CHARS and len(WORD.findall(sentence)) >= SHORTEST_WORDS:
@@ -102,8 +102,8 @@ def split_text(text: str) -> Iterator[str]:
 async def answer(message: str, embed: Embed, *, before: Sequence[str] = ()) -> str:
     """Return up to QUOTES sentences, each with the `[n]` of its source, or NOTHING_FITS.
 
-    `before` are the questions that were asked before, oldest first. Asked to make a question one that is understood
-    alone, it returns that question.
+    `before` are the earlier questions, oldest first. If the request is to condense a follow-up, return the standalone
+    question.
     """
     if conversation := _CONVERSATION.match(message):
         return restate(read_prompt(message[conversation.end() :])[0], _ASKED_BEFORE.findall(conversation[1]))
@@ -130,9 +130,9 @@ async def answer(message: str, embed: Embed, *, before: Sequence[str] = ()) -> s
 
 
 async def _compare(question: str, sentences: Sequence[Sentence], *, embed: Embed) -> dict[Sentence, float]:
-    """Return how near in meaning each sentence is to the question: -1 to 1.
+    """Return the similarity of each sentence to the question, -1 to 1.
 
-    A title that has words of the question is weighed in; any other says only what else the document is about.
+    A title that shares words with the question is weighted in; any other only says what else the document covers.
     """
     asked = content_words(question)
     titles = {sentence.title for sentence in sentences if asked & sentence.title_words}
@@ -149,7 +149,7 @@ async def _compare(question: str, sentences: Sequence[Sentence], *, embed: Embed
 
 
 def _choose(scores: dict[Sentence, float]) -> list[Sentence]:
-    """Take the best sentences that fit, without near-repetitions."""
+    """Return the best matching sentences, without near-duplicates."""
     ranked = sorted(scores, key=lambda sentence: -scores[sentence])
     floor = max(FITS, NEARLY_AS_GOOD * scores[ranked[0]])
     quotes: list[Sentence] = []
@@ -167,14 +167,14 @@ def _cite(quote: Sentence) -> str:
 
 
 def _word_weights(sentences: Sequence[Sentence]) -> dict[str, float]:
-    """Weigh a word by how few sentences have it."""
+    """Return a weight for each word: the fewer sentences contain it, the higher."""
     having = Counter(word for sentence in sentences for word in sentence.all_words)
     return {word: math.log(1 + len(sentences) / times) for word, times in having.items()}
 
 
 def _overlap(asked: frozenset[str], words: frozenset[str], *, weights: dict[str, float]) -> float:
-    """Return the share of the question's words, by weight, that the sentence has: 0 to 1."""
-    # A word that no source has counts like the rarest: not finding it is no small thing.
+    """Return the weighted share of the question's words that the sentence contains, 0 to 1."""
+    # A word missing from all sources counts like the rarest one, since its absence is significant.
     unknown = max(weights.values(), default=1.0)
     total = sum(weights.get(word, unknown) for word in asked)
     return sum(weights[word] for word in asked & words) / total if total else 0.0

@@ -1,4 +1,4 @@
-"""Makes a follow-up question one that is understood alone, out of words of the questions before it."""
+"""Rewrites a follow-up as a standalone question, using words of the earlier questions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ragsvc.devstack.model_server.words import SHORTEST_WORDS, WORD, content_wor
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-# What stands for something said before. `that` and `there` are mostly other things, but at the end.
+# Pronouns that refer to something earlier. `that` and `there` usually only do so at the end of a sentence.
 _PRONOUN = re.compile(
     r"\b(?:it|its|they|them|their|this|these|those|he|him|his|she|her)\b|\b(?:that|there)\W*$", re.IGNORECASE
 )
 _GOES_ON = re.compile(r"(?:and|or|but|also|what about|how about)\b", re.IGNORECASE)
-# Words with a capital that begin no sentence, and such as `HV021` or `max_connections`, with what follows like them.
+# Names: capitalised words inside a sentence, and identifiers such as `HV021` or `max_connections`, in sequence.
 _NAME = re.compile(
     r"(?:(?<=\w )(?!I\b)[A-Z][\w-]*"
     r"|\b(?=\w*[\d_])(?=[\d_]*[^\W\d_])[\w-]+)(?: (?:[A-Z][\w-]*|\d+)\b)*"
@@ -23,11 +23,11 @@ _NAME = re.compile(
 
 
 def restate(question: str, before: Sequence[str]) -> str:
-    """Return the question, with what it leans on in front of it if it is not understood alone.
+    """Return the question, prefixed with the context that it needs to be understood on its own.
 
-    A pronoun stands for the name that was last spoken of. What brings a name of its own, or only goes on (`And in
-    winter?`), is asked like the last question that says something, which gets the newest name. Where nothing was named,
-    the last question that stands alone is put in front.
+    A pronoun is resolved to the name mentioned last. A question that brings a new name, or only continues (`And in
+    winter?`), repeats the last full question with the newest name. If nothing was named, the last standalone question
+    becomes the prefix.
     """
     if _stands_alone(question):
         return question
@@ -46,5 +46,5 @@ def _stands_alone(question: str) -> bool:
 
 
 def _last(questions: Iterable[str]) -> list[str]:
-    """Return the last question, as a list of it or of nothing."""
+    """Return the last question in a list, or an empty list."""
     return list(questions)[-1:]

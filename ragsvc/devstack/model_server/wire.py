@@ -1,4 +1,4 @@
-"""The OpenAI wire: what requests hold, and the shapes of answers and errors."""
+"""The OpenAI wire format: parsing of requests, and the shapes of responses and errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_INPUTS = 2048
 
 
 class Refused(Exception):
-    """What the wire answers with an error object."""
+    """A request that is refused with an error object."""
 
     def __init__(self, message: str, *, status: int = 400, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a chat completion says, and what it cost."""
+    """The text of a chat completion and its token counts."""
 
     model: str
     content: str
@@ -40,7 +40,7 @@ class Completion:
 
     @property
     def usage(self) -> dict[str, int]:
-        """The tokens it took."""
+        """The token counts."""
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
@@ -48,12 +48,12 @@ class Completion:
         }
 
     def envelope(self, kind: str) -> dict[str, Any]:
-        """Return what a whole answer and each chunk of a stream have in common."""
+        """Return the fields that a full response and each stream chunk have in common."""
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
 
 async def read_body(request: web.Request, *, model: str) -> dict[str, Any]:
-    """Return the JSON object of a request to that model."""
+    """Return the JSON object of a request to this model."""
     try:
         body = await request.json()
     except ValueError:
@@ -61,7 +61,7 @@ async def read_body(request: web.Request, *, model: str) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refused("the body is not a JSON object")
     if body.get("model") != model:
-        message = f"there is no model {body.get('model')!r} here, but {model}"
+        message = f"there is no model {body.get('model')!r}; this server has {model}"
         raise Refused(message, status=404, param="model", code="model_not_found")
     return body
 
@@ -78,7 +78,7 @@ def read_input(body: dict[str, Any]) -> list[str]:
 
 
 def read_encoding_format(body: dict[str, Any]) -> str:
-    """Return how vectors are to be written."""
+    """Return the requested encoding of vectors."""
     encoding_format: str = body.get("encoding_format", "float")
     if encoding_format not in {"float", "base64"}:
         raise Refused("encoding_format is 'float' or 'base64'", param="encoding_format")
@@ -86,7 +86,7 @@ def read_encoding_format(body: dict[str, Any]) -> str:
 
 
 def read_questions(body: dict[str, Any]) -> list[str]:
-    """Return the texts of the user's messages, at least one, the last one last, also where they come in parts."""
+    """Return the texts of the user's messages in order, at least one; content in parts is joined."""
     messages = body.get("messages")
     if not isinstance(messages, list):
         raise Refused("messages is a list", param="messages")
@@ -105,20 +105,20 @@ def _join_parts(content: object) -> str:
 
 
 def wants_usage(body: dict[str, Any]) -> bool:
-    """Tell whether a stream is to end with its usage."""
+    """Return whether a stream must end with its usage."""
     options = body.get("stream_options")
     return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
 def write_vector(vector: NDArray[np.float32], *, encoding_format: str) -> str | list[float]:
-    """Return a vector as the wire has it."""
+    """Return a vector in the requested encoding."""
     if encoding_format == "base64":
         return base64.b64encode(vector.astype("<f4").tobytes()).decode()
     return [float(value) for value in vector]
 
 
 def write_error(refused: Refused) -> web.Response:
-    """Return the error object; the SDKs repeat a 409, 429 or 5xx by themselves, but a refusal stays one."""
+    """Return the error object. The SDKs retry 409, 429 and 5xx, so a refusal uses none of these."""
     error = {
         "message": str(refused),
         "type": "invalid_request_error",

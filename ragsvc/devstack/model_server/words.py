@@ -1,12 +1,12 @@
-"""The words of a text, as the built-in answerer compares them."""
+"""Extracts the content words that the built-in answerer compares."""
 
 from __future__ import annotations
 
 import re
 
-# Fewer are no sentence.
+# Fewer words are not a sentence.
 SHORTEST_WORDS = 3
-# The parts of `snake_case` are words too.
+# The parts of a `snake_case` name count as words.
 WORD = re.compile(r"[^\W_]+")
 _STOP_WORDS = frozenset(
     WORD.findall(
@@ -18,12 +18,12 @@ _STOP_WORDS = frozenset(
 
 
 def content_words(text: str) -> frozenset[str]:
-    """Return the words that mean something by themselves, each without its ending."""
+    """Return the content words of a text, stemmed."""
     return frozenset(_stem(word) for word in WORD.findall(text.lower()) if word not in _STOP_WORDS)
 
 
 def _stem(word: str) -> str:
     for ending in ("ing", "ed", "es", "s"):
-        if word.endswith(ending) and len(word) - len(ending) > 3:  # noqa: PLR2004  # what is left still means something
+        if word.endswith(ending) and len(word) - len(ending) > 3:  # noqa: PLR2004  # the stem is still meaningful
             return word.removesuffix(ending)
     return word

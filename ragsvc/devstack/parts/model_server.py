@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
     from ragsvc.devstack.process import Process
 
-# What the service has to know of MiniLM; a little room is left for what a chunk's input carries besides its text.
+# Settings of the service for MiniLM; the chunk size leaves a margin for headings that are embedded with a chunk.
 EMBEDDING_SETTINGS = {
     "EMBEDDING_MODEL": "all-MiniLM-L6-v2",
     "EMBEDDING_DIMENSIONS": "384",
     "EMBEDDING_MAX_INPUT_TOKENS": "256",
     "CHUNK_MAX_TOKENS": "240",
     "CHUNK_OVERLAP_TOKENS": "32",
-    # Some 17 texts a second and core: the calls of four documents at once have to end within MODEL_TIMEOUT_S on a
-    # machine that is busy with other things too.
+    # About 17 texts per second and core: the calls of four concurrent documents must finish within MODEL_TIMEOUT_S even
+    # on a busy machine.
     "EMBEDDING_BATCH_SIZE": "16",
     "EMBEDDING_CONCURRENCY": "2",
 }
 
 
 class ModelServer:
-    """One server process; graph and tokenizer are built into `cache` the first time."""
+    """One server process; graph and tokenizer are built into `cache` once."""
 
     name = "models"
 
@@ -49,27 +49,27 @@ class ModelServer:
 
     @property
     def tokenizer(self) -> Path:
-        """The tokenizer's file, as EMBEDDING_TOKENIZER wants it."""
+        """The path of the tokenizer, for EMBEDDING_TOKENIZER."""
         return self._cache / "tokenizer.json"
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the service's environment has to say to use this server."""
+        """The environment variables with which the service uses this server."""
         return EMBEDDING_SETTINGS | {"CHAT_MODEL": extractive.NAME, "EMBEDDING_TOKENIZER": str(self.tokenizer)}
 
     async def prepare(self) -> Command:
-        """Build graph and tokenizer unless they are there, and return the server's command."""
+        """Build graph and tokenizer if missing, and return the server's command."""
         self._cache.mkdir(parents=True, exist_ok=True)
         graph = self._cache / GRAPH_NAME
         if not graph.exists():
-            # In a process of its own: what building takes of memory is given back.
+            # In a separate process, so that the memory of the build is released.
             await run(self._command("graph", "ragsvc.devstack.model_server.minilm_graph", str(graph)), self._run_dir)
         if not self.tokenizer.exists():
             write_tokenizer(self.tokenizer)
         return self._command(self.name, "ragsvc.devstack.model_server.app")
 
     async def is_ready(self, process: Process) -> bool:  # noqa: ARG002
-        """Tell whether the model is in memory."""
+        """Return whether the model is loaded."""
         return await answers(self._port, "/health")
 
     def _command(self, name: str, module: str, *arguments: str) -> Command:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from ragsvc.devstack.parts.postgres_files import choose_home, find_owner, open_home, place_binaries, remove
+from ragsvc.devstack.parts.postgres_files import choose_home, find_owner, open_home, install_binaries, remove
 from ragsvc.devstack.ports import LOOPBACK
 from ragsvc.devstack.process import POLL_S, Command, Process, run
 from ragsvc.devstack.secrets import write_private
@@ -67,7 +67,7 @@ class Postgres:
     async def prepare(self) -> Command:
         """Make the cluster unless it is there, clear what a hard kill left, and return the server's command."""
         open_home(self.home, password=self._password)
-        binaries = place_binaries(self.home, owner=self._owner)
+        binaries = install_binaries(self.home, owner=self._owner)
         if not (self._cluster / "PG_VERSION").exists():
             await self._create_cluster(binaries)
         if (self._cluster / "postmaster.pid").exists():

