@@ -29,7 +29,7 @@ _libc = ctypes.CDLL(None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A command line; `env` is the complete environment, `log` receives stdout and stderr, `uid` drops root privileges."""
+    """A command line. `env` is the complete environment, `log` receives both outputs, `uid` drops root privileges."""
 
     name: str
     argv: tuple[str, ...]
@@ -60,7 +60,7 @@ class Process:
         return self._popen.returncode
 
     def is_running(self) -> bool:
-        """Whether the child is alive; it is not reaped, so that its group id remains taken until `wait` has cleaned up."""
+        """Whether the child is alive. It is not reaped here, so its group id remains taken until `wait`."""
         if self._popen.returncode is not None:
             return False
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None

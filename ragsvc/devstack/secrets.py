@@ -31,10 +31,10 @@ class Secrets:
 
 def load_secrets(path: Path) -> Secrets:
     """Return the secrets stored at `path`, generating missing ones."""
-    kept = json.loads(path.read_text()) if path.exists() else {}
+    stored = json.loads(path.read_text()) if path.exists() else {}
     known = {one.name for one in fields(Secrets)}
-    loaded = Secrets(**{name: value for name, value in kept.items() if name in known})
-    if asdict(loaded) != kept:
+    loaded = Secrets(**{name: value for name, value in stored.items() if name in known})
+    if asdict(loaded) != stored:
         write_private(path, json.dumps(asdict(loaded), indent=1))
     return loaded
 

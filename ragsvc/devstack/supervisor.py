@@ -62,7 +62,7 @@ class Unit:
 
 @dataclass(slots=True)
 class Supervisor:
-    """One run of the stack. `report` receives progress lines for the console, `announce` the address of the ready stack."""
+    """One run of the stack. `report` receives progress lines, `announce` the address of the ready stack."""
 
     options: Options
     report: Callable[[str], None]
@@ -183,8 +183,8 @@ class Supervisor:
         from ragsvc.devstack.tenant import open_tenant  # noqa: PLC0415
 
         base_url = f"http://{LOOPBACK}:{port}"
-        kept = self._folders.root / "tenant.json"
-        return Access(base_url, await open_tenant(base_url, admin_key=env["ADMIN_API_KEY"], kept=kept), env)
+        stored_at = self._folders.root / "tenant.json"
+        return Access(base_url, await open_tenant(base_url, admin_key=env["ADMIN_API_KEY"], stored_at=stored_at), env)
 
     def _publish(self) -> None:
         """Rewrite the ready files, once everything is ready."""

@@ -27,14 +27,14 @@ class Tenant:
     api_key: str
 
 
-async def open_tenant(base_url: str, *, admin_key: str, kept: Path) -> Tenant:
+async def open_tenant(base_url: str, *, admin_key: str, stored_at: Path) -> Tenant:
     """Return the tenant stored in the file if its key still works, else create one through the API and store it.
 
     Raises:
         StartupRefused: the API refuses.
     """
     async with aiohttp.ClientSession(base_url, timeout=TIMEOUT) as session:
-        tenant = _read(kept)
+        tenant = _read(stored_at)
         if tenant is not None and await _opens(session, tenant):
             return tenant
         admin = {"Authorization": f"Bearer {admin_key}"}
@@ -47,12 +47,12 @@ async def open_tenant(base_url: str, *, admin_key: str, kept: Path) -> Tenant:
         keys = f"/v1/workspaces/{workspace['id']}/keys"
         key = await _call(session, "POST", keys, headers=admin, json={"name": NAME})
     tenant = Tenant(workspace["id"], workspace["bucket"], key["key"])
-    write_private(kept, json.dumps(asdict(tenant)))
+    write_private(stored_at, json.dumps(asdict(tenant)))
     return tenant
 
 
-def _read(kept: Path) -> Tenant | None:
-    return Tenant(**json.loads(kept.read_text())) if kept.exists() else None
+def _read(stored_at: Path) -> Tenant | None:
+    return Tenant(**json.loads(stored_at.read_text())) if stored_at.exists() else None
 
 
 async def _opens(session: aiohttp.ClientSession, tenant: Tenant) -> bool:

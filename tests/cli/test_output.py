@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ragsvc.cli.output import clean, shorten, show, show_source, show_size, show_time
+from ragsvc.cli.output import clean, shorten, show, show_size, show_source, show_time
 
 
 def test_what_would_steer_a_terminal_is_taken_out() -> None:

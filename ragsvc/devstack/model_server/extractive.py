@@ -151,10 +151,10 @@ async def _compare(question: str, sentences: Sequence[Sentence], *, embed: Embed
 def _choose(scores: dict[Sentence, float]) -> list[Sentence]:
     """Return the best matching sentences, without near-duplicates."""
     ranked = sorted(scores, key=lambda sentence: -scores[sentence])
-    floor = max(FITS, NEARLY_AS_GOOD * scores[ranked[0]])
+    threshold = max(FITS, NEARLY_AS_GOOD * scores[ranked[0]])
     quotes: list[Sentence] = []
     for sentence in ranked:
-        if scores[sentence] < floor or len(quotes) == QUOTES:
+        if scores[sentence] < threshold or len(quotes) == QUOTES:
             break
         if all(_likeness(sentence.words, quote.words) < SAME_WORDS for quote in quotes):
             quotes.append(sentence)

@@ -126,7 +126,7 @@ def _batches(encoded: Sequence[Encoded]) -> Iterator[list[int]]:
 
 
 def _yield_to_others() -> None:
-    # On Linux, niceness is per thread: queries and the rest of the service come first. If the process was started with a
+    # Niceness is per thread on Linux: queries and the rest of the service come first. If the process was started with a
     # higher niceness, keep it: only root can lower it, and a thread that fails here breaks its executor.
     thread = threading.get_native_id()
     niceness = max(BATCH_NICENESS, os.getpriority(os.PRIO_PROCESS, thread))

@@ -83,9 +83,9 @@ class _Graph:
         words = self._add("Gather", self._weight("embeddings.word_embeddings.weight"), "input_ids")
         length = self._add("Slice", self._add("Shape", "input_ids"), self._ints(1), self._ints(2), self._ints(0))
         positions = self._weight("embeddings.position_embeddings.weight")
-        places = self._add("Slice", positions, self._ints(0), length, self._ints(0))
+        position_embeddings = self._add("Slice", positions, self._ints(0), length, self._ints(0))
         kind = self._constant("first_type", self._weights["embeddings.token_type_embeddings.weight"][0])
-        together = self._add("Add", self._add("Add", words, places), kind)
+        together = self._add("Add", self._add("Add", words, position_embeddings), kind)
         return self._layer_norm("embeddings.LayerNorm", together)
 
     def _attention_bias(self, mask: str) -> str:
@@ -111,8 +111,8 @@ class _Graph:
         return self._layer_norm(f"{prefix}.output.LayerNorm", outer)
 
     def _pool(self, hidden: str, mask: str) -> None:
-        kept = self._add("Mul", hidden, self._add("Unsqueeze", mask, self._ints(2)))
-        total = self._add("ReduceSum", kept, self._ints(1), keepdims=0)
+        masked = self._add("Mul", hidden, self._add("Unsqueeze", mask, self._ints(2)))
+        total = self._add("ReduceSum", masked, self._ints(1), keepdims=0)
         # The result is normalised anyway, and the sum has the same direction as the mean.
         length = self._add("ReduceL2", total, self._ints(1), keepdims=1)
         self._nodes.append(self._make.make_node("Div", [total, length], ["embedding"]))

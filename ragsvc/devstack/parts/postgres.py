@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from ragsvc.devstack.parts.postgres_files import choose_home, find_owner, open_home, install_binaries, remove
+from ragsvc.devstack.parts.postgres_files import choose_home, find_owner, install_binaries, open_home, remove
 from ragsvc.devstack.ports import LOOPBACK
 from ragsvc.devstack.process import POLL_S, Command, Process, run
 from ragsvc.devstack.secrets import write_private

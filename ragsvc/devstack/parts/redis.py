@@ -95,6 +95,6 @@ def find_server() -> Path:
 
 
 def _version(server: str) -> tuple[int, ...]:
-    told = subprocess.run([server, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
-    match = re.search(r"v=(\d+)\.(\d+)", told.stdout)
+    printed = subprocess.run([server, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    match = re.search(r"v=(\d+)\.(\d+)", printed.stdout)
     return tuple(int(number) for number in match.groups()) if match else (0,)
