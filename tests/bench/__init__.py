@@ -1,1 +1,1 @@
-"""Benches: what a claim of speed stands on, measured side by side with others in one run."""
+"""Benchmarks behind each documented speed, measured side by side with peers in one run."""

@@ -1,4 +1,4 @@
-"""Collects what the benches measure into one table, shown at the end and kept as markdown in `.bench/`."""
+"""Collects the figures of all benchmarks into one table, printed at the end and written to `.bench/` as Markdown."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from tests.bench.table import Row
 
 ROWS = pytest.StashKey[list["Row"]]()
-KEPT = ".bench/results.md"
+RESULTS_FILE = ".bench/results.md"
 
 
 @pytest.fixture
 def bench_table(request: pytest.FixtureRequest) -> BenchTable:
-    """Where a bench reports: `add` for each figure, `check` at its end."""
+    """The table of a benchmark: `add` each figure, then `check` the goals."""
     bench = request.path.parent.name
     return BenchTable(bench, request.config.stash.setdefault(ROWS, []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show the table and keep it."""
+    """Print the table and write it to a file."""
     rows = config.stash.get(ROWS, [])
     if not rows:
         return
@@ -35,10 +35,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.line(_conditions())
     for line in lines:
         terminalreporter.line(line)
-    kept = config.rootpath / KEPT
-    kept.parent.mkdir(exist_ok=True)
-    kept.write_text("\n".join([_conditions(), "", *lines, ""]), encoding="utf-8")
-    terminalreporter.line(f"kept in {KEPT}")
+    results_file = config.rootpath / RESULTS_FILE
+    results_file.parent.mkdir(exist_ok=True)
+    results_file.write_text("\n".join([_conditions(), "", *lines, ""]), encoding="utf-8")
+    terminalreporter.line(f"written to {RESULTS_FILE}")
 
 
 def _conditions() -> str:

@@ -1,4 +1,4 @@
-"""The one table of all benches: what was measured, beside whom, and whether it is as good as is said."""
+"""The table of all benchmarks: figures, peers, and whether each goal is met."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ FIGURES = 3
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a figure, or its ratio to the peer's, has to be."""
+    """The goal for a figure or for its ratio to the peer's."""
 
     bound: float
     is_upper: bool
     of: Literal["ours", "ratio"]
 
     def is_met(self, figure: float) -> bool:
-        """Tell whether the figure keeps the bound."""
+        """Return whether the figure is within the bound."""
         return figure <= self.bound if self.is_upper else figure >= self.bound
 
 
 def at_most(bound: float) -> Goal:
-    """Ours has to be so low."""
+    """Our figure must be at most this."""
     return Goal(bound, is_upper=True, of="ours")
 
 
 def at_least(bound: float) -> Goal:
-    """Ours has to be so high."""
+    """Our figure must be at least this."""
     return Goal(bound, is_upper=False, of="ours")
 
 
 def ratio_at_most(bound: float) -> Goal:
-    """Ours divided by the peer's has to be so low."""
+    """Our figure divided by the peer's must be at most this."""
     return Goal(bound, is_upper=True, of="ratio")
 
 
 def ratio_at_least(bound: float) -> Goal:
-    """Ours divided by the peer's has to be so high."""
+    """Our figure divided by the peer's must be at least this."""
     return Goal(bound, is_upper=False, of="ratio")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One figure; `peer` names whoever did the same beside us and has theirs, in the same unit."""
+    """One figure; `peer` is the compared system and its figure, in the same unit."""
 
     bench: str
     what: str
@@ -58,19 +58,19 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """Ours divided by the peer's."""
+        """Our figure divided by the peer's."""
         return self.ours / self.peer[1] if self.peer and self.peer[1] else None
 
     @property
     def is_met(self) -> bool:
-        """Whether the goal is met; what has none cannot miss it."""
+        """Whether the goal is met; a figure without a goal always passes."""
         if self.goal is None:
             return True
         figure = self.ours if self.goal.of == "ours" else self.ratio
         return figure is not None and self.goal.is_met(figure)
 
     def cells(self) -> tuple[str, ...]:
-        """Return what the table shows."""
+        """Return the cells of the row."""
         peer = f"{self.peer[0]}: {self._show(self.peer[1])}" if self.peer else ""
         ratio = "" if self.ratio is None else f"{_round(self.ratio)}x"
         met = "" if self.goal is None else "yes" if self.is_met else "NO"
@@ -87,7 +87,7 @@ class Row:
 
 
 class BenchTable:
-    """The rows of one bench; `finished` takes them for the table at the end."""
+    """The rows of one benchmark, collected in `finished` for the final table."""
 
     def __init__(self, bench: str, finished: list[Row]) -> None:
         self._bench = bench
@@ -97,19 +97,19 @@ class BenchTable:
     def add(
         self, what: str, ours: float, unit: str, *, peer: tuple[str, float] | None = None, goal: Goal | None = None
     ) -> None:
-        """Report a figure."""
+        """Add a figure."""
         row = Row(bench=self._bench, what=what, ours=ours, unit=unit, peer=peer, goal=goal)
         self._rows.append(row)
         self._finished.append(row)
 
     def check(self) -> None:
-        """Fail when a goal is missed, once all figures are in the table."""
+        """Fail if a goal was missed, after adding all figures to the table."""
         missed = [" | ".join(row.cells()[1:-1]) for row in self._rows if not row.is_met]
         assert not missed, "\n".join(missed)
 
 
 def to_markdown(rows: Iterable[Row]) -> list[str]:
-    """Return the table's lines, aligned so that a terminal can show them as they are."""
+    """Return the table's lines, aligned for a terminal."""
     cells = [HEAD, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
     lines = [_line(line, widths) for line in cells]
@@ -121,7 +121,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _round(figure: float) -> str:
-    """Return three figures, and no exponent."""
+    """Return three significant digits without an exponent."""
     digits = max(0, FIGURES - len(str(int(abs(figure)))))
     if 0 < abs(figure) < 1:
         return f"{figure:.{FIGURES}g}"

@@ -1,4 +1,4 @@
-"""The benches' table says what was measured and misses no missed goal."""
+"""The benchmark table shows every figure and every missed goal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tests.bench.table import BenchTable, Row, at_least, at_most, ratio_at_least, ratio_at_most, to_markdown
 
 
-def test_a_table_shows_the_figures_and_what_they_mean() -> None:
+def test_the_table_shows_figures_and_goals() -> None:
     finished: list[Row] = []
     table = BenchTable("queue", finished)
     table.add("start, p50", 3.814, "ms", peer=("arq", 295.2), goal=at_most(10))
@@ -21,7 +21,7 @@ def test_a_table_shows_the_figures_and_what_they_mean() -> None:
 
 
 @pytest.mark.parametrize("goal", [at_most(1), at_least(3), ratio_at_most(0.4), ratio_at_least(0.6)], ids=str)
-def test_a_missed_goal_fails_the_bench_and_stands_in_the_table(goal: object) -> None:
+def test_a_missed_goal_fails_the_bench_and_is_in_the_table(goal: object) -> None:
     finished: list[Row] = []
     table = BenchTable("queue", finished)
     table.add("one", 2, "s", peer=("limit", 4), goal=goal)  # type: ignore[arg-type]
@@ -31,7 +31,7 @@ def test_a_missed_goal_fails_the_bench_and_stands_in_the_table(goal: object) -> 
     assert [row.is_met for row in finished] == [False, True]
 
 
-def test_a_ratio_to_nothing_meets_no_goal() -> None:
+def test_a_ratio_to_zero_meets_no_goal() -> None:
     table = BenchTable("queue", [])
     table.add("one", 2, "s", peer=("nothing", 0), goal=ratio_at_least(0.1))
     with pytest.raises(AssertionError, match="one"):

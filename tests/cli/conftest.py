@@ -1,4 +1,4 @@
-"""A whole service for the commands to speak to, and the command line in this process."""
+"""A complete service for the commands, and the command line in this process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CLIENT_VARIABLES = ("RAGSVC_URL", "RAGSVC_API_KEY", "RAGSVC_ADMIN_KEY", "ADMIN_A
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a command said, and its exit code."""
+    """A command's output and exit code."""
 
     code: int
     out: str
@@ -48,7 +48,7 @@ class Result:
 
     @property
     def json_lines(self) -> list[Any]:
-        """The JSON documents on stdout, one a line."""
+        """The JSON documents on stdout, one per line."""
         return [orjson.loads(line) for line in self.out.splitlines()]
 
     @property
@@ -61,7 +61,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """The command line, with an environment and a folder of its own."""
+    """The command line, with its own environment and folder."""
 
     capsys: pytest.CaptureFixture[str]
 
@@ -75,7 +75,7 @@ class CommandLine:
 
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
-    """The command line of somebody who has configured nothing."""
+    """A command line without any configuration."""
     for name in CLIENT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -84,7 +84,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service: an API process, two workers, and what opens them."""
+    """A running service: an API process, two workers, and their keys."""
 
     url: str
     admin_key: str
@@ -93,7 +93,7 @@ class Service:
 
 @pytest.fixture(scope="session")
 async def service(base_settings: Settings, template: str) -> AsyncIterator[Service]:
-    """The service in processes of its own, on a database of its own."""
+    """The service in separate processes, on its own database."""
     own = uuid.uuid4().hex[:12]
     root = Path(tempfile.mkdtemp(prefix="ragsvc-cli-"))
     folders = open_folders(root)
@@ -124,7 +124,7 @@ async def service(base_settings: Settings, template: str) -> AsyncIterator[Servi
 
 @pytest.fixture
 async def tenant(service: Service) -> dict[str, str]:
-    """A fresh workspace: its id and a key."""
+    """The id and a key of a new workspace."""
     return await open_tenant(service)
 
 
@@ -142,7 +142,7 @@ async def open_tenant(service: Service) -> dict[str, str]:
 
 @pytest.fixture
 def user(cli: CommandLine, service: Service, tenant: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
-    """The command line of somebody with a key."""
+    """A command line with a workspace key."""
     monkeypatch.setenv("RAGSVC_URL", service.url)
     monkeypatch.setenv("RAGSVC_API_KEY", tenant["key"])
     return cli
@@ -150,7 +150,7 @@ def user(cli: CommandLine, service: Service, tenant: dict[str, str], monkeypatch
 
 @pytest.fixture
 def operator(cli: CommandLine, service: Service, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
-    """The command line of the operator: the admin key, and the stores."""
+    """The operator's command line, with the admin key and the stores."""
     monkeypatch.setenv("RAGSVC_URL", service.url)
     monkeypatch.setenv("RAGSVC_ADMIN_KEY", service.admin_key)
     for name in ("DATABASE_URL", "REDIS_URL", "QUEUE_PREFIX"):
@@ -159,7 +159,7 @@ def operator(cli: CommandLine, service: Service, monkeypatch: pytest.MonkeyPatch
 
 
 def start_cli(*args: str, stdout: int = subprocess.PIPE, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start a command in a process of its own."""
+    """Start a command in a separate process."""
     return subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-m", "ragsvc", *args],
         stdin=subprocess.DEVNULL,
@@ -171,5 +171,5 @@ def start_cli(*args: str, stdout: int = subprocess.PIPE, env: dict[str, str] | N
 
 
 def to_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment that makes these settings."""
+    """Return the environment for these settings."""
     return {**os.environ, **variables_of(settings)}

@@ -26,7 +26,7 @@ BIN = Path(sys.executable).parent
 
 
 def walk(name: str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield a command, and the commands below it, by their words."""
+    """Yield a command and its subcommands with their words."""
     command = get_command(build_app(name)).commands[name]  # type: ignore[attr-defined]  # the root is a group
     yield (name,), command
     for below, inner in getattr(command, "commands", {}).items():
@@ -81,7 +81,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(args: tuple[str, ...], message:
     assert "--help`)" in result.error
 
 
-def test_every_end_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_outcome_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAGSVC_DEBUG", raising=False)
     assert explain(StartupRefused("too old")) == ("too old", 1)
     assert explain(ExceptionGroup("tasks", [ExceptionGroup("more", [Unreachable("away")])])) == ("away", 3)
@@ -96,7 +96,7 @@ def test_every_end_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ZeroDivisionError: division by zero" in message
 
 
-def test_a_defect_shows_its_traceback_only_when_asked(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_shows_its_traceback_only_on_request(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_wanted: str | None) -> None:
         raise ZeroDivisionError
 
@@ -107,7 +107,7 @@ def test_a_defect_shows_its_traceback_only_when_asked(cli: CommandLine, monkeypa
 
 
 def execute(*command: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> tuple[str, str]:
-    """Run a process that has to succeed, and return what it said on stdout and stderr."""
+    """Run a process that must succeed, and return its output."""
     ended = subprocess.run(command, cwd=cwd, env=env, capture_output=True, check=True, text=True)  # noqa: S603
     return ended.stdout, ended.stderr
 

@@ -1,4 +1,4 @@
-"""The demonstration's stack when it fails."""
+"""The demo's stack when it fails to start."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ragsvc.cli.demo_stack import open_stack
 from ragsvc.cli.exits import CommandFailed
 
 
-def test_what_failed_leaves_its_logs_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_stack_leaves_only_its_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHUNK_MAX_TOKENS", "3")
-    # Without a model server of its own it fails sooner.
+    # Without its own model server it fails sooner.
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
 
     async def start() -> None:
@@ -26,8 +26,8 @@ def test_what_failed_leaves_its_logs_and_nothing_else(monkeypatch: pytest.Monkey
         asyncio.run(start())
     where = re.search(r"kept in (.+)\)$", str(failed.value))
     assert where is not None
-    kept = Path(where[1])
-    assert {entry.name for entry in kept.iterdir()} == {"dev.log", "logs"}
-    assert "CHUNK_MAX_TOKENS" in (kept / "dev.log").read_text()
-    assert "CHUNK_MAX_TOKENS" in (kept / "logs" / "migrate.log").read_text()
-    shutil.rmtree(kept)
+    left = Path(where[1])
+    assert {entry.name for entry in left.iterdir()} == {"dev.log", "logs"}
+    assert "CHUNK_MAX_TOKENS" in (left / "dev.log").read_text()
+    assert "CHUNK_MAX_TOKENS" in (left / "logs" / "migrate.log").read_text()
+    shutil.rmtree(left)

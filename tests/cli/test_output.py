@@ -1,4 +1,4 @@
-"""What people get to see."""
+"""The formatting of output for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from ragsvc.cli.output import clean, shorten, show, show_size, show_source, show_time
 
 
-def test_what_would_steer_a_terminal_is_taken_out() -> None:
+def test_terminal_control_characters_are_removed() -> None:
     assert clean("a\x1b[2J\x9b31mb\r\x00\u202ec\tö\n“ ”\u200d") == "a[2J31mbc\tö\n“ ”\u200d"
 
 
@@ -20,8 +20,8 @@ def test_what_would_steer_a_terminal_is_taken_out() -> None:
         ({"document_id": "doc_1"}, "doc_1"),
     ],
 )
-def test_a_place_is_a_page_or_a_heading(place: dict[str, object], shown: str) -> None:
-    assert show_source(place) == shown
+def test_a_source_is_shown_by_page_or_heading(span: dict[str, object], shown: str) -> None:
+    assert show_source(span) == shown
 
 
 def test_sizes_are_decimal() -> None:
@@ -35,7 +35,7 @@ def test_sizes_are_decimal() -> None:
     ]
 
 
-def test_values_are_shown_as_people_read_them() -> None:
+def test_values_are_shown_in_readable_form() -> None:
     values = [None, True, 0.25, {}, {"a": 1}, ["b"], "\x1bc", 7]
     assert [show(value) for value in values] == ["-", "yes", "0.25", "-", '{"a":1}', '["b"]', "c", "7"]
     assert show_time("2026-01-31T12:00:00.123456Z") == "2026-01-31 12:00:00 UTC"

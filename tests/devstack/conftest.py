@@ -1,4 +1,4 @@
-"""Fixtures for tests that start servers of their own."""
+"""Fixtures for tests that start their own servers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def folders() -> Iterator[Folders]:
-    """A data directory that every user can pass through, unlike tmp_path's parents."""
+    """A data directory that every user can traverse, unlike tmp_path's parents."""
     root = Path(tempfile.mkdtemp(prefix="ragsvc-test-"))
     yield open_folders(root)
     shutil.rmtree(root)
@@ -34,7 +34,7 @@ def folders() -> Iterator[Folders]:
 
 @pytest.fixture
 def starting(folders: Folders) -> Starting:
-    """Start a part, and stop it at the end however it got on."""
+    """Start a part, and always stop it at the end."""
 
     @asynccontextmanager
     async def start_and_stop(part: Part) -> AsyncIterator[Process]:

@@ -1,4 +1,4 @@
-"""What is set wins, but for what would send the service to a server that is not used."""
+"""Given variables win, except those of a server that is not used."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def environment(parts: Parts, given: dict[str, str]) -> dict[str, str]:
     return service_environment(parts, SECRETS, port=1234, given=given)
 
 
-def test_every_server_is_embedded_when_nothing_is_set(parts: Parts) -> None:
+def test_without_settings_every_server_is_the_stack_s_own(parts: Parts) -> None:
     env = environment(parts, {})
     assert [part.name for part in own_parts(parts, {})] == ["postgres", "redis", "s3", "models"]
     assert env["DATABASE_URL"] == parts.postgres.url
@@ -46,24 +46,24 @@ def test_every_server_is_embedded_when_nothing_is_set(parts: Parts) -> None:
     assert env["ADMIN_API_KEY"] == SECRETS.admin_api_key
 
 
-def test_no_server_is_embedded_when_every_url_is_set(parts: Parts) -> None:
+def test_with_all_urls_set_no_server_is_the_stack_s_own(parts: Parts) -> None:
     env = environment(parts, URLS)
     assert own_parts(parts, URLS) == []
     assert URLS.items() <= env.items()
     assert not {"EMBEDDING_MODEL", "CHAT_MODEL", "S3_ACCESS_KEY_ID", "OPENAI_API_KEY"} & env.keys()
 
 
-def test_an_empty_variable_is_one_that_is_not_set(parts: Parts) -> None:
+def test_an_empty_variable_counts_as_unset(parts: Parts) -> None:
     assert [part.name for part in own_parts(parts, {"REDIS_URL": ""})] == ["postgres", "redis", "s3", "models"]
     assert environment(parts, {"REDIS_URL": "", "JOB_LEASE_S": ""})["JOB_LEASE_S"] == "6"
 
 
-def test_what_is_set_wins(parts: Parts) -> None:
+def test_given_variables_win(parts: Parts) -> None:
     given = {"JOB_LEASE_S": "20", "ADMIN_API_KEY": "mine", "CHUNK_MAX_TOKENS": "100", "LOG_LEVEL": "debug"}
     assert given.items() <= environment(parts, given).items()
 
 
-def test_credentials_of_another_server_do_not_reach_an_embedded_one(parts: Parts) -> None:
+def test_credentials_of_another_server_do_not_reach_the_stack_s_own(parts: Parts) -> None:
     given = {
         "OPENAI_API_KEY": "sk-of-openai",
         "S3_ACCESS_KEY_ID": "of-aws",
@@ -78,7 +78,7 @@ def test_credentials_of_another_server_do_not_reach_an_embedded_one(parts: Parts
     assert env["S3_ACCESS_KEY_ID"] == SECRETS.s3_access_key_id
 
 
-def test_the_metrics_port_is_the_api_s_and_a_worker_takes_a_free_one(parts: Parts) -> None:
+def test_the_api_gets_the_metrics_port_and_a_worker_a_free_one(parts: Parts) -> None:
     env = environment(parts, {"METRICS_PORT": "9464"})
     assert env["METRICS_PORT"] == "9464"
     assert worker_environment(env) == env | {"METRICS_PORT": "0"}
@@ -94,5 +94,5 @@ def test_without_a_metrics_port_a_worker_has_none(parts: Parts) -> None:
     ("host", "address"),
     [("", "127.0.0.1"), ("my-machine", "127.0.0.1"), ("0.0.0.0", "0.0.0.0"), ("::1", "::1")],  # noqa: S104
 )
-def test_a_host_that_is_no_address_is_the_shell_s(host: str, address: str) -> None:
+def test_a_host_that_is_not_an_address_is_ignored(host: str, address: str) -> None:
     assert listen_address({"HOST": host}) == address

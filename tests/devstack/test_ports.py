@@ -1,4 +1,4 @@
-"""Free ports are free, and stay so."""
+"""Free ports are free and remain reserved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_free_ports_are_distinct_and_below_those_of_outgoing_connections() -> No
     assert all(20_000 <= port < first_ephemeral for port in ports)
 
 
-def test_a_port_that_was_given_away_is_open_to_a_server_and_to_nobody_else_who_looks() -> None:
+def test_a_reserved_port_is_free_for_a_server_but_not_for_another_reservation() -> None:
     (port,) = free_ports(1)
     ask = (
         f"from ragsvc.devstack import ports; import random; random.sample = lambda _r, k: [{port}]; ports.free_ports(1)"
@@ -30,7 +30,7 @@ def test_a_port_that_was_given_away_is_open_to_a_server_and_to_nobody_else_who_l
         assert not is_free(LOOPBACK, port)
 
 
-def test_a_port_that_somebody_listens_on_is_not_free() -> None:
+def test_a_port_with_a_listener_is_not_free() -> None:
     with socket.create_server((LOOPBACK, 0)) as server:
         port = server.getsockname()[1]
         assert not is_free(LOOPBACK, port)

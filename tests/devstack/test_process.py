@@ -1,4 +1,4 @@
-"""Children do not outlive their parent, are found again, and stop."""
+"""Children do not outlive their parent, are found again by pid file, and stop."""
 
 from __future__ import annotations
 
@@ -64,21 +64,23 @@ async def test_a_stopped_child_leaves_no_pid_file(folders: Folders, spawning: Sp
     assert not (folders.run / "child.pid").exists()
 
 
-async def test_a_child_that_ignores_its_signal_is_killed_after_its_grace(folders: Folders, spawning: Spawning) -> None:
+async def test_a_child_that_ignores_its_signal_is_killed_after_the_grace_period(
+    folders: Folders, spawning: Spawning
+) -> None:
     child = spawning(shell(folders, "trap '' TERM; echo deaf; while true; do sleep 0.1; done", grace_s=0.2))
     await until(lambda: "deaf" in child.output())
     await child.stop()
     assert child.exit_code == -signal.SIGKILL
 
 
-async def test_what_a_child_left_in_its_group_ends_with_it(folders: Folders, spawning: Spawning) -> None:
+async def test_the_rest_of_a_child_s_group_is_killed_with_it(folders: Folders, spawning: Spawning) -> None:
     child = spawning(shell(folders, "sleep 600 & echo $!; exit 3"))
     assert await child.wait() == 3
     grandchild = int(child.output())
     await until(lambda: started_at(grandchild) is None, what="the grandchild's end")
 
 
-async def test_leftovers_are_stopped_even_when_they_are_deaf(
+async def test_leftovers_are_stopped_even_if_they_ignore_signals(
     folders: Folders, spawning: Spawning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "LEFTOVER_GRACE_S", 0.2)
@@ -89,7 +91,7 @@ async def test_leftovers_are_stopped_even_when_they_are_deaf(
     assert list(folders.run.iterdir()) == []
 
 
-async def test_a_stranger_that_was_given_the_pid_is_left_alone(folders: Folders, spawning: Spawning) -> None:
+async def test_a_process_with_a_reused_pid_is_left_alone(folders: Folders, spawning: Spawning) -> None:
     stranger = spawning(command(folders, "sleep", "600"))
     pid_file = folders.run / "child.pid"
     known = json.loads(pid_file.read_text())
@@ -116,16 +118,16 @@ async def test_a_torn_pid_file_is_removed(folders: Folders, content: str) -> Non
 async def test_a_zombie_counts_as_gone(folders: Folders, spawning: Spawning) -> None:
     child = spawning(command(folders, "true"))
     await until(lambda: not child.is_running())
-    os.kill(child.pid, 0)  # its pid is still taken
+    os.kill(child.pid, 0)  # its pid is not yet free
     assert started_at(child.pid) is None
 
 
-async def test_a_command_that_fails_says_what_it_said_last(folders: Folders) -> None:
+async def test_a_failed_command_is_reported_with_its_last_output(folders: Folders) -> None:
     with pytest.raises(StartupRefused, match=r"child failed with exit code 7: no luck \(see .*child\.log\)"):
         await run(shell(folders, "echo no luck; exit 7"), folders.run)
 
 
-async def test_a_child_reports_its_own_output_alone(folders: Folders, spawning: Spawning) -> None:
+async def test_a_child_reports_only_its_own_output(folders: Folders, spawning: Spawning) -> None:
     for word in ("first", "second"):
         child = spawning(shell(folders, f"echo {word}"))
         await child.wait()

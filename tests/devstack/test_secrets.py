@@ -1,4 +1,4 @@
-"""Generated secrets stay the same, and private."""
+"""Generated secrets are stable and private."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_only_the_owner_can_read_them(tmp_path: Path) -> None:
     assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_secret_that_a_newer_version_knows_is_added_and_the_others_kept(tmp_path: Path) -> None:
+def test_a_new_secret_is_added_and_the_others_are_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "secrets.json"
     first = asdict(load_secrets(path))
     path.write_text(json.dumps({"redis_password": first["redis_password"], "of_a_newer_version": "x"}))
@@ -38,7 +38,7 @@ def test_a_secret_that_a_newer_version_knows_is_added_and_the_others_kept(tmp_pa
     assert load_secrets(path) == second
 
 
-def test_a_private_file_that_was_open_to_all_is_closed_when_it_is_replaced(tmp_path: Path) -> None:
+def test_a_world_readable_file_becomes_private_when_replaced(tmp_path: Path) -> None:
     path = tmp_path / "ready.json"
     path.write_text("old")
     path.chmod(0o644)

@@ -1,4 +1,4 @@
-"""`ragsvc dev` as a whole: what it tells, and what it does when something dies."""
+"""`ragsvc dev` as a whole: its output, and its reaction when a process dies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.support.servers.servers import Servers
     from tests.support.servers.stacks import Stack
 
-# The shared servers put the models into the cache; one process of xdist's runs all of this module, on one stack.
+# The shared servers have cached the models; one xdist worker runs this module, on one stack.
 pytestmark = [pytest.mark.usefixtures("servers"), pytest.mark.xdist_group("ragsvc-dev")]
 
 
@@ -45,7 +45,7 @@ def cache(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="module")
 async def running(cache: Path) -> AsyncIterator[Stack]:
-    """One stack for the tests that leave it well."""
+    """One stack for the tests that leave it running."""
     async with new_stack(cache) as stack:
         await stack.start()
         yield stack
@@ -69,7 +69,7 @@ def ready_of(stack: Stack) -> dict[str, Any]:
 
 
 async def until_replaced(stack: Stack, kind: str, pid: int) -> dict[str, Any]:
-    """Wait until the ready file names another process of that kind."""
+    """Wait until the ready file names a new process of the kind."""
 
     def look() -> dict[str, Any] | None:
         ready = ready_of(stack)
@@ -80,7 +80,7 @@ async def until_replaced(stack: Stack, kind: str, pid: int) -> dict[str, Any]:
     return await until(look, timeout_s=60, what=f"another process of {kind}")
 
 
-async def test_the_ready_file_tells_everything(running: Stack) -> None:
+async def test_the_ready_file_is_complete(running: Stack) -> None:
     ready = ready_of(running)
     assert set(ready) == {
         *("base_url", "workspace_id", "api_key", "admin_key", "database_url", "redis_url", "queue_prefix", "s3"),
@@ -121,7 +121,7 @@ async def test_a_killed_worker_is_restarted_and_the_ready_file_follows(running: 
     assert alive(set(ready["pids"][kind])) == set(ready["pids"][kind])
 
 
-async def test_killed_servers_come_back_with_what_they_held(running: Stack) -> None:
+async def test_killed_servers_are_restarted_with_their_data(running: Stack) -> None:
     before = ready_of(running)
     for kind in ("postgres", "redis", "s3", "models"):
         os.kill(before["pids"][kind], signal.SIGKILL)
@@ -147,7 +147,7 @@ async def test_a_second_start_on_the_same_data_directory_is_refused(running: Sta
     assert ready_of(running)["pids"] == before["pids"]
 
 
-async def test_a_port_that_is_taken_is_told_and_nothing_started(running: Stack, cache: Path) -> None:
+async def test_a_taken_port_is_reported_and_nothing_is_started(running: Stack, cache: Path) -> None:
     port = ready_of(running)["base_url"].rpartition(":")[2]
     async with new_stack(cache, options=("--port", port)) as stack:
         await stack.spawn()
@@ -157,7 +157,7 @@ async def test_a_port_that_is_taken_is_told_and_nothing_started(running: Stack, 
 
 
 @pytest.mark.parametrize("ready_file", ["nowhere/ready.json", "data"])
-async def test_a_ready_file_that_cannot_be_written_is_told_and_nothing_started(cache: Path, ready_file: str) -> None:
+async def test_an_unwritable_ready_file_is_reported_and_nothing_is_started(cache: Path, ready_file: str) -> None:
     async with new_stack(cache) as stack:
         stack.ready_file = stack.root / ready_file
         await stack.spawn()
@@ -166,32 +166,32 @@ async def test_a_ready_file_that_cannot_be_written_is_told_and_nothing_started(c
         assert [path.name for path in stack.data_dir.iterdir()] == ["cache"]
 
 
-async def test_the_same_workspace_is_offered_whatever_became_of_its_key(running: Stack, tmp_path: Path) -> None:
+async def test_the_same_workspace_is_offered_even_if_its_key_is_gone(running: Stack, tmp_path: Path) -> None:
     ready = ready_of(running)
-    kept = tmp_path / "tenant.json"
+    stored_at = tmp_path / "tenant.json"
 
     async def offered() -> Tenant:
-        return await open_tenant(ready["base_url"], admin_key=ready["admin_key"], kept=kept)
+        return await open_tenant(ready["base_url"], admin_key=ready["admin_key"], stored_at=stored_at)
 
     first = await offered()
     assert first.workspace_id == ready["workspace_id"]
     assert first.bucket == ready["s3"]["bucket"]
     assert await offered() == first
-    kept.unlink()
+    stored_at.unlink()
     second = await offered()
     assert (second.workspace_id, second.api_key != first.api_key) == (first.workspace_id, True)
-    kept.write_text(json.dumps(asdict(second) | {"api_key": "of another database"}))
+    stored_at.write_text(json.dumps(asdict(second) | {"api_key": "of another database"}))
     third = await offered()
     assert third.workspace_id == first.workspace_id
     assert await offered() == third
 
 
-async def test_an_api_that_refuses_the_admin_key_says_so(running: Stack, tmp_path: Path) -> None:
+async def test_an_api_that_refuses_the_admin_key_is_reported(running: Stack, tmp_path: Path) -> None:
     with pytest.raises(StartupRefused, match="answered 401"):
-        await open_tenant(ready_of(running)["base_url"], admin_key="guess", kept=tmp_path / "tenant.json")
+        await open_tenant(ready_of(running)["base_url"], admin_key="guess", stored_at=tmp_path / "tenant.json")
 
 
-async def test_a_kill_of_the_supervisor_alone_or_with_everything_leaves_nothing_in_the_way(running: Stack) -> None:
+async def test_a_restart_works_after_a_kill_of_the_supervisor_or_of_everything(running: Stack) -> None:
     first = ready_of(running)
     assert await running.stop(signal.SIGKILL) == -signal.SIGKILL
     second = await running.start()
@@ -219,7 +219,7 @@ async def test_a_signal_during_the_start_stops_it(cache: Path) -> None:
 
 @pytest.fixture
 def given(servers: Servers, settings: Settings) -> dict[str, str]:
-    """The environment of somebody who has every server already."""
+    """An environment with a URL for every server."""
     return {
         "DATABASE_URL": settings.stores.database_url.get_secret_value(),
         "REDIS_URL": servers.redis_url,
@@ -240,7 +240,7 @@ def given(servers: Servers, settings: Settings) -> dict[str, str]:
     }
 
 
-async def test_given_servers_are_used_instead_of_embedded_ones(cache: Path, given: dict[str, str]) -> None:
+async def test_given_servers_replace_the_stack_s_own(cache: Path, given: dict[str, str]) -> None:
     async with new_stack(cache, options=("--api-workers", "2"), env=given) as stack:
         ready = await stack.start()
         assert [ready["pids"][part] for part in ("postgres", "redis", "s3", "models")] == [None] * 4
@@ -263,9 +263,9 @@ async def test_the_api_has_the_metrics_port_and_every_worker_one_of_its_own(cach
         scraped = {}
         for name in ("ingestion-1", "ingestion-2", "deletion-1"):
             log = (stack.data_dir / "logs" / f"{name}.log").read_text()
-            told = re.search(r"metrics_started.*port\S*=\S*?(\d{4,5})\b", log)
-            assert told is not None, log
-            scraped[name] = int(told[1])
+            logged = re.search(r"metrics_started.*port\S*=\S*?(\d{4,5})\b", log)
+            assert logged is not None, log
+            scraped[name] = int(logged[1])
         scraped["api"] = port
         assert len(set(scraped.values())) == len(scraped)
         for one in scraped.values():
@@ -274,7 +274,7 @@ async def test_the_api_has_the_metrics_port_and_every_worker_one_of_its_own(cach
                 assert "ragsvc_" in await answer.text()
 
 
-async def test_a_setting_that_is_wrong_is_told_and_everything_stopped(cache: Path, given: dict[str, str]) -> None:
+async def test_a_wrong_setting_is_reported_and_everything_is_stopped(cache: Path, given: dict[str, str]) -> None:
     async with new_stack(cache, env=given | {"CHUNK_MAX_TOKENS": "300"}) as stack:
         await stack.spawn()
         assert await stack.supervisor.wait() == 1
@@ -283,13 +283,13 @@ async def test_a_setting_that_is_wrong_is_told_and_everything_stopped(cache: Pat
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="every other test shows it already")
-async def test_a_plain_user_can_run_it(cache: Path) -> None:
+async def test_a_normal_user_can_run_it(cache: Path) -> None:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         pytest.skip("setpriv is not there")
-    # Coverage cannot write where this user may not.
+    # Coverage cannot write to folders that this user cannot access.
     async with new_stack(cache, env={"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}) as stack:
-        # The interpreter may lie in root's home: the user may read everything, and is nobody otherwise.
+        # The interpreter may be in root's home, so the user can read everything but is otherwise unprivileged.
         stack.prefix = (
             *(setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups"),
             *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),

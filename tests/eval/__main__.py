@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from ragsvc.devstack.ready_file import Access
     from tests.eval.questions import Corpus, Question
 
-# They change what is stored: documents are ingested anew under them, into a workspace of their own.
+# These settings change what is stored, so each combination ingests the documents into its own workspace.
 STORED = ("CHUNK_MAX_TOKENS", "CHUNK_OVERLAP_TOKENS", "CHUNK_CONTEXT", "TEXT_SEARCH_CONFIG")
 
 
 def evaluate(
     *,
-    folder: Annotated[Path, typer.Option(help="Where packages, documents, embeddings and reports are kept.")] = Path(
+    folder: Annotated[Path, typer.Option(help="Folder for packages, documents, embeddings and reports.")] = Path(
         ".ragsvc/eval"
     ),
     split: Annotated[Split, typer.Option(help="Defaults are chosen on dev and reported on test.")] = Split.TEST,
     kind: Annotated[list[Kind] | None, typer.Option(help="Only questions of this kind; can be repeated.")] = None,
     mode: Annotated[list[SearchMode] | None, typer.Option(help="Only this mode; can be repeated.")] = None,
     vary: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE,VALUE: a setting of searches to try with each value.")
+        list[str] | None, typer.Option(help="NAME=VALUE,VALUE: a search setting to try with each value.")
     ] = None,
 ) -> None:
-    """Ingest documentation, ask questions whose answers are known, and tell how often those are found.
+    """Ingest documentation, run queries with known answers, and report how often they are found.
 
-    Settings are taken from the environment, as the service takes them.
+    Settings are read from the environment, as for the service.
     """
     folder = folder.resolve()
     try:
@@ -80,15 +80,16 @@ async def _rank(
     modes: Sequence[SearchMode],
     changed: dict[str, str],
 ) -> dict[str, list[int | None]]:
-    told = " ".join(f"{name}={value}" for name, value in changed.items())
+    described = " ".join(f"{name}={value}" for name, value in changed.items())
     async with open_resources(settings_of(access, changed), pool_size=SEARCHES_AT_ONCE) as resources:
         return {
-            f"{mode} {told}".strip(): await rank_all(resources, workspace_id, questions, mode=mode) for mode in modes
+            f"{mode} {described}".strip(): await rank_all(resources, workspace_id, questions, mode=mode)
+            for mode in modes
         }
 
 
 def _name_workspace(corpus: Corpus) -> str:
-    """Return a name that documents and what is stored of them have in common."""
+    """Return a workspace name derived from the documents and the settings that change what is stored."""
     digest = hashlib.sha256("".join(page.html for page in corpus.pages).encode()).hexdigest()[:12]
     stored = [f"{name}={os.environ[name]}" for name in STORED if os.environ.get(name)]
     return " ".join(["evaluation", digest, *stored])

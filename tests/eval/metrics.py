@@ -1,4 +1,4 @@
-"""What a ranking is worth, and how sure that is."""
+"""Ranking metrics and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METRICS = ("recall@1", "recall@5", "recall@10", "MRR", "nDCG@10")
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over questions, and where it lies with 95 % confidence."""
+    """A mean over questions with its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -29,9 +29,9 @@ class Estimate:
 
 
 def score(rank: int | None) -> tuple[float, ...]:
-    """Return METRICS for one question, whose passage is first hit at this rank (from 1; None: not at all).
+    """Return METRICS for one question, whose passage is first hit at this rank (from 1; None if never).
 
-    Every question has one passage, so that recall is 0 or 1 and the best possible gain is 1.
+    Every question has one passage, so recall is 0 or 1 and the ideal gain is 1.
     """
     if rank is None or rank > DEPTH:
         return (0.0,) * len(METRICS)

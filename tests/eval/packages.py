@@ -18,21 +18,21 @@ PACKAGES = (
 
 
 class PackagesMissing(Exception):
-    """What the evaluation reads cannot be had here; the message says why and what to do."""
+    """The documentation packages are not available; the message says why and what to do."""
 
 
 def unpack_packages(cache: Path) -> Path:
-    """Return the folder that the packages are unpacked in; they are downloaded the first time.
+    """Return the folder of the unpacked packages; they are downloaded once.
 
     Raises:
-        PackagesMissing: there is no apt, or it does not reach its packages.
+        PackagesMissing: apt is missing or cannot download packages.
     """
     unpacked = cache / "packages"
     if unpacked.exists():
         return unpacked
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         raise PackagesMissing(
-            "The evaluation reads documentation out of Debian packages and needs apt-get and dpkg-deb. On another"
+            "The evaluation reads documentation from Debian packages and needs apt-get and dpkg-deb. On another"
             f" system unpack {', '.join(PACKAGES)} (with what they depend on) into {unpacked} by other means."
         )
     cache.mkdir(parents=True, exist_ok=True)
@@ -41,13 +41,13 @@ def unpack_packages(cache: Path) -> Path:
         _run("apt-get", "--quiet", "download", *names, folder=folder)
         for archive in sorted(Path(folder).glob("*.deb")):
             _run("dpkg-deb", "--extract", archive.name, "unpacked", folder=folder)
-        # By rename, so that an unpacked folder is a whole one.
+        # Renamed at the end, so that the folder is always complete.
         (Path(folder) / "unpacked").rename(unpacked)
     return unpacked
 
 
 def _documents_of(package: str) -> list[str]:
-    """Return the documentation that a package depends on: python3-doc is a name for one version's."""
+    """Return the documentation packages that a package depends on (python3-doc depends on one version's)."""
     said = _run("apt-cache", "depends", "--important", package)
     depended = [line.split()[-1] for line in said.splitlines() if "Depends:" in line]
     return [name for name in depended if name.endswith("-doc")]

@@ -1,4 +1,4 @@
-"""Pages of documentation as they are uploaded, and the sections that stand in them."""
+"""Documentation pages as they are uploaded, and their sections."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LIMITS = ParseLimits(
     memory_bytes=2**32,
 )
 HEADINGS = "h1, h2, h3, h4, h5, h6"
-# Menus, tables of contents and diagrams; in a table of contents every question would stand a second time.
+# Menus, tables of contents and diagrams; a table of contents would repeat every question.
 FURNITURE = (
     "script, style, svg, .nosearch, .fancy_toc, #toc_sub, .toc, .contents, .navheader, .navfooter, .sphinxsidebar,"
     " .related, .footer, #footer, .headerlink, a[href^='#q'], #fancy_toc"
@@ -41,7 +41,7 @@ NUMBER = re.compile(r"^(?:Chapter\s+|Appendix\s+)?\(?(?:[A-Z]?\d+[.)]?)+\s+|^[¶
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and what stands below it, subsections included: code points of the canonical text."""
+    """A heading and the text below it, including subsections, as code points of the canonical text."""
 
     title: str
     char_start: int
@@ -51,7 +51,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A document as it is uploaded, and its sections in their order."""
+    """A document as uploaded, and its sections in order."""
 
     filename: str
     html: str
@@ -59,10 +59,10 @@ class Page:
 
 
 def read_page(path: Path, *, filename: str, hides_questions: bool = False) -> Page:
-    """Return a page without its furniture.
+    """Return a page without navigation.
 
-    With `hides_questions` a heading that ends with a question mark is uploaded as its number: the sections keep the
-    question, which then stands nowhere in the text.
+    With `hides_questions`, a heading that ends with a question mark is replaced by its number in the upload. The
+    sections retain the question, which is then not part of the text.
     """
     tree = LexborHTMLParser(_mark_questions(path.read_text(encoding="utf-8", errors="replace")))
     for node in tree.css(FURNITURE):
@@ -73,19 +73,19 @@ def read_page(path: Path, *, filename: str, hides_questions: bool = False) -> Pa
 
 
 def parse(html: str) -> ParsedText:
-    """Return the canonical text of a page, by the parser of the service."""
+    """Return the canonical text of a page, as the service parses it."""
     with tempfile.NamedTemporaryFile(suffix=".html") as file:
         Path(file.name).write_text(html, encoding="utf-8")
         return parse_html(SourceFile(Path(file.name), "page.html", "text/html; charset=utf-8"), LIMITS)
 
 
 def clean(title: str) -> str:
-    """Return a heading without its number and marks."""
+    """Return a heading without its number and punctuation."""
     return NUMBER.sub("", NUMBER.sub("", " ".join(title.split())))
 
 
 def _mark_questions(html: str) -> str:
-    """Make headings of questions that are written otherwise: Git's FAQ as a list, SQLite's as bold paragraphs."""
+    """Convert questions in other markup to headings: Git's FAQ is a list, SQLite's has bold paragraphs."""
     html = re.sub(r'<dt class="hdlist1">\s*(.*?\?)\s*</dt>', r"<h4>\1</h4>", html, flags=re.DOTALL)
     return re.sub(r"<p><b>\(\d+\) ([^<]*(?:<(?!/b>)[^<]*)*)</b></p>", r"<h4>\1</h4>", html, flags=re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""The questions and the passages that answer them, made out of the pages: which is told, none is written by hand."""
+"""Questions and the passages that answer them, derived from the pages; none is written by hand."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from tests.eval.pages import Page, Section
 
-# Questions are kept out of the pages; what answers them has to be found by what it says.
+# These questions are removed from the pages, so that their answers must be found by content.
 FAQS = (
     "usr/share/doc/debian/FAQ/*.en.html",
     "usr/share/doc/python3.[0-9]*[0-9]/html/faq/*.html",
     "usr/share/doc/sqlite3/faq.html",
     "usr/share/doc/git-doc/gitfaq.html",
 )
-# Their sections are looked for by their titles and names, and are in the way of the FAQs' answers.
+# Sections of these pages are queried by title and name, and compete with the answers of the FAQs.
 MANUALS = (
     "usr/share/debian-reference/ch0[1259].en.html",
     "usr/share/developers-reference/*.html",
@@ -40,7 +40,7 @@ LEFT_OUT = re.compile(r"index|/search\.html|history|changes|testing|bugs|windowf
 LARGEST_PAGE_CHARS = 70_000
 SHORTEST_ANSWER_CHARS = 80
 SHORTEST_SECTION_CHARS = 200
-# So many of a kind are enough for an interval of a few points.
+# Enough per kind for a confidence interval of a few points.
 MOST_OF_A_KIND = 300
 NAME = re.compile(r"\b(?:sqlite3_[a-z0-9_]+|SQLITE_[A-Z_]+|git-[a-z-]+)\b")
 WORDS = re.compile(r"[A-Za-z]{3,}")
@@ -48,7 +48,7 @@ SEVERAL_WORDS = 3
 
 
 class Kind(StrEnum):
-    """What a query is like."""
+    """The kind of a query."""
 
     QUESTION = "question"
     TITLE = "title"
@@ -56,7 +56,7 @@ class Kind(StrEnum):
 
 
 class Split(StrEnum):
-    """What a query is for: choosing the defaults, or reporting what they do."""
+    """The use of a query: choosing defaults, or reporting results."""
 
     DEV = "dev"
     TEST = "test"
@@ -74,26 +74,26 @@ class Question:
 
     @property
     def split(self) -> Split:
-        """The same at every run, and for the same words."""
+        """The split, by a hash of the query: the same in every run."""
         is_odd = hashlib.sha256(self.query.lower().encode()).digest()[0] % 2
         return Split.TEST if is_odd else Split.DEV
 
     def is_answered_by(self, filename: str, char_start: int, char_end: int) -> bool:
-        """Tell whether a chunk has half of the passage, or the passage half of the chunk."""
+        """Return whether a chunk covers half of the passage, or the passage half of the chunk."""
         shared = min(self.char_end, char_end) - max(self.char_start, char_start)
         return filename == self.filename and shared * 2 >= min(self.char_end - self.char_start, char_end - char_start)
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """What is uploaded, and what is asked."""
+    """The uploaded pages and their questions."""
 
     pages: tuple[Page, ...]
     questions: tuple[Question, ...]
 
 
 def make_corpus(unpacked: Path) -> Corpus:
-    """Return the pages of the unpacked packages and their questions, in an order that stays."""
+    """Return the pages of the unpacked packages and their questions, in a stable order."""
     faqs = [*_read(_find(unpacked, FAQS), unpacked, hides_questions=True)]
     manuals = [*_read(_find(unpacked, MANUALS) - _find(unpacked, FAQS), unpacked, hides_questions=False)]
     questions = [*_ask_faqs(faqs), *_ask_titles(manuals), *_ask_names(manuals)]
@@ -122,17 +122,17 @@ def _ask_faqs(pages: Iterable[Page]) -> Iterator[Question]:
 
 
 def _ask_titles(pages: Sequence[Page]) -> Iterator[Question]:
-    """Ask for sections by titles that one section alone has; such as tell nothing are left out with those."""
+    """Yield queries for sections with a unique title; generic titles are not unique and drop out."""
     seen = Counter(section.title.lower() for page in pages for section in page.sections)
     for page in pages:
         for section in page.sections:
-            tells = len(WORDS.findall(section.title)) >= SEVERAL_WORDS and seen[section.title.lower()] == 1
-            if tells and len(section.text) >= SHORTEST_SECTION_CHARS and not NAME.search(section.title):
+            is_specific = len(WORDS.findall(section.title)) >= SEVERAL_WORDS and seen[section.title.lower()] == 1
+            if is_specific and len(section.text) >= SHORTEST_SECTION_CHARS and not NAME.search(section.title):
                 yield _ask(Kind.TITLE, section.title, page, section)
 
 
 def _ask_names(pages: Sequence[Page]) -> Iterator[Question]:
-    """Ask for the section of a name: the one that has it in its title, or the only page of a function."""
+    """Yield queries for names: the section with the name in its title, or the only page of a function."""
     for page in pages:
         for section in page.sections:
             found = NAME.findall(section.title) or (

@@ -1,4 +1,4 @@
-"""The report of an evaluation: tables for the console and in Markdown, and a picture."""
+"""The report of an evaluation: Markdown tables and a plot."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was asked, and for each way of searching the rank at which each question was answered."""
+    """The questions, and for each search mode the rank of each answer."""
 
     title: str
     questions: tuple[Question, ...]
     ranks: Mapping[str, Sequence[int | None]]
 
     def kinds(self) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-        """Yield each kind of question with the places of its questions, then all of them."""
+        """Yield each kind with a mask of its questions, then all questions."""
         kinds = np.array([question.kind for question in self.questions])
         for kind in sorted(set(kinds)):
             yield str(kind), kinds == kind
@@ -35,7 +35,7 @@ class Outcome:
 
 
 def write_markdown(outcome: Outcome) -> str:
-    """Return a table for each kind of question: a row for each way of searching, a mean and its interval a column."""
+    """Return a table for each kind of question: a row per search mode, a column per metric with its interval."""
     parts = [f"# {outcome.title}\n"]
     for kind, chosen in outcome.kinds():
         parts.append(f"## {kind}: {int(chosen.sum())} questions\n")
@@ -50,7 +50,7 @@ def write_markdown(outcome: Outcome) -> str:
 
 
 def _compare(outcome: Outcome) -> Iterator[str]:
-    """Yield how the first way of searching does beside each other, question by question."""
+    """Yield paired comparisons of the first search mode with each other one."""
     (first, ranks), *others = outcome.ranks.items()
     scores = score_all(ranks)
     for name, theirs in others:
@@ -64,8 +64,8 @@ def _compare(outcome: Outcome) -> Iterator[str]:
 
 
 def draw(outcome: Outcome, path: Path) -> None:
-    """Draw the same figures as bars with their intervals, a row of bars for each kind of question."""
-    # Only here: the tables need no drawing, and the library is not among what the tests install.
+    """Plot the same figures as bars with intervals, one row per kind of question."""
+    # Imported here: tables need no plotting, and the library is not a test dependency.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     kinds = list(outcome.kinds())
@@ -73,12 +73,12 @@ def draw(outcome: Outcome, path: Path) -> None:
     axes = np.atleast_1d(figure.subplots(len(kinds), 1, sharex=True))
     width = 0.8 / len(outcome.ranks)
     for axis, (kind, chosen) in zip(axes, kinds, strict=True):
-        for place, (name, ranks) in enumerate(outcome.ranks.items()):
+        for position, (name, ranks) in enumerate(outcome.ranks.items()):
             scores = score_all(ranks)[chosen]
             cells = [estimate(scores[:, column]) for column in range(len(METRICS))]
             means = np.array([cell.mean for cell in cells])
             errors = [means - [cell.low for cell in cells], [cell.high for cell in cells] - means]
-            at = np.arange(len(METRICS)) + (place - (len(outcome.ranks) - 1) / 2) * width
+            at = np.arange(len(METRICS)) + (position - (len(outcome.ranks) - 1) / 2) * width
             bars = axis.bar(at, means, width, yerr=errors, capsize=2, label=name)
             axis.bar_label(bars, fmt="%.2f", fontsize=7, label_type="center", color="white")
         axis.set_ylim(0, 1)

@@ -1,4 +1,4 @@
-"""The service that is evaluated: the whole stack on a kept data directory, its documents, and its search."""
+"""The evaluated service: the whole stack on a persistent data directory, its documents, and its search."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ DEPTH = 10
 
 @asynccontextmanager
 async def open_service(data_dir: Path, given: Mapping[str, str]) -> AsyncIterator[Access]:
-    """Run the stack of `ragsvc dev`; the data directory keeps documents and embeddings for the next run."""
+    """Run the stack of `ragsvc dev`; the data directory retains documents and embeddings for the next run."""
     ready: asyncio.Future[Access] = asyncio.get_running_loop().create_future()
     options = Options(data_dir=data_dir, port=0)
-    supervisor = Supervisor(options, tell=lambda line: print(f"  {line}"), announce=ready.set_result, given=given)  # noqa: T201
+    supervisor = Supervisor(options, report=lambda line: print(f"  {line}"), announce=ready.set_result, given=given)  # noqa: T201
     running = asyncio.create_task(supervisor.run())
     either: set[asyncio.Future[Any]] = {running, ready}
     try:
@@ -50,26 +50,26 @@ async def open_service(data_dir: Path, given: Mapping[str, str]) -> AsyncIterato
 
 
 def settings_of(access: Access, changed: Mapping[str, str]) -> Settings:
-    """Return the settings of the service's processes, with some changed."""
+    """Return the settings of the service's processes, with changes."""
     env = {**access.env, **changed}
     return Settings.of({name: env[name.upper()] for name in FIELDS if name.upper() in env})
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A workspace of the evaluation, and a client that may do everything in it."""
+    """A workspace of the evaluation, and a client with all scopes."""
 
     id: UUID
     client: aiohttp.ClientSession
 
     async def call(self, method: str, path: str, **options: Any) -> Any:
-        """Return the answer to a request."""
+        """Return the response to a request."""
         return await _call(self.client, method, path, **options)
 
 
 @asynccontextmanager
 async def open_workspace(access: Access, name: str) -> AsyncIterator[Workspace]:
-    """Yield the workspace of this name, made the first time."""
+    """Yield the workspace with this name; it is created once."""
     admin = {"Authorization": f"Bearer {access.env['ADMIN_API_KEY']}"}
     async with aiohttp.ClientSession(access.base_url, headers=admin) as client:
         known = {found["name"]: found["id"] async for found in _list(client, "/v1/workspaces")}
@@ -81,7 +81,7 @@ async def open_workspace(access: Access, name: str) -> AsyncIterator[Workspace]:
 
 
 async def ingest(workspace: Workspace, pages: Sequence[Page]) -> int:
-    """Upload what is not there yet, wait until everything is ready, and return how many chunks there are."""
+    """Upload missing documents, wait until all are ready, and return the number of chunks."""
     known = {document["filename"] async for document in _list(workspace.client, "/v1/documents")}
     missing = [page for page in pages if page.filename not in known]
     turns = asyncio.Semaphore(UPLOADS_AT_ONCE)
@@ -114,7 +114,7 @@ async def _wait_ready(workspace: Workspace) -> int:
 async def rank_all(
     resources: Resources, workspace_id: UUID, questions: Sequence[Question], *, mode: SearchMode
 ) -> list[int | None]:
-    """Return the rank of the first hit that answers each question, None where none of the first ten does."""
+    """Return the rank of the first hit that answers each question, or None if none of the first ten does."""
     turns = asyncio.Semaphore(SEARCHES_AT_ONCE)
 
     async def rank(question: Question) -> int | None:
@@ -144,5 +144,5 @@ async def _list(client: aiohttp.ClientSession, path: str) -> AsyncIterator[Any]:
 async def _call(client: aiohttp.ClientSession, method: str, path: str, **options: Any) -> Any:
     async with client.request(method, path, **options) as answer:
         if not answer.ok:
-            raise RuntimeError(f"{method} {path} answered {answer.status}: {await answer.text()}")
+            raise RuntimeError(f"{method} {path} returned {answer.status}: {await answer.text()}")
         return await answer.json()

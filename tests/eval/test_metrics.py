@@ -1,4 +1,4 @@
-"""The measures of the evaluation, on rankings whose worth is known."""
+"""The metrics of the evaluation, on rankings with known scores."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.eval.metrics import METRICS, estimate, score, score_all
         (None, (0, 0, 0, 0, 0)),
     ],
 )
-def test_a_rank_is_worth_what_the_textbook_says(rank: int | None, expected: tuple[float, ...]) -> None:
+def test_rank_metrics_match_the_textbook(rank: int | None, expected: tuple[float, ...]) -> None:
     assert score(rank) == pytest.approx(expected, abs=1e-4)
 
 
-def test_every_question_counts_the_same() -> None:
+def test_every_question_has_the_same_weight() -> None:
     assert score_all([1, None, 2]).mean(axis=0) == pytest.approx([1 / 3, 2 / 3, 2 / 3, 0.5, 1.6309 / 3], abs=1e-4)
     assert score_all([]).shape == (0, len(METRICS))
 
@@ -36,6 +36,6 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_questions() -> None:
     assert many.high - many.low < (few.high - few.low) / 5
 
 
-def test_where_nothing_varies_there_is_no_interval() -> None:
+def test_without_variance_there_is_no_interval() -> None:
     one = estimate(np.ones(7))
     assert (one.mean, one.low, one.high) == (1, 1, 1)

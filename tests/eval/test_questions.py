@@ -1,4 +1,4 @@
-"""The questions of the evaluation, made out of small pages."""
+"""The questions of the evaluation, derived from small pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.eval.questions import Kind, Question, Split, make_corpus
 if TYPE_CHECKING:
     from pathlib import Path
 
-LONG = "It is told here, and told again, so that it is long enough to be an answer to anything. " * 3
+LONG = "This is said here, and said again, so that it is long enough to be an answer to anything. " * 3
 FAQ = f"""<html><head><script>menu()</script></head><body><div class="toc"><a href="#a">How does it start?</a></div>
 <h1>1. The FAQ</h1><h2>1.1. How does it start?</h2><p>With a key. {LONG}</p><h3>1.1.1. Older ones</h3><p>By hand.</p>
 <h2>1.2. How does it stop?</h2><p>By itself. {LONG}</p></body></html>"""
@@ -23,7 +23,7 @@ MANUAL = f"""<html><body><h1>Result codes</h1><h2>(5) SQLITE_BUSY</h2><p>Somebod
 
 @pytest.fixture
 def unpacked(tmp_path: Path) -> Path:
-    """Return a folder as it is after unpacking."""
+    """Return a folder as it looks after unpacking."""
     for name, html in {"debian/FAQ/start.en.html": FAQ, "sqlite3/rescode.html": MANUAL}.items():
         path = tmp_path / "usr/share/doc" / name
         path.parent.mkdir(parents=True)
@@ -31,7 +31,7 @@ def unpacked(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_questions_stand_nowhere_in_what_is_uploaded(unpacked: Path) -> None:
+def test_questions_are_not_part_of_uploaded_texts(unpacked: Path) -> None:
     corpus = make_corpus(unpacked)
     texts = "".join(parse(page.html).text for page in corpus.pages)
     asked = [question.query for question in corpus.questions if question.kind is Kind.QUESTION]
@@ -49,7 +49,7 @@ def test_a_passage_is_the_text_below_its_heading(unpacked: Path) -> None:
     assert passages["SQLITE_BUSY"] == f"Somebody else writes. {LONG.strip()}"
 
 
-def test_titles_that_tell_nothing_are_not_asked_for(unpacked: Path) -> None:
+def test_titles_without_content_are_not_used_as_questions(unpacked: Path) -> None:
     titles = [question.query for question in make_corpus(unpacked).questions if question.kind is Kind.TITLE]
     assert titles == ["What the caller has to do"]
 
@@ -84,13 +84,13 @@ def test_a_chunk_answers_with_half_of_the_passage(
     assert question.is_answered_by(filename, char_start, char_end) is answers
 
 
-def test_a_question_stays_in_its_split() -> None:
+def test_a_question_is_always_in_the_same_split() -> None:
     splits = [Question(Kind.NAME, f"name {number}", "a", 0, 1).split for number in range(200)]
     assert 70 < splits.count(Split.DEV) < 130
     assert splits == [Question(Kind.TITLE, f"NAME {number}", "b", 5, 9).split for number in range(200)]
 
 
-def test_without_apt_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_apt_the_missing_tool_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PackagesMissing, match="apt-get and dpkg-deb"):
         unpack_packages(tmp_path / "cache")

@@ -1,1 +1,1 @@
-"""How fast an answer comes through the service: its first words, a thousand streams, and events a second."""
+"""Benchmarks of chat: first words, a thousand streams, events per second."""

@@ -1,7 +1,7 @@
-"""A model server in a process of its own that costs as little as it can: `python -m tests.bench.chat.model_process`.
+"""A model server with minimal cost, in its own process: `python -m tests.bench.chat.model_process`.
 
-A model named `words-N-T` says N words, one every T milliseconds, all at once for T = 0. `/bare/N` is the peer of our
-streams: the same number of events of an answer, written by the plainest loop over aiohttp.
+A model named `words-N-T` streams N words, one every T milliseconds, or all at once for T = 0. `/bare/N` is the peer
+of our streams: the same number of events, written by a minimal aiohttp loop.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ import uvloop
 from aiohttp import web
 
 DIMENSIONS = 384
-# Words at once go out in writes of so many bytes, as a socket under load would show them.
+# With T = 0, words are sent in writes of this size, as a loaded socket would deliver them.
 BLOCK_BYTES = 16_384
 
 
 def read_model(name: str) -> tuple[int, float]:
-    """Return how many words it says, and the seconds between them."""
+    """Return the number of words and the seconds between them."""
     _words, count, gap_ms = name.rsplit("-", 2)
     return int(count), float(gap_ms) / 1000
 
 
 def chunk(model: str, delta: dict[str, str], finish_reason: str | None = None) -> bytes:
-    """Return a chunk as OpenAI's wire has it."""
+    """Return a chunk in OpenAI's wire format."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
     body = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": model, "choices": [choice]}
     return b"data: " + orjson.dumps(body) + b"\n\n"
 
 
 async def complete(request: web.Request) -> web.StreamResponse:
-    """Say the words."""
+    """Stream the words."""
     model = (await request.json())["model"]
     count, gap_s = read_model(model)
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -54,7 +54,7 @@ async def complete(request: web.Request) -> web.StreamResponse:
 
 
 async def embed(request: web.Request) -> web.Response:
-    """Return vectors that depend on the texts' lengths alone."""
+    """Return vectors that depend only on the lengths of the texts."""
     inputs = (await request.json())["input"]
     texts = [inputs] if isinstance(inputs, str) else inputs
     data = []
@@ -67,7 +67,7 @@ async def embed(request: web.Request) -> web.Response:
 
 
 async def stream_bare(request: web.Request) -> web.StreamResponse:
-    """Write events like those of an answer, one after the other."""
+    """Write events like those of an answer."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
     offset = 0
@@ -80,7 +80,7 @@ async def stream_bare(request: web.Request) -> web.StreamResponse:
 
 
 def main() -> None:
-    """Serve on the port that the command line names."""
+    """Serve on the port given on the command line."""
     uvloop.install()
     app = web.Application(client_max_size=2**26)
     app.router.add_post("/v1/chat/completions", complete)

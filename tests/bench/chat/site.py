@@ -1,4 +1,4 @@
-"""What the benches of chat measure: a model process, an API process, a workspace with sources, and clients of them."""
+"""The setup of the chat benchmarks: a model process, an API process, a workspace with sources, and clients."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ END = b"event: message.completed"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The parts; `resources` are the bench's own connections to what the API process uses."""
+    """The parts; `resources` are the benchmark's own connections to the stores of the API process."""
 
     http: aiohttp.ClientSession
     api: Remote
@@ -51,17 +51,17 @@ class Site:
 
     @property
     def memory_bytes(self) -> int:
-        """What is resident of the API process."""
+        """The resident memory of the API process."""
         return int(psutil.Process(self.pid).memory_info().rss)
 
     @property
     def cpu_s(self) -> float:
-        """What the API process has computed so far."""
+        """The CPU time of the API process so far."""
         times = psutil.Process(self.pid).cpu_times()
         return float(times.user + times.system)
 
     async def begin_session(self, model: str) -> str:
-        """Return the path of a conversation's messages."""
+        """Create a session and return the path of its messages."""
         path = f"{self.api.url}/v1/chat/sessions"
         async with self.http.post(path, json={"model": model}, headers=self.api.headers) as response:
             assert response.status == 201, await response.text()
@@ -69,7 +69,7 @@ class Site:
 
     @asynccontextmanager
     async def ask(self, messages_path: str) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Ask in a conversation."""
+        """Ask a question in a session."""
         body = {"content": QUESTION}
         async with self.http.post(messages_path, json=body, headers=self.api.headers) as response:
             assert response.status == 200, await response.text()
@@ -85,7 +85,7 @@ class Site:
         return taken
 
     async def time_first_words_of_model_s(self, model: str) -> float:
-        """Return the same of the model itself, asked with nothing between."""
+        """Return the same for the model alone, without the service."""
         body = {"model": model, "messages": [{"role": "user", "content": QUESTION}], "stream": True}
         started = time.perf_counter()
         async with self.http.post(f"{self.model_url}/v1/chat/completions", json=body) as response:
@@ -125,7 +125,7 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
 
 
 async def _listening(pid: int) -> str:
-    """Return the URL of a process that logs nothing of its start."""
+    """Return the URL of a process that does not log its start."""
 
     def port() -> int | None:
         found = [link.laddr.port for link in psutil.Process(pid).net_connections("tcp") if link.status == "LISTEN"]

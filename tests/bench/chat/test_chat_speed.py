@@ -1,4 +1,4 @@
-"""Answers come nearly as fast as the model gives them: `make bench`, on a machine that does nothing else."""
+"""Answers arrive nearly as fast as the model produces them: `make bench`, on an idle machine."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ ROUNDS = 3
 
 @pytest.fixture
 async def site(settings: Settings) -> AsyncIterator[Site]:
-    """The processes that are measured."""
+    """The measured processes."""
     async with open_site(settings) as opened:
         yield opened
 
 
 async def medians_s(*measures: Callable[[], Awaitable[float]]) -> list[float]:
-    """Return the median of each measurement; they are made in turns, so that a slow minute is every one's."""
+    """Return the median of each measurement; they alternate, so that a slow minute affects all of them."""
     found = [[await measure() for measure in measures] for _ in range(WARM_UP + TIMES)][WARM_UP:]
     return [statistics.median(times) for times in zip(*found, strict=True)]
 
 
 async def test_first_words(site: Site, bench_table: BenchTable) -> None:
-    """The service adds to the model's own first words little but the retrieval."""
+    """The service adds little more than retrieval to the model's own first words."""
     request = SearchRequest(query=QUESTION)
 
     async def retrieve() -> float:
@@ -65,7 +65,7 @@ async def test_first_words(site: Site, bench_table: BenchTable) -> None:
 
 
 class Crowd:
-    """Clients that ask, no more than a few in the same moment, and read on beside one another."""
+    """Clients that ask a few at a time and read concurrently."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -74,7 +74,7 @@ class Crowd:
         self.most_open = 0
 
     async def complete(self, path: str) -> bool:
-        """Ask and read to the end; False when that is not a complete answer."""
+        """Ask and read to the end; return whether the answer is complete."""
         async with AsyncExitStack() as stack:
             async with self._may_ask:
                 response = await stack.enter_async_context(self._site.ask(path))
@@ -89,7 +89,7 @@ async def test_a_thousand_streams(site: Site, bench_table: BenchTable) -> None:
     """A thousand answers at once, each with its own model stream, in one process."""
     model = "words-100-600"
     crowd = Crowd(site)
-    # Pools and caches fill up with the first crowd, however large the next one is.
+    # The first crowd fills pools and caches, whatever the size of the next.
     firsts = [await site.begin_session("words-5-0") for _ in range(FIRST_CROWD)]
     await asyncio.gather(*map(crowd.complete, firsts))
     crowd.most_open = 0
@@ -107,7 +107,7 @@ async def test_a_thousand_streams(site: Site, bench_table: BenchTable) -> None:
 
 
 async def test_events(site: Site, bench_table: BenchTable) -> None:
-    """Events reach readers about as fast as from a loop that does nothing but write them."""
+    """Events reach readers about as fast as from a loop that only writes them."""
     path = await site.begin_session(f"words-{EVENTS}-0")
     started = time.perf_counter()
     async with site.ask(path) as response:

@@ -1,1 +1,1 @@
-"""How fast documents are ingested, and in how much memory."""
+"""Benchmarks of ingestion: speed and memory."""

@@ -1,10 +1,10 @@
 """Writes chunks into one framework's pgvector store and prints the seconds it took: `peer.py NAME URL CHUNKS`.
 
-Run by a Python that has the frameworks and not ragsvc. The store is made as the framework makes it by default, without
-a vector index; only the writing is timed.
+Run by a Python with the frameworks but without ragsvc. The store has the framework's defaults and no vector index;
+only the writes are timed.
 """
 
-# The frameworks are not in this project's environment.
+# The frameworks are not installed in this project's environment.
 # mypy: ignore-errors
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TABLE = "peer_chunks"
 
 
 async def llama_index(url: str, texts: list[str], vectors: list[list[float]]) -> float:
-    """llama-index's PGVectorStore, by its async face."""
+    """llama-index's PGVectorStore, through its async API."""
     from llama_index.core.schema import TextNode  # noqa: PLC0415
     from llama_index.vector_stores.postgres import PGVectorStore  # noqa: PLC0415
 
@@ -50,7 +50,7 @@ async def llama_index(url: str, texts: list[str], vectors: list[list[float]]) ->
 
 
 async def haystack(url: str, texts: list[str], vectors: list[list[float]]) -> float:
-    """haystack's PgvectorDocumentStore, by its async face."""
+    """haystack's PgvectorDocumentStore, through its async API."""
     from haystack import Document  # noqa: PLC0415
     from haystack.document_stores.types import DuplicatePolicy  # noqa: PLC0415
     from haystack.utils import Secret  # noqa: PLC0415
@@ -74,7 +74,7 @@ async def haystack(url: str, texts: list[str], vectors: list[list[float]]) -> fl
 
 
 async def langchain(url: str, texts: list[str], vectors: list[list[float]]) -> float:
-    """langchain-postgres' PGVectorStore, by its async face."""
+    """langchain-postgres' PGVectorStore, through its async API."""
     from langchain_core.embeddings import Embeddings  # noqa: PLC0415
     from langchain_postgres import PGEngine, PGVectorStore  # noqa: PLC0415
 

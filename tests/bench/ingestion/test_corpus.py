@@ -1,8 +1,8 @@
-"""A folder of real files through a real worker: each is ready, or failed with a code that fits.
+"""Ingests a folder of real files with a real worker: each ends ready, or failed with an expected code.
 
-`CORPUS=/some/folder make test-chaos ARGS=tests/bench/ingestion`. A corpus of thousands of files is, for example, what
-`apt-get download` brings of Debian's documentation packages, unpacked with `dpkg-deb -x`, some of it converted with
-`soffice --headless --convert-to docx` and the like. With poppler's `pdftotext`, the pages of 20 PDFs are checked too.
+`CORPUS=/some/folder make test-chaos ARGS=tests/bench/ingestion`. For a corpus of thousands of files,
+`apt-get download` Debian's documentation packages, unpack them with `dpkg-deb -x`, and convert some of them with
+`soffice --headless --convert-to docx`. If poppler's `pdftotext` is installed, the pages of 20 PDFs are checked too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WORD = re.compile(r"[^\W_]{4,}")
 
 @pytest.mark.chaos
 @pytest.mark.skipif(not CORPUS, reason="CORPUS names no folder of files")
-async def test_every_file_of_a_corpus_ends_with_a_code_that_fits(settings: Settings, bench_table: BenchTable) -> None:
+async def test_every_file_of_a_corpus_ends_with_an_expected_code(settings: Settings, bench_table: BenchTable) -> None:
     paths = list_files()
     async with open_worker_tree(settings) as tree:
         started = time.perf_counter()
@@ -60,17 +60,17 @@ async def test_every_file_of_a_corpus_ends_with_a_code_that_fits(settings: Setti
 
 
 def list_files() -> list[Path]:
-    """Return the corpus."""
+    """Return the files of the corpus."""
     return sorted(path for path in Path(CORPUS).rglob("*") if path.is_file() and path.stat().st_size)
 
 
 def code_of(document: Document) -> str:
-    """Return `ready`, or why it is not."""
+    """Return `ready` or the error code."""
     return document.error.code if document.error else str(document.status)
 
 
 async def check_pages(tree: WorkerTree, corpus: list[tuple[Path, Document]]) -> list[str]:
-    """Return the chunks whose words poppler does not find on the pages that they name."""
+    """Return the chunks whose words poppler does not find on their pages."""
     pdfs = [
         (path, document)
         for path, document in corpus
@@ -82,7 +82,7 @@ async def check_pages(tree: WorkerTree, corpus: list[tuple[Path, Document]]) -> 
             printed = await read_printed(path, chunk)
             words = WORD.findall(chunk.text.casefold())
             missing = sum(word not in printed for word in words)
-            # The two programs join hyphenated words and ligatures in their own ways now and then.
+            # The two programs sometimes join hyphenated words and ligatures differently.
             if missing > max(len(words) * 0.15, 2):
                 wrong.append(
                     f"{path.name}, pages {chunk.page_first}-{chunk.page_last}: {missing} of {len(words)} words"
@@ -91,14 +91,14 @@ async def check_pages(tree: WorkerTree, corpus: list[tuple[Path, Document]]) -> 
 
 
 async def select_some(tree: WorkerTree, document: Document) -> list[StoredChunk]:
-    """Return a few chunks from all over the document."""
+    """Return a few chunks spread over the document."""
     async with tree.resources.pool.acquire() as conn:
         found = await chunks.select_chunks(conn, document.workspace_id, document.id, limit=document.chunk_count)
     return found[:: max(len(found) // CHECKED_CHUNKS, 1)][:CHECKED_CHUNKS]
 
 
 async def read_printed(path: Path, chunk: StoredChunk) -> str:
-    """Return what poppler reads on the chunk's pages, words that are hyphenated at a line's end whole."""
+    """Return poppler's text of the chunk's pages, with words rejoined across line ends."""
     program = shutil.which("pdftotext")
     assert program, "install poppler-utils: the pages cannot be checked"
     process = await asyncio.create_subprocess_exec(

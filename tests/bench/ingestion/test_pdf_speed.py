@@ -1,4 +1,4 @@
-"""PDFs are ingested about as fast as they can be read, in bounded memory: `make bench`, on a quiet machine."""
+"""PDFs are ingested about as fast as they can be read, in bounded memory: `make bench`, on an idle machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TIMEOUT_S = 1800.0
 
 
 def make_book(page_count: int, *, seed: int) -> bytes:
-    """Return a PDF with about 3,000 characters of prose a page, kerned as TeX does it, and a chapter every 20 pages."""
+    """Return a PDF with about 3,000 characters of prose per page, kerned as by TeX, and a chapter every 20 pages."""
     words = VOCABULARY.split()
     random = Random(seed)  # noqa: S311 - the same book every time
     pages = [[" ".join(random.choices(words, k=WORDS_PER_LINE)) for _ in range(LINES)] for _ in range(page_count)]
@@ -44,7 +44,7 @@ def make_book(page_count: int, *, seed: int) -> bytes:
 
 
 def read_bare(book: bytes) -> None:
-    """Do nothing but what pypdfium2 does: open, and take each page's text."""
+    """Only open the file and extract each page's text with pypdfium2."""
     with closing(pypdfium2.PdfDocument(book)) as document:
         for index in range(len(document)):
             with closing(document[index]) as page, closing(page.get_textpage()) as text_page:
@@ -52,9 +52,7 @@ def read_bare(book: bytes) -> None:
 
 
 @pytest.mark.bench
-async def test_pdf_pages_are_ingested_at_half_the_speed_of_reading_them(
-    settings: Settings, bench_table: BenchTable
-) -> None:
+async def test_pdf_ingestion_reaches_half_the_speed_of_reading(settings: Settings, bench_table: BenchTable) -> None:
     books = [make_book(PAGES, seed=seed) for seed in range(2)]
     started = time.perf_counter()
     for book in books:
@@ -65,7 +63,7 @@ async def test_pdf_pages_are_ingested_at_half_the_speed_of_reading_them(
         ours = await ingest_books(tree, books)
         async with tree.resources.pool.acquire() as conn:
             await drop_indexes(conn)
-        # Otherwise the second time would find every vector in the cache.
+        # Otherwise the second run would find every vector in the cache.
         unindexed = await ingest_books(tree, [make_book(PAGES, seed=seed) for seed in range(2, 4)])
     peer = ("bare pypdfium2", bare)
     bench_table.add("PDF to ready", ours, "pages/s", peer=peer, goal=ratio_at_least(0.5))
@@ -74,7 +72,7 @@ async def test_pdf_pages_are_ingested_at_half_the_speed_of_reading_them(
 
 
 async def ingest_books(tree: WorkerTree, books: list[bytes]) -> float:
-    """Return how many pages a second become ready."""
+    """Return the pages per second that become ready."""
     started = time.perf_counter()
     documents = await tree.ingest([(f"{n}.pdf", book) for n, book in enumerate(books)], timeout_s=TIMEOUT_S)
     seconds = time.perf_counter() - started
@@ -83,7 +81,7 @@ async def ingest_books(tree: WorkerTree, books: list[bytes]) -> float:
 
 
 @pytest.mark.bench
-async def test_a_pdf_of_10000_pages_stays_below_1_gb(settings: Settings, bench_table: BenchTable) -> None:
+async def test_a_pdf_of_10000_pages_needs_less_than_1_gb(settings: Settings, bench_table: BenchTable) -> None:
     book = make_book(MANY_PAGES, seed=3)
     async with open_worker_tree(settings) as tree:
         started = time.perf_counter()

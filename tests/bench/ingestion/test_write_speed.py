@@ -1,4 +1,4 @@
-"""Chunks are written many times faster than by other frameworks' stores, and half as fast as by bare COPY at least."""
+"""Chunks are written many times faster than by other frameworks' stores, and at least half as fast as by bare COPY."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PEERS = {"llama-index": 5, "haystack": 8, "langchain": 20}
 HERE = Path(__file__).parent
 ROWS = int(os.environ.get("BENCH_ROWS", "8000"))
 INDEXED_ROWS = ROWS // 2
-# A window, as the pipeline embeds it.
+# One window of the pipeline.
 WINDOW = 512
 COPY_BATCH = 2000
 COLUMNS = ("workspace_id", "chunk_id", "document_id", "collection_id", "build_id", "embedding")
@@ -49,14 +49,14 @@ COLUMNS = ("workspace_id", "chunk_id", "document_id", "collection_id", "build_id
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """A Python with the frameworks, and the database that they get copies of."""
+    """A Python with the frameworks, and the database template for them."""
 
     python: Path
     database_url: str
     template: str
 
     async def write(self, name: str, chunks: Path) -> float:
-        """Return how many seconds a framework takes to write the chunks into a database of its own."""
+        """Return the seconds that a framework takes to write the chunks into its own database."""
         async with cloned(self.database_url, template=self.template) as url:
             process = await asyncio.create_subprocess_exec(
                 self.python, HERE / "peer.py", name, url, chunks, stdout=asyncio.subprocess.PIPE
@@ -80,13 +80,13 @@ def peers(pytestconfig: pytest.Config, settings: Settings, template: str) -> Pee
 
 
 def make_texts(count: int) -> list[str]:
-    """Return texts of about a hundred characters, no two alike."""
+    """Return distinct texts of about a hundred characters."""
     filling = "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod"
     return [f"chunk {number} about topic {number % 97} {filling}" for number in range(count)]
 
 
 def make_vectors(count: int, dimensions: int) -> NDArray[np.float32]:
-    """Return unit vectors in clusters, as those of texts are."""
+    """Return clustered unit vectors, like those of real texts."""
     random = np.random.default_rng(11)
     centres = random.normal(size=(400, dimensions))
     vectors = centres[random.integers(0, len(centres), count)] + 0.7 * random.normal(size=(count, dimensions))
@@ -96,7 +96,7 @@ def make_vectors(count: int, dimensions: int) -> NDArray[np.float32]:
 async def write_ours(
     resources: Resources, workspace: Workspace, chunks: Sequence[Chunk], vectors: NDArray[np.float32]
 ) -> float:
-    """Return how many seconds the build of a document takes to write its chunks."""
+    """Return the seconds that a document's build takes to write its chunks."""
     document = await accept(resources, workspace)
     queued = await job_of(resources, document)
     job = await lifecycle.claim(resources.pool, queued.id, owner="bench", lease_s=600)
@@ -109,7 +109,7 @@ async def write_ours(
 
 
 async def copy_vectors(resources: Resources, workspace_id: UUID, vectors: NDArray[np.float32]) -> float:
-    """Return how many seconds bare COPY takes for the vectors alone."""
+    """Return the seconds that a bare COPY of the vectors takes."""
     document_id, build_id = new_id(), new_id()
     rows = [(workspace_id, new_id(), document_id, document_id, build_id, vector) for vector in halfvec_array(vectors)]
     async with resources.pool.acquire() as conn:
@@ -122,9 +122,9 @@ async def copy_vectors(resources: Resources, workspace_id: UUID, vectors: NDArra
 
 
 async def drop_indexes(conn: Connection) -> None:
-    """Leave the tables their keys and the text index: no vector index, as the peers have none."""
+    """Drop the vector indexes, since the peers have none; keep the keys and the text index."""
     async with conn.transaction():
-        # Tables belong to whoever migrates.
+        # Tables are owned by the migrating role.
         await conn.execute("SET LOCAL ROLE NONE")
         for name in await conn.fetch(
             "SELECT indexrelid::regclass::text AS name FROM pg_index JOIN pg_class c ON c.oid = indexrelid"
@@ -134,15 +134,15 @@ async def drop_indexes(conn: Connection) -> None:
 
 
 async def empty(resources: Resources) -> None:
-    """Begin again: an index grows slower as it grows."""
+    """Empty the tables: inserting into an index slows down as it grows."""
     async with resources.pool.acquire() as conn, conn.transaction():
-        # Tables belong to whoever migrates.
+        # Tables are owned by the migrating role.
         await conn.execute("SET LOCAL ROLE NONE")
         await conn.execute(f"TRUNCATE chunk_text, {resources.space.table}")
 
 
 @pytest.mark.bench
-async def test_chunks_are_written_as_fast_as_is_said(
+async def test_chunk_writes_reach_the_documented_speed(
     resources: Resources,
     workspace: Workspace,
     peers: Peers,

@@ -1,1 +1,1 @@
-"""What it costs to have Postgres keep workspaces apart."""
+"""The cost of isolating workspaces in Postgres."""

@@ -1,8 +1,8 @@
-"""Row-level security costs a request next to nothing: `make bench`, on an idle machine.
+"""Row-level security has a negligible cost per request: `make bench`, on an idle machine.
 
-The same requests in turns, with it and without, on connections that see all and with a look-up of keys that needs
-no function. Once of one workspace, and once of many, where a request finds its connection in another one's scope.
-`ISOLATION_BENCH_ROUNDS` is how often each is timed; fewer try the bench itself.
+The same requests alternate with and without it; without it, connections see everything and keys are looked up without
+a function. Measured for one workspace, and for many, where a pooled connection was last in another one's scope.
+`ISOLATION_BENCH_ROUNDS` is the number of timed rounds; use fewer to try the benchmark itself.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ WHERE k.key_hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.ex
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A key of a workspace, and one of its documents."""
+    """A workspace's key and one of its documents."""
 
     key: str
     document: str
@@ -57,7 +57,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The application twice on one database, and workspaces in it."""
+    """Two applications on one database, and workspaces in it."""
 
     walled: Client
     open: Client
@@ -66,7 +66,7 @@ class Site:
 
 @pytest.fixture
 async def site(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    """The application with row-level security, and without."""
+    """The application with and without row-level security."""
     quick = settings.changed({"rate_limit_rps": 1e6, "rate_limit_burst": 1_000_000, "database_pool_size": 2})
     async with AsyncExitStack() as stack:
         walled = await stack.enter_async_context(TestClient(Server(create_app(quick))))
@@ -81,7 +81,7 @@ async def site(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
 
 async def make_target(client: Client, number: int) -> Target:
-    """Make a workspace with ready documents."""
+    """Create a workspace with ready documents."""
     tenant = await make_tenant(client, operator_of(client), f"workspace {number}")
     for count in range(DOCUMENTS):
         document = await tenant.upload(f"Kettle {count} boils.".encode())
@@ -91,7 +91,7 @@ async def make_target(client: Client, number: int) -> Target:
 
 
 async def get_document(client: Client, target: Target) -> float:
-    """Return how long it takes to show a document, in milliseconds."""
+    """Return the time to get a document, in milliseconds."""
     begun = time.perf_counter()
     answer = await Api(client, target.key).get(f"/v1/documents/{target.document}")
     assert answer.status == 200, answer.raw
@@ -99,7 +99,7 @@ async def get_document(client: Client, target: Target) -> float:
 
 
 async def search(client: Client, target: Target) -> float:
-    """Return how long a search takes, in milliseconds."""
+    """Return the time of a search, in milliseconds."""
     begun = time.perf_counter()
     answer = await Api(client, target.key).post("/v1/search", {"query": "kettles boil water", "mode": "lexical"})
     assert answer.status == 200, answer.raw
@@ -107,7 +107,7 @@ async def search(client: Client, target: Target) -> float:
 
 
 @pytest.mark.bench
-async def test_row_level_security_costs_next_to_nothing(
+async def test_row_level_security_has_negligible_cost(
     site: Site, bench_table: BenchTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lookup = api_keys.SELECT_KEY_OWNER

@@ -1,1 +1,1 @@
-"""How fast a queue starts and finishes jobs: ours, arq as it comes, and BullMQ where node is there."""
+"""Benchmarks of queues: ours, plain arq, and BullMQ if Node.js is installed."""

@@ -1,4 +1,4 @@
-"""arq as it comes, with a job that only waits: `arq tests.bench.queue.arq_worker.BenchSettings`."""
+"""Plain arq, with a job that only waits: `arq tests.bench.queue.arq_worker.BenchSettings`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def wait(_ctx: dict[str, Any], number: int, wait_s: float) -> None:
 
 
 class BenchSettings:
-    """arq's defaults, but for the bench's concurrency and its Redis."""
+    """arq's defaults, except the benchmark's concurrency and Redis."""
 
     functions = (func(wait, name="wait"),)  # type: ignore[arg-type]  # arq says *args where it means any
     queue_name = os.environ["BENCH_QUEUE"]

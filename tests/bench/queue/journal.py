@@ -1,4 +1,4 @@
-"""What happened when: lines `what number nanoseconds` that processes append to one file."""
+"""A log of events: lines `event job nanoseconds` that processes append to one file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ VARIABLE = "BENCH_JOURNAL"
 
 
 class Journal:
-    """One file; an append of a short line is whole, whoever else appends."""
+    """One file; short lines are appended atomically."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -18,14 +18,14 @@ class Journal:
 
     @classmethod
     def of_environment(cls) -> Journal:
-        """Return the journal that the bench named for this process."""
+        """Return the journal that the benchmark set for this process."""
         return cls(Path(os.environ[VARIABLE]))
 
     def note(self, what: str, number: int) -> None:
-        """Write that something happened to a job now."""
+        """Append an event of a job with the current time."""
         os.write(self._file, f"{what} {number} {time.time_ns()}\n".encode())
 
     def read(self, what: str) -> dict[int, float]:
-        """Return when it happened to each job, in seconds."""
+        """Return the time of an event for each job, in seconds."""
         lines = (line.split() for line in self.path.read_text().splitlines())
         return {int(number): int(at) / 1e9 for happened, number, at in lines if happened == what}

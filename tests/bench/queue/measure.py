@@ -1,4 +1,4 @@
-"""What is measured of a queue: start latency at idle, throughput of waiting and of empty jobs, and idle CPU."""
+"""Measures a queue: start latency when idle, throughput of waiting and of empty jobs, idle CPU."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ WAITING_JOBS = 400
 WAIT_S = 0.1
 EMPTY_JOBS = 2000
 IDLE_S = 15.0
-# Apart by an uneven time, so that a poll is met anywhere between two looks.
+# Uneven intervals, so that jobs arrive at any point between two polls.
 GAP_S = (0.05, 0.55)
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A queue's figures; latencies in milliseconds, throughput in jobs a second, CPU as a share of one core."""
+    """A queue's figures; latencies in milliseconds, throughput in jobs per second, CPU as a share of one core."""
 
     start_p50_ms: float
     start_p95_ms: float
@@ -59,7 +59,7 @@ async def _start_ms(system: System, number: int) -> float:
 
 
 async def _throughput(system: System, first: int, *, count: int, wait_s: float) -> float:
-    """Return jobs a second from the first start to the last end, with the worker held until all are queued."""
+    """Return the jobs per second from the first start to the last end; the worker is paused until all are queued."""
     worker = psutil.Process(system.worker_pid)
     worker.suspend()
     try:

@@ -18,7 +18,7 @@ journal = Journal.of_environment()
 
 
 async def start(ctx: dict[str, Any]) -> None:
-    """Open what every worker opens."""
+    """Open the worker's resources."""
     await runner.start(ctx, queue=Queue.INGESTION)
 
 

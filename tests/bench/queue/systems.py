@@ -1,4 +1,4 @@
-"""The queues that are compared, each behind the same two calls: run a worker, enqueue jobs."""
+"""The compared queues behind one interface: run a worker, enqueue jobs."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ class System(Protocol):
     worker_pid: int
 
     async def enqueue(self, first: int, *, count: int, wait_s: float) -> None:
-        """Enqueue jobs numbered from `first` that wait so long, and note each before it is."""
+        """Enqueue jobs numbered from `first` that wait `wait_s`; each is noted first."""
 
 
 @dataclass
 class Ragsvc:
-    """This service's queue: a row in Postgres, then the ring."""
+    """This service's queue: a row in Postgres, then the notification."""
 
     journal: Journal
     worker_pid: int
     resources: Resources
 
     async def enqueue(self, first: int, *, count: int, wait_s: float) -> None:
-        """Insert and commit, then ring, as every use-case does."""
+        """Insert and commit, then notify, as every use-case does."""
         workspace_id = new_id()
         for number in range(first, first + count):
             self.journal.note("enqueue", number)
@@ -97,7 +97,7 @@ class BullMq:
     producer: asyncio.subprocess.Process
 
     async def enqueue(self, first: int, *, count: int, wait_s: float) -> None:
-        """Have the node process do it."""
+        """Enqueue through the Node.js process."""
         assert self.producer.stdin is not None
         command = {"n": first, "count": count, "wait_ms": round(wait_s * 1000)}
         self.producer.stdin.write(json.dumps(command).encode() + b"\n")
@@ -143,7 +143,7 @@ async def bullmq(_settings: Settings, env: dict[str, str]) -> AsyncIterator[Syst
 
 
 def install_bullmq() -> Path:
-    """Install BullMQ from npm into a folder that is kept, and return the folder."""
+    """Install BullMQ from npm into a cached folder, and return the folder."""
     folder = Path(tempfile.gettempdir()) / f"ragsvc-bench-{os.geteuid()}-{BULLMQ}"
     if not (folder / "node_modules" / "bullmq").exists():
         folder.mkdir(mode=0o700, exist_ok=True)

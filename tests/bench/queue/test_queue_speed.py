@@ -1,4 +1,4 @@
-"""The queue is as fast as it is said to be: `make bench`, on a machine that does nothing else."""
+"""The queue reaches its documented speed: `make bench`, on an idle machine."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
     from tests.bench.table import BenchTable
 
-ARQ = "arq as it comes"
+ARQ = "plain arq"
 COMPARED = {"ragsvc": systems.ragsvc, ARQ: systems.arq} | (
     {"BullMQ": systems.bullmq} if shutil.which("node") and shutil.which("npm") else {}
 )
 
 
 @pytest.mark.bench
-async def test_jobs_start_and_finish_as_fast_as_is_said(settings: Settings, bench_table: BenchTable) -> None:
+async def test_the_queue_reaches_the_documented_speed(settings: Settings, bench_table: BenchTable) -> None:
     settings = settings.changed({"ingestion_concurrency": CONCURRENCY})
     figures: dict[str, Figures] = {}
     for name, run in COMPARED.items():

@@ -1,1 +1,1 @@
-"""How fast search is, and how much of what an exact scan finds it finds."""
+"""Benchmarks of search: latency, and recall against an exact scan."""

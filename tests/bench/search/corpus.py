@@ -1,4 +1,4 @@
-"""A large workspace, written as fast as Postgres takes it; its vector index is built at the end, of the same shape."""
+"""Bulk-loads a large workspace; its vector index is built at the end, with the same parameters."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from ragsvc.domain.chunks import EmbeddingSpace
     from tests.bench.search.vectors import Vectors
 
-# Of a document's attribute `bucket`: a filter for `bucket < 10` is one of 10 per mille of all documents, at random.
+# Values of the attribute `bucket`: a filter `bucket < 10` selects a random 1 % of the documents.
 BUCKETS = 1000
 WORDS_PER_CHUNK = 60
 VOCABULARY = 30_000
-# How often words are said falls with their rank (Zipf).
+# Word frequency falls with rank (Zipf).
 ZIPF = 1.1
 LOAD_TIMEOUT_S = 3600
 
@@ -42,7 +42,7 @@ SELECT $1, id, document_id, collection_id, build_id, ordinal, content, '', '', t
     0, length(content), '{}', $2
 FROM copied
 """
-# A trigger notes changes of documents, and these come as if they had been there.
+# The trigger that counts changes of documents is not wanted for a bulk load.
 INSERT_SIZES = """
 INSERT INTO collection_sizes SELECT workspace_id, collection_id, sum(chunk_count), sum(token_count) FROM documents
 WHERE workspace_id = $1 GROUP BY workspace_id, collection_id
@@ -55,7 +55,7 @@ WHERE indrelid = $1::regclass AND pg_get_indexdef(indexrelid) LIKE '%hnsw%'
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A workspace of documents of one topic each; every topic has a collection of its own."""
+    """A workspace whose documents have one topic each; every topic has its own collection."""
 
     workspace_id: UUID
     collection_ids: tuple[UUID, ...]
@@ -64,14 +64,14 @@ class Corpus:
     buckets: NDArray[np.int64]
 
     def in_bucket_below(self, limit: int) -> NDArray[np.bool_]:
-        """Tell which chunks a filter for `bucket < limit` leaves."""
+        """Return the mask of the chunks that a filter `bucket < limit` selects."""
         return np.repeat(self.buckets < limit, len(self.chunk_ids) // len(self.buckets))
 
 
 async def write_corpus(
     conn: Connection, workspace_id: UUID, vectors: Vectors, *, chunks_per_document: int, space: EmbeddingSpace
 ) -> Corpus:
-    """Write ready documents with these vectors, and texts of words as common as words are."""
+    """Write ready documents with these vectors, and texts with a realistic word distribution."""
     documents = len(vectors.values) // chunks_per_document
     random = np.random.default_rng(7)
     collection_ids = [new_id() for _ in range(TOPICS)]
@@ -83,7 +83,7 @@ async def write_corpus(
         random.integers(BUCKETS, size=documents),
     )
     async with conn.transaction():
-        # A bulk load, in a pool that is made for short statements. Only the owner may COPY and make an index.
+        # A bulk load in a pool meant for short statements. Only the owner can COPY and create an index.
         await conn.execute("SET LOCAL statement_timeout = 0")
         await conn.execute("SET LOCAL ROLE NONE")
         for topic, collection_id in enumerate(collection_ids):
@@ -188,5 +188,5 @@ def _texts(count: int, random: np.random.Generator) -> Iterator[str]:
 
 
 def spell(word: int) -> str:
-    """Return a word by its rank; no stemmer shortens it."""
+    """Return the word with a rank; no stemmer shortens it."""
     return f"w{word}"

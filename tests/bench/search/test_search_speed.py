@@ -1,6 +1,6 @@
 """Search is nearly as fast as its SQL, and finds what an exact scan finds: `make bench`, on an idle machine.
 
-`SEARCH_BENCH_CHUNKS=100000,400000` are the sizes of the workspace; smaller ones try the bench itself.
+`SEARCH_BENCH_CHUNKS=100000,400000` are the workspace sizes; use smaller ones to try the benchmark itself.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ SIZES = [int(size) for size in os.environ.get("SEARCH_BENCH_CHUNKS", "100000,400
 CHUNKS_PER_DOCUMENT = 10
 HITS = 10
 FETCHED = 50
-# Of each scope half of the queries are about its topic, half about anything.
+# Half of the queries of a scope are about its topic, half about any topic.
 QUERIES = 40
-# Fewer leave the median of both ways to chance: a question is asked with a cold cache once, with a warm one ever after.
+# With fewer rounds the medians are noisy: a question has a cold cache once and a warm one afterwards.
 ROUNDS = 9
-# Equal distances are equal in halves of a float only up to this.
+# Equal distances differ by up to this much in half precision.
 TOLERANCE = 1e-4
 LEAST_RECALL = 0.97
 LEAST_SMALL_SCOPE = 10_000
@@ -57,7 +57,7 @@ SELECT chunk_id FROM {table} WHERE workspace_id = $1 ORDER BY embedding <=> $2 L
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A part of the workspace: what selects it, and which chunks are in it."""
+    """A part of the workspace: its selection and its chunks."""
 
     name: str
     request: SearchRequest
@@ -67,14 +67,14 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A written workspace and what it is asked."""
+    """A loaded workspace and its queries."""
 
     resources: Resources
     corpus: Corpus
     queries: Vectors
 
     def scopes(self) -> Iterator[Scope]:
-        """Yield each share of the workspace twice: as a collection about one topic, and as a filter at random."""
+        """Yield each share of the workspace twice: as collections of some topics, and as a random filter."""
         for topic, share in enumerate(SHARES):
             request = SearchRequest("", collection_ids=(self.corpus.collection_ids[topic],))
             yield Scope(f"{share:.1%}, one topic", request, self.corpus.vectors.topics == topic, topic)
@@ -84,7 +84,7 @@ class Bench:
         yield Scope("all of it", SearchRequest(""), np.ones(len(self.corpus.chunk_ids), dtype=bool), None)
 
     def choose_queries(self, scope: Scope) -> NDArray[np.float32]:
-        """Return vectors of queries, those about the scope first."""
+        """Return query vectors, those about the scope first."""
         about = np.flatnonzero(self.queries.topics == scope.topic)[: QUERIES // 2]
         others = np.arange(QUERIES - len(about))
         return self.queries.values[[*about, *others]]
@@ -92,7 +92,7 @@ class Bench:
 
 @pytest.fixture(params=SIZES)
 async def bench(request: pytest.FixtureRequest, resources: Resources, workspace: Workspace) -> Bench:
-    """A workspace of so many chunks."""
+    """A workspace with the given number of chunks."""
     sample = await embed_sample(resources.llm)
     vectors = make_vectors(sample, request.param // CHUNKS_PER_DOCUMENT, chunks=CHUNKS_PER_DOCUMENT, seed=1)
     async with resources.pool.acquire() as conn:
@@ -103,7 +103,7 @@ async def bench(request: pytest.FixtureRequest, resources: Resources, workspace:
 
 
 @pytest.mark.bench
-async def test_search_is_as_fast_as_its_sql_and_no_scope_costs_recall(
+async def test_search_is_as_fast_as_its_sql_with_full_recall_in_every_scope(
     bench: Bench, bench_table: BenchTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await _measure_recall(bench, bench_table, monkeypatch)
@@ -139,7 +139,7 @@ async def _measure_speed(bench: Bench, bench_table: BenchTable, monkeypatch: pyt
         for vector, text in zip(vectors, texts, strict=True):
             _answer_queries_with(monkeypatch, bench, vector)
             ways = list(_ways(bench, vector, text).items())
-            # Whoever asks first finds Postgres's cache cold for this question.
+            # The first query finds a cold Postgres cache for this question.
             random.shuffle(ways)
             for name, call in ways:
                 started = time.perf_counter()
@@ -156,7 +156,7 @@ async def _measure_speed(bench: Bench, bench_table: BenchTable, monkeypatch: pyt
 
 
 def _ways(bench: Bench, vector: NDArray[np.float32], text: str) -> dict[str, Callable[[], Awaitable[object]]]:
-    """Return what is timed, each by its name: the service's search, its two statements, and the index alone."""
+    """Return the timed variants by name: the service's search, its two statements, and the index alone."""
     corpus, resources = bench.corpus, bench.resources
 
     def search(mode: SearchMode) -> Callable[[], Awaitable[object]]:
@@ -188,7 +188,7 @@ def _ways(bench: Bench, vector: NDArray[np.float32], text: str) -> dict[str, Cal
 
 
 async def _run_sql(conn: Connection, bench: Bench, statement: str, *, vector: NDArray[np.float32], text: str) -> None:
-    """Send the two statements of a search as they are."""
+    """Run the two statements of a search directly."""
     corpus, settings = bench.corpus, bench.resources.settings
     everything = _everything(corpus)
     weights = settings.answering.dense_weight, settings.answering.lexical_weight
@@ -222,7 +222,7 @@ def _dense(request: SearchRequest) -> SearchRequest:
 
 
 def _answer_queries_with(monkeypatch: pytest.MonkeyPatch, bench: Bench, vector: NDArray[np.float32]) -> None:
-    """Embed every query as this vector: the model's time is not what is measured."""
+    """Embed every query as this vector, so that the model's time is not measured."""
 
     async def embed_query(_text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         return vector, EmbeddingUsage()

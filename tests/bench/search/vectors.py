@@ -1,4 +1,4 @@
-"""Vectors that lie as real ones do: MiniLM's of the standard library's documentation, and many more between them."""
+"""Realistically distributed vectors: MiniLM's of the standard library's docstrings, and many more interpolated ones."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 
     from ragsvc.llm.client import LlmClient
 
-# A topic is a module of the standard library that says enough. So much of everything is about the first ones; the
-# others share the rest.
+# A topic is a module of the standard library with enough text. These are the shares of the first topics; the others
+# divide the rest.
 SHARES = (0.5, 0.2, 0.05, 0.005)
 TOPICS = 40
 MOST_TEXTS = 80
 SHORTEST_TEXT_CHARS = 80
 LONGEST_TEXT_CHARS = 240
 EMBEDDED_AT_ONCE = 64
-# How far a made vector is moved by the difference of two others, as vectors of neighbouring chunks differ.
+# Size of the offset added to an interpolated vector, as vectors of neighbouring chunks differ.
 SPREAD = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """Unit vectors, shape (count, dimensions), and the topic of each; those of a document stand together."""
+    """Unit vectors, shape (count, dimensions), and the topic of each; those of a document are adjacent."""
 
     values: NDArray[np.float32]
     topics: NDArray[np.int64]
 
 
 async def embed_sample(models: LlmClient) -> Vectors:
-    """Return the vectors of docstrings of the standard library."""
+    """Return the vectors of the standard library's docstrings."""
     chosen = [texts[:MOST_TEXTS] for texts in sorted(_iterate_modules(), key=len, reverse=True)[:TOPICS]]
     texts = [text for texts in chosen for text in texts]
     batches = [texts[start : start + EMBEDDED_AT_ONCE] for start in range(0, len(texts), EMBEDDED_AT_ONCE)]
@@ -48,11 +48,10 @@ async def embed_sample(models: LlmClient) -> Vectors:
 
 
 def make_vectors(sample: Vectors, documents: int, *, chunks: int, seed: int) -> Vectors:
-    """Return the vectors of so many documents of so many chunks, each document about one topic.
+    """Return vectors of documents with chunks, each document about one topic.
 
-    A chunk lies between the real vector that its document is about and another of the topic, and is moved as two
-    others of any topic differ: so what varies in real vectors varies in these, which noise from all dimensions alike
-    would not do.
+    A chunk lies between its document's real vector and another one of the topic, plus the difference of two vectors of
+    any topic. So the same dimensions vary as in real vectors, unlike with isotropic noise.
     """
     random = np.random.default_rng(seed)
     topics = random.choice(TOPICS, documents, p=_shares())

@@ -1,1 +1,1 @@
-"""How fast uploads are, beside the same bytes sent straight to the store."""
+"""Benchmarks of uploads, against the same bytes sent directly to the store."""

@@ -1,4 +1,4 @@
-"""Uploads are nearly as fast as the store itself, in flat memory: `make bench`, on a machine that does nothing else."""
+"""Uploads are nearly as fast as the store itself, in constant memory: `make bench`, on an idle machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MANY = 64
 
 
 class Service:
-    """An API process, and a client with a key of the workspace."""
+    """An API process and a client with a workspace key."""
 
     def __init__(self, session: aiohttp.ClientSession, pid: int) -> None:
         self.session = session
@@ -67,7 +67,7 @@ class Service:
         await self.call("POST", f"/v1/uploads/{upload['id']}/complete")
 
     async def send_presigned(self, content: bytes) -> None:
-        """Send a file's parts straight to the store."""
+        """Send a file's parts directly to the store."""
         upload = await self.open(len(content))
         numbers = list(range(1, upload["part_count"] + 1))
         urls = await self.call("POST", f"/v1/uploads/{upload['id']}/part-urls", json={"part_numbers": numbers})
@@ -82,7 +82,7 @@ class Service:
         await self.call("POST", f"/v1/uploads/{upload['id']}/complete")
 
     async def send_tus(self, content: bytes) -> None:
-        """Send a file in one request of tus."""
+        """Send a file in one tus request."""
         tus = {"Tus-Resumable": "1.0.0"}
         async with self.session.post("/tus", headers={**tus, "Upload-Length": str(len(content))}) as answer:
             assert answer.status == 201, await answer.text()
@@ -120,7 +120,7 @@ async def in_parallel(send: Callable[[int], Awaitable[None]], count: int) -> Non
 
 
 async def measure(send: Awaitable[None]) -> float:
-    """Return MiB a second."""
+    """Return MiB per second."""
     started = time.perf_counter()
     await send
     return SIZE / MIB / (time.perf_counter() - started)
@@ -148,7 +148,7 @@ async def service(settings: Settings, workspace: Workspace, tmp_path: Path) -> A
 
 
 async def send_straight(settings: Settings, workspace: Workspace, content: bytes) -> None:
-    """Send the same bytes to the store as its own SDK does."""
+    """Send the same bytes to the store with its own SDK."""
     secret = settings.stores.s3_secret_access_key
     assert secret is not None
     async with aioboto3.Session().client(
@@ -162,7 +162,7 @@ async def send_straight(settings: Settings, workspace: Workspace, content: bytes
 
 
 @pytest.mark.bench
-@pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")  # what the store's own SDK does
+@pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")  # as the store's own SDK does
 async def test_uploads_are_nearly_as_fast_as_the_store(
     settings: Settings, workspace: Workspace, service: Service, bench_table: BenchTable
 ) -> None:
@@ -185,7 +185,7 @@ async def test_uploads_are_nearly_as_fast_as_the_store(
 
 
 @pytest.mark.bench
-async def test_a_large_upload_takes_no_memory_of_the_api(service: Service, bench_table: BenchTable) -> None:
+async def test_a_large_upload_does_not_grow_the_api_process(service: Service, bench_table: BenchTable) -> None:
     await service.send_through(random.Random(1).randbytes(PART))  # noqa: S311
     before = psutil.Process(service.pid).memory_info().rss
     content = os.urandom(BIG)

@@ -1,4 +1,4 @@
-"""How an answer's events are shown."""
+"""The output for an answer's events."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PDF = {"document_id": "doc_1", "filename": "handbook.pdf", "page_first": 3, "hea
 NOTES = {"document_id": "doc_2", "filename": "notes.md", "page_first": None, "heading_path": ["Setup", "Linux"]}
 
 
-def citation(n: int, place: dict[str, Any], *, verified: bool = True) -> dict[str, Any]:
-    return {"n": n, **place, "quote": "Close the\ndome.", "verified": verified}
+def citation(n: int, span: dict[str, Any], *, verified: bool = True) -> dict[str, Any]:
+    return {"n": n, **span, "quote": "Close the\ndome.", "verified": verified}
 
 
 def delta(text: str, offset: int) -> Event:
@@ -55,12 +55,12 @@ def test_text_that_a_resumed_stream_repeats_is_shown_once(capsys: pytest.Capture
         (Event("run.interrupted", {"text_length": 3, "retryable": True}, None), "ask again"),
     ],
 )
-def test_an_answer_that_does_not_come_to_its_end_fails(event: Event, message: str) -> None:
+def test_an_incomplete_answer_fails(event: Event, message: str) -> None:
     with pytest.raises(CommandFailed, match=message):
         _check_end(event)
 
 
-async def test_who_stops_reading_cancels_the_run() -> None:
+async def test_a_reader_that_stops_cancels_the_run() -> None:
     cancelled = asyncio.Event()
 
     async def answer(request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""Whatever a server answers becomes JSON or one clear line."""
+"""Every server response becomes JSON or a one-line error."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ def problem(code: str) -> bytes:
     return orjson.dumps({"detail": "It cannot be.", "code": code, "request_id": "r-1"})
 
 
-async def test_a_problem_is_told_with_its_code() -> None:
+async def test_a_problem_is_shown_with_its_code() -> None:
     async with answering(422, problem("empty_file")) as client:
         with pytest.raises(Refused, match=r"^It cannot be\. \(empty_file\)$") as caught:
             await client.get("/v1/documents")
     assert (caught.value.status, caught.value.code, caught.value.exit_code) == (422, "empty_file", 1)
 
 
-async def test_a_server_error_is_told_with_its_request() -> None:
+async def test_a_server_error_is_shown_with_its_request_id() -> None:
     async with answering(500, problem("internal")) as client:
         with pytest.raises(Refused, match="request r-1"):
             await client.post("/v1/search", body={})
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-async def test_a_service_that_is_away_for_now_counts_as_unreachable(status: int) -> None:
+async def test_a_temporarily_unavailable_service_counts_as_unreachable(status: int) -> None:
     async with answering(status, b"<html>Bad gateway</html>", content_type="text/html") as client:
         with pytest.raises(Unreachable) as caught:
             await client.get("/v1/documents")
@@ -72,7 +72,7 @@ async def test_another_server_is_recognised(body: bytes) -> None:
                 await client.get("/v1/documents")
 
 
-async def test_an_answer_without_a_body_is_an_empty_object() -> None:
+async def test_a_response_without_a_body_is_an_empty_object() -> None:
     async with answering(204) as client:
         assert await client.delete("/v1/files/file_1") == {}
 
@@ -98,7 +98,7 @@ async def test_a_server_that_hangs_up_is_unreachable() -> None:
 
 @asynccontextmanager
 async def refusing(times: int, *, retry_after: str | None) -> AsyncIterator[tuple[Client, list[bytes]]]:
-    """Yield a client of a service that has too many requests so many times, and the bodies that it was sent."""
+    """Yield a client of a service that refuses a number of requests, and the bodies that it received."""
     bodies: list[bytes] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -115,7 +115,7 @@ async def refusing(times: int, *, retry_after: str | None) -> AsyncIterator[tupl
 
 
 @pytest.mark.parametrize("kind", ["json", "bytes", "form"])
-async def test_a_service_that_says_when_to_come_again_is_asked_again_with_the_same(kind: str, tmp_path: Path) -> None:
+async def test_a_short_retry_after_is_waited_out_and_the_request_repeated(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "notes.md"
     path.write_text("text of the file")
     async with refusing(2, retry_after="0") as (client, bodies):
@@ -131,14 +131,14 @@ async def test_a_service_that_says_when_to_come_again_is_asked_again_with_the_sa
 
 
 @pytest.mark.parametrize("retry_after", [None, "3600", "Fri, 27 Nov 2026 10:00:00 GMT"])
-async def test_a_service_that_does_not_say_or_says_much_later_is_not_waited_for(retry_after: str | None) -> None:
+async def test_a_missing_or_long_retry_after_is_not_waited_out(retry_after: str | None) -> None:
     async with refusing(9, retry_after=retry_after) as (client, bodies):
         with pytest.raises(Refused, match="rate_limited"):
             await client.get("/v1/documents")
     assert len(bodies) == 1
 
 
-async def test_more_requests_than_a_key_may_make_take_their_time(settings: Settings) -> None:
+async def test_requests_over_the_rate_limit_are_slowed_down(settings: Settings) -> None:
     own = settings.changed({"rate_limit_rps": 20.0, "rate_limit_burst": 5})
     async with serving(own) as api, aiohttp.ClientSession() as http:
         remote = await Remote.make(http, await api.started(), own)
@@ -150,7 +150,7 @@ async def test_more_requests_than_a_key_may_make_take_their_time(settings: Setti
 
 
 @pytest.mark.parametrize("text", ["../keys", "a/b", "a?b=c", "a#b", "ä", " "])
-async def test_an_id_stays_one_segment_of_the_path(text: str) -> None:
+async def test_an_id_is_quoted_as_one_path_segment(text: str) -> None:
     seen: list[str] = []
 
     async def show(request: web.Request) -> web.Response:

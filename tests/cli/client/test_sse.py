@@ -1,4 +1,4 @@
-"""Events are read however they are cut, and a cut stream goes on where it was."""
+"""Events are decoded however they are split, and a dropped stream is resumed."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ EVENTS = [
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=12))
-def test_events_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
+def test_events_do_not_depend_on_how_the_bytes_are_split(cuts: list[int]) -> None:
     decoder = EventDecoder()
     edges = [0, *sorted(cuts), len(STREAM)]
     pieces = [STREAM[start:end] for start, end in pairwise(edges)]
     assert [event for piece in pieces for event in decoder.feed(piece)] == EVENTS
 
 
-def test_an_event_that_was_cut_off_is_not_told() -> None:
+def test_a_truncated_event_is_dropped() -> None:
     decoder = EventDecoder()
     assert decoder.feed(b"id: 1\ndata: 1\n\nid: 2\ndata: 2\n") == [Event("message", 1, "1")]
 
@@ -56,7 +56,7 @@ async def serving(handler: Callable[[web.Request], Awaitable[web.StreamResponse]
         yield Target(str(server.make_url("")).rstrip("/"), "a key", None)
 
 
-async def test_a_cut_stream_goes_on_after_the_last_event() -> None:
+async def test_a_dropped_stream_resumes_after_the_last_event() -> None:
     seen: list[str | None] = []
 
     async def stream(request: web.Request) -> web.StreamResponse:
@@ -82,7 +82,7 @@ async def test_a_cut_stream_goes_on_after_the_last_event() -> None:
     assert seen == [None, "2", "4"]
 
 
-async def test_a_stream_that_brings_nothing_again_and_again_counts_as_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_that_repeatedly_delivers_nothing_counts_as_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "BACKOFF_S", 0.001)
     connections = 0
 

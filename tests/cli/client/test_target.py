@@ -1,4 +1,4 @@
-"""Which service a command speaks to."""
+"""The service that a command talks to."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ready(folder: Path) -> Path:
     return path
 
 
-def test_without_anything_it_is_the_default_port_and_no_key() -> None:
+def test_the_default_target_is_the_default_port_without_a_key() -> None:
     assert find_target() == Target("http://127.0.0.1:8080", None, None)
 
 
@@ -47,13 +47,13 @@ def test_the_environment_wins_over_the_ready_file(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("ready")
-def test_the_keys_of_ragsvc_dev_are_never_shown_to_another_service(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_keys_of_ragsvc_dev_are_never_sent_to_another_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAGSVC_URL", "https://elsewhere.example/")
     assert find_target() == Target("https://elsewhere.example", None, None)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
-def test_a_broken_ready_file_is_as_good_as_none(ready: Path, content: bytes) -> None:
+def test_a_broken_ready_file_is_ignored(ready: Path, content: bytes) -> None:
     ready.write_bytes(content)
     assert find_target() == Target("http://127.0.0.1:8080", None, None)
 
@@ -64,7 +64,7 @@ def test_a_missing_key_is_named(name: str, *, admin: bool) -> None:
         find_target().key(admin=admin)
 
 
-def test_a_url_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAGSVC_URL", "localhost:8080")
     with pytest.raises(BadUsage, match="RAGSVC_URL has to begin with"):
         find_target()

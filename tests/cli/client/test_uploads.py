@@ -1,4 +1,4 @@
-"""A large file reaches the service over a bad line, and goes on where it stopped."""
+"""A large file reaches the service over an unreliable connection, and its upload resumes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SIZE = 3 * PART + 17
 
 
 class BadLine:
-    """A proxy before the service that drops or refuses what a test says, and notes which parts arrived."""
+    """A proxy in front of the service that drops or refuses requests on demand and records which parts arrived."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -120,7 +120,7 @@ async def stored_sha256(service: Service, tenant: dict[str, str], document: Any)
         return hashlib.sha256(await answer.read()).hexdigest()
 
 
-async def test_dropped_connections_only_cost_their_part(
+async def test_a_dropped_connection_costs_only_its_part(
     client: Client, line: BadLine, service: Service, tenant: dict[str, str], big: Path
 ) -> None:
     line.fails = {1, 3}
@@ -131,7 +131,7 @@ async def test_dropped_connections_only_cost_their_part(
     assert await stored_sha256(service, tenant, document) == fill(big, seed=7)
 
 
-async def test_the_same_command_later_sends_only_what_is_missing(
+async def test_a_later_run_of_the_same_command_sends_only_missing_parts(
     client: Client, line: BadLine, service: Service, tenant: dict[str, str], big: Path
 ) -> None:
     line.is_down_after = 2
@@ -145,9 +145,7 @@ async def test_the_same_command_later_sends_only_what_is_missing(
     assert await stored_sha256(service, tenant, document) == fill(big, seed=7)
 
 
-async def test_another_content_or_another_collection_is_another_upload(
-    client: Client, line: BadLine, big: Path
-) -> None:
+async def test_other_content_or_another_collection_is_another_upload(client: Client, line: BadLine, big: Path) -> None:
     line.is_down_after = 1
     with stamina.set_testing(True, attempts=1), pytest.raises(Unreachable):
         await send(client, big)
@@ -160,9 +158,7 @@ async def test_another_content_or_another_collection_is_another_upload(
     assert sorted(line.parts) == [1, 2, 3, 4]
 
 
-async def test_a_session_that_is_over_is_replaced(
-    client: Client, line: BadLine, tenant: dict[str, str], big: Path
-) -> None:
+async def test_a_closed_session_is_replaced(client: Client, line: BadLine, tenant: dict[str, str], big: Path) -> None:
     line.is_down_after = 1
     with stamina.set_testing(True, attempts=1), pytest.raises(Unreachable):
         await send(client, big)
@@ -174,7 +170,9 @@ async def test_a_session_that_is_over_is_replaced(
     assert tenant["id"]
 
 
-async def test_a_refused_part_ends_it_with_the_reason(client: Client, tenant: dict[str, str], big: Path) -> None:
+async def test_a_refused_part_ends_the_upload_with_the_reason(
+    client: Client, tenant: dict[str, str], big: Path
+) -> None:
     assert tenant["id"]
     with pytest.raises(CommandFailed, match="not_found"):
         await send(client, big, collection_id="col_" + "0" * 32)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("cli-service")
 
 @pytest.fixture(scope="module")
 async def library(service: Service) -> dict[str, str]:
-    """A workspace that holds the handbook and the notes."""
+    """A workspace with the handbook and the notes."""
     tenant = await open_tenant(service)
     options = Upload(attributes={"kind": "sample"})
     async with open_client(Target(service.url, tenant["key"], None)) as client:
@@ -34,13 +34,13 @@ async def library(service: Service) -> dict[str, str]:
 
 @pytest.fixture
 def reader(cli: CommandLine, service: Service, library: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
-    """Somebody who reads there."""
+    """A command line with a key of that workspace."""
     monkeypatch.setenv("RAGSVC_URL", service.url)
     monkeypatch.setenv("RAGSVC_API_KEY", library["key"])
     return cli
 
 
-def test_a_search_shows_places_and_text(reader: CommandLine) -> None:
+def test_a_search_shows_sources_and_text(reader: CommandLine) -> None:
     result = reader("search", "wind speed limit of the dome", "--limit", "3")
     assert (result.code, result.err) == (0, "")
     assert "  1. " in result.out
@@ -56,7 +56,7 @@ def test_every_mode_finds_the_sentence(reader: CommandLine, mode: str) -> None:
     assert any("plugdev" in hit["text"] for hit in found)
 
 
-def test_filters_hold(reader: CommandLine) -> None:
+def test_filters_are_applied(reader: CommandLine) -> None:
     sample = '{"type": "eq", "key": "kind", "value": "sample"}'
     other = '{"type": "ne", "key": "kind", "value": "sample"}'
     assert reader("search", "dome", "--filters", sample, "--json").json["data"]
@@ -64,7 +64,7 @@ def test_filters_hold(reader: CommandLine) -> None:
     assert (nothing.code, nothing.out) == (0, "nothing found\n")
 
 
-def test_bad_filters_are_told(reader: CommandLine) -> None:
+def test_bad_filters_are_reported(reader: CommandLine) -> None:
     assert reader("search", "dome", "--filters", "{").code == 2
     refused = reader("search", "dome", "--filters", '{"type": "like", "key": "a", "value": "b"}')
     assert refused.code == 1
@@ -79,11 +79,11 @@ def test_bad_filters_are_told(reader: CommandLine) -> None:
         (QUESTIONS[1], "plugdev", "notes.md, Setup > Linux: “"),
     ],
 )
-def test_an_answer_is_followed_by_its_citations(reader: CommandLine, question: str, fact: str, place: str) -> None:
+def test_an_answer_is_followed_by_its_citations(reader: CommandLine, question: str, fact: str, span: str) -> None:
     result = reader("ask", question)
     assert (result.code, result.err) == (0, "")
     text, *citations = result.out.strip().splitlines()
-    cited = [line for line in citations if place in line]
+    cited = [line for line in citations if span in line]
     assert fact in result.out
     assert cited, result.out
     assert cited[0].startswith("[")
@@ -91,7 +91,7 @@ def test_an_answer_is_followed_by_its_citations(reader: CommandLine, question: s
     assert cited[0].split("]")[0] + "]" in text + "".join(citations)
 
 
-def test_a_session_goes_on(reader: CommandLine) -> None:
+def test_a_session_can_be_continued(reader: CommandLine) -> None:
     events = reader("ask", "--json", QUESTIONS[0]).json_lines
     names = [event["event"] for event in events]
     assert names[:3] == ["session.created", "run.started", "retrieval.completed"]

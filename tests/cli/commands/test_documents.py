@@ -53,7 +53,7 @@ def test_the_samples_all_get_ready(user: CommandLine) -> None:
     assert mime_types[2] == "text/html"
 
 
-def test_attributes_and_collection_travel_with_the_file(user: CommandLine, notes: Path) -> None:
+def test_attributes_and_collection_are_sent_with_the_file(user: CommandLine, notes: Path) -> None:
     first = upload(user, str(notes), "--attributes", '{"year": 2026, "draft": true}', "--no-wait")[0]
     assert first["attributes"] == {"year": 2026, "draft": True}
     second = user("upload", "--json", "--collection", "col_" + "0" * 32, str(notes))
@@ -69,14 +69,14 @@ def test_malformed_attributes_are_wrong_usage(user: CommandLine, notes: Path, at
     assert user("documents", "list", "--json").json["data"] == []
 
 
-def test_attributes_that_the_service_refuses_are_told_by_field(user: CommandLine, notes: Path) -> None:
+def test_refused_attributes_are_reported_by_field(user: CommandLine, notes: Path) -> None:
     result = user("upload", str(notes), "--attributes", '{"nested": {"a": 1}}')
     assert result.code == 1
     assert "attributes" in result.error
     assert "(invalid_request)" in result.error
 
 
-def test_an_empty_file_is_refused_and_the_others_go_on(user: CommandLine, notes: Path, tmp_path: Path) -> None:
+def test_an_empty_file_is_refused_and_the_others_continue(user: CommandLine, notes: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.touch()
     result = user("upload", "--json", str(empty), str(notes))
@@ -86,7 +86,7 @@ def test_an_empty_file_is_refused_and_the_others_go_on(user: CommandLine, notes:
     assert [one["document"] and one["document"]["status"] for one in result.json["data"]] == [None, "ready"]
 
 
-def test_a_document_that_fails_says_why(user: CommandLine, tmp_path: Path) -> None:
+def test_a_failed_document_shows_the_reason(user: CommandLine, tmp_path: Path) -> None:
     broken = tmp_path / "broken.pdf"
     broken.write_bytes(b"%PDF-1.7\nthis is not what it says")
     result = user("upload", str(broken))
@@ -179,13 +179,13 @@ def test_on_a_terminal_bars_are_drawn(user: CommandLine, notes: Path) -> None:
 
 
 def read_terminal(descriptor: int) -> str:
-    """Return all that was written to a terminal until its other side was closed."""
+    """Return everything written to a terminal until the other side is closed."""
     drawn = b""
     with os.fdopen(descriptor, "rb", buffering=0) as terminal:
         try:
             while block := terminal.read(4096):
                 drawn += block
-        except OSError:  # how Linux says that nobody is left on the other side
+        except OSError:  # Linux raises EIO once the other side is closed
             pass
     return drawn.decode()
 

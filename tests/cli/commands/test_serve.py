@@ -60,7 +60,7 @@ async def test_sigterm_ends_a_server_with_0(settings: Settings) -> None:
         assert await asyncio.to_thread(server.wait, START_S) == 0
 
 
-async def test_several_processes_share_a_port_and_a_killed_one_comes_back(settings: Settings) -> None:
+async def test_several_processes_share_a_port_and_a_killed_one_is_restarted(settings: Settings) -> None:
     (port,) = free_ports(1)
     with serving(settings, "--port", str(port), "--workers", "2") as server:
         await until(lambda: len(listening(server.pid, port)) == 2, timeout_s=START_S, what="the fleet")
@@ -72,7 +72,7 @@ async def test_several_processes_share_a_port_and_a_killed_one_comes_back(settin
         assert await asyncio.to_thread(server.wait, START_S) == 0
 
 
-async def test_a_scrape_tells_of_all_processes_and_of_what_killed_ones_had_done(settings: Settings) -> None:
+async def test_a_scrape_covers_all_processes_and_the_counters_of_killed_ones(settings: Settings) -> None:
     port, metrics_port = free_ports(2)
     alone = settings.changed({"metrics_port": metrics_port})
     with serving(alone, "--port", str(port), "--workers", "2") as server:
@@ -87,7 +87,7 @@ async def test_a_scrape_tells_of_all_processes_and_of_what_killed_ones_had_done(
         async with aiohttp.request("GET", f"http://127.0.0.1:{metrics_port}/metrics") as answer:
             figures = Figures(await answer.text())
     assert figures.total("ragsvc_http_requests_total", route="/v1/workspace", status="401") == 40
-    # Gauges are those of the living: two pools, and no request of the one that died.
+    # Gauges count live processes only: two pools, and no request of the dead one.
     assert figures.total("ragsvc_db_connections_max") == 2 * settings.stores.database_pool_size
     assert figures.total("ragsvc_http_requests_in_flight") == 0
 
@@ -119,7 +119,7 @@ async def test_a_fleet_that_cannot_start_ends_with_its_reason(settings: Settings
 def test_a_fleet_needs_a_port_to_share(cli: CommandLine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("database_url", "redis_url"):
         monkeypatch.setenv(name.upper(), settings.flat()[name].get_secret_value())
-    monkeypatch.setenv("PORT", "1")  # the command sets it: monkeypatch puts it back
+    monkeypatch.setenv("PORT", "1")  # set by the command; monkeypatch restores it
     result = cli("serve", "--workers", "2", "--port", "0")
     assert result.code == 2
     assert "--port 0" in result.error

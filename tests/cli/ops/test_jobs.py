@@ -1,4 +1,4 @@
-"""`ragsvc jobs sweep`: looks for lost jobs at once."""
+"""`ragsvc jobs sweep` finds lost jobs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("cli-service")
 
 
-def test_where_nothing_was_lost_nothing_is_rung_for(on_server: CommandLine) -> None:  # noqa: F811
+def test_a_sweep_without_lost_jobs_notifies_nothing(on_server: CommandLine) -> None:  # noqa: F811
     assert on_server("jobs", "sweep").out == "nothing was lost\n"
     assert on_server("jobs", "sweep", "--json").json == {"swept": 0}
 
 
-def test_a_wrong_setting_is_told_in_one_line(cli: CommandLine) -> None:
+def test_a_wrong_setting_is_reported_in_one_line(cli: CommandLine) -> None:
     assert "DATABASE_URL is not set" in cli("jobs", "sweep").error

@@ -1,4 +1,4 @@
-"""What operators do: workspaces, keys, queues, dead letters, migrations."""
+"""Operators' commands: workspaces, keys, queues, dead letters, migrations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.xdist_group("cli-service")
 
 @pytest.fixture(autouse=True)
 def logs_as_before() -> Iterator[None]:
-    """Undo what these commands do to this process's logs."""
+    """Restore this process's logging after the commands."""
     root = logging.getLogger()
     handlers, levels = root.handlers[:], {name: logging.getLogger(name).level for name in ("", "ragsvc", "arq")}
     yield
@@ -43,7 +43,9 @@ def logs_as_before() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def test_a_workspace_and_its_keys_come_and_go(operator: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workspace_and_its_keys_are_created_and_revoked(
+    operator: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace = operator("workspaces", "create", "globex", "--json").json
     assert workspace["id"] in operator("workspaces", "list").out
     assert workspace in operator("workspaces", "list", "--json").json["data"]
@@ -60,7 +62,7 @@ def test_a_workspace_and_its_keys_come_and_go(operator: CommandLine, monkeypatch
     assert operator("keys", "revoke", workspace["id"], key["id"], "--json").code == 1
 
 
-def test_the_surroundings_of_a_server_are_checked(
+def test_the_dependencies_of_a_server_are_checked(
     cli: CommandLine, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in FIELDS:
@@ -106,7 +108,7 @@ def test_queues_are_shown_paused_and_resumed(operator: CommandLine) -> None:
 
 @pytest.fixture
 def dead(user: CommandLine, operator: CommandLine, tmp_path: Path) -> list[dict[str, Any]]:
-    """Documents that failed for good: one that is corrupt, one that nobody can read."""
+    """Documents that failed permanently: a corrupt one and an unsupported one."""
     assert operator is user
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing of the kind")
     (tmp_path / "unknown.bin").write_bytes(b"\x00\x01\x02\x03" * 64)
@@ -117,20 +119,20 @@ def dead(user: CommandLine, operator: CommandLine, tmp_path: Path) -> list[dict[
 def test_dead_letters_are_listed_counted_and_shown(
     operator: CommandLine, dead: list[dict[str, Any]], tenant: dict[str, str]
 ) -> None:
-    letters = operator("dlq", "list", "ingestion", "--workspace", tenant["id"], "--json").json["data"]
-    assert {one["document_id"] for one in letters} == {one["id"] for one in dead}
-    assert {one["error"]["code"] for one in letters} == {one["error"]["code"] for one in dead}
+    dead_letters = operator("dlq", "list", "ingestion", "--workspace", tenant["id"], "--json").json["data"]
+    assert {one["document_id"] for one in dead_letters} == {one["id"] for one in dead}
+    assert {one["error"]["code"] for one in dead_letters} == {one["error"]["code"] for one in dead}
     table = operator("dlq", "list", "ingestion", "--workspace", tenant["id"])
     assert all(one["id"] in table.out for one in dead)
     counted = operator("dlq", "counts", "ingestion", "--json").json["counts"]
     assert all(counted[one["error"]["code"]] >= 1 for one in dead)
     assert "CODE" in operator("dlq", "counts", "ingestion").out
     for name in ("entry_id", "job_id"):
-        assert operator("dlq", "show", "ingestion", letters[0][name], "--json").json == letters[0]
-    assert letters[0]["entry_id"] in operator("dlq", "show", "ingestion", letters[0]["job_id"]).out
+        assert operator("dlq", "show", "ingestion", dead_letters[0][name], "--json").json == dead_letters[0]
+    assert dead_letters[0]["entry_id"] in operator("dlq", "show", "ingestion", dead_letters[0]["job_id"]).out
 
 
-def test_a_replayed_letter_is_tried_again(
+def test_a_replayed_dead_letter_is_retried(
     operator: CommandLine, dead: list[dict[str, Any]], tenant: dict[str, str]
 ) -> None:
     code = dead[0]["error"]["code"]
@@ -142,7 +144,7 @@ def test_a_replayed_letter_is_tried_again(
     assert again["status"] in {"queued", "processing", "failed"}
 
 
-def test_all_letters_are_replayed_only_when_confirmed(operator: CommandLine, dead: list[dict[str, Any]]) -> None:
+def test_a_replay_of_all_needs_confirmation(operator: CommandLine, dead: list[dict[str, Any]]) -> None:
     looked = operator("dlq", "replay", "ingestion", "--all")
     assert looked.code == 0
     assert looked.out.endswith("of ingestion; --yes does it\n")
@@ -178,18 +180,20 @@ def test_the_stores_of_ragsvc_dev_are_found(service: Service, tmp_path: Path) ->
     assert orjson.loads(said) == {"queue": "deletion", "counts": {}}
 
 
-def test_purged_letters_are_gone(operator: CommandLine, dead: list[dict[str, Any]], tenant: dict[str, str]) -> None:
+def test_purged_dead_letters_are_gone(
+    operator: CommandLine, dead: list[dict[str, Any]], tenant: dict[str, str]
+) -> None:
     mine = ("--workspace", tenant["id"])
-    letters = operator("dlq", "list", "ingestion", *mine, "--json").json["data"]
+    dead_letters = operator("dlq", "list", "ingestion", *mine, "--json").json["data"]
     assert operator("dlq", "purge", "ingestion", *mine, "--since", "2999-01-01", "--json").json["matched"] == 0
     assert operator("dlq", "purge", "ingestion", *mine, "--dry-run").out == "would discard 2 of ingestion\n"
-    one = operator("dlq", "purge", "ingestion", "--id", letters[0]["entry_id"], "--json").json
+    one = operator("dlq", "purge", "ingestion", "--id", dead_letters[0]["entry_id"], "--json").json
     assert one == {"matched": 1, "discarded": 1, "dry_run": False}
     assert operator("dlq", "purge", "ingestion", *mine, "--limit", "5").out == "discarded 1 of 1 of ingestion\n"
     assert operator("dlq", "list", "ingestion", *mine, "--json").json["data"] == []
-    kept = operator("audit", *mine, "--actor", "cli", "--json").json["data"]
-    assert [(event["action"], event["details"]["matched"]) for event in kept] == [("dlq.purged", 1)]
-    assert kept[0]["actor"]["name"].endswith(f"@{socket.gethostname()}")
+    events = operator("audit", *mine, "--actor", "cli", "--json").json["data"]
+    assert [(event["action"], event["details"]["matched"]) for event in events] == [("dlq.purged", 1)]
+    assert events[0]["actor"]["name"].endswith(f"@{socket.gethostname()}")
     assert "dlq.purged" in operator("audit", "--action", "dlq.purged").out
     assert operator("documents", "show", dead[0]["id"], "--json").json["status"] == "failed"
 
@@ -204,13 +208,13 @@ def test_purged_letters_are_gone(operator: CommandLine, dead: list[dict[str, Any
         (("list", "ingestion", "--workspace", "nonsense"), "'nonsense' is no id"),
     ],
 )
-def test_letters_have_to_be_named(operator: CommandLine, args: tuple[str, ...], message: str) -> None:
+def test_dead_letters_must_be_named(operator: CommandLine, args: tuple[str, ...], message: str) -> None:
     result = operator("dlq", *args)
     assert result.code == 2
     assert message in result.error
 
 
-def test_an_unknown_letter_is_refused(operator: CommandLine) -> None:
+def test_an_unknown_dead_letter_is_refused(operator: CommandLine) -> None:
     result = operator("dlq", "show", "ingestion", "job_" + "0" * 32)
     assert result.code == 1
     assert "no dead letter" in result.error
@@ -223,7 +227,7 @@ def test_a_missing_setting_is_named(cli: CommandLine, monkeypatch: pytest.Monkey
         assert "DATABASE_URL is not set" in cli(*command).error
 
 
-def test_a_database_that_is_away_is_told(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_database_is_reported(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/none")
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9")
     for command in (("migrate",), ("dlq", "counts", "ingestion")):

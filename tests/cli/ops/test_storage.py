@@ -1,4 +1,4 @@
-"""`ragsvc storage audit`: lists by default, removes when told to."""
+"""`ragsvc storage audit` lists orphans, and removes them with --fix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("cli-service")
 
 @pytest.fixture
 def on_server(operator: CommandLine, service: Service, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
-    """The command line where a server's settings are set."""
+    """A command line with a server's settings."""
     for name in FIELDS:
         if name.upper() in service.env:
             monkeypatch.setenv(name.upper(), service.env[name.upper()])
@@ -32,7 +32,7 @@ async def begin_upload(bucket: str, key: str) -> None:
         await storage.create_multipart(bucket, key, mime_type="a/b")
 
 
-def test_orphans_are_listed_and_removed_only_when_that_is_asked(on_server: CommandLine) -> None:
+def test_orphans_are_listed_and_removed_only_on_request(on_server: CommandLine) -> None:
     workspace = on_server("workspaces", "create", "audited", "--json").json
     key = f"objects/{new_id().hex}"
     asyncio.run(begin_upload(workspace["bucket"], key))
@@ -51,5 +51,5 @@ def test_orphans_are_listed_and_removed_only_when_that_is_asked(on_server: Comma
     assert audit("--older-than-s", "0") == []
 
 
-def test_a_wrong_setting_is_told_in_one_line(cli: CommandLine) -> None:
+def test_a_wrong_setting_is_reported_in_one_line(cli: CommandLine) -> None:
     assert "DATABASE_URL is not set" in cli("storage", "audit").error

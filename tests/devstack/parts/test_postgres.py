@@ -1,4 +1,4 @@
-"""Postgres starts as anybody and after anything."""
+"""Postgres starts as any user and after any crash."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def make(folders: Folders, *, data_dir: Path | None = None) -> Postgres:
 
 @pytest.fixture(scope="module")
 def folders() -> Iterator[Folders]:
-    """One data directory for all these tests: making a cluster takes its time."""
+    """One data directory for all these tests, since creating a cluster is slow."""
     root = Path(tempfile.mkdtemp(prefix="ragsvc-test-"))
     yield open_folders(root)
     shutil.rmtree(root)
@@ -89,7 +89,7 @@ def kill_family(process: Process) -> None:
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     for backend in family:
-        # One that ended by itself meanwhile is as dead.
+        # It has already exited by itself.
         with contextlib.suppress(psutil.NoSuchProcess):
             backend.kill()
 
@@ -106,7 +106,7 @@ async def test_it_has_pgvector_and_the_contrib_extensions(postgres: Postgres, st
         await connection.close()
 
 
-async def test_it_wants_the_password(postgres: Postgres, starting: Starting) -> None:
+async def test_it_requires_the_password(postgres: Postgres, starting: Starting) -> None:
     async with starting(postgres):
         with pytest.raises(asyncpg.InvalidPasswordError):
             await asyncpg.connect(postgres.url.replace(":secret@", ":guess@"))
@@ -117,11 +117,11 @@ async def test_it_does_not_run_as_root(postgres: Postgres, starting: Starting) -
         assert psutil.Process(process.pid).uids().effective != 0
 
 
-async def test_committed_rows_survive_a_kill_of_the_whole_family(postgres: Postgres, folders: Folders) -> None:
+async def test_committed_rows_survive_a_kill_of_all_processes(postgres: Postgres, folders: Folders) -> None:
     first = await start(postgres, folders.run)
     await write_row(postgres)
     kill_family(first)
-    # Not reaped: the lock names a zombie, which Postgres by itself takes for a running server.
+    # Not reaped: the lock names a zombie, which Postgres takes for a running server.
     await until(lambda: not first.is_running())
     second = await start(make(folders), folders.run)
     try:
@@ -134,7 +134,7 @@ async def test_committed_rows_survive_a_kill_of_the_whole_family(postgres: Postg
     await third.stop()
 
 
-async def test_backends_that_outlive_the_server_do_not_hinder_the_next(postgres: Postgres, folders: Folders) -> None:
+async def test_orphaned_backends_do_not_prevent_a_restart(postgres: Postgres, folders: Folders) -> None:
     first = await start(postgres, folders.run)
     await write_row(postgres)
     family = psutil.Process(first.pid).children()
@@ -151,7 +151,7 @@ async def test_backends_that_outlive_the_server_do_not_hinder_the_next(postgres:
         await second.stop()
 
 
-async def test_a_lock_whose_pid_a_stranger_was_given_does_not_hinder(
+async def test_a_lock_with_a_reused_pid_does_not_prevent_a_restart(
     postgres: Postgres, folders: Folders, home: Path
 ) -> None:
     first = await start(postgres, folders.run)
@@ -164,7 +164,7 @@ async def test_a_lock_whose_pid_a_stranger_was_given_does_not_hinder(
     await second.stop()
 
 
-async def test_a_half_made_cluster_is_made_anew(postgres: Postgres, home: Path, starting: Starting) -> None:
+async def test_a_half_made_cluster_is_recreated(postgres: Postgres, home: Path, starting: Starting) -> None:
     leave_half_made(home)
     async with starting(postgres):
         await write_row(postgres)
@@ -172,10 +172,8 @@ async def test_a_half_made_cluster_is_made_anew(postgres: Postgres, home: Path, 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a plain user runs Postgres itself")
-async def test_a_data_directory_that_nobody_else_can_reach_is_no_obstacle(
-    tmp_path: Path, starting: Starting, folders: Folders
-) -> None:
-    private = make(folders, data_dir=tmp_path)  # below a folder of pytest's that is closed to others
+async def test_a_data_directory_in_a_private_home_works(tmp_path: Path, starting: Starting, folders: Folders) -> None:
+    private = make(folders, data_dir=tmp_path)  # below a pytest folder that others cannot traverse
     assert private.home.parent == postgres_files.ELSEWHERE
     try:
         async with starting(private):
@@ -184,7 +182,7 @@ async def test_a_data_directory_that_nobody_else_can_reach_is_no_obstacle(
         shutil.rmtree(private.home)
 
 
-def test_what_an_earlier_data_directory_left_elsewhere_is_emptied(tmp_path: Path) -> None:
+def test_leftovers_of_a_removed_data_directory_are_emptied(tmp_path: Path) -> None:
     home = tmp_path / "elsewhere"
     postgres_files.open_home(home, password="of the first")
     (home / "cluster").mkdir()
@@ -194,7 +192,7 @@ def test_what_an_earlier_data_directory_left_elsewhere_is_emptied(tmp_path: Path
     assert not (home / "cluster").exists()
 
 
-def test_a_folder_elsewhere_that_is_a_link_is_refused(tmp_path: Path) -> None:
+def test_an_external_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     (tmp_path / "elsewhere").symlink_to(tmp_path / "target")
     with pytest.raises(StartupRefused, match="belongs to somebody else"):

@@ -1,4 +1,4 @@
-"""Redis keeps what it acknowledged, and the machine's own server is taken when it is new enough."""
+"""Redis retains acknowledged writes, and the machine's server is used if recent enough."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def connect(url: str) -> redis.asyncio.Redis:
     return client
 
 
-async def test_what_it_acknowledged_survives_a_kill(server: Redis, folders: Folders, starting: Starting) -> None:
+async def test_acknowledged_writes_survive_a_kill(server: Redis, folders: Folders, starting: Starting) -> None:
     process = await start(server, folders.run)
     async with connect(server.url) as client:
         for number in range(100):
@@ -39,12 +39,12 @@ async def test_what_it_acknowledged_survives_a_kill(server: Redis, folders: Fold
         assert await client.dbsize() == 100
 
 
-async def test_a_full_server_refuses_instead_of_forgetting(server: Redis, starting: Starting) -> None:
+async def test_a_full_server_refuses_writes_instead_of_evicting(server: Redis, starting: Starting) -> None:
     async with starting(server), connect(server.url) as client:
         assert await client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
 
-async def test_it_wants_the_password(server: Redis, starting: Starting) -> None:
+async def test_it_requires_the_password(server: Redis, starting: Starting) -> None:
     async with starting(server), connect(server.url.replace(":secret@", ":guess@")) as client:
         with pytest.raises(AuthenticationError):
             await client.dbsize()
@@ -65,7 +65,7 @@ async def test_the_password_is_on_no_command_line(server: Redis, starting: Start
         ("redis-server", "nothing of the kind", False),
     ],
 )
-def test_the_machine_s_server_is_taken_when_it_is_new_enough(
+def test_the_machine_s_server_is_used_if_recent_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, name: str, version: str, taken: bool
 ) -> None:
     found = tmp_path / name

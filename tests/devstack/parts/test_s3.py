@@ -1,4 +1,4 @@
-"""The object store keeps what it acknowledged, half-done multipart uploads too."""
+"""The object store retains acknowledged writes, including unfinished multipart uploads."""
 
 from __future__ import annotations
 
@@ -49,24 +49,24 @@ def connect(store: ObjectStore, secrets: Secrets, *, secret: str | None = None) 
     )
 
 
-async def test_a_multipart_upload_goes_on_after_a_kill(
+async def test_a_multipart_upload_resumes_after_a_kill(
     store: ObjectStore, secrets: Secrets, folders: Folders, starting: Starting
 ) -> None:
     process = await start(store, folders.run)
-    place = {"Bucket": "bucket", "Key": "object"}
+    target = {"Bucket": "bucket", "Key": "object"}
     async with connect(store, secrets) as client:
         await client.create_bucket(Bucket="bucket")
-        upload = (await client.create_multipart_upload(**place))["UploadId"]
-        first = await client.upload_part(**place, UploadId=upload, PartNumber=1, Body=PART)
+        upload = (await client.create_multipart_upload(**target))["UploadId"]
+        first = await client.upload_part(**target, UploadId=upload, PartNumber=1, Body=PART)
     process.kill()
     await process.wait()
     async with starting(store), connect(store, secrets) as client:
-        last = await client.upload_part(**place, UploadId=upload, PartNumber=2, Body=b"the end")
+        last = await client.upload_part(**target, UploadId=upload, PartNumber=2, Body=b"the end")
         parts = [{"PartNumber": number, "ETag": part["ETag"]} for number, part in ((1, first), (2, last))]
-        done = await client.complete_multipart_upload(**place, UploadId=upload, MultipartUpload={"Parts": parts})
+        done = await client.complete_multipart_upload(**target, UploadId=upload, MultipartUpload={"Parts": parts})
         digests = b"".join(hashlib.md5(part, usedforsecurity=False).digest() for part in (PART, b"the end"))
         assert done["ETag"] == f'"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-2"'
-        answer = await client.get_object(**place)
+        answer = await client.get_object(**target)
         assert await answer["Body"].read() == PART + b"the end"
 
 
@@ -76,7 +76,7 @@ async def test_a_wrong_secret_key_opens_nothing(store: ObjectStore, secrets: Sec
             await client.list_buckets()
 
 
-async def test_a_volume_whose_formatting_was_killed_is_formatted_anew(
+async def test_a_volume_is_formatted_again_after_a_killed_format(
     store: ObjectStore, secrets: Secrets, folders: Folders, starting: Starting
 ) -> None:
     (folders.root / "s3").mkdir()
@@ -86,7 +86,7 @@ async def test_a_volume_whose_formatting_was_killed_is_formatted_anew(
         assert [bucket["Name"] for bucket in (await client.list_buckets())["Buckets"]] == ["bucket"]
 
 
-async def test_a_moved_data_directory_keeps_its_objects(
+async def test_a_moved_data_directory_retains_its_objects(
     store: ObjectStore, secrets: Secrets, folders: Folders, starting: Starting
 ) -> None:
     async with starting(store), connect(store, secrets) as client:

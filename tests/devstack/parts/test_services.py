@@ -1,4 +1,4 @@
-"""The service's processes are started as an operator would start them."""
+"""The service's processes are started as by an operator."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_a_worker_is_the_plain_arq_command(folders: Folders) -> None:
     assert (await make_worker(folders).prepare()).argv == (arq, "ragsvc.workers.IngestionSettings")
 
 
-async def test_a_worker_is_ready_once_it_says_so(folders: Folders, spawning: Spawning) -> None:
+async def test_a_worker_is_ready_once_it_logs_its_start(folders: Folders, spawning: Spawning) -> None:
     script = "echo starting; read go; echo worker_started; exec sleep 600"
     fifo = folders.root / "fifo"
     os.mkfifo(fifo)
@@ -52,7 +52,7 @@ async def test_a_worker_is_ready_once_it_says_so(folders: Folders, spawning: Spa
     assert await until(lambda: worker.is_ready(process))
 
 
-async def test_a_worker_that_must_not_say_so_is_ready_after_a_while(
+async def test_a_worker_with_a_quiet_log_level_is_ready_after_a_while(
     folders: Folders, spawning: Spawning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = spawning(Command(name="worker", argv=("sleep", "600"), env=os.environ, log=folders.logs / "w.log"))
