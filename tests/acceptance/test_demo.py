@@ -51,7 +51,7 @@ def test_the_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert re.search(r"^\[\d\] handbook\.pdf, page 3: “.+”$", said, re.MULTILINE), said
     assert re.search(r"^\[\d\] notes\.md, Setup > Linux: “.+plugdev.+”$", said, re.MULTILINE), said
     assert re.search(r"document doc_\w+: completed", said)
-    assert "verified by looking again" in said
+    assert "verified by a second check" in said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ def test_terminal_control_characters_are_removed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "shown"),
+    ("span", "shown"),
     [
         ({"filename": "handbook.pdf", "page_first": 3, "heading_path": ["Weather"]}, "handbook.pdf, page 3"),
         ({"filename": "notes.md", "page_first": None, "heading_path": ["Setup", "Linux"]}, "notes.md, Setup > Linux"),

@@ -32,9 +32,7 @@ def ask(
     message = without_none(content=question, filters=read_json_object(filters, option="--filters"), limit=limit)
     new_session = without_none(collection_ids=collection or None, model=model, instructions=instructions)
     if session is not None and new_session:
-        raise typer.BadParameter(
-            "--collection, --model and --instructions apply to a new session only, not with --session"
-        )
+        raise typer.BadParameter("--collection, --model and --instructions are for a new session, not for --session")
     asyncio.run(_ask(message, session, new_session, as_json=as_json))
 
 

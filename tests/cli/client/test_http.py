@@ -68,7 +68,7 @@ async def test_a_temporarily_unavailable_service_counts_as_unreachable(status: i
 async def test_another_server_is_recognised(body: bytes) -> None:
     for status in (200, 404):
         async with answering(status, body) as client:
-            with pytest.raises(CommandFailed, match="is RAGSVC_URL right"):
+            with pytest.raises(CommandFailed, match="is RAGSVC_URL correct"):
                 await client.get("/v1/documents")
 
 

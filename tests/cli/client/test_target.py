@@ -66,5 +66,5 @@ def test_a_missing_key_is_named(name: str, *, admin: bool) -> None:
 
 def test_an_invalid_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAGSVC_URL", "localhost:8080")
-    with pytest.raises(BadUsage, match="RAGSVC_URL has to begin with"):
+    with pytest.raises(BadUsage, match="RAGSVC_URL must start with"):
         find_target()

@@ -73,7 +73,7 @@ def test_bad_filters_are_reported(reader: CommandLine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "fact", "place"),
+    ("question", "fact", "span"),
     [
         (QUESTIONS[0], "54 kilometres per hour", "handbook.pdf, page 3: “"),
         (QUESTIONS[1], "plugdev", "notes.md, Setup > Linux: “"),

@@ -150,7 +150,7 @@ def test_a_deletion_shows_its_receipt(user: CommandLine, notes: Path) -> None:
     assert (result.code, result.err) == (0, "")
     assert f"document {document['id']}: completed" in result.out
     assert "STORE" in result.out
-    assert "verified by looking again" in result.out
+    assert "verified by a second check" in result.out
     assert "(not_found)" in user("documents", "show", document["id"]).error
 
 

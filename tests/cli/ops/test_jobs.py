@@ -16,7 +16,7 @@ pytestmark = pytest.mark.xdist_group("cli-service")
 
 
 def test_a_sweep_without_lost_jobs_notifies_nothing(on_server: CommandLine) -> None:  # noqa: F811
-    assert on_server("jobs", "sweep").out == "nothing was lost\n"
+    assert on_server("jobs", "sweep").out == "no job was lost\n"
     assert on_server("jobs", "sweep", "--json").json == {"swept": 0}
 
 

@@ -243,7 +243,7 @@ def test_migrations_are_applied_and_listed(
     monkeypatch.setenv("REDIS_URL", settings.stores.redis_url.get_secret_value())
     for name in ("embedding_model", "embedding_dimensions", "chunk_partitions"):
         monkeypatch.setenv(name.upper(), str(settings.flat()[name]))
-    assert cli("migrate").out == "nothing to do: the schema is that of this version\n"
+    assert cli("migrate").out == "nothing to do: the schema is up to date\n"
     assert cli("migrate", "--json").json == {"applied": []}
     known = cli("migrate", "--status", "--json").json["data"]
     assert known

@@ -131,7 +131,7 @@ async def test_a_text_of_256_tokens_is_embedded_in_full(client: AsyncOpenAI) -> 
 
 
 async def test_another_model_is_not_found(client: AsyncOpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-4o' here"):
+    with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-4o'"):
         await client.chat.completions.create(model="gpt-4o", messages=ask("Who?"))
     with pytest.raises(openai.NotFoundError, match="there is no model"):
         await client.embeddings.create(model=extractive.NAME, input="x")

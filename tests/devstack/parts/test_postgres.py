@@ -195,5 +195,5 @@ def test_leftovers_of_a_removed_data_directory_are_emptied(tmp_path: Path) -> No
 def test_an_external_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     (tmp_path / "elsewhere").symlink_to(tmp_path / "target")
-    with pytest.raises(StartupRefused, match="belongs to somebody else"):
+    with pytest.raises(StartupRefused, match="belongs to another user"):
         postgres_files.open_home(tmp_path / "elsewhere", password="secret")
