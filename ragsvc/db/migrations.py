@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +13,7 @@ import structlog
 from ragsvc.db import embedding_spaces
 from ragsvc.db.connections.pool import connect
 from ragsvc.db.connections.roles import prepare_roles
+from ragsvc.db.migration_checksums import checksum_migration, current_checksum
 from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:
@@ -173,9 +173,9 @@ async def _status(connection: Connection) -> list[Migration]:
         known = {row["name"]: row for row in await connection.fetch(SELECT_MIGRATIONS)}
     found = []
     for name, sql in _read_files():
-        checksum = hashlib.sha256(sql.encode()).hexdigest()
+        checksum = checksum_migration(sql)
         applied = known.get(name)
-        if applied is not None and applied["checksum"] != checksum:
+        if applied is not None and current_checksum(applied["checksum"]) != checksum:
             raise StartupRefused(f"{name} was changed after it was applied: restore it and add a new migration")
         found.append(Migration(name, sql, checksum, applied["applied_at"] if applied else None))
     return found
