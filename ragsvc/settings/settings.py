@@ -86,8 +86,8 @@ class Settings(BaseModel):
         if self.ingestion.chunk_max_tokens > self.llm.embedding_max_input_tokens:
             raise ValueError(
                 f"CHUNK_MAX_TOKENS is {self.ingestion.chunk_max_tokens}, but {self.llm.embedding_model} takes at"
-                f" most {self.llm.embedding_max_input_tokens} tokens (EMBEDDING_MAX_INPUT_TOKENS): longer chunks would be"
-                " truncated"
+                f" most {self.llm.embedding_max_input_tokens} tokens (EMBEDDING_MAX_INPUT_TOKENS): longer chunks would"
+                " be truncated"
             )
         if self.ingestion.chunk_overlap_tokens >= self.ingestion.chunk_max_tokens:
             raise ValueError("CHUNK_OVERLAP_TOKENS must be smaller than CHUNK_MAX_TOKENS")
