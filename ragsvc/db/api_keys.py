@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection, Record
-    from ragsvc.db.connections.sessions import Entrance
+    from ragsvc.db.connections.sessions import LookupConnection
 
 COLUMNS = "workspace_id, id, name, key_prefix, scopes, expires_at, revoked_at, replaced_by, last_used_at, created_at"
 
@@ -92,12 +92,12 @@ async def insert_api_key(
     return _to_api_key(row) if row else None
 
 
-async def select_key_owner(entrance: Entrance, key_hash: bytes) -> KeyOwner | None:
+async def select_key_owner(lookup: LookupConnection, key_hash: bytes) -> KeyOwner | None:
     """Return who owns the key with this sha256; None when it is unknown, expired, revoked, or its workspace going."""
-    row = await entrance.conn.fetchrow(SELECT_KEY_OWNER, key_hash, entrance.enters)
+    row = await lookup.conn.fetchrow(SELECT_KEY_OWNER, key_hash, lookup.enters_workspace)
     if row is None:
         return None
-    entrance.found = row["workspace_id"] if entrance.enters else None
+    lookup.workspace_id = row["workspace_id"] if lookup.enters_workspace else None
     workspace = Workspace(
         id=row["workspace_id"],
         name=row["workspace_name"],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
-from ragsvc.db.search.words import spell_words
+from ragsvc.db.search.words import separate_words
 from ragsvc.domain.chunks import StoredChunk
 from ragsvc.domain.ids import new_id
 
@@ -95,12 +95,12 @@ async def insert_chunks(
         text_search_config,
         # As text: the driver would take a list of lists for an array of two dimensions.
         [orjson.dumps(path).decode() for path, _header in places],
-        [orjson.dumps([spell_words(name) for name in (*path, header)]).decode() for path, header in places],
-        [spell_words(path[-1]) if path else "" for path, _header in places],
+        [orjson.dumps([separate_words(name) for name in (*path, header)]).decode() for path, header in places],
+        [separate_words(path[-1]) if path else "" for path, _header in places],
         ids,
         [chunk.ordinal for chunk in chunks],
         [chunk.text for chunk in chunks],
-        [spell_words(chunk.text) for chunk in chunks],
+        [separate_words(chunk.text) for chunk in chunks],
         [chunk.content_hash for chunk in chunks],
         [chunk.embedding_input_hash for chunk in chunks],
         [chunk.char_start for chunk in chunks],

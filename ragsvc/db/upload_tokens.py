@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
-    from ragsvc.db.connections.sessions import Entrance
+    from ragsvc.db.connections.sessions import LookupConnection
 
 INSERT_UPLOAD_TOKEN = """
 INSERT INTO upload_tokens (workspace_id, id, key_id, token_hash, collection_id, max_bytes, expires_at)
@@ -54,12 +54,12 @@ async def delete_expired_tokens(conn: Connection, workspace_id: UUID) -> None:
     await conn.execute(DELETE_EXPIRED_TOKENS, workspace_id)
 
 
-async def select_token_owner(entrance: Entrance, token_hash: bytes) -> tuple[Workspace, UploadToken] | None:
+async def select_token_owner(lookup: LookupConnection, token_hash: bytes) -> tuple[Workspace, UploadToken] | None:
     """Return the token with this sha256; None when it or its key is unknown, expired or revoked."""
-    row = await entrance.conn.fetchrow(SELECT_TOKEN_OWNER, token_hash, entrance.enters)
+    row = await lookup.conn.fetchrow(SELECT_TOKEN_OWNER, token_hash, lookup.enters_workspace)
     if row is None:
         return None
-    entrance.found = row["workspace_id"] if entrance.enters else None
+    lookup.workspace_id = row["workspace_id"] if lookup.enters_workspace else None
     workspace = Workspace(
         id=row["workspace_id"],
         name=row["name"],
