@@ -1,15 +1,15 @@
-"""Everything that can go wrong, by code; which HTTP status a code has is not known here.
+"""All errors of the service and their codes; `http.contract.problems` maps codes to HTTP statuses.
 
 RagsvcError
-├── StartupRefused            a process must not start like this
-├── RequestError              what a caller asked cannot be done; nothing was stored
+├── StartupRefused            the configuration or environment does not permit this process to start
+├── RequestError              a request cannot be served; nothing was stored
 │   └── Unauthorized, Forbidden, NotFound, InvalidJson, InvalidRequest, EmptyFile, TooLarge, …
-└── WorkError                 why a piece of work stopped; says whether trying again can help
-    ├── DocumentRejected      permanent: what the content turned out to be
-    ├── ProviderRejected      permanent: the model's or the store's refusal
-    ├── TransientFailure      trying again can help
-    ├── OutageFailure         a provider cannot be reached at all: waiting helps, and costs no attempt
-    └── LeaseLost             another worker owns the job now
+└── WorkError                 a job failed; the type says whether a retry can help
+    ├── DocumentRejected      permanent: the content cannot be ingested
+    ├── ProviderRejected      permanent: the model or the object store refused the request
+    ├── TransientFailure      a retry can help
+    ├── OutageFailure         a provider is unreachable: the job waits, and no attempt is counted
+    └── LeaseLost             another worker has taken over the job
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import ClassVar
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the message of an error, or the name of its type where it has none (a bare TimeoutError, for example)."""
+    """Return the message of an error, or the name of its type if it has none (a bare TimeoutError, for example)."""
     return str(error) or type(error).__name__
 
 
 class RagsvcError(Exception):
-    """The service could not do it."""
+    """The service failed to process the request."""
 
     code: ClassVar[str] = "internal"
 
@@ -34,7 +34,7 @@ class RagsvcError(Exception):
 
 
 class StartupRefused(RagsvcError):
-    """This process must not start."""
+    """The process cannot start."""
 
     code = "startup_refused"
 
@@ -46,25 +46,25 @@ class RequestError(RagsvcError):
 
 
 class Unauthorized(RequestError):
-    """The key is missing, unknown, expired or revoked."""
+    """The API key is missing, unknown, expired or revoked."""
 
     code = "unauthorized"
 
 
 class Forbidden(RequestError):
-    """This key does not open this resource."""
+    """The API key is not allowed to use this resource."""
 
     code = "forbidden"
 
 
 class NotFound(RequestError):
-    """There is no such resource."""
+    """The resource does not exist."""
 
     code = "not_found"
 
 
 class MethodNotAllowed(RequestError):
-    """The resource does not take this method."""
+    """The resource does not support this method."""
 
     code = "method_not_allowed"
 
@@ -76,7 +76,7 @@ class InvalidJson(RequestError):
 
 
 class InvalidRequest(RequestError):
-    """The request does not fit the contract."""
+    """The request is not valid."""
 
     code = "invalid_request"
 
@@ -86,7 +86,7 @@ class InvalidRequest(RequestError):
 
 
 class UnsupportedMediaType(RequestError):
-    """The body's content type is not taken here."""
+    """The content type of the body is not supported here."""
 
     code = "unsupported_media_type"
 
@@ -110,77 +110,77 @@ class QuotaExceeded(RequestError):
 
 
 class RangeNotSatisfiable(RequestError):
-    """The file does not have these bytes."""
+    """The requested range lies outside of the file."""
 
     code = "range_not_satisfiable"
 
 
 class DocumentExists(RequestError):
-    """This file is already a document of the collection."""
+    """The collection already has a document with this file."""
 
     code = "document_exists"
 
 
 class NameTaken(RequestError):
-    """The workspace has a collection of this name."""
+    """The workspace already has a collection with this name."""
 
     code = "name_taken"
 
 
 class KeyRotated(RequestError):
-    """The key has a successor: rotate that one."""
+    """The key has already been rotated. Rotate its successor instead."""
 
     code = "key_rotated"
 
 
 class WebhookRefused(RequestError):
-    """No webhook may point there."""
+    """The operator does not allow webhooks to this URL."""
 
     code = "webhook_refused"
 
 
 class TooManyWebhooks(RequestError):
-    """The workspace has as many webhooks as it may have."""
+    """The workspace has reached its maximum number of webhooks."""
 
     code = "too_many_webhooks"
 
 
 class FileInUse(RequestError):
-    """Documents still use the file."""
+    """The file is still used by documents."""
 
     code = "file_in_use"
 
 
 class UploadNotPending(RequestError):
-    """The upload takes no parts: it is being completed, or over."""
+    """The upload accepts no more parts: it is being completed or has ended."""
 
     code = "upload_not_pending"
 
 
 class PartsMissing(RequestError):
-    """Parts of the file are missing, or have another size than they should."""
+    """Parts of the file are missing or have the wrong size."""
 
     code = "parts_missing"
 
     def __init__(self, detail: str | None = None, *, missing: tuple[int, ...] = ()) -> None:
         self.missing = missing
-        super().__init__(detail or f"{len(missing)} parts of the file are missing, or have another size.")
+        super().__init__(detail or f"{len(missing)} parts of the file are missing or have the wrong size.")
 
 
 class PartNumberOutOfRange(RequestError):
-    """The file has no part of this number."""
+    """The file has no part with this number."""
 
     code = "part_number_out_of_range"
 
 
 class PartSizeMismatch(RequestError):
-    """The part has another size than its place in the file asks for."""
+    """The part does not have the size required by its position in the file."""
 
     code = "part_size_mismatch"
 
 
 class DigestMismatch(RequestError):
-    """The bytes that arrived are not those that were announced."""
+    """The received bytes do not match the declared digest."""
 
     code = "digest_mismatch"
 
@@ -192,31 +192,31 @@ class UploadGone(RequestError):
 
 
 class UploadLocked(RequestError):
-    """Another request appends to this upload at the moment."""
+    """Another request is currently appending to this upload."""
 
     code = "upload_locked"
 
 
 class OffsetConflict(RequestError):
-    """The upload goes on at another offset."""
+    """The offset does not match the current offset of the upload."""
 
     code = "offset_conflict"
 
 
 class ChecksumMismatch(RequestError):
-    """The bytes of this request are not those that its checksum announces; none of them was kept."""
+    """The bytes of this request do not match its checksum; none of them was stored."""
 
     code = "upload_checksum_mismatch"
 
 
 class UnsupportedTusVersion(RequestError):
-    """Only tus 1.0.0 is spoken here."""
+    """Only tus 1.0.0 is supported."""
 
     code = "unsupported_tus_version"
 
 
 class IngestionActive(RequestError):
-    """An ingestion of this document is queued or running."""
+    """The document is already queued for ingestion or being ingested."""
 
     code = "ingestion_active"
 
@@ -234,25 +234,25 @@ class NoText(RequestError):
 
 
 class RunActive(RequestError):
-    """A run is going on in this session."""
+    """The session already has an active run."""
 
     code = "run_active"
 
 
 class IdempotencyMismatch(RequestError):
-    """The Idempotency-Key came with another request before."""
+    """The Idempotency-Key was already used with a different request."""
 
     code = "idempotency_mismatch"
 
 
 class InProgress(RequestError):
-    """The request with this Idempotency-Key is still being answered."""
+    """The first request with this Idempotency-Key is still being processed."""
 
     code = "in_progress"
 
 
 class RunNotRetryable(RequestError):
-    """Only a failed, cancelled or interrupted run that is its session's last can be retried."""
+    """Only the last run of a session can be retried, and only if it failed, was cancelled or was interrupted."""
 
     code = "run_not_retryable"
 
@@ -264,55 +264,55 @@ class TooManyStreams(RequestError):
 
 
 class RateLimited(RequestError):
-    """This key asks more often than it may."""
+    """The API key has exceeded its request rate. Retry later."""
 
     code = "rate_limited"
 
 
 class UnknownHost(RequestError):
-    """This server does not answer for the host that the request names."""
+    """This server does not serve the host named in the request."""
 
     code = "unknown_host"
 
 
 class RequestTimeout(RequestError):
-    """The request's body did not arrive in time."""
+    """The body of the request did not arrive in time."""
 
     code = "request_timeout"
 
 
 class ReplayRunning(RequestError):
-    """Another replay of this queue is running."""
+    """Another replay of this queue is in progress."""
 
     code = "replay_running"
 
 
 class DefaultCollection(RequestError):
-    """The default collection cannot be deleted: it takes what names no other."""
+    """The default collection cannot be deleted: it receives documents that name no collection."""
 
     code = "default_collection"
 
 
 class ProviderRefused(RequestError):
-    """The model or the store refused what this request needs."""
+    """The model or the object store refused a call that this request needs."""
 
     code = "provider_refused"
 
 
 class Unavailable(RequestError):
-    """A part of the service that this request needs is away; try again soon."""
+    """A dependency of this request is unavailable. Retry later."""
 
     code = "unavailable"
 
 
 class Overloaded(RequestError):
-    """This server has more to do than it can; ask again soon."""
+    """The server is overloaded. Retry later."""
 
     code = "overloaded"
 
 
 class DocumentErrorCode(StrEnum):
-    """Why a document could not be ingested."""
+    """Codes of the reasons why a document could not be ingested."""
 
     EMPTY_FILE = "empty_file"
     UNSUPPORTED_TYPE = "unsupported_type"
@@ -333,7 +333,7 @@ class DocumentErrorCode(StrEnum):
 
 
 class WorkError(RagsvcError):
-    """A piece of work stopped."""
+    """A job failed."""
 
     def __init__(
         self, code: str, detail: str, *, retry_after_s: float | None = None, http_status: int | None = None
@@ -344,30 +344,30 @@ class WorkError(RagsvcError):
         self.http_status = http_status
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Survive the way back from a parsing process."""
+        """Support pickling, with which a parsing process returns its errors."""
         return _rebuild, (type(self), self.work_code, self.detail, self.retry_after_s, self.http_status)
 
 
 class DocumentRejected(WorkError):
-    """The document's content cannot be ingested; trying again cannot help."""
+    """The document's content cannot be ingested; a retry cannot help."""
 
 
 class ProviderRejected(WorkError):
-    """A provider refused the request; trying again cannot help."""
+    """A provider refused the request; a retry cannot help."""
 
 
 class TransientFailure(WorkError):
-    """A provider failed for now; trying again can help."""
+    """A provider failed temporarily; a retry can help."""
 
 
 class OutageFailure(WorkError):
-    """A provider cannot be reached; the work waits for it."""
+    """A provider is unreachable; the job waits for it."""
 
 
 class LeaseLost(WorkError):
-    """The job is no longer this worker's: another took it over, or it was cancelled."""
+    """The worker lost the lease of its job: another worker took it over, or it was cancelled."""
 
-    def __init__(self, detail: str = "the job is no longer this worker's") -> None:
+    def __init__(self, detail: str = "the worker lost the lease of this job") -> None:
         super().__init__("lease_lost", detail)
 
 

@@ -1,7 +1,7 @@
-"""Looks whether a process's surroundings are as they have to be, and says in a sentence what is not.
+"""Checks the dependencies of a process and describes each fault in a sentence.
 
-What a process cannot run without (Postgres, pgvector, the schema, the embedding space) is checked by
-`resources.open_resources`, which refuses the start. All this is worth a warning: it can pass, or hurts some work only.
+`resources.open_resources` checks what a process cannot run without (Postgres, pgvector, the schema, the embedding
+space) and refuses to start. These faults only cause warnings: they can be temporary or affect only some work.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look at a part of the surroundings found; without faults the part is as it has to be."""
+    """The result of one check; no faults means that the part is in order."""
 
     part: str
     faults: tuple[str, ...] = ()
 
 
 async def warn_of_faults(resources: Resources) -> None:
-    """Log what is wrong with the roles in Postgres, Redis and the store, once, while the process starts to work."""
+    """Log faults of the Postgres roles, Redis and the object store, once at startup."""
     checks: dict[str, Check] = {"roles": check_roles, "redis": check_redis, "store": check_store}
-    for finding in await _look(resources, checks):
+    for finding in await _run_checks(resources, checks):
         for fault in finding.faults:
-            log.warning("surroundings_at_fault", part=finding.part, fault=fault)
+            log.warning("dependency_fault_found", part=finding.part, fault=fault)
 
 
 async def check_all(resources: Resources) -> list[Finding]:
-    """Look at everything; the store is written to, and the embedding model is asked for a vector."""
-    return await _look(
+    """Run all checks; this writes to the object store and calls the embedding model."""
+    return await _run_checks(
         resources,
         {
             "roles": check_roles,
@@ -63,17 +63,17 @@ async def check_all(resources: Resources) -> list[Finding]:
 
 
 async def check_roles(resources: Resources) -> Sequence[str]:
-    """Return what is wrong with the roles in Postgres."""
+    """Return the faults of the Postgres roles."""
     try:
         if await resources.pool.can_isolate():
             return []
     except DATABASE_TROUBLE as error:
-        return [f"Postgres cannot be asked: {describe_error(error)}"]
-    return ["Row-level security is off, so only our own statements keep workspaces apart: `ragsvc migrate` says why"]
+        return [f"Postgres cannot be reached: {describe_error(error)}"]
+    return ["Row-level security is off, so only SQL conditions isolate workspaces: `ragsvc migrate` logs the reason"]
 
 
 async def check_redis(resources: Resources) -> Sequence[str]:
-    """Return what is wrong with Redis."""
+    """Return the faults of Redis."""
     try:
         return await find_redis_faults(resources.redis)
     except REDIS_TROUBLE as error:
@@ -81,7 +81,7 @@ async def check_redis(resources: Resources) -> Sequence[str]:
 
 
 async def check_store(resources: Resources) -> Sequence[str]:
-    """Return what is wrong with the object store, as far as a question tells."""
+    """Return the faults of the object store that a read-only request reveals."""
     try:
         await resources.storage.ping()
     except WorkError as error:
@@ -90,11 +90,11 @@ async def check_store(resources: Resources) -> Sequence[str]:
 
 
 async def check_store_rights(resources: Resources) -> Sequence[str]:
-    """Return what the credentials may not do, after storing and removing a small object."""
+    """Return missing permissions of the credentials, found by storing and removing a small object."""
     try:
         location = await _find_location(resources)
     except DATABASE_TROUBLE as error:
-        return [f"Postgres did not tell a bucket: {describe_error(error)}"]
+        return [f"No bucket could be read from Postgres: {describe_error(error)}"]
     if location is None:
         return []
     key = f"{location.key_prefix}check-{new_id().hex}"
@@ -102,12 +102,12 @@ async def check_store_rights(resources: Resources) -> Sequence[str]:
         await resources.storage.put_object(location.bucket, key, body=b"ragsvc check", metadata={})
         await resources.storage.delete_object(location.bucket, key)
     except WorkError as error:
-        return [f"The credentials do not let objects be stored and removed in {location.bucket}: {error.detail}"]
+        return [f"The credentials cannot store and remove objects in {location.bucket}: {error.detail}"]
     return []
 
 
 async def check_embedding(resources: Resources) -> Sequence[str]:
-    """Return what is wrong with the embedding model, its dimensions included."""
+    """Return the faults of the embedding model, including wrong dimensions."""
     try:
         await resources.llm.ping()
     except WorkError as error:
@@ -115,19 +115,19 @@ async def check_embedding(resources: Resources) -> Sequence[str]:
     return []
 
 
-async def _look(resources: Resources, checks: dict[str, Check]) -> list[Finding]:
+async def _run_checks(resources: Resources, checks: dict[str, Check]) -> list[Finding]:
     async def run(part: str, check: Check) -> Finding:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_S):
                 return Finding(part, tuple(await check(resources)))
         except TimeoutError:
-            return Finding(part, (f"no answer within {CHECK_TIMEOUT_S:g} s",))
+            return Finding(part, (f"no response within {CHECK_TIMEOUT_S:g} s",))
 
     return list(await asyncio.gather(*(run(part, check) for part, check in checks.items())))
 
 
 async def _find_location(resources: Resources) -> Location | None:
-    """Return the bucket of the newest workspace; None where there is none yet."""
+    """Return the location of the newest workspace; None if there is no workspace yet."""
     async with resources.pool.acquire() as conn:
         newest = await workspaces.select_workspaces(conn, limit=1)
     return newest[0].location if newest else None

@@ -22,7 +22,7 @@ CREATE TABLE api_keys (
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (workspace_id, id)
 );
--- Not unique: a unique index without workspace_id would keep the table from being distributed.
+-- Not unique: a unique index without workspace_id would prevent distributing the table by workspace.
 CREATE INDEX api_keys_key_hash ON api_keys (key_hash);
 
 CREATE TABLE collections (
@@ -51,7 +51,7 @@ CREATE TABLE upload_sessions (
     mime_type text NOT NULL,
     declared_size_bytes bigint,
     expires_at timestamptz NOT NULL,
-    -- When the store was seen to hold nothing more of a session that ended without a file.
+    -- When nothing of a session that ended without a file was left in the object store.
     cleaned_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
@@ -71,7 +71,7 @@ CREATE TABLE files (
     size_bytes bigint NOT NULL CHECK (size_bytes > 0),
     sha256 bytea NOT NULL CHECK (length(sha256) = 32),
     etag text NOT NULL,
-    -- Set once its object is to be purged: nothing attaches the file any more.
+    -- Set when its object is about to be purged: the file can no longer be attached to a document.
     deletion_id uuid,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (workspace_id, id),

@@ -1,4 +1,4 @@
--- What ingestion writes: canonical text, chunks, vectors by embedding space, and the embedding cache.
+-- Tables written by ingestion: canonical text, chunks, vectors by embedding space, and the embedding cache.
 
 -- The text of one build of a document; `version` is null until the build becomes the document's.
 CREATE TABLE canonical_text (
@@ -49,7 +49,7 @@ END $$;
 
 SELECT create_partitions('chunk_text', current_setting('ragsvc.chunk_partitions')::integer);
 
--- An embedding space is what vectors may be compared in: a model, its dimensions, its revision.
+-- Only vectors of the same embedding space (model, dimensions and revision) can be compared.
 CREATE TABLE embedding_spaces (
     id smallint PRIMARY KEY,
     model text NOT NULL,
@@ -61,7 +61,7 @@ CREATE TABLE embedding_spaces (
 
 CREATE TABLE embedding_cache (
     space_id smallint NOT NULL REFERENCES embedding_spaces (id),
-    -- The nil uuid where the cache is shared by all workspaces (EMBEDDING_CACHE_SCOPE).
+    -- The workspace, or the nil UUID if all workspaces share the cache (EMBEDDING_CACHE_SCOPE).
     scope uuid NOT NULL,
     embedding_input_hash bytea NOT NULL,
     embedding halfvec NOT NULL,
@@ -70,7 +70,7 @@ CREATE TABLE embedding_cache (
 );
 CREATE INDEX embedding_cache_last_used ON embedding_cache (last_used);
 
--- Creates the space's table `chunk_vec_{id}` the first time; returns the space's id every time.
+-- Returns the id of the space; creates the space and its table `chunk_vec_{id}` if missing.
 CREATE FUNCTION create_embedding_space(space_model text, space_dimensions integer, space_revision integer,
                                        partitions integer)
 RETURNS smallint LANGUAGE plpgsql AS $$

@@ -1,4 +1,4 @@
--- The queue's truth, and the receipts of deletion. Neither refers to workspaces: both outlive them.
+-- Jobs (the source of truth of the queue) and deletion receipts. Both outlive their workspace, so no foreign keys.
 CREATE TABLE jobs (
     workspace_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -53,7 +53,7 @@ CREATE TABLE deletion_receipts (
     subject_id uuid NOT NULL,
     purge_file boolean NOT NULL DEFAULT true,
     status text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'running', 'completed', 'failed')),
-    -- {store: {removed, redacted}} as it is counted, batch by batch, so that a resumed deletion counts on.
+    -- {store: {removed, redacted}}, updated after every batch so that a resumed deletion continues the count.
     removed jsonb NOT NULL DEFAULT '{}',
     stores jsonb NOT NULL DEFAULT '[]',
     error jsonb,

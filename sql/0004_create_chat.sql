@@ -28,7 +28,7 @@ CREATE TABLE chat_messages (
     FOREIGN KEY (workspace_id, session_id) REFERENCES chat_sessions (workspace_id, id) ON DELETE CASCADE
 );
 CREATE INDEX chat_messages_session ON chat_messages (workspace_id, session_id, id);
--- A deletion looks for every message that quotes a document.
+-- Deletion looks up all messages that cite a document.
 CREATE INDEX chat_messages_sources ON chat_messages USING gin (sources jsonb_path_ops);
 
 CREATE TABLE chat_runs (
@@ -41,7 +41,7 @@ CREATE TABLE chat_runs (
         CHECK (status IN ('running', 'completed', 'failed', 'cancelled', 'interrupted')),
     request jsonb NOT NULL DEFAULT '{}',
     last_event_id integer NOT NULL DEFAULT 1,
-    -- The events between the sources and the end: a delta's length in code points, 0 for a citation.
+    -- One entry per event between the sources and the end: the length of a delta in code points, 0 for a citation.
     marks integer[] NOT NULL DEFAULT '{}',
     finish_reason text,
     error jsonb,

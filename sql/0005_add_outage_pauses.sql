@@ -1,5 +1,5 @@
--- A pause by outage ends by itself: `code` says which provider is away, `probe_at` when it is asked next.
--- A pause by hand has neither.
+-- A pause caused by an outage ends by itself: `code` names the unavailable provider, `probe_at` is the time of the next
+-- probe. A manual pause has neither.
 ALTER TABLE queue_state
     ADD COLUMN code text,
     ADD COLUMN probe_at timestamptz,
@@ -7,8 +7,8 @@ ALTER TABLE queue_state
     ADD CHECK ((code IS NULL) = (probe_at IS NULL)),
     ADD CHECK (paused OR probe_at IS NULL);
 
--- When the running attempt began; the age of a failure is told by it, in Postgres's time.
+-- When the current attempt started, by Postgres's clock; used to compute the age of a failure.
 ALTER TABLE jobs ADD COLUMN claimed_at timestamptz;
 
--- How many jobs a queue finished lately.
+-- For counting the jobs that a queue finished recently.
 CREATE INDEX jobs_done ON jobs (queue, finished_at) WHERE status = 'done';

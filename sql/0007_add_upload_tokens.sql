@@ -1,4 +1,4 @@
--- Short-lived tokens that can only upload; like a key, a token is stored as its sha256, and it goes with its key.
+-- Short-lived tokens that permit uploads only. Stored as SHA-256 hashes, like keys, and deleted with their key.
 CREATE TABLE upload_tokens (
     workspace_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -11,17 +11,17 @@ CREATE TABLE upload_tokens (
     PRIMARY KEY (workspace_id, id),
     FOREIGN KEY (workspace_id, key_id) REFERENCES api_keys (workspace_id, id) ON DELETE CASCADE
 );
--- Not unique, as with api_keys.
+-- Not unique, for the same reason as api_keys_key_hash.
 CREATE INDEX upload_tokens_token_hash ON upload_tokens (token_hash);
 
--- Of a session that a token opened: the token's key, and how large the file may be. Its size and its parts' are unknown
--- until it is completed, where the client does not say them.
+-- For a session opened with a token: the token's key and the maximum file size. The sizes of the file and its parts are
+-- unknown until completion unless the client declares them.
 ALTER TABLE upload_sessions
     ADD COLUMN token_key_id uuid,
     ADD COLUMN max_bytes bigint CHECK (max_bytes > 0),
     ADD CHECK ((token_key_id IS NULL) = (max_bytes IS NULL));
 
--- When the workspace's bucket is next looked through for what no row knows, and the key after which that goes on.
+-- When the next scan of the workspace's bucket for orphaned objects is due, and the key after which it continues.
 ALTER TABLE workspaces
     ADD COLUMN audit_due_at timestamptz NOT NULL DEFAULT now() + interval '1 day',
     ADD COLUMN audit_after text NOT NULL DEFAULT '';

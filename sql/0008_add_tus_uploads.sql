@@ -1,10 +1,10 @@
--- Uploads over tus: bytes in order, appended by one request at a time.
+-- tus uploads: bytes are appended in order, by one request at a time.
 ALTER TABLE upload_sessions
-    -- What the client told of the file, as it wrote it: tus repeats it. Null for a session that was not opened by tus.
+    -- The client's Upload-Metadata, verbatim, since HEAD returns it. Null for a session that was not opened over tus.
     ADD COLUMN tus_metadata text,
-    -- The request that appends holds the session until then, and renews it while it lives.
+    -- The appending request, and the end of its lease, which it renews.
     ADD COLUMN writer uuid,
     ADD COLUMN writing_until timestamptz,
-    -- Another request waits for it: its client may have come back over another connection.
+    -- Another request is waiting for the writer to yield: the client may have reconnected.
     ADD COLUMN writer_is_asked boolean NOT NULL DEFAULT false,
     ADD CHECK ((writer IS NULL) = (writing_until IS NULL));

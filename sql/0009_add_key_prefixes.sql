@@ -1,4 +1,4 @@
--- Workspaces may share a bucket: each has its objects under a prefix, which is empty where the bucket is its own.
+-- Workspaces can share a bucket: each stores its objects under a prefix, which is empty if the bucket is its own.
 ALTER TABLE workspaces
     ADD COLUMN key_prefix text NOT NULL DEFAULT '',
     DROP CONSTRAINT workspaces_bucket_key,

@@ -1,23 +1,23 @@
--- What POST requests with an Idempotency-Key were answered, for a day. Of a request that never got an answer, `token`
--- and `lease_until` tell whether somebody is still at it.
+-- Responses to POST requests with an Idempotency-Key, stored for a day. While there is no response, `token` and
+-- `lease_until` show whether the request is still being processed.
 CREATE TABLE idempotency_keys (
-    -- The nil uuid for the operator, who has no workspace.
+    -- The nil UUID for the operator, who has no workspace.
     workspace_id uuid NOT NULL,
     key text NOT NULL,
-    -- sha256 of method and path; of the body, or of what a form holds, once that has been read.
+    -- SHA-256 of method and path, and of the body (or of the form's fields), null until that has been read.
     call_hash bytea NOT NULL,
     body_hash bytea,
-    -- The id of what the request makes: a repeat after a crash finds by it what was made already.
+    -- The id of the resource that the request creates: a retry after a crash finds an existing resource by it.
     resource_id uuid NOT NULL,
-    -- What a secret that the answer shows is derived from, together with the caller's own key.
+    -- A secret in the response is derived from this and the caller's own key.
     seed bytea NOT NULL,
     token uuid NOT NULL,
     lease_until timestamptz NOT NULL,
-    -- Null while there is no answer. An answer without a body is made again of what `resource_id` names.
+    -- Null while there is no response. A response without a body is rebuilt from the resource `resource_id`.
     status integer,
     headers jsonb NOT NULL DEFAULT '{}',
     body bytea,
-    -- The documents that the body speaks of: it is blanked when one of them is deleted.
+    -- The documents that appear in the body: it is blanked when one of them is deleted.
     document_ids uuid[] NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (workspace_id, key)

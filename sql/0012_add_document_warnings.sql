@@ -1,2 +1,2 @@
--- What a reader of a ready document should know: its pages without text, characters that could not be read.
+-- Defects of a ready document: pages without text, undecodable characters.
 ALTER TABLE documents ADD COLUMN warnings jsonb NOT NULL DEFAULT '[]';

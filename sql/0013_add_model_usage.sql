@@ -1,4 +1,5 @@
--- What the answers of a workspace cost, by day (UTC) and model; runs whose tokens we had to count are estimated.
+-- Tokens used by a workspace's answers, by day (UTC) and model. A run is estimated if the provider reported no usage
+-- and the tokens were counted locally.
 CREATE TABLE model_usage (
     workspace_id uuid NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
     day date NOT NULL,

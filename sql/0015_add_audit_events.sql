@@ -1,20 +1,20 @@
--- Who did what, when, from where: what operators do, and what keys delete. Written in the act's own transaction.
+-- Who did what, when and from where: actions of operators, and deletions by keys. Written in the action's transaction.
 CREATE TABLE audit_events (
     id uuid PRIMARY KEY,
     occurred_at timestamptz NOT NULL DEFAULT now(),
     action text NOT NULL,
     actor_kind text NOT NULL CHECK (actor_kind IN ('admin', 'key', 'cli', 'system')),
-    -- A key's id; the others have none.
+    -- The key's id; null for other kinds of actor.
     actor_id uuid,
     actor_name text NOT NULL,
-    -- It outlives the workspace.
+    -- Not a foreign key: the event outlives the workspace.
     workspace_id uuid,
     subject_kind text,
     subject_id text,
     details jsonb NOT NULL DEFAULT '{}',
     request_id text,
     ip text,
-    -- As the request said, who may say anything.
+    -- The X-Forwarded-For header as received; clients can forge it.
     forwarded_for text,
     user_agent text
 );

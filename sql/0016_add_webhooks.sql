@@ -1,4 +1,4 @@
--- Where a workspace wants to be told what became of its documents. Signing needs the secret as it is.
+-- URLs that receive events about a workspace's documents. The secret is stored in plain text because signing needs it.
 CREATE TABLE webhooks (
     workspace_id uuid NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
     id uuid NOT NULL,
@@ -9,7 +9,7 @@ CREATE TABLE webhooks (
     PRIMARY KEY (workspace_id, id)
 );
 
--- A delivery is a job of its own, the subject of itself: one that fails holds up no other.
+-- Each delivery is a job with itself as the subject, so a failing delivery blocks no other.
 ALTER TABLE jobs DROP CONSTRAINT jobs_subject_kind_check;
 ALTER TABLE jobs ADD CONSTRAINT jobs_subject_kind_check
     CHECK (subject_kind IN ('document', 'collection', 'workspace', 'delivery'));

@@ -1,6 +1,6 @@
--- Whoever asks does not know yet which workspace is to be entered: these two look through all of them, for one hash.
--- What they call is bound here and now, so no search_path leads them elsewhere; and planned once for each connection,
--- since a hash is as good as another.
+-- At authentication the workspace is not known yet, so these two functions look up a hash in all workspaces, past
+-- row-level security. SQL-standard bodies bind names at creation, so a search_path cannot redirect them. The plan does
+-- not depend on the hash, so it is made once per connection.
 CREATE FUNCTION find_key_owner(wanted bytea) RETURNS TABLE (
     workspace_id uuid, id uuid, name text, key_prefix text, scopes text[], expires_at timestamptz,
     revoked_at timestamptz, replaced_by uuid, last_used_at timestamptz, created_at timestamptz, key_hash bytea,

@@ -1,7 +1,7 @@
--- One call about many documents: what was asked, and how far its job is.
+-- Requests that affect many documents: the request and the progress of its job.
 CREATE TABLE bulk_operations (
     workspace_id uuid NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
-    -- It orders by time, as those of documents do: a document that comes later is none of its business.
+    -- Time-ordered, like document ids: documents with a later id are not affected.
     id uuid NOT NULL,
     action text NOT NULL CHECK (action IN ('delete', 'reingest')),
     collection_id uuid,
@@ -12,7 +12,7 @@ CREATE TABLE bulk_operations (
     matched integer NOT NULL,
     accepted integer NOT NULL DEFAULT 0,
     skipped integer NOT NULL DEFAULT 0,
-    -- The document that was looked at last, in the order of their ids.
+    -- The last document that was processed, in id order.
     after_id uuid,
     error jsonb,
     created_at timestamptz NOT NULL DEFAULT now(),

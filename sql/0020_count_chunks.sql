@@ -1,8 +1,8 @@
--- How much there is to search in a collection, so that a search need not count its documents.
+-- The numbers of searchable chunks and tokens of a collection, so that a search need not count its documents.
 --
--- Every change of a collection's searchable documents adds a row with the difference, and the sum of the rows is what
--- there is. A single row to add to would be waited for by all who write to one collection, and who changes documents of
--- two collections would wait for another who has them in the other order.
+-- Every change to a collection's searchable documents adds a row with the difference; the sum of the rows is the size.
+-- With a single row per collection, writers would wait for each other, and transactions that change documents of two
+-- collections in different orders would deadlock.
 CREATE TABLE collection_sizes (
     workspace_id uuid NOT NULL,
     collection_id uuid NOT NULL,
@@ -12,11 +12,11 @@ CREATE TABLE collection_sizes (
 );
 CREATE INDEX collection_sizes_collection ON collection_sizes (workspace_id, collection_id);
 
--- The trigger works with the owner's rights, and finds the tables whatever its caller's search_path is: who changes
--- documents need not be able to change what is counted of them.
+-- The trigger runs with the owner's rights and a fixed search_path, so a role that can change documents needs no write
+-- access to collection_sizes.
 SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
--- Makes one row of a collection's rows once there are more than 64. Rows that somebody else is at are left to him.
+-- Merges a collection's rows into one when there are more than 64. Rows locked by other transactions are skipped.
 CREATE FUNCTION fold_collection_sizes(workspace uuid, collection uuid) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF (SELECT count(*) > 64 FROM collection_sizes WHERE workspace_id = workspace AND collection_id = collection) THEN
@@ -31,8 +31,9 @@ BEGIN
     END IF;
 END $$;
 
--- A document can be searched from its first build on until it is being deleted; it has no build when it is inserted, and
--- is being deleted when its row goes. (That a search looks in no collection that is being deleted is its own affair.)
+-- A document is searchable from its first build until its deletion starts. A new row has no build, and a row is removed
+-- only after its deletion has started, so only updates are counted. (Search itself excludes collections that are being
+-- deleted.)
 CREATE FUNCTION note_collection_sizes() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
@@ -56,7 +57,7 @@ CREATE TRIGGER note_collection_sizes AFTER UPDATE ON documents
     REFERENCING OLD TABLE AS old_documents NEW TABLE AS new_documents
     FOR EACH STATEMENT EXECUTE FUNCTION note_collection_sizes();
 
--- Nobody has changed documents since the trigger is there.
+-- Creating the trigger locked the table, so no document has changed since.
 INSERT INTO collection_sizes
 SELECT workspace_id, collection_id, sum(chunk_count), sum(token_count) FROM documents
 WHERE active_build IS NOT NULL AND status <> 'deleting' GROUP BY workspace_id, collection_id;

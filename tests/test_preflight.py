@@ -1,4 +1,4 @@
-"""What is wrong with a server's surroundings is said in a sentence, before work fails for it."""
+"""Faults of the dependencies are described in a sentence before work fails because of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
-NOBODY = "127.0.0.1:9"
+CLOSED_PORT = "127.0.0.1:9"
 GOOD_REDIS = {"redis_version": "7.2.4", "maxmemory_policy": "noeviction", "aof_enabled": 1}
 
 
@@ -28,7 +28,7 @@ async def faults_of(settings: Settings, **changes: object) -> dict[str, str]:
         return {one.part: "; ".join(one.faults) for one in await check_all(resources) if one.faults}
 
 
-async def test_nothing_is_wrong_with_good_surroundings(
+async def test_healthy_dependencies_have_no_faults(
     resources: Resources, settings: Settings, workspace: Workspace
 ) -> None:
     assert await faults_of(settings) == {}
@@ -36,24 +36,24 @@ async def test_nothing_is_wrong_with_good_surroundings(
 
 
 @pytest.mark.parametrize(
-    ("change", "parts", "said"),
+    ("change", "parts", "message"),
     [
-        ({"redis_url": SecretStr(f"redis://{NOBODY}/0")}, {"redis"}, "Redis at REDIS_URL cannot be used"),
-        ({"s3_endpoint_url": f"http://{NOBODY}"}, {"store", "store rights"}, "cannot be reached"),
+        ({"redis_url": SecretStr(f"redis://{CLOSED_PORT}/0")}, {"redis"}, "Redis at REDIS_URL cannot be used"),
+        ({"s3_endpoint_url": f"http://{CLOSED_PORT}"}, {"store", "store rights"}, "cannot be reached"),
         ({"s3_secret_access_key": SecretStr("wrong")}, {"store", "store rights"}, "the object store answered"),
-        ({"openai_base_url": f"http://{NOBODY}/v1"}, {"embedding"}, "cannot be reached"),
+        ({"openai_base_url": f"http://{CLOSED_PORT}/v1"}, {"embedding"}, "cannot be reached"),
     ],
 )
 @pytest.mark.usefixtures("workspace")
-async def test_each_part_has_its_own_sentence(
-    settings: Settings, change: dict[str, object], parts: set[str], said: str
+async def test_each_faulty_dependency_is_reported_separately(
+    settings: Settings, change: dict[str, object], parts: set[str], message: str
 ) -> None:
     faults = await faults_of(settings, **change)
     assert set(faults) == parts
-    assert all(said in fault for fault in faults.values())
+    assert all(message in fault for fault in faults.values())
 
 
-async def test_a_model_of_other_dimensions_is_told_before_a_document_fails_for_it(
+async def test_wrong_dimensions_and_credentials_of_the_embedding_model_are_reported(
     settings: Settings, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.embeddings.script(Embedded([[1.0, 0.0, 0.0]]), Fail(401))
@@ -63,7 +63,7 @@ async def test_a_model_of_other_dimensions_is_told_before_a_document_fails_for_i
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "messages"),
     [
         ({}, []),
         ({"redis_version": "6.0.16"}, ["Redis 6.0.16 is too old"]),
@@ -72,15 +72,15 @@ async def test_a_model_of_other_dimensions_is_told_before_a_document_fails_for_i
         ({"maxmemory_policy": "volatile-ttl", "aof_enabled": 0}, ["may evict", "no AOF"]),
     ],
 )
-def test_a_redis_that_forgets_is_told(change: dict[str, Any], said: list[str]) -> None:
+def test_a_redis_that_can_lose_data_is_reported(change: dict[str, Any], messages: list[str]) -> None:
     faults = list(_judge(GOOD_REDIS | change))
-    assert len(faults) == len(said)
-    assert all(expected in fault for expected, fault in zip(said, faults, strict=True))
+    assert len(faults) == len(messages)
+    assert all(expected in fault for expected, fault in zip(messages, faults, strict=True))
 
 
-async def test_a_process_logs_what_is_wrong_and_serves(settings: Settings) -> None:
-    away = settings.changed({"redis_url": SecretStr(f"redis://{NOBODY}/0")})
-    async with serving(away) as api:
+async def test_a_process_logs_faults_and_serves_anyway(settings: Settings) -> None:
+    unreachable = settings.changed({"redis_url": SecretStr(f"redis://{CLOSED_PORT}/0")})
+    async with serving(unreachable) as api:
         await api.started()
-        fault = await api.logged("surroundings_at_fault", timeout_s=30)
+        fault = await api.logged("dependency_fault_found", timeout_s=30)
     assert fault["part"] == "redis"

@@ -1,4 +1,4 @@
-"""Settings: read once, refused with a sentence, documented in full."""
+"""Settings are read once, validated with clear messages, and fully documented."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def test_two_variables_are_enough() -> None:
+def test_two_variables_are_sufficient() -> None:
     assert load_settings().stores.queue_prefix == "ragsvc"
 
 
@@ -36,12 +36,12 @@ def test_the_readme_lists_every_setting_with_its_default() -> None:
     assert set(table) == {name.upper() for name in FIELDS}
 
 
-def test_the_settings_cannot_be_changed() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().api.port = 1
 
 
-def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S3_ENDPOINT_URL", "")
     assert load_settings().stores.s3_endpoint_url is None
 
@@ -58,10 +58,10 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str)
     [
         ({"PORT": "eighty"}, "PORT: .*integer.*'eighty'"),
         ({"INGESTION_CONCURRENCY": "0"}, "INGESTION_CONCURRENCY: .*greater than or equal to 1.*'0'"),
-        ({"DATABASE_URL": "mysql://localhost"}, r"DATABASE_URL has to begin with postgresql://"),
-        ({"CHUNK_MAX_TOKENS": "512", "EMBEDDING_MAX_INPUT_TOKENS": "256"}, "the rest would be dropped"),
-        ({"CHUNK_OVERLAP_TOKENS": "512"}, "CHUNK_OVERLAP_TOKENS has to be smaller"),
-        ({"S3_ACCESS_KEY_ID": "me"}, "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together"),
+        ({"DATABASE_URL": "mysql://localhost"}, r"DATABASE_URL must start with postgresql://"),
+        ({"CHUNK_MAX_TOKENS": "512", "EMBEDDING_MAX_INPUT_TOKENS": "256"}, "longer chunks would be truncated"),
+        ({"CHUNK_OVERLAP_TOKENS": "512"}, "CHUNK_OVERLAP_TOKENS must be smaller"),
+        ({"S3_ACCESS_KEY_ID": "me"}, "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY must be set together"),
         ({"S3_BUCKET_PREFIX": "No_Bucket"}, "S3_BUCKET_PREFIX: "),
         ({"CORS_ALLOWED_ORIGINS": "https://a.example, b.example"}, "CORS_ALLOWED_ORIGINS: "),
         ({"CORS_ALLOWED_ORIGINS": "https://a.example/"}, "CORS_ALLOWED_ORIGINS: "),
@@ -70,21 +70,21 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str)
         ({"ALLOWED_HOSTS": "a.example, *"}, "ALLOWED_HOSTS: "),
         (
             {"REDIS_CLUSTER": "true"},
-            "REDIS_CLUSTER=true needs .* hash tag, .* set QUEUE_PREFIX={ragsvc} instead of ragsvc",
+            "REDIS_CLUSTER=true requires a hash tag .* set QUEUE_PREFIX={ragsvc} instead of ragsvc",
         ),
-        ({"REDIS_CLUSTER": "true", "QUEUE_PREFIX": "{}rag"}, "REDIS_CLUSTER=true needs .* hash tag"),
-        ({"REDIS_CLUSTER": "true", "QUEUE_PREFIX": "}rag{"}, "REDIS_CLUSTER=true needs .* hash tag"),
+        ({"REDIS_CLUSTER": "true", "QUEUE_PREFIX": "{}rag"}, "REDIS_CLUSTER=true requires a hash tag"),
+        ({"REDIS_CLUSTER": "true", "QUEUE_PREFIX": "}rag{"}, "REDIS_CLUSTER=true requires a hash tag"),
         (
             {"REDIS_CLUSTER": "true", "QUEUE_PREFIX": "{rag}", "REDIS_URL": "redis://one,two/1"},
-            "database 0, the only one",
+            "database 0 in REDIS_URL: a cluster has no other",
         ),
-        ({"REDIS_URL": "redis://one,two"}, "REDIS_URL names several nodes, which is for REDIS_CLUSTER=true"),
-        ({"UPLOAD_PART_SIZE_BYTES": "20000000", "UPLOAD_BUFFER_BYTES": "16777216"}, "a part can have 20000000 bytes"),
-        ({"MAX_UPLOAD_BYTES": str(10_000 * 2**28 + 1)}, f"a part can have {2**28 + 2**20} bytes"),
+        ({"REDIS_URL": "redis://one,two"}, "REDIS_URL has several nodes, which requires REDIS_CLUSTER=true"),
+        ({"UPLOAD_PART_SIZE_BYTES": "20000000", "UPLOAD_BUFFER_BYTES": "16777216"}, "a part can be 20000000 bytes"),
+        ({"MAX_UPLOAD_BYTES": str(10_000 * 2**28 + 1)}, f"a part can be {2**28 + 2**20} bytes"),
         ({"CHAT_ON_DISCONNECT": "shrug"}, "CHAT_ON_DISCONNECT: .*'continue' or 'cancel'"),
     ],
 )
-def test_a_wrong_value_is_refused_with_which_and_why(
+def test_an_invalid_value_is_refused_with_its_name_and_the_reason(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str
 ) -> None:
     for name, value in changes.items():
@@ -93,44 +93,44 @@ def test_a_wrong_value_is_refused_with_which_and_why(
         load_settings()
 
 
-def test_the_largest_upload_has_parts_as_large_as_the_memory_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_of_the_largest_upload_can_fill_the_whole_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_UPLOAD_BYTES", str(10_000 * 2**28))
     assert load_settings().api.upload_buffer_bytes == 2**28
 
 
 @pytest.mark.parametrize("prefix", ["{rag}", "{rag}-staging", "eu-{rag}"])
-def test_a_prefix_with_a_hash_tag_is_good_for_a_cluster(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+def test_a_prefix_with_a_hash_tag_is_accepted_for_a_cluster(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
     monkeypatch.setenv("REDIS_CLUSTER", "true")
     monkeypatch.setenv("QUEUE_PREFIX", prefix)
     assert load_settings().stores.redis_cluster
 
 
-def test_no_secret_shows_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_repr_of_the_settings_contains_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2@localhost/ragsvc")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-hunter2")
     assert "hunter2" not in repr(load_settings())
 
 
-def test_no_secret_of_any_name_shows_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_text_form_of_the_settings_contains_any_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {name.upper() for name, field in FIELDS.items() if "SecretStr" in str(field.annotation)}
-    # What is called a secret, a key or a password is one.
+    # Every setting whose name sounds secret must be a SecretStr.
     assert {name.upper() for name in FIELDS if re.search("secret|password|api_key$", name)} <= names
     for name in names:
         monkeypatch.setenv(name, "postgresql://me:hunter2@localhost/1" if "DATABASE" in name else "redis://:hunter2@x")
     monkeypatch.setenv("S3_ACCESS_KEY_ID", "me")
     settings = load_settings()
-    for told in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
-        assert "hunter2" not in told
+    for text in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
+        assert "hunter2" not in text
 
 
-def test_no_secret_shows_in_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_contains_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "mysql://me:hunter2@localhost/ragsvc")
     with pytest.raises(StartupRefused) as refused:
         load_settings()
     assert "hunter2" not in str(refused.value)
 
 
-def test_a_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_secret_can_be_read_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s3cret of the file\n")
     names = {name.upper() for name, field in FIELDS.items() if "SecretStr" in str(field.annotation)} - NEEDED.keys()
@@ -142,7 +142,7 @@ def test_a_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert {settings.flat()[name.lower()].get_secret_value() for name in names} == {"s3cret of the file"}
 
 
-def test_a_required_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_required_secret_can_be_read_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in NEEDED.items():
         monkeypatch.delenv(name)
         (tmp_path / name).write_text(value)
@@ -156,7 +156,7 @@ def test_a_required_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, 
     ("content", "message"),
     [(None, "ADMIN_API_KEY_FILE: .* cannot be read"), (" \n", "ADMIN_API_KEY_FILE: .* is empty")],
 )
-def test_a_secret_file_that_tells_nothing_is_refused(
+def test_a_missing_or_empty_secret_file_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None, message: str
 ) -> None:
     path = tmp_path / "secret"
@@ -167,7 +167,7 @@ def test_a_secret_file_that_tells_nothing_is_refused(
         load_settings()
 
 
-def test_a_secret_and_a_file_of_it_are_one_too_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_setting_both_a_secret_and_its_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "secret"))
     with pytest.raises(StartupRefused, match="REDIS_URL and REDIS_URL_FILE are both set"):
         load_settings()

@@ -1,1 +1,1 @@
-"""SQL, and nothing but SQL: a module per table, the pool and the migrations."""
+"""The SQL statements, one module per table; also connections, search and migrations."""

@@ -1,4 +1,4 @@
-"""The table api_keys: of a key only its sha256 is stored."""
+"""The table api_keys, which stores only the SHA-256 of each key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection, Record
-    from ragsvc.db.connections.sessions import Entrance
+    from ragsvc.db.connections.sessions import LookupConnection
 
 COLUMNS = "workspace_id, id, name, key_prefix, scopes, expires_at, revoked_at, replaced_by, last_used_at, created_at"
 
@@ -24,7 +24,7 @@ SELECT id, $2, $3, $4, $5, $6::text[], $7 FROM workspaces WHERE id = $1 AND dele
 RETURNING {COLUMNS}
 """
 
-# Whoever is found enters the workspace with the same statement, where a session is kept.
+# With `$2`, the same statement also sets the session's scope to the workspace of the key.
 SELECT_KEY_OWNER = f"""
 SELECT k.*, k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS is_use_due,
     CASE WHEN $2 THEN set_config('role', '{APP}', false) || set_config('{SETTING}', k.workspace_id::text, false) END
@@ -38,7 +38,7 @@ WHERE workspace_id = $1 AND revoked_at IS NULL AND ($2::uuid IS NULL OR id < $2)
 
 SELECT_API_KEY = f"SELECT {COLUMNS} FROM api_keys WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL"
 
-# The successor lives as long as the key was made for.
+# The successor gets the same lifetime that the key was created with.
 ROTATE_API_KEY = f"""
 WITH old AS (
     SELECT k.* FROM api_keys k JOIN workspaces w ON w.id = k.workspace_id
@@ -66,7 +66,7 @@ UPDATE api_keys SET revoked_at = now() WHERE workspace_id = $1 AND id = $2 AND r
 
 @dataclass(frozen=True, slots=True)
 class KeyOwner:
-    """A key that works now, what is stored of its secret, whether its use is to be noted, and its workspace."""
+    """A valid key, its hash and workspace, and whether its last use should be updated."""
 
     key: ApiKey
     key_hash: bytes
@@ -85,19 +85,19 @@ async def insert_api_key(
     scopes: Sequence[Scope],
     expires_at: datetime | None,
 ) -> ApiKey | None:
-    """Add a key; None when there is no such workspace, or it is being deleted."""
+    """Add a key; return None if the workspace does not exist or is being deleted."""
     row = await conn.fetchrow(
         INSERT_API_KEY, workspace_id, key_id, name, key_hash, key_prefix, list(scopes), expires_at
     )
     return _to_api_key(row) if row else None
 
 
-async def select_key_owner(entrance: Entrance, key_hash: bytes) -> KeyOwner | None:
-    """Return who owns the key with this sha256; None when it is unknown, expired, revoked, or its workspace going."""
-    row = await entrance.conn.fetchrow(SELECT_KEY_OWNER, key_hash, entrance.enters)
+async def select_key_owner(lookup: LookupConnection, key_hash: bytes) -> KeyOwner | None:
+    """Return the owner of the key with this SHA-256; None if the key is not valid or its workspace is being deleted."""
+    row = await lookup.conn.fetchrow(SELECT_KEY_OWNER, key_hash, lookup.enters_workspace)
     if row is None:
         return None
-    entrance.found = row["workspace_id"] if entrance.enters else None
+    lookup.workspace_id = row["workspace_id"] if lookup.enters_workspace else None
     workspace = Workspace(
         id=row["workspace_id"],
         name=row["workspace_name"],
@@ -112,12 +112,12 @@ async def select_key_owner(entrance: Entrance, key_hash: bytes) -> KeyOwner | No
 async def select_api_keys(
     conn: Connection, workspace_id: UUID, *, before: UUID | None = None, limit: int
 ) -> list[ApiKey]:
-    """Return at most `limit` keys that are not revoked, newest first, those older than `before`."""
+    """Return at most `limit` keys that are not revoked, newest first, older than `before` if given."""
     return [_to_api_key(row) for row in await conn.fetch(SELECT_API_KEYS, workspace_id, before, limit)]
 
 
 async def select_api_key(conn: Connection, workspace_id: UUID, key_id: UUID) -> ApiKey | None:
-    """Return one key; None when it is unknown or revoked."""
+    """Return a key; None if it is unknown or revoked."""
     row = await conn.fetchrow(SELECT_API_KEY, workspace_id, key_id)
     return _to_api_key(row) if row else None
 
@@ -133,9 +133,9 @@ async def rotate_api_key(
     overlap_s: float,
     expires_at: datetime | None,
 ) -> ApiKey | None:
-    """Add a key that may do the same, and have the old one expire after `overlap_s`, if it does not sooner.
+    """Add a successor with the same scopes, and let the old key expire after `overlap_s` or earlier.
 
-    None when the key is unknown, revoked, or has a successor already.
+    Return None if the key is unknown, revoked, or already has a successor.
     """
     row = await conn.fetchrow(
         ROTATE_API_KEY, workspace_id, key_id, successor_id, key_hash, key_prefix, overlap_s, expires_at
@@ -144,12 +144,12 @@ async def rotate_api_key(
 
 
 async def update_last_use(conn: Connection, workspace_id: UUID, key_id: UUID) -> None:
-    """Note that the key is used now, unless that was noted within the last minute."""
+    """Store that the key is used now, unless its last use was stored within the last minute."""
     await conn.execute(UPDATE_LAST_USE, workspace_id, key_id)
 
 
 async def revoke_api_key(conn: Connection, workspace_id: UUID, key_id: UUID) -> ApiKey | None:
-    """Make the key useless from the next request on; None when it is unknown or was revoked before."""
+    """Revoke the key from the next request on; return None if it is unknown or already revoked."""
     row = await conn.fetchrow(REVOKE_API_KEY, workspace_id, key_id)
     return _to_api_key(row) if row else None
 

@@ -1,4 +1,4 @@
-"""The table audit_events, which only grows."""
+"""The append-only table audit_events."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def insert_audit_event(
     subject: tuple[AuditSubject, UUID | str] | None = None,
     details: dict[str, object] | None = None,
 ) -> None:
-    """Keep that whoever acts in this task has done it; belongs into the transaction that does it."""
+    """Record an action of the current actor; call it in the transaction of the action."""
     actor = acting.get()
     kind, subject_id = subject or (None, None)
     await conn.execute(
@@ -63,17 +63,17 @@ async def insert_audit_event(
 
 
 async def select_audit_events(
-    conn: Connection, wanted: AuditFilter, *, before: UUID | None = None, limit: int
+    conn: Connection, filters: AuditFilter, *, before: UUID | None = None, limit: int
 ) -> list[AuditEvent]:
-    """Return at most `limit` events, newest first, those older than `before`."""
+    """Return at most `limit` events, newest first, older than `before` if given."""
     rows = await conn.fetch(
         SELECT_AUDIT_EVENTS,
-        wanted.workspace_id,
-        wanted.action,
-        wanted.actor_kind,
-        wanted.actor_id,
-        wanted.since,
-        wanted.until,
+        filters.workspace_id,
+        filters.action,
+        filters.actor_kind,
+        filters.actor_id,
+        filters.since,
+        filters.until,
         before,
         limit,
     )

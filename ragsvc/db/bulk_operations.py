@@ -1,4 +1,4 @@
-"""The table bulk_operations, and the documents that one is about."""
+"""The table bulk_operations, and selection of the documents of an operation."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ workspace_id, id, action, collection_id, document_status, filters, purge_file, s
 after_id, error, created_at, completed_at
 """
 
-# `$1` workspace, `$2` collection, `$3` status, `$4` attributes that they contain, `$5` a jsonpath predicate with its
-# variables `$6`.
+# `$1` is the workspace, `$2` the collection, `$3` the status, `$4` attributes to contain, `$5` a jsonpath predicate and
+# `$6` its variables.
 _MATCHING = """
 FROM documents d
 WHERE d.workspace_id = $1 AND d.status <> 'deleting'
@@ -67,7 +67,7 @@ WHERE workspace_id = $1 AND id = $2
 async def count_matching(
     conn: Connection, workspace_id: UUID, selection: BulkSelection, attributes: AttributeCondition
 ) -> int:
-    """Return how many documents fit."""
+    """Return the number of matching documents."""
     counted: int = await conn.fetchval(COUNT_MATCHING, *_arguments(workspace_id, selection, attributes))
     return counted
 
@@ -75,7 +75,7 @@ async def count_matching(
 async def select_matching(
     conn: Connection, operation: BulkOperation, attributes: AttributeCondition, *, after: UUID | None, limit: int
 ) -> list[UUID]:
-    """Return the next documents that fit and were there when the operation was accepted, in the order of their ids."""
+    """Return the next matching documents that existed when the operation was accepted, in id order."""
     arguments = _arguments(operation.workspace_id, operation.selection, attributes)
     return [row["id"] for row in await conn.fetch(SELECT_MATCHING, *arguments, operation.id, after, limit)]
 
@@ -90,7 +90,7 @@ async def insert_bulk_operation(
     purge_file: bool,
     matched: int,
 ) -> BulkOperation:
-    """Add an operation; its job does it."""
+    """Add an operation; a job executes it."""
     row = await conn.fetchrow(
         INSERT_BULK_OPERATION,
         workspace_id,
@@ -102,12 +102,12 @@ async def insert_bulk_operation(
         purge_file,
         matched,
     )
-    assert row is not None  # noqa: S101 - it was inserted
+    assert row is not None  # noqa: S101 - INSERT … RETURNING returns a row
     return _to_operation(row)
 
 
 async def select_bulk_operation(conn: Connection, workspace_id: UUID, operation_id: UUID) -> BulkOperation | None:
-    """Return one operation of the workspace."""
+    """Return an operation of the workspace."""
     row = await conn.fetchrow(SELECT_BULK_OPERATION, workspace_id, operation_id)
     return _to_operation(row) if row else None
 
@@ -115,26 +115,26 @@ async def select_bulk_operation(conn: Connection, workspace_id: UUID, operation_
 async def select_bulk_operations(
     conn: Connection, workspace_id: UUID, *, before: UUID | None, limit: int
 ) -> list[BulkOperation]:
-    """Return at most `limit` operations, newest first, from the one before `before`."""
+    """Return at most `limit` operations, newest first, older than `before` if given."""
     return [_to_operation(row) for row in await conn.fetch(SELECT_BULK_OPERATIONS, workspace_id, before, limit)]
 
 
 async def update_bulk_state(
     conn: Connection, workspace_id: UUID, operation_id: UUID, *, status: BulkStatus, error: FailureInfo | None
 ) -> None:
-    """Let the operation show what its job is doing; a completed one stays as it is."""
+    """Set the status and error of an operation; a completed one is unchanged."""
     await conn.execute(UPDATE_BULK_STATE, workspace_id, operation_id, status, error.to_json() if error else None)
 
 
 async def advance_bulk_operation(
     conn: Connection, operation: BulkOperation, *, document_id: UUID, is_accepted: bool
 ) -> None:
-    """Count a document, in the transaction that queues its own job, so that a resumed operation goes on behind it."""
+    """Count a document; in the transaction that queues its job, so that a resumed operation continues after it."""
     await conn.execute(ADVANCE_BULK_OPERATION, operation.workspace_id, operation.id, document_id, int(is_accepted))
 
 
 async def complete_bulk_operation(conn: Connection, operation: BulkOperation) -> None:
-    """Show that every document had its turn; one that was gone before is skipped too."""
+    """Mark an operation as completed; documents deleted in the meantime count as skipped."""
     await conn.execute(COMPLETE_BULK_OPERATION, operation.workspace_id, operation.id)
 
 

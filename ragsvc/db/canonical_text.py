@@ -1,4 +1,4 @@
-"""The table canonical_text: what offsets point into, and by it which builds left something over."""
+"""The table canonical_text: texts that offsets refer to, also used to find leftovers of builds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INSERT INTO canonical_text (workspace_id, document_id, build_id, content, length
 ON CONFLICT (workspace_id, document_id, build_id) DO NOTHING
 """
 
-# The text of the version before is superseded by it.
+# The text of the previous version becomes superseded.
 UPDATE_TEXT_VERSION = """
 UPDATE canonical_text SET
     version = CASE WHEN build_id = $3 THEN $4 ELSE version END,
@@ -31,7 +31,7 @@ SELECT version, $4::integer AS start, least(coalesce($5::integer, length), lengt
 FROM canonical_text WHERE workspace_id = $1 AND document_id = $2 AND version = $3
 """
 
-# A build's id is the token of its lease: without that it can neither be written nor become the document's any more.
+# The id of a build is its lease token: once no job has that token, the build cannot be continued or activated.
 LOCK_LEFT_OVER_BUILD = """
 SELECT t.workspace_id, t.document_id, t.build_id FROM canonical_text t
 WHERE (t.version IS NULL OR (t.keep_until IS NOT NULL AND t.chunks_removed_at IS NULL))
@@ -48,7 +48,7 @@ UPDATE canonical_text SET chunks_removed_at = now()
 WHERE workspace_id = $1 AND document_id = $2 AND build_id = $3 AND version IS NOT NULL
 """
 
-DELETE_LOST_TEXT = """
+DELETE_ABANDONED_TEXT = """
 DELETE FROM canonical_text WHERE workspace_id = $1 AND document_id = $2 AND build_id = $3 AND version IS NULL
 """
 
@@ -57,8 +57,8 @@ SELECT workspace_id, document_id, build_id, version FROM canonical_text
 WHERE keep_until < now() AND chunks_removed_at IS NOT NULL ORDER BY keep_until LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 
-# One that is cited is looked at again a day later.
-KEEP_CITED_TEXTS = """
+# A cited text is checked again a day later.
+POSTPONE_CITED_TEXTS = """
 UPDATE canonical_text t SET keep_until = now() + interval '1 day'
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS expired (workspace_id, document_id, build_id)
 WHERE t.workspace_id = expired.workspace_id AND t.document_id = expired.document_id AND t.build_id = expired.build_id
@@ -81,7 +81,7 @@ DELETE_TEXTS = "DELETE FROM canonical_text WHERE workspace_id = $1 AND document_
 
 @dataclass(frozen=True, slots=True)
 class BuildKey:
-    """Which build."""
+    """The primary key of a build's text."""
 
     workspace_id: UUID
     document_id: UUID
@@ -89,7 +89,7 @@ class BuildKey:
 
 
 async def insert_text(conn: Connection, workspace_id: UUID, document_id: UUID, *, build_id: UUID, content: str) -> None:
-    """Store the text of a build that nobody sees yet."""
+    """Store the text of a build that is not active yet."""
     await conn.execute(INSERT_TEXT, workspace_id, document_id, build_id, content, len(content))
 
 
@@ -101,42 +101,42 @@ async def update_text_version(
     build_id: UUID,
     version: int,
     superseded: UUID | None = None,
-    keep_days: int = 0,
+    retention_days: int = 0,
 ) -> None:
-    """Give the build's text the version under which it is shown; that of the build before stays for its citations."""
-    await conn.execute(UPDATE_TEXT_VERSION, workspace_id, document_id, build_id, version, superseded, keep_days)
+    """Assign a version to the build's text; the superseded text is retained for `retention_days` for its citations."""
+    await conn.execute(UPDATE_TEXT_VERSION, workspace_id, document_id, build_id, version, superseded, retention_days)
 
 
 async def select_text_slice(
     conn: Connection, workspace_id: UUID, document_id: UUID, *, version: int, start: int = 0, end: int | None = None
 ) -> TextSlice | None:
-    """Return code points `[start, end)` of a version, cut at its length; None when there is no such version."""
+    """Return code points `[start, end)` of a version, clipped to its length; None if the version does not exist."""
     row = await conn.fetchrow(SELECT_TEXT_SLICE, workspace_id, document_id, version, start, end)
     return TextSlice(**row) if row else None
 
 
 async def lock_left_over_build(conn: Connection) -> BuildKey | None:
-    """Return a build whose chunks nobody will see any more, and lock its text; None when there is none."""
+    """Return an abandoned or superseded build with chunks left, and lock its text; None if there is none."""
     row = await conn.fetchrow(LOCK_LEFT_OVER_BUILD)
     return BuildKey(**row) if row else None
 
 
 async def settle_left_over_build(conn: Connection, build: BuildKey) -> None:
-    """Remember that its chunks are gone; the text goes too, unless it was a version's."""
+    """Record that the chunks of a build are removed; also remove the text if it never became a version."""
     key = (build.workspace_id, build.document_id, build.build_id)
     await conn.execute(UPDATE_CHUNKS_REMOVED, *key)
-    await conn.execute(DELETE_LOST_TEXT, *key)
+    await conn.execute(DELETE_ABANDONED_TEXT, *key)
 
 
 async def delete_expired_texts(conn: Connection, *, limit: int) -> int:
-    """Remove texts of superseded versions that no chat message cites, and return how many there were."""
+    """Remove expired texts of superseded versions that no chat message cites; return their number."""
     rows = await conn.fetch(LOCK_EXPIRED_TEXTS, limit)
     keys = tuple([row[name] for row in rows] for name in ("workspace_id", "document_id", "build_id"))
-    await conn.execute(KEEP_CITED_TEXTS, *keys)
+    await conn.execute(POSTPONE_CITED_TEXTS, *keys)
     return int((await conn.execute(DELETE_EXPIRED_TEXTS, *keys)).removeprefix("DELETE "))
 
 
 async def delete_texts(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
-    """Remove every version's text and return how many there were."""
+    """Remove the texts of all versions and return their number."""
     status = await conn.execute(DELETE_TEXTS, workspace_id, document_id)
     return int(status.removeprefix("DELETE "))

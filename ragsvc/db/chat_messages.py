@@ -1,4 +1,4 @@
-"""The table chat_messages: what was asked and answered, with the answer's sources and citations."""
+"""The table chat_messages: questions and answers, with sources and citations of the answers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection, Record
 
-# Those of a message's documents whose deletion is accepted and may not have come to this message yet. Every citation
-# is of one of its message's sources.
+# Documents of a message that are being deleted, so the message might not be redacted yet. Only sources can be cited, so
+# looking at the sources is enough.
 DELETING = """
 ARRAY(SELECT d.id FROM documents d WHERE d.workspace_id = m.workspace_id AND d.status = 'deleting'
       AND d.id IN (SELECT (entry ->> 'document_id')::uuid FROM jsonb_array_elements(m.sources) entry)) AS deleting
@@ -34,10 +34,10 @@ SELECT {COLUMNS} FROM chat_messages m
 WHERE m.workspace_id = $1 AND m.session_id = $2 AND m.id < $3 AND m.status = 'completed' ORDER BY m.id DESC LIMIT $4
 """
 
-# Every citation is of one of its message's sources, so the sources, which have an index, find both.
+# Only sources can be cited, so the index on sources finds the citations too.
 CITES_DOCUMENT = "m.workspace_id = $1 AND m.sources @> jsonb_build_array(jsonb_build_object('document_id', $2::uuid))"
 
-HOLDS_ITS_WORDS = """
+CONTAINS_ITS_TEXT = """
 (jsonb_path_exists(m.sources, '$[*] ? (@.document_id == $document && @.heading_path.size() > 0)',
                    jsonb_build_object('document', $2::uuid))
  OR jsonb_path_exists(m.citations,
@@ -45,24 +45,24 @@ HOLDS_ITS_WORDS = """
                       jsonb_build_object('document', $2::uuid)))
 """
 
-# Locked in the order of their ids, so that two deletions do not wait for each other in a ring.
+# Locked in id order, so that two deletions cannot deadlock.
 REDACT_DOCUMENT = f"""
-WITH quoting AS MATERIALIZED (
-    SELECT m.id FROM chat_messages m WHERE {CITES_DOCUMENT} AND {HOLDS_ITS_WORDS} ORDER BY m.id LIMIT $3 FOR UPDATE
+WITH citing AS MATERIALIZED (
+    SELECT m.id FROM chat_messages m WHERE {CITES_DOCUMENT} AND {CONTAINS_ITS_TEXT} ORDER BY m.id LIMIT $3 FOR UPDATE
 )
 UPDATE chat_messages m SET
     sources = (
         SELECT coalesce(jsonb_agg(CASE WHEN (entry ->> 'document_id')::uuid = $2
-            THEN entry || '{{"heading_path": []}}' ELSE entry END ORDER BY place), '[]')
-        FROM jsonb_array_elements(m.sources) WITH ORDINALITY AS listed (entry, place)),
+            THEN entry || '{{"heading_path": []}}' ELSE entry END ORDER BY position), '[]')
+        FROM jsonb_array_elements(m.sources) WITH ORDINALITY AS listed (entry, position)),
     citations = (
         SELECT coalesce(jsonb_agg(CASE WHEN (entry ->> 'document_id')::uuid = $2
-            THEN entry || '{{"heading_path": [], "quote": ""}}' ELSE entry END ORDER BY place), '[]')
-        FROM jsonb_array_elements(m.citations) WITH ORDINALITY AS listed (entry, place))
-FROM quoting WHERE m.workspace_id = $1 AND m.id = quoting.id
+            THEN entry || '{{"heading_path": [], "quote": ""}}' ELSE entry END ORDER BY position), '[]')
+        FROM jsonb_array_elements(m.citations) WITH ORDINALITY AS listed (entry, position))
+FROM citing WHERE m.workspace_id = $1 AND m.id = citing.id
 """
 
-COUNT_UNREDACTED = f"SELECT count(*) FROM chat_messages m WHERE {CITES_DOCUMENT} AND {HOLDS_ITS_WORDS}"
+COUNT_UNREDACTED = f"SELECT count(*) FROM chat_messages m WHERE {CITES_DOCUMENT} AND {CONTAINS_ITS_TEXT}"
 
 SELECT_RUN_IDS_OF_DOCUMENT = f"""
 SELECT m.run_id FROM chat_messages m
@@ -71,7 +71,7 @@ WHERE {CITES_DOCUMENT} AND ($3::uuid IS NULL OR m.run_id > $3) ORDER BY m.run_id
 
 
 async def select_message(conn: Connection, workspace_id: UUID, message_id: UUID) -> ChatMessage | None:
-    """Return one message of the workspace."""
+    """Return a message of the workspace."""
     row = await conn.fetchrow(SELECT_MESSAGE, workspace_id, message_id)
     return to_message(row) if row else None
 
@@ -79,7 +79,7 @@ async def select_message(conn: Connection, workspace_id: UUID, message_id: UUID)
 async def select_messages(
     conn: Connection, workspace_id: UUID, session_id: UUID, *, after: UUID | None = None, limit: int
 ) -> list[ChatMessage]:
-    """Return at most `limit` messages of a session, oldest first, those that came after `after`."""
+    """Return at most `limit` messages of a session, oldest first, newer than `after` if given."""
     rows = await conn.fetch(SELECT_MESSAGES, workspace_id, session_id, after, limit)
     return [to_message(row) for row in rows]
 
@@ -93,16 +93,16 @@ async def select_history(
 
 
 async def redact_document(conn: Connection, workspace_id: UUID, document_id: UUID, *, limit: int) -> int:
-    """Blank the words of a document, quotes and headings, in at most `limit` messages; return how many there were.
+    """Blank quotes and headings of a document in at most `limit` messages; return the number of changed messages.
 
-    Ids and places stay, and so does what the answers themselves say.
+    Ids and spans are kept, and so is the text of the answers.
     """
     status = await conn.execute(REDACT_DOCUMENT, workspace_id, document_id, limit)
     return int(status.removeprefix("UPDATE "))
 
 
 async def count_unredacted(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
-    """Return in how many messages words of the document still stand."""
+    """Return the number of messages that still contain text of the document."""
     count: int = await conn.fetchval(COUNT_UNREDACTED, workspace_id, document_id)
     return count
 
@@ -110,13 +110,13 @@ async def count_unredacted(conn: Connection, workspace_id: UUID, document_id: UU
 async def select_run_ids_of_document(
     conn: Connection, workspace_id: UUID, document_id: UUID, *, after: UUID | None = None, limit: int
 ) -> list[UUID]:
-    """Return at most `limit` runs that were given chunks of the document, in the order of their ids."""
+    """Return at most `limit` ids of runs that used chunks of the document, in order, after `after` if given."""
     rows = await conn.fetch(SELECT_RUN_IDS_OF_DOCUMENT, workspace_id, document_id, after, limit)
     return [row["run_id"] for row in rows]
 
 
 def to_message(row: Record | dict[str, Any]) -> ChatMessage:
-    """Return a row's message, without the words of documents that are being deleted; the row is one of COLUMNS."""
+    """Convert a row with COLUMNS to a message, without text of documents that are being deleted."""
     deleting = frozenset(row["deleting"])
     sources = (Source.from_json(entry) for entry in row["sources"])
     citations = (Citation.from_json(entry) for entry in row["citations"])

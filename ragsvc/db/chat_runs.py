@@ -1,4 +1,4 @@
-"""The table chat_runs: answers in the making, who makes them, and how far they are."""
+"""The table chat_runs: runs, their owners and their progress."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ r.workspace_id, r.id, r.session_id, r.user_message_id, r.message_id, r.status, r
 r.finish_reason, r.error, r.cancel_requested, r.created_at, r.finished_at
 """
 
-# The run, its empty answer, unless it is asked again the question, and that its conversation has changed, in one round
-# trip: somebody waits.
+# Inserts the run, its empty answer and (unless it is a retry) its question, and updates the session, in one round trip
+# because a user is waiting.
 INSERT_RUN = f"""
 WITH session AS (
     SELECT {SESSION_COLUMNS} FROM chat_sessions WHERE workspace_id = $1 AND id = $2
@@ -60,8 +60,8 @@ FROM chat_runs r JOIN chat_messages m ON m.workspace_id = r.workspace_id AND m.i
 WHERE r.workspace_id = $1 AND r.id = $2
 """
 
-# Only the owner writes. Words of a document that is being deleted are not written: the lock waits for a deletion that
-# is being accepted, and keeps a later one waiting, whose redaction then finds this message.
+# Only the owner can write. Text of documents that are being deleted is not stored: the lock waits for a deletion that
+# is being accepted, and makes a later one wait, so that its redaction finds this message.
 SAVE_RUN = """
 WITH run AS (
     UPDATE chat_runs r SET last_event_id = $4, marks = $5, status = $6, finish_reason = $7, error = $8,
@@ -78,15 +78,15 @@ WITH run AS (
         status = CASE WHEN $6 = 'running' THEN 'streaming' ELSE $6 END,
         sources = CASE WHEN $11::jsonb IS NULL THEN m.sources ELSE (
             SELECT coalesce(jsonb_agg(CASE WHEN (entry ->> 'document_id')::uuid IN (SELECT id FROM live)
-                THEN entry ELSE entry || '{"heading_path": []}' END ORDER BY place), '[]')
-            FROM jsonb_array_elements($11) WITH ORDINALITY AS listed (entry, place)) END,
+                THEN entry ELSE entry || '{"heading_path": []}' END ORDER BY position), '[]')
+            FROM jsonb_array_elements($11) WITH ORDINALITY AS listed (entry, position)) END,
         citations = CASE WHEN $12::jsonb IS NULL THEN m.citations ELSE (
             SELECT coalesce(jsonb_agg(CASE WHEN entry -> 'document_id' = 'null'
                 OR (entry ->> 'document_id')::uuid IN (SELECT id FROM live)
-                THEN entry ELSE entry || '{"heading_path": [], "quote": ""}' END ORDER BY place), '[]')
-            FROM jsonb_array_elements($12) WITH ORDINALITY AS listed (entry, place)) END
+                THEN entry ELSE entry || '{"heading_path": [], "quote": ""}' END ORDER BY position), '[]')
+            FROM jsonb_array_elements($12) WITH ORDINALITY AS listed (entry, position)) END
     FROM run WHERE m.workspace_id = $1 AND m.id = run.message_id
-), spent AS (
+), usage AS (
     INSERT INTO model_usage AS u (workspace_id, day, model, runs, estimated_runs, prompt_tokens, completion_tokens)
     SELECT $1, (now() AT TIME ZONE 'UTC')::date, $13, 1, ($14::jsonb ->> 'is_estimated')::boolean::integer,
            ($14::jsonb ->> 'prompt_tokens')::bigint, ($14::jsonb ->> 'completion_tokens')::bigint
@@ -143,14 +143,14 @@ async def insert_run(
     owner: str,
     lease_s: float,
 ) -> tuple[ChatSession, bool]:
-    """Add a run that `owner` begins, with its empty answer and its question (None: that is stored already).
+    """Add a run owned by `owner`, with its empty answer and its question (None for a retry, which has one already).
 
-    Returned are its session, and whether that has completed messages before the question. The run's first event is told
-    by the row itself.
+    Return its session, and whether the session has completed messages before the question. The row itself represents
+    the first event of the run.
 
     Raises:
-        NotFound: there is no such session.
-        RunActive: a run is going on in it.
+        NotFound: the session does not exist.
+        RunActive: the session already has an active run.
     """
     try:
         row = await conn.fetchrow(
@@ -167,7 +167,7 @@ async def insert_run(
 
 
 async def select_run(conn: Connection, workspace_id: UUID, run_id: UUID) -> ChatRun | None:
-    """Return one run of the workspace."""
+    """Return a run of the workspace."""
     row = await conn.fetchrow(SELECT_RUN, workspace_id, run_id)
     return _to_run(row) if row else None
 
@@ -181,12 +181,12 @@ async def select_runs(
     before: UUID | None,
     limit: int,
 ) -> list[ChatRun]:
-    """Return at most `limit` runs, newest first, from the one before `before`; of one session or status if given."""
+    """Return at most `limit` runs, newest first; older than `before`, of a session or with a status if given."""
     return [_to_run(row) for row in await conn.fetch(SELECT_RUNS, workspace_id, session_id, status, before, limit)]
 
 
 async def select_last_run(conn: Connection, workspace_id: UUID, session_id: UUID) -> ChatRun | None:
-    """Return the session's newest run."""
+    """Return the newest run of a session."""
     row = await conn.fetchrow(SELECT_LAST_RUN, workspace_id, session_id)
     return _to_run(row) if row else None
 
@@ -194,7 +194,7 @@ async def select_last_run(conn: Connection, workspace_id: UUID, session_id: UUID
 async def select_run_with_message(
     conn: Connection, workspace_id: UUID, run_id: UUID
 ) -> tuple[ChatRun, ChatMessage] | None:
-    """Return a run and its answer, as they were saved together."""
+    """Return a run and its answer in a consistent state."""
     row = await conn.fetchrow(SELECT_RUN_WITH_MESSAGE, workspace_id, run_id)
     if row is None:
         return None
@@ -209,7 +209,7 @@ async def select_run_with_message(
 
 
 async def save_run(conn: Connection, progress: RunProgress, *, owner: str) -> bool:
-    """Store a run and its answer so far, or its end; False when it is not this owner's any more."""
+    """Store a run and its answer so far, or its end; return False if `owner` has lost the run."""
     documents: set[UUID | None] = {source.document_id for source in progress.sources or ()}
     documents |= {citation.document_id for citation in progress.citations or ()}
     saved: int = await conn.fetchval(
@@ -233,23 +233,23 @@ async def save_run(conn: Connection, progress: RunProgress, *, owner: str) -> bo
 
 
 async def renew_leases(conn: Connection, *, owner: str, lease_s: float) -> None:
-    """Put off the end of those of the owner's leases that have used up a third."""
+    """Renew the owner's leases that have used up a third of their time."""
     await conn.execute(RENEW_LEASES, owner, lease_s)
 
 
 async def select_owned_runs(conn: Connection, *, owner: str) -> dict[UUID, bool]:
-    """Return the runs that are still this owner's; the value tells whether somebody asked to cancel."""
+    """Return the ids of the owner's active runs, each with whether a cancellation was requested."""
     return {row["id"]: row["cancel_requested"] for row in await conn.fetch(SELECT_OWNED_RUNS, owner)}
 
 
 async def update_cancel_requested(conn: Connection, workspace_id: UUID, run_id: UUID) -> ChatRun | None:
-    """Ask a run's owner to cancel it, if it is running, and return the run."""
+    """Request the cancellation of a run if it is active, and return the run."""
     row = await conn.fetchrow(UPDATE_CANCEL_REQUESTED, workspace_id, run_id)
     return _to_run(row) if row else None
 
 
 async def claim_lost_runs(conn: Connection, *, owner: str, lease_s: float, limit: int) -> list[ChatRun]:
-    """Take over at most `limit` runs whose owner was silent for too long."""
+    """Take over at most `limit` runs whose lease has expired."""
     return [_to_run(row) for row in await conn.fetch(CLAIM_LOST_RUNS, owner, lease_s, limit)]
 
 

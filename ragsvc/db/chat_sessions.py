@@ -1,4 +1,4 @@
-"""The table chat_sessions: conversations and where they search."""
+"""The table chat_sessions."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ async def insert_session(
     """Add a session."""
     row = await conn.fetchrow(INSERT_SESSION, workspace_id, session_id, title, instructions, model, collection_ids)
     if row is None:
-        raise AssertionError("INSERT … RETURNING gave no row")
+        raise AssertionError("INSERT … RETURNING returned no row")
     return to_session(row)
 
 
 async def select_session(conn: Connection, workspace_id: UUID, session_id: UUID) -> ChatSession | None:
-    """Return one session of the workspace."""
+    """Return a session of the workspace."""
     row = await conn.fetchrow(SELECT_SESSION, workspace_id, session_id)
     return to_session(row) if row else None
 
@@ -62,12 +62,12 @@ async def select_session(conn: Connection, workspace_id: UUID, session_id: UUID)
 async def select_sessions(
     conn: Connection, workspace_id: UUID, *, before: UUID | None = None, limit: int
 ) -> list[ChatSession]:
-    """Return at most `limit` sessions, newest first, those older than `before`."""
+    """Return at most `limit` sessions, newest first, older than `before` if given."""
     return [to_session(row) for row in await conn.fetch(SELECT_SESSIONS, workspace_id, before, limit)]
 
 
 async def update_session(conn: Connection, session: ChatSession) -> ChatSession | None:
-    """Store the session's title, instructions, model and collections; None when it is gone."""
+    """Store title, instructions, model and collections of a session; return None if it was deleted."""
     row = await conn.fetchrow(
         UPDATE_SESSION,
         session.workspace_id,
@@ -81,11 +81,11 @@ async def update_session(conn: Connection, session: ChatSession) -> ChatSession 
 
 
 async def delete_session(conn: Connection, workspace_id: UUID, session_id: UUID) -> bool:
-    """Remove the session with its messages and runs; False when there is none."""
+    """Remove a session with its messages and runs; return False if it does not exist."""
     return await conn.execute(DELETE_SESSION, workspace_id, session_id) == "DELETE 1"
 
 
 def to_session(row: Record | dict[str, Any]) -> ChatSession:
-    """Return a row's session; the row has the table's columns and no others."""
+    """Convert a row with exactly COLUMNS to a session."""
     collection_ids = row["collection_ids"]
     return ChatSession(**{**row, "collection_ids": None if collection_ids is None else tuple(collection_ids)})

@@ -1,4 +1,4 @@
-"""The tables chunk_text and chunk_vec_*: what a search finds."""
+"""The tables chunk_text and chunk_vec_*, which search reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
-from ragsvc.db.search.words import spell_words
+from ragsvc.db.search.words import separate_words
 from ragsvc.domain.chunks import StoredChunk
 from ragsvc.domain.ids import new_id
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.chunks import Chunk, EmbeddingSpace
 
-# One statement, arrays in, binary: the text-search vectors, most of the cost, are made on the way. A chunk has also the
-# words of the headings and of the table's header above it, the nearest heading's twice; chunks below the same ones
-# share what is made of them.
+# One statement with binary arrays, which also computes the text search vectors, most of the cost. A chunk's vector
+# includes the words of the headings and the table header above it, those of the nearest heading twice. The vector of
+# these headings is computed once for all chunks that share them.
 INSERT_CHUNK_TEXTS = """
 WITH headings AS MATERIALIZED (
-    SELECT place, ARRAY(SELECT jsonb_array_elements_text(path::jsonb)) AS path,
+    SELECT position, ARRAY(SELECT jsonb_array_elements_text(path::jsonb)) AS path,
            to_tsvector($5::regconfig, words::jsonb) || to_tsvector($5::regconfig, nearest) AS search
-    FROM unnest($6::text[], $7::text[], $8::text[]) WITH ORDINALITY AS given (path, words, nearest, place)
+    FROM unnest($6::text[], $7::text[], $8::text[]) WITH ORDINALITY AS listed (path, words, nearest, position)
 )
 INSERT INTO chunk_text (workspace_id, id, document_id, collection_id, build_id, ordinal, content, content_hash,
     embedding_input_hash, search, char_start, char_end, page_first, page_last, page_spans, heading_path, token_count)
@@ -39,15 +39,15 @@ FROM unnest($9::uuid[], $10::integer[], $11::text[], $12::text[], $13::bytea[], 
             $16::integer[], $17::integer[], $18::integer[], $19::text[], $20::bigint[], $21::integer[])
     AS c (id, ordinal, content, words, content_hash, embedding_input_hash, char_start, char_end, page_first, page_last,
           page_spans, heading, token_count)
-JOIN headings ON headings.place = c.heading
+JOIN headings ON headings.position = c.heading
 """
 
 VECTOR_COLUMNS = ("workspace_id", "document_id", "collection_id", "build_id", "chunk_id", "embedding")
-# COPY's binary format: a head, rows of fields that each begin with their size, a tail.
-COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-COPY_TAIL = b"\xff\xff"
+# COPY's binary format: a header, rows of length-prefixed fields, and a trailer.
+COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+COPY_TRAILER = b"\xff\xff"
 
-# In one statement with the document: between two, its version could change.
+# Joins the document, whose version could change between two statements.
 SELECT_CHUNKS = """
 SELECT c.id, c.ordinal, c.content AS text, c.content_hash, c.char_start, c.char_end, c.page_first, c.page_last,
        c.heading_path, c.token_count
@@ -57,7 +57,7 @@ WHERE d.workspace_id = $1 AND d.id = $2 AND c.ordinal > $3
 ORDER BY c.ordinal LIMIT $4
 """
 
-# `$3` is the build; null stands for every one.
+# `$3` is the build, or null for all builds.
 DELETE_CHUNK_TEXTS = """
 DELETE FROM chunk_text WHERE workspace_id = $1 AND id IN (
     SELECT id FROM chunk_text
@@ -83,9 +83,9 @@ async def insert_chunks(
     space: EmbeddingSpace,
     text_search_config: str,
 ) -> None:
-    """Write a batch of a build that nobody sees yet; `vectors` has the shape (len(chunks), dimensions)."""
+    """Write a batch of chunks of a build that is not active yet; `vectors` has shape (len(chunks), dimensions)."""
     ids = [new_id() for _ in chunks]
-    places = {names: place for place, names in enumerate(dict.fromkeys(map(_names, chunks)), 1)}
+    positions = {names: position for position, names in enumerate(dict.fromkeys(map(_names, chunks)), 1)}
     await conn.execute(
         INSERT_CHUNK_TEXTS,
         workspace_id,
@@ -93,14 +93,14 @@ async def insert_chunks(
         collection_id,
         build_id,
         text_search_config,
-        # As text: the driver would take a list of lists for an array of two dimensions.
-        [orjson.dumps(path).decode() for path, _header in places],
-        [orjson.dumps([spell_words(name) for name in (*path, header)]).decode() for path, header in places],
-        [spell_words(path[-1]) if path else "" for path, _header in places],
+        # As JSON text, since the driver would treat a list of lists as a two-dimensional array.
+        [orjson.dumps(path).decode() for path, _header in positions],
+        [orjson.dumps([separate_words(name) for name in (*path, header)]).decode() for path, header in positions],
+        [separate_words(path[-1]) if path else "" for path, _header in positions],
         ids,
         [chunk.ordinal for chunk in chunks],
         [chunk.text for chunk in chunks],
-        [spell_words(chunk.text) for chunk in chunks],
+        [separate_words(chunk.text) for chunk in chunks],
         [chunk.content_hash for chunk in chunks],
         [chunk.embedding_input_hash for chunk in chunks],
         [chunk.char_start for chunk in chunks],
@@ -108,7 +108,7 @@ async def insert_chunks(
         [chunk.page_first for chunk in chunks],
         [chunk.page_last for chunk in chunks],
         [_page_spans_json(chunk) for chunk in chunks],
-        [places[_names(chunk)] for chunk in chunks],
+        [positions[_names(chunk)] for chunk in chunks],
         [chunk.token_count for chunk in chunks],
     )
     rows = _copy_rows((workspace_id, document_id, collection_id, build_id), ids, vectors)
@@ -118,7 +118,7 @@ async def insert_chunks(
 async def select_chunks(
     conn: Connection, workspace_id: UUID, document_id: UUID, *, after_ordinal: int = -1, limit: int
 ) -> list[StoredChunk]:
-    """Return at most `limit` chunks of the version that answers, in order, from the one after `after_ordinal`."""
+    """Return at most `limit` chunks of the active version after `after_ordinal`, in order."""
     rows = await conn.fetch(SELECT_CHUNKS, workspace_id, document_id, after_ordinal, limit)
     return [StoredChunk(**{**row, "heading_path": tuple(row["heading_path"])}) for row in rows]
 
@@ -126,7 +126,7 @@ async def select_chunks(
 async def delete_chunk_texts(
     conn: Connection, workspace_id: UUID, document_id: UUID, *, build_id: UUID | None = None, limit: int
 ) -> int:
-    """Remove at most `limit` chunks of one build, or of all, and return how many were removed."""
+    """Remove at most `limit` chunks of one build, or of all, and return their number."""
     status = await conn.execute(DELETE_CHUNK_TEXTS, workspace_id, document_id, build_id, limit)
     return int(status.removeprefix("DELETE "))
 
@@ -140,14 +140,14 @@ async def delete_chunk_vectors(
     build_id: UUID | None = None,
     limit: int,
 ) -> int:
-    """Remove at most `limit` vectors of one build, or of all, and return how many were removed."""
+    """Remove at most `limit` vectors of one build, or of all, and return their number."""
     statement = DELETE_CHUNK_VECTORS.format(table=space.table)
     status = await conn.execute(statement, workspace_id, document_id, build_id, limit)
     return int(status.removeprefix("DELETE "))
 
 
 def _copy_rows(key: Sequence[UUID], ids: Sequence[UUID], vectors: NDArray[np.float32]) -> bytes:
-    """Return VECTOR_COLUMNS in COPY's binary format, laid out by numpy as one block: no row passes through Python."""
+    """Return VECTOR_COLUMNS in COPY's binary format, assembled by NumPy without a Python loop over rows."""
     count, dimensions = vectors.shape
     uuid = np.dtype([("size", ">i4"), ("value", "V16")])
     halfvec = np.dtype([("size", ">i4"), ("dimensions", ">i2"), ("unused", ">i2"), ("value", ">f2", (dimensions,))])
@@ -159,7 +159,7 @@ def _copy_rows(key: Sequence[UUID], ids: Sequence[UUID], vectors: NDArray[np.flo
     rows["vector"]["size"] = halfvec.itemsize - halfvec["size"].itemsize
     rows["vector"]["dimensions"] = dimensions
     rows["vector"]["value"] = vectors
-    return COPY_HEAD + rows.tobytes() + COPY_TAIL
+    return COPY_HEADER + rows.tobytes() + COPY_TRAILER
 
 
 def _names(chunk: Chunk) -> tuple[tuple[str, ...], str]:

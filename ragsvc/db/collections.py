@@ -1,4 +1,4 @@
-"""The table collections. One that is being deleted is not found any more, but by those who delete it."""
+"""The table collections; collections that are being deleted are only visible to their deletion."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SELECT_KNOWN_COLLECTION_IDS = """
 SELECT id FROM collections WHERE workspace_id = $1 AND id = ANY($2::uuid[]) AND deletion_id IS NULL
 """
 
-# FOR SHARE waits for a deletion that has the row locked, and keeps a later one waiting.
+# FOR SHARE waits for a deletion that has locked the row, and makes a later one wait.
 PIN_COLLECTION = f"{SELECT_COLLECTION} FOR SHARE"
 
 LOCK_COLLECTION = "SELECT deletion_id FROM collections WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE"
@@ -76,7 +76,7 @@ async def insert_collection(
     """Add a collection.
 
     Raises:
-        NameTaken: the workspace has a collection of this name.
+        NameTaken: the workspace already has a collection with this name.
     """
     max_tokens, overlap_tokens = _chunking_columns(chunking)
     row = await conn.fetchrow(
@@ -88,13 +88,13 @@ async def insert_collection(
 
 
 async def select_collection(conn: Connection, workspace_id: UUID, collection_id: UUID) -> Collection | None:
-    """Return one collection of the workspace."""
+    """Return a collection of the workspace."""
     row = await conn.fetchrow(SELECT_COLLECTION, workspace_id, collection_id)
     return _to_collection(row) if row else None
 
 
 async def select_default_collection(conn: Connection, workspace_id: UUID) -> Collection | None:
-    """Return the collection that takes what names none; None only for an unknown workspace."""
+    """Return the default collection; None if the workspace does not exist."""
     row = await conn.fetchrow(SELECT_DEFAULT_COLLECTION, workspace_id)
     return _to_collection(row) if row else None
 
@@ -102,26 +102,26 @@ async def select_default_collection(conn: Connection, workspace_id: UUID) -> Col
 async def select_collections(
     conn: Connection, workspace_id: UUID, *, before: UUID | None = None, limit: int
 ) -> list[Collection]:
-    """Return at most `limit` collections, newest first, those older than `before`."""
+    """Return at most `limit` collections, newest first, older than `before` if given."""
     return [_to_collection(row) for row in await conn.fetch(SELECT_COLLECTIONS, workspace_id, before, limit)]
 
 
 async def select_known_collection_ids(
     conn: Connection, workspace_id: UUID, collection_ids: Sequence[UUID]
 ) -> set[UUID]:
-    """Return those of the ids that are collections of the workspace."""
+    """Return those of the ids that belong to collections of the workspace."""
     rows = await conn.fetch(SELECT_KNOWN_COLLECTION_IDS, workspace_id, list(collection_ids))
     return {row["id"] for row in rows}
 
 
 async def pin_collection(conn: Connection, workspace_id: UUID, collection_id: UUID) -> Collection | None:
-    """Return one collection and keep it from being deleted until the transaction ends."""
+    """Return a collection and prevent its deletion until the transaction ends."""
     row = await conn.fetchrow(PIN_COLLECTION, workspace_id, collection_id)
     return _to_collection(row) if row else None
 
 
 async def lock_collection(conn: Connection, workspace_id: UUID, collection_id: UUID) -> tuple[UUID | None] | None:
-    """Lock the row and return its deletion, in a tuple of its own: None alone means that there is no such row."""
+    """Lock the row and return its deletion id in a 1-tuple; return None if there is no such row."""
     row = await conn.fetchrow(LOCK_COLLECTION, workspace_id, collection_id)
     return (row["deletion_id"],) if row else None
 
@@ -136,10 +136,10 @@ async def update_collection(
     sets_chunking: bool = False,
     chunking: Chunking | None = None,
 ) -> Collection | None:
-    """Change what is given, the chunking only with `sets_chunking`; None when there is no such collection.
+    """Change the given fields, the chunking only with `sets_chunking`; return None if the collection does not exist.
 
     Raises:
-        NameTaken: the workspace has another collection of this name.
+        NameTaken: the workspace has another collection with this name.
     """
     max_tokens, overlap_tokens = _chunking_columns(chunking)
     try:
@@ -154,12 +154,12 @@ async def update_collection(
 async def update_collection_deleting(
     conn: Connection, workspace_id: UUID, collection_id: UUID, *, deletion_id: UUID
 ) -> None:
-    """Hide the collection: from the commit on it takes no document and its name is free."""
+    """Mark a collection as being deleted: from the commit on it accepts no documents, and its name is available."""
     await conn.execute(UPDATE_COLLECTION_DELETING, workspace_id, collection_id, deletion_id)
 
 
 async def delete_collection(conn: Connection, workspace_id: UUID, collection_id: UUID) -> bool:
-    """Remove the row; its documents have to be gone."""
+    """Remove the row; all its documents must be removed already."""
     return await conn.execute(DELETE_COLLECTION, workspace_id, collection_id) == "DELETE 1"
 
 

@@ -1,4 +1,4 @@
-"""Dead letters in the table jobs: jobs that failed for good, until somebody replays or discards them."""
+"""Dead letters in the table jobs: jobs that failed permanently and were not replayed or discarded yet."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ WHERE queue = $1 AND status = 'dead'
 """
 _NEWEST_FIRST = "ORDER BY last_failed_at DESC, id LIMIT $6"
 
-# Letters come and go while somebody reads: the next page begins behind the last letter that was shown.
+# Dead letters change while a client pages through them, so the next page starts after the last entry shown.
 SELECT_DEAD_JOBS = f"""
 SELECT {COLUMNS} {_MATCHING}
   AND ($8::timestamptz IS NULL OR last_failed_at < $8 OR (last_failed_at = $8 AND id > $9))
 {_NEWEST_FIRST} OFFSET $7
 """
 
-# Which letters there are, without what they say: a traceback alone is up to 8 kB.
+# Only ids and generations: the traceback of a dead letter can have 8 kB.
 SELECT_DEAD_GENERATIONS = f"SELECT id, generation {_MATCHING} {_NEWEST_FIRST}"
 
 REPLAY_JOB = f"""
@@ -41,7 +41,7 @@ WHERE workspace_id = $1 AND id = $2 AND status = 'dead' AND generation = $3
 RETURNING {COLUMNS}
 """
 
-# Another death is another letter.
+# A job that died again is a new dead letter.
 UPDATE_DEAD_STATUS = """
 UPDATE jobs SET status = $3 WHERE workspace_id = $1 AND id = $2 AND status = 'dead' AND generation = $4
 """
@@ -65,52 +65,52 @@ WHERE workspace_id = $1 AND queue = $2 AND subject_kind = $3 AND subject_id = $4
 async def select_dead_jobs(
     conn: Connection,
     queue: Queue,
-    wanted: DeadLetterFilter,
+    filters: DeadLetterFilter,
     *,
     limit: int,
     offset: int = 0,
     after: tuple[datetime, UUID] | None = None,
 ) -> list[Job]:
-    """Return dead letters, newest first, less the first `offset`; `after` that moment and id where they are given."""
-    rows = await conn.fetch(SELECT_DEAD_JOBS, queue, *_matching(wanted), limit, offset, *(after or (None, None)))
+    """Return dead letters, newest first, after the first `offset`, and after that time and id if `after` is given."""
+    rows = await conn.fetch(SELECT_DEAD_JOBS, queue, *_matching(filters), limit, offset, *(after or (None, None)))
     return [to_job(row) for row in rows]
 
 
 async def select_dead_generations(
-    conn: Connection, queue: Queue, wanted: DeadLetterFilter, *, limit: int
+    conn: Connection, queue: Queue, filters: DeadLetterFilter, *, limit: int
 ) -> dict[UUID, int]:
-    """Return the ids of dead letters' jobs with the generation that died, newest first."""
-    rows = await conn.fetch(SELECT_DEAD_GENERATIONS, queue, *_matching(wanted), limit)
+    """Return the job ids of dead letters with the generation that died, newest first."""
+    rows = await conn.fetch(SELECT_DEAD_GENERATIONS, queue, *_matching(filters), limit)
     return {row["id"]: row["generation"] for row in rows}
 
 
 async def replay_job(conn: Connection, job: Job) -> Job | None:
-    """Queue a dead letter as if it were new; None when it is not dead any more or died again since."""
+    """Queue a dead letter as a new job; return None if it is no longer dead or has died again."""
     return to_job_or_none(await conn.fetchrow(REPLAY_JOB, job.workspace_id, job.id, job.generation))
 
 
 async def update_dead_status(conn: Connection, job: Job, *, status: JobStatus) -> bool:
-    """Move a dead letter to `superseded` or `discarded`; False when it is not dead any more, or died again."""
+    """Set a dead letter to `superseded` or `discarded`; return False if it is no longer dead or has died again."""
     return await conn.execute(UPDATE_DEAD_STATUS, job.workspace_id, job.id, status, job.generation) == "UPDATE 1"
 
 
 async def select_dead_counts(conn: Connection, *, queue: Queue) -> dict[str, int]:
-    """Return how many dead letters there are by error code."""
+    """Return the number of dead letters by error code."""
     return {row["code"]: row["jobs"] for row in await conn.fetch(SELECT_DEAD_COUNTS, queue)}
 
 
 async def select_dead_ages(conn: Connection) -> dict[Queue, float]:
-    """Return, for each queue that has dead letters, how many seconds ago the oldest died."""
+    """Return the age of the oldest dead letter in seconds, for each queue that has any."""
     return {Queue(row["queue"]): row["age_s"] for row in await conn.fetch(SELECT_DEAD_AGES)}
 
 
 async def supersede_dead_jobs(
     conn: Connection, workspace_id: UUID, *, queue: Queue, subject_kind: SubjectKind, subject_id: UUID
 ) -> None:
-    """Take the subject's dead letters out of the dead: something newer replaced them."""
+    """Mark the dead letters of a subject as superseded by a newer job."""
     await conn.execute(SUPERSEDE_DEAD_JOBS, workspace_id, queue, subject_kind, subject_id)
 
 
-def _matching(wanted: DeadLetterFilter) -> tuple[object, ...]:
-    ids = list(wanted.ids) if wanted.ids is not None else None
-    return wanted.code, wanted.workspace_id, wanted.since, ids
+def _matching(filters: DeadLetterFilter) -> tuple[object, ...]:
+    ids = list(filters.ids) if filters.ids is not None else None
+    return filters.code, filters.workspace_id, filters.since, ids

@@ -1,4 +1,4 @@
-"""The table deletion_receipts: what was asked to be removed, and the proof that it was."""
+"""The table deletion_receipts: requested deletions and the proof of their completion."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SET removed = jsonb_set(removed, ARRAY[$3], to_jsonb(coalesce((removed ->> $3)::
 WHERE workspace_id = $1 AND id = $2
 """
 
-# What a look found is counted once for its mark, however often the work after it is begun again.
+# A count is added once per mark, even if the removal after it is repeated.
 ADD_FOUND = """
 UPDATE deletion_receipts
 SET removed = removed || jsonb_build_object(
@@ -73,20 +73,20 @@ async def insert_deletion(
     subject_id: UUID,
     purge_file: bool,
 ) -> Deletion:
-    """Open a receipt."""
+    """Add a pending deletion."""
     row = await conn.fetchrow(INSERT_DELETION, workspace_id, deletion_id, subject_kind, subject_id, purge_file)
-    assert row is not None  # noqa: S101 - RETURNING gives the row
+    assert row is not None  # noqa: S101 - INSERT … RETURNING returns a row
     return _to_deletion(row)
 
 
 async def select_deletion(conn: Connection, workspace_id: UUID, deletion_id: UUID) -> Deletion | None:
-    """Return one deletion of the workspace."""
+    """Return a deletion of the workspace."""
     row = await conn.fetchrow(SELECT_DELETION, workspace_id, deletion_id)
     return _to_deletion(row) if row else None
 
 
 async def select_any_deletion(conn: Connection, deletion_id: UUID) -> Deletion | None:
-    """Return one deletion of whatever workspace, be it gone: for the operator."""
+    """Return a deletion of any workspace, even a deleted one; for operators."""
     row = await conn.fetchrow(SELECT_ANY_DELETION, deletion_id)
     return _to_deletion(row) if row else None
 
@@ -94,7 +94,7 @@ async def select_any_deletion(conn: Connection, deletion_id: UUID) -> Deletion |
 async def select_deletion_of(
     conn: Connection, workspace_id: UUID, *, subject_kind: SubjectKind, subject_id: UUID
 ) -> Deletion | None:
-    """Return the deletion that was asked of this document, collection or workspace: there is but one."""
+    """Return the deletion of a document, collection or workspace; there is at most one."""
     row = await conn.fetchrow(SELECT_DELETION_OF, workspace_id, subject_id, subject_kind)
     return _to_deletion(row) if row else None
 
@@ -102,31 +102,31 @@ async def select_deletion_of(
 async def select_deletions(
     conn: Connection, workspace_id: UUID, *, before: UUID | None = None, limit: int
 ) -> list[Deletion]:
-    """Return at most `limit` deletions, newest first, those older than `before`."""
+    """Return at most `limit` deletions, newest first, older than `before` if given."""
     return [_to_deletion(row) for row in await conn.fetch(SELECT_DELETIONS, workspace_id, before, limit)]
 
 
 async def update_deletion_state(
     conn: Connection, workspace_id: UUID, deletion_id: UUID, *, status: DeletionStatus, error: FailureInfo | None = None
 ) -> None:
-    """Let the receipt show what its job is doing; a completed one stays as it is."""
+    """Set the status and error of a deletion; a completed one is unchanged."""
     await conn.execute(UPDATE_DELETION_STATE, workspace_id, deletion_id, status, error.to_json() if error else None)
 
 
 async def add_removed(conn: Connection, workspace_id: UUID, deletion_id: UUID, *, store: str, count: int) -> None:
-    """Count removed things, in the transaction that removes them, so that a resumed deletion counts on."""
+    """Add to the count of removed items, in the transaction that removes them, so that retries count correctly."""
     await conn.execute(ADD_REMOVED, workspace_id, deletion_id, store, count)
 
 
 async def add_found(
     conn: Connection, workspace_id: UUID, deletion_id: UUID, *, store: str, count: int, mark: str = "true"
 ) -> None:
-    """Count what is about to be removed where that cannot be one transaction; again only under another mark."""
+    """Count items before their removal, if both cannot be one transaction; the same mark counts only once."""
     await conn.execute(ADD_FOUND, workspace_id, deletion_id, store, count, mark)
 
 
 async def select_removed(conn: Connection, workspace_id: UUID, deletion_id: UUID) -> dict[str, int]:
-    """Return what was counted so far, by store."""
+    """Return the counts so far, by store."""
     counts: dict[str, int] | None = await conn.fetchval(SELECT_REMOVED, workspace_id, deletion_id)
     return counts or {}
 
@@ -134,7 +134,7 @@ async def select_removed(conn: Connection, workspace_id: UUID, deletion_id: UUID
 async def complete_deletion(
     conn: Connection, workspace_id: UUID, deletion_id: UUID, *, stores: Sequence[StoreReceipt]
 ) -> None:
-    """Write the receipt."""
+    """Complete a deletion and store its receipt."""
     await conn.execute(COMPLETE_DELETION, workspace_id, deletion_id, [asdict(store) for store in stores])
 
 

@@ -1,4 +1,4 @@
-"""The table documents, read together with the file that a document shows."""
+"""The table documents, joined with the current file of each document."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ d.warnings, d.deletion_id, d.created_at, d.updated_at
 """
 FROM = "FROM documents d JOIN files f ON f.workspace_id = d.workspace_id AND f.id = d.file_id"
 
-# A file that waits to become another document's next version is in the collection already.
+# The pending next version of another document also counts as a file of the collection.
 INSERT_DOCUMENT = """
 INSERT INTO documents (workspace_id, id, collection_id, file_id, attributes)
 SELECT $1, $2::uuid, $3, $4, $5::jsonb WHERE NOT EXISTS (
@@ -53,7 +53,7 @@ UPDATE documents SET attributes = $3, pending_attributes = NULL, updated_at = no
 WHERE workspace_id = $1 AND id = $2 AND status <> 'deleting'
 """
 
-# Whatever a job reports, a document that is being deleted stays so.
+# A document that is being deleted remains so, even if a late job reports a state.
 UPDATE_INGESTION_STATE = """
 UPDATE documents SET status = $3, stage = $4, progress = $5, error = $6, updated_at = now()
 WHERE workspace_id = $1 AND id = $2 AND status <> 'deleting'
@@ -64,7 +64,7 @@ UPDATE documents SET stage = $3, progress = $4, updated_at = now()
 WHERE workspace_id = $1 AND id = $2 AND status = 'processing'
 """
 
-# The first version has nothing to take the place of: the new file is the document's at once.
+# Before the first version there is nothing to replace, so the new file becomes current at once.
 UPDATE_NEXT_FILE = """
 UPDATE documents SET
     file_id = CASE WHEN version = 0 THEN $3 ELSE file_id END,
@@ -75,7 +75,7 @@ UPDATE documents SET
 WHERE workspace_id = $1 AND id = $2
 """
 
-# What was to come with that file goes with it.
+# The attributes of the discarded file are discarded too.
 CLEAR_NEXT_FILE = """
 UPDATE documents SET pending_file_id = NULL, pending_attributes = NULL, updated_at = now()
 WHERE workspace_id = $1 AND id = $2
@@ -122,13 +122,13 @@ async def insert_document(
     file_id: UUID,
     attributes: dict[str, object],
 ) -> bool:
-    """Add a queued document; False when the file already is a document of the collection, or its next version."""
+    """Add a queued document; return False if the file is already in the collection, as a document or next version."""
     status = await conn.execute(INSERT_DOCUMENT, workspace_id, document_id, collection_id, file_id, attributes)
     return status == "INSERT 0 1"
 
 
 async def select_document(conn: Connection, workspace_id: UUID, document_id: UUID) -> Document | None:
-    """Return one document of the workspace."""
+    """Return a document of the workspace."""
     row = await conn.fetchrow(SELECT_DOCUMENT, workspace_id, document_id)
     return _to_document(row) if row else None
 
@@ -142,7 +142,7 @@ async def select_documents(
     before: UUID | None = None,
     limit: int,
 ) -> list[Document]:
-    """Return at most `limit` documents, newest first, those older than `before`."""
+    """Return at most `limit` documents, newest first, older than `before` if given."""
     rows = await conn.fetch(SELECT_DOCUMENTS, workspace_id, collection_id, status, before, limit)
     return [_to_document(row) for row in rows]
 
@@ -150,7 +150,7 @@ async def select_documents(
 async def select_document_ids(
     conn: Connection, workspace_id: UUID, *, collection_id: UUID | None, limit: int
 ) -> list[UUID]:
-    """Return the oldest documents' ids, of one collection or of the whole workspace."""
+    """Return the ids of the oldest documents of a collection or of the whole workspace."""
     rows = await conn.fetch(SELECT_DOCUMENT_IDS, workspace_id, collection_id, limit)
     return [row["id"] for row in rows]
 
@@ -158,7 +158,7 @@ async def select_document_ids(
 async def lock_document(
     conn: Connection, workspace_id: UUID, document_id: UUID
 ) -> tuple[DocumentStatus, UUID | None] | None:
-    """Lock the row and return its status and deletion; a document is always locked before its job."""
+    """Lock the row and return its status and deletion id; a document is always locked before its job."""
     row = await conn.fetchrow(LOCK_DOCUMENT, workspace_id, document_id)
     return (DocumentStatus(row["status"]), row["deletion_id"]) if row else None
 
@@ -166,7 +166,7 @@ async def lock_document(
 async def update_document_attributes(
     conn: Connection, workspace_id: UUID, document_id: UUID, *, attributes: dict[str, object]
 ) -> Document | None:
-    """Replace the attributes; None when the document is unknown, unchanged when it is being deleted."""
+    """Replace the attributes, unless the document is being deleted; return None if it is unknown."""
     await conn.execute(UPDATE_DOCUMENT_ATTRIBUTES, workspace_id, document_id, attributes)
     return await select_document(conn, workspace_id, document_id)
 
@@ -181,7 +181,7 @@ async def update_ingestion_state(
     progress: float = 0.0,
     error: FailureInfo | None = None,
 ) -> None:
-    """Let the document show what its ingestion job is doing."""
+    """Set the state of a document's ingestion, unless the document is being deleted."""
     await conn.execute(
         UPDATE_INGESTION_STATE, workspace_id, document_id, status, stage, progress, error.to_json() if error else None
     )
@@ -190,19 +190,19 @@ async def update_ingestion_state(
 async def update_stage(
     conn: Connection, workspace_id: UUID, document_id: UUID, *, stage: Stage, progress: float
 ) -> None:
-    """Show the stage and progress (0 to 1) of a document that is being processed."""
+    """Set the stage and progress (0 to 1) of a document that is being processed."""
     await conn.execute(UPDATE_STAGE, workspace_id, document_id, stage, progress)
 
 
 async def update_next_file(
     conn: Connection, workspace_id: UUID, document_id: UUID, *, file_id: UUID, attributes: dict[str, object] | None
 ) -> None:
-    """Let the next version be made of another file; `attributes` that are given come with it."""
+    """Set the file, and optionally the attributes, of the next version."""
     await conn.execute(UPDATE_NEXT_FILE, workspace_id, document_id, file_id, attributes)
 
 
 async def clear_next_file(conn: Connection, workspace_id: UUID, document_id: UUID) -> None:
-    """Let the next version be made of the file that the document shows."""
+    """Discard the file of the next version, so that the current file is ingested again."""
     await conn.execute(CLEAR_NEXT_FILE, workspace_id, document_id)
 
 
@@ -217,7 +217,7 @@ async def update_active_build(
     token_count: int,
     warnings: Sequence[DocumentWarning] = (),
 ) -> int | None:
-    """Flip the document to a build and return its new version; None when the document is gone or going."""
+    """Activate a build and return the new version; None if the document is deleted or being deleted."""
     version: int | None = await conn.fetchval(
         UPDATE_ACTIVE_BUILD,
         workspace_id,
@@ -232,30 +232,30 @@ async def update_active_build(
 
 
 async def update_deleting(conn: Connection, workspace_id: UUID, document_id: UUID, *, deletion_id: UUID) -> None:
-    """Hide the document: from the commit on, no search finds it."""
+    """Mark a document as being deleted: from the commit on, searches do not find it."""
     await conn.execute(UPDATE_DELETING, workspace_id, document_id, deletion_id)
 
 
 async def update_documents_deleting(
     conn: Connection, workspace_id: UUID, *, collection_id: UUID | None, deletion_id: UUID
 ) -> None:
-    """Hide all documents of one collection, or of the whole workspace."""
+    """Mark all documents of a collection or of the whole workspace as being deleted."""
     await conn.execute(UPDATE_DOCUMENTS_DELETING, workspace_id, collection_id, deletion_id)
 
 
 async def delete_document(conn: Connection, workspace_id: UUID, document_id: UUID) -> bool:
-    """Remove the row; everything that refers to it has to be gone."""
+    """Remove the row; all rows that refer to it must be removed already."""
     return await conn.execute(DELETE_DOCUMENT, workspace_id, document_id) == "DELETE 1"
 
 
 async def count_documents_of_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> int:
-    """Return how many documents show the file, or are to."""
+    """Return the number of documents whose current or next version uses the file."""
     count: int = await conn.fetchval(COUNT_DOCUMENTS_OF_FILE, workspace_id, file_id)
     return count
 
 
 async def select_usage(conn: Connection, workspace_id: UUID) -> Usage:
-    """Return what the workspace holds now."""
+    """Return the current usage of a workspace."""
     row = await conn.fetchrow(SELECT_USAGE, workspace_id)
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
     return Usage(documents=row["documents"], chunks=int(row["chunks"]), storage_bytes=int(row["storage_bytes"]))

@@ -1,4 +1,4 @@
-"""The table embedding_cache: vectors by the hash of what was embedded."""
+"""The table embedding_cache: vectors by the hash of their input."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection
 
-# Touched at most once a day: a hit should not rewrite a vector's row every time. Whoever touches a row at the same
-# moment does it for both: waiting for each other in another order could end in a ring.
+# `last_used` is updated at most once a day, so that a hit rarely rewrites a row. Rows locked by another reader are
+# skipped, since it updates them too, and waiting for its locks could deadlock.
 SELECT_CACHED_EMBEDDINGS = """
 WITH touched AS (
     UPDATE embedding_cache SET last_used = now() WHERE ctid = ANY (ARRAY(
@@ -29,7 +29,7 @@ SELECT embedding_input_hash, embedding FROM embedding_cache
 WHERE space_id = $1 AND scope = $2 AND embedding_input_hash = ANY($3::bytea[])
 """
 
-# In the order of the keys, so that two writers of the same vectors do not wait for each other in a ring.
+# In key order, so that two writers of the same vectors cannot deadlock.
 INSERT_CACHED_EMBEDDINGS = """
 INSERT INTO embedding_cache (space_id, scope, embedding_input_hash, embedding)
 SELECT $1, $2, v.hash, v.embedding FROM unnest($3::bytea[], $4::halfvec[]) AS v (hash, embedding) ORDER BY v.hash
@@ -49,7 +49,7 @@ DELETE FROM embedding_cache WHERE ctid IN (SELECT ctid FROM embedding_cache WHER
 async def select_cached_embeddings(
     conn: Connection, *, space_id: int, scope: UUID, hashes: Sequence[bytes]
 ) -> dict[bytes, NDArray[np.float16]]:
-    """Return the vectors that are known, by hash."""
+    """Return the cached vectors by hash."""
     rows = await conn.fetch(SELECT_CACHED_EMBEDDINGS, space_id, scope, list(hashes))
     return {row["embedding_input_hash"]: row["embedding"] for row in rows}
 
@@ -57,17 +57,17 @@ async def select_cached_embeddings(
 async def insert_cached_embeddings(
     conn: Connection, *, space_id: int, scope: UUID, vectors: Mapping[bytes, NDArray[np.float32]]
 ) -> None:
-    """Remember vectors by hash; one that is known stays as it is."""
+    """Cache vectors by hash; existing ones are unchanged."""
     await conn.execute(INSERT_CACHED_EMBEDDINGS, space_id, scope, list(vectors.keys()), halfvec_array(vectors.values()))
 
 
 async def delete_unused_embeddings(conn: Connection, *, days: int, limit: int) -> int:
-    """Drop at most `limit` vectors that nobody used for so many days and return how many there were."""
+    """Remove at most `limit` vectors that were unused for `days` days and return their number."""
     status = await conn.execute(DELETE_UNUSED_EMBEDDINGS, days, limit)
     return int(status.removeprefix("DELETE "))
 
 
 async def delete_scope(conn: Connection, *, scope: UUID, limit: int) -> int:
-    """Drop at most `limit` vectors that one workspace alone had cached and return how many there were."""
+    """Remove at most `limit` vectors of a workspace's own cache and return their number."""
     status = await conn.execute(DELETE_SCOPE, scope, limit)
     return int(status.removeprefix("DELETE "))

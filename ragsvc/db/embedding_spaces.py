@@ -1,4 +1,4 @@
-"""The table embedding_spaces: what vectors may be compared in."""
+"""The table embedding_spaces, one row per set of comparable vectors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SELECT_EMBEDDING_SPACES = "SELECT id, model, dimensions, revision FROM embedding
 async def create_embedding_space(
     conn: Connection, *, model: str, dimensions: int, revision: int, partitions: int
 ) -> int:
-    """Create the space and its chunk table unless they exist, and return the space's id."""
+    """Create a space and its table of vectors unless they exist, and return the id of the space."""
     space_id: int = await conn.fetchval(CREATE_EMBEDDING_SPACE, model, dimensions, revision, partitions)
     return space_id
 
@@ -30,11 +30,11 @@ async def create_embedding_space(
 async def select_embedding_space(
     conn: Connection, *, model: str, dimensions: int, revision: int
 ) -> EmbeddingSpace | None:
-    """Return the space of this model, dimensions and revision."""
+    """Return the space with this model, dimensions and revision."""
     row = await conn.fetchrow(SELECT_EMBEDDING_SPACE, model, dimensions, revision)
     return EmbeddingSpace(**row) if row else None
 
 
 async def select_embedding_spaces(conn: Connection) -> list[EmbeddingSpace]:
-    """Return all spaces: a deletion looks into every one."""
+    """Return all spaces."""
     return [EmbeddingSpace(**row) for row in await conn.fetch(SELECT_EMBEDDING_SPACES)]

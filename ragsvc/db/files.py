@@ -1,4 +1,4 @@
-"""The table files: stored objects."""
+"""The table files, one row per stored object."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SELECT {COLUMNS} FROM files
 WHERE workspace_id = $1 AND deletion_id IS NULL AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
 """
 
-# Whoever reads the whole first says it; from then on it is compared.
+# Set by the first worker that reads the whole file; later readers compare their hash with it.
 UPDATE_SHA256 = "UPDATE files SET sha256 = $3 WHERE workspace_id = $1 AND id = $2 AND sha256 IS NULL"
 
 LOCK_FILE = f"{SELECT_FILE} FOR UPDATE"
 
-# Only the documents that stay keep a file.
+# Documents that are being deleted do not prevent the purge.
 MARK_FILE_PURGED = """
 UPDATE files SET deletion_id = $3
 WHERE workspace_id = $1 AND id = $2 AND deletion_id IS NULL AND NOT EXISTS (
@@ -40,17 +40,17 @@ WHERE workspace_id = $1 AND id = $2 AND deletion_id IS NULL AND NOT EXISTS (
     WHERE d.workspace_id = $1 AND (d.file_id = $2 OR d.pending_file_id = $2) AND d.status <> 'deleting')
 """
 
-# Whoever decides on a file takes this first, and looks for its documents in a statement of its own: one that had to
-# wait for the lock would look at what was there before.
+# Lock the row first, then look for documents in a separate statement: a statement that waited for the lock would see a
+# snapshot from before the wait.
 LOCK_FILE_ROW = "SELECT object_key, deletion_id FROM files WHERE workspace_id = $1 AND id = $2 FOR UPDATE"
 
-# The last of the documents takes the row with it.
+# The row is removed together with the last document that refers to it.
 DELETE_PURGED_FILE = """
 DELETE FROM files WHERE workspace_id = $1 AND id = $2 AND deletion_id IS NOT NULL AND NOT EXISTS (
     SELECT FROM documents d WHERE d.workspace_id = $1 AND (d.file_id = $2 OR d.pending_file_id = $2))
 """
 
-# A deletion takes its document's files along itself.
+# Excludes files of documents, since a document's deletion removes them itself.
 SELECT_RELEASED_FILES = """
 SELECT f.workspace_id, f.id, w.bucket, f.object_key
 FROM files f JOIN workspaces w ON w.id = f.workspace_id AND w.deletion_id IS NULL
@@ -62,7 +62,7 @@ LIMIT $1
 
 @dataclass(frozen=True, slots=True)
 class ReleasedFile:
-    """A file whose object and row are to be removed."""
+    """A file whose object and row must be removed."""
 
     workspace_id: UUID
     id: UUID
@@ -83,56 +83,56 @@ async def insert_file(
     sha256: bytes | None,
     etag: str,
 ) -> None:
-    """Add a file whose object is complete in the store."""
+    """Add a file whose object is complete in the object store."""
     await conn.execute(
         INSERT_FILE, workspace_id, file_id, upload_id, object_key, filename, mime_type, size_bytes, sha256, etag
     )
 
 
 async def select_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> File | None:
-    """Return one file of the workspace."""
+    """Return a file of the workspace."""
     row = await conn.fetchrow(SELECT_FILE, workspace_id, file_id)
     return File(**row) if row else None
 
 
 async def select_files(conn: Connection, workspace_id: UUID, *, before: UUID | None = None, limit: int) -> list[File]:
-    """Return at most `limit` files, newest first, those older than `before`."""
+    """Return at most `limit` files, newest first, older than `before` if given."""
     return [File(**row) for row in await conn.fetch(SELECT_FILES, workspace_id, before, limit)]
 
 
 async def update_sha256(conn: Connection, workspace_id: UUID, file_id: UUID, *, sha256: bytes) -> None:
-    """Fill in the sha256 of a file that came in parts undeclared."""
+    """Set the SHA-256 of a multipart upload without a declared hash."""
     await conn.execute(UPDATE_SHA256, workspace_id, file_id, sha256)
 
 
 async def lock_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> File | None:
-    """Return the file and keep others from attaching or deleting it until the transaction ends."""
+    """Return a file and prevent others from attaching or deleting it until the transaction ends."""
     row = await conn.fetchrow(LOCK_FILE, workspace_id, file_id)
     return File(**row) if row else None
 
 
 async def mark_file_purged(conn: Connection, workspace_id: UUID, file_id: UUID, *, deletion_id: UUID) -> bool:
-    """Close a locked file for good; False when a document that stays uses it, or it is closed already."""
+    """Mark a locked file for purging; return False if a document uses it or it is already marked."""
     return await conn.execute(MARK_FILE_PURGED, workspace_id, file_id, deletion_id) == "UPDATE 1"
 
 
 async def release_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> None:
-    """Close a file for good unless a document uses it; from the commit on `select_released_files` finds it."""
+    """Mark a file for purging unless a document uses it; `select_released_files` then returns it."""
     await lock_file_row(conn, workspace_id, file_id)
     await mark_file_purged(conn, workspace_id, file_id, deletion_id=new_id())
 
 
 async def lock_file_row(conn: Connection, workspace_id: UUID, file_id: UUID) -> tuple[str, UUID | None] | None:
-    """Return the file's object key and, once it is closed, its deletion; keep others from deciding on it."""
+    """Lock a file; return its object key, and its deletion id if it is marked for purging."""
     row = await conn.fetchrow(LOCK_FILE_ROW, workspace_id, file_id)
     return (row["object_key"], row["deletion_id"]) if row else None
 
 
 async def select_released_files(conn: Connection, *, limit: int) -> list[ReleasedFile]:
-    """Return files that are closed and that no document shows."""
+    """Return files that are marked for purging and that no document uses."""
     return [ReleasedFile(**row) for row in await conn.fetch(SELECT_RELEASED_FILES, limit)]
 
 
 async def delete_purged_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> bool:
-    """Remove the row of a purged file that no document refers to any more."""
+    """Remove the row of a purged file that no document refers to."""
     return await conn.execute(DELETE_PURGED_FILE, workspace_id, file_id) == "DELETE 1"

@@ -1,4 +1,4 @@
-"""The table idempotency_keys: who answers a call, and what was answered, for a day."""
+"""The table idempotency_keys: leases of calls and their responses, stored for a day."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.idempotency import Call
 
-KEPT_H = 24
+RETENTION_H = 24
 
 DELETE_OLD_CALLS = f"""
 DELETE FROM idempotency_keys
-WHERE workspace_id = $1 AND created_at <= now() - interval '{KEPT_H} hours'
+WHERE workspace_id = $1 AND created_at <= now() - interval '{RETENTION_H} hours'
   AND (status IS NOT NULL OR lease_until <= now())
 """
 
-# A call whose lease is over has died without an answer; the next one like it goes on in its place.
+# A call whose lease has expired ended without a response; the next identical call takes it over.
 CLAIM_CALL = """
 INSERT INTO idempotency_keys AS known
     (workspace_id, key, call_hash, body_hash, resource_id, seed, token, lease_until)
@@ -44,7 +44,7 @@ UPDATE idempotency_keys SET lease_until = now() + make_interval(secs => $4)
 WHERE workspace_id = $1 AND key = $2 AND token = $3 AND status IS NULL
 """
 
-# The first body that is known is the call's: another one is another request.
+# The first known body is bound to the call: a different one means a different request.
 BIND_BODY = """
 UPDATE idempotency_keys SET body_hash = coalesce(body_hash, $4)
 WHERE workspace_id = $1 AND key = $2 AND token = $3 AND status IS NULL
@@ -80,7 +80,7 @@ DELETE_CALLS = "DELETE FROM idempotency_keys WHERE workspace_id = $1"
 async def claim_call(
     conn: Connection, call: Call, *, token: UUID, resource_id: UUID, seed: bytes, lease_s: float
 ) -> Claim | None:
-    """Return the right to answer the call; None when it has its answer, or somebody is at it, or it is another one."""
+    """Claim a call; return None if it has a response, is being processed, or was a different request."""
     await conn.execute(DELETE_OLD_CALLS, call.workspace_id)
     row = await conn.fetchrow(
         CLAIM_CALL,
@@ -97,18 +97,18 @@ async def claim_call(
 
 
 async def select_stored_response(conn: Connection, call: Call) -> StoredResponse | None:
-    """Return what became of the call."""
+    """Return the stored response of a call; None if the call is unknown."""
     row = await conn.fetchrow(SELECT_STORED_RESPONSE, call.workspace_id, call.key)
     return StoredResponse(**row) if row else None
 
 
 async def renew_call(conn: Connection, claim: Claim, *, lease_s: float) -> None:
-    """Say that the call is still being answered."""
+    """Renew the lease of a claimed call."""
     await conn.execute(RENEW_CALL, claim.call.workspace_id, claim.call.key, claim.token, lease_s)
 
 
 async def bind_body(conn: Connection, claim: Claim, *, body_hash: bytes) -> bytes | None:
-    """Write down which body the call has and return the one it had first; None when another process has the call."""
+    """Bind a body to the call and return the hash bound first; None if another process has claimed the call."""
     bound: bytes | None = await conn.fetchval(
         BIND_BODY, claim.call.workspace_id, claim.call.key, claim.token, body_hash
     )
@@ -124,35 +124,35 @@ async def store_response(
     body: bytes | None,
     document_ids: Sequence[UUID] = (),
 ) -> None:
-    """Keep an answer for those who ask again."""
+    """Store a response for repetitions of the call."""
     await conn.execute(
         STORE_RESPONSE, claim.call.workspace_id, claim.call.key, claim.token, status, headers, body, list(document_ids)
     )
 
 
 async def end_lease(conn: Connection, claim: Claim) -> None:
-    """Let the next call like it go on at once: nobody knows how far this one got."""
+    """End the lease, so that the next identical call can take over at once; it is unknown how far this one got."""
     await conn.execute(END_LEASE, claim.call.workspace_id, claim.call.key, claim.token)
 
 
 async def delete_call(conn: Connection, claim: Claim) -> None:
-    """Forget a call that was refused: nothing was done."""
+    """Remove a call that was refused without effect."""
     await conn.execute(DELETE_CALL, claim.call.workspace_id, claim.call.key, claim.token)
 
 
 async def blank_responses(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
-    """Blank the answers that speak of a document and return how many there were."""
+    """Blank the stored responses that mention a document and return their number."""
     status = await conn.execute(BLANK_RESPONSES, workspace_id, document_id)
     return int(status.rpartition(" ")[2])
 
 
 async def count_responses_about(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
-    """Return how many kept answers speak of a document."""
+    """Return the number of stored responses that mention a document."""
     count: int = await conn.fetchval(COUNT_RESPONSES_ABOUT, workspace_id, document_id)
     return count
 
 
 async def delete_calls(conn: Connection, workspace_id: UUID) -> int:
-    """Remove all that is kept for a workspace and return how many calls there were."""
+    """Remove all calls of a workspace and return their number."""
     status = await conn.execute(DELETE_CALLS, workspace_id)
     return int(status.rpartition(" ")[2])

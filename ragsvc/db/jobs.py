@@ -1,4 +1,4 @@
-"""The table jobs: the queue's truth. Times are Postgres's own, so no worker's clock matters."""
+"""The table jobs, the source of truth of the queues. All times are from Postgres, not from workers' clocks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SELECT {COLUMNS} FROM jobs
 WHERE workspace_id = $1 AND queue = $2 AND subject_kind = $3 AND subject_id = $4 AND status IN ('queued', 'running')
 """
 
-# A rescue is not an attempt: the worker died, which says nothing yet about the job.
+# A takeover from a dead worker counts as a rescue, not as an attempt: the job is not necessarily the cause.
 CLAIM_JOB = f"""
 UPDATE jobs SET
     status = 'running', lease_owner = $2, lease_token = $3, lease_until = now() + make_interval(secs => $4),
@@ -53,7 +53,7 @@ WHERE workspace_id = $1 AND id = $2 AND lease_token = $3
 
 FENCE = "SELECT FROM jobs WHERE workspace_id = $1 AND id = $2 AND lease_token = $3 FOR SHARE"
 
-# Progress beyond what any earlier try reached clears the rescues: a job that gets on is no crash loop.
+# Progress beyond that of any earlier attempt resets the rescues, since the job is not in a crash loop.
 UPDATE_PROGRESS = """
 UPDATE jobs SET stage = $4, progress = greatest(progress, $5),
     rescues = CASE WHEN $5 > progress + 0.005 THEN 0 ELSE rescues END
@@ -96,14 +96,14 @@ WHERE workspace_id = $1 AND id = $2 AND status = 'queued' AND generation = $3
 RETURNING {COLUMNS}
 """
 
-# A running job loses its lease with this: no write of its worker passes the fence any more.
+# A running job loses its lease, so `fence` rejects all further writes of its worker.
 CANCEL_ACTIVE_JOBS = """
 UPDATE jobs SET status = 'cancelled', cancel_requested = true, finished_at = now(),
     lease_owner = NULL, lease_token = NULL, lease_until = NULL
 WHERE workspace_id = $1 AND queue = $2 AND subject_kind = $3 AND subject_id = $4 AND status IN ('queued', 'running')
 """
 
-# The ingestions of documents that are going with their collection or workspace.
+# Ingestions of documents whose collection or workspace is being deleted.
 CANCEL_INGESTIONS = """
 UPDATE jobs SET status = 'cancelled', cancel_requested = true, finished_at = now(),
     lease_owner = NULL, lease_token = NULL, lease_until = NULL
@@ -139,7 +139,7 @@ SELECT_ACTIVE_GENERATIONS = (
     "SELECT id, generation FROM jobs WHERE id = ANY($1::uuid[]) AND status IN ('queued', 'running')"
 )
 
-# What failed for now lately, unless the queue gets anything done; run_at is never before the failure, and indexed.
+# Recent temporary failures, unless the queue finished any job. `run_at` is indexed and never before the failure.
 COUNT_ALIKE = """
 SELECT count(*) FROM jobs
 WHERE queue = $1 AND status = 'queued' AND error ->> 'code' = $2
@@ -149,7 +149,7 @@ WHERE queue = $1 AND status = 'queued' AND error ->> 'code' = $2
   )
 """
 
-# Jobs that have waited so long for the end of an outage, from their first failure or from when it kept them.
+# Jobs that have waited too long for the end of an outage, since their first failure or since the outage delayed them.
 SELECT_STRANDED_JOBS = f"""
 SELECT {COLUMNS} FROM jobs
 WHERE queue = $1 AND status = 'queued'
@@ -157,7 +157,7 @@ WHERE queue = $1 AND status = 'queued'
 ORDER BY run_at LIMIT $4
 """
 
-# One process at a time, for the length of a transaction: a transaction pooler cannot leak it.
+# A transaction-level lock, which cannot leak behind a transaction pooler.
 TRY_LOCK = """
 SELECT pg_try_advisory_xact_lock(hashtext($1)) FROM set_config('idle_in_transaction_session_timeout', $2, true)
 """
@@ -180,7 +180,7 @@ async def insert_job(
     max_attempts: int,
     trace_id: str | None,
 ) -> Job:
-    """Add a queued job; a second active one for the same subject is a unique violation."""
+    """Add a queued job; raise UniqueViolation if the subject already has an active job."""
     row = await conn.fetchrow(
         INSERT_JOB, workspace_id, job_id, queue, kind, subject_kind, subject_id, payload, max_attempts, trace_id
     )
@@ -188,106 +188,106 @@ async def insert_job(
 
 
 async def select_job(conn: Connection, job_id: UUID) -> Job | None:
-    """Return a job by its id alone: rings and operators know no workspace."""
+    """Return a job by its id alone, since notifications and operators do not know the workspace."""
     return to_job_or_none(await conn.fetchrow(SELECT_JOB, job_id))
 
 
 async def select_active_job(
     conn: Connection, workspace_id: UUID, *, queue: Queue, subject_kind: SubjectKind, subject_id: UUID
 ) -> Job | None:
-    """Return the queued or running job of a subject."""
+    """Return the queued or running job of a subject, or None."""
     return to_job_or_none(await conn.fetchrow(SELECT_ACTIVE_JOB, workspace_id, queue, subject_kind, subject_id))
 
 
 async def claim_job(conn: Connection, job_id: UUID, *, owner: str, token: UUID, lease_s: float) -> Job | None:
-    """Take a due job, or one whose lease ran out; None when there is nothing to take."""
+    """Claim a job that is due or whose lease has expired; return None if neither is the case."""
     return to_job_or_none(await conn.fetchrow(CLAIM_JOB, job_id, owner, token, lease_s))
 
 
 async def renew_lease(conn: Connection, job: Job, *, lease_s: float) -> bool:
-    """Hold the job for another `lease_s` seconds; False when it is no longer held."""
+    """Renew the lease for `lease_s` seconds; return False if it was lost."""
     return await conn.execute(RENEW_LEASE, job.workspace_id, job.id, job.lease_token, lease_s) == "UPDATE 1"
 
 
 async def fence(conn: Connection, job: Job) -> bool:
-    """Tell whether the job is still held, and keep it so until the transaction ends."""
+    """Return whether the lease is still valid, and lock the job until the transaction ends."""
     return await conn.fetchrow(FENCE, job.workspace_id, job.id, job.lease_token) is not None
 
 
 async def update_progress(conn: Connection, job: Job, *, stage: str, progress: float) -> bool:
-    """Remember how far the job got (0 to 1); False when it is no longer held."""
+    """Store the progress (0 to 1); return False if the lease was lost."""
     status = await conn.execute(UPDATE_PROGRESS, job.workspace_id, job.id, job.lease_token, stage, progress)
     return status == "UPDATE 1"
 
 
 async def finish_job(conn: Connection, job: Job) -> bool:
-    """End a held job well; False when it is no longer held."""
+    """Mark a job as done; return False if the lease was lost."""
     return await conn.execute(FINISH_JOB, job.workspace_id, job.id, job.lease_token) == "UPDATE 1"
 
 
 async def retry_job(
     conn: Connection, job: Job, *, delay_s: float, error: dict[str, object], charged: bool
 ) -> Job | None:
-    """Queue a held job again in `delay_s` seconds; None when it is no longer held."""
+    """Queue a job again in `delay_s` seconds; return None if the lease was lost."""
     row = await conn.fetchrow(RETRY_JOB, job.workspace_id, job.id, job.lease_token, delay_s, error, charged)
     return to_job_or_none(row)
 
 
 async def hand_back_job(conn: Connection, job: Job) -> Job | None:
-    """Queue a held job again at once and uncharged; None when it is no longer held."""
+    """Queue a job again at once without counting an attempt; return None if the lease was lost."""
     return to_job_or_none(await conn.fetchrow(HAND_BACK_JOB, job.workspace_id, job.id, job.lease_token))
 
 
 async def bury_job(conn: Connection, job: Job, *, error: dict[str, object]) -> Job | None:
-    """End a held job as a dead letter; None when it is no longer held."""
+    """Turn a running job into a dead letter; return None if the lease was lost."""
     return to_job_or_none(await conn.fetchrow(BURY_JOB, job.workspace_id, job.id, job.lease_token, error))
 
 
 async def bury_waiting_job(conn: Connection, job: Job, *, error: dict[str, object]) -> Job | None:
-    """End a queued job as a dead letter; None when it is not queued any more, or again."""
+    """Turn a queued job into a dead letter; return None if it is no longer queued or was queued again."""
     return to_job_or_none(await conn.fetchrow(BURY_WAITING_JOB, job.workspace_id, job.id, job.generation, error))
 
 
 async def cancel_active_jobs(
     conn: Connection, workspace_id: UUID, *, queue: Queue, subject_kind: SubjectKind, subject_id: UUID
 ) -> bool:
-    """Cancel the subject's queued or running job; False when there was none."""
+    """Cancel the queued or running job of a subject; return False if there was none."""
     status = await conn.execute(CANCEL_ACTIVE_JOBS, workspace_id, queue, subject_kind, subject_id)
     return status != "UPDATE 0"
 
 
 async def cancel_ingestions(conn: Connection, workspace_id: UUID, *, collection_id: UUID | None) -> None:
-    """Cancel the ingestion of every document of one collection, or of the whole workspace."""
+    """Cancel the ingestion of all documents of a collection or of the whole workspace."""
     await conn.execute(CANCEL_INGESTIONS, workspace_id, collection_id)
 
 
 async def rescue_job(conn: Connection, job: Job) -> Job | None:
-    """Queue a job whose lease ran out; None when it is held again."""
+    """Queue a job whose lease has expired; return None if it has a valid lease again."""
     return to_job_or_none(await conn.fetchrow(RESCUE_JOB, job.workspace_id, job.id))
 
 
 async def select_expired_leases(conn: Connection, *, queues: Sequence[Queue], limit: int) -> list[Job]:
-    """Return running jobs whose worker fell silent."""
+    """Return running jobs whose lease has expired."""
     return [to_job(row) for row in await conn.fetch(SELECT_EXPIRED_LEASES, list(queues), limit)]
 
 
 async def select_overdue_jobs(conn: Connection, *, queues: Sequence[Queue], grace_s: float, limit: int) -> list[Job]:
-    """Return queued jobs that should have started more than `grace_s` seconds ago."""
+    """Return queued jobs that have been due for more than `grace_s` seconds."""
     return [to_job(row) for row in await conn.fetch(SELECT_OVERDUE_JOBS, list(queues), grace_s, limit)]
 
 
 async def select_due_jobs(conn: Connection, *, kind: JobKind, limit: int) -> list[Job]:
-    """Return the jobs of a kind that wait and may begin, those that have waited longest first."""
+    """Return due jobs of a kind, those that have waited longest first."""
     return [to_job(row) for row in await conn.fetch(SELECT_DUE_JOBS, kind, limit)]
 
 
 async def select_active_generations(conn: Connection, job_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """Return the generation of each of these jobs that is queued or running."""
+    """Return the generations of those jobs that are queued or running."""
     return {row["id"]: row["generation"] for row in await conn.fetch(SELECT_ACTIVE_GENERATIONS, list(job_ids))}
 
 
 async def count_alike(conn: Connection, *, queue: Queue, code: str, within_s: float) -> int:
-    """Return how many waiting jobs failed with the code lately; 0 when the queue got another job done meanwhile."""
+    """Return how many queued jobs failed with the code recently; 0 if the queue finished a job in that time."""
     alike: int = await conn.fetchval(COUNT_ALIKE, queue, code, within_s)
     return alike
 
@@ -295,33 +295,33 @@ async def count_alike(conn: Connection, *, queue: Queue, code: str, within_s: fl
 async def select_stranded_jobs(
     conn: Connection, *, queue: Queue, since: datetime, max_age_s: float, limit: int
 ) -> list[Job]:
-    """Return jobs that waited longer than `max_age_s` for the end of an outage that began at `since`."""
+    """Return jobs that have waited longer than `max_age_s` for the end of an outage that started at `since`."""
     return [to_job(row) for row in await conn.fetch(SELECT_STRANDED_JOBS, queue, since, max_age_s, limit)]
 
 
 async def try_lock(conn: Connection, name: str, *, idle_limit_s: float | None = 10.0) -> bool:
-    """Take the named lock for the rest of the transaction; False when another holds it.
+    """Take the named lock for the rest of the transaction; return False if another process has it.
 
-    A process that freezes keeps its connection, so Postgres ends a transaction in which nothing happened for
-    `idle_limit_s`; None is for work that goes on elsewhere while the lock is held.
+    Postgres ends the transaction after `idle_limit_s` without a statement, so that a frozen process loses the lock. Use
+    None if the work under the lock happens outside of Postgres.
     """
     taken: bool = await conn.fetchval(TRY_LOCK, name, str(round((idle_limit_s or 0) * 1000)))
     return taken
 
 
 async def delete_jobs_of_subject(conn: Connection, workspace_id: UUID, *, subject_id: UUID, queue: Queue) -> int:
-    """Remove the subject's jobs of one queue that do not run, and return how many there were."""
+    """Remove a subject's jobs of one queue, except running ones, and return their number."""
     status = await conn.execute(DELETE_JOBS_OF_SUBJECT, workspace_id, subject_id, queue)
     return int(status.removeprefix("DELETE "))
 
 
 def to_job_or_none(row: Record | None) -> Job | None:
-    """Return a row with COLUMNS as a job, None for no row."""
+    """Convert a row with COLUMNS to a job, and None to None."""
     return to_job(row) if row else None
 
 
 def to_job(row: Record | None) -> Job:
-    """Return a row with COLUMNS as a job."""
+    """Convert a row with COLUMNS to a job."""
     values = dict(row.items()) if row else {}
     return Job(
         **{

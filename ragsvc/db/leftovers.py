@@ -1,4 +1,4 @@
-"""Looks again after a deletion: what any table still holds of a document, a collection or a workspace."""
+"""Verification of deletions: counts rows that remain of a document, collection or workspace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.chunks import EmbeddingSpace
 
-# `$2` is a document, `$3` a collection; with both null the whole workspace is looked at.
+# `$2` is a document, `$3` a collection; if both are null, the whole workspace is counted.
 COUNT_LEFTOVERS = """
 SELECT
     (SELECT count(*) FROM chunk_text WHERE workspace_id = $1
@@ -38,7 +38,7 @@ async def count_leftovers(
     collection_id: UUID | None,
     spaces: Sequence[EmbeddingSpace],
 ) -> dict[str, int]:
-    """Return what is left, by store: chunks, vectors, canonical_text, documents."""
+    """Return the number of remaining rows by store: chunks, vectors, canonical_text and documents."""
     row = await conn.fetchrow(COUNT_LEFTOVERS, workspace_id, document_id, collection_id)
     left: dict[str, int] = dict(row.items()) if row else {}
     left["vectors"] = 0

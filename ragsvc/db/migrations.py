@@ -1,9 +1,8 @@
-"""Applies the hand-written SQL files, and tells whether a database is the one this version needs."""
+"""Applies the SQL migrations, and checks that a database matches this version."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +13,7 @@ import structlog
 from ragsvc.db import embedding_spaces
 from ragsvc.db.connections.pool import connect
 from ragsvc.db.connections.roles import prepare_roles
+from ragsvc.db.migration_checksums import checksum_migration, current_checksum
 from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 MIN_POSTGRES = (16, 0)
 # HNSW index corruption and CVE-2026-3172 are fixed from here on.
 MIN_PGVECTOR = (0, 8, 4)
-# A file with this first line holds one statement that cannot run in a transaction, such as CREATE INDEX
-# CONCURRENTLY, written so that running it again is harmless: it may be killed before it is recorded.
+# A file with this first line has a single statement that cannot run in a transaction, such as CREATE INDEX
+# CONCURRENTLY. The statement must be idempotent, since the process can be killed before it is recorded.
 NO_TRANSACTION = "-- ragsvc: no transaction"
 LOCK_KEY = 0x7261677376  # "ragsv"
 LOCK_POLL_S = 0.2
@@ -64,9 +64,9 @@ class Migration:
 
 
 async def migrate(settings: Settings) -> list[Migration]:
-    """Bring the database to this version's schema and return the migrations that this call applied.
+    """Update the database to the schema of this version and return the migrations that this call applied.
 
-    Two at once are safe: the second waits for the first and finds nothing to do.
+    Concurrent calls are safe: the second waits for the first and has nothing left to do.
 
     Raises:
         StartupRefused: Postgres or pgvector is too old, or an applied file was changed afterwards.
@@ -74,8 +74,8 @@ async def migrate(settings: Settings) -> list[Migration]:
     connection = await connect(settings.stores.migration_dsn)
     try:
         await check_versions(connection, installed=False)
-        # Polled: a waiter that blocks inside Postgres holds a snapshot and deadlocks a concurrent index build.
-        while not await connection.fetchval(TRY_LOCK, LOCK_KEY):  # noqa: ASYNC110 - another process holds it
+        # Polled: a waiter blocked inside Postgres would hold a snapshot and deadlock with a concurrent index build.
+        while not await connection.fetchval(TRY_LOCK, LOCK_KEY):  # noqa: ASYNC110 - the lock belongs to another process
             await asyncio.sleep(LOCK_POLL_S)
         try:
             return await _apply_pending(connection, settings)
@@ -86,7 +86,7 @@ async def migrate(settings: Settings) -> list[Migration]:
 
 
 async def migration_status(settings: Settings) -> list[Migration]:
-    """Return every migration of this version in order, applied or pending."""
+    """Return all migrations of this version in order, applied or pending."""
     connection = await connect(settings.stores.migration_dsn)
     try:
         return await _status(connection)
@@ -95,7 +95,7 @@ async def migration_status(settings: Settings) -> list[Migration]:
 
 
 async def check_schema(conn: Connection, settings: Settings) -> EmbeddingSpace:
-    """Return the embedding space of the settings, once the database is known to fit this version.
+    """Check that the database matches this version, and return the embedding space of the settings.
 
     Raises:
         StartupRefused: Postgres or pgvector is too old, a migration is missing, or the space does not exist.
@@ -112,17 +112,18 @@ async def check_schema(conn: Connection, settings: Settings) -> EmbeddingSpace:
     )
     if space is None:
         raise StartupRefused(
-            f"There is no embedding space for {settings.llm.embedding_model} with {settings.llm.embedding_dimensions}"
-            f" dimensions, revision {settings.llm.embedding_revision}: run `ragsvc migrate`"
+            f"The database has no embedding space for {settings.llm.embedding_model} with"
+            f" {settings.llm.embedding_dimensions} dimensions, revision {settings.llm.embedding_revision}:"
+            " run `ragsvc migrate`"
         )
     return space
 
 
 async def check_versions(conn: Connection, *, installed: bool) -> None:
-    """Refuse a Postgres or a pgvector that is too old; `installed` asks for the extension in this database.
+    """Check the versions of Postgres and pgvector; with `installed`, the extension must exist in this database.
 
     Raises:
-        StartupRefused: one of them is too old or missing; the message says the way out.
+        StartupRefused: one of them is too old or missing; the message says how to fix it.
     """
     version = await conn.fetchval(SELECT_POSTGRES_VERSION)
     if (version // 10000, 0) < MIN_POSTGRES:
@@ -132,8 +133,8 @@ async def check_versions(conn: Connection, *, installed: bool) -> None:
     if pgvector is None:
         available = None if installed else await conn.fetchval(SELECT_PGVECTOR_AVAILABLE)
         if available is None:
-            way_out = "run `ragsvc migrate`" if installed else f"install pgvector {wanted} on the server"
-            raise StartupRefused(f"The database has no pgvector: {way_out}")
+            remedy = "run `ragsvc migrate`" if installed else f"install pgvector {wanted} on the server"
+            raise StartupRefused(f"The database has no pgvector: {remedy}")
         if _version(available) < MIN_PGVECTOR:
             raise StartupRefused(f"pgvector {available} is too old: install {wanted} or newer on the server")
     elif _version(pgvector) < MIN_PGVECTOR:
@@ -173,16 +174,16 @@ async def _status(connection: Connection) -> list[Migration]:
         known = {row["name"]: row for row in await connection.fetch(SELECT_MIGRATIONS)}
     found = []
     for name, sql in _read_files():
-        checksum = hashlib.sha256(sql.encode()).hexdigest()
+        checksum = checksum_migration(sql)
         applied = known.get(name)
-        if applied is not None and applied["checksum"] != checksum:
+        if applied is not None and current_checksum(applied["checksum"]) != checksum:
             raise StartupRefused(f"{name} was changed after it was applied: restore it and add a new migration")
         found.append(Migration(name, sql, checksum, applied["applied_at"] if applied else None))
     return found
 
 
 def _read_files() -> list[tuple[str, str]]:
-    # In a wheel sql/ lies inside the package, in a checkout beside it.
+    # In a wheel, sql/ is inside the package; in a checkout, it is next to it.
     packaged = files("ragsvc") / "sql"
     folder = packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "sql"
     return [

@@ -1,6 +1,6 @@
-"""The tables model_usage, of answers, and embedding_usage: what models cost.
+"""The tables model_usage (chat runs) and embedding_usage.
 
-A run's end adds to the former, in the statement that stores the end (db/chat_runs.py).
+db/chat_runs.py adds to model_usage in the statement that stores the end of a run.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ FROM embedding_usage WHERE workspace_id = $1 AND day BETWEEN $2 AND $3
 ORDER BY day DESC, operation, model
 """
 
-# A workspace's row of the day is added to by every process, so rows are taken in one order, and after whatever else a
-# transaction writes: they are held until it ends. A workspace is locked before its row, as by its deletion: whoever
-# comes while it is being deleted waits, and then adds nothing.
+# All processes add to the same row per workspace and day. Rows are locked in a fixed order, and in the last statement
+# of a transaction, since the locks last until its end. The workspace is locked first, like in its deletion: a call
+# during the deletion waits, and then adds nothing.
 ADD_EMBEDDING_USAGE = """
 INSERT INTO embedding_usage AS u (workspace_id, day, model, calls, estimated_calls, prompt_tokens)
 SELECT w.id, (now() AT TIME ZONE 'UTC')::date, $1, s.calls, s.estimated_calls, s.prompt_tokens
@@ -44,15 +44,15 @@ ON CONFLICT (workspace_id, day, model) DO UPDATE SET calls = u.calls + excluded.
 
 
 async def select_usage(conn: Connection, workspace_id: UUID, *, first: date, last: date) -> list[DailyUsage]:
-    """Return what models cost a workspace from day `first` to `last`, newest first."""
+    """Return the usage of a workspace from day `first` to `last`, newest first."""
     rows = await conn.fetch(SELECT_USAGE, workspace_id, first, last)
     return [DailyUsage(**{**row, "operation": UsageOperation(row["operation"])}) for row in rows]
 
 
 async def add_embedding_usage(conn: Connection, usages: Mapping[UUID, EmbeddingUsage], *, model: str) -> None:
-    """Add to today's rows of the workspaces what the embedding model cost each; those that are gone are passed over.
+    """Add embedding usage to today's rows of the workspaces; deleted workspaces are skipped.
 
-    In a transaction it has to be the last statement.
+    In a transaction, this must be the last statement.
     """
     await conn.execute(
         ADD_EMBEDDING_USAGE,

@@ -1,4 +1,4 @@
-"""The table queue_state: which queue is paused, by hand or by an outage, and how the queues are doing."""
+"""The table queue_state: pauses of the queues, manual or caused by an outage, and queue statistics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WHERE queue = $1 AND ((paused, reason) IS DISTINCT FROM ($2, $3) OR probe_at IS 
 
 OUTAGE_COLUMNS = "queue, code, reason, since"
 
-# A pause that stands already, by hand or not, stays as it is.
+# An existing pause, manual or not, is unchanged.
 BEGIN_OUTAGE = """
 UPDATE queue_state SET
     paused = true, reason = $3, since = now(), code = $2, probe_at = now() + make_interval(secs => $4), probes = 0
@@ -29,7 +29,7 @@ SELECT_OUTAGE = f"SELECT {OUTAGE_COLUMNS} FROM queue_state WHERE queue = $1 AND 
 
 SELECT_OUTAGES = f"SELECT {OUTAGE_COLUMNS} FROM queue_state WHERE probe_at IS NOT NULL ORDER BY queue"
 
-# Whoever moves probe_at on is the one that asks.
+# The process that advances probe_at makes the probe.
 TAKE_PROBE = """
 UPDATE queue_state SET
     probes = probes + 1, probe_at = now() + make_interval(secs => least($3, $2 * 2 ^ least(probes + 1, 30)))
@@ -66,44 +66,44 @@ FROM jobs WHERE queue = $1 AND status = 'running' ORDER BY claimed_at LIMIT $2
 
 
 async def update_paused(conn: Connection, queue: Queue, *, paused: bool, reason: str | None = None) -> None:
-    """Pause or resume a queue by hand; jobs that run go on."""
+    """Pause or resume a queue manually; running jobs continue."""
     await conn.execute(UPDATE_PAUSED, queue, paused, reason)
 
 
 async def begin_outage(conn: Connection, queue: Queue, *, code: str, reason: str, probe_in_s: float) -> bool:
-    """Pause a queue until its provider answers again; False when it is paused already."""
+    """Pause a queue until its provider is reachable again; return False if it is already paused."""
     return await conn.execute(BEGIN_OUTAGE, queue, code, reason, probe_in_s) == "UPDATE 1"
 
 
 async def select_outage(conn: Connection, queue: Queue) -> Outage | None:
-    """Return the outage that a queue is paused for, if it is."""
+    """Return the outage for which a queue is paused, or None."""
     row = await conn.fetchrow(SELECT_OUTAGE, queue)
     return _to_outage(row) if row else None
 
 
 async def select_outages(conn: Connection) -> list[Outage]:
-    """Return every outage that goes on."""
+    """Return all current outages."""
     return [_to_outage(row) for row in await conn.fetch(SELECT_OUTAGES)]
 
 
 async def take_probe(conn: Connection, queue: Queue, *, base_s: float, cap_s: float) -> bool:
-    """Take the turn to ask the provider, the next one ever later up to `cap_s`; False when it is nobody's turn yet."""
+    """Claim the next probe of the provider; return False if none is due. Intervals double up to `cap_s`."""
     return await conn.execute(TAKE_PROBE, queue, base_s, cap_s) == "UPDATE 1"
 
 
 async def end_outage(conn: Connection, queue: Queue, *, since: datetime) -> bool:
-    """Resume a queue whose outage is over; False when another did, or somebody paused it by hand."""
+    """Resume a queue after an outage; return False if another process did, or it was paused manually."""
     return await conn.execute(END_OUTAGE, queue, since) == "UPDATE 1"
 
 
 async def select_queue_depths(conn: Connection) -> list[QueueDepth]:
-    """Return both queues as operators see them."""
+    """Return the statistics of both queues."""
     rows = await conn.fetch(SELECT_QUEUE_DEPTHS)
     return [QueueDepth(**{**row, "queue": Queue(row["queue"])}) for row in rows]
 
 
 async def select_running_jobs(conn: Connection, queue: Queue, *, limit: int) -> list[RunningJob]:
-    """Return what workers are at, the longest first."""
+    """Return running jobs, the longest-running first."""
     rows = await conn.fetch(SELECT_RUNNING_JOBS, queue, limit)
     return [
         RunningJob(**{**row, "queue": Queue(row["queue"]), "subject_kind": SubjectKind(row["subject_kind"])})

@@ -1,4 +1,4 @@
-"""What the rows know of a bucket, and when each bucket is next looked through for what they do not."""
+"""Scans of buckets for orphaned objects: their schedule, and the keys that rows refer to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection
 
-# Not due for so long: whoever dies with it, or finds the store away, leaves it to the next.
+# The due time doubles as a lease: if the process dies or the object store is unavailable, another process retries.
 CLAIM_AUDIT = """
 UPDATE workspaces SET audit_due_at = now() + make_interval(secs => $1)
 WHERE id = (
@@ -25,7 +25,7 @@ UPDATE_AUDIT = """
 UPDATE workspaces SET audit_after = $2, audit_due_at = now() + make_interval(secs => $3) WHERE id = $1
 """
 
-# In one statement: a session that becomes a file in between is known as either.
+# One statement, so that a session that becomes a file at the same time is found as one of them.
 SELECT_KNOWN_KEYS = """
 SELECT object_key, true AS is_open FROM upload_sessions
 WHERE workspace_id = $1 AND id = ANY($2) AND status <> 'completed' AND cleaned_at IS NULL
@@ -35,7 +35,7 @@ SELECT object_key, false FROM files WHERE workspace_id = $1 AND upload_id = ANY(
 
 
 async def claim_audit(conn: Connection, *, lease_s: float) -> tuple[Workspace, str] | None:
-    """Take a workspace whose bucket is due, for `lease_s` seconds, with the key to go on after; None when none is."""
+    """Claim a workspace whose scan is due, for `lease_s` seconds; return it and the key to continue after, or None."""
     row = await conn.fetchrow(CLAIM_AUDIT, lease_s)
     if row is None:
         return None
@@ -45,14 +45,14 @@ async def claim_audit(conn: Connection, *, lease_s: float) -> tuple[Workspace, s
 
 
 async def update_audit(conn: Connection, workspace_id: UUID, *, after: str, due_in_s: float) -> None:
-    """Remember after which key the bucket is looked through next, and when; an empty one stands for its beginning."""
+    """Store when the next scan is due and the key after which it continues (empty: from the start)."""
     await conn.execute(UPDATE_AUDIT, workspace_id, after, due_in_s)
 
 
 async def select_known_keys(
     conn: Connection, workspace_id: UUID, upload_ids: Sequence[UUID]
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the keys of those sessions that may still write or be cleaned up, and the keys of files."""
+    """Return the keys of sessions that can still be written or cleaned up, and the keys of files."""
     rows = await conn.fetch(SELECT_KNOWN_KEYS, workspace_id, list(upload_ids))
     return (
         frozenset(row["object_key"] for row in rows if row["is_open"]),

@@ -1,4 +1,4 @@
-"""The table upload_sessions: every object is known here before its first byte reaches the store."""
+"""The table upload_sessions: every object has a row here before its first byte is stored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6), $7, $8, $9, $10, 
 
 SELECT_UPLOAD = f"SELECT {COLUMNS} {FROM} WHERE u.workspace_id = $1 AND u.id = $2"
 
-# Those of a file in one request are nobody's to see.
+# Excludes the internal sessions of files sent in one request.
 SELECT_UPLOADS = f"""
 SELECT {COLUMNS} {FROM}
 WHERE u.workspace_id = $1 AND u.collection_id IS NOT NULL AND ($2::text IS NULL OR u.status = $2)
@@ -44,13 +44,13 @@ UPDATE upload_sessions SET declared_size_bytes = $3, part_size_bytes = $4, updat
 WHERE workspace_id = $1 AND id = $2 AND status = 'pending' AND part_size_bytes IS NULL
 """
 
-# Whoever moves a session out of its open states decides what becomes of its object.
+# The process that closes a session decides whether its object is used or removed.
 CLOSE_UPLOAD = """
 UPDATE upload_sessions SET status = $3, completing_until = NULL, document_id = $4, error = $5, updated_at = now()
 WHERE workspace_id = $1 AND id = $2 AND status = ANY($6)
 """
 
-# One at a time completes a session; one that fell silent is replaced.
+# One process at a time completes a session; after its lease has expired, another can take over.
 TAKE_COMPLETING = """
 UPDATE upload_sessions
 SET status = 'completing', completing_until = now() + make_interval(secs => $3), updated_at = now()
@@ -86,7 +86,7 @@ SELECT {COLUMNS} {FROM}
 WHERE u.status IN ('failed', 'aborted', 'expired') AND u.cleaned_at IS NULL ORDER BY u.updated_at LIMIT $1
 """
 
-# They hold the file's name and attributes; what they wrote is the file's, or cleaned up.
+# The rows contain filename and attributes; the objects belong to the file or are cleaned up.
 DELETE_UPLOADS_OF_DOCUMENT = "DELETE FROM upload_sessions WHERE workspace_id = $1 AND document_id = $2"
 
 UPDATE_CLEANED = "UPDATE upload_sessions SET cleaned_at = now() WHERE workspace_id = $1 AND id = $2"
@@ -111,7 +111,7 @@ async def insert_upload(
     max_bytes: int | None = None,
     tus_metadata: str | None = None,
 ) -> None:
-    """Open a pending upload that expires after `expires_s` seconds."""
+    """Add a pending upload that expires after `expires_s` seconds."""
     await conn.execute(
         INSERT_UPLOAD,
         workspace_id,
@@ -133,7 +133,7 @@ async def insert_upload(
 
 
 async def select_upload(conn: Connection, workspace_id: UUID, upload_id: UUID) -> Upload | None:
-    """Return one upload of the workspace."""
+    """Return an upload of the workspace."""
     row = await conn.fetchrow(SELECT_UPLOAD, workspace_id, upload_id)
     return _to_upload(row) if row else None
 
@@ -141,19 +141,19 @@ async def select_upload(conn: Connection, workspace_id: UUID, upload_id: UUID) -
 async def select_uploads(
     conn: Connection, workspace_id: UUID, *, status: UploadStatus | None, before: UUID | None, limit: int
 ) -> list[Upload]:
-    """Return at most `limit` sessions that clients opened, newest first, those older than `before`."""
+    """Return at most `limit` sessions opened by clients, newest first, older than `before` if given."""
     return [_to_upload(row) for row in await conn.fetch(SELECT_UPLOADS, workspace_id, status, before, limit)]
 
 
 async def update_s3_upload_id(conn: Connection, workspace_id: UUID, upload_id: UUID, *, s3_upload_id: str) -> bool:
-    """Remember the store's id of the multipart upload; False when the session is no longer pending."""
+    """Store the S3 id of the multipart upload; return False if the session is no longer pending."""
     return await conn.execute(UPDATE_S3_UPLOAD_ID, workspace_id, upload_id, s3_upload_id) == "UPDATE 1"
 
 
 async def update_learned(
     conn: Connection, workspace_id: UUID, upload_id: UUID, *, size_bytes: int, part_size_bytes: int
 ) -> None:
-    """Fill in the sizes of a pending session that were not known, unless another did."""
+    """Set the sizes of a pending session if they were unknown."""
     await conn.execute(UPDATE_LEARNED, workspace_id, upload_id, size_bytes, part_size_bytes)
 
 
@@ -167,54 +167,54 @@ async def close_upload(
     error: dict[str, str] | None = None,
     among: tuple[UploadStatus, ...] = (UploadStatus.PENDING, UploadStatus.COMPLETING),
 ) -> bool:
-    """End a session that is in one of the states `among`; False when it was in none of them."""
-    closed = await conn.execute(CLOSE_UPLOAD, workspace_id, upload_id, status, document_id, error, list(among))
-    return closed == "UPDATE 1"
+    """End a session that has one of the statuses `among`; return False if it has none of them."""
+    status_text = await conn.execute(CLOSE_UPLOAD, workspace_id, upload_id, status, document_id, error, list(among))
+    return status_text == "UPDATE 1"
 
 
 async def take_completing(conn: Connection, workspace_id: UUID, upload_id: UUID, *, lease_s: float) -> bool:
-    """Take the session in order to complete it; False when another holds it, or it is over."""
+    """Claim a session for completion; return False if it is claimed already or has ended."""
     return await conn.execute(TAKE_COMPLETING, workspace_id, upload_id, lease_s) == "UPDATE 1"
 
 
 async def release_completing(conn: Connection, workspace_id: UUID, upload_id: UUID) -> None:
-    """Let anybody complete the session, from now on."""
+    """Release the claim, so that any process can complete the session."""
     await conn.execute(RELEASE_COMPLETING, workspace_id, upload_id)
 
 
 async def reopen_upload(conn: Connection, workspace_id: UUID, upload_id: UUID) -> None:
-    """Take parts again: those there are do not make the file."""
+    """Accept parts again, since the existing ones do not form the file."""
     await conn.execute(REOPEN_UPLOAD, workspace_id, upload_id)
 
 
 async def sum_reserved_bytes(conn: Connection, workspace_id: UUID) -> int:
-    """Return what the workspace's open sessions have declared."""
+    """Return the total declared size of the workspace's open sessions in bytes."""
     reserved_bytes: int = await conn.fetchval(SUM_RESERVED_BYTES, workspace_id)
     return reserved_bytes
 
 
 async def select_silent_uploads(conn: Connection, *, limit: int) -> list[Upload]:
-    """Return sessions whose completing fell silent."""
+    """Return sessions whose claim for completion has expired."""
     return [_to_upload(row) for row in await conn.fetch(SELECT_SILENT_UPLOADS, limit)]
 
 
 async def expire_uploads(conn: Connection) -> int:
-    """End the open sessions that are past their time, and return how many there were."""
+    """Mark pending sessions past their expiry as expired and return their number."""
     return int((await conn.execute(EXPIRE_UPLOADS)).removeprefix("UPDATE "))
 
 
 async def select_unclean_uploads(conn: Connection, *, limit: int) -> list[Upload]:
-    """Return ended sessions of which the store may still hold something."""
+    """Return sessions that ended without a file and have not been cleaned up."""
     return [_to_upload(row) for row in await conn.fetch(SELECT_UNCLEAN_UPLOADS, limit)]
 
 
 async def update_cleaned(conn: Connection, workspace_id: UUID, upload_id: UUID) -> None:
-    """Remember that the store holds nothing more of the session."""
+    """Record that nothing of the session is left in the object store."""
     await conn.execute(UPDATE_CLEANED, workspace_id, upload_id)
 
 
 async def delete_uploads_of_document(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
-    """Forget how the document's files came in, and return how many sessions that were."""
+    """Remove the sessions of a document's files and return their number."""
     return int((await conn.execute(DELETE_UPLOADS_OF_DOCUMENT, workspace_id, document_id)).removeprefix("DELETE "))
 
 

@@ -1,4 +1,4 @@
-"""The table upload_tokens: of a token only its sha256 is stored; it works as long as the key that made it."""
+"""The table upload_tokens, which stores only the SHA-256; a token is valid only while its key is."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
-    from ragsvc.db.connections.sessions import Entrance
+    from ragsvc.db.connections.sessions import LookupConnection
 
 INSERT_UPLOAD_TOKEN = """
 INSERT INTO upload_tokens (workspace_id, id, key_id, token_hash, collection_id, max_bytes, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
 RETURNING workspace_id, id, key_id, collection_id, max_bytes, expires_at
-"""  # noqa: S105 - a statement
+"""  # noqa: S105 - an SQL statement
 
 DELETE_EXPIRED_TOKENS = "DELETE FROM upload_tokens WHERE workspace_id = $1 AND expires_at <= now()"
 
-# As with keys.
+# With `$2`, also sets the session's scope, as SELECT_KEY_OWNER does.
 SELECT_TOKEN_OWNER = f"""
 SELECT t.*, CASE WHEN $2 THEN
     set_config('role', '{APP}', false) || set_config('{SETTING}', t.workspace_id::text, false) END
@@ -41,25 +41,25 @@ async def insert_upload_token(
     max_bytes: int,
     ttl_s: float,
 ) -> UploadToken:
-    """Add a token that works for `ttl_s` seconds."""
+    """Add a token that is valid for `ttl_s` seconds."""
     row = await conn.fetchrow(
         INSERT_UPLOAD_TOKEN, workspace_id, token_id, key_id, token_hash, collection_id, max_bytes, ttl_s
     )
-    assert row is not None  # noqa: S101 - RETURNING gives the row
+    assert row is not None  # noqa: S101 - INSERT … RETURNING returns a row
     return UploadToken(**row)
 
 
 async def delete_expired_tokens(conn: Connection, workspace_id: UUID) -> None:
-    """Remove the workspace's tokens that do not work any more."""
+    """Remove the expired tokens of a workspace."""
     await conn.execute(DELETE_EXPIRED_TOKENS, workspace_id)
 
 
-async def select_token_owner(entrance: Entrance, token_hash: bytes) -> tuple[Workspace, UploadToken] | None:
-    """Return the token with this sha256; None when it or its key is unknown, expired or revoked."""
-    row = await entrance.conn.fetchrow(SELECT_TOKEN_OWNER, token_hash, entrance.enters)
+async def select_token_owner(lookup: LookupConnection, token_hash: bytes) -> tuple[Workspace, UploadToken] | None:
+    """Return the token with this SHA-256 and its workspace; None if it or its key is not valid."""
+    row = await lookup.conn.fetchrow(SELECT_TOKEN_OWNER, token_hash, lookup.enters_workspace)
     if row is None:
         return None
-    entrance.found = row["workspace_id"] if entrance.enters else None
+    lookup.workspace_id = row["workspace_id"] if lookup.enters_workspace else None
     workspace = Workspace(
         id=row["workspace_id"],
         name=row["name"],

@@ -1,4 +1,4 @@
-"""Who appends to an upload session: one request at a time, for as long as it renews its time."""
+"""Writer leases of upload sessions in the table upload_sessions: one request at a time can append."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ WHERE workspace_id = $1 AND id = $2 AND writer = $3
 
 
 async def take_writing(conn: Connection, workspace_id: UUID, upload_id: UUID, *, writer: UUID, lease_s: float) -> bool:
-    """Become the one that appends; False when another is, or the session takes nothing any more."""
+    """Become the writer; return False if there is another one or the session accepts no more bytes."""
     return await conn.execute(TAKE_WRITING, workspace_id, upload_id, writer, lease_s) == "UPDATE 1"
 
 
 async def ask_writer(conn: Connection, workspace_id: UUID, upload_id: UUID) -> bool:
-    """Ask whoever appends to make room; False when the session takes nothing any more."""
+    """Ask the current writer to yield; return False if the session accepts no more bytes."""
     return await conn.execute(ASK_WRITER, workspace_id, upload_id) == "UPDATE 1"
 
 
 async def renew_writing(
     conn: Connection, workspace_id: UUID, upload_id: UUID, *, writer: UUID, lease_s: float
 ) -> bool | None:
-    """Go on appending, and return whether another asks for room; None when it is not ours any more."""
+    """Renew the lease and return whether another request asks for it; None if the lease was lost."""
     asked: bool | None = await conn.fetchval(RENEW_WRITING, workspace_id, upload_id, writer, lease_s)
     return asked
 
 
 async def release_writing(conn: Connection, workspace_id: UUID, upload_id: UUID, *, writer: UUID) -> None:
-    """Let another append."""
+    """Release the lease."""
     await conn.execute(RELEASE_WRITING, workspace_id, upload_id, writer)

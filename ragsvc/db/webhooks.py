@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 COLUMNS = "workspace_id, id, url, events, secret, created_at"
 
-# Two at once may go one beyond the limit, which harms nobody.
+# Concurrent inserts can exceed the limit by one, which is harmless.
 INSERT_WEBHOOK = f"""
 INSERT INTO webhooks (workspace_id, id, url, events, secret)
 SELECT $1, $2, $3, $4::text[], $5 WHERE (SELECT count(*) FROM webhooks WHERE workspace_id = $1) < $6
@@ -42,31 +42,31 @@ async def insert_webhook(
     url: str,
     events: Sequence[WebhookEvent],
     secret: bytes,
-    most: int,
+    max_count: int,
 ) -> Webhook | None:
-    """Add a webhook; None when the workspace has `most` of them."""
-    row = await conn.fetchrow(INSERT_WEBHOOK, workspace_id, webhook_id, url, list(events), secret, most)
+    """Add a webhook; return None if the workspace already has `max_count`."""
+    row = await conn.fetchrow(INSERT_WEBHOOK, workspace_id, webhook_id, url, list(events), secret, max_count)
     return _to_webhook(row) if row else None
 
 
 async def select_webhook(conn: Connection, workspace_id: UUID, webhook_id: UUID) -> Webhook | None:
-    """Return a webhook."""
+    """Return a webhook of the workspace."""
     row = await conn.fetchrow(SELECT_WEBHOOK, workspace_id, webhook_id)
     return _to_webhook(row) if row else None
 
 
 async def select_webhooks(conn: Connection, workspace_id: UUID, *, before: UUID | None, limit: int) -> list[Webhook]:
-    """Return the workspace's webhooks, newest first."""
+    """Return at most `limit` webhooks, newest first, older than `before` if given."""
     return [_to_webhook(row) for row in await conn.fetch(SELECT_WEBHOOKS, workspace_id, before, limit)]
 
 
 async def select_listening(conn: Connection, workspace_id: UUID, event: WebhookEvent) -> list[UUID]:
-    """Return the ids of the webhooks that want to be told of the event."""
+    """Return the ids of the webhooks that subscribe to the event."""
     return [row["id"] for row in await conn.fetch(SELECT_LISTENING, workspace_id, event)]
 
 
 async def delete_webhook(conn: Connection, workspace_id: UUID, webhook_id: UUID) -> bool:
-    """Remove a webhook; False when there is none."""
+    """Remove a webhook; return False if it does not exist."""
     return await conn.fetchval(DELETE_WEBHOOK, workspace_id, webhook_id) is not None
 
 

@@ -1,4 +1,4 @@
-"""The table workspaces: tenants."""
+"""The table workspaces, one row per tenant."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ async def insert_workspace(
 ) -> Workspace:
     """Add a workspace whose bucket exists."""
     row = await conn.fetchrow(INSERT_WORKSPACE, workspace_id, name, location.bucket, location.key_prefix, quota_bytes)
-    assert row is not None  # noqa: S101 - RETURNING gives the row
+    assert row is not None  # noqa: S101 - INSERT … RETURNING returns a row
     return Workspace(**row)
 
 
 async def select_workspace(conn: Connection, workspace_id: UUID) -> Workspace | None:
-    """Return one workspace, also while it is being deleted."""
+    """Return a workspace, even if it is being deleted."""
     row = await conn.fetchrow(SELECT_WORKSPACE, workspace_id)
     return Workspace(**row) if row else None
 
 
 async def select_workspaces(conn: Connection, *, before: UUID | None = None, limit: int) -> list[Workspace]:
-    """Return at most `limit` workspaces, newest first, those older than `before`."""
+    """Return at most `limit` workspaces, newest first, older than `before` if given."""
     return [Workspace(**row) for row in await conn.fetch(SELECT_WORKSPACES, before, limit)]
 
 
 async def lock_workspace(conn: Connection, workspace_id: UUID) -> tuple[UUID | None] | None:
-    """Lock the row and return its deletion, in a tuple of its own: None alone means that there is no such row."""
+    """Lock the row and return its deletion id in a 1-tuple; return None if there is no such row."""
     row = await conn.fetchrow(LOCK_WORKSPACE, workspace_id)
     return (row["deletion_id"],) if row else None
 
 
 async def update_workspace_deleting(conn: Connection, workspace_id: UUID, *, deletion_id: UUID) -> None:
-    """Close the workspace: from the commit on, none of its keys opens anything."""
+    """Mark a workspace as being deleted: from the commit on, its keys are not valid."""
     await conn.execute(UPDATE_WORKSPACE_DELETING, workspace_id, deletion_id)
 
 
 async def delete_workspace(conn: Connection, workspace_id: UUID) -> bool:
-    """Remove the row, and with it keys and sessions; its documents and files have to be gone."""
+    """Remove the row with its keys and sessions; its documents and files must be removed already."""
     return await conn.execute(DELETE_WORKSPACE, workspace_id) == "DELETE 1"

@@ -1,1 +1,1 @@
-"""What the service speaks of: frozen dataclasses and enums, without any I/O."""
+"""Domain types: frozen dataclasses and enums, without I/O."""

@@ -1,4 +1,4 @@
-"""Who acts, from where, and what of it is kept."""
+"""Actors and audit events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ActorKind(StrEnum):
-    """Who may act: whoever holds the admin key, a workspace's key, an operator's shell, or the service itself."""
+    """Kinds of actor: the admin key, a workspace's API key, an operator's shell, or the service itself."""
 
     ADMIN = "admin"
     KEY = "key"
@@ -22,7 +22,7 @@ class ActorKind(StrEnum):
 
 
 class AuditAction(StrEnum):
-    """What is kept: every act of an operator, and every deletion."""
+    """Audited actions: all actions of operators and all deletions."""
 
     WORKSPACE_CREATED = "workspace.created"
     WORKSPACE_DELETED = "workspace.deleted"
@@ -44,7 +44,7 @@ class AuditAction(StrEnum):
 
 
 class AuditSubject(StrEnum):
-    """What an act is about."""
+    """Kinds of resource that an action affects."""
 
     WORKSPACE = "workspace"
     KEY = "key"
@@ -59,7 +59,7 @@ class AuditSubject(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts; `ip` is the peer's, a balancer's for one, and `forwarded_for` what the request claims."""
+    """Who acts; `ip` is the peer's (perhaps a load balancer's), `forwarded_for` the unverified request header."""
 
     kind: ActorKind
     name: str
@@ -72,7 +72,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """An act that was done; the subject's id is a UUID in hex, or a queue's name."""
+    """An action that took place; `subject_id` is a UUID in hex, or the name of a queue."""
 
     id: UUID
     occurred_at: datetime
@@ -86,7 +86,7 @@ class AuditEvent:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which events; None stands for all."""
+    """Conditions on audit events; None matches all."""
 
     workspace_id: UUID | None = None
     action: AuditAction | None = None
@@ -97,5 +97,5 @@ class AuditFilter:
 
 
 SERVICE = Actor(ActorKind.SYSTEM, "ragsvc")
-# Who acts in this task: set at a request's or a command's beginning, so that no step in between has to hand it on.
+# The actor of the current task, set when a request or command starts, so that it need not be passed through every call.
 acting: ContextVar[Actor] = ContextVar("acting", default=SERVICE)

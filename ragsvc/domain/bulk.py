@@ -1,4 +1,4 @@
-"""Calls about many documents at once."""
+"""Bulk operations on documents."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class BulkAction(StrEnum):
-    """What is done with each of the documents."""
+    """The action to apply to each selected document."""
 
     DELETE = "delete"
     REINGEST = "reingest"
 
 
 class BulkStatus(StrEnum):
-    """Where a bulk operation is; once it is completed, every document has a job of its own."""
+    """Status of a bulk operation; when it is completed, a job has been queued for every document."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -31,7 +31,7 @@ class BulkStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BulkSelection:
-    """Which documents: all that fit every condition that is given."""
+    """The documents that match all given conditions."""
 
     collection_id: UUID | None = None
     document_status: DocumentStatus | None = None
@@ -40,7 +40,10 @@ class BulkSelection:
 
 @dataclass(frozen=True, slots=True)
 class BulkOperation:
-    """One call; `matched` documents fitted when it was accepted, `skipped` ones had changed by their turn."""
+    """A bulk operation.
+
+    `matched` documents matched when it was accepted; `skipped` ones no longer did when they were processed.
+    """
 
     workspace_id: UUID
     id: UUID

@@ -1,4 +1,4 @@
-"""Conversations, their messages and their runs."""
+"""Chat sessions, their messages and their runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RunStatus(StrEnum):
-    """Where a chat run is; all but `running` are ends."""
+    """Status of a chat run; all but `running` are final."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -39,7 +39,7 @@ class ChatSession:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A chunk that an answer was made from, under the number by which the answer may cite it."""
+    """A chunk given to the model, with the number by which the answer can cite it."""
 
     n: int
     chunk_id: UUID
@@ -51,7 +51,7 @@ class Source:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """Return what was stored as JSON, field by field."""
+        """Return the instance for the stored JSON object."""
         return cls(
             **{
                 **stored,
@@ -62,16 +62,16 @@ class Source:
         )
 
     def redacted(self) -> Self:
-        """Return the same place without its document's words."""
+        """Return a copy without text of the document."""
         return replace(self, heading_path=())
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A `[n]` of an answer; `message_offset` is where it stands, `char_start` and `char_end` are the quote's.
+    """A marker `[n]` in an answer, at code point `message_offset` of the message.
 
-    A number that names no source has no document and no place. `support` (0 to 1) tells how well the quote carries
-    the sentence that cites it.
+    `char_start` and `char_end` are the quote's span in the document. A number without a source has neither document
+    nor span. `support` (0 to 1) is how well the quote supports the sentence that cites it.
     """
 
     n: int
@@ -89,7 +89,7 @@ class Citation:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """Return what was stored as JSON, field by field."""
+        """Return the instance for the stored JSON object."""
         document_id = stored["document_id"]
         return cls(
             **{
@@ -100,20 +100,20 @@ class Citation:
         )
 
     def redacted(self) -> Self:
-        """Return the same place without its document's words."""
+        """Return a copy without text of the document."""
         return replace(self, heading_path=(), quote="")
 
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """What an answer cost, as the model's server counted it; estimated where it did not and we counted."""
+    """Tokens used by an answer, as reported by the model server, or estimated by counting them locally."""
 
     prompt_tokens: int
     completion_tokens: int
     is_estimated: bool = False
 
     def __add__(self, other: TokenUsage) -> TokenUsage:
-        """Return the cost of both."""
+        """Return the sum of both."""
         return TokenUsage(
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
@@ -123,7 +123,7 @@ class TokenUsage:
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """A message of a session; `[n]` stands in its content where it cites a source."""
+    """A message of a session; `[n]` in its content cites source n."""
 
     workspace_id: UUID
     id: UUID
@@ -141,10 +141,10 @@ class ChatMessage:
 
 @dataclass(frozen=True, slots=True)
 class ChatRun:
-    """One answer in the making.
+    """The generation of one answer.
 
-    `marks` are the events between the sources and the end, in their order: a delta's length in code points, 0 for a
-    citation. With the message they tell every event again.
+    `marks` has one entry per event between the sources and the end: the length of a delta in code points, 0 for a
+    citation. All events can be rebuilt from the marks and the message.
     """
 
     workspace_id: UUID
@@ -165,7 +165,7 @@ class ChatRun:
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """What a run's owner saves: everything so far. `sources` and `citations` are None where they did not change."""
+    """The state that a run's owner saves; `sources` and `citations` are None if unchanged since the last save."""
 
     workspace_id: UUID
     run_id: UUID

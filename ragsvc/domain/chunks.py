@@ -1,4 +1,4 @@
-"""Text with its anchors: pages, headings, chunks, and the space their vectors live in."""
+"""Parsed text with its pages and headings, chunks, and embedding spaces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PageSpan:
-    """The part of a text that stands on one page: code points `[char_start, char_end)`."""
+    """The span of a text on one page: code points `[char_start, char_end)`."""
 
     page: int
     char_start: int
@@ -22,7 +22,7 @@ class PageSpan:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """A heading: level 1 to 6, and the code point where its section begins."""
+    """A heading: level 1 to 6, and the code point at which its section starts."""
 
     level: int
     title: str
@@ -31,10 +31,10 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Code points `[char_start, char_end)` that are rows, each on lines of its own.
+    """A table at code points `[char_start, char_end)`; every row is on lines of its own.
 
-    `row_starts` is where they begin, in order; the first begins with the table (a sheet's name stands in it).
-    `header` is the part of a row that names the columns, None where nothing does.
+    `row_starts` are the offsets of the rows, in order; the first row starts with the table (and includes a sheet's
+    name). `header` is the span with the column names, None if there are none.
     """
 
     char_start: int
@@ -45,9 +45,9 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class ParsedText:
-    """A document's canonical text with its anchors; every offset counts code points of `text`.
+    """The canonical text of a document and its structure; all offsets are code points of `text`.
 
-    `pages` are pages or slides. `media_type` is what the content turned out to be, whatever the upload said.
+    `pages` are pages or slides. `media_type` is detected from the content, not declared by the client.
     """
 
     text: str
@@ -59,16 +59,16 @@ class ParsedText:
 
 
 def join_context(context: str, text: str) -> str:
-    """Return the embedding input of a text that stands in a context."""
+    """Return the embedding input for a text and its context."""
     return f"{context}\n\n{text}" if context else text
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a canonical text: `canonical[char_start:char_end] == text`, always.
+    """A piece of a canonical text: `canonical[char_start:char_end] == text` always holds.
 
-    `content_hash` is the sha256 of the text; `embedding_input_hash` is the embedding cache's key: that of
-    `embedding_input`, the text with its `context` before it (headings, its `table_header`), if any.
+    `content_hash` is the SHA-256 of the text. `embedding_input_hash`, the key of the embedding cache, is the SHA-256 of
+    `embedding_input`: the text after its `context` (headings and `table_header`), if any.
     """
 
     ordinal: int
@@ -86,28 +86,28 @@ class Chunk:
 
     @property
     def embedding_input(self) -> str:
-        """What the embedding model is given."""
+        """The text sent to the embedding model."""
         return join_context(self.context, self.text)
 
     @property
     def input_token_count(self) -> int:
-        """The tokens of the embedding input, without those that the model adds."""
+        """The number of tokens of the embedding input, without special tokens added by the model."""
         return self.token_count + self.context_token_count
 
     @property
     def page_first(self) -> int | None:
-        """The page where the chunk begins, counted from 1; None where the format has no pages."""
+        """The first page of the chunk, counted from 1; None if the format has no pages."""
         return self.page_spans[0].page if self.page_spans else None
 
     @property
     def page_last(self) -> int | None:
-        """The page where the chunk ends."""
+        """The last page of the chunk; None if the format has no pages."""
         return self.page_spans[-1].page if self.page_spans else None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
-    """A chunk as it is listed."""
+    """A chunk as listed by the API."""
 
     id: UUID
     ordinal: int
@@ -134,7 +134,7 @@ class TextSlice:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSpace:
-    """What vectors may be compared in; `table` holds its vectors."""
+    """A set of comparable vectors, stored in `table`: those of one model, dimensions and revision."""
 
     id: int
     model: str
@@ -143,5 +143,5 @@ class EmbeddingSpace:
 
     @property
     def table(self) -> str:
-        """The name of its chunk table."""
+        """The name of the table with its vectors."""
         return f"chunk_vec_{self.id}"

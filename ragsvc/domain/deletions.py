@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class DeletionStatus(StrEnum):
-    """Where a deletion is."""
+    """Status of a deletion."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -25,7 +25,7 @@ class DeletionStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoreReceipt:
-    """What a deletion did in one store; `remaining` was counted by looking again."""
+    """The effect of a deletion on one store; `remaining` is counted afterwards."""
 
     store: str
     removed: int
@@ -36,7 +36,7 @@ class StoreReceipt:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """A deletion and, once it is completed, its receipt."""
+    """A deletion and, when it is completed, its receipt."""
 
     workspace_id: UUID
     id: UUID

@@ -1,4 +1,4 @@
-"""Files, documents, and why a document is not ready."""
+"""Files, documents, failures and warnings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class DocumentStatus(StrEnum):
-    """A document's status as clients see it."""
+    """Status of a document, as shown to clients."""
 
     QUEUED = "queued"
     PROCESSING = "processing"
@@ -22,7 +22,7 @@ class DocumentStatus(StrEnum):
 
 
 class Stage(StrEnum):
-    """The stages of an ingestion, in their order."""
+    """The stages of ingestion, in order."""
 
     DOWNLOADING = "downloading"
     PARSING = "parsing"
@@ -33,7 +33,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A stored object; `sha256` is unknown until a worker has read what came in parts undeclared."""
+    """A stored object; `sha256` is None for a multipart upload without a declared hash until a worker has read it."""
 
     workspace_id: UUID
     id: UUID
@@ -47,7 +47,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class FailureInfo:
-    """Why a document is not ready; `next_attempt_at` stands while it waits for another try."""
+    """The reason why a document is not ready; `next_attempt_at` is set while a retry is scheduled."""
 
     code: str
     message: str
@@ -55,7 +55,7 @@ class FailureInfo:
     next_attempt_at: datetime | None = None
 
     def to_json(self) -> dict[str, object]:
-        """Return the form in which it is stored and shown."""
+        """Return the JSON object that is stored and shown to clients."""
         next_attempt_at = self.next_attempt_at.isoformat() if self.next_attempt_at else None
         return {
             "code": self.code,
@@ -66,7 +66,7 @@ class FailureInfo:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """Return what `to_json` stored."""
+        """Return the instance that `to_json` stored."""
         moment = stored.get("next_attempt_at")
         return cls(
             code=stored["code"],
@@ -77,7 +77,7 @@ class FailureInfo:
 
 
 class WarningCode(StrEnum):
-    """What a reader of a ready document should know."""
+    """Kinds of defect in a ready document."""
 
     PAGES_WITHOUT_TEXT = "pages_without_text"
     PAGE_LABELS_DIFFER = "page_labels_differ"
@@ -86,19 +86,19 @@ class WarningCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DocumentWarning:
-    """Something that was not, or not quite, as it should be; `pages` are the physical ones that it is about."""
+    """A defect found during ingestion; `pages` are the affected physical page numbers."""
 
     code: WarningCode
     message: str
     pages: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, object]:
-        """Return the form in which it is stored."""
+        """Return the JSON object that is stored."""
         return {"code": self.code, "message": self.message, "pages": list(self.pages)}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """Return what `to_json` stored."""
+        """Return the instance that `to_json` stored."""
         return cls(WarningCode(stored["code"]), stored["message"], tuple(stored["pages"]))
 
 
@@ -106,7 +106,7 @@ class DocumentWarning:
 class Document:
     """A file in a collection.
 
-    It shows the version that answers, if there is one; `pending_file_id` is the file that is to take its file's place.
+    The fields describe the searchable version, if there is one; `pending_file_id` is the file that will replace it.
     """
 
     workspace_id: UUID

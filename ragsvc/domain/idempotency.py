@@ -1,4 +1,4 @@
-"""Requests that may be sent twice and count once."""
+"""Requests with an Idempotency-Key and their stored responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request under its key; `body_hash` is None as long as the body has not been read."""
+    """A request and its key; `body_hash` is None until the body has been read."""
 
     workspace_id: UUID
     key: str
@@ -21,7 +21,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to answer a call; `is_taken_over` tells that somebody began before and did not get to an answer."""
+    """The right to process a call; `is_taken_over` if an earlier attempt ended without a response."""
 
     call: Call
     token: UUID
@@ -32,7 +32,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """What became of a call: no status while it has no answer, no body where that is made again."""
+    """The stored response to a call; `status` is None while there is none, `body` is None if it is rebuilt."""
 
     call_hash: bytes
     body_hash: bytes | None

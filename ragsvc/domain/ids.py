@@ -1,4 +1,4 @@
-"""The ids of things."""
+"""Generation and formatting of ids."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from uuid_utils.compat import uuid7
 if TYPE_CHECKING:
     from uuid import UUID
 
-# What the ids of each kind begin with.
+# Prefixes of the public ids, one per kind of resource.
 Prefix = Literal[
     "ws", "key", "file", "col", "doc", "chunk", "upl", "job", "chat", "msg", "run", "del", "aud", "hook", "dlv", "bulk"
 ]
 
 
 def new_id() -> UUID:
-    """Return a new UUIDv7: ids order by the time they were made."""
+    """Return a new UUIDv7, so that ids sort by creation time."""
     return uuid7()
 
 

@@ -1,4 +1,4 @@
-"""The queue's rows."""
+"""Jobs, queues and dead letters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Queue(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What a job does; deliveries to webhooks and bulk operations are done by those who remove documents."""
+    """Kinds of job; deletion workers also deliver webhooks and run bulk operations."""
 
     INGEST = "ingest"
     DELETE = "delete"
@@ -30,7 +30,7 @@ class JobKind(StrEnum):
 
 
 class JobStatus(StrEnum):
-    """Where a job is in its life (the picture is in jobs/lifecycle.py)."""
+    """Status of a job (jobs/lifecycle.py has the state diagram)."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -42,7 +42,7 @@ class JobStatus(StrEnum):
 
 
 class SubjectKind(StrEnum):
-    """What a job or a deletion is about; a delivery is about itself."""
+    """Kinds of resource that a job or deletion affects; a delivery is its own subject."""
 
     DOCUMENT = "document"
     COLLECTION = "collection"
@@ -61,13 +61,13 @@ SUBJECT_PREFIXES: dict[SubjectKind, Prefix] = {
 
 
 def format_subject_id(kind: SubjectKind, subject_id: UUID) -> str:
-    """Return the public form of the id of a job's or a deletion's subject."""
+    """Return the public id of the subject of a job or deletion."""
     return format_id(SUBJECT_PREFIXES[kind], subject_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row of the queue's truth."""
+    """A job, as stored in Postgres."""
 
     workspace_id: UUID
     id: UUID
@@ -99,7 +99,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """A queue as operators see it."""
+    """Statistics of a queue, for operators."""
 
     queue: Queue
     queued: int
@@ -117,7 +117,7 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True)
 class RunningJob:
-    """A job that a worker holds, as operators see it; `lease_left_s` is negative once the worker is late."""
+    """A running job, for operators; `lease_left_s` is negative when the lease has expired."""
 
     queue: Queue
     job_id: UUID
@@ -135,7 +135,7 @@ class RunningJob:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters are meant; None leaves that open, and ids are those of jobs."""
+    """Conditions on dead letters; None matches all, and `ids` are job ids."""
 
     ids: tuple[UUID, ...] | None = None
     code: str | None = None
@@ -145,7 +145,7 @@ class DeadLetterFilter:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Why a queue is paused until a provider answers again."""
+    """The reason why a queue is paused until a provider is reachable again."""
 
     queue: Queue
     code: str

@@ -1,4 +1,4 @@
-"""What a search finds."""
+"""Search modes and results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SearchMode(StrEnum):
-    """Which index answers a search."""
+    """The indexes that a search uses."""
 
     HYBRID = "hybrid"
     DENSE = "dense"
@@ -22,7 +22,7 @@ class SearchMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A chunk that a search found; `score` orders, `scores` holds what each index gave."""
+    """A chunk found by a search; hits are sorted by `score`, and the other scores are those of each index."""
 
     chunk_id: UUID
     document_id: UUID

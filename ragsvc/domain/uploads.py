@@ -1,4 +1,4 @@
-"""Upload sessions: a file on its way into the store, and what became of it."""
+"""Upload sessions and upload tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class UploadStatus(StrEnum):
-    """Where a session is in its life (the picture is in uploads/sessions.py)."""
+    """Status of an upload session (uploads/sessions.py has the state diagram)."""
 
     PENDING = "pending"
     COMPLETING = "completing"
@@ -24,9 +24,10 @@ class UploadStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A session. Size, part size and collection are known of those that clients open, not of a file in one request.
+    """An upload session.
 
-    Of one that an upload token opened (`token_key_id`, `max_bytes`), the sizes are learned when it is completed.
+    A session opened by a client has a size, a part size and a collection; one for a file in a single request has none.
+    If it was opened with an upload token (`token_key_id`, `max_bytes`), the sizes are set on completion.
     """
 
     workspace_id: UUID
@@ -49,12 +50,12 @@ class Upload:
     created_at: datetime
     token_key_id: UUID | None = None
     max_bytes: int | None = None
-    # What a tus client told of the file, as it wrote it; None for a session that was not opened by tus.
+    # The Upload-Metadata header of a tus client, verbatim; None if the session was not opened over tus.
     tus_metadata: str | None = None
 
     @property
     def api(self) -> str:
-        """How the client sends the file: `form` in one request, `native`, `tus` or `uppy` in a session."""
+        """The API used for the upload: `form` for a single request, or `native`, `tus` or `uppy` for a session."""
         if self.tus_metadata is not None:
             return "tus"
         if self.token_key_id is not None:
@@ -63,28 +64,28 @@ class Upload:
 
     @property
     def tail_key(self) -> str:
-        """Where the store keeps what arrived over tus of a part that is not whole yet."""
+        """The key of the object that stores the bytes of an incomplete part of a tus upload."""
         return f"{self.object_key}.tail"
 
     @property
     def size_bytes(self) -> int:
-        """The whole file's size, as it was declared."""
+        """The declared size of the file, 0 if unknown."""
         return self.declared_size_bytes or 0
 
     @property
     def part_count(self) -> int:
-        """How many parts the file has: all of `part_size_bytes`, but for the last, which has the rest."""
+        """The number of parts; all have `part_size_bytes` except the last, which can be smaller."""
         return -(-self.size_bytes // self.part_size_bytes) if self.part_size_bytes else 0
 
     def size_of_part(self, number: int) -> int:
-        """Return how many bytes the part has; parts are counted from 1."""
+        """Return the size of a part in bytes; parts are numbered from 1."""
         part_size_bytes = self.part_size_bytes or 0
         return min(part_size_bytes, self.size_bytes - (number - 1) * part_size_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class UploadToken:
-    """A short-lived token that can only upload files of at most `max_bytes` into one collection."""
+    """A short-lived token that permits only uploads of at most `max_bytes` each to one collection."""
 
     workspace_id: UUID
     id: UUID

@@ -1,4 +1,4 @@
-"""What the models cost a workspace."""
+"""Model usage of a workspace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class UsageOperation(StrEnum):
-    """What a model was asked for, as OpenTelemetry names it (gen_ai.operation.name)."""
+    """The kind of model call, as in OpenTelemetry's gen_ai.operation.name."""
 
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
@@ -19,14 +19,14 @@ class UsageOperation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingUsage:
-    """What calls of the embedding model cost; of `estimated_calls` the server told nothing, and we counted."""
+    """Usage of the embedding model; `estimated_calls` are those whose tokens were counted locally."""
 
     calls: int = 0
     estimated_calls: int = 0
     prompt_tokens: int = 0
 
     def __add__(self, other: EmbeddingUsage) -> EmbeddingUsage:
-        """Return the cost of both."""
+        """Return the sum of both."""
         return EmbeddingUsage(
             self.calls + other.calls,
             self.estimated_calls + other.estimated_calls,
@@ -36,9 +36,9 @@ class EmbeddingUsage:
 
 @dataclass(frozen=True, slots=True)
 class DailyUsage:
-    """What one model cost a workspace on one day (UTC): answers, which are runs, or calls of the embedding model.
+    """Usage of one model by a workspace on one day (UTC): chat runs or embedding calls.
 
-    Of `estimated_runs` and `estimated_embedding_calls` we counted the tokens.
+    The tokens of `estimated_runs` and `estimated_embedding_calls` were counted locally.
     """
 
     day: date

@@ -1,4 +1,4 @@
-"""Where a workspace wants to be told what became of its documents."""
+"""Webhooks and the events that they receive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class WebhookEvent(StrEnum):
-    """What is told: a document's version can be found, its ingestion failed for good, all of it is removed."""
+    """Events: a document version is searchable, its ingestion failed permanently, or the document is deleted."""
 
     DOCUMENT_READY = "document.ready"
     DOCUMENT_FAILED = "document.failed"
@@ -21,7 +21,7 @@ class WebhookEvent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A URL, what it is told, and what signs it."""
+    """A URL, the events sent to it, and the secret that signs them."""
 
     workspace_id: UUID
     id: UUID

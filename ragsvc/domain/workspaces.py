@@ -1,4 +1,4 @@
-"""Tenants, their keys and their collections."""
+"""Workspaces, API keys and collections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Scope(StrEnum):
-    """What a workspace key may do."""
+    """Permissions of a workspace's API key."""
 
     READ = "read"
     WRITE = "write"
@@ -22,14 +22,14 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a workspace keeps its objects: a bucket of its own, or a prefix in one that it shares."""
+    """Location of a workspace's objects: a bucket of its own, or a key prefix in a shared bucket."""
 
     bucket: str
     key_prefix: str = ""
 
     @property
     def is_shared(self) -> bool:
-        """Whether other workspaces keep theirs in the bucket too."""
+        """Whether other workspaces use the same bucket."""
         return bool(self.key_prefix)
 
 
@@ -46,17 +46,17 @@ class Workspace:
 
     @property
     def location(self) -> Location:
-        """Where its objects are."""
+        """The location of its objects."""
         return Location(self.bucket, self.key_prefix)
 
     def object_key(self, object_id: UUID) -> str:
-        """Return the key of an object in its bucket; it names nothing that a client chose."""
+        """Return the key of an object in its bucket; it contains no text chosen by a client."""
         return f"{self.key_prefix}objects/{object_id.hex}"
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a workspace holds."""
+    """Documents, chunks and storage of a workspace."""
 
     documents: int
     chunks: int
@@ -65,7 +65,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A workspace's key, without the secret."""
+    """An API key of a workspace, without the secret."""
 
     workspace_id: UUID
     id: UUID
@@ -81,7 +81,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """How text is cut: tokens per chunk, and tokens that neighbours share."""
+    """Chunk size and overlap of adjacent chunks, in tokens."""
 
     max_tokens: int
     overlap_tokens: int
@@ -89,7 +89,7 @@ class Chunking:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Documents that are searched together; `chunking` is None where the service's default holds."""
+    """Documents that are searched together; `chunking` is None if the service's default applies."""
 
     workspace_id: UUID
     id: UUID

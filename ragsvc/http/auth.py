@@ -89,8 +89,8 @@ async def authenticate(request: web.Request) -> None:
         request[_IS_ADMIN] = True
         acting.set(_actor(request, ActorKind.ADMIN, "admin"))
         return
-    async with resources.pool.acquire_entrance() as entrance:
-        owner = await select_key_owner(entrance, digest)
+    async with resources.pool.acquire_for_lookup() as lookup:
+        owner = await select_key_owner(lookup, digest)
     if owner is None or not hmac.compare_digest(owner.key_hash, digest):
         raise Unauthorized
     enter_workspace(request, owner.workspace.id)
@@ -108,8 +108,8 @@ async def authenticate_upload_token(request: web.Request) -> None:
     """
     # Not from the route: a method that it does not take has none, and who has a token is told so.
     digest = hash_key(request.path.split("/")[2])
-    async with resources_of(request).pool.acquire_entrance() as entrance:
-        found = await select_token_owner(entrance, digest)
+    async with resources_of(request).pool.acquire_for_lookup() as lookup:
+        found = await select_token_owner(lookup, digest)
     if found is None:
         raise Unauthorized("The upload token is unknown or expired, or its key was revoked.")
     enter_workspace(request, found[0].id)

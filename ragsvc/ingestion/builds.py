@@ -114,7 +114,7 @@ class Build:
                 build_id=self.id,
                 version=version,
                 superseded=document.active_build,
-                keep_days=self._resources.settings.llm.superseded_text_days,
+                retention_days=self._resources.settings.llm.superseded_text_days,
             )
             if document.file_id != file.id:
                 await files.release_file(conn, document.workspace_id, document.file_id)

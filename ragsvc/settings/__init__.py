@@ -1,1 +1,1 @@
-"""The settings: every environment variable that the service reads, validated once at start."""
+"""Settings: all environment variables of the service, validated once at startup."""

@@ -19,7 +19,7 @@ SizeBytes = Annotated[int, Field(ge=1)]
 
 
 class Group(BaseSettings):
-    """Settings that belong together, read from the environment; a secret may come from a file."""
+    """A group of related settings, read from the environment; secrets can come from files."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -29,268 +29,342 @@ class Group(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env file is read
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - SecretFiles reads them
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - .env files are not supported
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - SecretFiles replaces this source
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return where settings come from, the first that knows a value first."""
+        """Return the sources of settings; earlier ones take precedence."""
         return init_settings, env_settings, SecretFiles(settings_cls)
 
 
 class StoreGroup(Group):
     """Postgres, Redis and the object store."""
 
-    database_url: SecretStr = Field(description="Postgres 16 or newer with pgvector 0.8.4 or newer.")
+    database_url: SecretStr = Field(description="Connection URL of Postgres 16 or newer with pgvector 0.8.4 or newer.")
     migration_database_url: SecretStr | None = Field(
-        None, description="A direct connection for `ragsvc migrate`; `DATABASE_URL` when unset."
+        None,
+        description="Direct connection URL, past any connection pooler, for `ragsvc migrate`. Unset: `DATABASE_URL`.",
     )
     database_pool_size: Count = Field(
-        10, description="Connections per API process; workers size theirs by concurrency."
+        10, description="Maximum Postgres connections per API process. Workers size their pools by their concurrency."
     )
     database_statement_cache: bool = Field(
-        default=True, description="Off behind a transaction pooler that cannot keep prepared statements."
+        default=True,
+        description="Whether to cache prepared statements. Not all transaction poolers support them.",
     )
-    redis_url: SecretStr = Field(description="Redis 6.2 or newer; a doorbell that may be emptied at any time.")
+    redis_url: SecretStr = Field(
+        description="Connection URL of Redis 6.2 or newer. It can be flushed at any time without data loss."
+    )
     redis_cluster: bool = Field(
-        default=False, description="`REDIS_URL` is a Redis Cluster; `QUEUE_PREFIX` then has a hash tag, as in `{rag}`."
+        default=False,
+        description="Whether `REDIS_URL` is a Redis Cluster; needs a hash tag in `QUEUE_PREFIX`, such as `{rag}`.",
     )
-    queue_prefix: str = Field("ragsvc", pattern=r"^[A-Za-z0-9_.{}-]{1,64}$", description="Begins every Redis key.")
-    s3_endpoint_url: str | None = Field(None, description="The object store's endpoint; AWS when unset.")
-    s3_access_key_id: str | None = Field(None, description="Access key; the default credential chain when unset.")
-    s3_secret_access_key: SecretStr | None = Field(None, description="Secret key, together with the access key.")
-    s3_region: str = Field("us-east-1", description="Region that signs requests.")
-    s3_timeout_s: Seconds = Field(30.0, description="Longest wait for the store's next byte; it is asked four times.")
+    queue_prefix: str = Field("ragsvc", pattern=r"^[A-Za-z0-9_.{}-]{1,64}$", description="Prefix of all Redis keys.")
+    s3_endpoint_url: str | None = Field(None, description="URL of the object store. Unset: AWS S3.")
+    s3_access_key_id: str | None = Field(
+        None, description="Access key id for the object store. Unset: the AWS default credential chain."
+    )
+    s3_secret_access_key: SecretStr | None = Field(
+        None, description="Secret access key; set it together with `S3_ACCESS_KEY_ID`."
+    )
+    s3_region: str = Field("us-east-1", description="Region used to sign requests to the object store.")
+    s3_timeout_s: Seconds = Field(
+        30.0,
+        description="Longest wait for the object store's next byte, in seconds. Requests are tried four times.",
+    )
     s3_public_endpoint_url: str | None = Field(
-        None, description="Endpoint that presigned URLs name; `S3_ENDPOINT_URL` when unset."
+        None, description="Base URL of presigned URLs, as clients reach the object store. Unset: `S3_ENDPOINT_URL`."
     )
-    s3_addressing_style: Literal["path", "virtual", "auto"] = Field("path", description="How a bucket is addressed.")
+    s3_addressing_style: Literal["path", "virtual", "auto"] = Field(
+        "path", description="Whether the bucket name is part of the URL's path or its host name."
+    )
     s3_bucket_prefix: str = Field(
-        "ragsvc", pattern=r"^[a-z0-9][a-z0-9-]{1,28}$", description="A workspace's bucket is `{prefix}-{uuid hex}`."
+        "ragsvc",
+        pattern=r"^[a-z0-9][a-z0-9-]{1,28}$",
+        description="Prefix of bucket names: the bucket of a workspace is `{prefix}-{uuid hex}`.",
     )
     s3_sse: Literal["AES256", "aws:kms"] | None = Field(
-        None, description="How the store encrypts objects; its own default when unset."
+        None, description="Server-side encryption of objects. Unset: the default of the bucket."
     )
-    s3_sse_kms_key_id: str | None = Field(None, description="The key for `aws:kms`; the account's own when unset.")
+    s3_sse_kms_key_id: str | None = Field(
+        None, description="KMS key for `S3_SSE=aws:kms`. Unset: the default key of the account."
+    )
     s3_bucket_mode: Literal["workspace", "shared"] = Field(
         "workspace",
-        description="`shared`: new workspaces get a prefix in the one bucket `{S3_BUCKET_PREFIX}` instead.",
+        description="`workspace`: each new workspace gets a bucket. `shared`: all use the bucket `{S3_BUCKET_PREFIX}`.",
     )
 
     @property
     def migration_dsn(self) -> str:
-        """The DSN that `ragsvc migrate` connects with."""
+        """The DSN that `ragsvc migrate` connects to."""
         return (self.migration_database_url or self.database_url).get_secret_value()
 
 
 class LlmGroup(Group):
-    """The models: chat, embeddings, reranking."""
+    """Models for chat, embeddings and reranking."""
 
-    openai_base_url: str = Field("https://api.openai.com/v1", description="Any OpenAI-compatible server.")
-    openai_api_key: SecretStr | None = Field(None, description="Key for that server, if it needs one.")
-    chat_model: str = Field("gpt-4o-mini", description="Model that answers.")
+    openai_base_url: str = Field(
+        "https://api.openai.com/v1", description="Base URL of an OpenAI-compatible server for chat and embeddings."
+    )
+    openai_api_key: SecretStr | None = Field(
+        None, description="API key for `OPENAI_BASE_URL`. Unset: requests carry no key."
+    )
+    chat_model: str = Field("gpt-4o-mini", description="Model that writes answers.")
     embedding_model: str = Field("text-embedding-3-small", description="Model that embeds chunks and queries.")
-    embedding_dimensions: Annotated[int, Field(ge=1, le=4000)] = Field(1536, description="Length of its vectors.")
+    embedding_dimensions: Annotated[int, Field(ge=1, le=4000)] = Field(
+        1536, description="Number of dimensions of the embedding vectors."
+    )
     embedding_revision: Annotated[int, Field(ge=1)] = Field(
-        1, description="Raise it when the provider changes the model behind the same name."
+        1,
+        description="Increase it when the provider changes the embedding model without renaming it.",
     )
     embedding_tokenizer: str = Field(
         "text-embedding-3-small",
-        description="What counts tokens: a tiktoken model name, or the path of a Hugging Face `tokenizer.json`.",
+        description="Tokenizer: a tiktoken model name, or the path of a Hugging Face `tokenizer.json`.",
     )
-    embedding_max_input_tokens: Count = Field(8191, description="What the embedding model takes at most.")
-    embedding_batch_size: Annotated[int, Field(ge=1, le=2048)] = Field(128, description="Texts per embedding call.")
-    embedding_concurrency: Count = Field(4, description="Embedding calls in flight per document.")
+    embedding_max_input_tokens: Count = Field(8191, description="Largest input of the embedding model, in tokens.")
+    embedding_batch_size: Annotated[int, Field(ge=1, le=2048)] = Field(
+        128, description="Maximum texts per embedding call."
+    )
+    embedding_concurrency: Count = Field(4, description="Maximum concurrent embedding calls per document.")
     embedding_requests_per_minute: Count | None = Field(
-        None, description="Embedding calls of the whole fleet; queries go first. Unset: no limit."
+        None,
+        description="Maximum embedding calls per minute of all processes; queries have priority. Unset: no limit.",
     )
     embedding_tokens_per_minute: Count | None = Field(
-        None, description="Tokens that the whole fleet has embedded; queries go first. Unset: no limit."
+        None,
+        description="Maximum embedded tokens per minute of all processes; queries have priority. Unset: no limit.",
     )
     embedding_cache_scope: Literal["global", "workspace"] = Field(
-        "global", description="Whether identical chunks share a vector across workspaces."
+        "global", description="Whether identical chunks share cached vectors across all workspaces or only within one."
     )
-    embedding_cache_days: Count = Field(90, description="A cached vector is dropped after so many days unused.")
+    embedding_cache_days: Count = Field(90, description="Days after which an unused cached vector is removed.")
     superseded_text_days: Count = Field(
         30,
-        description="How many days the text of a superseded version can be read; one that a chat message cites stays.",
+        description="Days that the text of a superseded document version remains readable."
+        " A text that a chat message cites is kept longer.",
     )
     model_timeout_s: Seconds = Field(
-        60.0, description="Longest wait for a model's next byte; in an answer, for its next words."
+        60.0,
+        description="Longest wait for a model's next byte, or a streamed answer's next tokens, in seconds.",
     )
     rerank_base_url: str | None = Field(
-        None, description="A reranker's server, which puts the hits of hybrid searches in order; unset: none does."
+        None, description="Base URL of a reranker for hybrid searches. Unset: results are not reranked."
     )
-    rerank_model: str | None = Field(None, description="Its model, where the server has to be told.")
+    rerank_model: str | None = Field(None, description="Model name sent to the reranker. Unset: none is sent.")
     rerank_wire: Literal["cohere", "tei"] = Field(
-        "cohere", description="What it speaks: Cohere's `/rerank` as Jina, vLLM and others do, or Hugging Face's TEI."
+        "cohere",
+        description="API of the reranker: `cohere` for Cohere's `/rerank` (also Jina and vLLM),"
+        " `tei` for Hugging Face Text Embeddings Inference.",
     )
-    rerank_api_key: SecretStr | None = Field(None, description="Key for that server, if it needs one.")
-    rerank_timeout_s: Seconds = Field(2.0, description="Longest wait for it; then hits stay in the search's order.")
+    rerank_api_key: SecretStr | None = Field(
+        None, description="API key for `RERANK_BASE_URL`. Unset: requests carry no key."
+    )
+    rerank_timeout_s: Seconds = Field(
+        2.0, description="Longest wait for the reranker, in seconds; after that, results keep their original order."
+    )
 
 
 class ApiGroup(Group):
-    """The API process, its limits, and uploads."""
+    """The API process, its limits and uploads."""
 
-    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    host: str = Field("127.0.0.1", description="Address that the API and the metrics server listen on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Port of the API.")
     public_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+[^\s?#/]$")] | None = Field(
-        None, description="URL under which clients reach the API; as the request says when unset."
+        None, description="URL under which clients reach the API. Unset: derived from the request."
     )
-    admin_api_key: SecretStr | None = Field(None, description="Opens `/v1/admin` and `/v1/workspaces`.")
+    admin_api_key: SecretStr | None = Field(
+        None, description="Key for `/v1/admin` and `/v1/workspaces`. Unset: these endpoints are not accessible."
+    )
     cors_allowed_origins: str = Field(
         "",
         pattern=r"^\s*((\*|https?://[^\s,/]+)\s*(,\s*(\*|https?://[^\s,/]+)\s*)*)?$",
-        description="Origins whose pages may call the API, comma separated; `*` for all.",
+        description="Origins whose pages can call the API, separated by commas; `*` allows all. Unset: none.",
     )
     allowed_hosts: str = Field(
         "",
         pattern=r"^\s*((\*\.)?[a-z0-9.-]+|[0-9a-f]*:[0-9a-f:]+)?(\s*,\s*((\*\.)?[a-z0-9.-]+|[0-9a-f]*:[0-9a-f:]+))*\s*$",
-        description="Hosts that are answered, comma separated, as in `api.example.com,*.example.org`; any when unset.",
+        description="Accepted `Host` headers, separated by commas; `*.example.org` is a wildcard. Unset: all.",
     )
     webhook_allowed_origins: str = Field(
         "",
         pattern=r"^\s*(https?://[^\s,/]+\s*(,\s*https?://[^\s,/]+\s*)*)?$",
-        description="Origins that webhooks may be sent to, comma separated; without any there are no webhooks.",
+        description="Origins that webhooks can be sent to, separated by commas. Unset: webhooks cannot be created.",
     )
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
-        None, description="Port of `/metrics`; when unset the API tells it on `PORT`, and workers do not."
+        None, description="Port of `/metrics`. Unset: the API serves it on `PORT`, and workers do not serve it."
     )
-    api_grace_s: Seconds = Field(25.0, description="Time that SIGTERM leaves to requests in flight.")
+    api_grace_s: Seconds = Field(25.0, description="Seconds that requests in flight get to finish after SIGTERM.")
     rate_limit_rps: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
-        50.0, description="Requests a second that a key may make in the long run; 0: no limit."
+        50.0, description="Maximum sustained requests per second for each API key. 0: no limit."
     )
     rate_limit_burst: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        200, description="Requests that a key which has been idle may make at once."
+        200, description="Requests that an idle API key can make at once."
     )
     max_requests: Count = Field(
         256,
-        description="Requests that an API process works on at once; open streams and files on their way not counted.",
+        description="Maximum concurrent requests per API process, not counting event streams and file transfers.",
     )
-    max_connections: Count = Field(4000, description="Connections that an API process serves at once.")
+    max_connections: Count = Field(4000, description="Maximum concurrent client connections per API process.")
     request_timeout_s: Seconds = Field(
-        300.0, description="Longest work on one request; streams and files on their way may last."
+        300.0,
+        description="Longest processing time of a request, in seconds, not counting event streams and file transfers.",
     )
     client_timeout_s: Seconds = Field(
-        30.0, description="Longest wait for a request's head or JSON body, and for a file or a reader to get anywhere."
+        30.0,
+        description="Longest wait for a client, in seconds: for a request's headers or JSON body,"
+        " and for progress of a file transfer or event stream.",
     )
-    max_json_body_bytes: SizeBytes = Field(MIB, description="Largest JSON body.")
-    max_document_bytes: SizeBytes = Field(512 * MIB, description="Largest file in one request.")
+    max_json_body_bytes: SizeBytes = Field(MIB, description="Largest JSON body, in bytes.")
+    max_document_bytes: SizeBytes = Field(512 * MIB, description="Largest file sent in one request, in bytes.")
     workspace_quota_bytes: SizeBytes | None = Field(
-        None, description="Storage a new workspace may use; unset: no limit."
+        None, description="Storage quota of a new workspace, in bytes. Unset: no limit."
     )
-    max_streams: Count = Field(2000, description="Open event streams per API process.")
-    max_streams_per_key: Count = Field(500, description="Open event streams per key and API process.")
+    max_streams: Count = Field(2000, description="Maximum open event streams per API process.")
+    max_streams_per_key: Count = Field(500, description="Maximum open event streams per API key and API process.")
     upload_part_size_bytes: Annotated[int, Field(ge=5 * MIB)] = Field(
-        8 * MIB, description="Part size towards the store."
+        8 * MIB, description="Size of the parts that are sent to the object store, in bytes."
     )
     upload_buffer_bytes: Annotated[int, Field(ge=5 * MIB)] = Field(
         256 * MIB,
-        description="Parts in memory on their way to the store, per process; then clients wait their turn.",
+        description="Maximum memory for upload parts per API process, in bytes. When it is used up, uploads wait.",
     )
-    max_upload_bytes: SizeBytes = Field(5 * 1024 * MIB, description="Largest file in an upload session.")
-    upload_expires_s: Seconds = Field(86400.0, description="An upload nobody finished is removed after this.")
+    max_upload_bytes: SizeBytes = Field(5 * 1024 * MIB, description="Largest file in an upload session, in bytes.")
+    upload_expires_s: Seconds = Field(86400.0, description="Seconds after which an unfinished upload is removed.")
     orphan_ttl_s: Seconds = Field(
-        86400.0, description="What no row knows in the store is removed after this; a bucket is looked at as often."
+        86400.0,
+        description="Age at which objects without a database row are removed, in seconds;"
+        " also the interval between scans of a bucket.",
     )
 
     @property
     def cors_origins(self) -> frozenset[str]:
-        """The origins whose pages may call the API."""
+        """The origins whose pages can call the API."""
         return _split(self.cors_allowed_origins)
 
     @property
     def hosts(self) -> frozenset[str]:
-        """The `Host` values that are served; any if empty."""
+        """The accepted `Host` headers; all if empty."""
         return _split(self.allowed_hosts)
 
     @property
     def webhook_origins(self) -> frozenset[str]:
-        """The origins that webhooks may be sent to."""
+        """The origins that webhooks can be sent to."""
         return _split(self.webhook_allowed_origins)
 
 
 class JobGroup(Group):
-    """Workers: concurrency, leases, retries."""
+    """Workers: concurrency, leases and retries."""
 
-    ingestion_concurrency: Count = Field(4, description="Ingestion jobs at once per worker process.")
-    deletion_concurrency: Count = Field(4, description="Deletion jobs at once per worker process.")
+    ingestion_concurrency: Count = Field(4, description="Maximum concurrent ingestion jobs per worker process.")
+    deletion_concurrency: Count = Field(4, description="Maximum concurrent deletion jobs per worker process.")
     job_lease_s: Seconds = Field(
-        30.0, description="A silent worker's job is taken over after this; renewed at a third."
+        30.0,
+        description="Seconds after which a job is taken over from an unresponsive worker."
+        " The lease is renewed three times as often.",
     )
-    job_timeout_s: Seconds = Field(1800.0, description="Longest time in which an attempt makes no progress.")
-    sweep_interval_s: Seconds = Field(5.0, description="How often lost jobs are looked for.")
-    max_attempts: Count = Field(8, description="Charged attempts before a job is dead.")
-    backoff_base_s: Seconds = Field(1.0, description="Upper bound of the first retry's random delay; doubles.")
-    backoff_cap_s: Seconds = Field(300.0, description="Upper bound of any retry's delay.")
-    outage_max_age_s: Seconds = Field(21600.0, description="How long an unreachable provider charges no attempt.")
+    job_timeout_s: Seconds = Field(1800.0, description="Longest time without progress in a job attempt, in seconds.")
+    sweep_interval_s: Seconds = Field(5.0, description="Seconds between searches for lost jobs.")
+    max_attempts: Count = Field(8, description="Failed attempts after which a job becomes a dead letter.")
+    backoff_base_s: Seconds = Field(
+        1.0,
+        description="Longest delay before the first retry, in seconds; doubles with every retry. Delays are random.",
+    )
+    backoff_cap_s: Seconds = Field(300.0, description="Longest delay before any retry, in seconds.")
+    outage_max_age_s: Seconds = Field(
+        21600.0, description="Seconds for which failures caused by an unreachable provider do not count as attempts."
+    )
     worker_alive_file: Path | None = Field(
-        None, description="Touched by a worker's loop, looked at by `ragsvc worker-alive`; each worker needs its own."
+        None,
+        description="File that a worker touches and `ragsvc worker-alive` checks; one per worker. Unset: none.",
     )
-    worker_grace_s: Seconds = Field(25.0, description="Time that SIGTERM leaves a worker to give its jobs back.")
+    worker_grace_s: Seconds = Field(25.0, description="Seconds that a worker gets to hand back its jobs after SIGTERM.")
 
 
 class IngestionGroup(Group):
-    """Chunking, and the limits of parsing."""
+    """Chunking and parsing limits."""
 
     chunk_partitions: Annotated[int, Field(ge=1, le=256)] = Field(
-        16, description="Hash partitions of the chunk tables, fixed by the first migration."
+        16, description="Hash partitions of the chunk tables; fixed by the first migration."
     )
-    chunk_max_tokens: Annotated[int, Field(ge=16, le=4096)] = Field(512, description="Tokens per chunk, by default.")
-    chunk_overlap_tokens: Annotated[int, Field(ge=0, le=2048)] = Field(64, description="Tokens shared by neighbours.")
+    chunk_max_tokens: Annotated[int, Field(ge=16, le=4096)] = Field(
+        512, description="Default maximum size of a chunk, in tokens."
+    )
+    chunk_overlap_tokens: Annotated[int, Field(ge=0, le=2048)] = Field(
+        64, description="Default overlap of adjacent chunks, in tokens."
+    )
     chunk_context: Literal["none", "headings"] = Field(
         "headings",
-        description="`headings`: a chunk is embedded with the headings above it; its text stays exact.",
+        description="`headings`: a chunk is embedded together with the headings above it; its text is unchanged."
+        " `none`: without them.",
     )
-    max_pages: Count = Field(20_000, description="Pages or slides of one document.")
-    max_cells: Count = Field(5_000_000, description="Cells of one spreadsheet or table.")
-    max_text_chars: Count = Field(50_000_000, description="Characters of one document's text.")
-    max_expanded_bytes: SizeBytes = Field(512 * MIB, description="Expanded size of one zipped document.")
-    max_chunks: Count = Field(200_000, description="Chunks of one document.")
-    parse_timeout_s: Seconds = Field(600.0, description="Longest parse of one document.")
-    parse_memory_bytes: SizeBytes = Field(2048 * MIB, description="Address space of a parsing process.")
+    max_pages: Count = Field(20_000, description="Maximum pages or slides per document.")
+    max_cells: Count = Field(5_000_000, description="Maximum cells per spreadsheet or table.")
+    max_text_chars: Count = Field(50_000_000, description="Maximum characters of text per document.")
+    max_expanded_bytes: SizeBytes = Field(
+        512 * MIB, description="Maximum uncompressed size of a zip-based document, in bytes."
+    )
+    max_chunks: Count = Field(200_000, description="Maximum chunks per document.")
+    parse_timeout_s: Seconds = Field(600.0, description="Longest time to parse a document, in seconds.")
+    parse_memory_bytes: SizeBytes = Field(
+        2048 * MIB, description="Maximum address space of a parsing process, in bytes."
+    )
 
 
 class AnsweringGroup(Group):
     """Search and chat."""
 
     text_search_config: str = Field(
-        "english", pattern=r"^[a-z_]{1,63}$", description="Postgres text-search configuration."
+        "english", pattern=r"^[a-z_]{1,63}$", description="Postgres text search configuration for lexical search."
     )
-    dense_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="Weight of the cosine in hybrid mode.")
+    dense_weight: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="Weight of the cosine similarity in hybrid search."
+    )
     lexical_weight: Annotated[float, Field(ge=0)] = Field(
-        0.65, description="Weight of the lexical score, how much of the query's words is said, in hybrid mode."
+        0.65,
+        description="Weight of the lexical score, the share of query words in a chunk, in hybrid search.",
     )
     abstain_min_score: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         None,
-        description="Chat abstains below this best cosine; unset: only when nothing is found.",
+        description="Chat does not answer below this best cosine similarity. Unset: only if nothing is found.",
     )
     citation_support_min: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.6, description="Support a citation's quote needs to count as verified."
+        0.6, description="Smallest support of a citation's quote, from 0 to 1, for the citation to count as verified."
     )
     chat_context_tokens: Count = Field(
-        8000, description="Tokens of one prompt: instructions, history, sources and question."
+        8000, description="Maximum size of a prompt, in tokens: instructions, history, sources and question."
     )
     chat_tokenizer: str | None = Field(
-        None, description="What counts them, named like `EMBEDDING_TOKENIZER`; that one when unset."
+        None,
+        description="Tokenizer of the chat model, as for `EMBEDDING_TOKENIZER`. Unset: `EMBEDDING_TOKENIZER`.",
     )
     chat_condense_questions: bool = Field(
         default=True,
-        description="Whether the model makes a follow-up question one that is understood alone, to search for it.",
+        description="Whether the chat model rewrites a follow-up question as a standalone question for retrieval.",
     )
-    chat_history_messages: Annotated[int, Field(ge=0)] = Field(6, description="Earlier messages shown to the model.")
+    chat_history_messages: Annotated[int, Field(ge=0)] = Field(
+        6, description="Maximum earlier messages included in the prompt."
+    )
     chat_on_disconnect: Literal["continue", "cancel"] = Field(
-        "continue", description="What a client's leaving does to its run."
+        "continue", description="Whether a run continues or is cancelled when its client disconnects."
     )
-    run_lease_s: Seconds = Field(15.0, description="A run whose owner is silent this long is interrupted.")
+    run_lease_s: Seconds = Field(
+        15.0, description="Seconds after which a run is marked as interrupted if its API process is unresponsive."
+    )
 
 
 class TelemetryGroup(Group):
     """Logs and traces."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe event logged.")
-    otel_traces_exporter: Literal["none", "otlp", "console"] = Field(
-        "none", description="Where traces go, with the extra `ragsvc[otel]`; the SDK reads its other variables."
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level of events that are logged."
     )
-    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
+    otel_traces_exporter: Literal["none", "otlp", "console"] = Field(
+        "none",
+        description="Exporter of traces; requires `ragsvc[otel]`. The SDK reads its other `OTEL_*` variables.",
+    )
+    log_format: Literal["json", "console"] = Field(
+        "json", description="`json`: one JSON object per line. `console`: text for people."
+    )
 
 
 def _split(listed: str) -> frozenset[str]:

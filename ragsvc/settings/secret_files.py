@@ -1,4 +1,4 @@
-"""Secrets that stand in files, as orchestrators mount them."""
+"""Secrets read from files, as mounted by orchestrators."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """The settings that are secret: `{NAME}_FILE` is the path of a file that holds what `{NAME}` would be."""
+    """Source of the secret settings: `{NAME}_FILE` is the path of a file with the value of `{NAME}`."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return the secret of a field, None when it has no file.
+        """Return the secret of a field, or None if it has no file.
 
         Raises:
-            StartupRefused: the file cannot be read or is empty, or the variable is set as well.
+            StartupRefused: the file is unreadable or empty, or the variable is also set.
         """
         name = field_name.upper()
         path = os.environ.get(f"{name}_FILE")
         if not path or SecretStr not in {field.annotation, *get_args(field.annotation)}:
             return None, field_name, False
         if os.environ.get(name):
-            raise StartupRefused(f"{name} and {name}_FILE are both set: which of them holds?")
+            raise StartupRefused(f"{name} and {name}_FILE are both set: unset one of them")
         try:
             secret = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
@@ -39,6 +39,6 @@ class SecretFiles(PydanticBaseSettingsSource):
         return secret, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """Return the secrets that have files."""
+        """Return the secrets that are set through files."""
         found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
         return {name: secret for name, secret in found.items() if secret is not None}

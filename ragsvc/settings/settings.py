@@ -1,4 +1,4 @@
-"""Every setting of the service, read once from the environment into one frozen object."""
+"""All settings of the service, read once from the environment into one frozen object."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from ragsvc.settings.groups import (
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-# S3's limit of parts in one multipart upload.
+# S3's limit on the number of parts in a multipart upload.
 MOST_PARTS = 10_000
-# Redis Cluster hashes only what stands between the first `{` and the next `}` of a key, if that is not empty.
+# Redis Cluster hashes only the text between the first `{` and the next `}` of a key, unless it is empty.
 HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
 
 
 class Settings(BaseModel):
-    """The environment, validated, in groups. The names of the variables are flat: `api.port` is `PORT`."""
+    """The validated settings, in groups. The groups are not part of the variable names: `api.port` is `PORT`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,10 +46,10 @@ class Settings(BaseModel):
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Self:
-        """Return the settings with these values, by field name; the environment supplies the others.
+        """Return the settings with these values, by field name; all others come from the environment.
 
         Raises:
-            StartupRefused: a value is missing or wrong; the message says which and why.
+            StartupRefused: a value is missing or invalid; the message names it and the reason.
         """
         groups: dict[str, Group] = {}
         problems: list[Any] = []
@@ -66,7 +66,7 @@ class Settings(BaseModel):
         raise StartupRefused("; ".join(_explain(problem) for problem in problems))
 
     def changed(self, changes: Mapping[str, object]) -> Self:
-        """Return a copy with other values, by field name; they are not validated.
+        """Return a copy with these values, by field name, without validating them.
 
         Raises:
             KeyError: there is no such setting.
@@ -78,24 +78,25 @@ class Settings(BaseModel):
         return self.model_copy(update=update)
 
     def flat(self) -> dict[str, Any]:
-        """Return every value by field name."""
+        """Return all values by field name."""
         return {name: getattr(getattr(self, group), name) for name, group in GROUP_OF.items()}
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.ingestion.chunk_max_tokens > self.llm.embedding_max_input_tokens:
             raise ValueError(
-                f"CHUNK_MAX_TOKENS is {self.ingestion.chunk_max_tokens}, but {self.llm.embedding_model} takes"
-                f" {self.llm.embedding_max_input_tokens} tokens (EMBEDDING_MAX_INPUT_TOKENS): the rest would be dropped"
+                f"CHUNK_MAX_TOKENS is {self.ingestion.chunk_max_tokens}, but {self.llm.embedding_model} takes at"
+                f" most {self.llm.embedding_max_input_tokens} tokens (EMBEDDING_MAX_INPUT_TOKENS): longer chunks would"
+                " be truncated"
             )
         if self.ingestion.chunk_overlap_tokens >= self.ingestion.chunk_max_tokens:
-            raise ValueError("CHUNK_OVERLAP_TOKENS has to be smaller than CHUNK_MAX_TOKENS")
+            raise ValueError("CHUNK_OVERLAP_TOKENS must be smaller than CHUNK_MAX_TOKENS")
         if (self.stores.s3_access_key_id is None) != (self.stores.s3_secret_access_key is None):
-            raise ValueError("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together")
+            raise ValueError("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY must be set together")
         if self.stores.s3_sse_kms_key_id is not None and self.stores.s3_sse != "aws:kms":
-            raise ValueError("S3_SSE_KMS_KEY_ID goes with S3_SSE=aws:kms")
+            raise ValueError("S3_SSE_KMS_KEY_ID requires S3_SSE=aws:kms")
         if urlsplit(self.stores.database_url.get_secret_value()).scheme not in {"postgres", "postgresql"}:
-            raise ValueError("DATABASE_URL has to begin with postgresql://")
+            raise ValueError("DATABASE_URL must start with postgresql://")
         return self
 
     @model_validator(mode="after")
@@ -103,8 +104,8 @@ class Settings(BaseModel):
         part_bytes = max(self.api.upload_part_size_bytes, -(-self.api.max_upload_bytes // (MOST_PARTS * MIB)) * MIB)
         if part_bytes > self.api.upload_buffer_bytes:
             raise ValueError(
-                f"UPLOAD_BUFFER_BYTES is {self.api.upload_buffer_bytes}, but a part can have {part_bytes} bytes"
-                " (UPLOAD_PART_SIZE_BYTES; MAX_UPLOAD_BYTES in 10,000 parts)"
+                f"UPLOAD_BUFFER_BYTES is {self.api.upload_buffer_bytes}, but a part can be {part_bytes} bytes"
+                " (from UPLOAD_PART_SIZE_BYTES, or MAX_UPLOAD_BYTES in 10,000 parts)"
             )
         return self
 
@@ -113,15 +114,15 @@ class Settings(BaseModel):
         url = urlsplit(self.stores.redis_url.get_secret_value())
         if not self.stores.redis_cluster:
             if "," in url.netloc.rpartition("@")[2]:
-                raise ValueError("REDIS_URL names several nodes, which is for REDIS_CLUSTER=true")
+                raise ValueError("REDIS_URL has several nodes, which requires REDIS_CLUSTER=true")
             return self
         if not HASH_TAG.search(self.stores.queue_prefix):
             raise ValueError(
-                f"REDIS_CLUSTER=true needs a QUEUE_PREFIX with a hash tag, which keeps all keys on one node: set"
+                f"REDIS_CLUSTER=true requires a hash tag in QUEUE_PREFIX so that all keys are on one node: set"
                 f" QUEUE_PREFIX={{{self.stores.queue_prefix.strip('{}')}}} instead of {self.stores.queue_prefix}"
             )
         if url.path.strip("/") not in {"", "0"}:
-            raise ValueError("REDIS_CLUSTER=true needs a REDIS_URL with database 0, the only one that a cluster has")
+            raise ValueError("REDIS_CLUSTER=true requires database 0 in REDIS_URL: a cluster has no other")
         return self
 
 
@@ -133,10 +134,10 @@ FIELDS: Mapping[str, FieldInfo] = {
 
 
 def load_settings() -> Settings:
-    """Return the settings of this process's environment.
+    """Return the settings from this process's environment.
 
     Raises:
-        StartupRefused: a value is missing or wrong; the message says which and why.
+        StartupRefused: a value is missing or invalid; the message names it and the reason.
     """
     return Settings.of({})
 

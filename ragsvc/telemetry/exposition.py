@@ -1,4 +1,4 @@
-"""What a scrape is answered with: this process's metrics, or those of all processes of a `serve --workers N`."""
+"""Renders metrics for a scrape: those of this process, or of all processes under `serve --workers N`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-# Set by `serve --workers N` before its processes start: where they keep their figures for one another.
+# Set by `serve --workers N` before its processes start: the directory in which they share their metrics.
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def render_metrics(accept: str, also: Sequence[Metric] = ()) -> tuple[bytes, str]:
-    """Return a scrape's body and content type, by what the scraper accepts, with further metrics of the moment."""
+    """Return body and content type of a scrape in a format that `accept` allows, including `also`."""
     encode, content_type = choose_encoder(accept)
     registry = CollectorRegistry()
     registry.register(_Given(also))
@@ -34,11 +34,11 @@ def render_metrics(accept: str, also: Sequence[Metric] = ()) -> tuple[bytes, str
 
 
 class _Given(Collector):
-    """Tells metrics that are known already."""
+    """Exports metrics that were collected elsewhere."""
 
     def __init__(self, metrics: Sequence[Metric] | CollectorRegistry) -> None:
         self._metrics = metrics
 
     def collect(self) -> Iterable[Metric]:
-        """Return them."""
+        """Return the metrics."""
         return self._metrics.collect() if isinstance(self._metrics, CollectorRegistry) else self._metrics

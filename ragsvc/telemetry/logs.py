@@ -1,4 +1,4 @@
-"""Logging: one structlog pipeline for our events and for those of the libraries."""
+"""Logging: one structlog pipeline for our own events and those of libraries."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ ID_PREFIXES: dict[str, Prefix] = {
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send our events and the standard library's through one pipeline to stderr.
+    """Log our own events and those of the standard library to stderr through one pipeline.
 
-    JSON lines or console text by `LOG_FORMAT`; contextvars bound by `structlog.contextvars` come along.
+    `LOG_FORMAT` selects JSON lines or console text. Variables bound by `structlog.contextvars` are included.
     """
     level: int = logging.getLevelNamesMapping()[settings.telemetry.log_level.upper()]
     shared: list[Processor] = [
@@ -66,7 +66,7 @@ def configure_logging(settings: Settings) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                # Python's own form, without local variables: they hold secrets and documents.
+                # Python's own format, without local variables: they can contain secrets and text of documents.
                 structlog.processors.format_exc_info,
                 _redact,
                 renderer,
@@ -75,10 +75,10 @@ def configure_logging(settings: Settings) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    # What libraries say below a warning is of no use here, and at DEBUG they tell keys and bodies.
+    # Libraries log keys and bodies at DEBUG, and nothing useful below WARNING.
     root.setLevel(max(logging.WARNING, level))
     logging.getLogger("ragsvc").setLevel(level)
-    # The `arq` command has given this one a handler and a level of its own.
+    # The `arq` command has set a handler and a level on this logger.
     arq = logging.getLogger("arq")
     arq.setLevel(logging.NOTSET)
     arq.handlers.clear()
@@ -92,14 +92,14 @@ def configure_logging(settings: Settings) -> None:
 
 
 def _add_trace(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Name the current span, so that a log line leads to its trace."""
+    """Add the ids of the current span, so that a log line can be linked to its trace."""
     if (traceparent := current_traceparent()) is not None:
         _version, event["trace_id"], event["span_id"], _flags = traceparent.split("-")
     return event
 
 
 def _describe_errors(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Replace exceptions passed as values (`error=error`) by their descriptions."""
+    """Replace exceptions passed as values (`error=error`) with their descriptions."""
     return {
         name: describe_error(value) if name != "exc_info" and isinstance(value, BaseException) else value
         for name, value in event.items()
@@ -107,7 +107,7 @@ def _describe_errors(_logger: object, _method: str, event: EventDict) -> EventDi
 
 
 def _format_ids(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Write ids as clients see them, so that an id copied from a response is found in the logs."""
+    """Format ids as in the API, so that an id copied from a response can be found in the logs."""
     for name, value in event.items():
         if isinstance(value, UUID):
             prefix = ID_PREFIXES.get(name)
@@ -116,7 +116,7 @@ def _format_ids(_logger: object, _method: str, event: EventDict) -> EventDict:
 
 
 def _redact(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Blank secrets, whoever wrote them into a message, a traceback or an error."""
+    """Redact secrets in messages, tracebacks and errors."""
     return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
 
 

@@ -1,4 +1,4 @@
-"""Spans, told to OpenTelemetry's SDK; only `traces` imports this, and only where tracing is on."""
+"""Exports spans through the OpenTelemetry SDK; imported only by `traces`, and only if tracing is enabled."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _propagator = TraceContextTextMapPropagator()
 
 
 class OpenTelemetrySpan:
-    """A span of the SDK."""
+    """A span of the OpenTelemetry SDK."""
 
     def __init__(self, span: trace.Span) -> None:
         self.wrapped = span
@@ -38,36 +38,36 @@ class OpenTelemetrySpan:
         self.wrapped.set_attributes(attributes)
 
     def fail(self, code: str) -> None:
-        """Mark it as failed."""
+        """Mark the span as failed."""
         self.wrapped.set_attribute("error.type", code)
         self.wrapped.set_status(Status(StatusCode.ERROR))
 
     def end(self) -> None:
-        """End it now."""
+        """End the span now."""
         self.wrapped.end()
 
 
 class OpenTelemetryTracer:
-    """Tells spans to a provider."""
+    """Creates spans with a tracer provider of the SDK."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("ragsvc")
 
     def start(self, name: str, kind: SpanKind, attributes: Attributes, *, parent: str | None) -> OpenTelemetrySpan:
-        """Begin a span."""
+        """Start a span."""
         context = _context_of(parent) if parent else None
         return OpenTelemetrySpan(
             self._tracer.start_span(name, context, kind=trace.SpanKind[kind.name], attributes=attributes)
         )
 
     def entered(self, span: Span) -> AbstractContextManager[object]:
-        """Make a span of this tracer the current one."""
+        """Make a span of this tracer the current span while the context is entered."""
         assert isinstance(span, OpenTelemetrySpan)  # noqa: S101 - a process has one tracer
-        # Messages of exceptions may hold text of documents; `Span.fail` takes a code.
+        # Exception messages can contain text of documents, so only `Span.fail` records errors, by code.
         return trace.use_span(span.wrapped, record_exception=False, set_status_on_exception=False)
 
     def record(self, name: str, attributes: Attributes, *, duration_s: float, code: str | None) -> None:
-        """Tell of a call that ends now."""
+        """Record a span for a call that just ended."""
         if not trace.get_current_span().get_span_context().is_valid:
             return
         ended_ns = time.time_ns()
@@ -80,18 +80,18 @@ class OpenTelemetryTracer:
         span.wrapped.end(ended_ns)
 
     def traceparent(self) -> str | None:
-        """Return the current span's."""
+        """Return the traceparent of the current span."""
         carrier: dict[str, str] = {}
         _propagator.inject(carrier)
         return carrier.get("traceparent")
 
 
 def open_tracer(exporter: str, *, service: str) -> OpenTelemetryTracer:
-    """Return a tracer that exports in the background, and what is left when the process ends.
+    """Return a tracer that exports spans in the background and flushes them when the process exits.
 
-    Service name, endpoint, headers and sampler come from the SDK's own variables (OTEL_…).
+    The SDK reads service name, endpoint, headers and sampler from its own variables (OTEL_…).
     """
-    # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say goes before ours.
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
     resource = Resource.create({"service.name": service}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(_exporter(exporter)))
@@ -101,7 +101,7 @@ def open_tracer(exporter: str, *, service: str) -> OpenTelemetryTracer:
 def _exporter(name: str) -> SpanExporter:
     if name == "console":
         return ConsoleSpanExporter(out=sys.stdout, formatter=_to_line)
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - seldom needed
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - optional
 
     return OTLPSpanExporter()
 

@@ -1,4 +1,4 @@
-"""What a span is, whoever it is told to."""
+"""Protocols of spans and tracers, independent of OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SpanKind(StrEnum):
-    """Which side of a call a span tells of."""
+    """The role of a span in a call or message."""
 
     INTERNAL = "internal"
     SERVER = "server"
@@ -23,29 +23,29 @@ class SpanKind(StrEnum):
 
 
 class Span(Protocol):
-    """Something that takes a while."""
+    """A timed operation."""
 
     def set(self, attributes: Attributes) -> None:
-        """Add what is known of it by now."""
+        """Add attributes."""
 
     def fail(self, code: str) -> None:
-        """Mark it as failed, by a code that has few values."""
+        """Mark the span as failed with a code of low cardinality."""
 
     def end(self) -> None:
-        """Say that it is over."""
+        """End the span."""
 
 
 class Tracer(Protocol):
-    """What spans are told to."""
+    """Creates spans."""
 
     def start(self, name: str, kind: SpanKind, attributes: Attributes, *, parent: str | None) -> Span:
-        """Begin a span under the current one, or under a traceparent."""
+        """Start a child of the current span, or of a traceparent."""
 
     def entered(self, span: Span) -> AbstractContextManager[object]:
-        """Make a span the current one for as long as the body runs."""
+        """Make a span the current span while the context is entered."""
 
     def record(self, name: str, attributes: Attributes, *, duration_s: float, code: str | None) -> None:
-        """Tell of a call under the current span that ends now; without a current span, of nothing."""
+        """Record a call that just ended as a child of the current span; without a current span, do nothing."""
 
     def traceparent(self) -> str | None:
-        """Return the current span as W3C's traceparent says it."""
+        """Return the W3C traceparent of the current span; None without one."""

@@ -1,7 +1,7 @@
-"""Traces: spans that cost nothing, and OpenTelemetry not even imported, until `configure_traces` is told to.
+"""Tracing. Until `configure_traces` enables it, spans are no-ops and OpenTelemetry is not imported.
 
-Names and attributes follow OpenTelemetry's semantic conventions. No span carries text of documents, questions or
-answers, nor a parameter of a statement.
+Names and attributes follow OpenTelemetry's semantic conventions. Spans never contain text of documents, questions or
+answers, nor parameters of SQL statements.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class _NoSpan:
-    """Stands for every span while nothing is traced."""
+    """A no-op span, used while tracing is disabled."""
 
     def set(self, attributes: Attributes) -> None: ...
 
@@ -37,7 +37,7 @@ _tracer: Tracer | None = None
 
 
 def configure_traces(settings: Settings, *, service: str) -> None:
-    """Trace from here on as OTEL_TRACES_EXPORTER says; the SDK reads its other variables (OTEL_…) by itself.
+    """Enable tracing if OTEL_TRACES_EXPORTER is set; the SDK reads its other variables (OTEL_…) itself.
 
     Raises:
         StartupRefused: the extra `ragsvc[otel]` is not installed.
@@ -45,26 +45,26 @@ def configure_traces(settings: Settings, *, service: str) -> None:
     if settings.telemetry.otel_traces_exporter == "none":
         return
     try:
-        from ragsvc.telemetry.opentelemetry import open_tracer  # noqa: PLC0415 - an extra
+        from ragsvc.telemetry.opentelemetry import open_tracer  # noqa: PLC0415 - optional dependency
     except ModuleNotFoundError as error:
         wanted = f"OTEL_TRACES_EXPORTER={settings.telemetry.otel_traces_exporter}"
-        raise StartupRefused(f"{wanted} needs the extra `ragsvc[otel]`: {error.name} is missing") from error
+        raise StartupRefused(f"{wanted} requires the extra `ragsvc[otel]`: {error.name} is missing") from error
     use_tracer(open_tracer(settings.telemetry.otel_traces_exporter, service=service))
 
 
 def use_tracer(tracer: Tracer | None) -> None:
-    """Tell all spans of this process to a tracer, or to nobody."""
-    global _tracer  # noqa: PLW0603 - spans begin everywhere, as log lines do
+    """Use this tracer for all spans of the process; None disables tracing."""
+    global _tracer  # noqa: PLW0603 - process-wide, like logging
     _tracer = tracer
 
 
 def is_tracing() -> bool:
-    """Tell whether spans are told to anybody."""
+    """Return whether tracing is enabled."""
     return _tracer is not None
 
 
 def start_span(name: str, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes | None = None) -> Span:
-    """Begin a span that does not become the current one; its caller ends it."""
+    """Start a span without making it the current span; the caller must end it."""
     tracer = _tracer_for(kind)
     return NO_SPAN if tracer is None else tracer.start(name, kind, attributes or {}, parent=None)
 
@@ -77,7 +77,7 @@ def span(
     *,
     parent: str | None = None,
 ) -> Iterator[Span]:
-    """Trace the body as a span, the current one meanwhile; what the body raises marks it as failed."""
+    """Trace the body as a span and make it the current span; an exception marks it as failed."""
     tracer = _tracer_for(kind)
     if tracer is None:
         yield NO_SPAN
@@ -94,24 +94,24 @@ def span(
 
 
 def _tracer_for(kind: SpanKind) -> Tracer | None:
-    """Return who is told of a span of this kind: requests and jobs begin traces, all else only belongs to one."""
+    """Return the tracer for a span of this kind: only requests and jobs can start a trace."""
     if _tracer is None or kind in {SpanKind.SERVER, SpanKind.CONSUMER}:
         return _tracer
     return _tracer if _tracer.traceparent() is not None else None
 
 
 def record_span(name: str, attributes: Attributes, *, duration_s: float, code: str | None) -> None:
-    """Trace a call that was made under the current span and ends now."""
+    """Record a call that just ended as a child of the current span."""
     if _tracer is not None:
         _tracer.record(name, attributes, duration_s=duration_s, code=code)
 
 
 def current_traceparent() -> str | None:
-    """Return the current span as W3C's traceparent says it; None without one."""
+    """Return the W3C traceparent of the current span; None without one."""
     return None if _tracer is None else _tracer.traceparent()
 
 
 def trace_id_of(traceparent: str | None) -> str | None:
-    """Return the trace's id in a traceparent; None for what is not one."""
+    """Return the trace id in a traceparent; None if it is malformed."""
     found = TRACEPARENT.fullmatch(traceparent or "")
     return found[1] if found else None

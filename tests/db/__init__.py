@@ -1,1 +1,1 @@
-"""Tests of the SQL floor."""
+"""Tests of the database layer."""

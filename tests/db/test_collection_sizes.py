@@ -1,4 +1,4 @@
-"""What is kept of how much a collection holds is what its documents add up to, whoever changes them at once."""
+"""The stored sizes of collections equal the sums over their documents, even under concurrent changes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 SEED = 20
 CLIENTS = 8
 CHANGES = 60
-# A collection's rows are folded beyond 64; those that somebody else is at stay for the next time.
-MOST_ROWS = 64 + CLIENTS
+# Rows of a collection are merged beyond 64; rows locked by other clients remain until the next time.
+MAX_ROWS = 64 + CLIENTS
 
 COUNT_DOCUMENTS = """
 SELECT collection_id, sum(chunk_count) AS chunks, sum(token_count) AS tokens FROM documents
@@ -37,7 +37,7 @@ SELECT collection_id, sum(chunks) AS chunks, sum(tokens) AS tokens, count(*) AS 
 WHERE workspace_id = $1 GROUP BY collection_id
 """
 
-FORGET_SIZES = """
+DROP_SIZES = """
 DROP TRIGGER note_collection_sizes ON documents;
 DROP FUNCTION note_collection_sizes, fold_collection_sizes;
 DROP TABLE collection_sizes;
@@ -46,16 +46,16 @@ DELETE FROM schema_migrations WHERE name LIKE '0020%'
 
 
 class Client:
-    """Changes documents at random: new versions, progress, deletions; some changes are taken back."""
+    """Makes random changes to documents: new versions, progress and deletions, some of which are rolled back."""
 
     def __init__(self, resources: Resources, workspace_id: UUID, document_ids: list[UUID], seed: int) -> None:
         self._resources = resources
         self._workspace_id = workspace_id
         self._document_ids = document_ids
-        self._random = random.Random(seed)  # noqa: S311 - so that a failure comes again
+        self._random = random.Random(seed)  # noqa: S311 - reproducible test data
 
     async def work(self) -> None:
-        """Make all changes."""
+        """Make all changes of the client."""
         for _ in range(CHANGES):
             async with self._resources.pool.acquire() as conn:
                 transaction = conn.transaction()
@@ -85,7 +85,7 @@ class Client:
             )
 
 
-async def test_the_sizes_are_what_the_documents_add_up_to(resources: Resources, workspace: Workspace) -> None:
+async def test_the_sizes_equal_the_sums_over_the_documents(resources: Resources, workspace: Workspace) -> None:
     library = Library(resources, workspace.id)
     collection_ids = [await library.add_collection(name) for name in ("one", "two", "three")]
     ids = [await library.add(f"text {n}", collection_id=collection_ids[n % 3]) for n in range(12)]
@@ -103,23 +103,23 @@ async def test_the_sizes_are_what_the_documents_add_up_to(resources: Resources, 
 
 
 async def _compare(resources: Resources, workspace_id: UUID) -> set[UUID]:
-    """Hold the sizes against the documents, and return the collections that hold something."""
+    """Compare the sizes with the documents, and return the collections that are not empty."""
     async with resources.pool.acquire() as conn, conn.transaction(isolation="repeatable_read"):
         counted = {row["collection_id"]: row for row in await conn.fetch(COUNT_DOCUMENTS, workspace_id)}
-        kept = {row["collection_id"]: row for row in await conn.fetch(SELECT_SIZES, workspace_id)}
-    for collection_id, size in kept.items():
+        stored = {row["collection_id"]: row for row in await conn.fetch(SELECT_SIZES, workspace_id)}
+    for collection_id, size in stored.items():
         found = counted.get(collection_id, {"chunks": 0, "tokens": 0})
         assert (size["chunks"], size["tokens"]) == (found["chunks"], found["tokens"])
-        assert size["rows"] <= MOST_ROWS
-    assert set(counted) <= set(kept)
+        assert size["rows"] <= MAX_ROWS
+    assert set(counted) <= set(stored)
     return set(counted)
 
 
-async def test_documents_that_were_there_before_are_counted_by_the_migration(
+async def test_the_migration_counts_existing_documents(
     settings: Settings, resources: Resources, workspace: Workspace
 ) -> None:
     await Library(resources, workspace.id).add("text", "more of it")
     async with owner_of(settings) as owner:
-        await owner.execute(FORGET_SIZES)
+        await owner.execute(DROP_SIZES)
     assert [migration.name for migration in await migrate(settings)] == ["0020_count_chunks.sql"]
     assert await _compare(resources, workspace.id)

@@ -1,4 +1,4 @@
-"""The schema: applied once, checked, distributable by workspace."""
+"""Migrations are applied once and verified, and the schema can be distributed by workspace."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Pool
     from ragsvc.settings.settings import Settings
 
-# Tables that belong to the whole service, and those that outlive their workspace on purpose.
+# Tables that are not per workspace, or whose rows outlive their workspace by design.
 NOT_PER_WORKSPACE = {
     "workspaces",
     "schema_migrations",
@@ -43,7 +43,7 @@ AND relnamespace = 'public'::regnamespace
 
 
 @asynccontextmanager
-async def empty(settings: Settings) -> AsyncIterator[Settings]:
+async def empty_database(settings: Settings) -> AsyncIterator[Settings]:
     async with cloned(settings.stores.database_url.get_secret_value(), template="template0") as url:
         yield settings.changed({"database_url": SecretStr(url)})
 
@@ -52,22 +52,22 @@ async def test_a_second_run_changes_nothing(settings: Settings) -> None:
     assert await migrate(settings) == []
 
 
-async def test_two_runs_at_once_apply_each_file_once(base_settings: Settings) -> None:
-    async with empty(base_settings) as settings:
+async def test_concurrent_runs_apply_each_file_once(base_settings: Settings) -> None:
+    async with empty_database(base_settings) as settings:
         first, second = await asyncio.gather(migrate(settings), migrate(settings))
         applied = sorted(migration.name for migration in [*first, *second])
         assert applied == sorted(migration.name for migration in await migration_status(settings))
         assert len(applied) >= 4
 
 
-async def test_status_tells_pending_from_applied(base_settings: Settings) -> None:
-    async with empty(base_settings) as settings:
+async def test_status_distinguishes_pending_from_applied(base_settings: Settings) -> None:
+    async with empty_database(base_settings) as settings:
         assert {migration.applied_at for migration in await migration_status(settings)} == {None}
         await migrate(settings)
         assert all(migration.applied_at for migration in await migration_status(settings))
 
 
-async def test_an_applied_file_that_was_changed_is_refused(settings: Settings) -> None:
+async def test_a_changed_applied_file_is_refused(settings: Settings) -> None:
     connection = await connect(settings.stores.migration_dsn)
     await connection.execute("UPDATE schema_migrations SET checksum = 'other' WHERE name LIKE '0001%'")
     await connection.close()
@@ -75,7 +75,7 @@ async def test_an_applied_file_that_was_changed_is_refused(settings: Settings) -
         await migrate(settings)
 
 
-async def test_an_older_schema_is_refused_with_the_way_out(settings: Settings, pool: Pool) -> None:
+async def test_an_older_schema_is_refused_with_a_remedy(settings: Settings, pool: Pool) -> None:
     async with owner_of(settings) as owner:
         await owner.execute("DELETE FROM schema_migrations WHERE name LIKE '0004%'")
     async with pool.acquire() as conn:
@@ -83,8 +83,8 @@ async def test_an_older_schema_is_refused_with_the_way_out(settings: Settings, p
             await check_schema(conn, settings)
 
 
-async def test_an_unmigrated_database_is_refused_with_the_way_out(base_settings: Settings) -> None:
-    async with empty(base_settings) as settings:
+async def test_an_unmigrated_database_is_refused_with_a_remedy(base_settings: Settings) -> None:
+    async with empty_database(base_settings) as settings:
         with pytest.raises(StartupRefused, match="ragsvc migrate"):
             async with open_pool(settings, size=1):
                 pytest.fail("the pool opened")
@@ -118,7 +118,7 @@ async def test_old_servers_are_refused(
             await migrations.check_versions(conn, installed=True)
 
 
-async def test_every_key_of_a_workspaces_table_has_the_workspace(pool: Pool) -> None:
+async def test_every_constraint_of_a_workspace_table_includes_the_workspace(pool: Pool) -> None:
     async with pool.acquire() as conn:
         tables = {row["relname"] for row in await conn.fetch(SELECT_TABLES)} - NOT_PER_WORKSPACE
         constraints = [row for row in await conn.fetch(SELECT_CONSTRAINTS) if row["relation"] in tables]

@@ -1,4 +1,4 @@
-"""What models cost: added up by many at once, and gone with the workspace."""
+"""Embedding usage is summed correctly under concurrency and removed with its workspace."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ ONE = EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=5)
 ADDERS = 6
 ROUNDS = 20
 
-# What a planner may choose that finds many workspaces: one look-up after the other.
-IN_THE_ORDER_GIVEN = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off"
+# Makes the planner look up the workspaces one after the other, as it might for many.
+FORCE_NESTED_LOOP = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off"
 
 SELECT_WAITS = """
 SELECT count(*) > 0 FROM pg_stat_activity
@@ -36,17 +36,17 @@ WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '
 """
 
 
-async def test_many_that_add_to_the_same_rows_in_any_order_lose_nothing_and_end_in_no_ring(
+async def test_concurrent_writers_in_different_orders_lose_nothing_and_do_not_deadlock(
     settings: Settings, pool: Pool, storage: Storage
 ) -> None:
     ids = [(await create_workspace(pool, storage, settings)).id for _ in range(8)]
 
     async def add(number: int) -> None:
-        given = dict.fromkeys(ids if number % 2 else ids[::-1], ONE)
+        usages = dict.fromkeys(ids if number % 2 else ids[::-1], ONE)
         for _ in range(ROUNDS):
             async with pool.acquire() as conn, conn.transaction():
-                await conn.execute(IN_THE_ORDER_GIVEN)
-                await add_embedding_usage(conn, given, model=MODEL)
+                await conn.execute(FORCE_NESTED_LOOP)
+                await add_embedding_usage(conn, usages, model=MODEL)
 
     await asyncio.gather(*map(add, range(ADDERS)))
     total = ADDERS * ROUNDS
@@ -54,7 +54,7 @@ async def test_many_that_add_to_the_same_rows_in_any_order_lose_nothing_and_end_
         assert await embeddings_of(pool, workspace_id) == {MODEL: EmbeddingUsage(total, total, 5 * total)}
 
 
-async def test_of_a_workspace_that_is_gone_nothing_is_kept_and_the_others_are_counted(
+async def test_usage_of_a_deleted_workspace_is_ignored_and_that_of_others_is_counted(
     pool: Pool, workspace: Workspace
 ) -> None:
     async with pool.acquire() as conn:
@@ -64,22 +64,22 @@ async def test_of_a_workspace_that_is_gone_nothing_is_kept_and_the_others_are_co
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-async def test_whoever_adds_while_the_workspace_is_removed_waits_and_passes_it_over(
+async def test_a_writer_waits_for_the_removal_of_a_workspace_and_then_skips_it(
     settings: Settings, pool: Pool, storage: Storage, *, is_first: bool
 ) -> None:
-    leaving, staying = [(await create_workspace(pool, storage, settings)).id for _ in range(2)]
+    removed, remaining = [(await create_workspace(pool, storage, settings)).id for _ in range(2)]
 
     async def add() -> None:
         async with pool.acquire() as conn:
-            await add_embedding_usage(conn, {leaving: ONE, staying: ONE}, model=MODEL)
+            await add_embedding_usage(conn, {removed: ONE, remaining: ONE}, model=MODEL)
 
     if not is_first:
         await add()
     async with pool.acquire() as conn, conn.transaction():
-        await delete_workspace(conn, leaving)
-        adding = asyncio.create_task(add())
+        await delete_workspace(conn, removed)
+        writer = asyncio.create_task(add())
         async with owner_of(settings) as owner:
             await until(lambda: owner.fetchval(SELECT_WAITS))
-    await adding
-    assert await embeddings_of(pool, leaving) == {}
-    assert await embeddings_of(pool, staying) == {MODEL: ONE if is_first else ONE + ONE}
+    await writer
+    assert await embeddings_of(pool, removed) == {}
+    assert await embeddings_of(pool, remaining) == {MODEL: ONE if is_first else ONE + ONE}

@@ -1,4 +1,4 @@
-"""Who may do what in the database: whoever migrates, the service, and a workspace's requests."""
+"""Permissions in the database: those of the owner, the service, and requests of a workspace."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
     from ragsvc.storage.store import Storage
 
-# Tables whose rows belong to no one workspace, and the chunks, whose statements join documents.
-OPEN = {"schema_migrations", "queue_state", "embedding_spaces", "embedding_cache", "chunk_text"}
+# Tables without a workspace, and chunks, whose statements join documents.
+UNPROTECTED = {"schema_migrations", "queue_state", "embedding_spaces", "embedding_cache", "chunk_text"}
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def pair(settings: Settings, pool: Pool, storage: Storage) -> tuple[Worksp
 
 @asynccontextmanager
 async def login_as(settings: Settings, options: str) -> AsyncIterator[Settings]:
-    """Yield settings of an empty database that belongs to a login of its own, which is no superuser."""
+    """Yield settings of an empty database owned by a new login that is not a superuser."""
     name = f"owner_{uuid.uuid4().hex}"
     async with owner_of(settings) as root:
         await root.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'owner' {options}")
@@ -51,30 +51,30 @@ async def login_as(settings: Settings, options: str) -> AsyncIterator[Settings]:
                 async with owner_of(own) as extender:
                     await extender.execute("CREATE EXTENSION vector")
                     await extender.execute(f"ALTER SCHEMA public OWNER TO {name}")
-                there = url.partition("@")[2]
-                yield own.changed({"database_url": SecretStr(f"postgresql://{name}:owner@{there}")})
+                address = url.partition("@")[2]
+                yield own.changed({"database_url": SecretStr(f"postgresql://{name}:owner@{address}")})
         finally:
-            # What it granted to others goes with it.
+            # Also revokes what it granted to others.
             await root.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER")
             await root.execute(f"DROP OWNED BY {name} CASCADE")
             await root.execute(f"DROP ROLE {name}")
 
 
-async def seen(pool: Pool) -> set[uuid.UUID]:
-    """Return the workspaces whose collections a statement without a condition shows."""
+async def visible_workspaces(pool: Pool) -> set[uuid.UUID]:
+    """Return the workspaces whose collections are visible to a statement without a condition."""
     async with pool.acquire() as conn:
         return {row["workspace_id"] for row in await conn.fetch("SELECT workspace_id FROM collections")}
 
 
-async def who(conn: Connection) -> tuple[str, str]:
-    """Return as whom a connection runs its statements, and for which workspace."""
+async def identity_of(conn: Connection) -> tuple[str, str]:
+    """Return the role and workspace for which a connection runs its statements."""
     row = await conn.fetchrow("SELECT current_user::text, current_setting('ragsvc.workspace_id', true)")
     assert row is not None
     return row[0], row[1]
 
 
-async def test_every_table_of_a_workspace_is_closed(settings: Settings) -> None:
-    """A table that a later migration adds is so by itself."""
+async def test_every_table_of_a_workspace_is_protected(settings: Settings) -> None:
+    """This includes tables that later migrations add."""
     async with owner_of(settings) as owner:
         await owner.execute("CREATE TABLE later (workspace_id uuid NOT NULL, id uuid, PRIMARY KEY (workspace_id, id))")
         assert await prepare_roles(owner, settings.stores.database_url.get_secret_value()) is None
@@ -82,28 +82,30 @@ async def test_every_table_of_a_workspace_is_closed(settings: Settings) -> None:
             "SELECT relname, relrowsecurity FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
             " AND relnamespace = 'public'::regnamespace AND relname NOT LIKE 'chunk_vec_%'"
         )
-    closed = {row["relname"] for row in rows if row["relrowsecurity"]}
-    assert {row["relname"] for row in rows} - closed == OPEN
-    assert {"later", "documents", "workspaces"} <= closed
+    protected = {row["relname"] for row in rows if row["relrowsecurity"]}
+    assert {row["relname"] for row in rows} - protected == UNPROTECTED
+    assert {"later", "documents", "workspaces"} <= protected
 
 
-async def test_a_scope_shows_its_workspace_and_the_system_all(pool: Pool, pair: tuple[Workspace, Workspace]) -> None:
+async def test_a_scope_sees_only_its_workspace_and_the_system_sees_all(
+    pool: Pool, pair: tuple[Workspace, Workspace]
+) -> None:
     one, other = pair
     for _ in range(2):
-        assert await seen(pool.scoped_to(one.id)) == {one.id}
-        assert await seen(pool) == {one.id, other.id}
-        assert await seen(pool.scoped_to(other.id)) == {other.id}
-    assert await seen(pool.scoped_to(new_id())) == set()
+        assert await visible_workspaces(pool.scoped_to(one.id)) == {one.id}
+        assert await visible_workspaces(pool) == {one.id, other.id}
+        assert await visible_workspaces(pool.scoped_to(other.id)) == {other.id}
+    assert await visible_workspaces(pool.scoped_to(new_id())) == set()
 
 
-async def test_statements_run_as_the_role_that_they_need(pool: Pool, pair: tuple[Workspace, Workspace]) -> None:
+async def test_statements_run_as_the_role_of_their_scope(pool: Pool, pair: tuple[Workspace, Workspace]) -> None:
     async with pool.acquire() as conn:
-        assert await who(conn) == ("ragsvc_system", "")
+        assert await identity_of(conn) == ("ragsvc_system", "")
     async with pool.scoped_to(pair[0].id).acquire() as conn:
-        assert await who(conn) == ("ragsvc_app", str(pair[0].id))
+        assert await identity_of(conn) == ("ragsvc_app", str(pair[0].id))
 
 
-async def test_a_scope_that_stays_costs_no_round_trip(
+async def test_an_unchanged_scope_costs_no_round_trip(
     settings: Settings, pair: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered: list[Any] = []
@@ -116,24 +118,24 @@ async def test_a_scope_that_stays_costs_no_round_trip(
     monkeypatch.setattr(sessions.Session, "enter", count)
     async with open_pool(settings, size=1) as pool:
         for scope in (pair[0].id, pair[0].id, pair[1].id, pair[1].id):
-            assert await seen(pool.scoped_to(scope)) == {scope}
+            assert await visible_workspaces(pool.scoped_to(scope)) == {scope}
     assert entered == [pair[0].id, pair[1].id]
 
 
-async def test_a_session_that_failed_to_enter_is_told_again(
+async def test_a_session_enters_its_scope_again_after_a_failure(
     settings: Settings, pair: tuple[Workspace, Workspace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_pool(settings, size=1) as pool:
-        assert await seen(pool.scoped_to(pair[0].id)) == {pair[0].id}
+        assert await visible_workspaces(pool.scoped_to(pair[0].id)) == {pair[0].id}
         with monkeypatch.context() as broken:
             broken.setattr(sessions, "ENTER_WORKSPACE", "SELECT 1 / 0 + length($1)")
             with pytest.raises(Exception, match="division by zero"):
-                await seen(pool.scoped_to(pair[1].id))
-        assert await seen(pool.scoped_to(pair[0].id)) == {pair[0].id}
-        assert await seen(pool.scoped_to(pair[1].id)) == {pair[1].id}
+                await visible_workspaces(pool.scoped_to(pair[1].id))
+        assert await visible_workspaces(pool.scoped_to(pair[0].id)) == {pair[0].id}
+        assert await visible_workspaces(pool.scoped_to(pair[1].id)) == {pair[1].id}
 
 
-async def test_behind_a_transaction_pooler_nothing_is_left_in_a_session(
+async def test_no_state_is_left_in_sessions_behind_a_transaction_pooler(
     settings: Settings, pair: tuple[Workspace, Workspace]
 ) -> None:
     pooled = settings.changed({"database_statement_cache": False})
@@ -141,37 +143,37 @@ async def test_behind_a_transaction_pooler_nothing_is_left_in_a_session(
     async with open_pool(pooled, size=1) as pool:
         for scope in (one.id, other.id):
             scoped = pool.scoped_to(scope)
-            assert await seen(scoped) == {scope}
+            assert await visible_workspaces(scoped) == {scope}
             async with scoped.acquire() as conn, conn.transaction():
                 await collections.insert_collection(conn, scope, new_id(), name="more")
-                assert await who(conn) == ("ragsvc_app", str(scope))
+                assert await identity_of(conn) == ("ragsvc_app", str(scope))
                 with pytest.raises(Exception, match="duplicate key"):
                     async with conn.transaction():
                         await conn.execute(
                             "INSERT INTO collections (workspace_id, id, name) VALUES ($1, $2, 'more')", scope, new_id()
                         )
-                # The savepoint is undone, and the scope holds.
+                # The savepoint is rolled back, and the scope remains set.
                 assert await conn.fetchval("SELECT count(*) FROM collections") == 2
-            assert await seen(pool) == {one.id, other.id}
+            assert await visible_workspaces(pool) == {one.id, other.id}
             async with pool.acquire() as conn:
                 assert await conn.fetchval("SELECT current_user = session_user")
                 assert await conn.fetchval("SELECT coalesce(current_setting('ragsvc.workspace_id', true), '')") == ""
 
 
-async def test_an_owner_that_is_no_superuser_makes_the_roles(settings: Settings, storage: Storage) -> None:
-    """As on managed servers: it may make roles, and nothing else."""
+async def test_an_owner_without_superuser_rights_creates_the_roles(settings: Settings, storage: Storage) -> None:
+    """As on managed servers, it can create roles, and nothing else."""
     async with login_as(settings, "CREATEROLE") as own, owner_of(settings) as root:
-        # Here the roles are another's already, who has to let it in.
+        # The roles already exist here with another owner, who must grant the membership.
         login = own.stores.database_url.get_secret_value().partition("//")[2].partition(":")[0]
         await root.execute(f"GRANT ragsvc_app, ragsvc_system TO {login} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
         await migrate(own)
         async with open_pool(own, size=2) as pool:
             one, other = [await create_workspace(pool, storage, own) for _ in range(2)]
-            assert await seen(pool.scoped_to(one.id)) == {one.id}
-            assert await seen(pool) == {one.id, other.id}
+            assert await visible_workspaces(pool.scoped_to(one.id)) == {one.id}
+            assert await visible_workspaces(pool) == {one.id, other.id}
 
 
-async def test_an_owner_that_may_not_make_roles_serves_without_until_somebody_lets_it_in(
+async def test_an_owner_that_cannot_create_roles_serves_without_isolation_until_granted(
     settings: Settings, storage: Storage
 ) -> None:
     async with login_as(settings, "") as own:
@@ -181,7 +183,7 @@ async def test_an_owner_that_may_not_make_roles_serves_without_until_somebody_le
             async with pool.acquire() as conn:
                 await check_schema(conn, own)
             one, other = [await create_workspace(pool, storage, own) for _ in range(2)]
-            assert await seen(pool.scoped_to(one.id)) == {one.id, other.id}
+            assert await visible_workspaces(pool.scoped_to(one.id)) == {one.id, other.id}
             assert not await pool.can_isolate()
         async with owner_of(own) as owner, owner_of(settings) as root:
             fault = await prepare_roles(owner, dsn)
@@ -193,20 +195,20 @@ async def test_an_owner_that_may_not_make_roles_serves_without_until_somebody_le
             assert await prepare_roles(owner, dsn) is None
         async with open_pool(own, size=2) as pool:
             assert await pool.can_isolate()
-            assert await seen(pool.scoped_to(one.id)) == {one.id}
+            assert await visible_workspaces(pool.scoped_to(one.id)) == {one.id}
 
 
-async def test_a_login_beside_the_owner_gets_what_the_service_needs(settings: Settings) -> None:
-    """MIGRATION_DATABASE_URL is the owner's; the service has a login of its own, which owns nothing."""
+async def test_a_separate_login_of_the_service_gets_the_permissions_that_it_needs(settings: Settings) -> None:
+    """MIGRATION_DATABASE_URL uses the owner; the service has its own login, which owns nothing."""
     name = f"service_{uuid.uuid4().hex}"
-    there = settings.stores.database_url.get_secret_value().partition("@")[2]
+    address = settings.stores.database_url.get_secret_value().partition("@")[2]
     async with owner_of(settings) as root:
         await root.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'service'")
         try:
             own = settings.changed(
                 {
                     "migration_database_url": settings.stores.database_url,
-                    "database_url": SecretStr(f"postgresql://{name}:service@{there}"),
+                    "database_url": SecretStr(f"postgresql://{name}:service@{address}"),
                 }
             )
             await migrate(own)
@@ -216,7 +218,7 @@ async def test_a_login_beside_the_owner_gets_what_the_service_needs(settings: Se
                         await check_schema(conn, own)
                         with pytest.raises(Exception, match="must be owner"):
                             await conn.execute("DROP TABLE documents")
-                    assert await seen(pool.scoped_to(new_id())) == set()
+                    assert await visible_workspaces(pool.scoped_to(new_id())) == set()
         finally:
             await root.execute(f"DROP OWNED BY {name}")
             await root.execute(f"DROP ROLE {name}")

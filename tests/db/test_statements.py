@@ -1,4 +1,4 @@
-"""Every statement of the SQL floor is one that the migrated schema understands."""
+"""All SQL statements of the database layer are valid on the migrated schema."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import ragsvc.db
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
-# Parts of statements that db/search.py puts together; its own tests run them.
+# Fragments that db/search/hits.py combines into statements, which its own tests run.
 FRAGMENTS = {"ragsvc.db.search.hits.EXACT"}
 STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 
 
 def statements() -> dict[str, str]:
-    """Return the constants that hold whole statements, by module and name."""
+    """Return the constants with complete statements, by module and name."""
     found = {}
     for module in pkgutil.walk_packages(ragsvc.db.__path__, "ragsvc.db."):
         for name, value in vars(importlib.import_module(module.name)).items():
@@ -33,22 +33,22 @@ async def test_every_statement_can_be_prepared(resources: Resources) -> None:
     refused = {}
     async with resources.pool.acquire() as conn:
         for name, statement in found.items():
-            # One hole is allowed: the table of an embedding space.
+            # The only placeholder is the table of an embedding space.
             sql = statement.replace("{table}", resources.space.table).replace("{{", "{").replace("}}", "}")
             try:
                 await conn.prepare(sql)
-            except Exception as error:  # noqa: BLE001 - collected, to be shown together
+            except Exception as error:  # noqa: BLE001 - all failures are reported together
                 refused[name] = str(error)
     assert refused == {}
 
 
-def test_no_statement_leaves_anything_behind_in_its_session() -> None:
-    """Connections go back to the pool as they are, and a transaction pooler gives them to others."""
-    # Migrations hold theirs on a connection of their own.
+def test_no_statement_leaves_state_in_its_session() -> None:
+    """Connections return to the pool without a reset, and a transaction pooler gives them to other clients."""
+    # Migrations take their lock on a separate connection.
     assert {name for name, sql in statements().items() if "advisory_lock(" in sql} == {"ragsvc.db.migrations.TRY_LOCK"}
-    is_kept = re.compile(r"set_config\([^()]*(?:\([^()]*\)[^()]*)*,\s*false\)")
-    # Whose rows a session sees; what keeps it knows it (db/sessions.py), and nothing does behind a pooler.
-    assert {name for name, sql in statements().items() if is_kept.search(sql)} == {
+    session_setting = re.compile(r"set_config\([^()]*(?:\([^()]*\)[^()]*)*,\s*false\)")
+    # These set the session's scope, which db/connections/sessions.py tracks; they are not used behind a pooler.
+    assert {name for name, sql in statements().items() if session_setting.search(sql)} == {
         "ragsvc.db.api_keys.SELECT_KEY_OWNER",
         "ragsvc.db.upload_tokens.SELECT_TOKEN_OWNER",
         "ragsvc.db.connections.sessions.ENTER_SYSTEM",

@@ -1,1 +1,1 @@
-"""Tests of what a process tells of itself."""
+"""Tests of logs, metrics and traces."""

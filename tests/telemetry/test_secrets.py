@@ -1,4 +1,4 @@
-"""At the most talkative level no process tells a secret, nor text of documents, questions or answers."""
+"""Even at the debug level, logs contain no secrets and no text of documents, questions or answers."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Caller:
         self.url = url
 
     async def call(self, method: str, path: str, key: str, *, status: int, **body: Any) -> Any:
-        """Call, and return the answer: parsed where it is JSON."""
+        """Send a request and return the body, parsed if it is JSON."""
         headers = {"Authorization": f"Bearer {key}"}
         if isinstance(body.get("data"), str):
             headers["Content-Type"] = "application/json"
-        async with self.session.request(method, self.url + path, headers=headers, **body) as answer:
-            said = await answer.read()
-            assert answer.status == status, said
-            return orjson.loads(said) if "json" in answer.content_type else said
+        async with self.session.request(method, self.url + path, headers=headers, **body) as response:
+            content = await response.read()
+            assert response.status == status, content
+            return orjson.loads(content) if "json" in response.content_type else content
 
     async def upload(self, key: str, content: str, *, filename: str = "a.md") -> str:
         """Upload a document and return its id."""
@@ -56,7 +56,7 @@ class Caller:
         return document_id
 
     async def until_status(self, key: str, document_id: str, status: str) -> None:
-        """Wait for a document."""
+        """Wait until a document has a status."""
 
         async def has_it() -> bool:
             return bool((await self.call("GET", f"/v1/documents/{document_id}", key, status=200))["status"] == status)
@@ -64,7 +64,7 @@ class Caller:
         await until(has_it, timeout_s=60, what=f"a document that is {status}")
 
 
-async def test_no_process_tells_secrets_or_text(settings: Settings, scripted_models: ScriptedModels) -> None:
+async def test_no_process_logs_secrets_or_text(settings: Settings, scripted_models: ScriptedModels) -> None:
     scripted_models.chat_text = f"It boils {ANSWER} [1]."
     marked = scripted_models.applied_to(settings).changed(
         {
@@ -83,9 +83,9 @@ async def test_no_process_tells_secrets_or_text(settings: Settings, scripted_mod
         session = await stack.enter_async_context(aiohttp.ClientSession())
         secrets = await use_everything(Caller(session, await api.started()), scripted_models)
         assert await api.stop() == 0
-    said = api.raw_log + output.getvalue()
+    logs = api.raw_log + output.getvalue()
     assert {b"request_finished", b"job_finished", b"job_failed", b"deletion_completed", b"run_finished"} <= {
-        orjson.loads(line)["event"].encode() for line in said.splitlines()
+        orjson.loads(line)["event"].encode() for line in logs.splitlines()
     }
     assert settings.stores.s3_secret_access_key is not None
     password = urlsplit(settings.stores.database_url.get_secret_value()).password
@@ -95,11 +95,11 @@ async def test_no_process_tells_secrets_or_text(settings: Settings, scripted_mod
         settings.stores.s3_secret_access_key.get_secret_value(),
         *([password] if password else []),
     ):
-        assert mark.encode() not in said, mark
+        assert mark.encode() not in logs, mark
 
 
 async def use_everything(caller: Caller, models: ScriptedModels) -> list[str]:
-    """Do what the service does, well and badly; return the secrets that it gave out."""
+    """Exercise the service with valid and invalid requests; return the secrets that it issued."""
     workspace = await caller.call("POST", "/v1/workspaces", ADMIN_KEY, status=201, json={"name": "acme"})
     keys = f"/v1/workspaces/{workspace['id']}/keys"
     first = await caller.call("POST", keys, ADMIN_KEY, status=201, json={"name": "a key"})
@@ -111,7 +111,7 @@ async def use_everything(caller: Caller, models: ScriptedModels) -> list[str]:
     search = {"query": f"{TEXT} {QUESTION}"}
     await caller.call("POST", "/v1/search", key, status=200, json=search)
     await ask(caller, key)
-    # Badly: keys, bodies, models, content, and bytes that are no HTTP.
+    # Invalid keys, bodies, model responses and content, and bytes that are not HTTP.
     await caller.call("GET", "/v1/workspace", WRONG_KEY, status=401)
     await caller.call("POST", "/v1/search", key, status=400, data=f'{{"query": "{QUESTION}')
     await caller.call("POST", "/v1/search", key, status=422, json={"query": QUESTION, "nonsense": QUESTION})
@@ -126,9 +126,9 @@ async def use_everything(caller: Caller, models: ScriptedModels) -> list[str]:
     poison_id = await caller.upload(key, f"%PDF-1.7 {TEXT}", filename="poison.pdf")
     await caller.until_status(key, poison_id, "failed")
     await caller.call("GET", f"/companion/{token}/s3/params?filename={TEXT}&type=text/plain", key, status=200)
-    await send_no_http(caller.url)
+    await send_invalid_http(caller.url)
     await caller.call("DELETE", f"/v1/documents/{document_id}", key, status=202)
-    await gone(caller, key, document_id)
+    await until_gone(caller, key, document_id)
     return [first["key"], key, token]
 
 
@@ -145,7 +145,7 @@ async def ask(caller: Caller, key: str) -> None:
     await caller.call("POST", f"/v1/chat/sessions/{session['id']}/messages", key, status=200, json=body)
 
 
-async def send_no_http(url: str) -> None:
+async def send_invalid_http(url: str) -> None:
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(f"GET /companion/{WRONG_KEY} HTTP/9.9.9\r\nAuthorization: Bearer {WRONG_KEY}\r\n\r\n".encode())
@@ -154,10 +154,10 @@ async def send_no_http(url: str) -> None:
     await writer.wait_closed()
 
 
-async def gone(caller: Caller, key: str, document_id: str) -> None:
+async def until_gone(caller: Caller, key: str, document_id: str) -> None:
     async def is_gone() -> bool:
         headers = {"Authorization": f"Bearer {key}"}
-        async with caller.session.get(f"{caller.url}/v1/documents/{document_id}", headers=headers) as answer:
-            return answer.status == 404
+        async with caller.session.get(f"{caller.url}/v1/documents/{document_id}", headers=headers) as response:
+            return response.status == 404
 
     await until(is_gone, timeout_s=60, what="the deletion")

@@ -51,7 +51,7 @@ async def listen(
 ) -> Webhook:
     async with resources.pool.acquire() as conn:
         webhook = await webhooks.insert_webhook(
-            conn, workspace.id, new_id(), url=url, events=events, secret=b"s" * 32, most=20
+            conn, workspace.id, new_id(), url=url, events=events, secret=b"s" * 32, max_count=20
         )
     assert webhook is not None
     return webhook

@@ -1,1 +1,1 @@
-"""Connections: the pool, session scopes, roles and migrations."""
+"""Postgres connections: the pool, session scopes and roles."""

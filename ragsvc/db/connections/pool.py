@@ -1,4 +1,4 @@
-"""The Postgres pool: codecs, session settings, and the errors that callers tell apart."""
+"""The Postgres pool, with its type codecs, session settings and error classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ import asyncpg
 import orjson
 from pgvector import HalfVector
 
-from ragsvc.db.connections.sessions import SELECT_CAN_ISOLATE, Entrance, Everything, LocalConnection, SessionConnection
+from ragsvc.db.connections.sessions import (
+    SELECT_CAN_ISOLATE,
+    LocalConnection,
+    LookupConnection,
+    SessionConnection,
+    SpecialScope,
+)
 from ragsvc.errors import StartupRefused
 from ragsvc.telemetry.metrics import DB_ACQUIRE_WAIT, DB_CONNECTIONS_IN_USE, DB_CONNECTIONS_MAX
 from ragsvc.telemetry.traces import is_tracing, record_span
@@ -34,9 +40,9 @@ if TYPE_CHECKING:
 
 UniqueViolation = asyncpg.UniqueViolationError
 ForeignKeyViolation = asyncpg.ForeignKeyViolationError
-# What the driver says of a connection that was lost at one moment or another.
+# Errors that the driver raises for a lost connection.
 _LOST_CONNECTION = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-# Postgres is away, restarts, or has no time; the request can be sent again.
+# Postgres is unavailable, restarting or overloaded; the request can be retried.
 DATABASE_TROUBLE = (
     *_LOST_CONNECTION,
     asyncpg.PostgresConnectionError,
@@ -47,8 +53,8 @@ DATABASE_TROUBLE = (
     TimeoutError,
 )
 
-# The same for every connection, sent with its start-up packet: no round trip, and no plan that was made for
-# another workspace's size. Behind a transaction pooler they belong to the role (ALTER ROLE … SET).
+# Sent in the startup packet of every connection, without a round trip. `plan_cache_mode` prevents plans made for a
+# workspace of another size. Behind a transaction pooler, set them on the role (ALTER ROLE … SET).
 SESSION_SETTINGS = {
     "application_name": "ragsvc",
     "timezone": "UTC",
@@ -60,60 +66,60 @@ SESSION_SETTINGS = {
     "jit": "off",
 }
 JSONB_VERSION = b"\x01"
-# The first table that a statement names.
+# The first table named in a statement.
 _TARGET = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+([a-z_][a-z0-9_]*)")
 MAX_STATEMENT_CHARS = 2000
 
 
 class Pool:
-    """The process's connections; measured are those in use, and how long callers wait for one.
+    """The process's connections, with metrics of their use and of the wait for one.
 
-    Statements run as `ragsvc_system`, which sees every workspace, or, on those of `scoped_to`, as `ragsvc_app`.
+    Statements run as `ragsvc_system`, which sees all workspaces. After `scoped_to` they run as `ragsvc_app`.
     """
 
     def __init__(
-        self, pool: asyncpg.Pool[Record], *, keeps_sessions: bool, scope: UUID | Everything = Everything.SYSTEM
+        self, pool: asyncpg.Pool[Record], *, has_sessions: bool, scope: UUID | SpecialScope = SpecialScope.SYSTEM
     ) -> None:
         self._pool = pool
-        self._keeps_sessions = keeps_sessions
+        self._has_sessions = has_sessions
         self._scope = scope
 
     def scoped_to(self, workspace_id: UUID) -> Pool:
-        """Return the same connections for statements that shall see this workspace alone, whatever they say."""
-        return Pool(self._pool, keeps_sessions=self._keeps_sessions, scope=workspace_id)
+        """Return a view of the pool whose statements can only see rows of this workspace."""
+        return Pool(self._pool, has_sessions=self._has_sessions, scope=workspace_id)
 
     async def can_isolate(self) -> bool:
-        """Tell whether Postgres keeps scopes apart; where it has no roles for it, predicates alone do."""
-        async with self._hold() as (_connection, session):
+        """Return whether row-level security isolates workspaces; otherwise only conditions in statements do."""
+        async with self._acquire() as (_connection, session):
             return session.can_isolate
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
-        """Hold a connection, once there is one."""
-        async with self._hold() as (connection, session):
-            if session.can_isolate and self._keeps_sessions:
+        """Wait for a connection and use it for the body."""
+        async with self._acquire() as (connection, session):
+            if session.can_isolate and self._has_sessions:
                 await session.enter(connection, self._scope)
             elif session.can_isolate and isinstance(self._scope, UUID):
                 yield cast("Connection", LocalConnection(connection, self._scope))
                 return
-            # Behind a transaction pooler the login itself has the system's rights.
+            # Behind a transaction pooler, the login itself has the rights of `ragsvc_system`.
             yield connection
 
     @asynccontextmanager
-    async def acquire_entrance(self) -> AsyncIterator[Entrance]:
-        """Hold a connection, in whatever scope, for a statement that finds the caller's workspace and enters it.
+    async def acquire_for_lookup(self) -> AsyncIterator[LookupConnection]:
+        """Use a connection in any scope for a statement that finds the caller's workspace and enters its scope.
 
-        The last connection to come back is the first to be taken, so the caller's next statement mostly finds itself
-        in its workspace already, without a round trip.
+        The pool hands out the most recently returned connection first, so the caller's next statement usually gets
+        this connection, already in the right scope, and saves a round trip.
         """
-        async with self._hold() as (connection, session):
-            entrance = Entrance(connection, enters=self._keeps_sessions and session.can_isolate)
-            session.scope = Everything.UNKNOWN
-            yield entrance
-            session.scope = entrance.found or Everything.UNKNOWN
+        async with self._acquire() as (connection, session):
+            lookup = LookupConnection(connection, enters_workspace=self._has_sessions and session.can_isolate)
+            session.scope = SpecialScope.UNKNOWN
+            yield lookup
+            session.scope = lookup.workspace_id or SpecialScope.UNKNOWN
 
     @asynccontextmanager
-    async def _hold(self) -> AsyncIterator[tuple[Connection, Session]]:
+    async def _acquire(self) -> AsyncIterator[tuple[Connection, Session]]:
         with DB_ACQUIRE_WAIT.time():
             connection = await self._pool.acquire()
         with DB_CONNECTIONS_IN_USE.track_inprogress():
@@ -125,7 +131,7 @@ class Pool:
 
 
 def _trace_query(query: LoggedQuery) -> None:
-    """Trace a statement, without its parameters. The driver calls it as soon as it has the answer."""
+    """Record a span for a statement, without its parameters. The driver calls this when the result has arrived."""
     statement = query.query.strip().rstrip(";")
     target = _TARGET.search(statement)
     summary = f"{statement.split(maxsplit=1)[0].upper()} {target[1] if target else ''}".strip()
@@ -138,7 +144,7 @@ def _trace_query(query: LoggedQuery) -> None:
 
 
 async def connect(dsn: str) -> asyncpg.Connection[Record]:
-    """Return one plain connection, for migrations.
+    """Return a single connection for migrations.
 
     Raises:
         StartupRefused: Postgres cannot be reached or refuses the login.
@@ -151,7 +157,7 @@ async def connect(dsn: str) -> asyncpg.Connection[Record]:
 
 @asynccontextmanager
 async def open_pool(settings: Settings, *, size: int) -> AsyncIterator[Pool]:
-    """Open a pool of at most `size` connections that speak jsonb and halfvec.
+    """Open a pool of at most `size` connections with codecs for jsonb and halfvec.
 
     Raises:
         StartupRefused: Postgres cannot be reached or refuses the login.
@@ -164,7 +170,7 @@ async def open_pool(settings: Settings, *, size: int) -> AsyncIterator[Pool]:
             max_size=size,
             init=_open_session,
             connection_class=SessionConnection,
-            reset=_leave_session,
+            reset=_skip_reset,
             timeout=10,
             command_timeout=60,
             statement_cache_size=256 if cached else 0,
@@ -174,20 +180,20 @@ async def open_pool(settings: Settings, *, size: int) -> AsyncIterator[Pool]:
         raise StartupRefused(f"Postgres at DATABASE_URL cannot be used: {error or type(error).__name__}") from error
     DB_CONNECTIONS_MAX.inc(size)
     try:
-        yield Pool(pool, keeps_sessions=cached)
+        yield Pool(pool, has_sessions=cached)
     finally:
         DB_CONNECTIONS_MAX.dec(size)
-        # A pool closes once its connections are back; whoever still holds one at shutdown has lost it.
+        # `close` waits until all connections are returned; those still in use after 5 s are terminated.
         try:
             await asyncio.wait_for(pool.close(), 5)
         except TimeoutError:
             pool.terminate()
 
 
-async def _leave_session(_connection: Connection) -> None:
-    """Spare a connection that comes back the driver's reset, a round trip: no statement outlives its transaction.
+async def _skip_reset(_connection: Connection) -> None:
+    """Replace the driver's reset, which costs a round trip: no session state has to be undone.
 
-    What a transaction left open is rolled back all the same.
+    The driver still rolls back an open transaction.
     """
 
 
@@ -197,7 +203,7 @@ async def _open_session(connection: asyncpg.Connection[Record]) -> None:
 
 
 async def _register_codecs(connection: asyncpg.Connection[Record]) -> None:
-    # asyncpg's own UUIDs are of a subclass, which orjson refuses to write.
+    # asyncpg's own codec returns a subclass of UUID, which orjson cannot serialize.
     await connection.set_type_codec(
         "uuid", schema="pg_catalog", format="binary", encoder=_encode_uuid, decoder=_decode_uuid
     )
@@ -216,7 +222,7 @@ def _encode_uuid(value: UUID) -> bytes:
     return value.bytes
 
 
-# The same few come again and again: a workspace's, its collections', its documents'.
+# Cached because the same few ids occur often: those of a workspace, its collections and its documents.
 @lru_cache(maxsize=8192)
 def _decode_uuid(data: bytes) -> UUID:
     return UUID(bytes=data)
@@ -231,7 +237,7 @@ def _decode_jsonb(data: bytes) -> object:
 
 
 def halfvec_array(vectors: Iterable[NDArray[np.floating]]) -> list[HalfVector]:
-    """Return vectors as a parameter of the type halfvec[]: the driver would take arrays for further dimensions."""
+    """Return vectors as a halfvec[] parameter; the driver would treat NumPy arrays as further array dimensions."""
     return [HalfVector(vector) for vector in vectors]
 
 
@@ -244,7 +250,7 @@ def _decode_halfvec(data: bytes) -> NDArray[np.float16]:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether the driver's error can pass by itself: a conflict, a restart, a lost connection, no room."""
+    """Return whether the driver's error is temporary: a conflict, a restart, a lost connection, no resources."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state in {"40001", "40P01", "55P03", "57014"} or state[:2] in {"08", "53", "57", "58"}

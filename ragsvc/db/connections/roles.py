@@ -1,8 +1,8 @@
-"""The roles that run statements, and what each may do: brought up to date by every migration.
+"""Postgres roles and their permissions, updated by every migration.
 
-Requests of a workspace run as `ragsvc_app`, which row-level security shows the rows of that workspace alone; operators'
-requests, workers and the sweeper run as `ragsvc_system`, which sees every workspace; tables belong to whoever migrates.
-Roles belong to the server, not to the database, so a file of `sql/` could not make them once.
+Requests of a workspace run as `ragsvc_app`, which row-level security limits to the rows of that workspace. Operators'
+requests, workers and the sweeper run as `ragsvc_system`, which sees all workspaces. The role that migrates owns the
+tables. Roles belong to the server, not to a database, so a file in `sql/` cannot create them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ SETTING = "ragsvc.workspace_id"
 SELECT_HAS_ROLES = f"SELECT count(*) = 2 FROM pg_roles WHERE rolname IN ('{APP}', '{SYSTEM}')"
 CREATE_ROLES = (f"CREATE ROLE {APP} NOLOGIN", f"CREATE ROLE {SYSTEM} NOLOGIN")
 
-# A login may become both; what it does without becoming either, behind a transaction pooler, it does as the system.
+# The login can switch to both roles. Behind a transaction pooler it also runs statements directly, with the inherited
+# rights of the system role.
 SELECT_IS_MEMBER = f"""
 SELECT rolsuper OR (pg_has_role(oid, '{APP}', 'SET') AND pg_has_role(oid, '{SYSTEM}', 'SET')
                     AND pg_has_role(oid, '{SYSTEM}', 'USAGE'))
@@ -37,9 +38,9 @@ GRANT ragsvc_system TO {login} WITH INHERIT TRUE, SET TRUE
 """
 QUOTE_IDENTIFIER = "SELECT quote_ident($1)"
 
-# Every table that names its rows' workspace is closed, one that a later migration adds too. The exceptions are the
-# partitioned tables of chunks: their statements name the workspace, and join documents, which are closed. (`@@` is not
-# leakproof, so behind a policy it could not be asked of the index.)
+# Enables row-level security on every table with a workspace column, including tables of later migrations. The
+# partitioned chunk tables are exempt: their statements filter by workspace and join documents, which are protected.
+# (`@@` is not leakproof, so a policy would prevent it from using the index.)
 PROTECT_TABLES = f"""
 DO $$
 DECLARE
@@ -64,7 +65,7 @@ BEGIN
             IF relation.relkind = 'p' OR relation.relname = 'queue_state' THEN
                 EXECUTE format('GRANT SELECT ON %s TO {APP}', relation.name);
             ELSIF relation.relname = 'workspaces' THEN
-                -- Its name may be read and its row be locked.
+                -- Requests read the row; locking it requires UPDATE on a column.
                 EXECUTE format('GRANT SELECT, UPDATE (audit_after) ON %s TO {APP}', relation.name);
             ELSIF relation.workspace IS NOT NULL AND relation.relname <> 'api_keys' THEN
                 EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO {APP}', relation.name);
@@ -76,7 +77,7 @@ BEGIN
                            relation.name, relation.workspace, own);
             EXECUTE format('CREATE POLICY every_workspace ON %s TO {SYSTEM} USING (true)', relation.name);
         END IF;
-        -- A table at a time: the service may be at work, which locks them in another order.
+        -- One table per transaction: a running service locks tables in other orders.
         COMMIT;
     END LOOP;
     REVOKE ALL ON FUNCTION find_key_owner, find_token_owner FROM PUBLIC;
@@ -86,15 +87,15 @@ END $$
 
 
 async def prepare_roles(connection: Connection, login_dsn: str) -> str | None:
-    """Make the roles, let the service's login become them, and give them their rights on this database.
+    """Create the roles, let the service's login switch to them, and grant their permissions on this database.
 
-    Return None once row-level security holds, else why it does not and what an administrator can do about it: not
-    every owner of a database may make roles.
+    Return None if row-level security is on, otherwise the reason and what an administrator can do about it, since not
+    every database owner can create roles.
     """
     login = _login_of(login_dsn) or await connection.fetchval("SELECT session_user::text")
     try:
         await _create_roles(connection)
-        await _admit(connection, login)
+        await _grant_membership(connection, login)
     except asyncpg.InsufficientPrivilegeError as error:
         return (
             f"row-level security is off, requests run as {login}: {error}. Have an administrator run"
@@ -109,19 +110,19 @@ async def _create_roles(connection: Connection) -> None:
     if await connection.fetchval(SELECT_HAS_ROLES):
         return
     for statement in CREATE_ROLES:
-        # Another database of this server may be migrated at this very moment.
+        # Another database of this server might be migrated at the same time.
         with suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
             await connection.execute(statement)
 
 
-async def _admit(connection: Connection, login: str) -> None:
-    # None where there is no such login yet: it has to be made a member by whoever makes it.
+async def _grant_membership(connection: Connection, login: str) -> None:
+    # None if the login does not exist yet: its creator must then grant the membership.
     if await connection.fetchval(SELECT_IS_MEMBER, login) is False:
         quoted = await connection.fetchval(QUOTE_IDENTIFIER, login)
         await connection.execute(GRANT_MEMBERSHIP.format(login=quoted))
 
 
 def _login_of(dsn: str) -> str | None:
-    """Return the user that a DSN names."""
+    """Return the user in a DSN, or None."""
     parts = urlsplit(dsn)
     return unquote(parts.username) if parts.username else next(iter(parse_qs(parts.query).get("user", [])), None)

@@ -1,4 +1,4 @@
-"""Whose rows a connection may see: as which role it runs its statements, and for which workspace."""
+"""Session scopes: the role and workspace for which a connection runs its statements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.roles import Connection
 
-# False too where the roles are those of another database of the server, and this one was not migrated since.
+# Also false if the roles were created for another database of the server and this one has not been migrated since.
 SELECT_CAN_ISOLATE = f"""
 SELECT count(*) = 2 AND bool_and(coalesce(
     pg_has_role(session_user, oid, 'SET') AND has_table_privilege(oid, to_regclass('schema_migrations'), 'SELECT'),
@@ -28,14 +28,14 @@ ENTER_WORKSPACE = f"SELECT set_config('role', '{APP}', false), set_config('{SETT
 ENTER_WORKSPACE_LOCALLY = f"SELECT set_config('role', '{APP}', true), set_config('{SETTING}', $1, true)"
 
 
-class Everything(Enum):
-    """What is no workspace."""
+class SpecialScope(Enum):
+    """Scopes other than a single workspace."""
 
     UNKNOWN = 0
     SYSTEM = 1
 
 
-# The driver's class is generic to type checkers alone.
+# The driver's class is generic only in its type stubs.
 if TYPE_CHECKING:
     _Connection = asyncpg.Connection[asyncpg.Record]
 else:
@@ -43,18 +43,18 @@ else:
 
 
 class Session:
-    """What a connection's session was last told; it is told again only to change it."""
+    """The current scope of a connection's session, so that it is only set when it changes."""
 
     def __init__(self) -> None:
         self.can_isolate = False
-        self.scope: UUID | Everything = Everything.UNKNOWN
+        self.scope: UUID | SpecialScope = SpecialScope.UNKNOWN
 
-    async def enter(self, connection: Connection, scope: UUID | Everything) -> None:
-        """Let the connection see this workspace alone, or all of them."""
+    async def enter(self, connection: Connection, scope: UUID | SpecialScope) -> None:
+        """Limit the connection to a workspace, or let it see all of them."""
         if self.scope == scope:
             return
-        # Whoever is cancelled in here leaves it unknown.
-        self.scope = Everything.UNKNOWN
+        # Remains unknown if the statement fails or is cancelled.
+        self.scope = SpecialScope.UNKNOWN
         if isinstance(scope, UUID):
             await connection.execute(ENTER_WORKSPACE, str(scope))
         else:
@@ -63,24 +63,24 @@ class Session:
 
 
 class SessionConnection(_Connection):
-    """A connection of a pool, with what its session was told."""
+    """A connection of the pool with its session's scope."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - the driver's own
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as in the driver
         super().__init__(*args, **options)
         self.session = Session()
 
 
-class Entrance:
-    """A connection on which a caller is looked up; the statement itself enters the workspace if `enters`."""
+class LookupConnection:
+    """A connection to look up a caller; if `enters_workspace`, the statement also enters the scope of its workspace."""
 
-    def __init__(self, conn: Connection, *, enters: bool) -> None:
+    def __init__(self, conn: Connection, *, enters_workspace: bool) -> None:
         self.conn = conn
-        self.enters = enters
-        self.found: UUID | None = None
+        self.enters_workspace = enters_workspace
+        self.workspace_id: UUID | None = None
 
 
 class LocalConnection:
-    """A connection for one workspace behind a transaction pooler: each transaction says anew whose it is."""
+    """A connection for one workspace behind a transaction pooler: every transaction sets its own scope."""
 
     def __init__(self, connection: Connection, workspace_id: UUID) -> None:
         self._connection = connection
@@ -88,29 +88,29 @@ class LocalConnection:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        """Run statements as one; inside of another one this is a savepoint."""
+        """Run the body in a transaction, or in a savepoint if there is a transaction already."""
         is_first = not self._connection.is_in_transaction()
         async with self._connection.transaction():
             if is_first:
                 await self._connection.execute(ENTER_WORKSPACE_LOCALLY, str(self._workspace_id))
             yield
 
-    async def execute(self, query: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the driver's own
-        """Run a statement, in a transaction of its own where there is none."""
+    async def execute(self, query: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as in the driver
+        """Run a statement, in its own transaction if there is none."""
         async with self.transaction():
             return await self._connection.execute(query, *args, **options)
 
     async def fetch(self, query: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401
-        """Return a statement's rows; otherwise like `execute`."""
+        """Return the rows of a statement; otherwise like `execute`."""
         async with self.transaction():
             return await self._connection.fetch(query, *args, **options)
 
     async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401
-        """Return a statement's first row; otherwise like `execute`."""
+        """Return the first row of a statement; otherwise like `execute`."""
         async with self.transaction():
             return await self._connection.fetchrow(query, *args, **options)
 
     async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401
-        """Return the first value of a statement's first row; otherwise like `execute`."""
+        """Return the first value of the first row; otherwise like `execute`."""
         async with self.transaction():
             return await self._connection.fetchval(query, *args, **options)

@@ -1,1 +1,1 @@
-"""The statements of search."""
+"""SQL statements for search."""

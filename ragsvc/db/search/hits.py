@@ -1,4 +1,4 @@
-"""Finds chunks: candidates of both indexes and their fusion in one statement."""
+"""Search for chunks: candidates of both indexes and their fusion, in one statement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ragsvc.db.search.lexical import (
     LEXICAL_SMALL_OF_HYBRID,
 )
 from ragsvc.db.search.scope import LIVE, LIVE_DOCUMENTS, SEARCH_TIMEOUT_S, selection_arguments
-from ragsvc.db.search.words import spell_query
+from ragsvc.db.search.words import separate_query
 from ragsvc.domain.chunks import PageSpan
 from ragsvc.domain.search import SearchHit, SearchMode
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Connection, Record
     from ragsvc.db.search.scope import Scope, Selection
 
-# How many of a workspace's nearest chunks are looked through for those in the scope, for each that is to be found.
+# Nearest chunks of the workspace that are examined per candidate, since some of them are outside of the scope.
 NEAR_PER_FETCHED = 8
 
-# Every statement below takes the same arguments; this tells Postgres the types of those that one of them leaves out.
+# All statements below take the same arguments; this declares the types of those that a statement does not use.
 ARGUMENTS = """
 arguments AS (
     SELECT $6::halfvec AS query_vector, $7::integer AS fetched, $8::integer AS hits, $9::float8 AS min_score,
@@ -36,8 +36,8 @@ arguments AS (
            $14::integer AS chunks, $15::float8 AS tokens_per_chunk
 )"""
 
-# Every vector of the scope, one probe a document: perfect, and the fastest for small scopes. Of equal distances the
-# lower id is nearer; `+ 0` keeps the planner from the index.
+# Scans all vectors of the scope, with one index probe per document: exact, and fastest for small scopes. Ties are
+# broken by id; `+ 0` prevents the planner from using the vector index.
 EXACT = """
     SELECT v.chunk_id, v.embedding <=> $6 AS distance
     FROM live JOIN {table} v ON v.workspace_id = $1 AND v.document_id = live.id AND v.build_id = live.active_build
@@ -46,12 +46,11 @@ FIRST = "ORDER BY distance + 0, chunk_id LIMIT $7"
 DENSE_EXACT = f"""
 dense AS MATERIALIZED (SELECT chunk_id, 1 - distance AS cosine FROM (SELECT * FROM ({EXACT}) every {FIRST}) nearest)"""
 
-# The vector index gives the nearest of the workspace, wherever they are. Those of them in the scope are its nearest,
-# if they are as many as are to be found; if they are fewer, because the scope is small or about something else than
-# the query, walking on along the index would find little, late: then all of the scope is scanned. (A filter inside of
-# the index scan had recall .66 to .90 there, and took longer than the scan.)
-# `distance + 0` here is the point: Postgres 18 takes an index scan in relaxed order for sorted, drops a sort by
-# `distance` alone, and the scan stops after the first few rows.
+# The vector index returns the nearest chunks of the workspace. If enough of them are in the scope, they are the nearest
+# of the scope. If not, because the scope is small or unrelated to the query, continuing along the index would be slow
+# and find little, so the whole scope is scanned instead. (Filtering inside the index scan had a recall of 0.66 to 0.90
+# in these cases and took longer than the scan.) `distance + 0` matters: Postgres 18 treats an index scan in relaxed
+# order as sorted, so it would drop a sort by `distance` alone and stop the scan after the first few rows.
 DENSE_INDEXED = f"""
 near AS MATERIALIZED (
     SELECT v.chunk_id, v.document_id, v.build_id, v.embedding <=> $6 AS distance FROM {{table}} v
@@ -70,9 +69,9 @@ dense AS MATERIALIZED (
         SELECT * FROM ({EXACT} AND (SELECT count(*) FROM near_live) < $7) every {FIRST}) nearest
 )"""
 
-# What one index alone found has its score of the other too, so that both can be added: the cosine, and how much of the
-# query's words is said, times their weights (Bruch, Gai, Ingber 2023: better than adding ranks, which tell nothing of
-# how well a chunk fits; measured by `make eval`).
+# Chunks found by only one index get their score from the other too, so that the score is the weighted sum of the cosine
+# and the lexical score. (Bruch, Gai, Ingber 2023: better than fusing ranks, which do not reflect how well a chunk
+# matches; confirmed by `make eval`.)
 FUSED = """
 fused AS MATERIALIZED (
     SELECT either.chunk_id, scores.cosine, ranked.rank, $12 * scores.cosine + $13 * coalesce(ranked.rank, 0) AS score
@@ -116,7 +115,7 @@ SELECT_HITS_LEXICAL_LARGE = f"WITH {ARGUMENTS}, {LEXICAL_LARGE}, {ONLY_LEXICAL},
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """How candidates are found and joined; `fetched` is how many each index gives."""
+    """How candidates are found and fused; `fetched` is their number per index."""
 
     query_vector: NDArray[np.float32] | None
     words: str
@@ -139,10 +138,10 @@ async def select_hits(
     table: str,
     is_small: bool,
 ) -> list[SearchHit]:
-    """Return at most `limit` hits, best first, with texts and places.
+    """Return at most `limit` hits, best first, with their texts and spans.
 
-    Their score is the cosine in dense mode, in lexical mode between 0 and 1 how much of the query's words is said, in
-    hybrid mode the weighted sum of both. A small scope is scanned, in a large one the indexes are asked.
+    The score is the cosine in dense mode, the lexical score (0 to 1) in lexical mode, and their weighted sum in hybrid
+    mode. A small scope is scanned; in a large one the indexes are used.
     """
     arguments = (
         *selection_arguments(workspace_id, selection),
@@ -151,7 +150,7 @@ async def select_hits(
         limit,
         candidates.min_score,
         candidates.text_search_config,
-        spell_query(candidates.words),
+        separate_query(candidates.words),
         candidates.dense_weight,
         candidates.lexical_weight,
         scope.chunks,

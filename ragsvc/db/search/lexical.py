@@ -1,49 +1,50 @@
-"""The lexical part of a search: which chunks have the words of a query, ranked by BM25.
+"""Lexical search: finds chunks with words of the query and ranks them by BM25.
 
-BM25 (Robertson, Zaragoza 2009) needs to know in how many chunks a word is. That is counted at the query, up to a limit:
-nothing is kept that would have to be kept right, and nothing that would remember the words of a deleted document.
+BM25 (Robertson, Zaragoza 2009) needs the number of chunks that contain a word. It is counted at query time, up to a
+limit, so there are no statistics to maintain, and none that could reveal words of deleted documents.
 """
 
 from __future__ import annotations
 
 from ragsvc.db.search.scope import LIVE, LIVE_DOCUMENTS
 
-# How soon repetitions of a word stop to count, and how much a chunk's length does: the usual values.
+# Saturation of repeated words, and normalization by chunk length: the usual values.
 K1 = 1.2
 B = 0.75
-# So many words of a query are looked up: those said most often, then the longest.
-MOST_WORDS = 32
-# A word in more chunks is common, and its index entries are not read any further.
+# Maximum words of a query that are looked up: the most frequent in the query, then the longest.
+MAX_WORDS = 32
+# A word in more chunks is common; the rest of its index entries are not read.
 COMMON_WORD_CHUNKS = 1000
-# Ranking reads the text-search vector of every candidate. Those with all words are taken first, then those with some,
-# by the rarest words that together have no more.
+# Ranking reads the text search vector of every candidate. Candidates are chunks with all words, and chunks with any of
+# the rarest words, as many of these as occur in no more chunks than this in total.
 CANDIDATES_WITH_ALL = 500
 CANDIDATES_WITH_SOME = 1000
 
-# Texts `c` of live documents: in a small scope by a join, since most of what a common word finds lies outside of it; in
-# a large one row by row, since the first few hundred rows are enough.
+# Texts `c` of live documents. In a small scope they are joined, since most matches of a common word are outside of it.
+# In a large scope they are checked row by row, since the first few hundred rows are enough.
 FROM_SMALL_SCOPE = "live JOIN chunk_text c ON c.document_id = live.id AND c.build_id = live.active_build WHERE true"
 FROM_LARGE_SCOPE = f"""
 chunk_text c
 WHERE (SELECT d.active_build = c.build_id FROM documents d WHERE d.id = c.document_id AND {LIVE})
 """
 
-# `ts_rank` of one word is the sum of 1/i² over its occurrences i = 1 … tf, divided by its limit π²/6. What is left to
-# the limit is nearly 1 / (tf + 1/2), so it tells tf: there is no function that counts.
-OCCURRENCES = "(1 / (1.6449341 * (1 - ts_rank(ARRAY[1, 1, 1, 1]::float4[], candidate.search, weighed.word))) - 0.5)"
+# The term frequency tf, for which Postgres has no function. `ts_rank` of one word is the sum of 1/i² over its
+# occurrences i = 1 … tf, divided by the limit π²/6. The difference to the limit is about 1 / (tf + 1/2), which is
+# solved for tf.
+FREQUENCY = "(1 / (1.6449341 * (1 - ts_rank(ARRAY[1, 1, 1, 1]::float4[], candidate.search, weighed.word))) - 0.5)"
 
-# A common word is in between the limit and all chunks; frequencies of words being what they are, the geometric mean of
-# both is as good a guess as any.
+# The number of chunks with a common word is between the limit and all chunks. It is estimated as their geometric mean,
+# since word frequencies span orders of magnitude.
 WORDS = rf"""
 words AS MATERIALIZED (
     SELECT ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word
-    FROM unnest(to_tsvector($10, $11)) AS said (lexeme, positions, weights)
-    ORDER BY cardinality(positions) DESC, length(lexeme) DESC, lexeme LIMIT {MOST_WORDS}
+    FROM unnest(to_tsvector($10, $11)) AS parsed (lexeme, positions, weights)
+    ORDER BY cardinality(positions) DESC, length(lexeme) DESC, lexeme LIMIT {MAX_WORDS}
 ),
 counted AS MATERIALIZED (
     SELECT word, (SELECT count(*) FROM (
         SELECT FROM chunk_text c WHERE c.workspace_id = $1 AND c.search @@ word LIMIT {COMMON_WORD_CHUNKS}
-    ) having_it) AS chunks
+    ) matching) AS chunks
     FROM words
 ),
 known AS (
@@ -51,7 +52,7 @@ known AS (
                               ELSE sqrt({COMMON_WORD_CHUNKS}.0 * greatest($14, {COMMON_WORD_CHUNKS})) END AS estimate
     FROM counted WHERE chunks > 0
 ),
--- A scope may be smaller than what has the word in the whole workspace.
+-- The scope can have fewer chunks than contain the word in the whole workspace.
 weighed AS MATERIALIZED (
     SELECT word, ln(1 + (greatest($14, 2 * max(estimate) OVER ()) - estimate + 0.5) / (estimate + 0.5)) AS weight,
            row_number() OVER rarest = 1 OR sum(chunks) OVER rarest <= {CANDIDATES_WITH_SOME} AS is_rare
@@ -66,9 +67,9 @@ queries AS MATERIALIZED (
 
 
 def _lexical(texts: str, *, also: str = "") -> str:
-    """Return the CTEs that rank what is found, and chunks that were found otherwise; a rank is between 0 and 1.
+    """Return the CTEs that rank lexical matches and the chunks of `also`, with ranks between 0 and 1.
 
-    It is BM25 divided by the most that the query's words can give: how much of what is asked is said.
+    A rank is the BM25 score divided by the highest score that the words of the query can reach.
     """
     return f"""
 {WORDS},
@@ -80,15 +81,16 @@ found AS (
      LIMIT {CANDIDATES_WITH_SOME})
     {also}
 ),
--- Put together with nothing, so that it is unpacked once and not for every word.
+-- The concatenation makes Postgres decompress the vector once instead of once per word.
 candidate AS MATERIALIZED (
     SELECT c.id, c.search || ''::tsvector AS search, {K1} * (1 - {B} + {B} * c.token_count / $15) AS length
     FROM found JOIN chunk_text c ON c.workspace_id = $1 AND c.id = found.id
 ),
 ranked AS MATERIALIZED (
     SELECT candidate.id AS chunk_id,
-           sum(weighed.weight * ({K1} + 1) * said.times / (said.times + candidate.length)) / min(queries.best) AS rank
-    FROM candidate CROSS JOIN weighed CROSS JOIN queries CROSS JOIN LATERAL (SELECT {OCCURRENCES} AS times) said
+           sum(weighed.weight * ({K1} + 1) * term.frequency / (term.frequency + candidate.length))
+               / min(queries.best) AS rank
+    FROM candidate CROSS JOIN weighed CROSS JOIN queries CROSS JOIN LATERAL (SELECT {FREQUENCY} AS frequency) term
     WHERE candidate.search @@ weighed.word GROUP BY candidate.id
 ),
 lexical AS MATERIALIZED (SELECT chunk_id, rank FROM ranked ORDER BY rank DESC, chunk_id LIMIT $7)"""
@@ -98,6 +100,6 @@ ALSO_DENSE = "UNION SELECT chunk_id FROM dense"
 
 LEXICAL_SMALL = f"{LIVE_DOCUMENTS}, {_lexical(FROM_SMALL_SCOPE)}"
 LEXICAL_LARGE = _lexical(FROM_LARGE_SCOPE)
-# Behind `dense`, and in a small scope behind `live`.
+# These come after `dense`, and in a small scope after `live`.
 LEXICAL_SMALL_OF_HYBRID = _lexical(FROM_SMALL_SCOPE, also=ALSO_DENSE)
 LEXICAL_LARGE_OF_HYBRID = _lexical(FROM_LARGE_SCOPE, also=ALSO_DENSE)

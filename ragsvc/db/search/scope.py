@@ -1,4 +1,4 @@
-"""Where a search looks: which documents may be found, and how much there is of them."""
+"""The scope of a search: which documents it can find, and their size."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection
 
-# A search that takes longer is given up: somebody waits for it.
+# Longest search; short, because a user is waiting.
 SEARCH_TIMEOUT_S = 5.0
 
-# Documents `d` that a search may find. `$1` workspace, `$2` collections or null for all, `$3` attributes they contain,
-# `$4` a jsonpath predicate over the attributes with its variables `$5`.
+# Condition for documents `d` that a search can find. `$1` is the workspace, `$2` the collections or null for all, `$3`
+# the attributes to contain, `$4` a jsonpath predicate on the attributes, and `$5` its variables.
 LIVE = """
     d.workspace_id = $1 AND d.active_build IS NOT NULL AND d.status <> 'deleting'
     AND ($2::uuid[] IS NULL OR d.collection_id = ANY($2))
     AND d.collection_id <> ALL (ARRAY(
-        SELECT gone.id FROM collections gone WHERE gone.workspace_id = $1 AND gone.deletion_id IS NOT NULL))
+        SELECT deleted.id FROM collections deleted WHERE deleted.workspace_id = $1 AND deleted.deletion_id IS NOT NULL))
     AND ($3::jsonb IS NULL OR d.attributes @> $3)
     AND ($4::text IS NULL OR jsonb_path_match(d.attributes, $4::text::jsonpath, $5::jsonb))
 """
 LIVE_DOCUMENTS = f"live AS MATERIALIZED (SELECT d.id, d.active_build FROM documents d WHERE {LIVE})"
 
-# Of whole collections it is known how much they hold (a trigger of `documents` keeps it).
+# The sizes of whole collections are maintained by a trigger on `documents`.
 SELECT_SCOPE = """
 SELECT count(DISTINCT c.id)::integer AS collections, coalesce(sum(s.chunks), 0)::integer AS chunks,
        coalesce(sum(s.tokens), 0)::bigint AS tokens
@@ -42,7 +42,7 @@ FROM documents d WHERE {LIVE}
 
 @dataclass(frozen=True, slots=True)
 class AttributeCondition:
-    """What a document's attributes have to fulfil: what they contain, and a jsonpath predicate with its variables."""
+    """A condition on attributes: what they must contain, and a jsonpath predicate with its variables."""
 
     contains: dict[str, object] | None = None
     path: str | None = None
@@ -50,13 +50,13 @@ class AttributeCondition:
 
     @property
     def is_empty(self) -> bool:
-        """Whether every document fulfils it."""
+        """Whether all documents match."""
         return self.contains is None and self.path is None
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Where a search looks: the collections (None: all of the workspace's) and the attributes of documents."""
+    """The documents to search, by collection (None: all in the workspace) and attributes."""
 
     collection_ids: tuple[UUID, ...] | None = None
     attributes: AttributeCondition = AttributeCondition()
@@ -64,7 +64,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """How many of the selection's collections exist, and how many chunks and tokens there are to search."""
+    """The number of selected collections that exist, and of the chunks and tokens to search."""
 
     collections: int
     chunks: int
@@ -72,12 +72,12 @@ class Scope:
 
     @property
     def tokens_per_chunk(self) -> float:
-        """How long a chunk is on average; never 0."""
+        """The average length of a chunk in tokens; never 0."""
         return max(self.tokens, 1) / max(self.chunks, 1)
 
 
 async def select_scope(conn: Connection, workspace_id: UUID, selection: Selection) -> Scope:
-    """Return the size of a search's scope."""
+    """Return the size of a selection."""
     arguments = selection_arguments(workspace_id, selection)
     if selection.attributes.is_empty:
         row = await conn.fetchrow(SELECT_SCOPE, *arguments[:2], timeout=SEARCH_TIMEOUT_S)
@@ -87,6 +87,6 @@ async def select_scope(conn: Connection, workspace_id: UUID, selection: Selectio
 
 
 def selection_arguments(workspace_id: UUID, selection: Selection) -> tuple[object, ...]:
-    """Return the first five arguments of every statement of a search."""
+    """Return the first five arguments of all search statements."""
     attributes = selection.attributes
     return workspace_id, selection.collection_ids, attributes.contains, attributes.path, attributes.variables or {}

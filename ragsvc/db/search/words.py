@@ -1,7 +1,7 @@
-"""Writes text so that Postgres's parser of full text finds the words in it, in documents and in queries alike.
+"""Separates the words of documents and queries for Postgres's full-text parser.
 
-By itself it takes `/etc/nginx`, `input/output`, `config.yaml` and `end.Next` for one word each, drops what stands
-between `<` and `>`, reads `covid-19` as a negative number, and in scripts without blanks takes a clause for a word.
+The parser itself treats `/etc/nginx`, `input/output`, `config.yaml` and `end.Next` as one word each, drops text between
+`<` and `>`, reads the `-19` of `covid-19` as a number, and treats a clause as one word in scripts without spaces.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-# What glues words together; a point between digits belongs to the number: 3.14, 192.168.0.1.
-_GLUE = re.compile(r"[<>/@]|[-+](?=\d)|\.(?=[^\W\d])|(?<!\d)\.(?=\d)")
-# A name that its version is glued to: Python3.11, v1.2.3.
+# Characters that join words. A point between digits belongs to the number: 3.14, 192.168.0.1.
+_JOINER = re.compile(r"[<>/@]|[-+](?=\d)|\.(?=[^\W\d])|(?<!\d)\.(?=\d)")
+# The end of a name that is followed directly by a version: Python3.11, v1.2.3.
 _NAME_END = re.compile(r"[A-Za-z](?=\d+\.\d)")
-# Thai, Lao, Burmese, Khmer, Japanese, Chinese and Korean; Korean has blanks, but endings grow onto its words.
-_WITHOUT_BLANKS = re.compile(
+# Thai, Lao, Burmese, Khmer, Japanese, Chinese and Korean. Korean has spaces, but attaches suffixes to its words.
+_WITHOUT_SPACES = re.compile(
     r"[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]+"
 )
 
 
-def spell_words(text: str) -> str:
-    """Return a document's text with blanks between words; scripts without them as their characters and all pairs."""
-    return _spell(text, lambda run: [*run, *pairwise(run)])
+def separate_words(text: str) -> str:
+    """Return a document's text with spaces between words; scripts without spaces become characters and pairs."""
+    return _separate(text, lambda run: [*run, *pairwise(run)])
 
 
-def spell_query(text: str) -> str:
-    """Return a query with blanks between words; of several characters without blanks only the pairs are looked for."""
-    return _spell(text, lambda run: pairwise(run) if len(run) > 1 else run)
+def separate_query(text: str) -> str:
+    """Return a query with spaces between words; scripts without spaces become pairs, if longer than a character."""
+    return _separate(text, lambda run: pairwise(run) if len(run) > 1 else run)
 
 
-def _spell(text: str, take: Callable[[str], Iterable[Iterable[str]]]) -> str:
-    spelled = _NAME_END.sub(r"\g<0> ", _GLUE.sub(" ", text))
-    if spelled.isascii():
-        return spelled
-    return _WITHOUT_BLANKS.sub(lambda run: f" {' '.join(map(''.join, take(run[0])))} ", spelled)
+def _separate(text: str, split_run: Callable[[str], Iterable[Iterable[str]]]) -> str:
+    separated = _NAME_END.sub(r"\g<0> ", _JOINER.sub(" ", text))
+    if separated.isascii():
+        return separated
+    return _WITHOUT_SPACES.sub(lambda run: f" {' '.join(map(''.join, split_run(run[0])))} ", separated)

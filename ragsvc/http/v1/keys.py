@@ -61,8 +61,8 @@ class RotationBody(Body):
 
 async def _answer_again(request: web.Request, key_id: UUID) -> web.Response | None:
     secret = derive_secret(request, KEY_PREFIX, seed_of(request))
-    async with resources_of(request).pool.acquire_entrance() as entrance:
-        owner = await api_keys.select_key_owner(entrance, hash_key(secret))
+    async with resources_of(request).pool.acquire_for_lookup() as lookup:
+        owner = await api_keys.select_key_owner(lookup, hash_key(secret))
     return _show(owner.key, secret) if owner and owner.key.id == key_id else None
 
 

@@ -43,8 +43,8 @@ class UploadTokenBody(Body):
 
 async def _answer_again(request: web.Request, token_id: UUID) -> web.Response | None:
     secret = derive_secret(request, TOKEN_PREFIX, seed_of(request))
-    async with resources_of(request).pool.acquire_entrance() as entrance:
-        owner = await upload_tokens.select_token_owner(entrance, hash_key(secret))
+    async with resources_of(request).pool.acquire_for_lookup() as lookup:
+        owner = await upload_tokens.select_token_owner(lookup, hash_key(secret))
     return _show(request, owner[1], secret) if owner and owner[1].id == token_id else None
 
 

@@ -85,7 +85,7 @@ async def create_webhook(request: web.Request) -> web.Response:
             url=body.url,
             events=sorted(set(body.events), key=list(WebhookEvent).index),
             secret=_derive(request),
-            most=MOST_WEBHOOKS,
+            max_count=MOST_WEBHOOKS,
         )
         if webhook is None:
             raise TooManyWebhooks(f"A workspace may have {MOST_WEBHOOKS} webhooks.")

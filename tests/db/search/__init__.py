@@ -1,1 +1,1 @@
-"""Tests of the statements of search."""
+"""Tests of the search statements."""

@@ -1,4 +1,4 @@
-"""The fixtures of a conversation: a library, a scripted model, and processes that answer."""
+"""Fixtures from tests/support/chat.py: a library, a scripted model and a chat client."""
 
 from tests.support.chat import chat, library, scripted
 

@@ -1,4 +1,4 @@
-"""What Postgres makes of the search statements: the traps of an index that answers in relaxed order."""
+"""Query plans of the search statements, in particular for index scans in relaxed order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FETCHED = 5
 
 
 async def explain(library: Library, name: str) -> list[dict[str, Any]]:
-    """Return every node of a statement's plan as it ran over 200 chunks, with other ways out of favour."""
+    """Return all plan nodes of a statement executed on 200 chunks, with other plans discouraged."""
     await library.add(*(f"Kettle number {number} boils." for number in range(200)))
     vector = np.random.default_rng(3).standard_normal(384, dtype=np.float32)
     arguments: list[object] = [
@@ -43,7 +43,7 @@ async def explain(library: Library, name: str) -> list[dict[str, Any]]:
     async with owner_of(library.resources.settings) as owner:
         await owner.execute(f"ANALYZE {table}")
     async with library.resources.scoped_to(library.workspace_id).pool.acquire() as conn, conn.transaction():
-        # So few rows are scanned faster than looked up; what counts is how the index is used where it is.
+        # For so few rows the planner would prefer a sequential scan; these tests are about the use of the index.
         await conn.execute("SET LOCAL enable_seqscan = off")
         await conn.execute("SET LOCAL enable_bitmapscan = off")
         await conn.execute("SET LOCAL enable_sort = off")
@@ -62,13 +62,13 @@ def vector_scans(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", ["SELECT_HITS_DENSE_LARGE", "SELECT_HITS_HYBRID_LARGE"])
-async def test_a_large_scope_asks_the_index_for_all_that_is_fetched(library: Library, name: str) -> None:
+async def test_a_large_scope_fetches_all_candidates_from_the_index(library: Library, name: str) -> None:
     nodes = await explain(library, name)
     assert sum(scan["Actual Rows"] for scan in vector_scans(nodes)) == hits.NEAR_PER_FETCHED * FETCHED
 
 
 @pytest.mark.parametrize("name", ["SELECT_HITS_DENSE_LARGE", "SELECT_HITS_HYBRID_LARGE"])
-async def test_what_the_index_gives_is_sorted_again(library: Library, name: str) -> None:
+async def test_results_of_the_index_are_sorted_again(library: Library, name: str) -> None:
     nodes = await explain(library, name)
     keys = [node["Sort Key"][0] for node in nodes if node["Node Type"] == "Sort" and "distance" in node["Sort Key"][0]]
     assert keys
@@ -77,7 +77,7 @@ async def test_what_the_index_gives_is_sorted_again(library: Library, name: str)
 
 
 @pytest.mark.parametrize("name", ["SELECT_HITS_DENSE_LARGE", "SELECT_HITS_HYBRID_LARGE"])
-async def test_a_scope_is_not_scanned_where_the_index_found_enough(library: Library, name: str) -> None:
+async def test_the_scope_is_not_scanned_if_the_index_finds_enough(library: Library, name: str) -> None:
     nodes = await explain(library, name)
     skipped = [node for node in nodes if "One-Time Filter" in node or node["Actual Loops"] == 0]
     assert any("<" in node.get("One-Time Filter", "") for node in skipped)
@@ -87,7 +87,7 @@ async def test_a_scope_is_not_scanned_where_the_index_found_enough(library: Libr
 
 
 @pytest.mark.parametrize("name", ["SELECT_HITS_DENSE_SMALL", "SELECT_HITS_HYBRID_SMALL"])
-async def test_a_small_scope_never_asks_the_vector_index(library: Library, name: str) -> None:
+async def test_a_small_scope_never_uses_the_vector_index(library: Library, name: str) -> None:
     nodes = await explain(library, name)
     assert nodes
     assert vector_scans(nodes) == []
