@@ -1,20 +1,8 @@
-"""The types of documents that have a format of their own, and what a Content-Type says."""
+"""Reads Content-Type headers: the media type and its charset."""
 
 from __future__ import annotations
 
 from email.message import Message
-
-PDF = "application/pdf"
-DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-XLS = "application/vnd.ms-excel"
-PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
-ODT = "application/vnd.oasis.opendocument.text"
-ODS = "application/vnd.oasis.opendocument.spreadsheet"
-ODP = "application/vnd.oasis.opendocument.presentation"
-EPUB = "application/epub+zip"
-RTF = "application/rtf"
-UNKNOWN = "application/octet-stream"
 
 
 def bare_type(content_type: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from semantic_text_splitter import CodeSplitter, MarkdownSplitter, TextSplitter
 
-from ragsvc.media_types.text_types import GRAMMARS, MARKDOWN
+from ragsvc.media_types.formats import GRAMMARS, MARKDOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable

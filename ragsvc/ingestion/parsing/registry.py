@@ -21,16 +21,25 @@ from ragsvc.ingestion.parsing.formats.text.rtf import parse_rtf
 from ragsvc.ingestion.parsing.formats.web.epub import parse_epub
 from ragsvc.ingestion.parsing.formats.web.html import parse_html
 from ragsvc.ingestion.parsing.normalisation import has_text
-from ragsvc.media_types.content_types import DOCX, EPUB, ODP, ODS, ODT, PDF, PPTX, RTF, XLS, XLSX
-from ragsvc.media_types.text_types import (
+from ragsvc.media_types.formats import (
     CSV,
+    DOCX,
+    EPUB,
     GRAMMARS,
     HTML,
     JSON,
     JSON_LINES,
     MARKDOWN,
+    ODP,
+    ODS,
+    ODT,
+    PDF,
     PLAIN_TEXT,
+    PPTX,
+    RTF,
     TSV,
+    XLS,
+    XLSX,
     XML,
 )
 

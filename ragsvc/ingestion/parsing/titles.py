@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.ingestion.parsing.headings import make_heading
-from ragsvc.media_types.content_types import DOCX, ODT, PDF, RTF
-from ragsvc.media_types.text_types import HTML, MARKDOWN, PLAIN_TEXT
+from ragsvc.media_types.formats import PROSE_TYPES
 
 if TYPE_CHECKING:
     from ragsvc.domain.chunks import Heading, ParsedText
 
-# Of running text; the first line of data or of code names nothing.
-TITLED = frozenset({PLAIN_TEXT, MARKDOWN, HTML, PDF, DOCX, ODT, RTF})
 MAX_TITLE_CHARS = 120
 # A sentence, or what goes on in the next line.
 NO_TITLE_ENDS = (".", ",", ";", ":", "-", "!")
@@ -22,7 +19,7 @@ NO_TITLE_STARTS = ("-", "*", ">", "|", "`")
 
 def find_title(parsed: ParsedText) -> tuple[Heading, ...]:
     """Return the title as the text's only heading, or nothing where the text begins without one."""
-    if parsed.media_type not in TITLED:
+    if parsed.media_type not in PROSE_TYPES:
         return ()
     text = parsed.text.lstrip()
     first, _, rest = text.partition("\n")

@@ -11,8 +11,7 @@ import pytest
 
 from ragsvc.errors import DocumentRejected
 from ragsvc.ingestion.parsing.containers.zip_archives import MAX_ENTRIES
-from ragsvc.media_types.content_types import DOCX, PDF, RTF
-from ragsvc.media_types.text_types import CSV, HTML, JSON, MARKDOWN, PHP, PLAIN_TEXT, XML
+from ragsvc.media_types.formats import CSV, DOCX, HTML, JSON, MARKDOWN, PDF, PHP, PLAIN_TEXT, RTF, XML
 from tests.ingestion.parsing.formats.office_files import make_docx, make_ole2, make_zip
 from tests.ingestion.parsing.formats.pdf_files import make_pdf
 

@@ -11,7 +11,7 @@ import pytest
 
 from ragsvc.domain.workspaces import Chunking
 from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
-from ragsvc.media_types.text_types import GRAMMARS, SUFFIXES
+from ragsvc.media_types.formats import BY_SUFFIX, GRAMMARS
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.parsing.test_sniffing import refusal_of
 
@@ -88,7 +88,7 @@ def test_code_is_cut_between_its_functions(parse: Parse, counter: TokenCounter) 
 
 @pytest.mark.parametrize("media_type", GRAMMARS)
 def test_every_grammar_is_there(parse: Parse, counter: TokenCounter, media_type: str) -> None:
-    suffix = SUFFIXES[media_type].split()[0]
+    suffix = next(suffix for suffix, claimed in BY_SUFFIX.items() if claimed == media_type)
     source = "/* comment */\nvoid f() { return; }\n" * 100
     parsed = parse((f"<?php\n{source}" if suffix == ".php" else source).encode(), f"a{suffix}")
     assert parsed.media_type == media_type

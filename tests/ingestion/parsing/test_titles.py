@@ -10,8 +10,7 @@ from ragsvc.domain.chunks import Heading, PageSpan, ParsedText
 from ragsvc.domain.workspaces import Chunking
 from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from ragsvc.ingestion.parsing.titles import MAX_TITLE_CHARS, find_title
-from ragsvc.media_types.content_types import PDF
-from ragsvc.media_types.text_types import CSV, MARKDOWN, PLAIN_TEXT
+from ragsvc.media_types.formats import CSV, MARKDOWN, PDF, PLAIN_TEXT
 
 if TYPE_CHECKING:
     from ragsvc.domain.chunks import Chunk

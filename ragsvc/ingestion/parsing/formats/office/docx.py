@@ -14,7 +14,7 @@ from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
 from ragsvc.ingestion.parsing.formats.office.docx_blocks import iterate_blocks
 from ragsvc.ingestion.parsing.formats.office.docx_styles import qn, read_styles
 from ragsvc.ingestion.parsing.formats.office.packages import find_main_part, iterate_relations
-from ragsvc.media_types.content_types import DOCX
+from ragsvc.media_types.formats import DOCX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

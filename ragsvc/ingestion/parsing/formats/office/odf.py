@@ -12,7 +12,7 @@ from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
 from ragsvc.ingestion.parsing.formats.office.odf_text import OASIS, OFFICE, TABLE, iterate_blocks, read_row
 from ragsvc.ingestion.parsing.formats.office.sheets import WorkbookWriter
 from ragsvc.ingestion.parsing.formats.office.slides import Slide, build_presentation
-from ragsvc.media_types.content_types import ODP, ODS, ODT
+from ragsvc.media_types.formats import ODP, ODS, ODT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,7 +11,7 @@ from ragsvc.ingestion.parsing.containers.xml_parts import read_xml
 from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
 from ragsvc.ingestion.parsing.formats.office.packages import RELATION_ID, find_main_part, iterate_relations
 from ragsvc.ingestion.parsing.formats.office.slides import Slide, build_presentation
-from ragsvc.media_types.content_types import PPTX
+from ragsvc.media_types.formats import PPTX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from python_calamine import CalamineWorkbook
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
 from ragsvc.ingestion.parsing.formats.office.sheets import WorkbookWriter
-from ragsvc.media_types.content_types import XLS, XLSX
+from ragsvc.media_types.formats import XLS, XLSX
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

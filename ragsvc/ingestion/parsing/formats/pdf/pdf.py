@@ -16,7 +16,7 @@ from ragsvc.ingestion.parsing.formats.pdf.forms import PdfForm, open_form
 from ragsvc.ingestion.parsing.formats.pdf.warnings import iterate_warnings
 from ragsvc.ingestion.parsing.headings import MAX_LEVEL, make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder, join_spans
-from ragsvc.media_types.content_types import PDF
+from ragsvc.media_types.formats import PDF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

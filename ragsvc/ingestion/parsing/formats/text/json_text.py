@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ragsvc.domain.chunks import ParsedText, Table
 from ragsvc.ingestion.parsing.formats.text.plain_text import read_canonical
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
-from ragsvc.media_types.text_types import JSON, JSON_LINES
+from ragsvc.media_types.formats import JSON, JSON_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

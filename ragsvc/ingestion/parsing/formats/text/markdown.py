@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ragsvc.domain.chunks import Heading, ParsedText
 from ragsvc.ingestion.parsing.formats.text.plain_text import read_canonical
 from ragsvc.ingestion.parsing.headings import make_heading
-from ragsvc.media_types.text_types import MARKDOWN
+from ragsvc.media_types.formats import MARKDOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

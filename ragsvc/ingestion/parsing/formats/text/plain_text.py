@@ -9,7 +9,7 @@ from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.containers.xml_entities import refuse_bomb
 from ragsvc.ingestion.parsing.detection.decoding import declared_charset, decode
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
-from ragsvc.media_types.text_types import XML
+from ragsvc.media_types.formats import XML
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.detection.sniffing import SourceFile

@@ -11,7 +11,7 @@ from ragsvc.domain.chunks import ParsedText
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.formats.text.plain_text import read_source
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
-from ragsvc.media_types.content_types import RTF
+from ragsvc.media_types.formats import RTF
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.detection.sniffing import SourceFile

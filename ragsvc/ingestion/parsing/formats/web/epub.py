@@ -13,7 +13,7 @@ from ragsvc.ingestion.parsing.containers.xml_parts import read_xml
 from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
 from ragsvc.ingestion.parsing.formats.web.html import read_markup, write_page
 from ragsvc.ingestion.parsing.formats.web.html_writer import HtmlWriter
-from ragsvc.media_types.content_types import EPUB
+from ragsvc.media_types.formats import EPUB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

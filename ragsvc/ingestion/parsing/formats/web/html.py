@@ -13,7 +13,7 @@ from ragsvc.ingestion.parsing.formats.web.html_shape import check_shape
 from ragsvc.ingestion.parsing.formats.web.html_writer import HtmlWriter
 from ragsvc.ingestion.parsing.formats.web.xhtml import close_empty_elements, is_xhtml
 from ragsvc.ingestion.parsing.normalisation import has_text, strip_unstorable
-from ragsvc.media_types.text_types import HTML
+from ragsvc.media_types.formats import HTML
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
