@@ -60,7 +60,7 @@ async def embed_chunks(
             await report(len(batch))
 
     async with open_task_group() as group:
-        for batch in _cut(missing, max_texts=resources.settings.llm.embedding_batch_size):
+        for batch in _split_batches(missing, max_texts=resources.settings.llm.embedding_batch_size):
             group.create_task(embed(batch))
     return np.asarray([vectors[chunk.embedding_input_hash] for chunk in chunks], dtype=np.float32)
 
@@ -95,7 +95,7 @@ def _scope_of(resources: Resources, workspace_id: UUID) -> UUID:
     return workspace_id if resources.settings.llm.embedding_cache_scope == "workspace" else GLOBAL_SCOPE
 
 
-def _cut(chunks: Sequence[Chunk], *, max_texts: int) -> Iterator[list[Chunk]]:
+def _split_batches(chunks: Sequence[Chunk], *, max_texts: int) -> Iterator[list[Chunk]]:
     batch: list[Chunk] = []
     tokens = 0
     for chunk in chunks:

@@ -24,8 +24,8 @@ from ragsvc.errors import (
     NotFound,
     ReplayRunning,
 )
-from ragsvc.ingestion.leftovers import sweep_builds
-from ragsvc.ingestion.requests import request_reingestion
+from ragsvc.ingestion.reingestion import request_reingestion
+from ragsvc.ingestion.stale_builds import sweep_builds
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.jobs.lease import Lease
 from ragsvc.retrieval.search import search

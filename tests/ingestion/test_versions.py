@@ -24,8 +24,8 @@ from ragsvc.errors import (
     LeaseLost,
     NotFound,
 )
-from ragsvc.ingestion.leftovers import sweep_builds, sweep_superseded_texts
-from ragsvc.ingestion.requests import request_reingestion
+from ragsvc.ingestion.reingestion import request_reingestion
+from ragsvc.ingestion.stale_builds import sweep_builds, sweep_superseded_texts
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.uploads.documents import attach_file, receive_content
 from tests.support.builds import SENTENCES, begin, build, finish, ready_document

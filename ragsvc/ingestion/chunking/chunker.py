@@ -77,10 +77,10 @@ class _Chunker:
         parsed = self._parsed
         headings = parsed.headings or find_title(parsed)
         for section in split_sections(parsed.text, headings, tiny_chars=tiny_chars, tables=parsed.tables):
-            for start, end, table in self._iterate_stretches(section):
-                yield from self._cut_stretch(start, end, table, section.path)
+            for start, end, table in self._iterate_segments(section):
+                yield from self._cut_segment(start, end, table, section.path)
 
-    def _iterate_stretches(self, section: Section) -> Iterator[tuple[int, int, Table | None]]:
+    def _iterate_segments(self, section: Section) -> Iterator[tuple[int, int, Table | None]]:
         """Yield running text and tables in turn; a table belongs to the section where it begins.
 
         A small one in the middle of text reads on with it.
@@ -99,14 +99,14 @@ class _Chunker:
             position = table.char_end
         yield position, section.char_end, None
 
-    def _cut_stretch(self, start: int, end: int, table: Table | None, path: tuple[str, ...]) -> Iterator[_Cut]:
+    def _cut_segment(self, start: int, end: int, table: Table | None, path: tuple[str, ...]) -> Iterator[_Cut]:
         if start >= end:
             return
         context = self._contexts.of(path, table)
         cutter = self._make_cutter(context)
         for piece in cutter.cut_rows(table.row_starts, end) if table else cutter.cut(start, end):
             # The rows up to the header need no header before them.
-            yield piece, self._contexts.of(path, None) if _holds_header(table, piece) else context, path
+            yield piece, self._contexts.of(path, None) if _contains_header(table, piece) else context, path
 
     def _make_cutter(self, context: Context) -> Cutter:
         max_tokens = min(self._chunking.max_tokens, self._input_tokens - context.reserved_tokens)
@@ -131,7 +131,7 @@ class _Chunker:
         )
 
 
-def _holds_header(table: Table | None, piece: Piece) -> bool:
+def _contains_header(table: Table | None, piece: Piece) -> bool:
     return table is not None and table.header is not None and piece.char_start < table.header[1]
 
 

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from ragsvc.llm.token_counting import TokenCounter
 
 # How many characters a chunk of a block may have is known by the tokens of the block, of a long one by those of some
-# stretches of it: most of the time goes into counting.
+# samples of it: most of the time goes into counting.
 BLOCK_CHARS_PER_TOKEN = 64
 LONG_CHARS_PER_TOKEN = 12
-STRETCHES = 8
-STRETCH_SHARE = 8
-STRETCH_MIN_CHARS = 256
+SAMPLES = 8
+SAMPLE_SHARE = 8
+SAMPLE_MIN_CHARS = 256
 # No token stands for more characters than this, white space and words unknown to the model included.
 MAX_CHARS_PER_TOKEN = 32
 # Text without white space (base64, minified code, tables of numbers) is cut after so many characters per token of
@@ -30,7 +30,7 @@ RUN_CHARS_PER_TOKEN = 4
 # A chunk is aimed below the limit, since tokens are not spread evenly.
 FILL = 0.95
 TYPICAL_TOKENS_PER_CHAR = 0.25
-PAUSES = ("\n\n", "\n", ". ", "。", " ")
+BREAKS = ("\n\n", "\n", ". ", "。", " ")
 WORD = re.compile(r"\S+")
 WHITE_SPACE = re.compile(r"\s+")
 
@@ -66,20 +66,20 @@ class Cutter:
 
     def cut_rows(self, row_starts: Sequence[int], end: int) -> Iterator[Piece]:
         """Yield pieces of whole rows, which never overlap; a row that is too long for a piece is cut like text."""
-        borders = [*row_starts, end]
+        boundaries = [*row_starts, end]
         tokens_per_char = TYPICAL_TOKENS_PER_CHAR
         first = 0
         while first < len(row_starts):
             capacity = int(self._max_tokens * FILL / tokens_per_char)
-            last = max(bisect_right(borders, borders[first] + capacity, lo=first) - 1, first + 1)
-            piece = self._measure(borders[first], self._text[borders[first] : borders[last]])
+            last = max(bisect_right(boundaries, boundaries[first] + capacity, lo=first) - 1, first + 1)
+            piece = self._measure(boundaries[first], self._text[boundaries[first] : boundaries[last]])
             if piece is not None:
                 # Rows are much alike: what was found in one piece holds for the next.
                 tokens_per_char = self._density(piece)
                 fits = self._size(piece) <= self._max_tokens
                 if not fits and last > first + 1:
                     continue
-                yield from [piece] if fits else self.cut(borders[first], borders[last])
+                yield from [piece] if fits else self.cut(boundaries[first], boundaries[last])
             first = last
 
     def _cut_block(self, start: int, block: str) -> Iterator[Piece]:
@@ -109,11 +109,11 @@ class Cutter:
         """Return about how many tokens a character of a long block has; 0 where the whole block should be counted."""
         if len(block) <= self._max_tokens * LONG_CHARS_PER_TOKEN:
             return 0
-        step = len(block) // STRETCHES
-        width = max(step // STRETCH_SHARE, STRETCH_MIN_CHARS)
+        step = len(block) // SAMPLES
+        width = max(step // SAMPLE_SHARE, SAMPLE_MIN_CHARS)
         # Without the words that it cuts in two, each of which would count as several.
-        stretches = (block[at : at + width] for at in range(0, len(block), step))
-        sample = self._measure(0, " ".join(s.partition(" ")[2].rpartition(" ")[0] or s for s in stretches))
+        samples = (block[at : at + width] for at in range(0, len(block), step))
+        sample = self._measure(0, " ".join(s.partition(" ")[2].rpartition(" ")[0] or s for s in samples))
         return self._density(sample) if sample else 0
 
     def _split(self, text: str, tokens_per_char: float) -> list[tuple[int, str]]:
@@ -146,7 +146,7 @@ class Cutter:
 
     def _iterate_bounded(self, start: int, end: int, max_block: int) -> Iterator[tuple[int, int]]:
         while end - start > max_block:
-            cut = _find_pause(self._text, start + max_block // 2, start + max_block)
+            cut = _find_break(self._text, start + max_block // 2, start + max_block)
             yield start, cut
             start = cut
         yield start, end
@@ -172,9 +172,9 @@ def _match_length(pattern: re.Pattern[str], text: str, *bounds: int) -> int:
     return match.end() - match.start() if match else 0
 
 
-def _find_pause(text: str, start: int, end: int) -> int:
-    for pause in PAUSES:
-        found = text.rfind(pause, start, end)
+def _find_break(text: str, start: int, end: int) -> int:
+    for separator in BREAKS:
+        found = text.rfind(separator, start, end)
         if found >= 0:
-            return found + len(pause)
+            return found + len(separator)
     return end

@@ -35,24 +35,24 @@ def split_sections(
     heading join as long as both together stay below twice that, under that heading's path. A section that is a table
     (a sheet) joins no other.
     """
-    apart = {table.char_start for table in tables}
+    table_starts = {table.char_start for table in tables}
     joined: list[Section] = []
-    ends_bare = False
+    previous_is_bare = False
     for section in _iterate_sections(headings, len(text)):
         previous = joined[-1] if joined else None
         is_bare = _is_bare(text, section)
-        if previous is not None and ends_bare and _is_below(section, previous):
+        if previous is not None and previous_is_bare and _is_below(section, previous):
             joined[-1] = Section(previous.char_start, section.char_end, section.path, section.parent)
         elif (
             previous is not None
             and _are_tiny(previous, section, tiny_chars)
-            and not apart & {previous.char_start, section.char_start}
+            and not table_starts & {previous.char_start, section.char_start}
         ):
             joined[-1] = Section(previous.char_start, section.char_end, section.parent, section.parent)
             is_bare = False
         else:
             joined.append(section)
-        ends_bare = is_bare
+        previous_is_bare = is_bare
     return joined
 
 

@@ -31,9 +31,9 @@ def make_splitter(media_type: str, capacity: int, overlap: int) -> Splitter:
 @cache
 def _load_grammar(media_type: str) -> Callable[[], object] | None:
     """Return what makes the grammar's pointer: each holds for one splitter."""
-    place = GRAMMARS.get(media_type)
-    if place is None:
+    entry_point = GRAMMARS.get(media_type)
+    if entry_point is None:
         return None
-    module, _, function = place.partition(":")
+    module, _, function = entry_point.partition(":")
     load: Callable[[], object] = getattr(import_module(module), function)
     return load

@@ -33,7 +33,7 @@ class Progress:
             os.close(file)
 
 
-SILENT = Progress()
+NO_PROGRESS = Progress()
 
 
 def read_progress(path: Path) -> float:

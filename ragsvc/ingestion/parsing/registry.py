@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
 
-REPLACEMENT = "\ufffd"
+REPLACEMENT_CHARACTER = "\ufffd"
 
 
 class Parser(Protocol):
@@ -92,16 +92,16 @@ def parse(source: SourceFile, limits: ParseLimits) -> ParsedText:
         raise DocumentRejected(DocumentErrorCode.UNSUPPORTED_TYPE, f"{media_type} is not supported")
     parsed = parser(source, limits)
     if not has_text(parsed.text):
-        raise DocumentRejected(DocumentErrorCode.NO_TEXT, _explain_silence(parsed))
-    damaged = parsed.text.count(REPLACEMENT)
+        raise DocumentRejected(DocumentErrorCode.NO_TEXT, _explain_missing_text(parsed))
+    damaged = parsed.text.count(REPLACEMENT_CHARACTER)
     if damaged:
-        message = f"{damaged:,} characters could not be read and stand as {REPLACEMENT}"
+        message = f"{damaged:,} characters could not be read and stand as {REPLACEMENT_CHARACTER}"
         warning = DocumentWarning(WarningCode.DAMAGED_CHARACTERS, message)
         parsed = replace(parsed, warnings=(*parsed.warnings, warning))
     return parsed
 
 
-def _explain_silence(parsed: ParsedText) -> str:
+def _explain_missing_text(parsed: ParsedText) -> str:
     if parsed.pages:
         return f"none of the {len(parsed.pages)} pages holds text; scanned pages need OCR first"
     return "the document holds no text"

@@ -23,13 +23,13 @@ def find_title(parsed: ParsedText) -> tuple[Heading, ...]:
         return ()
     text = parsed.text.lstrip()
     first, _, rest = text.partition("\n")
-    if not (_names_something(first.rstrip()) and _stands_apart(rest, parsed)):
+    if not (_looks_like_title(first.rstrip()) and _is_set_apart(rest, parsed)):
         return ()
     heading = make_heading(1, first, len(parsed.text) - len(text))
     return (heading,) if heading else ()
 
 
-def _names_something(line: str) -> bool:
+def _looks_like_title(line: str) -> bool:
     return (
         len(line) <= MAX_TITLE_CHARS
         and any(map(str.isalpha, line))
@@ -38,7 +38,7 @@ def _names_something(line: str) -> bool:
     )
 
 
-def _stands_apart(rest: str, parsed: ParsedText) -> bool:
+def _is_set_apart(rest: str, parsed: ParsedText) -> bool:
     # Pages are read without blank lines.
     following = rest[:1]
     return following == "\n" or bool(parsed.pages and following and not following.islower())

@@ -17,7 +17,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected, RagsvcError, TransientFailure
-from ragsvc.ingestion.sandbox.environment import forget_environment
+from ragsvc.ingestion.sandbox.environment import scrub_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ def initialise(limits: ParseLimits) -> None:
     ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     # A parser that hangs in native code never comes back to a handler written in Python.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    forget_environment()
+    scrub_environment()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ragsvc.ingestion.sandbox import tasks
-from ragsvc.ingestion.sandbox.environment import forget_environment
+from ragsvc.ingestion.sandbox.environment import scrub_environment
 
 __all__ = ["tasks"]
 
-forget_environment()
+scrub_environment()

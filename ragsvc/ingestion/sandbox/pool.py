@@ -17,7 +17,7 @@ from ragsvc.ingestion.parsing.progress import read_progress
 from ragsvc.ingestion.sandbox import child
 from ragsvc.ingestion.sandbox.environment import hide_environment
 from ragsvc.ingestion.sandbox.results import iterate_chunks, read_parsed
-from ragsvc.ingestion.sandbox.slot import Slot, keep_main_out_of_children
+from ragsvc.ingestion.sandbox.slot import Slot, prevent_main_reimport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -44,10 +44,10 @@ START_TIMEOUT_S = 30.0
 POOL_FAILURES = (OSError, RuntimeError)
 
 
-WATCH_INTERVAL_S = 0.25
+PROGRESS_INTERVAL_S = 0.25
 
 
-async def unheard(fraction: float) -> None:
+async def ignore_progress(fraction: float) -> None:
     """Hear of progress and do nothing."""
 
 
@@ -93,7 +93,7 @@ class Sandbox:
         self._slots = [Slot(self._limits, context) for _ in range(settings.jobs.ingestion_concurrency)]
         # Last in, first out: a warm child is used again.
         self._free: asyncio.LifoQueue[Slot] = asyncio.LifoQueue()
-        self._renewals: set[asyncio.Task[None]] = set()
+        self._replacements: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Start the processes and let one of them load the tokenizer.
@@ -101,7 +101,7 @@ class Sandbox:
         Raises:
             StartupRefused: it cannot be loaded.
         """
-        keep_main_out_of_children()
+        prevent_main_reimport()
         hide_environment()
         await asyncio.gather(*(asyncio.to_thread(slot.start) for slot in self._slots))
         for slot in self._slots:
@@ -112,11 +112,11 @@ class Sandbox:
 
     async def stop(self) -> None:
         """End the processes, whatever they are doing."""
-        await asyncio.gather(*self._renewals, return_exceptions=True)
+        await asyncio.gather(*self._replacements, return_exceptions=True)
         await asyncio.gather(*(asyncio.to_thread(slot.stop) for slot in self._slots))
 
     async def parse(
-        self, source: Path, *, filename: str, mime_type: str, into: Path, report: Report = unheard
+        self, source: Path, *, filename: str, mime_type: str, into: Path, report: Report = ignore_progress
     ) -> ParseOutcome:
         """Parse a file; `read_parsed` reads what is left in `into`. `report` hears how much is done (0 to 1).
 
@@ -124,7 +124,7 @@ class Sandbox:
             DocumentRejected: the content cannot be ingested; the code says why.
             TransientFailure: no process could be started, or there is no room for the result.
         """
-        result = await self._run_watched(
+        result = await self._run_with_progress(
             f"{TASKS}:parse_file",
             report,
             source=source,
@@ -135,14 +135,14 @@ class Sandbox:
         )
         return ParseOutcome(*cast("tuple[int | None, int, str]", result))
 
-    async def chunk(self, parsed: Path, *, chunking: Chunking, into: Path, report: Report = unheard) -> int:
+    async def chunk(self, parsed: Path, *, chunking: Chunking, into: Path, report: Report = ignore_progress) -> int:
         """Chunk a parsed text and return how many chunks `iterate_chunks` will find in `into`.
 
         Raises:
             DocumentRejected: too many chunks, or the process died twice or took too long.
             TransientFailure: no process could be started, or there is no room for the result.
         """
-        result = await self._run_watched(
+        result = await self._run_with_progress(
             f"{TASKS}:chunk_file",
             report,
             parsed=parsed,
@@ -166,22 +166,22 @@ class Sandbox:
             TransientFailure: no process could be started.
         """
         slot = await self._free.get()
-        renew = True
+        replace = True
         try:
             result = await self._attempt(slot, target, arguments)
-            renew = False
+            replace = False
         except (DocumentRejected, TransientFailure) as error:
-            renew = error.work_code in {DocumentErrorCode.PARSER_TIMEOUT, DocumentErrorCode.PARSER_CRASH}
+            replace = error.work_code in {DocumentErrorCode.PARSER_TIMEOUT, DocumentErrorCode.PARSER_CRASH}
             raise
         finally:
-            self._release(slot, renew=renew)
+            self._release(slot, replace=replace)
         return result
 
-    async def _run_watched(self, target: str, report: Report, *, into: Path, **arguments: object) -> object:
+    async def _run_with_progress(self, target: str, report: Report, *, into: Path, **arguments: object) -> object:
         progress = into.with_name(f"{into.name}.progress")
         work = asyncio.create_task(self.run(target, into=into, progress=progress, **arguments))
         try:
-            while not (await asyncio.wait({work}, timeout=WATCH_INTERVAL_S))[0]:
+            while not (await asyncio.wait({work}, timeout=PROGRESS_INTERVAL_S))[0]:
                 await report(read_progress(progress))
         finally:
             if not work.done():
@@ -195,7 +195,7 @@ class Sandbox:
             try:
                 if isinstance(failure, TaskNotStarted) or not slot.usable:
                     await asyncio.to_thread(slot.restart)
-                return await _finish(slot.schedule(target, arguments))
+                return await _wait_for_result(slot.schedule(target, arguments))
             except TimeoutError:
                 raise DocumentRejected(
                     DocumentErrorCode.PARSER_TIMEOUT, f"parsing took longer than {self._limits.timeout_s:g} s"
@@ -208,22 +208,22 @@ class Sandbox:
         # The child could not even begin: that is not the document's doing.
         raise TransientFailure(DocumentErrorCode.PARSER_CRASH, "no parsing process could be started") from failure
 
-    def _release(self, slot: Slot, *, renew: bool) -> None:
-        if not renew:
+    def _release(self, slot: Slot, *, replace: bool) -> None:
+        if not replace:
             self._free.put_nowait(slot)
             return
-        task = asyncio.create_task(self._renew(slot))
-        self._renewals.add(task)
-        task.add_done_callback(self._renewals.discard)
+        task = asyncio.create_task(self._replace(slot))
+        self._replacements.add(task)
+        task.add_done_callback(self._replacements.discard)
 
-    async def _renew(self, slot: Slot) -> None:
+    async def _replace(self, slot: Slot) -> None:
         # If it cannot start, the next task tries again and says so.
         with suppress(*POOL_FAILURES):
             await asyncio.to_thread(slot.restart)
         self._free.put_nowait(slot)
 
 
-async def _finish(task: ProcessFuture[object]) -> object:
+async def _wait_for_result(task: ProcessFuture[object]) -> object:
     """Wait for a task's result. The pool's time limit only counts from when a child has taken the task up.
 
     Raises:

@@ -66,7 +66,7 @@ class Slot:
         )
 
 
-def keep_main_out_of_children() -> None:
+def prevent_main_reimport() -> None:
     """Spare every child the import of the script that started this process: of arq, a third of a second.
 
     multiprocessing runs a script again in each child, but leaves out a `python -m package`.

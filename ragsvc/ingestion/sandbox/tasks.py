@@ -58,10 +58,10 @@ def chunk_file(
         max_chunks=limits.max_chunks,
         headings_in_context=headings_in_context,
     )
-    return write_chunks(_watch(chunks, len(text.text), Progress(progress)), into)
+    return write_chunks(_with_progress(chunks, len(text.text), Progress(progress)), into)
 
 
-def _watch(chunks: Iterator[Chunk], length: int, progress: Progress) -> Iterator[Chunk]:
+def _with_progress(chunks: Iterator[Chunk], length: int, progress: Progress) -> Iterator[Chunk]:
     for chunk in chunks:
         progress.report(chunk.char_end, length)
         yield chunk

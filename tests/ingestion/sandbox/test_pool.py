@@ -291,7 +291,7 @@ class TestProgress:
         self, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # However fast the machine is, the first look is before the first page.
-        monkeypatch.setattr(sandbox_module, "WATCH_INTERVAL_S", 0.01)
+        monkeypatch.setattr(sandbox_module, "PROGRESS_INTERVAL_S", 0.01)
         source, parsed, chunked = (tmp_path / name for name in ("source", "parsed", "chunks"))
         source.write_bytes(make_pdf([[f"Line {line} of page {page}" for line in range(40)] for page in range(1500)]))
         heard: dict[str, list[float]] = {"parse": [], "chunk": []}
@@ -317,5 +317,5 @@ class TestProgress:
                 raise LeaseLost
 
         with pytest.raises(LeaseLost):
-            await sandbox._run_watched(f"{HOSTILE}:spin_into", lose, into=started)
+            await sandbox._run_with_progress(f"{HOSTILE}:spin_into", lose, into=started)
         await wait_until(lambda: is_dead(int(started.read_text())))

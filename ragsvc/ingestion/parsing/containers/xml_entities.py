@@ -11,7 +11,7 @@ _DECLARATION = re.compile(r"<!ENTITY\s+([\w:.-]+)\s+(?:\"([^\"]*)\"|'([^']*)')")
 _REFERENCE = re.compile(r"&([\w:.-]+);")
 
 
-def refuse_bomb(text: str, *, max_chars: int) -> None:
+def refuse_entity_expansion(text: str, *, max_chars: int) -> None:
     """Refuse XML in which an entity expands to more than a document may have.
 
     Raises:

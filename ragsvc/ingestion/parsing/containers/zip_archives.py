@@ -31,7 +31,7 @@ ENCRYPTED_FLAGS = 0x1 | 0x40
 PATCHED_FLAG = 0x20
 METHODS = frozenset({ZIP_STORED, ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA})
 # What zipfile lets through of a damaged archive, its own error aside.
-DAMAGE = (BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError)
+ARCHIVE_ERRORS = (BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError)
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def open_archive(path: Path, limits: ParseLimits) -> Iterator[ZipFile]:
         with _open(path) as archive:
             _check_entries(archive, limits)
             yield archive
-    except (*DAMAGE, OSError) as error:
+    except (*ARCHIVE_ERRORS, OSError) as error:
         # An offset that points nowhere ends as an invalid seek; other errors of the system are not the file's.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise

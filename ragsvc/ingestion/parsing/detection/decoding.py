@@ -26,7 +26,7 @@ GUESSABLE = [
 SAMPLE_BYTES = 32 * 1024
 NON_ASCII = re.compile(rb"[\x80-\xff]")
 # What stands around a byte that is not ASCII tells what it means, up to the ends of its line or so far.
-AROUND_BYTES = 2000
+CONTEXT_BYTES = 2000
 MARKUP_BYTES = 4096
 META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
 XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]{1,200}?encoding\s*=\s*["']([\w.:-]{1,40})""")
@@ -124,10 +124,10 @@ def _sample(data: bytes) -> bytes:
     lines: list[bytes] = []
     size = end = 0
     while size < SAMPLE_BYTES and (match := NON_ASCII.search(data, end)):
-        place = match.start()
-        start = max(data.rfind(b"\n", end, place) + 1, end, place - AROUND_BYTES)
-        border = min(place + 1 + AROUND_BYTES, len(data))
-        end = data.find(b"\n", place, border) + 1 or border
+        position = match.start()
+        start = max(data.rfind(b"\n", end, position) + 1, end, position - CONTEXT_BYTES)
+        limit = min(position + 1 + CONTEXT_BYTES, len(data))
+        end = data.find(b"\n", position, limit) + 1 or limit
         lines.append(data[start:end])
         size += end - start
     return b"".join(lines)

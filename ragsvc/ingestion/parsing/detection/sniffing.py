@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
 from ragsvc.ingestion.parsing.detection.decoding import BYTE_ORDER_MARKS, guess_utf16
-from ragsvc.ingestion.parsing.progress import SILENT, Progress
+from ragsvc.ingestion.parsing.progress import NO_PROGRESS, Progress
 from ragsvc.media_types.content_types import bare_type, charset_parameter
 from ragsvc.media_types.formats import HTML, MAGICS, OLE2_STREAMS, OOXML_TYPES, PDF, PHP, RTF, UNKNOWN, XML
 from ragsvc.media_types.text_types import claimed_text_type, claims_text
@@ -51,7 +51,7 @@ class SourceFile:
     path: Path
     filename: str
     mime_type: str
-    progress: Progress = SILENT
+    progress: Progress = NO_PROGRESS
 
     @property
     def charset(self) -> str | None:

@@ -57,7 +57,7 @@ def parse_docx(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def _read(archive: ZipFile) -> _Content:
-    main = find_main_part(archive, usual="word/document.xml")
+    main = find_main_part(archive, default="word/document.xml")
     body = read_xml(archive, main).find(qn("body"))
     if body is None:
         raise DocumentRejected(DocumentErrorCode.CORRUPT, "the Word document has no body")

@@ -29,7 +29,7 @@ DRAW = f"{{{OASIS}drawing:1.0}}"
 PRESENTATION = f"{{{OASIS}presentation:1.0}}"
 ENCRYPTION = f"{{{OASIS}manifest:1.0}}encryption-data"
 CONTENT, MANIFEST = "content.xml", "META-INF/manifest.xml"
-FURNITURE = frozenset({"header", "footer", "date-time", "page-number", "page"})
+REPEATED_CLASSES = frozenset({"header", "footer", "date-time", "page-number", "page"})
 
 
 def parse_odt(source: SourceFile, limits: ParseLimits) -> ParsedText:
@@ -107,7 +107,7 @@ def _read_slide(page: _Element) -> Slide:
             slide.notes.extend(_read_notes(shape))
         elif shape.get(f"{PRESENTATION}class") == "title" and not slide.title:
             slide.title = " ".join(" ".join(block.text for block in blocks).split())
-        elif shape.get(f"{PRESENTATION}class") not in FURNITURE:
+        elif shape.get(f"{PRESENTATION}class") not in REPEATED_CLASSES:
             slide.blocks.extend(blocks)
     return slide
 

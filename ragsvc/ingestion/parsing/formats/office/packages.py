@@ -38,7 +38,7 @@ def iterate_relations(archive: ZipFile, part: str) -> Iterator[Relation]:
             yield Relation(relation.get("Id", ""), posixpath.basename(relation.get("Type", "")), target)
 
 
-def find_main_part(archive: ZipFile, *, usual: str) -> str:
+def find_main_part(archive: ZipFile, *, default: str) -> str:
     """Return the name of the package's document."""
     kinds = {relation.kind: relation.target for relation in iterate_relations(archive, "")}
-    return kinds.get("officeDocument", usual)
+    return kinds.get("officeDocument", default)

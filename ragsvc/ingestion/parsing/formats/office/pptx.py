@@ -29,7 +29,7 @@ A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 TITLES = frozenset({"title", "ctrTitle"})
 # Repeated on every slide.
-FURNITURE = frozenset({"sldNum", "ftr", "dt", "hdr", "sldImg"})
+REPEATED_PLACEHOLDERS = frozenset({"sldNum", "ftr", "dt", "hdr", "sldImg"})
 
 
 def parse_pptx(source: SourceFile, limits: ParseLimits) -> ParsedText:
@@ -43,7 +43,7 @@ def parse_pptx(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def _iterate_slides(archive: ZipFile, progress: Progress) -> Iterator[Slide]:
-    main = find_main_part(archive, usual="ppt/presentation.xml")
+    main = find_main_part(archive, default="ppt/presentation.xml")
     parts = {relation.id: relation.target for relation in iterate_relations(archive, main)}
     entries = read_xml(archive, main).findall(f"{P}sldIdLst/{P}sldId")
     for number, entry in enumerate(entries, start=1):
@@ -58,7 +58,7 @@ def _read_slide(archive: ZipFile, part: str) -> Slide:
     for kind, block in _iterate_shapes(read_xml(archive, part)):
         if kind in TITLES and not slide.title:
             slide.title = " ".join(block.text.split())
-        elif kind not in FURNITURE and block.text:
+        elif kind not in REPEATED_PLACEHOLDERS and block.text:
             slide.blocks.append(block)
     for relation in iterate_relations(archive, part):
         if relation.target not in archive.NameToInfo:

@@ -39,14 +39,14 @@ class WorkbookWriter:
             line = join_cells(row)
             if not line:
                 continue
-            self._count(len(row))
+            self._count_cells(len(row))
             if not spans:
                 name_start, _ = self._builder.append(" ".join(name.split()) or "Sheet", separator="\n\n")
             spans.append(self._builder.append(line))
             if len(top) <= HEADER_ROWS:
                 top.append(row)
         if spans:
-            self._close(name, name_start, spans, find_header(top))
+            self._end_sheet(name, name_start, spans, find_header(top))
 
     def finish(self, media_type: str) -> ParsedText:
         """Return the workbook's text."""
@@ -57,14 +57,14 @@ class WorkbookWriter:
             media_type=media_type,
         )
 
-    def _count(self, cells: int) -> None:
+    def _count_cells(self, cells: int) -> None:
         self._cells += cells
         if self._cells > self._max_cells:
             raise DocumentRejected(
                 DocumentErrorCode.LIMIT_EXCEEDED, f"the workbook has more than {self._max_cells:,} cells"
             )
 
-    def _close(self, name: str, name_start: int, spans: list[tuple[int, int]], header: int | None) -> None:
+    def _end_sheet(self, name: str, name_start: int, spans: list[tuple[int, int]], header: int | None) -> None:
         heading = make_heading(1, name or "Sheet", name_start)
         self._headings.extend([heading] if heading else [])
         # The sheet's name stands with its first row.

@@ -59,18 +59,18 @@ def parse_xls(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 def _read(source: SourceFile, limits: ParseLimits, *, media_type: str) -> ParsedText:
     writer = WorkbookWriter(limits)
-    with _damage():
+    with _calamine_errors():
         workbook = CalamineWorkbook.from_path(source.path)
     for number, name in enumerate(workbook.sheet_names, start=1):
-        with _damage():
+        with _calamine_errors():
             rows = workbook.get_sheet_by_name(name).iter_rows()
-        writer.write(name, ([_show(value) for value in row] for row in rows))
+        writer.write(name, ([_format_value(value) for value in row] for row in rows))
         source.progress.report(number, len(workbook.sheet_names))
     return writer.finish(media_type)
 
 
 @contextmanager
-def _damage() -> Iterator[None]:
+def _calamine_errors() -> Iterator[None]:
     try:
         yield
     except python_calamine.PasswordError as error:
@@ -107,18 +107,18 @@ def _iterate_cells(archive: ZipFile, entry: ZipInfo) -> Generator[tuple[int, int
             block = rest + block
             border = block.rfind(b"<")
             for match in CELL.finditer(block, 0, border):
-                yield _column(match[1] or b""), int(match[2] or 0)
+                yield _column_number(match[1] or b""), int(match[2] or 0)
             rest = block[border:] if len(block) - border < BLOCK_BYTES else b""
 
 
-def _column(letters: bytes) -> int:
+def _column_number(column_name: bytes) -> int:
     number = 0
-    for letter in letters:
-        number = number * 26 + letter - 64
+    for character in column_name:
+        number = number * 26 + character - 64
     return number
 
 
-def _show(value: object) -> str:
+def _format_value(value: object) -> str:
     match value:
         case bool():
             return str(value).upper()

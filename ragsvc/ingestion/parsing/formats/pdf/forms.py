@@ -23,7 +23,7 @@ READ_TYPES = BUTTON_TYPES | {
 OFF = "Off"
 # ISO 32000-1, table 228.
 PASSWORD_FLAG = 1 << 13
-UNSEEN_FLAGS = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
+HIDDEN_FLAGS = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
 
 
 class PdfForm:
@@ -34,7 +34,7 @@ class PdfForm:
 
     def iterate_lines(self, page: PdfPage) -> Iterator[str]:
         """Yield `name: value` of each field on the page that was filled in; passwords and what is hidden never."""
-        seen: set[str] = set()
+        emitted: set[str] = set()
         for index in range(pdfium.FPDFPage_GetAnnotCount(page)):
             annotation = pdfium.FPDFPage_GetAnnot(page, index)
             try:
@@ -42,8 +42,8 @@ class PdfForm:
             finally:
                 pdfium.FPDFPage_CloseAnnot(annotation)
             # The buttons of one choice are fields of one value.
-            if line and line not in seen:
-                seen.add(line)
+            if line and line not in emitted:
+                emitted.add(line)
                 yield line
 
     def _is_shown(self, annotation: pdfium.FPDF_ANNOTATION) -> bool:
@@ -51,7 +51,7 @@ class PdfForm:
             pdfium.FPDFAnnot_GetSubtype(annotation) == pdfium.FPDF_ANNOT_WIDGET
             and pdfium.FPDFAnnot_GetFormFieldType(self._form, annotation) in READ_TYPES
             and not pdfium.FPDFAnnot_GetFormFieldFlags(self._form, annotation) & PASSWORD_FLAG
-            and not pdfium.FPDFAnnot_GetFlags(annotation) & UNSEEN_FLAGS
+            and not pdfium.FPDFAnnot_GetFlags(annotation) & HIDDEN_FLAGS
         )
 
     def _read(self, annotation: pdfium.FPDF_ANNOTATION) -> str:
@@ -69,10 +69,12 @@ class PdfForm:
         chosen = (index for index in options if pdfium.FPDFAnnot_IsOptionSelected(self._form, annotation, index))
         return ", ".join(self._get(pdfium.FPDFAnnot_GetOptionLabel, annotation, index) for index in chosen)
 
-    def _get(self, getter: Callable[..., int], annotation: pdfium.FPDF_ANNOTATION, *place: int) -> str:
-        size_bytes = getter(self._form, annotation, *place, None, 0)
+    def _get(self, getter: Callable[..., int], annotation: pdfium.FPDF_ANNOTATION, *option_index: int) -> str:
+        size_bytes = getter(self._form, annotation, *option_index, None, 0)
         buffer = ctypes.create_string_buffer(size_bytes)
-        getter(self._form, annotation, *place, ctypes.cast(buffer, ctypes.POINTER(pdfium.FPDF_WCHAR)), size_bytes)
+        getter(
+            self._form, annotation, *option_index, ctypes.cast(buffer, ctypes.POINTER(pdfium.FPDF_WCHAR)), size_bytes
+        )
         return buffer.raw.decode("utf-16-le", errors="ignore").rstrip("\0").strip()
 
 

@@ -43,7 +43,7 @@ def parse_pdf(source: SourceFile, limits: ParseLimits) -> ParsedText:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
     """
     with closing(_open(source.path)) as document:
-        _check_whole(source.path)
+        _refuse_truncated(source.path)
         page_count = len(document)
         if page_count > limits.max_pages:
             raise DocumentRejected(
@@ -56,7 +56,7 @@ def parse_pdf(source: SourceFile, limits: ParseLimits) -> ParsedText:
                 pages.append(_write_page(document, index, builder, form))
                 source.progress.report(index + 1, page_count)
         text = builder.build()
-        headings = tuple(_place_headings(text, pages, _read_outline(document)))
+        headings = tuple(_locate_headings(text, pages, _read_outline(document)))
         warnings = tuple(iterate_warnings(document, pages))
     return ParsedText(text=text, pages=tuple(pages), headings=headings, warnings=warnings, media_type=PDF)
 
@@ -71,7 +71,7 @@ def _open(path: Path) -> pypdfium2.PdfDocument:
         raise DocumentRejected(DocumentErrorCode.CORRUPT, "the PDF cannot be read") from error
 
 
-def _check_whole(path: Path) -> None:
+def _refuse_truncated(path: Path) -> None:
     """Refuse a file that was cut short: pdfium repairs what it can and would silently lose the rest.
 
     What ends with the mark of the end is whole, also where its table of objects is missing, which pdfium makes anew.
@@ -83,12 +83,12 @@ def _check_whole(path: Path) -> None:
         tail = file.read()
     linearized = LINEARIZED_LENGTH.search(head)
     has_end = b"startxref" in tail or tail.rstrip().endswith(b"%%EOF")
-    is_cut = linearized is not None and int(linearized[1]) > size_bytes
-    if not has_end or is_cut or _ends_in_update(tail):
+    is_truncated = linearized is not None and int(linearized[1]) > size_bytes
+    if not has_end or is_truncated or _ends_in_truncated_update(tail):
         raise DocumentRejected(DocumentErrorCode.CORRUPT, "the PDF ends before it is complete")
 
 
-def _ends_in_update(tail: bytes) -> bool:
+def _ends_in_truncated_update(tail: bytes) -> bool:
     """Tell whether objects stand after the last end: an update that was cut, without which the file is its older self.
 
     Any other bytes there do no harm.
@@ -135,7 +135,7 @@ def _read_outline(document: pypdfium2.PdfDocument) -> Iterator[tuple[int, str, i
             yield bookmark.level + 1, title, page_index
 
 
-def _place_headings(text: str, pages: list[PageSpan], outline: Iterator[tuple[int, str, int]]) -> Iterator[Heading]:
+def _locate_headings(text: str, pages: list[PageSpan], outline: Iterator[tuple[int, str, int]]) -> Iterator[Heading]:
     """Yield headings where their title is printed on their page, else at the page's start; never going back."""
     position = 0
     for level, title, page_index in outline:

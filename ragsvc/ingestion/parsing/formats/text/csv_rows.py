@@ -47,10 +47,10 @@ def parse_csv(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 def find_delimiter(sample: str) -> str:
     """Return the delimiter that gives the most rows of the same number of cells, more than one; else a comma."""
-    return max(DELIMITERS, key=lambda delimiter: _count_even_rows(sample, delimiter))
+    return max(DELIMITERS, key=lambda delimiter: _count_uniform_rows(sample, delimiter))
 
 
-def _count_even_rows(sample: str, delimiter: str) -> int:
+def _count_uniform_rows(sample: str, delimiter: str) -> int:
     widths = Counter(len(row.cells) for row in islice(_iterate_rows(sample, delimiter), SAMPLE_ROWS))
     return max((count for width, count in widths.items() if width > 1), default=0)
 

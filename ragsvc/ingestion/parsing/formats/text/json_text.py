@@ -35,7 +35,7 @@ def parse_json(source: SourceFile, limits: ParseLimits) -> ParsedText:
     if not LONG_LINE.search(text):
         return ParsedText(text=text, media_type=JSON)
     builder = TextBuilder(limits.max_text_chars)
-    builder.append("".join(_lay_out(text)))
+    builder.append("".join(_reformat(text)))
     return ParsedText(text=builder.build(), media_type=JSON)
 
 
@@ -47,7 +47,7 @@ def parse_json_lines(source: SourceFile, limits: ParseLimits) -> ParsedText:
     return ParsedText(text=text, tables=(table,), media_type=JSON_LINES)
 
 
-def _lay_out(text: str) -> Iterator[str]:
+def _reformat(text: str) -> Iterator[str]:
     depth = 0
     for match in TOKEN.finditer(text):
         part = match[0]

@@ -43,22 +43,22 @@ def scan_headings(text: str) -> Iterator[Heading]:
     """
     fence = ""
     in_comment = in_paragraph = False
-    single: tuple[int, str] | None = None  # a paragraph of one line, so far: an underline makes it a heading
+    candidate: tuple[int, str] | None = None  # a paragraph of one line, so far: an underline makes it a heading
     for start, line in _iterate_lines(text):
         if fence:
             fence = "" if _closes(fence, line) else fence
         elif in_comment:
             in_comment = "-->" not in line
         elif opening := FENCE.match(line):
-            fence, single, in_paragraph = opening[1], None, False
+            fence, candidate, in_paragraph = opening[1], None, False
         elif COMMENT.match(line):
-            in_comment, single, in_paragraph = "-->" not in line, None, False
+            in_comment, candidate, in_paragraph = "-->" not in line, None, False
         else:
-            heading = _read_heading(line, start, single)
+            heading = _read_heading(line, start, candidate)
             if heading is not None:
                 yield heading
             is_text = heading is None and not NO_PARAGRAPH.match(line)
-            single = (start, line) if is_text and not in_paragraph else None
+            candidate = (start, line) if is_text and not in_paragraph else None
             in_paragraph = is_text
 
 
@@ -72,14 +72,16 @@ def _iterate_lines(text: str) -> Iterator[tuple[int, str]]:
         start = end + 1
 
 
-def _read_heading(line: str, start: int, single: tuple[int, str] | None) -> Heading | None:
+def _read_heading(line: str, start: int, candidate: tuple[int, str] | None) -> Heading | None:
     atx = ATX_HEADING.match(line)
     if atx:
         title = CLOSING_MARKS.sub("", (atx[2] or "")[:MAX_HEADING_CHARS])
-        return make_heading(len(atx[1]), _plain(title), start)
-    underline = SETEXT_UNDERLINE.match(line) if single else None
-    if underline and single:
-        return make_heading(1 if underline[1][0] == "=" else 2, _plain(single[1][:MAX_HEADING_CHARS]), single[0])
+        return make_heading(len(atx[1]), _strip_markup(title), start)
+    underline = SETEXT_UNDERLINE.match(line) if candidate else None
+    if underline and candidate:
+        return make_heading(
+            1 if underline[1][0] == "=" else 2, _strip_markup(candidate[1][:MAX_HEADING_CHARS]), candidate[0]
+        )
     return None
 
 
@@ -88,5 +90,5 @@ def _closes(fence: str, line: str) -> bool:
     return len(mark) >= len(fence) and not mark.strip(fence[0])
 
 
-def _plain(title: str) -> str:
+def _strip_markup(title: str) -> str:
     return EMPHASIS.sub("", LINK.sub(r"\1", ANCHOR.sub("", title)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.domain.chunks import ParsedText
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.containers.xml_entities import refuse_bomb
+from ragsvc.ingestion.parsing.containers.xml_entities import refuse_entity_expansion
 from ragsvc.ingestion.parsing.detection.decoding import declared_charset, decode
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.media_types.formats import XML
@@ -28,7 +28,7 @@ def parse_xml(source: SourceFile, limits: ParseLimits) -> ParsedText:
         DocumentRejected: as `read_canonical` does, and `limit_exceeded` for entities that are a bomb.
     """
     text = read_canonical(source, limits, is_markup=True)
-    refuse_bomb(text, max_chars=limits.max_text_chars)
+    refuse_entity_expansion(text, max_chars=limits.max_text_chars)
     return ParsedText(text=text, media_type=XML)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
 # Pictures and other objects are long runs of hexadecimal digits; the library would walk them one by one.
-BINARY = re.compile(r"[0-9a-fA-F\r\n]{1000,}")
+HEX_RUN = re.compile(r"[0-9a-fA-F\r\n]{1000,}")
 BLANK_LINES = re.compile(r"\n{3,}")
 
 
@@ -28,7 +28,7 @@ def parse_rtf(source: SourceFile, limits: ParseLimits) -> ParsedText:
     Raises:
         DocumentRejected: `limit_exceeded` or `corrupt`.
     """
-    markup = BINARY.sub("\n", read_source(source, limits).decode("latin-1"))
+    markup = HEX_RUN.sub("\n", read_source(source, limits).decode("latin-1"))
     # The library looks for links in whole lines, a line's length squared; line ends mean nothing in RTF.
     markup = markup.replace("{\\field", "\n{\\field")
     try:

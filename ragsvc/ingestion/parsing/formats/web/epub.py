@@ -83,8 +83,10 @@ def _refuse_encrypted(archive: ZipFile, items: Mapping[str, _Item]) -> None:
     if ENCRYPTION not in archive.NameToInfo:
         return
     pages = {item.name for item in items.values() if item.media_type in PAGES}
-    locked = {unquote(reference.get("URI", "")) for reference in read_xml(archive, ENCRYPTION).iter(CIPHER_REFERENCE)}
-    if pages & locked:
+    encrypted = {
+        unquote(reference.get("URI", "")) for reference in read_xml(archive, ENCRYPTION).iter(CIPHER_REFERENCE)
+    }
+    if pages & encrypted:
         raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the book is protected against copying")
 
 

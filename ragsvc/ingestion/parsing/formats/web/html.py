@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
 TEXT_NODE = "-text"
-NEVER_SHOWN_TAGS = (
+NEVER_RENDERED_TAGS = (
     "head script style noscript template svg math iframe object embed applet canvas audio video map select datalist"
     " button textarea input progress meter -comment -doctype"
 )
-NEVER_SHOWN = frozenset(NEVER_SHOWN_TAGS.split())
-FURNITURE = NEVER_SHOWN | {"nav"}
+NEVER_RENDERED = frozenset(NEVER_RENDERED_TAGS.split())
+BOILERPLATE = NEVER_RENDERED | {"nav"}
 HIDDEN = "[hidden], [aria-hidden=true], [role=navigation], [role=search], dialog:not([open])"
 
 
@@ -42,7 +42,7 @@ def parse_html(source: SourceFile, limits: ParseLimits) -> ParsedText:
     data = read_source(source, limits)
     tree = read_markup(data, declared=source.charset)
     # A page may be nothing but its navigation: an index, a sitemap.
-    for skipped in (FURNITURE, NEVER_SHOWN):
+    for skipped in (BOILERPLATE, NEVER_RENDERED):
         writer = HtmlWriter(limits.max_text_chars)
         write_page(tree, writer, skipped=skipped)
         text = writer.finish()
@@ -66,10 +66,10 @@ def read_markup(data: bytes, *, declared: str | None = None, is_xml: bool = Fals
 
 
 def write_page(
-    tree: LexborHTMLParser, writer: HtmlWriter, *, skipped: frozenset[str] = FURNITURE, with_title: bool = True
+    tree: LexborHTMLParser, writer: HtmlWriter, *, skipped: frozenset[str] = BOILERPLATE, with_title: bool = True
 ) -> None:
     """Write what a reader sees of a page; its title leads where it has no h1, if wanted."""
-    hidden = {node.mem_id for node in tree.css(HIDDEN)} if skipped is FURNITURE else set()
+    hidden = {node.mem_id for node in tree.css(HIDDEN)} if skipped is BOILERPLATE else set()
     title = tree.css_first("head > title") if with_title else None
     if title is not None and tree.css_first("h1") is None:
         writer.write_title(title.text())

@@ -18,20 +18,20 @@ MAX_ATTRIBUTES = 1000
 LONG_TAG = re.compile(r"<[a-zA-Z][^<>]{4000,}")
 TAG = re.compile(r"<(/?)([a-z][^\s/<>]*)([^<>]*)", re.IGNORECASE)
 # Elements that stay open until their end tag are all but these, which are closed by what follows them.
-CLOSED_TAGS = (
+IMPLIED_END_TAGS = (
     "area base br col embed hr img input link meta source track wbr p li dt dd option optgroup tr td th thead tbody"
     " tfoot colgroup caption html head body a"
 )
-CLOSED = frozenset(CLOSED_TAGS.split())
+IMPLIED_END = frozenset(IMPLIED_END_TAGS.split())
 # Only in drawings and formulas does a slash at a tag's end close the element; these tags lead out of them, or to HTML
 # inside of them (WHATWG HTML, 13.2.6.5).
-DRAWINGS = frozenset({"svg", "math"})
-LEADING_OUT_TAGS = (
+FOREIGN = frozenset({"svg", "math"})
+BREAKOUT_TAGS = (
     "b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li listing menu meta"
     " nobr ol p pre ruby s small span strong strike sub sup table tt u ul var font"
     " foreignobject desc title annotation-xml mi mo mn ms mtext"
 )
-LEADING_OUT = frozenset(LEADING_OUT_TAGS.split())
+BREAKOUT = frozenset(BREAKOUT_TAGS.split())
 
 
 def check_shape(markup: str) -> None:
@@ -53,16 +53,16 @@ def check_shape(markup: str) -> None:
 
 def _iterate_steps(markup: str) -> Iterator[int]:
     """Yield how many levels deeper each tag leads, or -1."""
-    draws = False
+    in_foreign_content = False
     for match in TAG.finditer(markup):
         closing, tag, attributes = match.groups()
         tag = tag.lower()
-        closed_itself = draws and not closing and _ends_in_slash(attributes)
-        if tag in DRAWINGS:
-            draws = not closing and not _ends_in_slash(attributes)
-        elif tag in LEADING_OUT:
-            draws = False
-        if tag not in CLOSED and not closed_itself:
+        is_self_closed = in_foreign_content and not closing and _ends_in_slash(attributes)
+        if tag in FOREIGN:
+            in_foreign_content = not closing and not _ends_in_slash(attributes)
+        elif tag in BREAKOUT:
+            in_foreign_content = False
+        if tag not in IMPLIED_END and not is_self_closed:
             yield -1 if closing else 1
 
 

@@ -68,7 +68,7 @@ class HtmlWriter:
         if tag in CELLS:
             self._begin_cell()
         elif tag == "br":
-            self._break_inside()
+            self._break_line()
         elif tag in PARAGRAPHS or tag in LINES:
             self._end_line("\n\n" if tag in PARAGRAPHS else "\n")
             self._begin_block(tag)
@@ -121,7 +121,7 @@ class HtmlWriter:
             self._separator = "\t"
         self._at_start = True
 
-    def _break_inside(self) -> None:
+    def _break_line(self) -> None:
         if self._preformatted:
             self._line.append("\n")
         else:
