@@ -6,12 +6,12 @@ from email.message import Message
 
 
 def bare_type(content_type: str) -> str:
-    """Return the type that a Content-Type names, without its parameters."""
+    """Return the media type of a Content-Type header, without its parameters."""
     return content_type.partition(";")[0].strip().lower()
 
 
 def charset_parameter(content_type: str) -> str | None:
-    """Return the charset that a Content-Type names."""
+    """Return the charset parameter of a Content-Type header, or None."""
     message = Message()
     message["Content-Type"] = content_type
     return message.get_content_charset()

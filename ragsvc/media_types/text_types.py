@@ -1,4 +1,4 @@
-"""The kind of text that a file name or a Content-Type claims."""
+"""The kind of text that a file name or a Content-Type header claims."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ragsvc.media_types.formats import ALIASES, BY_SUFFIX, PLAIN_SUFFIXES, PLAIN
 
 
 def claimed_text_type(filename: str, mime_type: str) -> str:
-    """Return the type of text that the name claims, else the header; `text/plain` when neither names a known one."""
+    """Return the text type for the file name's suffix, else for the header, else `text/plain`."""
     by_name = BY_SUFFIX.get(PurePath(filename).suffix.lower())
     if by_name is not None:
         return by_name
@@ -18,7 +18,7 @@ def claimed_text_type(filename: str, mime_type: str) -> str:
 
 
 def claims_text(filename: str, mime_type: str) -> bool:
-    """Tell whether name or header say that the file is text, of whatever type."""
+    """Return whether the file name or the header claims any kind of text."""
     suffix = PurePath(filename).suffix.lower()
     claimed = _claimed_type(mime_type)
     return suffix in BY_SUFFIX or suffix in PLAIN_SUFFIXES or claimed in TEXT_TYPES or claimed.startswith("text/")

@@ -1,4 +1,4 @@
-"""The splitter of each type of text: by sentences and paragraphs, by Markdown, or by a language's syntax."""
+"""Text splitters by media type: sentences and paragraphs, Markdown, or the syntax of a programming language."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 
 class Splitter(Protocol):
-    """Cuts a text into overlapping parts of at most so many characters, and says where each begins."""
+    """Splits a text into overlapping parts of limited length."""
 
-    def chunk_indices(self, text: str) -> list[tuple[int, str]]: ...
+    def chunk_indices(self, text: str) -> list[tuple[int, str]]:
+        """Return (offset, part) for each part."""
 
 
 def make_splitter(media_type: str, capacity: int, overlap: int) -> Splitter:
-    """Return the splitter for a type; code of a language without a grammar is text."""
+    """Return the splitter for a media type, for parts of at most `capacity` characters that share up to `overlap`."""
     if media_type == MARKDOWN:
         return MarkdownSplitter(capacity, overlap)
     load = _load_grammar(media_type)
@@ -30,7 +31,7 @@ def make_splitter(media_type: str, capacity: int, overlap: int) -> Splitter:
 
 @cache
 def _load_grammar(media_type: str) -> Callable[[], object] | None:
-    """Return what makes the grammar's pointer: each holds for one splitter."""
+    """Return the function that creates a pointer to the grammar; each splitter needs a pointer of its own."""
     entry_point = GRAMMARS.get(media_type)
     if entry_point is None:
         return None

@@ -1,4 +1,4 @@
-"""Which parser reads which type; the way of every file from its bytes to canonical text."""
+"""The parser registry: maps each media type to its parser and parses files of any type."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ PARSERS: dict[str, Parser] = {
 
 
 def parse(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the text of a file of any supported type.
+    """Detect the type of a file and return its canonical text.
 
     Raises:
-        DocumentRejected: the code says what the file turned out to be.
+        DocumentRejected: the file is unsupported, damaged or has no text; the code says which.
     """
     media_type = sniff(source, limits)
     parser = PARSERS.get(media_type)
@@ -95,7 +95,7 @@ def parse(source: SourceFile, limits: ParseLimits) -> ParsedText:
         raise DocumentRejected(DocumentErrorCode.NO_TEXT, _explain_missing_text(parsed))
     damaged = parsed.text.count(REPLACEMENT_CHARACTER)
     if damaged:
-        message = f"{damaged:,} characters could not be read and stand as {REPLACEMENT_CHARACTER}"
+        message = f"{damaged:,} characters could not be read and were replaced by {REPLACEMENT_CHARACTER}"
         warning = DocumentWarning(WarningCode.DAMAGED_CHARACTERS, message)
         parsed = replace(parsed, warnings=(*parsed.warnings, warning))
     return parsed
@@ -103,5 +103,5 @@ def parse(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 def _explain_missing_text(parsed: ParsedText) -> str:
     if parsed.pages:
-        return f"none of the {len(parsed.pages)} pages holds text; scanned pages need OCR first"
-    return "the document holds no text"
+        return f"none of the {len(parsed.pages)} pages contains text; scanned pages need OCR first"
+    return "the document contains no text"

@@ -1,4 +1,4 @@
-"""The title of a text that has no headings: its first line, where that is one."""
+"""Finds the title of a text without headings: its first line, if that looks like a title."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from ragsvc.domain.chunks import Heading, ParsedText
 
 MAX_TITLE_CHARS = 120
-# A sentence, or what goes on in the next line.
+# A sentence, or a line that continues on the next one.
 NO_TITLE_ENDS = (".", ",", ";", ":", "-", "!")
-# An item, a quotation, a row, code.
+# A list item, a quotation, a table row, or code.
 NO_TITLE_STARTS = ("-", "*", ">", "|", "`")
 
 
 def find_title(parsed: ParsedText) -> tuple[Heading, ...]:
-    """Return the title as the text's only heading, or nothing where the text begins without one."""
+    """Return the title as the text's only heading, or an empty tuple if the first line is not a title."""
     if parsed.media_type not in PROSE_TYPES:
         return ()
     text = parsed.text.lstrip()
@@ -39,6 +39,6 @@ def _looks_like_title(line: str) -> bool:
 
 
 def _is_set_apart(rest: str, parsed: ParsedText) -> bool:
-    # Pages are read without blank lines.
+    # Text from pages has no blank lines.
     following = rest[:1]
     return following == "\n" or bool(parsed.pages and following and not following.islower())

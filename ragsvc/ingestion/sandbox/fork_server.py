@@ -1,4 +1,4 @@
-"""What the fork server loads: it forgets the worker's credentials, then has the parsers ready for every child."""
+"""The fork server's preload: removes the worker's credentials and imports the parsers for all children."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file is, by its content; name and header only tell kinds of text apart."""
+"""Detects a file's type from its content; the file name and header only distinguish kinds of text."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
 HEAD_BYTES = 64 * 1024
-# Readers look for a PDF's header in this many bytes: mailers and printers put lines before it.
+# PDF readers search this many bytes for the header, since mailers and printers put lines before it.
 PDF_HEADER_BYTES = 1024
-# A text that speaks of the header does so within a line, or goes on after it.
+# Text that only mentions the header has it inside a line, or followed by other text on its line.
 PDF_HEADER = re.compile(rb"\A%PDF-|[\r\n\x00\xbf]%PDF-\d\.\d[\r\n]")
 OLE2_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 CONTENT_TYPES_BYTES = 4 * 1024 * 1024
 PDF_SUFFIXES = frozenset({".pdf"})
 HTML_SUFFIXES = frozenset({".html", ".htm", ".xhtml", ".xht"})
-# Tabs, line ends, form feeds, and the escapes of terminals and of ISO-2022.
+# Tabs, line endings, form feeds, and the escape character of terminals and ISO-2022.
 TEXT_CONTROLS = b"\t\n\x0b\x0c\r\x08\x1b"
 BINARY_BYTES = bytes(byte for byte in range(32) if byte not in TEXT_CONTROLS) + b"\x7f"
 BINARY_SHARE = 0.02
@@ -46,7 +46,7 @@ ANY_TAG = re.compile(r"<[a-zA-Z!/]")
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file as it was uploaded, name and header being claims; `progress` hears how far its parser is."""
+    """An uploaded file. Its name and MIME type are unverified claims; the parser reports to `progress`."""
 
     path: Path
     filename: str
@@ -55,30 +55,30 @@ class SourceFile:
 
     @property
     def charset(self) -> str | None:
-        """The charset that the header claims."""
+        """The charset parameter of the MIME type."""
         return charset_parameter(self.mime_type)
 
     @property
     def text_type(self) -> str:
-        """The type of text that name or header claim."""
+        """The type of text that the name or the MIME type claims."""
         return claimed_text_type(self.filename, self.mime_type)
 
     @property
     def claims_text(self) -> bool:
-        """Whether name or header say that the file is text."""
+        """Whether the name or the MIME type claims that the file is text."""
         return claims_text(self.filename, self.mime_type)
 
     def claims(self, media_type: str, suffixes: frozenset[str]) -> bool:
-        """Tell whether name or header say that the file is of this type."""
+        """Return whether the name has one of these suffixes or the MIME type is this one."""
         claimed = bare_type(self.mime_type)
         return claimed == media_type or PurePath(self.filename).suffix.lower() in suffixes
 
 
 def sniff(source: SourceFile, limits: ParseLimits) -> str:
-    """Return the media type of the file's content, supported or not.
+    """Return the media type of the file's content, whether supported or not.
 
     Raises:
-        DocumentRejected: `empty_file`, `encrypted`, or what is wrong with a zip archive.
+        DocumentRejected: `empty_file`, `encrypted`, or an error of a ZIP archive.
     """
     with source.path.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -98,14 +98,14 @@ def sniff(source: SourceFile, limits: ParseLimits) -> str:
 def _has_pdf_header(head: bytes, source: SourceFile, *, is_text: bool) -> bool:
     if not PDF_HEADER.search(head[:PDF_HEADER_BYTES]):
         return False
-    # Behind other lines it may be what a text is about.
+    # A header after other lines can also be part of a text about PDF.
     return head.startswith(b"%PDF-") or source.claims(PDF, PDF_SUFFIXES) or not is_text
 
 
 def _sniff_magic(head: bytes, *, is_text: bool) -> str | None:
     for magic, media_type in MAGICS:
         match = magic.match(head)
-        # A text may begin with the letters of a format; RTF is nothing but such letters.
+        # Text can begin with the ASCII signature of another format. RTF is text itself.
         if match and not (is_text and match[0].isascii() and media_type != RTF):
             return media_type
     return None
@@ -129,9 +129,9 @@ def _sniff_zip(archive: ZipFile) -> str:
 
 def _sniff_ole2(path: Path) -> str:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        # Office wraps a document that has a password in this container.
+        # Office wraps password-protected documents in this container.
         if content.find("EncryptedPackage".encode("utf-16-le")) >= 0:
-            raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the document is protected by a password")
+            raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the document is password-protected")
         for stream, media_type in OLE2_STREAMS:
             if content.find(stream.encode("utf-16-le")) >= 0:
                 return media_type
@@ -165,5 +165,5 @@ def _decode_head(head: bytes) -> str | None:
     if charset16 is not None:
         return head.decode(charset16, errors="ignore")
     binary = len(head) - len(head.translate(None, BINARY_BYTES))
-    # A NUL now and then is dirt in a text (normalisation drops it); more of them are data.
+    # Text can have a few stray NULs, which normalisation drops; a file with more of them is binary.
     return None if binary > len(head) * BINARY_SHARE else head.decode("latin-1")
