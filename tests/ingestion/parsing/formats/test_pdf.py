@@ -93,7 +93,7 @@ def test_pages_without_text_are_counted_and_named(parse: Parse) -> None:
     parsed = parse(make_pdf([["Words"], [], ["More"], []]))
     (warning,) = parsed.warnings
     assert (warning.code, warning.pages) == ("pages_without_text", (2, 4))
-    assert warning.message.startswith("2 of 4 pages hold no text")
+    assert warning.message.startswith("2 of 4 pages contain no text")
 
 
 def test_pages_that_call_themselves_otherwise_are_named(parse: Parse) -> None:

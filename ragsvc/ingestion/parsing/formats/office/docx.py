@@ -1,4 +1,4 @@
-"""DOCX: paragraphs, lists and tables in document order, headings by style."""
+"""DOCX: paragraphs, lists and tables in document order; headings by paragraph style."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """The parts of a Word document that hold text."""
+    """The parts of a Word document that contain text, and its styles."""
 
     body: _Element
     styles: Mapping[str, Style]
@@ -46,7 +46,7 @@ class _Content:
 
 
 def parse_docx(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the body's text, then its foot- and endnotes.
+    """Return the text of the body, followed by the footnotes and endnotes.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.

@@ -1,4 +1,4 @@
-"""OpenDocument: texts by their headings, presentations by slides, spreadsheets by sheets and rows."""
+"""OpenDocument: texts with headings, presentations by slides, spreadsheets by sheets and rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REPEATED_CLASSES = frozenset({"header", "footer", "date-time", "page-number", "p
 
 
 def parse_odt(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the text in its order; footnotes follow their paragraph.
+    """Return the text in document order; footnotes follow their paragraph.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -44,7 +44,7 @@ def parse_odt(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def parse_odp(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the text of the slides, each a page.
+    """Return the text of the slides; each slide is a page.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -56,7 +56,7 @@ def parse_odp(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def parse_ods(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return what every sheet shows, row by row.
+    """Return the displayed values of all sheets, row by row.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -73,7 +73,7 @@ def parse_ods(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def _iterate_rows(elements: Iterable[tuple[str, _Element]], table: _Element) -> Iterator[list[str]]:
-    """Yield the rows of a sheet while it is read, and forget each; tables inside of it are drawings."""
+    """Yield the rows of a sheet while it is read, and clear each one; nested tables belong to drawings."""
     for event, element in elements:
         if event == "start":
             continue
@@ -88,7 +88,7 @@ def _iterate_rows(elements: Iterable[tuple[str, _Element]], table: _Element) -> 
 def _open(source: SourceFile, limits: ParseLimits) -> Iterator[ZipFile]:
     with open_archive(source.path, limits) as archive:
         if MANIFEST in archive.NameToInfo and next(read_xml(archive, MANIFEST).iter(ENCRYPTION), None) is not None:
-            raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the document is protected by a password")
+            raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the document is password-protected")
         yield archive
 
 

@@ -1,4 +1,4 @@
-"""PPTX: slides in their order, with tables, diagrams and the speaker's notes."""
+"""PPTX: slides in order, with tables, diagrams and speaker notes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 TITLES = frozenset({"title", "ctrTitle"})
-# Repeated on every slide.
+# Placeholders whose text is repeated on every slide.
 REPEATED_PLACEHOLDERS = frozenset({"sldNum", "ftr", "dt", "hdr", "sldImg"})
 
 
 def parse_pptx(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the text of the slides, each a page.
+    """Return the text of the slides; each slide is a page.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -72,8 +72,8 @@ def _read_slide(archive: ZipFile, part: str) -> Slide:
 
 
 def _iterate_shapes(root: _Element) -> Iterator[tuple[str, Block]]:
-    """Yield (placeholder, block) of each shape, and of each table's rows, as they were drawn."""
-    # libxml2 reads nothing deeper than 256 levels, so recursion is safe.
+    """Yield (placeholder type, block) for each shape and table row, in drawing order; '' if not a placeholder."""
+    # libxml2 limits the depth to 256 levels, so recursion is safe.
     for element in root.iterchildren(tag=etree.Element):
         if element.tag == f"{P}sp":
             placeholder = element.find(f"{P}nvSpPr/{P}nvPr/{P}ph")

@@ -23,19 +23,20 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
-# The library holds a sheet as a full rectangle, whatever of it is empty.
+# calamine stores a sheet as a full rectangle, including empty cells: limit its area to this multiple of the cells.
 AREA_PER_CELL = 4
-# Below it a number without a fraction is exact.
+# Floats represent all integers below this exactly.
 EXACT_INTEGERS = 2.0**53
 SHEET = re.compile(r"xl/worksheets/[^/]+\.xml", re.IGNORECASE)
-# A cell with a value; one that only has a style is closed at once. Its first reference holds, and no other is tried.
+# A cell with a value: cells that only have a style are self-closing. Possessive quantifiers prevent backtracking over
+# repeated references, of which the first one counts.
 CELL = re.compile(rb"<(?:\w+:)?c\b(?:[^<>]*?\br=[\"']([A-Z]{1,3})([0-9]{1,7})[\"'])?+[^<>]*+(?<!/)>")
 BLOCK_BYTES = 1024 * 1024
 PROLOGUE_BYTES = 64 * 1024
 
 
 def parse_xlsx(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the values of all sheets, each below its name.
+    """Return the values of all sheets, each with its name as heading.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -49,7 +50,7 @@ def parse_xlsx(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def parse_xls(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the values of all sheets of the old binary format, whose size bounds itself.
+    """Return the values of all sheets of the old binary format, which limits the size of sheets itself.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -74,20 +75,20 @@ def _calamine_errors() -> Iterator[None]:
     try:
         yield
     except python_calamine.PasswordError as error:
-        raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the workbook is protected by a password") from error
+        raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the workbook is password-protected") from error
     except (python_calamine.CalamineError, ValueError, OSError) as error:
         raise DocumentRejected(DocumentErrorCode.CORRUPT, f"the workbook cannot be read: {error}") from error
 
 
 def _refuse_entities(archive: ZipFile, entry: ZipInfo) -> None:
-    """Refuse a sheet that declares entities: no office program writes any, and the library passes over them."""
+    """Refuse a sheet that declares entities, which office programs never do and calamine ignores."""
     with archive.open(entry) as part:
         if b"<!ENTITY" in part.read(PROLOGUE_BYTES):
-            raise DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, "the document's XML declares entities of its own")
+            raise DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, "the document's XML declares its own entities")
 
 
 def _check_extent(archive: ZipFile, entry: ZipInfo, max_cells: int) -> None:
-    """Refuse a sheet whose cells lie so far apart that the rectangle around them fills the memory."""
+    """Refuse a sheet whose cells are so far apart that the rectangle around them would exhaust the memory."""
     columns = rows = 0
     with closing(_iterate_cells(archive, entry)) as cells:
         for count, (column, row) in enumerate(cells, start=1):
@@ -100,7 +101,7 @@ def _check_extent(archive: ZipFile, entry: ZipInfo, max_cells: int) -> None:
 
 
 def _iterate_cells(archive: ZipFile, entry: ZipInfo) -> Generator[tuple[int, int]]:
-    """Yield (column, row), both from 1; zeros where the cell does not say."""
+    """Yield (column, row) of each cell, counted from 1; zeros for a cell without a reference."""
     rest = b""
     with archive.open(entry) as part:
         while block := part.read(BLOCK_BYTES):
@@ -127,5 +128,5 @@ def _format_value(value: object) -> str:
         case datetime():
             return value.isoformat(sep=" ", timespec="seconds").removesuffix(" 00:00:00")
         case _:
-            # Dates and times are in ISO 8601 of their own accord.
+            # str() of dates and times is in ISO 8601.
             return str(value)

@@ -1,4 +1,4 @@
-"""JSON: the source is the canonical text, laid out in lines where it comes without; JSON Lines have their rows."""
+"""JSON: the source is the canonical text, with line breaks added to long lines. JSON Lines: each line is a row."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 MAX_LINE_CHARS = 1000
 LONG_LINE = re.compile(rf"[^\n]{{{MAX_LINE_CHARS},}}")
-# Strings, short lists of numbers, and what is empty stay whole. A string that nothing closes is the rest of the text:
-# each quote in it would look for its own end, up to the last character.
+# Strings, short flat lists and empty containers are single tokens. An unterminated string extends to the end of the
+# text: otherwise every quote in it would start another search to the end.
 TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|\{\s*\}|\[[^"{}\[\]]{0,80}\]|[{}\[\],]|[^"{}\[\],]+', re.DOTALL)
 INDENT = "  "
 MAX_INDENTS = 8
 
 
 def parse_json(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the source; what comes in few long lines is broken up, each part as it was.
+    """Return the source, reformatted if it has long lines; values are unchanged.
 
     Raises:
         DocumentRejected: `limit_exceeded` or `encoding`.
@@ -40,7 +40,7 @@ def parse_json(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def parse_json_lines(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the source as it stands; every line is a row."""
+    """Return the source unchanged, as a table with a row for each line."""
     text = read_canonical(source, limits)
     starts = (0, *(match.end() for match in re.finditer(r"\n(?=[^\n])", text)))
     table = Table(char_start=0, char_end=len(text), row_starts=starts)

@@ -1,4 +1,4 @@
-"""Markdown: the source is the canonical text, its headings are the anchors."""
+"""Markdown: the source is the canonical text, with its headings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ATX_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?$")
 CLOSING_MARKS = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
 SETEXT_UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*$")
-# A line that no underline makes a heading of: it belongs to a list, a quote, a table, code, HTML, or is a rule.
+# Lines that cannot be setext headings: list items, quotes, tables, code, HTML, thematic breaks and blank lines.
 NO_PARAGRAPH = re.compile(r"\s*$|    |\t| {0,3}(?:[-+*>|<]|\d{1,9}[.)]\s)")
 FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
 FRONT_MATTER = re.compile(r"---[ \t]*\n(?:[^\n]*\n){0,200}?(?:---|\.\.\.)[ \t]*(?:\n|$)")
@@ -31,19 +31,19 @@ MAX_HEADING_CHARS = 500
 
 
 def parse_markdown(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the source as it stands, with its headings."""
+    """Return the source unchanged, with its headings."""
     text = read_canonical(source, limits)
     return ParsedText(text=text, headings=tuple(scan_headings(text)), media_type=MARKDOWN)
 
 
 def scan_headings(text: str) -> Iterator[Heading]:
-    """Yield the ATX and setext headings of a Markdown text; `char_start` is where the heading's line begins.
+    """Yield the ATX and setext headings of a Markdown text; `char_start` is the start of the heading's line.
 
-    Follows CommonMark for headings on the outermost level; those inside of quotes and lists are text.
+    Follows CommonMark for top-level headings; headings inside quotes and lists are treated as text.
     """
     fence = ""
     in_comment = in_paragraph = False
-    candidate: tuple[int, str] | None = None  # a paragraph of one line, so far: an underline makes it a heading
+    candidate: tuple[int, str] | None = None  # a one-line paragraph, which becomes a heading if underlined
     for start, line in _iterate_lines(text):
         if fence:
             fence = "" if _closes(fence, line) else fence

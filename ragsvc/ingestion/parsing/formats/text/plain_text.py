@@ -1,4 +1,4 @@
-"""Plain text, and what is read as such: source code, XML."""
+"""Plain text, and formats that are read as plain text: source code and XML."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def parse_plain_text(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the whole file as text, whatever kind of text it is."""
+    """Return the whole file as text, with the media type that it claims."""
     return ParsedText(text=read_canonical(source, limits), media_type=source.text_type)
 
 
 def parse_xml(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the markup as it stands: nothing in it is expanded or fetched.
+    """Return the markup unchanged: nothing in it is expanded or fetched.
 
     Raises:
-        DocumentRejected: as `read_canonical` does, and `limit_exceeded` for entities that are a bomb.
+        DocumentRejected: as `read_canonical`, and `limit_exceeded` for entities that expand too far.
     """
     text = read_canonical(source, limits, is_markup=True)
     refuse_entity_expansion(text, max_chars=limits.max_text_chars)
@@ -33,7 +33,7 @@ def parse_xml(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def read_canonical(source: SourceFile, limits: ParseLimits, *, is_markup: bool = False) -> str:
-    """Return a text file's content in its canonical form.
+    """Decode a text file and return its canonical form.
 
     Raises:
         DocumentRejected: `limit_exceeded` or `encoding`.
@@ -46,7 +46,7 @@ def read_canonical(source: SourceFile, limits: ParseLimits, *, is_markup: bool =
 
 
 def read_source(source: SourceFile, limits: ParseLimits) -> bytes:
-    """Return a file that is to be decoded whole.
+    """Return the content of a file that is decoded as a whole.
 
     Raises:
         DocumentRejected: `limit_exceeded`.
