@@ -12,7 +12,7 @@ from ragsvc.errors import DocumentRejected
 from ragsvc.ingestion.parsing.detection.decoding import decode
 from ragsvc.media_types.charsets import find_charset
 from ragsvc.media_types.content_types import charset_parameter
-from tests.ingestion.parsing.test_sniffing import refusal_of
+from tests.ingestion.support import refusal_of
 
 if TYPE_CHECKING:
     from tests.ingestion.conftest import Parse

@@ -9,22 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.errors import DocumentRejected
 from ragsvc.ingestion.parsing.containers.zip_archives import MAX_ENTRIES
 from ragsvc.media_types.formats import CSV, DOCX, HTML, JSON, MARKDOWN, PDF, PHP, PLAIN_TEXT, RTF, XML
 from tests.ingestion.parsing.formats.office_files import make_docx, make_ole2, make_zip
 from tests.ingestion.parsing.formats.pdf_files import make_pdf
+from tests.ingestion.support import refusal_of
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from tests.ingestion.conftest import Parse
-
-
-def refusal_of(parse: Parse, data: bytes, filename: str = "file", **options: object) -> tuple[str, str]:
-    """Return code and detail of the refusal that the file must meet."""
-    with pytest.raises(DocumentRejected) as refusal:
-        parse(data, filename, **options)
-    return refusal.value.work_code, refusal.value.detail
 
 
 @pytest.mark.parametrize(

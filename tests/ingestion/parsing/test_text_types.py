@@ -13,7 +13,7 @@ from ragsvc.domain.workspaces import Chunking
 from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from ragsvc.media_types.formats import BY_SUFFIX, GRAMMARS
 from tests.ingestion.invariants import check_chunks
-from tests.ingestion.parsing.test_sniffing import refusal_of
+from tests.ingestion.support import refusal_of
 
 if TYPE_CHECKING:
     from ragsvc.domain.chunks import Chunk, ParsedText

@@ -13,7 +13,7 @@ from docx.oxml.ns import nsdecls, qn
 
 from tests.ingestion.invariants import check_long_table
 from tests.ingestion.parsing.formats.office_files import make_docx, make_strict, read_entry, replace_entry, save
-from tests.ingestion.parsing.test_sniffing import refusal_of
+from tests.ingestion.support import refusal_of
 
 if TYPE_CHECKING:
     from ragsvc.llm.token_counting import TokenCounter

@@ -9,7 +9,7 @@ import pytest
 
 from ragsvc.ingestion.parsing.formats.web.xhtml import close_empty_elements
 from tests.ingestion.invariants import check_long_table
-from tests.ingestion.parsing.test_sniffing import refusal_of
+from tests.ingestion.support import refusal_of
 
 if TYPE_CHECKING:
     from ragsvc.llm.token_counting import TokenCounter

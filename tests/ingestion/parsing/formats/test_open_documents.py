@@ -9,7 +9,7 @@ import pytest
 from tests.ingestion.invariants import check_long_table
 from tests.ingestion.parsing.formats.office_files import make_zip, replace_entry
 from tests.ingestion.parsing.formats.open_documents import make_epub, make_odf_table, make_odt, make_open_document
-from tests.ingestion.parsing.test_sniffing import refusal_of
+from tests.ingestion.support import refusal_of
 
 if TYPE_CHECKING:
     from ragsvc.llm.token_counting import TokenCounter

@@ -14,7 +14,7 @@ from pptx.util import Inches
 from tests.ingestion.invariants import check_long_table
 from tests.ingestion.parsing.formats.office_files import make_pptx, make_strict, read_entry, replace_entry, save
 from tests.ingestion.parsing.formats.open_documents import make_odf_table, make_odp, make_open_document
-from tests.ingestion.parsing.test_sniffing import refusal_of
+from tests.ingestion.support import refusal_of
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits

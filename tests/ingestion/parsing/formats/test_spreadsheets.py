@@ -15,7 +15,7 @@ from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.parsing.formats.office_files import make_xlsx, replace_entry
 from tests.ingestion.parsing.formats.open_documents import make_ods, make_open_document
-from tests.ingestion.parsing.test_sniffing import refusal_of
+from tests.ingestion.support import refusal_of
 
 if TYPE_CHECKING:
     from ragsvc.domain.chunks import Chunk, ParsedText
