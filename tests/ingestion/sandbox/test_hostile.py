@@ -82,7 +82,12 @@ def test_a_hostile_file_gets_its_code_and_its_neighbour_is_ready(run: Run, name:
     said = document.error.code if document.error else document.status
     assert said in HOSTILE[name].codes, document.error
     assert outcome.healthy.status is DocumentStatus.READY
-    assert outcome.seconds < SOON_S
+
+
+@pytest.mark.chaos
+@pytest.mark.xdist_group("hostile")
+def test_no_hostile_file_delays_its_neighbour_for_long(run: Run) -> None:
+    assert max(outcome.seconds for outcome in run.outcomes.values()) < SOON_S
 
 
 @pytest.mark.xdist_group("hostile")

@@ -51,7 +51,7 @@ async def sandbox(parse_settings: Settings) -> AsyncIterator[Sandbox]:
 @pytest.fixture(scope="module")
 async def hasty(parse_settings: Settings) -> AsyncIterator[Sandbox]:
     """Two children with little time."""
-    async with open_sandbox(parse_settings.changed({"parse_timeout_s": 2})) as opened:
+    async with open_sandbox(parse_settings.changed({"parse_timeout_s": 5})) as opened:
         yield opened
 
 
@@ -148,13 +148,12 @@ class TestHarm:
         self, hasty: Sandbox, tmp_path: Path
     ) -> None:
         started = tmp_path / "pid"
-        began = time.monotonic()
         hanging = asyncio.create_task(rejection_of(hasty.run(f"{HOSTILE}:hang", started=started)))
         await wait_until(lambda: started.exists() and started.read_text())
         assert await hasty.run(f"{HOSTILE}:answer", value="meanwhile") == "meanwhile"
         assert not hanging.done()
-        assert (await hanging).work_code == "parser_timeout"
-        assert time.monotonic() - began < DEADLINE_S
+        async with asyncio.timeout(DEADLINE_S):
+            assert (await hanging).work_code == "parser_timeout"
         await wait_until(lambda: is_dead(int(started.read_text())))
 
     async def test_all_slots_come_back_after_hangs(self, hasty: Sandbox, tmp_path: Path) -> None:
@@ -188,7 +187,7 @@ class TestHarm:
     async def test_a_child_that_takes_no_task_up_is_replaced(
         self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("ragsvc.ingestion.sandbox.pool.START_TIMEOUT_S", 0.5)
+        monkeypatch.setattr("ragsvc.ingestion.sandbox.pool.START_TIMEOUT_S", 3.0)
         seen = await sandbox.run(f"{HOSTILE}:look_around")
         assert isinstance(seen, dict)
         os.kill(seen["pid"], signal.SIGSTOP)

@@ -144,7 +144,7 @@ SHEETS = frozenset({"a.xlsx", "a.ods"})
 
 @pytest.mark.parametrize(("filename", "write"), WRITERS.items())
 @given(document=DOCUMENT, headings_in_context=st.booleans())
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, suppress_health_check=list(HealthCheck))
 def test_every_format_keeps_the_promises(
     parse: Parse,
     counter: TokenCounter,
