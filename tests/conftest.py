@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TOKENIZER_FILE = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2/tokenizer.json"
 
-# How long an example takes depends on what else the machine does.
+# The time that an example takes depends on the load of the machine.
 hypothesis.settings.register_profile("ragsvc", deadline=None)
 hypothesis.settings.load_profile("ragsvc")
 

@@ -1,4 +1,4 @@
-"""Builds: a document's chunks are written invisibly and become visible in one transaction."""
+"""Builds: a document's chunks are not visible while they are written, and become visible in one transaction."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ async def ingest(resources: Resources, lease: Lease, *, sandbox: Sandbox, scratc
 async def _write_text(build: Build, parsed: Path) -> tuple[DocumentWarning, ...]:
     """Store the canonical text and return the warnings.
 
-    A function of its own so that the text is freed before embedding, which takes long.
+    A separate function, so that the text is freed before embedding, which can take minutes.
     """
     text = await asyncio.to_thread(read_parsed, parsed)
     await build.write_text(text.text)
@@ -116,8 +116,8 @@ async def _load(resources: Resources, lease: Lease) -> _Task:
 async def _embed_and_write(resources: Resources, lease: Lease, build: Build, chunked: Path, *, chunk_count: int) -> int:
     """Embed and store all chunks, and return their total token count.
 
-    Each window of chunks is embedded while the previous one is written, so two windows are in memory. A window fills
-    all concurrent embedding calls.
+    Each window of chunks is embedded while the previous one is written, so two windows are in memory. A window is as
+    large as all concurrent embedding calls together.
     """
     settings = resources.settings
     window_size = settings.llm.embedding_batch_size * settings.llm.embedding_concurrency

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 
-# Labels are interpreted as browsers do (https://encoding.spec.whatwg.org/#names-and-labels).
+# Labels are interpreted as in browsers (https://encoding.spec.whatwg.org/#names-and-labels).
 LABELS = {
     "ascii": "cp1252",
     "iso8859-1": "cp1252",

@@ -37,7 +37,7 @@ class Format:
     Suffixes are separated by spaces; they only give a type to uploads that declare none. `magic` is a regular
     expression for the first bytes of a file, `ole2_stream` names a stream of an OLE2 compound file, and `ooxml_types`
     are parts of the content types that an Office Open XML package lists. Other ZIP containers declare their type in an
-    entry named `mimetype`. `is_prose` says that a document's first line may be its title.
+    entry named `mimetype`. `is_prose` means that a document's first line can be its title.
     """
 
     media_type: str
@@ -130,7 +130,7 @@ FORMATS = (
     Format(ODS, suffixes=".ods"),
     Format(ODP, suffixes=".odp"),
     Format(EPUB, suffixes=".epub"),
-    # Detection has code of its own for these two: neither has to begin with its signature.
+    # Detected by code in sniffing.py: these files do not have to begin with a fixed signature.
     Format(PDF, suffixes=".pdf", is_prose=True),
     Format(HTML, suffixes=".html .htm", is_prose=True),
 )

@@ -88,7 +88,7 @@ class Race:
         self.resources = resources
         self.workspace = workspace
         self.document = document
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)  # noqa: S311 - reproducible races
         self._files = 0
 
     async def reingest(self) -> None:
@@ -105,7 +105,7 @@ class Race:
             self.resources.pool, (await job_of(self.resources, self.document)).id, owner="racer", lease_s=60
         )
         assert job is not None
-        failure = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "it is torn"))
+        failure = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "damaged"))
         assert await lifecycle.fail(self.resources.pool, job, failure, settings=self.resources.settings) is not None
 
     async def replay(self) -> None:
@@ -182,7 +182,10 @@ async def rows_of(resources: Resources) -> dict[str, int]:
     """Return the number of rows in each table."""
     tables = ("documents", "files", "chunk_text", resources.space.table, "canonical_text")
     async with resources.pool.acquire() as conn:
-        return {table: await conn.fetchval(f"SELECT count(*) FROM {table}") for table in tables}  # noqa: S608
+        return {
+            table: await conn.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608 - our own table names
+            for table in tables
+        }
 
 
 async def texts_of(resources: Resources, workspace_id: UUID, document_id: UUID) -> list[str]:
@@ -238,7 +241,7 @@ async def test_discarding_a_failed_file_races_with_everything_else(
             race.replay(),
         ]
         asked += [race.delete()] if deletes and seed == 5 else []
-        random.Random(seed).shuffle(asked)  # noqa: S311
+        random.Random(seed).shuffle(asked)  # noqa: S311 - reproducible races
         for outcome in await asyncio.gather(*asked, return_exceptions=True):
             if outcome is not None and not isinstance(outcome, (*REFUSALS, LeaseLost, ReplayRunning)):
                 raise outcome

@@ -65,7 +65,7 @@ async def stored_rows(resources: Resources) -> tuple[int, int]:
     """Return the number of stored chunks and vectors, visible or not."""
     async with resources.pool.acquire() as conn:
         texts: int = await conn.fetchval("SELECT count(*) FROM chunk_text")
-        vectors: int = await conn.fetchval(f"SELECT count(*) FROM {resources.space.table}")  # noqa: S608 - our own name
+        vectors: int = await conn.fetchval(f"SELECT count(*) FROM {resources.space.table}")  # noqa: S608 - our own table
     return texts, vectors
 
 
@@ -79,7 +79,7 @@ async def fail(resources: Resources, document: Document) -> None:
     """Make the document's ingestion fail permanently."""
     job = await lifecycle.claim(resources.pool, (await job_of(resources, document)).id, owner="test", lease_s=60)
     assert job is not None
-    failure = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "it is torn"))
+    failure = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "damaged"))
     assert await lifecycle.fail(resources.pool, job, failure, settings=resources.settings) is not None
 
 

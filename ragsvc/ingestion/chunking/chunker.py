@@ -81,7 +81,7 @@ class _Chunker:
                 yield from self._cut_segment(start, end, table, section.path)
 
     def _iterate_segments(self, section: Section) -> Iterator[tuple[int, int, Table | None]]:
-        """Yield (start, end, table), alternating running text, where table is None, and tables.
+        """Yield (start, end, table) for alternating running text (table is None) and tables.
 
         A table belongs to the section in which it begins. A small one after running text is treated as text.
         """

@@ -31,7 +31,7 @@ class Block:
 
 
 class BlockTables:
-    """Collects tables from blocks in document order; `tables` has the finished ones that have a header."""
+    """Collects tables from blocks in document order; `tables` contains the finished ones with a header."""
 
     def __init__(self) -> None:
         self.tables: list[Table] = []

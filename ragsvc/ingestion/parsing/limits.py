@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ParseLimits:
-    """The limits of one document and of the process that parses it. Pickled with every task."""
+    """The limits of one document and of the process that parses it. Small, since it is pickled with every task."""
 
     max_pages: int
     max_cells: int

@@ -30,7 +30,7 @@ class RowCollector:
             self._top.append(cells)
 
     def end_table(self) -> Iterator[Table]:
-        """Yield the table of the rows added since the last call; none if it has no header, as it is then plain text."""
+        """Yield the table of the rows added since the last call; without a header, they are plain text and no table."""
         spans, header = self._spans, find_header(self._top)
         self._spans, self._top = [], []
         if header is not None:

@@ -30,7 +30,7 @@ MAX_OPEN_FILES = 64
 RESULT_BYTES_PER_CHAR = 12
 SPARE_RESULT_BYTES = 64 * 1024 * 1024
 SPARE_CPU_S = 10
-# Distinguishes running out of memory from other deaths; an arbitrary unused exit code.
+# Exit code for running out of memory; arbitrary, but not used by anything else.
 EXIT_OUT_OF_MEMORY = 86
 
 

@@ -1,4 +1,4 @@
-"""Hides the credentials in the environment from parsers, in their own environment and in /proc."""
+"""Hides credentials in environment variables from parsers, both in their own environment and in /proc."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ GERMAN = "Über den Wäldern liegt Nebel; die Straße führt größtenteils durc
 POLISH = "Zażółć gęślą jaźń. W Szczebrzeszynie chrząszcz brzmi w trzcinie, a łódź płynie po rzece."
 RUSSIAN = "Привет, мир! Это проверка кодировки текста на русском языке. Съешь же ещё этих мягких французских булок."
 JAPANESE = "これは日本語のテキストです。文字コードの判定を試しています。吾輩は猫である。名前はまだ無い。"
-CHINESE = "这是一个中文文本，用来测试字符编码的检测。我们希望它能够正确识别。"  # noqa: RUF001  # Chinese punctuation
-QUOTES = "The “smart quotes” — and dashes – are from Windows. It’s 5 € or £4, naïve café."  # noqa: RUF001  # typographic quotes and dashes
+CHINESE = "这是一个中文文本，用来测试字符编码的检测。我们希望它能够正确识别。"  # noqa: RUF001 - Chinese punctuation
+QUOTES = "The “smart quotes” — and dashes – are from Windows. It’s 5 € or £4, naïve café."  # noqa: RUF001 - typographic quotes and dashes
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ TEMPLATE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/
 def canary() -> Iterator[socket.socket]:
     """A server socket that must get no connection."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.setblocking(False)  # noqa: FBT003 - the library's own signature
+        listening.setblocking(False)  # noqa: FBT003 - signature of the standard library
         yield listening
 
 

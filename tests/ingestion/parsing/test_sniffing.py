@@ -81,7 +81,7 @@ def test_the_type_of_an_unsupported_file_is_named(parse: Parse, data: bytes, nam
 
 def test_random_bytes_are_not_text(parse: Parse) -> None:
     for seed in range(30):
-        junk = random.Random(seed).randbytes(400 + seed * 37)  # noqa: S311  # reproducible
+        junk = random.Random(seed).randbytes(400 + seed * 37)  # noqa: S311 - reproducible
         assert refusal_of(parse, junk, "notes.txt", mime_type="text/plain")[0] == "unsupported_type"
 
 
@@ -149,7 +149,7 @@ class TestZipBombs:
         assert refusal_of(parse, bomb)[0] == "limit_exceeded"
 
     def test_more_than_the_expanded_size_limit_is_refused(self, parse: Parse, limits: ParseLimits) -> None:
-        content = random.Random(1).randbytes(50_000)  # noqa: S311  # incompressible data
+        content = random.Random(1).randbytes(50_000)  # noqa: S311 - incompressible data
         archive = make_zip({f"{number}": content for number in range(5)})
         small = replace(limits, max_expanded_bytes=200_000)
         assert refusal_of(parse, archive, limits=small)[0] == "limit_exceeded"

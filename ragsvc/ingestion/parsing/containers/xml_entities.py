@@ -19,7 +19,7 @@ def refuse_entity_expansion(text: str, *, max_chars: int) -> None:
     """
     if _largest_expansion(text) > max_chars:
         raise DocumentRejected(
-            DocumentErrorCode.LIMIT_EXCEEDED, f"the entities of the XML expand to more than {max_chars:,} characters"
+            DocumentErrorCode.LIMIT_EXCEEDED, f"the XML's entities expand to more than {max_chars:,} characters"
         )
 
 

@@ -72,7 +72,7 @@ def xml_errors(name: str) -> Iterator[None]:
     try:
         yield
     except etree.XMLSyntaxError as error:
-        # libxml2 has limits of its own for depth and size, beyond what office programs write.
+        # libxml2 has its own limits for depth and size, which office programs do not exceed.
         huge = any(word in str(error).lower() for word in ("depth", "huge", "amplification", "too long"))
         code = DocumentErrorCode.LIMIT_EXCEEDED if huge else DocumentErrorCode.CORRUPT
         raise DocumentRejected(code, f"{name} cannot be read: {error}") from error

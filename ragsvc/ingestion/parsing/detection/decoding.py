@@ -18,7 +18,7 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# Charsets in which undeclared files are common; rarer candidates only make guesses worse.
+# Charsets that are common in files without a declaration; rarer candidates would only make the guess worse.
 GUESSABLE = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874", "cp850", "cp866"),
     *("iso8859_2", "iso8859_5", "koi8_r", "mac_roman", "cp932", "euc_jp", "cp949", "gb18030", "big5"),

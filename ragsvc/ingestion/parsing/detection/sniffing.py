@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HEAD_BYTES = 64 * 1024
 # PDF readers search this many bytes for the header, since mailers and printers put lines before it.
 PDF_HEADER_BYTES = 1024
-# Text that only mentions the header has it inside a line, or followed by other text on its line.
+# Text that merely mentions the header usually has other text on the same line.
 PDF_HEADER = re.compile(rb"\A%PDF-|[\r\n\x00\xbf]%PDF-\d\.\d[\r\n]")
 OLE2_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")

@@ -96,7 +96,7 @@ def _check_extent(archive: ZipFile, entry: ZipInfo, max_cells: int) -> None:
             if count > max_cells or columns * rows > AREA_PER_CELL * max_cells:
                 raise DocumentRejected(
                     DocumentErrorCode.LIMIT_EXCEEDED,
-                    f"a sheet spreads over {columns:,} columns and {rows:,} rows; the limit is {max_cells:,} cells",
+                    f"a sheet spans {columns:,} columns and {rows:,} rows; the limit is {max_cells:,} cells",
                 )
 
 

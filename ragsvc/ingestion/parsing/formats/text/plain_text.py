@@ -55,6 +55,6 @@ def read_source(source: SourceFile, limits: ParseLimits) -> bytes:
     if size_bytes > limits.max_source_bytes:
         raise DocumentRejected(
             DocumentErrorCode.LIMIT_EXCEEDED,
-            f"the file has {size_bytes:,} bytes; text is read up to {limits.max_source_bytes:,}",
+            f"the file has {size_bytes:,} bytes; the limit for text is {limits.max_source_bytes:,}",
         )
     return source.path.read_bytes()

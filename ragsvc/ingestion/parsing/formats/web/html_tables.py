@@ -13,7 +13,7 @@ CELLS = frozenset({"td", "th"})
 
 
 class HtmlTables:
-    """Collects tables from elements and lines in document order; `tables` has the finished ones that have a header.
+    """Collects tables from elements and lines in document order; `tables` contains the finished ones with a header.
 
     Tables that contain another table or a heading are used for layout and are treated as text.
     """
