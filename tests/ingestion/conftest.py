@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def parse_settings(tokenizer: str) -> Settings:
-    """Settings for parsing; their URLs point to no server."""
+    """Settings for parsing; no server listens at their URLs."""
     return Settings.of(
         {
             "database_url": "postgresql://127.0.0.1/none",
