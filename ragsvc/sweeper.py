@@ -10,7 +10,7 @@ import structlog
 
 from ragsvc.deletion.files import sweep_released_files
 from ragsvc.ingestion.embedding import sweep_embedding_cache
-from ragsvc.ingestion.leftovers import sweep_builds, sweep_superseded_texts
+from ragsvc.ingestion.stale_builds import sweep_builds, sweep_superseded_texts
 from ragsvc.jobs.announcements import notify_deliveries
 from ragsvc.jobs.outages import sweep_outages
 from ragsvc.jobs.sweeper import sweep_jobs

@@ -8,6 +8,7 @@ import uuid
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 import structlog
 from pydantic import SecretStr
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from tests.support.servers.servers import Servers
 
 TOKENIZER_FILE = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2/tokenizer.json"
+
+# The time that an example takes depends on the load of the machine.
+hypothesis.settings.register_profile("ragsvc", deadline=None)
+hypothesis.settings.load_profile("ragsvc")
 
 
 def pytest_configure() -> None:

@@ -11,7 +11,7 @@ from ragsvc.db import bulk_operations, jobs
 from ragsvc.deletion.requests import hide_document
 from ragsvc.domain.bulk import BulkAction
 from ragsvc.errors import RequestError
-from ragsvc.ingestion.requests import queue_reingestion
+from ragsvc.ingestion.reingestion import queue_reingestion
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -1,1 +1,1 @@
-"""From a stored file to a searchable document."""
+"""Ingestion: turns a stored file into a searchable document."""

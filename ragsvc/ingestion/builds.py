@@ -1,4 +1,4 @@
-"""Builds: a document's chunks are written unseen and appear all at once."""
+"""Builds: a document's chunks are not visible while they are written, and become visible in one transaction."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
 
-# A transaction of so many rows takes about half a second with its HNSW index.
+# Rows per transaction; with the HNSW index, this many take about half a second.
 WRITE_BATCH = 256
-# The index of the vectors keeps a processor busy; a long document may keep two.
+# Concurrent batches of one document. Updating the vector index is CPU-bound: each writer keeps one core busy.
 WRITERS = 2
 
 
 class Build:
-    """One try at a document. Its id is the token of the lease that it is written under.
+    """One attempt to ingest a document. Its id is the token of the lease under which it is written.
 
-    Every write passes the fence: once another worker has the job, nothing of this build is written any more.
+    Every write checks the lease's fence: once another worker has the job, this build can write nothing more.
     """
 
     def __init__(self, resources: Resources, lease: Lease, document: Document) -> None:
@@ -44,14 +44,14 @@ class Build:
         self._document = document
 
     async def write_text(self, text: str) -> None:
-        """Store the canonical text, before any chunk: by it the sweeper knows of the build, should it be left over."""
+        """Store the canonical text. Call this before `write_chunks`: the sweeper finds stale builds by their text."""
         document = self._document
         async with self._resources.pool.acquire() as conn, conn.transaction():
             await self._lease.fence(conn)
             await canonical_text.insert_text(conn, document.workspace_id, document.id, build_id=self.id, content=text)
 
     async def write_chunks(self, batch: Sequence[Chunk], vectors: NDArray[np.float32]) -> None:
-        """Store chunks with their vectors, shape (len(batch), dimensions), unseen and in any order."""
+        """Store chunks, not yet visible, with their vectors of shape (len(batch), dimensions)."""
         writers = asyncio.Semaphore(WRITERS)
 
         async def write(start: int) -> None:
@@ -82,9 +82,9 @@ class Build:
     async def finalize(
         self, file: File, *, chunk_count: int, token_count: int, warnings: Sequence[DocumentWarning] = ()
     ) -> int:
-        """Make this build the document's, end the job, and return the new version.
+        """Make this the active build of the document, finish the job, and return the new version.
 
-        What it takes the place of, the chunks and the file, is left to the sweeper.
+        The chunks and the file that it replaces are left to the sweeper.
 
         Raises:
             LeaseLost: another worker has the job, or the document is being deleted.

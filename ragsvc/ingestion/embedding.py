@@ -1,4 +1,4 @@
-"""Turns chunks into vectors: each distinct text is paid for once, and what was paid for is kept at once."""
+"""Embeds chunks. Each distinct text is embedded once, and its vector is cached as soon as it arrives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 GLOBAL_SCOPE = UUID(int=0)
-# Providers bound the tokens of one call too (OpenAI: 300,000).
+# Providers also limit the tokens per call (OpenAI: 300,000).
 BATCH_MAX_TOKENS = 100_000
 SWEEP_BATCH = 1000
 
@@ -33,13 +33,13 @@ async def embed_chunks(
     *,
     report: Callable[[int], Awaitable[None]],
 ) -> NDArray[np.float32]:
-    """Return the chunks' vectors in their order, shape (len(chunks), dimensions).
+    """Return the vectors of the chunks, in the same order, shape (len(chunks), dimensions).
 
-    `report` is told how many chunks got their vector since it was last told. Vectors are cached as each call
-    returns, so a crash pays again for at most the calls in flight; with them the workspace's usage is counted.
+    `report` is called with the number of chunks embedded since its last call. Vectors are cached, and usage is
+    recorded, as each model call returns, so a crash repeats at most the calls in flight.
 
     Raises:
-        ProviderRejected, TransientFailure, OutageFailure: as the provider answered.
+        ProviderRejected, TransientFailure, OutageFailure: the model call failed.
     """
     scope = _scope_of(resources, workspace_id)
     wanted = {chunk.embedding_input_hash: chunk for chunk in chunks}
@@ -60,13 +60,13 @@ async def embed_chunks(
             await report(len(batch))
 
     async with open_task_group() as group:
-        for batch in _cut(missing, max_texts=resources.settings.llm.embedding_batch_size):
+        for batch in _split_batches(missing, max_texts=resources.settings.llm.embedding_batch_size):
             group.create_task(embed(batch))
     return np.asarray([vectors[chunk.embedding_input_hash] for chunk in chunks], dtype=np.float32)
 
 
 async def sweep_embedding_cache(resources: Resources) -> int:
-    """Drop vectors that nobody used for EMBEDDING_CACHE_DAYS and return how many there were."""
+    """Delete a batch of cached vectors unused for EMBEDDING_CACHE_DAYS and return their number."""
     async with resources.pool.acquire() as conn, conn.transaction():
         if not await jobs.try_lock(conn, "sweep:embedding_cache"):
             return 0
@@ -95,7 +95,7 @@ def _scope_of(resources: Resources, workspace_id: UUID) -> UUID:
     return workspace_id if resources.settings.llm.embedding_cache_scope == "workspace" else GLOBAL_SCOPE
 
 
-def _cut(chunks: Sequence[Chunk], *, max_texts: int) -> Iterator[list[Chunk]]:
+def _split_batches(chunks: Sequence[Chunk], *, max_texts: int) -> Iterator[list[Chunk]]:
     batch: list[Chunk] = []
     tokens = 0
     for chunk in chunks:

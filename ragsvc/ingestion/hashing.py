@@ -1,4 +1,4 @@
-"""The two hashes of a chunk: of its text, and of what is embedded for it."""
+"""The two hashes of a chunk: one of its text, one of its embedding input."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ragsvc.ingestion.parsing.normalisation import NORMALISATION_VERSION
 
 
 def content_hash(text: str) -> bytes:
-    """Return the sha256 of the chunk's text."""
+    """Return the SHA-256 digest of the chunk's text."""
     return sha256(text.encode()).digest()
 
 
 def embedding_input_hash(embedding_input: str) -> bytes:
-    """Return the embedding cache's key: sha256 over (normalisation version, exact input), each with its length."""
+    """Return the embedding cache key: SHA-256 over the length-prefixed normalisation version and embedding input."""
     digest = sha256()
     for part in (str(NORMALISATION_VERSION).encode(), embedding_input.encode()):
         digest.update(len(part).to_bytes(8, "big"))

@@ -1,4 +1,4 @@
-"""The ingestion of one document, stage by stage: download, parse, chunk, embed, finalize. Each is safe to run again."""
+"""Ingests one document in stages that are safe to repeat: download, parse, chunk, embed, finalize."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What the job is about, read once."""
+    """The rows that the job refers to, read once at its start."""
 
     document: Document
     file: File
@@ -44,7 +44,7 @@ class _Task:
 
 
 async def ingest(resources: Resources, lease: Lease, *, sandbox: Sandbox, scratch: Path) -> None:
-    """Bring the job's document to `ready`; its files are in a folder below `scratch` meanwhile.
+    """Ingest the job's document until it is `ready`; intermediate files go to a temporary folder under `scratch`.
 
     Raises:
         LeaseLost: another worker has the job, or the document is being deleted.
@@ -89,7 +89,10 @@ async def ingest(resources: Resources, lease: Lease, *, sandbox: Sandbox, scratc
 
 
 async def _write_text(build: Build, parsed: Path) -> tuple[DocumentWarning, ...]:
-    """Store the canonical text, which is let go of before the long work of embedding, and return the warnings."""
+    """Store the canonical text and return the warnings.
+
+    A separate function, so that the text is freed before embedding, which can take minutes.
+    """
     text = await asyncio.to_thread(read_parsed, parsed)
     await build.write_text(text.text)
     return text.warnings
@@ -111,9 +114,10 @@ async def _load(resources: Resources, lease: Lease) -> _Task:
 
 
 async def _embed_and_write(resources: Resources, lease: Lease, build: Build, chunked: Path, *, chunk_count: int) -> int:
-    """Return the tokens of all chunks; one window of them is embedded while the one before is written.
+    """Embed and store all chunks, and return their total token count.
 
-    A window is what embedding calls in flight can hold, and two of them are in memory.
+    Each window of chunks is embedded while the previous one is written, so two windows are in memory. A window is as
+    large as all concurrent embedding calls together.
     """
     settings = resources.settings
     window_size = settings.llm.embedding_batch_size * settings.llm.embedding_concurrency

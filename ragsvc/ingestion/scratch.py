@@ -1,4 +1,4 @@
-"""A worker's folder for the files that its jobs have in hand, and the removal of those whose worker was killed."""
+"""Scratch folders: each worker has one for the files of its jobs, and removes those of killed workers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ log = structlog.get_logger(__name__)
 
 @contextmanager
 def open_scratch() -> Iterator[Path]:
-    """Yield a folder of this process's own below TMPDIR; the kernel lets go of its lock when the process is killed."""
+    """Yield a new folder under TMPDIR, locked by this process; the kernel releases the lock if it is killed."""
     _remove_abandoned(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with (folder / "locking").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            # Under this name it is never seen unlocked while its process lives.
+            # Renamed only after locking: other processes never find this lock file unlocked while its owner lives.
             (folder / "locking").rename(folder / LOCK)
             yield folder
 
@@ -38,13 +38,13 @@ def _remove_abandoned(root: Path) -> None:
     for lock_path in root.glob(f"{PREFIX}*/{LOCK}"):
         try:
             lock = os.open(lock_path, os.O_RDWR)
-        except OSError:  # somebody else's, or gone
+        except OSError:  # owned by another user, or already removed
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(lock_path.parent, ignore_errors=True)
             log.info("abandoned_files_removed", folder=str(lock_path.parent))
-        except BlockingIOError:  # its worker lives
+        except BlockingIOError:  # its worker is alive
             continue
         finally:
             os.close(lock)

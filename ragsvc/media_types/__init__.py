@@ -1,1 +1,1 @@
-"""Media types and charsets: their names, and what a file name or a Content-Type claims."""
+"""Document formats, media types and charsets, and what a file name or a Content-Type header claims."""

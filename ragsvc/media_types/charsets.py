@@ -1,10 +1,10 @@
-"""The charsets that a header or markup may name, and what their labels mean."""
+"""The charsets that a header or markup can declare, and the codecs that their labels stand for."""
 
 from __future__ import annotations
 
 import codecs
 
-# Labels mean what browsers take them for (https://encoding.spec.whatwg.org/#names-and-labels).
+# Labels are interpreted as in browsers (https://encoding.spec.whatwg.org/#names-and-labels).
 LABELS = {
     "ascii": "cp1252",
     "iso8859-1": "cp1252",
@@ -17,7 +17,7 @@ LABELS = {
     "euc_kr": "cp949",
     "big5": "big5hkscs",
 }
-# Charsets that a declaration may name; Python's codecs know others that are no charsets of documents.
+# Charsets that a declaration can name. Python has other codecs that are not charsets, such as zlib or base64.
 DECLARABLE_NAMES = (
     "utf-8 utf-16 utf-16-le utf-16-be utf-32 cp866 iso8859-2 iso8859-3 iso8859-4 iso8859-5 iso8859-6 iso8859-7"
     " iso8859-8 iso8859-10 iso8859-13 iso8859-14 iso8859-15 iso8859-16 koi8-r koi8-u mac-roman mac-cyrillic cp437"
@@ -28,7 +28,7 @@ DECLARABLE = frozenset(DECLARABLE_NAMES.split())
 
 
 def find_charset(label: str | None) -> str | None:
-    """Return Python's name of a declared charset, None when no document can be written in it."""
+    """Return Python's codec name for a charset label, or None if documents cannot be written in it."""
     try:
         name = codecs.lookup(label or "").name
     except (LookupError, ValueError):

@@ -1,1 +1,1 @@
-"""Tests of ingestion."""
+"""Tests for ingestion."""

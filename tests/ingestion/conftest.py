@@ -1,4 +1,4 @@
-"""Fixtures of parsing and chunking: limits, a token counter, files on disk."""
+"""Fixtures for parsing and chunking: settings, limits, a token counter and a parse function."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def parse_settings(tokenizer: str) -> Settings:
-    """Settings of parsing; nothing here reaches a server."""
+    """Settings for parsing; no server listens at their URLs."""
     return Settings.of(
         {
             "database_url": "postgresql://127.0.0.1/none",
@@ -47,13 +47,13 @@ def limits(parse_settings: Settings) -> ParseLimits:
 
 @pytest.fixture(scope="session")
 def counter(tokenizer: str) -> TokenCounter:
-    """MiniLM's counter."""
+    """A token counter for MiniLM."""
     return load_counter(tokenizer)
 
 
 @pytest.fixture
 def parse(tmp_path: Path, limits: ParseLimits) -> Parse:
-    """Parses bytes in this process: `parse(data, "name.pdf")`."""
+    """A function that parses bytes in this process: `parse(data, "name.pdf")`."""
 
     def parse(data: bytes, filename: str = "file", *, mime_type: str = "", limits: ParseLimits = limits) -> ParsedText:
         path = tmp_path / "source"

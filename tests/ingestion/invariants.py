@@ -1,4 +1,4 @@
-"""What holds for the chunks of every document."""
+"""Invariants of the chunks of every document."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_chunks(parsed: ParsedText, chunks: Sequence[Chunk], chunking: Chunking, counter: TokenCounter) -> None:
-    """Assert all that the chunks of a text promise."""
+    """Assert all invariants of the chunks of a text."""
     assert [chunk.ordinal for chunk in chunks] == list(range(len(chunks)))
     for chunk in chunks:
         assert parsed.text[chunk.char_start : chunk.char_end] == chunk.text
@@ -33,7 +33,7 @@ def check_chunks(parsed: ParsedText, chunks: Sequence[Chunk], chunking: Chunking
 
 
 def check_long_table(parsed: ParsedText, counter: TokenCounter, *, first: str, last: str) -> None:
-    """Assert that a text between paragraphs is one table of two columns, and that its chunks are whole rows."""
+    """Assert that a text has one table, with header `first` and last row `last`, and that chunks have whole rows."""
     (table,) = parsed.tables
     assert table.header is not None
     assert parsed.text[slice(*table.header)] == first
@@ -50,7 +50,7 @@ def check_long_table(parsed: ParsedText, counter: TokenCounter, *, first: str, l
 
 
 def check_coverage(parsed: ParsedText, chunks: Sequence[Chunk]) -> None:
-    """Assert that no character but white space is outside of all chunks."""
+    """Assert that only white space is outside all chunks."""
     covered = 0
     for chunk in chunks:
         assert parsed.text[covered : chunk.char_start].strip() == ""
@@ -59,7 +59,7 @@ def check_coverage(parsed: ParsedText, chunks: Sequence[Chunk]) -> None:
 
 
 def check_pages(parsed: ParsedText, chunk: Chunk) -> None:
-    """Assert that the chunk's page spans say of each of its characters on which page it stands."""
+    """Assert that the chunk's page spans give the page of each of its characters."""
     expected = {
         position: page.page
         for page in parsed.pages

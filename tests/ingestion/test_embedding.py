@@ -1,4 +1,4 @@
-"""How ingestion embeds: what it pays for, and how it waits for the fleet's rate."""
+"""Embedding: tokens are charged to the shared rate limit, and jobs wait for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
-# One token is paid back in a second, and ten are saved by an idle minute's tenth.
+# One token is refilled per second, and the burst is a tenth of this.
 TOKENS_PER_MINUTE = 60
 
 
@@ -42,26 +42,32 @@ async def limited(settings: Settings, scripted_models: ScriptedModels) -> AsyncI
 async def ignore(_count: int) -> None: ...
 
 
-async def paid_back_at(resources: Resources) -> float:
+async def rate_limit_clears_at(resources: Resources) -> float:
     key = f"{resources.settings.stores.queue_prefix}:limit:embedding"
     return int(await command(resources.redis, "HGET", key, "tokens_at")) / 1e6
 
 
-async def test_what_is_embedded_is_paid_for_by_its_tokens_and_what_is_cached_is_free(
+async def redis_time_s(resources: Resources) -> int:
+    seconds, _ = await command(resources.redis, "TIME")
+    return int(seconds)
+
+
+async def test_embedding_is_charged_by_tokens_and_cached_vectors_are_free(
     limited: Resources, workspace: Workspace, scripted_models: ScriptedModels
 ) -> None:
     chunks = [replace(chunk, token_count=count) for chunk, count in zip(make_chunks(), (20, 1, 3), strict=True)]
+    began = await redis_time_s(limited)
     await embed_chunks(limited, workspace.id, chunks[:1], report=ignore)
-    before = await paid_back_at(limited)
+    ended = await redis_time_s(limited)
+    before = await rate_limit_clears_at(limited)
     asked = len(scripted_models.embeddings.requests)
     await embed_chunks(limited, workspace.id, chunks[:1], report=ignore)
-    assert (await paid_back_at(limited), len(scripted_models.embeddings.requests)) == (before, asked)
-    # Twenty tokens less the six that were saved: the next batch would wait a quarter of a minute.
-    seconds, _ = await command(limited.redis, "TIME")
-    assert 10 < before - int(seconds) <= 15
+    assert (await rate_limit_clears_at(limited), len(scripted_models.embeddings.requests)) == (before, asked)
+    # Twenty tokens less the burst of six: the next batch would wait about 14 s.
+    assert began + 10 < before <= ended + 15
 
 
-async def test_a_job_that_waits_for_its_turn_keeps_its_lease_until_its_time_is_over(
+async def test_a_job_that_waits_for_rate_limit_tokens_renews_its_lease_until_it_times_out(
     limited: Resources, workspace: Workspace, scripted_models: ScriptedModels
 ) -> None:
     job = await job_of(limited, await accept(limited, workspace))

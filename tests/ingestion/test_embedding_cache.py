@@ -1,4 +1,4 @@
-"""What was embedded once is not paid for again: not by another workspace, another version, or after a crash."""
+"""Texts are embedded only once across workspaces, versions and crashes."""
 
 from __future__ import annotations
 
@@ -46,60 +46,60 @@ async def embed(resources: Resources, chunks: list[Chunk]) -> NDArray[np.float32
     return await embed_chunks(resources, new_id(), chunks, report=ignore)
 
 
-def paid(models: ScriptedModels) -> list[str]:
-    """Return every text that was asked for, in its order."""
+def requested_texts(models: ScriptedModels) -> list[str]:
+    """Return all texts that the model was asked to embed, in order."""
     return [text for request in models.embeddings.requests for text in request["input"]]
 
 
-async def test_a_second_ingestion_anywhere_makes_no_call(scripted: Resources, scripted_models: ScriptedModels) -> None:
+async def test_embedding_the_same_texts_again_makes_no_call(
+    scripted: Resources, scripted_models: ScriptedModels
+) -> None:
     chunks = make_chunks([*TEXTS, TEXTS[0]])
     first = await embed(scripted, chunks)
-    assert sorted(paid(scripted_models)) == sorted(TEXTS)
-    # Another workspace, and the vectors in the order of its chunks.
+    assert sorted(requested_texts(scripted_models)) == sorted(TEXTS)
+    # For another workspace, with the vectors in the order of its chunks.
     np.testing.assert_allclose(await embed(scripted, chunks[::-1]), first[::-1], atol=2e-3)
-    assert sorted(paid(scripted_models)) == sorted(TEXTS)
+    assert sorted(requested_texts(scripted_models)) == sorted(TEXTS)
 
 
-async def test_a_workspace_may_keep_its_vectors_to_itself(settings: Settings, scripted_models: ScriptedModels) -> None:
+async def test_the_cache_can_be_scoped_to_a_workspace(settings: Settings, scripted_models: ScriptedModels) -> None:
     own = scripted_models.applied_to(settings).changed({"embedding_cache_scope": "workspace"})
     async with open_resources(own, pool_size=4) as resources:
         for _ in range(2):
             await embed(resources, make_chunks(TEXTS[:2]))
-    assert sorted(paid(scripted_models)) == sorted(TEXTS[:2] * 2)
+    assert sorted(requested_texts(scripted_models)) == sorted(TEXTS[:2] * 2)
 
 
-async def test_a_crash_pays_again_for_the_calls_in_flight_at_most(
+async def test_after_a_crash_at_most_the_calls_in_flight_are_repeated(
     scripted: Resources, scripted_models: ScriptedModels
 ) -> None:
     chunks = make_chunks(TEXTS)
-    held = [Pause(), Pause()]
-    # Two batches come back, then both of those in flight hang, and the worker dies.
-    scripted_models.embeddings.script(Slow(0), Slow(0), *held)
-    dying = asyncio.create_task(embed(scripted, chunks))
-    for pause in held:
+    pauses = [Pause(), Pause()]
+    # Two batches return, then both calls in flight hang, and the worker dies.
+    scripted_models.embeddings.script(Slow(0), Slow(0), *pauses)
+    embedding = asyncio.create_task(embed(scripted, chunks))
+    for pause in pauses:
         await asyncio.wait_for(pause.reached.wait(), 20)
-    dying.cancel()
+    embedding.cancel()
     with suppress(asyncio.CancelledError):
-        await dying
+        await embedding
     await embed(scripted, chunks)
-    again = paid(scripted_models)
-    assert set(again) == set(TEXTS)
-    assert len(again) - len(TEXTS) <= BATCH * IN_FLIGHT
+    requested = requested_texts(scripted_models)
+    assert set(requested) == set(TEXTS)
+    assert len(requested) - len(TEXTS) <= BATCH * IN_FLIGHT
 
 
-async def test_a_batch_that_fails_loses_none_of_the_others(
-    scripted: Resources, scripted_models: ScriptedModels
-) -> None:
+async def test_a_failed_batch_does_not_discard_the_others(scripted: Resources, scripted_models: ScriptedModels) -> None:
     chunks = make_chunks(TEXTS[:4])
     scripted_models.embeddings.script(Slow(0), Fail(status=400, message="no"))
     with pytest.raises(Exception, match="no"):
         await embed(scripted, chunks)
-    before = len(paid(scripted_models))
+    before = len(requested_texts(scripted_models))
     await embed(scripted, chunks)
-    assert len(paid(scripted_models)) - before <= BATCH * IN_FLIGHT
+    assert len(requested_texts(scripted_models)) - before <= BATCH * IN_FLIGHT
 
 
-async def test_a_hit_is_a_use_and_what_nobody_uses_is_dropped(
+async def test_cache_hits_count_as_use_and_unused_vectors_are_deleted(
     scripted: Resources, scripted_models: ScriptedModels
 ) -> None:
     used, unused = make_chunks(TEXTS[:1]), make_chunks(TEXTS[1:2])
@@ -107,11 +107,11 @@ async def test_a_hit_is_a_use_and_what_nobody_uses_is_dropped(
     days = scripted.settings.llm.embedding_cache_days
     async with scripted.pool.acquire() as conn:
         await conn.execute("UPDATE embedding_cache SET last_used = now() - make_interval(days => $1)", days + 1)
-    # Many at once, as after a night: each row is touched by one of them.
+    # Many at once; only one of them updates the row.
     await asyncio.gather(*(embed(scripted, used) for _ in range(6)))
     assert await sweep_embedding_cache(scripted) == 1
-    asked = len(paid(scripted_models))
+    asked = len(requested_texts(scripted_models))
     await embed(scripted, used)
-    assert len(paid(scripted_models)) == asked
+    assert len(requested_texts(scripted_models)) == asked
     await embed(scripted, unused)
-    assert len(paid(scripted_models)) == asked + 1
+    assert len(requested_texts(scripted_models)) == asked + 1

@@ -1,4 +1,4 @@
-"""What ingestion pays for is counted for its workspace, with the vectors that were paid for."""
+"""The usage of embedding calls is recorded for the workspace, together with the vectors."""
 
 from __future__ import annotations
 
@@ -40,72 +40,72 @@ async def ignore(_count: int) -> None: ...
 
 
 async def embed(resources: Resources, workspace: Workspace, sentences: Sequence[str]) -> None:
-    """Embed a document's chunks, one a sentence."""
+    """Embed a document with one chunk per sentence."""
     await embed_chunks(resources, workspace.id, make_chunks(sentences), report=ignore)
 
 
-async def spent(resources: Resources, workspace: Workspace) -> EmbeddingUsage:
+async def recorded_usage(resources: Resources, workspace: Workspace) -> EmbeddingUsage:
     by_model = await embeddings_of(resources.pool, workspace.id)
     assert set(by_model) <= {resources.settings.llm.embedding_model}
     return by_model.get(resources.settings.llm.embedding_model, EmbeddingUsage())
 
 
-def told(models: ScriptedModels) -> EmbeddingUsage:
-    """Return what the server has told of all calls."""
+def reported_usage(models: ScriptedModels) -> EmbeddingUsage:
+    """Return the usage that the server has reported for all calls."""
     tokens = [sum(map(len, request["input"])) // 4 for request in models.embeddings.requests]
     return EmbeddingUsage(calls=len(tokens), prompt_tokens=sum(tokens))
 
 
-async def test_what_two_documents_share_is_counted_once_and_for_whom_it_was_paid(
+async def test_shared_texts_are_counted_once_for_the_workspace_that_embedded_them(
     scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace, settings: Settings
 ) -> None:
     other = await create_workspace(scripted.pool, scripted.storage, settings)
     await embed(scripted, workspace, SHARED)
-    once = await spent(scripted, workspace)
-    assert once == told(scripted_models) == EmbeddingUsage(calls=1, prompt_tokens=sum(map(len, SHARED)) // 4)
+    once = await recorded_usage(scripted, workspace)
+    assert once == reported_usage(scripted_models) == EmbeddingUsage(calls=1, prompt_tokens=sum(map(len, SHARED)) // 4)
     own = "Use citric acid."
     await embed(scripted, workspace, [*SHARED, own])
-    assert await spent(scripted, workspace) == once + EmbeddingUsage(calls=1, prompt_tokens=len(own) // 4)
+    assert await recorded_usage(scripted, workspace) == once + EmbeddingUsage(calls=1, prompt_tokens=len(own) // 4)
     await embed(scripted, other, [*SHARED, own])
-    assert await spent(scripted, other) == EmbeddingUsage()
+    assert await recorded_usage(scripted, other) == EmbeddingUsage()
 
 
-async def test_what_the_server_does_not_tell_is_counted_here(
+async def test_tokens_that_the_server_does_not_report_are_counted_locally(
     scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace
 ) -> None:
     scripted_models.embeddings.script(Told(None))
     await embed(scripted, workspace, SHARED)
     counted = sum(chunk.input_token_count for chunk in make_chunks(SHARED))
-    assert await spent(scripted, workspace) == EmbeddingUsage(1, 1, counted)
+    assert await recorded_usage(scripted, workspace) == EmbeddingUsage(1, 1, counted)
 
 
-async def test_an_attempt_that_pays_again_counts_again(
+async def test_embedding_again_is_counted_again(
     scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace
 ) -> None:
     await embed(scripted, workspace, SHARED)
     async with scripted.pool.acquire() as conn:
         await conn.execute("DELETE FROM embedding_cache")
     await embed(scripted, workspace, SHARED)
-    assert await spent(scripted, workspace) == told(scripted_models)
+    assert await recorded_usage(scripted, workspace) == reported_usage(scripted_models)
     assert len(scripted_models.embeddings.requests) == 2
 
 
-async def test_who_dies_in_a_call_loses_the_count_of_that_call_alone(
+async def test_a_crash_during_a_call_loses_only_the_usage_of_that_call(
     scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace
 ) -> None:
     await embed(scripted, workspace, SHARED)
-    before = await spent(scripted, workspace)
+    before = await recorded_usage(scripted, workspace)
     pause = Pause()
     scripted_models.embeddings.script(pause)
-    dying = asyncio.create_task(embed(scripted, workspace, [*SHARED, "Use citric acid."]))
+    embedding = asyncio.create_task(embed(scripted, workspace, [*SHARED, "Use citric acid."]))
     await asyncio.wait_for(pause.reached.wait(), 20)
-    dying.cancel()
+    embedding.cancel()
     with suppress(asyncio.CancelledError):
-        await dying
-    assert await spent(scripted, workspace) == before
+        await embedding
+    assert await recorded_usage(scripted, workspace) == before
 
 
-async def test_vectors_are_kept_with_their_count_or_not_at_all(
+async def test_vectors_and_usage_are_stored_in_one_transaction(
     scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace, settings: Settings
 ) -> None:
     async with owner_of(settings) as owner:
@@ -115,14 +115,14 @@ async def test_vectors_are_kept_with_their_count_or_not_at_all(
         await owner.execute("ALTER TABLE elsewhere RENAME TO embedding_usage")
     await embed(scripted, workspace, SHARED)
     assert len(scripted_models.embeddings.requests) == 2
-    assert (await spent(scripted, workspace)).calls == 1
+    assert (await recorded_usage(scripted, workspace)).calls == 1
 
 
-async def test_many_documents_at_once_add_up_whatever_they_share(
+async def test_usage_of_concurrent_documents_adds_up(
     scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace
 ) -> None:
     texts = [f"Kettle number {number} boils." for number in range(24)]
     orders = [texts, texts[::-1], texts[8:] + texts[:8], texts[16:] + texts[:16]]
     await asyncio.gather(*(embed(scripted, workspace, order) for order in orders))
-    # What was asked for twice at the same moment was paid for twice.
-    assert await spent(scripted, workspace) == told(scripted_models)
+    # Texts requested twice at the same time are embedded and counted twice.
+    assert await recorded_usage(scripted, workspace) == reported_usage(scripted_models)

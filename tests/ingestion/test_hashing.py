@@ -1,4 +1,4 @@
-"""The cache's key: one text, one key, and no two texts the same."""
+"""Hashes: the content hash and the embedding cache key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_key_depends_on_the_normalisation_version(monkeypatch: pytest.Monkey
     assert embedding_input_hash("text") != before
 
 
-def test_version_and_input_cannot_be_shifted_into_one_another() -> None:
+def test_version_and_input_are_length_prefixed() -> None:
     parts = (str(NORMALISATION_VERSION).encode(), b"1text")
     expected = hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
     assert embedding_input_hash("1text") == expected != embedding_input_hash("text")

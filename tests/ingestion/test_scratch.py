@@ -1,4 +1,4 @@
-"""A worker's files go with it, or with the next worker when it was killed."""
+"""A worker's scratch files are removed when it ends, or by the next worker if it was killed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ with open_scratch() as folder:
 
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The temporary files of these tests, apart from others'."""
+    """A temporary directory for these tests only."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     return tmp_path
@@ -37,7 +37,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def worker() -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process that holds a folder, and the folder."""
+    """A process with an open scratch folder, and the folder."""
     with subprocess.Popen(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -48,7 +48,7 @@ def worker() -> Iterator[tuple[subprocess.Popen[str], Path]]:
             process.kill()
 
 
-def test_a_killed_workers_files_go_when_the_next_one_starts() -> None:
+def test_files_of_a_killed_worker_are_removed_when_the_next_one_starts() -> None:
     with worker() as (process, folder):
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -57,7 +57,7 @@ def test_a_killed_workers_files_go_when_the_next_one_starts() -> None:
             assert not folder.exists()
 
 
-def test_a_living_workers_files_stay() -> None:
+def test_files_of_a_running_worker_are_not_removed() -> None:
     with worker() as (_process, folder):
         with open_scratch() as own:
             assert own != folder
@@ -65,7 +65,7 @@ def test_a_living_workers_files_stay() -> None:
         assert not own.exists()
 
 
-def test_what_is_not_a_workers_is_left_alone(root: Path) -> None:
+def test_other_files_are_not_removed(root: Path) -> None:
     (root / "ragsvc-worker-of-somebody").mkdir()
     (root / "ragsvc-notes").write_text("mine")
     with open_scratch():

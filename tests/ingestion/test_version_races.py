@@ -1,4 +1,4 @@
-"""Readers never see half a version; whatever races, dies and is asked at once, everything settles to what was said."""
+"""Readers never see part of a version, and racing requests and dying workers end in a consistent state."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from ragsvc.errors import (
     NotFound,
     ReplayRunning,
 )
-from ragsvc.ingestion.leftovers import sweep_builds
-from ragsvc.ingestion.requests import request_reingestion
+from ragsvc.ingestion.reingestion import request_reingestion
+from ragsvc.ingestion.stale_builds import sweep_builds
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.jobs.lease import Lease
 from ragsvc.retrieval.search import search
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
-# Both versions' chunks all hold the word that is searched for, and they are cut differently.
+# All chunks of both versions contain the search term, and the versions have different chunks.
 LONG = tuple(f"A kettle boils in {minutes} minutes." for minutes in range(8))
 SHORT = tuple(f"A kettle whistles {times} times." for times in range(3))
 ROUNDS = 12
@@ -82,30 +82,30 @@ async def test_readers_see_the_old_version_or_the_new_one(resources: Resources, 
 
 
 class Race:
-    """One document under everything that can be asked of it, with workers that die."""
+    """All operations on one document, which can run concurrently and be cancelled."""
 
     def __init__(self, resources: Resources, workspace: Workspace, document: Document, seed: int) -> None:
         self.resources = resources
         self.workspace = workspace
         self.document = document
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)  # noqa: S311 - reproducible races
         self._files = 0
 
     async def reingest(self) -> None:
         await request_reingestion(self.resources, self.workspace.id, self.document.id, chunking=None)
 
-    async def give_up(self) -> None:
+    async def discard_replacement(self) -> None:
         await request_reingestion(
             self.resources, self.workspace.id, self.document.id, chunking=None, discard_replacement=True
         )
 
     async def fail(self) -> None:
-        """Let the ingestion that waits fail for good."""
+        """Make the queued ingestion fail permanently."""
         job = await lifecycle.claim(
             self.resources.pool, (await job_of(self.resources, self.document)).id, owner="racer", lease_s=60
         )
         assert job is not None
-        failure = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "it is torn"))
+        failure = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "damaged"))
         assert await lifecycle.fail(self.resources.pool, job, failure, settings=self.resources.settings) is not None
 
     async def replay(self) -> None:
@@ -133,7 +133,7 @@ class Race:
         await sweep_released_files(self.resources)
 
     async def work(self) -> None:
-        """Do whatever job there is, as far as it gets."""
+        """Run the document's active jobs, if any."""
         for queue in Queue:
             async with self.resources.pool.acquire() as conn:
                 waiting = await jobs.select_active_job(
@@ -153,36 +153,39 @@ class Race:
             await finish(writing, sentences=sentences_of(writing.file.filename))
 
     async def once(self) -> None:
-        """Ask for a few things at once, and let some of those who work at them die."""
+        """Start several operations at once, and cancel some of the workers."""
         weighted = [self.reingest, self.replace, self.sweep, self.work, self.work, self.work]
         asked = [asyncio.ensure_future(self._random.choice(weighted)()) for _ in range(6)]
-        mortals = [asyncio.ensure_future(self.work()) for _ in range(2)]
+        doomed = [asyncio.ensure_future(self.work()) for _ in range(2)]
         await asyncio.sleep(self._random.uniform(0, 0.05))
-        for mortal in mortals:
-            mortal.cancel()
-        for outcome in await asyncio.gather(*asked, *mortals, return_exceptions=True):
+        for task in doomed:
+            task.cancel()
+        for outcome in await asyncio.gather(*asked, *doomed, return_exceptions=True):
             if outcome is not None and not isinstance(outcome, (*REFUSALS, LeaseLost, asyncio.CancelledError)):
                 raise outcome
 
     async def settle(self) -> None:
-        """Work until there is nothing left to do."""
+        """Run jobs until none are left, then sweep."""
 
-        async def is_over() -> bool:
+        async def all_jobs_ended() -> bool:
             await self.work()
             await self.sweep()
             async with self.resources.pool.acquire() as conn:
                 left = await conn.fetchval("SELECT count(*) FROM jobs WHERE status IN ('queued', 'running')")
             return bool(left == 0)
 
-        await until(is_over, timeout_s=60, what="the end of every job")
+        await until(all_jobs_ended, timeout_s=60, what="the end of every job")
         await self.sweep()
 
 
 async def rows_of(resources: Resources) -> dict[str, int]:
-    """Return how many rows each table has."""
+    """Return the number of rows in each table."""
     tables = ("documents", "files", "chunk_text", resources.space.table, "canonical_text")
     async with resources.pool.acquire() as conn:
-        return {table: await conn.fetchval(f"SELECT count(*) FROM {table}") for table in tables}  # noqa: S608
+        return {
+            table: await conn.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608 - our own table names
+            for table in tables
+        }
 
 
 async def texts_of(resources: Resources, workspace_id: UUID, document_id: UUID) -> list[str]:
@@ -190,10 +193,12 @@ async def texts_of(resources: Resources, workspace_id: UUID, document_id: UUID) 
         return [one.text for one in await chunks.select_chunks(conn, workspace_id, document_id, limit=50)]
 
 
-@pytest.mark.parametrize("deletes", [False, True], ids=["stays", "goes"])
+@pytest.mark.parametrize("deletes", [False, True], ids=["retained", "deleted"])
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.chaos) for seed in range(100, 150))])
-async def test_whatever_races_settles(resources: Resources, workspace: Workspace, seed: int, *, deletes: bool) -> None:
-    """After the race everything that is left is looked at."""
+async def test_racing_requests_end_in_a_consistent_state(
+    resources: Resources, workspace: Workspace, seed: int, *, deletes: bool
+) -> None:
+    """Check all rows and objects after the race."""
     document = await ready_document(resources, workspace, sentences=sentences_of("kettles.txt"))
     race = Race(resources, workspace, document, seed)
     for _ in range(4):
@@ -218,8 +223,8 @@ async def test_whatever_races_settles(resources: Resources, workspace: Workspace
     assert objects == 1
 
 
-@pytest.mark.parametrize("deletes", [False, True], ids=["stays", "goes"])
-async def test_giving_a_failed_file_up_races_with_everything_else(
+@pytest.mark.parametrize("deletes", [False, True], ids=["retained", "deleted"])
+async def test_discarding_a_failed_file_races_with_everything_else(
     resources: Resources, workspace: Workspace, *, deletes: bool
 ) -> None:
     document = await ready_document(resources, workspace, sentences=sentences_of("kettles.txt"))
@@ -227,9 +232,16 @@ async def test_giving_a_failed_file_up_races_with_everything_else(
         race = Race(resources, workspace, document, seed)
         await race.replace()
         await race.fail()
-        asked = [race.give_up(), race.replace(), race.replay(), race.work(), race.give_up(), race.replay()]
+        asked = [
+            race.discard_replacement(),
+            race.replace(),
+            race.replay(),
+            race.work(),
+            race.discard_replacement(),
+            race.replay(),
+        ]
         asked += [race.delete()] if deletes and seed == 5 else []
-        random.Random(seed).shuffle(asked)  # noqa: S311
+        random.Random(seed).shuffle(asked)  # noqa: S311 - reproducible races
         for outcome in await asyncio.gather(*asked, return_exceptions=True):
             if outcome is not None and not isinstance(outcome, (*REFUSALS, LeaseLost, ReplayRunning)):
                 raise outcome

@@ -1,4 +1,4 @@
-"""Versions of a document: the old one answers until the new one is ready, and what it leaves behind is cleared."""
+"""Versions: the old version is served until the new one is ready, and superseded data is swept."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from ragsvc.errors import (
     LeaseLost,
     NotFound,
 )
-from ragsvc.ingestion.leftovers import sweep_builds, sweep_superseded_texts
-from ragsvc.ingestion.requests import request_reingestion
+from ragsvc.ingestion.reingestion import request_reingestion
+from ragsvc.ingestion.stale_builds import sweep_builds, sweep_superseded_texts
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.uploads.documents import attach_file, receive_content
 from tests.support.builds import SENTENCES, begin, build, finish, ready_document
@@ -43,7 +43,7 @@ NEWER = ("Kettles whistle.", "Descale them every month.")
 async def replace(
     resources: Resources, workspace: Workspace, document: Document, attributes: dict[str, object] | None = None
 ) -> Document:
-    """Give the document a new file."""
+    """Replace the document's file."""
     return await receive_content(
         resources,
         workspace,
@@ -55,17 +55,17 @@ async def replace(
     )
 
 
-async def answering(resources: Resources, document: Document) -> list[str]:
-    """Return the texts of the version that answers."""
+async def served_texts(resources: Resources, document: Document) -> list[str]:
+    """Return the chunk texts of the current version."""
     async with resources.pool.acquire() as conn:
         return [one.text for one in await chunks.select_chunks(conn, document.workspace_id, document.id, limit=100)]
 
 
 async def stored_rows(resources: Resources) -> tuple[int, int]:
-    """Return how many chunks and vectors there are, seen or not."""
+    """Return the number of stored chunks and vectors, visible or not."""
     async with resources.pool.acquire() as conn:
         texts: int = await conn.fetchval("SELECT count(*) FROM chunk_text")
-        vectors: int = await conn.fetchval(f"SELECT count(*) FROM {resources.space.table}")  # noqa: S608 - our own name
+        vectors: int = await conn.fetchval(f"SELECT count(*) FROM {resources.space.table}")  # noqa: S608 - our own table
     return texts, vectors
 
 
@@ -76,27 +76,29 @@ async def text_of(resources: Resources, document: Document, version: int) -> str
 
 
 async def fail(resources: Resources, document: Document) -> None:
-    """Let the document's ingestion fail for good."""
+    """Make the document's ingestion fail permanently."""
     job = await lifecycle.claim(resources.pool, (await job_of(resources, document)).id, owner="test", lease_s=60)
     assert job is not None
-    failure = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "it is torn"))
+    failure = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "damaged"))
     assert await lifecycle.fail(resources.pool, job, failure, settings=resources.settings) is not None
 
 
-async def test_the_old_version_answers_until_the_new_one_is_ready(resources: Resources, workspace: Workspace) -> None:
+async def test_the_old_version_is_served_until_the_new_one_is_ready(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     queued = await request_reingestion(resources, workspace.id, document.id, chunking=None)
     assert (queued.status, queued.version, queued.progress) == (DocumentStatus.QUEUED, 1, 0.0)
     writing = await begin(resources, document, sentences=NEWER)
-    assert await answering(resources, document) == list(SENTENCES)
+    assert await served_texts(resources, document) == list(SENTENCES)
     await finish(writing, sentences=NEWER)
-    assert await answering(resources, document) == list(NEWER)
+    assert await served_texts(resources, document) == list(NEWER)
     after = await reload(resources, document)
     assert (after.status, after.version, after.chunk_count) == (DocumentStatus.READY, 2, 2)
     assert after.file_id == document.file_id
 
 
-async def test_what_a_version_leaves_is_swept_and_its_text_stays(resources: Resources, workspace: Workspace) -> None:
+async def test_chunks_of_a_superseded_version_are_swept_and_its_text_is_retained(
+    resources: Resources, workspace: Workspace
+) -> None:
     document = await ready_document(resources, workspace)
     await request_reingestion(resources, workspace.id, document.id, chunking=None)
     await build(resources, document, sentences=NEWER)
@@ -104,12 +106,12 @@ async def test_what_a_version_leaves_is_swept_and_its_text_stays(resources: Reso
     assert await sweep_builds(resources) == 6
     assert await stored_rows(resources) == (2, 2)
     assert await sweep_builds(resources) == 0
-    assert await answering(resources, document) == list(NEWER)
+    assert await served_texts(resources, document) == list(NEWER)
     assert await text_of(resources, document, 1) == "\n".join(SENTENCES)
     assert await text_of(resources, document, 2) == "\n".join(NEWER)
 
 
-async def test_a_build_in_the_making_is_not_swept_and_a_lost_one_is(resources: Resources, workspace: Workspace) -> None:
+async def test_a_running_build_is_not_swept_and_a_lost_one_is(resources: Resources, workspace: Workspace) -> None:
     document = await accept(resources, workspace)
     writing = await begin(resources, document)
     assert await sweep_builds(resources) == 0
@@ -121,7 +123,7 @@ async def test_a_build_in_the_making_is_not_swept_and_a_lost_one_is(resources: R
         assert await conn.fetchval("SELECT count(*) FROM canonical_text") == 0
 
 
-async def test_the_text_of_a_superseded_version_goes_in_its_time_unless_it_is_cited(
+async def test_the_text_of_a_superseded_version_expires_unless_it_is_cited(
     resources: Resources, workspace: Workspace
 ) -> None:
     cited, uncited = [await ready_document(resources, workspace) for _ in range(2)]
@@ -134,14 +136,14 @@ async def test_the_text_of_a_superseded_version_goes_in_its_time_unless_it_is_ci
         await conn.execute("UPDATE canonical_text SET keep_until = now() - interval '1 s' WHERE keep_until IS NOT NULL")
         session_id = new_id()
         await conn.execute("INSERT INTO chat_sessions (workspace_id, id) VALUES ($1, $2)", workspace.id, session_id)
-        place = {"document_id": str(cited.id), "version": 1}
+        citation = {"document_id": str(cited.id), "version": 1}
         await conn.execute(
             """INSERT INTO chat_messages (workspace_id, id, session_id, run_id, role, status, sources, citations)
             VALUES ($1, $2, $3, $2, 'assistant', 'completed', $4, $4)""",
             workspace.id,
             new_id(),
             session_id,
-            [place],
+            [citation],
         )
     assert await sweep_superseded_texts(resources) == 1
     assert await text_of(resources, uncited, 1) is None
@@ -149,7 +151,7 @@ async def test_the_text_of_a_superseded_version_goes_in_its_time_unless_it_is_ci
     assert await text_of(resources, uncited, 2) == await text_of(resources, cited, 2) == "\n".join(NEWER)
 
 
-async def test_one_ingestion_at_a_time(resources: Resources, workspace: Workspace) -> None:
+async def test_only_one_ingestion_of_a_document_is_active_at_a_time(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     asked = await asyncio.gather(
         *(request_reingestion(resources, workspace.id, document.id, chunking=None) for _ in range(5)),
@@ -163,7 +165,7 @@ async def test_one_ingestion_at_a_time(resources: Resources, workspace: Workspac
     await request_reingestion(resources, workspace.id, document.id, chunking=None)
 
 
-async def test_only_a_living_document_of_the_workspace_is_ingested_again(
+async def test_only_existing_documents_of_the_workspace_are_reingested(
     resources: Resources, workspace: Workspace
 ) -> None:
     document = await ready_document(resources, workspace)
@@ -180,25 +182,25 @@ async def test_only_a_living_document_of_the_workspace_is_ingested_again(
     assert await resources.storage.count_objects(workspace.bucket) == 1
 
 
-async def test_a_chunking_of_its_own_is_kept_for_retries_and_replays(
+async def test_a_requested_chunking_is_preserved_when_the_job_is_handed_back(
     resources: Resources, workspace: Workspace
 ) -> None:
     document = await ready_document(resources, workspace)
     await request_reingestion(resources, workspace.id, document.id, chunking=Chunking(64, 8))
     queued = await job_of(resources, document)
     assert queued.payload["chunking"] == {"max_tokens": 64, "overlap_tokens": 8}
-    held = await lifecycle.claim(resources.pool, queued.id, owner="test", lease_s=60)
-    assert held is not None
-    assert await lifecycle.hand_back(resources.pool, held) is not None
+    claimed = await lifecycle.claim(resources.pool, queued.id, owner="test", lease_s=60)
+    assert claimed is not None
+    assert await lifecycle.hand_back(resources.pool, claimed) is not None
     assert (await job_of(resources, document)).payload == queued.payload
 
 
-async def test_a_new_file_takes_the_place_of_the_old_one(resources: Resources, workspace: Workspace) -> None:
+async def test_a_new_file_replaces_the_old_one(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     queued = await replace(resources, workspace, document, {"year": 2026})
     assert (queued.id, queued.status, queued.version) == (document.id, DocumentStatus.QUEUED, 1)
     assert (queued.file_id, queued.filename, queued.attributes) == (document.file_id, "kettles.txt", {})
-    assert await answering(resources, document) == list(SENTENCES)
+    assert await served_texts(resources, document) == list(SENTENCES)
     await build(resources, document, sentences=NEWER)
     after = await reload(resources, document)
     assert (after.filename, after.version, after.attributes) == ("newer.txt", 2, {"year": 2026})
@@ -211,7 +213,7 @@ async def test_a_new_file_takes_the_place_of_the_old_one(resources: Resources, w
     assert await sweep_released_files(resources) == 0
 
 
-async def test_attributes_set_meanwhile_are_newer_than_those_that_wait(
+async def test_attributes_set_during_ingestion_override_pending_ones(
     resources: Resources, workspace: Workspace
 ) -> None:
     document = await ready_document(resources, workspace)
@@ -222,7 +224,7 @@ async def test_attributes_set_meanwhile_are_newer_than_those_that_wait(
     assert (await reload(resources, document)).attributes == {"year": 2027}
 
 
-async def test_the_file_of_a_replaced_version_stays_where_another_document_shows_it(
+async def test_the_file_of_a_replaced_version_is_retained_if_another_document_uses_it(
     resources: Resources, workspace: Workspace
 ) -> None:
     document = await ready_document(resources, workspace)
@@ -237,7 +239,7 @@ async def test_the_file_of_a_replaced_version_stays_where_another_document_shows
     assert await resources.storage.count_objects(workspace.bucket) == 2
 
 
-async def test_a_failed_new_version_leaves_the_old_one_answering(resources: Resources, workspace: Workspace) -> None:
+async def test_the_old_version_is_served_after_a_new_one_fails(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     await replace(resources, workspace, document)
     await fail(resources, document)
@@ -245,15 +247,15 @@ async def test_a_failed_new_version_leaves_the_old_one_answering(resources: Reso
     assert (failed.status, failed.version, failed.file_id) == (DocumentStatus.FAILED, 1, document.file_id)
     assert failed.error is not None
     assert failed.error.code == "corrupt"
-    assert await answering(resources, document) == list(SENTENCES)
-    # Once more means the newest file, not the one that answers.
+    assert await served_texts(resources, document) == list(SENTENCES)
+    # Reingestion uses the newest file, not the current one.
     await request_reingestion(resources, workspace.id, document.id, chunking=None)
     await build(resources, document, sentences=NEWER)
     assert (await reload(resources, document)).filename == "newer.txt"
-    assert await answering(resources, document) == list(NEWER)
+    assert await served_texts(resources, document) == list(NEWER)
 
 
-async def test_a_failed_new_file_is_given_up_for_the_one_that_is_shown(
+async def test_a_failed_replacement_is_discarded_for_the_current_file(
     resources: Resources, workspace: Workspace
 ) -> None:
     document = await ready_document(resources, workspace)
@@ -262,7 +264,7 @@ async def test_a_failed_new_file_is_given_up_for_the_one_that_is_shown(
     await fail(resources, document)
     queued = await request_reingestion(resources, workspace.id, document.id, chunking=None, discard_replacement=True)
     assert (queued.status, queued.error, queued.pending_file_id) == (DocumentStatus.QUEUED, None, None)
-    # Its dead letter means a file that is no more.
+    # Its dead letter refers to a file that no longer exists.
     assert (await reload_job(resources, failing)).status is JobStatus.SUPERSEDED
     replayed = await dead_letters.replay(resources, Queue.INGESTION, DeadLetterFilter(ids=(failing.id,)))
     assert (replayed.matched, replayed.replayed) == (0, 0)
@@ -278,36 +280,36 @@ async def test_a_failed_new_file_is_given_up_for_the_one_that_is_shown(
         assert (await documents.select_usage(conn, workspace.id)).storage_bytes == document.size_bytes
 
 
-async def test_a_new_file_that_still_may_come_is_not_given_up(resources: Resources, workspace: Workspace) -> None:
+async def test_a_pending_replacement_is_not_discarded(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     await replace(resources, workspace, document)
     with pytest.raises(IngestionActive):
         await request_reingestion(resources, workspace.id, document.id, chunking=None, discard_replacement=True)
     await build(resources, document, sentences=NEWER)
-    # And there is nothing to give up once it is shown.
+    # Once the new file is current, there is no replacement to discard.
     await request_reingestion(resources, workspace.id, document.id, chunking=None, discard_replacement=True)
     await build(resources, document, sentences=NEWER)
     assert (await reload(resources, document)).filename == "newer.txt"
 
 
-async def test_a_new_file_given_up_stays_where_another_document_shows_it(
+async def test_a_discarded_replacement_is_retained_if_another_document_uses_it(
     resources: Resources, workspace: Workspace
 ) -> None:
     document = await ready_document(resources, workspace)
-    given_up = (await replace(resources, workspace, document)).pending_file_id
-    assert given_up is not None
+    discarded = (await replace(resources, workspace, document)).pending_file_id
+    assert discarded is not None
     await fail(resources, document)
     other_id = new_id()
     async with resources.pool.acquire() as conn:
         await collections.insert_collection(conn, workspace.id, other_id, name="other")
-    twin = await attach_file(resources, workspace, given_up, collection_id=other_id, attributes={})
+    twin = await attach_file(resources, workspace, discarded, collection_id=other_id, attributes={})
     await request_reingestion(resources, workspace.id, document.id, chunking=None, discard_replacement=True)
     assert await sweep_released_files(resources) == 0
-    assert (await reload(resources, twin)).file_id == given_up
+    assert (await reload(resources, twin)).file_id == discarded
     assert await resources.storage.count_objects(workspace.bucket) == 2
 
 
-async def test_a_newer_file_gives_up_the_one_before_and_its_ingestion(
+async def test_a_newer_file_discards_the_pending_one_and_cancels_its_ingestion(
     resources: Resources, workspace: Workspace
 ) -> None:
     document = await ready_document(resources, workspace)
@@ -322,10 +324,10 @@ async def test_a_newer_file_gives_up_the_one_before_and_its_ingestion(
     await build(resources, document, sentences=NEWER)
     assert await sweep_released_files(resources) == 1
     assert await resources.storage.count_objects(workspace.bucket) == 1
-    assert await answering(resources, document) == list(NEWER)
+    assert await served_texts(resources, document) == list(NEWER)
 
 
-async def test_a_document_that_never_was_ready_has_the_new_file_at_once(
+async def test_a_document_that_was_never_ready_gets_a_new_file_immediately(
     resources: Resources, workspace: Workspace
 ) -> None:
     document = await accept(resources, workspace)
@@ -338,25 +340,23 @@ async def test_a_document_that_never_was_ready_has_the_new_file_at_once(
         dead = await conn.fetchval("SELECT count(*) FROM jobs WHERE status = 'dead'")
     assert dead == 0
     await build(resources, document, sentences=NEWER)
-    assert await answering(resources, document) == list(NEWER)
+    assert await served_texts(resources, document) == list(NEWER)
 
 
-async def test_a_file_that_waits_is_in_use_and_in_its_collection(resources: Resources, workspace: Workspace) -> None:
+async def test_a_pending_file_is_in_use_and_part_of_its_collection(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
-    waiting = (await replace(resources, workspace, document)).pending_file_id
-    assert waiting is not None
+    pending = (await replace(resources, workspace, document)).pending_file_id
+    assert pending is not None
     with pytest.raises(FileInUse):
-        await delete_unused_file(resources, workspace, waiting)
+        await delete_unused_file(resources, workspace, pending)
     with pytest.raises(DocumentExists):
-        await attach_file(resources, workspace, waiting, collection_id=document.collection_id, attributes={})
+        await attach_file(resources, workspace, pending, collection_id=document.collection_id, attributes={})
     await build(resources, document, sentences=NEWER)
     with pytest.raises(DocumentExists):
-        await attach_file(resources, workspace, waiting, collection_id=document.collection_id, attributes={})
+        await attach_file(resources, workspace, pending, collection_id=document.collection_id, attributes={})
 
 
-async def test_a_file_becomes_one_document_of_a_collection_however_many_ask(
-    resources: Resources, workspace: Workspace
-) -> None:
+async def test_concurrent_attachments_of_a_file_create_one_document(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     other_id = new_id()
     async with resources.pool.acquire() as conn:

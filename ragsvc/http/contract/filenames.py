@@ -7,20 +7,8 @@ import re
 import unicodedata
 
 from ragsvc.media_types.charsets import find_charset
-from ragsvc.media_types.content_types import (
-    DOCX,
-    EPUB,
-    ODP,
-    ODS,
-    ODT,
-    PPTX,
-    RTF,
-    UNKNOWN,
-    XLSX,
-    bare_type,
-    charset_parameter,
-)
-from ragsvc.media_types.text_types import BY_SUFFIX, PLAIN_SUFFIXES, PLAIN_TEXT
+from ragsvc.media_types.content_types import bare_type, charset_parameter
+from ragsvc.media_types.formats import BY_SUFFIX, DOCUMENTS_BY_SUFFIX, PLAIN_SUFFIXES, PLAIN_TEXT, UNKNOWN
 
 MAX_FILENAME_CHARS = 255
 UNNAMED = "unnamed"
@@ -31,16 +19,8 @@ _LOOSE_JOINERS = re.compile(rf"(?<![{_JOINERS}])[{_JOINERS}]++(?!\S)|(?<!\S)[{_J
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MIME_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
 _CHARSET = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,39}")
-# What is read and many versions of Python's table lack.
-_DOCUMENT_TYPES = {
-    ".docx": DOCX,
-    ".pptx": PPTX,
-    ".xlsx": XLSX,
-    ".odt": ODT,
-    ".odp": ODP,
-    ".ods": ODS,
-    ".epub": EPUB,
-    ".rtf": RTF,
+# Types that differ from how the file is read, and that many versions of Python's table lack.
+_OTHER_TYPES = {
     ".xhtml": "application/xhtml+xml",
     ".yaml": "application/yaml",
     ".yml": "application/yaml",
@@ -52,7 +32,8 @@ def _make_types() -> mimetypes.MimeTypes:
     """Return the types by name: Python's own, and ours where it has none."""
     # Not what the machine's /etc/mime.types holds: that must not decide.
     types = mimetypes.MimeTypes(filenames=())
-    for suffix, mime_type in (dict.fromkeys(PLAIN_SUFFIXES, PLAIN_TEXT) | BY_SUFFIX | _DOCUMENT_TYPES).items():
+    ours = dict.fromkeys(PLAIN_SUFFIXES, PLAIN_TEXT) | BY_SUFFIX | DOCUMENTS_BY_SUFFIX | _OTHER_TYPES
+    for suffix, mime_type in ours.items():
         if suffix not in types.types_map[True]:
             types.add_type(mime_type, suffix)
     return types

@@ -15,7 +15,7 @@ from ragsvc.errors import InvalidJson, InvalidRequest, RequestError, Unsupported
 from ragsvc.http.contract.bodies import Body, parse_json
 from ragsvc.http.contract.fields import explain_fields, refuse_nul
 from ragsvc.http.contract.filenames import UNNAMED, clean_filename, mime_type_of
-from ragsvc.media_types.content_types import UNKNOWN
+from ragsvc.media_types.formats import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

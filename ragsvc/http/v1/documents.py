@@ -32,7 +32,7 @@ from ragsvc.http.rendering import json_response, render_document, render_documen
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.collections import ChunkingBody, read_chunking
 from ragsvc.http.views import DocumentDeletionView, DocumentView
-from ragsvc.ingestion.requests import request_reingestion
+from ragsvc.ingestion.reingestion import request_reingestion
 from ragsvc.uploads.documents import attach_file, receive_document
 
 if TYPE_CHECKING:

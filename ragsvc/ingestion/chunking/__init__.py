@@ -1,1 +1,1 @@
-"""Chunking: sections, token-bounded pieces, and the context that a chunk is embedded with."""
+"""Chunking: sections, pieces of bounded token count, and the context that a chunk is embedded with."""

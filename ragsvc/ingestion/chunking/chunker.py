@@ -1,4 +1,4 @@
-"""Makes a text's chunks: below its headings, whole rows where it is a table, each with its anchors."""
+"""Splits a parsed text into chunks: by sections, tables by whole rows, each chunk with its anchors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     _Cut = tuple[Piece, Context, tuple[str, ...]]
 
 TINY_SECTION_CHARS_PER_TOKEN = 0.5
-# A table of so many characters per token of a chunk mostly fits one beside the text that speaks of it.
+# A table of up to this many characters per token of a chunk usually fits into one chunk with the text around it.
 SMALL_TABLE_CHARS_PER_TOKEN = 2
 
 
@@ -39,11 +39,11 @@ def iterate_chunks_of(
     max_chunks: int,
     headings_in_context: bool = False,
 ) -> Iterator[Chunk]:
-    """Yield the chunks in their order.
+    """Yield the chunks in document order.
 
-    Each has at most `chunking.max_tokens` tokens and, with its context and the special tokens of the model, fits
-    `max_input_tokens`. They cover all text but white space. Neighbours share as many sentences, lines or paragraphs
-    (whatever they were cut at) as fit about `chunking.overlap_tokens`; rows of tables are never shared.
+    Each has at most `chunking.max_tokens` tokens and, with its context and the model's special tokens, fits into
+    `max_input_tokens`. Together they cover all text except white space. Neighbours overlap by as many whole sentences,
+    lines or paragraphs as fit into about `chunking.overlap_tokens`; table rows never overlap.
 
     Raises:
         DocumentRejected: `limit_exceeded`.
@@ -60,7 +60,7 @@ def iterate_chunks_of(
 
 
 class _Chunker:
-    """Walks the sections of one text."""
+    """Iterates over the sections of one text."""
 
     def __init__(
         self, parsed: ParsedText, counter: TokenCounter, chunking: Chunking, contexts: Contexts, input_tokens: int
@@ -72,18 +72,18 @@ class _Chunker:
         self._input_tokens = input_tokens
 
     def iterate(self) -> Iterator[_Cut]:
-        """Yield the pieces in their order, each with its context and its headings."""
+        """Yield (piece, context, heading path) in document order."""
         tiny_chars = int(self._chunking.max_tokens * TINY_SECTION_CHARS_PER_TOKEN)
         parsed = self._parsed
         headings = parsed.headings or find_title(parsed)
         for section in split_sections(parsed.text, headings, tiny_chars=tiny_chars, tables=parsed.tables):
-            for start, end, table in self._iterate_stretches(section):
-                yield from self._cut_stretch(start, end, table, section.path)
+            for start, end, table in self._iterate_segments(section):
+                yield from self._cut_segment(start, end, table, section.path)
 
-    def _iterate_stretches(self, section: Section) -> Iterator[tuple[int, int, Table | None]]:
-        """Yield running text and tables in turn; a table belongs to the section where it begins.
+    def _iterate_segments(self, section: Section) -> Iterator[tuple[int, int, Table | None]]:
+        """Yield (start, end, table) for alternating running text (table is None) and tables.
 
-        A small one in the middle of text reads on with it.
+        A table belongs to the section in which it begins. A small one after running text is treated as text.
         """
         tables = self._parsed.tables
         small_chars = self._chunking.max_tokens * SMALL_TABLE_CHARS_PER_TOKEN
@@ -99,21 +99,21 @@ class _Chunker:
             position = table.char_end
         yield position, section.char_end, None
 
-    def _cut_stretch(self, start: int, end: int, table: Table | None, path: tuple[str, ...]) -> Iterator[_Cut]:
+    def _cut_segment(self, start: int, end: int, table: Table | None, path: tuple[str, ...]) -> Iterator[_Cut]:
         if start >= end:
             return
         context = self._contexts.of(path, table)
         cutter = self._make_cutter(context)
         for piece in cutter.cut_rows(table.row_starts, end) if table else cutter.cut(start, end):
-            # The rows up to the header need no header before them.
-            yield piece, self._contexts.of(path, None) if _holds_header(table, piece) else context, path
+            # A piece that contains the header needs no copy of it as context.
+            yield piece, self._contexts.of(path, None) if _contains_header(table, piece) else context, path
 
     def _make_cutter(self, context: Context) -> Cutter:
         max_tokens = min(self._chunking.max_tokens, self._input_tokens - context.reserved_tokens)
         return Cutter(self._parsed, self._counter, max_tokens=max_tokens, overlap_tokens=self._chunking.overlap_tokens)
 
     def make_chunk(self, ordinal: int, piece: Piece, context: Context, path: tuple[str, ...]) -> Chunk:
-        """Return a piece as a chunk, with its anchors."""
+        """Return the piece as a chunk with its anchors."""
         before, tokens = self._contexts.apply(context, piece)
         return Chunk(
             ordinal=ordinal,
@@ -131,12 +131,12 @@ class _Chunker:
         )
 
 
-def _holds_header(table: Table | None, piece: Piece) -> bool:
+def _contains_header(table: Table | None, piece: Piece) -> bool:
     return table is not None and table.header is not None and piece.char_start < table.header[1]
 
 
 def _iterate_page_spans(pages: Sequence[PageSpan], start: int, end: int) -> Iterator[PageSpan]:
-    """Yield the part of `[start, end)` on each page that has any of it."""
+    """Yield the part of `[start, end)` that is on each page."""
     index = max(bisect_right(pages, start, key=_page_start) - 1, 0)
     for page in pages[index:]:
         if page.char_start >= end:

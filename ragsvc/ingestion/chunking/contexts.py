@@ -1,4 +1,4 @@
-"""What is embedded before a chunk's text, and never stored with it: a table's header, the headings if asked for."""
+"""Chunk contexts: a table's header and, optionally, headings, which are embedded with the chunk but not part of it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.chunking.cutting import Piece
     from ragsvc.llm.token_counting import TokenCounter
 
-# The most of a model's input that a context may take: a header of 200 columns leaves no row room beside it.
+# The largest share of the model's input that a context can use: a header of 200 columns would leave no space for rows.
 MAX_SHARE = 0.25
 PATH_SEPARATOR = " > "
-# Tokens are not quite additive where two texts meet.
+# Token counts are not exactly additive when two texts are joined.
 SPARE_TOKENS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What stands before a chunk, and how many tokens the chunk has to leave free for it."""
+    """The context of a chunk, and the number of tokens that the chunk must reserve for it."""
 
     headings: str = ""
     header: str = ""
@@ -30,7 +30,7 @@ class Context:
 
     @property
     def text(self) -> str:
-        """Both, on lines of their own."""
+        """Headings and header, each on its own line."""
         return "\n".join(filter(None, (self.headings, self.header)))
 
 
@@ -38,7 +38,7 @@ EMPTY = Context()
 
 
 class Contexts:
-    """Makes the contexts of one text's chunks."""
+    """Builds the contexts for the chunks of one text."""
 
     def __init__(self, text: str, counter: TokenCounter, *, input_tokens: int, with_headings: bool) -> None:
         self._text = text
@@ -48,15 +48,15 @@ class Contexts:
         self._make = lru_cache(maxsize=256)(self._choose)
 
     def of(self, path: tuple[str, ...], table: Table | None) -> Context:
-        """Return the context of chunks below a heading, of a table or not.
+        """Return the context for chunks under a heading path, in a table or in running text (None).
 
-        One that is too long gives up its outermost headings first, then the table's header.
+        If it is too long, the outermost headings are dropped first, then the table's header.
         """
         header = self._text[slice(*table.header)].strip() if table and table.header else ""
         return self._make(path if self._with_headings else (), header)
 
     def apply(self, context: Context, piece: Piece) -> tuple[Context, int]:
-        """Return the context of this piece and the tokens that it adds; none where both together are too long."""
+        """Return the context for this piece and the tokens that it adds; empty if both together exceed the input."""
         if not context.text:
             return EMPTY, 0
         tokens = self._counter.count(join_context(context.text, piece.text))

@@ -1,4 +1,4 @@
-"""Cuts a stretch of text into pieces of bounded tokens: where the text pauses, at syntax, or between rows."""
+"""Cuts text into pieces of bounded token count: at paragraph and sentence breaks, at syntax, or between rows."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
     from ragsvc.domain.chunks import ParsedText
     from ragsvc.llm.token_counting import TokenCounter
 
-# How many characters a chunk of a block may have is known by the tokens of the block, of a long one by those of some
-# stretches of it: most of the time goes into counting.
+# The number of characters per chunk is derived from the token density of a block. Counting tokens dominates the run
+# time, so the density of a long block is estimated from a few samples.
 BLOCK_CHARS_PER_TOKEN = 64
 LONG_CHARS_PER_TOKEN = 12
-STRETCHES = 8
-STRETCH_SHARE = 8
-STRETCH_MIN_CHARS = 256
-# No token stands for more characters than this, white space and words unknown to the model included.
+SAMPLES = 8
+SAMPLE_SHARE = 8
+SAMPLE_MIN_CHARS = 256
+# Tokens are assumed to represent at most this many characters, which bounds white space and unknown words.
 MAX_CHARS_PER_TOKEN = 32
-# Text without white space (base64, minified code, tables of numbers) is cut after so many characters per token of
-# a chunk: splitter and tokenizers take the square of such a run's length.
+# Text without white space (base64, minified code, tables of numbers) is cut into runs of this many characters per
+# token of a chunk: the time of the splitter and tokenizers grows with the square of a run's length.
 RUN_CHARS_PER_TOKEN = 4
-# A chunk is aimed below the limit, since tokens are not spread evenly.
+# Aim below the limit, since tokens are not distributed evenly.
 FILL = 0.95
 TYPICAL_TOKENS_PER_CHAR = 0.25
-PAUSES = ("\n\n", "\n", ". ", "。", " ")
+BREAKS = ("\n\n", "\n", ". ", "。", " ")
 WORD = re.compile(r"\S+")
 WHITE_SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A chunk before it has its anchors."""
+    """A chunk without its anchors."""
 
     char_start: int
     text: str
@@ -45,12 +45,12 @@ class Piece:
 
     @property
     def char_end(self) -> int:
-        """The code point after its last."""
+        """The offset after the last code point."""
         return self.char_start + len(self.text)
 
 
 class Cutter:
-    """Cuts one text. The splitter measures in characters, which is ten times as fast; tokens are counted after it."""
+    """Cuts one text. The splitter measures in characters, which is ten times faster; tokens are counted afterwards."""
 
     def __init__(self, parsed: ParsedText, counter: TokenCounter, *, max_tokens: int, overlap_tokens: int) -> None:
         self._text = parsed.text
@@ -65,21 +65,21 @@ class Cutter:
             yield from self._cut_block(block_start, self._text[block_start:block_end])
 
     def cut_rows(self, row_starts: Sequence[int], end: int) -> Iterator[Piece]:
-        """Yield pieces of whole rows, which never overlap; a row that is too long for a piece is cut like text."""
-        borders = [*row_starts, end]
+        """Yield pieces of whole rows without overlap; a row that is too long for one piece is cut like text."""
+        boundaries = [*row_starts, end]
         tokens_per_char = TYPICAL_TOKENS_PER_CHAR
         first = 0
         while first < len(row_starts):
             capacity = int(self._max_tokens * FILL / tokens_per_char)
-            last = max(bisect_right(borders, borders[first] + capacity, lo=first) - 1, first + 1)
-            piece = self._measure(borders[first], self._text[borders[first] : borders[last]])
+            last = max(bisect_right(boundaries, boundaries[first] + capacity, lo=first) - 1, first + 1)
+            piece = self._measure(boundaries[first], self._text[boundaries[first] : boundaries[last]])
             if piece is not None:
-                # Rows are much alike: what was found in one piece holds for the next.
+                # Rows are similar: use the density of this piece for the next one.
                 tokens_per_char = self._density(piece)
                 fits = self._size(piece) <= self._max_tokens
                 if not fits and last > first + 1:
                     continue
-                yield from [piece] if fits else self.cut(borders[first], borders[last])
+                yield from [piece] if fits else self.cut(boundaries[first], boundaries[last])
             first = last
 
     def _cut_block(self, start: int, block: str) -> Iterator[Piece]:
@@ -96,7 +96,7 @@ class Cutter:
             for offset, text in self._split(block, density):
                 piece = self._measure(start + offset, text)
                 if piece is not None and self._size(piece) > self._max_tokens and len(piece.text) > 1:
-                    # Denser text than the block's average: the rest is cut again, by what was found here.
+                    # This piece is denser than the block's average: cut the rest again with its density.
                     density = self._density(piece)
                     start, block = start + offset, block[offset:]
                     break
@@ -106,14 +106,14 @@ class Cutter:
                 return
 
     def _sample_density(self, block: str) -> float:
-        """Return about how many tokens a character of a long block has; 0 where the whole block should be counted."""
+        """Return an estimate of the tokens per character of a long block; 0 if the whole block should be counted."""
         if len(block) <= self._max_tokens * LONG_CHARS_PER_TOKEN:
             return 0
-        step = len(block) // STRETCHES
-        width = max(step // STRETCH_SHARE, STRETCH_MIN_CHARS)
-        # Without the words that it cuts in two, each of which would count as several.
-        stretches = (block[at : at + width] for at in range(0, len(block), step))
-        sample = self._measure(0, " ".join(s.partition(" ")[2].rpartition(" ")[0] or s for s in stretches))
+        step = len(block) // SAMPLES
+        width = max(step // SAMPLE_SHARE, SAMPLE_MIN_CHARS)
+        # Leave out the words cut at both ends of a sample: a partial word counts as several tokens.
+        samples = (block[at : at + width] for at in range(0, len(block), step))
+        sample = self._measure(0, " ".join(s.partition(" ")[2].rpartition(" ")[0] or s for s in samples))
         return self._density(sample) if sample else 0
 
     def _split(self, text: str, tokens_per_char: float) -> list[tuple[int, str]]:
@@ -135,7 +135,7 @@ class Cutter:
         return max(piece.token_count, -(-len(piece.text) // MAX_CHARS_PER_TOKEN))
 
     def _iterate_blocks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield spans of bounded length that cover a section, cut where the text pauses; runs are cut anywhere."""
+        """Yield spans of bounded length that cover a section, cut at breaks; long runs are cut anywhere."""
         max_run = self._max_tokens * RUN_CHARS_PER_TOKEN
         max_block = self._max_tokens * BLOCK_CHARS_PER_TOKEN
         for run_start, run_end in iterate_runs(self._text, start, end, min_chars=max_run):
@@ -146,16 +146,16 @@ class Cutter:
 
     def _iterate_bounded(self, start: int, end: int, max_block: int) -> Iterator[tuple[int, int]]:
         while end - start > max_block:
-            cut = _find_pause(self._text, start + max_block // 2, start + max_block)
+            cut = _find_break(self._text, start + max_block // 2, start + max_block)
             yield start, cut
             start = cut
         yield start, end
 
 
 def iterate_runs(text: str, start: int, end: int, *, min_chars: int) -> Iterator[tuple[int, int]]:
-    """Yield what is all white space, or has none, for at least `min_chars`.
+    """Yield the spans of at least `min_chars` that are only white space or contain none.
 
-    Only one character in so many is looked at, with the run around it: each long run holds one of them.
+    Probes one character in every `min_chars` and measures the run around it, since each long run contains a probe.
     """
     while start + min_chars <= end:
         probe = start + min_chars - 1
@@ -172,9 +172,9 @@ def _match_length(pattern: re.Pattern[str], text: str, *bounds: int) -> int:
     return match.end() - match.start() if match else 0
 
 
-def _find_pause(text: str, start: int, end: int) -> int:
-    for pause in PAUSES:
-        found = text.rfind(pause, start, end)
+def _find_break(text: str, start: int, end: int) -> int:
+    for separator in BREAKS:
+        found = text.rfind(separator, start, end)
         if found >= 0:
-            return found + len(pause)
+            return found + len(separator)
     return end

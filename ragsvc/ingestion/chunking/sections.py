@@ -1,4 +1,4 @@
-"""The sections of a document: what stands between two headings, under the path that leads there."""
+"""The sections of a document: the text between two headings, with its heading path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Code points `[char_start, char_end)` under a heading; the path names the heading last."""
+    """The code points `[char_start, char_end)` under a heading; `path` ends with that heading's title."""
 
     char_start: int
     char_end: int
@@ -22,37 +22,37 @@ class Section:
 
     @property
     def length(self) -> int:
-        """How many characters it has."""
+        """The number of code points."""
         return self.char_end - self.char_start
 
 
 def split_sections(
     text: str, headings: Sequence[Heading], *, tiny_chars: int, tables: Sequence[Table] = ()
 ) -> list[Section]:
-    """Cut a text at its headings; together the sections cover it.
+    """Split a text at its headings into sections that cover it completely.
 
-    Headings with nothing below them join their first subsection. Neighbours of at most `tiny_chars` below the same
-    heading join as long as both together stay below twice that, under that heading's path. A section that is a table
-    (a sheet) joins no other.
+    A heading without text of its own is merged with its first subsection. Siblings of at most `tiny_chars` are merged
+    under their parent's path until they reach twice that length. A section that begins with a table (a sheet) is never
+    merged with siblings.
     """
-    apart = {table.char_start for table in tables}
+    table_starts = {table.char_start for table in tables}
     joined: list[Section] = []
-    ends_bare = False
+    previous_is_bare = False
     for section in _iterate_sections(headings, len(text)):
         previous = joined[-1] if joined else None
         is_bare = _is_bare(text, section)
-        if previous is not None and ends_bare and _is_below(section, previous):
+        if previous is not None and previous_is_bare and _is_below(section, previous):
             joined[-1] = Section(previous.char_start, section.char_end, section.path, section.parent)
         elif (
             previous is not None
             and _are_tiny(previous, section, tiny_chars)
-            and not apart & {previous.char_start, section.char_start}
+            and not table_starts & {previous.char_start, section.char_start}
         ):
             joined[-1] = Section(previous.char_start, section.char_end, section.parent, section.parent)
             is_bare = False
         else:
             joined.append(section)
-        ends_bare = is_bare
+        previous_is_bare = is_bare
     return joined
 
 
@@ -66,7 +66,7 @@ def _iterate_sections(headings: Sequence[Heading], length: int) -> Iterator[Sect
         parent = tuple(ancestor.title for ancestor in ancestors)
         ancestors.append(heading)
         end = headings[index + 1].char_start if index + 1 < len(headings) else length
-        # Two headings at one place (an outline that names only pages): the last one has the text.
+        # If two headings have the same position (an outline that names only pages), the last one gets the text.
         if end > heading.char_start:
             yield Section(heading.char_start, end, (*parent, heading.title), parent)
 

@@ -1,4 +1,4 @@
-"""The splitter of each type of text: by sentences and paragraphs, by Markdown, or by a language's syntax."""
+"""Text splitters by media type: sentences and paragraphs, Markdown, or the syntax of a programming language."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Protocol
 
 from semantic_text_splitter import CodeSplitter, MarkdownSplitter, TextSplitter
 
-from ragsvc.media_types.text_types import GRAMMARS, MARKDOWN
+from ragsvc.media_types.formats import GRAMMARS, MARKDOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 class Splitter(Protocol):
-    """Cuts a text into overlapping parts of at most so many characters, and says where each begins."""
+    """Splits a text into overlapping parts of limited length."""
 
-    def chunk_indices(self, text: str) -> list[tuple[int, str]]: ...
+    def chunk_indices(self, text: str) -> list[tuple[int, str]]:
+        """Return (offset, part) for each part."""
 
 
 def make_splitter(media_type: str, capacity: int, overlap: int) -> Splitter:
-    """Return the splitter for a type; code of a language without a grammar is text."""
+    """Return the splitter for a media type, for parts of at most `capacity` characters that share up to `overlap`."""
     if media_type == MARKDOWN:
         return MarkdownSplitter(capacity, overlap)
     load = _load_grammar(media_type)
@@ -30,10 +31,10 @@ def make_splitter(media_type: str, capacity: int, overlap: int) -> Splitter:
 
 @cache
 def _load_grammar(media_type: str) -> Callable[[], object] | None:
-    """Return what makes the grammar's pointer: each holds for one splitter."""
-    place = GRAMMARS.get(media_type)
-    if place is None:
+    """Return the function that creates a pointer to the grammar; each splitter needs a pointer of its own."""
+    entry_point = GRAMMARS.get(media_type)
+    if entry_point is None:
         return None
-    module, _, function = place.partition(":")
+    module, _, function = entry_point.partition(":")
     load: Callable[[], object] = getattr(import_module(module), function)
     return load

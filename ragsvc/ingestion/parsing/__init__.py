@@ -1,1 +1,1 @@
-"""From a file's bytes to canonical text with its anchors; runs in a child process alone."""
+"""Parsing: turns a file's bytes into canonical text with anchors. Runs only in a child process."""

@@ -1,4 +1,4 @@
-"""Paragraphs and rows of word processors' documents, and the text that they make together."""
+"""Paragraphs and table rows of word processor documents, and the canonical text built from them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A paragraph or a table's row, which has cells; `level` is that of a heading, else 0.
+    """A paragraph, or a table row if it has cells; `level` is the heading level, 0 for other paragraphs.
 
-    Items, rows among them, follow one another closely.
+    Consecutive items, which include rows, are not separated by a blank line.
     """
 
     text: str
@@ -31,26 +31,26 @@ class Block:
 
 
 class BlockTables:
-    """Follows blocks in document order; `tables` are those that have ended and whose columns have names."""
+    """Collects tables from blocks in document order; `tables` contains the finished ones with a header."""
 
     def __init__(self) -> None:
         self.tables: list[Table] = []
         self._rows = RowCollector()
 
     def add(self, block: Block, span: tuple[int, int]) -> None:
-        """Take a block that stands at the code points `[start, end)`."""
+        """Add a block at the code points `[start, end)`."""
         if block.begins_table or not block.cells:
             self.end_table()
         if block.cells and span[1] > span[0]:
             self._rows.add(span, block.cells)
 
     def end_table(self) -> None:
-        """The table of the last rows ends, if there were any."""
+        """End the current table, if any."""
         self.tables.extend(self._rows.end_table())
 
 
 def iterate_row_blocks(rows: Iterable[Sequence[str]]) -> Iterator[Block]:
-    """Yield the rows of one table that hold words, each on a line."""
+    """Yield the non-empty rows of one table as blocks."""
     begins_table = True
     for cells in rows:
         line = join_cells(cells)
@@ -60,7 +60,7 @@ def iterate_row_blocks(rows: Iterable[Sequence[str]]) -> Iterator[Block]:
 
 
 def build_text(blocks: Iterable[Block], limits: ParseLimits, *, media_type: str) -> ParsedText:
-    """Return the blocks as a text, below their headings.
+    """Return the blocks as canonical text with headings and tables.
 
     Raises:
         DocumentRejected: `limit_exceeded`.

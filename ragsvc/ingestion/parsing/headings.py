@@ -1,16 +1,16 @@
-"""Headings as every format hands them on."""
+"""Headings, built the same way for every format."""
 
 from __future__ import annotations
 
 from ragsvc.domain.chunks import Heading
 
 MAX_LEVEL = 6
-# A title is repeated in the path of every chunk below it.
+# Titles are repeated in the heading path of every chunk under them.
 MAX_TITLE_CHARS = 200
 
 
 def make_heading(level: int, title: str, char_start: int) -> Heading | None:
-    """Return the heading with its title on one line and its level between 1 and 6; None without a title."""
+    """Return a heading with its title on one line and its level clamped to 1 to 6, or None if the title is empty."""
     words = " ".join(title.split())
     if not words:
         return None

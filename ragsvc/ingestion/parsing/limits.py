@@ -1,4 +1,4 @@
-"""What one document may cost."""
+"""The resource limits of parsing one document."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ParseLimits:
-    """The limits of one document, and of the process that reads it; small enough to travel into that process."""
+    """The limits of one document and of the process that parses it. Small, since it is pickled with every task."""
 
     max_pages: int
     max_cells: int
@@ -23,7 +23,7 @@ class ParseLimits:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ParseLimits:
-        """Return the limits that the settings name."""
+        """Return the limits from the settings."""
         return cls(
             max_pages=settings.ingestion.max_pages,
             max_cells=settings.ingestion.max_cells,
@@ -36,5 +36,5 @@ class ParseLimits:
 
     @property
     def max_source_bytes(self) -> int:
-        """The largest file that is read as text: no encoding in use takes more than four bytes a character."""
+        """The largest file that is read as text: no encoding in use takes more than four bytes per character."""
         return 4 * self.max_text_chars

@@ -1,4 +1,4 @@
-"""The canonical form of text: NFC, lines that end in LF, nothing that cannot be stored."""
+"""The canonical form of text: NFC, LF line endings, no characters that cannot be stored."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ragsvc.errors import DocumentErrorCode, DocumentRejected
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Part of the embedding cache's key: raise it whenever `normalise` gives other text for the same input.
+# Part of the embedding cache key: increment it whenever `normalise` returns different text for the same input.
 NORMALISATION_VERSION = 1
-# More marks on one letter than any writing has (https://unicode.org/reports/tr15/#Stream_Safe_Text_Format). No letter
-# stands in such a run, yet symbols may.
+# More combining marks in a row than any language uses (https://unicode.org/reports/tr15/#Stream_Safe_Text_Format).
+# A match contains no letters, but can contain symbols.
 MANY_MARKS = re.compile(r"[^\w\s\x00-\x7f]{31,}")
 
 
 def strip_unstorable(text: str) -> str:
-    """Return the text without NUL and lone surrogates, which neither UTF-8 nor Postgres can hold."""
+    """Return the text without NULs, which Postgres cannot store, and lone surrogates, which UTF-8 cannot encode."""
     if "\0" in text:
         text = text.replace("\0", "")
     if text.isascii():
@@ -33,7 +33,7 @@ def strip_unstorable(text: str) -> str:
 
 
 def normalise(text: str) -> str:
-    """Return the canonical form; normalising that again changes nothing."""
+    """Return the canonical form of the text. Idempotent."""
     text = strip_unstorable(text)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -41,7 +41,7 @@ def normalise(text: str) -> str:
 
 
 def _order_marks(run: re.Match[str]) -> str:
-    """Return the same marks in their canonical order: `unicodedata` sorts them in the square of their number."""
+    """Return the same marks in canonical order; `unicodedata` would sort them in quadratic time."""
     characters = "".join(unicodedata.normalize("NFD", character) for character in run[0])
     groups = groupby(characters, key=_is_mark)
     return "".join("".join(sorted(group, key=unicodedata.combining)) for _, group in groups)
@@ -52,21 +52,21 @@ def _is_mark(character: str) -> bool:
 
 
 def has_text(text: str) -> bool:
-    """Tell whether there is anything to read: a character that is neither white space nor invisible."""
+    """Return whether the text contains a printable character other than white space."""
     return not text.isspace() and any(character.isprintable() and not character.isspace() for character in text)
 
 
 def join_spans(spans: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return where pieces of a text stand together; empty ones, which may stand anywhere, add nothing."""
+    """Return the span from the first to the last of the given spans; empty ones count only if all are empty."""
     filled = [(start, end) for start, end in spans if end > start] or spans
     return filled[0][0], filled[-1][1]
 
 
 class TextBuilder:
-    """Joins pieces to one canonical text and knows where each begins.
+    """Joins pieces into one canonical text and returns the offsets of each.
 
-    Every piece is normalised by itself. Only separators that never compose with what follows stand between them,
-    so the joined text is canonical too and no offset that was handed out ever shifts.
+    Every piece is normalised separately. The separators never compose with the characters after them, so the joined
+    text is canonical too, and offsets that were returned stay valid.
     """
 
     def __init__(self, max_chars: int) -> None:
@@ -75,9 +75,9 @@ class TextBuilder:
         self._parts: list[str] = []
 
     def append(self, piece: str, *, separator: str = "\n") -> tuple[int, int]:
-        """Append a piece and return the code points `[start, end)` where it stands.
+        """Append a piece and return its code points `[start, end)`.
 
-        An empty piece adds nothing, no separator either. The separator is made of newlines or a tab.
+        An empty piece adds nothing, not even a separator. The separator must consist of newlines or a tab.
 
         Raises:
             DocumentRejected: `limit_exceeded`.

@@ -1,4 +1,4 @@
-"""How far a parsing process is: eight bytes in a file, written by it and read by its worker."""
+"""The progress of a parsing process: eight bytes in a file, written by the process and read by its worker."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ FRACTION = struct.Struct("d")
 
 
 class Progress:
-    """Takes what a parser says about itself, as often as it likes; without a file nobody listens."""
+    """Writes a parser's progress to a file, at most every INTERVAL_S; without a file, reports are discarded."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._next = 0.0
 
     def report(self, done: int, total: int) -> None:
-        """Say that `done` of `total` pages, sheets or characters are behind."""
+        """Report that `done` of `total` pages, sheets or characters are finished."""
         if self._path is None or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + INTERVAL_S
@@ -33,11 +33,11 @@ class Progress:
             os.close(file)
 
 
-SILENT = Progress()
+NO_PROGRESS = Progress()
 
 
 def read_progress(path: Path) -> float:
-    """Return the fraction (0 to 1) that was last reported; 0 before the first time."""
+    """Return the fraction (0 to 1) last reported; 0 before the first report."""
     try:
         (fraction,) = FRACTION.unpack(path.read_bytes())
     except (OSError, struct.error):

@@ -1,4 +1,4 @@
-"""Which parser reads which type; the way of every file from its bytes to canonical text."""
+"""The parser registry: maps each media type to its parser and parses files of any type."""
 
 from __future__ import annotations
 
@@ -21,16 +21,25 @@ from ragsvc.ingestion.parsing.formats.text.rtf import parse_rtf
 from ragsvc.ingestion.parsing.formats.web.epub import parse_epub
 from ragsvc.ingestion.parsing.formats.web.html import parse_html
 from ragsvc.ingestion.parsing.normalisation import has_text
-from ragsvc.media_types.content_types import DOCX, EPUB, ODP, ODS, ODT, PDF, PPTX, RTF, XLS, XLSX
-from ragsvc.media_types.text_types import (
+from ragsvc.media_types.formats import (
     CSV,
+    DOCX,
+    EPUB,
     GRAMMARS,
     HTML,
     JSON,
     JSON_LINES,
     MARKDOWN,
+    ODP,
+    ODS,
+    ODT,
+    PDF,
     PLAIN_TEXT,
+    PPTX,
+    RTF,
     TSV,
+    XLS,
+    XLSX,
     XML,
 )
 
@@ -39,7 +48,7 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
 
-REPLACEMENT = "\ufffd"
+REPLACEMENT_CHARACTER = "\ufffd"
 
 
 class Parser(Protocol):
@@ -72,10 +81,10 @@ PARSERS: dict[str, Parser] = {
 
 
 def parse(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the text of a file of any supported type.
+    """Detect the type of a file and return its canonical text.
 
     Raises:
-        DocumentRejected: the code says what the file turned out to be.
+        DocumentRejected: the file is unsupported, damaged or has no text; the code says which.
     """
     media_type = sniff(source, limits)
     parser = PARSERS.get(media_type)
@@ -83,16 +92,16 @@ def parse(source: SourceFile, limits: ParseLimits) -> ParsedText:
         raise DocumentRejected(DocumentErrorCode.UNSUPPORTED_TYPE, f"{media_type} is not supported")
     parsed = parser(source, limits)
     if not has_text(parsed.text):
-        raise DocumentRejected(DocumentErrorCode.NO_TEXT, _explain_silence(parsed))
-    damaged = parsed.text.count(REPLACEMENT)
+        raise DocumentRejected(DocumentErrorCode.NO_TEXT, _explain_missing_text(parsed))
+    damaged = parsed.text.count(REPLACEMENT_CHARACTER)
     if damaged:
-        message = f"{damaged:,} characters could not be read and stand as {REPLACEMENT}"
+        message = f"{damaged:,} characters could not be read and were replaced by {REPLACEMENT_CHARACTER}"
         warning = DocumentWarning(WarningCode.DAMAGED_CHARACTERS, message)
         parsed = replace(parsed, warnings=(*parsed.warnings, warning))
     return parsed
 
 
-def _explain_silence(parsed: ParsedText) -> str:
+def _explain_missing_text(parsed: ParsedText) -> str:
     if parsed.pages:
-        return f"none of the {len(parsed.pages)} pages holds text; scanned pages need OCR first"
-    return "the document holds no text"
+        return f"none of the {len(parsed.pages)} pages contains text; scanned pages need OCR first"
+    return "the document contains no text"

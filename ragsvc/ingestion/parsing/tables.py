@@ -1,4 +1,4 @@
-"""Rows as every format hands them on: which one names the columns, and how a row is written on a line."""
+"""Table rows, handled the same way for every format: finding the header row, and writing a row as one line."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from ragsvc.domain.chunks import Table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# A header stands at the top, below a title and a few remarks at most.
+# A header is near the top, after a title and a few remarks at most.
 HEADER_ROWS = 10
 MAX_HEADER_CELL_CHARS = 100
 NUMBER = re.compile(r"[-+(]?[\d.,'\u00a0 %$€£/:-]+\)?")
 
 
 class RowCollector:
-    """Takes the rows of tables in running text as they come to stand there."""
+    """Collects the rows of tables in running text, in document order."""
 
     def __init__(self) -> None:
         self._spans: list[tuple[int, int]] = []
         self._top: list[Sequence[str]] = []
 
     def add(self, span: tuple[int, int], cells: Sequence[str]) -> None:
-        """Take a row that stands at the code points `[start, end)`."""
+        """Add a row at the code points `[start, end)`."""
         self._spans.append(span)
         if len(self._top) <= HEADER_ROWS:
             self._top.append(cells)
 
     def end_table(self) -> Iterator[Table]:
-        """Yield the table of the rows since the last one ended, unless nothing names its columns: that reads on."""
+        """Yield the table of the rows added since the last call; without a header, they are plain text and no table."""
         spans, header = self._spans, find_header(self._top)
         self._spans, self._top = [], []
         if header is not None:
@@ -38,9 +38,9 @@ class RowCollector:
 
 
 def find_header(rows: Sequence[Sequence[str]]) -> int | None:
-    """Return which of the first rows names the columns: the first full row of distinct, short words, with data below.
+    """Return the index of the header row, or None: the first wide row, if its cells are distinct short names.
 
-    A row of one cell is a title, or the only column of a list, which needs no name.
+    A row of one cell is a title, or an item of a list that needs no header. A header must be followed by a row.
     """
     width = max((len(_trim(row)) for row in rows), default=0)
     for index, row in enumerate(rows[:HEADER_ROWS]):
@@ -67,5 +67,5 @@ def _trim(row: Sequence[str]) -> list[str]:
 
 
 def join_cells(cells: Sequence[str]) -> str:
-    """Return a row on one line, its cells apart by tabs; '' for a row without words."""
+    """Return a row as one line of tab-separated cells; '' for an empty row."""
     return "\t".join(" ".join(cell.split()) for cell in _trim(cells))

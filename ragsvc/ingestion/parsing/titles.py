@@ -1,38 +1,35 @@
-"""The title of a text that has no headings: its first line, where that is one."""
+"""Finds the title of a text without headings: its first line, if that looks like a title."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ragsvc.ingestion.parsing.headings import make_heading
-from ragsvc.media_types.content_types import DOCX, ODT, PDF, RTF
-from ragsvc.media_types.text_types import HTML, MARKDOWN, PLAIN_TEXT
+from ragsvc.media_types.formats import PROSE_TYPES
 
 if TYPE_CHECKING:
     from ragsvc.domain.chunks import Heading, ParsedText
 
-# Of running text; the first line of data or of code names nothing.
-TITLED = frozenset({PLAIN_TEXT, MARKDOWN, HTML, PDF, DOCX, ODT, RTF})
 MAX_TITLE_CHARS = 120
-# A sentence, or what goes on in the next line.
+# A sentence, or a line that continues on the next one.
 NO_TITLE_ENDS = (".", ",", ";", ":", "-", "!")
-# An item, a quotation, a row, code.
+# A list item, a quotation, a table row, or code.
 NO_TITLE_STARTS = ("-", "*", ">", "|", "`")
 
 
 def find_title(parsed: ParsedText) -> tuple[Heading, ...]:
-    """Return the title as the text's only heading, or nothing where the text begins without one."""
-    if parsed.media_type not in TITLED:
+    """Return the title as the text's only heading, or an empty tuple if the first line is not a title."""
+    if parsed.media_type not in PROSE_TYPES:
         return ()
     text = parsed.text.lstrip()
     first, _, rest = text.partition("\n")
-    if not (_names_something(first.rstrip()) and _stands_apart(rest, parsed)):
+    if not (_looks_like_title(first.rstrip()) and _is_set_apart(rest, parsed)):
         return ()
     heading = make_heading(1, first, len(parsed.text) - len(text))
     return (heading,) if heading else ()
 
 
-def _names_something(line: str) -> bool:
+def _looks_like_title(line: str) -> bool:
     return (
         len(line) <= MAX_TITLE_CHARS
         and any(map(str.isalpha, line))
@@ -41,7 +38,7 @@ def _names_something(line: str) -> bool:
     )
 
 
-def _stands_apart(rest: str, parsed: ParsedText) -> bool:
-    # Pages are read without blank lines.
+def _is_set_apart(rest: str, parsed: ParsedText) -> bool:
+    # Text from pages has no blank lines.
     following = rest[:1]
     return following == "\n" or bool(parsed.pages and following and not following.islower())

@@ -1,1 +1,1 @@
-"""The sandbox: parsers run in processes of their own, limited in time, memory and files."""
+"""The sandbox: parsers run in child processes with limits on time, memory and files."""

@@ -1,6 +1,6 @@
-"""The parsing process itself: it gives up what it does not need, then runs one task after another.
+"""The parsing process: it drops its privileges, then runs one task after another.
 
-Imports no parser: the process that hands out the work imports this module too.
+This module imports no parser, because the worker process imports it too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import DocumentErrorCode, DocumentRejected, RagsvcError, TransientFailure
-from ragsvc.ingestion.sandbox.environment import forget_environment
+from ragsvc.ingestion.sandbox.environment import scrub_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 PR_SET_NO_NEW_PRIVS = 38
 MAX_OPEN_FILES = 64
-# The text in UTF-8, or its chunks with what they overlap, both with room for escapes.
+# Upper bound for the text in UTF-8, or for its overlapping chunks, both with JSON escapes.
 RESULT_BYTES_PER_CHAR = 12
 SPARE_RESULT_BYTES = 64 * 1024 * 1024
 SPARE_CPU_S = 10
-# Tells a death by hunger from the others; any unusual number does.
+# Exit code for running out of memory; arbitrary, but not used by anything else.
 EXIT_OUT_OF_MEMORY = 86
 
 
 def initialise(limits: ParseLimits) -> None:
-    """Become a process that can harm nobody: bound to its parent's life, without credentials, within limits."""
+    """Confine this process: tie its life to the worker's, remove credentials from its environment, set limits."""
     _die_with_worker()
     ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    # A parser that hangs in native code never comes back to a handler written in Python.
+    # Python-level handlers never run while a parser hangs in native code.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    forget_environment()
+    scrub_environment()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
@@ -49,10 +49,10 @@ def initialise(limits: ParseLimits) -> None:
 
 
 def _die_with_worker() -> None:
-    """Have the kernel end this process when the worker is gone, even in the middle of native code.
+    """Make the kernel kill this process when the worker dies, even in the middle of native code.
 
-    PR_SET_PDEATHSIG would watch the fork server, which lives as long as its children. The worker holds the other
-    end of the sentinel's pipe: when that closes, SIGIO comes, and its default is to terminate.
+    PR_SET_PDEATHSIG would watch the fork server, which lives as long as its children. The worker has the other end of
+    the sentinel's pipe open: when that closes, the kernel sends SIGIO, which terminates the process by default.
     """
     worker = multiprocessing.parent_process()
     if worker is None:
@@ -66,10 +66,10 @@ def _die_with_worker() -> None:
 
 
 def run(target: str, arguments: Mapping[str, object], *, timeout_s: float) -> object:
-    """Call `module:function` and return what it returns.
+    """Call `module:function` and return its result.
 
     Raises:
-        RagsvcError: as the function raised it; `parser_crash` for anything it did not foresee.
+        RagsvcError: as raised by the function; `parser_crash` for any unexpected exception.
     """
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu_s = used.ru_utime + used.ru_stime + timeout_s + SPARE_CPU_S
@@ -78,7 +78,7 @@ def run(target: str, arguments: Mapping[str, object], *, timeout_s: float) -> ob
     try:
         return getattr(import_module(module), function)(**arguments)
     except MemoryError:
-        # What is left of this process cannot be trusted with another document.
+        # After a MemoryError the process cannot be trusted with another document.
         os._exit(EXIT_OUT_OF_MEMORY)
     except RagsvcError:
         raise
@@ -91,8 +91,8 @@ def run(target: str, arguments: Mapping[str, object], *, timeout_s: float) -> ob
 
 def _explain_os_error(error: OSError) -> RagsvcError:
     if error.errno == errno.EFBIG:
-        return DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, "the document's text is too large to be written")
-    return TransientFailure(DocumentErrorCode.INTERNAL, f"the parsing process cannot work: {error}")
+        return DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, "the document's text is too large to store")
+    return TransientFailure(DocumentErrorCode.INTERNAL, f"the parsing process failed: {error}")
 
 
 def _limit(kind: int, value: int) -> None:

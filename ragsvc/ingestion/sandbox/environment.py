@@ -1,4 +1,4 @@
-"""Keeps the credentials of the environment from parsers: none in theirs, none to be read in /proc."""
+"""Hides credentials in environment variables from parsers, both in their own environment and in /proc."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ import ctypes
 import os
 from pathlib import Path
 
-# Everything else in the environment may be a credential.
-KEPT_VARIABLES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"})
-KEPT_PREFIXES = ("LC_", "PYTHON", "COVERAGE_")
-# Where /proc/self/stat says the environment of exec lies (proc(5), fields 50 and 51, of which two come before).
+# Any other variable might be a credential.
+ALLOWED_VARIABLES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"})
+ALLOWED_PREFIXES = ("LC_", "PYTHON", "COVERAGE_")
+# env_start and env_end are fields 50 and 51 of /proc/self/stat (proc(5)); counted from 0, without pid and command.
 ENV_START, ENV_END = 47, 48
 
 
-def forget_environment() -> None:
-    """Keep only harmless variables, also in what /proc shows of this process."""
-    kept = {
-        name: value for name, value in os.environ.items() if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
+def scrub_environment() -> None:
+    """Remove all but harmless variables from this process's environment and from /proc/self/environ."""
+    allowed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ALLOWED_VARIABLES or name.startswith(ALLOWED_PREFIXES)
     }
     os.environ.clear()
-    os.environ.update(kept)
-    _wipe_block()
+    os.environ.update(allowed)
+    _clear_exec_environment()
 
 
 def hide_environment() -> None:
-    """Keep every variable, but not where another process of the same user reads it without a debugger's rights."""
-    # Each is set anew, elsewhere: else the C library would still look for it in the block.
+    """Clear /proc/self/environ, which other processes of the same user can read; `os.environ` is unchanged."""
+    # Setting each variable copies it; otherwise the C library would still refer to the block that is cleared.
     os.environ.update(dict(os.environ))
-    _wipe_block()
+    _clear_exec_environment()
 
 
-def _wipe_block() -> None:
-    """Blank the block of memory that exec left, which is what /proc/self/environ shows."""
+def _clear_exec_environment() -> None:
+    """Overwrite the environment block that exec created, which is what /proc/self/environ shows."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     start, end = int(fields[ENV_START]), int(fields[ENV_END])
     ctypes.memset(start, 0, end - start)

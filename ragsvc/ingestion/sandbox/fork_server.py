@@ -1,10 +1,10 @@
-"""What the fork server loads: it forgets the worker's credentials, then has the parsers ready for every child."""
+"""The fork server's preload: removes the worker's credentials and imports the parsers for all children."""
 
 from __future__ import annotations
 
 from ragsvc.ingestion.sandbox import tasks
-from ragsvc.ingestion.sandbox.environment import forget_environment
+from ragsvc.ingestion.sandbox.environment import scrub_environment
 
 __all__ = ["tasks"]
 
-forget_environment()
+scrub_environment()

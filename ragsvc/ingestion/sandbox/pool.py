@@ -1,4 +1,4 @@
-"""Runs parsers in processes of their own, so that no document can hang, crash or blow up a worker."""
+"""Runs parsers in child processes, so that no document can hang a worker, crash it or exhaust its memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ragsvc.ingestion.parsing.progress import read_progress
 from ragsvc.ingestion.sandbox import child
 from ragsvc.ingestion.sandbox.environment import hide_environment
 from ragsvc.ingestion.sandbox.results import iterate_chunks, read_parsed
-from ragsvc.ingestion.sandbox.slot import Slot, keep_main_out_of_children
+from ragsvc.ingestion.sandbox.slot import Slot, prevent_main_reimport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,26 +38,26 @@ FORK_SERVER = "ragsvc.ingestion.sandbox.fork_server"
 TASKS = "ragsvc.ingestion.sandbox.tasks"
 TOKENIZERS = "ragsvc.llm.token_counting"
 ATTEMPTS = 2
-# A warm child takes a task up within milliseconds.
+# A warm child starts a task within milliseconds.
 START_TIMEOUT_S = 30.0
-# What pebble raises when a child dies (ProcessExpired is an OSError), or when a pool is broken.
+# Raised by pebble when a child dies (ProcessExpired is an OSError) or when a pool is broken.
 POOL_FAILURES = (OSError, RuntimeError)
 
 
-WATCH_INTERVAL_S = 0.25
+PROGRESS_INTERVAL_S = 0.25
 
 
-async def unheard(fraction: float) -> None:
-    """Hear of progress and do nothing."""
+async def ignore_progress(fraction: float) -> None:
+    """Discard a progress report."""
 
 
 class TaskNotStarted(RuntimeError):
-    """No child has taken the task up."""
+    """No child started the task in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParseOutcome:
-    """What a file turned out to hold; `page_count` is None where the format has no pages."""
+    """The result of parsing a file; `page_count` is None for formats without pages."""
 
     page_count: int | None
     text_length: int
@@ -66,7 +66,7 @@ class ParseOutcome:
 
 @asynccontextmanager
 async def open_sandbox(settings: Settings) -> AsyncIterator[Sandbox]:
-    """Open the parsing processes of a worker: one for each of its concurrent jobs.
+    """Open a worker's parsing processes, one for each of its concurrent jobs.
 
     Raises:
         StartupRefused: EMBEDDING_TOKENIZER cannot be loaded.
@@ -80,7 +80,7 @@ async def open_sandbox(settings: Settings) -> AsyncIterator[Sandbox]:
 
 
 class Sandbox:
-    """Parses and chunks in child processes; results travel in files."""
+    """Parses and chunks in child processes; results are passed in files."""
 
     def __init__(self, settings: Settings) -> None:
         self._limits = ParseLimits.from_settings(settings)
@@ -88,20 +88,20 @@ class Sandbox:
         self._max_input_tokens = settings.llm.embedding_max_input_tokens
         self._headings_in_context = settings.ingestion.chunk_context == "headings"
         context = multiprocessing.get_context("forkserver")
-        # The fork server alone imports the parsers: a fresh child has them at once, this process never.
+        # Only the fork server imports the parsers: new children inherit them, and this process never loads them.
         context.set_forkserver_preload([FORK_SERVER])
         self._slots = [Slot(self._limits, context) for _ in range(settings.jobs.ingestion_concurrency)]
-        # Last in, first out: a warm child is used again.
+        # Last in, first out: prefer a warm child.
         self._free: asyncio.LifoQueue[Slot] = asyncio.LifoQueue()
-        self._renewals: set[asyncio.Task[None]] = set()
+        self._replacements: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Start the processes and let one of them load the tokenizer.
+        """Start the processes and check in one of them that the tokenizer loads.
 
         Raises:
-            StartupRefused: it cannot be loaded.
+            StartupRefused: the tokenizer cannot be loaded.
         """
-        keep_main_out_of_children()
+        prevent_main_reimport()
         hide_environment()
         await asyncio.gather(*(asyncio.to_thread(slot.start) for slot in self._slots))
         for slot in self._slots:
@@ -111,20 +111,20 @@ class Sandbox:
         )
 
     async def stop(self) -> None:
-        """End the processes, whatever they are doing."""
-        await asyncio.gather(*self._renewals, return_exceptions=True)
+        """Kill the processes, busy or not."""
+        await asyncio.gather(*self._replacements, return_exceptions=True)
         await asyncio.gather(*(asyncio.to_thread(slot.stop) for slot in self._slots))
 
     async def parse(
-        self, source: Path, *, filename: str, mime_type: str, into: Path, report: Report = unheard
+        self, source: Path, *, filename: str, mime_type: str, into: Path, report: Report = ignore_progress
     ) -> ParseOutcome:
-        """Parse a file; `read_parsed` reads what is left in `into`. `report` hears how much is done (0 to 1).
+        """Parse a file into `into`, to be read with `read_parsed`; `report` gets the fraction done (0 to 1).
 
         Raises:
             DocumentRejected: the content cannot be ingested; the code says why.
-            TransientFailure: no process could be started, or there is no room for the result.
+            TransientFailure: no process could be started, or there is no disk space for the result.
         """
-        result = await self._run_watched(
+        result = await self._run_with_progress(
             f"{TASKS}:parse_file",
             report,
             source=source,
@@ -135,14 +135,14 @@ class Sandbox:
         )
         return ParseOutcome(*cast("tuple[int | None, int, str]", result))
 
-    async def chunk(self, parsed: Path, *, chunking: Chunking, into: Path, report: Report = unheard) -> int:
-        """Chunk a parsed text and return how many chunks `iterate_chunks` will find in `into`.
+    async def chunk(self, parsed: Path, *, chunking: Chunking, into: Path, report: Report = ignore_progress) -> int:
+        """Chunk a parsed text into `into`, to be read with `iterate_chunks`, and return the number of chunks.
 
         Raises:
             DocumentRejected: too many chunks, or the process died twice or took too long.
-            TransientFailure: no process could be started, or there is no room for the result.
+            TransientFailure: no process could be started, or there is no disk space for the result.
         """
-        result = await self._run_watched(
+        result = await self._run_with_progress(
             f"{TASKS}:chunk_file",
             report,
             parsed=parsed,
@@ -156,32 +156,32 @@ class Sandbox:
         return cast("int", result)
 
     async def run(self, target: str, /, **arguments: object) -> object:
-        """Call `module:function` in a child process; a child that dies gets one fresh successor.
+        """Call `module:function` in a child process; if the child dies, retry once in a new one.
 
         Cancelling the call kills the child.
 
         Raises:
-            RagsvcError: as the function raised it.
+            RagsvcError: as raised by the function.
             DocumentRejected: `parser_crash` after the second death, `parser_timeout` after PARSE_TIMEOUT_S.
             TransientFailure: no process could be started.
         """
         slot = await self._free.get()
-        renew = True
+        replace = True
         try:
             result = await self._attempt(slot, target, arguments)
-            renew = False
+            replace = False
         except (DocumentRejected, TransientFailure) as error:
-            renew = error.work_code in {DocumentErrorCode.PARSER_TIMEOUT, DocumentErrorCode.PARSER_CRASH}
+            replace = error.work_code in {DocumentErrorCode.PARSER_TIMEOUT, DocumentErrorCode.PARSER_CRASH}
             raise
         finally:
-            self._release(slot, renew=renew)
+            self._release(slot, replace=replace)
         return result
 
-    async def _run_watched(self, target: str, report: Report, *, into: Path, **arguments: object) -> object:
+    async def _run_with_progress(self, target: str, report: Report, *, into: Path, **arguments: object) -> object:
         progress = into.with_name(f"{into.name}.progress")
         work = asyncio.create_task(self.run(target, into=into, progress=progress, **arguments))
         try:
-            while not (await asyncio.wait({work}, timeout=WATCH_INTERVAL_S))[0]:
+            while not (await asyncio.wait({work}, timeout=PROGRESS_INTERVAL_S))[0]:
                 await report(read_progress(progress))
         finally:
             if not work.done():
@@ -195,7 +195,7 @@ class Sandbox:
             try:
                 if isinstance(failure, TaskNotStarted) or not slot.usable:
                     await asyncio.to_thread(slot.restart)
-                return await _finish(slot.schedule(target, arguments))
+                return await _wait_for_result(slot.schedule(target, arguments))
             except TimeoutError:
                 raise DocumentRejected(
                     DocumentErrorCode.PARSER_TIMEOUT, f"parsing took longer than {self._limits.timeout_s:g} s"
@@ -205,35 +205,35 @@ class Sandbox:
                 failure = error
         if isinstance(failure, ProcessExpired):
             raise DocumentRejected(DocumentErrorCode.PARSER_CRASH, _explain(failure)) from failure
-        # The child could not even begin: that is not the document's doing.
+        # The child never started the task, so the document is not the cause.
         raise TransientFailure(DocumentErrorCode.PARSER_CRASH, "no parsing process could be started") from failure
 
-    def _release(self, slot: Slot, *, renew: bool) -> None:
-        if not renew:
+    def _release(self, slot: Slot, *, replace: bool) -> None:
+        if not replace:
             self._free.put_nowait(slot)
             return
-        task = asyncio.create_task(self._renew(slot))
-        self._renewals.add(task)
-        task.add_done_callback(self._renewals.discard)
+        task = asyncio.create_task(self._replace(slot))
+        self._replacements.add(task)
+        task.add_done_callback(self._replacements.discard)
 
-    async def _renew(self, slot: Slot) -> None:
-        # If it cannot start, the next task tries again and says so.
+    async def _replace(self, slot: Slot) -> None:
+        # If the restart fails, the next task retries it and reports the error.
         with suppress(*POOL_FAILURES):
             await asyncio.to_thread(slot.restart)
         self._free.put_nowait(slot)
 
 
-async def _finish(task: ProcessFuture[object]) -> object:
-    """Wait for a task's result. The pool's time limit only counts from when a child has taken the task up.
+async def _wait_for_result(task: ProcessFuture[object]) -> object:
+    """Wait for a task's result. The pool's time limit only applies once a child has started the task.
 
     Raises:
-        TaskNotStarted: no child took it up within START_TIMEOUT_S: it was stopped, or died in a way the pool missed.
+        TaskNotStarted: no child started it within START_TIMEOUT_S; the child was stopped, or the pool missed its death.
     """
     result = asyncio.wrap_future(task)
     try:
         await asyncio.wait({result}, timeout=START_TIMEOUT_S)
         if not result.done() and not task.running():
-            raise TaskNotStarted(f"no process took the task up within {START_TIMEOUT_S:g} s")
+            raise TaskNotStarted(f"no process started the task within {START_TIMEOUT_S:g} s")
         return await result
     finally:
         result.cancel()

@@ -1,4 +1,4 @@
-"""The files in which results leave the parsing process: a parsed text, and chunks line by line."""
+"""The files in which the parsing process returns its results: a parsed text, and one chunk per line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def write_parsed(parsed: ParsedText, path: Path) -> None:
-    """Write one line of JSON with the anchors, then the text as UTF-8."""
+    """Write the anchors as one line of JSON, then the text in UTF-8."""
     anchors = {
         "media_type": parsed.media_type,
         "pages": [(page.page, page.char_start, page.char_end) for page in parsed.pages],
@@ -29,7 +29,7 @@ def write_parsed(parsed: ParsedText, path: Path) -> None:
 
 
 def read_parsed(path: Path) -> ParsedText:
-    """Return what `Sandbox.parse` left in the file."""
+    """Return the text that `Sandbox.parse` wrote to the file."""
     with path.open("rb") as file:
         anchors = orjson.loads(file.readline())
         text = file.read().decode()
@@ -48,7 +48,7 @@ def _row_to_table(char_start: int, char_end: int, row_starts: list[int], header:
 
 
 def write_chunks(chunks: Iterable[Chunk], path: Path) -> int:
-    """Write one chunk a line and return how many there were."""
+    """Write one chunk per line and return the number of chunks."""
     count = 0
     with path.open("wb") as file:
         for chunk in chunks:
@@ -58,7 +58,7 @@ def write_chunks(chunks: Iterable[Chunk], path: Path) -> int:
 
 
 def iterate_chunks(path: Path) -> Iterator[Chunk]:
-    """Yield the chunks that `Sandbox.chunk` left in the file, in their order, one at a time in memory."""
+    """Yield the chunks that `Sandbox.chunk` wrote to the file, in order; only one is in memory at a time."""
     with path.open("rb") as file:
         for line in file:
             yield _line_to_chunk(line)

@@ -1,4 +1,4 @@
-"""Room for one parsing process, kept filled."""
+"""A slot for one parsing process, which is replaced when it dies."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
-# A process is replaced after so many tasks: what native code leaks or fragments goes with it.
+# Tasks after which a process is replaced, to reclaim memory that native code leaked or fragmented.
 TASKS_PER_PROCESS = 20
 
 
 class Slot:
-    """Room for one child, in a pool of its own: what breaks a pool, a death with its lock held, reaches nobody else."""
+    """A slot for one child, in a pool of its own: a child that dies holding a lock of its pool breaks no other slot."""
 
     def __init__(self, limits: ParseLimits, context: ForkServerContext) -> None:
         self._limits = limits
@@ -31,26 +31,26 @@ class Slot:
 
     @property
     def usable(self) -> bool:
-        """Whether the pool works; it starts the child when that has not been done."""
+        """Whether the pool works; starts the child if it is not running yet."""
         return bool(self._pool.active)
 
     def start(self) -> None:
-        """Start the child; blocks until it is there."""
+        """Start the child; blocks until it runs."""
         _ = self.usable
 
     def stop(self) -> None:
-        """Kill the child; blocks until it is gone."""
-        self._pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves it unannotated
+        """Kill the child; blocks until it has exited."""
+        self._pool.stop()  # type: ignore[no-untyped-call]  # unannotated in pebble
         self._pool.join()
 
     def restart(self) -> None:
-        """Replace the child, in whatever state it is."""
+        """Replace the child, whatever state it is in."""
         self.stop()
         self._pool = self._make_pool()
         self.start()
 
     def schedule(self, target: str, arguments: dict[str, object]) -> ProcessFuture[object]:
-        """Hand a task to the child."""
+        """Submit a task to the child."""
         timeout_s = self._limits.timeout_s
         return self._pool.schedule(
             child.run, args=(target, arguments), kwargs={"timeout_s": timeout_s}, timeout=timeout_s
@@ -66,10 +66,10 @@ class Slot:
         )
 
 
-def keep_main_out_of_children() -> None:
-    """Spare every child the import of the script that started this process: of arq, a third of a second.
+def prevent_main_reimport() -> None:
+    """Keep multiprocessing from importing this process's main script in every child; arq's takes a third of a second.
 
-    multiprocessing runs a script again in each child, but leaves out a `python -m package`.
+    multiprocessing runs a main script again in each child, but not the `__main__` of a package.
     """
     main = sys.modules["__main__"]
     if getattr(main, "__spec__", None) is None:

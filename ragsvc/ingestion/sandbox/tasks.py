@@ -1,4 +1,4 @@
-"""The two tasks of a parsing process: parse a file, chunk a parsed text."""
+"""The two tasks of a parsing process: parsing a file and chunking a parsed text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def parse_file(
     source: Path, *, filename: str, mime_type: str, limits: ParseLimits, into: Path, progress: Path
 ) -> tuple[int | None, int, str]:
-    """Write the file's text and anchors, and return (pages, characters, media type).
+    """Parse a file, write its text and anchors to `into`, and return (pages or None, characters, media type).
 
     Raises:
         DocumentRejected: the content cannot be ingested.
@@ -44,10 +44,10 @@ def chunk_file(
     into: Path,
     progress: Path,
 ) -> int:
-    """Write the text's chunks and return how many there are.
+    """Chunk a parsed text, write the chunks to `into`, and return their number.
 
     Raises:
-        DocumentRejected: there are too many.
+        DocumentRejected: there are too many chunks.
     """
     text = read_parsed(parsed)
     chunks = iterate_chunks_of(
@@ -58,10 +58,10 @@ def chunk_file(
         max_chunks=limits.max_chunks,
         headings_in_context=headings_in_context,
     )
-    return write_chunks(_watch(chunks, len(text.text), Progress(progress)), into)
+    return write_chunks(_with_progress(chunks, len(text.text), Progress(progress)), into)
 
 
-def _watch(chunks: Iterator[Chunk], length: int, progress: Progress) -> Iterator[Chunk]:
+def _with_progress(chunks: Iterator[Chunk], length: int, progress: Progress) -> Iterator[Chunk]:
     for chunk in chunks:
         progress.report(chunk.char_end, length)
         yield chunk

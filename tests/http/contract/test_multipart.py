@@ -16,8 +16,7 @@ from ragsvc.http.contract.bodies import Attributes, Body
 from ragsvc.http.contract.filenames import clean_filename, mime_type_of
 from ragsvc.http.contract.ids import CollectionId
 from ragsvc.http.contract.multipart import MAX_FIELD_BYTES, FormReader
-from ragsvc.media_types.content_types import DOCX, EPUB, ODP, ODS, ODT, PPTX, RTF, XLSX
-from ragsvc.media_types.text_types import BY_SUFFIX
+from ragsvc.media_types.formats import BY_SUFFIX, DOCX, EPUB, ODP, ODS, ODT, PPTX, RTF, XLSX
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

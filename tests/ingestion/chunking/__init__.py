@@ -1,1 +1,1 @@
-"""Tests of chunking."""
+"""Tests for chunking."""

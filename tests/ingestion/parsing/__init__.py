@@ -1,1 +1,1 @@
-"""Tests of detection, decoding and parsing."""
+"""Tests for detection, decoding and parsing."""

@@ -1,4 +1,4 @@
-"""A document full of URLs makes nobody connect to them."""
+"""Parsing a document full of URLs connects to none of them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ TEMPLATE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/
 
 @pytest.fixture
 def canary() -> Iterator[socket.socket]:
-    """A server that nobody shall connect to."""
+    """A server socket that must get no connection."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.setblocking(False)  # noqa: FBT003 - the library's own signature
+        listening.setblocking(False)  # noqa: FBT003 - signature of the standard library
         yield listening
 
 
@@ -54,7 +54,7 @@ def word(url: str) -> bytes:
 
 
 def word_with_entity(url: str) -> bytes:
-    """The same with a document type that is elsewhere."""
+    """Return a Word document with an external document type definition."""
     written = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(word(url))) as source, zipfile.ZipFile(written, "w") as target:
         for entry in source.infolist():
@@ -70,7 +70,7 @@ def word_with_entity(url: str) -> bytes:
     ("make", "filename"),
     [(html, "a.html"), (xml, "a.xml"), (markdown, "a.md"), (word, "a.docx"), (word_with_entity, "a.docx")],
 )
-def test_no_url_of_a_document_is_fetched(
+def test_no_url_in_a_document_is_fetched(
     parse: Parse, canary: socket.socket, make: Callable[[str], bytes], filename: str
 ) -> None:
     url = f"http://127.0.0.1:{canary.getsockname()[1]}/x"

@@ -1,4 +1,4 @@
-"""What a file is decides its content; each kind of refusal has its code."""
+"""The type of a file is detected from its content, and each kind of refusal has its code."""
 
 from __future__ import annotations
 
@@ -9,23 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.errors import DocumentRejected
 from ragsvc.ingestion.parsing.containers.zip_archives import MAX_ENTRIES
-from ragsvc.media_types.content_types import DOCX, PDF, RTF
-from ragsvc.media_types.text_types import CSV, HTML, JSON, MARKDOWN, PHP, PLAIN_TEXT, XML
+from ragsvc.media_types.formats import CSV, DOCX, HTML, JSON, MARKDOWN, PDF, PHP, PLAIN_TEXT, RTF, XML
 from tests.ingestion.parsing.formats.office_files import make_docx, make_ole2, make_zip
 from tests.ingestion.parsing.formats.pdf_files import make_pdf
+from tests.ingestion.support import refusal_of
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from tests.ingestion.conftest import Parse
-
-
-def refusal_of(parse: Parse, data: bytes, filename: str = "file", **options: object) -> tuple[str, str]:
-    """Return code and detail of the refusal that the file must meet."""
-    with pytest.raises(DocumentRejected) as refusal:
-        parse(data, filename, **options)
-    return refusal.value.work_code, refusal.value.detail
 
 
 @pytest.mark.parametrize(
@@ -81,15 +73,15 @@ def test_content_decides_the_type(parse: Parse, data: bytes, filename: str, mime
         (make_zip({"a.txt": b"Hello"}), "application/zip"),
     ],
 )
-def test_what_is_not_read_is_named(parse: Parse, data: bytes, named: str) -> None:
+def test_the_type_of_an_unsupported_file_is_named(parse: Parse, data: bytes, named: str) -> None:
     code, detail = refusal_of(parse, data, "report.txt", mime_type="text/plain")
     assert code == "unsupported_type"
     assert named in detail
 
 
-def test_binary_junk_is_no_text(parse: Parse) -> None:
+def test_random_bytes_are_not_text(parse: Parse) -> None:
     for seed in range(30):
-        junk = random.Random(seed).randbytes(400 + seed * 37)  # noqa: S311  # the same junk every time
+        junk = random.Random(seed).randbytes(400 + seed * 37)  # noqa: S311 - reproducible
         assert refusal_of(parse, junk, "notes.txt", mime_type="text/plain")[0] == "unsupported_type"
 
 
@@ -103,7 +95,7 @@ def test_binary_junk_is_no_text(parse: Parse) -> None:
         "RIFF is one",
     ],
 )
-def test_a_text_that_speaks_of_a_format_is_a_text(parse: Parse, text: str) -> None:
+def test_text_about_a_format_is_text(parse: Parse, text: str) -> None:
     assert parse(text.encode(), "a.txt").text == text
 
 
@@ -111,12 +103,12 @@ def test_a_text_that_speaks_of_a_format_is_a_text(parse: Parse, text: str) -> No
 @pytest.mark.parametrize(
     "text", ["The header:\n```\n%PDF-1.7\n```\nand é.", "GIF89a is a format.", "%!PS\nis how it begins", "BZh91AY&SY"]
 )
-def test_a_text_by_name_may_begin_like_a_format(parse: Parse, text: str, filename: str) -> None:
+def test_text_can_begin_with_the_signature_of_a_format(parse: Parse, text: str, filename: str) -> None:
     assert parse(text.encode(), filename).text == text
     assert parse(text.encode(), "a", mime_type="text/plain; charset=utf-8").text == text
 
 
-def test_what_is_said_to_be_text_and_is_none_is_named(parse: Parse) -> None:
+def test_the_type_of_a_binary_file_that_claims_to_be_text_is_named(parse: Parse) -> None:
     picture = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00;"
     assert "image/gif" in refusal_of(parse, picture, "a.txt", mime_type="text/plain")[1]
     assert "application/postscript" in refusal_of(parse, b"%!PS\nshowpage\n", "a.ps")[1]
@@ -145,19 +137,19 @@ def test_each_refusal_has_its_code(parse: Parse, data: bytes, code: str) -> None
     assert refusal_of(parse, data)[0] == code
 
 
-def test_scanned_pages_are_said_to_be_scans(parse: Parse) -> None:
+def test_pages_without_text_are_reported_as_scanned(parse: Parse) -> None:
     assert "2 pages" in refusal_of(parse, make_pdf([[], []]))[1]
 
 
 class TestZipBombs:
-    """Archives that promise too much are not unpacked."""
+    """Archives whose directory exceeds a limit are not unpacked."""
 
-    def test_a_ratio_that_no_document_has_is_refused(self, parse: Parse) -> None:
+    def test_an_extreme_compression_ratio_is_refused(self, parse: Parse) -> None:
         bomb = make_zip({"[Content_Types].xml": b"x", "word/document.xml": bytes(20_000_000)})
         assert refusal_of(parse, bomb)[0] == "limit_exceeded"
 
-    def test_more_than_the_expanded_size_is_refused(self, parse: Parse, limits: ParseLimits) -> None:
-        content = random.Random(1).randbytes(50_000)  # noqa: S311  # what does not pack
+    def test_more_than_the_expanded_size_limit_is_refused(self, parse: Parse, limits: ParseLimits) -> None:
+        content = random.Random(1).randbytes(50_000)  # noqa: S311 - incompressible data
         archive = make_zip({f"{number}": content for number in range(5)})
         small = replace(limits, max_expanded_bytes=200_000)
         assert refusal_of(parse, archive, limits=small)[0] == "limit_exceeded"
@@ -166,23 +158,23 @@ class TestZipBombs:
         archive = make_zip({str(number): b"" for number in range(MAX_ENTRIES + 1)})
         assert refusal_of(parse, archive)[0] == "limit_exceeded"
 
-    def test_entries_that_share_their_bytes_are_refused(self, parse: Parse) -> None:
+    def test_overlapping_entries_are_refused(self, parse: Parse) -> None:
         archive = bytearray(make_zip({f"{number}.xml": bytes(500_000) for number in range(10)}))
-        offset = 42  # of the local header's offset in a directory entry
+        offset = 42  # of the local header offset within a directory entry
         for at in [match.start() for match in re.finditer(b"PK\x01\x02", archive)]:
             archive[at + offset : at + offset + 4] = bytes(4)
         assert refusal_of(parse, bytes(archive)) == ("limit_exceeded", "entries of the archive overlap")
 
-    def test_an_entry_that_lies_about_its_size_is_not_unpacked_beyond_it(self, parse: Parse) -> None:
+    def test_an_entry_is_not_unpacked_beyond_its_declared_size(self, parse: Parse) -> None:
         package = make_docx("Hello " * 200_000)
         size = len(b"Hello " * 200_000)
-        # The directory says that the body is tiny.
+        # The directory declares a tiny body.
         at = package.index(b"word/document.xml", package.index(b"PK\x01\x02")) - 46
         lying = package[: at + 24] + (100).to_bytes(4, "little") + package[at + 28 :]
         assert size > 1_000_000
         assert refusal_of(parse, lying)[0] == "corrupt"
 
-    def test_a_directory_that_points_nowhere_is_corrupt(self, parse: Parse) -> None:
+    def test_a_directory_with_invalid_offsets_is_corrupt(self, parse: Parse) -> None:
         package = bytearray(make_docx("Hello"))
         end = package.rindex(b"PK\x05\x06")
         package[end + 16 : end + 20] = (0x7FFFFFFF).to_bytes(4, "little")
@@ -197,15 +189,13 @@ class TestZipBombs:
         assert refusal_of(parse, bytes(archive))[0] == "encrypted"
 
     @pytest.mark.parametrize(
-        ("place", "value", "code"),
+        ("offset", "value", "code"),
         [(6, 99, "corrupt"), (8, 0x20, "corrupt"), (8, 0x40, "encrypted"), (10, 9, "corrupt")],
         ids=["version", "patched", "certificate", "method"],
     )
-    def test_an_archive_of_a_kind_that_is_not_read_is_refused(
-        self, parse: Parse, place: int, value: int, code: str
-    ) -> None:
+    def test_an_unsupported_kind_of_archive_is_refused(self, parse: Parse, offset: int, value: int, code: str) -> None:
         archive = bytearray(make_docx("Hello"))
-        archive[archive.index(b"PK\x01\x02") + place] = value
+        archive[archive.index(b"PK\x01\x02") + offset] = value
         assert refusal_of(parse, bytes(archive))[0] == code
 
 

@@ -1,4 +1,4 @@
-"""What a text without headings is about: its title, which is the heading of every chunk."""
+"""Titles: the first line of a text without headings becomes the heading of all its chunks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from ragsvc.domain.chunks import Heading, PageSpan, ParsedText
 from ragsvc.domain.workspaces import Chunking
 from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from ragsvc.ingestion.parsing.titles import MAX_TITLE_CHARS, find_title
-from ragsvc.media_types.content_types import PDF
-from ragsvc.media_types.text_types import CSV, MARKDOWN, PLAIN_TEXT
+from ragsvc.media_types.formats import CSV, MARKDOWN, PDF, PLAIN_TEXT
 
 if TYPE_CHECKING:
     from ragsvc.domain.chunks import Chunk
@@ -61,7 +60,7 @@ def chunk(parsed: ParsedText, counter: TokenCounter) -> list[Chunk]:
         (ParsedText(text="name\n\nAda", media_type=CSV), ""),
     ],
 )
-def test_a_first_line_that_stands_apart_is_the_title(parsed: ParsedText, title: str) -> None:
+def test_a_separate_first_line_is_the_title(parsed: ParsedText, title: str) -> None:
     assert [heading.title for heading in find_title(parsed)] == ([title] if title else [])
 
 
@@ -71,7 +70,7 @@ def test_the_title_is_the_heading_of_every_chunk(counter: TokenCounter) -> None:
     assert {(piece.context, piece.heading_path) for piece in chunks} == {("Zephyr 300", ("Zephyr 300",))}
 
 
-def test_headings_need_no_title(counter: TokenCounter) -> None:
+def test_a_text_with_headings_gets_no_title(counter: TokenCounter) -> None:
     text = f"Zephyr 300\n\n# Cleaning\n\n{BODY}"
     start = text.index("#")
     parsed = ParsedText(text=text, headings=(Heading(1, "Cleaning", start),), media_type=MARKDOWN)

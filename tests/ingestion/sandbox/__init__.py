@@ -1,1 +1,1 @@
-"""Tests of the parsing sandbox."""
+"""Tests for the parsing sandbox."""

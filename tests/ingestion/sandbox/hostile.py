@@ -1,4 +1,4 @@
-"""What a parser could do to its process; the sandbox runs these by name."""
+"""Functions that misbehave as a parser could; the sandbox runs them by name."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ragsvc.errors import DocumentRejected
 from ragsvc.ingestion.parsing.progress import Progress
 
 
-def answer(value: object) -> object:
-    """Do nothing wrong."""
+def echo(value: object) -> object:
+    """Return the value."""
     return value
 
 
 def hang(started: Path) -> None:
-    """Never come back, deaf to signals that a handler could hear."""
+    """Sleep forever with SIGTERM blocked."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     started.write_text(str(os.getpid()))
     while True:
@@ -30,54 +30,54 @@ def hang(started: Path) -> None:
 
 
 def spin(started: Path) -> None:
-    """Never come back either, and burn the processor."""
+    """Loop forever, using a full CPU core."""
     started.write_text(str(os.getpid()))
     while True:
         pass
 
 
-def spin_into(into: Path, progress: Path) -> None:
-    """Do so as a task that says how far it is."""
+def spin_with_progress(into: Path, progress: Path) -> None:
+    """Report progress once, then loop forever."""
     Progress(progress).report(1, 2)
     spin(into)
 
 
 def segfault(log: Path) -> None:
-    """Read where nothing is."""
+    """Log the process id and read from an invalid address."""
     with log.open("a") as file:
         file.write(f"{os.getpid()}\n")
     ctypes.string_at(0)
 
 
 def segfault_once(log: Path) -> int:
-    """Die the first time, answer the second."""
+    """Crash on the first call; return the process id on the second."""
     attempts = log.read_text().count("\n") if log.exists() else 0
     if attempts == 0:
         segfault(log)
     return os.getpid()
 
 
-def eat_memory() -> int:
-    """Take more memory than there is."""
+def exhaust_memory() -> int:
+    """Allocate memory until it runs out."""
     eaten = []
     while True:
         eaten.append(bytearray(64 * 1024 * 1024))
 
 
 def abort_in_native_code() -> None:
-    """Do as a native parser does when it finds no memory."""
+    """Abort, as a native parser does when it is out of memory."""
     os.abort()
 
 
 def write_too_much(path: Path) -> None:
-    """Fill the disk."""
+    """Write to a file without end."""
     with path.open("wb") as file:
         while True:
             file.write(bytes(64 * 1024 * 1024))
 
 
-def raise_unforeseen() -> None:
-    """Fail as a parser with a bug does."""
+def raise_unexpected() -> None:
+    """Fail like a parser with a bug."""
     raise ZeroDivisionError("secret words of the document")
 
 
@@ -86,8 +86,8 @@ def reject() -> None:
     raise DocumentRejected("corrupt", "it is")
 
 
-def look_around() -> dict[str, object]:
-    """Return what the process can see and do."""
+def inspect_process() -> dict[str, object]:
+    """Return what this process can access, and its limits."""
     return {
         "pid": os.getpid(),
         "environ": dict(os.environ),
@@ -102,8 +102,8 @@ def look_around() -> dict[str, object]:
     }
 
 
-def look_at_others() -> list[dict[str, object]]:
-    """Return what the process can read of its fork server's and its worker's environment."""
+def inspect_ancestors() -> list[dict[str, object]]:
+    """Return the environments of the fork server and the worker as far as this process can read them."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     return [

@@ -1,4 +1,4 @@
-"""Files that mean harm, each made here; what becomes of each is said beside it."""
+"""Hostile files, and the expected outcome of each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 READY = "ready"
 WORD_BODY, SHEET = "word/document.xml", "xl/worksheets/sheet1.xml"
-# Ten to the tenth laughs.
+# A "billion laughs" attack: ten to the tenth copies of "lol".
 ENTITIES = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "lol"}">' for n in range(11))
 CELLS = (
     '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{}</sheetData></worksheet>'
@@ -34,7 +34,7 @@ CELLS = (
 
 @dataclass(frozen=True, slots=True)
 class Hostile:
-    """A file's name, what makes it, and the codes that may answer it; `ready` where it is to be survived."""
+    """A file's name, a function that makes it, and the accepted error codes, or `ready` if it must be ingested."""
 
     filename: str
     make: Callable[[], bytes]
@@ -42,24 +42,24 @@ class Hostile:
 
 
 def make_xml() -> bytes:
-    """Return XML that would be ten billion words if anybody expanded it."""
+    """Return XML that would expand to ten billion words."""
     return f"<?xml version='1.0'?><!DOCTYPE x [{ENTITIES}]><x>&e10;</x>".encode()
 
 
 def make_entity_bomb(package: bytes, name: str, root: str) -> bytes:
-    """Return the package with a part that expands to ten billion words."""
+    """Return the package with a part that would expand to ten billion words."""
     return replace_entry(package, name, f"<!DOCTYPE x [{ENTITIES}]><{root}>&e10;</{root}>".encode())
 
 
 def make_deep_docx() -> bytes:
-    """Return a Word document of 100,000 levels."""
+    """Return a Word document nested 100,000 levels deep."""
     body = read_entry(make_docx("x"), WORD_BODY)
     deep = body.replace(b"<w:body>", b"<w:body>" + b"<w:sdt>" * 100_000)
     return replace_entry(make_docx("x"), WORD_BODY, deep)
 
 
 def make_overlapping() -> bytes:
-    """Return an archive whose entries are all the same bytes."""
+    """Return an archive whose entries share the same compressed bytes."""
     archive = bytearray(make_zip({f"word/{number}.xml": bytes(900_000) for number in range(50)}))
     at = archive.find(b"PK\x01\x02")
     while at >= 0:
@@ -68,34 +68,34 @@ def make_overlapping() -> bytes:
     return bytes(archive)
 
 
-def make_lying_docx() -> bytes:
-    """Return a Word document whose body is a million times what the directory says."""
+def make_docx_with_false_size() -> bytes:
+    """Return a Word document whose body is much larger than the directory declares."""
     package = make_docx("Hello " * 300_000)
     at = package.index(WORD_BODY.encode(), package.index(b"PK\x01\x02")) - 46
     return package[: at + 24] + (100).to_bytes(4, "little") + package[at + 28 :]
 
 
-def make_picture_docx() -> bytes:
-    """Return a Word document with 24 MiB of pictures, which nobody has to look at."""
-    picture = random.Random(1).randbytes(12 * MIB)  # noqa: S311 - what does not pack
-    package = replace_entry(make_docx("Words beside pictures."), "word/media/image1.png", picture)
+def make_docx_with_pictures() -> bytes:
+    """Return a Word document with 24 MiB of pictures, which need not be unpacked."""
+    picture = random.Random(1).randbytes(12 * MIB)  # noqa: S311 - incompressible test data
+    package = replace_entry(make_docx("Words with pictures."), "word/media/image1.png", picture)
     return replace_entry(package, "word/media/image2.png", picture[::-1])
 
 
 def make_sparse_xlsx() -> bytes:
-    """Return a workbook with a cell at each end of its sheet."""
+    """Return a workbook with cells in opposite corners of its sheet."""
     rows = '<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
     return replace_entry(make_xlsx({"S": [["x"]]}), SHEET, CELLS.format(rows).encode())
 
 
 def make_wide_xlsx() -> bytes:
-    """Return a workbook of a row of a million cells."""
+    """Return a workbook with one row of a million cells."""
     row = "<row>" + "<c><v>1</v></c>" * 1_000_000 + "</row>"
     return replace_entry(make_xlsx({"S": [["x"]]}), SHEET, CELLS.format(row).encode())
 
 
 def make_wide_ods() -> bytes:
-    """Return a spreadsheet with a cell that is said to be there a billion times."""
+    """Return a spreadsheet with a cell that is repeated a billion times."""
     cell = '<table:table-cell table:number-columns-repeated="999999999"><text:p>x</text:p></table:table-cell>'
     return make_open_document(
         "spreadsheet", f'<table:table table:name="S"><table:table-row>{cell}</table:table-row></table:table>'
@@ -116,7 +116,7 @@ def make_raw_pdf(*objects: bytes) -> bytes:
 
 
 def make_flate_pdf() -> bytes:
-    """Return a PDF whose page unpacks to a gigabyte: deflated twice, a few kilobytes."""
+    """Return a PDF of a few kilobytes whose page, deflated twice, unpacks to a gigabyte."""
     packer = zlib.compressobj(9)
     block = b"BT (x) Tj ET ".ljust(64, b" ") * 16_384
     once = b"".join(packer.compress(block) for _ in range(1024)) + packer.flush()
@@ -131,7 +131,7 @@ def make_flate_pdf() -> bytes:
 
 
 def make_form_pdf() -> bytes:
-    """Return a PDF whose page draws a form that draws ten others, twelve levels deep."""
+    """Return a PDF whose page draws nested forms: ten copies at each of twelve levels."""
     forms = []
     for level in range(12):
         number = 5 + level
@@ -154,8 +154,8 @@ def make_form_pdf() -> bytes:
     )
 
 
-def make_endless_pdf() -> bytes:
-    """Return a PDF that says it has a billion pages."""
+def make_pdf_with_false_page_count() -> bytes:
+    """Return a PDF that claims to have a billion pages."""
     return make_raw_pdf(
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Count 1000000000 /Kids [3 0 R 2 0 R] >>",
@@ -164,7 +164,7 @@ def make_endless_pdf() -> bytes:
 
 
 def make_deep_epub() -> bytes:
-    """Return a book of a page that is nested too deep."""
+    """Return a book with a page that is nested too deep."""
     return make_epub(["<div>" * 100_000 + "x"])
 
 
@@ -176,14 +176,14 @@ HOSTILE = {
     "truncated pdf": Hostile("a.pdf", lambda: make_pdf([["line"] * 40] * 30)[:20_000], ("corrupt",)),
     "truncated docx": Hostile("a.docx", lambda: make_docx("Hello")[:-300], ("corrupt",)),
     "truncated xlsx": Hostile("a.xlsx", lambda: make_xlsx({"S": [["x"]]})[:-300], ("corrupt",)),
-    "xls that is none": Hostile("a.xls", lambda: make_ole2("Workbook"), ("corrupt",)),
+    "invalid xls": Hostile("a.xls", lambda: make_ole2("Workbook"), ("corrupt",)),
     "zip bomb": Hostile(
         "a.docx",
         lambda: replace_entry(make_docx("x"), WORD_BODY, b"<a>" + b" " * 40_000_000),
         ("limit_exceeded",),
     ),
     "overlapping zip bomb": Hostile("a.docx", make_overlapping, ("limit_exceeded",)),
-    "zip that lies": Hostile("a.docx", make_lying_docx, ("corrupt",)),
+    "zip with a false size": Hostile("a.docx", make_docx_with_false_size, ("corrupt",)),
     "entities in docx": Hostile(
         "a.docx", lambda: make_entity_bomb(make_docx("x"), WORD_BODY, "w"), ("limit_exceeded",)
     ),
@@ -200,10 +200,10 @@ HOSTILE = {
         "a.xlsx", lambda: make_entity_bomb(make_xlsx({"S": [["x"]]}), SHEET, "worksheet"), ("limit_exceeded",)
     ),
     "entities in xml": Hostile("a.xml", make_xml, ("limit_exceeded",)),
-    "entities in a circle": Hostile(
+    "circular entities": Hostile(
         "a.xml", lambda: b'<!DOCTYPE x [<!ENTITY a "&b;"><!ENTITY b "&a;">]><x>&a;</x>', ("limit_exceeded",)
     ),
-    "entities for words": Hostile(
+    "harmless entities": Hostile(
         "a.xml", lambda: b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY co "Kettle Works">]><x>&co;</x>', (READY,)
     ),
     "deep docx": Hostile("a.docx", make_deep_docx, ("limit_exceeded",)),
@@ -212,7 +212,7 @@ HOSTILE = {
     "deep json": Hostile("a.json", lambda: b"[" * 20_000, (READY,)),
     "deep code": Hostile("a.py", lambda: b"(" * 100_000, (READY,)),
     "deep rtf": Hostile("a.rtf", lambda: b"{\\rtf1 " + b"{" * 200_000 + b"words", (READY,)),
-    "pictures in docx": Hostile("a.docx", make_picture_docx, (READY,)),
+    "pictures in docx": Hostile("a.docx", make_docx_with_pictures, (READY,)),
     "cells far apart": Hostile("a.xlsx", make_sparse_xlsx, ("limit_exceeded",)),
     "a million columns": Hostile("a.xlsx", make_wide_xlsx, ("limit_exceeded",)),
     "a billion cells": Hostile("a.ods", make_wide_ods, ("limit_exceeded",)),
@@ -220,7 +220,9 @@ HOSTILE = {
     "a word of two megabytes": Hostile("a.txt", lambda: b"a" * 2_000_000, (READY,)),
     "pdf bomb": Hostile("a.pdf", make_flate_pdf, ("parser_crash", "parser_timeout", "limit_exceeded")),
     "pdf of forms": Hostile("a.pdf", make_form_pdf, ("parser_timeout", "parser_crash", "no_text", READY)),
-    "pdf of a billion pages": Hostile("a.pdf", make_endless_pdf, ("limit_exceeded", "corrupt", "no_text")),
+    "pdf of a billion pages": Hostile(
+        "a.pdf", make_pdf_with_false_page_count, ("limit_exceeded", "corrupt", "no_text")
+    ),
     "too many pages": Hostile("a.pdf", lambda: make_pdf([["x"]] * 301), ("limit_exceeded",)),
     "scan": Hostile("a.pdf", lambda: make_pdf([[], []]), ("no_text",)),
     "memory": Hostile("a.txt", lambda: b"word " * 6_000_000 + "😀".encode(), ("parser_crash",)),

@@ -1,4 +1,4 @@
-"""A worker that is killed while its parser hangs: started as a program by the sandbox's tests."""
+"""A worker process whose parser hangs; the sandbox tests start it as a program and kill it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ragsvc.settings.settings import Settings
 
 
 async def main(tokenizer: str, started: Path) -> None:
-    """Hang in a child for ever."""
+    """Run a task that never returns in a child process."""
     settings = Settings.of(
         {
             "database_url": "postgresql://127.0.0.1/none",

@@ -1,4 +1,4 @@
-"""XML inside of zipped documents, read so that it can neither expand nor fetch anything."""
+"""Reads XML parts of zipped documents without expanding entities or fetching anything."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from lxml.etree import _Element
 
-# A tree takes about eight times the memory of its source.
+# A parsed tree takes about eight times the memory of its source.
 MAX_TREE_BYTES = 96 * 1024 * 1024
-# Office programs can save the strict form of their formats: the same elements, under names of ISO 29500's own.
+# Office programs can save "strict" Open XML (ISO 29500): the same elements in different namespaces.
 STRICT_HOST = b"purl.oclc.org/ooxml/"
 STRICT_TAG = re.compile(rb"<[^<>]*?http://purl\.oclc\.org/ooxml/[^<>]*")
 STRICT_NAME = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/(\w+)")
@@ -26,10 +26,10 @@ TRANSITIONAL_NAME = rb"http://schemas.openxmlformats.org/\1/2006/\2"
 
 
 def read_xml(archive: ZipFile, name: str) -> _Element:
-    """Return the root of a part; one of strict Open XML has the names of the transitional form.
+    """Return the root element of a part, with the namespaces of strict Open XML replaced by transitional ones.
 
     Raises:
-        DocumentRejected: `corrupt`: there is no such part, or it is no XML; `limit_exceeded`.
+        DocumentRejected: `corrupt` if the part is missing or malformed; `limit_exceeded`.
     """
     entry = _find(archive, name)
     if entry.file_size > MAX_TREE_BYTES:
@@ -44,7 +44,7 @@ def read_xml(archive: ZipFile, name: str) -> _Element:
 
 
 def iterate_elements(archive: ZipFile, name: str, *, events: tuple[str, ...]) -> Generator[tuple[str, _Element]]:
-    """Yield (event, element) while a part is read; what the caller clears is forgotten, and it closes this.
+    """Yield (event, element) while a part is read; callers clear elements to free memory, and close the generator.
 
     Raises:
         DocumentRejected: as `read_xml` does.
@@ -60,26 +60,26 @@ def iterate_elements(archive: ZipFile, name: str, *, events: tuple[str, ...]) ->
 
 
 def refuse_entities(root: _Element) -> None:
-    """Refuse a document that declares entities of its own: bombs are made of them, documents are not."""
+    """Refuse a document that declares its own entities: office programs never do, expansion attacks always do."""
     subset = root.getroottree().docinfo.internalDTD
     if subset is not None and any(True for _ in subset.iterentities()):  # type: ignore[attr-defined]  # not in the stubs
-        raise DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, "the document's XML declares entities of its own")
+        raise DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, "the document's XML declares its own entities")
 
 
 @contextmanager
 def xml_errors(name: str) -> Iterator[None]:
-    """Turn what libxml2 says into the document's error."""
+    """Convert libxml2's syntax errors to DocumentRejected."""
     try:
         yield
     except etree.XMLSyntaxError as error:
-        # libxml2 stops by itself at depths and sizes that no office program writes, and says so.
+        # libxml2 has its own limits for depth and size, which office programs do not exceed.
         huge = any(word in str(error).lower() for word in ("depth", "huge", "amplification", "too long"))
         code = DocumentErrorCode.LIMIT_EXCEEDED if huge else DocumentErrorCode.CORRUPT
         raise DocumentRejected(code, f"{name} cannot be read: {error}") from error
 
 
 def _rename_strict(markup: bytes) -> bytes:
-    """Return the part with transitional names in its tags; words that speak of them stay."""
+    """Return the part with transitional names in its tags; its text is unchanged."""
     if STRICT_HOST not in markup:
         return markup
     return STRICT_TAG.sub(lambda tag: STRICT_NAME.sub(TRANSITIONAL_NAME, tag[0]), markup)

@@ -1,4 +1,4 @@
-"""Zipped documents, looked over before anything in them is unpacked."""
+"""Opens ZIP archives after checking their directory for ZIP bombs, before unpacking anything."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 # The largest office documents have a few thousand entries.
 MAX_ENTRIES = 10_000
-# Office markup expands 10 to 50 times, a zip bomb a thousand times.
+# Office markup expands 10 to 50 times, a ZIP bomb a thousand times.
 MAX_EXPANSION_RATIO = 200
 RATIO_APPLIES_FROM_BYTES = 1024 * 1024
 ENTRY_SIGNATURE = re.compile(rb"PK\x01\x02")
-# The second: by a method of its own, a certificate for one.
+# Bit 0: traditional or AES encryption; bit 6: strong encryption, for example with a certificate.
 ENCRYPTED_FLAGS = 0x1 | 0x40
 PATCHED_FLAG = 0x20
 METHODS = frozenset({ZIP_STORED, ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA})
-# What zipfile lets through of a damaged archive, its own error aside.
-DAMAGE = (BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError)
+# Raised by zipfile for damaged archives.
+ARCHIVE_ERRORS = (BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError)
 
 
 @contextmanager
 def open_archive(path: Path, limits: ParseLimits) -> Iterator[ZipFile]:
-    """Open an archive whose directory promises to stay within the limits.
+    """Open an archive after checking that the sizes in its directory are within the limits.
 
-    What an entry holds beyond its promised size is never unpacked: zipfile stops there.
+    Entries cannot exceed their declared size, because zipfile stops unpacking there.
 
     Raises:
         DocumentRejected: `limit_exceeded`, `encrypted` or `corrupt`.
@@ -48,22 +48,22 @@ def open_archive(path: Path, limits: ParseLimits) -> Iterator[ZipFile]:
         with _open(path) as archive:
             _check_entries(archive, limits)
             yield archive
-    except (*DAMAGE, OSError) as error:
-        # An offset that points nowhere ends as an invalid seek; other errors of the system are not the file's.
+    except (*ARCHIVE_ERRORS, OSError) as error:
+        # An invalid offset causes an invalid seek; other OSErrors are not caused by the file.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
-        raise DocumentRejected(DocumentErrorCode.CORRUPT, f"the zip archive cannot be read: {error}") from error
+        raise DocumentRejected(DocumentErrorCode.CORRUPT, f"the ZIP archive cannot be read: {error}") from error
 
 
 def _open(path: Path) -> ZipFile:
     try:
         return ZipFile(path)
     except RuntimeError as error:
-        raise BadZipFile(f"it is of a version that is not read: {error}") from error
+        raise BadZipFile(f"unsupported ZIP version: {error}") from error
 
 
 def _check_entry_count(path: Path, max_entries: int) -> None:
-    # zipfile makes an object of every directory entry: count them before it does.
+    # zipfile creates an object for every directory entry, so count them first.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for count, _ in enumerate(ENTRY_SIGNATURE.finditer(content), start=1):
             if count > max_entries:
@@ -75,9 +75,9 @@ def _check_entry_count(path: Path, max_entries: int) -> None:
 def _check_entries(archive: ZipFile, limits: ParseLimits) -> None:
     entries = archive.infolist()
     if any(entry.flag_bits & ENCRYPTED_FLAGS for entry in entries):
-        raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the archive is protected by a password")
+        raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the archive is password-protected")
     if any(entry.compress_type not in METHODS or entry.flag_bits & PATCHED_FLAG for entry in entries):
-        raise BadZipFile("it is packed in a way that is not read")
+        raise BadZipFile("unsupported compression method")
     expanded = sum(entry.file_size for entry in entries)
     if expanded > limits.max_expanded_bytes:
         raise DocumentRejected(
@@ -92,7 +92,7 @@ def _check_entries(archive: ZipFile, limits: ParseLimits) -> None:
                 DocumentErrorCode.LIMIT_EXCEEDED,
                 f"{entry.filename[:100]!r} unpacks to more than {MAX_EXPANSION_RATIO} times its size",
             )
-    # Many entries that are the same packed bytes: the oldest of zip bombs, and no program's archive.
+    # Entries that share their compressed data: a classic ZIP bomb that no archiver produces.
     for first, second in pairwise(sorted(entries, key=lambda entry: entry.header_offset)):
         if first.header_offset + first.compress_size > second.header_offset:
             raise DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, "entries of the archive overlap")

@@ -1,1 +1,1 @@
-"""Detection: which format a file has, and how its bytes become text."""
+"""Detection of a file's format and of its character encoding."""

@@ -1,4 +1,4 @@
-"""From bytes to characters: byte order mark, declared charset, UTF-8, then the most plausible legacy charset."""
+"""Decodes text by byte order mark, declared charset, UTF-8, then the most plausible legacy charset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from charset_normalizer import from_bytes
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.media_types.charsets import find_charset
 
-# UTF-32 stands before UTF-16: its little-endian mark begins with that of UTF-16.
+# UTF-32 comes before UTF-16, because its little-endian mark begins with that of UTF-16.
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -18,27 +18,27 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# What undeclared files are really written in; anything rarer only makes guesses worse.
+# Charsets that are common in files without a declaration; rarer candidates would only make the guess worse.
 GUESSABLE = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874", "cp850", "cp866"),
     *("iso8859_2", "iso8859_5", "koi8_r", "mac_roman", "cp932", "euc_jp", "cp949", "gb18030", "big5"),
 ]
 SAMPLE_BYTES = 32 * 1024
 NON_ASCII = re.compile(rb"[\x80-\xff]")
-# What stands around a byte that is not ASCII tells what it means, up to the ends of its line or so far.
-AROUND_BYTES = 2000
+# Context around a non-ASCII byte that is sampled to guess the charset, up to the ends of its line.
+CONTEXT_BYTES = 2000
 MARKUP_BYTES = 4096
 META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
 XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]{1,200}?encoding\s*=\s*["']([\w.:-]{1,40})""")
-# A text with a damaged byte here and there is still in its charset.
+# Accept a charset despite damaged bytes if there are this many intact characters for each.
 INTACT_PER_DAMAGED = 50
 
 
 def decode(data: bytes, *, declared: str | None) -> str:
-    """Return the text of a file whose header or markup declares a charset, or none.
+    """Return the text of a file; `declared` is the charset that its header or markup declares, if any.
 
     Raises:
-        DocumentRejected: `encoding`, when no charset fits.
+        DocumentRejected: `encoding` if no charset fits.
     """
     for mark, charset in BYTE_ORDER_MARKS:
         if data.startswith(mark):
@@ -54,18 +54,18 @@ def decode(data: bytes, *, declared: str | None) -> str:
 
 
 def declared_charset(data: bytes) -> str | None:
-    """Return the charset that XML or HTML declares of itself."""
+    """Return the charset that an XML declaration or an HTML meta element declares, or None."""
     head = data[:MARKUP_BYTES]
     match = XML_ENCODING.search(head) or META_CHARSET.search(head)
     label = match[1].decode("ascii", errors="ignore") if match else None
-    # Markup that could be read so far is not in UTF-16, whatever it says.
+    # The declaration was readable as ASCII, so the markup is not in UTF-16 even if it says so.
     return None if (find_charset(label) or "utf-16").startswith("utf-16") else label
 
 
 def guess_utf16(data: bytes) -> str | None:
-    """Return the byte order of UTF-16 without a mark, None for anything else.
+    """Return the UTF-16 charset of text without a byte order mark, or None for anything else.
 
-    Every ASCII character has its NUL in the same half of the pairs. Binary data has NULs in both halves, or
+    In UTF-16, the NULs of ASCII characters are all at even or all at odd offsets. Binary data has NULs at both, or
     unpaired surrogates, or control characters.
     """
     head = data[: SAMPLE_BYTES & ~1]
@@ -76,7 +76,7 @@ def guess_utf16(data: bytes) -> str | None:
     try:
         text = head[: len(head) & ~1].decode(charset)
     except UnicodeDecodeError as error:
-        # The sample may cut a surrogate pair at its end.
+        # The sample can end in the middle of a surrogate pair.
         if error.end < len(head) - 1:
             return None
         text = head[: error.start].decode(charset)
@@ -86,19 +86,19 @@ def guess_utf16(data: bytes) -> str | None:
 
 def _decode_marked(data: bytes, charset: str) -> str:
     try:
-        # A lone surrogate is no reason to refuse a file: normalisation drops it.
+        # Accept lone surrogates: normalisation drops them.
         return data.decode(charset, errors="surrogatepass" if charset.startswith("utf-16") else "strict")
     except UnicodeDecodeError:
         recovered = _decode_damaged(data, charset)
     if recovered is None:
-        raise DocumentRejected(DocumentErrorCode.ENCODING, f"the byte order mark says {charset}, the bytes do not")
+        raise DocumentRejected(DocumentErrorCode.ENCODING, f"the text does not match its byte order mark ({charset})")
     return recovered
 
 
 def _decode_damaged(data: bytes, charset: str) -> str | None:
     text = data.decode(charset, errors="replace")
     damaged = text.count("\ufffd")
-    # ASCII is no sign of UTF-8: nearly every charset has it.
+    # ASCII characters are no evidence of UTF-8, because nearly every charset includes them.
     unmarked = len(text.encode("ascii", errors="ignore")) if charset == "utf-8" else 0
     intact = len(text) - unmarked - damaged
     return text if intact >= INTACT_PER_DAMAGED * damaged else None
@@ -108,7 +108,7 @@ def _decode_by_guess(data: bytes) -> str:
     sample = _sample(data)
     matches = from_bytes(sample, cp_isolation=GUESSABLE) or from_bytes(sample)
     candidates = {name for match in matches for name in (match.encoding, *match.could_be_from_charset)}
-    # Western text often fits charsets of Eastern Europe as well; among equals the common one is right.
+    # Western text often fits Eastern European charsets too: prefer the most common one.
     ranked = (["cp1252"] if "cp1252" in candidates else []) + [match.encoding for match in matches]
     for charset in ranked:
         try:
@@ -117,17 +117,17 @@ def _decode_by_guess(data: bytes) -> str:
             continue
     if ranked:
         return data.decode(ranked[0], errors="replace")
-    raise DocumentRejected(DocumentErrorCode.ENCODING, "the text is in no charset that could be recognised")
+    raise DocumentRejected(DocumentErrorCode.ENCODING, "the charset of the text could not be detected")
 
 
 def _sample(data: bytes) -> bytes:
     lines: list[bytes] = []
     size = end = 0
     while size < SAMPLE_BYTES and (match := NON_ASCII.search(data, end)):
-        place = match.start()
-        start = max(data.rfind(b"\n", end, place) + 1, end, place - AROUND_BYTES)
-        border = min(place + 1 + AROUND_BYTES, len(data))
-        end = data.find(b"\n", place, border) + 1 or border
+        position = match.start()
+        start = max(data.rfind(b"\n", end, position) + 1, end, position - CONTEXT_BYTES)
+        limit = min(position + 1 + CONTEXT_BYTES, len(data))
+        end = data.find(b"\n", position, limit) + 1 or limit
         lines.append(data[start:end])
         size += end - start
     return b"".join(lines)

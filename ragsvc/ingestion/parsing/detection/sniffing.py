@@ -1,4 +1,4 @@
-"""What a file is, by its content; name and header only tell kinds of text apart."""
+"""Detects a file's type from its content; the file name and header only distinguish kinds of text."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
 from ragsvc.ingestion.parsing.detection.decoding import BYTE_ORDER_MARKS, guess_utf16
-from ragsvc.ingestion.parsing.progress import SILENT, Progress
-from ragsvc.media_types.content_types import DOCX, PDF, PPTX, RTF, UNKNOWN, XLS, XLSX, bare_type, charset_parameter
-from ragsvc.media_types.text_types import HTML, PHP, XML, claimed_text_type, claims_text
+from ragsvc.ingestion.parsing.progress import NO_PROGRESS, Progress
+from ragsvc.media_types.content_types import bare_type, charset_parameter
+from ragsvc.media_types.formats import HTML, MAGICS, OLE2_STREAMS, OOXML_TYPES, PDF, PHP, RTF, UNKNOWN, XML
+from ragsvc.media_types.text_types import claimed_text_type, claims_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,68 +23,16 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
 HEAD_BYTES = 64 * 1024
-# Readers look for a PDF's header in this many bytes: mailers and printers put lines before it.
+# PDF readers search this many bytes for the header, since mailers and printers put lines before it.
 PDF_HEADER_BYTES = 1024
-# A text that speaks of the header does so within a line, or goes on after it.
+# Text that merely mentions the header usually has other text on the same line.
 PDF_HEADER = re.compile(rb"\A%PDF-|[\r\n\x00\xbf]%PDF-\d\.\d[\r\n]")
 OLE2_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-# Formats that are told from text, or named in a refusal.
-MAGICS = tuple(
-    (re.compile(magic, re.DOTALL), media_type)
-    for magic, media_type in (
-        (rb"\x89PNG\r\n\x1a\n", "image/png"),
-        (rb"\xff\xd8\xff", "image/jpeg"),
-        (rb"GIF8[79]a", "image/gif"),
-        (rb"RIFF....WEBP", "image/webp"),
-        (rb"RIFF....WAVE", "audio/wav"),
-        (rb"RIFF....AVI ", "video/x-msvideo"),
-        (rb"II\*\x00|MM\x00\*", "image/tiff"),
-        (rb"\x00\x00\x00.ftyp(?:heic|heix|mif1)", "image/heic"),
-        (rb"\x00\x00\x00.ftypavif", "image/avif"),
-        (rb"\x00\x00\x00.ftyp", "video/mp4"),
-        (rb"\x1aE\xdf\xa3", "video/x-matroska"),
-        (rb"ID3[\x02-\x04]|\xff[\xfa\xfb\xf2\xf3]", "audio/mpeg"),
-        (rb"OggS\x00", "application/ogg"),
-        (rb"fLaC\x00", "audio/flac"),
-        (rb"\x1f\x8b", "application/gzip"),
-        (rb"BZh[1-9]1AY&SY", "application/x-bzip2"),
-        (rb"\xfd7zXZ\x00", "application/x-xz"),
-        (rb"\x28\xb5\x2f\xfd", "application/zstd"),
-        (rb"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
-        (rb"Rar!\x1a\x07", "application/vnd.rar"),
-        (rb".{257}ustar(?:\x00|  \x00)", "application/x-tar"),
-        (rb"\x7fELF", "application/x-elf"),
-        (rb"SQLite format 3\x00", "application/vnd.sqlite3"),
-        (rb"\{\\rtf", RTF),
-        (rb"%!PS", "application/postscript"),
-    )
-)
-OLE2_STREAMS = (
-    ("WordDocument", "application/msword"),
-    ("Workbook", XLS),
-    ("PowerPoint Document", "application/vnd.ms-powerpoint"),
-    ("__nameid_version1.0", "application/vnd.ms-outlook"),
-)
-OFFICE_PARTS = (
-    (b"wordprocessingml.document.main+xml", DOCX),
-    # Templates, slide shows and what has macros are built alike; macros are never looked at.
-    (b"wordprocessingml.template.main+xml", DOCX),
-    (b"ms-word.document.macroEnabled", DOCX),
-    (b"spreadsheetml.sheet.main+xml", XLSX),
-    (b"spreadsheetml.template.main+xml", XLSX),
-    (b"ms-excel.sheet.macroEnabled", XLSX),
-    (b"ms-excel.sheet.binary.macroEnabled", XLSX),
-    (b"presentationml.presentation.main+xml", PPTX),
-    (b"presentationml.slideshow.main+xml", PPTX),
-    (b"presentationml.template.main+xml", PPTX),
-    (b"ms-powerpoint.presentation.macroEnabled", PPTX),
-    (b"ms-powerpoint.slideshow.macroEnabled", PPTX),
-)
 CONTENT_TYPES_BYTES = 4 * 1024 * 1024
-PDF_NAMES = frozenset({".pdf"})
-HTML_NAMES = frozenset({".html", ".htm", ".xhtml", ".xht"})
-# Tabs, line ends, form feeds, and the escapes of terminals and of ISO-2022.
+PDF_SUFFIXES = frozenset({".pdf"})
+HTML_SUFFIXES = frozenset({".html", ".htm", ".xhtml", ".xht"})
+# Tabs, line endings, form feeds, and the escape character of terminals and ISO-2022.
 TEXT_CONTROLS = b"\t\n\x0b\x0c\r\x08\x1b"
 BINARY_BYTES = bytes(byte for byte in range(32) if byte not in TEXT_CONTROLS) + b"\x7f"
 BINARY_SHARE = 0.02
@@ -97,39 +46,39 @@ ANY_TAG = re.compile(r"<[a-zA-Z!/]")
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file as it was uploaded, name and header being claims; `progress` hears how far its parser is."""
+    """An uploaded file. Its name and MIME type are unverified claims; the parser reports to `progress`."""
 
     path: Path
     filename: str
     mime_type: str
-    progress: Progress = SILENT
+    progress: Progress = NO_PROGRESS
 
     @property
     def charset(self) -> str | None:
-        """The charset that the header claims."""
+        """The charset parameter of the MIME type."""
         return charset_parameter(self.mime_type)
 
     @property
     def text_type(self) -> str:
-        """The type of text that name or header claim."""
+        """The type of text that the name or the MIME type claims."""
         return claimed_text_type(self.filename, self.mime_type)
 
     @property
     def claims_text(self) -> bool:
-        """Whether name or header say that the file is text."""
+        """Whether the name or the MIME type claims that the file is text."""
         return claims_text(self.filename, self.mime_type)
 
     def claims(self, media_type: str, suffixes: frozenset[str]) -> bool:
-        """Tell whether name or header say that the file is of this type."""
+        """Return whether the name has one of these suffixes or the MIME type is this one."""
         claimed = bare_type(self.mime_type)
         return claimed == media_type or PurePath(self.filename).suffix.lower() in suffixes
 
 
 def sniff(source: SourceFile, limits: ParseLimits) -> str:
-    """Return the media type of the file's content, supported or not.
+    """Return the media type of the file's content, whether supported or not.
 
     Raises:
-        DocumentRejected: `empty_file`, `encrypted`, or what is wrong with a zip archive.
+        DocumentRejected: `empty_file`, `encrypted`, or an error of a ZIP archive.
     """
     with source.path.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -149,14 +98,14 @@ def sniff(source: SourceFile, limits: ParseLimits) -> str:
 def _has_pdf_header(head: bytes, source: SourceFile, *, is_text: bool) -> bool:
     if not PDF_HEADER.search(head[:PDF_HEADER_BYTES]):
         return False
-    # Behind other lines it may be what a text is about.
-    return head.startswith(b"%PDF-") or source.claims(PDF, PDF_NAMES) or not is_text
+    # A header after other lines can also be part of a text about PDF.
+    return head.startswith(b"%PDF-") or source.claims(PDF, PDF_SUFFIXES) or not is_text
 
 
 def _sniff_magic(head: bytes, *, is_text: bool) -> str | None:
     for magic, media_type in MAGICS:
         match = magic.match(head)
-        # A text may begin with the letters of a format; RTF is nothing but such letters.
+        # Text can begin with the ASCII signature of another format. RTF is text itself.
         if match and not (is_text and match[0].isascii() and media_type != RTF):
             return media_type
     return None
@@ -167,8 +116,8 @@ def _sniff_zip(archive: ZipFile) -> str:
     if "[Content_Types].xml" in names:
         with archive.open("[Content_Types].xml") as part:
             content_types = part.read(CONTENT_TYPES_BYTES)
-        for mark, media_type in OFFICE_PARTS:
-            if mark in content_types:
+        for part_type, media_type in OOXML_TYPES:
+            if part_type in content_types:
                 return media_type
     if "mimetype" in names:
         with archive.open("mimetype") as part:
@@ -180,9 +129,9 @@ def _sniff_zip(archive: ZipFile) -> str:
 
 def _sniff_ole2(path: Path) -> str:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        # Office wraps a document that has a password in this container.
+        # Office wraps password-protected documents in this container.
         if content.find("EncryptedPackage".encode("utf-16-le")) >= 0:
-            raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the document is protected by a password")
+            raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the document is password-protected")
         for stream, media_type in OLE2_STREAMS:
             if content.find(stream.encode("utf-16-le")) >= 0:
                 return media_type
@@ -199,7 +148,7 @@ def _sniff_text(head: bytes, source: SourceFile) -> str:
         return "image/svg+xml"
     if source.text_type == PHP and PHP_START.search(text):
         return PHP
-    if HTML_START.match(opening) or (source.claims(HTML, HTML_NAMES) and ANY_TAG.search(text)):
+    if HTML_START.match(opening) or (source.claims(HTML, HTML_SUFFIXES) and ANY_TAG.search(text)):
         return HTML
     return XML if XML_START.match(text) else source.text_type
 
@@ -216,5 +165,5 @@ def _decode_head(head: bytes) -> str | None:
     if charset16 is not None:
         return head.decode(charset16, errors="ignore")
     binary = len(head) - len(head.translate(None, BINARY_BYTES))
-    # A NUL now and then is dirt in a text (normalisation drops it); more of them are data.
+    # Text can have a few stray NULs, which normalisation drops; a file with more of them is binary.
     return None if binary > len(head) * BINARY_SHARE else head.decode("latin-1")

@@ -1,1 +1,1 @@
-"""One module or folder for each document format."""
+"""Parsers, one module per document format."""

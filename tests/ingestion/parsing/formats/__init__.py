@@ -1,1 +1,1 @@
-"""Tests of each document format."""
+"""Tests for each document format."""

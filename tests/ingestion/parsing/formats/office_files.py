@@ -1,4 +1,4 @@
-"""Makes Office documents, zip archives and what pretends to be one."""
+"""Makes Office documents, ZIP archives and OLE2 compound files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OLE2_HEADER = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
 
 
 def save(document: Document | Presentation) -> bytes:
-    """Return the bytes of a Word document or of a presentation."""
+    """Return the bytes of a Word document or a presentation."""
     buffer = io.BytesIO()
     document.save(buffer)
     return buffer.getvalue()
@@ -47,14 +47,14 @@ def make_zip(entries: Mapping[str, bytes]) -> bytes:
 
 
 def replace_entry(package: bytes, name: str, content: bytes) -> bytes:
-    """Return the package with another content for one entry."""
+    """Return the package with the content of one entry replaced."""
     with zipfile.ZipFile(io.BytesIO(package)) as archive:
         entries = {entry: archive.read(entry) for entry in archive.namelist()}
     return make_zip(entries | {name: content})
 
 
 def make_strict(package: bytes) -> bytes:
-    """Return an Office document in the strict form of ISO 29500."""
+    """Return an Office document converted to strict Open XML (ISO 29500)."""
     with zipfile.ZipFile(io.BytesIO(package)) as archive:
         entries = {entry: archive.read(entry) for entry in archive.namelist()}
     return make_zip(
@@ -66,13 +66,13 @@ def make_strict(package: bytes) -> bytes:
 
 
 def read_entry(package: bytes, name: str) -> bytes:
-    """Return one entry's content."""
+    """Return the content of one entry."""
     with zipfile.ZipFile(io.BytesIO(package)) as archive:
         return archive.read(name)
 
 
 def make_ole2(stream: str) -> bytes:
-    """Return a compound file whose directory names a stream."""
+    """Return a compound file whose directory lists a stream."""
     return OLE2_HEADER + stream.encode("utf-16-le").ljust(512, b"\0")
 
 
@@ -89,7 +89,7 @@ def make_pptx(*slides: tuple[str, list[str]], notes: str = "") -> bytes:
 
 
 def make_xlsx(sheets: Mapping[str, Sequence[Sequence[object]]]) -> bytes:
-    """Return a workbook; a sheet is its rows."""
+    """Return a workbook with these rows in each sheet."""
     buffer = io.BytesIO()
     with xlsxwriter.Workbook(buffer, {"in_memory": True, "default_date_format": "yyyy-mm-dd"}) as workbook:
         for name, rows in sheets.items():

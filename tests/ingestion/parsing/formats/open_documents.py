@@ -1,4 +1,4 @@
-"""Makes OpenDocument files and EPUB books: the parts that a reader looks at."""
+"""Makes minimal OpenDocument files and EPUB books."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONTAINER = (
 
 
 def make_open_document(kind: str, body: str, *, manifest: str = "") -> bytes:
-    """Return a document of a kind (`text`, `spreadsheet`, `presentation`) with this XML in its body."""
+    """Return a document of a kind (`text`, `spreadsheet` or `presentation`) with this XML as its body."""
     content = (
         f"<office:document-content {SPACES}><office:body><office:{kind}>{body}</office:{kind}></office:body>"
         "</office:document-content>"
@@ -32,7 +32,7 @@ def make_open_document(kind: str, body: str, *, manifest: str = "") -> bytes:
 
 
 def make_odt(*blocks: tuple[int, str]) -> bytes:
-    """Return a text; a block is (heading level or 0, words)."""
+    """Return a text document; a block is (heading level or 0, words)."""
     tags = {0: ("<text:p>", "</text:p>")}
     parts = []
     for level, words in blocks:
@@ -42,7 +42,7 @@ def make_odt(*blocks: tuple[int, str]) -> bytes:
 
 
 def make_ods(sheets: Mapping[str, Sequence[Sequence[str]]]) -> bytes:
-    """Return a spreadsheet, filled to its borders as office programs do."""
+    """Return a spreadsheet, padded with empty cells and rows as office programs do."""
     body = ""
     for name, rows in sheets.items():
         body += f"<table:table table:name={quoteattr(name)}>"
@@ -69,7 +69,7 @@ def make_odf_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def make_odp(*slides: tuple[str, list[str]], notes: str = "") -> bytes:
-    """Return a presentation; a slide is (title, paragraphs), and each has the notes."""
+    """Return a presentation; a slide is (title, paragraphs), and all slides have the same notes."""
     body = ""
     for title, paragraphs in slides:
         words = "".join(f"<text:p>{escape(text)}</text:p>" for text in paragraphs)
@@ -85,7 +85,7 @@ def make_odp(*slides: tuple[str, list[str]], notes: str = "") -> bytes:
 def make_epub(
     pages: Sequence[str], *, contents: Sequence[str] = (), extra: Mapping[str, bytes] | None = None, nav: bool = True
 ) -> bytes:
-    """Return a book of XHTML bodies; `contents` are the titles of its pages in a nav document, or in an NCX file."""
+    """Return a book of XHTML bodies; `contents` are the titles of its pages, in a nav document or in an NCX file."""
     names = [f"page {number}.xhtml" for number in range(len(pages))]
     hrefs = [name.replace(" ", "%20") for name in names]
     manifest = "".join(

@@ -1,4 +1,4 @@
-"""Writes small PDFs: pages of lines, an outline, 40-bit encryption."""
+"""Writes small PDFs: pages of lines, an outline, form fields, 40-bit encryption."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import md5
 
-# The padding of passwords (ISO 32000-1, 7.6.3.3).
+# Password padding (ISO 32000-1, 7.6.3.3).
 PADDING = bytes.fromhex("28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E802F0CA9FE6453697A")
-# What this old encryption is made of; nothing here is a secret.
+# Required by this old encryption; nothing here is a secret.
 _md5 = partial(md5, usedforsecurity=False)
 FILE_ID = b"0123456789abcdef"
 PERMISSIONS = -4
@@ -16,7 +16,7 @@ PERMISSIONS = -4
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of the outline; `page` counts from 0."""
+    """An outline entry; `page` counts from 0."""
 
     title: str
     page: int
@@ -25,7 +25,7 @@ class Entry:
 
 @dataclass
 class _Objects:
-    """Numbered objects; number n is at index n - 1."""
+    """Numbered PDF objects; number n is at index n - 1."""
 
     bodies: list[bytes] = field(default_factory=list)
 
@@ -49,8 +49,8 @@ def make_pdf(
 ) -> bytes:
     """Return a PDF with a page for each list of lines (Windows-1252); an empty list makes a page without text.
 
-    `labels` is a number tree's content, as in `0 << /S /r >>`; a `kerned` page moves after every few letters.
-    `fields` are those of a form on the last page, as in `/FT /Tx /T (name) /V (Ada)`.
+    `labels` is the content of a number tree, such as `0 << /S /r >>`. On `kerned` pages, every third character is
+    followed by kerning. `fields` are the fields of a form on the last page, such as `/FT /Tx /T (name) /V (Ada)`.
     """
     key = None if user_password is None else _make_key(user_password)
     objects = _Objects()
@@ -67,7 +67,7 @@ def make_pdf(
 
 
 def append_update(pdf: bytes, *, content: bytes) -> bytes:
-    """Return a PDF of one page with other content for it, appended as editors do."""
+    """Return a one-page PDF with new content for its page appended as an incremental update."""
     body = b"4 0 obj\n<< /Length %d >>\nstream\n%s\nendstream\nendobj\n" % (len(content), content)
     table = b"xref\n4 1\n%010d 00000 n \n" % len(pdf)
     trailer = b"trailer << /Size 6 /Root 1 0 R /Prev %d >>\n" % pdf.rindex(b"xref\n0 ")
@@ -76,7 +76,7 @@ def append_update(pdf: bytes, *, content: bytes) -> bytes:
 
 def _add_page(objects: _Objects, lines: list[str], *, tree: int, font: int, key: bytes | None, kerned: bool) -> int:
     shown = b" ".join(_kern(line) if kerned else b"(%s) Tj T*" % _escape(line) for line in lines)
-    # A page without lines has a grey box on it, like a scan.
+    # A page without lines has a grey box, like a scan.
     content = b"BT /F1 11 Tf 60 740 Td 13 TL %s ET" % shown if lines else b"0.5 g 50 50 200 200 re f"
     number = objects.add()
     if key is not None:
@@ -128,7 +128,7 @@ def _add_entries(objects: _Objects, entries: tuple[Entry, ...], kids: list[int],
 def _write(objects: _Objects, catalog: int, *, key: bytes | None, user_password: str | None) -> bytes:
     extra = b""
     if key is not None and user_password is not None:
-        # The encryption dictionary is itself never encrypted.
+        # The encryption dictionary itself is never encrypted.
         number = objects.add(
             b"<< /Filter /Standard /V 1 /R 2 /O <%s> /U <%s> /P %d >>"
             % (_make_owner(user_password).hex().encode(), _rc4(key, PADDING).hex().encode(), PERMISSIONS)

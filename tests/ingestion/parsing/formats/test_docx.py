@@ -1,4 +1,4 @@
-"""Word documents: paragraphs, lists and tables in their order, headings by style."""
+"""Word documents: paragraphs, lists and tables in document order; headings by style."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from docx.oxml.ns import nsdecls, qn
 
 from tests.ingestion.invariants import check_long_table
 from tests.ingestion.parsing.formats.office_files import make_docx, make_strict, read_entry, replace_entry, save
-from tests.ingestion.parsing.test_sniffing import refusal_of
+from tests.ingestion.support import refusal_of
 
 if TYPE_CHECKING:
     from ragsvc.llm.token_counting import TokenCounter
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BODY = "word/document.xml"
 
 
-def test_a_document_is_read_in_its_order(parse: Parse) -> None:
+def test_a_document_is_read_in_document_order(parse: Parse) -> None:
     document = docx.Document()
     document.add_heading("Handbook", 0)
     document.add_heading("Setup", 1)
@@ -50,7 +50,7 @@ def test_a_document_is_read_in_its_order(parse: Parse) -> None:
         assert parsed.text[heading.char_start :].startswith(heading.title)
 
 
-def test_a_long_table_is_cut_between_rows_that_carry_its_header(parse: Parse, counter: TokenCounter) -> None:
+def test_a_long_table_is_split_between_rows_with_its_header_as_context(parse: Parse, counter: TokenCounter) -> None:
     document = docx.Document()
     document.add_heading("Prices", 1)
     document.add_paragraph("What everything costs.")
@@ -63,7 +63,7 @@ def test_a_long_table_is_cut_between_rows_that_carry_its_header(parse: Parse, co
     check_long_table(parsed, counter, first="Product\tPrice", last="Kettle model 119\t119 euros")
 
 
-def test_two_tables_in_a_row_are_two(parse: Parse) -> None:
+def test_adjacent_tables_are_separate(parse: Parse) -> None:
     document = docx.Document()
     document.add_paragraph("Tables.")
     for name in ("Name", "Place"):
@@ -74,7 +74,7 @@ def test_two_tables_in_a_row_are_two(parse: Parse) -> None:
     assert [parsed.text[slice(*table.header)] for table in parsed.tables if table.header] == ["Name\tAge", "Place\tAge"]
 
 
-def test_a_style_that_is_based_on_a_heading_is_one(parse: Parse) -> None:
+def test_a_style_based_on_a_heading_style_is_a_heading(parse: Parse) -> None:
     document = docx.Document()
     style = document.styles.add_style("Chapter", WD_STYLE_TYPE.PARAGRAPH)
     style.base_style = document.styles["Heading 2"]
@@ -101,7 +101,7 @@ def test_content_controls_insertions_and_text_boxes_are_read_and_deletions_are_n
     assert parse(save(document)).text == "In a control\n\nInserted\n\nLinked-on\n\nBoxed"
 
 
-def test_a_table_of_contents_is_left_out(parse: Parse) -> None:
+def test_a_table_of_contents_is_skipped(parse: Parse) -> None:
     document = docx.Document()
     document.styles.add_style("toc 1", WD_STYLE_TYPE.PARAGRAPH)
     document.add_paragraph("Setup ........ 3", style="toc 1")
@@ -114,7 +114,7 @@ def test_a_damaged_body_is_corrupt(parse: Parse, damage: bytes) -> None:
     assert refusal_of(parse, replace_entry(make_docx("Hello"), BODY, damage))[0] == "corrupt"
 
 
-def test_entities_of_its_own_are_a_limit_exceeded(parse: Parse) -> None:
+def test_a_document_that_declares_entities_is_refused(parse: Parse) -> None:
     package = make_docx("Hello")
     lines = b"".join(b'<!ENTITY e%d "%s">' % (n, b"&e%d;" % (n - 1) * 10 if n else b"lol") for n in range(10))
     body = read_entry(package, BODY)
@@ -123,7 +123,7 @@ def test_entities_of_its_own_are_a_limit_exceeded(parse: Parse) -> None:
     assert refusal_of(parse, replace_entry(package, BODY, bomb))[0] == "limit_exceeded"
 
 
-def test_xml_nested_too_deep_is_a_limit_exceeded(parse: Parse) -> None:
+def test_xml_that_is_nested_too_deep_is_refused(parse: Parse) -> None:
     package = make_docx("Hello")
     body = read_entry(package, BODY)
     deep = body.replace(b"<w:body>", b"<w:body>" + b"<w:sdt>" * 5000).replace(
@@ -174,7 +174,7 @@ def test_a_document_with_macros_is_read_like_any_other(parse: Parse) -> None:
     assert parse(replace_entry(package, "[Content_Types].xml", types), "a.docm").text == "Hello"
 
 
-def test_a_relation_that_leads_nowhere_does_no_harm(parse: Parse) -> None:
+def test_a_dangling_relationship_is_ignored(parse: Parse) -> None:
     package = make_docx("Hello")
     name = "word/_rels/document.xml.rels"
     stray = b'<Relationship Id="rId77" Type="http://a/hyperlink" Target="#place"/></Relationships>'

@@ -1,4 +1,4 @@
-"""One document in every format: the promises about chunks hold in each of them."""
+"""The invariants of chunks for the same document in every format."""
 
 from __future__ import annotations
 
@@ -137,15 +137,15 @@ WRITERS = {
     "a.rtf": to_rtf,
     "a.py": to_code,
 }
-# Text with other signs in it than the document's words.
+# Formats whose text contains more than the document's words.
 MARKED_UP = frozenset({"a.pdf", "a.csv", "a.json", "a.jsonl", "a.py"})
 SHEETS = frozenset({"a.xlsx", "a.ods"})
 
 
 @pytest.mark.parametrize(("filename", "write"), WRITERS.items())
 @given(document=DOCUMENT, headings_in_context=st.booleans())
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_format_keeps_the_promises(
+@settings(max_examples=5, suppress_health_check=list(HealthCheck))
+def test_chunks_of_every_format_satisfy_the_invariants(
     parse: Parse,
     counter: TokenCounter,
     write: Callable[[Document], bytes],

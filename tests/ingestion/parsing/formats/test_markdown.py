@@ -1,4 +1,4 @@
-"""Markdown: the source stays as it is, its headings are found, code is not mistaken for them."""
+"""Markdown: the source is unchanged, and its headings are found, but not in code."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ of a paragraph
 """
 
 
-def test_the_source_is_the_text(parse: Parse) -> None:
+def test_the_source_is_unchanged(parse: Parse) -> None:
     parsed = parse(SOURCE.replace("\n", "\r\n").encode(), "notes.md")
     assert parsed.text == SOURCE
     assert [(heading.level, heading.title) for heading in parsed.headings] == [
@@ -77,7 +77,7 @@ def test_the_source_is_the_text(parse: Parse) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "---\n", "# ", "```\n# a", "#", "\n---\n", "Title\n==="])
-def test_odd_sources_do_no_harm(text: str) -> None:
+def test_unusual_sources_are_accepted(text: str) -> None:
     assert [heading.title for heading in scan_headings(text)] == (["Title"] if "Title" in text else [])
 
 
@@ -87,7 +87,7 @@ LINES = st.sampled_from(
 
 
 @given(st.lists(LINES, max_size=12))
-def test_atx_headings_are_those_of_commonmark(lines: list[str]) -> None:
+def test_atx_headings_match_commonmark(lines: list[str]) -> None:
     source = "\n".join(lines)
     tokens = MarkdownIt("commonmark").parse(source)
     expected = [

@@ -1,4 +1,4 @@
-"""OpenDocument texts and EPUB books: reading order, headings, and what is not printed."""
+"""OpenDocument texts and EPUB books: reading order, headings and text that is not printed."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import pytest
 from tests.ingestion.invariants import check_long_table
 from tests.ingestion.parsing.formats.office_files import make_zip, replace_entry
 from tests.ingestion.parsing.formats.open_documents import make_epub, make_odf_table, make_odt, make_open_document
-from tests.ingestion.parsing.test_sniffing import refusal_of
+from tests.ingestion.support import refusal_of
 
 if TYPE_CHECKING:
     from ragsvc.llm.token_counting import TokenCounter
     from tests.ingestion.conftest import Parse
 
-LOCKED_ODF = (
+ENCRYPTED_ODF = (
     '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"><manifest:file-entry>'
     "<manifest:encryption-data/></manifest:file-entry></manifest:manifest>"
 )
-LOCKED_EPUB = (
+ENCRYPTED_EPUB = (
     '<encryption xmlns="urn:oasis:names:tc:opendocument:xmlns:container"'
     ' xmlns:enc="http://www.w3.org/2001/04/xmlenc#"><enc:EncryptedData><enc:CipherData>'
     '<enc:CipherReference URI="{uri}"/></enc:CipherData></enc:EncryptedData></encryption>'
 )
 
 
-def test_a_text_is_read_in_its_order(parse: Parse) -> None:
+def test_a_text_is_read_in_document_order(parse: Parse) -> None:
     parsed = parse(
         make_open_document(
             "text",
@@ -53,7 +53,7 @@ def test_a_text_is_read_in_its_order(parse: Parse) -> None:
     assert [(heading.level, heading.title) for heading in parsed.headings] == [(1, "Handbook"), (2, "Use")]
 
 
-def test_a_long_table_is_cut_between_rows_that_carry_its_header(parse: Parse, counter: TokenCounter) -> None:
+def test_a_long_table_is_split_between_rows_with_its_header_as_context(parse: Parse, counter: TokenCounter) -> None:
     rows = [("Product", "Price"), *((f"Kettle model {number}", f"{number} euros") for number in range(1, 120))]
     text = (
         '<text:h text:outline-level="1">Prices</text:h><text:p>What everything costs.</text:p>'
@@ -64,9 +64,9 @@ def test_a_long_table_is_cut_between_rows_that_carry_its_header(parse: Parse, co
     )
 
 
-def test_a_password_means_encrypted(parse: Parse) -> None:
-    locked = make_open_document("text", "<text:p>x</text:p>", manifest=LOCKED_ODF)
-    assert refusal_of(parse, locked)[0] == "encrypted"
+def test_a_document_with_a_password_is_encrypted(parse: Parse) -> None:
+    encrypted = make_open_document("text", "<text:p>x</text:p>", manifest=ENCRYPTED_ODF)
+    assert refusal_of(parse, encrypted)[0] == "encrypted"
 
 
 @pytest.mark.parametrize("content", [b"", b"<not-closed", b"<other/>"])
@@ -74,7 +74,7 @@ def test_a_damaged_text_is_corrupt(parse: Parse, content: bytes) -> None:
     assert refusal_of(parse, replace_entry(make_odt((0, "x")), "content.xml", content))[0] == "corrupt"
 
 
-def test_entities_of_its_own_are_a_limit_exceeded(parse: Parse) -> None:
+def test_a_document_that_declares_entities_is_refused(parse: Parse) -> None:
     lines = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "lol"}">' for n in range(10))
     bomb = f"<!DOCTYPE x [{lines}]><x>&e9;</x>".encode()
     for kind in ("text", "spreadsheet", "presentation"):
@@ -84,7 +84,7 @@ def test_entities_of_its_own_are_a_limit_exceeded(parse: Parse) -> None:
 
 
 @pytest.mark.parametrize("nav", [True, False])
-def test_a_book_is_read_by_its_spine(parse: Parse, *, nav: bool) -> None:
+def test_a_book_is_read_in_the_order_of_its_spine(parse: Parse, *, nav: bool) -> None:
     pages = ["<h1>One</h1><p>first</p>", "<p>untitled page</p>", "<h2>Three</h2><p>last</p>"]
     parsed = parse(make_epub(pages, contents=["Chapter 1", "Chapter 2", "Chapter 3"], nav=nav))
     assert parsed.text == "One\n\nfirst\n\nChapter 2\n\nuntitled page\n\nThree\n\nlast"
@@ -92,11 +92,11 @@ def test_a_book_is_read_by_its_spine(parse: Parse, *, nav: bool) -> None:
     assert parsed.media_type == "application/epub+zip"
 
 
-def test_what_one_page_leaves_open_ends_with_it(parse: Parse) -> None:
+def test_unclosed_elements_end_with_their_page(parse: Parse) -> None:
     assert parse(make_epub(["<ul><li>a<pre>  b", "<p>c  d</p>"])).text == "- a\n\n  b\n\nc d"
 
 
-def test_what_closes_itself_in_a_book_swallows_nothing(parse: Parse) -> None:
+def test_self_closing_elements_in_a_book_do_not_hide_text(parse: Parse) -> None:
     pages = [
         '<script src="a.js"/><h1>One</h1><p>first<br/>words<img src="a.png"/></p>',
         "<title/><p><![CDATA[a < b]]></p>",
@@ -105,16 +105,16 @@ def test_what_closes_itself_in_a_book_swallows_nothing(parse: Parse) -> None:
     assert parse(book).text == "One\n\nfirst\nwords\n\nChapter 2\n\na < b"
 
 
-def test_a_protected_book_is_encrypted_and_one_with_protected_fonts_is_not(parse: Parse) -> None:
+def test_a_book_with_encrypted_pages_is_refused_and_one_with_encrypted_fonts_is_read(parse: Parse) -> None:
     for uri, protected in (("OEBPS/page%200.xhtml", True), ("OEBPS/font.otf", False)):
-        book = make_epub(["<p>words</p>"], extra={"META-INF/encryption.xml": LOCKED_EPUB.format(uri=uri).encode()})
+        book = make_epub(["<p>words</p>"], extra={"META-INF/encryption.xml": ENCRYPTED_EPUB.format(uri=uri).encode()})
         if protected:
             assert refusal_of(parse, book)[0] == "encrypted"
         else:
             assert parse(book).text == "words"
 
 
-def test_a_book_without_its_parts_is_corrupt(parse: Parse) -> None:
+def test_a_book_with_missing_parts_is_corrupt(parse: Parse) -> None:
     assert refusal_of(parse, make_zip({"mimetype": b"application/epub+zip"}))[0] == "corrupt"
     book = make_epub(["<p>words</p>"])
     assert refusal_of(parse, replace_entry(book, "META-INF/container.xml", b"<container/>"))[0] == "corrupt"

@@ -1,4 +1,4 @@
-"""PDF: exact pages, the outline as headings, and the ways in which a PDF can be broken."""
+"""PDF: exact page spans, the outline as headings, and damaged files."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.ingestion.parsing.formats.pdf_files import Entry, append_update, make_pdf
-from tests.ingestion.parsing.test_sniffing import refusal_of
+from tests.ingestion.support import refusal_of
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
     from tests.ingestion.conftest import Parse
 
 
-def test_each_page_stands_exactly_where_its_span_says(parse: Parse) -> None:
+def test_page_spans_are_exact(parse: Parse) -> None:
     parsed = parse(make_pdf([["First page", "second line"], [], ["Third: naïve café"]]))
     texts = [parsed.text[page.char_start : page.char_end] for page in parsed.pages]
     assert texts == ["First page\nsecond line", "", "Third: naïve café"]
@@ -23,7 +23,7 @@ def test_each_page_stands_exactly_where_its_span_says(parse: Parse) -> None:
     assert parsed.text == "First page\nsecond line\nThird: naïve café"
 
 
-def test_a_word_hyphenated_at_the_end_of_a_line_is_whole(parse: Parse) -> None:
+def test_a_word_hyphenated_at_the_end_of_a_line_is_joined(parse: Parse) -> None:
     assert "a hyphenated word" in parse(make_pdf([["This is a hyphen-", "ated word in a line"]])).text
 
 
@@ -48,7 +48,7 @@ FILLED = (
 )
 
 
-def test_what_was_filled_into_a_form_stands_on_its_page(parse: Parse) -> None:
+def test_form_values_are_part_of_their_page(parse: Parse) -> None:
     parsed = parse(make_pdf([["Terms"], ["Application"]], fields=FORM))
     assert [parsed.text[page.char_start : page.char_end] for page in parsed.pages] == [
         "Terms",
@@ -56,19 +56,19 @@ def test_what_was_filled_into_a_form_stands_on_its_page(parse: Parse) -> None:
     ]
 
 
-def test_a_page_of_nothing_but_a_form_has_text(parse: Parse) -> None:
+def test_a_page_with_only_a_form_has_text(parse: Parse) -> None:
     parsed = parse(make_pdf([["Terms"], []], fields=FORM))
     assert parsed.text[parsed.pages[1].char_start : parsed.pages[1].char_end] == FILLED
     assert parsed.warnings == ()
 
 
-def test_more_filled_into_a_form_than_the_limit_is_refused(parse: Parse, limits: ParseLimits) -> None:
+def test_form_values_beyond_the_text_limit_are_refused(parse: Parse, limits: ParseLimits) -> None:
     fields = tuple(f"/FT /Tx /T (f{number}) /V ({'word ' * 100})" for number in range(5))
     data = make_pdf([["Words"]], fields=fields)
     assert refusal_of(parse, data, limits=replace(limits, max_text_chars=1000))[0] == "limit_exceeded"
 
 
-def test_the_outline_gives_headings_where_their_titles_are_printed(parse: Parse) -> None:
+def test_outline_headings_are_at_their_printed_titles(parse: Parse) -> None:
     pages = [["Preface words", "1 Setup", "Install it.", "1.1 Linux", "Use apt."], ["2 Usage", "Run it."]]
     outline = (Entry("Setup", 0, (Entry("Linux", 0),)), Entry("Usage", 1), Entry("Not printed", 1))
     parsed = parse(make_pdf(pages, outline=outline))
@@ -81,7 +81,7 @@ def test_the_outline_gives_headings_where_their_titles_are_printed(parse: Parse)
     ]
 
 
-def test_headings_never_go_back(parse: Parse) -> None:
+def test_outline_entries_out_of_order_are_skipped(parse: Parse) -> None:
     outline = (Entry("Second", 1), Entry("First", 0), Entry("Third", 2))
     parsed = parse(make_pdf([["First"], ["Second"], ["Third"]], outline=outline))
     starts = [heading.char_start for heading in parsed.headings]
@@ -89,14 +89,14 @@ def test_headings_never_go_back(parse: Parse) -> None:
     assert [heading.title for heading in parsed.headings] == ["Second", "Third"]
 
 
-def test_pages_without_text_are_counted_and_named(parse: Parse) -> None:
+def test_pages_without_text_are_counted_and_listed(parse: Parse) -> None:
     parsed = parse(make_pdf([["Words"], [], ["More"], []]))
     (warning,) = parsed.warnings
     assert (warning.code, warning.pages) == ("pages_without_text", (2, 4))
-    assert warning.message.startswith("2 of 4 pages hold no text")
+    assert warning.message.startswith("2 of 4 pages contain no text")
 
 
-def test_pages_that_call_themselves_otherwise_are_named(parse: Parse) -> None:
+def test_page_labels_that_differ_from_page_numbers_are_listed(parse: Parse) -> None:
     data = make_pdf([["a"], ["b"], ["c"], ["d"]], labels="0 << /S /r >> 2 << /S /D >>")
     parsed = parse(data)
     (warning,) = parsed.warnings
@@ -106,7 +106,7 @@ def test_pages_that_call_themselves_otherwise_are_named(parse: Parse) -> None:
     assert parse(make_pdf([["a"], ["b"]], labels="0 << /S /D >>")).warnings == ()
 
 
-def test_a_user_password_means_encrypted(parse: Parse) -> None:
+def test_a_file_with_a_user_password_is_encrypted(parse: Parse) -> None:
     assert refusal_of(parse, make_pdf([["Secret"]], user_password="open sesame"))[0] == "encrypted"
 
 
@@ -122,25 +122,25 @@ def test_a_truncated_file_is_corrupt(parse: Parse, share: float) -> None:
     assert refusal_of(parse, whole[: int(len(whole) * share)])[0] == "corrupt"
 
 
-def test_a_whole_file_without_its_table_of_objects_is_read(parse: Parse) -> None:
+def test_a_complete_file_without_a_cross_reference_table_is_read(parse: Parse) -> None:
     whole = make_pdf([["Kettles boil"]])
     table, trailer, start = whole.index(b"xref\n"), whole.index(b"trailer"), whole.index(b"startxref")
     without = whole[:table] + whole[trailer:start] + b"%%EOF\n"
     assert b"xref" not in without
     assert parse(without).text == "Kettles boil"
-    # Without even a trailer pdfium gives it up, and without its end nobody knows what is missing.
+    # pdfium cannot read a file without a trailer, and a file without an end marker may be incomplete.
     assert refusal_of(parse, whole[:table] + b"%%EOF\n")[0] == "corrupt"
     assert refusal_of(parse, without.removesuffix(b"%%EOF\n"))[0] == "corrupt"
 
 
-def test_a_linearized_file_that_was_cut_is_corrupt(parse: Parse) -> None:
+def test_a_truncated_linearized_file_is_corrupt(parse: Parse) -> None:
     whole = make_pdf([["Hello"]])
     declared = whole.replace(b"%\xe2\xe3\xcf\xd3", b"%/Linearized 1 /L 99999999")
     assert refusal_of(parse, declared)[0] == "corrupt"
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.8, 0.9])
-def test_a_file_that_was_cut_in_an_update_is_corrupt(parse: Parse, share: float) -> None:
+def test_a_file_truncated_within_an_update_is_corrupt(parse: Parse, share: float) -> None:
     first = make_pdf([["Older words"]])
     whole = append_update(first, content=b"BT /F1 11 Tf 60 740 Td (Newer words) Tj ET")
     assert parse(whole).text == "Newer words"
@@ -149,7 +149,7 @@ def test_a_file_that_was_cut_in_an_update_is_corrupt(parse: Parse, share: float)
     assert refusal_of(parse, whole[:cut])[0] == "corrupt"
 
 
-def test_bytes_after_the_end_do_no_harm(parse: Parse) -> None:
+def test_bytes_after_the_end_are_ignored(parse: Parse) -> None:
     for tail in (b"\n" * 3000 + b"<!-- appended by a web server -->", b"\0" * 512, bytes(range(256)), b"7 0 objects"):
         assert parse(make_pdf([["Hello"]], tail=tail)).text == "Hello"
 

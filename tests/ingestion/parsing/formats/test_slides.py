@@ -1,4 +1,4 @@
-"""Presentations: each slide is a page below its title."""
+"""Presentations: each slide is a page with its title as heading."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pptx.util import Inches
 from tests.ingestion.invariants import check_long_table
 from tests.ingestion.parsing.formats.office_files import make_pptx, make_strict, read_entry, replace_entry, save
 from tests.ingestion.parsing.formats.open_documents import make_odf_table, make_odp, make_open_document
-from tests.ingestion.parsing.test_sniffing import refusal_of
+from tests.ingestion.support import refusal_of
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
@@ -26,7 +26,7 @@ SLIDES = (("Opening", ["first point", "second point"]), ("", ["no title"]), ("Cl
 
 
 @pytest.mark.parametrize("make", [make_pptx, make_odp])
-def test_a_slide_is_a_page_below_its_title(parse: Parse, make: object) -> None:
+def test_a_slide_is_a_page_with_its_title_as_heading(parse: Parse, make: object) -> None:
     assert callable(make)
     parsed = parse(make(*SLIDES))
     assert [parsed.text[page.char_start : page.char_end] for page in parsed.pages] == [
@@ -40,14 +40,14 @@ def test_a_slide_is_a_page_below_its_title(parse: Parse, make: object) -> None:
 
 
 @pytest.mark.parametrize("make", [make_pptx, make_odp])
-def test_notes_stand_on_their_slide(parse: Parse, make: object) -> None:
+def test_speaker_notes_are_part_of_their_slide(parse: Parse, make: object) -> None:
     assert callable(make)
     parsed = parse(make(("Title", ["point"]), notes="Say this slowly."))
     assert parsed.text == "Title\n\npoint\n\nSay this slowly."
     assert len(parsed.pages) == 1
 
 
-def test_tables_groups_and_lines_are_read_and_furniture_is_not(parse: Parse) -> None:
+def test_tables_groups_and_line_breaks_are_read_and_repeated_placeholders_are_not(parse: Parse) -> None:
     presentation = pptx.Presentation()
     slide = presentation.slides.add_slide(presentation.slide_layouts[5])
     slide.shapes.title.text = "Numbers"
@@ -60,7 +60,7 @@ def test_tables_groups_and_lines_are_read_and_furniture_is_not(parse: Parse) -> 
     assert parse(save(presentation)).text == "Numbers\n\na\tb\nc d e\tf\nin a group\nsecond line"
 
 
-def test_a_long_table_is_cut_between_rows_that_carry_its_header(parse: Parse, counter: TokenCounter) -> None:
+def test_a_long_table_is_split_between_rows_with_its_header_as_context(parse: Parse, counter: TokenCounter) -> None:
     presentation = pptx.Presentation()
     slide = presentation.slides.add_slide(presentation.slide_layouts[5])
     slide.shapes.title.text = "Prices"
@@ -72,7 +72,7 @@ def test_a_long_table_is_cut_between_rows_that_carry_its_header(parse: Parse, co
     check_long_table(parse(save(presentation)), counter, first="Product\tPrice", last="Kettle model 119\t119 euros")
 
 
-def test_a_long_table_of_an_open_document_is_cut_the_same_way(parse: Parse, counter: TokenCounter) -> None:
+def test_a_long_table_of_an_open_document_is_split_the_same_way(parse: Parse, counter: TokenCounter) -> None:
     page = (
         '<draw:page><draw:frame presentation:class="title"><draw:text-box><text:p>Prices</text:p></draw:text-box>'
         f"</draw:frame><draw:frame>{make_odf_table(PRICES)}</draw:frame><draw:frame><draw:text-box>"
@@ -82,7 +82,7 @@ def test_a_long_table_of_an_open_document_is_cut_the_same_way(parse: Parse, coun
     check_long_table(parsed, counter, first="Product\tPrice", last="Kettle model 119\t119 euros")
 
 
-def test_slides_follow_the_presentation_not_their_names(parse: Parse) -> None:
+def test_slides_are_in_presentation_order_not_sorted_by_name(parse: Parse) -> None:
     package = make_pptx(("One", []), ("Two", []))
     with io.BytesIO(package) as buffer:
         presentation = pptx.Presentation(buffer)
@@ -106,7 +106,7 @@ def test_a_damaged_slide_is_corrupt(parse: Parse) -> None:
     assert refusal_of(parse, replace_entry(make_pptx(*SLIDES), "ppt/slides/slide2.xml", b"<p:sld"))[0] == "corrupt"
 
 
-def test_a_relation_that_leads_nowhere_does_no_harm(parse: Parse) -> None:
+def test_a_dangling_relationship_is_ignored(parse: Parse) -> None:
     package = make_pptx(("Title", ["point"]), notes="Say this.")
     name = "ppt/slides/_rels/slide1.xml.rels"
     relations = read_entry(package, name).replace(b"notesSlide1.xml", b"gone.xml")

@@ -1,1 +1,1 @@
-"""Word processors, spreadsheets and presentations."""
+"""Office formats: word processor documents, spreadsheets and presentations."""

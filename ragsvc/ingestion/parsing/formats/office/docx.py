@@ -1,4 +1,4 @@
-"""DOCX: paragraphs, lists and tables in document order, headings by style."""
+"""DOCX: paragraphs, lists and tables in document order; headings by paragraph style."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
 from ragsvc.ingestion.parsing.formats.office.docx_blocks import iterate_blocks
 from ragsvc.ingestion.parsing.formats.office.docx_styles import qn, read_styles
 from ragsvc.ingestion.parsing.formats.office.packages import find_main_part, iterate_relations
-from ragsvc.media_types.content_types import DOCX
+from ragsvc.media_types.formats import DOCX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """The parts of a Word document that hold text."""
+    """The parts of a Word document that contain text, and its styles."""
 
     body: _Element
     styles: Mapping[str, Style]
@@ -46,7 +46,7 @@ class _Content:
 
 
 def parse_docx(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the body's text, then its foot- and endnotes.
+    """Return the text of the body, followed by the footnotes and endnotes.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -57,7 +57,7 @@ def parse_docx(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def _read(archive: ZipFile) -> _Content:
-    main = find_main_part(archive, usual="word/document.xml")
+    main = find_main_part(archive, default="word/document.xml")
     body = read_xml(archive, main).find(qn("body"))
     if body is None:
         raise DocumentRejected(DocumentErrorCode.CORRUPT, "the Word document has no body")

@@ -1,4 +1,4 @@
-"""Walks the XML of a Word document: paragraphs and table rows in document order."""
+"""Reads paragraphs and table rows from the XML of a Word document, in document order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
 
 MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
-# Copies for readers that do not know the element beside it.
+# Duplicate content for readers that do not support the preferred element.
 FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 PARAGRAPH, TABLE, ROW, CELL = qn("p"), qn("tbl"), qn("tr"), qn("tc")
 TEXTS = frozenset({qn("t"), MATH_TEXT})
@@ -26,12 +26,12 @@ CHARACTERS = {
     qn("cr"): "\n",
     qn("noBreakHyphen"): "-",
 }
-# Properties hold no text; deleted and moved text is gone.
+# Properties, text that was deleted or moved away, and duplicates.
 SKIPPED = frozenset({qn("pPr"), qn("rPr"), qn("del"), qn("moveFrom"), FALLBACK})
 
 
 def iterate_blocks(container: _Element, styles: Mapping[str, Style]) -> Iterator[Block]:
-    """Yield what is printed in the container; tables row by row, content controls as what they hold."""
+    """Yield the printed text of a container: paragraphs, table rows, and the content of content controls."""
     for element in container.iterchildren(tag=etree.Element):
         if element.tag == PARAGRAPH:
             yield from _read_paragraph(element, styles)
@@ -46,7 +46,7 @@ def _read_paragraph(paragraph: _Element, styles: Mapping[str, Style]) -> Iterato
     named = properties.find(qn("pStyle")) if properties is not None else None
     style = styles.get(named.get(qn("val"), ""), PLAIN) if named is not None else PLAIN
     text = "".join(_iterate_text(paragraph)).strip()
-    # The lines of a table of contents repeat the headings and lead every search astray.
+    # The lines of a table of contents repeat the headings and would clutter search results.
     if not text or style.is_contents:
         return
     stated = outline_level(properties)
@@ -62,7 +62,7 @@ def _iterate_rows(table: _Element, styles: Mapping[str, Style]) -> Iterator[list
 
 
 def _find(parent: _Element, tag: str) -> Iterator[_Element]:
-    """Yield a table's rows or a row's cells, also those in content controls, but none of nested tables."""
+    """Yield the rows of a table or the cells of a row, including those in content controls, without nested tables."""
     for element in parent.iterchildren(tag=etree.Element):
         if element.tag == tag:
             yield element
@@ -71,14 +71,14 @@ def _find(parent: _Element, tag: str) -> Iterator[_Element]:
 
 
 def _iterate_text(element: _Element) -> Iterator[str]:
-    # libxml2 reads nothing deeper than 256 levels, so recursion is safe.
+    # libxml2 limits the depth to 256 levels, so recursion is safe.
     for child in element.iterchildren(tag=etree.Element):
         if child.tag in TEXTS:
             yield child.text or ""
         elif child.tag in CHARACTERS:
             yield CHARACTERS[child.tag]
         elif child.tag == PARAGRAPH:
-            # A text box inside of a paragraph.
+            # A text box inside a paragraph.
             yield "\n"
             yield from _iterate_text(child)
         elif child.tag not in SKIPPED:

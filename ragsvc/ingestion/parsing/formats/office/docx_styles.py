@@ -1,4 +1,4 @@
-"""What the paragraph styles of a Word document mean: headings, list items, tables of contents."""
+"""Paragraph styles of Word documents: headings, list items and tables of contents."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 HEADING_NAME = re.compile(r"heading ([1-9])$", re.IGNORECASE)
 CONTENTS_NAME = re.compile(r"toc \d$", re.IGNORECASE)
-# Outline levels count from 0; this one says "body text".
+# Outline levels count from 0; level 9 means body text.
 BODY_LEVEL = 9
 MAX_ANCESTORS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """A paragraph style: heading level (0: none), whether it makes list items, whether lines of a contents table."""
+    """A paragraph style: its heading level (0: none), and whether it is for list items or a table of contents."""
 
     level: int = 0
     is_item: bool = False
@@ -32,7 +32,7 @@ PLAIN = Style()
 
 
 def qn(name: str) -> str:
-    """Return the qualified name of an element or attribute of WordprocessingML."""
+    """Return the qualified name of a WordprocessingML element or attribute."""
     return WORD + name
 
 
@@ -47,7 +47,7 @@ def read_styles(styles: _Element) -> Mapping[str, Style]:
 
 
 def outline_level(properties: _Element | None) -> int | None:
-    """Return the heading level of paragraph properties, 0 for body text; None when they do not say."""
+    """Return the heading level set by paragraph properties, 0 for body text; None if they set none."""
     element = properties.find(qn("outlineLvl")) if properties is not None else None
     value = element.get(qn("val"), "") if element is not None else ""
     if not value.isdecimal():
@@ -57,7 +57,7 @@ def outline_level(properties: _Element | None) -> int | None:
 
 
 def numbering(properties: _Element | None) -> bool | None:
-    """Tell whether paragraph properties make a list item; None when they do not say."""
+    """Return whether paragraph properties make the paragraph a list item; None if they do not specify it."""
     element = properties.find(f"{qn('numPr')}/{qn('numId')}") if properties is not None else None
     return None if element is None else element.get(qn("val")) != "0"
 

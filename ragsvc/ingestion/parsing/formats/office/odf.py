@@ -1,4 +1,4 @@
-"""OpenDocument: texts by their headings, presentations by slides, spreadsheets by sheets and rows."""
+"""OpenDocument: texts with headings, presentations by slides, spreadsheets by sheets and rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
 from ragsvc.ingestion.parsing.formats.office.odf_text import OASIS, OFFICE, TABLE, iterate_blocks, read_row
 from ragsvc.ingestion.parsing.formats.office.sheets import WorkbookWriter
 from ragsvc.ingestion.parsing.formats.office.slides import Slide, build_presentation
-from ragsvc.media_types.content_types import ODP, ODS, ODT
+from ragsvc.media_types.formats import ODP, ODS, ODT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,11 +29,11 @@ DRAW = f"{{{OASIS}drawing:1.0}}"
 PRESENTATION = f"{{{OASIS}presentation:1.0}}"
 ENCRYPTION = f"{{{OASIS}manifest:1.0}}encryption-data"
 CONTENT, MANIFEST = "content.xml", "META-INF/manifest.xml"
-FURNITURE = frozenset({"header", "footer", "date-time", "page-number", "page"})
+REPEATED_CLASSES = frozenset({"header", "footer", "date-time", "page-number", "page"})
 
 
 def parse_odt(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the text in its order; footnotes follow their paragraph.
+    """Return the text in document order; footnotes follow their paragraph.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -44,7 +44,7 @@ def parse_odt(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def parse_odp(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the text of the slides, each a page.
+    """Return the text of the slides; each slide is a page.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -56,7 +56,7 @@ def parse_odp(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def parse_ods(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return what every sheet shows, row by row.
+    """Return the displayed values of all sheets, row by row.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -73,7 +73,7 @@ def parse_ods(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def _iterate_rows(elements: Iterable[tuple[str, _Element]], table: _Element) -> Iterator[list[str]]:
-    """Yield the rows of a sheet while it is read, and forget each; tables inside of it are drawings."""
+    """Yield the rows of a sheet while it is read, and clear each one; nested tables belong to drawings."""
     for event, element in elements:
         if event == "start":
             continue
@@ -88,7 +88,7 @@ def _iterate_rows(elements: Iterable[tuple[str, _Element]], table: _Element) -> 
 def _open(source: SourceFile, limits: ParseLimits) -> Iterator[ZipFile]:
     with open_archive(source.path, limits) as archive:
         if MANIFEST in archive.NameToInfo and next(read_xml(archive, MANIFEST).iter(ENCRYPTION), None) is not None:
-            raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the document is protected by a password")
+            raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the document is password-protected")
         yield archive
 
 
@@ -107,7 +107,7 @@ def _read_slide(page: _Element) -> Slide:
             slide.notes.extend(_read_notes(shape))
         elif shape.get(f"{PRESENTATION}class") == "title" and not slide.title:
             slide.title = " ".join(" ".join(block.text for block in blocks).split())
-        elif shape.get(f"{PRESENTATION}class") not in FURNITURE:
+        elif shape.get(f"{PRESENTATION}class") not in REPEATED_CLASSES:
             slide.blocks.extend(blocks)
     return slide
 

@@ -1,4 +1,4 @@
-"""The text of OpenDocument elements: paragraphs, spaces, notes, table rows."""
+"""Reads the text of OpenDocument elements: paragraphs, spaces, notes and table rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OASIS = "urn:oasis:names:tc:opendocument:xmlns:"
 OFFICE, TEXT, TABLE = (f"{{{OASIS}{name}:1.0}}" for name in ("office", "text", "table"))
 PARAGRAPH, HEADING = f"{TEXT}p", f"{TEXT}h"
 LISTS = frozenset({f"{TEXT}list-item", f"{TEXT}list-header"})
-# Never printed, deleted, or a repetition of what stands elsewhere.
+# Elements that are not printed, were deleted, or repeat other text.
 SKIPPED = frozenset(
     {
         f"{TEXT}tracked-changes",
@@ -32,13 +32,13 @@ SKIPPED = frozenset(
     }
 )
 MAX_SPACES = 100
-# No office program has more.
+# The column limit of office programs.
 MAX_COLUMNS = 16_384
 
 
 def iterate_blocks(container: _Element, *, in_list: bool = False) -> Iterator[Block]:
-    """Yield what is printed in a container, in document order; notes follow the paragraph that refers to them."""
-    # libxml2 reads nothing deeper than 256 levels, so recursion is safe.
+    """Yield the printed text of a container, in document order; notes follow the paragraph that refers to them."""
+    # libxml2 limits the depth to 256 levels, so recursion is safe.
     for element in container.iterchildren(tag=etree.Element):
         if element.tag in SKIPPED:
             continue
@@ -57,9 +57,9 @@ def _iterate_rows(table: _Element) -> Iterator[list[str]]:
 
 
 def read_row(row: _Element) -> list[str]:
-    """Return the cells of a row, repeated ones as often as they are.
+    """Return the cells of a row, with repeated cells expanded.
 
-    Empty cells at its end are left out: office programs fill every row to the sheet's border with them.
+    Trailing empty cells are dropped: office programs fill rows with them up to the last column.
 
     Raises:
         DocumentRejected: `limit_exceeded`.
@@ -92,7 +92,7 @@ def _read_paragraph(paragraph: _Element, *, in_list: bool) -> Iterator[Block]:
 
 
 def _iterate_text(element: _Element, inner: list[_Element]) -> Iterator[str]:
-    """Yield the running text; notes and frames, which are blocks of their own, go to `inner`."""
+    """Yield the text of a paragraph; notes and frames, which are separate blocks, are appended to `inner`."""
     yield _collapse(element.text)
     for child in element.iterchildren(tag=etree.Element):
         match child.tag.removeprefix(TEXT):
@@ -114,7 +114,7 @@ def _iterate_text(element: _Element, inner: list[_Element]) -> Iterator[str]:
 
 
 def _collapse(text: str | None) -> str:
-    """White space of the markup is one blank, as the format says."""
+    """Collapse white space to single spaces, as the format specifies."""
     if not text or text.isspace():
         return " " if text else ""
     words = " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Office Open XML packages: parts, and what each is related to."""
+"""Office Open XML packages: the relationships between parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RELATION_ID = "{http://schemas.openxmlformats.org/officeDocument/2006/relationsh
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A part that another refers to; `kind` is the last word of its type."""
+    """A relationship to another part; `kind` is the last path segment of its type."""
 
     id: str
     kind: str
@@ -26,19 +26,19 @@ class Relation:
 
 
 def iterate_relations(archive: ZipFile, part: str) -> Iterator[Relation]:
-    """Yield what a part refers to inside of the package; the package itself is the part ''."""
+    """Yield the relationships of a part to parts of the same package; the part '' is the package itself."""
     folder, name = posixpath.split(part)
     relations = posixpath.join(folder, "_rels", f"{name}.rels")
     if relations not in archive.NameToInfo:
         return
     for relation in read_xml(archive, relations).iterchildren(RELATION):
         if relation.get("TargetMode") != "External":
-            # A target that begins with a slash is taken from the package's root.
+            # Targets that begin with a slash are relative to the root of the package.
             target = posixpath.normpath(posixpath.join("/", folder, relation.get("Target", ""))).lstrip("/")
             yield Relation(relation.get("Id", ""), posixpath.basename(relation.get("Type", "")), target)
 
 
-def find_main_part(archive: ZipFile, *, usual: str) -> str:
-    """Return the name of the package's document."""
+def find_main_part(archive: ZipFile, *, default: str) -> str:
+    """Return the name of the package's main part, `default` if the package does not specify it."""
     kinds = {relation.kind: relation.target for relation in iterate_relations(archive, "")}
-    return kinds.get("officeDocument", usual)
+    return kinds.get("officeDocument", default)

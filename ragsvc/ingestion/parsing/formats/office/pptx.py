@@ -1,4 +1,4 @@
-"""PPTX: slides in their order, with tables, diagrams and the speaker's notes."""
+"""PPTX: slides in order, with tables, diagrams and speaker notes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ragsvc.ingestion.parsing.containers.xml_parts import read_xml
 from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
 from ragsvc.ingestion.parsing.formats.office.packages import RELATION_ID, find_main_part, iterate_relations
 from ragsvc.ingestion.parsing.formats.office.slides import Slide, build_presentation
-from ragsvc.media_types.content_types import PPTX
+from ragsvc.media_types.formats import PPTX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +28,12 @@ P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 TITLES = frozenset({"title", "ctrTitle"})
-# Repeated on every slide.
-FURNITURE = frozenset({"sldNum", "ftr", "dt", "hdr", "sldImg"})
+# Placeholders whose text is repeated on every slide.
+REPEATED_PLACEHOLDERS = frozenset({"sldNum", "ftr", "dt", "hdr", "sldImg"})
 
 
 def parse_pptx(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the text of the slides, each a page.
+    """Return the text of the slides; each slide is a page.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -43,7 +43,7 @@ def parse_pptx(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def _iterate_slides(archive: ZipFile, progress: Progress) -> Iterator[Slide]:
-    main = find_main_part(archive, usual="ppt/presentation.xml")
+    main = find_main_part(archive, default="ppt/presentation.xml")
     parts = {relation.id: relation.target for relation in iterate_relations(archive, main)}
     entries = read_xml(archive, main).findall(f"{P}sldIdLst/{P}sldId")
     for number, entry in enumerate(entries, start=1):
@@ -58,7 +58,7 @@ def _read_slide(archive: ZipFile, part: str) -> Slide:
     for kind, block in _iterate_shapes(read_xml(archive, part)):
         if kind in TITLES and not slide.title:
             slide.title = " ".join(block.text.split())
-        elif kind not in FURNITURE and block.text:
+        elif kind not in REPEATED_PLACEHOLDERS and block.text:
             slide.blocks.append(block)
     for relation in iterate_relations(archive, part):
         if relation.target not in archive.NameToInfo:
@@ -72,8 +72,8 @@ def _read_slide(archive: ZipFile, part: str) -> Slide:
 
 
 def _iterate_shapes(root: _Element) -> Iterator[tuple[str, Block]]:
-    """Yield (placeholder, block) of each shape, and of each table's rows, as they were drawn."""
-    # libxml2 reads nothing deeper than 256 levels, so recursion is safe.
+    """Yield (placeholder type, block) for each shape and table row, in drawing order; '' if not a placeholder."""
+    # libxml2 limits the depth to 256 levels, so recursion is safe.
     for element in root.iterchildren(tag=etree.Element):
         if element.tag == f"{P}sp":
             placeholder = element.find(f"{P}nvSpPr/{P}nvPr/{P}ph")

@@ -1,4 +1,4 @@
-"""Sheets of workbooks, whatever program wrote them: rows on lines below the sheet's name."""
+"""Builds the text of workbooks in any format: one line per row, with the sheet's name as heading."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class WorkbookWriter:
-    """Takes sheets in their order and builds the canonical text."""
+    """Builds the canonical text from sheets, written in order."""
 
     def __init__(self, limits: ParseLimits) -> None:
         self._builder = TextBuilder(limits.max_text_chars)
@@ -27,7 +27,7 @@ class WorkbookWriter:
         self._tables: list[Table] = []
 
     def write(self, name: str, rows: Iterable[Sequence[str]]) -> None:
-        """Add a sheet; one without words adds nothing.
+        """Add a sheet; an empty sheet adds nothing.
 
         Raises:
             DocumentRejected: `limit_exceeded`.
@@ -39,17 +39,17 @@ class WorkbookWriter:
             line = join_cells(row)
             if not line:
                 continue
-            self._count(len(row))
+            self._count_cells(len(row))
             if not spans:
                 name_start, _ = self._builder.append(" ".join(name.split()) or "Sheet", separator="\n\n")
             spans.append(self._builder.append(line))
             if len(top) <= HEADER_ROWS:
                 top.append(row)
         if spans:
-            self._close(name, name_start, spans, find_header(top))
+            self._end_sheet(name, name_start, spans, find_header(top))
 
     def finish(self, media_type: str) -> ParsedText:
-        """Return the workbook's text."""
+        """Return the text of the workbook."""
         return ParsedText(
             text=self._builder.build(),
             headings=tuple(self._headings),
@@ -57,17 +57,17 @@ class WorkbookWriter:
             media_type=media_type,
         )
 
-    def _count(self, cells: int) -> None:
+    def _count_cells(self, cells: int) -> None:
         self._cells += cells
         if self._cells > self._max_cells:
             raise DocumentRejected(
                 DocumentErrorCode.LIMIT_EXCEEDED, f"the workbook has more than {self._max_cells:,} cells"
             )
 
-    def _close(self, name: str, name_start: int, spans: list[tuple[int, int]], header: int | None) -> None:
+    def _end_sheet(self, name: str, name_start: int, spans: list[tuple[int, int]], header: int | None) -> None:
         heading = make_heading(1, name or "Sheet", name_start)
         self._headings.extend([heading] if heading else [])
-        # The sheet's name stands with its first row.
+        # The first row includes the sheet's name.
         starts = (name_start, *(start for start, _ in spans[1:]))
         self._tables.append(
             Table(

@@ -1,4 +1,4 @@
-"""Slides of presentations, whatever program wrote them: each is a page below its title."""
+"""Builds the text of presentations in any format: each slide is a page with its title as heading."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Slide:
-    """What stands on a slide, in its order, then the speaker's notes."""
+    """The text of a slide, in order, and its speaker notes."""
 
     title: str = ""
     blocks: list[Block] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Slide:
 
 
 def build_presentation(slides: Iterable[Slide], limits: ParseLimits, *, media_type: str) -> ParsedText:
-    """Return the text of all slides; one without a title is named by its number.
+    """Return the text of all slides; the heading of a slide without a title is its number.
 
     Raises:
         DocumentRejected: `limit_exceeded`.

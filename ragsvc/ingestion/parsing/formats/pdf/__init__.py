@@ -1,1 +1,1 @@
-"""PDF."""
+"""PDF: pages, outline, forms and warnings."""

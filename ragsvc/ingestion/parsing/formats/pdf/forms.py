@@ -1,4 +1,4 @@
-"""What was filled into the form of a PDF: pdfium's text of a page does not hold it."""
+"""Reads the values of PDF form fields, which are not part of the page text that pdfium returns."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ READ_TYPES = BUTTON_TYPES | {
     pdfium.FPDF_FORMFIELD_COMBOBOX,
     pdfium.FPDF_FORMFIELD_LISTBOX,
 }
-# What a button's value is while it is not pressed.
+# The value of a button that is not selected.
 OFF = "Off"
 # ISO 32000-1, table 228.
 PASSWORD_FLAG = 1 << 13
-UNSEEN_FLAGS = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
+HIDDEN_FLAGS = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
 
 
 class PdfForm:
-    """The form of an open document; `form` is pdfium's handle."""
+    """The form of an open document; `form` is pdfium's form handle."""
 
     def __init__(self, form: pdfium.FPDF_FORMHANDLE) -> None:
         self._form = form
 
     def iterate_lines(self, page: PdfPage) -> Iterator[str]:
-        """Yield `name: value` of each field on the page that was filled in; passwords and what is hidden never."""
-        seen: set[str] = set()
+        """Yield `name: value` for each filled-in field on a page, except passwords and hidden fields."""
+        emitted: set[str] = set()
         for index in range(pdfium.FPDFPage_GetAnnotCount(page)):
             annotation = pdfium.FPDFPage_GetAnnot(page, index)
             try:
                 line = self._read(annotation) if self._is_shown(annotation) else ""
             finally:
                 pdfium.FPDFPage_CloseAnnot(annotation)
-            # The buttons of one choice are fields of one value.
-            if line and line not in seen:
-                seen.add(line)
+            # The radio buttons of a group have the same name and value.
+            if line and line not in emitted:
+                emitted.add(line)
                 yield line
 
     def _is_shown(self, annotation: pdfium.FPDF_ANNOTATION) -> bool:
@@ -51,7 +51,7 @@ class PdfForm:
             pdfium.FPDFAnnot_GetSubtype(annotation) == pdfium.FPDF_ANNOT_WIDGET
             and pdfium.FPDFAnnot_GetFormFieldType(self._form, annotation) in READ_TYPES
             and not pdfium.FPDFAnnot_GetFormFieldFlags(self._form, annotation) & PASSWORD_FLAG
-            and not pdfium.FPDFAnnot_GetFlags(annotation) & UNSEEN_FLAGS
+            and not pdfium.FPDFAnnot_GetFlags(annotation) & HIDDEN_FLAGS
         )
 
     def _read(self, annotation: pdfium.FPDF_ANNOTATION) -> str:
@@ -59,26 +59,28 @@ class PdfForm:
         is_button = pdfium.FPDFAnnot_GetFormFieldType(self._form, annotation) in BUTTON_TYPES
         if not value or (is_button and value == OFF):
             return ""
-        # The alternate name is the one that is shown to people.
+        # The alternate name is the one that PDF viewers display.
         name = self._get(pdfium.FPDFAnnot_GetFormFieldAlternateName, annotation)
         return f"{name or self._get(pdfium.FPDFAnnot_GetFormFieldName, annotation)}: {value}"
 
     def _read_choice(self, annotation: pdfium.FPDF_ANNOTATION) -> str:
-        """Return the labels of what was chosen from a list; the field's value is the first, as programs call it."""
+        """Return the labels of the selected options; the field's value would only be the first one's export value."""
         options = range(pdfium.FPDFAnnot_GetOptionCount(self._form, annotation))
         chosen = (index for index in options if pdfium.FPDFAnnot_IsOptionSelected(self._form, annotation, index))
         return ", ".join(self._get(pdfium.FPDFAnnot_GetOptionLabel, annotation, index) for index in chosen)
 
-    def _get(self, getter: Callable[..., int], annotation: pdfium.FPDF_ANNOTATION, *place: int) -> str:
-        size_bytes = getter(self._form, annotation, *place, None, 0)
+    def _get(self, getter: Callable[..., int], annotation: pdfium.FPDF_ANNOTATION, *option_index: int) -> str:
+        size_bytes = getter(self._form, annotation, *option_index, None, 0)
         buffer = ctypes.create_string_buffer(size_bytes)
-        getter(self._form, annotation, *place, ctypes.cast(buffer, ctypes.POINTER(pdfium.FPDF_WCHAR)), size_bytes)
+        getter(
+            self._form, annotation, *option_index, ctypes.cast(buffer, ctypes.POINTER(pdfium.FPDF_WCHAR)), size_bytes
+        )
         return buffer.raw.decode("utf-16-le", errors="ignore").rstrip("\0").strip()
 
 
 @contextmanager
 def open_form(document: PdfDocument) -> Iterator[PdfForm | None]:
-    """Open the document's form, None where it has none; pages have to be closed before it."""
+    """Yield the document's form, or None; pages must be closed before the form is."""
     form = None
     if document.get_formtype() != pdfium.FORMTYPE_NONE:
         callbacks = pdfium.FPDF_FORMFILLINFO(version=2)

@@ -1,4 +1,4 @@
-"""PDF: page by page, with the outline as headings."""
+"""PDF: text page by page, with the outline as headings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ragsvc.ingestion.parsing.formats.pdf.forms import PdfForm, open_form
 from ragsvc.ingestion.parsing.formats.pdf.warnings import iterate_warnings
 from ragsvc.ingestion.parsing.headings import MAX_LEVEL, make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder, join_spans
-from ragsvc.media_types.content_types import PDF
+from ragsvc.media_types.formats import PDF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,20 +30,20 @@ TAIL_BYTES = 64 * 1024
 END_MARK = re.compile(rb".*(?:startxref|%%EOF)", re.DOTALL)
 OBJECT = re.compile(rb"\b\d{1,10}\s{1,10}\d{1,5}\s{1,10}obj\b")
 LINEARIZED_LENGTH = re.compile(rb"/Linearized\b.{0,300}?/L\s+(\d+)", re.DOTALL)
-# What pdfium leaves where a word was hyphenated at a line's end; the word is whole again without it.
+# pdfium's marker for a word hyphenated at the end of a line; removing it joins the word.
 HYPHENATION = "\x02"
-# A chapter's number is often printed but not part of the outline's entry.
+# Chapter numbers are often printed but not part of the outline entry.
 NUMBER = r"(?:[0-9IVXLC.]{1,12}[ \t]+)?"
 
 
 def parse_pdf(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the text of all pages, in the reading order that pdfium finds, each with what was filled into its form.
+    """Return the text of all pages in pdfium's reading order, each followed by its filled-in form fields.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
     """
     with closing(_open(source.path)) as document:
-        _check_whole(source.path)
+        _refuse_truncated(source.path)
         page_count = len(document)
         if page_count > limits.max_pages:
             raise DocumentRejected(
@@ -56,7 +56,7 @@ def parse_pdf(source: SourceFile, limits: ParseLimits) -> ParsedText:
                 pages.append(_write_page(document, index, builder, form))
                 source.progress.report(index + 1, page_count)
         text = builder.build()
-        headings = tuple(_place_headings(text, pages, _read_outline(document)))
+        headings = tuple(_locate_headings(text, pages, _read_outline(document)))
         warnings = tuple(iterate_warnings(document, pages))
     return ParsedText(text=text, pages=tuple(pages), headings=headings, warnings=warnings, media_type=PDF)
 
@@ -65,16 +65,16 @@ def _open(path: Path) -> pypdfium2.PdfDocument:
     try:
         return pypdfium2.PdfDocument(str(path))
     except pypdfium2.PdfiumError as error:
-        # An empty user password is tried by pdfium itself.
+        # pdfium has already tried the empty user password.
         if error.err_code in {pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY}:
-            raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the PDF is protected by a password") from error
+            raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the PDF is password-protected") from error
         raise DocumentRejected(DocumentErrorCode.CORRUPT, "the PDF cannot be read") from error
 
 
-def _check_whole(path: Path) -> None:
-    """Refuse a file that was cut short: pdfium repairs what it can and would silently lose the rest.
+def _refuse_truncated(path: Path) -> None:
+    """Refuse a truncated file: pdfium would repair it and silently lose the rest.
 
-    What ends with the mark of the end is whole, also where its table of objects is missing, which pdfium makes anew.
+    A file that ends with an end marker is complete, even without a cross-reference table, which pdfium rebuilds.
     """
     with path.open("rb") as file:
         head = file.read(PDF_HEADER_BYTES)
@@ -83,22 +83,22 @@ def _check_whole(path: Path) -> None:
         tail = file.read()
     linearized = LINEARIZED_LENGTH.search(head)
     has_end = b"startxref" in tail or tail.rstrip().endswith(b"%%EOF")
-    is_cut = linearized is not None and int(linearized[1]) > size_bytes
-    if not has_end or is_cut or _ends_in_update(tail):
-        raise DocumentRejected(DocumentErrorCode.CORRUPT, "the PDF ends before it is complete")
+    is_truncated = linearized is not None and int(linearized[1]) > size_bytes
+    if not has_end or is_truncated or _ends_in_truncated_update(tail):
+        raise DocumentRejected(DocumentErrorCode.CORRUPT, "the PDF is truncated")
 
 
-def _ends_in_update(tail: bytes) -> bool:
-    """Tell whether objects stand after the last end: an update that was cut, without which the file is its older self.
+def _ends_in_truncated_update(tail: bytes) -> bool:
+    """Return whether objects follow the last end marker: a truncated update, which pdfium would ignore.
 
-    Any other bytes there do no harm.
+    Any other bytes there are harmless.
     """
     end = END_MARK.match(tail)
     return end is not None and OBJECT.search(tail, end.end()) is not None
 
 
 def _write_page(document: pypdfium2.PdfDocument, index: int, builder: TextBuilder, form: PdfForm | None) -> PageSpan:
-    """Write a page's text, then what was filled into its part of the form."""
+    """Write the text of a page, then the form fields on it."""
     try:
         with closing(document[index]) as page:
             spans = [builder.append(_read_text(page, index, builder.max_chars - builder.length))]
@@ -114,14 +114,14 @@ def _read_text(page: pypdfium2.PdfPage, index: int, max_chars: int) -> str:
     with closing(page.get_textpage()) as text_page:
         if text_page.count_chars() > max_chars:
             raise DocumentRejected(
-                DocumentErrorCode.LIMIT_EXCEEDED, f"the text is too long: its limit is reached on page {index + 1}"
+                DocumentErrorCode.LIMIT_EXCEEDED, f"the text is too long: page {index + 1} exceeds the limit"
             )
         text: str = text_page.get_text_bounded()
     return text.replace(HYPHENATION, "").strip()
 
 
 def _read_outline(document: pypdfium2.PdfDocument) -> Iterator[tuple[int, str, int]]:
-    """Yield (level, title, page index) of the outline's entries that lead to a page."""
+    """Yield (level, title, page index) for the outline entries that point to a page."""
     for count, bookmark in enumerate(document.get_toc(max_depth=MAX_LEVEL)):
         if count == MAX_OUTLINE_ENTRIES:
             return
@@ -135,8 +135,8 @@ def _read_outline(document: pypdfium2.PdfDocument) -> Iterator[tuple[int, str, i
             yield bookmark.level + 1, title, page_index
 
 
-def _place_headings(text: str, pages: list[PageSpan], outline: Iterator[tuple[int, str, int]]) -> Iterator[Heading]:
-    """Yield headings where their title is printed on their page, else at the page's start; never going back."""
+def _locate_headings(text: str, pages: list[PageSpan], outline: Iterator[tuple[int, str, int]]) -> Iterator[Heading]:
+    """Yield headings at their printed title, else at the start of their page; entries out of order are skipped."""
     position = 0
     for level, title, page_index in outline:
         if page_index >= len(pages):

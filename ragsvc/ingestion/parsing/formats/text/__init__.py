@@ -1,1 +1,1 @@
-"""Formats that are text: plain, Markdown, CSV, JSON, XML, RTF."""
+"""Text formats: plain text, Markdown, CSV, JSON, XML and RTF."""

@@ -1,4 +1,4 @@
-"""CSV and TSV: the source is the canonical text, its rows are the anchors."""
+"""CSV and TSV: the source is the canonical text, as a table with its rows."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 DELIMITERS = ",;\t|"
 SAMPLE_CHARS = 64 * 1024
 SAMPLE_ROWS = 100
-# A cell of more lines is a quote that was never closed: then every line is a row.
+# A row with more lines has an unclosed quote; from there on, every line counts as a row.
 MAX_ROW_LINES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row: where its first line begins, and its cells."""
+    """A row: the offset of its first line, and its cells."""
 
     char_start: int
     cells: list[str]
 
 
 def parse_csv(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the source as it stands, with its rows.
+    """Return the source unchanged, with its rows.
 
     Raises:
         DocumentRejected: `limit_exceeded` or `encoding`.
@@ -46,11 +46,11 @@ def parse_csv(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def find_delimiter(sample: str) -> str:
-    """Return the delimiter that gives the most rows of the same number of cells, more than one; else a comma."""
-    return max(DELIMITERS, key=lambda delimiter: _count_even_rows(sample, delimiter))
+    """Return the delimiter for which most rows have the same number of cells, at least two; by default a comma."""
+    return max(DELIMITERS, key=lambda delimiter: _count_uniform_rows(sample, delimiter))
 
 
-def _count_even_rows(sample: str, delimiter: str) -> int:
+def _count_uniform_rows(sample: str, delimiter: str) -> int:
     widths = Counter(len(row.cells) for row in islice(_iterate_rows(sample, delimiter), SAMPLE_ROWS))
     return max((count for width, count in widths.items() if width > 1), default=0)
 
@@ -75,7 +75,7 @@ def _read_table(text: str, max_cells: int) -> Table | None:
 
 def _iterate_rows(text: str, delimiter: str) -> Iterator[_Row]:
     csv.field_size_limit(max(len(text), 1))
-    starts: list[int] = []  # of the lines that the reader took for its row
+    starts: list[int] = []  # offsets of the lines that the reader consumed for the current row
     reader = csv.reader(_iterate_lines(text, starts), delimiter=delimiter)
     for cells in reader:
         if len(starts) > MAX_ROW_LINES:

@@ -1,4 +1,4 @@
-"""Markdown: the source is the canonical text, its headings are the anchors."""
+"""Markdown: the source is the canonical text, with its headings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ragsvc.domain.chunks import Heading, ParsedText
 from ragsvc.ingestion.parsing.formats.text.plain_text import read_canonical
 from ragsvc.ingestion.parsing.headings import make_heading
-from ragsvc.media_types.text_types import MARKDOWN
+from ragsvc.media_types.formats import MARKDOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ATX_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?$")
 CLOSING_MARKS = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
 SETEXT_UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*$")
-# A line that no underline makes a heading of: it belongs to a list, a quote, a table, code, HTML, or is a rule.
+# Lines that cannot be setext headings: list items, quotes, tables, code, HTML, thematic breaks and blank lines.
 NO_PARAGRAPH = re.compile(r"\s*$|    |\t| {0,3}(?:[-+*>|<]|\d{1,9}[.)]\s)")
 FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
 FRONT_MATTER = re.compile(r"---[ \t]*\n(?:[^\n]*\n){0,200}?(?:---|\.\.\.)[ \t]*(?:\n|$)")
@@ -31,34 +31,34 @@ MAX_HEADING_CHARS = 500
 
 
 def parse_markdown(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the source as it stands, with its headings."""
+    """Return the source unchanged, with its headings."""
     text = read_canonical(source, limits)
     return ParsedText(text=text, headings=tuple(scan_headings(text)), media_type=MARKDOWN)
 
 
 def scan_headings(text: str) -> Iterator[Heading]:
-    """Yield the ATX and setext headings of a Markdown text; `char_start` is where the heading's line begins.
+    """Yield the ATX and setext headings of a Markdown text; `char_start` is the start of the heading's line.
 
-    Follows CommonMark for headings on the outermost level; those inside of quotes and lists are text.
+    Follows CommonMark for top-level headings; headings inside quotes and lists are treated as text.
     """
     fence = ""
     in_comment = in_paragraph = False
-    single: tuple[int, str] | None = None  # a paragraph of one line, so far: an underline makes it a heading
+    candidate: tuple[int, str] | None = None  # a one-line paragraph, which becomes a heading if underlined
     for start, line in _iterate_lines(text):
         if fence:
             fence = "" if _closes(fence, line) else fence
         elif in_comment:
             in_comment = "-->" not in line
         elif opening := FENCE.match(line):
-            fence, single, in_paragraph = opening[1], None, False
+            fence, candidate, in_paragraph = opening[1], None, False
         elif COMMENT.match(line):
-            in_comment, single, in_paragraph = "-->" not in line, None, False
+            in_comment, candidate, in_paragraph = "-->" not in line, None, False
         else:
-            heading = _read_heading(line, start, single)
+            heading = _read_heading(line, start, candidate)
             if heading is not None:
                 yield heading
             is_text = heading is None and not NO_PARAGRAPH.match(line)
-            single = (start, line) if is_text and not in_paragraph else None
+            candidate = (start, line) if is_text and not in_paragraph else None
             in_paragraph = is_text
 
 
@@ -72,14 +72,16 @@ def _iterate_lines(text: str) -> Iterator[tuple[int, str]]:
         start = end + 1
 
 
-def _read_heading(line: str, start: int, single: tuple[int, str] | None) -> Heading | None:
+def _read_heading(line: str, start: int, candidate: tuple[int, str] | None) -> Heading | None:
     atx = ATX_HEADING.match(line)
     if atx:
         title = CLOSING_MARKS.sub("", (atx[2] or "")[:MAX_HEADING_CHARS])
-        return make_heading(len(atx[1]), _plain(title), start)
-    underline = SETEXT_UNDERLINE.match(line) if single else None
-    if underline and single:
-        return make_heading(1 if underline[1][0] == "=" else 2, _plain(single[1][:MAX_HEADING_CHARS]), single[0])
+        return make_heading(len(atx[1]), _strip_markup(title), start)
+    underline = SETEXT_UNDERLINE.match(line) if candidate else None
+    if underline and candidate:
+        return make_heading(
+            1 if underline[1][0] == "=" else 2, _strip_markup(candidate[1][:MAX_HEADING_CHARS]), candidate[0]
+        )
     return None
 
 
@@ -88,5 +90,5 @@ def _closes(fence: str, line: str) -> bool:
     return len(mark) >= len(fence) and not mark.strip(fence[0])
 
 
-def _plain(title: str) -> str:
+def _strip_markup(title: str) -> str:
     return EMPHASIS.sub("", LINK.sub(r"\1", ANCHOR.sub("", title)))

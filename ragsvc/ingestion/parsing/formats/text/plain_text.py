@@ -1,4 +1,4 @@
-"""Plain text, and what is read as such: source code, XML."""
+"""Plain text, and formats that are read as plain text: source code and XML."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from ragsvc.domain.chunks import ParsedText
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
-from ragsvc.ingestion.parsing.containers.xml_entities import refuse_bomb
+from ragsvc.ingestion.parsing.containers.xml_entities import refuse_entity_expansion
 from ragsvc.ingestion.parsing.detection.decoding import declared_charset, decode
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
-from ragsvc.media_types.text_types import XML
+from ragsvc.media_types.formats import XML
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 def parse_plain_text(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the whole file as text, whatever kind of text it is."""
+    """Return the whole file as text, with the media type that it claims."""
     return ParsedText(text=read_canonical(source, limits), media_type=source.text_type)
 
 
 def parse_xml(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the markup as it stands: nothing in it is expanded or fetched.
+    """Return the markup unchanged: nothing in it is expanded or fetched.
 
     Raises:
-        DocumentRejected: as `read_canonical` does, and `limit_exceeded` for entities that are a bomb.
+        DocumentRejected: as `read_canonical`, and `limit_exceeded` for entities that expand too far.
     """
     text = read_canonical(source, limits, is_markup=True)
-    refuse_bomb(text, max_chars=limits.max_text_chars)
+    refuse_entity_expansion(text, max_chars=limits.max_text_chars)
     return ParsedText(text=text, media_type=XML)
 
 
 def read_canonical(source: SourceFile, limits: ParseLimits, *, is_markup: bool = False) -> str:
-    """Return a text file's content in its canonical form.
+    """Decode a text file and return its canonical form.
 
     Raises:
         DocumentRejected: `limit_exceeded` or `encoding`.
@@ -46,7 +46,7 @@ def read_canonical(source: SourceFile, limits: ParseLimits, *, is_markup: bool =
 
 
 def read_source(source: SourceFile, limits: ParseLimits) -> bytes:
-    """Return a file that is to be decoded whole.
+    """Return the content of a file that is decoded as a whole.
 
     Raises:
         DocumentRejected: `limit_exceeded`.
@@ -55,6 +55,6 @@ def read_source(source: SourceFile, limits: ParseLimits) -> bytes:
     if size_bytes > limits.max_source_bytes:
         raise DocumentRejected(
             DocumentErrorCode.LIMIT_EXCEEDED,
-            f"the file has {size_bytes:,} bytes; text is read up to {limits.max_source_bytes:,}",
+            f"the file has {size_bytes:,} bytes; the limit for text is {limits.max_source_bytes:,}",
         )
     return source.path.read_bytes()

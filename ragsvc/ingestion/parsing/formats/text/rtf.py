@@ -1,4 +1,4 @@
-"""RTF: its paragraphs and table rows as text."""
+"""RTF: paragraphs and table rows as plain text."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from ragsvc.domain.chunks import ParsedText
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.formats.text.plain_text import read_source
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
-from ragsvc.media_types.content_types import RTF
+from ragsvc.media_types.formats import RTF
 
 if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
-# Pictures and other objects are long runs of hexadecimal digits; the library would walk them one by one.
-BINARY = re.compile(r"[0-9a-fA-F\r\n]{1000,}")
+# Pictures and embedded objects, which striprtf would process digit by digit.
+HEX_RUN = re.compile(r"[0-9a-fA-F\r\n]{1000,}")
 BLANK_LINES = re.compile(r"\n{3,}")
 
 
 def parse_rtf(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the text.
+    """Return the document's text.
 
     Raises:
         DocumentRejected: `limit_exceeded` or `corrupt`.
     """
-    markup = BINARY.sub("\n", read_source(source, limits).decode("latin-1"))
-    # The library looks for links in whole lines, a line's length squared; line ends mean nothing in RTF.
+    markup = HEX_RUN.sub("\n", read_source(source, limits).decode("latin-1"))
+    # striprtf searches every line for links, in quadratic time; line breaks have no meaning in RTF, so add some.
     markup = markup.replace("{\\field", "\n{\\field")
     try:
         text = rtf_to_text(markup, errors="replace")  # type: ignore[no-untyped-call]
@@ -41,5 +41,5 @@ def parse_rtf(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def _join_surrogates(text: str) -> str:
-    """Return the text with one character for each pair: RTF counts in UTF-16, and the library does not."""
+    """Combine surrogate pairs: RTF encodes characters as UTF-16 code units, which striprtf returns separately."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")

@@ -1,4 +1,4 @@
-"""EPUB: the pages of the spine in reading order, below their own headings or those of the table of contents."""
+"""EPUB: the pages of the spine in reading order, with their own headings or those of the table of contents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ragsvc.ingestion.parsing.containers.xml_parts import read_xml
 from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
 from ragsvc.ingestion.parsing.formats.web.html import read_markup, write_page
 from ragsvc.ingestion.parsing.formats.web.html_writer import HtmlWriter
-from ragsvc.media_types.content_types import EPUB
+from ragsvc.media_types.formats import EPUB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ PAGES = frozenset({"application/xhtml+xml", "text/html", "application/x-dtbook+x
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A file of the book."""
+    """A file in the book's manifest."""
 
     name: str
     media_type: str
@@ -42,7 +42,7 @@ class _Item:
 
 
 def parse_epub(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the book's text; what its table of contents names is a heading where the page has none.
+    """Return the book's text; pages without headings get their title from the table of contents.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -79,13 +79,15 @@ def _iterate_items(root: _Element, package: str) -> Iterator[tuple[_Element, _It
 
 
 def _refuse_encrypted(archive: ZipFile, items: Mapping[str, _Item]) -> None:
-    """Refuse a book whose pages are encrypted; fonts often are, and matter to nobody."""
+    """Refuse a book with encrypted pages; encrypted fonts are common and harmless."""
     if ENCRYPTION not in archive.NameToInfo:
         return
     pages = {item.name for item in items.values() if item.media_type in PAGES}
-    locked = {unquote(reference.get("URI", "")) for reference in read_xml(archive, ENCRYPTION).iter(CIPHER_REFERENCE)}
-    if pages & locked:
-        raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the book is protected against copying")
+    encrypted = {
+        unquote(reference.get("URI", "")) for reference in read_xml(archive, ENCRYPTION).iter(CIPHER_REFERENCE)
+    }
+    if pages & encrypted:
+        raise DocumentRejected(DocumentErrorCode.ENCRYPTED, "the book is protected by DRM")
 
 
 def _write_item(archive: ZipFile, item: _Item, writer: HtmlWriter, titles: Mapping[str, str]) -> None:
@@ -94,7 +96,7 @@ def _write_item(archive: ZipFile, item: _Item, writer: HtmlWriter, titles: Mappi
     except KeyError:
         raise DocumentRejected(DocumentErrorCode.CORRUPT, f"the book has no {item.name!r}") from None
     tree = read_markup(data, is_xml=True)
-    # The page's own title is that of the book, as a rule.
+    # The title element of a page is usually the title of the book, so it is not used.
     title = "" if tree.css_first("h1, h2, h3, h4, h5, h6") is not None else titles.get(item.name, "")
     if title:
         writer.write_title(title)
@@ -103,7 +105,7 @@ def _write_item(archive: ZipFile, item: _Item, writer: HtmlWriter, titles: Mappi
 
 
 def _read_contents(archive: ZipFile, items: Mapping[str, _Item]) -> dict[str, str]:
-    """Return the title under which the table of contents names each page."""
+    """Return the title of each page in the table of contents, by the page's name in the archive."""
     titles: dict[str, str] = {}
     for item in items.values():
         if item.name not in archive.NameToInfo:

@@ -1,4 +1,4 @@
-"""HTML: what a reader sees, block by block, without the page's furniture."""
+"""HTML: the visible text, block by block, without navigation and other boilerplate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ragsvc.ingestion.parsing.formats.web.html_shape import check_shape
 from ragsvc.ingestion.parsing.formats.web.html_writer import HtmlWriter
 from ragsvc.ingestion.parsing.formats.web.xhtml import close_empty_elements, is_xhtml
 from ragsvc.ingestion.parsing.normalisation import has_text, strip_unstorable
-from ragsvc.media_types.text_types import HTML
+from ragsvc.media_types.formats import HTML
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
 TEXT_NODE = "-text"
-NEVER_SHOWN_TAGS = (
+NEVER_RENDERED_TAGS = (
     "head script style noscript template svg math iframe object embed applet canvas audio video map select datalist"
     " button textarea input progress meter -comment -doctype"
 )
-NEVER_SHOWN = frozenset(NEVER_SHOWN_TAGS.split())
-FURNITURE = NEVER_SHOWN | {"nav"}
+NEVER_RENDERED = frozenset(NEVER_RENDERED_TAGS.split())
+BOILERPLATE = NEVER_RENDERED | {"nav"}
 HIDDEN = "[hidden], [aria-hidden=true], [role=navigation], [role=search], dialog:not([open])"
 
 
 def parse_html(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the visible text with h1 to h6 as headings; the page's title leads where it has no h1.
+    """Return the visible text with h1 to h6 as headings; a page without an h1 begins with its title.
 
     Raises:
         DocumentRejected: `limit_exceeded` or `encoding`.
     """
     data = read_source(source, limits)
     tree = read_markup(data, declared=source.charset)
-    # A page may be nothing but its navigation: an index, a sitemap.
-    for skipped in (FURNITURE, NEVER_SHOWN):
+    # Some pages consist only of navigation, such as an index or a sitemap.
+    for skipped in (BOILERPLATE, NEVER_RENDERED):
         writer = HtmlWriter(limits.max_text_chars)
         write_page(tree, writer, skipped=skipped)
         text = writer.finish()
@@ -52,7 +52,7 @@ def parse_html(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def read_markup(data: bytes, *, declared: str | None = None, is_xml: bool = False) -> LexborHTMLParser:
-    """Return the tree of an HTML page, or of one that is XML, known to be or by its own words.
+    """Return the tree of an HTML page, or of an XHTML page if `is_xml` or the page itself says so.
 
     Raises:
         DocumentRejected: `limit_exceeded` or `encoding`.
@@ -61,15 +61,15 @@ def read_markup(data: bytes, *, declared: str | None = None, is_xml: bool = Fals
     if is_xml or is_xhtml(markup):
         markup = close_empty_elements(markup)
     check_shape(markup)
-    # Mutation events are off: they take the square of a long list's length.
+    # Without mutation events, which take quadratic time for long lists.
     return LexborHTMLParser(markup, options=LexborDocumentOptions.WO_EVENTS)
 
 
 def write_page(
-    tree: LexborHTMLParser, writer: HtmlWriter, *, skipped: frozenset[str] = FURNITURE, with_title: bool = True
+    tree: LexborHTMLParser, writer: HtmlWriter, *, skipped: frozenset[str] = BOILERPLATE, with_title: bool = True
 ) -> None:
-    """Write what a reader sees of a page; its title leads where it has no h1, if wanted."""
-    hidden = {node.mem_id for node in tree.css(HIDDEN)} if skipped is FURNITURE else set()
+    """Write the visible text of a page; with `with_title`, a page without an h1 begins with its title."""
+    hidden = {node.mem_id for node in tree.css(HIDDEN)} if skipped is BOILERPLATE else set()
     title = tree.css_first("head > title") if with_title else None
     if title is not None and tree.css_first("h1") is None:
         writer.write_title(title.text())
@@ -84,7 +84,10 @@ def write_page(
 
 
 def _walk(root: LexborNode, skipped: frozenset[str], hidden: set[int]) -> Iterator[tuple[str, LexborNode | None]]:
-    """Yield (tag, node) where something shown begins, (tag, None) where an element ends; no recursion, however deep."""
+    """Yield (tag, node) where an element or text begins and (tag, None) where an element ends.
+
+    Iterative, because pages can be nested deeper than Python's recursion limit.
+    """
     open_tags: list[str] = []
     node: LexborNode | None = root
     while node is not None:

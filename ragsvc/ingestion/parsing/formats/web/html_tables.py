@@ -1,4 +1,4 @@
-"""The tables of HTML: where their rows stand in the text, and what their cells say."""
+"""Collects the tables of an HTML page: the spans of their rows and the text of their cells."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ CELLS = frozenset({"td", "th"})
 
 
 class HtmlTables:
-    """Follows elements and lines in document order. A table that holds a table or a heading is layout: it stays text.
+    """Collects tables from elements and lines in document order; `tables` contains the finished ones with a header.
 
-    `tables` are those so far whose columns have names.
+    Tables that contain another table or a heading are used for layout and are treated as text.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class HtmlTables:
         self._span: tuple[int, int] | None = None
 
     def enter(self, tag: str) -> None:
-        """Begin an element, once the line before it has ended."""
+        """Begin an element; call this after the line before it has ended."""
         if tag == "table":
             self._depth += 1
             self._is_layout = self._is_layout or self._depth > 1
@@ -37,17 +37,17 @@ class HtmlTables:
             self._cells.append("")
 
     def add_heading(self) -> None:
-        """A heading begins."""
+        """Record that a heading begins."""
         self._is_layout = self._is_layout or self._depth > 0
 
     def add_line(self, line: str, span: tuple[int, int]) -> None:
-        """Take a line that stands at the code points `[start, end)`."""
+        """Add a line at the code points `[start, end)`."""
         if self._cells:
             self._cells[-1] += f" {line}"
             self._span = (self._span[0] if self._span else span[0], span[1])
 
     def leave(self, tag: str) -> None:
-        """End an element, once its last line has ended."""
+        """End an element; call this after its last line has ended."""
         if tag == "tr":
             if self._span:
                 self._rows.add(self._span, self._cells)

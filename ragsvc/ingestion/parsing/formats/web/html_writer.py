@@ -1,4 +1,4 @@
-"""Lays out the text of HTML: lines, blank lines between blocks, cells, preformatted text."""
+"""Writes the text of HTML elements: lines, blank lines between blocks, cells, preformatted text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.chunks import Heading, Table
 
 HEADING_LEVELS = {f"h{level}": level for level in range(1, 7)}
-# Blocks that stand apart by a blank line, and those that begin a line of their own.
+# Blocks that are separated by a blank line, and blocks that only begin a new line.
 PARAGRAPH_TAGS = (
     "p pre blockquote ul ol menu dl table figure section article main aside header footer hr details dialog fieldset"
     " form address h1 h2 h3 h4 h5 h6"
@@ -26,9 +26,9 @@ WHITE_SPACE = re.compile(r"[ \t\n\r\f]+")
 
 
 class HtmlWriter:
-    """Takes elements and text in document order and builds the canonical text.
+    """Builds the canonical text from elements and text in document order.
 
-    A line is normalised whole, when it ends: its letters and accents may come from several text nodes.
+    Lines are normalised as a whole when they end, because a letter and its accent can be in different text nodes.
     """
 
     def __init__(self, max_chars: int) -> None:
@@ -37,7 +37,7 @@ class HtmlWriter:
         self._line: list[str] = []
         self._separator = ""
         self._bullet = ""
-        self._at_start = False  # of an item or cell: the paragraph that follows it begins there
+        self._at_start = False  # of an item or cell: its first paragraph begins on the same line
         self._preformatted = 0
         self._row_start = 0
         self._heading_lines: list[tuple[int, str]] | None = None
@@ -45,17 +45,17 @@ class HtmlWriter:
 
     @property
     def tables(self) -> list[Table]:
-        """The tables so far whose columns have names."""
+        """The finished tables that have a header."""
         return self._tables.tables
 
     def write_title(self, title: str) -> None:
-        """Begin with the page's title as its first heading."""
+        """Write the page's title as its first heading."""
         self.enter("h1")
         self.write(title)
         self.leave("h1")
 
     def write(self, text: str) -> None:
-        """Add running text; white space counts only where it is preformatted."""
+        """Add text; outside preformatted elements, white space is collapsed."""
         if not self._preformatted:
             text = WHITE_SPACE.sub(" ", text)
             if not self._line or self._line[-1].endswith(" "):
@@ -68,7 +68,7 @@ class HtmlWriter:
         if tag in CELLS:
             self._begin_cell()
         elif tag == "br":
-            self._break_inside()
+            self._break_line()
         elif tag in PARAGRAPHS or tag in LINES:
             self._end_line("\n\n" if tag in PARAGRAPHS else "\n")
             self._begin_block(tag)
@@ -84,14 +84,14 @@ class HtmlWriter:
         elif tag in LINES:
             self._end_line("\n")
             if tag in ITEMS:
-                # Items and rows follow one another closely, also where each holds paragraphs.
+                # No blank lines between items or rows, even if they contain paragraphs.
                 self._bullet = ""
                 self._separator = "\n"
                 self._at_start = False
         self._tables.leave(tag)
 
     def break_page(self) -> None:
-        """End a page: what follows begins a paragraph, whatever was left open."""
+        """End a page and all elements still open; the next text begins a new paragraph."""
         self._end_line("\n\n")
         self._separator = "\n\n"
         self._bullet = ""
@@ -99,7 +99,7 @@ class HtmlWriter:
         self._preformatted = 0
 
     def finish(self) -> str:
-        """Return the text."""
+        """End the last line and return the text."""
         self._end_line("")
         return self._builder.build()
 
@@ -121,7 +121,7 @@ class HtmlWriter:
             self._separator = "\t"
         self._at_start = True
 
-    def _break_inside(self) -> None:
+    def _break_line(self) -> None:
         if self._preformatted:
             self._line.append("\n")
         else:

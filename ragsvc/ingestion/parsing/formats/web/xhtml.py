@@ -1,4 +1,4 @@
-"""XHTML made safe for a parser of HTML, to which a slash at a tag's end and a CDATA section mean nothing."""
+"""Converts XHTML for an HTML parser, which ignores self-closing slashes and CDATA sections."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from html import escape
 
 HEAD_CHARS = 4096
 XHTML = re.compile(r"\A\s*<\?xml\b|<html\b[^<>]*\sxmlns\s*=\s*[\"']http://www\.w3\.org/1999/xhtml[\"']")
-# No value of XML holds a "<", so that a search for a tag's end never goes past the next one.
+# XML attribute values cannot contain "<", so the search for the end of a tag stops at the next tag.
 ATTRIBUTES = r"""(?=[\s/>])(?:[^"'<>]++|"[^"<]*+"|'[^'<]*+')*+"""
-# Comments and scripts are passed over whole: what looks like a tag in them is none to the parser either. One that never
-# ends goes to the end, or each would be searched through anew.
+# Comments and scripts are single tokens, since their content is not parsed as tags. Unterminated ones extend to the
+# end of the text: otherwise every opening would start another search to the end.
 TOKEN = re.compile(
     r"<!--(?:-?>|.*?(?:--!?>|\Z))"
     rf"|<(?P<raw>script|style){ATTRIBUTES}(?<!/)>.*?(?:</(?P=raw)|\Z)"
@@ -18,20 +18,20 @@ TOKEN = re.compile(
     rf"|<(?P<empty>[a-z][^\s/<>\"']*+){ATTRIBUTES}(?<=/)>",
     re.IGNORECASE | re.DOTALL,
 )
-# Elements that are empty in HTML, too; an end tag of `br` would be a second one.
+# Elements that are always empty in HTML; adding an end tag to `br` would create a second one.
 VOID_TAGS = "area base br col embed hr img input link meta param source track wbr"
 VOID = frozenset(VOID_TAGS.split())
 
 
 def is_xhtml(markup: str) -> bool:
-    """Tell whether a page says that it is XML."""
+    """Return whether a page declares itself to be XML."""
     return XHTML.search(markup[:HEAD_CHARS]) is not None
 
 
 def close_empty_elements(markup: str) -> str:
-    """Return the page with an end tag for each element that a slash closes, and CDATA sections as plain text.
+    """Return the page with an end tag for each self-closing element, and with CDATA sections as escaped text.
 
-    Works tag by tag, in linear time: a page need not be well-formed.
+    Works tag by tag in linear time; the page does not have to be well-formed.
     """
     return TOKEN.sub(_rewrite, markup)
 

@@ -1,4 +1,4 @@
-"""Takes the request to ingest a document again."""
+"""Requests to ingest a document again."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ async def request_reingestion(
     discard_replacement: bool = False,
     job_id: UUID | None = None,
 ) -> Document:
-    """Queue another version of the newest file that the document was given; until it is ready the one before answers.
+    """Queue a new version of the document from its newest file; the current version is served until it is ready.
 
-    Without a chunking of its own it is cut as its collection says by then. With `discard_replacement` a file that was
-    to replace the one that is shown, and failed, is given up for good: the version is made of the file that is shown.
+    Without `chunking`, the collection's chunking at the time of ingestion applies. With `discard_replacement`, a
+    replacement file whose ingestion failed is released and the version is built from the current file.
 
     Raises:
-        NotFound: there is no such document.
-        DocumentDeleting: it is being deleted.
-        IngestionActive: an ingestion of it is queued or running.
+        NotFound: the document does not exist.
+        DocumentDeleting: the document is being deleted.
+        IngestionActive: an ingestion of the document is queued or running.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         document, job = await queue_reingestion(
@@ -68,7 +68,7 @@ async def queue_reingestion(
     discard_replacement: bool = False,
     job_id: UUID | None = None,
 ) -> tuple[Document, Job]:
-    """Do that in the caller's transaction; return the job too, to ring for once it is committed.
+    """Do the same in the caller's transaction, and also return the job; the caller notifies workers after its commit.
 
     Raises:
         NotFound, DocumentDeleting, IngestionActive: as `request_reingestion` does.

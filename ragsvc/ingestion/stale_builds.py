@@ -1,4 +1,4 @@
-"""Removes what builds left over: those that came to nothing, and the versions that others took the place of."""
+"""Removes stale builds: those that were never finalized, and superseded versions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 BATCH = 1000
-# The sweeper has other things to do, and the next time is soon.
+# Time limit of one sweep: the sweeper has other tasks, and the next sweep follows soon.
 SWEEP_S = 2.0
 
 
 async def sweep_builds(resources: Resources) -> int:
-    """Remove chunks that no search will see any more and return how many there were.
+    """Delete the chunks of stale builds, for at most SWEEP_S seconds, and return how many rows were deleted.
 
-    Several processes do it beside one another, each on builds that the others have not locked.
+    Safe to run in several processes at once: each works on builds that the others have not locked.
     """
     removed, end = 0, time.monotonic() + SWEEP_S
     while time.monotonic() < end:
@@ -33,7 +33,7 @@ async def sweep_builds(resources: Resources) -> int:
 
 
 async def sweep_superseded_texts(resources: Resources) -> int:
-    """Remove texts that were kept for their citations long enough and return how many there were."""
+    """Delete superseded texts whose retention for citations has expired and return their number."""
     async with resources.pool.acquire() as conn, conn.transaction():
         return await canonical_text.delete_expired_texts(conn, limit=BATCH)
 
