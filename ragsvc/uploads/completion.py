@@ -12,7 +12,7 @@ from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import NotFound, PartsMissing, UploadNotPending, WorkError
 from ragsvc.storage.errors import ObjectMissing, PartsRefused
 from ragsvc.telemetry.metrics import UPLOAD_BYTES, UPLOADS
-from ragsvc.uploads.registration import register_upload
+from ragsvc.uploads.registration import pin_collection, register_upload
 from ragsvc.uploads.sessions import find_missing, load_session
 from ragsvc.uploads.tails import remove_tail
 from ragsvc.uploads.token_sessions import learn_size
@@ -155,14 +155,15 @@ async def _register(resources: Resources, upload: Upload, stored: StoredObject) 
         raise NotFound
     try:
         async with resources.pool.acquire() as conn, conn.transaction():
+            pinned = await pin_collection(conn, upload.workspace_id, upload.collection_id)
             document, job = await register_upload(
                 conn,
                 resources,
                 upload,
+                pinned=pinned,
                 size_bytes=stored.size_bytes,
                 sha256=upload.sha256,
                 etag=stored.etag,
-                collection_id=upload.collection_id,
                 attributes=upload.attributes,
             )
     except NotFound:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.db import collections, files, upload_sessions
+from ragsvc.db import files, upload_sessions
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import EmptyFile, NotFound, TooLarge
@@ -15,7 +15,13 @@ from ragsvc.telemetry.metrics import UPLOAD_BYTES, UPLOADS
 from ragsvc.uploads.cleaning import abandon
 from ragsvc.uploads.parts import PartWriter
 from ragsvc.uploads.quotas import check_quota, claim_quota
-from ragsvc.uploads.registration import add_document, find_collection, register_replacement, register_upload
+from ragsvc.uploads.registration import (
+    add_document,
+    find_collection,
+    pin_collection,
+    register_replacement,
+    register_upload,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -69,6 +75,7 @@ async def receive_document(
         )
 
     async with resources.pool.acquire() as conn:
+        # Only to refuse an unknown collection before the body is read: it is pinned once the file is stored.
         await find_collection(conn, workspace.id, collection_id)
     return await _receive(
         resources,
@@ -93,16 +100,16 @@ async def _register(
     document_id: UUID | None,
 ) -> tuple[Document, Job]:
     async with resources.pool.acquire() as conn, conn.transaction():
-        collection = await find_collection(conn, workspace.id, collection_id)
         await claim_quota(conn, workspace, added_bytes=stored.size_bytes)
+        pinned = await pin_collection(conn, workspace.id, collection_id)
         return await register_upload(
             conn,
             resources,
             upload,
+            pinned=pinned,
             size_bytes=stored.size_bytes,
             sha256=stored.sha256,
             etag=stored.etag,
-            collection_id=collection.id,
             attributes=attributes,
             document_id=document_id,
         )
@@ -204,15 +211,15 @@ async def attach_file(
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         file = await files.lock_file(conn, workspace.id, file_id)
-        collection = await collections.pin_collection(conn, workspace.id, collection_id)
-        if file is None or collection is None:
+        if file is None:
             raise NotFound
+        pinned = await pin_collection(conn, workspace.id, collection_id)
         document, job = await add_document(
             conn,
             resources,
             workspace.id,
             document_id or new_id(),
-            collection_id=collection.id,
+            pinned=pinned,
             file_id=file.id,
             attributes=attributes,
         )
@@ -232,7 +239,7 @@ async def _open_upload(resources: Resources, workspace: Workspace, *, filename: 
     """Write the session down before the store hears of it, so that the sweeper knows what a crash leaves."""
     upload_id = new_id()
     async with resources.pool.acquire() as conn:
-        await upload_sessions.insert_upload(
+        return await upload_sessions.insert_upload(
             conn,
             workspace.id,
             upload_id,
@@ -241,10 +248,6 @@ async def _open_upload(resources: Resources, workspace: Workspace, *, filename: 
             mime_type=mime_type,
             expires_s=resources.settings.api.upload_expires_s,
         )
-        upload = await upload_sessions.select_upload(conn, workspace.id, upload_id)
-    if upload is None:
-        raise NotFound
-    return upload
 
 
 async def _store(writer: PartWriter, first: bytes, source: AsyncIterator[bytes], *, limit_bytes: int) -> WrittenObject:

@@ -39,26 +39,38 @@ async def find_collection(conn: Connection, workspace_id: UUID, collection_id: U
     return found
 
 
+async def pin_collection(conn: Connection, workspace_id: UUID, collection_id: UUID | None) -> Collection:
+    """Return the collection, the workspace's default one for None, and block its deletion until the transaction ends.
+
+    Raises:
+        NotFound: there is no such collection.
+    """
+    if collection_id is None:
+        pinned = await collections.pin_default_collection(conn, workspace_id)
+    else:
+        pinned = await collections.pin_collection(conn, workspace_id, collection_id)
+    if pinned is None:
+        raise NotFound
+    return pinned
+
+
 async def register_upload(
     conn: Connection,
     resources: Resources,
     upload: Upload,
     *,
+    pinned: Collection,
     size_bytes: int,
     sha256: bytes | None,
     etag: str,
-    collection_id: UUID,
     attributes: dict[str, object],
     document_id: UUID | None = None,
 ) -> tuple[Document, Job]:
-    """End the session with its file, document and job.
+    """End the session with its file, a document of the pinned collection, and a job.
 
     Raises:
-        NotFound: the session or the collection ended meanwhile.
+        NotFound: the session has ended.
     """
-    pinned = await collections.pin_collection(conn, upload.workspace_id, collection_id)
-    if pinned is None:
-        raise NotFound
     document_id = document_id or new_id()
     file_id = await _add_file(conn, upload, document_id, size_bytes=size_bytes, sha256=sha256, etag=etag)
     return await add_document(
@@ -66,7 +78,7 @@ async def register_upload(
         resources,
         upload.workspace_id,
         document_id,
-        collection_id=pinned.id,
+        pinned=pinned,
         file_id=file_id,
         attributes=attributes,
         chunking=upload.chunking,
@@ -144,7 +156,7 @@ async def add_document(
     workspace_id: UUID,
     document_id: UUID,
     *,
-    collection_id: UUID,
+    pinned: Collection,
     file_id: UUID,
     attributes: dict[str, object],
     chunking: dict[str, int] | None = None,
@@ -154,10 +166,10 @@ async def add_document(
     Raises:
         DocumentExists: the file already is a document of the collection.
     """
-    added = await documents.insert_document(
-        conn, workspace_id, document_id, collection_id=collection_id, file_id=file_id, attributes=attributes
+    document = await documents.insert_document(
+        conn, workspace_id, document_id, collection_id=pinned.id, file_id=file_id, attributes=attributes
     )
-    if not added:
+    if document is None:
         raise DocumentExists
     job = await lifecycle.enqueue_ingestion(
         conn,
@@ -167,7 +179,4 @@ async def add_document(
         file_id=file_id,
         chunking=Chunking(**chunking) if chunking else None,
     )
-    document = await documents.select_document(conn, workspace_id, document_id)
-    if document is None:
-        raise NotFound
     return document, job

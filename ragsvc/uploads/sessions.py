@@ -85,7 +85,7 @@ async def open_session(
         collection = await find_collection(conn, workspace.id, collection_id)
         await claim_quota(conn, workspace, added_bytes=size_bytes)
         # Written down before the store hears of it, so that the sweeper knows what a crash leaves.
-        await upload_sessions.insert_upload(
+        upload = await upload_sessions.insert_upload(
             conn,
             workspace.id,
             upload_id,
@@ -101,7 +101,7 @@ async def open_session(
             chunking=chunking,
             tus_metadata=tus_metadata,
         )
-    return await open_in_store(resources, await load_session(resources, workspace.id, upload_id))
+    return await open_in_store(resources, upload)
 
 
 async def load_session(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Upload:

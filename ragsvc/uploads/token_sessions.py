@@ -52,7 +52,7 @@ async def open_token_session(
     async with resources.pool.acquire() as conn, conn.transaction():
         collection = await find_collection(conn, workspace.id, token.collection_id)
         await claim_quota(conn, workspace, added_bytes=size_bytes or 1)
-        await upload_sessions.insert_upload(
+        upload = await upload_sessions.insert_upload(
             conn,
             workspace.id,
             upload_id,
@@ -65,7 +65,7 @@ async def open_token_session(
             token_key_id=token.key_id,
             max_bytes=token.max_bytes,
         )
-    return await open_in_store(resources, await load_session(resources, workspace.id, upload_id))
+    return await open_in_store(resources, upload)
 
 
 async def load_token_session(resources: Resources, token: UploadToken, upload_id: UUID, *, object_key: str) -> Upload:
