@@ -54,7 +54,7 @@ class DocumentRemover:
         await self._remove_index(document_id)
         await self._redact_chat(document_id)
         await self._remove_run_streams(document_id)
-        await self._blank_answers(document_id)
+        await self._blank_responses(document_id)
         await self._purge_files(document_id)
         await self._remove_row(document_id)
 
@@ -114,7 +114,7 @@ class DocumentRemover:
             )
         await delete_runs(redis, prefix, run_ids)
 
-    async def _blank_answers(self, document_id: UUID) -> None:
+    async def _blank_responses(self, document_id: UUID) -> None:
         """Blank what is kept for clients that ask again; their calls stay done."""
         workspace_id = self._deletion.workspace_id
         await self._in_batches(
@@ -140,7 +140,7 @@ class DocumentRemover:
         workspace_id, storage = self._deletion.workspace_id, self._resources.storage
         async with self._resources.pool.acquire() as conn:
             file = await files.select_file(conn, workspace_id, file_id)
-        is_there = (
+        exists = (
             file is not None and self._bucket is not None and await storage.object_exists(self._bucket, file.object_key)
         )
         async with self._resources.pool.acquire() as conn, conn.transaction():
@@ -152,7 +152,7 @@ class DocumentRemover:
             if closed_by is None:
                 if not await files.mark_file_purged(conn, workspace_id, file_id, deletion_id=self._deletion.id):
                     return
-                await self._count(conn, "objects", int(is_there))
+                await self._count(conn, "objects", int(exists))
         if self._bucket is not None:
             await storage.delete_object(self._bucket, object_key)
             # The second look, as long as its key is known.

@@ -43,7 +43,7 @@ async def request_document_deletion(
     async with resources.pool.acquire() as conn, conn.transaction():
         deletion, job = await hide_document(conn, resources, workspace_id, document_id, purge_file=purge_file)
     if job is not None:
-        await _announce(resources, job)
+        await _notify(resources, job)
     return deletion
 
 
@@ -88,7 +88,7 @@ async def request_collection_deletion(resources: Resources, workspace_id: UUID, 
         deletion, job = await _open(conn, resources, workspace_id, SubjectKind.COLLECTION, collection_id)
         await collections.update_collection_deleting(conn, workspace_id, collection_id, deletion_id=deletion.id)
         await _hide_documents(conn, workspace_id, collection_id=collection_id, deletion_id=deletion.id)
-    await _announce(resources, job)
+    await _notify(resources, job)
     return deletion
 
 
@@ -107,7 +107,7 @@ async def request_workspace_deletion(resources: Resources, workspace_id: UUID) -
         deletion, job = await _open(conn, resources, workspace_id, SubjectKind.WORKSPACE, workspace_id)
         await workspaces.update_workspace_deleting(conn, workspace_id, deletion_id=deletion.id)
         await _hide_documents(conn, workspace_id, collection_id=None, deletion_id=deletion.id)
-    await _announce(resources, job)
+    await _notify(resources, job)
     return deletion
 
 
@@ -161,6 +161,6 @@ async def _find_done(conn: Connection, workspace_id: UUID, kind: SubjectKind, su
     return found
 
 
-async def _announce(resources: Resources, job: Job) -> None:
+async def _notify(resources: Resources, job: Job) -> None:
     await resources.notifier.notify(job)
     log.info("deletion_requested", subject_id=format_subject_id(job.subject_kind, job.subject_id))

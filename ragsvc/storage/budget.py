@@ -21,7 +21,7 @@ class BufferBudget:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @property
-    def is_wanted(self) -> bool:
+    def has_waiters(self) -> bool:
         """Tell whether somebody waits."""
         return bool(self._waiting)
 
@@ -38,10 +38,10 @@ class BufferBudget:
         """Take bytes back and give them to those who wait."""
         self.free_bytes += size_bytes
         while self._waiting and self._waiting[0][0] <= self.free_bytes:
-            wanted_bytes, granted = self._waiting.popleft()
+            requested_bytes, granted = self._waiting.popleft()
             # One that was cancelled takes nothing.
             if not granted.done():
-                self.free_bytes -= wanted_bytes
+                self.free_bytes -= requested_bytes
                 granted.set_result(None)
 
     async def _wait(self, size_bytes: int) -> None:
@@ -66,9 +66,9 @@ class Share:
     taken_at: float = field(default_factory=time.monotonic)
 
     @property
-    def wanted_for_s(self) -> float:
+    def contended_for_s(self) -> float:
         """How long it has been held by now, 0 while nobody waits for it."""
-        return time.monotonic() - self.taken_at if self.budget.is_wanted else 0.0
+        return time.monotonic() - self.taken_at if self.budget.has_waiters else 0.0
 
     def release(self) -> None:
         """Give it back; again is fine."""

@@ -49,11 +49,11 @@ class StoreCalls:
     @property
     def _encryption(self) -> dict[str, Any]:
         """What a new object is asked to be encrypted with; its parts follow it."""
-        asked = {
+        parameters = {
             "ServerSideEncryption": self._settings.stores.s3_sse,
             "SSEKMSKeyId": self._settings.stores.s3_sse_kms_key_id,
         }
-        return {name: value for name, value in asked.items() if value is not None}
+        return {name: value for name, value in parameters.items() if value is not None}
 
 
 @asynccontextmanager

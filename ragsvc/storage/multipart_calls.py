@@ -36,10 +36,10 @@ class MultipartCalls(StoreCalls):
     async def create_multipart(self, bucket: str, key: str, *, mime_type: str) -> str:
         """Begin a multipart upload and return the store's id of it."""
         with translated():
-            answer = await self._client.create_multipart_upload(
+            response = await self._client.create_multipart_upload(
                 Bucket=bucket, Key=key, ContentType=mime_type, **self._encryption
             )
-        return answer["UploadId"]
+        return response["UploadId"]
 
     async def upload_part(
         self, bucket: str, key: str, *, upload_id: str, number: int, body: bytes | Sequence[bytearray]
@@ -78,19 +78,19 @@ class MultipartCalls(StoreCalls):
         The SDK reads a part as a whole before it signs it; a URL presigned for ourselves takes a stream.
         """
         arguments = {"Bucket": bucket, "Key": key, "UploadId": upload_id, "PartNumber": number}
-        every = {"Content-Length": str(size_bytes), **(headers or {})}
+        all_headers = {"Content-Length": str(size_bytes), **(headers or {})}
         with translated():
             url = await self._client.generate_presigned_url("upload_part", Params=arguments, ExpiresIn=OWN_URL_S)
             with calling("UploadPart") as call:
-                async with asyncio.timeout(None) as silence:
-                    blocks = _timed(body, silence, timeout_s=self._settings.stores.s3_timeout_s)
-                    async with self._http.put(url, data=blocks, headers=every) as answer:
-                        said = await answer.text()
-                call.end(answer.status)
-        if not answer.ok:
-            raise _part_refusal(said, answer.status)
-        is_md5 = not answer.headers.get("x-amz-server-side-encryption", "").startswith(KMS)
-        return StoredPart(number, size_bytes, answer.headers["ETag"].strip('"'), is_md5=is_md5)
+                async with asyncio.timeout(None) as store_timeout:
+                    blocks = _limit_store_silence(body, store_timeout, timeout_s=self._settings.stores.s3_timeout_s)
+                    async with self._http.put(url, data=blocks, headers=all_headers) as response:
+                        response_text = await response.text()
+                call.end(response.status)
+        if not response.ok:
+            raise _part_refusal(response_text, response.status)
+        is_md5 = not response.headers.get("x-amz-server-side-encryption", "").startswith(KMS)
+        return StoredPart(number, size_bytes, response.headers["ETag"].strip('"'), is_md5=is_md5)
 
     async def presign_part(
         self, bucket: str, key: str, *, upload_id: str, number: int, size_bytes: int | None = None
@@ -122,13 +122,13 @@ class MultipartCalls(StoreCalls):
     async def complete_multipart(self, bucket: str, key: str, *, upload_id: str, parts: Sequence[StoredPart]) -> str:
         """Make the parts one object and return its ETag."""
         with translated():
-            answer = await self._client.complete_multipart_upload(
+            response = await self._client.complete_multipart_upload(
                 Bucket=bucket,
                 Key=key,
                 UploadId=upload_id,
                 MultipartUpload={"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]},
             )
-        return answer["ETag"].strip('"')
+        return response["ETag"].strip('"')
 
     async def abort_multipart(self, bucket: str, key: str, *, upload_id: str) -> None:
         """Drop an upload and its parts; one that is gone is fine."""
@@ -166,9 +166,9 @@ class MultipartCalls(StoreCalls):
                 }
 
 
-def _part_refusal(said: str, status: int) -> Exception:
-    """Return what an answer to a part stands for."""
-    found = _ERROR_CODE.search(said)
+def _part_refusal(response_text: str, status: int) -> Exception:
+    """Return what a response to a part stands for."""
+    found = _ERROR_CODE.search(response_text)
     code = found[1] if found else "no code"
     if code == "NoSuchKey":
         # JuiceFS says so when its disk is full. An upload that is gone has another code, and its key is still to come.
@@ -189,12 +189,12 @@ async def _iterate(blocks: Sequence[bytes | bytearray]) -> AsyncIterator[memoryv
             yield memoryview(block)[start : start + BLOCK_BYTES]
 
 
-async def _timed(
-    blocks: AsyncIterator[bytes | memoryview], silence: asyncio.Timeout, *, timeout_s: float
+async def _limit_store_silence(
+    blocks: AsyncIterator[bytes | memoryview], store_timeout: asyncio.Timeout, *, timeout_s: float
 ) -> AsyncIterator[bytes | memoryview]:
     """Yield the blocks; whoever sends them may take so long with each, and the blocks as long as they like to come."""
     now = asyncio.get_running_loop().time
     async for block in blocks:
-        silence.reschedule(now() + timeout_s)
+        store_timeout.reschedule(now() + timeout_s)
         yield block
-        silence.reschedule(None)
+        store_timeout.reschedule(None)

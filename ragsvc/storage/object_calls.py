@@ -31,8 +31,10 @@ class ObjectCalls(StoreCalls):
         A gateway over a file system shows an object that is being replaced without ETag and metadata for a moment.
         """
         with translated():
-            answer = await self._client.head_object(Bucket=bucket, Key=key)
-        return StoredObject(answer["ContentLength"], answer.get("ETag", "").strip('"'), answer.get("Metadata", {}))
+            response = await self._client.head_object(Bucket=bucket, Key=key)
+        return StoredObject(
+            response["ContentLength"], response.get("ETag", "").strip('"'), response.get("Metadata", {})
+        )
 
     async def count_all_objects(self, bucket: str, *, prefix: str = "") -> int:
         """Return how many objects there are under a prefix; none where there is no bucket."""
@@ -64,10 +66,10 @@ class ObjectCalls(StoreCalls):
         if byte_range is not None:
             arguments["Range"] = f"bytes={byte_range[0]}-{byte_range[1]}"
         with translated():
-            answer = await self._client.get_object(**arguments)
-        body = answer["Body"]
+            response = await self._client.get_object(**arguments)
+        body = response["Body"]
         async with body:
-            yield ObjectBody(answer["ContentLength"], _read_blocks(body))
+            yield ObjectBody(response["ContentLength"], _read_blocks(body))
 
     async def presign_get(self, bucket: str, key: str, *, filename: str) -> str:
         """Return a URL that lets anybody download the object under this name for PRESIGN_EXPIRES_S seconds."""

@@ -44,7 +44,7 @@ async def complete_session(resources: Resources, workspace_id: UUID, upload_id: 
         TransientFailure, OutageFailure: the store failed; ask again, and it is settled what it did.
     """
     upload = await learn_size(resources, await load_session(resources, workspace_id, upload_id))
-    while not await _take(resources, upload):
+    while not await _claim(resources, upload):
         upload = await load_session(resources, workspace_id, upload_id)
         match upload.status:
             case UploadStatus.COMPLETED:
@@ -54,22 +54,22 @@ async def complete_session(resources: Resources, workspace_id: UUID, upload_id: 
                 await asyncio.sleep(POLL_S)
             case _:
                 raise UploadNotPending(f"The upload is {upload.status}.")
-    return await settle_session(resources, upload)
+    return await finish_session(resources, upload)
 
 
-async def complete_silent(resources: Resources, upload: Upload) -> None:
+async def complete_stalled(resources: Resources, upload: Upload) -> None:
     """Finish what a process that died had begun."""
-    if not await _take(resources, upload):
+    if not await _claim(resources, upload):
         return
     try:
-        await settle_session(resources, upload)
+        await finish_session(resources, upload)
     except (PartsMissing, UploadNotPending, NotFound) as settled:
         log.info("upload_settled", upload_id=upload.id, outcome=type(settled).__name__)
     except WorkError as error:
         log.warning("upload_not_settled", upload_id=upload.id, error=error.detail)
 
 
-async def settle_session(resources: Resources, upload: Upload) -> Document:
+async def finish_session(resources: Resources, upload: Upload) -> Document:
     """Complete a session that was taken for it; raises like `complete_session`."""
     try:
         stored = await _join_parts(resources, upload)
@@ -86,7 +86,7 @@ async def settle_session(resources: Resources, upload: Upload) -> Document:
     return document
 
 
-async def _take(resources: Resources, upload: Upload) -> bool:
+async def _claim(resources: Resources, upload: Upload) -> bool:
     async with resources.pool.acquire() as conn:
         return await upload_sessions.take_completing(conn, upload.workspace_id, upload.id, lease_s=COMPLETING_LEASE_S)
 
@@ -98,7 +98,7 @@ async def _join_parts(resources: Resources, upload: Upload) -> StoredObject:
             upload.bucket, upload.object_key, upload_id=upload.s3_upload_id or ""
         )
     except ObjectMissing:
-        return await _find_joined(resources, upload)
+        return await _load_joined(resources, upload)
     missing = find_missing(upload, parts)
     if missing:
         await _reopen(resources, upload)
@@ -119,11 +119,11 @@ async def _join(resources: Resources, upload: Upload, parts: list[StoredPart]) -
         await _reopen(resources, upload)
         raise PartsMissing(missing=()) from None
     except ObjectMissing:
-        return await _find_joined(resources, upload)
-    return await _find_joined(resources, upload)
+        return await _load_joined(resources, upload)
+    return await _load_joined(resources, upload)
 
 
-async def _find_joined(resources: Resources, upload: Upload) -> StoredObject:
+async def _load_joined(resources: Resources, upload: Upload) -> StoredObject:
     """Return the object of a session whose parts the store does not list any more."""
     try:
         stored = await resources.storage.head_object(upload.bucket, upload.object_key)
@@ -167,9 +167,9 @@ async def _register(resources: Resources, upload: Upload, stored: StoredObject) 
                 attributes=upload.attributes,
             )
     except NotFound:
-        now = await load_session(resources, upload.workspace_id, upload.id)
-        if now.status is UploadStatus.COMPLETED:
-            return await _load_document(resources, now)
+        current = await load_session(resources, upload.workspace_id, upload.id)
+        if current.status is UploadStatus.COMPLETED:
+            return await _load_document(resources, current)
         await _fail(resources, upload, "collection_gone", "The collection was deleted meanwhile.")
     await resources.notifier.notify(job)
     return document

@@ -176,12 +176,12 @@ async def _receive(
 ) -> Document:
     async with resources.pool.acquire() as conn:
         await check_quota(conn, workspace, added_bytes=1)
-    most_bytes = resources.settings.api.max_document_bytes
+    max_bytes = resources.settings.api.max_document_bytes
     first = await _read_first(source)
     upload = await _open_upload(resources, workspace, filename=filename, mime_type=mime_type)
     try:
         writer = PartWriter(resources, upload, announced_bytes=announced_bytes)
-        stored = await _store(writer, first, source, limit_bytes=min(limit_bytes or most_bytes, most_bytes))
+        stored = await _store(writer, first, source, limit_bytes=min(limit_bytes or max_bytes, max_bytes))
         document, job = await register(upload, stored)
     except BaseException:
         # A client that leaves cancels this task; what it sent is removed all the same.
@@ -253,7 +253,7 @@ async def _open_upload(resources: Resources, workspace: Workspace, *, filename: 
 async def _store(writer: PartWriter, first: bytes, source: AsyncIterator[bytes], *, limit_bytes: int) -> WrittenObject:
     try:
         await writer.begin()
-        async with writer.hurrying():
+        async with writer.abort_when_slow():
             await writer.write(first)
             _check_size(writer.size_bytes, limit_bytes)
             async for block in source:

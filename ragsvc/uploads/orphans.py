@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 # A sweep takes this many buckets, and this many pages of each; the next one goes on there.
-BUCKETS = 4
-PAGES = 5
+BUCKETS_PER_SWEEP = 4
+PAGES_PER_BUCKET = 5
 # Who has claimed a bucket is done with its slice by then, or has failed.
-CLAIM_S = 600.0
+CLAIM_LEASE_S = 600.0
 # Keys in one page of a bucket, and files in one page of the table.
-PAGE = 1000
+PAGE_SIZE = 1000
 # Objects asked for at once.
-HEADS = 16
+MAX_CONCURRENT_HEADS = 16
 # Every object's key begins with its session's.
 _SESSION_KEY = re.compile(r"objects/([0-9a-f]{32})")
 
@@ -71,9 +71,9 @@ async def sweep_orphans(resources: Resources) -> int:
     A bucket is due ORPHAN_TTL_S after it was last looked through, and is claimed by one process.
     """
     removed = 0
-    for _ in range(BUCKETS):
+    for _ in range(BUCKETS_PER_SWEEP):
         async with resources.pool.acquire() as conn:
-            claimed = await storage_audits.claim_audit(conn, lease_s=CLAIM_S)
+            claimed = await storage_audits.claim_audit(conn, lease_s=CLAIM_LEASE_S)
         if claimed is None:
             break
         removed += await _sweep_bucket(resources, *claimed)
@@ -81,7 +81,7 @@ async def sweep_orphans(resources: Resources) -> int:
 
 
 async def find_orphans(
-    resources: Resources, workspace: Workspace, *, ttl_s: float, page_size: int = PAGE
+    resources: Resources, workspace: Workspace, *, ttl_s: float, page_size: int = PAGE_SIZE
 ) -> AsyncIterator[Finding]:
     """Yield what the workspace's bucket holds, is older than `ttl_s` seconds, and no row knows."""
     before = datetime.now(UTC) - timedelta(seconds=ttl_s)
@@ -97,20 +97,20 @@ async def find_orphans(
 
 
 async def find_missing_objects(
-    resources: Resources, workspace: Workspace, *, page_size: int = PAGE
+    resources: Resources, workspace: Workspace, *, page_size: int = PAGE_SIZE
 ) -> AsyncIterator[Finding]:
     """Yield the workspace's files whose object the store does not have."""
-    asking = asyncio.Semaphore(HEADS)
+    slots = asyncio.Semaphore(MAX_CONCURRENT_HEADS)
 
-    async def look(file: File) -> File | None:
-        async with asking:
-            return None if await _is_there(resources, workspace, file) else file
+    async def check(file: File) -> File | None:
+        async with slots:
+            return None if await _has_object(resources, workspace, file) else file
 
     before: UUID | None = None
     while True:
         async with resources.pool.acquire() as conn:
             page = await files.select_files(conn, workspace.id, before=before, limit=page_size)
-        for file in await asyncio.gather(*(look(file) for file in page)):
+        for file in await asyncio.gather(*(check(file) for file in page)):
             if file is not None:
                 yield Finding(
                     kind=FindingKind.MISSING,
@@ -146,8 +146,8 @@ async def _sweep_bucket(resources: Resources, workspace: Workspace, after: str) 
     try:
         if not after:
             found += await _orphaned_multiparts(resources, workspace, before=before)
-        for _ in range(PAGES):
-            more, after = await _orphaned_objects(resources, workspace, before=before, after=after, page_size=PAGE)
+        for _ in range(PAGES_PER_BUCKET):
+            more, after = await _orphaned_objects(resources, workspace, before=before, after=after, page_size=PAGE_SIZE)
             found += more
             if not after:
                 break
@@ -229,7 +229,7 @@ def _session_key(workspace: Workspace, key: str) -> str:
     return workspace.key_prefix + match[0] if match else ""
 
 
-async def _is_there(resources: Resources, workspace: Workspace, file: File) -> bool:
+async def _has_object(resources: Resources, workspace: Workspace, file: File) -> bool:
     """Tell whether the file has its object, or was deleted since it was listed."""
     if await resources.storage.object_exists(workspace.bucket, file.object_key):
         return True

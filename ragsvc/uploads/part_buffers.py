@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 # While others wait for memory, so long may a part take to fill.
 TURN_S = 10.0
 # And so many turns where it cannot be set aside: 8 MiB then need 1.1 Mbit/s.
-MOST_TURNS = 6
+MAX_TURNS = 6
 # How long a request waits for its turn that could not go on later.
 WAIT_S = 30.0
-LOOK_S = 1.0
+POLL_S = 1.0
 CHUNK_BYTES = 64 * 1024
 
 
@@ -58,9 +58,9 @@ class PartBuffer:
     Nobody waits for a share who holds a part that fills: see BufferBudget.
     """
 
-    def __init__(self, budget: BufferBudget, *, room_bytes: int) -> None:
+    def __init__(self, budget: BufferBudget, *, reserved_bytes: int) -> None:
         self._budget = budget
-        self._room_bytes = room_bytes
+        self._reserved_bytes = reserved_bytes
         self._share: Share | None = None
         self._filling = Chunks()
         self._storing: asyncio.Task[None] | None = None
@@ -72,14 +72,14 @@ class PartBuffer:
 
     def is_overdue(self, *, turns: int = 1) -> bool:
         """Tell whether others wait, and the part has been filling for this many turns."""
-        return self._share is not None and self._share.wanted_for_s >= turns * TURN_S
+        return self._share is not None and self._share.contended_for_s >= turns * TURN_S
 
-    async def make_room(self) -> None:
+    async def reserve(self) -> None:
         """Wait until a part may fill."""
         if self._share is None:
-            self._share = await self._budget.reserve(self._room_bytes)
+            self._share = await self._budget.reserve(self._reserved_bytes)
 
-    async def make_room_soon(self) -> None:
+    async def reserve_or_fail(self) -> None:
         """Wait until a part may fill, but not for long.
 
         Raises:
@@ -87,12 +87,12 @@ class PartBuffer:
         """
         try:
             async with asyncio.timeout(WAIT_S):
-                await self.make_room()
+                await self.reserve()
         except TimeoutError:
             raise Unavailable("Too many files are being received at once; send it again.") from None
 
     @asynccontextmanager
-    async def hurrying(self) -> AsyncIterator[None]:
+    async def abort_when_slow(self) -> AsyncIterator[None]:
         """End the body when others have waited too long for a part that fills and cannot be set aside.
 
         Raises:
@@ -109,16 +109,16 @@ class PartBuffer:
 
     async def _watch(self, limit: asyncio.Timeout) -> None:
         while True:
-            if self.is_overdue(turns=MOST_TURNS):
+            if self.is_overdue(turns=MAX_TURNS):
                 limit.reschedule(asyncio.get_running_loop().time())
                 return
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
 
     def write(self, block: bytes | memoryview) -> None:
         """Add to the part that fills."""
         self._filling.write(block)
 
-    async def hand_over(self, store: Store) -> None:
+    async def start_storing(self, store: Store) -> None:
         """Begin to store the part once the one before it is stored, and go on with an empty one.
 
         Raises:
@@ -138,10 +138,10 @@ class PartBuffer:
             await self._storing
             self._storing = None
 
-    async def set_aside(self, store: Store) -> int:
+    async def spill(self, store: Store) -> int:
         """Store the part unfinished and let others have its memory; return how many bytes it had."""
         size_bytes = self.size_bytes
-        await self.hand_over(store)
+        await self.start_storing(store)
         await self.wait_until_stored()
         return size_bytes
 

@@ -51,10 +51,10 @@ class UploadState:
     missing: tuple[int, ...] = ()
 
 
-def part_size_for(size_bytes: int, *, least_bytes: int) -> int:
-    """Return the size of all parts but the last: at least `least_bytes`, in whole MiB where 10,000 are too few."""
+def part_size_for(size_bytes: int, *, min_bytes: int) -> int:
+    """Return the size of all parts but the last: at least `min_bytes`, in whole MiB where 10,000 are too few."""
     needed_bytes = -(-size_bytes // MOST_PARTS)
-    return max(least_bytes, -(-needed_bytes // MIB) * MIB)
+    return max(min_bytes, -(-needed_bytes // MIB) * MIB)
 
 
 async def open_session(
@@ -94,7 +94,7 @@ async def open_session(
             mime_type=mime_type,
             expires_s=settings.api.upload_expires_s,
             declared_size_bytes=size_bytes,
-            part_size_bytes=part_size_for(size_bytes, least_bytes=settings.api.upload_part_size_bytes),
+            part_size_bytes=part_size_for(size_bytes, min_bytes=settings.api.upload_part_size_bytes),
             sha256=sha256,
             collection_id=collection.id,
             attributes=attributes,

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 PART_NUMBER = "part-number"
 COUNTED_BYTES = "counted-bytes"
-LOOKS = 20
-LOOK_AGAIN_S = 0.05
+READ_ATTEMPTS = 20
+RETRY_DELAY_S = 0.05
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ class Tail:
 
 async def load_tail(resources: Resources, upload: Upload) -> Tail | None:
     """Return what the store has of the upload's tail; one that cannot tell its place counts as none."""
-    for _ in range(LOOKS):
+    for _ in range(READ_ATTEMPTS):
         try:
             stored = await resources.storage.head_object(upload.bucket, upload.tail_key)
         except ObjectMissing:
@@ -47,8 +47,8 @@ async def load_tail(resources: Resources, upload: Upload) -> Tail | None:
         if PART_NUMBER in stored.metadata and COUNTED_BYTES in stored.metadata:
             return Tail(int(stored.metadata[PART_NUMBER]), int(stored.metadata[COUNTED_BYTES]), stored.size_bytes)
         # It is being replaced at this moment, or the store died while it was.
-        await asyncio.sleep(LOOK_AGAIN_S)
-    log.warning("tail_without_place", upload_id=upload.id)
+        await asyncio.sleep(RETRY_DELAY_S)
+    log.warning("tail_without_metadata", upload_id=upload.id)
     return None
 
 

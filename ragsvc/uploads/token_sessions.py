@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ragsvc.storage.objects import StoredPart
 
 # What S3 asks of every part but the last; some stores do not.
-LEAST_PART_BYTES = 5 * MIB
+MIN_PART_BYTES = 5 * MIB
 
 
 async def open_token_session(
@@ -94,9 +94,9 @@ async def presign_token_part(resources: Resources, upload: Upload, number: int) 
     upload, s3_upload_id = require_pending(upload)
     if not 1 <= number <= MOST_PARTS:
         raise PartNumberOutOfRange(f"A file has the parts 1 to {MOST_PARTS}, not {number}.")
-    most_bytes = upload.declared_size_bytes or upload.max_bytes or 0
-    if (number - 1) * LEAST_PART_BYTES >= most_bytes:
-        raise TooLarge(f"The file may have {most_bytes} bytes, and every part but the last {LEAST_PART_BYTES}.")
+    max_bytes = upload.declared_size_bytes or upload.max_bytes or 0
+    if (number - 1) * MIN_PART_BYTES >= max_bytes:
+        raise TooLarge(f"The file may have {max_bytes} bytes, and every part but the last {MIN_PART_BYTES}.")
     return await resources.storage.presign_part(upload.bucket, upload.object_key, upload_id=s3_upload_id, number=number)
 
 
@@ -117,7 +117,7 @@ async def learn_size(resources: Resources, upload: Upload, *, part_count: int | 
     except ObjectMissing:
         # Completing finds out what that means.
         return upload
-    size_bytes = _measure(parts, part_count=part_count)
+    size_bytes = _sum_sizes(parts, part_count=part_count)
     if size_bytes > (upload.max_bytes or 0):
         await abort_session(resources, upload.workspace_id, upload.id)
         raise TooLarge(f"The file may have {upload.max_bytes} bytes, and has {size_bytes}.")
@@ -135,15 +135,15 @@ async def learn_size(resources: Resources, upload: Upload, *, part_count: int | 
     return await load_session(resources, upload.workspace_id, upload.id)
 
 
-def _measure(parts: Sequence[StoredPart], *, part_count: int | None) -> int:
-    there = {part.number for part in parts}
-    wanted = max(part_count or 1, *there, 1)
-    missing = tuple(number for number in range(1, wanted + 1) if number not in there)
+def _sum_sizes(parts: Sequence[StoredPart], *, part_count: int | None) -> int:
+    numbers = {part.number for part in parts}
+    expected_count = max(part_count or 1, *numbers, 1)
+    missing = tuple(number for number in range(1, expected_count + 1) if number not in numbers)
     if missing:
         raise PartsMissing(missing=missing)
     first, last = parts[0], parts[-1]
-    if len(parts) > 1 and first.size_bytes < LEAST_PART_BYTES:
-        raise PartSizeMismatch(f"Every part but the last has at least {LEAST_PART_BYTES} bytes.")
+    if len(parts) > 1 and first.size_bytes < MIN_PART_BYTES:
+        raise PartSizeMismatch(f"Every part but the last has at least {MIN_PART_BYTES} bytes.")
     if last.size_bytes > first.size_bytes or any(part.size_bytes != first.size_bytes for part in parts[:-1]):
         raise PartSizeMismatch("Every part but the last has the size of the first.")
     return sum(part.size_bytes for part in parts)

@@ -52,7 +52,7 @@ class Crowd:
         # In turn: nobody was let past the first who waits, and that one waits for no reason but a lack of room.
         assert not any(task.done() for _, task in self.waiting)
         assert not self.waiting or min(self.waiting[0][0], LIMIT) > self.budget.free_bytes
-        assert self.budget.is_wanted == bool(self.waiting)
+        assert self.budget.has_waiters == bool(self.waiting)
 
 
 @given(STEPS)
@@ -80,4 +80,4 @@ async def test_one_who_is_stopped_in_the_moment_of_being_served_gives_it_back() 
     asked.cancel()
     await asyncio.wait({asked})
     assert asked.cancelled()
-    assert (budget.free_bytes, budget.is_wanted) == (LIMIT, False)
+    assert (budget.free_bytes, budget.has_waiters) == (LIMIT, False)

@@ -168,7 +168,7 @@ async def test_a_file_that_comes_too_slowly_makes_room_for_those_that_wait(
     resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(part_buffers, "TURN_S", 0.01)
-    monkeypatch.setattr(part_buffers, "LOOK_S", 0.01)
+    monkeypatch.setattr(part_buffers, "POLL_S", 0.01)
     tight = replace(resources, buffers=BufferBudget(PART))
     async with stalled(tight, workspace) as slow:
         assert (await accept(tight, workspace)).size_bytes == len(SAMPLE)

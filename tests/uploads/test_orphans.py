@@ -190,15 +190,15 @@ async def test_a_bucket_that_could_not_be_reached_is_claimed_again_later(
         left_s = await conn.fetchval(
             "SELECT extract(epoch FROM audit_due_at - now()) FROM workspaces WHERE id = $1", workspace.id
         )
-    assert 0 < left_s <= orphans.CLAIM_S
+    assert 0 < left_s <= orphans.CLAIM_LEASE_S
 
 
 async def test_a_large_bucket_is_looked_through_in_slices(
     resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orphans, "PAGE", 2)
-    monkeypatch.setattr(orphans, "PAGES", 1)
-    monkeypatch.setattr(orphans, "BUCKETS", 1)
+    monkeypatch.setattr(orphans, "PAGE_SIZE", 2)
+    monkeypatch.setattr(orphans, "PAGES_PER_BUCKET", 1)
+    monkeypatch.setattr(orphans, "BUCKETS_PER_SWEEP", 1)
     keys = sorted(workspace.object_key(new_id()) for _ in range(5))
     for key in keys:
         await put_object(resources.storage, workspace.bucket, key)

@@ -14,7 +14,7 @@ from ragsvc.settings.settings import MOST_PARTS
 from ragsvc.storage.objects import StoredPart
 from ragsvc.uploads.sessions import find_missing, part_size_for
 
-LEAST = 8 * MIB
+MIN_PART = 8 * MIB
 TIB = 1024**4
 
 
@@ -43,15 +43,15 @@ def session(size_bytes: int, *, part_size_bytes: int) -> Upload:
 
 @given(st.integers(1, 5 * TIB))
 @example(1)
-@example(LEAST)
-@example(LEAST + 1)
-@example(LEAST * MOST_PARTS)
-@example(LEAST * MOST_PARTS + 1)
+@example(MIN_PART)
+@example(MIN_PART + 1)
+@example(MIN_PART * MOST_PARTS)
+@example(MIN_PART * MOST_PARTS + 1)
 def test_the_parts_are_the_file(size_bytes: int) -> None:
-    part_size_bytes = part_size_for(size_bytes, least_bytes=LEAST)
+    part_size_bytes = part_size_for(size_bytes, min_bytes=MIN_PART)
     upload = session(size_bytes, part_size_bytes=part_size_bytes)
     assert 1 <= upload.part_count <= MOST_PARTS
-    assert part_size_bytes >= LEAST
+    assert part_size_bytes >= MIN_PART
     assert part_size_bytes % MIB == 0
     last = upload.size_of_part(upload.part_count)
     assert 1 <= last <= part_size_bytes

@@ -20,7 +20,7 @@ from ragsvc.storage.errors import ObjectMissing
 from ragsvc.uploads.part_buffers import PartBuffer
 from ragsvc.uploads.tails import read_tail
 from ragsvc.uploads.tus.offsets import load_progress, load_upload, settle_progress
-from ragsvc.uploads.tus.storing import PartStore
+from ragsvc.uploads.tus.storing import LeasedStore
 from ragsvc.uploads.tus.writers import writing
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def append_bytes(
     if progress.is_full:
         _check(progress, offset, size_bytes)
     else:
-        buffer = PartBuffer(resources.buffers, room_bytes=_room_bytes(progress, size_bytes))
+        buffer = PartBuffer(resources.buffers, reserved_bytes=_buffer_bytes(progress, size_bytes))
         async with writing(
             resources,
             progress.upload,
@@ -90,15 +90,15 @@ async def append_bytes(
 def _check(progress: Progress, offset: int, size_bytes: int | None) -> None:
     if offset != progress.offset:
         raise OffsetConflict(f"The upload goes on at {progress.offset}, not at {offset}.")
-    _check_room(progress, offset + (size_bytes or 0))
+    _check_declared_size(progress, offset + (size_bytes or 0))
 
 
-def _check_room(progress: Progress, end: int) -> None:
+def _check_declared_size(progress: Progress, end: int) -> None:
     if end > progress.upload.size_bytes:
         raise TooLarge(f"The file was declared to have {progress.upload.size_bytes} bytes, and more were sent.")
 
 
-def _room_bytes(progress: Progress, size_bytes: int | None) -> int:
+def _buffer_bytes(progress: Progress, size_bytes: int | None) -> int:
     """Return how much of a part is in memory at most: what the tail has of it, and what the request brings."""
     part_size_bytes = progress.upload.part_size_bytes or 0
     counted_bytes = progress.tail.counted_bytes if progress.tail else 0
@@ -120,15 +120,15 @@ class _Append:
         self._progress = progress
         self._upload = progress.upload
         self._writer = writer
-        self._store = PartStore(resources, progress.upload, writer)
+        self._store = LeasedStore(resources, progress.upload, writer)
         self._checksum = checksum
         self._hash = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
         self._number = progress.whole_parts + 1
         self._buffer = buffer
         self._counted_bytes = progress.tail.counted_bytes if progress.tail else 0
         # Of the part that fills, what is in the tail and not in memory.
-        self._aside_bytes = self._counted_bytes
-        self._held: int | None = None
+        self._spilled_bytes = self._counted_bytes
+        self._unchecked_part: int | None = None
 
     async def run(self, source: AsyncIterator[bytes]) -> None:
         try:
@@ -139,10 +139,10 @@ class _Append:
     async def _run(self, source: AsyncIterator[bytes]) -> None:
         tail, end = self._progress.tail, self._progress.offset
         if tail is not None and tail.counted_bytes < tail.size_bytes:
-            await self._drop_unchecked()
+            await self._clear_unchecked_parts()
         async for block in self._writer.blocks(self._read(source)):
             end += len(block)
-            _check_room(self._progress, end)
+            _check_declared_size(self._progress, end)
             if self._hash is not None:
                 self._hash.update(block)
             await self._add(block)
@@ -154,64 +154,64 @@ class _Append:
 
     async def _read(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield what comes, and read on only when there is room for it: else the client waits too."""
-        await self._make_room()
+        await self._reserve()
         async for block in source:
             yield block
-            await self._make_room()
+            await self._reserve()
 
-    async def _make_room(self) -> None:
-        await self._buffer.make_room()
-        if self._aside_bytes:
-            found = read_tail(self._resources, self._upload, size_bytes=self._aside_bytes)
+    async def _reserve(self) -> None:
+        await self._buffer.reserve()
+        if self._spilled_bytes:
+            found = read_tail(self._resources, self._upload, size_bytes=self._spilled_bytes)
             body = b"".join([block async for block in found])
             # At once: a request that leaves meanwhile must not take a piece of it for all.
             self._buffer.write(body)
-            self._aside_bytes = 0
+            self._spilled_bytes = 0
 
-    async def _drop_unchecked(self) -> None:
+    async def _clear_unchecked_parts(self) -> None:
         """Empty the parts of a request whose checksum was wrong or never came, before they come to be in order."""
         for part in self._progress.parts:
             if part.number > self._number and part.size_bytes:
-                await self._store.store_part(part.number, [])
+                await self._store.put_part(part.number, [])
 
     async def _add(self, block: bytes) -> None:
         rest = memoryview(block)
         while rest:
-            room = self._upload.size_of_part(self._number) - self._buffer.size_bytes
-            if not room:
+            free_bytes = self._upload.size_of_part(self._number) - self._buffer.size_bytes
+            if not free_bytes:
                 # Only when more is to come: the end of the body decides about the last.
                 await self._flush()
                 continue
-            self._buffer.write(rest[:room])
-            rest = rest[room:]
+            self._buffer.write(rest[:free_bytes])
+            rest = rest[free_bytes:]
         # In a checked request the first part that it filled may be the tail; and a tail is never a whole part.
         is_part = self._buffer.size_bytes == self._upload.size_of_part(self._number)
-        if self._buffer.is_overdue() and self._held is None and not is_part:
-            self._aside_bytes = await self._buffer.set_aside(self._tail_storer())
+        if self._buffer.is_overdue() and self._unchecked_part is None and not is_part:
+            self._spilled_bytes = await self._buffer.spill(self._tail_writer())
 
     async def _flush(self) -> None:
-        if self._checksum is not None and self._held is None:
-            await self._buffer.hand_over(self._tail_storer())
-            self._held = self._number
+        if self._checksum is not None and self._unchecked_part is None:
+            await self._buffer.start_storing(self._tail_writer())
+            self._unchecked_part = self._number
         else:
-            await self._buffer.hand_over(functools.partial(self._store.store_part, self._number))
+            await self._buffer.start_storing(functools.partial(self._store.put_part, self._number))
         self._number += 1
 
     async def _end(self) -> None:
-        if self._aside_bytes and self._checksum is None:
+        if self._spilled_bytes and self._checksum is None:
             # All of it is in the tail.
             return
-        await self._make_room()
-        if self._held is not None:
-            await self._store.store_held(self._held)
+        await self._reserve()
+        if self._unchecked_part is not None:
+            await self._store.copy_tail_to_part(self._unchecked_part)
         if self._buffer.size_bytes == self._upload.size_of_part(self._number):
-            await self._buffer.hand_over(functools.partial(self._store.store_part, self._number))
+            await self._buffer.start_storing(functools.partial(self._store.put_part, self._number))
         else:
-            await self._buffer.hand_over(self._tail_storer(is_checked=True))
+            await self._buffer.start_storing(self._tail_writer(is_checked=True))
         await self._buffer.wait_until_stored()
 
-    def _tail_storer(self, *, is_checked: bool = False) -> Callable[[list[bytearray]], Awaitable[None]]:
+    def _tail_writer(self, *, is_checked: bool = False) -> Callable[[list[bytearray]], Awaitable[None]]:
         """Return what stores the part that fills as the tail; only what is checked, or needs no check, counts."""
         counts = is_checked or self._checksum is None
         counted_bytes = None if counts else self._counted_bytes
-        return functools.partial(self._store.store_last_part, self._number, counted_bytes=counted_bytes)
+        return functools.partial(self._store.put_tail, self._number, counted_bytes=counted_bytes)

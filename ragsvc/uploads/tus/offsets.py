@@ -56,7 +56,7 @@ async def load_progress(resources: Resources, workspace_id: UUID, upload_id: UUI
             upload.bucket, upload.object_key, upload_id=upload.s3_upload_id or ""
         )
     except ObjectMissing:
-        return await _without_parts(resources, workspace_id, upload_id)
+        return await _progress_without_parts(resources, workspace_id, upload_id)
     return measure(upload, parts, tail)
 
 
@@ -72,7 +72,7 @@ def measure(upload: Upload, parts: Sequence[StoredPart], tail: Tail | None) -> P
     return Progress(upload, offset + tail.counted_bytes, whole, tuple(parts), tail)
 
 
-async def _without_parts(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Progress:
+async def _progress_without_parts(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Progress:
     """Return the progress of an upload whose parts the store does not list: joined, or gone behind our back."""
     upload = await load_upload(resources, workspace_id, upload_id)
     if upload.status is UploadStatus.PENDING:

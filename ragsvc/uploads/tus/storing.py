@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ragsvc.uploads.tus.writers import Writer
 
 
-class PartStore:
+class LeasedStore:
     """Where one writer's parts and tails go.
 
     Every method raises UploadLocked once another writes, ObjectMissing where the upload is over.
@@ -25,7 +25,7 @@ class PartStore:
         self._upload = upload
         self._writer = writer
 
-    async def store_part(self, number: int, body: list[bytearray]) -> None:
+    async def put_part(self, number: int, body: list[bytearray]) -> None:
         """Store a part."""
         self._writer.require()
         await self._resources.storage.upload_part(
@@ -36,7 +36,7 @@ class PartStore:
             body=body,
         )
 
-    async def store_held(self, number: int) -> None:
+    async def copy_tail_to_part(self, number: int) -> None:
         """Store the part that was kept as the tail until its checksum was known."""
         self._writer.require()
         size_bytes = self._upload.size_of_part(number)
@@ -49,7 +49,7 @@ class PartStore:
             body=read_tail(self._resources, self._upload, size_bytes=size_bytes),
         )
 
-    async def store_last_part(self, number: int, chunks: list[bytearray], *, counted_bytes: int | None) -> None:
+    async def put_tail(self, number: int, chunks: list[bytearray], *, counted_bytes: int | None) -> None:
         """Store the beginning of a part as the tail; None counts all of it."""
         self._writer.require()
         body = b"".join(chunks)

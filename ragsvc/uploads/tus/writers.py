@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # A process that was killed holds an upload no longer.
 LEASE_S = 6.0
-LOOK_S = 1.0
+RENEW_INTERVAL_S = 1.0
 # Whoever has heard nothing for this long makes room when it is asked; while bytes come, it does not.
 SILENT_S = 1.0
 # Nobody asks: how long a silent line is listened to.
@@ -53,19 +53,19 @@ class Writer:
     async def blocks(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield what comes, until it ends or another shall append."""
         leaving = asyncio.create_task(self._leaving.wait())
-        coming: asyncio.Task[bytes | None] | None = None
+        reading: asyncio.Task[bytes | None] | None = None
         try:
             while not self._leaving.is_set():
-                coming = asyncio.create_task(_next(source))
+                reading = asyncio.create_task(_next(source))
                 self._silent_since = time.monotonic()
-                await asyncio.wait({coming, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
                 self._silent_since = None
-                block = coming.result() if coming.done() else None
+                block = reading.result() if reading.done() else None
                 if block is None:
                     return
                 yield block
         finally:
-            await cancel_and_wait(leaving, *([coming] if coming else []))
+            await cancel_and_wait(leaving, *([reading] if reading else []))
 
     def require(self) -> None:
         """Return while nobody else can hold the upload.
@@ -79,7 +79,7 @@ class Writer:
     async def take(self) -> None:
         """Get the hold; raises like `writing`."""
         deadline = time.monotonic() + WAIT_S
-        while not await self._try():
+        while not await self._try_take():
             if time.monotonic() > deadline:
                 raise UploadLocked
             await asyncio.sleep(POLL_S)
@@ -100,7 +100,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - its time runs out by itself
             log.warning("upload_not_released", upload_id=self._upload.id, error=error)
 
-    async def _try(self) -> bool:
+    async def _try_take(self) -> bool:
         upload, asked_at = self._upload, time.monotonic()
         async with self._resources.pool.acquire() as conn:
             if await upload_writers.take_writing(
@@ -135,7 +135,9 @@ async def writing(
     writer = Writer(resources, upload, should_leave)
     await writer.take()
     try:
-        async with in_background(keep_renewed(writer.renew, interval_s=LOOK_S, event="upload_hold_not_renewed")):
+        async with in_background(
+            keep_renewed(writer.renew, interval_s=RENEW_INTERVAL_S, event="upload_hold_not_renewed")
+        ):
             yield writer
     finally:
         await asyncio.shield(writer.release())
