@@ -40,7 +40,7 @@ async def test_nothing_is_wrong_with_good_surroundings(
     [
         ({"redis_url": SecretStr(f"redis://{NOBODY}/0")}, {"redis"}, "Redis at REDIS_URL cannot be used"),
         ({"s3_endpoint_url": f"http://{NOBODY}"}, {"store", "store rights"}, "cannot be reached"),
-        ({"s3_secret_access_key": SecretStr("wrong")}, {"store", "store rights"}, "the object store answered"),
+        ({"s3_secret_access_key": SecretStr("wrong")}, {"store", "store rights"}, "the object store returned"),
         ({"openai_base_url": f"http://{NOBODY}/v1"}, {"embedding"}, "cannot be reached"),
     ],
 )

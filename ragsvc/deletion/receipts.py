@@ -1,4 +1,4 @@
-"""The second look: what a receipt says was counted again after everything was removed."""
+"""Verification of deletions: recounts every store after the removal and builds the lines of the receipt."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ REDACTED = {"chat_messages", "idempotent_answers"}
 
 
 async def verify_stores(resources: Resources, deletion: Deletion, *, location: Location | None) -> list[StoreReceipt]:
-    """Return the receipt's lines.
+    """Verify that nothing remains in any store, and return the receipt's lines.
 
     Raises:
-        TransientFailure: something is left; the deletion runs again.
+        TransientFailure: some data remains; the deletion will be retried.
     """
     async with resources.pool.acquire() as conn:
         removed = await deletion_receipts.select_removed(conn, deletion.workspace_id, deletion.id)
     remaining = await _count_remaining(resources, deletion, location=location)
     if nonzero := {store: count for store, count in remaining.items() if count}:
-        raise TransientFailure("deletion_incomplete", f"still there on the second look: {nonzero}")
+        raise TransientFailure("deletion_incomplete", f"data remains after the deletion: {nonzero}")
     receipts = [
         StoreReceipt(
             store=store,
@@ -77,6 +77,6 @@ async def _count_remaining(resources: Resources, deletion: Deletion, *, location
 
 
 def _cache_receipt(resources: Resources, removed: int) -> StoreReceipt:
-    """Say until when vectors stay that are keyed by content and name no document."""
+    """Return the receipt's line on cached vectors, which are keyed by content and expire after EMBEDDING_CACHE_DAYS."""
     retained_until = datetime.now(UTC) + timedelta(days=resources.settings.llm.embedding_cache_days)
     return StoreReceipt("embedding_cache", removed, 0, 0, retained_until)

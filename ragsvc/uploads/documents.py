@@ -1,4 +1,4 @@
-"""Takes a file in one request: streamed to the store in parts, then file, document and job in one transaction."""
+"""Receives a file in one request: streams it to the store in parts, then inserts file, document and job at once."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ async def receive_document(
     document_id: UUID | None = None,
     announced_bytes: int | None = None,
 ) -> Document:
-    """Store the file and queue its ingestion; at most two parts of it are in memory, within UPLOAD_BUFFER_BYTES.
+    """Store the file and queue its ingestion; at most two of its parts are in memory, within UPLOAD_BUFFER_BYTES.
 
-    `late_details` is told the file's sha256 and asked for collection and attributes once the source has ended: in a
-    form they may follow the file. `announced_bytes` is how much may come as far as is known, so that a small file asks
-    for little memory.
+    `late_details` is called with the file's sha256 once the source has ended and returns collection and attributes,
+    because in a form these fields can follow the file. `announced_bytes` is the expected size, if known, so that a
+    small file reserves little memory.
 
     Raises:
-        EmptyFile, TooLarge, QuotaExceeded, Unavailable: and nothing of it is left.
+        EmptyFile, TooLarge, QuotaExceeded, Unavailable: nothing is stored.
         NotFound: there is no such collection.
     """
 
@@ -75,7 +75,7 @@ async def receive_document(
         )
 
     async with resources.pool.acquire() as conn:
-        # Only to refuse an unknown collection before the body is read: it is pinned once the file is stored.
+        # Reject an unknown collection before reading the body. It is pinned later, when the file is registered.
         await find_collection(conn, workspace.id, collection_id)
     return await _receive(
         resources,
@@ -126,13 +126,13 @@ async def receive_content(
     late_attributes: Callable[[], dict[str, object] | None],
     announced_bytes: int | None = None,
 ) -> Document:
-    """Store a new file for a document and queue its ingestion; until that is done the version before answers.
+    """Store a new file for a document and queue its ingestion; the previous version serves searches until then.
 
-    An ingestion of what the document had before is given up. `late_attributes`, asked once the source has ended, come
-    with the new version; None leaves them as they are.
+    Any active ingestion of the document is cancelled. `late_attributes` is called once the source has ended; its
+    result is applied with the new version, and None leaves the attributes unchanged.
 
     Raises:
-        EmptyFile, TooLarge, QuotaExceeded, Unavailable: and nothing of it is left.
+        EmptyFile, TooLarge, QuotaExceeded, Unavailable: nothing is stored.
         NotFound: there is no such document.
         DocumentDeleting: the document is being deleted.
     """
@@ -184,7 +184,7 @@ async def _receive(
         stored = await _store(writer, first, source, limit_bytes=min(limit_bytes or max_bytes, max_bytes))
         document, job = await register(upload, stored)
     except BaseException:
-        # A client that leaves cancels this task; what it sent is removed all the same.
+        # A client that disconnects cancels this task; the shield lets the cleanup finish.
         await asyncio.shield(abandon(resources, upload))
         raise
     await resources.notifier.notify(job)
@@ -203,11 +203,11 @@ async def attach_file(
     attributes: dict[str, object],
     document_id: UUID | None = None,
 ) -> Document:
-    """Make a stored file a document of another collection too.
+    """Add a document for a stored file to another collection.
 
     Raises:
         NotFound: there is no such file or collection.
-        DocumentExists: the file already is a document of this collection.
+        DocumentExists: the collection already has a document of this file.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         file = await files.lock_file(conn, workspace.id, file_id)
@@ -228,7 +228,7 @@ async def attach_file(
 
 
 async def _read_first(source: AsyncIterator[bytes]) -> bytes:
-    """Return the first bytes, so that for an empty file nothing is begun."""
+    """Return the first non-empty block, so that no session is opened for an empty file."""
     async for block in source:
         if block:
             return block
@@ -236,7 +236,7 @@ async def _read_first(source: AsyncIterator[bytes]) -> bytes:
 
 
 async def _open_upload(resources: Resources, workspace: Workspace, *, filename: str, mime_type: str) -> Upload:
-    """Write the session down before the store hears of it, so that the sweeper knows what a crash leaves."""
+    """Insert the session before anything is sent to the store, so that the sweeper can clean up after a crash."""
     upload_id = new_id()
     async with resources.pool.acquire() as conn:
         return await upload_sessions.insert_upload(
@@ -266,4 +266,4 @@ async def _store(writer: PartWriter, first: bytes, source: AsyncIterator[bytes],
 
 def _check_size(size_bytes: int, limit_bytes: int) -> None:
     if size_bytes > limit_bytes:
-        raise TooLarge(f"A file in one request may have {limit_bytes} bytes.")
+        raise TooLarge(f"A file sent in one request can have at most {limit_bytes} bytes.")

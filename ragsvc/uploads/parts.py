@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WrittenObject:
-    """An object that was written as a whole."""
+    """A complete object, as PartWriter wrote it."""
 
     size_bytes: int
     sha256: bytes
@@ -29,9 +29,9 @@ class WrittenObject:
 
 
 class PartWriter:
-    """Cuts what is written into parts of UPLOAD_PART_SIZE_BYTES; one fills while the one before it is stored.
+    """Splits a stream into parts of UPLOAD_PART_SIZE_BYTES; one part fills while the previous one is being stored.
 
-    Even a small file is an upload of one part: a single PUT could overwrite an object after it was completed.
+    Even a small file is a multipart upload: a delayed single PUT could overwrite the object after it was completed.
     """
 
     def __init__(self, resources: Resources, upload: Upload, *, announced_bytes: int | None) -> None:
@@ -50,7 +50,7 @@ class PartWriter:
         """Open the multipart upload.
 
         Raises:
-            NotFound: the session ended meanwhile.
+            NotFound: the session has ended.
         """
         upload = self._upload
         self._s3_upload_id = await self._resources.storage.create_multipart(
@@ -64,10 +64,10 @@ class PartWriter:
             raise NotFound
 
     async def write(self, block: bytes) -> None:
-        """Take bytes; returns once there is room for more, so that a slow store slows its client.
+        """Buffer the bytes, waiting for memory where needed, so that a slow store slows down the client.
 
         Raises:
-            Unavailable: others needed the memory for too long.
+            Unavailable: no memory became free within WAIT_S seconds.
         """
         self.size_bytes += len(block)
         self._sha256.update(block)
@@ -91,11 +91,11 @@ class PartWriter:
         return WrittenObject(self.size_bytes, self._sha256.digest(), etag)
 
     def abort_when_slow(self) -> AbstractAsyncContextManager[None]:
-        """Write within this: a client that is slow while others wait for its memory is ended with Unavailable."""
+        """Wrap all writes in this: it raises Unavailable when the client is slow while others wait for its memory."""
         return self._buffer.abort_when_slow()
 
     async def close(self) -> None:
-        """Hold nothing more."""
+        """Discard what is not stored yet and free the memory."""
         await self._buffer.close()
 
     async def _start_storing(self) -> None:

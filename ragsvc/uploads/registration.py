@@ -1,4 +1,4 @@
-"""Makes a complete object a file of a document, a new one or one there is, and a job, in one transaction."""
+"""Registers a stored object as the file of a new or existing document and queues its ingestion, in one transaction."""
 
 from __future__ import annotations
 
@@ -96,10 +96,10 @@ async def register_replacement(
     etag: str,
     attributes: dict[str, object] | None,
 ) -> tuple[Document, Job]:
-    """End the session with a file that becomes the document's next version; what was to become it before is given up.
+    """End the session with a file for the document's next version; a version still being ingested is cancelled.
 
     Raises:
-        NotFound: the session or the document ended meanwhile.
+        NotFound: the session has ended, or the document was deleted.
         DocumentDeleting: the document is being deleted.
     """
     workspace_id = upload.workspace_id
@@ -161,10 +161,10 @@ async def add_document(
     attributes: dict[str, object],
     chunking: dict[str, int] | None = None,
 ) -> tuple[Document, Job]:
-    """Make a stored file a document of a pinned collection and queue its ingestion; ring once that is committed.
+    """Add a document for a stored file and queue its ingestion; notify the workers once this is committed.
 
     Raises:
-        DocumentExists: the file already is a document of the collection.
+        DocumentExists: the collection already has a document of this file.
     """
     document = await documents.insert_document(
         conn, workspace_id, document_id, collection_id=pinned.id, file_id=file_id, attributes=attributes

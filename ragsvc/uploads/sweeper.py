@@ -1,4 +1,4 @@
-"""Ends what nobody ended: sessions past their time, completions that stalled, and what they left in the store."""
+"""Expires overdue sessions, finishes stalled completions, and removes what ended sessions left in the store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 async def sweep_uploads(resources: Resources) -> int:
-    """Expire sessions, finish stalled completions, clean up after what ended, and return how many were cleaned."""
+    """Expire sessions, finish stalled completions, clean up ended sessions, and return how many were cleaned up."""
     async with resources.pool.acquire() as conn:
         async with conn.transaction():
             if not await jobs.try_lock(conn, "sweep:uploads"):
