@@ -15,10 +15,8 @@ from ragsvc.db import (
     documents,
     files,
     idempotency_keys,
-    jobs,
     workspaces,
 )
-from ragsvc.deletion.execution import delete
 from ragsvc.deletion.requests import (
     request_collection_deletion,
     request_document_deletion,
@@ -28,7 +26,7 @@ from ragsvc.domain.deletions import DeletionStatus
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.idempotency import Call
 from ragsvc.domain.ids import new_id
-from ragsvc.domain.jobs import JobStatus, Queue, SubjectKind
+from ragsvc.domain.jobs import JobStatus, SubjectKind
 from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.errors import LeaseLost, NotFound, TransientFailure
 from ragsvc.ingestion.builds import Build
@@ -36,40 +34,16 @@ from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
 from ragsvc.uploads.documents import attach_file
 from tests.support.builds import make_chunks, make_vectors, ready_document
+from tests.support.deletions import load_deletion, removed_counts, run_deletion
 from tests.support.documents import accept, job_of, reload, reload_job
 from tests.support.usage import embeddings_of
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:
-    from ragsvc.domain.deletions import Deletion
     from ragsvc.domain.documents import Document
     from ragsvc.domain.jobs import Job
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
-
-
-async def execute(resources: Resources, deletion: Deletion) -> Deletion:
-    async with resources.pool.acquire() as conn:
-        queued = await jobs.select_active_job(
-            conn,
-            deletion.workspace_id,
-            queue=Queue.DELETION,
-            subject_kind=deletion.subject_kind,
-            subject_id=deletion.subject_id,
-        )
-    assert queued is not None
-    job = await lifecycle.claim(resources.pool, queued.id, owner="test", lease_s=60)
-    assert job is not None
-    await delete(resources, Lease(resources.pool, job, resources.settings))
-    assert (await reload_job(resources, job)).status is JobStatus.DONE
-    return await receipt(resources, deletion)
-
-
-async def receipt(resources: Resources, deletion: Deletion) -> Deletion:
-    async with resources.pool.acquire() as conn:
-        found = await deletion_receipts.select_deletion(conn, deletion.workspace_id, deletion.id)
-    assert found is not None
-    return found
 
 
 async def hold(resources: Resources, document: Document) -> Job:
@@ -83,12 +57,11 @@ async def test_a_documents_receipt_counts_what_was_removed(resources: Resources,
     document = await ready_document(resources, workspace)
     deletion = await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
     assert deletion.status is DeletionStatus.PENDING
-    done = await execute(resources, deletion)
+    done = await run_deletion(resources, deletion)
     assert done.status is DeletionStatus.COMPLETED
     assert done.verified_at is not None
     stores = {store.store: store for store in done.stores}
-    removed = {name: store.removed for name, store in stores.items() if store.removed}
-    assert removed == {
+    assert removed_counts(done) == {
         "documents": 1,
         "chunks": 3,
         "vectors": 3,
@@ -113,7 +86,7 @@ async def test_answers_that_are_kept_for_a_repeat_are_blanked(resources: Resourc
         await idempotency_keys.store_response(
             conn, claim, status=202, headers={}, body=b"kettles.txt", document_ids=[document.id]
         )
-    done = await execute(
+    done = await run_deletion(
         resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
     )
     assert {store.store: store.redacted for store in done.stores}["idempotent_answers"] == 1
@@ -125,7 +98,9 @@ async def test_answers_that_are_kept_for_a_repeat_are_blanked(resources: Resourc
 
 async def test_nothing_of_a_deleted_document_is_left(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
-    await execute(resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=True))
+    await run_deletion(
+        resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
+    )
     async with resources.pool.acquire() as conn:
         assert await documents.select_document(conn, workspace.id, document.id) is None
         assert await files.select_file(conn, workspace.id, document.file_id) is None
@@ -138,7 +113,7 @@ async def test_nothing_of_a_deleted_document_is_left(resources: Resources, works
 async def test_the_neighbours_stay(resources: Resources, workspace: Workspace) -> None:
     doomed = await ready_document(resources, workspace)
     neighbour = await ready_document(resources, workspace)
-    await execute(resources, await request_document_deletion(resources, workspace.id, doomed.id, purge_file=True))
+    await run_deletion(resources, await request_document_deletion(resources, workspace.id, doomed.id, purge_file=True))
     assert (await reload(resources, neighbour)).status is DocumentStatus.READY
     assert neighbour.active_build is not None
     async with resources.pool.acquire() as conn:
@@ -154,7 +129,7 @@ async def test_asking_twice_is_one_deletion(resources: Resources, workspace: Wor
     )
     assert len({deletion.id for deletion in asked}) == 1
     assert (await reload(resources, document)).status is DocumentStatus.DELETING
-    done = await execute(resources, asked[0])
+    done = await run_deletion(resources, asked[0])
     assert await request_document_deletion(resources, workspace.id, document.id, purge_file=True) == done
 
 
@@ -176,8 +151,8 @@ async def test_deleting_cancels_the_ingestion_at_its_next_write(resources: Resou
     with pytest.raises(LeaseLost):
         await build.write_chunks(pieces, make_vectors(pieces, resources.space.dimensions))
     assert (await reload_job(resources, job)).status is JobStatus.CANCELLED
-    done = await execute(resources, deletion)
-    assert {store.store: store.removed for store in done.stores}["canonical_text"] == 1
+    done = await run_deletion(resources, deletion)
+    assert removed_counts(done)["canonical_text"] == 1
 
 
 async def test_a_deletion_that_was_killed_half_way_resumes(resources: Resources, workspace: Workspace) -> None:
@@ -187,8 +162,8 @@ async def test_a_deletion_that_was_killed_half_way_resumes(resources: Resources,
         # What the killed worker had done: one batch, counted in the same transaction.
         removed = await chunks.delete_chunk_texts(conn, workspace.id, document.id, limit=2)
         await deletion_receipts.add_removed(conn, workspace.id, deletion.id, store="chunks", count=removed)
-    done = await execute(resources, deletion)
-    assert {store.store: store.removed for store in done.stores}["chunks"] == 3
+    done = await run_deletion(resources, deletion)
+    assert removed_counts(done)["chunks"] == 3
 
 
 async def test_a_file_that_another_document_shows_is_kept(resources: Resources, workspace: Workspace) -> None:
@@ -197,10 +172,14 @@ async def test_a_file_that_another_document_shows_is_kept(resources: Resources, 
     async with resources.pool.acquire() as conn:
         await collections.insert_collection(conn, workspace.id, other_id, name="other")
     twin = await attach_file(resources, workspace, document.file_id, collection_id=other_id, attributes={})
-    await execute(resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=True))
+    await run_deletion(
+        resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
+    )
     assert await resources.storage.count_objects(workspace.bucket) == 1
-    last = await execute(resources, await request_document_deletion(resources, workspace.id, twin.id, purge_file=True))
-    assert {store.store: store.removed for store in last.stores}["objects"] == 1
+    last = await run_deletion(
+        resources, await request_document_deletion(resources, workspace.id, twin.id, purge_file=True)
+    )
+    assert removed_counts(last)["objects"] == 1
     assert await resources.storage.count_objects(workspace.bucket) == 0
     async with resources.pool.acquire() as conn:
         assert await conn.fetchval("SELECT count(*) FROM files") == 0
@@ -217,7 +196,7 @@ async def test_two_documents_of_one_file_deleted_at_once_leave_no_file(
     deletions = [
         await request_document_deletion(resources, workspace.id, one, purge_file=True) for one in (document.id, twin.id)
     ]
-    await asyncio.gather(*(execute(resources, deletion) for deletion in deletions))
+    await asyncio.gather(*(run_deletion(resources, deletion) for deletion in deletions))
     assert await resources.storage.count_objects(workspace.bucket) == 0
     async with resources.pool.acquire() as conn:
         assert await conn.fetchval("SELECT count(*) FROM files") == 0
@@ -225,7 +204,9 @@ async def test_two_documents_of_one_file_deleted_at_once_leave_no_file(
 
 async def test_a_file_can_be_kept(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
-    await execute(resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=False))
+    await run_deletion(
+        resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=False)
+    )
     async with resources.pool.acquire() as conn:
         assert await files.select_file(conn, workspace.id, document.file_id) is not None
     assert await resources.storage.count_objects(workspace.bucket) == 1
@@ -239,8 +220,8 @@ async def test_a_collection_goes_with_its_documents(resources: Resources, worksp
     outside = await ready_document(resources, workspace)
     deletion = await request_collection_deletion(resources, workspace.id, collection_id)
     assert (await reload(resources, inside[0])).status is DocumentStatus.DELETING
-    done = await execute(resources, deletion)
-    assert {store.store: store.removed for store in done.stores}["documents"] == 2
+    done = await run_deletion(resources, deletion)
+    assert removed_counts(done)["documents"] == 2
     async with resources.pool.acquire() as conn:
         assert await collections.lock_collection(conn, workspace.id, collection_id) is None
     assert await request_collection_deletion(resources, workspace.id, collection_id) == done
@@ -250,7 +231,7 @@ async def test_a_collection_goes_with_its_documents(resources: Resources, worksp
 async def test_a_workspace_goes_with_its_bucket(resources: Resources, workspace: Workspace) -> None:
     await ready_document(resources, workspace)
     bystander = await create_workspace(resources.pool, resources.storage, resources.settings)
-    done = await execute(resources, await request_workspace_deletion(resources, workspace.id))
+    done = await run_deletion(resources, await request_workspace_deletion(resources, workspace.id))
     assert (done.status, done.subject_kind) == (DeletionStatus.COMPLETED, SubjectKind.WORKSPACE)
     async with resources.pool.acquire() as conn:
         assert await workspaces.select_workspace(conn, workspace.id) is None
@@ -267,7 +248,7 @@ async def test_what_a_workspace_was_billed_for_goes_with_it(resources: Resources
     await resources.query_usage.write()
     assert set(await embeddings_of(resources.pool, workspace.id)) == {resources.settings.llm.embedding_model}
     resources.query_usage.note(workspace.id, spent)
-    await execute(resources, await request_workspace_deletion(resources, workspace.id))
+    await run_deletion(resources, await request_workspace_deletion(resources, workspace.id))
     # What comes late is of nobody.
     await resources.query_usage.write()
     assert await embeddings_of(resources.pool, workspace.id) == {}
@@ -284,7 +265,7 @@ async def test_a_workspace_in_a_shared_bucket_goes_alone(resources: Resources) -
     unfinished = await resources.storage.create_multipart(
         staying.bucket, staying.object_key(new_id()), mime_type="text/plain"
     )
-    done = await execute(resources, await request_workspace_deletion(resources, going.id))
+    done = await run_deletion(resources, await request_workspace_deletion(resources, going.id))
     objects = next(store for store in done.stores if store.store == "objects")
     assert (objects.removed, objects.remaining) == (2, 0)
     assert await resources.storage.count_objects(going.bucket) == 2
@@ -303,5 +284,5 @@ async def test_what_is_still_there_on_the_second_look_is_no_receipt(
 
     monkeypatch.setattr(chunks, "delete_chunk_texts", remove_nothing)
     with pytest.raises(TransientFailure, match="chunks"):
-        await execute(resources, deletion)
-    assert (await receipt(resources, deletion)).status is DeletionStatus.RUNNING
+        await run_deletion(resources, deletion)
+    assert (await load_deletion(resources, deletion)).status is DeletionStatus.RUNNING
