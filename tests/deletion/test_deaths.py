@@ -1,4 +1,4 @@
-"""A deletion that dies at any step counts, when it is done again, what it would have counted without."""
+"""A deletion killed at any step has the same counts in its receipt once it is repeated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-async def test_a_documents_deletion_dies_at_every_word_with_the_store(
+async def test_a_document_deletion_killed_at_any_store_call_can_be_repeated(
     resources: Resources, workspace: Workspace, *, after: bool
 ) -> None:
     step, was_killed = 0, True
@@ -40,15 +40,15 @@ async def test_a_documents_deletion_dies_at_every_word_with_the_store(
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-async def test_a_workspaces_deletion_dies_at_every_word_with_the_store(
+async def test_a_workspace_deletion_killed_at_any_store_call_can_be_repeated(
     resources: Resources, settings: Settings, *, after: bool
 ) -> None:
     step, was_killed = 0, True
     while was_killed:
         step += 1
         doomed = await create_workspace(resources.pool, resources.storage, settings)
-        kept = await ready_document(resources, doomed)
-        await run_deletion(resources, await request_document_deletion(resources, doomed.id, kept.id, purge_file=False))
+        first = await ready_document(resources, doomed)
+        await run_deletion(resources, await request_document_deletion(resources, doomed.id, first.id, purge_file=False))
         await ready_document(resources, doomed)
         deletion = await request_workspace_deletion(resources, doomed.id)
         dying: Any = DyingClient(resources.storage, step=step, after=after)
@@ -59,7 +59,7 @@ async def test_a_workspaces_deletion_dies_at_every_word_with_the_store(
     assert step > 5
 
 
-async def test_the_file_that_waits_goes_with_its_document(resources: Resources, workspace: Workspace) -> None:
+async def test_a_pending_file_is_deleted_with_its_document(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     await receive_content(
         resources,
@@ -80,7 +80,7 @@ async def test_the_file_that_waits_goes_with_its_document(resources: Resources, 
 
 @pytest.mark.parametrize("step", [1, 2])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-async def test_a_files_removal_that_dies_is_finished_by_the_sweeper(
+async def test_the_sweeper_finishes_an_interrupted_file_removal(
     resources: Resources, workspace: Workspace, step: int, *, after: bool
 ) -> None:
     document = await ready_document(resources, workspace)

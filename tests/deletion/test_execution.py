@@ -1,4 +1,4 @@
-"""Deletion: hidden at once, removed everywhere, proven by looking again."""
+"""Deletions hide their subject at once, remove it from every store, and verify that nothing remains."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 
-async def hold(resources: Resources, document: Document) -> Job:
-    """Let a worker begin the document's ingestion."""
+async def claim_ingestion(resources: Resources, document: Document) -> Job:
+    """Claim the document's ingestion job, as a worker does."""
     job = await lifecycle.claim(resources.pool, (await job_of(resources, document)).id, owner="ingesting", lease_s=60)
     assert job is not None
     return job
 
 
-async def test_a_documents_receipt_counts_what_was_removed(resources: Resources, workspace: Workspace) -> None:
+async def test_the_receipt_of_a_document_counts_all_removals(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     deletion = await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
     assert deletion.status is DeletionStatus.PENDING
@@ -75,7 +75,7 @@ async def test_a_documents_receipt_counts_what_was_removed(resources: Resources,
     assert stores["embedding_cache"].retained_until is not None
 
 
-async def test_answers_that_are_kept_for_a_repeat_are_blanked(resources: Resources, workspace: Workspace) -> None:
+async def test_stored_idempotent_responses_are_blanked(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     call = Call(workspace.id, "a key", call_hash=bytes(32), body_hash=bytes(32))
     async with resources.pool.acquire() as conn:
@@ -91,12 +91,12 @@ async def test_answers_that_are_kept_for_a_repeat_are_blanked(resources: Resourc
     )
     assert {store.store: store.redacted for store in done.stores}["idempotent_answers"] == 1
     async with resources.pool.acquire() as conn:
-        kept = await idempotency_keys.select_stored_response(conn, call)
-    assert kept is not None
-    assert (kept.status, kept.body) == (202, None)
+        stored = await idempotency_keys.select_stored_response(conn, call)
+    assert stored is not None
+    assert (stored.status, stored.body) == (202, None)
 
 
-async def test_nothing_of_a_deleted_document_is_left(resources: Resources, workspace: Workspace) -> None:
+async def test_a_deleted_document_leaves_no_data(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     await run_deletion(
         resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
@@ -110,30 +110,30 @@ async def test_nothing_of_a_deleted_document_is_left(resources: Resources, works
     assert await resources.storage.count_objects(workspace.bucket) == 0
 
 
-async def test_the_neighbours_stay(resources: Resources, workspace: Workspace) -> None:
-    doomed = await ready_document(resources, workspace)
-    neighbour = await ready_document(resources, workspace)
-    await run_deletion(resources, await request_document_deletion(resources, workspace.id, doomed.id, purge_file=True))
-    assert (await reload(resources, neighbour)).status is DocumentStatus.READY
-    assert neighbour.active_build is not None
+async def test_other_documents_are_unchanged(resources: Resources, workspace: Workspace) -> None:
+    deleted = await ready_document(resources, workspace)
+    other = await ready_document(resources, workspace)
+    await run_deletion(resources, await request_document_deletion(resources, workspace.id, deleted.id, purge_file=True))
+    assert (await reload(resources, other)).status is DocumentStatus.READY
+    assert other.active_build is not None
     async with resources.pool.acquire() as conn:
-        left = await chunks.select_chunks(conn, workspace.id, neighbour.id, limit=10)
+        left = await chunks.select_chunks(conn, workspace.id, other.id, limit=10)
     assert len(left) == 3
     assert await resources.storage.count_objects(workspace.bucket) == 1
 
 
-async def test_asking_twice_is_one_deletion(resources: Resources, workspace: Workspace) -> None:
+async def test_concurrent_requests_create_one_deletion(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
-    asked = await asyncio.gather(
+    deletions = await asyncio.gather(
         *(request_document_deletion(resources, workspace.id, document.id, purge_file=True) for _ in range(5))
     )
-    assert len({deletion.id for deletion in asked}) == 1
+    assert len({deletion.id for deletion in deletions}) == 1
     assert (await reload(resources, document)).status is DocumentStatus.DELETING
-    done = await run_deletion(resources, asked[0])
+    done = await run_deletion(resources, deletions[0])
     assert await request_document_deletion(resources, workspace.id, document.id, purge_file=True) == done
 
 
-async def test_another_workspaces_document_is_not_found(resources: Resources, workspace: Workspace) -> None:
+async def test_a_document_of_another_workspace_is_not_found(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     other = await create_workspace(resources.pool, resources.storage, resources.settings)
     with pytest.raises(NotFound):
@@ -141,9 +141,9 @@ async def test_another_workspaces_document_is_not_found(resources: Resources, wo
     assert (await reload(resources, document)).status is DocumentStatus.READY
 
 
-async def test_deleting_cancels_the_ingestion_at_its_next_write(resources: Resources, workspace: Workspace) -> None:
+async def test_a_deletion_cancels_the_ingestion_at_its_next_write(resources: Resources, workspace: Workspace) -> None:
     document = await accept(resources, workspace)
-    job = await hold(resources, document)
+    job = await claim_ingestion(resources, document)
     build = Build(resources, Lease(resources.pool, job, resources.settings), document)
     await build.write_text("half a document")
     deletion = await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
@@ -155,18 +155,18 @@ async def test_deleting_cancels_the_ingestion_at_its_next_write(resources: Resou
     assert removed_counts(done)["canonical_text"] == 1
 
 
-async def test_a_deletion_that_was_killed_half_way_resumes(resources: Resources, workspace: Workspace) -> None:
+async def test_a_killed_deletion_resumes(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     deletion = await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
     async with resources.pool.acquire() as conn, conn.transaction():
-        # What the killed worker had done: one batch, counted in the same transaction.
+        # The killed worker removed one batch, counted in the same transaction.
         removed = await chunks.delete_chunk_texts(conn, workspace.id, document.id, limit=2)
         await deletion_receipts.add_removed(conn, workspace.id, deletion.id, store="chunks", count=removed)
     done = await run_deletion(resources, deletion)
     assert removed_counts(done)["chunks"] == 3
 
 
-async def test_a_file_that_another_document_shows_is_kept(resources: Resources, workspace: Workspace) -> None:
+async def test_a_file_used_by_another_document_is_kept(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     other_id = new_id()
     async with resources.pool.acquire() as conn:
@@ -185,7 +185,7 @@ async def test_a_file_that_another_document_shows_is_kept(resources: Resources, 
         assert await conn.fetchval("SELECT count(*) FROM files") == 0
 
 
-async def test_two_documents_of_one_file_deleted_at_once_leave_no_file(
+async def test_concurrent_deletions_of_both_documents_of_a_file_remove_it(
     resources: Resources, workspace: Workspace
 ) -> None:
     document = await ready_document(resources, workspace)
@@ -202,7 +202,7 @@ async def test_two_documents_of_one_file_deleted_at_once_leave_no_file(
         assert await conn.fetchval("SELECT count(*) FROM files") == 0
 
 
-async def test_a_file_can_be_kept(resources: Resources, workspace: Workspace) -> None:
+async def test_the_file_is_kept_without_purge_file(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     await run_deletion(
         resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=False)
@@ -212,10 +212,10 @@ async def test_a_file_can_be_kept(resources: Resources, workspace: Workspace) ->
     assert await resources.storage.count_objects(workspace.bucket) == 1
 
 
-async def test_a_collection_goes_with_its_documents(resources: Resources, workspace: Workspace) -> None:
+async def test_a_collection_is_deleted_with_its_documents(resources: Resources, workspace: Workspace) -> None:
     collection_id = new_id()
     async with resources.pool.acquire() as conn:
-        await collections.insert_collection(conn, workspace.id, collection_id, name="doomed")
+        await collections.insert_collection(conn, workspace.id, collection_id, name="deleted")
     inside = [await ready_document(resources, workspace, collection_id=collection_id) for _ in range(2)]
     outside = await ready_document(resources, workspace)
     deletion = await request_collection_deletion(resources, workspace.id, collection_id)
@@ -228,52 +228,52 @@ async def test_a_collection_goes_with_its_documents(resources: Resources, worksp
     assert (await reload(resources, outside)).status is DocumentStatus.READY
 
 
-async def test_a_workspace_goes_with_its_bucket(resources: Resources, workspace: Workspace) -> None:
+async def test_a_workspace_is_deleted_with_its_bucket(resources: Resources, workspace: Workspace) -> None:
     await ready_document(resources, workspace)
-    bystander = await create_workspace(resources.pool, resources.storage, resources.settings)
+    other = await create_workspace(resources.pool, resources.storage, resources.settings)
     done = await run_deletion(resources, await request_workspace_deletion(resources, workspace.id))
     assert (done.status, done.subject_kind) == (DeletionStatus.COMPLETED, SubjectKind.WORKSPACE)
     async with resources.pool.acquire() as conn:
         assert await workspaces.select_workspace(conn, workspace.id) is None
-        assert await workspaces.select_workspace(conn, bystander.id) is not None
+        assert await workspaces.select_workspace(conn, other.id) is not None
     assert await resources.storage.count_objects(workspace.bucket) == 0
     assert await request_workspace_deletion(resources, workspace.id) == done
 
 
-async def test_what_a_workspace_was_billed_for_goes_with_it(resources: Resources, workspace: Workspace) -> None:
-    bystander = await create_workspace(resources.pool, resources.storage, resources.settings)
+async def test_the_usage_of_a_workspace_is_deleted_with_it(resources: Resources, workspace: Workspace) -> None:
+    other = await create_workspace(resources.pool, resources.storage, resources.settings)
     spent = EmbeddingUsage(calls=1, prompt_tokens=5)
-    for one in (workspace, bystander):
+    for one in (workspace, other):
         resources.query_usage.note(one.id, spent)
     await resources.query_usage.write()
     assert set(await embeddings_of(resources.pool, workspace.id)) == {resources.settings.llm.embedding_model}
     resources.query_usage.note(workspace.id, spent)
     await run_deletion(resources, await request_workspace_deletion(resources, workspace.id))
-    # What comes late is of nobody.
+    # Usage noted before the deletion and written afterwards is dropped.
     await resources.query_usage.write()
     assert await embeddings_of(resources.pool, workspace.id) == {}
-    assert await embeddings_of(resources.pool, bystander.id) == {resources.settings.llm.embedding_model: spent}
+    assert await embeddings_of(resources.pool, other.id) == {resources.settings.llm.embedding_model: spent}
 
 
-async def test_a_workspace_in_a_shared_bucket_goes_alone(resources: Resources) -> None:
+async def test_deleting_a_workspace_keeps_others_in_a_shared_bucket(resources: Resources) -> None:
     shared = resources.settings.changed({"s3_bucket_mode": "shared"})
-    going, staying = [await create_workspace(resources.pool, resources.storage, shared) for _ in range(2)]
-    assert going.bucket == staying.bucket == shared.stores.s3_bucket_prefix
-    for workspace in (going, staying):
+    deleted, remaining = [await create_workspace(resources.pool, resources.storage, shared) for _ in range(2)]
+    assert deleted.bucket == remaining.bucket == shared.stores.s3_bucket_prefix
+    for workspace in (deleted, remaining):
         await accept(resources, workspace)
         await accept(resources, workspace, b"another", filename="another.txt")
     unfinished = await resources.storage.create_multipart(
-        staying.bucket, staying.object_key(new_id()), mime_type="text/plain"
+        remaining.bucket, remaining.object_key(new_id()), mime_type="text/plain"
     )
-    done = await run_deletion(resources, await request_workspace_deletion(resources, going.id))
+    done = await run_deletion(resources, await request_workspace_deletion(resources, deleted.id))
     objects = next(store for store in done.stores if store.store == "objects")
     assert (objects.removed, objects.remaining) == (2, 0)
-    assert await resources.storage.count_objects(going.bucket) == 2
-    assert await resources.storage.count_objects(staying.bucket, prefix=staying.key_prefix) == 2
-    assert [one.upload_id for one in await resources.storage.list_multiparts(staying.bucket)] == [unfinished]
+    assert await resources.storage.count_objects(deleted.bucket) == 2
+    assert await resources.storage.count_objects(remaining.bucket, prefix=remaining.key_prefix) == 2
+    assert [one.upload_id for one in await resources.storage.list_multiparts(remaining.bucket)] == [unfinished]
 
 
-async def test_what_is_still_there_on_the_second_look_is_no_receipt(
+async def test_remaining_data_prevents_the_receipt(
     resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = await ready_document(resources, workspace)

@@ -1,4 +1,4 @@
-"""Every size of file has parts that a store takes, and that together are the file."""
+"""Files of any size are split into parts that stores accept and that add up to the file."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def session(size_bytes: int, *, part_size_bytes: int) -> Upload:
 @example(MIN_PART + 1)
 @example(MIN_PART * MOST_PARTS)
 @example(MIN_PART * MOST_PARTS + 1)
-def test_the_parts_are_the_file(size_bytes: int) -> None:
+def test_the_parts_add_up_to_the_file(size_bytes: int) -> None:
     part_size_bytes = part_size_for(size_bytes, min_bytes=MIN_PART)
     upload = session(size_bytes, part_size_bytes=part_size_bytes)
     assert 1 <= upload.part_count <= MOST_PARTS
@@ -59,7 +59,7 @@ def test_the_parts_are_the_file(size_bytes: int) -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 10), st.data())
-def test_missing_is_what_is_absent_or_has_another_size(
+def test_absent_parts_and_parts_of_the_wrong_size_are_missing(
     size_bytes: int, part_size_bytes: int, data: st.DataObject
 ) -> None:
     upload = session(size_bytes, part_size_bytes=part_size_bytes)
