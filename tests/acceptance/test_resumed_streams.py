@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from tests.support.servers.model_server import ScriptedModels
 
 ANSWER = "Refunds take 14 days [1]. They are paid to the card that was charged [1]. Ask the desk for the rest of it."
-DEADLINE_S = 60.0
-# Long enough that a busy machine does not cost a living owner its run.
-LEASE_S = 4
+TIMEOUT_S = 180.0
+# Long enough that a live owner does not lose its run on a busy machine.
+LEASE_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         first = await stack.enter_async_context(serving(settings, **changes))
         second = await stack.enter_async_context(serving(settings, **changes))
         urls = await asyncio.gather(first.started(), second.started())
-        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE_S)))
+        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)))
         remote = await Remote.make(http, urls[0], settings)
         resources = await stack.enter_async_context(open_resources(settings, pool_size=2))
         library = Library(resources, parse_id("ws", remote.workspace["id"]))
@@ -154,7 +154,7 @@ async def site(settings: Settings, scripted_models: ScriptedModels) -> AsyncIter
 
 async def has_seen(client: Client, count: int) -> None:
     """Wait until a client saw so many events."""
-    await until(lambda: len(client.log) >= count, timeout_s=DEADLINE_S, what=f"event {count}")
+    await until(lambda: len(client.log) >= count, timeout_s=TIMEOUT_S, what=f"event {count}")
 
 
 async def test_the_process_that_relays_is_killed_and_the_stream_goes_on_at_the_other(
@@ -239,7 +239,7 @@ async def test_redis_is_emptied_and_killed_in_the_middle_of_an_answer(
                 else:
                     await redis.kill()
                 pause.resumed.set()
-                await asyncio.wait_for(asyncio.gather(asking, following), DEADLINE_S)
+                await asyncio.wait_for(asyncio.gather(asking, following), TIMEOUT_S)
                 assert client.ids == witness.ids == list(range(1, len(client.ids) + 1))
                 assert client.text == witness.text == ANSWER
                 assert client.names[-1] == witness.names[-1] == "message.completed"
