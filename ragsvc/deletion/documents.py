@@ -1,4 +1,4 @@
-"""Removes one document from every store that has data of it."""
+"""Removes one document from every store that contains its data."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class DocumentRemover:
         self._bucket = bucket
 
     async def remove(self, document_id: UUID) -> None:
-        """Remove everything of a document that is marked `deleting`, its row last.
+        """Remove all data of a document that is marked `deleting`, its row last.
 
         Raises:
             LeaseLost: another worker has the job.

@@ -77,6 +77,6 @@ async def _count_remaining(resources: Resources, deletion: Deletion, *, location
 
 
 def _cache_receipt(resources: Resources, removed: int) -> StoreReceipt:
-    """Return the receipt's line on cached vectors, which are keyed by content and expire after EMBEDDING_CACHE_DAYS."""
+    """Return the receipt line for cached vectors, which are keyed by content and expire after EMBEDDING_CACHE_DAYS."""
     retained_until = datetime.now(UTC) + timedelta(days=resources.settings.llm.embedding_cache_days)
     return StoreReceipt("embedding_cache", removed, 0, 0, retained_until)

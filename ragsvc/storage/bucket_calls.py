@@ -1,4 +1,4 @@
-"""S3 calls on buckets."""
+"""S3 operations on buckets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class BucketCalls(StoreCalls):
         """Create the bucket; does nothing if this account already owns it."""
         region = self._settings.stores.s3_region
         arguments: dict[str, Any] = {"Bucket": bucket}
-        if region != "us-east-1":  # S3 rejects its default region as a constraint
+        if region != "us-east-1":  # S3 rejects its default region as a location constraint
             arguments["CreateBucketConfiguration"] = {"LocationConstraint": region}
         with translated():
             try:

@@ -12,7 +12,7 @@ class BufferBudget:
     """Grants shares of UPLOAD_BUFFER_BYTES in the order of the requests.
 
     A caller must not wait for a share while it has one that only its own progress releases. The share of a part that
-    is being stored is fine, since it is released anyway. So every share is released eventually and nobody deadlocks.
+    is being stored is fine, since it is released anyway. So every share is released eventually and no caller deadlocks.
     """
 
     def __init__(self, limit_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""S3 calls on multipart uploads."""
+"""S3 operations on multipart uploads."""
 
 from __future__ import annotations
 

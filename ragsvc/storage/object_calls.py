@@ -1,4 +1,4 @@
-"""S3 calls on complete objects."""
+"""S3 operations on complete objects."""
 
 from __future__ import annotations
 

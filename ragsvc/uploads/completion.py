@@ -1,4 +1,4 @@
-"""Completes a session exactly once, despite concurrent requests, retries and processes that die half-way."""
+"""Completes a session exactly once, despite concurrent requests, retries and processes that die midway."""
 
 from __future__ import annotations
 

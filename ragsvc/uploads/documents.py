@@ -1,4 +1,4 @@
-"""Receives a file in one request: streams it to the store in parts, then inserts file, document and job at once."""
+"""Receives a file in one request: streams it to the store, then inserts file, document and job in one transaction."""
 
 from __future__ import annotations
 

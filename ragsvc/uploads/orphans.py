@@ -83,7 +83,7 @@ async def sweep_orphans(resources: Resources) -> int:
 async def find_orphans(
     resources: Resources, workspace: Workspace, *, ttl_s: float, page_size: int = PAGE_SIZE
 ) -> AsyncIterator[Finding]:
-    """Yield objects and multipart uploads in the workspace's bucket older than `ttl_s` seconds without a row."""
+    """Yield objects and uploads in the workspace's bucket that have no row and are older than `ttl_s` seconds."""
     before = datetime.now(UTC) - timedelta(seconds=ttl_s)
     for finding in await _orphaned_multiparts(resources, workspace, before=before):
         yield finding

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # How long a part can take to fill while others wait for memory.
 TURN_S = 10.0
-# The same in turns for a part that cannot be spilled: 8 MiB then require 1.1 Mbit/s.
+# The limit for a part that cannot be spilled, in turns: 8 MiB then require 1.1 Mbit/s.
 MAX_TURNS = 6
 # How long a request that cannot be resumed waits for memory.
 WAIT_S = 30.0
@@ -93,10 +93,10 @@ class PartBuffer:
 
     @asynccontextmanager
     async def abort_when_slow(self) -> AsyncIterator[None]:
-        """Abort the block when others have waited too long for a filling part that cannot be spilled.
+        """Abort the `async with` body when others have waited too long for a filling part that cannot be spilled.
 
         Raises:
-            Unavailable: the block was aborted.
+            Unavailable: the body was aborted.
         """
         try:
             async with asyncio.timeout(None) as limit:

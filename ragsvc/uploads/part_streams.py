@@ -1,4 +1,4 @@
-"""Streams a part from a client into the store, and aborts a wrong one before the store accepts it."""
+"""Streams a part from a client into the store, and aborts a mismatching part before the store accepts it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def receive_part(
     Raises:
         NotFound, UploadNotPending: there is no such open session.
         PartNumberOutOfRange, PartSizeMismatch: the file has no such part, or the part has a different size.
-        DigestMismatch: the bytes do not match the announced digest, and the part is unchanged; or not the store's ETag.
+        DigestMismatch: the bytes do not match the announced digest (the stored part is unchanged) or the store's ETag.
     """
     upload, s3_upload_id = require_pending(await load_session(resources, workspace_id, upload_id))
     check_part_number(upload, number)

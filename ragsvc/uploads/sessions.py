@@ -137,7 +137,7 @@ async def load_state(resources: Resources, workspace_id: UUID, upload_id: UUID) 
 async def presign_parts(
     resources: Resources, workspace_id: UUID, upload_id: UUID, numbers: Sequence[int]
 ) -> dict[int, str]:
-    """Return presigned URLs for sending these parts directly to the store, by part number.
+    """Return presigned URLs for sending these parts directly to the store, keyed by part number.
 
     Raises:
         NotFound, UploadNotPending: there is no such open session.
@@ -197,7 +197,7 @@ def check_part_number(upload: Upload, number: int) -> None:
     """Check that the file has a part with this number.
 
     Raises:
-        PartNumberOutOfRange: it has not.
+        PartNumberOutOfRange: there is no such part.
     """
     if not 1 <= number <= upload.part_count:
         raise PartNumberOutOfRange(f"The file has parts 1 to {upload.part_count}; there is no part {number}.")

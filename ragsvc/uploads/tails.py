@@ -1,7 +1,7 @@
 """Tails of tus uploads: separate objects with the bytes of a part that is not complete yet.
 
 A tail's metadata has the number of its part. A tail whose part is already complete is ignored, so the offset is right
-at whatever point a process dies.
+no matter when a process dies.
 """
 
 from __future__ import annotations

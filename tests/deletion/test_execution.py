@@ -255,7 +255,7 @@ async def test_the_usage_of_a_workspace_is_deleted_with_it(resources: Resources,
     assert await embeddings_of(resources.pool, other.id) == {resources.settings.llm.embedding_model: spent}
 
 
-async def test_deleting_a_workspace_keeps_others_in_a_shared_bucket(resources: Resources) -> None:
+async def test_deleting_a_workspace_leaves_others_in_a_shared_bucket(resources: Resources) -> None:
     shared = resources.settings.changed({"s3_bucket_mode": "shared"})
     deleted, remaining = [await create_workspace(resources.pool, resources.storage, shared) for _ in range(2)]
     assert deleted.bucket == remaining.bucket == shared.stores.s3_bucket_prefix

@@ -43,6 +43,6 @@ async def test_new_objects_are_encrypted_according_to_the_settings(
             try:
                 await send()
             except RagsvcError:
-                # The test store might have no keys; only the request matters.
+                # The test store might have no KMS keys; only the request matters.
                 continue
     assert sent == [expected, expected]

@@ -184,7 +184,7 @@ class _Append:
                 continue
             self._buffer.write(rest[:free_bytes])
             rest = rest[free_bytes:]
-        # The tail can already have the first part of a request with a checksum, and is never a complete part otherwise.
+        # Do not overwrite a tail that has the request's first part, and never spill a complete part to the tail.
         is_part = self._buffer.size_bytes == self._upload.size_of_part(self._number)
         if self._buffer.is_overdue() and self._unchecked_part is None and not is_part:
             self._spilled_bytes = await self._buffer.spill(self._tail_writer())

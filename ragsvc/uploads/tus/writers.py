@@ -85,10 +85,15 @@ class Writer:
             await asyncio.sleep(POLL_S)
 
     async def renew(self) -> bool:
-        """Renew the lease, and make this writer leave when another asks for the upload and no bytes arrive."""
-        asked = await self._renew()
+        """Renew the lease, and make this writer give way when another request waits and no bytes arrive."""
+        is_requested = await self._renew()
         silent_s = time.monotonic() - self._silent_since if self._silent_since else 0.0
-        if asked is None or (asked and silent_s >= SILENT_S) or silent_s >= IDLE_S or self._should_leave():
+        if (
+            is_requested is None
+            or (is_requested and silent_s >= SILENT_S)
+            or silent_s >= IDLE_S
+            or self._should_leave()
+        ):
             self._leaving.set()
         return True
 
@@ -101,25 +106,25 @@ class Writer:
             log.warning("upload_not_released", upload_id=self._upload.id, error=error)
 
     async def _try_take(self) -> bool:
-        upload, asked_at = self._upload, time.monotonic()
+        upload, requested_at = self._upload, time.monotonic()
         async with self._resources.pool.acquire() as conn:
             if await upload_writers.take_writing(
                 conn, upload.workspace_id, upload.id, writer=self._id, lease_s=LEASE_S
             ):
-                self._held_until = asked_at + LEASE_S
+                self._held_until = requested_at + LEASE_S
                 return True
             if not await upload_writers.ask_writer(conn, upload.workspace_id, upload.id):
                 raise UploadNotPending
         return False
 
     async def _renew(self) -> bool | None:
-        upload, asked_at = self._upload, time.monotonic()
+        upload, requested_at = self._upload, time.monotonic()
         async with self._resources.pool.acquire() as conn:
-            asked = await upload_writers.renew_writing(
+            is_requested = await upload_writers.renew_writing(
                 conn, upload.workspace_id, upload.id, writer=self._id, lease_s=LEASE_S
             )
-        self._held_until = 0.0 if asked is None else asked_at + LEASE_S
-        return asked
+        self._held_until = 0.0 if is_requested is None else requested_at + LEASE_S
+        return is_requested
 
 
 @asynccontextmanager
