@@ -40,7 +40,7 @@ async def test_healthy_dependencies_have_no_faults(
     [
         ({"redis_url": SecretStr(f"redis://{CLOSED_PORT}/0")}, {"redis"}, "Redis at REDIS_URL cannot be used"),
         ({"s3_endpoint_url": f"http://{CLOSED_PORT}"}, {"store", "store rights"}, "cannot be reached"),
-        ({"s3_secret_access_key": SecretStr("wrong")}, {"store", "store rights"}, "the object store answered"),
+        ({"s3_secret_access_key": SecretStr("wrong")}, {"store", "store rights"}, "the object store returned"),
         ({"openai_base_url": f"http://{CLOSED_PORT}/v1"}, {"embedding"}, "cannot be reached"),
     ],
 )

@@ -45,6 +45,8 @@ SELECT id FROM collections WHERE workspace_id = $1 AND id = ANY($2::uuid[]) AND 
 # FOR SHARE waits for a deletion that has locked the row, and makes a later one wait.
 PIN_COLLECTION = f"{SELECT_COLLECTION} FOR SHARE"
 
+PIN_DEFAULT_COLLECTION = f"{SELECT_DEFAULT_COLLECTION} FOR SHARE"
+
 LOCK_COLLECTION = "SELECT deletion_id FROM collections WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE"
 
 UPDATE_COLLECTION = f"""
@@ -117,6 +119,12 @@ async def select_known_collection_ids(
 async def pin_collection(conn: Connection, workspace_id: UUID, collection_id: UUID) -> Collection | None:
     """Return a collection and prevent its deletion until the transaction ends."""
     row = await conn.fetchrow(PIN_COLLECTION, workspace_id, collection_id)
+    return _to_collection(row) if row else None
+
+
+async def pin_default_collection(conn: Connection, workspace_id: UUID) -> Collection | None:
+    """Return the default collection and keep it from being deleted until the transaction ends."""
+    row = await conn.fetchrow(PIN_DEFAULT_COLLECTION, workspace_id)
     return _to_collection(row) if row else None
 
 

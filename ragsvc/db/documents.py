@@ -21,11 +21,15 @@ d.warnings, d.deletion_id, d.created_at, d.updated_at
 FROM = "FROM documents d JOIN files f ON f.workspace_id = d.workspace_id AND f.id = d.file_id"
 
 # The pending next version of another document also counts as a file of the collection.
-INSERT_DOCUMENT = """
-INSERT INTO documents (workspace_id, id, collection_id, file_id, attributes)
-SELECT $1, $2::uuid, $3, $4, $5::jsonb WHERE NOT EXISTS (
-    SELECT FROM documents d WHERE d.workspace_id = $1 AND d.collection_id = $3 AND d.pending_file_id = $4)
-ON CONFLICT (workspace_id, collection_id, file_id) DO NOTHING
+INSERT_DOCUMENT = f"""
+WITH inserted AS (
+    INSERT INTO documents (workspace_id, id, collection_id, file_id, attributes)
+    SELECT $1, $2::uuid, $3, $4, $5::jsonb WHERE NOT EXISTS (
+        SELECT FROM documents d WHERE d.workspace_id = $1 AND d.collection_id = $3 AND d.pending_file_id = $4)
+    ON CONFLICT (workspace_id, collection_id, file_id) DO NOTHING
+    RETURNING *
+)
+SELECT {COLUMNS} FROM inserted d JOIN files f ON f.workspace_id = d.workspace_id AND f.id = d.file_id
 """
 
 SELECT_DOCUMENT = f"SELECT {COLUMNS} {FROM} WHERE d.workspace_id = $1 AND d.id = $2"
@@ -121,10 +125,10 @@ async def insert_document(
     collection_id: UUID,
     file_id: UUID,
     attributes: dict[str, object],
-) -> bool:
-    """Add a queued document; return False if the file is already in the collection, as a document or next version."""
-    status = await conn.execute(INSERT_DOCUMENT, workspace_id, document_id, collection_id, file_id, attributes)
-    return status == "INSERT 0 1"
+) -> Document | None:
+    """Add a queued document; return None if the file is already in the collection, as a document or next version."""
+    row = await conn.fetchrow(INSERT_DOCUMENT, workspace_id, document_id, collection_id, file_id, attributes)
+    return _to_document(row) if row else None
 
 
 async def select_document(conn: Connection, workspace_id: UUID, document_id: UUID) -> Document | None:

@@ -18,10 +18,14 @@ u.max_bytes, u.error, u.expires_at, u.created_at, u.tus_metadata
 """
 FROM = "FROM upload_sessions u JOIN workspaces w ON w.id = u.workspace_id"
 
-INSERT_UPLOAD = """
-INSERT INTO upload_sessions (workspace_id, id, object_key, filename, mime_type, expires_at, declared_size_bytes,
-    part_size_bytes, sha256, collection_id, attributes, chunking, token_key_id, max_bytes, tus_metadata)
-VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6), $7, $8, $9, $10, $11, $12, $13, $14, $15)
+INSERT_UPLOAD = f"""
+WITH inserted AS (
+    INSERT INTO upload_sessions (workspace_id, id, object_key, filename, mime_type, expires_at, declared_size_bytes,
+        part_size_bytes, sha256, collection_id, attributes, chunking, token_key_id, max_bytes, tus_metadata)
+    VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6), $7, $8, $9, $10, $11, $12, $13, $14, $15)
+    RETURNING *
+)
+SELECT {COLUMNS} FROM inserted u JOIN workspaces w ON w.id = u.workspace_id
 """
 
 SELECT_UPLOAD = f"SELECT {COLUMNS} {FROM} WHERE u.workspace_id = $1 AND u.id = $2"
@@ -110,9 +114,9 @@ async def insert_upload(
     token_key_id: UUID | None = None,
     max_bytes: int | None = None,
     tus_metadata: str | None = None,
-) -> None:
-    """Add a pending upload that expires after `expires_s` seconds."""
-    await conn.execute(
+) -> Upload:
+    """Add a pending upload that expires after `expires_s` seconds, and return it."""
+    row = await conn.fetchrow(
         INSERT_UPLOAD,
         workspace_id,
         upload_id,
@@ -130,6 +134,8 @@ async def insert_upload(
         max_bytes,
         tus_metadata,
     )
+    assert row is not None  # noqa: S101 - an INSERT without a conflict clause returns its row
+    return _to_upload(row)
 
 
 async def select_upload(conn: Connection, workspace_id: UUID, upload_id: UUID) -> Upload | None:

@@ -1,1 +1,1 @@
-"""Removing things so that it can be proven."""
+"""Verified deletion of documents, collections and workspaces."""

@@ -1,4 +1,4 @@
-"""Removes one document from every store that holds a word of it."""
+"""Removes one document from every store that contains its data."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
 
-# An HNSW index takes about a thousand removals a second, and a lock should not be held for longer.
+# An HNSW index takes about 1,000 removals per second, and a transaction should not hold locks for longer.
 BATCH = 1000
 
 
 class DocumentRemover:
-    """Removes documents under one lease, counting into one receipt."""
+    """Removes documents under one lease and counts the removals in one receipt."""
 
     def __init__(self, resources: Resources, lease: Lease, deletion: Deletion, *, bucket: str | None) -> None:
         self._resources = resources
@@ -46,7 +46,7 @@ class DocumentRemover:
         self._bucket = bucket
 
     async def remove(self, document_id: UUID) -> None:
-        """Remove everything of a document that is marked `deleting`, its row last.
+        """Remove all data of a document that is marked `deleting`, its row last.
 
         Raises:
             LeaseLost: another worker has the job.
@@ -54,7 +54,7 @@ class DocumentRemover:
         await self._remove_index(document_id)
         await self._redact_chat(document_id)
         await self._remove_run_streams(document_id)
-        await self._blank_answers(document_id)
+        await self._blank_responses(document_id)
         await self._purge_files(document_id)
         await self._remove_row(document_id)
 
@@ -85,7 +85,7 @@ class DocumentRemover:
         )
 
     async def _remove_run_streams(self, document_id: UUID) -> None:
-        """Remove the events of the runs that were given the document's words; they would go by themselves in time."""
+        """Remove the event streams of runs that used the document, instead of waiting until they expire."""
         resources, workspace_id = self._resources, self._deletion.workspace_id
         last: UUID | None = None
         while True:
@@ -99,10 +99,10 @@ class DocumentRemover:
             try:
                 await self._remove_streams(run_ids, mark=f"{document_id.hex}-{last.hex}")
             except REDIS_TROUBLE as error:
-                raise OutageFailure("redis_unavailable", f"Redis is away: {error}") from error
+                raise OutageFailure("redis_unavailable", f"Redis is unavailable: {error}") from error
 
     async def _remove_streams(self, run_ids: Sequence[UUID], *, mark: str) -> None:
-        """Count the streams that are there and remove them; whoever is killed in between counts none twice."""
+        """Count the existing streams and remove them; `mark` prevents a retry from counting them twice."""
         redis, prefix, deletion = self._resources.redis, self._resources.settings.stores.queue_prefix, self._deletion
         found = await count_runs(redis, prefix, run_ids)
         if not found:
@@ -114,17 +114,17 @@ class DocumentRemover:
             )
         await delete_runs(redis, prefix, run_ids)
 
-    async def _blank_answers(self, document_id: UUID) -> None:
-        """Blank what is kept for clients that ask again; their calls stay done."""
+    async def _blank_responses(self, document_id: UUID) -> None:
+        """Blank the responses stored under idempotency keys; a repeated call still does not run again."""
         workspace_id = self._deletion.workspace_id
         await self._in_batches(
             "idempotent_answers", lambda conn: idempotency_keys.blank_responses(conn, workspace_id, document_id)
         )
 
     async def _purge_files(self, document_id: UUID) -> None:
-        """Remove the objects, unless a document that stays uses them; the rows go with the last document.
+        """Remove the objects unless another document uses them; the rows are deleted with the last document.
 
-        The file that was to become the next version goes in any case: nobody was shown it yet.
+        A file pending as the next version is removed even without `purge_file`, since it was never visible.
         """
         async with self._resources.pool.acquire() as conn:
             document = await documents.select_document(conn, self._deletion.workspace_id, document_id)
@@ -136,11 +136,11 @@ class DocumentRemover:
             await self._purge_file(document.file_id)
 
     async def _purge_file(self, file_id: UUID) -> None:
-        """Close a file, count its object and remove it, in this order: whoever is killed may remove it again."""
+        """Close a file, count its object, then remove the object: in this order, a killed deletion can be retried."""
         workspace_id, storage = self._deletion.workspace_id, self._resources.storage
         async with self._resources.pool.acquire() as conn:
             file = await files.select_file(conn, workspace_id, file_id)
-        is_there = (
+        exists = (
             file is not None and self._bucket is not None and await storage.object_exists(self._bucket, file.object_key)
         )
         async with self._resources.pool.acquire() as conn, conn.transaction():
@@ -152,12 +152,12 @@ class DocumentRemover:
             if closed_by is None:
                 if not await files.mark_file_purged(conn, workspace_id, file_id, deletion_id=self._deletion.id):
                     return
-                await self._count(conn, "objects", int(is_there))
+                await self._count(conn, "objects", int(exists))
         if self._bucket is not None:
             await storage.delete_object(self._bucket, object_key)
-            # The second look, as long as its key is known.
+            # Verify now, while the object key is still known.
             if await storage.object_exists(self._bucket, object_key):
-                raise TransientFailure("deletion_incomplete", "the store still has the file")
+                raise TransientFailure("deletion_incomplete", "the object store still has the file")
 
     async def _remove_row(self, document_id: UUID) -> None:
         workspace_id = self._deletion.workspace_id

@@ -1,6 +1,6 @@
-"""Does a deletion: removes in bounded batches, looks again, and only then writes the receipt.
+"""Executes deletions: removes data in bounded batches, verifies the removal, and only then writes the receipt.
 
-Every step is counted in the transaction that does it and is safe to run again: a deletion that was killed resumes.
+Each step counts its removals in its own transaction and is safe to repeat, so a killed deletion can be resumed.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ log = structlog.get_logger(__name__)
 
 
 async def delete(resources: Resources, lease: Lease) -> None:
-    """Remove the job's subject and end the job with its receipt.
+    """Remove the job's subject and complete the job and its receipt.
 
     Raises:
         LeaseLost: another worker has the job.
-        TransientFailure: something is still there on the second look, or a store is away.
+        TransientFailure: the verification found remaining data, or a store failed.
     """
     job = lease.job
     async with resources.pool.acquire() as conn:
@@ -80,7 +80,7 @@ async def _remove_documents(
 
 
 async def _empty_location(resources: Resources, deletion: Deletion, location: Location) -> None:
-    """Remove what no document showed, counted beforehand: whoever is killed meanwhile may do it again."""
+    """Remove the remaining objects of a workspace; they are counted first, so that a killed deletion can be retried."""
     storage = resources.storage
     found = await storage.count_all_objects(location.bucket, prefix=location.key_prefix)
     async with resources.pool.acquire() as conn:
@@ -91,7 +91,7 @@ async def _empty_location(resources: Resources, deletion: Deletion, location: Lo
 
 
 async def _empty_cache(resources: Resources, deletion: Deletion) -> None:
-    """Remove what the workspace alone had cached."""
+    """Remove the workspace's own entries from the embedding cache."""
     dropped = CACHE_BATCH
     while dropped == CACHE_BATCH:
         async with resources.pool.acquire() as conn, conn.transaction():

@@ -1,4 +1,4 @@
-"""Removes stored files that no document uses: closed first, so that whoever comes next can finish what was begun."""
+"""Removes stored files that no document uses; they are closed first, so that the sweeper can finish the removal."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ log = structlog.get_logger(__name__)
 
 
 async def delete_unused_file(resources: Resources, workspace: Workspace, file_id: UUID) -> None:
-    """Close the file and remove it; what of it is still there when the store is away goes with the next sweep.
+    """Close the file and remove it; if the store fails, the next sweep removes it.
 
     Raises:
         NotFound: there is no such file.
-        FileInUse: a document uses it, or is to.
+        FileInUse: a document uses it, or its next version will.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         file = await files.lock_file(conn, workspace.id, file_id)
@@ -46,9 +46,9 @@ async def delete_unused_file(resources: Resources, workspace: Workspace, file_id
 
 
 async def sweep_released_files(resources: Resources) -> int:
-    """Remove the closed files that no document shows and return how many there were.
+    """Remove the closed files that no document uses and return how many were removed.
 
-    They are those that a new version took the place of, and those whose removal was interrupted.
+    These are files replaced by a new version, and files whose removal was interrupted.
     """
     async with resources.pool.acquire() as conn:
         released = await files.select_released_files(conn, limit=SWEEP_BATCH)
@@ -58,7 +58,7 @@ async def sweep_released_files(resources: Resources) -> int:
 
 
 async def _remove(resources: Resources, file: ReleasedFile) -> None:
-    """Remove the object, then the row: killed in between, the row is found again."""
+    """Remove the object before the row: if the process dies in between, the next sweep finds the row again."""
     await resources.storage.delete_object(file.bucket, file.object_key)
     async with resources.pool.acquire() as conn:
         await files.delete_purged_file(conn, file.workspace_id, file.id)

@@ -1,4 +1,4 @@
-"""The second look: what a receipt says was counted again after everything was removed."""
+"""Verification of deletions: recounts every store after the removal and builds the lines of the receipt."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ REDACTED = {"chat_messages", "idempotent_answers"}
 
 
 async def verify_stores(resources: Resources, deletion: Deletion, *, location: Location | None) -> list[StoreReceipt]:
-    """Return the receipt's lines.
+    """Verify that nothing remains in any store, and return the receipt's lines.
 
     Raises:
-        TransientFailure: something is left; the deletion runs again.
+        TransientFailure: some data remains; the deletion will be retried.
     """
     async with resources.pool.acquire() as conn:
         removed = await deletion_receipts.select_removed(conn, deletion.workspace_id, deletion.id)
-    left = await _look_again(resources, deletion, location=location)
-    if remains := {store: count for store, count in left.items() if count}:
-        raise TransientFailure("deletion_incomplete", f"still there on the second look: {remains}")
+    remaining = await _count_remaining(resources, deletion, location=location)
+    if nonzero := {store: count for store, count in remaining.items() if count}:
+        raise TransientFailure("deletion_incomplete", f"data remains after the deletion: {nonzero}")
     receipts = [
         StoreReceipt(
             store=store,
             removed=0 if store in REDACTED else removed.get(store, 0),
             redacted=removed.get(store, 0) if store in REDACTED else 0,
-            remaining=left.get(store, 0),
+            remaining=remaining.get(store, 0),
         )
         for store in STORES
     ]
     return [*receipts, _cache_receipt(resources, removed.get("embedding_cache", 0))]
 
 
-async def _look_again(resources: Resources, deletion: Deletion, *, location: Location | None) -> dict[str, int]:
+async def _count_remaining(resources: Resources, deletion: Deletion, *, location: Location | None) -> dict[str, int]:
     kind = deletion.subject_kind
     document_id = deletion.subject_id if kind is SubjectKind.DOCUMENT else None
     collection_id = deletion.subject_id if kind is SubjectKind.COLLECTION else None
     async with resources.pool.acquire() as conn:
-        left = await leftovers.count_leftovers(
+        remaining = await leftovers.count_leftovers(
             conn,
             deletion.workspace_id,
             document_id=document_id,
@@ -67,16 +67,16 @@ async def _look_again(resources: Resources, deletion: Deletion, *, location: Loc
             spaces=await embedding_spaces.select_embedding_spaces(conn),
         )
         if document_id is not None:
-            left["chat_messages"] = await chat_messages.count_unredacted(conn, deletion.workspace_id, document_id)
-            left["idempotent_answers"] = await idempotency_keys.count_responses_about(
+            remaining["chat_messages"] = await chat_messages.count_unredacted(conn, deletion.workspace_id, document_id)
+            remaining["idempotent_answers"] = await idempotency_keys.count_responses_about(
                 conn, deletion.workspace_id, document_id
             )
     if location is not None and kind is SubjectKind.WORKSPACE:
-        left["objects"] = await resources.storage.count_objects(location.bucket, prefix=location.key_prefix)
-    return left
+        remaining["objects"] = await resources.storage.count_objects(location.bucket, prefix=location.key_prefix)
+    return remaining
 
 
 def _cache_receipt(resources: Resources, removed: int) -> StoreReceipt:
-    """Say until when vectors stay that are keyed by content and name no document."""
+    """Return the receipt line for cached vectors, which are keyed by content and expire after EMBEDDING_CACHE_DAYS."""
     retained_until = datetime.now(UTC) + timedelta(days=resources.settings.llm.embedding_cache_days)
     return StoreReceipt("embedding_cache", removed, 0, 0, retained_until)

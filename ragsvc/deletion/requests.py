@@ -1,4 +1,4 @@
-"""Takes a deletion: from the commit on nothing of the subject is found, and a job removes it."""
+"""Accepts deletions: the subject is hidden as soon as the transaction commits, and a job removes it."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ log = structlog.get_logger(__name__)
 async def request_document_deletion(
     resources: Resources, workspace_id: UUID, document_id: UUID, *, purge_file: bool
 ) -> Deletion:
-    """Hide the document and queue its deletion; a later request returns the first one's deletion, also once it is done.
+    """Hide the document and queue its deletion; repeated requests return the same deletion, even once it is completed.
 
     Raises:
-        NotFound: there never was such a document.
+        NotFound: the document never existed.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         deletion, job = await hide_document(conn, resources, workspace_id, document_id, purge_file=purge_file)
     if job is not None:
-        await _announce(resources, job)
+        await _notify(resources, job)
     return deletion
 
 
 async def hide_document(
     conn: Connection, resources: Resources, workspace_id: UUID, document_id: UUID, *, purge_file: bool
 ) -> tuple[Deletion, Job | None]:
-    """Do that in the caller's transaction; return the job to ring for once it is committed, None for a known deletion.
+    """Hide a document in the caller's transaction; return the job to notify once committed, None for a known deletion.
 
     Raises:
-        NotFound: there never was such a document.
+        NotFound: the document never existed.
     """
     locked = await documents.lock_document(conn, workspace_id, document_id)
     if locked is None:
-        return await _find_done(conn, workspace_id, SubjectKind.DOCUMENT, document_id), None
+        return await _find_completed(conn, workspace_id, SubjectKind.DOCUMENT, document_id), None
     status, deletion_id = locked
     if status is DocumentStatus.DELETING:
-        return await _find_begun(conn, workspace_id, deletion_id), None
+        return await _find_active(conn, workspace_id, deletion_id), None
     deletion, job = await _open(conn, resources, workspace_id, SubjectKind.DOCUMENT, document_id, purge_file=purge_file)
     await documents.update_deleting(conn, workspace_id, document_id, deletion_id=deletion.id)
     await jobs.cancel_active_jobs(
@@ -77,37 +77,37 @@ async def request_collection_deletion(resources: Resources, workspace_id: UUID, 
     """Hide the collection with all its documents and queue their deletion.
 
     Raises:
-        NotFound: there never was such a collection.
+        NotFound: the collection never existed.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         locked = await collections.lock_collection(conn, workspace_id, collection_id)
         if locked is None:
-            return await _find_done(conn, workspace_id, SubjectKind.COLLECTION, collection_id)
+            return await _find_completed(conn, workspace_id, SubjectKind.COLLECTION, collection_id)
         if locked[0] is not None:
-            return await _find_begun(conn, workspace_id, locked[0])
+            return await _find_active(conn, workspace_id, locked[0])
         deletion, job = await _open(conn, resources, workspace_id, SubjectKind.COLLECTION, collection_id)
         await collections.update_collection_deleting(conn, workspace_id, collection_id, deletion_id=deletion.id)
         await _hide_documents(conn, workspace_id, collection_id=collection_id, deletion_id=deletion.id)
-    await _announce(resources, job)
+    await _notify(resources, job)
     return deletion
 
 
 async def request_workspace_deletion(resources: Resources, workspace_id: UUID) -> Deletion:
-    """Close the workspace, its keys included, and queue the deletion of all that it holds.
+    """Close the workspace including its keys, and queue the deletion of all its data.
 
     Raises:
-        NotFound: there never was such a workspace.
+        NotFound: the workspace never existed.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         locked = await workspaces.lock_workspace(conn, workspace_id)
         if locked is None:
-            return await _find_done(conn, workspace_id, SubjectKind.WORKSPACE, workspace_id)
+            return await _find_completed(conn, workspace_id, SubjectKind.WORKSPACE, workspace_id)
         if locked[0] is not None:
-            return await _find_begun(conn, workspace_id, locked[0])
+            return await _find_active(conn, workspace_id, locked[0])
         deletion, job = await _open(conn, resources, workspace_id, SubjectKind.WORKSPACE, workspace_id)
         await workspaces.update_workspace_deleting(conn, workspace_id, deletion_id=deletion.id)
         await _hide_documents(conn, workspace_id, collection_id=None, deletion_id=deletion.id)
-    await _announce(resources, job)
+    await _notify(resources, job)
     return deletion
 
 
@@ -145,22 +145,22 @@ async def _open(
     return deletion, job
 
 
-async def _find_begun(conn: Connection, workspace_id: UUID, deletion_id: UUID | None) -> Deletion:
-    """Return the deletion that a subject's row names: its own, or that of what it is in."""
+async def _find_active(conn: Connection, workspace_id: UUID, deletion_id: UUID | None) -> Deletion:
+    """Return the deletion that a subject's row refers to: its own, or its collection's or workspace's."""
     found = await deletion_receipts.select_deletion(conn, workspace_id, deletion_id) if deletion_id else None
     if found is None:
         raise NotFound
     return found
 
 
-async def _find_done(conn: Connection, workspace_id: UUID, kind: SubjectKind, subject_id: UUID) -> Deletion:
-    """Return the deletion that a subject went by, whose row is gone: who lost the first answer asks for its receipt."""
+async def _find_completed(conn: Connection, workspace_id: UUID, kind: SubjectKind, subject_id: UUID) -> Deletion:
+    """Return the deletion of a subject whose row is gone, so that a repeated request still gets the receipt."""
     found = await deletion_receipts.select_deletion_of(conn, workspace_id, subject_kind=kind, subject_id=subject_id)
     if found is None:
         raise NotFound
     return found
 
 
-async def _announce(resources: Resources, job: Job) -> None:
+async def _notify(resources: Resources, job: Job) -> None:
     await resources.notifier.notify(job)
     log.info("deletion_requested", subject_id=format_subject_id(job.subject_kind, job.subject_id))

@@ -1,1 +1,1 @@
-"""The object store: every call to S3, through one client for the life of the process."""
+"""The object store: all calls to S3, through clients shared by the whole process."""

@@ -1,4 +1,4 @@
-"""Calls for buckets."""
+"""S3 operations on buckets."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ragsvc.storage.errors import MISSING, code_of, translated
 
 
 class BucketCalls(StoreCalls):
-    """Makes and removes buckets."""
+    """Creates and deletes buckets."""
 
     async def ping(self) -> None:
-        """Ask the store for a sign of life."""
+        """Check that the store responds."""
         with translated():
             await self._client.list_buckets(MaxBuckets=1)
 
     async def create_bucket(self, bucket: str) -> None:
-        """Create the bucket; one that is already ours is fine."""
+        """Create the bucket; does nothing if this account already owns it."""
         region = self._settings.stores.s3_region
         arguments: dict[str, Any] = {"Bucket": bucket}
-        if region != "us-east-1":  # which S3 refuses to hear named
+        if region != "us-east-1":  # S3 rejects its default region as a location constraint
             arguments["CreateBucketConfiguration"] = {"LocationConstraint": region}
         with translated():
             try:
@@ -32,7 +32,7 @@ class BucketCalls(StoreCalls):
                     raise
 
     async def delete_bucket(self, bucket: str) -> None:
-        """Remove an empty bucket; one that is gone is fine."""
+        """Delete an empty bucket; does nothing if there is none."""
         with translated():
             try:
                 await self._client.delete_bucket(Bucket=bucket)

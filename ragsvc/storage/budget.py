@@ -1,4 +1,4 @@
-"""The memory that parts may take in this process while they are on their way to the store."""
+"""The memory budget of this process for parts that are on their way to the store."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 
 class BufferBudget:
-    """UPLOAD_BUFFER_BYTES, given out in the order in which it is asked for.
+    """Grants shares of UPLOAD_BUFFER_BYTES in the order of the requests.
 
-    Whoever waits here must hold nothing but what comes back by itself, as a part that is being stored does: then all
-    that is held comes back without the help of anybody who waits, and nobody waits for ever.
+    A caller must not wait for a share while it has one that only its own progress releases. The share of a part that
+    is being stored is fine, since it is released anyway. So every share is released eventually and no caller deadlocks.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -21,12 +21,12 @@ class BufferBudget:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @property
-    def is_wanted(self) -> bool:
-        """Tell whether somebody waits."""
+    def has_waiters(self) -> bool:
+        """Return whether anyone is waiting for a share."""
         return bool(self._waiting)
 
     async def reserve(self, size_bytes: int) -> Share:
-        """Wait until so many bytes are free, or all when there are not as many, and return them as taken."""
+        """Wait for a share of this size and return it; a size above the limit is reduced to the limit."""
         size_bytes = min(size_bytes, self._limit_bytes)
         if self._waiting or size_bytes > self.free_bytes:
             await self._wait(size_bytes)
@@ -35,13 +35,13 @@ class BufferBudget:
         return Share(self, size_bytes)
 
     def release(self, size_bytes: int) -> None:
-        """Take bytes back and give them to those who wait."""
+        """Return bytes to the budget and grant them to waiting callers."""
         self.free_bytes += size_bytes
         while self._waiting and self._waiting[0][0] <= self.free_bytes:
-            wanted_bytes, granted = self._waiting.popleft()
-            # One that was cancelled takes nothing.
+            requested_bytes, granted = self._waiting.popleft()
+            # Skip a waiter that was cancelled.
             if not granted.done():
-                self.free_bytes -= wanted_bytes
+                self.free_bytes -= requested_bytes
                 granted.set_result(None)
 
     async def _wait(self, size_bytes: int) -> None:
@@ -50,7 +50,8 @@ class BufferBudget:
         try:
             await granted
         except asyncio.CancelledError:
-            # Granted and cancelled at once: it goes back. Else those behind may be smaller than what was asked for.
+            # Return a share that was granted just before the cancellation. Otherwise release 0 bytes to re-check the
+            # queue, since a smaller request behind this one might fit now.
             granted_bytes = size_bytes if granted.done() and not granted.cancelled() else 0
             self._waiting = deque(one for one in self._waiting if one[1] is not granted)
             self.release(granted_bytes)
@@ -59,18 +60,18 @@ class BufferBudget:
 
 @dataclass(slots=True)
 class Share:
-    """Bytes of the budget that somebody holds."""
+    """A reserved share of the budget."""
 
     budget: BufferBudget
     size_bytes: int
     taken_at: float = field(default_factory=time.monotonic)
 
     @property
-    def wanted_for_s(self) -> float:
-        """How long it has been held by now, 0 while nobody waits for it."""
-        return time.monotonic() - self.taken_at if self.budget.is_wanted else 0.0
+    def contended_for_s(self) -> float:
+        """Seconds since the share was granted; 0 while nobody waits for memory."""
+        return time.monotonic() - self.taken_at if self.budget.has_waiters else 0.0
 
     def release(self) -> None:
-        """Give it back; again is fine."""
+        """Return the share to the budget; idempotent."""
         self.budget.release(self.size_bytes)
         self.size_bytes = 0

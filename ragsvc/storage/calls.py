@@ -1,4 +1,4 @@
-"""A call to the store, as operators see it: how long it took until the answer began, and how it ended."""
+"""Metrics and spans of calls to the store: the time until the response headers arrive, and the outcome."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from types_aiobotocore_s3.client import S3Client
 
-# Where the SDK's own context of a call keeps ours.
+# Key of our StoreCall in the SDK's context of a call.
 CALL = "ragsvc_call"
 FIRST_CLIENT_ERROR = 400
 FIRST_SERVER_ERROR = 500
 
 
 class StoreCall:
-    """A call that goes on; its operation is named as in S3's API."""
+    """A call in progress; `operation` is its name in the S3 API."""
 
     def __init__(self, operation: str) -> None:
         self._operation = operation
@@ -34,7 +34,7 @@ class StoreCall:
         )
 
     def end(self, status: int | None) -> None:
-        """Count the call by the status of its answer; None when there was none."""
+        """Record the call with the status of its response; None if there was no response."""
         outcome = _outcome_of(status)
         S3_REQUESTS.labels(self._operation, outcome).inc()
         S3_REQUEST_DURATION.labels(self._operation).observe(time.perf_counter() - self._started)
@@ -47,7 +47,7 @@ class StoreCall:
 
 @contextmanager
 def calling(operation: str) -> Iterator[StoreCall]:
-    """Count a call that the SDK does not make; one whose body fails had no answer."""
+    """Record a call made without the SDK; an exception is recorded as a missing response."""
     call = StoreCall(operation)
     try:
         yield call
@@ -57,7 +57,7 @@ def calling(operation: str) -> Iterator[StoreCall]:
 
 
 def watch_calls(client: S3Client) -> None:
-    """Count every call of the SDK's client, its own retries included in one."""
+    """Record every call of the SDK's client, counting its internal retries as one call."""
     client.meta.events.register("before-call.s3", _begin)
     client.meta.events.register("after-call.s3", _end)
     client.meta.events.register("after-call-error.s3", _fail)

@@ -1,4 +1,4 @@
-"""The clients of the store that a process holds open, as the settings ask for them."""
+"""Opens the store clients of a process according to its settings."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 3
 
-# How long a presigned URL works: enough to start a transfer, too short to be passed around.
+# Lifetime of presigned URLs: long enough to start a transfer, too short to be passed around.
 PRESIGN_EXPIRES_S = 900
 
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """The SDK's client, the one whose URLs others can reach, and one that streams to presigned URLs."""
+    """The SDK's client, a client that presigns public URLs, and an HTTP session for streaming to presigned URLs."""
 
     sdk: S3Client
     presigner: S3Client
@@ -38,7 +38,7 @@ class Clients:
 
 
 class StoreCalls:
-    """What every call to the store needs."""
+    """Base class with the clients and settings that all store calls use."""
 
     def __init__(self, clients: Clients, settings: Settings) -> None:
         self._client = clients.sdk
@@ -48,17 +48,17 @@ class StoreCalls:
 
     @property
     def _encryption(self) -> dict[str, Any]:
-        """What a new object is asked to be encrypted with; its parts follow it."""
-        asked = {
+        """The encryption parameters of a new object; they also apply to its parts."""
+        parameters = {
             "ServerSideEncryption": self._settings.stores.s3_sse,
             "SSEKMSKeyId": self._settings.stores.s3_sse_kms_key_id,
         }
-        return {name: value for name, value in asked.items() if value is not None}
+        return {name: value for name, value in parameters.items() if value is not None}
 
 
 @asynccontextmanager
 async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
-    """Open the clients; the store is reached when it is first used."""
+    """Open the clients; they connect on first use."""
     secret = settings.stores.s3_secret_access_key
     arguments: dict[str, Any] = {
         "region_name": settings.stores.s3_region,
@@ -74,13 +74,13 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
         if public != endpoint:
             presigner = await stack.enter_async_context(_session().client("s3", endpoint_url=public, **arguments))
         watch_calls(sdk)
-        # Some stores ask for Content-MD5 here, which newer SDKs replaced by other checksums.
+        # Some stores require Content-MD5 here, which newer SDKs replaced with other checksums.
         sdk.meta.events.register("before-sign.s3.DeleteObjects", _add_content_md5)
-        # No limit for the whole: a part is as slow as its client, and the store's own silence ends it.
+        # No total timeout, since a part takes as long as its client needs; `sock_read` covers a silent store.
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=settings.stores.s3_timeout_s
         )
-        # Nor of connections: slow clients would keep the others waiting for one.
+        # No connection limit either: slow clients would make others wait for a connection.
         connector = aiohttp.TCPConnector(limit=0)
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, connector=connector))
         yield Clients(sdk, presigner, http)
@@ -101,7 +101,7 @@ def _configure(settings: Settings) -> Config:
 
 @functools.cache
 def _session() -> aioboto3.Session:
-    # Reading the service's description takes a tenth of a second, and a session does it once.
+    # Loading the service model takes 0.1 s; a session does it once.
     return aioboto3.Session()
 
 

@@ -1,4 +1,4 @@
-"""What the store did, in the terms of errors.py: refused, failed for now, out of reach, or nothing there."""
+"""Translates errors of the store's clients: missing objects, refused requests, temporary failures and outages."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ PARTS_REFUSED = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall"}
 
 
 class ObjectMissing(ProviderRejected):
-    """The object, bucket or upload is not in the store."""
+    """The store has no such object, bucket or upload."""
 
 
 class PartsRefused(ProviderRejected):
-    """The store does not have the parts that were to become an object."""
+    """The store cannot join these parts into an object."""
 
 
 def code_of(error: ClientError) -> str:
-    """Return the code that the store answered with."""
+    """Return the error code in the store's response, or an empty string."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the client's errors into ours."""
+    """Translate errors of the clients to ours."""
     try:
         yield
     except ClientError as error:
@@ -56,11 +56,11 @@ def translated() -> Iterator[None]:
 
 
 def refusal(code: str, status: int) -> ObjectMissing | PartsRefused | ProviderRejected | TransientFailure:
-    """Return what an error that the store answered stands for."""
+    """Return the exception for an error response of the store."""
     if code in MISSING:
         return ObjectMissing("object_missing", f"the store has no such object ({code})", http_status=status)
     if code in PARTS_REFUSED:
         return PartsRefused("parts_refused", f"the store refused the parts ({code})", http_status=status)
     if status in RETRYABLE_STATUS or code in {"SlowDown", "RequestTimeout", "InternalError"}:
-        return TransientFailure("storage_unavailable", f"the object store answered {code}", http_status=status)
-    return ProviderRejected("storage_rejected", f"the object store answered {code}", http_status=status)
+        return TransientFailure("storage_unavailable", f"the object store returned {code}", http_status=status)
+    return ProviderRejected("storage_rejected", f"the object store returned {code}", http_status=status)

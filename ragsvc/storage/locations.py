@@ -1,4 +1,4 @@
-"""Where a new workspace is to keep its objects."""
+"""Chooses where a new workspace stores its objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def choose_location(settings: Settings, workspace_id: UUID) -> Location:
-    """Return a bucket of its own, or, for accounts that may have few, a prefix in the one that all share."""
+    """Return a bucket of its own, or a prefix in a shared bucket if S3_BUCKET_MODE is `shared`."""
     if settings.stores.s3_bucket_mode == "shared":
         return Location(settings.stores.s3_bucket_prefix, f"{workspace_id.hex}/")
     return Location(f"{settings.stores.s3_bucket_prefix}-{workspace_id.hex}")

@@ -1,4 +1,4 @@
-"""Calls for multipart uploads: objects in the making."""
+"""S3 operations on multipart uploads."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
 LIST_PAGE = 1000
-# Used at once, and a slow client may take long with the part itself.
+# Lifetime of URLs presigned for our own use: a slow client can take long to send a part.
 OWN_URL_S = 24 * 3600
 BLOCK_BYTES = 256 * 1024
 TRIES = 3
-# S3's encryption with keys of KMS makes ETags that are no digests.
+# With SSE-KMS encryption, ETags are not MD5 digests.
 KMS = "aws:kms"
 _ERROR_CODE = re.compile("<Code>([^<]*)</Code>")
 
 
 class MultipartCalls(StoreCalls):
-    """Begins, fills, lists, completes and drops multipart uploads."""
+    """Creates, fills, lists, completes and aborts multipart uploads."""
 
     async def create_multipart(self, bucket: str, key: str, *, mime_type: str) -> str:
-        """Begin a multipart upload and return the store's id of it."""
+        """Create a multipart upload and return its upload id."""
         with translated():
-            answer = await self._client.create_multipart_upload(
+            response = await self._client.create_multipart_upload(
                 Bucket=bucket, Key=key, ContentType=mime_type, **self._encryption
             )
-        return answer["UploadId"]
+        return response["UploadId"]
 
     async def upload_part(
         self, bucket: str, key: str, *, upload_id: str, number: int, body: bytes | Sequence[bytearray]
     ) -> StoredPart:
-        """Store one part, checked by its MD5 on the way, and tried again when the store fails."""
+        """Store one part with an MD5 check; retry when the store fails."""
         blocks = [body] if isinstance(body, bytes) else body
         md5 = await asyncio.to_thread(_md5_of, blocks)
         async for attempt in stamina.retry_context(
@@ -73,29 +73,29 @@ class MultipartCalls(StoreCalls):
         body: AsyncIterator[bytes | memoryview],
         headers: Mapping[str, str] | None = None,
     ) -> StoredPart:
-        """Store one part as it comes, with a block of it in memory; what `body` raises leaves the part as it was.
+        """Stream one part to the store, one block in memory at a time; the part is unchanged if `body` raises.
 
-        The SDK reads a part as a whole before it signs it; a URL presigned for ourselves takes a stream.
+        The SDK reads a whole part before signing it, so this sends the stream to a presigned URL instead.
         """
         arguments = {"Bucket": bucket, "Key": key, "UploadId": upload_id, "PartNumber": number}
-        every = {"Content-Length": str(size_bytes), **(headers or {})}
+        all_headers = {"Content-Length": str(size_bytes), **(headers or {})}
         with translated():
             url = await self._client.generate_presigned_url("upload_part", Params=arguments, ExpiresIn=OWN_URL_S)
             with calling("UploadPart") as call:
-                async with asyncio.timeout(None) as silence:
-                    blocks = _timed(body, silence, timeout_s=self._settings.stores.s3_timeout_s)
-                    async with self._http.put(url, data=blocks, headers=every) as answer:
-                        said = await answer.text()
-                call.end(answer.status)
-        if not answer.ok:
-            raise _part_refusal(said, answer.status)
-        is_md5 = not answer.headers.get("x-amz-server-side-encryption", "").startswith(KMS)
-        return StoredPart(number, size_bytes, answer.headers["ETag"].strip('"'), is_md5=is_md5)
+                async with asyncio.timeout(None) as store_timeout:
+                    blocks = _limit_store_silence(body, store_timeout, timeout_s=self._settings.stores.s3_timeout_s)
+                    async with self._http.put(url, data=blocks, headers=all_headers) as response:
+                        response_text = await response.text()
+                call.end(response.status)
+        if not response.ok:
+            raise _part_refusal(response_text, response.status)
+        is_md5 = not response.headers.get("x-amz-server-side-encryption", "").startswith(KMS)
+        return StoredPart(number, size_bytes, response.headers["ETag"].strip('"'), is_md5=is_md5)
 
     async def presign_part(
         self, bucket: str, key: str, *, upload_id: str, number: int, size_bytes: int | None = None
     ) -> str:
-        """Return a URL that lets anybody put this part for PRESIGN_EXPIRES_S seconds, of this size if one is given."""
+        """Return a public URL for sending this part within PRESIGN_EXPIRES_S seconds; a given size is enforced."""
         arguments = {"Bucket": bucket, "Key": key, "UploadId": upload_id, "PartNumber": number}
         if size_bytes is not None:
             arguments["ContentLength"] = size_bytes
@@ -105,7 +105,7 @@ class MultipartCalls(StoreCalls):
             )
 
     async def list_parts(self, bucket: str, key: str, *, upload_id: str) -> list[StoredPart]:
-        """Return the parts that the store has of an upload, by number."""
+        """Return the stored parts of an upload, ordered by number."""
         parts: list[StoredPart] = []
         marker = 0
         with translated():
@@ -120,18 +120,18 @@ class MultipartCalls(StoreCalls):
                 marker = found[-1]["PartNumber"]
 
     async def complete_multipart(self, bucket: str, key: str, *, upload_id: str, parts: Sequence[StoredPart]) -> str:
-        """Make the parts one object and return its ETag."""
+        """Join the parts into one object and return its ETag."""
         with translated():
-            answer = await self._client.complete_multipart_upload(
+            response = await self._client.complete_multipart_upload(
                 Bucket=bucket,
                 Key=key,
                 UploadId=upload_id,
                 MultipartUpload={"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]},
             )
-        return answer["ETag"].strip('"')
+        return response["ETag"].strip('"')
 
     async def abort_multipart(self, bucket: str, key: str, *, upload_id: str) -> None:
-        """Drop an upload and its parts; one that is gone is fine."""
+        """Abort an upload and delete its parts; does nothing if there is none."""
         with translated():
             try:
                 await self._client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
@@ -142,7 +142,7 @@ class MultipartCalls(StoreCalls):
     async def list_multiparts(
         self, bucket: str, *, prefix: str = "", page_size: int = LIST_PAGE
     ) -> list[MultipartUpload]:
-        """Return all uploads in the making under a prefix, asked for by pages."""
+        """Return all unfinished uploads under a prefix, requesting `page_size` at a time."""
         found: dict[str, MultipartUpload] = {}
         after: dict[str, Any] = {}
         with translated():
@@ -156,7 +156,7 @@ class MultipartCalls(StoreCalls):
                 ]
                 fresh = {upload.upload_id: upload for upload in uploads if upload.upload_id not in found}
                 found |= fresh
-                # A store that does not page truly says the same again; that must not go on for ever.
+                # A store with broken paging repeats a page; stop instead of looping forever.
                 if not page.get("IsTruncated") or not fresh:
                     return list(found.values())
                 last = uploads[-1]
@@ -166,13 +166,13 @@ class MultipartCalls(StoreCalls):
                 }
 
 
-def _part_refusal(said: str, status: int) -> Exception:
-    """Return what an answer to a part stands for."""
-    found = _ERROR_CODE.search(said)
+def _part_refusal(response_text: str, status: int) -> Exception:
+    """Return the exception for an error response to a part."""
+    found = _ERROR_CODE.search(response_text)
     code = found[1] if found else "no code"
     if code == "NoSuchKey":
-        # JuiceFS says so when its disk is full. An upload that is gone has another code, and its key is still to come.
-        return TransientFailure("storage_unavailable", f"the object store answered {code} to a part")
+        # JuiceFS returns this when its disk is full; a missing upload has a different code.
+        return TransientFailure("storage_unavailable", f"the object store returned {code} for a part")
     return refusal(code, status)
 
 
@@ -189,12 +189,12 @@ async def _iterate(blocks: Sequence[bytes | bytearray]) -> AsyncIterator[memoryv
             yield memoryview(block)[start : start + BLOCK_BYTES]
 
 
-async def _timed(
-    blocks: AsyncIterator[bytes | memoryview], silence: asyncio.Timeout, *, timeout_s: float
+async def _limit_store_silence(
+    blocks: AsyncIterator[bytes | memoryview], store_timeout: asyncio.Timeout, *, timeout_s: float
 ) -> AsyncIterator[bytes | memoryview]:
-    """Yield the blocks; whoever sends them may take so long with each, and the blocks as long as they like to come."""
+    """Yield the blocks and limit how long the store takes to consume each, but not how long the source takes."""
     now = asyncio.get_running_loop().time
     async for block in blocks:
-        silence.reschedule(now() + timeout_s)
+        store_timeout.reschedule(now() + timeout_s)
         yield block
-        silence.reschedule(None)
+        store_timeout.reschedule(None)

@@ -1,4 +1,4 @@
-"""Calls for objects that are whole."""
+"""S3 operations on complete objects."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ LIST_PAGE = 1000
 
 
 class ObjectCalls(StoreCalls):
-    """Reads, writes, lists and removes objects."""
+    """Reads, writes, lists and deletes objects."""
 
     async def head_object(self, bucket: str, key: str) -> StoredObject:
-        """Return what the store says of an object.
+        """Return the size, ETag and metadata of an object.
 
-        A gateway over a file system shows an object that is being replaced without ETag and metadata for a moment.
+        File-system gateways briefly return an object that is being replaced without its ETag and metadata.
         """
         with translated():
-            answer = await self._client.head_object(Bucket=bucket, Key=key)
-        return StoredObject(answer["ContentLength"], answer.get("ETag", "").strip('"'), answer.get("Metadata", {}))
+            response = await self._client.head_object(Bucket=bucket, Key=key)
+        return StoredObject(
+            response["ContentLength"], response.get("ETag", "").strip('"'), response.get("Metadata", {})
+        )
 
     async def count_all_objects(self, bucket: str, *, prefix: str = "") -> int:
-        """Return how many objects there are under a prefix; none where there is no bucket."""
+        """Return how many objects there are under a prefix; 0 if there is no bucket."""
         count, after = 0, ""
         while True:
             try:
@@ -48,7 +50,7 @@ class ObjectCalls(StoreCalls):
             after = page[-1].object_key
 
     async def object_exists(self, bucket: str, key: str) -> bool:
-        """Tell whether the store has the object."""
+        """Return whether the store has the object."""
         try:
             await self.head_object(bucket, key)
         except ObjectMissing:
@@ -59,18 +61,18 @@ class ObjectCalls(StoreCalls):
     async def open_object(
         self, bucket: str, key: str, *, byte_range: tuple[int, int] | None = None
     ) -> AsyncIterator[ObjectBody]:
-        """Read an object, or its bytes from `byte_range[0]` to `byte_range[1]`, both included."""
+        """Open an object for reading, or its bytes from `byte_range[0]` to `byte_range[1]`, both inclusive."""
         arguments: dict[str, Any] = {"Bucket": bucket, "Key": key}
         if byte_range is not None:
             arguments["Range"] = f"bytes={byte_range[0]}-{byte_range[1]}"
         with translated():
-            answer = await self._client.get_object(**arguments)
-        body = answer["Body"]
+            response = await self._client.get_object(**arguments)
+        body = response["Body"]
         async with body:
-            yield ObjectBody(answer["ContentLength"], _read_blocks(body))
+            yield ObjectBody(response["ContentLength"], _read_blocks(body))
 
     async def presign_get(self, bucket: str, key: str, *, filename: str) -> str:
-        """Return a URL that lets anybody download the object under this name for PRESIGN_EXPIRES_S seconds."""
+        """Return a public URL for downloading the object under this name within PRESIGN_EXPIRES_S seconds."""
         disposition = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
         with translated():
             return await self._presigner.generate_presigned_url(
@@ -80,7 +82,7 @@ class ObjectCalls(StoreCalls):
             )
 
     async def put_object(self, bucket: str, key: str, *, body: bytes, metadata: Mapping[str, str]) -> None:
-        """Store a small object at once, in place of an earlier one, checked by its MD5 on the way."""
+        """Store a small object with an MD5 check, atomically replacing an earlier one."""
         digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         with translated():
             await self._client.put_object(
@@ -90,13 +92,13 @@ class ObjectCalls(StoreCalls):
     async def list_objects(
         self, bucket: str, *, prefix: str = "", after: str = "", page_size: int = LIST_PAGE
     ) -> list[ListedObject]:
-        """Return the objects under a prefix whose keys come after one, by key; fewer than `page_size` are the last."""
+        """Return a page of objects under a prefix with keys after `after`, ordered by key; a short page is the last."""
         with translated():
             page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=after, MaxKeys=page_size)
         return [ListedObject(entry["Key"], entry["Size"], entry["LastModified"]) for entry in page.get("Contents", [])]
 
     async def count_objects(self, bucket: str, *, prefix: str = "") -> int:
-        """Return how many objects there are under a prefix, up to 1000; none where there is no bucket."""
+        """Return how many objects there are under a prefix, up to 1000; 0 if there is no bucket."""
         try:
             with translated():
                 page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix)
@@ -105,7 +107,7 @@ class ObjectCalls(StoreCalls):
         return page["KeyCount"]
 
     async def delete_object(self, bucket: str, key: str) -> bool:
-        """Remove an object; False when there was none."""
+        """Delete an object; False when there was none."""
         existed = await self.object_exists(bucket, key)
         if existed:
             with translated():

@@ -1,4 +1,4 @@
-"""What the store holds, as it tells of it."""
+"""Objects, parts and uploads as the store describes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ObjectBody:
-    """An object being read: its length, and its bytes in blocks of at most 1 MiB."""
+    """An object being read: its size, and its bytes in blocks of at most 1 MiB."""
 
     size_bytes: int
     blocks: AsyncIterator[bytes]
@@ -20,7 +20,7 @@ class ObjectBody:
 
 @dataclass(frozen=True, slots=True)
 class StoredPart:
-    """A part that the store has acknowledged; an ETag without its quotes, which mostly is the MD5 of the bytes."""
+    """A stored part; `etag` is unquoted and, if `is_md5`, the MD5 hex digest of the bytes."""
 
     number: int
     size_bytes: int
@@ -30,7 +30,7 @@ class StoredPart:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object that is complete in the store, with what was written down beside it."""
+    """A complete object with its user-defined metadata."""
 
     size_bytes: int
     etag: str

@@ -1,4 +1,4 @@
-"""The object store: every call to S3, and nothing else of it anywhere."""
+"""The Storage class, which combines all calls to the object store."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class Storage(BucketCalls, MultipartCalls, ObjectCalls):
-    """The store. Every method raises ObjectMissing, ProviderRejected, TransientFailure or OutageFailure."""
+    """The object store. All methods can raise ObjectMissing, ProviderRejected, TransientFailure or OutageFailure."""
 
     async def delete_all_objects(self, bucket: str, *, prefix: str = "") -> None:
-        """Remove all objects under a prefix, unfinished uploads included; a bucket that is gone is fine.
+        """Delete all objects and unfinished uploads under a prefix; does nothing if there is no bucket.
 
         Raises:
-            TransientFailure: the store keeps some.
+            TransientFailure: the store did not delete some of the objects.
         """
         with suppress(ObjectMissing), translated():
             while uploads := await self.list_multiparts(bucket, prefix=prefix):
@@ -36,7 +36,7 @@ class Storage(BucketCalls, MultipartCalls, ObjectCalls):
             before: list[str] = []
             while keys := await self._first_keys(bucket, prefix=prefix):
                 if keys == before:
-                    raise TransientFailure("storage_incomplete", f"the store does not remove {keys[0]}")
+                    raise TransientFailure("storage_incomplete", f"the store does not delete {keys[0]}")
                 await self._delete_keys(bucket, keys)
                 before = keys
 
@@ -48,7 +48,7 @@ class Storage(BucketCalls, MultipartCalls, ObjectCalls):
         objects: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys if not key.endswith("/")]
         if objects:
             await self._client.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
-        # Stores on file systems list a folder once it is empty, and remove it only when it is named alone.
+        # Stores on file systems list empty folders, and delete them only by single requests.
         for key in keys:
             if key.endswith("/"):
                 await self._client.delete_object(Bucket=bucket, Key=key)
@@ -56,6 +56,6 @@ class Storage(BucketCalls, MultipartCalls, ObjectCalls):
 
 @asynccontextmanager
 async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
-    """Open the process's clients; the store is reached when it is first used."""
+    """Open the process's store clients; they connect on first use."""
     async with open_clients(settings) as clients:
         yield Storage(clients, settings)

@@ -1,1 +1,1 @@
-"""Bringing files in."""
+"""Receiving files: in one request, in parts or over tus."""

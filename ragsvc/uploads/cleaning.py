@@ -1,4 +1,4 @@
-"""Removes what uploads without an end left in the store."""
+"""Removes what unfinished uploads left in the object store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 async def abandon(resources: Resources, upload: Upload) -> None:
-    """Remove what the store holds of a failed session, unless its commit went through and only the answer was lost."""
+    """Abort a failed session and remove its objects, unless its commit succeeded and only the response was lost."""
     try:
         async with resources.pool.acquire() as conn:
             closed = await upload_sessions.close_upload(
@@ -29,20 +29,20 @@ async def abandon(resources: Resources, upload: Upload) -> None:
         if closed:
             UPLOADS.labels(upload.api, UploadStatus.ABORTED).inc()
             await clean_upload(resources, upload)
-    except Exception as error:  # noqa: BLE001 - the sweeper does it later; the caller's own error is the one to tell
+    except Exception as error:  # noqa: BLE001 - the sweeper retries; the caller re-raises the original error
         log.warning("upload_not_cleaned", upload_id=upload.id, error=error)
 
 
 async def clean_upload(resources: Resources, upload: Upload) -> None:
-    """Remove the parts and the object of a session that ended without a file.
+    """Remove the parts, object and tail of a session that ended without a file.
 
-    Parts are looked up by the key too: a process may have died before it wrote the store's id of the upload down.
+    Multipart uploads are also looked up by key: a process can die before it records the upload id of the store.
     """
     storage = resources.storage
     try:
         listed = await storage.list_multiparts(upload.bucket, prefix=upload.object_key)
     except ObjectMissing:
-        # The bucket went with its workspace, and every part with it.
+        # The bucket was deleted with its workspace, including all parts.
         listed = []
     ids = {found.upload_id for found in listed}
     for s3_upload_id in ids | ({upload.s3_upload_id} if upload.s3_upload_id else set()):

@@ -1,4 +1,4 @@
-"""Takes a file in one request: streamed to the store in parts, then file, document and job in one transaction."""
+"""Receives a file in one request: streams it to the store, then inserts file, document and job in one transaction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.db import collections, files, upload_sessions
+from ragsvc.db import files, upload_sessions
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import EmptyFile, NotFound, TooLarge
@@ -15,7 +15,13 @@ from ragsvc.telemetry.metrics import UPLOAD_BYTES, UPLOADS
 from ragsvc.uploads.cleaning import abandon
 from ragsvc.uploads.parts import PartWriter
 from ragsvc.uploads.quotas import check_quota, claim_quota
-from ragsvc.uploads.registration import add_document, find_collection, register_replacement, register_upload
+from ragsvc.uploads.registration import (
+    add_document,
+    find_collection,
+    pin_collection,
+    register_replacement,
+    register_upload,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -45,14 +51,14 @@ async def receive_document(
     document_id: UUID | None = None,
     announced_bytes: int | None = None,
 ) -> Document:
-    """Store the file and queue its ingestion; at most two parts of it are in memory, within UPLOAD_BUFFER_BYTES.
+    """Store the file and queue its ingestion; at most two of its parts are in memory, within UPLOAD_BUFFER_BYTES.
 
-    `late_details` is told the file's sha256 and asked for collection and attributes once the source has ended: in a
-    form they may follow the file. `announced_bytes` is how much may come as far as is known, so that a small file asks
-    for little memory.
+    `late_details` is called with the file's sha256 once the source has ended and returns collection and attributes,
+    because in a form these fields can follow the file. `announced_bytes` is the expected size, if known, so that a
+    small file reserves little memory.
 
     Raises:
-        EmptyFile, TooLarge, QuotaExceeded, Unavailable: and nothing of it is left.
+        EmptyFile, TooLarge, QuotaExceeded, Unavailable: nothing is stored.
         NotFound: there is no such collection.
     """
 
@@ -69,6 +75,7 @@ async def receive_document(
         )
 
     async with resources.pool.acquire() as conn:
+        # Reject an unknown collection before reading the body. It is pinned later, when the file is registered.
         await find_collection(conn, workspace.id, collection_id)
     return await _receive(
         resources,
@@ -93,16 +100,16 @@ async def _register(
     document_id: UUID | None,
 ) -> tuple[Document, Job]:
     async with resources.pool.acquire() as conn, conn.transaction():
-        collection = await find_collection(conn, workspace.id, collection_id)
         await claim_quota(conn, workspace, added_bytes=stored.size_bytes)
+        pinned = await pin_collection(conn, workspace.id, collection_id)
         return await register_upload(
             conn,
             resources,
             upload,
+            pinned=pinned,
             size_bytes=stored.size_bytes,
             sha256=stored.sha256,
             etag=stored.etag,
-            collection_id=collection.id,
             attributes=attributes,
             document_id=document_id,
         )
@@ -119,13 +126,13 @@ async def receive_content(
     late_attributes: Callable[[], dict[str, object] | None],
     announced_bytes: int | None = None,
 ) -> Document:
-    """Store a new file for a document and queue its ingestion; until that is done the version before answers.
+    """Store a new file for a document and queue its ingestion; the previous version serves searches until then.
 
-    An ingestion of what the document had before is given up. `late_attributes`, asked once the source has ended, come
-    with the new version; None leaves them as they are.
+    Any active ingestion of the document is cancelled. `late_attributes` is called once the source has ended; its
+    result is applied with the new version, and None leaves the attributes unchanged.
 
     Raises:
-        EmptyFile, TooLarge, QuotaExceeded, Unavailable: and nothing of it is left.
+        EmptyFile, TooLarge, QuotaExceeded, Unavailable: nothing is stored.
         NotFound: there is no such document.
         DocumentDeleting: the document is being deleted.
     """
@@ -169,15 +176,15 @@ async def _receive(
 ) -> Document:
     async with resources.pool.acquire() as conn:
         await check_quota(conn, workspace, added_bytes=1)
-    most_bytes = resources.settings.api.max_document_bytes
+    max_bytes = resources.settings.api.max_document_bytes
     first = await _read_first(source)
     upload = await _open_upload(resources, workspace, filename=filename, mime_type=mime_type)
     try:
         writer = PartWriter(resources, upload, announced_bytes=announced_bytes)
-        stored = await _store(writer, first, source, limit_bytes=min(limit_bytes or most_bytes, most_bytes))
+        stored = await _store(writer, first, source, limit_bytes=min(limit_bytes or max_bytes, max_bytes))
         document, job = await register(upload, stored)
     except BaseException:
-        # A client that leaves cancels this task; what it sent is removed all the same.
+        # A client that disconnects cancels this task; the shield lets the cleanup finish.
         await asyncio.shield(abandon(resources, upload))
         raise
     await resources.notifier.notify(job)
@@ -196,23 +203,23 @@ async def attach_file(
     attributes: dict[str, object],
     document_id: UUID | None = None,
 ) -> Document:
-    """Make a stored file a document of another collection too.
+    """Add a document for a stored file to another collection.
 
     Raises:
         NotFound: there is no such file or collection.
-        DocumentExists: the file already is a document of this collection.
+        DocumentExists: the collection already has a document of this file.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         file = await files.lock_file(conn, workspace.id, file_id)
-        collection = await collections.pin_collection(conn, workspace.id, collection_id)
-        if file is None or collection is None:
+        if file is None:
             raise NotFound
+        pinned = await pin_collection(conn, workspace.id, collection_id)
         document, job = await add_document(
             conn,
             resources,
             workspace.id,
             document_id or new_id(),
-            collection_id=collection.id,
+            pinned=pinned,
             file_id=file.id,
             attributes=attributes,
         )
@@ -221,7 +228,7 @@ async def attach_file(
 
 
 async def _read_first(source: AsyncIterator[bytes]) -> bytes:
-    """Return the first bytes, so that for an empty file nothing is begun."""
+    """Return the first non-empty block, so that no session is opened for an empty file."""
     async for block in source:
         if block:
             return block
@@ -229,10 +236,10 @@ async def _read_first(source: AsyncIterator[bytes]) -> bytes:
 
 
 async def _open_upload(resources: Resources, workspace: Workspace, *, filename: str, mime_type: str) -> Upload:
-    """Write the session down before the store hears of it, so that the sweeper knows what a crash leaves."""
+    """Insert the session before anything is sent to the store, so that the sweeper can clean up after a crash."""
     upload_id = new_id()
     async with resources.pool.acquire() as conn:
-        await upload_sessions.insert_upload(
+        return await upload_sessions.insert_upload(
             conn,
             workspace.id,
             upload_id,
@@ -241,16 +248,12 @@ async def _open_upload(resources: Resources, workspace: Workspace, *, filename: 
             mime_type=mime_type,
             expires_s=resources.settings.api.upload_expires_s,
         )
-        upload = await upload_sessions.select_upload(conn, workspace.id, upload_id)
-    if upload is None:
-        raise NotFound
-    return upload
 
 
 async def _store(writer: PartWriter, first: bytes, source: AsyncIterator[bytes], *, limit_bytes: int) -> WrittenObject:
     try:
         await writer.begin()
-        async with writer.hurrying():
+        async with writer.abort_when_slow():
             await writer.write(first)
             _check_size(writer.size_bytes, limit_bytes)
             async for block in source:
@@ -263,4 +266,4 @@ async def _store(writer: PartWriter, first: bytes, source: AsyncIterator[bytes],
 
 def _check_size(size_bytes: int, limit_bytes: int) -> None:
     if size_bytes > limit_bytes:
-        raise TooLarge(f"A file in one request may have {limit_bytes} bytes.")
+        raise TooLarge(f"A file sent in one request can have at most {limit_bytes} bytes.")

@@ -1,7 +1,7 @@
-"""Finds what the store holds and no row knows, and the files whose object is gone.
+"""Finds objects and multipart uploads that no row refers to, and files whose object is missing.
 
-Only the places that our table of workspaces names are looked at: another environment may keep its own in the same
-store. A row is there before the store is asked, so what is on its way always has one; the time-to-live comes on top.
+Only buckets and prefixes in the workspaces table are scanned, since other environments can share the object store.
+Rows are inserted before objects are created, so an upload in progress always has one; ORPHAN_TTL_S is an extra margin.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
-# A sweep takes this many buckets, and this many pages of each; the next one goes on there.
-BUCKETS = 4
-PAGES = 5
-# Who has claimed a bucket is done with its slice by then, or has failed.
-CLAIM_S = 600.0
-# Keys in one page of a bucket, and files in one page of the table.
-PAGE = 1000
-# Objects asked for at once.
-HEADS = 16
-# Every object's key begins with its session's.
+# Buckets per sweep, and pages scanned of each; the next sweep continues from there.
+BUCKETS_PER_SWEEP = 4
+PAGES_PER_BUCKET = 5
+# How long a sweep can take for its pages of one bucket before another process claims the bucket.
+CLAIM_LEASE_S = 600.0
+# Keys per page of a bucket, and rows per page of the files table.
+PAGE_SIZE = 1000
+# Concurrent HeadObject calls.
+MAX_CONCURRENT_HEADS = 16
+# Object keys start with the id of their upload session.
 _SESSION_KEY = re.compile(r"objects/([0-9a-f]{32})")
 
 log = structlog.get_logger(__name__)
 
 
 class FindingKind(StrEnum):
-    """What does not fit together."""
+    """Kinds of mismatch between the database and the object store."""
 
     OBJECT = "object"
     MULTIPART = "multipart"
@@ -53,7 +53,7 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An object or multipart upload that no row knows, a file without its object, or a workspace without its bucket."""
+    """An object or multipart upload without a row, a file without its object, or a workspace without its bucket."""
 
     kind: FindingKind
     workspace_id: UUID
@@ -66,14 +66,14 @@ class Finding:
 
 
 async def sweep_orphans(resources: Resources) -> int:
-    """Remove orphans from the buckets that are due and return how many there were.
+    """Remove orphans from the buckets that are due and return how many were removed.
 
-    A bucket is due ORPHAN_TTL_S after it was last looked through, and is claimed by one process.
+    A bucket is due ORPHAN_TTL_S after its last complete scan, and is scanned by one process at a time.
     """
     removed = 0
-    for _ in range(BUCKETS):
+    for _ in range(BUCKETS_PER_SWEEP):
         async with resources.pool.acquire() as conn:
-            claimed = await storage_audits.claim_audit(conn, lease_s=CLAIM_S)
+            claimed = await storage_audits.claim_audit(conn, lease_s=CLAIM_LEASE_S)
         if claimed is None:
             break
         removed += await _sweep_bucket(resources, *claimed)
@@ -81,9 +81,9 @@ async def sweep_orphans(resources: Resources) -> int:
 
 
 async def find_orphans(
-    resources: Resources, workspace: Workspace, *, ttl_s: float, page_size: int = PAGE
+    resources: Resources, workspace: Workspace, *, ttl_s: float, page_size: int = PAGE_SIZE
 ) -> AsyncIterator[Finding]:
-    """Yield what the workspace's bucket holds, is older than `ttl_s` seconds, and no row knows."""
+    """Yield objects and uploads in the workspace's bucket that have no row and are older than `ttl_s` seconds."""
     before = datetime.now(UTC) - timedelta(seconds=ttl_s)
     for finding in await _orphaned_multiparts(resources, workspace, before=before):
         yield finding
@@ -97,20 +97,20 @@ async def find_orphans(
 
 
 async def find_missing_objects(
-    resources: Resources, workspace: Workspace, *, page_size: int = PAGE
+    resources: Resources, workspace: Workspace, *, page_size: int = PAGE_SIZE
 ) -> AsyncIterator[Finding]:
-    """Yield the workspace's files whose object the store does not have."""
-    asking = asyncio.Semaphore(HEADS)
+    """Yield the workspace's files whose object is missing from the store."""
+    slots = asyncio.Semaphore(MAX_CONCURRENT_HEADS)
 
-    async def look(file: File) -> File | None:
-        async with asking:
-            return None if await _is_there(resources, workspace, file) else file
+    async def check(file: File) -> File | None:
+        async with slots:
+            return None if await _has_object(resources, workspace, file) else file
 
     before: UUID | None = None
     while True:
         async with resources.pool.acquire() as conn:
             page = await files.select_files(conn, workspace.id, before=before, limit=page_size)
-        for file in await asyncio.gather(*(look(file) for file in page)):
+        for file in await asyncio.gather(*(check(file) for file in page)):
             if file is not None:
                 yield Finding(
                     kind=FindingKind.MISSING,
@@ -127,7 +127,7 @@ async def find_missing_objects(
 
 
 async def remove_orphan(resources: Resources, finding: Finding) -> None:
-    """Remove an orphan from the store; what is missing is left to people."""
+    """Remove an orphan from the store; missing files and buckets are left for operators to handle."""
     match finding.kind:
         case FindingKind.OBJECT:
             await resources.storage.delete_object(finding.bucket, finding.object_key)
@@ -146,13 +146,12 @@ async def _sweep_bucket(resources: Resources, workspace: Workspace, after: str) 
     try:
         if not after:
             found += await _orphaned_multiparts(resources, workspace, before=before)
-        for _ in range(PAGES):
-            more, after = await _orphaned_objects(resources, workspace, before=before, after=after, page_size=PAGE)
+        for _ in range(PAGES_PER_BUCKET):
+            more, after = await _orphaned_objects(resources, workspace, before=before, after=after, page_size=PAGE_SIZE)
             found += more
             if not after:
                 break
     except ObjectMissing:
-        # The bucket itself is gone.
         log.warning("bucket_missing", workspace_id=workspace.id, bucket=workspace.bucket)
         return 0
     for finding in found:
@@ -191,7 +190,7 @@ async def _orphaned_multiparts(resources: Resources, workspace: Workspace, *, be
 async def _orphaned_objects(
     resources: Resources, workspace: Workspace, *, before: datetime, after: str, page_size: int
 ) -> tuple[list[Finding], str]:
-    """Return one page's orphans and its last key, which is empty at the end."""
+    """Return the orphans of one page, and its last key or '' when it is the last page."""
     page = await resources.storage.list_objects(
         workspace.bucket, prefix=workspace.key_prefix, after=after, page_size=page_size
     )
@@ -224,13 +223,13 @@ async def _known_keys(
 
 
 def _session_key(workspace: Workspace, key: str) -> str:
-    """Return the key of the session to which a key belongs: what stands beside its object begins like it."""
+    """Return the object key of the session that a key belongs to, or ''; a tail's key starts with its object's key."""
     match = _SESSION_KEY.match(key.removeprefix(workspace.key_prefix))
     return workspace.key_prefix + match[0] if match else ""
 
 
-async def _is_there(resources: Resources, workspace: Workspace, file: File) -> bool:
-    """Tell whether the file has its object, or was deleted since it was listed."""
+async def _has_object(resources: Resources, workspace: Workspace, file: File) -> bool:
+    """Return whether the file has its object; also True if the file was deleted after it was listed."""
     if await resources.storage.object_exists(workspace.bucket, file.object_key):
         return True
     async with resources.pool.acquire() as conn:

@@ -1,4 +1,4 @@
-"""The buffers of one stream that is cut into parts: one fills while the one before it is on its way to the store."""
+"""Buffers for a stream that is split into parts: one part fills while the previous one is being stored."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
     Store = Callable[[list[bytearray]], Awaitable[object]]
 
-# While others wait for memory, so long may a part take to fill.
+# How long a part can take to fill while others wait for memory.
 TURN_S = 10.0
-# And so many turns where it cannot be set aside: 8 MiB then need 1.1 Mbit/s.
-MOST_TURNS = 6
-# How long a request waits for its turn that could not go on later.
+# The limit for a part that cannot be spilled, in turns: 8 MiB then require 1.1 Mbit/s.
+MAX_TURNS = 6
+# How long a request that cannot be resumed waits for memory.
 WAIT_S = 30.0
-LOOK_S = 1.0
+POLL_S = 1.0
 CHUNK_BYTES = 64 * 1024
 
 
 class Chunks:
-    """Bytes in chunks of one size: nothing is copied as they grow, and memory that comes back fits who is next."""
+    """Bytes in chunks of a fixed size: growing copies nothing, and freed memory can be reused by the next buffer."""
 
     def __init__(self) -> None:
         self.size_bytes = 0
@@ -46,57 +46,57 @@ class Chunks:
             rest = rest[len(fitting) :]
 
     def close(self) -> list[bytearray]:
-        """Return the bytes; no more are added."""
+        """Return the chunks, the last one trimmed; nothing can be written afterwards."""
         if rest_bytes := self.size_bytes % CHUNK_BYTES:
             del self._chunks[-1][rest_bytes:]
         return self._chunks
 
 
 class PartBuffer:
-    """The part that fills, and the one that is being stored; each holds its share of the process's budget.
+    """The part that is filling and the one being stored; each has a share of the process's buffer budget.
 
-    Nobody waits for a share who holds a part that fills: see BufferBudget.
+    A share is never awaited while a part is filling, to avoid deadlocks: see BufferBudget.
     """
 
-    def __init__(self, budget: BufferBudget, *, room_bytes: int) -> None:
+    def __init__(self, budget: BufferBudget, *, reserved_bytes: int) -> None:
         self._budget = budget
-        self._room_bytes = room_bytes
+        self._reserved_bytes = reserved_bytes
         self._share: Share | None = None
         self._filling = Chunks()
         self._storing: asyncio.Task[None] | None = None
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes of the part are there."""
+        """How many bytes the filling part has."""
         return self._filling.size_bytes
 
     def is_overdue(self, *, turns: int = 1) -> bool:
-        """Tell whether others wait, and the part has been filling for this many turns."""
-        return self._share is not None and self._share.wanted_for_s >= turns * TURN_S
+        """Return whether others wait for memory and the part has been filling for at least this many turns."""
+        return self._share is not None and self._share.contended_for_s >= turns * TURN_S
 
-    async def make_room(self) -> None:
-        """Wait until a part may fill."""
+    async def reserve(self) -> None:
+        """Wait for the memory of a part."""
         if self._share is None:
-            self._share = await self._budget.reserve(self._room_bytes)
+            self._share = await self._budget.reserve(self._reserved_bytes)
 
-    async def make_room_soon(self) -> None:
-        """Wait until a part may fill, but not for long.
+    async def reserve_or_fail(self) -> None:
+        """Wait for the memory of a part, at most WAIT_S seconds.
 
         Raises:
-            Unavailable: others needed the memory all that time.
+            Unavailable: no memory became free in that time.
         """
         try:
             async with asyncio.timeout(WAIT_S):
-                await self.make_room()
+                await self.reserve()
         except TimeoutError:
-            raise Unavailable("Too many files are being received at once; send it again.") from None
+            raise Unavailable("Too many files are being received at once; try again later.") from None
 
     @asynccontextmanager
-    async def hurrying(self) -> AsyncIterator[None]:
-        """End the body when others have waited too long for a part that fills and cannot be set aside.
+    async def abort_when_slow(self) -> AsyncIterator[None]:
+        """Abort the `async with` body when others have waited too long for a filling part that cannot be spilled.
 
         Raises:
-            Unavailable: they have.
+            Unavailable: the body was aborted.
         """
         try:
             async with asyncio.timeout(None) as limit:
@@ -105,48 +105,48 @@ class PartBuffer:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise Unavailable("The file came too slowly while others waited; send it again.") from None
+            raise Unavailable("The file was sent too slowly while other uploads waited; send it again.") from None
 
     async def _watch(self, limit: asyncio.Timeout) -> None:
         while True:
-            if self.is_overdue(turns=MOST_TURNS):
+            if self.is_overdue(turns=MAX_TURNS):
                 limit.reschedule(asyncio.get_running_loop().time())
                 return
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
 
     def write(self, block: bytes | memoryview) -> None:
-        """Add to the part that fills."""
+        """Add to the filling part."""
         self._filling.write(block)
 
-    async def hand_over(self, store: Store) -> None:
-        """Begin to store the part once the one before it is stored, and go on with an empty one.
+    async def start_storing(self, store: Store) -> None:
+        """Wait until the previous part is stored, then store this one in the background and start an empty one.
 
         Raises:
-            what `store` raised for the one before.
+            Exception: any error that `store` raised for the previous part.
         """
         await self.wait_until_stored()
         body, share = self._filling.close(), self._share
         self._filling, self._share = Chunks(), None
         self._storing = asyncio.create_task(_store(store, body))
         if share is not None:
-            # And not at the task's end, which one that is cancelled at once does not come to.
+            # A callback, since a task that is cancelled before it starts never reaches a `finally`.
             self._storing.add_done_callback(lambda _stored: share.release())
 
     async def wait_until_stored(self) -> None:
-        """Wait for the part on its way, if there is one; raises what `store` raised."""
+        """Wait for the part that is being stored, if any; raises what `store` raised."""
         if self._storing is not None:
             await self._storing
             self._storing = None
 
-    async def set_aside(self, store: Store) -> int:
-        """Store the part unfinished and let others have its memory; return how many bytes it had."""
+    async def spill(self, store: Store) -> int:
+        """Store the incomplete part and free its memory; return how many bytes it had."""
         size_bytes = self.size_bytes
-        await self.hand_over(store)
+        await self.start_storing(store)
         await self.wait_until_stored()
         return size_bytes
 
     async def close(self) -> None:
-        """Give up what is not stored, and hold nothing more."""
+        """Discard everything that is not stored yet and free the memory."""
         if self._storing is not None:
             await cancel_and_wait(self._storing)
         if self._share is not None:

@@ -1,4 +1,4 @@
-"""Streams a part from a client into the store, and lets a wrong one end before the store has taken it."""
+"""Streams a part from a client into the store, and aborts a mismatching part before the store accepts it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.storage.objects import StoredPart
 
-# RFC 9530's names of the digests that it registers as active, and hashlib's.
+# Digest algorithms that RFC 9530 registers as active, with their hashlib names.
 REPR_DIGESTS = {"sha-256": "sha256", "sha-512": "sha512"}
 _DIGEST_ITEM = re.compile(r"\s*([a-z0-9-]+)\s*=\s*:([A-Za-z0-9+/=]*):\s*")
 
@@ -42,18 +42,18 @@ async def receive_part(
     digests: Mapping[str, bytes],
     source: AsyncIterator[bytes],
 ) -> StoredPart:
-    """Store one part, replacing an earlier one of this number; a block of it is in memory at a time.
+    """Store one part, replacing an earlier one with this number; only one block is in memory at a time.
 
     Raises:
         NotFound, UploadNotPending: there is no such open session.
-        PartNumberOutOfRange, PartSizeMismatch: the file has no such part, or it has another size.
-        DigestMismatch: the bytes are not those that the client says, or that the store got; the part is as it was.
+        PartNumberOutOfRange, PartSizeMismatch: the file has no such part, or the part has a different size.
+        DigestMismatch: the bytes do not match the announced digest (the stored part is unchanged) or the store's ETag.
     """
     upload, s3_upload_id = require_pending(await load_session(resources, workspace_id, upload_id))
     check_part_number(upload, number)
     expected_bytes = upload.size_of_part(number)
     if size_bytes is not None and size_bytes != expected_bytes:
-        raise PartSizeMismatch(f"Part {number} has {expected_bytes} bytes, not {size_bytes}.")
+        raise PartSizeMismatch(f"Part {number} must have {expected_bytes} bytes, not {size_bytes}.")
     checked = CheckedSource(source, size_bytes=expected_bytes, digests=digests)
     try:
         part = await resources.storage.stream_part(
@@ -65,25 +65,26 @@ async def receive_part(
             body=checked.blocks(),
         )
     except ObjectMissing:
-        raise UploadNotPending("The upload ended meanwhile.") from None
+        raise UploadNotPending("The upload has ended.") from None
     except TransientFailure:
         if checked.refusal is not None:
-            # It was not the store that failed: it was not given the end of a wrong part.
+            # The store did not fail: it was not sent the last block of a wrong part.
             raise checked.refusal from None
         raise
     if part.is_md5 and part.etag != checked.md5.hexdigest():
-        raise DigestMismatch("The store got other bytes than were sent; send the part again.")
+        raise DigestMismatch("The object store received different bytes; send the part again.")
     return part
 
 
 class CheckedSource:
-    """A part's bytes. The last block is held back until size and digests are right: the store takes no part whose
-    body ends too soon.
+    """A part's bytes, whose last block is withheld until size and digests are verified.
+
+    The store rejects a part whose body is too short, so a wrong part is never stored.
     """
 
     def __init__(self, source: AsyncIterator[bytes], *, size_bytes: int, digests: Mapping[str, bytes]) -> None:
         self.md5 = hashlib.md5(usedforsecurity=False)
-        # Why `blocks` ended too soon; the HTTP client in between wraps what a body raises.
+        # Why `blocks` ended early; the HTTP client wraps errors that a body raises.
         self.refusal: RequestError | None = None
         self._source = source
         self._size_bytes = size_bytes
@@ -96,7 +97,7 @@ class CheckedSource:
         """Yield the bytes.
 
         Raises:
-            PartSizeMismatch, DigestMismatch: they are not what was announced.
+            PartSizeMismatch, DigestMismatch: the bytes do not match what was announced.
         """
         try:
             async for block in self._checked():
@@ -111,17 +112,17 @@ class CheckedSource:
         async for block in self._source:
             received_bytes += len(block)
             if received_bytes > self._size_bytes:
-                raise PartSizeMismatch(f"The part has {self._size_bytes} bytes, and more were sent.")
+                raise PartSizeMismatch(f"The part must have {self._size_bytes} bytes, and more were sent.")
             for digest in {id(one): one for one in (self.md5, *self._hashes.values())}.values():
                 digest.update(block)
             if held:
                 yield held
             held = block
         if received_bytes != self._size_bytes:
-            raise PartSizeMismatch(f"The part has {self._size_bytes} bytes, and {received_bytes} were sent.")
+            raise PartSizeMismatch(f"The part must have {self._size_bytes} bytes, and {received_bytes} were sent.")
         for name, digest in self._hashes.items():
             if digest.digest() != self._digests[name]:
-                raise DigestMismatch(f"The bytes that arrived have another {name} than was announced.")
+                raise DigestMismatch(f"The received bytes do not match the announced {name} digest.")
         yield held
 
 
@@ -129,7 +130,7 @@ def read_digests(headers: Mapping[str, str]) -> dict[str, bytes]:
     """Return the digests that Content-MD5 (RFC 1864) and Repr-Digest (RFC 9530) announce, by hashlib's names.
 
     Raises:
-        InvalidRequest: a header is malformed, or names no digest that is known here.
+        InvalidRequest: a header is malformed, or Repr-Digest has no supported algorithm.
     """
     digests: dict[str, bytes] = {}
     if (content_md5 := headers.get("Content-MD5")) is not None:
@@ -139,7 +140,7 @@ def read_digests(headers: Mapping[str, str]) -> dict[str, bytes]:
         known = {item[1]: item[2] for item in items if item is not None and item[1] in REPR_DIGESTS}
         if None in items or not known:
             names = " or ".join(REPR_DIGESTS)
-            raise InvalidRequest(fields={"Repr-Digest": f"has to be like sha-256=:…:, with {names}"})
+            raise InvalidRequest(fields={"Repr-Digest": f"must look like sha-256=:…:, with {names}"})
         for name, value in known.items():
             digests[REPR_DIGESTS[name]] = _decode(value, name=REPR_DIGESTS[name], header="Repr-Digest")
     return digests
@@ -151,5 +152,5 @@ def _decode(value: str, *, name: str, header: str) -> bytes:
     except binascii.Error:
         decoded = b""
     if len(decoded) != hashlib.new(name, usedforsecurity=False).digest_size:
-        raise InvalidRequest(fields={header: f"is not the base64 of a {name} digest"})
+        raise InvalidRequest(fields={header: f"is not a base64-encoded {name} digest"})
     return decoded

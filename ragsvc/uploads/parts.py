@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WrittenObject:
-    """An object that was written as a whole."""
+    """A complete object, as PartWriter wrote it."""
 
     size_bytes: int
     sha256: bytes
@@ -29,9 +29,9 @@ class WrittenObject:
 
 
 class PartWriter:
-    """Cuts what is written into parts of UPLOAD_PART_SIZE_BYTES; one fills while the one before it is stored.
+    """Splits a stream into parts of UPLOAD_PART_SIZE_BYTES; one part fills while the previous one is being stored.
 
-    Even a small file is an upload of one part: a single PUT could overwrite an object after it was completed.
+    Even a small file is a multipart upload: a delayed single PUT could overwrite the object after it was completed.
     """
 
     def __init__(self, resources: Resources, upload: Upload, *, announced_bytes: int | None) -> None:
@@ -40,9 +40,9 @@ class PartWriter:
         self._upload = upload
         self._part_size_bytes = resources.settings.api.upload_part_size_bytes
         self._s3_upload_id = ""
-        room_bytes = min(self._part_size_bytes, announced_bytes or self._part_size_bytes)
-        self._buffer = PartBuffer(resources.buffers, room_bytes=room_bytes)
-        self._handed_over = 0
+        reserved_bytes = min(self._part_size_bytes, announced_bytes or self._part_size_bytes)
+        self._buffer = PartBuffer(resources.buffers, reserved_bytes=reserved_bytes)
+        self._last_number = 0
         self._parts: list[StoredPart] = []
         self._sha256 = hashlib.sha256()
 
@@ -50,7 +50,7 @@ class PartWriter:
         """Open the multipart upload.
 
         Raises:
-            NotFound: the session ended meanwhile.
+            NotFound: the session has ended.
         """
         upload = self._upload
         self._s3_upload_id = await self._resources.storage.create_multipart(
@@ -64,43 +64,43 @@ class PartWriter:
             raise NotFound
 
     async def write(self, block: bytes) -> None:
-        """Take bytes; returns once there is room for more, so that a slow store slows its client.
+        """Buffer the bytes, waiting for memory where needed, so that a slow store slows down the client.
 
         Raises:
-            Unavailable: others needed the memory for too long.
+            Unavailable: no memory became free within WAIT_S seconds.
         """
         self.size_bytes += len(block)
         self._sha256.update(block)
         rest = memoryview(block)
         while rest:
-            await self._buffer.make_room_soon()
-            room = self._part_size_bytes - self._buffer.size_bytes
-            self._buffer.write(rest[:room])
-            rest = rest[room:]
+            await self._buffer.reserve_or_fail()
+            free_bytes = self._part_size_bytes - self._buffer.size_bytes
+            self._buffer.write(rest[:free_bytes])
+            rest = rest[free_bytes:]
             if self._buffer.size_bytes == self._part_size_bytes:
-                await self._hand_over()
+                await self._start_storing()
 
     async def finish(self) -> WrittenObject:
         """Store the rest and complete the object."""
         if self._buffer.size_bytes:
-            await self._hand_over()
+            await self._start_storing()
         await self._buffer.wait_until_stored()
         etag = await self._resources.storage.complete_multipart(
             self._upload.bucket, self._upload.object_key, upload_id=self._s3_upload_id, parts=self._parts
         )
         return WrittenObject(self.size_bytes, self._sha256.digest(), etag)
 
-    def hurrying(self) -> AbstractAsyncContextManager[None]:
-        """Write within this: a client that is slow while others wait for its memory is ended with Unavailable."""
-        return self._buffer.hurrying()
+    def abort_when_slow(self) -> AbstractAsyncContextManager[None]:
+        """Wrap all writes in this: it raises Unavailable when the client is slow while others wait for its memory."""
+        return self._buffer.abort_when_slow()
 
     async def close(self) -> None:
-        """Hold nothing more."""
+        """Discard what is not stored yet and free the memory."""
         await self._buffer.close()
 
-    async def _hand_over(self) -> None:
-        self._handed_over += 1
-        await self._buffer.hand_over(functools.partial(self._store, self._handed_over))
+    async def _start_storing(self) -> None:
+        self._last_number += 1
+        await self._buffer.start_storing(functools.partial(self._store, self._last_number))
 
     async def _store(self, number: int, body: list[bytearray]) -> None:
         part = await self._resources.storage.upload_part(

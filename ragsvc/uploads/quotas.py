@@ -1,4 +1,4 @@
-"""How much a workspace may store: its files, and what open upload sessions have declared."""
+"""Storage quotas of workspaces: stored files plus the declared sizes of open upload sessions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 async def check_quota(conn: Connection, workspace: Workspace, *, added_bytes: int) -> None:
-    """Refuse what the workspace has no room for.
+    """Check that the workspace can store this many more bytes.
 
     Raises:
-        QuotaExceeded: it has not.
+        QuotaExceeded: it cannot.
     """
     if workspace.quota_bytes is None:
         return
@@ -24,16 +24,16 @@ async def check_quota(conn: Connection, workspace: Workspace, *, added_bytes: in
     reserved_bytes = await upload_sessions.sum_reserved_bytes(conn, workspace.id)
     if usage.storage_bytes + reserved_bytes + added_bytes > workspace.quota_bytes:
         raise QuotaExceeded(
-            f"The workspace may hold {workspace.quota_bytes} bytes, holds {usage.storage_bytes}"
-            f" and keeps {reserved_bytes} for open uploads."
+            f"The workspace has a quota of {workspace.quota_bytes} bytes, stores {usage.storage_bytes}"
+            f" and reserves {reserved_bytes} for open uploads."
         )
 
 
 async def claim_quota(conn: Connection, workspace: Workspace, *, added_bytes: int) -> None:
-    """Check the quota in a transaction that then stores or reserves the bytes: others that do so take turns.
+    """Lock the workspace and check its quota; call it in the transaction that stores or reserves the bytes.
 
     Raises:
-        QuotaExceeded: there is no room.
+        QuotaExceeded: the quota does not allow this many more bytes.
     """
     if workspace.quota_bytes is not None:
         await workspaces.lock_workspace(conn, workspace.id)

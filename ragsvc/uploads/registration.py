@@ -1,4 +1,4 @@
-"""Makes a complete object a file of a document, a new one or one there is, and a job, in one transaction."""
+"""Registers a stored object as the file of a new or existing document and queues its ingestion, in one transaction."""
 
 from __future__ import annotations
 
@@ -39,26 +39,38 @@ async def find_collection(conn: Connection, workspace_id: UUID, collection_id: U
     return found
 
 
+async def pin_collection(conn: Connection, workspace_id: UUID, collection_id: UUID | None) -> Collection:
+    """Return the collection, the workspace's default one for None, and block its deletion until the transaction ends.
+
+    Raises:
+        NotFound: there is no such collection.
+    """
+    if collection_id is None:
+        pinned = await collections.pin_default_collection(conn, workspace_id)
+    else:
+        pinned = await collections.pin_collection(conn, workspace_id, collection_id)
+    if pinned is None:
+        raise NotFound
+    return pinned
+
+
 async def register_upload(
     conn: Connection,
     resources: Resources,
     upload: Upload,
     *,
+    pinned: Collection,
     size_bytes: int,
     sha256: bytes | None,
     etag: str,
-    collection_id: UUID,
     attributes: dict[str, object],
     document_id: UUID | None = None,
 ) -> tuple[Document, Job]:
-    """End the session with its file, document and job.
+    """End the session with its file, a document of the pinned collection, and a job.
 
     Raises:
-        NotFound: the session or the collection ended meanwhile.
+        NotFound: the session has ended.
     """
-    pinned = await collections.pin_collection(conn, upload.workspace_id, collection_id)
-    if pinned is None:
-        raise NotFound
     document_id = document_id or new_id()
     file_id = await _add_file(conn, upload, document_id, size_bytes=size_bytes, sha256=sha256, etag=etag)
     return await add_document(
@@ -66,7 +78,7 @@ async def register_upload(
         resources,
         upload.workspace_id,
         document_id,
-        collection_id=pinned.id,
+        pinned=pinned,
         file_id=file_id,
         attributes=attributes,
         chunking=upload.chunking,
@@ -84,10 +96,10 @@ async def register_replacement(
     etag: str,
     attributes: dict[str, object] | None,
 ) -> tuple[Document, Job]:
-    """End the session with a file that becomes the document's next version; what was to become it before is given up.
+    """End the session with a file for the document's next version; a version still being ingested is cancelled.
 
     Raises:
-        NotFound: the session or the document ended meanwhile.
+        NotFound: the session has ended, or the document was deleted.
         DocumentDeleting: the document is being deleted.
     """
     workspace_id = upload.workspace_id
@@ -144,20 +156,20 @@ async def add_document(
     workspace_id: UUID,
     document_id: UUID,
     *,
-    collection_id: UUID,
+    pinned: Collection,
     file_id: UUID,
     attributes: dict[str, object],
     chunking: dict[str, int] | None = None,
 ) -> tuple[Document, Job]:
-    """Make a stored file a document of a pinned collection and queue its ingestion; ring once that is committed.
+    """Add a document for a stored file and queue its ingestion; notify the workers once this is committed.
 
     Raises:
-        DocumentExists: the file already is a document of the collection.
+        DocumentExists: the collection already has a document of this file.
     """
-    added = await documents.insert_document(
-        conn, workspace_id, document_id, collection_id=collection_id, file_id=file_id, attributes=attributes
+    document = await documents.insert_document(
+        conn, workspace_id, document_id, collection_id=pinned.id, file_id=file_id, attributes=attributes
     )
-    if not added:
+    if document is None:
         raise DocumentExists
     job = await lifecycle.enqueue_ingestion(
         conn,
@@ -167,7 +179,4 @@ async def add_document(
         file_id=file_id,
         chunking=Chunking(**chunking) if chunking else None,
     )
-    document = await documents.select_document(conn, workspace_id, document_id)
-    if document is None:
-        raise NotFound
     return document, job

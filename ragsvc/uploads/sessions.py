@@ -1,4 +1,4 @@
-"""The upload session that every face shares: a file of a declared size, sent in parts in any order, from anywhere.
+"""Upload sessions, shared by all APIs: a file of a declared size, sent in parts in any order and by any process.
 
                         ┌─────────── parts are missing ────────────┐
                         ▼                                          │
@@ -7,7 +7,7 @@
                  ├── abort ──▶  aborted                    └── the store has neither parts nor object ──▶  failed
                  └── EXPIRES ─▶  expired
 
-Which parts there are is the store's to say: a client that comes back, to whichever process, asks and goes on.
+The store is the source of truth for which parts exist: a client can ask any API process and resume from there.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class UploadState:
-    """A session with the parts that the store has of it, and the numbers of those that are still to be sent."""
+    """A session with its parts in the store, and the numbers of the parts that were not sent yet."""
 
     upload: Upload
     received: tuple[StoredPart, ...] = ()
     missing: tuple[int, ...] = ()
 
 
-def part_size_for(size_bytes: int, *, least_bytes: int) -> int:
-    """Return the size of all parts but the last: at least `least_bytes`, in whole MiB where 10,000 are too few."""
+def part_size_for(size_bytes: int, *, min_bytes: int) -> int:
+    """Return the part size in bytes: `min_bytes`, or whole MiB if the file would need more than MOST_PARTS parts."""
     needed_bytes = -(-size_bytes // MOST_PARTS)
-    return max(least_bytes, -(-needed_bytes // MIB) * MIB)
+    return max(min_bytes, -(-needed_bytes // MIB) * MIB)
 
 
 async def open_session(
@@ -71,21 +71,21 @@ async def open_session(
     tus_metadata: str | None = None,
     upload_id: UUID | None = None,
 ) -> Upload:
-    """Open a session; its bytes are reserved until it ends.
+    """Open a session; its declared size counts towards the quota until it ends.
 
     Raises:
-        TooLarge, QuotaExceeded: the file has no room.
+        TooLarge, QuotaExceeded: the file exceeds the size limit or the quota.
         NotFound: there is no such collection.
     """
     settings = resources.settings
     if size_bytes > settings.api.max_upload_bytes:
-        raise TooLarge(f"A file may have {settings.api.max_upload_bytes} bytes.")
+        raise TooLarge(f"A file can have at most {settings.api.max_upload_bytes} bytes.")
     upload_id = upload_id or new_id()
     async with resources.pool.acquire() as conn, conn.transaction():
         collection = await find_collection(conn, workspace.id, collection_id)
         await claim_quota(conn, workspace, added_bytes=size_bytes)
-        # Written down before the store hears of it, so that the sweeper knows what a crash leaves.
-        await upload_sessions.insert_upload(
+        # Inserted before anything is sent to the store, so that the sweeper can clean up after a crash.
+        upload = await upload_sessions.insert_upload(
             conn,
             workspace.id,
             upload_id,
@@ -94,21 +94,21 @@ async def open_session(
             mime_type=mime_type,
             expires_s=settings.api.upload_expires_s,
             declared_size_bytes=size_bytes,
-            part_size_bytes=part_size_for(size_bytes, least_bytes=settings.api.upload_part_size_bytes),
+            part_size_bytes=part_size_for(size_bytes, min_bytes=settings.api.upload_part_size_bytes),
             sha256=sha256,
             collection_id=collection.id,
             attributes=attributes,
             chunking=chunking,
             tus_metadata=tus_metadata,
         )
-    return await open_in_store(resources, await load_session(resources, workspace.id, upload_id))
+    return await open_in_store(resources, upload)
 
 
 async def load_session(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Upload:
     """Return a session that a client opened.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is no such session.
     """
     async with resources.pool.acquire() as conn:
         upload = await upload_sessions.select_upload(conn, workspace_id, upload_id)
@@ -118,7 +118,7 @@ async def load_session(resources: Resources, workspace_id: UUID, upload_id: UUID
 
 
 async def load_state(resources: Resources, workspace_id: UUID, upload_id: UUID) -> UploadState:
-    """Return a session with its parts, as the store lists them.
+    """Return a session with the parts that the store lists.
 
     Raises:
         NotFound: there is no such session.
@@ -129,7 +129,7 @@ async def load_state(resources: Resources, workspace_id: UUID, upload_id: UUID) 
     try:
         parts = await resources.storage.list_parts(upload.bucket, upload.object_key, upload_id=upload.s3_upload_id)
     except ObjectMissing:
-        # Completed or aborted since; else it is gone behind our back, which the completion settles.
+        # Completed or aborted in between. If the store lost the upload, completing the session reports that.
         return UploadState(await load_session(resources, workspace_id, upload_id))
     return UploadState(upload, tuple(parts), find_missing(upload, parts))
 
@@ -137,7 +137,7 @@ async def load_state(resources: Resources, workspace_id: UUID, upload_id: UUID) 
 async def presign_parts(
     resources: Resources, workspace_id: UUID, upload_id: UUID, numbers: Sequence[int]
 ) -> dict[int, str]:
-    """Return URLs that take these parts from anybody who has them, straight into the store.
+    """Return presigned URLs for sending these parts directly to the store, keyed by part number.
 
     Raises:
         NotFound, UploadNotPending: there is no such open session.
@@ -159,11 +159,11 @@ async def presign_parts(
 
 
 async def abort_session(resources: Resources, workspace_id: UUID, upload_id: UUID) -> None:
-    """End a pending session and remove its parts; one that was aborted or has expired is fine.
+    """Abort a pending session and remove its parts; does nothing if it was aborted or has expired.
 
     Raises:
         NotFound: there is no such session.
-        UploadNotPending: it is being completed, or became a document.
+        UploadNotPending: it is being completed or already is.
     """
     upload = await load_session(resources, workspace_id, upload_id)
     async with resources.pool.acquire() as conn:
@@ -178,15 +178,15 @@ async def abort_session(resources: Resources, workspace_id: UUID, upload_id: UUI
     UPLOADS.labels(upload.api, UploadStatus.ABORTED).inc()
     try:
         await clean_upload(resources, upload)
-    except Exception as error:  # noqa: BLE001 - it is aborted; the sweeper removes what the store still has
+    except Exception as error:  # noqa: BLE001 - the session is aborted; the sweeper retries the cleanup
         log.warning("upload_not_cleaned", upload_id=upload.id, error=error)
 
 
 def require_pending(upload: Upload) -> tuple[Upload, str]:
-    """Return the session and the store's id of it when parts can be sent.
+    """Return the session and its upload id in the store, provided that parts can be sent.
 
     Raises:
-        UploadNotPending: it is over, or on its way.
+        UploadNotPending: the session has ended or is being completed.
     """
     if upload.status is not UploadStatus.PENDING or upload.s3_upload_id is None:
         raise UploadNotPending(f"The upload is {upload.status}.")
@@ -194,17 +194,17 @@ def require_pending(upload: Upload) -> tuple[Upload, str]:
 
 
 def check_part_number(upload: Upload, number: int) -> None:
-    """Refuse a number that no part of the file has.
+    """Check that the file has a part with this number.
 
     Raises:
-        PartNumberOutOfRange: it is.
+        PartNumberOutOfRange: there is no such part.
     """
     if not 1 <= number <= upload.part_count:
-        raise PartNumberOutOfRange(f"The file has the parts 1 to {upload.part_count}, not {number}.")
+        raise PartNumberOutOfRange(f"The file has parts 1 to {upload.part_count}; there is no part {number}.")
 
 
 def find_missing(upload: Upload, parts: Sequence[StoredPart]) -> tuple[int, ...]:
-    """Return the numbers of the parts that the store lacks, or has in another size."""
+    """Return the numbers of the parts that are missing from the store or have the wrong size."""
     sizes = {part.number: part.size_bytes for part in parts}
     return tuple(
         number for number in range(1, upload.part_count + 1) if sizes.get(number) != upload.size_of_part(number)
@@ -212,7 +212,7 @@ def find_missing(upload: Upload, parts: Sequence[StoredPart]) -> tuple[int, ...]
 
 
 async def open_in_store(resources: Resources, upload: Upload) -> Upload:
-    """Begin the store's part of a session that was written down, and return the session with the store's id."""
+    """Create the multipart upload of an inserted session, and return the session with its upload id in the store."""
     try:
         s3_upload_id = await resources.storage.create_multipart(
             upload.bucket, upload.object_key, mime_type=upload.mime_type

@@ -1,4 +1,4 @@
-"""Ends what nobody ended: sessions past their time, completions that fell silent, and what they left in the store."""
+"""Expires overdue sessions, finishes stalled completions, and removes what ended sessions left in the store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ragsvc.db import jobs, upload_sessions
 from ragsvc.domain.uploads import UploadStatus
 from ragsvc.telemetry.metrics import UPLOADS
 from ragsvc.uploads.cleaning import clean_upload
-from ragsvc.uploads.completion import complete_silent
+from ragsvc.uploads.completion import complete_stalled
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
@@ -21,16 +21,16 @@ log = structlog.get_logger(__name__)
 
 
 async def sweep_uploads(resources: Resources) -> int:
-    """Expire sessions, finish silent completions, clean up after what ended, and return how many were cleaned."""
+    """Expire sessions, finish stalled completions, clean up ended sessions, and return how many were cleaned up."""
     async with resources.pool.acquire() as conn:
         async with conn.transaction():
             if not await jobs.try_lock(conn, "sweep:uploads"):
                 return 0
             await upload_sessions.expire_uploads(conn)
-        silent = await upload_sessions.select_silent_uploads(conn, limit=BATCH)
+        stalled = await upload_sessions.select_silent_uploads(conn, limit=BATCH)
         unclean = await upload_sessions.select_unclean_uploads(conn, limit=BATCH)
-    for upload in silent:
-        await complete_silent(resources, upload)
+    for upload in stalled:
+        await complete_stalled(resources, upload)
     for upload in unclean:
         await clean_upload(resources, upload)
         if upload.status is UploadStatus.EXPIRED:

@@ -1,7 +1,7 @@
-"""The tail of an upload over tus: an object beside it that holds the bytes of a part that is not whole yet.
+"""Tails of tus uploads: separate objects with the bytes of a part that is not complete yet.
 
-It says itself which part it belongs to: one that was left behind when its part became whole counts no more, so that
-no order in which processes die makes the store tell a wrong offset.
+A tail's metadata has the number of its part. A tail whose part is already complete is ignored, so the offset is right
+no matter when a process dies.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 PART_NUMBER = "part-number"
 COUNTED_BYTES = "counted-bytes"
-LOOKS = 20
-LOOK_AGAIN_S = 0.05
+READ_ATTEMPTS = 20
+RETRY_DELAY_S = 0.05
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The first bytes of a part. Those behind `counted_bytes` wait for their checksum, which may never come."""
+    """The first bytes of a part. Bytes after `counted_bytes` are not verified by their checksum, and might never be."""
 
     part_number: int
     counted_bytes: int
@@ -38,24 +38,24 @@ class Tail:
 
 
 async def load_tail(resources: Resources, upload: Upload) -> Tail | None:
-    """Return what the store has of the upload's tail; one that cannot tell its place counts as none."""
-    for _ in range(LOOKS):
+    """Return the upload's tail; None if there is no tail or its metadata is missing."""
+    for _ in range(READ_ATTEMPTS):
         try:
             stored = await resources.storage.head_object(upload.bucket, upload.tail_key)
         except ObjectMissing:
             return None
         if PART_NUMBER in stored.metadata and COUNTED_BYTES in stored.metadata:
             return Tail(int(stored.metadata[PART_NUMBER]), int(stored.metadata[COUNTED_BYTES]), stored.size_bytes)
-        # It is being replaced at this moment, or the store died while it was.
-        await asyncio.sleep(LOOK_AGAIN_S)
-    log.warning("tail_without_place", upload_id=upload.id)
+        # The tail is being replaced, or the store died while it was.
+        await asyncio.sleep(RETRY_DELAY_S)
+    log.warning("tail_without_metadata", upload_id=upload.id)
     return None
 
 
 async def store_tail(
     resources: Resources, upload: Upload, *, part_number: int, body: bytes, counted_bytes: int
 ) -> None:
-    """Put a tail in the place of the earlier one, at once: there is no moment with neither."""
+    """Store a tail, atomically replacing an earlier one."""
     await resources.storage.put_object(
         upload.bucket,
         upload.tail_key,

@@ -1,6 +1,6 @@
-"""Sessions of an upload token, whose client does not say how large the parts are: that is learned at the end.
+"""Sessions opened with an upload token, whose client does not declare a part size: it is learned on completion.
 
-From then on they are sessions like any other.
+From then on they are like any other session.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.storage.objects import StoredPart
 
-# What S3 asks of every part but the last; some stores do not.
-LEAST_PART_BYTES = 5 * MIB
+# S3 requires this of every part but the last; some stores do not.
+MIN_PART_BYTES = 5 * MIB
 
 
 async def open_token_session(
@@ -40,19 +40,19 @@ async def open_token_session(
     mime_type: str,
     size_bytes: int | None,
 ) -> Upload:
-    """Open a session into the token's collection; a size that is said is reserved.
+    """Open a session for the token's collection; a declared size counts towards the quota.
 
     Raises:
-        TooLarge, QuotaExceeded: the file has no room.
-        NotFound: the collection is gone.
+        TooLarge, QuotaExceeded: the file exceeds the token's limit or the quota.
+        NotFound: the collection was deleted.
     """
     if size_bytes is not None and size_bytes > token.max_bytes:
-        raise TooLarge(f"A file may have {token.max_bytes} bytes.")
+        raise TooLarge(f"A file can have at most {token.max_bytes} bytes.")
     upload_id = new_id()
     async with resources.pool.acquire() as conn, conn.transaction():
         collection = await find_collection(conn, workspace.id, token.collection_id)
         await claim_quota(conn, workspace, added_bytes=size_bytes or 1)
-        await upload_sessions.insert_upload(
+        upload = await upload_sessions.insert_upload(
             conn,
             workspace.id,
             upload_id,
@@ -65,14 +65,14 @@ async def open_token_session(
             token_key_id=token.key_id,
             max_bytes=token.max_bytes,
         )
-    return await open_in_store(resources, await load_session(resources, workspace.id, upload_id))
+    return await open_in_store(resources, upload)
 
 
 async def load_token_session(resources: Resources, token: UploadToken, upload_id: UUID, *, object_key: str) -> Upload:
-    """Return a session that a token of the same key opened for the same collection, this one or one before it.
+    """Return a session that this token, or another token of the same key and collection, has opened.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is no such session.
     """
     upload = await load_session(resources, token.workspace_id, upload_id)
     if (upload.token_key_id, upload.collection_id, upload.object_key) != (
@@ -85,28 +85,30 @@ async def load_token_session(resources: Resources, token: UploadToken, upload_id
 
 
 async def presign_token_part(resources: Resources, upload: Upload, number: int) -> str:
-    """Return a URL that takes the part.
+    """Return a presigned URL for sending the part to the store.
 
     Raises:
-        UploadNotPending: the session is over.
-        PartNumberOutOfRange, TooLarge: so many parts are more than the file may have.
+        UploadNotPending: the session has ended or is being completed.
+        PartNumberOutOfRange, TooLarge: a file within the limits has no part with this number.
     """
     upload, s3_upload_id = require_pending(upload)
     if not 1 <= number <= MOST_PARTS:
-        raise PartNumberOutOfRange(f"A file has the parts 1 to {MOST_PARTS}, not {number}.")
-    most_bytes = upload.declared_size_bytes or upload.max_bytes or 0
-    if (number - 1) * LEAST_PART_BYTES >= most_bytes:
-        raise TooLarge(f"The file may have {most_bytes} bytes, and every part but the last {LEAST_PART_BYTES}.")
+        raise PartNumberOutOfRange(f"A file has parts 1 to {MOST_PARTS}; there is no part {number}.")
+    max_bytes = upload.declared_size_bytes or upload.max_bytes or 0
+    if (number - 1) * MIN_PART_BYTES >= max_bytes:
+        raise TooLarge(
+            f"The file can have at most {max_bytes} bytes, with at least {MIN_PART_BYTES} in every part but the last."
+        )
     return await resources.storage.presign_part(upload.bucket, upload.object_key, upload_id=s3_upload_id, number=number)
 
 
 async def learn_size(resources: Resources, upload: Upload, *, part_count: int | None = None) -> Upload:
-    """Take the file's size and its parts' from the parts that the store has, and reserve what was not declared.
+    """Set the file's size and part size from the parts in the store, and reserve quota for an undeclared size.
 
     Raises:
-        PartsMissing: they do not follow one another, or are not `part_count`, or not what was declared.
-        PartSizeMismatch: no file is cut like that.
-        TooLarge, QuotaExceeded: the file has no room; one that is too large is aborted.
+        PartsMissing: part numbers are missing, or the parts do not add up to the declared size.
+        PartSizeMismatch: the parts before the last differ in size or are too small, or the last is larger.
+        TooLarge, QuotaExceeded: the file exceeds the token's limit, which aborts the session, or the quota.
     """
     if upload.part_size_bytes is not None or upload.status is not UploadStatus.PENDING:
         return upload
@@ -115,14 +117,16 @@ async def learn_size(resources: Resources, upload: Upload, *, part_count: int | 
             upload.bucket, upload.object_key, upload_id=upload.s3_upload_id or ""
         )
     except ObjectMissing:
-        # Completing finds out what that means.
+        # Completed or lost in the store: completing the session determines which.
         return upload
-    size_bytes = _measure(parts, part_count=part_count)
+    size_bytes = _sum_sizes(parts, part_count=part_count)
     if size_bytes > (upload.max_bytes or 0):
         await abort_session(resources, upload.workspace_id, upload.id)
-        raise TooLarge(f"The file may have {upload.max_bytes} bytes, and has {size_bytes}.")
+        raise TooLarge(f"The file can have at most {upload.max_bytes} bytes and has {size_bytes}.")
     if upload.declared_size_bytes not in {None, size_bytes}:
-        raise PartsMissing(f"The file has {upload.declared_size_bytes} bytes, and its parts have {size_bytes}.")
+        raise PartsMissing(
+            f"The file was declared to have {upload.declared_size_bytes} bytes, and its parts have {size_bytes}."
+        )
     async with resources.pool.acquire() as conn, conn.transaction():
         workspace = await workspaces.select_workspace(conn, upload.workspace_id)
         if workspace is None:
@@ -130,20 +134,20 @@ async def learn_size(resources: Resources, upload: Upload, *, part_count: int | 
         await upload_sessions.update_learned(
             conn, workspace.id, upload.id, size_bytes=size_bytes, part_size_bytes=parts[0].size_bytes
         )
-        # The row holds the reservation by now.
+        # The row already includes the size.
         await claim_quota(conn, workspace, added_bytes=0)
     return await load_session(resources, upload.workspace_id, upload.id)
 
 
-def _measure(parts: Sequence[StoredPart], *, part_count: int | None) -> int:
-    there = {part.number for part in parts}
-    wanted = max(part_count or 1, *there, 1)
-    missing = tuple(number for number in range(1, wanted + 1) if number not in there)
+def _sum_sizes(parts: Sequence[StoredPart], *, part_count: int | None) -> int:
+    numbers = {part.number for part in parts}
+    expected_count = max(part_count or 1, *numbers, 1)
+    missing = tuple(number for number in range(1, expected_count + 1) if number not in numbers)
     if missing:
         raise PartsMissing(missing=missing)
     first, last = parts[0], parts[-1]
-    if len(parts) > 1 and first.size_bytes < LEAST_PART_BYTES:
-        raise PartSizeMismatch(f"Every part but the last has at least {LEAST_PART_BYTES} bytes.")
+    if len(parts) > 1 and first.size_bytes < MIN_PART_BYTES:
+        raise PartSizeMismatch(f"Every part but the last must have at least {MIN_PART_BYTES} bytes.")
     if last.size_bytes > first.size_bytes or any(part.size_bytes != first.size_bytes for part in parts[:-1]):
-        raise PartSizeMismatch("Every part but the last has the size of the first.")
+        raise PartSizeMismatch("All parts but the last must have the same size, and the last must not be larger.")
     return sum(part.size_bytes for part in parts)

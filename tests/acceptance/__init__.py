@@ -1,1 +1,1 @@
-"""What the issues promise, as a user meets it."""
+"""Acceptance tests, which use the product the way its users do."""

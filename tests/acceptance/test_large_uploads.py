@@ -1,4 +1,4 @@
-"""A large file arrives whole, whatever is killed on its way."""
+"""A large file is uploaded unchanged while the client, the API and the store are killed repeatedly."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def start_client(stack: Stack, path: Path) -> asyncio.subprocess.Process:
 
 
 def kill(stack: Stack, client: asyncio.subprocess.Process, victim: str) -> bool:
-    """Kill one of the three; False when it is between two lives."""
+    """Kill one of the victims; False if it is not running right now."""
     pids = {
         "client": client.pid,
         "api": (ready_of(stack)["pids"]["api"] or [None])[0],
@@ -88,22 +88,22 @@ async def read_sha256(stack: Stack, document_id: str) -> str:
     headers = {"Authorization": f"Bearer {ready['api_key']}"}
     async with (
         aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=None)) as session,
-        session.get(f"{ready['base_url']}/v1/documents/{document_id}/content") as answer,
+        session.get(f"{ready['base_url']}/v1/documents/{document_id}/content") as response,
     ):
-        assert answer.status == 200, await answer.text()
-        async for block in answer.content.iter_chunked(MIB):
+        assert response.status == 200, await response.text()
+        async for block in response.content.iter_chunked(MIB):
             digest.update(block)
     return digest.hexdigest()
 
 
 def environment_of(pid: int) -> dict[str, str]:
-    """Return a server's settings, as its operator has them."""
+    """Return the environment variables of a running process."""
     variables = Path(f"/proc/{pid}/environ").read_text().rstrip("\0").split("\0")
     return dict(one.split("=", 1) for one in variables)
 
 
 async def audit(stack: Stack) -> list[dict[str, Any]]:
-    """Return what `ragsvc storage audit` finds, however young."""
+    """Return the findings of `ragsvc storage audit`, including recent ones."""
     (api, *_) = ready_of(stack)["pids"]["api"]
     command = (sys.executable, "-m", "ragsvc", "storage", "audit", "--older-than-s", "0", "--json")
     process = await asyncio.create_subprocess_exec(*command, env=environment_of(api), stdout=subprocess.PIPE)
@@ -113,26 +113,26 @@ async def audit(stack: Stack) -> list[dict[str, Any]]:
     return found
 
 
-async def test_an_upload_survives_ten_kills_of_client_api_and_store(
+async def test_a_large_upload_survives_ten_kills_of_client_api_and_store(
     stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chance = random.Random(SEED)  # noqa: S311
+    rng = random.Random(SEED)  # noqa: S311
     path = tmp_path / "big.bin"
     expected = await asyncio.to_thread(write_file, path)
-    plan, killed = chance.sample(VICTIMS * 4, KILLS), list[str]()
+    plan, killed = rng.sample(VICTIMS * 4, KILLS), list[str]()
     client = await start_client(stack, path)
     while True:
         try:
-            # The moment of a kill is what is tried here, so it is drawn and not waited for.
-            async with asyncio.timeout(chance.uniform(0.3, 1.5) if len(killed) < KILLS else 600):
-                out, said = await client.communicate()
+            # The time of each kill is random on purpose, so there is no event to wait for.
+            async with asyncio.timeout(rng.uniform(0.3, 1.5) if len(killed) < KILLS else 600):
+                out, errors = await client.communicate()
         except TimeoutError:
             if kill(stack, client, plan[0]):
                 killed.append(plan.pop(0))
             continue
         if client.returncode == 0:
             break
-        assert client.returncode in {-signal.SIGKILL, 1, 3}, said
+        assert client.returncode in {-signal.SIGKILL, 1, 3}, errors
         client = await start_client(stack, path)
     (uploaded,) = json.loads(out)["data"]
     assert uploaded["document"]["size_bytes"] == SIZE_MIB * MIB

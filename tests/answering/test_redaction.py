@@ -12,9 +12,8 @@ from ragsvc.db import chat_messages
 from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.queue.run_streams import delete_runs, run_key
 from ragsvc.runs.events import MessageCitation
-from tests.deletion.test_deaths import Mortal, die, removed
-from tests.deletion.test_execution import execute
 from tests.runs.test_runs import ANSWER, bodies
+from tests.support.deletions import DyingClient, removed_counts, run_deletion, run_deletion_until_killed
 from tests.support.servers.model_server import Pause
 
 if TYPE_CHECKING:
@@ -148,6 +147,6 @@ async def test_a_deletion_that_dies_beside_redis_counts_each_stream_once(chat: C
     for _ in range(2):
         await chat.events(await chat.ask())
     deletion = await request_document_deletion(resources, chat.workspace_id, chat.refunds, purge_file=False)
-    mortal: Any = Mortal(resources.redis, step=step, after=after)
-    assert await die(replace(resources, redis=mortal), deletion)
-    assert removed(await execute(resources, deletion))["run_streams"] == 2
+    dying: Any = DyingClient(resources.redis, step=step, after=after)
+    assert await run_deletion_until_killed(replace(resources, redis=dying), deletion)
+    assert removed_counts(await run_deletion(resources, deletion))["run_streams"] == 2

@@ -1,1 +1,1 @@
-"""Tests of the store's client."""
+"""Tests of the storage client."""

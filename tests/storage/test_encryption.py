@@ -1,4 +1,4 @@
-"""What is asked of the store for objects at rest."""
+"""Encryption at rest is requested from the store."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
         ),
     ],
 )
-async def test_new_objects_are_encrypted_as_the_settings_say(
+async def test_new_objects_are_encrypted_according_to_the_settings(
     settings: Settings, workspace: Workspace, changes: dict[str, object], expected: dict[str, str]
 ) -> None:
-    asked: list[dict[str, str]] = []
+    sent: list[dict[str, str]] = []
 
-    def note(params: dict[str, Any], **_context: object) -> None:
-        asked.append({name: value for name, value in params["headers"].items() if "encryption" in name})
+    def record(params: dict[str, Any], **_context: object) -> None:
+        sent.append({name: value for name, value in params["headers"].items() if "encryption" in name})
 
     async with open_storage(settings.changed(changes)) as storage:
         for operation in ("CreateMultipartUpload", "PutObject"):
-            storage._client.meta.events.register(f"before-call.s3.{operation}", note)
+            storage._client.meta.events.register(f"before-call.s3.{operation}", record)
         for send in (
             lambda: storage.create_multipart(workspace.bucket, "objects/a", mime_type="text/plain"),
             lambda: storage.put_object(workspace.bucket, "objects/b", body=b"x", metadata={}),
@@ -43,6 +43,6 @@ async def test_new_objects_are_encrypted_as_the_settings_say(
             try:
                 await send()
             except RagsvcError:
-                # The store of the tests may know no keys; what it was asked is what counts.
+                # The test store might have no KMS keys; only the request matters.
                 continue
-    assert asked == [expected, expected]
+    assert sent == [expected, expected]

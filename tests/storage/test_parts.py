@@ -1,4 +1,4 @@
-"""Parts reach the store whole, or not at all, and a store that does nothing is not waited for."""
+"""Parts are stored completely or not at all, and calls to an unresponsive store time out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEY = "objects/a"
 BODY = bytes(range(256)) * 40_000
 
 
-async def test_a_part_that_changed_on_its_way_is_refused_by_the_store(storage: Storage, workspace: Workspace) -> None:
+async def test_the_store_rejects_a_part_that_was_corrupted_in_transit(storage: Storage, workspace: Workspace) -> None:
     upload_id = await storage.create_multipart(workspace.bucket, KEY, mime_type="text/plain")
 
     async def changed() -> AsyncIterator[bytes]:
@@ -43,7 +43,7 @@ async def test_a_part_that_changed_on_its_way_is_refused_by_the_store(storage: S
     assert await storage.list_parts(workspace.bucket, KEY, upload_id=upload_id) == []
 
 
-async def test_a_part_in_memory_is_sent_again_when_its_connection_breaks(
+async def test_a_part_in_memory_is_retried_when_its_connection_breaks(
     settings: Settings, storage: Storage, workspace: Workspace
 ) -> None:
     url = URL(settings.stores.s3_endpoint_url or "")
@@ -58,13 +58,13 @@ async def test_a_part_in_memory_is_sent_again_when_its_connection_breaks(
     assert await storage.list_parts(workspace.bucket, KEY, upload_id=upload_id) == [part]
 
 
-async def test_a_store_that_takes_no_more_bytes_is_not_waited_for(settings: Settings) -> None:
+async def test_a_store_that_stops_reading_times_out(settings: Settings) -> None:
     async def body() -> AsyncIterator[bytes]:
         yield BODY
 
-    # The kernel takes the connection and the first bytes; nobody ever reads them.
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+    # The kernel accepts the connection and the first bytes, and nothing ever reads them.
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
         async with open_storage(settings.changed({"s3_endpoint_url": url, "s3_timeout_s": 0.3})) as storage:
             with pytest.raises(TransientFailure):
                 await storage.stream_part("b", KEY, upload_id="u", number=1, size_bytes=len(BODY), body=body())

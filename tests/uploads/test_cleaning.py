@@ -1,4 +1,4 @@
-"""What uploads without an end left is removed, even where the store is not what it was."""
+"""Unfinished uploads are cleaned up, even if the store has lost their bucket or metadata."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 
-async def begin(resources: Resources, workspace: Workspace) -> Upload:
+async def open_upload(resources: Resources, workspace: Workspace) -> Upload:
     """Open a session."""
     return await open_session(
         resources,
@@ -30,10 +30,10 @@ async def begin(resources: Resources, workspace: Workspace) -> Upload:
     )
 
 
-async def test_an_upload_whose_bucket_is_gone_keeps_no_other_from_being_cleaned(
+async def test_a_missing_bucket_does_not_block_the_cleanup_of_other_uploads(
     resources: Resources, workspace: Workspace
 ) -> None:
-    upload = await begin(resources, workspace)
+    upload = await open_upload(resources, workspace)
     await resources.storage.delete_all_objects(workspace.bucket)
     await resources.storage.delete_bucket(workspace.bucket)
     async with resources.pool.acquire() as conn:
@@ -46,10 +46,10 @@ async def test_an_upload_whose_bucket_is_gone_keeps_no_other_from_being_cleaned(
     assert cleaned.status == "expired"
 
 
-async def test_a_tail_that_cannot_tell_its_place_counts_as_none(resources: Resources, workspace: Workspace) -> None:
-    upload = await begin(resources, workspace)
-    storage, place = resources.storage, {PART_NUMBER: "1", COUNTED_BYTES: "3"}
+async def test_a_tail_without_metadata_is_ignored(resources: Resources, workspace: Workspace) -> None:
+    upload = await open_upload(resources, workspace)
+    storage, metadata = resources.storage, {PART_NUMBER: "1", COUNTED_BYTES: "3"}
     await storage.put_object(upload.bucket, upload.tail_key, body=b"boi", metadata={})
     assert await load_tail(resources, upload) is None
-    await storage.put_object(upload.bucket, upload.tail_key, body=b"boi", metadata=place)
+    await storage.put_object(upload.bucket, upload.tail_key, body=b"boi", metadata=metadata)
     assert await load_tail(resources, upload) == Tail(1, 3, 3)

@@ -1,4 +1,4 @@
-"""A session becomes one document, whichever step its process died at."""
+"""A session becomes exactly one document, no matter when its process dies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONTENT = b"A kettle boils water at 100 degrees."
 
 
 async def opened(resources: Resources, workspace: Workspace, *, sha256: bytes | None = None) -> Upload:
-    """Return a session with its one part in the store."""
+    """Return a session whose only part is in the store."""
     upload = await open_session(
         resources,
         workspace,
@@ -50,15 +50,15 @@ async def put(resources: Resources, upload: Upload, content: bytes = CONTENT) ->
     )
 
 
-async def die_completing(resources: Resources, upload: Upload) -> None:
-    """Leave the session as a process does that was killed once it had taken it."""
+async def abandon_completion(resources: Resources, upload: Upload) -> None:
+    """Leave the session as if its process was killed right after claiming it."""
     async with resources.pool.acquire() as conn:
         assert await upload_sessions.take_completing(conn, upload.workspace_id, upload.id, lease_s=60)
         await conn.execute("UPDATE upload_sessions SET completing_until = now() - interval '1 second'")
 
 
-async def join(resources: Resources, upload: Upload) -> None:
-    """Have the store complete the object, as before the kill."""
+async def join_parts(resources: Resources, upload: Upload) -> None:
+    """Join the parts in the store, as if the process was killed right afterwards."""
     parts = await resources.storage.list_parts(upload.bucket, upload.object_key, upload_id=str(upload.s3_upload_id))
     await resources.storage.complete_multipart(
         upload.bucket, upload.object_key, upload_id=str(upload.s3_upload_id), parts=parts
@@ -71,14 +71,14 @@ async def count_documents(resources: Resources, workspace: Workspace) -> int:
 
 
 @pytest.mark.parametrize("joined", [False, True])
-@pytest.mark.parametrize("by", ["the sweeper", "a repeat"])
-async def test_a_completion_that_died_is_finished(
+@pytest.mark.parametrize("by", ["the sweeper", "a retry"])
+async def test_an_interrupted_completion_is_finished(
     resources: Resources, workspace: Workspace, by: str, *, joined: bool
 ) -> None:
     upload = await opened(resources, workspace)
-    await die_completing(resources, upload)
+    await abandon_completion(resources, upload)
     if joined:
-        await join(resources, upload)
+        await join_parts(resources, upload)
     if by == "the sweeper":
         await sweep_uploads(resources)
     document = await complete_session(resources, workspace.id, upload.id)
@@ -89,12 +89,12 @@ async def test_a_completion_that_died_is_finished(
         assert await conn.fetchval("SELECT count(*) FROM jobs") == 1
 
 
-async def test_a_completion_that_died_with_parts_missing_is_open_again(
+async def test_an_interrupted_completion_with_missing_parts_is_reopened(
     resources: Resources, workspace: Workspace
 ) -> None:
     upload = await opened(resources, workspace)
     await put(resources, upload, b"short")
-    await die_completing(resources, upload)
+    await abandon_completion(resources, upload)
     await sweep_uploads(resources)
     state = await load_state(resources, workspace.id, upload.id)
     assert (state.upload.status, state.missing) == (UploadStatus.PENDING, (1,))
@@ -103,19 +103,19 @@ async def test_a_completion_that_died_with_parts_missing_is_open_again(
     assert missing.value.missing == (1,)
 
 
-async def test_a_store_that_is_away_leaves_the_completion_to_the_next(
+async def test_a_completion_that_failed_in_a_store_outage_can_be_retried(
     resources: Resources, workspace: Workspace
 ) -> None:
     upload = await opened(resources, workspace)
-    nowhere = resources.settings.changed({"s3_endpoint_url": "http://127.0.0.1:9"})
-    async with open_storage(nowhere) as away:
+    unreachable = resources.settings.changed({"s3_endpoint_url": "http://127.0.0.1:9"})
+    async with open_storage(unreachable) as unreachable_storage:
         with pytest.raises(OutageFailure):
-            await complete_session(replace(resources, storage=away), workspace.id, upload.id)
+            await complete_session(replace(resources, storage=unreachable_storage), workspace.id, upload.id)
     assert (await load_session(resources, workspace.id, upload.id)).status is UploadStatus.COMPLETING
     assert (await complete_session(resources, workspace.id, upload.id)).size_bytes == len(CONTENT)
 
 
-async def test_a_collection_that_went_meanwhile_takes_the_object_with_it(
+async def test_deleting_the_collection_during_an_upload_removes_its_object(
     resources: Resources, workspace: Workspace
 ) -> None:
     upload = await opened(resources, workspace)
@@ -131,18 +131,18 @@ async def test_a_collection_that_went_meanwhile_takes_the_object_with_it(
     assert await resources.storage.count_objects(workspace.bucket) == 0
 
 
-async def test_an_object_of_another_size_is_no_file(resources: Resources, workspace: Workspace) -> None:
+async def test_an_object_of_the_wrong_size_does_not_become_a_file(resources: Resources, workspace: Workspace) -> None:
     upload = await opened(resources, workspace)
     await put(resources, upload, b"short")
-    await die_completing(resources, upload)
-    await join(resources, upload)
+    await abandon_completion(resources, upload)
+    await join_parts(resources, upload)
     with pytest.raises(UploadNotPending, match="5 bytes"):
         await complete_session(resources, workspace.id, upload.id)
     await sweep_uploads(resources)
     assert await resources.storage.count_objects(workspace.bucket) == 0
 
 
-async def test_a_declared_digest_is_compared_by_whoever_reads_the_whole(
+async def test_a_declared_digest_is_verified_when_the_file_is_read(
     resources: Resources, workspace: Workspace, tmp_path: Path
 ) -> None:
     async def report(_fraction: float) -> None: ...
@@ -163,7 +163,7 @@ async def test_a_declared_digest_is_compared_by_whoever_reads_the_whole(
     assert rejected.value.work_code == "checksum_mismatch"
 
 
-async def test_a_direct_upload_is_no_session_of_a_client(resources: Resources, workspace: Workspace) -> None:
+async def test_a_form_upload_is_not_visible_as_a_session(resources: Resources, workspace: Workspace) -> None:
     upload = await opened(resources, workspace)
     fields: dict[str, Any] = {"object_key": "objects/x", "filename": "x", "mime_type": "text/plain", "expires_s": 60}
     async with resources.pool.acquire() as conn:
@@ -175,17 +175,17 @@ async def test_a_direct_upload_is_no_session_of_a_client(resources: Resources, w
 
 
 @pytest.mark.parametrize("count", [1100, pytest.param(10_000, marks=pytest.mark.chaos)])
-async def test_more_parts_than_a_page_are_listed_and_become_one_file(
+async def test_more_parts_than_fit_in_one_page_are_listed_and_joined(
     resources: Resources, workspace: Workspace, count: int
 ) -> None:
-    # A session of such small parts is never opened; the store takes them, and this test is about their number.
+    # No session has parts this small, but the store accepts them, and only their number matters here.
     upload = await opened(resources, workspace)
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE upload_sessions SET declared_size_bytes = $1, part_size_bytes = 1", count)
-    turns = asyncio.Semaphore(16)
+    slots = asyncio.Semaphore(16)
 
     async def send(number: int) -> None:
-        async with turns:
+        async with slots:
             await resources.storage.upload_part(
                 upload.bucket, upload.object_key, upload_id=str(upload.s3_upload_id), number=number, body=b"x"
             )

@@ -1,4 +1,4 @@
-"""A file in one request: all of it, or nothing."""
+"""A file in one request is stored completely or not at all."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def accept_from(resources: Resources, workspace: Workspace, source: AsyncI
     )
 
 
-async def test_an_accepted_file_is_stored_and_its_job_is_queued(resources: Resources, workspace: Workspace) -> None:
+async def test_an_accepted_file_is_stored_and_its_job_queued(resources: Resources, workspace: Workspace) -> None:
     document = await accept(resources, workspace)
     assert document.status is DocumentStatus.QUEUED
     assert (document.size_bytes, document.sha256) == (len(SAMPLE), hashlib.sha256(SAMPLE).digest())
@@ -70,7 +70,7 @@ async def test_an_accepted_file_is_stored_and_its_job_is_queued(resources: Resou
         assert b"".join([block async for block in body.blocks]) == SAMPLE
 
 
-async def test_a_file_of_several_parts_arrives_whole(resources: Resources, workspace: Workspace) -> None:
+async def test_a_file_of_several_parts_is_stored_unchanged(resources: Resources, workspace: Workspace) -> None:
     content = hashlib.shake_256(b"a large file").digest(17 * MIB + 3)
     document = await accept(resources, workspace, content, filename="large.txt")
     assert document.sha256 == hashlib.sha256(content).digest()
@@ -83,7 +83,7 @@ async def test_a_file_of_several_parts_arrives_whole(resources: Resources, works
         assert b"".join([block async for block in body.blocks]) == content[8 * MIB - 2 : 8 * MIB + 2]
 
 
-async def test_an_empty_file_is_refused(resources: Resources, workspace: Workspace) -> None:
+async def test_an_empty_file_is_rejected(resources: Resources, workspace: Workspace) -> None:
     with pytest.raises(EmptyFile):
         await accept(resources, workspace, b"")
     await assert_nothing_is_left(resources, workspace)
@@ -103,32 +103,32 @@ async def test_a_file_over_the_quota_leaves_nothing(resources: Resources) -> Non
     await assert_nothing_is_left(resources, workspace)
 
 
-async def test_uploads_at_once_do_not_pass_the_quota_together(resources: Resources) -> None:
+async def test_concurrent_uploads_do_not_exceed_the_quota(resources: Resources) -> None:
     workspace = await create_workspace(resources.pool, resources.storage, resources.settings, quota_bytes=250)
-    answers = await asyncio.gather(
+    results = await asyncio.gather(
         *(accept(resources, workspace, b"x" * 100) for _ in range(5)), return_exceptions=True
     )
-    assert sum(not isinstance(answer, BaseException) for answer in answers) == 2
-    assert all(isinstance(answer, QuotaExceeded) for answer in answers if isinstance(answer, BaseException))
+    assert sum(not isinstance(result, BaseException) for result in results) == 2
+    assert all(isinstance(result, QuotaExceeded) for result in results if isinstance(result, BaseException))
     async with resources.pool.acquire() as conn:
         assert (await documents.select_usage(conn, workspace.id)).storage_bytes == 200
 
 
-async def test_an_unknown_collection_is_refused(resources: Resources, workspace: Workspace) -> None:
+async def test_an_unknown_collection_is_rejected(resources: Resources, workspace: Workspace) -> None:
     with pytest.raises(NotFound):
         await accept(resources, workspace, collection_id=new_id())
     await assert_nothing_is_left(resources, workspace)
 
 
-async def test_a_client_that_leaves_half_way_leaves_nothing(resources: Resources, workspace: Workspace) -> None:
+async def test_a_client_that_disconnects_leaves_nothing(resources: Resources, workspace: Workspace) -> None:
     sent = asyncio.Event()
 
-    async def stalling() -> AsyncIterator[bytes]:
+    async def stalled_body() -> AsyncIterator[bytes]:
         yield bytes(9 * MIB)
         sent.set()
         await asyncio.Event().wait()
 
-    upload = asyncio.create_task(accept_from(resources, workspace, stalling()))
+    upload = asyncio.create_task(accept_from(resources, workspace, stalled_body()))
     await sent.wait()
     upload.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -138,20 +138,20 @@ async def test_a_client_that_leaves_half_way_leaves_nothing(resources: Resources
 
 @asynccontextmanager
 async def stalled(resources: Resources, workspace: Workspace) -> AsyncIterator[asyncio.Task[Document]]:
-    """Send a part's beginning, which takes all the memory there is, and nothing more."""
+    """Send only the beginning of a part, which reserves the whole memory budget."""
 
-    async def stalling() -> AsyncIterator[bytes]:
+    async def stalled_body() -> AsyncIterator[bytes]:
         yield b"slow"
         await asyncio.Event().wait()
 
-    sending = asyncio.create_task(accept_from(resources, workspace, stalling()))
-    await until(lambda: resources.buffers.free_bytes == 0, what="the slow file's turn")
+    sending = asyncio.create_task(accept_from(resources, workspace, stalled_body()))
+    await until(lambda: resources.buffers.free_bytes == 0, what="the slow file to reserve memory")
     yield sending
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
 
 
-async def test_a_file_whose_turn_does_not_come_is_refused_and_leaves_nothing(
+async def test_a_file_that_gets_no_memory_is_rejected_and_leaves_nothing(
     resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(part_buffers, "WAIT_S", 0.2)
@@ -164,11 +164,11 @@ async def test_a_file_whose_turn_does_not_come_is_refused_and_leaves_nothing(
     assert (await accept(tight, workspace)).size_bytes == len(SAMPLE)
 
 
-async def test_a_file_that_comes_too_slowly_makes_room_for_those_that_wait(
+async def test_a_slow_file_is_aborted_when_others_wait_for_memory(
     resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(part_buffers, "TURN_S", 0.01)
-    monkeypatch.setattr(part_buffers, "LOOK_S", 0.01)
+    monkeypatch.setattr(part_buffers, "POLL_S", 0.01)
     tight = replace(resources, buffers=BufferBudget(PART))
     async with stalled(tight, workspace) as slow:
         assert (await accept(tight, workspace)).size_bytes == len(SAMPLE)
@@ -179,16 +179,16 @@ async def test_a_file_that_comes_too_slowly_makes_room_for_those_that_wait(
     assert await resources.storage.list_multiparts(workspace.bucket) == []
 
 
-async def test_redis_being_away_does_not_keep_a_file_out(resources: Resources, workspace: Workspace) -> None:
-    away = resources.settings.changed({"redis_url": SecretStr("redis://127.0.0.1:1/0")})
-    redis = open_redis(away)
-    document = await accept(replace(resources, redis=redis, notifier=Notifier(redis, away)), workspace)
+async def test_a_file_is_accepted_during_a_redis_outage(resources: Resources, workspace: Workspace) -> None:
+    unreachable = resources.settings.changed({"redis_url": SecretStr("redis://127.0.0.1:1/0")})
+    redis = open_redis(unreachable)
+    document = await accept(replace(resources, redis=redis, notifier=Notifier(redis, unreachable)), workspace)
     assert (await job_of(resources, document)).status is JobStatus.QUEUED
     await redis.aclose()
 
 
 @pytest.mark.parametrize("completed", [False, True])
-async def test_what_a_killed_process_left_is_swept(
+async def test_the_sweeper_removes_what_a_killed_process_left(
     resources: Resources, workspace: Workspace, *, completed: bool
 ) -> None:
     key, upload_id = "objects/left-behind", new_id()
@@ -202,7 +202,7 @@ async def test_what_a_killed_process_left_is_swept(
             mime_type="text/plain",
             expires_s=0.001,
         )
-    # Killed before it wrote down the store's id, or between the object and its row.
+    # Killed before it recorded the store's upload id, or after it completed the object but before it added the row.
     s3_id = await resources.storage.create_multipart(workspace.bucket, key, mime_type="text/plain")
     part = await resources.storage.upload_part(workspace.bucket, key, upload_id=s3_id, number=1, body=b"left")
     if completed:
@@ -220,20 +220,20 @@ async def test_a_registered_file_survives_the_sweep(resources: Resources, worksp
     assert await resources.storage.count_objects(workspace.bucket) == 1
 
 
-async def test_a_file_can_be_a_document_of_one_collection_once(resources: Resources, workspace: Workspace) -> None:
+async def test_a_file_can_be_in_a_collection_only_once(resources: Resources, workspace: Workspace) -> None:
     document = await accept(resources, workspace)
     with pytest.raises(DocumentExists):
         await attach_file(resources, workspace, document.file_id, collection_id=document.collection_id, attributes={})
 
 
-async def test_another_workspaces_file_is_not_found(resources: Resources, workspace: Workspace) -> None:
+async def test_a_file_of_another_workspace_is_not_found(resources: Resources, workspace: Workspace) -> None:
     document = await accept(resources, workspace)
     other = await create_workspace(resources.pool, resources.storage, resources.settings)
     with pytest.raises(NotFound):
         await attach_file(resources, other, document.file_id, collection_id=document.collection_id, attributes={})
 
 
-async def test_blocks_of_any_size_make_the_same_file(resources: Resources, workspace: Workspace) -> None:
+async def test_the_block_size_does_not_change_the_file(resources: Resources, workspace: Workspace) -> None:
     document = await receive_document(
         resources,
         workspace,

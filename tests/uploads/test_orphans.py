@@ -1,4 +1,4 @@
-"""What no row knows is removed from our buckets, and nothing else is."""
+"""Orphans are removed from our own buckets, and nothing else is removed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["workspace", "shared"])
 def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
-    """Whatever is older than a moment is old, in a bucket of the workspace's own and in a shared one."""
+    """Settings with a TTL near zero, with a bucket per workspace and with a shared bucket."""
     return settings.changed({"orphan_ttl_s": 0.001, "s3_bucket_mode": request.param})
 
 
@@ -63,16 +63,16 @@ async def orphans_of(resources: Resources, workspace: Workspace, *, ttl_s: float
     return {(one.kind.value, one.object_key) for one in found}
 
 
-async def test_what_no_row_knows_is_found_and_removed(resources: Resources, workspace: Workspace) -> None:
+async def test_objects_and_uploads_without_a_row_are_removed(resources: Resources, workspace: Workspace) -> None:
     bucket, storage = workspace.bucket, resources.storage
     keys = [workspace.object_key(new_id()) for _ in range(5)]
     for key in keys:
         await put_object(storage, bucket, key)
-    strange = f"{workspace.key_prefix}a stranger's"
-    await put_object(storage, bucket, strange)
-    half = workspace.object_key(new_id())
-    await storage.create_multipart(bucket, half, mime_type="text/plain")
-    expected = {("object", key) for key in (*keys, strange)} | {("multipart", half)}
+    unknown_key = f"{workspace.key_prefix}somebody else's"
+    await put_object(storage, bucket, unknown_key)
+    unfinished = workspace.object_key(new_id())
+    await storage.create_multipart(bucket, unfinished, mime_type="text/plain")
+    expected = {("object", key) for key in (*keys, unknown_key)} | {("multipart", unfinished)}
     assert await orphans_of(resources, workspace) == expected
     await make_due(resources)
     assert await sweep_orphans(resources) == 7
@@ -81,22 +81,20 @@ async def test_what_no_row_knows_is_found_and_removed(resources: Resources, work
     assert await storage.list_multiparts(bucket) == []
 
 
-async def test_what_is_young_is_left_alone(resources: Resources, workspace: Workspace) -> None:
+async def test_recent_orphans_are_kept(resources: Resources, workspace: Workspace) -> None:
     await put_object(resources.storage, workspace.bucket, workspace.object_key(new_id()))
     await resources.storage.create_multipart(workspace.bucket, workspace.object_key(new_id()), mime_type="a/b")
     assert await orphans_of(resources, workspace, ttl_s=600) == set()
 
 
-async def test_an_upload_on_its_way_is_left_alone_whatever_its_row_knows_yet(
-    resources: Resources, workspace: Workspace
-) -> None:
+async def test_an_upload_in_progress_is_never_an_orphan(resources: Resources, workspace: Workspace) -> None:
     upload = await open_upload(resources, workspace)
-    # Its process was killed between asking the store and writing the answer down; and a tail was kept beside it.
+    # As if the process was killed before recording the store's upload id; the upload also has a tail.
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE upload_sessions SET s3_upload_id = NULL WHERE id = $1", upload.id)
     await put_object(resources.storage, workspace.bucket, f"{upload.object_key}.tail")
     assert await orphans_of(resources, workspace) == set()
-    # Ended, but not yet cleaned: that is the other sweeper's.
+    # Ended but not cleaned up yet: `sweep_uploads` handles that.
     async with resources.pool.acquire() as conn:
         await upload_sessions.close_upload(conn, workspace.id, upload.id, status=UploadStatus.ABORTED)
     assert await orphans_of(resources, workspace) == set()
@@ -108,14 +106,14 @@ async def test_an_upload_on_its_way_is_left_alone_whatever_its_row_knows_yet(
     }
 
 
-async def test_a_files_object_stays_and_what_its_upload_left_beside_it_goes(
+async def test_a_files_object_is_kept_and_a_leftover_multipart_upload_is_removed(
     resources: Resources, workspace: Workspace
 ) -> None:
     document = await accept(resources, workspace)
     async with resources.pool.acquire() as conn:
         file = await files.select_file(conn, workspace.id, document.file_id)
     assert file is not None
-    # As a store leaves it that was asked twice, because its first answer was lost.
+    # As if the first response was lost and the request was retried.
     await resources.storage.create_multipart(workspace.bucket, file.object_key, mime_type="a/b")
     await make_due(resources)
     assert await sweep_orphans(resources) == 1
@@ -123,20 +121,18 @@ async def test_a_files_object_stays_and_what_its_upload_left_beside_it_goes(
     assert [one async for one in find_missing_objects(resources, workspace)] == []
 
 
-async def test_another_environments_buckets_are_never_touched(resources: Resources, workspace: Workspace) -> None:
-    theirs = f"{resources.settings.stores.s3_bucket_prefix}-{new_id().hex}"
+async def test_buckets_of_other_environments_are_not_touched(resources: Resources, workspace: Workspace) -> None:
+    foreign_bucket = f"{resources.settings.stores.s3_bucket_prefix}-{new_id().hex}"
     key = f"objects/{new_id().hex}"
-    await resources.storage.create_bucket(theirs)
-    await put_object(resources.storage, theirs, key)
+    await resources.storage.create_bucket(foreign_bucket)
+    await put_object(resources.storage, foreign_bucket, key)
     await make_due(resources)
     assert await sweep_orphans(resources) == 0
-    assert await resources.storage.object_exists(theirs, key)
-    assert workspace.bucket != theirs
+    assert await resources.storage.object_exists(foreign_bucket, key)
+    assert workspace.bucket != foreign_bucket
 
 
-async def test_files_without_their_object_are_found_and_left_to_people(
-    resources: Resources, workspace: Workspace
-) -> None:
+async def test_files_without_an_object_are_reported_and_not_removed(resources: Resources, workspace: Workspace) -> None:
     documents = [await accept(resources, workspace, f"text {n}".encode()) for n in range(3)]
     async with resources.pool.acquire() as conn:
         file = await files.select_file(conn, workspace.id, documents[1].file_id)
@@ -154,10 +150,10 @@ async def claim(resources: Resources) -> bool:
         return await storage_audits.claim_audit(conn, lease_s=600) is not None
 
 
-async def test_a_bucket_is_claimed_by_one_process_and_not_due_again_before_its_time(
+async def test_a_bucket_is_claimed_by_one_process_and_due_again_only_later(
     resources: Resources, workspace: Workspace
 ) -> None:
-    assert not await claim(resources)  # new, so not due
+    assert not await claim(resources)  # a new bucket is not due
     await make_due(resources)
     assert sum(await asyncio.gather(*(claim(resources) for _ in range(5)))) == 1
     async with resources.pool.acquire() as conn:
@@ -169,36 +165,32 @@ async def test_a_bucket_is_claimed_by_one_process_and_not_due_again_before_its_t
     assert claimed == (workspace, "objects/1")
 
 
-async def test_a_bucket_whose_workspace_is_being_deleted_is_left_to_that(
-    resources: Resources, workspace: Workspace
-) -> None:
+async def test_a_bucket_of_a_workspace_being_deleted_is_not_claimed(resources: Resources, workspace: Workspace) -> None:
     await make_due(resources)
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE workspaces SET deletion_id = gen_random_uuid() WHERE id = $1", workspace.id)
     assert not await claim(resources)
 
 
-async def test_a_bucket_that_could_not_be_reached_is_claimed_again_later(
-    resources: Resources, workspace: Workspace
-) -> None:
-    away = resources.settings.changed({"s3_endpoint_url": f"http://127.0.0.1:{free_ports(1)[0]}"})
+async def test_an_unreachable_bucket_can_be_claimed_again_later(resources: Resources, workspace: Workspace) -> None:
+    unreachable = resources.settings.changed({"s3_endpoint_url": f"http://127.0.0.1:{free_ports(1)[0]}"})
     await make_due(resources)
-    async with open_storage(away) as storage:
+    async with open_storage(unreachable) as storage:
         with pytest.raises(OutageFailure):
             await sweep_orphans(dataclasses.replace(resources, storage=storage))
     async with resources.pool.acquire() as conn:
         left_s = await conn.fetchval(
             "SELECT extract(epoch FROM audit_due_at - now()) FROM workspaces WHERE id = $1", workspace.id
         )
-    assert 0 < left_s <= orphans.CLAIM_S
+    assert 0 < left_s <= orphans.CLAIM_LEASE_S
 
 
-async def test_a_large_bucket_is_looked_through_in_slices(
+async def test_a_large_bucket_is_scanned_in_slices(
     resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orphans, "PAGE", 2)
-    monkeypatch.setattr(orphans, "PAGES", 1)
-    monkeypatch.setattr(orphans, "BUCKETS", 1)
+    monkeypatch.setattr(orphans, "PAGE_SIZE", 2)
+    monkeypatch.setattr(orphans, "PAGES_PER_BUCKET", 1)
+    monkeypatch.setattr(orphans, "BUCKETS_PER_SWEEP", 1)
     keys = sorted(workspace.object_key(new_id()) for _ in range(5))
     for key in keys:
         await put_object(resources.storage, workspace.bucket, key)

@@ -1,4 +1,4 @@
-"""Every size of file has parts that a store takes, and that together are the file."""
+"""Files of any size are split into parts that stores accept and that add up to the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ragsvc.settings.settings import MOST_PARTS
 from ragsvc.storage.objects import StoredPart
 from ragsvc.uploads.sessions import find_missing, part_size_for
 
-LEAST = 8 * MIB
+MIN_PART = 8 * MIB
 TIB = 1024**4
 
 
@@ -43,15 +43,15 @@ def session(size_bytes: int, *, part_size_bytes: int) -> Upload:
 
 @given(st.integers(1, 5 * TIB))
 @example(1)
-@example(LEAST)
-@example(LEAST + 1)
-@example(LEAST * MOST_PARTS)
-@example(LEAST * MOST_PARTS + 1)
-def test_the_parts_are_the_file(size_bytes: int) -> None:
-    part_size_bytes = part_size_for(size_bytes, least_bytes=LEAST)
+@example(MIN_PART)
+@example(MIN_PART + 1)
+@example(MIN_PART * MOST_PARTS)
+@example(MIN_PART * MOST_PARTS + 1)
+def test_the_parts_add_up_to_the_file(size_bytes: int) -> None:
+    part_size_bytes = part_size_for(size_bytes, min_bytes=MIN_PART)
     upload = session(size_bytes, part_size_bytes=part_size_bytes)
     assert 1 <= upload.part_count <= MOST_PARTS
-    assert part_size_bytes >= LEAST
+    assert part_size_bytes >= MIN_PART
     assert part_size_bytes % MIB == 0
     last = upload.size_of_part(upload.part_count)
     assert 1 <= last <= part_size_bytes
@@ -59,7 +59,7 @@ def test_the_parts_are_the_file(size_bytes: int) -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 10), st.data())
-def test_missing_is_what_is_absent_or_has_another_size(
+def test_absent_parts_and_parts_of_the_wrong_size_are_missing(
     size_bytes: int, part_size_bytes: int, data: st.DataObject
 ) -> None:
     upload = session(size_bytes, part_size_bytes=part_size_bytes)

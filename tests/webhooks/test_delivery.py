@@ -20,6 +20,7 @@ from ragsvc.webhooks.delivery import deliver
 from ragsvc.workers.deletion import delete_subject
 from ragsvc.workers.runner import run_job
 from tests.support.builds import ready_document
+from tests.support.deletions import deletion_job
 from tests.support.documents import accept, job_of, reload_job
 from tests.webhooks.receiver import Receiver
 
@@ -106,16 +107,7 @@ async def test_what_became_of_a_document_is_told(
     }
 
     deletion = await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
-    async with resources.pool.acquire() as conn:
-        queued = await jobs.select_active_job(
-            conn,
-            workspace.id,
-            queue=Queue.DELETION,
-            subject_kind=deletion.subject_kind,
-            subject_id=document.id,
-        )
-    assert queued is not None
-    await delete_subject(context(resources), str(queued.id))
+    await delete_subject(context(resources), str((await deletion_job(resources, deletion)).id))
     await work(resources)
     assert receiver.told == ["document.ready", "document.failed", "document.deleted"]
     assert receiver.received[-1].json["data"] == {"document_id": format_id("doc", document.id)}

@@ -1,1 +1,1 @@
-"""The tus protocol's appends: offsets, tails and the one writer of an upload."""
+"""Appends of the tus protocol: offsets, parts and tails, and the write lease of an upload."""

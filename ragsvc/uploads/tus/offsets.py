@@ -1,4 +1,4 @@
-"""How far an upload over tus has come, as the store says it: whole parts in order from the first, then the tail."""
+"""Computes the offset of a tus upload from the store: contiguous complete parts from the first, then the tail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A session, the parts the store has, and the tail, unless it was left behind by a part that is whole."""
+    """A session with its offset, its parts in the store and its tail; None for a tail whose part is complete."""
 
     upload: Upload
     offset: int
@@ -35,33 +35,33 @@ class Progress:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether every byte is there."""
+        """Return whether all bytes have been received."""
         return self.offset == self.upload.size_bytes
 
 
 async def load_progress(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Progress:
-    """Return how far the upload has come.
+    """Return the upload's progress.
 
     Raises:
-        NotFound: there is no such upload that was opened by tus.
+        NotFound: there is no such tus upload.
         UploadGone: it ended without a document.
     """
     upload = await load_upload(resources, workspace_id, upload_id)
     if upload.status is UploadStatus.COMPLETED:
         return Progress(upload, upload.size_bytes)
-    # The tail first: a part that becomes whole in between makes it one that was left behind.
+    # Load the tail first: if its part is completed in between, the tail is recognised as stale.
     tail = await load_tail(resources, upload)
     try:
         parts = await resources.storage.list_parts(
             upload.bucket, upload.object_key, upload_id=upload.s3_upload_id or ""
         )
     except ObjectMissing:
-        return await _without_parts(resources, workspace_id, upload_id)
+        return await _progress_without_parts(resources, workspace_id, upload_id)
     return measure(upload, parts, tail)
 
 
 def measure(upload: Upload, parts: Sequence[StoredPart], tail: Tail | None) -> Progress:
-    """Return how far these parts and this tail go."""
+    """Return the progress that these parts and this tail amount to."""
     sizes = {part.number: part.size_bytes for part in parts}
     whole = 0
     while whole < upload.part_count and sizes.get(whole + 1) == upload.size_of_part(whole + 1):
@@ -72,16 +72,16 @@ def measure(upload: Upload, parts: Sequence[StoredPart], tail: Tail | None) -> P
     return Progress(upload, offset + tail.counted_bytes, whole, tuple(parts), tail)
 
 
-async def _without_parts(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Progress:
-    """Return the progress of an upload whose parts the store does not list: joined, or gone behind our back."""
+async def _progress_without_parts(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Progress:
+    """Return the progress of an upload whose parts the store does not list, because they were joined or lost."""
     upload = await load_upload(resources, workspace_id, upload_id)
     if upload.status is UploadStatus.PENDING:
-        raise UploadGone("The store does not know the upload any more.")
+        raise UploadGone("The object store no longer has the upload.")
     return Progress(upload, upload.size_bytes)
 
 
 async def load_upload(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Upload:
-    """Return a session that was opened by tus; raises like `load_progress`."""
+    """Return a tus session; raises like `load_progress`."""
     upload = await load_session(resources, workspace_id, upload_id)
     if upload.tus_metadata is None:
         raise NotFound
@@ -97,12 +97,12 @@ async def load_upload(resources: Resources, workspace_id: UUID, upload_id: UUID)
 
 
 async def settle_progress(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Progress:
-    """Return how far the upload is, and make it a document where every byte is there.
+    """Return the upload's progress, completing the upload first if all bytes have been received.
 
-    Whoever stored the last byte may have died before it did; a client that asks then has nothing more to send.
+    The process that stored the last byte can die before it completes the upload, and the client has no more to send.
 
     Raises:
-        NotFound, UploadGone: there is no such upload, or not any more.
+        NotFound, UploadGone: there is no such upload, or it has ended.
     """
     progress = await load_progress(resources, workspace_id, upload_id)
     if progress.is_full and progress.upload.status is not UploadStatus.COMPLETED:

@@ -1,4 +1,4 @@
-"""Puts what a request brought into the store, part or tail, as long as the upload is its own."""
+"""Stores the parts and the tail of an append request while it has the write lease."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from ragsvc.uploads.tus.writers import Writer
 
 
-class PartStore:
-    """Where one writer's parts and tails go.
+class LeasedStore:
+    """Stores parts and tails for one writer.
 
-    Every method raises UploadLocked once another writes, ObjectMissing where the upload is over.
+    Every method raises UploadLocked once the lease is lost, and ObjectMissing once the upload has ended.
     """
 
     def __init__(self, resources: Resources, upload: Upload, writer: Writer) -> None:
@@ -25,7 +25,7 @@ class PartStore:
         self._upload = upload
         self._writer = writer
 
-    async def store_part(self, number: int, body: list[bytearray]) -> None:
+    async def put_part(self, number: int, body: list[bytearray]) -> None:
         """Store a part."""
         self._writer.require()
         await self._resources.storage.upload_part(
@@ -36,8 +36,8 @@ class PartStore:
             body=body,
         )
 
-    async def store_held(self, number: int) -> None:
-        """Store the part that was kept as the tail until its checksum was known."""
+    async def copy_tail_to_part(self, number: int) -> None:
+        """Copy the tail, which is a complete part whose checksum is now verified, to its part."""
         self._writer.require()
         size_bytes = self._upload.size_of_part(number)
         await self._resources.storage.stream_part(
@@ -49,8 +49,8 @@ class PartStore:
             body=read_tail(self._resources, self._upload, size_bytes=size_bytes),
         )
 
-    async def store_last_part(self, number: int, chunks: list[bytearray], *, counted_bytes: int | None) -> None:
-        """Store the beginning of a part as the tail; None counts all of it."""
+    async def put_tail(self, number: int, chunks: list[bytearray], *, counted_bytes: int | None) -> None:
+        """Store the first bytes of a part as the tail; all of them count if `counted_bytes` is None."""
         self._writer.require()
         body = b"".join(chunks)
         await store_tail(
@@ -62,5 +62,5 @@ class PartStore:
         )
         now = await load_session(self._resources, self._upload.workspace_id, self._upload.id)
         if now.status not in {UploadStatus.PENDING, UploadStatus.COMPLETING}:
-            # It was cleaned up meanwhile, and nobody would look again.
+            # The session was cleaned up in between, and the sweeper does not visit it again.
             await remove_tail(self._resources, self._upload)

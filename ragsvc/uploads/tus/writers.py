@@ -1,7 +1,7 @@
-"""One request at a time appends to an upload, and makes room for its client's next one when the line has died.
+"""Write leases: one request at a time appends to an upload, and gives way to the next one when it receives nothing.
 
-The hold is a leased column and no advisory lock: that would take a connection of the pool for as long as a slow
-client sends, and is not to be had behind a transaction pooler.
+The lease is a column rather than an advisory lock: a lock would occupy a pooled connection for as long as a slow
+client sends, and does not work behind a transaction pooler.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from ragsvc.domain.uploads import Upload
     from ragsvc.resources import Resources
 
-# A process that was killed holds an upload no longer.
+# The lease of a killed process ends after this time.
 LEASE_S = 6.0
-LOOK_S = 1.0
-# Whoever has heard nothing for this long makes room when it is asked; while bytes come, it does not.
+RENEW_INTERVAL_S = 1.0
+# A writer that has received nothing for this long gives way to a waiting request; while bytes arrive, it does not.
 SILENT_S = 1.0
-# Nobody asks: how long a silent line is listened to.
+# A writer that has received nothing for this long stops, even if no request waits.
 IDLE_S = 60.0
-# How long a request waits for the one before it.
+# How long a request waits for the lease.
 WAIT_S = 3.0
 POLL_S = 0.1
 
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 class Writer:
-    """The hold of a request on its upload."""
+    """A request's write lease on its upload."""
 
     def __init__(self, resources: Resources, upload: Upload, should_leave: Callable[[], bool]) -> None:
         self._resources = resources
@@ -51,91 +51,98 @@ class Writer:
         self._silent_since: float | None = None
 
     async def blocks(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Yield what comes, until it ends or another shall append."""
+        """Yield the blocks of the source until it ends or this writer must give way."""
         leaving = asyncio.create_task(self._leaving.wait())
-        coming: asyncio.Task[bytes | None] | None = None
+        reading: asyncio.Task[bytes | None] | None = None
         try:
             while not self._leaving.is_set():
-                coming = asyncio.create_task(_next(source))
+                reading = asyncio.create_task(_next(source))
                 self._silent_since = time.monotonic()
-                await asyncio.wait({coming, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
                 self._silent_since = None
-                block = coming.result() if coming.done() else None
+                block = reading.result() if reading.done() else None
                 if block is None:
                     return
                 yield block
         finally:
-            await cancel_and_wait(leaving, *([coming] if coming else []))
+            await cancel_and_wait(leaving, *([reading] if reading else []))
 
     def require(self) -> None:
-        """Return while nobody else can hold the upload.
+        """Check that the lease has not expired.
 
         Raises:
-            UploadLocked: another may.
+            UploadLocked: it has, so another request can have the lease.
         """
         if time.monotonic() >= self._held_until:
-            raise UploadLocked("Another request has taken the upload over.")
+            raise UploadLocked("Another request has taken over the upload.")
 
     async def take(self) -> None:
-        """Get the hold; raises like `writing`."""
+        """Acquire the lease, waiting up to WAIT_S seconds; raises like `writing`."""
         deadline = time.monotonic() + WAIT_S
-        while not await self._try():
+        while not await self._try_take():
             if time.monotonic() > deadline:
                 raise UploadLocked
             await asyncio.sleep(POLL_S)
 
     async def renew(self) -> bool:
-        """Renew the lease, and make this writer leave when another asks for the upload and no bytes arrive."""
-        asked = await self._renew()
+        """Renew the lease, and make this writer give way when another request waits and no bytes arrive."""
+        is_requested = await self._renew()
         silent_s = time.monotonic() - self._silent_since if self._silent_since else 0.0
-        if asked is None or (asked and silent_s >= SILENT_S) or silent_s >= IDLE_S or self._should_leave():
+        if (
+            is_requested is None
+            or (is_requested and silent_s >= SILENT_S)
+            or silent_s >= IDLE_S
+            or self._should_leave()
+        ):
             self._leaving.set()
         return True
 
     async def release(self) -> None:
-        """Let another append; it need not wait for the lease's end."""
+        """Release the lease, so that the next request need not wait until it expires."""
         try:
             async with self._resources.pool.acquire() as conn:
                 await upload_writers.release_writing(conn, self._upload.workspace_id, self._upload.id, writer=self._id)
-        except Exception as error:  # noqa: BLE001 - its time runs out by itself
+        except Exception as error:  # noqa: BLE001 - the lease expires anyway
             log.warning("upload_not_released", upload_id=self._upload.id, error=error)
 
-    async def _try(self) -> bool:
-        upload, asked_at = self._upload, time.monotonic()
+    async def _try_take(self) -> bool:
+        upload, requested_at = self._upload, time.monotonic()
         async with self._resources.pool.acquire() as conn:
             if await upload_writers.take_writing(
                 conn, upload.workspace_id, upload.id, writer=self._id, lease_s=LEASE_S
             ):
-                self._held_until = asked_at + LEASE_S
+                self._held_until = requested_at + LEASE_S
                 return True
             if not await upload_writers.ask_writer(conn, upload.workspace_id, upload.id):
                 raise UploadNotPending
         return False
 
     async def _renew(self) -> bool | None:
-        upload, asked_at = self._upload, time.monotonic()
+        upload, requested_at = self._upload, time.monotonic()
         async with self._resources.pool.acquire() as conn:
-            asked = await upload_writers.renew_writing(
+            is_requested = await upload_writers.renew_writing(
                 conn, upload.workspace_id, upload.id, writer=self._id, lease_s=LEASE_S
             )
-        self._held_until = 0.0 if asked is None else asked_at + LEASE_S
-        return asked
+        self._held_until = 0.0 if is_requested is None else requested_at + LEASE_S
+        return is_requested
 
 
 @asynccontextmanager
 async def writing(
     resources: Resources, upload: Upload, *, should_leave: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[Writer]:
-    """Hold an upload; `should_leave` tells that this process is about to stop.
+    """Hold the write lease of an upload; the writer also gives way once `should_leave` returns True.
 
     Raises:
-        UploadLocked: another request appends, and bytes come to it.
-        UploadNotPending: the upload is over, or on its way.
+        UploadLocked: another request is appending and still receives bytes.
+        UploadNotPending: the upload has ended or is being completed.
     """
     writer = Writer(resources, upload, should_leave)
     await writer.take()
     try:
-        async with in_background(keep_renewed(writer.renew, interval_s=LOOK_S, event="upload_hold_not_renewed")):
+        async with in_background(
+            keep_renewed(writer.renew, interval_s=RENEW_INTERVAL_S, event="upload_lease_not_renewed")
+        ):
             yield writer
     finally:
         await asyncio.shield(writer.release())
