@@ -10,7 +10,7 @@ from ragsvc.db import chat_runs
 from ragsvc.domain.chat import RunProgress, RunStatus
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import append_events, read_events
-from ragsvc.runs.events import RunCancelled, decode_body, encode_body
+from ragsvc.runs.events import STORED_MARKER, decode_body
 from ragsvc.runs.journal import Journal
 from ragsvc.telemetry.metrics import RUNS
 
@@ -69,11 +69,10 @@ async def _read_on(resources: Resources, journal: Journal) -> None:
 
 
 async def _tell_end(resources: Resources, run_id: UUID, end_id: int) -> None:
-    # Any end will do: the stream only says that there is one.
-    settings = resources.settings
-    batches = {run_id: [(end_id, encode_body(RunCancelled()))]}
     try:
-        await append_events(resources.redis, settings.stores.queue_prefix, batches)
+        await append_events(
+            resources.redis, resources.settings.stores.queue_prefix, {run_id: [(end_id, STORED_MARKER)]}
+        )
     except REDIS_TROUBLE as error:
         # Readers find it in Postgres, a little later.
         log.warning("run_end_not_told", run_id=run_id, error=error)
