@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.usage import EmbeddingUsage
     from ragsvc.llm.chat import ChatDelta, ChatTurn
-    from ragsvc.llm.provider_rate import EmbeddingRate
+    from ragsvc.llm.provider_rate import ProviderRate
     from ragsvc.settings.settings import Settings
 
 # The SDK insists on a key; servers that need none ignore it.
@@ -45,7 +45,7 @@ class LlmClient:
         self,
         client: openai.AsyncOpenAI,
         settings: Settings,
-        limit: EmbeddingRate,
+        limit: ProviderRate,
         *,
         reranker: HttpReranker | None = None,
     ) -> None:
@@ -93,7 +93,7 @@ class LlmClient:
 
 
 @asynccontextmanager
-async def open_llm(settings: Settings, limit: EmbeddingRate) -> AsyncIterator[LlmClient]:
+async def open_llm(settings: Settings, limit: ProviderRate) -> AsyncIterator[LlmClient]:
     """Open the clients; embedding calls keep the limit, and nothing is connected before it is used."""
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(

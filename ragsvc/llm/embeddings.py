@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from openai.types import CreateEmbeddingResponse, Embedding
 
-    from ragsvc.llm.provider_rate import EmbeddingRate
+    from ragsvc.llm.provider_rate import ProviderRate
     from ragsvc.settings.settings import Settings
 
 # Only these take the parameter; others refuse it, and have one length anyway.
@@ -43,7 +43,7 @@ LARGEST_STORABLE = float(np.finfo(np.float16).max)
 class Embedder:
     """Embeds texts with the model of the settings; remembers the vectors of recent queries."""
 
-    def __init__(self, client: openai.AsyncOpenAI, settings: Settings, limit: EmbeddingRate) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, settings: Settings, limit: ProviderRate) -> None:
         self._client = client
         self._limit = limit
         self._model = settings.llm.embedding_model

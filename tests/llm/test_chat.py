@@ -15,7 +15,7 @@ from tests.llm.conftest import collect
 from tests.support.servers.model_server import Cut, Fail, Pause, Reply, ScriptedModels, StreamError
 
 if TYPE_CHECKING:
-    from ragsvc.llm.provider_rate import EmbeddingRate
+    from ragsvc.llm.provider_rate import ProviderRate
     from ragsvc.settings.settings import Settings
 
 
@@ -97,7 +97,7 @@ async def test_a_silent_model_is_not_asked_again(
     assert len(scripted_models.chat.requests) == 1
 
 
-async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit: EmbeddingRate) -> None:
+async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit: ProviderRate) -> None:
     away = base_settings.changed({"openai_base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"})
     async with open_llm(away, limit) as models:
         with pytest.raises(OutageFailure) as caught:

@@ -16,7 +16,7 @@ from tests.support.servers.model_server import Fail, Pause, Raw, Reply, Slow
 
 if TYPE_CHECKING:
     from ragsvc.llm.chat import ChatDelta
-    from ragsvc.llm.provider_rate import EmbeddingRate
+    from ragsvc.llm.provider_rate import ProviderRate
     from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import Behaviour, ScriptedModels
 
@@ -140,7 +140,7 @@ async def test_a_filter_in_the_middle_ends_the_answer_and_is_told(
 
 
 async def test_first_words_may_take_longer_than_the_next_ones(
-    base_settings: Settings, scripted_models: ScriptedModels, limit: EmbeddingRate, monkeypatch: pytest.MonkeyPatch
+    base_settings: Settings, scripted_models: ScriptedModels, limit: ProviderRate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ragsvc.llm.chat.FIRST_TOKEN_FACTOR", 200.0)
     patient = scripted_models.applied_to(base_settings).changed({"model_timeout_s": 0.1})

@@ -17,7 +17,7 @@ from tests.support.servers.model_server import Cut, Embedded, Fail, Pause, Scrip
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.llm.provider_rate import EmbeddingRate
+    from ragsvc.llm.provider_rate import ProviderRate
     from ragsvc.settings.settings import Settings
 
 
@@ -28,7 +28,7 @@ def scripted_settings(base_settings: Settings, scripted_models: ScriptedModels) 
 
 
 @pytest.fixture
-async def models(scripted_settings: Settings, limit: EmbeddingRate) -> AsyncIterator[LlmClient]:
+async def models(scripted_settings: Settings, limit: ProviderRate) -> AsyncIterator[LlmClient]:
     """The client of the scripted server."""
     async with open_llm(scripted_settings, limit) as opened:
         yield opened
@@ -88,7 +88,7 @@ async def test_a_refused_key_is_not_repeated(models: LlmClient, scripted_models:
     assert "sk-secret" not in caught.value.detail
 
 
-async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit: EmbeddingRate) -> None:
+async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit: ProviderRate) -> None:
     away = base_settings.changed({"openai_base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"})
     async with open_llm(away, limit) as models:
         with pytest.raises(OutageFailure) as caught:
@@ -97,7 +97,7 @@ async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit
 
 
 async def test_a_dropped_connection_and_a_silent_server_pass_by(
-    scripted_settings: Settings, scripted_models: ScriptedModels, limit: EmbeddingRate
+    scripted_settings: Settings, scripted_models: ScriptedModels, limit: ProviderRate
 ) -> None:
     async with open_llm(scripted_settings.changed({"model_timeout_s": 0.2}), limit) as models:
         for behaviour in (Cut(), Pause()):
