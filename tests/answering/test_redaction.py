@@ -14,7 +14,7 @@ from ragsvc.queue.run_streams import delete_runs, run_key
 from ragsvc.runs.events import MessageCitation
 from tests.deletion.test_deaths import Mortal, die, removed
 from tests.deletion.test_execution import execute
-from tests.runs.test_runs import ANSWER, bodies
+from tests.support.chat import ANSWER, bodies
 from tests.support.servers.model_server import Pause
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ragsvc.answering.sources import choose_sources, join_neighbours, number_sources
 from ragsvc.domain.chunks import PageSpan
-from tests.answering.citations.test_parser import hit
+from tests.support.hits import make_hit
 
 if TYPE_CHECKING:
     from random import Random
@@ -29,7 +29,9 @@ def choose(hits: list[SearchHit], *, budget_tokens: int = 1000) -> list[SearchHi
 
 
 def test_the_budget_holds_but_for_the_best_source() -> None:
-    large, medium, small = (replace(hit(name), token_count=size) for name, size in (("a", 90), ("b", 60), ("c", 40)))
+    large, medium, small = (
+        replace(make_hit(name), token_count=size) for name, size in (("a", 90), ("b", 60), ("c", 40))
+    )
     assert choose([medium, large, small], budget_tokens=100) == [medium, small]
     assert choose([large, small], budget_tokens=50) == [large]
 
@@ -42,7 +44,7 @@ def test_texts_repeat_one_another_as_their_shingles_say(words: list[str], change
     changed = list(words)
     for place, word in changes:
         changed[place : place + 1] = [word]
-    first, second = hit(" ".join(words)), hit(" ".join(changed))
+    first, second = make_hit(" ".join(words)), make_hit(" ".join(changed))
     shared = len(shingles(changed) & shingles(words))
     is_repeated = shared >= 0.9 * len(shingles(changed))
     says_nothing_new = {"7", "30", "not", "no"}.isdisjoint(set(changed) - set(words))
@@ -55,32 +57,32 @@ def shingles(words: list[str]) -> set[tuple[str, ...]]:
 
 
 def test_the_same_text_is_a_source_once() -> None:
-    first, again = hit("Same."), hit("Same.")
+    first, again = make_hit("Same."), make_hit("Same.")
     assert choose([first, again]) == [first]
-    assert [source.n for source in number_sources([first, hit("Other.")])] == [1, 2]
+    assert [source.n for source in number_sources([first, make_hit("Other.")])] == [1, 2]
 
 
 def test_nearly_the_same_text_is_a_source_once() -> None:
-    first, again = hit(LONG), hit(LONG.replace("helps", "assists").upper())
-    assert choose([first, again, hit("Something else is said here.")])[1:] != [again]
+    first, again = make_hit(LONG), make_hit(LONG.replace("helps", "assists").upper())
+    assert choose([first, again, make_hit("Something else is said here.")])[1:] != [again]
     assert len(choose([first, again])) == 1
 
 
 def test_a_text_that_differs_in_a_number_or_a_negation_is_another() -> None:
     longer = f"{LONG} {LONG}"
-    fortnight, month = hit(f"{longer} It takes 14 days."), hit(f"{longer} It takes 30 days.")
+    fortnight, month = make_hit(f"{longer} It takes 14 days."), make_hit(f"{longer} It takes 30 days.")
     assert choose([fortnight, month]) == [fortnight, month]
-    paid, unpaid = hit(f"{longer} It is paid."), hit(f"{longer} It is not paid.")
+    paid, unpaid = make_hit(f"{longer} It is paid."), make_hit(f"{longer} It is not paid.")
     assert choose([paid, unpaid]) == [paid, unpaid]
 
 
 def cut(text: str, *cuts: tuple[int, int]) -> list[SearchHit]:
     """Return pieces of one text as the chunks of one document."""
-    whole = hit(text, start=0)
+    whole = make_hit(text, start=0)
     return [
         replace(
             whole,
-            chunk_id=hit().chunk_id,
+            chunk_id=make_hit().chunk_id,
             ordinal=ordinal,
             text=text[start:end],
             char_start=start,
@@ -96,7 +98,7 @@ def cut(text: str, *cuts: tuple[int, int]) -> list[SearchHit]:
 
 def test_neighbours_that_overlap_are_one_source_in_the_place_of_the_better() -> None:
     first, second, third = cut(LONG, (0, 60), (40, 120), (100, len(LONG)))
-    other = hit("Something else.")
+    other = make_hit("Something else.")
     joined = join_neighbours([second, other, third, first])
     assert len(joined) == 2
     assert (joined[0].text, joined[0].char_start, joined[0].char_end) == (LONG, 0, len(LONG))
@@ -111,7 +113,7 @@ def test_what_does_not_touch_or_has_another_heading_stays_apart() -> None:
     overlapping = cut(LONG, (0, 60), (40, 120))
     elsewhere = [overlapping[0], replace(overlapping[1], heading_path=("Other",))]
     assert join_neighbours(elsewhere) == elsewhere
-    foreign = [overlapping[0], replace(overlapping[1], document_id=hit().document_id)]
+    foreign = [overlapping[0], replace(overlapping[1], document_id=make_hit().document_id)]
     assert join_neighbours(foreign) == foreign
 
 

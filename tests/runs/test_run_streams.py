@@ -14,8 +14,7 @@ from ragsvc.queue.run_streams import EVENTS_TTL_S, read_events, run_key
 from ragsvc.runs.events import MessageCompleted, MessageDelta, RetrievalCompleted, RunEvent, RunInterrupted
 from ragsvc.runs.requests import begin_run, retry_run
 from ragsvc.runs.runs import Runs, follow_run, sweep_runs
-from tests.runs.test_runs import ANSWER, check_order
-from tests.support.chat import another_process
+from tests.support.chat import ANSWER, another_process, check_order
 from tests.support.polling import until
 from tests.support.servers.model_server import Pause
 

@@ -21,14 +21,13 @@ from ragsvc.runs.events import (
     MessageDelta,
     RetrievalCompleted,
     RunCancelled,
-    RunEvent,
     RunFailed,
     RunInterrupted,
     RunStarted,
 )
 from ragsvc.runs.requests import begin_run, retry_run
 from ragsvc.runs.runs import cancel_run, follow_run, open_runs, wait_for_answer
-from tests.support.chat import REFUNDS, another_process
+from tests.support.chat import ANSWER, REFUNDS, another_process, bodies, check_order
 from tests.support.polling import until
 from tests.support.servers.model_server import Cut, Fail, Pause, Reply, StreamError
 
@@ -37,23 +36,6 @@ if TYPE_CHECKING:
     from ragsvc.runs.runs import Runs
     from tests.support.chat import Chat
     from tests.support.servers.model_server import Behaviour, ScriptedModels
-
-ANSWER = "Refunds take 14 days [1]. Shipping is free above 80 euros [2]. The king is bald [7]."
-
-
-def bodies(events: list[RunEvent], kind: type) -> list[object]:
-    """Return the events of one kind."""
-    return [event.body for event in events if isinstance(event.body, kind)]
-
-
-def check_order(events: list[RunEvent], *, first: int = 1) -> None:
-    """Check the numbers, and that offsets follow the text."""
-    assert [event.id for event in events] == list(range(first, first + len(events)))
-    offset = 0
-    for event in events:
-        if isinstance(event.body, MessageDelta):
-            assert event.body.offset == offset
-            offset += len(event.body.text)
 
 
 async def hear(chat: Chat, run: BegunRun, count: int, *, runs: Runs | None = None) -> None:

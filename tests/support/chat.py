@@ -11,6 +11,7 @@ import pytest
 from ragsvc.db import chat_messages, chat_runs, chat_sessions
 from ragsvc.domain.ids import new_id
 from ragsvc.resources import open_resources
+from ragsvc.runs.events import MessageDelta
 from ragsvc.runs.requests import begin_run
 from ragsvc.runs.runs import Runs, follow_run, open_runs
 from tests.support.library import Library
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 REFUNDS = "Refunds take 14 days. They are paid to the card that was charged."
 SHIPPING = "Shipping is free above 50 euros. Parcels arrive within three days."
+ANSWER = "Refunds take 14 days [1]. Shipping is free above 80 euros [2]. The king is bald [7]."
 
 
 @pytest.fixture
@@ -98,3 +100,18 @@ async def another_process(settings: Settings) -> AsyncIterator[Runs]:
     """Runs as another process has them: its own connections, its own name."""
     async with open_resources(settings, pool_size=4) as resources, open_runs(resources) as runs:
         yield runs
+
+
+def bodies(events: list[RunEvent], kind: type) -> list[object]:
+    """Return the events of one kind."""
+    return [event.body for event in events if isinstance(event.body, kind)]
+
+
+def check_order(events: list[RunEvent], *, first: int = 1) -> None:
+    """Check the numbers, and that offsets follow the text."""
+    assert [event.id for event in events] == list(range(first, first + len(events)))
+    offset = 0
+    for event in events:
+        if isinstance(event.body, MessageDelta):
+            assert event.body.offset == offset
+            offset += len(event.body.text)

@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsvc.answering.citations.parser import LONGEST_SENTENCE_CHARS, CitationParser, Marker, cite
-from ragsvc.domain.chunks import PageSpan
-from ragsvc.domain.ids import new_id
-from ragsvc.domain.search import SearchHit
+from tests.support.hits import make_hit
 
 WORDS = ["Refunds take 14 days", "- item ", "it is 3.5 m", "e.g. ", "etc.", "A", "b", '"', ")", "| "]
 CODE = ["`", "``", "```\n"]
@@ -155,7 +153,7 @@ def test_a_row_that_is_said_word_for_word_quotes_its_row() -> None:
     row = "| `WAIT_S` | `5` | Seconds that a reader waits. Checked at any time. |"
     table = f"| variable | default | what it is |\n| --- | --- | --- |\n| `HOST` | `::1` | Where it listens. |\n{row}\n"
     (marker,) = read_whole(f"{row} [1]. ")
-    citation = cite(marker, hit(table))
+    citation = cite(marker, make_hit(table))
     assert (citation.quote, citation.support) == (row.removeprefix("| "), 1.0)
 
 
@@ -179,35 +177,8 @@ def test_a_marker_is_told_when_its_sentence_is_over() -> None:
     assert parser.finish() == []
 
 
-TEXT = "Refunds are easy. A refund takes 14 days. Ask the desk."
-
-
-def hit(text: str = TEXT, *, start: int = 100) -> SearchHit:
-    """Return a hit whose text begins in canonical text at `start`, over two pages."""
-    return SearchHit(
-        chunk_id=new_id(),
-        document_id=new_id(),
-        build_id=new_id(),
-        filename="handbook.pdf",
-        version=3,
-        ordinal=0,
-        score=1.0,
-        dense_score=0.9,
-        lexical_score=None,
-        text=text,
-        page_first=4,
-        page_last=5,
-        page_spans=(PageSpan(4, start, start + 18), PageSpan(5, start + 18, start + len(text))),
-        heading_path=("Refunds",),
-        char_start=start,
-        char_end=start + len(text),
-        token_count=12,
-        attributes={},
-    )
-
-
 def test_a_citation_quotes_the_sentence_that_carries_it_and_its_page() -> None:
-    citation = cite(Marker(n=1, offset=25, claim="Refunds take 14 days."), hit())
+    citation = cite(Marker(n=1, offset=25, claim="Refunds take 14 days."), make_hit())
     assert citation.quote == "A refund takes 14 days."
     assert (citation.char_start, citation.char_end) == (118, 118 + len("A refund takes 14 days."))
     assert citation.page_first == 5
@@ -225,7 +196,7 @@ def test_a_number_without_a_source_has_no_place() -> None:
 
 @given(text=st.text(st.sampled_from("ab1 .!?\n-[]。#"), min_size=1, max_size=80))
 def test_a_quote_stands_where_the_citation_says(text: str) -> None:
-    source = hit(text)
+    source = make_hit(text)
     citation = cite(Marker(n=1, offset=0, claim="a b 1"), source)
     if citation.quote is not None:
         assert citation.char_start is not None
