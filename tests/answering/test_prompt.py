@@ -111,7 +111,7 @@ words = st.lists(st.sampled_from(["refund", "14", "days", "é", "水", "</source
     said=st.lists(words.map(" ".join), max_size=8),
     budget_tokens=st.integers(250, 900),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_whatever_is_found_and_was_said_the_prompt_fits(texts: list[str], said: list[str], budget_tokens: int) -> None:
     hits = [make_hit(text) for text in texts]
     history = [message(role, text) for text in said for role in ("user", "assistant")]

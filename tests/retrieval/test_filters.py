@@ -98,7 +98,7 @@ def comparable(value: Any) -> Any:
     return value if isinstance(value, (str, bool)) else Decimal(orjson.dumps(value).decode())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(condition=filters, attributes=st.lists(attribute_sets, min_size=1, max_size=20))
 async def test_the_database_agrees_with_the_oracle(
     pool: Pool, condition: Filter, attributes: list[dict[str, Any]]
