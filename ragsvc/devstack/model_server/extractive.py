@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NAME = "ragsvc-extractive-v1"
 LABEL = "built-in extractive answerer: quotes sources, does not generate; set OPENAI_BASE_URL for a model"
-NOTHING_FITS = "The documents do not hold an answer to this question."
+NOTHING_FITS = "The documents do not contain an answer to this question."
 # Sentences that share the most words with the question are compared by meaning; more would take too long.
 CANDIDATES = 32
 QUOTES = 3
