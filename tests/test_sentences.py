@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ragsvc.sentences import LONGEST_CHARS, split_sentences
+from ragsvc.sentences import MAX_SENTENCE_CHARS, split_sentences
 from tests.support.growth import FACTOR, measure_growth
 
 
@@ -56,7 +56,7 @@ def test_sentences_follow_one_another_trimmed_and_short(text: str) -> None:
     before = 0
     for start, end in split_sentences(text):
         assert before <= start < end <= len(text)
-        assert end - start <= LONGEST_CHARS
+        assert end - start <= MAX_SENTENCE_CHARS
         assert text[start:end].strip() == text[start:end]
         before = end
 

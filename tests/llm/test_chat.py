@@ -90,7 +90,7 @@ async def test_a_refusal_is_not_tried_again(models: LlmClient, scripted_models: 
 async def test_a_silent_model_is_not_asked_again(
     models: LlmClient, scripted_models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ragsvc.llm.chat.QUICK_TRIES_S", 0.2)
+    monkeypatch.setattr("ragsvc.llm.chat.QUICK_ATTEMPTS_S", 0.2)
     scripted_models.chat.script(Pause(), Pause(), Pause())
     with pytest.raises(TransientFailure, match="in time"):
         await collect(models, into=[])

@@ -125,7 +125,7 @@ async def test_every_failure_has_its_code(
     code: str,
     kind: type[WorkError],
 ) -> None:
-    monkeypatch.setattr("ragsvc.llm.chat.QUICK_TRIES", 1)
+    monkeypatch.setattr("ragsvc.llm.chat.QUICK_ATTEMPTS", 1)
     scripted_models.chat.script(behaviour)
     with pytest.raises(kind) as caught:
         await hear(models)

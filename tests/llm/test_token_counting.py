@@ -47,7 +47,7 @@ def test_an_unknown_tokenizer_refuses_the_start(name: str) -> None:
 def test_a_file_that_is_no_tokenizer_refuses_the_start(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")
-    with pytest.raises(StartupRefused, match="is no tokenizer"):
+    with pytest.raises(StartupRefused, match="is not a tokenizer"):
         load_counter(str(path))
 
 

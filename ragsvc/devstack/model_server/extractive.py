@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.devstack.model_server.follow_ups import restate
 from ragsvc.devstack.model_server.words import SHORTEST_WORDS, WORD, content_words
-from ragsvc.sentences import LONGEST_CHARS, find_sentences
+from ragsvc.sentences import MAX_SENTENCE_CHARS, find_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -95,7 +95,7 @@ def split_text(text: str) -> Iterator[str]:
     """Yield the sentences, list items and rows that a citation may quote, their white space made single blanks."""
     for start, end in find_sentences(text):
         sentence = " ".join(text[start:end].split())
-        if end - start <= LONGEST_CHARS and len(WORD.findall(sentence)) >= SHORTEST_WORDS:
+        if end - start <= MAX_SENTENCE_CHARS and len(WORD.findall(sentence)) >= SHORTEST_WORDS:
             yield sentence
 
 
