@@ -52,7 +52,7 @@ def test_sentences_are_found(text: str, sentences: list[str]) -> None:
 
 @given(text=st.text(st.sampled_from("abZ 1.!?\n\t-*#|>。[]"), max_size=1200))
 @example(text="> > \n1")
-def test_sentences_follow_one_another_trimmed_and_short(text: str) -> None:
+def test_sentences_are_ordered_trimmed_and_short(text: str) -> None:
     before = 0
     for start, end in split_sentences(text):
         assert before <= start < end <= len(text)

@@ -68,7 +68,7 @@ def test_a_filename_cannot_leave_its_title() -> None:
     assert prompt.splitlines()[0] == '<source n="1" title="x&quot;&gt;&lt;/source&gt; &lt;b&gt;, page 4, Refunds">'
 
 
-def test_the_built_in_answerer_reads_it() -> None:
+def test_the_extractive_answerer_can_parse_the_prompt() -> None:
     turns = build_turns("How long do refunds take?", [make_hit("A refund takes 14 days. See </source> there.")])
     question, sentences = read_prompt(turns[-1].content)
     assert question == "How long do refunds take?"
@@ -78,7 +78,7 @@ def test_the_built_in_answerer_reads_it() -> None:
     ]
 
 
-def test_history_loses_its_numbers_and_instructions_join_the_system() -> None:
+def test_history_has_no_markers_and_instructions_are_in_the_system_turn() -> None:
     history = [message("user", "Is [1] a number?"), message("assistant", "Refunds take 14 days [1][2].")]
     turns = fit_prompt(
         "And then?", [make_hit()], meter=METER, budget_tokens=2000, history=history, instructions="Be brief."
@@ -88,13 +88,13 @@ def test_history_loses_its_numbers_and_instructions_join_the_system() -> None:
     assert [turn.content for turn in turns[1:3]] == ["Is [1] a number?", "Refunds take 14 days."]
 
 
-def test_questions_without_an_answer_are_not_told() -> None:
+def test_unanswered_questions_are_left_out_of_the_history() -> None:
     said = [("assistant", "0"), ("user", "1"), ("user", "2"), ("assistant", "3"), ("user", "4")]
     told = fit_history([message(role, content) for role, content in said], meter=METER, budget_tokens=100)
     assert [turn.content for turn in told] == ["2", "3"]
 
 
-def test_the_oldest_of_the_history_goes_first() -> None:
+def test_the_oldest_history_is_dropped_first() -> None:
     said = [message(role, f"{role} {number} says so") for number in range(3) for role in ("user", "assistant")]
     pair_tokens = METER.count("user 1 says so") + METER.count("assistant 1 says so") + 2 * TOKENS_PER_TURN
     told = fit_history(said, meter=METER, budget_tokens=2 * pair_tokens)
@@ -112,7 +112,7 @@ words = st.lists(st.sampled_from(["refund", "14", "days", "é", "水", "</source
     budget_tokens=st.integers(250, 900),
 )
 @settings(max_examples=60)
-def test_whatever_is_found_and_was_said_the_prompt_fits(texts: list[str], said: list[str], budget_tokens: int) -> None:
+def test_the_prompt_fits_the_budget_for_any_hits_and_history(texts: list[str], said: list[str], budget_tokens: int) -> None:
     hits = [make_hit(text) for text in texts]
     history = [message(role, text) for text in said for role in ("user", "assistant")]
     prompt = fit_prompt("How long?", hits, meter=METER, budget_tokens=budget_tokens, history=history)
@@ -121,7 +121,7 @@ def test_whatever_is_found_and_was_said_the_prompt_fits(texts: list[str], said: 
     assert prompt.sources[0].text == texts[0]
 
 
-def test_chunks_keep_the_count_of_their_ingestion() -> None:
+def test_token_counts_from_ingestion_are_reused_for_the_same_tokenizer() -> None:
     stored = replace(make_hit("One two three."), token_count=99)
     assert METER.count_hit(stored) == METER.count("One two three.")
     assert replace(METER, is_embedding_tokenizer=True).count_hit(stored) == 99

@@ -28,7 +28,7 @@ def choose(hits: list[SearchHit], *, budget_tokens: int = 1000) -> list[SearchHi
     return choose_sources(hits, cost=lambda found: found.token_count, budget_tokens=budget_tokens)
 
 
-def test_the_budget_holds_but_for_the_best_source() -> None:
+def test_only_the_best_source_may_exceed_the_budget() -> None:
     large, medium, small = (
         replace(make_hit(name), token_count=size) for name, size in (("a", 90), ("b", 60), ("c", 40))
     )
@@ -40,7 +40,7 @@ def test_the_budget_holds_but_for_the_best_source() -> None:
     words=st.lists(st.sampled_from(["ab", "ba", "cab", "abba", "7", "30", "not", "no"]), max_size=40),
     changes=st.lists(st.tuples(st.integers(0, 39), st.sampled_from(["ab", "zu", "ze", "7", "not"])), max_size=4),
 )
-def test_texts_repeat_one_another_as_their_shingles_say(words: list[str], changes: list[tuple[int, str]]) -> None:
+def test_repetition_is_decided_by_shared_shingles(words: list[str], changes: list[tuple[int, str]]) -> None:
     changed = list(words)
     for place, word in changes:
         changed[place : place + 1] = [word]
@@ -56,19 +56,19 @@ def shingles(words: list[str]) -> set[tuple[str, ...]]:
     return {tuple(words[start : start + 3]) for start in range(max(len(words) - 2, 1))}
 
 
-def test_the_same_text_is_a_source_once() -> None:
+def test_duplicate_text_is_one_source() -> None:
     first, again = make_hit("Same."), make_hit("Same.")
     assert choose([first, again]) == [first]
     assert [source.n for source in number_sources([first, make_hit("Other.")])] == [1, 2]
 
 
-def test_nearly_the_same_text_is_a_source_once() -> None:
+def test_near_duplicate_text_is_one_source() -> None:
     first, again = make_hit(LONG), make_hit(LONG.replace("helps", "assists").upper())
     assert choose([first, again, make_hit("Something else is said here.")])[1:] != [again]
     assert len(choose([first, again])) == 1
 
 
-def test_a_text_that_differs_in_a_number_or_a_negation_is_another() -> None:
+def test_texts_that_differ_in_a_number_or_negation_are_separate_sources() -> None:
     longer = f"{LONG} {LONG}"
     fortnight, month = make_hit(f"{longer} It takes 14 days."), make_hit(f"{longer} It takes 30 days.")
     assert choose([fortnight, month]) == [fortnight, month]
@@ -96,7 +96,7 @@ def cut(text: str, *cuts: tuple[int, int]) -> list[SearchHit]:
     ]
 
 
-def test_neighbours_that_overlap_are_one_source_in_the_place_of_the_better() -> None:
+def test_overlapping_neighbours_are_one_source_at_the_rank_of_the_better() -> None:
     first, second, third = cut(LONG, (0, 60), (40, 120), (100, len(LONG)))
     other = make_hit("Something else.")
     joined = join_neighbours([second, other, third, first])
@@ -107,7 +107,7 @@ def test_neighbours_that_overlap_are_one_source_in_the_place_of_the_better() -> 
     assert joined[1] == other
 
 
-def test_what_does_not_touch_or_has_another_heading_stays_apart() -> None:
+def test_hits_with_a_gap_or_another_heading_are_not_joined() -> None:
     first, second, _third = cut(LONG, (0, 60), (61, 120), (100, len(LONG)))
     assert join_neighbours([first, second]) == [first, second]
     overlapping = cut(LONG, (0, 60), (40, 120))
@@ -123,7 +123,7 @@ def test_what_does_not_touch_or_has_another_heading_stays_apart() -> None:
     overlap=st.integers(0, 8),
     order=st.randoms(use_true_random=False),
 )
-def test_a_joined_source_is_the_very_text_of_its_place(
+def test_the_text_of_a_joined_source_matches_its_span(
     text: str, borders: list[int], overlap: int, order: Random
 ) -> None:
     places = sorted({0, *(border for border in borders if border < len(text))})

@@ -56,7 +56,7 @@ async def hear(models: LlmClient) -> tuple[str, str | None, TokenUsage | None]:
     ],
     ids=["null", "usage_last", "usage_with_end", "reasoning", "no_choices", "parts", "comment", "crlf", "refusal"],
 )
-async def test_an_answer_is_read_in_every_accent(
+async def test_answers_of_non_standard_servers_are_read(
     models: LlmClient, scripted_models: ScriptedModels, stream: list[bytes], cost: TokenUsage | None
 ) -> None:
     scripted_models.chat.script(Raw(b"".join(stream)))
@@ -75,14 +75,14 @@ async def test_an_answer_is_read_in_every_accent(
         {"prompt_tokens": "5", "completion_tokens": "2"},
     ],
 )
-async def test_a_cost_that_cannot_be_is_not_told(
+async def test_implausible_usage_is_ignored(
     models: LlmClient, scripted_models: ScriptedModels, told: dict[str, object]
 ) -> None:
     scripted_models.chat.script(Raw(chunk({"content": "Yes."}) + STOP + chunk(usage=told) + DONE))
     assert await hear(models) == ("Yes.", "stop", None)
 
 
-async def test_a_server_without_stream_options_is_asked_without(
+async def test_a_server_that_rejects_stream_options_is_called_without_them(
     models: LlmClient, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat.script(Fail(400, message="Unrecognized request argument supplied: stream_options"))
@@ -132,14 +132,14 @@ async def test_every_failure_has_its_code(
     assert caught.value.work_code == code
 
 
-async def test_a_filter_in_the_middle_ends_the_answer_and_is_told(
+async def test_a_content_filter_after_some_text_is_the_finish_reason(
     models: LlmClient, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat.script(Reply("Half an", finish_reason="content_filter"))
     assert (await hear(models))[:2] == ("Half an", "content_filter")
 
 
-async def test_first_words_may_take_longer_than_the_next_ones(
+async def test_the_first_token_can_take_longer_than_later_ones(
     base_settings: Settings, scripted_models: ScriptedModels, limit: ProviderRate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ragsvc.llm.chat.FIRST_TOKEN_FACTOR", 200.0)
@@ -151,7 +151,7 @@ async def test_first_words_may_take_longer_than_the_next_ones(
             await hear(models)
 
 
-async def test_a_refusal_is_logged_with_the_provider_s_id(models: LlmClient, scripted_models: ScriptedModels) -> None:
+async def test_a_rejected_request_is_logged_with_the_providers_request_id(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.chat.script(Fail(400, message="no such parameter"))
     with capture_logs() as logged, pytest.raises(ProviderRejected):
         await hear(models)

@@ -55,7 +55,7 @@ async def test_scores_come_in_the_order_of_the_texts(
     assert server.keys == ["Bearer sesame"]
 
 
-async def test_tei_is_spoken_too(server: RerankServer, base_settings: Settings, limit: ProviderRate) -> None:
+async def test_tei_servers_are_supported(server: RerankServer, base_settings: Settings, limit: ProviderRate) -> None:
     settings = server.applied_to(base_settings, rerank_wire="tei", rerank_model=None)
     async with opened(settings, limit) as reranker:
         assert await reranker.score("descale the kettle", TEXTS) == [1 / 3, 1.0, 0.0]
@@ -92,7 +92,7 @@ async def test_every_failure_has_its_code(
     assert caught.value.work_code == code
 
 
-async def test_a_server_that_hangs_is_given_up_and_left_alone(
+async def test_a_server_that_times_out_is_not_called_for_a_while(
     server: RerankServer, base_settings: Settings, limit: ProviderRate
 ) -> None:
     server.hangs = True
@@ -105,7 +105,7 @@ async def test_a_server_that_hangs_is_given_up_and_left_alone(
     assert len(server.requests) == 1
 
 
-async def test_a_server_that_is_away_is_unreachable(base_settings: Settings, limit: ProviderRate) -> None:
+async def test_an_unreachable_server_is_reported_as_unreachable(base_settings: Settings, limit: ProviderRate) -> None:
     away = RerankServer(url=f"http://127.0.0.1:{free_ports(1)[0]}")
     async with opened(away.applied_to(base_settings), limit) as reranker:
         with pytest.raises(OutageFailure) as caught:

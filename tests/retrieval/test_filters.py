@@ -114,13 +114,13 @@ def test_a_stored_filter_is_the_same_filter(condition: Filter) -> None:
     assert load_filter(dump_filter(condition)) == condition
 
 
-def test_values_never_stand_in_the_path() -> None:
+def test_values_are_never_part_of_the_path() -> None:
     compiled = compile_filter(Comparison(Comparator.GT, "k", "')) OR true --"))
     assert compiled.path == 'exists($."k" ? (@ > $v0))'
     assert compiled.variables == {"v0": "')) OR true --"}
 
 
-def test_what_has_to_be_equal_is_looked_up_by_containment() -> None:
+def test_required_equality_is_checked_by_containment() -> None:
     both = (Comparison(Comparator.EQ, "a", 1), Comparison(Comparator.EQ, "a", 2))
     compiled = compile_filter(Compound(Junction.AND, both))
     assert compiled.contains == {"a": 1}
@@ -138,7 +138,7 @@ def nested(depth: int) -> Filter:
     return condition
 
 
-def test_eight_levels_and_64_conditions_are_the_most() -> None:
+def test_at_most_eight_levels_and_64_conditions_are_allowed() -> None:
     compile_filter(nested(8))
     compile_filter(Compound(Junction.OR, (LEAF,) * 64))
     with pytest.raises(InvalidRequest, match="deeper"):
@@ -157,6 +157,6 @@ def test_eight_levels_and_64_conditions_are_the_most() -> None:
         Listing(Membership.IN, "k", tuple(range(257))),
     ],
 )
-def test_a_filter_without_meaning_is_refused(condition: Filter) -> None:
+def test_an_invalid_filter_is_rejected(condition: Filter) -> None:
     with pytest.raises(InvalidRequest):
         compile_filter(condition)

@@ -67,7 +67,7 @@ async def paused(chat: Chat, scripted_models: ScriptedModels, runs: Runs) -> Asy
     pause.resumed.set()
 
 
-async def test_readers_everywhere_see_the_same_events(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_readers_in_all_processes_see_the_same_events(chat: Chat, scripted_models: ScriptedModels) -> None:
     settings = chat.runs.resources.settings
     async with (
         another_process(settings) as elsewhere,
@@ -84,7 +84,7 @@ async def test_readers_everywhere_see_the_same_events(chat: Chat, scripted_model
     assert all(stream == streams[0] for stream in [*streams, late])
 
 
-async def test_readers_everywhere_see_the_sources_while_the_model_thinks(
+async def test_readers_in_all_processes_see_the_sources_before_any_text(
     chat: Chat, scripted_models: ScriptedModels
 ) -> None:
     pause = Pause()
@@ -101,7 +101,7 @@ async def test_readers_everywhere_see_the_sources_while_the_model_thinks(
     assert streams[0] == streams[1]
 
 
-async def test_a_reader_resumes_where_it_was(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_a_reader_resumes_after_its_last_event(chat: Chat, scripted_models: ScriptedModels) -> None:
     async with (
         another_process(chat.runs.resources.settings) as elsewhere,
         paused(chat, scripted_models, chat.runs) as (run, pause),
@@ -134,7 +134,7 @@ async def test_an_emptied_redis_loses_no_text(chat: Chat, scripted_models: Scrip
     assert streams[1] == streams[2] == streams[0]
 
 
-async def test_an_expired_stream_is_told_by_postgres(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_events_of_an_expired_stream_come_from_postgres(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat_text = ANSWER
     run = await chat.ask()
     events = await chat.events(run)
@@ -145,7 +145,7 @@ async def test_an_expired_stream_is_told_by_postgres(chat: Chat, scripted_models
         assert await chat.events(run, runs=elsewhere, after=5) == events[5:]
 
 
-async def test_the_stream_lives_for_its_time(chat: Chat) -> None:
+async def test_the_stream_is_complete_and_expires(chat: Chat) -> None:
     run = await chat.ask()
     events = await chat.events(run)
     resources = chat.runs.resources
@@ -162,7 +162,7 @@ async def test_the_stream_lives_for_its_time(chat: Chat) -> None:
     assert 0 < await resources.redis.ttl(key) <= EVENTS_TTL_S
 
 
-async def test_without_redis_answers_come_all_the_same(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_runs_can_be_followed_without_redis(chat: Chat, scripted_models: ScriptedModels) -> None:
     settings = chat.runs.resources.settings
     away = settings.changed({"redis_url": SecretStr(f"redis://127.0.0.1:{free_ports(1)[0]}/0")})
     async with (
@@ -192,7 +192,7 @@ async def kill(runs: Runs) -> None:
         )
 
 
-async def test_a_dead_owner_s_run_is_interrupted_with_every_event_it_told(
+async def test_the_run_of_a_dead_owner_is_interrupted_with_all_published_events(
     chat: Chat, scripted_models: ScriptedModels
 ) -> None:
     async with (
@@ -218,7 +218,7 @@ async def test_a_dead_owner_s_run_is_interrupted_with_every_event_it_told(
     assert end.message.content == ANSWER
 
 
-async def test_a_dead_owner_s_unsaved_text_is_taken_from_the_stream(
+async def test_unsaved_text_of_a_dead_owner_is_recovered_from_the_stream(
     chat: Chat, scripted_models: ScriptedModels
 ) -> None:
     resources = chat.runs.resources
@@ -246,14 +246,14 @@ async def test_a_dead_owner_s_unsaved_text_is_taken_from_the_stream(
     assert len(message.citations) == 1
 
 
-async def test_a_living_owner_is_left_alone(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_the_sweeper_skips_runs_with_a_valid_lease(chat: Chat, scripted_models: ScriptedModels) -> None:
     async with paused(chat, scripted_models, chat.runs) as (run, pause):
         assert await sweep_runs(chat.runs.resources) == 0
         pause.resumed.set()
         assert isinstance((await chat.events(run))[-1].body, MessageCompleted)
 
 
-async def test_an_owner_that_lost_its_run_leaves_it(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_an_owner_that_lost_a_run_stops_answering_it(chat: Chat, scripted_models: ScriptedModels) -> None:
     resources = chat.runs.resources
     async with paused(chat, scripted_models, chat.runs) as (run, _pause):
         local = Reader(chat, chat.runs, run)
@@ -272,7 +272,7 @@ async def test_an_owner_that_lost_its_run_leaves_it(chat: Chat, scripted_models:
     assert (await chat.stored(run))[0].status is RunStatus.INTERRUPTED
 
 
-async def test_the_text_so_far_is_saved_while_the_model_speaks(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_the_text_so_far_is_saved_while_the_model_answers(chat: Chat, scripted_models: ScriptedModels) -> None:
     async with paused(chat, scripted_models, chat.runs) as (run, _pause):
 
         async def saved() -> tuple[ChatRun, ChatMessage] | None:
@@ -286,7 +286,7 @@ async def test_the_text_so_far_is_saved_while_the_model_speaks(chat: Chat, scrip
         assert [citation.n for citation in message.citations] == [1]
 
 
-async def test_a_save_that_hangs_costs_no_run_its_lease(
+async def test_leases_are_renewed_while_a_save_hangs(
     chat: Chat, scripted_models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resources = chat.runs.resources

@@ -46,7 +46,7 @@ async def hear(chat: Chat, run: BegunRun, count: int, *, runs: Runs | None = Non
                 return
 
 
-async def test_a_run_tells_its_start_its_sources_its_text_its_citations_and_its_end(
+async def test_a_run_has_events_for_start_sources_text_citations_and_end(
     chat: Chat, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat_text = ANSWER
@@ -66,7 +66,7 @@ async def test_a_run_tells_its_start_its_sources_its_text_its_citations_and_its_
     assert [MessageCitation(citation) for citation in end.message.citations] == bodies(events, MessageCitation)
 
 
-async def test_citations_are_quoted_placed_and_verified(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_citations_have_quotes_spans_and_verification(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat_text = ANSWER
     run = await chat.ask()
     refund, shipping, nowhere = [body.citation for body in bodies(await chat.events(run), MessageCitation)]  # type: ignore[attr-defined]
@@ -101,7 +101,7 @@ async def test_both_messages_are_in_the_session(chat: Chat) -> None:
     assert stored.finished_at is not None
 
 
-async def test_the_model_hears_history_instructions_and_sources(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_the_prompt_contains_history_instructions_and_sources(chat: Chat, scripted_models: ScriptedModels) -> None:
     session = replace(chat.session, instructions="Be brief.", model="special")
     async with chat.runs.resources.pool.acquire() as conn:
         await chat_sessions.update_session(conn, session)
@@ -117,7 +117,7 @@ async def test_the_model_hears_history_instructions_and_sources(chat: Chat, scri
     assert asked["messages"][3]["content"].endswith("Question: And shipping?")
 
 
-async def test_without_sources_the_model_is_not_asked(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_without_sources_the_model_is_not_called(chat: Chat, scripted_models: ScriptedModels) -> None:
     run = await begin_run(
         chat.runs,
         chat.workspace_id,
@@ -133,7 +133,7 @@ async def test_without_sources_the_model_is_not_asked(chat: Chat, scripted_model
     assert scripted_models.chat.requests == []
 
 
-async def test_below_the_least_score_the_model_is_not_asked(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_below_the_minimum_score_the_model_is_not_called(chat: Chat, scripted_models: ScriptedModels) -> None:
     resources = chat.runs.resources
     strict = resources.settings.changed({"abstain_min_score": 0.99})
     async with open_runs(replace(resources, settings=strict)) as runs:
@@ -143,7 +143,7 @@ async def test_below_the_least_score_the_model_is_not_asked(chat: Chat, scripted
     assert scripted_models.chat.requests == []
 
 
-async def test_a_session_searches_its_collections_and_passes_over_deleted_ones(chat: Chat) -> None:
+async def test_a_session_searches_its_collections_and_skips_deleted_ones(chat: Chat) -> None:
     other = await chat.library.add_collection("other")
     only = await chat.library.add("Refunds of this collection take 5 days.", collection_id=other)
     session = replace(chat.session, collection_ids=(other, new_id()))
@@ -164,7 +164,7 @@ async def test_a_session_searches_its_collections_and_passes_over_deleted_ones(c
         ([StreamError(after_deltas=3)], "chat_unavailable", True, "The scripted model "),
     ],
 )
-async def test_a_model_that_fails_ends_the_run_and_the_text_so_far_stays(
+async def test_a_failing_model_ends_the_run_and_the_text_so_far_remains(
     chat: Chat,
     scripted_models: ScriptedModels,
     behaviours: list[Behaviour],
@@ -186,7 +186,7 @@ async def test_a_model_that_fails_ends_the_run_and_the_text_so_far_stays(
     assert stored.error.code == code
 
 
-async def test_an_embedding_model_that_is_away_ends_the_run(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_an_unavailable_embedding_model_ends_the_run(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.usual = Fail(503)
     run = await chat.ask("a question nobody asked before")
     events = await chat.events(run)
@@ -197,7 +197,7 @@ async def test_an_embedding_model_that_is_away_ends_the_run(chat: Chat, scripted
     assert await chat.events(run) == events
 
 
-async def test_a_model_that_hangs_is_given_up(
+async def test_a_model_that_hangs_ends_the_run(
     chat: Chat, scripted_models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted_models.chat.script(Pause(after_deltas=1))
@@ -213,7 +213,7 @@ async def test_a_model_that_hangs_is_given_up(
     assert (await chat.stored(run))[1].content == "The "
 
 
-async def test_one_run_at_a_time_in_a_session(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_a_session_has_one_run_at_a_time(chat: Chat, scripted_models: ScriptedModels) -> None:
     pause = Pause(after_deltas=1)
     scripted_models.chat.script(pause)
     run = await chat.ask()
@@ -226,7 +226,7 @@ async def test_one_run_at_a_time_in_a_session(chat: Chat, scripted_models: Scrip
     assert len(await chat.messages()) == 4
 
 
-async def test_two_questions_at_once_begin_one_run(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_concurrent_questions_begin_only_one_run(chat: Chat, scripted_models: ScriptedModels) -> None:
     # The first answer goes on until the last question has been refused, however late that comes.
     scripted_models.chat.script(Pause(after_deltas=1))
     begun = await asyncio.gather(*(chat.ask() for _ in range(5)), return_exceptions=True)
@@ -237,14 +237,14 @@ async def test_two_questions_at_once_begin_one_run(chat: Chat, scripted_models: 
     await chat.events(runs[0])
 
 
-async def test_an_unknown_session_takes_no_question(chat: Chat) -> None:
+async def test_a_question_to_an_unknown_session_is_not_found(chat: Chat) -> None:
     with pytest.raises(NotFound):
         await begin_run(chat.runs, chat.workspace_id, new_id(), content="Hello?")
     with pytest.raises(NotFound):
         await begin_run(chat.runs, new_id(), chat.session.id, content="Hello?")
 
 
-async def test_a_cancelled_run_keeps_its_text_and_frees_the_model(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_a_cancelled_run_has_its_text_so_far(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat.script(Pause(after_deltas=2))
     run = await chat.ask()
     await hear(chat, run, 4)
@@ -256,7 +256,7 @@ async def test_a_cancelled_run_keeps_its_text_and_frees_the_model(chat: Chat, sc
     assert await cancel_run(chat.runs, chat.workspace_id, run.id) == stored
 
 
-async def test_a_run_is_cancelled_from_another_process(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_a_run_can_be_cancelled_from_another_process(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat.script(Pause(after_deltas=2))
     run = await chat.ask()
     await hear(chat, run, 4)
@@ -276,7 +276,7 @@ async def test_a_process_that_stops_interrupts_its_runs(chat: Chat, scripted_mod
     assert (await chat.stored(run))[1].content == "The scripted "
 
 
-async def test_a_run_that_begins_while_its_process_stops_is_interrupted_and_leaves_nothing_behind(chat: Chat) -> None:
+async def test_a_run_that_begins_while_its_process_stops_is_interrupted(chat: Chat) -> None:
     await chat.runs.owner.drain()
     run = await chat.ask()
     await until(lambda: not len(chat.runs.owner), what="the run's end")
@@ -308,7 +308,7 @@ async def test_a_retry_answers_the_same_message(chat: Chat, scripted_models: Scr
         await retry_run(chat.runs, new_id(), failed.id)
 
 
-async def test_a_running_run_is_not_retried(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_a_running_run_cannot_be_retried(chat: Chat, scripted_models: ScriptedModels) -> None:
     pause = Pause(after_deltas=1)
     scripted_models.chat.script(pause)
     run = await chat.ask()
@@ -318,7 +318,7 @@ async def test_a_running_run_is_not_retried(chat: Chat, scripted_models: Scripte
     await chat.events(run)
 
 
-async def test_a_run_goes_on_when_nobody_follows_it(chat: Chat) -> None:
+async def test_a_run_continues_without_followers(chat: Chat) -> None:
     run = await chat.ask()
     stream = follow_run(chat.runs, chat.workspace_id, run.id)
     await anext(stream)

@@ -51,13 +51,13 @@ def test_the_default_threshold_is_the_strictest_of_the_best() -> None:
 
 
 @pytest.mark.parametrize("pairs", [PAIRS, HELD_OUT], ids=["pairs", "held_out"])
-def test_at_the_default_nine_of_ten_are_right(pairs: Sequence[Pair]) -> None:
+def test_precision_at_the_default_threshold_is_at_least_nine_tenths(pairs: Sequence[Pair]) -> None:
     precision, recall = measure(pairs, LEAST)
     assert precision >= 0.9
     assert recall >= 0.95
 
 
-def test_no_other_number_unit_or_opposite_and_hardly_a_negation_passes() -> None:
+def test_wrong_numbers_units_and_opposites_never_pass_and_negations_at_most_once() -> None:
     passed = Counter(pair.kind for pair in [*PAIRS, *HELD_OUT] if not pair.is_supported and support_of(pair) >= LEAST)
     assert not passed.keys() & {"number", "unit", "opposite", "clause turned", "unrelated"}
     assert passed["negation"] <= 1

@@ -50,7 +50,7 @@ def test_a_claim_that_the_sentence_does_not_make_is_not_supported(claim: str, se
     assert measure_support(claim, sentence) < LEAST
 
 
-def test_a_lone_contraction_says_nothing_but_no() -> None:
+def test_a_lone_contraction_has_no_support() -> None:
     assert measure_support("n't", "N't.") == 0.0
 
 
@@ -59,7 +59,7 @@ def test_a_claim_without_content_has_no_support() -> None:
 
 
 @given(claim=st.text(max_size=60), sentence=st.text(max_size=60))
-def test_support_is_a_share(claim: str, sentence: str) -> None:
+def test_support_is_between_zero_and_one(claim: str, sentence: str) -> None:
     assert 0.0 <= measure_support(claim, sentence) <= 1.0
 
 
@@ -97,7 +97,7 @@ WORDS = (
 
 
 @given(text=st.lists(st.sampled_from(WORDS.split()), max_size=20).map(" ".join))
-def test_whatever_is_said_supports_itself_and_its_clauses(text: str) -> None:
+def test_generated_sentences_support_themselves_and_their_clauses(text: str) -> None:
     for start, end in split_sentences(text):
         for part in speaking_parts(text[start:end]):
             assert measure_support(part, text[start:end]) == 1.0
@@ -129,7 +129,7 @@ def join_clauses(order: list[int], joints: list[str], *, denied: list[bool]) -> 
     said=turns,
     data=st.data(),
 )
-def test_a_claim_is_supported_when_each_of_its_clauses_denies_as_its_sentence_does(
+def test_a_claim_is_supported_only_if_each_clause_is_negated_as_in_the_sentence(
     order: list[int], joints: list[str], denied: list[bool], said: list[bool], data: st.DataObject
 ) -> None:
     sentence = join_clauses(order, joints, denied=denied)
@@ -147,5 +147,5 @@ def test_a_claim_is_supported_when_each_of_its_clauses_denies_as_its_sentence_do
         ("We never say Don't Panic here.", "Here we never say Don't Panic."),
     ],
 )
-def test_a_name_is_the_same_in_every_form(claim: str, sentence: str) -> None:
+def test_a_name_matches_in_every_form(claim: str, sentence: str) -> None:
     assert measure_support(claim, sentence) >= LEAST
