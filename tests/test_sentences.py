@@ -1,4 +1,4 @@
-"""Where sentences stand."""
+"""Tests of splitting text into sentences."""
 
 from __future__ import annotations
 

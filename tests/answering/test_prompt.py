@@ -1,4 +1,4 @@
-"""What the model is told."""
+"""Tests of building the prompt."""
 
 from __future__ import annotations
 
@@ -90,15 +90,15 @@ def test_history_has_no_markers_and_instructions_are_in_the_system_turn() -> Non
 
 def test_unanswered_questions_are_left_out_of_the_history() -> None:
     said = [("assistant", "0"), ("user", "1"), ("user", "2"), ("assistant", "3"), ("user", "4")]
-    told = fit_history([message(role, content) for role, content in said], meter=METER, budget_tokens=100)
-    assert [turn.content for turn in told] == ["2", "3"]
+    turns = fit_history([message(role, content) for role, content in said], meter=METER, budget_tokens=100)
+    assert [turn.content for turn in turns] == ["2", "3"]
 
 
 def test_the_oldest_history_is_dropped_first() -> None:
     said = [message(role, f"{role} {number} says so") for number in range(3) for role in ("user", "assistant")]
     pair_tokens = METER.count("user 1 says so") + METER.count("assistant 1 says so") + 2 * TOKENS_PER_TURN
-    told = fit_history(said, meter=METER, budget_tokens=2 * pair_tokens)
-    assert [turn.content.split()[1] for turn in told] == ["1", "1", "2", "2"]
+    turns = fit_history(said, meter=METER, budget_tokens=2 * pair_tokens)
+    assert [turn.content.split()[1] for turn in turns] == ["1", "1", "2", "2"]
     assert len(fit_history(said, meter=METER, budget_tokens=2 * pair_tokens - 1)) == 2
     assert fit_history(said, meter=METER, budget_tokens=0) == []
 
@@ -112,7 +112,9 @@ words = st.lists(st.sampled_from(["refund", "14", "days", "é", "水", "</source
     budget_tokens=st.integers(250, 900),
 )
 @settings(max_examples=60)
-def test_the_prompt_fits_the_budget_for_any_hits_and_history(texts: list[str], said: list[str], budget_tokens: int) -> None:
+def test_the_prompt_fits_the_budget_for_any_hits_and_history(
+    texts: list[str], said: list[str], budget_tokens: int
+) -> None:
     hits = [make_hit(text) for text in texts]
     history = [message(role, text) for text in said for role in ("user", "assistant")]
     prompt = fit_prompt("How long?", hits, meter=METER, budget_tokens=budget_tokens, history=history)

@@ -1,4 +1,4 @@
-"""A deleted document's words leave the chats; ids and places stay, and nothing brings the words back."""
+"""Tests of removing a deleted document's text from chats: ids and spans remain, and running answers keep it out."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 async def redact(chat: Chat, document_id: UUID, *, limit: int = 1000) -> int:
-    """Redact a document and return in how many messages."""
+    """Redact a document and return the number of messages changed."""
     async with chat.runs.resources.pool.acquire() as conn:
         return await chat_messages.redact_document(conn, chat.workspace_id, document_id, limit=limit)
 
 
 async def unredacted(chat: Chat, document_id: UUID) -> int:
-    """Return in how many messages words of the document stand."""
+    """Return the number of messages that contain text of the document."""
     async with chat.runs.resources.pool.acquire() as conn:
         return await chat_messages.count_unredacted(conn, chat.workspace_id, document_id)
 
@@ -56,7 +56,9 @@ async def test_quotes_and_headings_are_blanked_and_spans_remain(chat: Chat, scri
     assert after.content == before.content
 
 
-async def test_quotes_are_hidden_as_soon_as_a_deletion_is_acknowledged(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_quotes_are_hidden_as_soon_as_a_deletion_is_acknowledged(
+    chat: Chat, scripted_models: ScriptedModels
+) -> None:
     scripted_models.chat_text = ANSWER
     run = await chat.ask()
     before = await chat.events(run)
@@ -143,7 +145,9 @@ async def test_the_streams_of_affected_runs_are_found_and_removed(chat: Chat) ->
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("step", [1, 2], ids=["counting", "removing"])
-async def test_a_deletion_that_crashes_around_redis_calls_counts_each_stream_once(chat: Chat, step: int, *, after: bool) -> None:
+async def test_a_deletion_that_crashes_around_redis_calls_counts_each_stream_once(
+    chat: Chat, step: int, *, after: bool
+) -> None:
     resources = chat.runs.resources
     for _ in range(2):
         await chat.events(await chat.ask())

@@ -1,4 +1,4 @@
-"""Which hits become sources: no passage twice, neighbours as one, within the budget."""
+"""Tests of selecting the sources of an answer from hits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONG = (
 
 
 def choose(hits: list[SearchHit], *, budget_tokens: int = 1000) -> list[SearchHit]:
-    """Choose among hits that cost what they count."""
+    """Choose among hits, each at the cost of its token count."""
     return choose_sources(hits, cost=lambda found: found.token_count, budget_tokens=budget_tokens)
 
 
@@ -42,8 +42,8 @@ def test_only_the_best_source_may_exceed_the_budget() -> None:
 )
 def test_repetition_is_decided_by_shared_shingles(words: list[str], changes: list[tuple[int, str]]) -> None:
     changed = list(words)
-    for place, word in changes:
-        changed[place : place + 1] = [word]
+    for index, word in changes:
+        changed[index : index + 1] = [word]
     first, second = make_hit(" ".join(words)), make_hit(" ".join(changed))
     shared = len(shingles(changed) & shingles(words))
     is_repeated = shared >= 0.9 * len(shingles(changed))
@@ -52,7 +52,7 @@ def test_repetition_is_decided_by_shared_shingles(words: list[str], changes: lis
 
 
 def shingles(words: list[str]) -> set[tuple[str, ...]]:
-    """Return the runs of three words."""
+    """Return all sequences of three consecutive words."""
     return {tuple(words[start : start + 3]) for start in range(max(len(words) - 2, 1))}
 
 
@@ -77,7 +77,7 @@ def test_texts_that_differ_in_a_number_or_negation_are_separate_sources() -> Non
 
 
 def cut(text: str, *cuts: tuple[int, int]) -> list[SearchHit]:
-    """Return pieces of one text as the chunks of one document."""
+    """Return pieces of a text as hits for the chunks of one document."""
     whole = make_hit(text, start=0)
     return [
         replace(
@@ -126,9 +126,9 @@ def test_hits_with_a_gap_or_another_heading_are_not_joined() -> None:
 def test_the_text_of_a_joined_source_matches_its_span(
     text: str, borders: list[int], overlap: int, order: Random
 ) -> None:
-    places = sorted({0, *(border for border in borders if border < len(text))})
-    ends = [min(place + overlap, len(text)) for place in places[1:]] + [len(text)]
-    hits = cut(text, *zip(places, ends, strict=True))
+    starts = sorted({0, *(border for border in borders if border < len(text))})
+    ends = [min(start + overlap, len(text)) for start in starts[1:]] + [len(text)]
+    hits = cut(text, *zip(starts, ends, strict=True))
     order.shuffle(hits)
     for source in join_neighbours(hits):
         assert text[source.char_start : source.char_end] == source.text

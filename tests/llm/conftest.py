@@ -1,4 +1,4 @@
-"""Fixtures of the model calls' tests."""
+"""Fixtures for tests of model calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TURNS = [ChatTurn("system", "Answer."), ChatTurn("user", "Hello?")]
 
 @pytest.fixture
 async def limit(base_settings: Settings) -> AsyncIterator[ProviderRate]:
-    """A rate that only a provider's Retry-After limits, this test's own."""
+    """A rate of this test alone, limited only by the provider's Retry-After."""
     redis = open_redis(base_settings)
     yield RedisProviderRate(redis, base_settings.changed({"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"}))
     await redis.aclose()
@@ -35,7 +35,7 @@ async def limit(base_settings: Settings) -> AsyncIterator[ProviderRate]:
 async def models(
     base_settings: Settings, scripted_models: ScriptedModels, limit: ProviderRate
 ) -> AsyncIterator[LlmClient]:
-    """The client of the scripted server; it waits half a second for the next byte."""
+    """A client of the scripted server with a timeout of half a second."""
     scripted = scripted_models.applied_to(base_settings).changed({"model_timeout_s": 0.5})
     async with open_llm(scripted, limit) as opened:
         yield opened
@@ -45,4 +45,4 @@ async def collect(models: LlmClient, *, into: list[ChatDelta]) -> None:
     """Read an answer to its end."""
     async with aclosing(models.stream_chat(TURNS, model="scripted")) as deltas:
         async for delta in deltas:
-            into.append(delta)  # noqa: PERF401 - what came before a failure counts
+            into.append(delta)  # noqa: PERF401 - deltas before a failure are collected too

@@ -1,4 +1,4 @@
-"""Streamed answers against a server that can do wrong."""
+"""Tests of streamed answers from a server that can misbehave."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ async def test_an_answer_comes_in_deltas_and_ends_with_its_cost(
     models: LlmClient, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat.script(Reply("One two three.", finish_reason="length"))
-    heard: list[ChatDelta] = []
-    await collect(models, into=heard)
-    assert [delta.text for delta in heard] == ["One ", "two ", "three.", "", ""]
-    assert heard[-2].finish_reason == "length"
-    assert heard[-1].usage == TokenUsage(7, 3)
+    deltas: list[ChatDelta] = []
+    await collect(models, into=deltas)
+    assert [delta.text for delta in deltas] == ["One ", "two ", "three.", "", ""]
+    assert deltas[-2].finish_reason == "length"
+    assert deltas[-1].usage == TokenUsage(7, 3)
     assert scripted_models.chat.requests[0]["messages"] == [
         {"role": "system", "content": "Answer."},
         {"role": "user", "content": "Hello?"},
@@ -41,13 +41,11 @@ async def test_requests_do_not_describe_this_machine(models: LlmClient, scripted
     assert [name for name in headers if name.startswith("x-stainless")] == []
 
 
-async def test_a_failure_before_the_first_text_is_retried(
-    models: LlmClient, scripted_models: ScriptedModels
-) -> None:
+async def test_a_failure_before_the_first_text_is_retried(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.chat.script(Fail(500), Cut())
-    heard: list[ChatDelta] = []
-    await collect(models, into=heard)
-    assert "".join(delta.text for delta in heard) == scripted_models.chat_text
+    deltas: list[ChatDelta] = []
+    await collect(models, into=deltas)
+    assert "".join(delta.text for delta in deltas) == scripted_models.chat_text
     assert len(scripted_models.chat.requests) == 3
 
 
@@ -63,11 +61,11 @@ async def test_a_failure_after_the_first_text_is_not_retried(
     models: LlmClient, scripted_models: ScriptedModels, behaviour: Cut | StreamError | Pause
 ) -> None:
     scripted_models.chat.script(behaviour)
-    heard: list[ChatDelta] = []
+    deltas: list[ChatDelta] = []
     with pytest.raises(TransientFailure) as caught:
-        await collect(models, into=heard)
+        await collect(models, into=deltas)
     assert caught.value.work_code == ("chat_timeout" if isinstance(behaviour, Pause) else "chat_unavailable")
-    assert [delta.text for delta in heard] == ["The ", "scripted "]
+    assert [delta.text for delta in deltas] == ["The ", "scripted "]
     assert len(scripted_models.chat.requests) == 1
 
 
@@ -109,9 +107,9 @@ async def test_split_characters_are_joined_and_invalid_ones_replaced(
     models: LlmClient, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat.script(Reply("a\ud83d \ude00b c\ud83d\ude00 nul\0 end\ud83d"))
-    heard: list[ChatDelta] = []
-    await collect(models, into=heard)
-    text = "".join(delta.text for delta in heard)
+    deltas: list[ChatDelta] = []
+    await collect(models, into=deltas)
+    text = "".join(delta.text for delta in deltas)
     assert text == "a\ufffd \ufffdb c\U0001f600 nul end"
 
 

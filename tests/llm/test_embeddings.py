@@ -1,4 +1,4 @@
-"""Embedding calls against a server that can do wrong."""
+"""Tests of embedding calls to a server that can misbehave."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def scripted_settings(base_settings: Settings, scripted_models: ScriptedModels) -> Settings:
-    """Settings of a service whose models are scripted."""
+    """Settings that use the scripted model server."""
     return scripted_models.applied_to(base_settings)
 
 
 @pytest.fixture
 async def models(scripted_settings: Settings, limit: ProviderRate) -> AsyncIterator[LlmClient]:
-    """The client of the scripted server."""
+    """A client of the scripted server."""
     async with open_llm(scripted_settings, limit) as opened:
         yield opened
 
@@ -132,7 +132,7 @@ async def test_queries_are_retried_and_cached(models: LlmClient, scripted_models
     scripted_models.embeddings.script(Fail(503), Fail(429, retry_after_s=0.01))
     first, usage = await models.embed_query("how long?")
     assert len(scripted_models.embeddings.requests) == 3
-    # What failed cost nothing, and what is remembered costs nothing again.
+    # Failed calls and cached vectors have no usage.
     assert usage == EmbeddingUsage(calls=1, prompt_tokens=len("how long?") // 4)
     again, usage = await models.embed_query("how long?")
     np.testing.assert_array_equal(again, first)
@@ -141,16 +141,16 @@ async def test_queries_are_retried_and_cached(models: LlmClient, scripted_models
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         *(None, 7, {}, {"total_tokens": 9}),
         *({"prompt_tokens": tokens} for tokens in (0, "many", -3, True, 2**63, None)),
     ],
 )
 async def test_usage_is_estimated_if_the_server_reports_none(
-    models: LlmClient, scripted_models: ScriptedModels, told: object
+    models: LlmClient, scripted_models: ScriptedModels, reported: object
 ) -> None:
-    scripted_models.embeddings.usual = Told(told)
+    scripted_models.embeddings.usual = Told(reported)
     _vectors, usage = await models.embed(["kettles boil", "parcels arrive"], token_count=5)
     assert usage == EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=5)
     _vector, usage = await models.embed_query("how long?")
@@ -195,7 +195,9 @@ async def test_a_429_with_retry_after_delays_batches_but_not_queries_or_pings(
         await held
 
 
-async def test_a_503_with_retry_after_does_not_delay_other_calls(models: LlmClient, scripted_models: ScriptedModels) -> None:
+async def test_a_503_with_retry_after_does_not_delay_other_calls(
+    models: LlmClient, scripted_models: ScriptedModels
+) -> None:
     scripted_models.embeddings.script(Fail(503, retry_after_s=30))
     with pytest.raises(TransientFailure):
         await models.embed(["text"], token_count=1)

@@ -1,4 +1,4 @@
-"""Reranking calls: both wires, and everything that a server may do instead of scoring."""
+"""Tests of reranking calls: both protocols, and malformed or failed responses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXTS = ["the parcel arrives", "descale the kettle", "nothing"]
 
 @pytest.fixture
 async def server() -> AsyncIterator[RerankServer]:
-    """A reranker's server."""
+    """A reranker server."""
     async with serving_reranker() as serving:
         yield serving
 

@@ -1,4 +1,4 @@
-"""Tokens are counted as the models count them."""
+"""Tests of counting tokens as the models do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The filter language, against an oracle and against hostile input."""
+"""Tests of the filter language against an oracle and with hostile input."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MATCH = """
 SELECT ($2::jsonb IS NULL OR attributes @> $2)
    AND ($3::text IS NULL OR jsonb_path_match(attributes, $3::text::jsonpath, $4::jsonb))
-FROM unnest($1::jsonb[]) WITH ORDINALITY AS given (attributes, place) ORDER BY place
+FROM unnest($1::jsonb[]) WITH ORDINALITY AS given (attributes, position) ORDER BY position
 """
 ORDERS = {
     Comparator.GT: operator.gt,
@@ -40,7 +40,7 @@ ORDERS = {
     Comparator.LTE: operator.le,
 }
 
-# Few keys and values, so that they meet; and some that would break out of a statement put together from text.
+# Few keys and values, so that they coincide, and some that would break out of SQL built from strings.
 keys = st.sampled_from(["lang", "year", "a b", 'a"b', "a\\", "$.x", "'; DROP TABLE documents; --", "ключ", "\x1f", "@"])
 texts = st.sampled_from(
     ["", "en", "de", "1", "true", '"', "\\", "') OR 1=1 --", "$v0", "日本", "😀", "\x7f"]
@@ -60,13 +60,13 @@ filters: st.SearchStrategy[Filter] = st.recursive(
 )
 
 
-def holds(condition: Filter, attributes: dict[str, Any]) -> bool:  # noqa: PLR0911 - one for each kind
-    """Tell what the filter means, in Python."""
+def is_satisfied(condition: Filter, attributes: dict[str, Any]) -> bool:  # noqa: PLR0911 - one return for each kind
+    """Return whether the attributes satisfy the filter, evaluated in Python."""
     match condition:
         case Compound(Junction.AND, parts):
-            return all(holds(part, attributes) for part in parts)
+            return all(is_satisfied(part, attributes) for part in parts)
         case Compound(Junction.OR, parts):
-            return any(holds(part, attributes) for part in parts)
+            return any(is_satisfied(part, attributes) for part in parts)
         case Listing(Membership.IN, key, listed):
             return any(are_equal(attributes.get(key), value) for value in listed)
         case Listing(Membership.NIN, key, listed):
@@ -82,7 +82,7 @@ def holds(condition: Filter, attributes: dict[str, Any]) -> bool:  # noqa: PLR09
 
 
 def are_equal(found: Any, value: Any) -> bool:
-    """Compare by type, and numbers by value as JSON writes them."""
+    """Compare by type and value, numbers by their JSON representation."""
     return kind_of(found) == kind_of(value) and comparable(found) == comparable(value)
 
 
@@ -94,7 +94,7 @@ def kind_of(value: Any) -> str:
 
 
 def comparable(value: Any) -> Any:
-    """Return a number as the decimal that JSON writes."""
+    """Return a number as the decimal of its JSON representation."""
     return value if isinstance(value, (str, bool)) else Decimal(orjson.dumps(value).decode())
 
 
@@ -106,7 +106,7 @@ async def test_the_database_agrees_with_the_oracle(
     compiled = compile_filter(condition)
     async with pool.acquire() as conn:
         rows = await conn.fetch(MATCH, attributes, compiled.contains, compiled.path, compiled.variables)
-    assert [row[0] for row in rows] == [holds(condition, given) for given in attributes]
+    assert [row[0] for row in rows] == [is_satisfied(condition, given) for given in attributes]
 
 
 @given(condition=filters)
@@ -131,7 +131,7 @@ LEAF = Comparison(Comparator.NE, "k", 1)
 
 
 def nested(depth: int) -> Filter:
-    """Return a filter of so many levels."""
+    """Return a filter of `depth` levels."""
     condition: Filter = LEAF
     for _ in range(depth - 1):
         condition = Compound(Junction.AND, (condition,))

@@ -1,4 +1,4 @@
-"""Search: what is found, in which order, and what never is."""
+"""Tests of search: what is found, in which order, and what must not be found."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REFUNDS = "A refund takes fourteen days."
 
 
 class Scan(Protocol):
-    """Chooses the statements that searches use."""
+    """Chooses which SQL statements searches use."""
 
     def __call__(self, *, is_small: bool) -> None: ...
 
@@ -64,7 +64,7 @@ async def find(
 
 @pytest.fixture
 def scan(monkeypatch: pytest.MonkeyPatch) -> Scan:
-    """Choose the statements for small or for large scopes."""
+    """Choose the SQL statements for small or large scopes."""
 
     def choose(*, is_small: bool) -> None:
         monkeypatch.setattr("ragsvc.retrieval.search.EXACT_SCAN_MAX_CHUNKS", 10_000 if is_small else 0)
@@ -200,12 +200,12 @@ async def test_a_collection_that_is_being_deleted_is_not_searched(
 ) -> None:
     doomed = await library.add_collection("doomed")
     await library.add(KETTLES, collection_id=doomed)
-    kept = await library.add(KETTLES)
+    live = await library.add(KETTLES)
     async with library.resources.pool.acquire() as conn:
         await conn.execute("UPDATE collections SET deletion_id = $2 WHERE id = $1", doomed, new_id())
     scan(is_small=is_small)
     hits = await find(library, mode=mode)
-    assert {hit.document_id for hit in hits} == {kept}
+    assert {hit.document_id for hit in hits} == {live}
     with pytest.raises(NotFound):
         await find(library, mode=mode, collection_ids=[doomed])
 
@@ -218,7 +218,9 @@ async def test_an_empty_scope_costs_no_embedding(library: Library, scripted_mode
     assert len(scripted_models.embeddings.requests) == asked
 
 
-async def test_lexical_search_works_without_the_embedding_model(library: Library, scripted_models: ScriptedModels) -> None:
+async def test_lexical_search_works_without_the_embedding_model(
+    library: Library, scripted_models: ScriptedModels
+) -> None:
     await library.add(KETTLES)
     scripted_models.embeddings.usual = Fail(503)
     with pytest.raises(TransientFailure):
@@ -360,7 +362,9 @@ async def test_a_repeated_query_costs_no_embedding(library: Library, scripted_mo
     assert len(scripted_models.embeddings.requests) == asked
 
 
-async def test_a_search_that_times_out_is_reported_as_unavailable(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_that_times_out_is_reported_as_unavailable(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await library.add(KETTLES)
     async with owner_of(library.resources.settings) as blocker, blocker.transaction():
         await blocker.execute("LOCK TABLE files IN ACCESS EXCLUSIVE MODE")

@@ -1,4 +1,4 @@
-"""Following a run: from this process and from others, with Redis, emptied Redis and no Redis."""
+"""Tests of following a run from any process: with Redis, after data loss in Redis, and without Redis."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """Somebody who follows a run while it goes on."""
+    """Follows a run while it is in progress."""
 
     def __init__(self, chat: Chat, runs: Runs, run: BegunRun, *, after: int = 0) -> None:
         self.seen: list[RunEvent] = []
@@ -41,11 +41,11 @@ class Reader:
             self.seen.append(event)
 
     async def has_seen(self, count: int) -> None:
-        """Wait until so many events came."""
+        """Wait until `count` events have arrived."""
         await until(lambda: len(self.seen) >= count, what=f"event {count}")
 
     async def finish(self) -> list[RunEvent]:
-        """Return everything, at the run's end."""
+        """Return all events once the run has ended."""
         await asyncio.wait_for(self._task, 20)
         return self.seen
 
@@ -57,7 +57,7 @@ def text_of(events: list[RunEvent]) -> str:
 
 @asynccontextmanager
 async def paused(chat: Chat, scripted_models: ScriptedModels, runs: Runs) -> AsyncIterator[tuple[BegunRun, Pause]]:
-    """A run whose model has said eight words and waits."""
+    """Yield a run whose model has paused after eight words."""
     scripted_models.chat_text = ANSWER
     pause = Pause(after_deltas=8)
     scripted_models.chat.script(pause)
@@ -181,7 +181,7 @@ async def test_runs_can_be_followed_without_redis(chat: Chat, scripted_models: S
 
 
 async def kill(runs: Runs) -> None:
-    """Let a process's runs stop as if it had been killed: without a word, and with their leases running out."""
+    """Stop a process's runs as if it had been killed: without an end event, and with expired leases."""
     for owned in list(runs.owner._runs.values()):
         assert owned.task is not None
         owned.task.cancel()
@@ -290,12 +290,12 @@ async def test_leases_are_renewed_while_a_save_hangs(
     chat: Chat, scripted_models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resources = chat.runs.resources
-    hasty = resources.settings.changed({"run_lease_s": 3.0})
+    settings = resources.settings.changed({"run_lease_s": 3.0})
 
     async def hang(_owned: object, _slots: object) -> None:
         await asyncio.Event().wait()
 
-    async with another_process(hasty) as runs, paused(chat, scripted_models, runs) as (run, _pause):
+    async with another_process(settings) as runs, paused(chat, scripted_models, runs) as (run, _pause):
         monkeypatch.setattr(runs.owner, "_save", hang)
         async with resources.pool.acquire() as conn:
 

@@ -1,4 +1,4 @@
-"""A run from question to end: its events, its answer, its failures."""
+"""Tests of runs from question to end: events, answers and failures."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from tests.support.servers.model_server import Behaviour, ScriptedModels
 
 
-async def hear(chat: Chat, run: BegunRun, count: int, *, runs: Runs | None = None) -> None:
-    """Follow a run until so many events came."""
+async def wait_for_events(chat: Chat, run: BegunRun, count: int, *, runs: Runs | None = None) -> None:
+    """Follow a run until `count` events have arrived."""
     async with aclosing(follow_run(runs or chat.runs, chat.workspace_id, run.id)) as events:
         async for event in events:
             if event.id == count:
@@ -101,7 +101,9 @@ async def test_both_messages_are_in_the_session(chat: Chat) -> None:
     assert stored.finished_at is not None
 
 
-async def test_the_prompt_contains_history_instructions_and_sources(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_the_prompt_contains_history_instructions_and_sources(
+    chat: Chat, scripted_models: ScriptedModels
+) -> None:
     session = replace(chat.session, instructions="Be brief.", model="special")
     async with chat.runs.resources.pool.acquire() as conn:
         await chat_sessions.update_session(conn, session)
@@ -201,10 +203,10 @@ async def test_a_model_that_hangs_ends_the_run(
     chat: Chat, scripted_models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted_models.chat.script(Pause(after_deltas=1))
-    # Before its first words a busy machine may take longer, and then it is asked again.
+    # On a busy machine the first token could exceed the timeout, which would be retried.
     monkeypatch.setattr("ragsvc.llm.chat.FIRST_TOKEN_FACTOR", 60.0)
-    hasty = chat.runs.resources.settings.changed({"model_timeout_s": 0.3})
-    async with another_process(hasty) as runs:
+    settings = chat.runs.resources.settings.changed({"model_timeout_s": 0.3})
+    async with another_process(settings) as runs:
         run = await begin_run(runs, chat.workspace_id, chat.session.id, content="How long?")
         events = await chat.events(run, runs=runs)
     failed = events[-1].body
@@ -227,7 +229,7 @@ async def test_a_session_has_one_run_at_a_time(chat: Chat, scripted_models: Scri
 
 
 async def test_concurrent_questions_begin_only_one_run(chat: Chat, scripted_models: ScriptedModels) -> None:
-    # The first answer goes on until the last question has been refused, however late that comes.
+    # The first answer continues until the last question has been rejected, however late that is.
     scripted_models.chat.script(Pause(after_deltas=1))
     begun = await asyncio.gather(*(chat.ask() for _ in range(5)), return_exceptions=True)
     runs = [run for run in begun if not isinstance(run, BaseException)]
@@ -247,7 +249,7 @@ async def test_a_question_to_an_unknown_session_is_not_found(chat: Chat) -> None
 async def test_a_cancelled_run_has_its_text_so_far(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat.script(Pause(after_deltas=2))
     run = await chat.ask()
-    await hear(chat, run, 4)
+    await wait_for_events(chat, run, 4)
     await cancel_run(chat.runs, chat.workspace_id, run.id)
     events = await chat.events(run)
     assert events[-1].body == RunCancelled()
@@ -259,7 +261,7 @@ async def test_a_cancelled_run_has_its_text_so_far(chat: Chat, scripted_models: 
 async def test_a_run_can_be_cancelled_from_another_process(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat.script(Pause(after_deltas=2))
     run = await chat.ask()
-    await hear(chat, run, 4)
+    await wait_for_events(chat, run, 4)
     async with another_process(chat.runs.resources.settings) as elsewhere:
         await cancel_run(elsewhere, chat.workspace_id, run.id)
         assert (await chat.events(run, runs=elsewhere))[-1].body == RunCancelled()
@@ -269,7 +271,7 @@ async def test_a_process_that_stops_interrupts_its_runs(chat: Chat, scripted_mod
     scripted_models.chat.script(Pause(after_deltas=2))
     async with another_process(chat.runs.resources.settings) as stopping:
         run = await begin_run(stopping, chat.workspace_id, chat.session.id, content="How long?")
-        await hear(chat, run, 4, runs=stopping)
+        await wait_for_events(chat, run, 4, runs=stopping)
     events = await chat.events(run)
     check_order(events)
     assert events[-1].body == RunInterrupted(len("The scripted "))

@@ -1,4 +1,4 @@
-"""`[n]` in a streamed answer: found whatever the deltas, quoted where it is said, unknown where there is no source."""
+"""Tests of finding `[n]` in a streamed answer and of making citations from it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def read_deltas(deltas: list[str]) -> list[Marker]:
 
 
 def split(answer: str, cuts: list[int]) -> list[str]:
-    """Cut an answer."""
-    places = sorted({min(cut, len(answer)) for cut in cuts})
-    return [answer[left:right] for left, right in zip([0, *places], [*places, len(answer)], strict=True)]
+    """Cut an answer at the given offsets."""
+    borders = sorted({min(cut, len(answer)) for cut in cuts})
+    return [answer[left:right] for left, right in zip([0, *borders], [*borders, len(answer)], strict=True)]
 
 
 @given(answer=answers, cuts=st.lists(st.integers(0, 300), max_size=40))
@@ -71,7 +71,7 @@ def test_an_answer_without_full_stops_is_read_in_pieces() -> None:
 
 
 def claims(answer: str) -> list[tuple[int, str]]:
-    """Return the numbers and what they are to carry."""
+    """Return the number and the claim of each marker."""
     return [(marker.n, marker.claim) for marker in read_whole(answer)]
 
 
