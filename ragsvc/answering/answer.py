@@ -111,7 +111,7 @@ class Answerer:
     async def _prepare(self) -> Prompt | None:
         """Return the prompt, or None if nothing is found.
 
-        Hits and history that do not fit are local to this method, so their memory is freed while the model answers.
+        Unused hits and history are local variables here, so they are freed before the model answers.
         """
         history = await self._load_history()
         hits = await self._search(await self._condense(history))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Only models with this prefix accept `dimensions`; others reject it, and have one length.
 SHORTENABLE_MODELS = "text-embedding-3-"
 CACHED_QUERIES = 1024
-# Typical of queries. Denser text is halved until the model accepts it.
+# Typical for queries. Denser text is halved until the model accepts it.
 CHARS_PER_TOKEN = 4
 SHORTEST_QUERY_CHARS = 64
 REFUSED_INPUT = frozenset({400, 413, 422})

@@ -129,7 +129,7 @@ async def _embed(resources: Resources, workspace_id: UUID, request: SearchReques
     if not request.needs_vector:
         return None
     vector, usage = await resources.llm.embed_query(request.text)
-    # Recorded here and not by the caller, which discards the vector if the scope turns out to be empty.
+    # Record the usage here, since the caller discards the vector if the scope is empty.
     resources.query_usage.note(workspace_id, usage)
     return vector
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.chat import ChatMessage, ChatRun, Source
 
 STARTED_ID = 1
-# Most events that a reader gets at once.
+# Maximum number of events that a reader gets at once.
 BATCH = 256
 
 
@@ -46,7 +46,7 @@ class Journal:
         self.end: RunEnd | None = None
         self.is_lost = False
         self._entries: list[str | Citation] = []
-        self._offsets = array("q")  # of the text before each entry, in code points
+        self._offsets = array("q")  # length of the text before each entry
         self._length = 0
         self._released = STARTED_ID
         self._waiters: set[asyncio.Future[None]] = set()

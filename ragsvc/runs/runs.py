@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.runs.events import RunEvent
 
-# Most runs that one sweep ends; the next sweep continues.
+# Maximum number of runs that one sweep ends; the next sweep continues.
 SWEEP_BATCH = 100
 
 

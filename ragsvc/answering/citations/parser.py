@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 # An answer without sentence ends is read in pieces of this length.
 LONGEST_SENTENCE_CHARS = 2000
-# How many characters after a sentence can decide where it ends.
+# Maximum number of characters after a sentence that can decide where it ends.
 LOOKAHEAD_CHARS = 100
 _WINDOW_CHARS = LONGEST_SENTENCE_CHARS + LOOKAHEAD_CHARS
 
-# Brackets in code are code: `row[1]`.
+# Brackets in code, such as `row[1]`, are not citations.
 _FENCE = re.compile(r"\s*(?:```[^`\n]*(?:\n|\Z)|~~~)")
 _CODE = re.compile(r"(?<!`)(`++).+?(?<!`)\1(?!`)", re.DOTALL)
 
 _MARKER = re.compile(MARKER)
-# The lines of an answer are not wrapped.
+# The lines of an answer are not wrapped, so a line break always ends a sentence.
 _LINE_END = re.compile(r"\n+")
 
 

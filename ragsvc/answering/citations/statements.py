@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SHORTEST_STEM = 3
-# Most words between a number and its unit, as in `three to five working days`.
+# Maximum number of words between a number and its unit, as in `three to five working days`.
 UNIT_DISTANCE = 4
 # Above this share of capitalized words, as in headings or German, capitals do not mark names.
 MAX_CAPITALIZED_SHARE = 0.4

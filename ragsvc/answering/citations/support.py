@@ -88,7 +88,7 @@ def _is_reversed_clause(clause: Clause, claimed: Statement, given: Statement) ->
 
 
 def _closest_clauses(clause: Clause, claimed: Statement, given: Statement) -> list[Clause]:
-    """Return the clauses that match this one best: by its last word that any contains, then by the words they share.
+    """Return the best-matching clauses: those with the last word that any shares, then those that share most words.
 
     Ties are broken by the words shared with the whole claim, since its subject may be in another clause.
     """
@@ -110,8 +110,8 @@ def _reverses(clause: Clause, other: Clause) -> bool:
 
 
 def _negates_differently(clause: Clause, other: Clause) -> bool:
-    # The same words need as many negations: `guests who do not pay must not enter`. In other words, `without` or `lack`
-    # can replace one of two negations.
+    # The same words require the same number of negations: `guests who do not pay must not enter`. With other words,
+    # `without` or `lack` can replace one of two negations.
     if clause.words <= other.words:
         return clause.negations != other.negations
     return clause.is_negated != other.is_negated

@@ -18,7 +18,7 @@ NEGATIONS = frozenset({
     "geen", "nooit",
 })  # fmt: skip
 
-# With one of these, the subject of a sentence may be in an earlier one.
+# A sentence with a pronoun may have its subject in an earlier sentence.
 PRONOUNS = frozenset({
     "it", "its", "he", "his", "him", "she", "her", "they", "their", "them", "this", "these", "that", "those", "er",
     "sie", "es",
