@@ -12,7 +12,7 @@ from ragsvc.llm.client import open_llm
 from ragsvc.query_usage import open_query_usage
 from ragsvc.queue.connection import open_redis
 from ragsvc.queue.notifier import Notifier
-from ragsvc.queue.provider_rate import ProviderRate
+from ragsvc.queue.provider_rate import RedisProviderRate
 from ragsvc.storage.budget import BufferBudget
 from ragsvc.storage.store import open_storage
 
@@ -65,7 +65,7 @@ async def open_resources(settings: Settings, *, pool_size: int) -> AsyncIterator
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)
         storage = await stack.enter_async_context(open_storage(settings))
-        llm = await stack.enter_async_context(open_llm(settings, ProviderRate(redis, settings)))
+        llm = await stack.enter_async_context(open_llm(settings, RedisProviderRate(redis, settings)))
         yield Resources(
             settings=settings,
             pool=pool,

@@ -1,1 +1,1 @@
-"""Retrieval, answers and their citations: what a search finds, and what a chat run says about it."""
+"""Answers to questions: condensing, prompts, sources, streamed text and citations."""

@@ -1,4 +1,4 @@
-"""Makes one answer: looks for sources, asks the model, and cites what it says."""
+"""Answers one question: searches for sources, streams the model's text, and resolves its citations."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NO_SOURCES = "no_sources"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a run answers, and where it looks."""
+    """A question, and the scope in which to search for its answer."""
 
     session: ChatSession
     has_history: bool
@@ -56,7 +56,7 @@ class Outcome:
 
 
 class AnswerWriter(Protocol):
-    """Receives an answer piece by piece. A run writes it to its event log; other callers may collect it in memory."""
+    """Receives an answer piece by piece, for example to store and stream it, or to collect it in memory."""
 
     model: str | None
 
@@ -78,7 +78,7 @@ class AnswerWriter(Protocol):
         ...
 
     def add_usage(self, usage: TokenUsage) -> None:
-        """Add the cost of one model call; an answer may need several."""
+        """Add the token usage of one model call; an answer may need several."""
         ...
 
 
@@ -98,23 +98,26 @@ class Answerer:
         """Write the sources, the text and its citations; return how the answer ended.
 
         Raises:
-            WorkError: a model failed, or the run is not this process's any more; the text so far stays.
+            WorkError: a model failed, or the writer refused the sources. The text so far remains written.
         """
         prompt = await self._prepare()
         if prompt is not None:
-            return await self._ask(prompt)
+            return await self._generate(prompt)
         await self._writer.add_sources(())
         self._writer.add_text(NOTHING_FOUND)
         self._writer.add_usage(TokenUsage(0, 0))
         return Outcome(RunStatus.COMPLETED, finish_reason=NO_SOURCES)
 
     async def _prepare(self) -> Prompt | None:
-        """Return what the model is told; None when nothing is found. What is not told is not kept while it answers."""
-        history = await self._remember()
-        hits = await self._look(await self._condense(history))
-        return self._fit(hits, history) if hits else None
+        """Return the prompt, or None if nothing is found.
 
-    async def _remember(self) -> list[ChatMessage]:
+        Unused hits and history are local variables here, so they are freed before the model answers.
+        """
+        history = await self._load_history()
+        hits = await self._search(await self._condense(history))
+        return self._build_prompt(hits, history) if hits else None
+
+    async def _load_history(self) -> list[ChatMessage]:
         limit = self._resources.settings.answering.chat_history_messages
         if not limit or not self._question.has_history:
             return []
@@ -128,13 +131,13 @@ class Answerer:
         if not settings.answering.chat_condense_questions:
             return self._question.content
         budget_tokens = int(settings.answering.chat_context_tokens * HISTORY_SHARE)
-        told = fit_history(history, meter=self._meter, budget_tokens=budget_tokens)
-        condensed = await condense(self._resources.llm, self._question.content, told, model=self._model)
+        turns = fit_history(history, meter=self._meter, budget_tokens=budget_tokens)
+        condensed = await condense(self._resources.llm, self._question.content, turns, model=self._model)
         if condensed.usage:
             self._writer.add_usage(condensed.usage)
         return condensed.query
 
-    async def _look(self, query: str) -> list[SearchHit]:
+    async def _search(self, query: str) -> list[SearchHit]:
         question = self._question
         request = SearchRequest(
             query=query,
@@ -143,11 +146,11 @@ class Answerer:
             limit=question.limit,
         )
         hits = await find_hits(self._resources, self._workspace_id, request, skips_unknown_collections=True)
-        least = self._resources.settings.answering.abstain_min_score
+        min_score = self._resources.settings.answering.abstain_min_score
         best = max((hit.dense_score for hit in hits if hit.dense_score is not None), default=None)
-        return [] if least is not None and (best is None or best < least) else hits
+        return [] if min_score is not None and (best is None or best < min_score) else hits
 
-    def _fit(self, hits: Sequence[SearchHit], history: Sequence[ChatMessage]) -> Prompt:
+    def _build_prompt(self, hits: Sequence[SearchHit], history: Sequence[ChatMessage]) -> Prompt:
         return fit_prompt(
             self._question.content,
             hits,
@@ -157,14 +160,14 @@ class Answerer:
             instructions=self._question.session.instructions,
         )
 
-    async def _ask(self, prompt: Prompt) -> Outcome:
+    async def _generate(self, prompt: Prompt) -> Outcome:
         self._writer.model = self._model
         self._sources = prompt.sources
         parser = CitationParser()
-        # Saved while the model thinks; nothing is said before.
+        # The sources are saved while the model starts; no text is written before they are.
         saving = asyncio.create_task(self._writer.add_sources(number_sources(prompt.sources)))
         try:
-            # Postgres shall have something to do before the model is asked, which begins with work of this process.
+            # Start the save before the CPU-bound work of building the model request.
             await asyncio.sleep(0)
             finish_reason = await self._stream(prompt, parser, saving)
         except WorkError:
@@ -172,7 +175,7 @@ class Answerer:
             await self._cite(parser.finish())
             raise
         finally:
-            # The run's end may not overtake it.
+            # The answer's end must not be written before its sources.
             await settle(saving)
         await self._cite(parser.finish())
         return Outcome(RunStatus.COMPLETED, finish_reason=finish_reason)
@@ -189,11 +192,11 @@ class Answerer:
                     finish_reason = delta.finish_reason or finish_reason
                     usage = delta.usage or usage
         finally:
-            self._account(prompt, usage)
+            self._report_usage(prompt, usage)
         return finish_reason
 
-    def _account(self, prompt: Prompt, usage: TokenUsage | None) -> None:
-        """Note what the answer cost; where the server did not say, because it never does or was stopped, count."""
+    def _report_usage(self, prompt: Prompt, usage: TokenUsage | None) -> None:
+        """Report the token usage; estimate it if the server gave none, as when the answer was interrupted."""
         text = self._writer.text
         if usage is None and text:
             usage = TokenUsage(self._meter.count_turns(prompt.turns), self._meter.count(text), is_estimated=True)
@@ -207,7 +210,7 @@ class Answerer:
             self._writer.add_citation(await self._verify(citation))
 
     async def _verify(self, citation: Citation) -> Citation:
-        """Look up the quote where it is said to stand; of a document that is being deleted nothing is told."""
+        """Compare the quote with the stored text; redact the citation if its document is being deleted."""
         if citation.document_id is None or citation.char_start is None or citation.version is None:
             return citation
         async with self._resources.pool.acquire() as conn:
@@ -222,6 +225,6 @@ class Answerer:
                 start=citation.char_start,
                 end=citation.char_end,
             )
-        stands_there = found is not None and found.text == citation.quote
+        is_quoted = found is not None and found.text == citation.quote
         is_supported = citation.support >= self._resources.settings.answering.citation_support_min
-        return replace(citation, verified=stands_there and is_supported)
+        return replace(citation, verified=is_quoted and is_supported)

@@ -1,4 +1,4 @@
-"""Which of the hits an answer is made from: no passage twice, neighbours as one, as many as the prompt has room for."""
+"""Selects the sources of an answer from search hits: no duplicates, overlapping neighbours joined, within a budget."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from ragsvc.domain.search import SearchHit
 
 SHINGLE_WORDS = 3
-# A text that has so much of its shingles in another one says nothing new, if its rare differences mean nothing.
+# A text that shares this much of its shingles with another one is a repetition, unless a number or negation differs.
 REPEATED_SHARE = 0.9
 
 
 def choose_sources(
     hits: Sequence[SearchHit], *, cost: Callable[[SearchHit], int], budget_tokens: int
 ) -> list[SearchHit]:
-    """Return the hits that fit the budget, best first, without repetitions, neighbours joined; the best in any case."""
+    """Return the hits that fit the budget, best first, without repetitions, neighbours joined; always the best one."""
     chosen: list[SearchHit] = []
     contents: list[_Content] = []
     left = budget_tokens
@@ -39,7 +39,7 @@ def choose_sources(
 
 
 def join_neighbours(hits: Sequence[SearchHit]) -> list[SearchHit]:
-    """Return the hits with those that overlap in a document made one, in the place of the better one."""
+    """Return the hits with overlapping neighbours joined; each joined hit has the rank of its best part."""
     groups: list[list[int]] = []
     order = sorted(range(len(hits)), key=lambda rank: (hits[rank].document_id, hits[rank].build_id, hits[rank].ordinal))
     for rank in order:
@@ -51,7 +51,7 @@ def join_neighbours(hits: Sequence[SearchHit]) -> list[SearchHit]:
 
 
 def number_sources(hits: Sequence[SearchHit]) -> tuple[Source, ...]:
-    """Return what a client is told of the sources, numbered from 1 like in the prompt."""
+    """Return the sources as clients see them, numbered from 1 as in the prompt."""
     return tuple(
         Source(
             n=n,
@@ -68,7 +68,7 @@ def number_sources(hits: Sequence[SearchHit]) -> tuple[Source, ...]:
 
 @dataclass(frozen=True)
 class _Content:
-    """What a text says, for comparison with another one."""
+    """The words of a text, for comparison with another text."""
 
     words: tuple[str, ...]
     vocabulary: frozenset[str]
@@ -79,23 +79,23 @@ class _Content:
         return cls(words, frozenset(words))
 
     def repeats(self, other: _Content) -> bool:
-        """Tell whether the other text says all of this: nearly its words, and every number and negation."""
-        # Every new word begins a new shingle, but for those at the end: most texts are told apart by that.
+        """Return whether the other text has nearly all of these words, and every number and negation."""
+        # Each new word starts a new shingle, except in the last positions. This cheap test rejects most pairs of texts.
         most_new_shingles = (1 - REPEATED_SHARE) * len(self.words)
         if len(self.vocabulary - other.vocabulary) > most_new_shingles + SHINGLE_WORDS - 1:
             return False
         if len(self.shingles & other.shingles) < REPEATED_SHARE * len(self.shingles):
             return False
-        return all(word in other.vocabulary for word in self.vocabulary if _is_telling(word))
+        return all(word in other.vocabulary for word in self.vocabulary if _is_significant(word))
 
     @cached_property
     def shingles(self) -> frozenset[tuple[str, ...]]:
-        """Every three words that follow one another."""
+        """All sequences of SHINGLE_WORDS consecutive words."""
         shifted = (self.words[start:] for start in range(SHINGLE_WORDS))
         return frozenset(zip(*shifted, strict=False)) or frozenset({self.words})
 
 
-def _is_telling(word: str) -> bool:
+def _is_significant(word: str) -> bool:
     return word[0].isdigit() or word in {"not", "no", "never", "without", "only", "except", "unless"}
 
 
@@ -110,7 +110,7 @@ def _follows(hit: SearchHit, following: SearchHit) -> bool:
 
 
 def _join(group: Sequence[SearchHit]) -> SearchHit:
-    """Return neighbours, in their order, as one hit with the best one's id and score."""
+    """Return consecutive hits as one hit that has the id and score of the best."""
     if len(group) == 1:
         return group[0]
     added = [after.text[before.char_end - after.char_start :] for before, after in pairwise(group)]

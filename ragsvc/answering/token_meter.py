@@ -1,4 +1,4 @@
-"""How many tokens the chat model sees."""
+"""Counts the tokens of prompts for the chat model."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ if TYPE_CHECKING:
     from ragsvc.llm.token_counting import TokenCounter
     from ragsvc.settings.settings import Settings
 
-# What a chat template puts around each turn: its role and its borders.
+# Tokens that a chat template adds to each turn: its role and delimiters.
 TOKENS_PER_TURN = 4
-LONGEST_REPEATED_CHARS = 2000
+MAX_CACHED_CHARS = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class TokenMeter:
-    """Counts as the tokenizer of the settings does; chunks keep the count of their ingestion where that is the same."""
+    """Counts with the configured tokenizer; reuses the counts from ingestion if those used the same tokenizer."""
 
     counter: TokenCounter
     is_embedding_tokenizer: bool
 
     def count(self, text: str) -> int:
-        """Return the tokens of a text."""
-        return _count_again(self, text) if len(text) <= LONGEST_REPEATED_CHARS else self.counter.count(text)
+        """Return the number of tokens of a text."""
+        return _count_cached(self, text) if len(text) <= MAX_CACHED_CHARS else self.counter.count(text)
 
     def count_hit(self, hit: SearchHit) -> int:
-        """Return the tokens of a chunk's text."""
+        """Return the number of tokens of a chunk's text."""
         return hit.token_count if self.is_embedding_tokenizer else self.counter.count(hit.text)
 
     def count_turns(self, turns: Iterable[ChatTurn]) -> int:
-        """Return the tokens of a prompt."""
+        """Return the number of tokens of a prompt."""
         return sum(self.count(turn.content) + TOKENS_PER_TURN for turn in turns)
 
 
-# The instructions and the titles of sources are the same in many prompts, and counted before a model is asked.
+# Instructions and source titles recur in many prompts, and counting them delays the model call.
 @lru_cache(maxsize=1024)
-def _count_again(meter: TokenMeter, text: str) -> int:
+def _count_cached(meter: TokenMeter, text: str) -> int:
     return meter.counter.count(text)
 
 
 def load_meter(settings: Settings) -> TokenMeter:
-    """Return the meter of the settings; the first call reads the tokenizer's file.
+    """Return the meter for the settings; the first call reads the tokenizer file.
 
     Raises:
         StartupRefused: the tokenizer is unknown.

@@ -1,1 +1,1 @@
-"""The one way to models: an OpenAI-compatible server, for embeddings and for answers."""
+"""Calls to OpenAI-compatible servers for embeddings and chat, and to rerankers."""

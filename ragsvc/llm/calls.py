@@ -1,4 +1,4 @@
-"""A call to the models, as operators see it: how long it took, how it ended, and what it cost."""
+"""Metrics and traces of model calls: duration, outcome and token usage."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ragsvc.telemetry.traces import start_span
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# To connect takes milliseconds or fails; a model's answer has a limit of its own, MODEL_TIMEOUT_S.
+# Connecting takes milliseconds or fails. Responses have their own limit, MODEL_TIMEOUT_S.
 CONNECT_TIMEOUT_S = 5.0
-# As OpenTelemetry names them (gen_ai.operation.name); it has no name for reranking yet.
+# Names of OpenTelemetry's gen_ai.operation.name, which has none for reranking yet.
 Operation = Literal["chat", "embeddings", "rerank"]
 
 
 class ModelCall:
-    """A call that goes on."""
+    """A call in progress."""
 
     def __init__(self, operation: Operation, model: str) -> None:
         self._operation = operation
@@ -33,24 +33,24 @@ class ModelCall:
             {"gen_ai.operation.name": operation, "gen_ai.provider.name": "openai", "gen_ai.request.model": model},
         )
 
-    def begin_to_answer(self) -> None:
-        """Note that the first words have come."""
+    def record_first_token(self) -> None:
+        """Record that the first text has arrived."""
         waited_s = time.perf_counter() - self._started
         MODEL_FIRST_TOKEN.observe(waited_s)
         self._span.set({"gen_ai.response.time_to_first_chunk": waited_s})
 
-    def cost(self, *, input_tokens: int, output_tokens: int = 0) -> None:
-        """Note what the provider counted."""
+    def record_usage(self, *, input_tokens: int, output_tokens: int = 0) -> None:
+        """Record the tokens that the provider counted."""
         MODEL_TOKENS.labels(self._operation, "input").inc(input_tokens)
         MODEL_TOKENS.labels(self._operation, "output").inc(output_tokens)
         self._span.set({"gen_ai.usage.input_tokens": input_tokens, "gen_ai.usage.output_tokens": output_tokens})
 
-    def finish(self, reason: str) -> None:
-        """Note why the answer ended."""
+    def record_finish_reason(self, reason: str) -> None:
+        """Record why the answer ended."""
         self._span.set({"gen_ai.response.finish_reasons": [reason]})
 
     def end(self, outcome: str) -> None:
-        """Count the call."""
+        """Record the outcome and end the span."""
         MODEL_REQUESTS.labels(self._operation, outcome).inc()
         MODEL_REQUEST_DURATION.labels(self._operation).observe(time.perf_counter() - self._started)
         if outcome != "ok":
@@ -60,7 +60,7 @@ class ModelCall:
 
 @contextmanager
 def calling(operation: Operation, *, model: str) -> Iterator[ModelCall]:
-    """Count a call by how its body ends: `ok`, the code of its failure, or `cancelled` when nobody waits for it."""
+    """Record a call by how its body ends: `ok`, the code of a WorkError, or `cancelled` for anything else."""
     call = ModelCall(operation, model)
     outcome = "cancelled"
     try:

@@ -1,4 +1,4 @@
-"""Streamed answers: the pieces of text as they come, then why they ended and what they cost."""
+"""Streams answers of a chat model: pieces of text, then the finish reason and the token usage."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ragsvc.domain.chat import TokenUsage
 from ragsvc.errors import ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.calls import CONNECT_TIMEOUT_S, calling
 from ragsvc.llm.errors import request_id_of, timed_out, translate
-from ragsvc.llm.headers import NOT_OF_REQUESTS
-from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
+from ragsvc.llm.headers import OMITTED_REQUEST_HEADERS
+from ragsvc.llm.retries import QUICK_ATTEMPTS, QUICK_ATTEMPTS_S, should_retry_now
 from ragsvc.llm.usage import read_tokens
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ REFUSED_OPTION = frozenset({400, 422})
 CONTENT_FILTER = "content_filter"
 REQUEST_ID = "x-request-id"
 
-# A first token may take this many times MODEL_TIMEOUT_S, the limit for each later one.
+# The limit for the first token, as a multiple of MODEL_TIMEOUT_S, which limits each later one.
 FIRST_TOKEN_FACTOR = 1.0
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ChatTurn:
-    """What somebody said, as the model is told."""
+    """A message of a prompt."""
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -48,7 +48,7 @@ class ChatTurn:
 
 @dataclass(frozen=True, slots=True)
 class ChatDelta:
-    """A piece of an answer; the last ones carry no text, but the reason of the end and the cost."""
+    """A piece of an answer; the last ones have no text, but the finish reason and the token usage."""
 
     text: str = ""
     finish_reason: str | None = None
@@ -56,42 +56,42 @@ class ChatDelta:
 
 
 class Chat:
-    """Streams answers of an OpenAI-compatible server."""
+    """Streams answers from an OpenAI-compatible server."""
 
     def __init__(self, client: openai.AsyncOpenAI, settings: Settings) -> None:
         self._client = client
         self._silence_s = settings.llm.model_timeout_s
         self._first_token_s = FIRST_TOKEN_FACTOR * settings.llm.model_timeout_s
         self._timeout = httpx2.Timeout(max(self._first_token_s, self._silence_s), connect=CONNECT_TIMEOUT_S)
-        # What open answers keep of their requests.
-        self._bodiless = httpx2.Request("POST", client.base_url)
-        # Not every server knows the option that asks for the cost.
+        # Replaces the requests of open answers.
+        self._empty_request = httpx2.Request("POST", client.base_url)
+        # Not every server supports the option that requests token usage.
         self._asks_for_usage = True
 
     async def stream(self, turns: Sequence[ChatTurn], *, model: str) -> AsyncGenerator[ChatDelta, None]:
-        """Yield an answer's deltas; closing the generator ends the model's work. Raises like `Models.stream_chat`."""
+        """Yield the deltas of an answer; closing the generator stops the model. Raises like `LlmClient.stream_chat`."""
         finished = False
         with calling("chat", model=model) as call:
             answer = await self._open(turns, model=model)
             async with answer.stream:
-                call.begin_to_answer()
+                call.record_first_token()
                 for delta in answer.first:
-                    finished |= _note(call, delta)
+                    finished |= _record(call, delta)
                     yield delta
                 while (deltas := await self._read_next(answer)) is not None:
                     for delta in deltas:
-                        finished |= _note(call, delta)
+                        finished |= _record(call, delta)
                         yield delta
             if not finished:
                 raise TransientFailure("chat_unavailable", "The chat model's answer was cut off")
 
     async def _open(self, turns: Sequence[ChatTurn], *, model: str) -> _OpenAnswer:
-        """Return an answer that has begun; until then, and only until then, a failure is tried again.
+        """Return an answer whose first text has arrived; failures before that are retried.
 
-        What the trying holds is not kept for as long as the answer goes on.
+        This is a function of its own so that the state of the retries is freed while the answer streams.
         """
         async for attempt in stamina.retry_context(
-            on=is_worth_a_quick_try, attempts=QUICK_TRIES, timeout=QUICK_TRIES_S, wait_initial=0.1, wait_max=1.0
+            on=should_retry_now, attempts=QUICK_ATTEMPTS, timeout=QUICK_ATTEMPTS_S, wait_initial=0.1, wait_max=1.0
         ):
             with attempt:
                 answer = await self._try_to_open(turns, model=model)
@@ -99,7 +99,7 @@ class Chat:
 
     async def _try_to_open(self, turns: Sequence[ChatTurn], *, model: str) -> _OpenAnswer:
         asked_at = time.monotonic()
-        stream = await self._ask(turns, model=model)
+        stream = await self._request(turns, model=model)
         reader = _ChunkReader()
         try:
             first = await self._read_first(stream, reader)
@@ -107,11 +107,11 @@ class Chat:
             await stream.close()
             raise
         _log_first_token(stream, model=model, asked_at=asked_at)
-        # Else the whole prompt would be kept once more, as JSON, for as long as the answer goes on.
-        stream.response.request = self._bodiless
+        # The stream would otherwise keep the prompt in memory, as JSON, until the answer ends.
+        stream.response.request = self._empty_request
         return _OpenAnswer(stream, reader, first)
 
-    async def _ask(self, turns: Sequence[ChatTurn], *, model: str) -> Stream:
+    async def _request(self, turns: Sequence[ChatTurn], *, model: str) -> Stream:
         body: dict[str, object] = {
             "model": model,
             "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
@@ -123,26 +123,26 @@ class Chat:
             async with asyncio.timeout(self._first_token_s):
                 return await self._post(body)
         except TimeoutError:
-            raise timed_out(ask="chat") from None
+            raise timed_out(purpose="chat") from None
         except openai.OpenAIError as error:
             if self._asks_for_usage and _is_about_usage(error):
                 self._asks_for_usage = False
-                return await self._ask(turns, model=model)
+                return await self._request(turns, model=model)
             raise _explain(error, model=model) from error
 
     async def _post(self, body: dict[str, object]) -> Stream:
-        # `chat.completions.create` makes a model of every chunk, which costs half of what an answer costs here.
+        # `chat.completions.create` would build a pydantic model of each chunk and double the CPU time of an answer.
         return await self._client.post(
             "/chat/completions",
             body=body,
-            options={"timeout": self._timeout, "headers": NOT_OF_REQUESTS},
+            options={"timeout": self._timeout, "headers": OMITTED_REQUEST_HEADERS},
             cast_to=object,
             stream=True,
             stream_cls=openai.AsyncStream[object],
         )
 
     async def _read_first(self, stream: Stream, reader: _ChunkReader) -> list[ChatDelta]:
-        """Return the deltas up to the first words; a model that reasons before may take its time."""
+        """Return the deltas up to the first text; reasoning before it does not count as text."""
         deltas: list[ChatDelta] = []
         while (chunk := await self._next(stream, silence_s=self._first_token_s)) is not None:
             deltas += reader.read(chunk)
@@ -153,19 +153,19 @@ class Chat:
         raise TransientFailure("chat_empty", "The chat model answered nothing")
 
     async def _read_next(self, answer: _OpenAnswer) -> list[ChatDelta] | None:
-        """Return what the next chunk tells; the chunk itself is not kept while the one after it is waited for."""
+        """Return the deltas of the next chunk, without keeping the chunk in memory; None at the end."""
         chunk = await self._next(answer.stream, silence_s=self._silence_s)
         return None if chunk is None else list(answer.reader.read(chunk))
 
     async def _next(self, stream: Stream, *, silence_s: float) -> object:
         try:
-            # The client's own timeout starts again with every byte, comments that keep a connection open included.
+            # The client's own timeout restarts with every byte, including keep-alive comments.
             async with asyncio.timeout(silence_s):
                 return await anext(stream)
         except StopAsyncIteration:
             return None
         except TimeoutError:
-            raise timed_out(ask="chat") from None
+            raise timed_out(purpose="chat") from None
         except openai.OpenAIError as error:
             raise _explain(error, request_id=stream.response.headers.get(REQUEST_ID)) from error
         except ValueError as error:
@@ -181,7 +181,7 @@ def _is_about_usage(error: openai.OpenAIError) -> bool:
 
 
 def _explain(error: openai.OpenAIError, *, model: str | None = None, request_id: str | None = None) -> WorkError:
-    failure = translate(error, ask="chat")
+    failure = translate(error, purpose="chat")
     log.warning(
         "model_failed",
         model=model,
@@ -193,24 +193,24 @@ def _explain(error: openai.OpenAIError, *, model: str | None = None, request_id:
 
 
 class _ChunkReader:
-    """Reads chunks as deltas of text that every store takes."""
+    """Converts chunks to deltas whose text every store accepts."""
 
     def __init__(self) -> None:
         self._half = ""
 
     def read(self, chunk: object) -> Iterator[ChatDelta]:
-        """Yield what a chunk tells; what it tells in another form than OpenAI's is passed over."""
+        """Yield the deltas of a chunk; fields that differ from OpenAI's format are ignored."""
         for choice in _list_of_objects(chunk, "choices")[:1]:
             delta = _object_of(choice, "delta")
             text = self._mend(_content_of(delta) or _text_of(delta, "refusal"))
             finish_reason = _text_of(choice, "finish_reason")
             if text or finish_reason:
                 yield ChatDelta(text=text, finish_reason=finish_reason or None)
-        if cost := _cost_of(_object_of(chunk, "usage")):
-            yield ChatDelta(usage=cost)
+        if usage := _usage_of(_object_of(chunk, "usage")):
+            yield ChatDelta(usage=usage)
 
     def _mend(self, text: str) -> str:
-        """Join a character that a server cut in two UTF-16 halves, replace a lone half, and drop NUL."""
+        """Join a character that a server split into two UTF-16 halves, replace a lone half, and drop NUL."""
         if text.isascii() and not self._half and "\0" not in text:
             return text
         text = self._half + text
@@ -221,19 +221,19 @@ class _ChunkReader:
 
 @dataclass(frozen=True, slots=True)
 class _OpenAnswer:
-    """An answer whose first words have come."""
+    """An answer whose first text has arrived."""
 
     stream: Stream
     reader: _ChunkReader
     first: list[ChatDelta]
 
 
-def _note(call: ModelCall, delta: ChatDelta) -> bool:
-    """Note what the answer cost, once it is told, and return whether this ends it."""
+def _record(call: ModelCall, delta: ChatDelta) -> bool:
+    """Record the usage and the finish reason of a delta; return whether it ends the answer."""
     if delta.usage is not None:
-        call.cost(input_tokens=delta.usage.prompt_tokens, output_tokens=delta.usage.completion_tokens)
+        call.record_usage(input_tokens=delta.usage.prompt_tokens, output_tokens=delta.usage.completion_tokens)
     if delta.finish_reason is not None:
-        call.finish(delta.finish_reason)
+        call.record_finish_reason(delta.finish_reason)
     return delta.finish_reason is not None
 
 
@@ -248,7 +248,7 @@ def _list_of_objects(value: object, name: str) -> list[dict[str, object]]:
 
 
 def _content_of(delta: dict[str, object]) -> str:
-    """Return the text of a delta, also where it comes in parts; what a model thinks is not part of it."""
+    """Return the text of a delta, which can come in parts; reasoning is not part of it."""
     parts = [_text_of(part, "text") for part in _list_of_objects(delta, "content")]
     return _text_of(delta, "content") or "".join(parts)
 
@@ -258,8 +258,8 @@ def _text_of(value: dict[str, object], name: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _cost_of(usage: dict[str, object]) -> TokenUsage | None:
-    """Return what a server told of the cost; None where it does not: 0 is what some say who do not count."""
+def _usage_of(usage: dict[str, object]) -> TokenUsage | None:
+    """Return the token usage; None if it is absent or 0, which some servers send if they do not count."""
     prompt_tokens = read_tokens(usage.get("prompt_tokens"))
     completion_tokens = read_tokens(usage.get("completion_tokens"))
     return TokenUsage(prompt_tokens, completion_tokens) if prompt_tokens and completion_tokens is not None else None
@@ -267,7 +267,7 @@ def _cost_of(usage: dict[str, object]) -> TokenUsage | None:
 
 def _log_first_token(stream: Stream, *, model: str, asked_at: float) -> None:
     log.info(
-        "model_began_to_answer",
+        "model_first_token_received",
         model=model,
         first_token_ms=round((time.monotonic() - asked_at) * 1000, 1),
         provider_request_id=stream.response.headers.get(REQUEST_ID),

@@ -1,4 +1,4 @@
-"""The process's clients of the models' servers, and what can be asked of them."""
+"""The client of the model servers: embeddings, chat and reranking."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import openai
 from ragsvc.llm.calls import CONNECT_TIMEOUT_S
 from ragsvc.llm.chat import Chat
 from ragsvc.llm.embeddings import Embedder
-from ragsvc.llm.headers import NOT_OF_CLIENTS
+from ragsvc.llm.headers import OMITTED_CLIENT_HEADERS
 from ragsvc.llm.reranking import HttpReranker
 
 if TYPE_CHECKING:
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.usage import EmbeddingUsage
     from ragsvc.llm.chat import ChatDelta, ChatTurn
-    from ragsvc.llm.provider_rate import EmbeddingRate
+    from ragsvc.llm.provider_rate import ProviderRate
     from ragsvc.settings.settings import Settings
 
-# The SDK insists on a key; servers that need none ignore it.
+# The SDK requires a key; servers that need none ignore it.
 NO_API_KEY = "none"
-# No limit, which is 0: every open answer holds a connection, and how many there are is limited where they are begun.
+# 0 means no limit. Every open answer uses a connection, and their number is limited where requests are admitted.
 CONNECTIONS = httpx2.Limits(max_connections=0, max_keepalive_connections=100)
 
 
 class LlmClient:
     """The embedding model and the chat model of the settings.
 
-    What fails is a `WorkError` with a code `embedding_…` or `chat_…`: ProviderRejected `rejected` or `quota`,
-    TransientFailure `unavailable` (with `retry_after_s` when the server named it), OutageFailure `unreachable`. Chat
-    tells more: ProviderRejected `unauthorized`, `model_not_found`, `context_too_long` and `filtered`, TransientFailure
-    `rate_limited`, `timeout` and `empty`.
+    Failures are WorkErrors with a code `embedding_…` or `chat_…`: ProviderRejected with `rejected` or `quota`,
+    TransientFailure with `unavailable` (and `retry_after_s` if the server sent it), OutageFailure with `unreachable`.
+    Chat also uses ProviderRejected with `unauthorized`, `model_not_found`, `context_too_long` and `filtered`, and
+    TransientFailure with `rate_limited`, `timeout` and `empty`.
     """
 
     def __init__(
         self,
         client: openai.AsyncOpenAI,
         settings: Settings,
-        limit: EmbeddingRate,
+        limit: ProviderRate,
         *,
         reranker: HttpReranker | None = None,
     ) -> None:
@@ -54,37 +54,38 @@ class LlmClient:
         self._chat = Chat(client, settings)
 
     async def embed(self, texts: Sequence[str], *, token_count: int) -> tuple[NDArray[np.float32], EmbeddingUsage]:
-        """Return vectors of shape (len(texts), dimensions), finite, and their cost, in one call that is not repeated.
+        """Return finite vectors of shape (len(texts), dimensions) and their token usage, by one call without retries.
 
-        The call waits until the fleet's rate has room for `token_count`, however long that takes; so much it cost, too,
-        where the server does not tell.
+        The call first waits, without a time limit, until the provider's rate allows `token_count` tokens. That count
+        is also the usage if the server reports none.
 
         Raises:
-            ProviderRejected: also with code `dimension_mismatch`.
-            TransientFailure: trying again can help; also when the server gave too few vectors or unreadable ones.
-            OutageFailure: nothing could be connected.
+            ProviderRejected: the request was refused, or the vectors have the wrong length (`dimension_mismatch`).
+            TransientFailure: a retry can help; also if the server returned too few or unreadable vectors.
+            OutageFailure: the server could not be reached.
         """
         return await self._embedder.embed(texts, token_count=token_count)
 
     async def ping(self) -> None:
-        """Ask the embedding model for a sign of life, whatever the fleet's rate allows; raises like `embed`."""
-        await self._embedder.embed_at_once("ping")
+        """Check that the embedding model responds, regardless of the provider's rate; raises like `embed`."""
+        await self._embedder.embed_without_waiting("ping")
 
     async def embed_query(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
-        """Return the vector of a query, of shape (dimensions,): remembered, tried a few times, cut where too long.
+        """Return the vector of a query, of shape (dimensions,), and its token usage.
 
-        It goes before all that waits for the fleet's rate. The second is what it cost: nothing where it is remembered,
-        four characters a token where the server does not tell.
+        Vectors are cached, failures are retried a few times, and queries that are too long are truncated. Queries
+        precede all calls that wait for the provider's rate. A cached vector has no usage; if the server reports none,
+        four characters count as a token.
 
         Raises:
-            WorkError: like `embed`.
+            WorkError: as for `embed`.
         """
         return await self._embedder.embed_query(text)
 
     def stream_chat(self, turns: Sequence[ChatTurn], *, model: str) -> AsyncGenerator[ChatDelta, None]:
-        """Return the deltas of an answer; use it under `contextlib.aclosing`, which ends the model's work.
+        """Return the deltas of an answer; use it in `contextlib.aclosing`, which stops the model.
 
-        Until the first words a failure is tried again a few times, afterwards never.
+        Failures are retried a few times before the first text, and never after it.
 
         Raises:
             WorkError: with codes `chat_…`; an answer that is cut off or stalls is a TransientFailure.
@@ -93,8 +94,8 @@ class LlmClient:
 
 
 @asynccontextmanager
-async def open_llm(settings: Settings, limit: EmbeddingRate) -> AsyncIterator[LlmClient]:
-    """Open the clients; embedding calls keep the limit, and nothing is connected before it is used."""
+async def open_llm(settings: Settings, limit: ProviderRate) -> AsyncIterator[LlmClient]:
+    """Open the clients; embedding calls respect the limit, and connections are opened on first use."""
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(
             _make_client(settings, base_url=settings.llm.openai_base_url, api_key=settings.llm.openai_api_key)
@@ -107,14 +108,14 @@ async def open_llm(settings: Settings, limit: EmbeddingRate) -> AsyncIterator[Ll
 
 
 def _make_client(settings: Settings, *, base_url: str, api_key: SecretStr | None) -> openai.AsyncOpenAI:
-    # The SDK's own retries are off: jobs have theirs, and an answer is only asked again before its first words.
+    # The SDK's retries are disabled: jobs have their own, and answers are retried only before their first text.
     timeout = httpx2.Timeout(settings.llm.model_timeout_s, connect=CONNECT_TIMEOUT_S)
     return openai.AsyncOpenAI(
         base_url=base_url,
         api_key=api_key.get_secret_value() if api_key else NO_API_KEY,
         max_retries=0,
         timeout=timeout,
-        default_headers=cast("dict[str, str]", NOT_OF_CLIENTS),
-        # The SDK's transport over aiohttp costs half of the other's time, and less memory for each open answer.
+        default_headers=cast("dict[str, str]", OMITTED_CLIENT_HEADERS),
+        # The SDK's aiohttp transport needs half the CPU time of its httpx one, and less memory for each open answer.
         http_client=openai.DefaultAioHttpClient(base_url=base_url, timeout=timeout, limits=CONNECTIONS),
     )

@@ -1,4 +1,4 @@
-"""Embedding calls: texts in, float32 vectors out, checked before anything is built on them, and what they cost."""
+"""Embedding calls: texts in, validated float32 vectors and token usage out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.errors import ProviderRejected, TransientFailure
 from ragsvc.llm.calls import calling
 from ragsvc.llm.errors import translate
-from ragsvc.llm.retries import QUICK_TRIES, QUICK_TRIES_S, is_worth_a_quick_try
+from ragsvc.llm.retries import QUICK_ATTEMPTS, QUICK_ATTEMPTS_S, should_retry_now
 from ragsvc.llm.usage import read_tokens
 from ragsvc.telemetry.metrics import EMBEDDING_BATCH, EMBEDDING_RATE_WAIT
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from openai.types import CreateEmbeddingResponse, Embedding
 
-    from ragsvc.llm.provider_rate import EmbeddingRate
+    from ragsvc.llm.provider_rate import ProviderRate
     from ragsvc.settings.settings import Settings
 
-# Only these take the parameter; others refuse it, and have one length anyway.
+# Only models with this prefix accept `dimensions`; others reject it, and have one length.
 SHORTENABLE_MODELS = "text-embedding-3-"
 CACHED_QUERIES = 1024
-# A question is mostly about four characters a token; one that is denser is halved until the model takes it.
+# Typical for queries. Denser text is halved until the model accepts it.
 CHARS_PER_TOKEN = 4
 SHORTEST_QUERY_CHARS = 64
 REFUSED_INPUT = frozenset({400, 413, 422})
@@ -41,9 +41,9 @@ LARGEST_STORABLE = float(np.finfo(np.float16).max)
 
 
 class Embedder:
-    """Embeds texts with the model of the settings; remembers the vectors of recent queries."""
+    """Embeds texts with the model of the settings; caches the vectors of recent queries."""
 
-    def __init__(self, client: openai.AsyncOpenAI, settings: Settings, limit: EmbeddingRate) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, settings: Settings, limit: ProviderRate) -> None:
         self._client = client
         self._limit = limit
         self._model = settings.llm.embedding_model
@@ -52,62 +52,62 @@ class Embedder:
         self._queries: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 
     async def embed(self, texts: Sequence[str], *, token_count: int) -> tuple[NDArray[np.float32], EmbeddingUsage]:
-        """Return vectors of shape (len(texts), dimensions) by one call, and its cost; raises like `Models.embed`."""
+        """Return vectors of shape (len(texts), dimensions) by one call, and its usage; raises as `LlmClient.embed`."""
         if not texts:
             return np.empty((0, self._dimensions), dtype=np.float32), EmbeddingUsage()
         with EMBEDDING_RATE_WAIT.time():
             await self._limit.wait_for_turn(tokens=token_count)
         return await self._call(texts, token_count=token_count)
 
-    async def embed_at_once(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
-        """Return the vector of a short text by one call that waits for no turn; otherwise like `embed`."""
+    async def embed_without_waiting(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
+        """Return the vector of a short text without waiting for the provider's rate; otherwise like `embed`."""
         token_count = len(text) // CHARS_PER_TOKEN + 1
         await self._limit.go_first(tokens=token_count)
         vectors, usage = await self._call([text], token_count=token_count)
         return vectors[0], usage
 
     async def embed_query(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
-        """Return a query's vector, at no cost when it was asked before; raises like `Models.embed_query`."""
+        """Return the vector of a query, from the cache if possible; raises as `LlmClient.embed_query`."""
         vector, usage = self._queries.get(text), EmbeddingUsage()
         if vector is None:
-            vector, usage = await self._embed_fitting(text)
+            vector, usage = await self._embed_truncated(text)
             self._queries[text] = vector
             if len(self._queries) > CACHED_QUERIES:
                 self._queries.popitem(last=False)
         self._queries.move_to_end(text)
         return vector, usage
 
-    async def _embed_fitting(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
+    async def _embed_truncated(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         text = text[: self._longest_query_chars]
         while True:
             try:
-                return await self._embed_one(text)
+                return await self._embed_with_retries(text)
             except ProviderRejected as error:
                 if error.http_status not in REFUSED_INPUT or len(text) <= SHORTEST_QUERY_CHARS:
                     raise
                 text = text[: len(text) // 2]
 
-    async def _embed_one(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
+    async def _embed_with_retries(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         async for attempt in stamina.retry_context(
-            on=is_worth_a_quick_try, attempts=QUICK_TRIES, timeout=QUICK_TRIES_S, wait_initial=0.1, wait_max=0.5
+            on=should_retry_now, attempts=QUICK_ATTEMPTS, timeout=QUICK_ATTEMPTS_S, wait_initial=0.1, wait_max=0.5
         ):
             with attempt:
-                embedded = await self.embed_at_once(text)
+                embedded = await self.embed_without_waiting(text)
         return embedded
 
     async def _call(self, texts: Sequence[str], *, token_count: int) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         EMBEDDING_BATCH.observe(len(texts))
         with calling("embeddings", model=self._model) as call:
-            answer = await self._ask(texts)
-            vectors = self._check(answer, count=len(texts))
-            told = _read_cost(answer)
-            if told is not None:
-                call.cost(input_tokens=told)
-        if told is None:
+            response = await self._request(texts)
+            vectors = self._check(response, count=len(texts))
+            prompt_tokens = _read_usage(response)
+            if prompt_tokens is not None:
+                call.record_usage(input_tokens=prompt_tokens)
+        if prompt_tokens is None:
             return vectors, EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=token_count)
-        return vectors, EmbeddingUsage(calls=1, prompt_tokens=told)
+        return vectors, EmbeddingUsage(calls=1, prompt_tokens=prompt_tokens)
 
-    async def _ask(self, texts: Sequence[str]) -> CreateEmbeddingResponse:
+    async def _request(self, texts: Sequence[str]) -> CreateEmbeddingResponse:
         shortened = self._model.startswith(SHORTENABLE_MODELS)
         try:
             return await self._client.embeddings.create(
@@ -117,44 +117,43 @@ class Embedder:
                 dimensions=self._dimensions if shortened else openai.omit,
             )
         except openai.OpenAIError as error:
-            failure = translate(error, ask="embedding")
+            failure = translate(error, purpose="embedding")
             if failure.http_status == TOO_MANY_REQUESTS and failure.retry_after_s:
-                # It is said to this call, and meant for all that use the same key.
+                # The limit applies to all calls with the same key, not only to this one.
                 await self._limit.hold(seconds=failure.retry_after_s)
             raise failure from error
 
-    def _check(self, answer: CreateEmbeddingResponse, *, count: int) -> NDArray[np.float32]:
-        rows = sorted(answer.data or (), key=lambda row: row.index)
+    def _check(self, response: CreateEmbeddingResponse, *, count: int) -> NDArray[np.float32]:
+        rows = sorted(response.data or (), key=lambda row: row.index)
         if [row.index for row in rows] != list(range(count)):
-            raise TransientFailure("embedding_unavailable", f"The embedding model gave {len(rows)} vectors for {count}")
+            detail = f"The embedding model returned {len(rows)} vectors for {count} texts"
+            raise TransientFailure("embedding_unavailable", detail)
         vectors = [_read_vector(row) for row in rows]
         for vector in vectors:
             if vector.shape != (self._dimensions,):
-                raise ProviderRejected(
-                    "dimension_mismatch",
-                    f"{self._model} gave vectors of length {vector.size}, EMBEDDING_DIMENSIONS is {self._dimensions}",
-                )
+                lengths = f"vectors of length {vector.size}, EMBEDDING_DIMENSIONS is {self._dimensions}"
+                raise ProviderRejected("dimension_mismatch", f"{self._model} returned {lengths}")
         stacked = np.stack(vectors)
         if not np.isfinite(stacked).all():
-            raise TransientFailure("embedding_unavailable", "The embedding model gave a vector that is not finite")
+            raise TransientFailure("embedding_unavailable", "The embedding model returned a vector that is not finite")
         if (largest := np.abs(stacked).max()) > LARGEST_STORABLE:
-            detail = f"{self._model} gave the value {largest:.3g}; half precision holds {LARGEST_STORABLE:g} at most"
+            detail = f"{self._model} returned the value {largest:.3g}; half precision allows {LARGEST_STORABLE:g}"
             raise ProviderRejected("embedding_rejected", detail)
         return stacked
 
 
-def _read_cost(answer: CreateEmbeddingResponse) -> int | None:
-    """Return the tokens that the server counted; None where it does not tell: 0 is what some say who do not count."""
-    # The client checks nothing of what a server sends.
-    return read_tokens(getattr(answer.usage, "prompt_tokens", None)) or None
+def _read_usage(response: CreateEmbeddingResponse) -> int | None:
+    """Return the tokens that the server counted; None if absent or 0, which some servers send if they do not count."""
+    # The SDK does not validate responses.
+    return read_tokens(getattr(response.usage, "prompt_tokens", None)) or None
 
 
 def _read_vector(row: Embedding) -> NDArray[np.float32]:
-    # The client's type says floats; base64 arrives as it was asked for, and some servers send floats all the same.
+    # The SDK declares floats. Servers send base64 as requested, but some send floats anyway.
     encoded: object = row.embedding
     try:
         if isinstance(encoded, str):
             return np.frombuffer(base64.b64decode(encoded, validate=True), dtype="<f4").astype(np.float32, copy=False)
         return np.asarray(encoded, dtype=np.float32)
     except (binascii.Error, ValueError, TypeError) as error:
-        raise TransientFailure("embedding_unavailable", "The embedding model gave no readable vector") from error
+        raise TransientFailure("embedding_unavailable", "The embedding model returned an unreadable vector") from error

@@ -1,4 +1,4 @@
-"""What the models' server did, in the terms of errors.py: refused, failed for now, or out of reach."""
+"""Translates errors of the model servers to those of `ragsvc.errors`: rejected, transient, or unreachable."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, Wor
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What is asked of the server; it begins every code, as in `chat_unavailable`.
-Ask = Literal["embedding", "chat", "rerank"]
-# What it did. Jobs only need to know whether to try again, so an embedding's codes are fewer.
+# What a model is used for; every code begins with it, as in `chat_unavailable`.
+Purpose = Literal["embedding", "chat", "rerank"]
+# The kind of failure. Embedding codes are fewer, since jobs only need to know whether to retry.
 Kind = Literal[
     "quota", "unauthorized", "model_not_found", "context_too_long", "rejected", "rate_limited", "timeout", "unavailable"
 ]
@@ -51,57 +51,59 @@ KIND_OF_CODE: dict[str, Kind] = {
 FIRST_SERVER_ERROR = 500
 MAX_DETAIL_CHARS = 300
 NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-# How servers without such a code say that a prompt is too long.
+# Phrases by which servers without such a code report that a prompt is too long.
 _TOO_LONG = re.compile(
     r"context[ _](?:length|window|size)|maximum context|(?:prompt|input) is too long|too many (?:input )?tokens",
     re.IGNORECASE,
 )
 
 
-def translate(error: openai.OpenAIError, *, ask: Ask) -> WorkError:
-    """Return the failure that an error of the client stands for."""
+def translate(error: openai.OpenAIError, *, purpose: Purpose) -> WorkError:
+    """Return the WorkError for an error of the SDK."""
     if isinstance(error, openai.APIStatusError):
-        return _translate_status(error, ask=ask)
+        return _translate_status(error, purpose=purpose)
     cause = _cause_of(error)
     if isinstance(cause, NEVER_CONNECTED):
-        return OutageFailure(f"{ask}_unreachable", f"The {ask} model's server cannot be reached")
+        return OutageFailure(f"{purpose}_unreachable", f"The {purpose} model's server cannot be reached")
     if isinstance(cause, TimeoutError):
-        return timed_out(ask=ask)
-    # A lost connection, an answer that cannot be read, or an error in the middle of a stream.
+        return timed_out(purpose=purpose)
+    # A lost connection, an unreadable response, or an error within a stream.
     kind = KIND_OF_CODE.get(error.code or "", "unavailable") if isinstance(error, openai.APIError) else "unavailable"
-    return _fail(kind, f"The {ask} model failed: {_shorten(str(error))}", ask=ask)
+    return _fail(kind, f"The {purpose} model failed: {_shorten(str(error))}", purpose=purpose)
 
 
-def timed_out(*, ask: Ask) -> WorkError:
-    """Return the failure of a model that kept silent for too long."""
-    return _fail("timeout", f"The {ask} model did not answer in time", ask=ask)
+def timed_out(*, purpose: Purpose) -> WorkError:
+    """Return the failure of a model that did not respond in time."""
+    return _fail("timeout", f"The {purpose} model did not respond in time", purpose=purpose)
 
 
 def request_id_of(error: openai.OpenAIError) -> str | None:
-    """Return the provider's id of a request that it refused."""
+    """Return the provider's id of the failed request, if known."""
     return error.request_id if isinstance(error, openai.APIStatusError) else None
 
 
 def _cause_of(error: openai.OpenAIError) -> BaseException | None:
-    # The client's transport says of every lost connection that connecting took too long; what it knows is behind that.
+    # The transport reports every lost connection as a connect timeout; the real error is the cause of its error.
     transport_error = error.__cause__
     return transport_error.__cause__ if transport_error is not None else None
 
 
-def _translate_status(error: openai.APIStatusError, *, ask: Ask) -> WorkError:
+def _translate_status(error: openai.APIStatusError, *, purpose: Purpose) -> WorkError:
     status = error.status_code
     kind = _kind_of(error)
     match kind:
         case "quota":
-            detail = f"The {ask} model's quota is used up"
+            detail = f"The {purpose} model's quota is used up"
         case "unauthorized":
-            # The text of such a refusal repeats a part of the key.
-            detail = f"The {ask} model refused the service's credentials"
+            # The provider's message would repeat a part of the key.
+            detail = f"The {purpose} model refused the service's credentials"
         case _ if kind in TRANSIENT_KINDS:
-            detail = f"The {ask} model answered {status}: {_quote(error)}"
+            detail = f"The {purpose} model responded with {status}: {_quote(error)}"
         case _:
-            detail = f"The {ask} model refused the request: {_quote(error)}"
-    return _fail(kind, detail, ask=ask, retry_after_s=_read_retry_after(error.response.headers), http_status=status)
+            detail = f"The {purpose} model refused the request: {_quote(error)}"
+    return _fail(
+        kind, detail, purpose=purpose, retry_after_s=_read_retry_after(error.response.headers), http_status=status
+    )
 
 
 def _kind_of(error: openai.APIStatusError) -> Kind:
@@ -116,16 +118,16 @@ def _kind_of(error: openai.APIStatusError) -> Kind:
 
 
 def _fail(
-    kind: Kind, detail: str, *, ask: Ask, retry_after_s: float | None = None, http_status: int | None = None
+    kind: Kind, detail: str, *, purpose: Purpose, retry_after_s: float | None = None, http_status: int | None = None
 ) -> WorkError:
-    code = f"{ask}_{EMBEDDING_KINDS.get(kind, kind) if ask == 'embedding' else kind}"
+    code = f"{purpose}_{EMBEDDING_KINDS.get(kind, kind) if purpose == 'embedding' else kind}"
     if kind in TRANSIENT_KINDS:
         return TransientFailure(code, detail, retry_after_s=retry_after_s, http_status=http_status)
     return ProviderRejected(code, detail, http_status=http_status)
 
 
 def _read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that the server asks to wait, given as milliseconds, seconds or a date."""
+    """Return the seconds to wait, which the server can give as milliseconds, seconds or a date."""
     try:
         if (milliseconds := headers.get("retry-after-ms")) is not None:
             return max(0.0, float(milliseconds) / 1000)
@@ -141,8 +143,8 @@ def _read_retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _quote(error: openai.APIError) -> str:
     body = error.body
-    said = body.get("message") if isinstance(body, dict) else None
-    return _shorten(said if isinstance(said, str) else error.message)
+    message = body.get("message") if isinstance(body, dict) else None
+    return _shorten(message if isinstance(message, str) else error.message)
 
 
 def _shorten(text: str) -> str:

@@ -1,13 +1,13 @@
-"""Headers of the SDK that are left out: they tell of this machine, and every open answer would keep them."""
+"""Headers of the SDK to omit: they describe this machine, and use memory for each open answer."""
 
 from __future__ import annotations
 
 from openai import Omit
 
-# Of a client, for all its requests.
-NOT_OF_CLIENTS = {
+# Sent by a client with all its requests.
+OMITTED_CLIENT_HEADERS = {
     f"X-Stainless-{name}": Omit()
     for name in ("Arch", "Async", "Lang", "OS", "Package-Version", "Runtime", "Runtime-Version")
 }
-# The SDK adds these to every request that does not say so itself.
-NOT_OF_REQUESTS = {"X-Stainless-Retry-Count": Omit(), "X-Stainless-Read-Timeout": Omit()}
+# Added by the SDK to each request, unless the request itself omits them.
+OMITTED_REQUEST_HEADERS = {"X-Stainless-Retry-Count": Omit(), "X-Stainless-Read-Timeout": Omit()}

@@ -1,18 +1,21 @@
-"""What the model calls ask of whoever keeps the fleet's rate towards the provider."""
+"""The rate limit of the embedding provider, as model calls use it; `ragsvc.queue.provider_rate` implements it."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 
-class EmbeddingRate(Protocol):
-    """A budget of requests and tokens per minute; no method raises anything but a cancellation."""
+class ProviderRate(Protocol):
+    """A budget of requests and tokens per minute, shared by all processes of a deployment.
+
+    Methods raise nothing but CancelledError.
+    """
 
     async def wait_for_turn(self, *, tokens: int) -> None:
-        """Return once the budget allows a request of so many tokens, which are then taken."""
+        """Wait until the budget allows a request of `tokens` tokens, and charge it."""
 
     async def go_first(self, *, tokens: int) -> None:
-        """Take a request of so many tokens without waiting; those who wait for their turn wait longer for it."""
+        """Charge a request of `tokens` tokens without waiting; requests that wait are delayed by it."""
 
     async def hold(self, *, seconds: float) -> None:
-        """Give nobody a turn for so long, because the provider said so."""
+        """Let no waiting request proceed for `seconds`, because the provider asked for a pause."""

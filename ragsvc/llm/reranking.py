@@ -1,7 +1,7 @@
-"""Reranking calls: how relevant each text is to a query, as a model finds that reads both together.
+"""Reranking calls: the relevance of texts to a query, from a model that reads both together.
 
-The wires are those of Cohere's `POST /rerank`, which Jina, vLLM, Infinity and LiteLLM speak too, and of Hugging Face's
-Text Embeddings Inference (TEI).
+Supports Cohere's `POST /rerank`, which Jina, vLLM, Infinity and LiteLLM implement too, and Hugging Face's Text
+Embeddings Inference (TEI).
 """
 
 from __future__ import annotations
@@ -22,49 +22,49 @@ if TYPE_CHECKING:
 
     from ragsvc.settings.settings import Settings
 
-# A reranker that failed is left alone for so long: searches shall not wait for it one after the other.
-AWAY_S = 5.0
+# After a failure the reranker is not called for this long, so that not every search waits for its timeout.
+BACKOFF_S = 5.0
 UNNAMED_MODEL = "reranker"
 
 
 class HttpReranker:
-    """Scores texts by the reranker of the settings."""
+    """Scores texts with the reranker of the settings."""
 
     def __init__(self, client: openai.AsyncOpenAI, settings: Settings) -> None:
         self._client = client
         self._wire = settings.llm.rerank_wire
         self._model = settings.llm.rerank_model
         self._timeout_s = settings.llm.rerank_timeout_s
-        self._away_until = 0.0
+        self._backoff_until = 0.0
 
     async def score(self, query: str, texts: Sequence[str]) -> list[float]:
-        """Return how relevant each text is, in their order; only comparable with one another.
+        """Return the relevance of each text, in order; scores are comparable only within one call.
 
         Raises:
-            WorkError: with codes `rerank_…`; at once while the reranker is left alone because it failed.
+            WorkError: with codes `rerank_…`; immediately for BACKOFF_S after a failure.
         """
         if not texts:
             return []
-        if time.monotonic() < self._away_until:
-            raise OutageFailure("rerank_unreachable", "The reranker failed a moment ago")
+        if time.monotonic() < self._backoff_until:
+            raise OutageFailure("rerank_unreachable", "The reranker failed moments ago")
         try:
             with calling("rerank", model=self._model or UNNAMED_MODEL):
-                return _read_scores(await self._ask(query, texts), count=len(texts))
+                return _read_scores(await self._request(query, texts), count=len(texts))
         except (OutageFailure, TransientFailure):
-            self._away_until = time.monotonic() + AWAY_S
+            self._backoff_until = time.monotonic() + BACKOFF_S
             raise
 
-    async def _ask(self, query: str, texts: Sequence[str]) -> object:
+    async def _request(self, query: str, texts: Sequence[str]) -> object:
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer: object = await self._client.post("/rerank", body=self._body(query, texts), cast_to=object)
+                response: object = await self._client.post("/rerank", body=self._body(query, texts), cast_to=object)
         except TimeoutError:
-            raise timed_out(ask="rerank") from None
+            raise timed_out(purpose="rerank") from None
         except openai.OpenAIError as error:
-            raise translate(error, ask="rerank") from error
+            raise translate(error, purpose="rerank") from error
         except ValueError as error:
-            raise _unreadable("no JSON") from error
-        return answer
+            raise _unreadable("invalid JSON") from error
+        return response
 
     def _body(self, query: str, texts: Sequence[str]) -> dict[str, Any]:
         model = {"model": self._model} if self._model else {}
@@ -77,8 +77,8 @@ class HttpReranker:
                 assert_never(self._wire)
 
 
-def _read_scores(answer: object, *, count: int) -> list[float]:
-    rows = answer.get("results") if isinstance(answer, dict) else answer
+def _read_scores(response: object, *, count: int) -> list[float]:
+    rows = response.get("results") if isinstance(response, dict) else response
     scores = dict(map(_read_row, rows)) if isinstance(rows, list) else {}
     if sorted(scores) != list(range(count)):
         raise _unreadable(f"scores for {len(scores)} of {count} texts")
@@ -86,12 +86,12 @@ def _read_scores(answer: object, *, count: int) -> list[float]:
 
 
 def _read_row(row: object) -> tuple[int, float]:
-    told = row if isinstance(row, dict) else {}
-    index, score = told.get("index"), told.get("relevance_score", told.get("score"))
+    fields = row if isinstance(row, dict) else {}
+    index, score = fields.get("index"), fields.get("relevance_score", fields.get("score"))
     if not isinstance(index, int) or not isinstance(score, (int, float)) or not math.isfinite(score):
-        raise _unreadable("something else than scores")
+        raise _unreadable("malformed scores")
     return index, float(score)
 
 
-def _unreadable(what: str) -> WorkError:
-    return TransientFailure("rerank_unavailable", f"The reranker gave {what}")
+def _unreadable(found: str) -> WorkError:
+    return TransientFailure("rerank_unavailable", f"The reranker returned {found}")

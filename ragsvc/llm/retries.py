@@ -1,21 +1,21 @@
-"""When a call is tried again at once, while somebody waits for the answer."""
+"""When to retry a call immediately, because a client waits for the result."""
 
 from __future__ import annotations
 
 from ragsvc.errors import OutageFailure, TransientFailure
 
-QUICK_TRIES = 3
-# No try begins later than this: a model that was silent until its timeout is not asked again.
-QUICK_TRIES_S = 5.0
-LONGEST_WAIT_S = 2.0
+QUICK_ATTEMPTS = 3
+# No attempt begins later than this, so a model that did not respond until its timeout is not retried.
+QUICK_ATTEMPTS_S = 5.0
+MAX_WAIT_S = 2.0
 
 
-def is_worth_a_quick_try(error: Exception) -> bool | float:
-    """Tell stamina whether to try again; the seconds to wait when the server named them."""
+def should_retry_now(error: Exception) -> bool | float:
+    """Return for stamina whether to retry, or the seconds to wait if the server named them."""
     if isinstance(error, OutageFailure):
         return True
     if not isinstance(error, TransientFailure):
         return False
     if error.retry_after_s is None:
         return True
-    return error.retry_after_s if error.retry_after_s <= LONGEST_WAIT_S else False
+    return error.retry_after_s if error.retry_after_s <= MAX_WAIT_S else False

@@ -1,4 +1,4 @@
-"""Counts tokens as the models do."""
+"""Counts tokens with the tokenizers of the models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ragsvc.errors import StartupRefused
 
-# OpenAI's models by the beginning of their name, the longest first where one begins like another.
+# Prefixes of OpenAI model names; a longer prefix precedes a shorter one that it starts with.
 ENCODINGS = (
     ("text-embedding-", "cl100k_base"),
     ("gpt-4o", "o200k_base"),
@@ -23,33 +23,33 @@ ENCODINGS = (
 
 
 class TokenCounter(Protocol):
-    """Counts a text's tokens; `special_tokens` are what the model adds to every input."""
+    """Counts the tokens of a text; `special_tokens` is how many the model adds to every input."""
 
     special_tokens: int
 
     def count(self, text: str) -> int:
-        """Return the tokens of the text alone."""
+        """Return the number of tokens of the text, without special tokens."""
 
 
 class HuggingFaceCounter:
-    """Counts by a `tokenizer.json`."""
+    """Counts with a `tokenizer.json`."""
 
     def __init__(self, path: Path) -> None:
-        # Imported with the first such file: whoever counts as OpenAI does is spared it.
+        # Imported here, since OpenAI models do not need the library.
         self._tokenizer = import_module("tokenizers").Tokenizer.from_file(str(path))
-        # Files of embedding models often cut and fill every input; then each text has the same count.
+        # Published files often truncate and pad every input, so that all texts would have the same count.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
 
     def count(self, text: str) -> int:
-        """Return the tokens of the text alone."""
-        # The fast one leaves out where each token stands, which costs a third of the time.
+        """Return the number of tokens of the text, without special tokens."""
+        # The fast variant does not compute token offsets, which take a third of the time.
         return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
 
 class TiktokenCounter:
-    """Counts as OpenAI's models do, with the vocabulary that comes in the package."""
+    """Counts with the encodings of OpenAI's models, whose vocabulary comes with the package."""
 
     special_tokens = 0
 
@@ -57,7 +57,7 @@ class TiktokenCounter:
         self._count = getattr(import_module("rs_bpe.bpe").openai, encoding)().count
 
     def count(self, text: str) -> int:
-        """Return the tokens of the text."""
+        """Return the number of tokens of the text."""
         return int(self._count(text))
 
 
@@ -66,27 +66,29 @@ def load_counter(tokenizer: str) -> TokenCounter:
     """Return the counter for a tokenizer: the path of a `tokenizer.json`, or an OpenAI model's name.
 
     Raises:
-        StartupRefused: neither a readable file nor a known model.
+        StartupRefused: the tokenizer is neither a readable file nor a known model.
     """
     path = Path(tokenizer)
     if path.is_file():
         try:
             return HuggingFaceCounter(path)
         except Exception as error:  # the library raises plain Exception
-            raise StartupRefused(f"EMBEDDING_TOKENIZER: {tokenizer} is no tokenizer: {error}") from error
-    for beginning, encoding in ENCODINGS:
-        if tokenizer.startswith(beginning):
+            raise StartupRefused(f"EMBEDDING_TOKENIZER: {tokenizer} is not a tokenizer: {error}") from error
+    for prefix, encoding in ENCODINGS:
+        if tokenizer.startswith(prefix):
             return TiktokenCounter(encoding)
-    raise StartupRefused(f"EMBEDDING_TOKENIZER: {tokenizer} is neither a file nor a model whose tokenizer is known")
+    raise StartupRefused(f"EMBEDDING_TOKENIZER: {tokenizer} is neither a file nor a known model")
 
 
 def check_tokenizer(tokenizer: str, *, max_input_tokens: int) -> int:
-    """Return how many tokens of text the model takes: its limit less the special tokens it adds.
+    """Return how many tokens of text fit the model: its limit minus the special tokens that it adds.
 
     Raises:
-        StartupRefused: the tokenizer cannot be loaded, or leaves no room for text.
+        StartupRefused: the tokenizer cannot be loaded, or the limit leaves no capacity for text.
     """
-    room = max_input_tokens - load_counter(tokenizer).special_tokens
-    if room < 1:
-        raise StartupRefused(f"EMBEDDING_MAX_INPUT_TOKENS: {max_input_tokens} leaves no room beside special tokens")
-    return room
+    max_text_tokens = max_input_tokens - load_counter(tokenizer).special_tokens
+    if max_text_tokens < 1:
+        raise StartupRefused(
+            f"EMBEDDING_MAX_INPUT_TOKENS: {max_input_tokens} leaves no capacity after the special tokens"
+        )
+    return max_text_tokens

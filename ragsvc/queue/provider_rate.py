@@ -66,8 +66,10 @@ class _Take:
     waits: bool = False
 
 
-class ProviderRate:
-    """EMBEDDING_REQUESTS_PER_MINUTE and EMBEDDING_TOKENS_PER_MINUTE, for all processes of the prefix together.
+class RedisProviderRate:
+    """The `ProviderRate` of model calls, in Redis.
+
+    EMBEDDING_REQUESTS_PER_MINUTE and EMBEDDING_TOKENS_PER_MINUTE, for all processes of the prefix together.
 
     Each budget is the generic cell rate algorithm (GCRA) in its form of virtual scheduling: what is stored is the time
     at which the budget is paid back, a call may go once that lies behind, and each call moves it on by its own cost.

@@ -1,7 +1,7 @@
-"""The filter language over a document's attributes, and its form for the database.
+"""The filter language over document attributes, and its translation for the database.
 
-A comparison with an attribute that is absent, or of another type, is false; `ne` and `nin` are the opposites of `eq`
-and `in`, so they are true there. Numbers compare by value, strings by code points, booleans only for equality.
+A comparison is false if the attribute is absent or of another type. `ne` and `nin` negate `eq` and `in`, so they are
+true in that case. Numbers compare by value, strings by code point, and booleans only for equality.
 """
 
 from __future__ import annotations
@@ -90,12 +90,12 @@ _JUNCTIONS = {Junction.AND: " && ", Junction.OR: " || "}
 
 
 def compile_filter(condition: Filter | None) -> AttributeCondition:
-    """Return the filter for the database: structure and quoted keys in a jsonpath, every value as its variable.
+    """Return the filter for the database: a jsonpath with quoted keys, in which every value is a variable.
 
-    What has to be equal in any case is taken out of the path: containment is cheaper.
+    Equality conditions that must always hold become a containment check instead, which is cheaper.
 
     Raises:
-        InvalidRequest: the filter is too deep or too large, or compares a boolean by order.
+        InvalidRequest: as for `check_filter`.
     """
     if condition is None:
         return AttributeCondition()
@@ -113,10 +113,10 @@ def compile_filter(condition: Filter | None) -> AttributeCondition:
 
 
 def check_filter(condition: Filter) -> None:
-    """Refuse a filter that costs too much or has no meaning.
+    """Reject a filter that is too large or invalid.
 
     Raises:
-        InvalidRequest: the field `filters` says why.
+        InvalidRequest: the reason is given for the field `filters`.
     """
     conditions = 0
     for part, depth in _walk(condition):
@@ -133,13 +133,13 @@ def check_filter(condition: Filter) -> None:
 
 
 def dump_filter(condition: Filter) -> dict[str, object]:
-    """Return the filter as JSON, in the form in which clients send it."""
+    """Return the filter as JSON, in the form that clients send."""
     dumped: dict[str, object] = orjson.loads(orjson.dumps(condition))
     return dumped
 
 
 def load_filter(stored: dict[str, Any]) -> Filter:
-    """Return what `dump_filter` dumped."""
+    """Return the filter that `dump_filter` dumped."""
     kind = stored["type"]
     if kind in set(Junction):
         return Compound(Junction(kind), tuple(load_filter(part) for part in stored["filters"]))
@@ -168,14 +168,14 @@ def _check_condition(condition: Comparison | Listing) -> None:
     if len(values) > MAX_LISTED_VALUES:
         raise InvalidRequest(fields={"filters": f"`{condition.type}` lists more than {MAX_LISTED_VALUES} values"})
     if any("\0" in text for text in (condition.key, *values) if isinstance(text, str)):
-        raise InvalidRequest(fields={"filters": "must not hold a NUL character"})
+        raise InvalidRequest(fields={"filters": "must not contain a NUL character"})
     ordered = condition.type not in {Comparator.EQ, Comparator.NE, Membership.IN, Membership.NIN}
     if ordered and isinstance(condition.value, bool):
         raise InvalidRequest(fields={"filters": f"`{condition.type}` needs a number or a string"})
 
 
 class _PathWriter:
-    """Writes a jsonpath predicate; a filter expression inside it is what makes a comparison of two types false."""
+    """Writes a jsonpath predicate; comparisons are in filter expressions, which are false for different types."""
 
     def __init__(self) -> None:
         self.variables: dict[str, object] = {}
@@ -196,7 +196,7 @@ class _PathWriter:
     def _write_exists(self, key: str, operator: str, values: tuple[Value, ...]) -> str:
         if not values:
             return "(1 == 0)"
-        # A JSON string is a jsonpath string: the key is quoted, whatever it holds.
+        # JSON string syntax is also jsonpath string syntax, so any key can be quoted this way.
         quoted = orjson.dumps(key).decode()
         return f"exists($.{quoted} ? ({' || '.join(f'@ {operator} {self._bind(value)}' for value in values)}))"
 

@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.retrieval.filters import Filter
 
-# What each index gives before the fusion, and at least as many times the hits asked for.
+# Candidates from each index before fusion: at least FETCHED, and FETCHED_PER_HIT for each requested hit.
 FETCHED = 50
 FETCHED_PER_HIT = 2
-# Candidates that a reranker scores; more cost time and rarely change the first hits.
+# Candidates that a reranker scores. More would cost time and rarely change the first hits.
 RERANK_CANDIDATES = 50
-# Up to this many chunks in scope a dense search scans exactly: about as fast as the index there, and complete.
+# Up to this many chunks in scope, dense search scans exactly: about as fast as the index, and complete.
 EXACT_SCAN_MAX_CHUNKS = 10_000
-# Longer questions are searched by their beginning.
+# Longer queries are truncated.
 MAX_QUERY_CHARS = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """What to look for and where; `collection_ids` None means all of the workspace's."""
+    """A query and its scope; `collection_ids` of None means all collections of the workspace."""
 
     query: str
     collection_ids: tuple[UUID, ...] | None = None
@@ -52,12 +52,12 @@ class SearchRequest:
 
     @property
     def text(self) -> str:
-        """What is looked for: not too long, and without NUL, which a model may write and Postgres refuses."""
+        """The query, truncated and without NUL, which a model can generate but Postgres rejects."""
         return self.query[:MAX_QUERY_CHARS].replace("\0", " ")
 
     @property
     def needs_vector(self) -> bool:
-        """Whether the query has to be embedded: `min_score` is a cosine in every mode."""
+        """Whether the query must be embedded; `min_score` is a cosine in every mode."""
         return self.mode is not SearchMode.LEXICAL or self.min_score is not None
 
 
@@ -75,10 +75,10 @@ async def search(
     """Return at most `limit` hits of live documents, best first.
 
     Raises:
-        NotFound: one of the collections is not the workspace's.
-        InvalidRequest: the filter is too large or has no meaning.
+        NotFound: one of the collections does not belong to the workspace.
+        InvalidRequest: the filter is too large or invalid.
         Unavailable: the search took too long.
-        WorkError: the embedding model refused or failed.
+        WorkError: the embedding model failed or rejected the query.
     """
     request = SearchRequest(
         query=query,
@@ -94,7 +94,7 @@ async def search(
 async def find_hits(
     resources: Resources, workspace_id: UUID, request: SearchRequest, *, skips_unknown_collections: bool = False
 ) -> list[SearchHit]:
-    """Return the hits of a request; raises like `search`, or passes over collections that are gone."""
+    """Return the hits of a request; raises like `search`, but can skip collections that no longer exist."""
     with span("retrieve", attributes={"ragsvc.mode": request.mode}), RETRIEVAL_DURATION.labels(request.mode).time():
         return await _find(resources, workspace_id, request, skips_unknown_collections=skips_unknown_collections)
 
@@ -121,7 +121,7 @@ async def _find(
 
 async def _measure(resources: Resources, workspace_id: UUID, selection: Selection) -> Scope:
     async with resources.pool.acquire() as conn:
-        with _giving_up():
+        with _translating_timeouts():
             return await select_scope(conn, workspace_id, selection)
 
 
@@ -129,7 +129,7 @@ async def _embed(resources: Resources, workspace_id: UUID, request: SearchReques
     if not request.needs_vector:
         return None
     vector, usage = await resources.llm.embed_query(request.text)
-    # Here, where the call is: the scope may be found to be empty meanwhile, and nobody asks for the vector then.
+    # Record the usage here, since the caller discards the vector if the scope is empty.
     resources.query_usage.note(workspace_id, usage)
     return vector
 
@@ -155,7 +155,7 @@ async def _select(
         min_score=request.min_score,
     )
     async with resources.pool.acquire() as conn:
-        with _giving_up():
+        with _translating_timeouts():
             return await select_hits(
                 conn,
                 workspace_id,
@@ -170,7 +170,7 @@ async def _select(
 
 
 @contextmanager
-def _giving_up() -> Iterator[None]:
+def _translating_timeouts() -> Iterator[None]:
     try:
         yield
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""Appends the events of this process's runs to their Redis streams, many runs in one round trip."""
+"""Appends the events of this process's runs to their Redis streams, those of many runs in one round trip."""
 
 from __future__ import annotations
 
@@ -18,59 +18,60 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.runs.journal import Journal
 
-# Readers wait so long for Redis at most; then it counts as away, and is left alone for a while.
+# Readers wait for Redis at most this long. After a failure it is not called again until a backoff has passed.
 APPEND_TIMEOUT_S = 0.25
-FIRST_AWAY_S = 0.5
-LONGEST_AWAY_S = 5.0
-# What can wait, because Postgres has it, waits so long at most for something that cannot. No longer: a deletion that is
-# accepted meanwhile removes a stream that is not there yet.
+FIRST_BACKOFF_S = 0.5
+MAX_BACKOFF_S = 5.0
+# How long events that Postgres already has wait for others to share a round trip with. Kept short: a deletion that is
+# accepted during the wait cannot remove a stream that does not exist yet.
 LINGER_S = 0.005
 
 log = structlog.get_logger(__name__)
 
 
 class EventLog:
-    """One writer for all journals of the process: while a batch is on its way, the next one gathers."""
+    """Appends for all journals of the process; while one batch is sent, the next one collects."""
 
     def __init__(self, resources: Resources) -> None:
         self._redis = resources.redis
         self._prefix = resources.settings.stores.queue_prefix
-        self._waiting: dict[UUID, Journal] = {}
+        self._pending: dict[UUID, Journal] = {}
+        # The last event of each run that is known to be in its stream.
         self._appended: dict[UUID, int] = {}
-        self._wanted = asyncio.Event()
-        self._away_s = 0.0
-        self._away_until = 0.0
+        self._has_pending = asyncio.Event()
+        self._backoff_s = 0.0
+        self._backoff_until = 0.0
 
     def publish(self, journal: Journal) -> None:
-        """Have the journal's new events appended soon, and released to its readers then."""
-        self._waiting[journal.run_id] = journal
-        self._wanted.set()
+        """Schedule the journal's new events to be appended and then released to its readers."""
+        self._pending[journal.run_id] = journal
+        self._has_pending.set()
 
     def publish_soon(self, journal: Journal) -> None:
-        """Have events that are stored already appended with the next ones, if those come soon.
+        """Schedule events that are already stored; up to LINGER_S they wait for further events to join the batch.
 
-        The first words need not wait then until a round trip for the sources is over.
+        Otherwise the answer's first words would wait for the round trip of the sources.
         """
-        self._waiting[journal.run_id] = journal
-        asyncio.get_running_loop().call_later(LINGER_S, self._wanted.set)
+        self._pending[journal.run_id] = journal
+        asyncio.get_running_loop().call_later(LINGER_S, self._has_pending.set)
 
     def forget(self, run_id: UUID) -> None:
-        """Keep nothing of a run that ended without an end event here."""
+        """Drop the state of a run that leaves this process without an end event."""
         self._appended.pop(run_id, None)
 
     async def run(self) -> None:
         """Append until cancelled."""
         while True:
-            await self._wanted.wait()
+            await self._has_pending.wait()
             try:
                 await self.flush()
             except Exception:
                 log.exception("run_events_not_appended")
 
     async def flush(self) -> None:
-        """Append what is waiting. Without Redis the events are released all the same: Postgres tells them again."""
-        self._wanted.clear()
-        journals, self._waiting = list(self._waiting.values()), {}
+        """Append pending events, then release them; without Redis too, since Postgres will have them."""
+        self._has_pending.clear()
+        journals, self._pending = list(self._pending.values()), {}
         upto = {journal.run_id: journal.last_id for journal in journals}
         is_appended = await self._append(journals)
         for journal in journals:
@@ -81,9 +82,9 @@ class EventLog:
             journal.release(upto[journal.run_id])
 
     async def _append(self, journals: list[Journal]) -> bool:
-        if not journals or time.monotonic() < self._away_until:
+        if not journals or time.monotonic() < self._backoff_until:
             return False
-        # From the first event that is not known to be there: after an outage the stream is made whole.
+        # Start after the last event known to be appended, so that an outage leaves no gap in the stream.
         batches = {
             journal.run_id: [
                 (event.id, encode_body(event.body))
@@ -95,9 +96,9 @@ class EventLog:
             async with asyncio.timeout(APPEND_TIMEOUT_S):
                 await append_events(self._redis, self._prefix, batches)
         except REDIS_TROUBLE as error:
-            self._away_s = min(max(FIRST_AWAY_S, self._away_s * 2), LONGEST_AWAY_S)
-            self._away_until = time.monotonic() + self._away_s
+            self._backoff_s = min(max(FIRST_BACKOFF_S, self._backoff_s * 2), MAX_BACKOFF_S)
+            self._backoff_until = time.monotonic() + self._backoff_s
             log.warning("run_events_not_appended", runs=len(journals), error=error)
             return False
-        self._away_s = 0.0
+        self._backoff_s = 0.0
         return True

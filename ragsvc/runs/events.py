@@ -1,15 +1,16 @@
-"""The events of a run (http.md's names are the face's), and their form in a stream that all processes read."""
+"""The events of a run: their public names, and their encoding in the Redis stream that all processes read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import orjson
 
 from ragsvc.domain.chat import Citation, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from ragsvc.domain.chat import ChatMessage
@@ -17,21 +18,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The run has begun; `message_id` will be the answer's."""
+    """The run has begun; the answer will be the message `message_id`."""
+
+    name: ClassVar[str] = "run.started"
 
     message_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalCompleted:
-    """What the answer will be made from."""
+    """The sources of the answer are known."""
+
+    name: ClassVar[str] = "retrieval.completed"
 
     sources: tuple[Source, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class MessageDelta:
-    """A piece of the answer, and where it belongs, in code points of the answer."""
+    """A piece of the answer; it begins `offset` code points into the answer."""
+
+    name: ClassVar[str] = "message.delta"
 
     text: str
     offset: int
@@ -39,7 +46,9 @@ class MessageDelta:
 
 @dataclass(frozen=True, slots=True)
 class MessageCitation:
-    """A `[n]` of the answer so far."""
+    """The citation for a `[n]` in the answer so far."""
+
+    name: ClassVar[str] = "message.citation"
 
     citation: Citation
 
@@ -48,13 +57,17 @@ class MessageCitation:
 class MessageCompleted:
     """The answer is complete."""
 
+    name: ClassVar[str] = "message.completed"
+
     message: ChatMessage
     finish_reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunFailed:
-    """The run stopped on an error; the text so far is kept."""
+    """The run ended with an error; the text so far is kept."""
+
+    name: ClassVar[str] = "run.failed"
 
     code: str
     message: str
@@ -63,19 +76,24 @@ class RunFailed:
 
 @dataclass(frozen=True, slots=True)
 class RunCancelled:
-    """Somebody cancelled the run."""
+    """The run was cancelled."""
+
+    name: ClassVar[str] = "run.cancelled"
 
 
 @dataclass(frozen=True, slots=True)
 class RunInterrupted:
-    """The run's process stopped; `text_length` code points of the answer are kept."""
+    """The run's process stopped; the first `text_length` code points of the answer are kept."""
+
+    name: ClassVar[str] = "run.interrupted"
 
     text_length: int
     retryable: bool = True
 
 
 RunEnd: TypeAlias = MessageCompleted | RunFailed | RunCancelled | RunInterrupted
-EventBody: TypeAlias = RunStarted | RetrievalCompleted | MessageDelta | MessageCitation | RunEnd
+StreamedBody: TypeAlias = RetrievalCompleted | MessageDelta | MessageCitation
+EventBody: TypeAlias = RunStarted | StreamedBody | RunEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,34 +105,45 @@ class RunEvent:
 
     @property
     def is_end(self) -> bool:
-        """Whether no event follows."""
-        return isinstance(self.body, (MessageCompleted, RunFailed, RunCancelled, RunInterrupted))
+        """Whether this is the run's last event."""
+        return isinstance(self.body, RunEnd)
+
+
+class _Encoding(NamedTuple):
+    """How a kind of event is encoded in the stream: as a JSON array of `kind` and the fields."""
+
+    kind: str
+    to_fields: Callable[[Any], list[object]]
+    from_fields: Callable[..., StreamedBody]
+
+
+# Only these events are read from the stream. Postgres has all others before they are appended.
+_ENCODINGS: dict[type[EventBody], _Encoding] = {
+    RetrievalCompleted: _Encoding(
+        "sources",
+        lambda body: [body.sources],
+        lambda sources: RetrievalCompleted(tuple(map(Source.from_json, sources))),
+    ),
+    MessageDelta: _Encoding(
+        "delta", lambda body: [body.offset, body.text], lambda offset, text: MessageDelta(text, offset)
+    ),
+    MessageCitation: _Encoding(
+        "citation", lambda body: [body.citation], lambda citation: MessageCitation(Citation.from_json(citation))
+    ),
+}
+_BY_KIND = {encoding.kind: encoding for encoding in _ENCODINGS.values()}
+# Replaces an event in the stream that must be read from Postgres.
+STORED_MARKER = b'["stored"]'
 
 
 def encode_body(body: EventBody) -> bytes:
-    """Return the event for the stream. An end only says that it is one: Postgres has it by then."""
-    match body:
-        case MessageDelta():
-            return orjson.dumps(["delta", body.offset, body.text])
-        case MessageCitation():
-            return orjson.dumps(["citation", body.citation])
-        case RetrievalCompleted():
-            return orjson.dumps(["sources", body.sources])
-        case RunStarted():
-            return orjson.dumps(["started", body.message_id])
-        case _:
-            return b'["end"]'
+    """Return the event for the stream, or STORED_MARKER when readers find it in Postgres."""
+    encoding = _ENCODINGS.get(type(body))
+    return orjson.dumps([encoding.kind, *encoding.to_fields(body)]) if encoding else STORED_MARKER
 
 
-def decode_body(content: bytes) -> RetrievalCompleted | MessageDelta | MessageCitation | None:
-    """Return what `encode_body` encoded; None for an event that Postgres tells."""
-    kind, *rest = orjson.loads(content)
-    match kind:
-        case "delta":
-            return MessageDelta(offset=rest[0], text=rest[1])
-        case "citation":
-            return MessageCitation(Citation.from_json(rest[0]))
-        case "sources":
-            return RetrievalCompleted(tuple(Source.from_json(source) for source in rest[0]))
-        case _:
-            return None
+def decode_body(content: bytes) -> StreamedBody | None:
+    """Return the event that `encode_body` encoded; None when it must be read from Postgres."""
+    kind, *fields = orjson.loads(content)
+    encoding = _BY_KIND.get(kind)
+    return encoding.from_fields(*fields) if encoding else None

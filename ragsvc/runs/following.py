@@ -1,4 +1,4 @@
-"""Follows a run from any process: its owner's journal where that is here, else Postgres and the Redis stream."""
+"""Follows a run: in its owner's process through the journal, in others through Postgres and the Redis stream."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.runs.owner import RunOwner
 
-# A stream that says nothing for so long may have lost its end, or be gone: Postgres is asked.
-LOOK_S = 1.0
-# The stream lacks what Postgres will have at the owner's next save.
+# A stream without events for this long may have lost its end, or be gone, so Postgres is read.
+POLL_S = 1.0
+# Wait before reading Postgres for events that the stream lacks: the owner stores them with its next save.
 GAP_S = 0.2
 
 
 class Follower:
-    """Reads runs' events for this process's clients."""
+    """Reads the events of runs for clients of this process."""
 
     def __init__(self, resources: Resources, owner: RunOwner, tails: RunTails) -> None:
         self._pool = resources.pool
@@ -33,10 +33,10 @@ class Follower:
         self._tails = tails
 
     async def follow(self, workspace_id: UUID, run_id: UUID, *, after: int = 0) -> AsyncGenerator[list[RunEvent], None]:
-        """Yield the events after number `after` as they come, those that are there already at once, to the run's end.
+        """Yield batches of the events after number `after`, up to the run's end; existing events come at once.
 
-        They are the same for every reader, wherever they are read. A run whose session is deleted meanwhile ends as
-        cancelled, behind what the reader has seen.
+        All readers in all processes see the same events. If the session is deleted, the run ends as cancelled, after
+        the events that the reader has seen.
         """
         position = after
         journal = self._owner.journal_of(run_id)
@@ -54,7 +54,7 @@ class Follower:
     ) -> AsyncGenerator[list[RunEvent], None]:
         position = after
         async with self._tails.follow(run_id, after=position) as tail:
-            reading = _Reading(tail)
+            stream = _StreamReader(tail)
             while True:
                 async with self._pool.scoped_to(workspace_id).acquire() as conn:
                     stored = await chat_runs.select_run_with_message(conn, workspace_id, run_id)
@@ -68,43 +68,43 @@ class Follower:
                         return
                     position = batch[-1].id
                 if journal.end is not None:
-                    # Its owner told more than it could save before it died; the end still has to be told, but not to
-                    # somebody who resumes behind it.
+                    # The owner published more than it saved before it died. The end is still sent, except to a reader
+                    # that resumed after it.
                     if position > journal.last_id or position > after:
                         yield [RunEvent(position + 1, journal.end)]
                     return
-                async for batch in reading.read(after=position):
+                async for batch in stream.read(after=position):
                     yield batch
                     position = batch[-1].id
 
 
-class _Reading:
-    """What a stream told and nobody could use yet: it lies behind a gap that Postgres will fill."""
+class _StreamReader:
+    """Reads a stream in order; entries after a gap are buffered until Postgres has filled the gap."""
 
     def __init__(self, tail: Tail) -> None:
         self._tail = tail
         self._ahead: list[Entry] = []
 
     async def read(self, *, after: int) -> AsyncGenerator[list[RunEvent], None]:
-        """Yield the events that follow number `after` without a gap, until Postgres has to be asked."""
+        """Yield the events that follow number `after` without a gap, until Postgres must be read."""
         position = after
         while True:
-            batch, knows_more = self._take_next(position)
+            batch, may_continue = self._take_next(position)
             if batch:
                 yield batch
                 position = batch[-1].id
-            if not knows_more:
+            if not may_continue:
                 return
             if self._ahead:
                 await asyncio.sleep(GAP_S)
                 return
-            taken = await self._tail.take(timeout_s=LOOK_S)
+            taken = await self._tail.take(timeout_s=POLL_S)
             if not taken:
                 return
             self._ahead = [entry for entry in taken if entry[0] > position]
 
     def _take_next(self, position: int) -> tuple[list[RunEvent], bool]:
-        """Return what follows without a gap, and False behind it when Postgres has to tell what comes then."""
+        """Return the events that follow without a gap, and False if the next one must be read from Postgres."""
         batch: list[RunEvent] = []
         self._ahead = [entry for entry in self._ahead if entry[0] > position]
         for number, (event_id, content) in enumerate(self._ahead):

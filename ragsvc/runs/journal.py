@@ -1,4 +1,4 @@
-"""A run's events in memory: written by its owner, read by any number of readers, and told again from Postgres."""
+"""A run's events in memory: written by its owner, read by any number of readers, restored from Postgres."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from ragsvc.domain.chat import ChatMessage, ChatRun, Source
 
 STARTED_ID = 1
-# Readers are handed so many events at once.
+# Maximum number of events that a reader gets at once.
 BATCH = 256
 
 
 class Journal:
     """The events of one run, numbered from 1: its start, its sources, deltas and citations, its end.
 
-    Readers see an event once it is released, which is when it outlives this process (or Redis is away): otherwise they
-    could have seen what nobody can tell them again. Deltas are kept as plain text; there may be thousands of runs.
+    Readers see an event once it is released. That is when it would survive this process, or when Redis is away: readers
+    must not see an event that could be lost. Deltas are stored as plain text, since there may be thousands of runs.
     """
 
     def __init__(self, run_id: UUID, message_id: UUID) -> None:
@@ -46,10 +46,10 @@ class Journal:
         self.end: RunEnd | None = None
         self.is_lost = False
         self._entries: list[str | Citation] = []
-        self._offsets = array("q")  # where each entry begins in the text
+        self._offsets = array("q")  # length of the text before each entry
         self._length = 0
         self._released = STARTED_ID
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiters: set[asyncio.Future[None]] = set()
 
     @classmethod
     def restore(cls, run: ChatRun, message: ChatMessage) -> Journal:
@@ -92,22 +92,22 @@ class Journal:
         return tuple(len(entry) if isinstance(entry, str) else 0 for entry in self._entries)
 
     def add_sources(self, sources: tuple[Source, ...]) -> None:
-        """Write what the answer is made from; it comes before all text."""
+        """Add the sources; they precede all text."""
         self.sources = sources
 
     def add_text(self, text: str) -> None:
-        """Write a piece of the answer, which is not empty."""
+        """Add a piece of the answer, which must not be empty."""
         self._entries.append(text)
         self._offsets.append(self._length)
         self._length += len(text)
 
     def add_citation(self, citation: Citation) -> None:
-        """Write a citation; the `[n]` it is about stands in the text so far."""
+        """Add a citation of a `[n]` that is part of the text so far."""
         self._entries.append(citation)
         self._offsets.append(self._length)
 
-    def add_entry(self, body: EventBody | None) -> bool:
-        """Write the next event as a stream told it; False when it cannot come next."""
+    def add_event(self, body: EventBody | None) -> bool:
+        """Add the next event, read from a stream; return False if it cannot come next."""
         if self.sources is None and isinstance(body, RetrievalCompleted):
             self.sources = body.sources
         elif self.sources is not None and isinstance(body, MessageDelta) and body.offset == self._length:
@@ -119,18 +119,18 @@ class Journal:
         return True
 
     def release(self, event_id: int) -> None:
-        """Let readers see the events up to this one."""
+        """Let readers see the events up to number `event_id`."""
         if event_id > self._released:
             self._released = event_id
             self._notify()
 
     def lose(self) -> None:
-        """Tell readers to go elsewhere: the run has another owner, or is ended."""
+        """Make readers continue from Postgres: the run has another owner, or was deleted."""
         self.is_lost = True
         self._notify()
 
     def read(self, *, after: int, upto: int | None = None) -> Iterator[RunEvent]:
-        """Yield the events after number `after`, at most to number `upto`."""
+        """Yield the events after number `after`, up to and including number `upto`."""
         last_id = self.last_id if upto is None else min(upto, self.last_id)
         for event_id in range(after + 1, min(last_id + 1, self._first_entry_id)):
             yield RunEvent(event_id, self._head(event_id))
@@ -140,12 +140,12 @@ class Journal:
             yield RunEvent(self.last_id, self.end)
 
     def read_batch(self, *, after: int, upto: int | None = None) -> list[RunEvent]:
-        """Return the first of these events, at most BATCH."""
+        """Return the first of these events, at most BATCH of them."""
         last_id = self.last_id if upto is None else upto
         return list(self.read(after=after, upto=min(after + BATCH, last_id)))
 
     async def follow(self, *, after: int) -> AsyncGenerator[list[RunEvent], None]:
-        """Yield the events after number `after` as they are released, to the end; sooner when the run is lost."""
+        """Yield batches of the events after number `after` as they are released, until the run ends or is lost."""
         position = after
         while True:
             while batch := self.read_batch(after=position, upto=self._released):
@@ -153,13 +153,13 @@ class Journal:
                 position = batch[-1].id
             if self.is_lost or (self.end is not None and self._released >= self.last_id):
                 return
-            # Nothing can have come since the last look: nobody else had a turn.
+            # No event was missed: nothing was awaited since the read above.
             change = asyncio.get_running_loop().create_future()
-            self._waiting.add(change)
+            self._waiters.add(change)
             try:
                 await change
             finally:
-                self._waiting.discard(change)
+                self._waiters.discard(change)
 
     @property
     def _first_entry_id(self) -> int:
@@ -176,7 +176,7 @@ class Journal:
         return self.end is not None and event_id == self.last_id
 
     def _notify(self) -> None:
-        for change in self._waiting:
+        for change in self._waiters:
             if not change.done():
                 change.set_result(None)
 

@@ -1,4 +1,4 @@
-"""Ends a run whose process died, with all that it is known to have told."""
+"""Ends a run whose process died, with all events that it is known to have published."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ragsvc.db import chat_runs
 from ragsvc.domain.chat import RunProgress, RunStatus
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import append_events, read_events
-from ragsvc.runs.events import RunCancelled, decode_body, encode_body
+from ragsvc.runs.events import STORED_MARKER, decode_body
 from ragsvc.runs.journal import Journal
 from ragsvc.telemetry.metrics import RUNS
 
@@ -24,14 +24,14 @@ log = structlog.get_logger(__name__)
 
 
 async def end_lost_run(resources: Resources, run: ChatRun, *, sweeper: str) -> bool:
-    """Store and tell the end of a run that `sweeper` has claimed; False when it was deleted meanwhile."""
+    """Store and publish the end of a run that `sweeper` has claimed; return False if it has been deleted."""
     async with resources.pool.acquire() as conn:
         stored = await chat_runs.select_run_with_message(conn, run.workspace_id, run.id)
     if stored is None:
         return False
     journal = Journal.restore(*stored)
     saved_id = journal.last_id
-    await _read_on(resources, journal)
+    await _add_streamed_events(resources, journal)
     has_more = journal.last_id > saved_id
     progress = RunProgress(
         workspace_id=run.workspace_id,
@@ -50,12 +50,12 @@ async def end_lost_run(resources: Resources, run: ChatRun, *, sweeper: str) -> b
     if is_saved:
         RUNS.labels(progress.status, "").inc()
         log.warning("run_swept", run_id=run.id, status=progress.status, text_length=len(progress.content))
-        await _tell_end(resources, run.id, progress.last_event_id)
+        await _append_end(resources, run.id, progress.last_event_id)
     return is_saved
 
 
-async def _read_on(resources: Resources, journal: Journal) -> None:
-    """Add what the owner put into the stream after it had saved for the last time."""
+async def _add_streamed_events(resources: Resources, journal: Journal) -> None:
+    """Add the events that the owner appended to the stream after its last save."""
     try:
         entries = await read_events(
             resources.redis, resources.settings.stores.queue_prefix, journal.run_id, after=journal.last_id
@@ -64,16 +64,15 @@ async def _read_on(resources: Resources, journal: Journal) -> None:
         log.warning("run_stream_unreadable", run_id=journal.run_id, error=error)
         return
     for event_id, content in entries:
-        if event_id != journal.last_id + 1 or not journal.add_entry(decode_body(content)):
+        if event_id != journal.last_id + 1 or not journal.add_event(decode_body(content)):
             return
 
 
-async def _tell_end(resources: Resources, run_id: UUID, end_id: int) -> None:
-    # Any end will do: the stream only says that there is one.
-    settings = resources.settings
-    batches = {run_id: [(end_id, encode_body(RunCancelled()))]}
+async def _append_end(resources: Resources, run_id: UUID, end_id: int) -> None:
     try:
-        await append_events(resources.redis, settings.stores.queue_prefix, batches)
+        await append_events(
+            resources.redis, resources.settings.stores.queue_prefix, {run_id: [(end_id, STORED_MARKER)]}
+        )
     except REDIS_TROUBLE as error:
-        # Readers find it in Postgres, a little later.
-        log.warning("run_end_not_told", run_id=run_id, error=error)
+        # Readers find the end in Postgres, a little later.
+        log.warning("run_end_not_appended", run_id=run_id, error=error)

@@ -1,4 +1,4 @@
-"""The runs that this process answers: their tasks, their leases, and their ends."""
+"""The runs that this process owns: their tasks, their leases and their ends."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from ragsvc.runs.journal import Journal
     from ragsvc.telemetry.spans import Span
 
-# How often a run is saved while it changes, and how soon another process's cancel is noticed.
+# Interval of saves while a run changes; also how soon a cancellation by another process is noticed.
 SAVE_INTERVAL_S = 0.5
-SAVES_AT_ONCE = 4
+CONCURRENT_SAVES = 4
 DRAIN_S = 5.0
 
 log = structlog.get_logger(__name__)
@@ -50,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class OwnedRun:
-    """A run that this process answers; `stopping` is why it was told to stop."""
+    """A run that this process answers; `stopping` is the status that it ends with once it was asked to stop."""
 
     writer: RunWriter
     task: asyncio.Task[None] | None = None
@@ -59,23 +59,23 @@ class OwnedRun:
     is_interrupted: bool = False
 
     def begin(self) -> None:
-        """Note that the task runs from here on.
+        """Mark the task as running.
 
         Raises:
-            CancelledError: it was interrupted before.
+            CancelledError: the run was interrupted before.
         """
         self.has_begun = True
         if self.is_interrupted:
             raise asyncio.CancelledError
 
     def interrupt(self) -> bool:
-        """Cancel the task; before its first step that waits, for a task that never ran would not end its run."""
+        """Cancel the task, or have it cancel itself in `begin`: a task that never started could not end its run."""
         self.is_interrupted = True
         return not self.has_begun or (self.task is not None and self.task.cancel())
 
 
 class RunOwner:
-    """Answers runs as tasks of this process, under leases that other processes see."""
+    """Answers runs as tasks of this process, under leases in Postgres."""
 
     def __init__(self, resources: Resources, event_log: EventLog) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{new_id().hex}"
@@ -85,11 +85,11 @@ class RunOwner:
         self._is_draining = False
 
     def __len__(self) -> int:
-        """Return how many runs are being answered."""
+        """Return the number of runs in progress."""
         return len(self._runs)
 
     def begin(self, question: Question, *, run_id: UUID, answer_id: UUID) -> None:
-        """Answer a question whose run is stored under this owner's name."""
+        """Start to answer a question; its run must be stored with this owner's name."""
         writer = RunWriter(
             self._resources.scoped_to(question.session.workspace_id),
             self._event_log,
@@ -104,17 +104,17 @@ class RunOwner:
             self._stop(owned, RunStatus.INTERRUPTED)
 
     def journal_of(self, run_id: UUID) -> Journal | None:
-        """Return the events of a run that is being answered here."""
+        """Return the events of a run; None if another process answers it, or if it has ended."""
         owned = self._runs.get(run_id)
         return owned.writer.journal if owned and not owned.writer.journal.is_lost else None
 
     def cancel(self, run_id: UUID) -> bool:
-        """End a run as cancelled, if it is answered here."""
+        """End a run as cancelled, if this process answers it."""
         owned = self._runs.get(run_id)
         return owned is not None and self._stop(owned, RunStatus.CANCELLED)
 
     async def drain(self) -> None:
-        """End every run as interrupted, also those that begin from here on: this process stops."""
+        """End all runs as interrupted, including those that begin later, because this process stops."""
         self._is_draining = True
         for owned in self._runs.values():
             self._stop(owned, RunStatus.INTERRUPTED)
@@ -124,9 +124,9 @@ class RunOwner:
                     await asyncio.wait(tasks)
 
     async def supervise(self) -> None:
-        """Renew the leases and obey cancels of other processes, and save what changed, until cancelled.
+        """Renew leases, apply cancellations by other processes and save changed runs, until cancelled.
 
-        However many saves there are and however long they take, the leases are renewed beside them.
+        Leases are renewed independently of saves, so slow saves cost no run its lease.
         """
         await asyncio.gather(
             keep_renewed(self._renew_leases, interval_s=SAVE_INTERVAL_S, event="run_leases_not_renewed"),
@@ -148,7 +148,7 @@ class RunOwner:
         return True
 
     async def _save_changes(self) -> bool:
-        slots = asyncio.Semaphore(SAVES_AT_ONCE)
+        slots = asyncio.Semaphore(CONCURRENT_SAVES)
         changed = [owned for owned in self._runs.values() if owned.writer.is_unsaved]
         await asyncio.gather(*(self._save(owned, slots) for owned in changed))
         return True
@@ -159,7 +159,7 @@ class RunOwner:
                 self._lose(owned)
 
     def _lose(self, owned: OwnedRun) -> None:
-        # It may have ended since it was looked for.
+        # The run may have ended since it was selected.
         if not owned.writer.is_finishing:
             owned.writer.is_finishing = True
             owned.writer.journal.lose()
@@ -180,9 +180,9 @@ class RunOwner:
                 outcome = await self._outcome(owned, question)
                 if outcome is not None:
                     await owned.writer.finish(outcome)
-                    _report(outcome, traced, duration_s=time.perf_counter() - owned.writer.begun_at)
+                    _record_outcome(outcome, traced, duration_s=time.perf_counter() - owned.writer.begun_at)
         except Exception:
-            # Its lease ends, and a sweeper ends the run.
+            # The lease expires, and the sweeper ends the run.
             log.exception("run_not_finished")
             owned.writer.journal.lose()
         finally:
@@ -192,7 +192,7 @@ class RunOwner:
                 self._event_log.forget(run_id)
 
     async def _outcome(self, owned: OwnedRun, question: Question) -> Outcome | None:
-        """Return how the answer ended; None when the run is not this process's any more."""
+        """Return how the answer ended; None if this process has lost the run."""
         try:
             owned.begin()
             resources = self._resources.scoped_to(question.session.workspace_id)
@@ -204,11 +204,11 @@ class RunOwner:
         except LeaseLost:
             owned.writer.journal.lose()
             return None
-        except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it
+        except Exception as error:  # noqa: BLE001 - any error must end the run
             return Outcome(RunStatus.FAILED, error=explain_failure(error))
 
 
-def _report(outcome: Outcome, traced: Span, *, duration_s: float) -> None:
+def _record_outcome(outcome: Outcome, traced: Span, *, duration_s: float) -> None:
     code = outcome.error.code if outcome.error else None
     log.info("run_finished", status=outcome.status, code=code)
     RUNS.labels(outcome.status, code or "").inc()
@@ -218,7 +218,7 @@ def _report(outcome: Outcome, traced: Span, *, duration_s: float) -> None:
 
 
 def explain_failure(error: Exception) -> FailureInfo:
-    """Return what a client is told of the error that ended a run; an unknown one is logged."""
+    """Return the client's view of the error that ended a run; an unexpected error is logged."""
     match error:
         case WorkError():
             is_retryable = isinstance(error, (TransientFailure, OutageFailure))

@@ -1,4 +1,4 @@
-"""Accepts questions, and questions asked again; from the commit on an answer will come, or a run that says why not."""
+"""Accepts questions and retries. Once one is committed, its run ends with an answer or an error, even after a crash."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEFAULT_LIMIT = 10
 
 @dataclass(frozen=True, slots=True)
 class BegunRun:
-    """A run that was just begun in this process."""
+    """A run that has just begun in this process."""
 
     session: ChatSession
     id: UUID
@@ -43,12 +43,12 @@ async def begin_run(
     limit: int = DEFAULT_LIMIT,
     run_id: UUID | None = None,
 ) -> BegunRun:
-    """Store a question and begin to answer it; the run goes on whoever follows it.
+    """Store a question and begin to answer it; the run continues whether or not a client follows it.
 
     Raises:
-        NotFound: there is no such session.
-        InvalidRequest: the filter is too large or has no meaning.
-        RunActive: the session's last answer is still being written.
+        NotFound: the session does not exist.
+        InvalidRequest: the filter is too large or invalid.
+        RunActive: the session's last answer is still in progress.
     """
     compile_filter(filters)
     request = {"content": content, "filters": dump_filter(filters) if filters else None, "limit": limit}
@@ -67,12 +67,12 @@ async def begin_run(
 
 
 async def retry_run(runs: Runs, workspace_id: UUID, run_id: UUID, *, new_run_id: UUID | None = None) -> BegunRun:
-    """Ask again what a run did not answer: a new run, and a new answer to the same message.
+    """Begin a new run for the question of a run that did not complete; the same message gets a new answer.
 
     Raises:
-        NotFound: there is no such run.
-        RunActive: the session's last answer is still being written.
-        RunNotRetryable: the run did answer, or is not its session's last.
+        NotFound: the run does not exist.
+        RunActive: the session's last answer is still in progress.
+        RunNotRetryable: the run completed, or is not the last of its session.
     """
     async with runs.resources.scoped_to(workspace_id).pool.acquire() as conn:
         run = await chat_runs.select_run(conn, workspace_id, run_id)

@@ -1,4 +1,23 @@
-"""Runs in a process: what it answers, whom it lets follow, and the ending of runs whose process died."""
+"""The life of a run: an answer in progress, owned by one process and readable from all.
+
+    begin_run, ──▶ running ─┬─ the answer is complete ──────────▶ completed    ┐
+    retry_run     (leased)  ├─ the search or the model fails ───▶ failed       │ stored by the owner
+                            ├─ cancel_run ──────────────────────▶ cancelled    │ (RunWriter.finish)
+                            ├─ the owner's process stops ───────▶ interrupted  ┘
+                            └─ the lease expires ───────────────▶ interrupted    stored by sweep_runs
+
+A run that did not complete is retried as a new run for the same question. A run whose owner died after a cancellation
+was requested ends as cancelled.
+
+The owner renews the run's lease in Postgres and writes the events:
+
+    Answerer ──▶ RunWriter ──▶ Journal ─┬─ EventLog ──▶ Redis stream   at once, many runs in a batch
+                 (AnswerWriter)         └─ save_run ──▶ Postgres       every half second, and at the end
+
+An event is released to readers once it is in Redis or Postgres, or at once while Redis is away. Readers in the owner's
+process follow its journal. Readers in other processes restore a journal from Postgres and continue with the stream;
+without Redis they poll Postgres.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +45,13 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.runs.events import RunEvent
 
-# A sweep ends at most so many runs; the next one goes on.
+# Maximum number of runs that one sweep ends; the next sweep continues.
 SWEEP_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What a process needs to answer runs and to follow those of other processes."""
+    """The parts that a process needs to answer runs and to follow those of other processes."""
 
     resources: Resources
     owner: RunOwner
@@ -41,34 +60,33 @@ class Runs:
 
 @asynccontextmanager
 async def open_runs(resources: Resources) -> AsyncIterator[Runs]:
-    """Be ready to answer; at the end, whatever is still being answered is interrupted and stored.
+    """Open this process's runs; on exit, runs that are still in progress are interrupted and stored.
 
     Raises:
         StartupRefused: the tokenizer is unknown.
     """
-    # Read here, beside the loop, and not while the first question waits.
+    # Load the tokenizer now, in a thread, so that the first question need not wait for it.
     await asyncio.to_thread(load_meter, resources.settings)
     event_log = EventLog(resources)
     tails = RunTails(resources.redis, resources.settings.stores.queue_prefix)
     owner = RunOwner(resources, event_log)
-    chores = [asyncio.create_task(event_log.run()), asyncio.create_task(owner.supervise())]
+    tasks = [asyncio.create_task(event_log.run()), asyncio.create_task(owner.supervise())]
     try:
         yield Runs(resources, owner, Follower(resources, owner, tails))
     finally:
         await owner.drain()
         await event_log.flush()
-        for chore in chores:
-            await cancel_and_wait(chore)
+        await cancel_and_wait(*tasks)
         await tails.close()
 
 
 async def cancel_run(runs: Runs, workspace_id: UUID, run_id: UUID) -> ChatRun:
-    """Ask for a run's end; its owner hears of it at once, or, in another process, at its next save.
+    """Request a run's cancellation: an owner in this process acts at once, another one at its next lease renewal.
 
-    A run that has ended stays as it ended.
+    A run that has ended is unchanged.
 
     Raises:
-        NotFound: there is no such run.
+        NotFound: the run does not exist.
     """
     async with runs.resources.scoped_to(workspace_id).pool.acquire() as conn:
         run = await chat_runs.update_cancel_requested(conn, workspace_id, run_id)
@@ -82,7 +100,7 @@ async def get_run(resources: Resources, workspace_id: UUID, run_id: UUID) -> Cha
     """Return a run.
 
     Raises:
-        NotFound: there is no such run.
+        NotFound: the run does not exist.
     """
     async with resources.pool.acquire() as conn:
         run = await chat_runs.select_run(conn, workspace_id, run_id)
@@ -94,15 +112,15 @@ async def get_run(resources: Resources, workspace_id: UUID, run_id: UUID) -> Cha
 def follow_run_in_batches(
     runs: Runs, workspace_id: UUID, run_id: UUID, *, after: int = 0
 ) -> AsyncGenerator[list[RunEvent], None]:
-    """Return a run's events after number `after`, up to its end, wherever it is answered.
+    """Return the events of a run after number `after`, up to its end, whichever process answers it.
 
-    Those that have come while the reader was busy are handed over at once.
+    Events that arrive while the reader is busy come in one batch.
     """
     return runs.follower.follow(workspace_id, run_id, after=after)
 
 
 async def follow_run(runs: Runs, workspace_id: UUID, run_id: UUID, *, after: int = 0) -> AsyncGenerator[RunEvent, None]:
-    """Yield a run's events one by one; otherwise like `follow_run_in_batches`."""
+    """Yield the events of `follow_run_in_batches` one by one."""
     async with aclosing(follow_run_in_batches(runs, workspace_id, run_id, after=after)) as batches:
         async for batch in batches:
             for event in batch:
@@ -110,10 +128,10 @@ async def follow_run(runs: Runs, workspace_id: UUID, run_id: UUID, *, after: int
 
 
 async def wait_for_answer(runs: Runs, workspace_id: UUID, run_id: UUID, *, message_id: UUID) -> ChatMessage:
-    """Return the answer once its run has ended, in whatever way.
+    """Return the answer once its run has ended, whatever its status.
 
     Raises:
-        NotFound: the session was deleted meanwhile.
+        NotFound: the session was deleted during the run.
     """
     async for _events in follow_run_in_batches(runs, workspace_id, run_id):
         pass
@@ -125,7 +143,7 @@ async def wait_for_answer(runs: Runs, workspace_id: UUID, run_id: UUID, *, messa
 
 
 async def sweep_runs(resources: Resources) -> int:
-    """End the runs whose owner died: interrupted, or cancelled where that was asked for; return how many."""
+    """End the runs whose owner died, as interrupted or, if requested, as cancelled; return how many were ended."""
     sweeper = f"sweeper:{new_id().hex}"
     async with resources.pool.acquire() as conn:
         lost = await chat_runs.claim_lost_runs(

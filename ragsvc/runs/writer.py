@@ -1,4 +1,4 @@
-"""A run as its owner writes it: into the journal at once, to Redis and Postgres soon, and to its end."""
+"""Writes a run for its owner: to the journal at once, to Redis and Postgres soon after."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 class RunWriter:
-    """Writes one run; only one save is on its way at a time, so an older state never follows a newer one."""
+    """Writes one run. Only one save runs at a time, so an older state never overwrites a newer one."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class RunWriter:
         self._saving = asyncio.Lock()
         self._saved_id = 1
         self._saved_citations = 0
-        self._has_begun = False
+        self._has_text = False
 
     @property
     def text(self) -> str:
@@ -63,14 +63,14 @@ class RunWriter:
 
     @property
     def is_unsaved(self) -> bool:
-        """Whether Postgres lacks some of the run."""
+        """Whether the journal has events that Postgres lacks."""
         return self._saved_id < self.journal.last_id
 
     async def add_sources(self, sources: tuple[Source, ...]) -> None:
-        """Write the sources and save them before anything is said of them: that is how a deletion finds the run.
+        """Write the sources and save them before any text: deletions find runs by their stored sources.
 
         Raises:
-            LeaseLost: the run is not this owner's any more.
+            LeaseLost: this owner has lost the run.
         """
         self.journal.add_sources(sources)
         if not await self.save():
@@ -79,8 +79,8 @@ class RunWriter:
 
     def add_text(self, text: str) -> None:
         """Write a piece of the answer."""
-        if not self._has_begun:
-            self._has_begun = True
+        if not self._has_text:
+            self._has_text = True
             RUN_FIRST_TOKEN.observe(time.perf_counter() - self.begun_at)
         self.journal.add_text(text)
         self._event_log.publish(self.journal)
@@ -92,23 +92,23 @@ class RunWriter:
         self._event_log.publish(self.journal)
 
     def add_usage(self, usage: TokenUsage) -> None:
-        """Note what a call of the model cost; a run may need several."""
+        """Add the token usage of one model call; a run may need several."""
         self.usage = usage if self.usage is None else self.usage + usage
 
     async def save(self) -> bool:
-        """Store the run so far; False when it is not this owner's any more."""
+        """Store the run so far; return False if this owner has lost it."""
         async with self._saving:
             return True if self.is_finishing else await self._save(self._progress())
 
     async def finish(self, outcome: Outcome) -> None:
-        """Store the run's end, then tell it. While Postgres is away, try until the lease is over.
+        """Store the run's end, then publish it. While Postgres is away, retry until the lease expires.
 
-        A run that was taken over, or deleted, is left as it is; its readers are sent to what Postgres has.
+        A run that was taken over or deleted is left unchanged; its readers continue from Postgres.
         """
         self.is_finishing = True
         progress = self._progress(outcome)
         async with self._saving:
-            is_saved = await self._save_stubbornly(progress)
+            is_saved = await self._save_with_retries(progress)
         end = await self._load_end() if is_saved else None
         if end is None:
             self.journal.lose()
@@ -125,7 +125,7 @@ class RunWriter:
             return None
         return end_of(*stored) if stored else None
 
-    async def _save_stubbornly(self, progress: RunProgress) -> bool:
+    async def _save_with_retries(self, progress: RunProgress) -> bool:
         try:
             async with asyncio.timeout(self._resources.settings.answering.run_lease_s):
                 while True:

@@ -1,4 +1,4 @@
-"""The fixtures of a conversation: a library, a scripted model, and processes that answer."""
+"""Fixtures of a chat: documents, a scripted model, and processes that answer."""
 
 from tests.support.chat import chat, library, scripted
 

@@ -1,4 +1,4 @@
-"""A deleted document's words leave the chats; ids and places stay, and nothing brings the words back."""
+"""Tests of removing a deleted document's text from chats: ids and spans remain, and running answers keep it out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ragsvc.db import chat_messages
 from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.queue.run_streams import delete_runs, run_key
 from ragsvc.runs.events import MessageCitation
-from tests.runs.test_runs import ANSWER, bodies
+from tests.support.chat import ANSWER, bodies
 from tests.support.deletions import DyingClient, removed_counts, run_deletion, run_deletion_until_killed
 from tests.support.servers.model_server import Pause
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 
 async def redact(chat: Chat, document_id: UUID, *, limit: int = 1000) -> int:
-    """Redact a document and return in how many messages."""
+    """Redact a document and return the number of messages changed."""
     async with chat.runs.resources.pool.acquire() as conn:
         return await chat_messages.redact_document(conn, chat.workspace_id, document_id, limit=limit)
 
 
 async def unredacted(chat: Chat, document_id: UUID) -> int:
-    """Return in how many messages words of the document stand."""
+    """Return the number of messages that contain text of the document."""
     async with chat.runs.resources.pool.acquire() as conn:
         return await chat_messages.count_unredacted(conn, chat.workspace_id, document_id)
 
 
-async def test_quotes_and_headings_are_blanked_and_places_stay(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_quotes_and_headings_are_blanked_and_spans_remain(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat_text = ANSWER
     run = await chat.ask()
     await chat.events(run)
@@ -55,7 +55,9 @@ async def test_quotes_and_headings_are_blanked_and_places_stay(chat: Chat, scrip
     assert after.content == before.content
 
 
-async def test_words_are_hidden_from_the_acknowledgement_on(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_quotes_are_hidden_as_soon_as_a_deletion_is_acknowledged(
+    chat: Chat, scripted_models: ScriptedModels
+) -> None:
     scripted_models.chat_text = ANSWER
     run = await chat.ask()
     before = await chat.events(run)
@@ -75,7 +77,7 @@ async def test_words_are_hidden_from_the_acknowledgement_on(chat: Chat, scripted
     assert len(again) == len(bodies(before, MessageCitation))
 
 
-async def test_another_workspace_s_messages_are_left_alone(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_messages_of_another_workspace_are_unchanged(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat_text = ANSWER
     await chat.events(await chat.ask())
     async with chat.runs.resources.pool.acquire() as conn:
@@ -83,14 +85,14 @@ async def test_another_workspace_s_messages_are_left_alone(chat: Chat, scripted_
     assert await unredacted(chat, chat.shipping) == 1
 
 
-async def test_redaction_goes_on_in_bounded_batches(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_redaction_proceeds_in_bounded_batches(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat_text = ANSWER
     for _ in range(3):
         await chat.events(await chat.ask())
     assert [await redact(chat, chat.refunds, limit=2) for _ in range(3)] == [2, 1, 0]
 
 
-async def test_a_running_answer_does_not_bring_words_back(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_a_running_answer_does_not_restore_redacted_quotes(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat_text = ANSWER
     pause = Pause(after_deltas=4)
     scripted_models.chat.script(pause)
@@ -106,7 +108,7 @@ async def test_a_running_answer_does_not_bring_words_back(chat: Chat, scripted_m
     assert (await chat.stored(run))[1].citations[1].quote == "Shipping is free above 50 euros."
 
 
-async def test_a_citation_from_before_the_deletion_is_not_saved_with_its_words(
+async def test_a_citation_from_before_the_deletion_is_saved_without_its_quote(
     chat: Chat, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat_text = ANSWER
@@ -122,7 +124,7 @@ async def test_a_citation_from_before_the_deletion_is_not_saved_with_its_words(
     assert await unredacted(chat, chat.refunds) == 0
 
 
-async def test_the_streams_of_touched_runs_are_found_and_removed(chat: Chat) -> None:
+async def test_the_streams_of_affected_runs_are_found_and_removed(chat: Chat) -> None:
     resources = chat.runs.resources
     prefix = resources.settings.stores.queue_prefix
     runs = [await chat.ask() for _ in range(1)]
@@ -142,7 +144,9 @@ async def test_the_streams_of_touched_runs_are_found_and_removed(chat: Chat) -> 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("step", [1, 2], ids=["counting", "removing"])
-async def test_a_deletion_that_dies_beside_redis_counts_each_stream_once(chat: Chat, step: int, *, after: bool) -> None:
+async def test_a_deletion_that_crashes_around_redis_calls_counts_each_stream_once(
+    chat: Chat, step: int, *, after: bool
+) -> None:
     resources = chat.runs.resources
     for _ in range(2):
         await chat.events(await chat.ask())

@@ -1,4 +1,4 @@
-"""Which hits become sources: no passage twice, neighbours as one, within the budget."""
+"""Tests of selecting the sources of an answer from hits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ragsvc.answering.sources import choose_sources, join_neighbours, number_sources
 from ragsvc.domain.chunks import PageSpan
-from tests.answering.citations.test_parser import hit
+from tests.support.hits import make_hit
 
 if TYPE_CHECKING:
     from random import Random
@@ -24,12 +24,14 @@ LONG = (
 
 
 def choose(hits: list[SearchHit], *, budget_tokens: int = 1000) -> list[SearchHit]:
-    """Choose among hits that cost what they count."""
+    """Choose among hits, each at the cost of its token count."""
     return choose_sources(hits, cost=lambda found: found.token_count, budget_tokens=budget_tokens)
 
 
-def test_the_budget_holds_but_for_the_best_source() -> None:
-    large, medium, small = (replace(hit(name), token_count=size) for name, size in (("a", 90), ("b", 60), ("c", 40)))
+def test_only_the_best_source_may_exceed_the_budget() -> None:
+    large, medium, small = (
+        replace(make_hit(name), token_count=size) for name, size in (("a", 90), ("b", 60), ("c", 40))
+    )
     assert choose([medium, large, small], budget_tokens=100) == [medium, small]
     assert choose([large, small], budget_tokens=50) == [large]
 
@@ -38,11 +40,11 @@ def test_the_budget_holds_but_for_the_best_source() -> None:
     words=st.lists(st.sampled_from(["ab", "ba", "cab", "abba", "7", "30", "not", "no"]), max_size=40),
     changes=st.lists(st.tuples(st.integers(0, 39), st.sampled_from(["ab", "zu", "ze", "7", "not"])), max_size=4),
 )
-def test_texts_repeat_one_another_as_their_shingles_say(words: list[str], changes: list[tuple[int, str]]) -> None:
+def test_repetition_is_decided_by_shared_shingles(words: list[str], changes: list[tuple[int, str]]) -> None:
     changed = list(words)
-    for place, word in changes:
-        changed[place : place + 1] = [word]
-    first, second = hit(" ".join(words)), hit(" ".join(changed))
+    for index, word in changes:
+        changed[index : index + 1] = [word]
+    first, second = make_hit(" ".join(words)), make_hit(" ".join(changed))
     shared = len(shingles(changed) & shingles(words))
     is_repeated = shared >= 0.9 * len(shingles(changed))
     says_nothing_new = {"7", "30", "not", "no"}.isdisjoint(set(changed) - set(words))
@@ -50,37 +52,37 @@ def test_texts_repeat_one_another_as_their_shingles_say(words: list[str], change
 
 
 def shingles(words: list[str]) -> set[tuple[str, ...]]:
-    """Return the runs of three words."""
+    """Return all sequences of three consecutive words."""
     return {tuple(words[start : start + 3]) for start in range(max(len(words) - 2, 1))}
 
 
-def test_the_same_text_is_a_source_once() -> None:
-    first, again = hit("Same."), hit("Same.")
+def test_duplicate_text_is_one_source() -> None:
+    first, again = make_hit("Same."), make_hit("Same.")
     assert choose([first, again]) == [first]
-    assert [source.n for source in number_sources([first, hit("Other.")])] == [1, 2]
+    assert [source.n for source in number_sources([first, make_hit("Other.")])] == [1, 2]
 
 
-def test_nearly_the_same_text_is_a_source_once() -> None:
-    first, again = hit(LONG), hit(LONG.replace("helps", "assists").upper())
-    assert choose([first, again, hit("Something else is said here.")])[1:] != [again]
+def test_near_duplicate_text_is_one_source() -> None:
+    first, again = make_hit(LONG), make_hit(LONG.replace("helps", "assists").upper())
+    assert choose([first, again, make_hit("Something else is said here.")])[1:] != [again]
     assert len(choose([first, again])) == 1
 
 
-def test_a_text_that_differs_in_a_number_or_a_negation_is_another() -> None:
+def test_texts_that_differ_in_a_number_or_negation_are_separate_sources() -> None:
     longer = f"{LONG} {LONG}"
-    fortnight, month = hit(f"{longer} It takes 14 days."), hit(f"{longer} It takes 30 days.")
+    fortnight, month = make_hit(f"{longer} It takes 14 days."), make_hit(f"{longer} It takes 30 days.")
     assert choose([fortnight, month]) == [fortnight, month]
-    paid, unpaid = hit(f"{longer} It is paid."), hit(f"{longer} It is not paid.")
+    paid, unpaid = make_hit(f"{longer} It is paid."), make_hit(f"{longer} It is not paid.")
     assert choose([paid, unpaid]) == [paid, unpaid]
 
 
 def cut(text: str, *cuts: tuple[int, int]) -> list[SearchHit]:
-    """Return pieces of one text as the chunks of one document."""
-    whole = hit(text, start=0)
+    """Return pieces of a text as hits for the chunks of one document."""
+    whole = make_hit(text, start=0)
     return [
         replace(
             whole,
-            chunk_id=hit().chunk_id,
+            chunk_id=make_hit().chunk_id,
             ordinal=ordinal,
             text=text[start:end],
             char_start=start,
@@ -94,9 +96,9 @@ def cut(text: str, *cuts: tuple[int, int]) -> list[SearchHit]:
     ]
 
 
-def test_neighbours_that_overlap_are_one_source_in_the_place_of_the_better() -> None:
+def test_overlapping_neighbours_are_one_source_at_the_rank_of_the_better() -> None:
     first, second, third = cut(LONG, (0, 60), (40, 120), (100, len(LONG)))
-    other = hit("Something else.")
+    other = make_hit("Something else.")
     joined = join_neighbours([second, other, third, first])
     assert len(joined) == 2
     assert (joined[0].text, joined[0].char_start, joined[0].char_end) == (LONG, 0, len(LONG))
@@ -105,13 +107,13 @@ def test_neighbours_that_overlap_are_one_source_in_the_place_of_the_better() -> 
     assert joined[1] == other
 
 
-def test_what_does_not_touch_or_has_another_heading_stays_apart() -> None:
+def test_hits_with_a_gap_or_another_heading_are_not_joined() -> None:
     first, second, _third = cut(LONG, (0, 60), (61, 120), (100, len(LONG)))
     assert join_neighbours([first, second]) == [first, second]
     overlapping = cut(LONG, (0, 60), (40, 120))
     elsewhere = [overlapping[0], replace(overlapping[1], heading_path=("Other",))]
     assert join_neighbours(elsewhere) == elsewhere
-    foreign = [overlapping[0], replace(overlapping[1], document_id=hit().document_id)]
+    foreign = [overlapping[0], replace(overlapping[1], document_id=make_hit().document_id)]
     assert join_neighbours(foreign) == foreign
 
 
@@ -121,12 +123,12 @@ def test_what_does_not_touch_or_has_another_heading_stays_apart() -> None:
     overlap=st.integers(0, 8),
     order=st.randoms(use_true_random=False),
 )
-def test_a_joined_source_is_the_very_text_of_its_place(
+def test_the_text_of_a_joined_source_matches_its_span(
     text: str, borders: list[int], overlap: int, order: Random
 ) -> None:
-    places = sorted({0, *(border for border in borders if border < len(text))})
-    ends = [min(place + overlap, len(text)) for place in places[1:]] + [len(text)]
-    hits = cut(text, *zip(places, ends, strict=True))
+    starts = sorted({0, *(border for border in borders if border < len(text))})
+    ends = [min(start + overlap, len(text)) for start in starts[1:]] + [len(text)]
+    hits = cut(text, *zip(starts, ends, strict=True))
     order.shuffle(hits)
     for source in join_neighbours(hits):
         assert text[source.char_start : source.char_end] == source.text

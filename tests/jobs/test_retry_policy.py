@@ -41,7 +41,7 @@ def from_model(status: int, *, code: str | None = None, headers: Mapping[str, st
     response = httpx2.Response(status, request=REQUEST, headers=headers, json={"error": {"code": code}})
     client = openai.OpenAI(api_key="k", base_url="http://models.example/v1")
     with client:
-        return translate(client._make_status_error_from_response(response), ask="embedding")
+        return translate(client._make_status_error_from_response(response), purpose="embedding")
 
 
 def from_model_connection(cause: Exception) -> WorkError:
@@ -50,7 +50,7 @@ def from_model_connection(cause: Exception) -> WorkError:
     told.__cause__ = cause
     error = openai.APITimeoutError(request=REQUEST)
     error.__cause__ = told
-    return translate(error, ask="embedding")
+    return translate(error, purpose="embedding")
 
 
 def from_store(error: Exception) -> WorkError:

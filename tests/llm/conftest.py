@@ -1,4 +1,4 @@
-"""Fixtures of the model calls' tests."""
+"""Fixtures for tests of model calls."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from ragsvc.llm.chat import ChatDelta, ChatTurn
 from ragsvc.llm.client import LlmClient, open_llm
 from ragsvc.queue.connection import open_redis
-from ragsvc.queue.provider_rate import ProviderRate
+from ragsvc.queue.provider_rate import RedisProviderRate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.llm.provider_rate import EmbeddingRate
+    from ragsvc.llm.provider_rate import ProviderRate
     from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
@@ -24,18 +24,18 @@ TURNS = [ChatTurn("system", "Answer."), ChatTurn("user", "Hello?")]
 
 
 @pytest.fixture
-async def limit(base_settings: Settings) -> AsyncIterator[EmbeddingRate]:
-    """A rate that only a provider's Retry-After limits, this test's own."""
+async def limit(base_settings: Settings) -> AsyncIterator[ProviderRate]:
+    """A rate of this test alone, limited only by the provider's Retry-After."""
     redis = open_redis(base_settings)
-    yield ProviderRate(redis, base_settings.changed({"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"}))
+    yield RedisProviderRate(redis, base_settings.changed({"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"}))
     await redis.aclose()
 
 
 @pytest.fixture
 async def models(
-    base_settings: Settings, scripted_models: ScriptedModels, limit: EmbeddingRate
+    base_settings: Settings, scripted_models: ScriptedModels, limit: ProviderRate
 ) -> AsyncIterator[LlmClient]:
-    """The client of the scripted server; it waits half a second for the next byte."""
+    """A client of the scripted server with a timeout of half a second."""
     scripted = scripted_models.applied_to(base_settings).changed({"model_timeout_s": 0.5})
     async with open_llm(scripted, limit) as opened:
         yield opened
@@ -45,4 +45,4 @@ async def collect(models: LlmClient, *, into: list[ChatDelta]) -> None:
     """Read an answer to its end."""
     async with aclosing(models.stream_chat(TURNS, model="scripted")) as deltas:
         async for delta in deltas:
-            into.append(delta)  # noqa: PERF401 - what came before a failure counts
+            into.append(delta)  # noqa: PERF401 - deltas before a failure are collected too

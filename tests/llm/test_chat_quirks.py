@@ -1,4 +1,4 @@
-"""What servers do that speak OpenAI's wire with an accent, and what each refusal is called."""
+"""Tests of non-standard OpenAI-compatible servers, and of the error code for each failure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.servers.model_server import Fail, Pause, Raw, Reply, Slow
 
 if TYPE_CHECKING:
     from ragsvc.llm.chat import ChatDelta
-    from ragsvc.llm.provider_rate import EmbeddingRate
+    from ragsvc.llm.provider_rate import ProviderRate
     from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import Behaviour, ScriptedModels
 
@@ -32,13 +32,13 @@ DONE = b"data: [DONE]\n\n"
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 
 
-async def hear(models: LlmClient) -> tuple[str, str | None, TokenUsage | None]:
-    """Return an answer's text, why it ended, and what it cost."""
-    heard: list[ChatDelta] = []
-    await collect(models, into=heard)
-    finish_reason = next((delta.finish_reason for delta in heard if delta.finish_reason), None)
-    usage = [delta.usage for delta in heard if delta.usage]
-    return "".join(delta.text for delta in heard), finish_reason, usage[-1] if usage else None
+async def read_answer(models: LlmClient) -> tuple[str, str | None, TokenUsage | None]:
+    """Return the text of an answer, its finish reason and its token usage."""
+    deltas: list[ChatDelta] = []
+    await collect(models, into=deltas)
+    finish_reason = next((delta.finish_reason for delta in deltas if delta.finish_reason), None)
+    usage = [delta.usage for delta in deltas if delta.usage]
+    return "".join(delta.text for delta in deltas), finish_reason, usage[-1] if usage else None
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,15 @@ async def hear(models: LlmClient) -> tuple[str, str | None, TokenUsage | None]:
     ],
     ids=["null", "usage_last", "usage_with_end", "reasoning", "no_choices", "parts", "comment", "crlf", "refusal"],
 )
-async def test_an_answer_is_read_in_every_accent(
+async def test_answers_of_non_standard_servers_are_read(
     models: LlmClient, scripted_models: ScriptedModels, stream: list[bytes], cost: TokenUsage | None
 ) -> None:
     scripted_models.chat.script(Raw(b"".join(stream)))
-    assert await hear(models) == ("Yes.", "stop", cost)
+    assert await read_answer(models) == ("Yes.", "stop", cost)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "usage",
     [
         {},
         {"total_tokens": 7},
@@ -75,19 +75,19 @@ async def test_an_answer_is_read_in_every_accent(
         {"prompt_tokens": "5", "completion_tokens": "2"},
     ],
 )
-async def test_a_cost_that_cannot_be_is_not_told(
-    models: LlmClient, scripted_models: ScriptedModels, told: dict[str, object]
+async def test_implausible_usage_is_ignored(
+    models: LlmClient, scripted_models: ScriptedModels, usage: dict[str, object]
 ) -> None:
-    scripted_models.chat.script(Raw(chunk({"content": "Yes."}) + STOP + chunk(usage=told) + DONE))
-    assert await hear(models) == ("Yes.", "stop", None)
+    scripted_models.chat.script(Raw(chunk({"content": "Yes."}) + STOP + chunk(usage=usage) + DONE))
+    assert await read_answer(models) == ("Yes.", "stop", None)
 
 
-async def test_a_server_without_stream_options_is_asked_without(
+async def test_a_server_that_rejects_stream_options_is_called_without_them(
     models: LlmClient, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat.script(Fail(400, message="Unrecognized request argument supplied: stream_options"))
-    assert (await hear(models))[0] == scripted_models.chat_text
-    assert (await hear(models))[2] is None
+    assert (await read_answer(models))[0] == scripted_models.chat_text
+    assert (await read_answer(models))[2] is None
     asked = [("stream_options" in body) for body in scripted_models.chat.requests]
     assert asked == [True, False, False]
 
@@ -125,36 +125,38 @@ async def test_every_failure_has_its_code(
     code: str,
     kind: type[WorkError],
 ) -> None:
-    monkeypatch.setattr("ragsvc.llm.chat.QUICK_TRIES", 1)
+    monkeypatch.setattr("ragsvc.llm.chat.QUICK_ATTEMPTS", 1)
     scripted_models.chat.script(behaviour)
     with pytest.raises(kind) as caught:
-        await hear(models)
+        await read_answer(models)
     assert caught.value.work_code == code
 
 
-async def test_a_filter_in_the_middle_ends_the_answer_and_is_told(
+async def test_a_content_filter_after_some_text_is_the_finish_reason(
     models: LlmClient, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat.script(Reply("Half an", finish_reason="content_filter"))
-    assert (await hear(models))[:2] == ("Half an", "content_filter")
+    assert (await read_answer(models))[:2] == ("Half an", "content_filter")
 
 
-async def test_first_words_may_take_longer_than_the_next_ones(
-    base_settings: Settings, scripted_models: ScriptedModels, limit: EmbeddingRate, monkeypatch: pytest.MonkeyPatch
+async def test_the_first_token_can_take_longer_than_later_ones(
+    base_settings: Settings, scripted_models: ScriptedModels, limit: ProviderRate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ragsvc.llm.chat.FIRST_TOKEN_FACTOR", 200.0)
-    patient = scripted_models.applied_to(base_settings).changed({"model_timeout_s": 0.1})
-    async with open_llm(patient, limit) as models:
+    settings = scripted_models.applied_to(base_settings).changed({"model_timeout_s": 0.1})
+    async with open_llm(settings, limit) as models:
         scripted_models.chat.script(Slow(0.5), Pause(after_deltas=1))
-        assert (await hear(models))[0] == scripted_models.chat_text
+        assert (await read_answer(models))[0] == scripted_models.chat_text
         with pytest.raises(TransientFailure, match="in time"):
-            await hear(models)
+            await read_answer(models)
 
 
-async def test_a_refusal_is_logged_with_the_provider_s_id(models: LlmClient, scripted_models: ScriptedModels) -> None:
+async def test_a_rejected_request_is_logged_with_the_providers_request_id(
+    models: LlmClient, scripted_models: ScriptedModels
+) -> None:
     scripted_models.chat.script(Fail(400, message="no such parameter"))
     with capture_logs() as logged, pytest.raises(ProviderRejected):
-        await hear(models)
+        await read_answer(models)
     failed = next(entry for entry in logged if entry["event"] == "model_failed")
     assert failed["provider_request_id"] == "req-scripted"
     assert (failed["code"], failed["http_status"]) == ("chat_rejected", 400)

@@ -1,4 +1,4 @@
-"""Embedding calls against a server that can do wrong."""
+"""Tests of embedding calls to a server that can misbehave."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tests.support.servers.model_server import Cut, Embedded, Fail, Pause, Scrip
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.llm.provider_rate import EmbeddingRate
+    from ragsvc.llm.provider_rate import ProviderRate
     from ragsvc.settings.settings import Settings
 
 
 @pytest.fixture
 def scripted_settings(base_settings: Settings, scripted_models: ScriptedModels) -> Settings:
-    """Settings of a service whose models are scripted."""
+    """Settings that use the scripted model server."""
     return scripted_models.applied_to(base_settings)
 
 
 @pytest.fixture
-async def models(scripted_settings: Settings, limit: EmbeddingRate) -> AsyncIterator[LlmClient]:
-    """The client of the scripted server."""
+async def models(scripted_settings: Settings, limit: ProviderRate) -> AsyncIterator[LlmClient]:
+    """A client of the scripted server."""
     async with open_llm(scripted_settings, limit) as opened:
         yield opened
 
@@ -42,7 +42,7 @@ async def test_vectors_come_in_the_order_of_the_texts(models: LlmClient, scripte
     assert [request["encoding_format"] for request in scripted_models.embeddings.requests] == ["base64"]
 
 
-async def test_no_texts_cost_no_call(models: LlmClient, scripted_models: ScriptedModels) -> None:
+async def test_embedding_no_texts_makes_no_call(models: LlmClient, scripted_models: ScriptedModels) -> None:
     vectors, usage = await models.embed([], token_count=0)
     assert (vectors.shape, usage) == ((0, 384), EmbeddingUsage())
     assert scripted_models.embeddings.requests == []
@@ -64,7 +64,7 @@ async def test_no_texts_cost_no_call(models: LlmClient, scripted_models: Scripte
         (Fail(503), TransientFailure, "embedding_unavailable"),
     ],
 )
-async def test_a_status_is_a_kind_of_failure(
+async def test_each_http_status_has_its_kind_of_failure(
     models: LlmClient, scripted_models: ScriptedModels, failure: Fail, kind: type[WorkError], code: str
 ) -> None:
     scripted_models.embeddings.script(failure)
@@ -74,21 +74,21 @@ async def test_a_status_is_a_kind_of_failure(
     assert len(scripted_models.embeddings.requests) == 1
 
 
-async def test_retry_after_is_honoured(models: LlmClient, scripted_models: ScriptedModels) -> None:
+async def test_retry_after_is_part_of_the_failure(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(429, retry_after_s=7.5))
     with pytest.raises(TransientFailure) as caught:
         await models.embed(["text"], token_count=1)
     assert caught.value.retry_after_s == 7.5
 
 
-async def test_a_refused_key_is_not_repeated(models: LlmClient, scripted_models: ScriptedModels) -> None:
+async def test_a_rejected_api_key_is_not_part_of_the_error(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(401, message="Incorrect API key provided: sk-secret"))
     with pytest.raises(ProviderRejected) as caught:
         await models.embed(["text"], token_count=1)
     assert "sk-secret" not in caught.value.detail
 
 
-async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit: EmbeddingRate) -> None:
+async def test_an_unreachable_server_is_an_outage(base_settings: Settings, limit: ProviderRate) -> None:
     away = base_settings.changed({"openai_base_url": f"http://127.0.0.1:{free_ports(1)[0]}/v1"})
     async with open_llm(away, limit) as models:
         with pytest.raises(OutageFailure) as caught:
@@ -96,8 +96,8 @@ async def test_a_server_that_is_away_is_an_outage(base_settings: Settings, limit
     assert caught.value.work_code == "embedding_unreachable"
 
 
-async def test_a_dropped_connection_and_a_silent_server_pass_by(
-    scripted_settings: Settings, scripted_models: ScriptedModels, limit: EmbeddingRate
+async def test_dropped_connections_and_timeouts_are_transient(
+    scripted_settings: Settings, scripted_models: ScriptedModels, limit: ProviderRate
 ) -> None:
     async with open_llm(scripted_settings.changed({"model_timeout_s": 0.2}), limit) as models:
         for behaviour in (Cut(), Pause()):
@@ -115,7 +115,7 @@ async def test_a_dropped_connection_and_a_silent_server_pass_by(
         ([[-65_520.0] * 384], ProviderRejected, "embedding_rejected"),
     ],
 )
-async def test_wrong_vectors_are_not_taken(
+async def test_invalid_vectors_are_rejected(
     models: LlmClient,
     scripted_models: ScriptedModels,
     vectors: list[list[float]],
@@ -128,11 +128,11 @@ async def test_wrong_vectors_are_not_taken(
     assert caught.value.work_code == code
 
 
-async def test_a_query_is_tried_again_and_remembered(models: LlmClient, scripted_models: ScriptedModels) -> None:
+async def test_queries_are_retried_and_cached(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(503), Fail(429, retry_after_s=0.01))
     first, usage = await models.embed_query("how long?")
     assert len(scripted_models.embeddings.requests) == 3
-    # What failed cost nothing, and what is remembered costs nothing again.
+    # Failed calls and cached vectors have no usage.
     assert usage == EmbeddingUsage(calls=1, prompt_tokens=len("how long?") // 4)
     again, usage = await models.embed_query("how long?")
     np.testing.assert_array_equal(again, first)
@@ -141,36 +141,36 @@ async def test_a_query_is_tried_again_and_remembered(models: LlmClient, scripted
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         *(None, 7, {}, {"total_tokens": 9}),
         *({"prompt_tokens": tokens} for tokens in (0, "many", -3, True, 2**63, None)),
     ],
 )
-async def test_where_the_server_does_not_tell_the_cost_it_is_estimated(
-    models: LlmClient, scripted_models: ScriptedModels, told: object
+async def test_usage_is_estimated_if_the_server_reports_none(
+    models: LlmClient, scripted_models: ScriptedModels, reported: object
 ) -> None:
-    scripted_models.embeddings.usual = Told(told)
+    scripted_models.embeddings.usual = Told(reported)
     _vectors, usage = await models.embed(["kettles boil", "parcels arrive"], token_count=5)
     assert usage == EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=5)
     _vector, usage = await models.embed_query("how long?")
     assert usage == EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=3)
 
 
-async def test_what_the_server_tells_of_the_cost_counts(models: LlmClient, scripted_models: ScriptedModels) -> None:
+async def test_usage_is_what_the_server_reports(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.usual = Told({"prompt_tokens": 11, "total_tokens": 12})
     _vectors, usage = await models.embed(["kettles boil"], token_count=5)
     assert usage == EmbeddingUsage(calls=1, prompt_tokens=11)
 
 
-async def test_a_query_waits_for_nobody_long(models: LlmClient, scripted_models: ScriptedModels) -> None:
+async def test_a_query_does_not_wait_for_a_long_retry_after(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(429, retry_after_s=60))
     with pytest.raises(TransientFailure):
         await models.embed_query("how long?")
     assert len(scripted_models.embeddings.requests) == 1
 
 
-async def test_a_query_that_is_too_long_is_cut_until_it_fits(
+async def test_a_query_that_is_too_long_is_halved_until_it_fits(
     models: LlmClient, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.embeddings.script(Fail(400, code="context_length_exceeded"), Fail(400))
@@ -179,7 +179,7 @@ async def test_a_query_that_is_too_long_is_cut_until_it_fits(
     assert lengths == [1024, 512, 256]
 
 
-async def test_a_429_with_retry_after_holds_batches_back_but_no_query_and_no_probe(
+async def test_a_429_with_retry_after_delays_batches_but_not_queries_or_pings(
     models: LlmClient, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.embeddings.script(Fail(429, retry_after_s=30))
@@ -195,7 +195,9 @@ async def test_a_429_with_retry_after_holds_batches_back_but_no_query_and_no_pro
         await held
 
 
-async def test_a_503_with_retry_after_holds_nobody_else(models: LlmClient, scripted_models: ScriptedModels) -> None:
+async def test_a_503_with_retry_after_does_not_delay_other_calls(
+    models: LlmClient, scripted_models: ScriptedModels
+) -> None:
     scripted_models.embeddings.script(Fail(503, retry_after_s=30))
     with pytest.raises(TransientFailure):
         await models.embed(["text"], token_count=1)

@@ -1,4 +1,4 @@
-"""Reranking calls: both wires, and everything that a server may do instead of scoring."""
+"""Tests of reranking calls: both protocols, and malformed or failed responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.servers.rerank_server import RerankServer, serving_reranker
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.llm.provider_rate import EmbeddingRate
+    from ragsvc.llm.provider_rate import ProviderRate
     from ragsvc.llm.reranking import HttpReranker
     from ragsvc.settings.settings import Settings
 
@@ -25,26 +25,26 @@ TEXTS = ["the parcel arrives", "descale the kettle", "nothing"]
 
 @pytest.fixture
 async def server() -> AsyncIterator[RerankServer]:
-    """A reranker's server."""
+    """A reranker server."""
     async with serving_reranker() as serving:
         yield serving
 
 
 @asynccontextmanager
-async def opened(settings: Settings, limit: EmbeddingRate) -> AsyncIterator[HttpReranker]:
+async def opened(settings: Settings, limit: ProviderRate) -> AsyncIterator[HttpReranker]:
     """Open the reranker of the settings."""
     async with open_llm(settings, limit) as models:
         assert models.reranker is not None
         yield models.reranker
 
 
-async def test_without_a_server_there_is_no_reranker(base_settings: Settings, limit: EmbeddingRate) -> None:
+async def test_without_a_server_there_is_no_reranker(base_settings: Settings, limit: ProviderRate) -> None:
     async with open_llm(base_settings, limit) as models:
         assert models.reranker is None
 
 
 async def test_scores_come_in_the_order_of_the_texts(
-    server: RerankServer, base_settings: Settings, limit: EmbeddingRate
+    server: RerankServer, base_settings: Settings, limit: ProviderRate
 ) -> None:
     async with opened(server.applied_to(base_settings, rerank_api_key=SecretStr("sesame")), limit) as reranker:
         assert await reranker.score("descale the kettle", TEXTS) == [1 / 3, 1.0, 0.0]
@@ -55,7 +55,7 @@ async def test_scores_come_in_the_order_of_the_texts(
     assert server.keys == ["Bearer sesame"]
 
 
-async def test_tei_is_spoken_too(server: RerankServer, base_settings: Settings, limit: EmbeddingRate) -> None:
+async def test_tei_servers_are_supported(server: RerankServer, base_settings: Settings, limit: ProviderRate) -> None:
     settings = server.applied_to(base_settings, rerank_wire="tei", rerank_model=None)
     async with opened(settings, limit) as reranker:
         assert await reranker.score("descale the kettle", TEXTS) == [1 / 3, 1.0, 0.0]
@@ -78,7 +78,7 @@ async def test_tei_is_spoken_too(server: RerankServer, base_settings: Settings, 
 async def test_every_failure_has_its_code(
     server: RerankServer,
     base_settings: Settings,
-    limit: EmbeddingRate,
+    limit: ProviderRate,
     *,
     status: int,
     answer: object,
@@ -92,8 +92,8 @@ async def test_every_failure_has_its_code(
     assert caught.value.work_code == code
 
 
-async def test_a_server_that_hangs_is_given_up_and_left_alone(
-    server: RerankServer, base_settings: Settings, limit: EmbeddingRate
+async def test_a_server_that_times_out_is_not_called_for_a_while(
+    server: RerankServer, base_settings: Settings, limit: ProviderRate
 ) -> None:
     server.hangs = True
     async with opened(server.applied_to(base_settings, rerank_timeout_s=0.2), limit) as reranker:
@@ -105,7 +105,7 @@ async def test_a_server_that_hangs_is_given_up_and_left_alone(
     assert len(server.requests) == 1
 
 
-async def test_a_server_that_is_away_is_unreachable(base_settings: Settings, limit: EmbeddingRate) -> None:
+async def test_an_unreachable_server_is_reported_as_unreachable(base_settings: Settings, limit: ProviderRate) -> None:
     away = RerankServer(url=f"http://127.0.0.1:{free_ports(1)[0]}")
     async with opened(away.applied_to(base_settings), limit) as reranker:
         with pytest.raises(OutageFailure) as caught:

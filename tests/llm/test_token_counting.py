@@ -1,4 +1,4 @@
-"""Tokens are counted as the models count them."""
+"""Tests of counting tokens as the models do."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def test_openai_models_are_counted_as_tiktoken_does(model: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["/no/such/tokenizer.json", "bge-m3", ""])
-def test_an_unknown_tokenizer_refuses_the_start(name: str) -> None:
+def test_an_unknown_tokenizer_prevents_startup(name: str) -> None:
     with pytest.raises(StartupRefused, match="EMBEDDING_TOKENIZER"):
         load_counter(name)
 
 
-def test_a_file_that_is_no_tokenizer_refuses_the_start(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_tokenizer_prevents_startup(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")
-    with pytest.raises(StartupRefused, match="is no tokenizer"):
+    with pytest.raises(StartupRefused, match="is not a tokenizer"):
         load_counter(str(path))
 
 
-def test_a_model_without_room_for_text_refuses_the_start(tokenizer: str) -> None:
+def test_a_model_without_capacity_for_text_prevents_startup(tokenizer: str) -> None:
     with pytest.raises(StartupRefused, match="EMBEDDING_MAX_INPUT_TOKENS"):
         check_tokenizer(tokenizer, max_input_tokens=2)

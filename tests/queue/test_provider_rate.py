@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from ragsvc.devstack.ports import free_ports
 from ragsvc.queue import provider_rate, scripts
 from ragsvc.queue.connection import open_redis
-from ragsvc.queue.provider_rate import ProviderRate
+from ragsvc.queue.provider_rate import RedisProviderRate
 from tests.http.support.proxy import Proxy
 from tests.support.polling import until
 from tests.support.servers.redis import command
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings.settings import Settings
 
-    OpenLimit = Callable[..., ProviderRate]
+    OpenLimit = Callable[..., RedisProviderRate]
 
 # One request every 10 ms, or a token every tenth of that; what an idle fleet may make up for is 6 s of it.
 REQUESTS_PER_MINUTE = 6000
@@ -41,7 +41,7 @@ async def open_limit(own_settings: Settings) -> AsyncIterator[OpenLimit]:
 
         def open_one(
             *, requests_per_minute: int | None = None, tokens_per_minute: int | None = None, redis_url: str = ""
-        ) -> ProviderRate:
+        ) -> RedisProviderRate:
             settings = own_settings.changed(
                 {
                     "embedding_requests_per_minute": requests_per_minute,
@@ -51,17 +51,17 @@ async def open_limit(own_settings: Settings) -> AsyncIterator[OpenLimit]:
             )
             connection = open_redis(settings)
             stack.push_async_callback(connection.aclose)
-            return ProviderRate(connection, settings)
+            return RedisProviderRate(connection, settings)
 
         yield open_one
 
 
-async def take(limit: ProviderRate, *, calls: int, tokens: int = 1) -> None:
+async def take(limit: RedisProviderRate, *, calls: int, tokens: int = 1) -> None:
     for _ in range(calls):
         await limit.wait_for_turn(tokens=tokens)
 
 
-async def waits(limit: ProviderRate, *, tokens: int = 1) -> asyncio.Task[None]:
+async def waits(limit: RedisProviderRate, *, tokens: int = 1) -> asyncio.Task[None]:
     """Return a call that has been told to wait."""
     call = asyncio.create_task(limit.wait_for_turn(tokens=tokens))
     # A debt of a minute: nobody is let go while the test looks.
@@ -76,7 +76,7 @@ async def give_up(call: asyncio.Task[None]) -> None:
         await call
 
 
-async def debt_s(redis: RedisConnection, limit: ProviderRate, field: str) -> float:
+async def debt_s(redis: RedisConnection, limit: RedisProviderRate, field: str) -> float:
     """Return how far in the future a budget is paid back."""
     seconds, microseconds = await command(redis, "TIME")
     at = await command(redis, "HGET", limit._key, field)

@@ -1,1 +1,1 @@
-"""Tests of search, on a real database."""
+"""Tests of search with a real database."""

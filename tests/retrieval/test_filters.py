@@ -1,4 +1,4 @@
-"""The filter language, against an oracle and against hostile input."""
+"""Tests of the filter language against an oracle and with hostile input."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MATCH = """
 SELECT ($2::jsonb IS NULL OR attributes @> $2)
    AND ($3::text IS NULL OR jsonb_path_match(attributes, $3::text::jsonpath, $4::jsonb))
-FROM unnest($1::jsonb[]) WITH ORDINALITY AS given (attributes, place) ORDER BY place
+FROM unnest($1::jsonb[]) WITH ORDINALITY AS given (attributes, position) ORDER BY position
 """
 ORDERS = {
     Comparator.GT: operator.gt,
@@ -40,7 +40,7 @@ ORDERS = {
     Comparator.LTE: operator.le,
 }
 
-# Few keys and values, so that they meet; and some that would break out of a statement put together from text.
+# Few keys and values, so that they coincide, and some that would break out of SQL built from strings.
 keys = st.sampled_from(["lang", "year", "a b", 'a"b', "a\\", "$.x", "'; DROP TABLE documents; --", "ключ", "\x1f", "@"])
 texts = st.sampled_from(
     ["", "en", "de", "1", "true", '"', "\\", "') OR 1=1 --", "$v0", "日本", "😀", "\x7f"]
@@ -60,13 +60,13 @@ filters: st.SearchStrategy[Filter] = st.recursive(
 )
 
 
-def holds(condition: Filter, attributes: dict[str, Any]) -> bool:  # noqa: PLR0911 - one for each kind
-    """Tell what the filter means, in Python."""
+def is_satisfied(condition: Filter, attributes: dict[str, Any]) -> bool:  # noqa: PLR0911 - one return for each kind
+    """Return whether the attributes satisfy the filter, evaluated in Python."""
     match condition:
         case Compound(Junction.AND, parts):
-            return all(holds(part, attributes) for part in parts)
+            return all(is_satisfied(part, attributes) for part in parts)
         case Compound(Junction.OR, parts):
-            return any(holds(part, attributes) for part in parts)
+            return any(is_satisfied(part, attributes) for part in parts)
         case Listing(Membership.IN, key, listed):
             return any(are_equal(attributes.get(key), value) for value in listed)
         case Listing(Membership.NIN, key, listed):
@@ -82,7 +82,7 @@ def holds(condition: Filter, attributes: dict[str, Any]) -> bool:  # noqa: PLR09
 
 
 def are_equal(found: Any, value: Any) -> bool:
-    """Compare by type, and numbers by value as JSON writes them."""
+    """Compare by type and value, numbers by their JSON representation."""
     return kind_of(found) == kind_of(value) and comparable(found) == comparable(value)
 
 
@@ -94,11 +94,11 @@ def kind_of(value: Any) -> str:
 
 
 def comparable(value: Any) -> Any:
-    """Return a number as the decimal that JSON writes."""
+    """Return a number as the decimal of its JSON representation."""
     return value if isinstance(value, (str, bool)) else Decimal(orjson.dumps(value).decode())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(condition=filters, attributes=st.lists(attribute_sets, min_size=1, max_size=20))
 async def test_the_database_agrees_with_the_oracle(
     pool: Pool, condition: Filter, attributes: list[dict[str, Any]]
@@ -106,7 +106,7 @@ async def test_the_database_agrees_with_the_oracle(
     compiled = compile_filter(condition)
     async with pool.acquire() as conn:
         rows = await conn.fetch(MATCH, attributes, compiled.contains, compiled.path, compiled.variables)
-    assert [row[0] for row in rows] == [holds(condition, given) for given in attributes]
+    assert [row[0] for row in rows] == [is_satisfied(condition, given) for given in attributes]
 
 
 @given(condition=filters)
@@ -114,13 +114,13 @@ def test_a_stored_filter_is_the_same_filter(condition: Filter) -> None:
     assert load_filter(dump_filter(condition)) == condition
 
 
-def test_values_never_stand_in_the_path() -> None:
+def test_values_are_never_part_of_the_path() -> None:
     compiled = compile_filter(Comparison(Comparator.GT, "k", "')) OR true --"))
     assert compiled.path == 'exists($."k" ? (@ > $v0))'
     assert compiled.variables == {"v0": "')) OR true --"}
 
 
-def test_what_has_to_be_equal_is_looked_up_by_containment() -> None:
+def test_required_equality_is_checked_by_containment() -> None:
     both = (Comparison(Comparator.EQ, "a", 1), Comparison(Comparator.EQ, "a", 2))
     compiled = compile_filter(Compound(Junction.AND, both))
     assert compiled.contains == {"a": 1}
@@ -131,14 +131,14 @@ LEAF = Comparison(Comparator.NE, "k", 1)
 
 
 def nested(depth: int) -> Filter:
-    """Return a filter of so many levels."""
+    """Return a filter of `depth` levels."""
     condition: Filter = LEAF
     for _ in range(depth - 1):
         condition = Compound(Junction.AND, (condition,))
     return condition
 
 
-def test_eight_levels_and_64_conditions_are_the_most() -> None:
+def test_at_most_eight_levels_and_64_conditions_are_allowed() -> None:
     compile_filter(nested(8))
     compile_filter(Compound(Junction.OR, (LEAF,) * 64))
     with pytest.raises(InvalidRequest, match="deeper"):
@@ -157,6 +157,6 @@ def test_eight_levels_and_64_conditions_are_the_most() -> None:
         Listing(Membership.IN, "k", tuple(range(257))),
     ],
 )
-def test_a_filter_without_meaning_is_refused(condition: Filter) -> None:
+def test_an_invalid_filter_is_rejected(condition: Filter) -> None:
     with pytest.raises(InvalidRequest):
         compile_filter(condition)

@@ -1,4 +1,4 @@
-"""Reranking: whose order hits stand in, and what happens when the reranker fails."""
+"""Tests of reranking: the order of hits, and failures of the reranker."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from tests.support.library import Library
 
 QUERY = "descale the kettle"
-# The second says more of the query's words to a reader of both; the indexes prefer the first.
+# The second shares more of the query's words, so the reranker prefers it; the indexes prefer the first.
 PARAGRAPHS = ("Kettle, kettle: descale kettles.", "You descale only the kettle", "Parcels arrive within three days.")
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[RerankServer]:
-    """A reranker's server."""
+    """A reranker server."""
     async with serving_reranker() as serving:
         yield serving
 
 
 @asynccontextmanager
 async def reranked(library: Library, server: RerankServer, **changes: object) -> AsyncIterator[Library]:
-    """Open the library as a process with a reranker sees it."""
+    """Open the library with the resources of a process that has a reranker."""
     settings = server.applied_to(library.resources.settings, **changes)
     async with open_resources(settings, pool_size=2) as resources:
         yield replace(library, resources=resources)
@@ -44,7 +44,7 @@ async def find(library: Library, *, mode: SearchMode = SearchMode.HYBRID, limit:
     return await search(library.resources, library.workspace_id, query=QUERY, mode=mode, limit=limit)
 
 
-async def test_hits_stand_in_the_rerankers_order_with_its_scores(library: Library, server: RerankServer) -> None:
+async def test_hits_have_the_rerankers_order_and_scores(library: Library, server: RerankServer) -> None:
     await library.add(*PARAGRAPHS)
     plain = await find(library)
     async with reranked(library, server) as own:
@@ -56,7 +56,7 @@ async def test_hits_stand_in_the_rerankers_order_with_its_scores(library: Librar
     assert {hit.chunk_id: hit.dense_score for hit in hits} == dense
 
 
-async def test_the_best_of_more_candidates_than_are_asked_for_is_found(
+async def test_more_candidates_are_reranked_than_hits_are_requested(
     library: Library, server: RerankServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await library.add(*PARAGRAPHS)
@@ -68,7 +68,9 @@ async def test_the_best_of_more_candidates_than_are_asked_for_is_found(
     assert [len(request["documents"]) for request in server.requests] == [3, 2]
 
 
-async def test_a_reranker_that_fails_leaves_the_searchs_order(library: Library, server: RerankServer) -> None:
+async def test_the_order_of_the_search_is_unchanged_if_the_reranker_fails(
+    library: Library, server: RerankServer
+) -> None:
     await library.add(*PARAGRAPHS)
     plain = await find(library)
     server.status = 500

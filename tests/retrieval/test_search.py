@@ -1,4 +1,4 @@
-"""Search: what is found, in which order, and what never is."""
+"""Tests of search: what is found, in which order, and what must not be found."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REFUNDS = "A refund takes fourteen days."
 
 
 class Scan(Protocol):
-    """Chooses the statements that searches use."""
+    """Chooses which SQL statements searches use."""
 
     def __call__(self, *, is_small: bool) -> None: ...
 
@@ -64,7 +64,7 @@ async def find(
 
 @pytest.fixture
 def scan(monkeypatch: pytest.MonkeyPatch) -> Scan:
-    """Choose the statements for small or for large scopes."""
+    """Choose the SQL statements for small or large scopes."""
 
     def choose(*, is_small: bool) -> None:
         monkeypatch.setattr("ragsvc.retrieval.search.EXACT_SCAN_MAX_CHUNKS", 10_000 if is_small else 0)
@@ -87,7 +87,7 @@ async def test_the_best_chunk_comes_first_in_every_mode(
     assert (first.char_start, first.char_end) == (start, start + len(KETTLES))
 
 
-async def test_scores_tell_what_each_index_gave(library: Library) -> None:
+async def test_hits_have_the_scores_of_each_index(library: Library) -> None:
     await library.add(KETTLES, PARCELS)
     hits = {mode: await find(library, mode=mode) for mode in SearchMode}
     weight = library.resources.settings.answering.lexical_weight
@@ -106,7 +106,7 @@ async def test_scores_tell_what_each_index_gave(library: Library) -> None:
     assert hybrid[1].score == hybrid[1].dense_score
 
 
-async def test_some_of_the_words_are_enough_for_the_lexical_index(library: Library) -> None:
+async def test_lexical_search_matches_some_of_the_words(library: Library) -> None:
     await library.add(KETTLES, PARCELS, REFUNDS)
     hits = await find(library, "What does the manual say about citric kettles?", mode=SearchMode.LEXICAL)
     assert [hit.text for hit in hits] == [KETTLES]
@@ -157,7 +157,7 @@ async def test_collections_and_attributes_narrow_a_search(
     assert await langs(collection_ids=[other], filters=Comparison(Comparator.EQ, "lang", "en")) == []
 
 
-async def test_a_collection_of_nobody_is_not_found(library: Library) -> None:
+async def test_an_unknown_collection_is_not_found(library: Library) -> None:
     await library.add(KETTLES)
     with pytest.raises(NotFound):
         await find(library, collection_ids=[await library.default_collection(), new_id()])
@@ -195,17 +195,17 @@ async def test_only_the_active_build_of_a_live_document_is_found(
 
 @pytest.mark.parametrize("is_small", [True, False])
 @pytest.mark.parametrize("mode", SearchMode)
-async def test_a_collection_that_is_being_deleted_holds_nothing(
+async def test_a_collection_that_is_being_deleted_is_not_searched(
     library: Library, scan: Scan, mode: SearchMode, *, is_small: bool
 ) -> None:
     doomed = await library.add_collection("doomed")
     await library.add(KETTLES, collection_id=doomed)
-    kept = await library.add(KETTLES)
+    live = await library.add(KETTLES)
     async with library.resources.pool.acquire() as conn:
         await conn.execute("UPDATE collections SET deletion_id = $2 WHERE id = $1", doomed, new_id())
     scan(is_small=is_small)
     hits = await find(library, mode=mode)
-    assert {hit.document_id for hit in hits} == {kept}
+    assert {hit.document_id for hit in hits} == {live}
     with pytest.raises(NotFound):
         await find(library, mode=mode, collection_ids=[doomed])
 
@@ -218,7 +218,9 @@ async def test_an_empty_scope_costs_no_embedding(library: Library, scripted_mode
     assert len(scripted_models.embeddings.requests) == asked
 
 
-async def test_without_its_model_only_words_are_found(library: Library, scripted_models: ScriptedModels) -> None:
+async def test_lexical_search_works_without_the_embedding_model(
+    library: Library, scripted_models: ScriptedModels
+) -> None:
     await library.add(KETTLES)
     scripted_models.embeddings.usual = Fail(503)
     with pytest.raises(TransientFailure):
@@ -226,7 +228,7 @@ async def test_without_its_model_only_words_are_found(library: Library, scripted
     assert len(await find(library, "a new query about kettles", mode=SearchMode.LEXICAL)) == 1
 
 
-async def test_as_many_hits_as_asked_for(library: Library) -> None:
+async def test_the_requested_number_of_hits_is_returned(library: Library) -> None:
     await library.add(*(f"Kettle number {number} boils." for number in range(130)))
     for limit in (1, 7, 100):
         hits = await find(library, "kettle boils", limit=limit)
@@ -236,7 +238,7 @@ async def test_as_many_hits_as_asked_for(library: Library) -> None:
 
 
 @pytest.mark.parametrize("mode", [SearchMode.DENSE, SearchMode.HYBRID])
-async def test_a_scope_about_something_else_is_searched_to_its_end(
+async def test_a_scope_of_dissimilar_chunks_is_searched_completely(
     library: Library, scan: Scan, mode: SearchMode
 ) -> None:
     other = await library.add_collection("other")
@@ -250,21 +252,21 @@ async def test_a_scope_about_something_else_is_searched_to_its_end(
     assert [hit.chunk_id for hit in hits] == [hit.chunk_id for hit in expected]
 
 
-async def test_a_rare_word_says_more_than_common_ones(library: Library) -> None:
+async def test_rare_words_outweigh_common_ones(library: Library) -> None:
     await library.add(*(f"The kettle in room {number} boils water." for number in range(30)))
     await library.add("The kettle boils water, and water boils in the kettle.", "Limescale is white.")
     hits = await find(library, "limescale in the kettle", mode=SearchMode.LEXICAL)
     assert hits[0].text == "Limescale is white."
 
 
-async def test_a_short_chunk_that_says_it_twice_comes_before_a_long_one_that_says_it_once(library: Library) -> None:
+async def test_a_short_chunk_with_two_matches_precedes_a_long_one_with_one(library: Library) -> None:
     once = "A kettle is here. " + "Nothing else is told of anything in any of these many words. " * 5
     await library.add(once, "Kettle, kettle!", PARCELS)
     hits = await find(library, "kettle", mode=SearchMode.LEXICAL)
     assert [hit.text for hit in hits] == ["Kettle, kettle!", once]
 
 
-async def test_the_headings_above_a_chunk_are_words_of_it(library: Library) -> None:
+async def test_headings_of_a_chunk_are_searched_with_it(library: Library) -> None:
     await library.add(KETTLES, heading_path=("Household", "Limescale"))
     await library.add(REFUNDS, heading_path=("Shop",))
     for query in ("household", "limescale"):
@@ -286,7 +288,7 @@ async def test_the_headings_above_a_chunk_are_words_of_it(library: Library) -> N
         ("0x7fff", "The address 0x7fff is not mapped."),
     ],
 )
-async def test_identifiers_and_codes_are_found_by_their_letters(library: Library, query: str, text: str) -> None:
+async def test_identifiers_and_codes_are_matched_literally(library: Library, query: str, text: str) -> None:
     await library.add(
         "Error E-4032 means that it is empty.",
         "Call baz_bar() after the loop.",
@@ -313,7 +315,7 @@ async def test_identifiers_and_codes_are_found_by_their_letters(library: Library
     ],
 )
 @pytest.mark.parametrize("mode", SearchMode)
-async def test_no_text_makes_a_search_fail(library: Library, query: str, mode: SearchMode) -> None:
+async def test_unusual_queries_do_not_fail(library: Library, query: str, mode: SearchMode) -> None:
     await library.add(KETTLES, PARCELS)
     found = {hit.text for hit in await find(library, query, mode=mode)}
     if mode is SearchMode.LEXICAL:
@@ -322,19 +324,19 @@ async def test_no_text_makes_a_search_fail(library: Library, query: str, mode: S
         assert found == {KETTLES, PARCELS}
 
 
-async def test_a_nul_in_what_a_model_made_of_a_question_separates_words(library: Library) -> None:
+async def test_a_nul_in_a_query_separates_words(library: Library) -> None:
     await library.add(KETTLES)
     assert len(await find(library, "descale\0kettle", mode=SearchMode.LEXICAL)) == 1
 
 
-async def test_the_rarest_of_many_words_still_count(library: Library) -> None:
+async def test_rare_words_count_in_a_long_query(library: Library) -> None:
     await library.add(*(f"Kettle {number} boils." for number in range(20)), "Limescale is white.")
     padding = " ".join(["kettle boils"] * 30)
     hits = await find(library, f"{padding} limescale", mode=SearchMode.LEXICAL, limit=30)
     assert "Limescale is white." in {hit.text for hit in hits}
 
 
-async def test_with_the_simple_configuration_words_are_taken_as_they_are(library: Library) -> None:
+async def test_the_simple_configuration_does_not_stem_words(library: Library) -> None:
     settings = library.resources.settings.changed({"text_search_config": "simple"})
     simple = replace(library, resources=replace(library.resources, settings=settings))
     await simple.add("Der Kessel wird entkalkt.", "The kettles.")
@@ -343,7 +345,7 @@ async def test_with_the_simple_configuration_words_are_taken_as_they_are(library
         assert [hit.text for hit in hits] == expected
 
 
-async def test_text_without_word_borders_is_found_by_some_of_its_characters(library: Library) -> None:
+async def test_text_without_word_boundaries_is_matched_by_characters(library: Library) -> None:
     kettles = "電気ケトルは三か月ごとにクエン酸で洗浄してください。"
     await library.add(PARCELS, kettles)
     first, second = await find(library, "電気ケトルの洗浄")
@@ -360,7 +362,9 @@ async def test_a_repeated_query_costs_no_embedding(library: Library, scripted_mo
     assert len(scripted_models.embeddings.requests) == asked
 
 
-async def test_a_search_that_takes_too_long_says_so(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_that_times_out_is_reported_as_unavailable(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await library.add(KETTLES)
     async with owner_of(library.resources.settings) as blocker, blocker.transaction():
         await blocker.execute("LOCK TABLE files IN ACCESS EXCLUSIVE MODE")
@@ -370,7 +374,7 @@ async def test_a_search_that_takes_too_long_says_so(library: Library, monkeypatc
     assert len(await find(library)) == 1
 
 
-async def test_searches_beside_one_another_disturb_nobody(library: Library) -> None:
+async def test_concurrent_searches_do_not_interfere(library: Library) -> None:
     texts = [f"Room {number} has kettle{number}." for number in range(40)]
     await library.add(*texts)
     hits = await asyncio.gather(*(find(library, f"kettle{number}", limit=1) for number in range(40)))

@@ -1,1 +1,1 @@
-"""Tests of durable, resumable answers."""
+"""Tests of runs: durable, resumable answers."""

@@ -1,4 +1,4 @@
-"""Following a run: from this process and from others, with Redis, emptied Redis and no Redis."""
+"""Tests of following a run from any process: with Redis, after data loss in Redis, and without Redis."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from ragsvc.queue.run_streams import EVENTS_TTL_S, read_events, run_key
 from ragsvc.runs.events import MessageCompleted, MessageDelta, RetrievalCompleted, RunEvent, RunInterrupted
 from ragsvc.runs.requests import begin_run, retry_run
 from ragsvc.runs.runs import Runs, follow_run, sweep_runs
-from tests.runs.test_runs import ANSWER, check_order
-from tests.support.chat import another_process
+from tests.support.chat import ANSWER, another_process, check_order
 from tests.support.polling import until
 from tests.support.servers.model_server import Pause
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """Somebody who follows a run while it goes on."""
+    """Follows a run while it is in progress."""
 
     def __init__(self, chat: Chat, runs: Runs, run: BegunRun, *, after: int = 0) -> None:
         self.seen: list[RunEvent] = []
@@ -42,11 +41,11 @@ class Reader:
             self.seen.append(event)
 
     async def has_seen(self, count: int) -> None:
-        """Wait until so many events came."""
+        """Wait until `count` events have arrived."""
         await until(lambda: len(self.seen) >= count, what=f"event {count}")
 
     async def finish(self) -> list[RunEvent]:
-        """Return everything, at the run's end."""
+        """Return all events once the run has ended."""
         await asyncio.wait_for(self._task, 20)
         return self.seen
 
@@ -58,7 +57,7 @@ def text_of(events: list[RunEvent]) -> str:
 
 @asynccontextmanager
 async def paused(chat: Chat, scripted_models: ScriptedModels, runs: Runs) -> AsyncIterator[tuple[BegunRun, Pause]]:
-    """A run whose model has said eight words and waits."""
+    """Yield a run whose model has paused after eight words."""
     scripted_models.chat_text = ANSWER
     pause = Pause(after_deltas=8)
     scripted_models.chat.script(pause)
@@ -68,7 +67,7 @@ async def paused(chat: Chat, scripted_models: ScriptedModels, runs: Runs) -> Asy
     pause.resumed.set()
 
 
-async def test_readers_everywhere_see_the_same_events(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_readers_in_all_processes_see_the_same_events(chat: Chat, scripted_models: ScriptedModels) -> None:
     settings = chat.runs.resources.settings
     async with (
         another_process(settings) as elsewhere,
@@ -85,7 +84,7 @@ async def test_readers_everywhere_see_the_same_events(chat: Chat, scripted_model
     assert all(stream == streams[0] for stream in [*streams, late])
 
 
-async def test_readers_everywhere_see_the_sources_while_the_model_thinks(
+async def test_readers_in_all_processes_see_the_sources_before_any_text(
     chat: Chat, scripted_models: ScriptedModels
 ) -> None:
     pause = Pause()
@@ -102,7 +101,7 @@ async def test_readers_everywhere_see_the_sources_while_the_model_thinks(
     assert streams[0] == streams[1]
 
 
-async def test_a_reader_resumes_where_it_was(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_a_reader_resumes_after_its_last_event(chat: Chat, scripted_models: ScriptedModels) -> None:
     async with (
         another_process(chat.runs.resources.settings) as elsewhere,
         paused(chat, scripted_models, chat.runs) as (run, pause),
@@ -135,7 +134,7 @@ async def test_an_emptied_redis_loses_no_text(chat: Chat, scripted_models: Scrip
     assert streams[1] == streams[2] == streams[0]
 
 
-async def test_an_expired_stream_is_told_by_postgres(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_events_of_an_expired_stream_come_from_postgres(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat_text = ANSWER
     run = await chat.ask()
     events = await chat.events(run)
@@ -146,7 +145,7 @@ async def test_an_expired_stream_is_told_by_postgres(chat: Chat, scripted_models
         assert await chat.events(run, runs=elsewhere, after=5) == events[5:]
 
 
-async def test_the_stream_lives_for_its_time(chat: Chat) -> None:
+async def test_the_stream_is_complete_and_expires(chat: Chat) -> None:
     run = await chat.ask()
     events = await chat.events(run)
     resources = chat.runs.resources
@@ -163,7 +162,7 @@ async def test_the_stream_lives_for_its_time(chat: Chat) -> None:
     assert 0 < await resources.redis.ttl(key) <= EVENTS_TTL_S
 
 
-async def test_without_redis_answers_come_all_the_same(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_runs_can_be_followed_without_redis(chat: Chat, scripted_models: ScriptedModels) -> None:
     settings = chat.runs.resources.settings
     away = settings.changed({"redis_url": SecretStr(f"redis://127.0.0.1:{free_ports(1)[0]}/0")})
     async with (
@@ -182,7 +181,7 @@ async def test_without_redis_answers_come_all_the_same(chat: Chat, scripted_mode
 
 
 async def kill(runs: Runs) -> None:
-    """Let a process's runs stop as if it had been killed: without a word, and with their leases running out."""
+    """Stop a process's runs as if it had been killed: without an end event, and with expired leases."""
     for owned in list(runs.owner._runs.values()):
         assert owned.task is not None
         owned.task.cancel()
@@ -193,7 +192,7 @@ async def kill(runs: Runs) -> None:
         )
 
 
-async def test_a_dead_owner_s_run_is_interrupted_with_every_event_it_told(
+async def test_the_run_of_a_dead_owner_is_interrupted_with_all_published_events(
     chat: Chat, scripted_models: ScriptedModels
 ) -> None:
     async with (
@@ -219,7 +218,7 @@ async def test_a_dead_owner_s_run_is_interrupted_with_every_event_it_told(
     assert end.message.content == ANSWER
 
 
-async def test_a_dead_owner_s_unsaved_text_is_taken_from_the_stream(
+async def test_unsaved_text_of_a_dead_owner_is_recovered_from_the_stream(
     chat: Chat, scripted_models: ScriptedModels
 ) -> None:
     resources = chat.runs.resources
@@ -247,14 +246,14 @@ async def test_a_dead_owner_s_unsaved_text_is_taken_from_the_stream(
     assert len(message.citations) == 1
 
 
-async def test_a_living_owner_is_left_alone(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_the_sweeper_skips_runs_with_a_valid_lease(chat: Chat, scripted_models: ScriptedModels) -> None:
     async with paused(chat, scripted_models, chat.runs) as (run, pause):
         assert await sweep_runs(chat.runs.resources) == 0
         pause.resumed.set()
         assert isinstance((await chat.events(run))[-1].body, MessageCompleted)
 
 
-async def test_an_owner_that_lost_its_run_leaves_it(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_an_owner_that_lost_a_run_stops_answering_it(chat: Chat, scripted_models: ScriptedModels) -> None:
     resources = chat.runs.resources
     async with paused(chat, scripted_models, chat.runs) as (run, _pause):
         local = Reader(chat, chat.runs, run)
@@ -273,7 +272,7 @@ async def test_an_owner_that_lost_its_run_leaves_it(chat: Chat, scripted_models:
     assert (await chat.stored(run))[0].status is RunStatus.INTERRUPTED
 
 
-async def test_the_text_so_far_is_saved_while_the_model_speaks(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_the_text_so_far_is_saved_while_the_model_answers(chat: Chat, scripted_models: ScriptedModels) -> None:
     async with paused(chat, scripted_models, chat.runs) as (run, _pause):
 
         async def saved() -> tuple[ChatRun, ChatMessage] | None:
@@ -287,16 +286,16 @@ async def test_the_text_so_far_is_saved_while_the_model_speaks(chat: Chat, scrip
         assert [citation.n for citation in message.citations] == [1]
 
 
-async def test_a_save_that_hangs_costs_no_run_its_lease(
+async def test_leases_are_renewed_while_a_save_hangs(
     chat: Chat, scripted_models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resources = chat.runs.resources
-    hasty = resources.settings.changed({"run_lease_s": 3.0})
+    settings = resources.settings.changed({"run_lease_s": 3.0})
 
     async def hang(_owned: object, _slots: object) -> None:
         await asyncio.Event().wait()
 
-    async with another_process(hasty) as runs, paused(chat, scripted_models, runs) as (run, _pause):
+    async with another_process(settings) as runs, paused(chat, scripted_models, runs) as (run, _pause):
         monkeypatch.setattr(runs.owner, "_save", hang)
         async with resources.pool.acquire() as conn:
 

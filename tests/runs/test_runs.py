@@ -1,4 +1,4 @@
-"""A run from question to end: its events, its answer, its failures."""
+"""Tests of runs from question to end: events, answers and failures."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ from ragsvc.runs.events import (
     MessageDelta,
     RetrievalCompleted,
     RunCancelled,
-    RunEvent,
     RunFailed,
     RunInterrupted,
     RunStarted,
 )
 from ragsvc.runs.requests import begin_run, retry_run
 from ragsvc.runs.runs import cancel_run, follow_run, open_runs, wait_for_answer
-from tests.support.chat import REFUNDS, another_process
+from tests.support.chat import ANSWER, REFUNDS, another_process, bodies, check_order
 from tests.support.polling import until
 from tests.support.servers.model_server import Cut, Fail, Pause, Reply, StreamError
 
@@ -38,33 +37,16 @@ if TYPE_CHECKING:
     from tests.support.chat import Chat
     from tests.support.servers.model_server import Behaviour, ScriptedModels
 
-ANSWER = "Refunds take 14 days [1]. Shipping is free above 80 euros [2]. The king is bald [7]."
 
-
-def bodies(events: list[RunEvent], kind: type) -> list[object]:
-    """Return the events of one kind."""
-    return [event.body for event in events if isinstance(event.body, kind)]
-
-
-def check_order(events: list[RunEvent], *, first: int = 1) -> None:
-    """Check the numbers, and that offsets follow the text."""
-    assert [event.id for event in events] == list(range(first, first + len(events)))
-    offset = 0
-    for event in events:
-        if isinstance(event.body, MessageDelta):
-            assert event.body.offset == offset
-            offset += len(event.body.text)
-
-
-async def hear(chat: Chat, run: BegunRun, count: int, *, runs: Runs | None = None) -> None:
-    """Follow a run until so many events came."""
+async def wait_for_events(chat: Chat, run: BegunRun, count: int, *, runs: Runs | None = None) -> None:
+    """Follow a run until `count` events have arrived."""
     async with aclosing(follow_run(runs or chat.runs, chat.workspace_id, run.id)) as events:
         async for event in events:
             if event.id == count:
                 return
 
 
-async def test_a_run_tells_its_start_its_sources_its_text_its_citations_and_its_end(
+async def test_a_run_has_events_for_start_sources_text_citations_and_end(
     chat: Chat, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat_text = ANSWER
@@ -84,7 +66,7 @@ async def test_a_run_tells_its_start_its_sources_its_text_its_citations_and_its_
     assert [MessageCitation(citation) for citation in end.message.citations] == bodies(events, MessageCitation)
 
 
-async def test_citations_are_quoted_placed_and_verified(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_citations_have_quotes_spans_and_verification(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat_text = ANSWER
     run = await chat.ask()
     refund, shipping, nowhere = [body.citation for body in bodies(await chat.events(run), MessageCitation)]  # type: ignore[attr-defined]
@@ -119,7 +101,9 @@ async def test_both_messages_are_in_the_session(chat: Chat) -> None:
     assert stored.finished_at is not None
 
 
-async def test_the_model_hears_history_instructions_and_sources(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_the_prompt_contains_history_instructions_and_sources(
+    chat: Chat, scripted_models: ScriptedModels
+) -> None:
     session = replace(chat.session, instructions="Be brief.", model="special")
     async with chat.runs.resources.pool.acquire() as conn:
         await chat_sessions.update_session(conn, session)
@@ -135,7 +119,7 @@ async def test_the_model_hears_history_instructions_and_sources(chat: Chat, scri
     assert asked["messages"][3]["content"].endswith("Question: And shipping?")
 
 
-async def test_without_sources_the_model_is_not_asked(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_without_sources_the_model_is_not_called(chat: Chat, scripted_models: ScriptedModels) -> None:
     run = await begin_run(
         chat.runs,
         chat.workspace_id,
@@ -151,7 +135,7 @@ async def test_without_sources_the_model_is_not_asked(chat: Chat, scripted_model
     assert scripted_models.chat.requests == []
 
 
-async def test_below_the_least_score_the_model_is_not_asked(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_below_the_minimum_score_the_model_is_not_called(chat: Chat, scripted_models: ScriptedModels) -> None:
     resources = chat.runs.resources
     strict = resources.settings.changed({"abstain_min_score": 0.99})
     async with open_runs(replace(resources, settings=strict)) as runs:
@@ -161,7 +145,7 @@ async def test_below_the_least_score_the_model_is_not_asked(chat: Chat, scripted
     assert scripted_models.chat.requests == []
 
 
-async def test_a_session_searches_its_collections_and_passes_over_deleted_ones(chat: Chat) -> None:
+async def test_a_session_searches_its_collections_and_skips_deleted_ones(chat: Chat) -> None:
     other = await chat.library.add_collection("other")
     only = await chat.library.add("Refunds of this collection take 5 days.", collection_id=other)
     session = replace(chat.session, collection_ids=(other, new_id()))
@@ -182,7 +166,7 @@ async def test_a_session_searches_its_collections_and_passes_over_deleted_ones(c
         ([StreamError(after_deltas=3)], "chat_unavailable", True, "The scripted model "),
     ],
 )
-async def test_a_model_that_fails_ends_the_run_and_the_text_so_far_stays(
+async def test_a_failing_model_ends_the_run_and_the_text_so_far_remains(
     chat: Chat,
     scripted_models: ScriptedModels,
     behaviours: list[Behaviour],
@@ -204,7 +188,7 @@ async def test_a_model_that_fails_ends_the_run_and_the_text_so_far_stays(
     assert stored.error.code == code
 
 
-async def test_an_embedding_model_that_is_away_ends_the_run(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_an_unavailable_embedding_model_ends_the_run(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.usual = Fail(503)
     run = await chat.ask("a question nobody asked before")
     events = await chat.events(run)
@@ -215,14 +199,14 @@ async def test_an_embedding_model_that_is_away_ends_the_run(chat: Chat, scripted
     assert await chat.events(run) == events
 
 
-async def test_a_model_that_hangs_is_given_up(
+async def test_a_model_that_hangs_ends_the_run(
     chat: Chat, scripted_models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted_models.chat.script(Pause(after_deltas=1))
-    # Before its first words a busy machine may take longer, and then it is asked again.
+    # On a busy machine the first token could exceed the timeout, which would be retried.
     monkeypatch.setattr("ragsvc.llm.chat.FIRST_TOKEN_FACTOR", 60.0)
-    hasty = chat.runs.resources.settings.changed({"model_timeout_s": 0.3})
-    async with another_process(hasty) as runs:
+    settings = chat.runs.resources.settings.changed({"model_timeout_s": 0.3})
+    async with another_process(settings) as runs:
         run = await begin_run(runs, chat.workspace_id, chat.session.id, content="How long?")
         events = await chat.events(run, runs=runs)
     failed = events[-1].body
@@ -231,7 +215,7 @@ async def test_a_model_that_hangs_is_given_up(
     assert (await chat.stored(run))[1].content == "The "
 
 
-async def test_one_run_at_a_time_in_a_session(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_a_session_has_one_run_at_a_time(chat: Chat, scripted_models: ScriptedModels) -> None:
     pause = Pause(after_deltas=1)
     scripted_models.chat.script(pause)
     run = await chat.ask()
@@ -244,8 +228,8 @@ async def test_one_run_at_a_time_in_a_session(chat: Chat, scripted_models: Scrip
     assert len(await chat.messages()) == 4
 
 
-async def test_two_questions_at_once_begin_one_run(chat: Chat, scripted_models: ScriptedModels) -> None:
-    # The first answer goes on until the last question has been refused, however late that comes.
+async def test_concurrent_questions_begin_only_one_run(chat: Chat, scripted_models: ScriptedModels) -> None:
+    # The first answer continues until the last question has been rejected, however late that is.
     scripted_models.chat.script(Pause(after_deltas=1))
     begun = await asyncio.gather(*(chat.ask() for _ in range(5)), return_exceptions=True)
     runs = [run for run in begun if not isinstance(run, BaseException)]
@@ -255,17 +239,17 @@ async def test_two_questions_at_once_begin_one_run(chat: Chat, scripted_models: 
     await chat.events(runs[0])
 
 
-async def test_an_unknown_session_takes_no_question(chat: Chat) -> None:
+async def test_a_question_to_an_unknown_session_is_not_found(chat: Chat) -> None:
     with pytest.raises(NotFound):
         await begin_run(chat.runs, chat.workspace_id, new_id(), content="Hello?")
     with pytest.raises(NotFound):
         await begin_run(chat.runs, new_id(), chat.session.id, content="Hello?")
 
 
-async def test_a_cancelled_run_keeps_its_text_and_frees_the_model(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_a_cancelled_run_has_its_text_so_far(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat.script(Pause(after_deltas=2))
     run = await chat.ask()
-    await hear(chat, run, 4)
+    await wait_for_events(chat, run, 4)
     await cancel_run(chat.runs, chat.workspace_id, run.id)
     events = await chat.events(run)
     assert events[-1].body == RunCancelled()
@@ -274,10 +258,10 @@ async def test_a_cancelled_run_keeps_its_text_and_frees_the_model(chat: Chat, sc
     assert await cancel_run(chat.runs, chat.workspace_id, run.id) == stored
 
 
-async def test_a_run_is_cancelled_from_another_process(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_a_run_can_be_cancelled_from_another_process(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat.script(Pause(after_deltas=2))
     run = await chat.ask()
-    await hear(chat, run, 4)
+    await wait_for_events(chat, run, 4)
     async with another_process(chat.runs.resources.settings) as elsewhere:
         await cancel_run(elsewhere, chat.workspace_id, run.id)
         assert (await chat.events(run, runs=elsewhere))[-1].body == RunCancelled()
@@ -287,14 +271,14 @@ async def test_a_process_that_stops_interrupts_its_runs(chat: Chat, scripted_mod
     scripted_models.chat.script(Pause(after_deltas=2))
     async with another_process(chat.runs.resources.settings) as stopping:
         run = await begin_run(stopping, chat.workspace_id, chat.session.id, content="How long?")
-        await hear(chat, run, 4, runs=stopping)
+        await wait_for_events(chat, run, 4, runs=stopping)
     events = await chat.events(run)
     check_order(events)
     assert events[-1].body == RunInterrupted(len("The scripted "))
     assert (await chat.stored(run))[1].content == "The scripted "
 
 
-async def test_a_run_that_begins_while_its_process_stops_is_interrupted_and_leaves_nothing_behind(chat: Chat) -> None:
+async def test_a_run_that_begins_while_its_process_stops_is_interrupted(chat: Chat) -> None:
     await chat.runs.owner.drain()
     run = await chat.ask()
     await until(lambda: not len(chat.runs.owner), what="the run's end")
@@ -326,7 +310,7 @@ async def test_a_retry_answers_the_same_message(chat: Chat, scripted_models: Scr
         await retry_run(chat.runs, new_id(), failed.id)
 
 
-async def test_a_running_run_is_not_retried(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_a_running_run_cannot_be_retried(chat: Chat, scripted_models: ScriptedModels) -> None:
     pause = Pause(after_deltas=1)
     scripted_models.chat.script(pause)
     run = await chat.ask()
@@ -336,7 +320,7 @@ async def test_a_running_run_is_not_retried(chat: Chat, scripted_models: Scripte
     await chat.events(run)
 
 
-async def test_a_run_goes_on_when_nobody_follows_it(chat: Chat) -> None:
+async def test_a_run_continues_without_followers(chat: Chat) -> None:
     run = await chat.ask()
     stream = follow_run(chat.runs, chat.workspace_id, run.id)
     await anext(stream)

@@ -1,4 +1,4 @@
-"""What the tests of answering start from: a library, a scripted model, and processes that answer."""
+"""Fixtures and helpers for tests of chats: documents, a scripted model, and processes that answer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from ragsvc.db import chat_messages, chat_runs, chat_sessions
 from ragsvc.domain.ids import new_id
 from ragsvc.resources import open_resources
+from ragsvc.runs.events import MessageDelta
 from ragsvc.runs.requests import begin_run
 from ragsvc.runs.runs import Runs, follow_run, open_runs
 from tests.support.library import Library
@@ -29,24 +30,25 @@ if TYPE_CHECKING:
 
 REFUNDS = "Refunds take 14 days. They are paid to the card that was charged."
 SHIPPING = "Shipping is free above 50 euros. Parcels arrive within three days."
+ANSWER = "Refunds take 14 days [1]. Shipping is free above 80 euros [2]. The king is bald [7]."
 
 
 @pytest.fixture
 async def scripted(settings: Settings, scripted_models: ScriptedModels) -> AsyncIterator[Resources]:
-    """What a process opens, with the scripted model server."""
+    """The resources of a process that uses the scripted model server."""
     async with open_resources(scripted_models.applied_to(settings), pool_size=8) as opened:
         yield opened
 
 
 @pytest.fixture
 def library(scripted: Resources, workspace: Workspace) -> Library:
-    """The test's workspace, embedded by the scripted model."""
+    """The test's workspace, whose documents are embedded by the scripted model."""
     return Library(scripted, workspace.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A session in a workspace with two documents, and a process that answers."""
+    """A chat session in a workspace with two documents, and the runs of a process that answers."""
 
     runs: Runs
     library: Library
@@ -56,7 +58,7 @@ class Chat:
 
     @property
     def workspace_id(self) -> UUID:
-        """The workspace."""
+        """The id of the workspace."""
         return self.library.workspace_id
 
     async def ask(self, content: str = "How long do refunds take?") -> BegunRun:
@@ -64,11 +66,11 @@ class Chat:
         return await begin_run(self.runs, self.workspace_id, self.session.id, content=content)
 
     async def events(self, run: BegunRun, *, runs: Runs | None = None, after: int = 0) -> list[RunEvent]:
-        """Follow a run to its end, in another process if given."""
+        """Follow a run to its end, from the process of `runs` if given."""
         return [event async for event in follow_run(runs or self.runs, self.workspace_id, run.id, after=after)]
 
     async def stored(self, run: BegunRun) -> tuple[ChatRun, ChatMessage]:
-        """Return what Postgres has of a run."""
+        """Return the run and its answer as stored in Postgres."""
         async with self.runs.resources.pool.acquire() as conn:
             found = await chat_runs.select_run_with_message(conn, self.workspace_id, run.id)
         assert found is not None
@@ -82,7 +84,7 @@ class Chat:
 
 @pytest.fixture
 async def chat(library: Library) -> AsyncIterator[Chat]:
-    """A session and a process that answers."""
+    """A chat session with two documents, and the runs of a process that answers."""
     refunds = await library.add(REFUNDS, filename="handbook.pdf", has_pages=True)
     shipping = await library.add(SHIPPING, filename="shipping.md", heading_path=("Shop", "Delivery"))
     async with library.resources.pool.acquire() as conn:
@@ -95,6 +97,21 @@ async def chat(library: Library) -> AsyncIterator[Chat]:
 
 @asynccontextmanager
 async def another_process(settings: Settings) -> AsyncIterator[Runs]:
-    """Runs as another process has them: its own connections, its own name."""
+    """Open runs as another process would, with its own connections and owner name."""
     async with open_resources(settings, pool_size=4) as resources, open_runs(resources) as runs:
         yield runs
+
+
+def bodies(events: list[RunEvent], kind: type) -> list[object]:
+    """Return the bodies of the events of one kind."""
+    return [event.body for event in events if isinstance(event.body, kind)]
+
+
+def check_order(events: list[RunEvent], *, first: int = 1) -> None:
+    """Check that events are numbered consecutively and that the offsets of deltas match the text."""
+    assert [event.id for event in events] == list(range(first, first + len(events)))
+    offset = 0
+    for event in events:
+        if isinstance(event.body, MessageDelta):
+            assert event.body.offset == offset
+            offset += len(event.body.text)

@@ -1,4 +1,4 @@
-"""Documents for the tests of answering: ready at once, every paragraph a chunk."""
+"""Documents for tests of search and chat: written directly to the database, one chunk for each paragraph."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """A workspace that documents are put into."""
+    """A workspace to which documents can be added."""
 
     resources: Resources
     workspace_id: UUID
@@ -47,7 +47,7 @@ class Library:
         table_header: str = "",
         has_pages: bool = False,
     ) -> UUID:
-        """Add a ready document; with pages every paragraph is one, counted from 1."""
+        """Add a ready document; with `has_pages`, every paragraph is a page, numbered from 1."""
         document_id = new_id()
         file_id = new_id()
         async with self.resources.pool.acquire() as conn:
@@ -71,14 +71,14 @@ class Library:
                 file_id=file_id,
                 attributes=attributes or {},
             )
-        made = cut(paragraphs, heading_path=heading_path, table_header=table_header, has_pages=has_pages)
-        await self.build(document_id, paragraphs, made)
+        new_chunks = cut(paragraphs, heading_path=heading_path, table_header=table_header, has_pages=has_pages)
+        await self.build(document_id, paragraphs, new_chunks)
         return document_id
 
-    async def build(self, document_id: UUID, paragraphs: Sequence[str], made: Sequence[Chunk]) -> None:
-        """Write a build of the document and flip to it."""
+    async def build(self, document_id: UUID, paragraphs: Sequence[str], new_chunks: Sequence[Chunk]) -> None:
+        """Write a build of the document and make it the active one."""
         build_id = new_id()
-        vectors, _usage = await self.resources.llm.embed([chunk.text for chunk in made], token_count=0)
+        vectors, _usage = await self.resources.llm.embed([chunk.text for chunk in new_chunks], token_count=0)
         async with self.resources.pool.acquire() as conn, conn.transaction():
             document = await documents.select_document(conn, self.workspace_id, document_id)
             assert document is not None
@@ -91,7 +91,7 @@ class Library:
                 document_id,
                 collection_id=document.collection_id,
                 build_id=build_id,
-                chunks=made,
+                chunks=new_chunks,
                 vectors=vectors,
                 space=self.resources.space,
                 text_search_config=self.resources.settings.answering.text_search_config,
@@ -102,8 +102,8 @@ class Library:
                 document_id,
                 build_id=build_id,
                 file_id=document.file_id,
-                chunk_count=len(made),
-                token_count=sum(chunk.token_count for chunk in made),
+                chunk_count=len(new_chunks),
+                token_count=sum(chunk.token_count for chunk in new_chunks),
             )
             assert version is not None
             await canonical_text.update_text_version(
@@ -111,7 +111,7 @@ class Library:
             )
 
     async def begin_deleting(self, document_id: UUID) -> None:
-        """Do what the acknowledgement of a deletion does to the document."""
+        """Mark the document as being deleted, as the acknowledgement of a deletion does."""
         async with self.resources.pool.acquire() as conn:
             await documents.update_deleting(conn, self.workspace_id, document_id, deletion_id=new_id())
 
@@ -119,13 +119,13 @@ class Library:
 def cut(
     paragraphs: Sequence[str], *, heading_path: Sequence[str] = (), table_header: str = "", has_pages: bool = False
 ) -> list[Chunk]:
-    """Return every paragraph as a chunk of their text."""
-    made = []
+    """Return each paragraph as a chunk of their joined text."""
+    new_chunks = []
     start = 0
     for ordinal, text in enumerate(paragraphs):
         end = start + len(text)
         digest = hashlib.sha256(text.encode()).digest()
-        made.append(
+        new_chunks.append(
             Chunk(
                 ordinal=ordinal,
                 text=text,
@@ -140,4 +140,4 @@ def cut(
             )
         )
         start = end + len("\n\n")
-    return made
+    return new_chunks

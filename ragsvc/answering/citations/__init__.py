@@ -1,1 +1,1 @@
-"""Citations: found in the answer's text, and checked against their sources."""
+"""Citations: parsed from the text of an answer, and checked against its sources."""

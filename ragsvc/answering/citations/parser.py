@@ -1,4 +1,4 @@
-"""Finds `[n]` in an answer while it streams, and gives each the quote that carries it best."""
+"""Finds `[n]` markers in a streamed answer, and gives each the quote that supports it best."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.search import SearchHit
 
-# An answer without full stops is read in pieces of this length.
+# An answer without sentence ends is read in pieces of this length.
 LONGEST_SENTENCE_CHARS = 2000
-# How far behind a sentence's end its end may be decided.
+# Maximum number of characters after a sentence that can decide where it ends.
 LOOKAHEAD_CHARS = 100
 _WINDOW_CHARS = LONGEST_SENTENCE_CHARS + LOOKAHEAD_CHARS
 
-# Brackets in code are code: `row[1]`.
+# Brackets in code, such as `row[1]`, are not citations.
 _FENCE = re.compile(r"\s*(?:```[^`\n]*(?:\n|\Z)|~~~)")
 _CODE = re.compile(r"(?<!`)(`++).+?(?<!`)\1(?!`)", re.DOTALL)
 
 _MARKER = re.compile(MARKER)
-# The lines of an answer are not wrapped.
+# The lines of an answer are not wrapped, so a line break always ends a sentence.
 _LINE_END = re.compile(r"\n+")
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A `[n]`: where it stands, in code points, and the words of the answer that it is to carry."""
+    """A `[n]` in an answer: its offset in code points, and the words of the answer that its source must support."""
 
     n: int
     offset: int
@@ -41,21 +41,21 @@ class Marker:
 
 
 class CitationParser:
-    """Reads an answer delta by delta; what it finds does not depend on where the deltas end.
+    """Reads an answer delta by delta; the result does not depend on where deltas end.
 
-    A marker is told once its sentence is over: what it has to carry may follow it.
+    A marker is returned once its sentence has ended, since its claim may follow it.
     """
 
     def __init__(self) -> None:
         self._tail = ""
         self._offset = 0
-        # Up to here no sentence of the tail ends.
+        # No sentence of the tail ends before this offset.
         self._scanned = 0
         self._begins_line = True
         self._is_fenced = False
 
     def feed(self, delta: str) -> list[Marker]:
-        """Return the markers of the sentences that this delta brings to their end."""
+        """Return the markers of the sentences that this delta completes."""
         self._tail += delta
         markers: list[Marker] = []
         start = 0
@@ -72,9 +72,9 @@ class CitationParser:
         return self._read(sentence)
 
     def _next_length(self, window: str) -> int | None:
-        """Return the length of the first sentence, once it is certain whatever comes.
+        """Return the length of the first sentence, or None while further text could change it.
 
-        Nothing behind the window decides, else the answer in one delta could be read otherwise than letter by letter.
+        Only text inside the window counts. Otherwise the result would depend on how the answer is cut into deltas.
         """
         line = _LINE_END.search(window, self._scanned)
         end = line.start() if line else len(window)
@@ -92,7 +92,7 @@ class CitationParser:
         return markers
 
     def _is_code(self, sentence: str) -> bool:
-        """Tell whether this piece stands in a block of code, whose fences are lines of their own."""
+        """Return whether this piece is part of a code block; its fences are lines of their own."""
         begins_line, self._begins_line = self._begins_line, sentence.endswith("\n")
         if begins_line and _FENCE.match(sentence):
             self._is_fenced = not self._is_fenced
@@ -101,9 +101,9 @@ class CitationParser:
 
 
 def cite(marker: Marker, hit: SearchHit | None) -> Citation:
-    """Return the citation of a marker with the best quote of its source, not verified yet.
+    """Return the citation of a marker with the best quote from its source, not verified yet.
 
-    It has no place when there is no such source.
+    Without a source the citation has no document and no span.
     """
     if hit is None or (passage := find_passage(marker.claim, hit.text)) is None:
         return Citation(n=marker.n, message_offset=marker.offset)
@@ -129,12 +129,12 @@ def _page_at(hit: SearchHit, offset: int) -> int | None:
 
 
 def _read_markers(sentence: str, offset: int) -> Iterator[Marker]:
-    """Yield the sentence's markers, each with the words before it; the last ones also with the words behind."""
+    """Yield the markers of a sentence, each with the words before it; the last group also gets the words after it."""
     readable = _CODE.sub(lambda code: " " * len(code[0]), sentence) if "`" in sentence else sentence
     groups = _group_adjacent(list(_MARKER.finditer(readable)), sentence)
     start = 0
-    for place, group in enumerate(groups):
-        is_last = place == len(groups) - 1
+    for index, group in enumerate(groups):
+        is_last = index == len(groups) - 1
         claim = sentence[start : group[0].start()] + (sentence[group[-1].end() :] if is_last else "")
         if read_statement(claim).is_empty:
             claim = _MARKER.sub("", sentence)

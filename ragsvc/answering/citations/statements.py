@@ -1,4 +1,4 @@
-"""Reads a sentence as what it states: its content words, its numbers with their units, its names and its turns."""
+"""Extracts what a sentence states: content words, numbers with units, names, and negations and opposites by clause."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SHORTEST_STEM = 3
-# A unit may stand so many words behind its number: `three to five working days`.
+# Maximum number of words between a number and its unit, as in `three to five working days`.
 UNIT_DISTANCE = 4
-# Where more of the words begin with a capital, capitals make no names: a heading, or German.
-MOST_CAPITALS = 0.4
-FEWEST_WORDS = 4
+# Above this share of capitalized words, as in headings or German, capitals do not mark names.
+MAX_CAPITALIZED_SHARE = 0.4
+MIN_WORDS = 4
 
-# Numbers; signs of units; scripts without blanks by character; words.
-_TOKEN = re.compile(r"\d+(?:[.,]\d+)*|°[CF]\b|[%€$£¥]|[぀-ヿ㐀-鿿가-힯]|[^\W\d_]+(?:['’][^\W\d_]+)*")  # noqa: RUF001  # it is meant
+# Numbers; unit signs; single characters of scripts without spaces; words.
+_TOKEN = re.compile(r"\d+(?:[.,]\d+)*|°[CF]\b|[%€$£¥]|[぀-ヿ㐀-鿿가-힯]|[^\W\d_]+(?:['’][^\W\d_]+)*")  # noqa: RUF001 - typographic apostrophes are intended
 _CLAUSE_END = re.compile(
-    r"[,;:]\s|\s[–—-]\s|\s(?=(?:and|but|while|whereas|although|though|because|so|if|unless|when|except|or|aber|und|oder)(?:\s|\Z))"  # noqa: RUF001  # dashes of all lengths are meant
+    r"[,;:]\s|\s[–—-]\s|\s(?=(?:and|but|while|whereas|although|though|because|so|if|unless|when|except|or|aber|und|oder)(?:\s|\Z))"  # noqa: RUF001 - dashes of all lengths are intended
 )
 _BETWEEN_NUMBER_AND_UNIT = frozenset({"to", "or", "and", "working", "calendar", "business", "full", "about", "more"})
 _NAME = re.compile(r"[^\W\d_]*[A-ZÄÖÜ]\S*")
@@ -30,9 +30,9 @@ _NAME = re.compile(r"[^\W\d_]*[A-ZÄÖÜ]\S*")
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A part of a sentence with a turn of its own: its words, how often it denies, and its sides of opposites.
+    """A part of a sentence that is negated on its own: its words, its negations, and its sides of opposites.
 
-    `last_words` are its content words and numbers from the last one on: what it says of its subject mostly comes first.
+    `last_words` are its content words and numbers in reverse order, so that the predicate mostly comes first.
     """
 
     last_words: tuple[str, ...]
@@ -42,7 +42,7 @@ class Clause:
 
     @property
     def is_negated(self) -> bool:
-        """Whether it denies at all."""
+        """Whether the clause contains a negation."""
         return self.negations > 0
 
 
@@ -50,7 +50,7 @@ class Clause:
 class Statement:
     """What a sentence states.
 
-    `units` holds dimension and unit of every unit in it, `quantities` those of its numbers: number, dimension, unit.
+    `units` are (dimension, unit) for every unit in it, `quantities` are (number, dimension, unit) for numbers with one.
     """
 
     words: frozenset[str]
@@ -63,20 +63,19 @@ class Statement:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it states nothing."""
+        """Whether the sentence has neither content words nor numbers."""
         return not (self.words or self.numbers)
 
 
 @lru_cache(maxsize=4096)
 def read_statement(text: str) -> Statement:
-    """Return what a sentence states."""
+    """Return the statement of a sentence."""
     tokens = read_words(text)
     numbers = frozenset(token for token in tokens if token[0].isdigit())
-    found = frozenset(_read_quantities(tokens))
     return Statement(
         words=frozenset(_read_content(tokens)),
         numbers=numbers,
-        quantities=found,
+        quantities=frozenset(_read_quantities(tokens)),
         units=frozenset((UNITS[token][1], UNITS[token][0]) for token in tokens if _is_unit(token)),
         names=frozenset(_read_names(text)),
         has_pronoun=not PRONOUNS.isdisjoint(tokens),
@@ -85,7 +84,7 @@ def read_statement(text: str) -> Statement:
 
 
 def find_clauses(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where the clauses of a sentence stand, `[start, end)`: parts that each may deny or not."""
+    """Yield the span `[start, end)` of each clause of a sentence; each clause can be negated independently."""
     start = 0
     for match in _CLAUSE_END.finditer(text):
         yield start, match.start()
@@ -94,12 +93,12 @@ def find_clauses(text: str) -> Iterator[tuple[int, int]]:
 
 
 def read_words(text: str) -> list[str]:
-    """Return the words, numbers and signs of a text in their order: words in lower case, numbers in one form."""
+    """Return the words, numbers and signs of a text in order, case-folded and with numbers normalized."""
     return [word for token in _TOKEN.findall(text) for word in _spell(token)]
 
 
 def stem(word: str) -> str:
-    """Return what the forms of a word share."""
+    """Return the stem of a word, after replacing synonyms."""
     word = SYNONYMS.get(word, word)
     if word.endswith("ies") and len(word) > len("ies") + SHORTEST_STEM:
         return word.removesuffix("ies") + "y"
@@ -114,10 +113,10 @@ def _is_doubled(rest: str) -> bool:
     return len(rest) > SHORTEST_STEM and rest[-1] == rest[-2] and rest[-1] not in "lsz"
 
 
-# A question's sources are read word by word before its model is asked, and a language has few words.
+# All sources of a question are read word by word before the model is called, and words recur.
 @lru_cache(maxsize=16_384)
 def _spell(token: str) -> tuple[str, ...]:
-    word = token.casefold().replace("’", "'")  # noqa: RUF001  # it is meant
+    word = token.casefold().replace("’", "'")  # noqa: RUF001 - the typographic apostrophe is intended
     if token[0].isdigit():
         return (_normalise(token),)
     if word == "cannot":
@@ -128,7 +127,7 @@ def _spell(token: str) -> tuple[str, ...]:
 
 
 def _normalise(number: str) -> str:
-    # 1,000 and 1000 are one number, and so are 3.50 and 3.5; a comma before three digits is no decimal comma.
+    # 1,000 equals 1000 and 3.50 equals 3.5. A comma before three digits is a thousands separator.
     whole = re.sub(r",(?=\d{3}(?:\D|$))", "", number).replace(",", ".")
     return whole.rstrip("0").rstrip(".") if whole.count(".") == 1 else whole
 
@@ -140,18 +139,18 @@ def _read_content(tokens: Sequence[str]) -> Iterator[str]:
 
 
 def _is_unit(token: str) -> bool:
-    # A single letter is one only behind a number.
+    # A single letter is a unit only after a number.
     return token in UNITS and (len(token) > 1 or not token.isalpha())
 
 
 def _read_quantities(tokens: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
         if not token[0].isdigit():
             continue
-        if place and tokens[place - 1] in "€$£¥":
-            unit, dimension = UNITS[tokens[place - 1]]
+        if index and tokens[index - 1] in "€$£¥":
+            unit, dimension = UNITS[tokens[index - 1]]
             yield token, dimension, unit
-        for following in tokens[place + 1 : place + 1 + UNIT_DISTANCE]:
+        for following in tokens[index + 1 : index + 1 + UNIT_DISTANCE]:
             if following in UNITS:
                 unit, dimension = UNITS[following]
                 yield token, dimension, unit
@@ -163,10 +162,10 @@ def _read_quantities(tokens: Sequence[str]) -> Iterator[tuple[str, str, str]]:
 def _read_names(text: str) -> Iterator[str]:
     words = text.split()
     inner = words[1:]
-    capitals = [word for word in inner if _NAME.match(word)]
-    if len(words) > FEWEST_WORDS and len(capitals) > MOST_CAPITALS * len(inner):
+    capitalized = [word for word in inner if _NAME.match(word)]
+    if len(words) > MIN_WORDS and len(capitalized) > MAX_CAPITALIZED_SHARE * len(inner):
         return
-    for word in capitals:
+    for word in capitalized:
         for token in _TOKEN.findall(word):
             if _NAME.match(token):
                 yield from _read_content([word for word in _spell(token) if word not in UNITS])
@@ -174,15 +173,15 @@ def _read_names(text: str) -> Iterator[str]:
 
 def _read_clause(text: str) -> Clause:
     tokens = read_words(text)
-    said = [word for token in tokens for word in ([token] if token[0].isdigit() else _read_content([token]))]
+    content = [word for token in tokens for word in ([token] if token[0].isdigit() else _read_content([token]))]
     return Clause(
-        last_words=tuple(reversed(said)),
-        words=frozenset(said),
+        last_words=tuple(reversed(content)),
+        words=frozenset(content),
         negations=_count_negations(tokens),
         sides=frozenset(SIDES[token] for token in tokens if token in SIDES),
     )
 
 
 def _count_negations(tokens: Sequence[str]) -> int:
-    # `Neither this nor that` denies once.
+    # `neither this nor that` is one negation.
     return sum(word in NEGATIONS for word in tokens if word != "nor") or int("nor" in tokens)

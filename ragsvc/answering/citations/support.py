@@ -1,8 +1,8 @@
-"""How well a sentence of a source carries what an answer says.
+"""Measures how well a sentence of a source supports a claim of an answer.
 
-Support is the share of the claim's content words and numbers that the sentence contains. What turns a statement into
-another one, whatever else it shares, caps it: a number or a unit that the sentence does not have, a name that the
-source does not have there, a negation or an opposite. It was built on `tests/answering/citations/citation_pairs.py`.
+Support is the share of the claim's content words and numbers that the sentence contains. It is capped if the sentence
+contradicts the claim: by another number or unit, a name missing from the source up to there, a negation or an
+opposite. The rules were developed on `tests/answering/citations/citation_pairs.py`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from ragsvc.answering.citations.statements import Clause, Statement
 
 NUMBER_WEIGHT = 2.0
-# No more support has a claim that contradicts the sentence.
+# Upper bound on the support of a claim that the sentence contradicts.
 CONTRADICTION_CAP = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A sentence of a source, `[start, end)` in code points of the source's text, and its support."""
+    """The span `[start, end)` of a sentence in a source's text, in code points, and its support."""
 
     start: int
     end: int
@@ -31,18 +31,18 @@ class Passage:
 
 
 def measure_support(claim: str, sentence: str, *, context: str = "") -> float:
-    """Return from 0 to 1 how well the sentence, with the context before it, carries the claim; 0 for an empty one."""
-    wanted, given = read_statement(claim), read_statement(sentence)
-    weight = len(wanted.words) + NUMBER_WEIGHT * len(wanted.numbers)
+    """Return the support of a claim by a sentence after `context`, from 0 to 1; 0 if the claim states nothing."""
+    claimed, given = read_statement(claim), read_statement(sentence)
+    weight = len(claimed.words) + NUMBER_WEIGHT * len(claimed.numbers)
     if not weight:
         return 0.0
-    shared = len(wanted.words & given.words) + NUMBER_WEIGHT * len(wanted.numbers & given.numbers)
+    shared = len(claimed.words & given.words) + NUMBER_WEIGHT * len(claimed.numbers & given.numbers)
     support = shared / weight
-    return CONTRADICTION_CAP if support > CONTRADICTION_CAP and _contradicts(wanted, given, context) else support
+    return CONTRADICTION_CAP if support > CONTRADICTION_CAP and _contradicts(claimed, given, context) else support
 
 
 def find_passage(claim: str, text: str) -> Passage | None:
-    """Return the sentence of the text that supports the claim best, the first of equals; None for an empty text."""
+    """Return the sentence that supports the claim best, the first of equals; None for an empty text."""
     passages = [
         Passage(start, end, measure_support(claim, text[start:end], context=text[:start]))
         for start, end in split_sentences(text)
@@ -50,79 +50,79 @@ def find_passage(claim: str, text: str) -> Passage | None:
     return max(passages, key=lambda passage: passage.support, default=None)
 
 
-def _contradicts(wanted: Statement, given: Statement, context: str) -> bool:
+def _contradicts(claimed: Statement, given: Statement, context: str) -> bool:
     return (
-        not wanted.numbers <= given.numbers
-        or _has_other_units(wanted, given)
-        or _has_other_names(wanted, given, context)
-        or _is_turned(wanted, given)
+        not claimed.numbers <= given.numbers
+        or _has_other_units(claimed, given)
+        or _has_other_names(claimed, given, context)
+        or _is_reversed(claimed, given)
     )
 
 
-def _has_other_units(wanted: Statement, given: Statement) -> bool:
-    for number, dimension, unit in wanted.quantities:
-        units = {other for same, along, other in given.quantities if (same, along) == (number, dimension)}
+def _has_other_units(claimed: Statement, given: Statement) -> bool:
+    for number, dimension, unit in claimed.quantities:
+        units = {other for count, measure, other in given.quantities if (count, measure) == (number, dimension)}
         if units and unit not in units:
             return True
     dimensions = {dimension for dimension, _unit in given.units}
-    return any(place not in given.units and place[0] in dimensions for place in wanted.units)
+    return any(unit not in given.units and unit[0] in dimensions for unit in claimed.units)
 
 
-def _has_other_names(wanted: Statement, given: Statement, context: str) -> bool:
-    missing = wanted.names - given.words
+def _has_other_names(claimed: Statement, given: Statement, context: str) -> bool:
+    missing = claimed.names - given.words
     if not missing:
         return False
     return not (given.has_pronoun and missing <= read_statement(context).words)
 
 
-def _is_turned(wanted: Statement, given: Statement) -> bool:
-    """Tell whether the sentence denies a clause of the claim or says its opposite, where it speaks of the same."""
-    return any(_is_turned_clause(clause, wanted, given) for clause in wanted.clauses - given.clauses)
+def _is_reversed(claimed: Statement, given: Statement) -> bool:
+    """Return whether the sentence negates a clause of the claim on the same subject, or says its opposite."""
+    return any(_is_reversed_clause(clause, claimed, given) for clause in claimed.clauses - given.clauses)
 
 
-def _is_turned_clause(clause: Clause, wanted: Statement, given: Statement) -> bool:
-    closest = _closest_clauses(clause, wanted, given)
+def _is_reversed_clause(clause: Clause, claimed: Statement, given: Statement) -> bool:
+    closest = _closest_clauses(clause, claimed, given)
     return bool(closest) and all(
-        _turns(clause, other) and not _is_denied_together(clause, wanted, other) for other in closest
+        _reverses(clause, other) and not _is_negated_jointly(clause, claimed, other) for other in closest
     )
 
 
-def _closest_clauses(clause: Clause, wanted: Statement, given: Statement) -> list[Clause]:
-    """Return the clauses that have what this one says last, and of several those that share most with it.
+def _closest_clauses(clause: Clause, claimed: Statement, given: Statement) -> list[Clause]:
+    """Return the best-matching clauses: those with the last word that any shares, then those that share most words.
 
-    Of equals it is those that share most with the whole claim: its subject may stand in another clause.
+    Ties are broken by the words shared with the whole claim, since its subject may be in another clause.
     """
     if not clause.words:
         return [other for other in given.clauses if not other.words]
     for word in clause.last_words:
-        having = [other for other in given.clauses if word in other.words]
-        if having:
-            said = wanted.words | wanted.numbers
-            shares = [(len(other.words & clause.words), len(other.words & said)) for other in having]
+        candidates = [other for other in given.clauses if word in other.words]
+        if candidates:
+            content = claimed.words | claimed.numbers
+            shares = [(len(other.words & clause.words), len(other.words & content)) for other in candidates]
             most = max(shares)
-            return [other for other, share in zip(having, shares, strict=True) if share == most]
+            return [other for other, share in zip(candidates, shares, strict=True) if share == most]
     return []
 
 
-def _turns(clause: Clause, other: Clause) -> bool:
+def _reverses(clause: Clause, other: Clause) -> bool:
     opposes = any((pair, 1 - side) in other.sides and (pair, side) not in other.sides for pair, side in clause.sides)
-    return opposes != _denies_otherwise(clause, other)
+    return opposes != _negates_differently(clause, other)
 
 
-def _denies_otherwise(clause: Clause, other: Clause) -> bool:
-    # Who says it in the same words denies as often: `guests who do not pay must not enter`. In other words `without` or
-    # `lack` may stand for one of the two.
+def _negates_differently(clause: Clause, other: Clause) -> bool:
+    # The same words require the same number of negations: `guests who do not pay must not enter`. With other words,
+    # `without` or `lack` can replace one of two negations.
     if clause.words <= other.words:
         return clause.negations != other.negations
     return clause.is_negated != other.is_negated
 
 
-def _is_denied_together(clause: Clause, wanted: Statement, other: Clause) -> bool:
-    """Tell whether the claim denies of several what the other clause denies: `cats and dogs are not allowed`.
+def _is_negated_jointly(clause: Clause, claimed: Statement, other: Clause) -> bool:
+    """Return whether the claim negates for several subjects what the other clause negates for one.
 
-    The first of these clauses has no verb; what the other one says of its subject stands in one that denies.
+    In `cats and dogs are not allowed`, the first clause has no verb; it shares the negated predicate of the second.
     """
     if clause.is_negated or not other.is_negated:
         return False
     shared, beyond = clause.words & other.words, other.words - clause.words
-    return any(part.is_negated and part.words & beyond and not part.words & shared for part in wanted.clauses)
+    return any(part.is_negated and part.words & beyond and not part.words & shared for part in claimed.clauses)

@@ -1,8 +1,8 @@
-"""Words that decide what a sentence says whatever else it shares: numbers, units, negations, opposites."""
+"""Word lists for comparing statements: stop words, negations, numbers, units, opposites and synonyms."""
 
 from __future__ import annotations
 
-# What carries nothing; without `before`, `more` and the like, which turn a statement round.
+# Words without content. Excludes words such as `before` and `more`, which can reverse a statement.
 _STOP_WORD_LIST = """
 a about according all also am an and any are as at be because been being both but by can could did do does each either
 else for from get gets got had has have he her here him his how however i if in into is it its itself may me might must
@@ -18,7 +18,7 @@ NEGATIONS = frozenset({
     "geen", "nooit",
 })  # fmt: skip
 
-# Who or what a sentence is about may stand in an earlier one.
+# A sentence with a pronoun may have its subject in an earlier sentence.
 PRONOUNS = frozenset({
     "it", "its", "he", "his", "him", "she", "her", "they", "their", "them", "this", "these", "that", "those", "er",
     "sie", "es",
@@ -33,7 +33,7 @@ NUMBER_WORDS = {word: str(value) for value, word in enumerate(_COUNT_WORDS.split
 }  # fmt: skip
 del NUMBER_WORDS["one"]  # mostly a pronoun
 
-# Each dimension's units, each with the words and signs for it.
+# The units of each dimension, with the words and signs for each unit.
 _DIMENSIONS = {
     "time": {
         "millisecond": "ms millisecond milliseconds",
@@ -84,7 +84,7 @@ _DIMENSIONS = {
     "share": {"percent": "% percent per-cent"},
     "scale": {"thousand": "thousand k", "million": "million millions", "billion": "billion billions bn"},
 }
-# A word or sign, to its unit and the dimension in which another unit would contradict it.
+# Maps a word or sign to its unit and dimension; another unit of the same dimension is a contradiction.
 UNITS = {
     word: (unit, dimension)
     for dimension, units in _DIMENSIONS.items()
@@ -113,7 +113,7 @@ _OPPOSITES = (
     ("left", "right"),
     ("import imports imported", "export exports exported"),
 )  # fmt: skip
-# A word, to the pairs of opposites and the side on which it stands.
+# Maps a word to its pair of opposites and its side in the pair.
 SIDES = {
     word: (number, side)
     for number, pair in enumerate(_OPPOSITES)
@@ -121,7 +121,7 @@ SIDES = {
     for word in words.split()
 }
 
-# Words for one another, where the stem does not tell.
+# Synonyms and irregular forms that stemming does not cover.
 SYNONYMS = {
     "off": "disable", "disabled": "disable", "disables": "disable", "enabled": "enable",
     "maximum": "most", "minimum": "least", "grew": "rise", "rose": "rise", "risen": "rise", "grow": "rise",

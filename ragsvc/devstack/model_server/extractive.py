@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.devstack.model_server.follow_ups import restate
 from ragsvc.devstack.model_server.words import SHORTEST_WORDS, WORD, content_words
-from ragsvc.sentences import LONGEST_CHARS, find_sentences
+from ragsvc.sentences import MAX_SENTENCE_CHARS, find_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NAME = "ragsvc-extractive-v1"
 LABEL = "built-in extractive answerer: quotes sources, does not generate; set OPENAI_BASE_URL for a model"
-NOTHING_FITS = "The documents do not hold an answer to this question."
+NOTHING_FITS = "The documents do not contain an answer to this question."
 # Only the sentences with the largest word overlap are compared by embedding; more would take too long.
 CANDIDATES = 32
 QUOTES = 3
@@ -95,7 +95,7 @@ def split_text(text: str) -> Iterator[str]:
     """Yield the sentences, list items and rows that a citation can quote, with white space collapsed."""
     for start, end in find_sentences(text):
         sentence = " ".join(text[start:end].split())
-        if end - start <= LONGEST_CHARS and len(WORD.findall(sentence)) >= SHORTEST_WORDS:
+        if end - start <= MAX_SENTENCE_CHARS and len(WORD.findall(sentence)) >= SHORTEST_WORDS:
             yield sentence
 
 

@@ -1,1 +1,1 @@
-"""Tests of citations and their check."""
+"""Tests of citations and their verification."""

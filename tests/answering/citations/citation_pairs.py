@@ -1,6 +1,6 @@
-"""Sentences of answers beside the passages that they cite, judged by hand: what sets CITATION_SUPPORT_MIN.
+"""Hand-labelled pairs of a sentence of an answer and the passage that it cites; they set CITATION_SUPPORT_MIN.
 
-Written for this project. A pair is supported when a careful reader of the passage would sign the sentence.
+Written for this project. A pair is supported if a careful reader of the passage would agree with the sentence.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ OBSERVATORY = (
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What an answer says, the passage it cites, the judgement, and what makes the pair hard."""
+    """A claim, the passage that it cites, the label, and the kind of difficulty."""
 
     claim: str
     passage: str
@@ -339,7 +339,7 @@ POOL = (
     " not included unless you hold a season ticket. The sauna is not open to children because it is not supervised."
 )
 
-# Nothing was fitted to these.
+# Held out: no rule was tuned on these.
 HELD_OUT = [
     *_pairs(
         PRINTER,

@@ -1,17 +1,14 @@
-"""`[n]` in a streamed answer: found whatever the deltas, quoted where it is said, unknown where there is no source."""
+"""Tests of finding `[n]` in a streamed answer and of making citations from it."""
 
 from __future__ import annotations
-
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsvc.answering.citations.parser import LONGEST_SENTENCE_CHARS, CitationParser, Marker, cite
-from ragsvc.domain.chunks import PageSpan
-from ragsvc.domain.ids import new_id
-from ragsvc.domain.search import SearchHit
+from tests.support.growth import FACTOR, measure_growth
+from tests.support.hits import make_hit
 
 WORDS = ["Refunds take 14 days", "- item ", "it is 3.5 m", "e.g. ", "etc.", "A", "b", '"', ")", "| "]
 CODE = ["`", "``", "```\n"]
@@ -34,18 +31,18 @@ def read_deltas(deltas: list[str]) -> list[Marker]:
 
 
 def split(answer: str, cuts: list[int]) -> list[str]:
-    """Cut an answer."""
-    places = sorted({min(cut, len(answer)) for cut in cuts})
-    return [answer[left:right] for left, right in zip([0, *places], [*places, len(answer)], strict=True)]
+    """Cut an answer at the given offsets."""
+    borders = sorted({min(cut, len(answer)) for cut in cuts})
+    return [answer[left:right] for left, right in zip([0, *borders], [*borders, len(answer)], strict=True)]
 
 
 @given(answer=answers, cuts=st.lists(st.integers(0, 300), max_size=40))
-def test_where_deltas_end_changes_nothing(answer: str, cuts: list[int]) -> None:
+def test_delta_boundaries_do_not_change_the_result(answer: str, cuts: list[int]) -> None:
     assert read_deltas(split(answer, cuts)) == read_whole(answer)
 
 
 @given(answer=answers)
-def test_letter_by_letter_changes_nothing(answer: str) -> None:
+def test_deltas_of_one_character_do_not_change_the_result(answer: str) -> None:
     assert read_deltas(list(answer)) == read_whole(answer)
 
 
@@ -54,19 +51,19 @@ def test_letter_by_letter_changes_nothing(answer: str) -> None:
     blanks=st.integers(LONGEST_SENTENCE_CHARS - 150, LONGEST_SENTENCE_CHARS + 20),
     filler=st.sampled_from(["x", " ", ".", "[1] "]),
 )
-def test_where_deltas_end_changes_nothing_where_a_sentence_is_cut(answer: str, blanks: int, filler: str) -> None:
+def test_delta_boundaries_do_not_change_where_a_long_sentence_is_cut(answer: str, blanks: int, filler: str) -> None:
     long_answer = (filler * blanks)[:blanks] + answer
     assert read_deltas(list(long_answer)) == read_whole(long_answer)
 
 
 @given(answer=answers)
-def test_an_offset_is_where_the_bracket_stands(answer: str) -> None:
+def test_a_marker_offset_points_at_its_bracket(answer: str) -> None:
     for marker in read_whole(answer):
         bracket = answer[marker.offset : answer.index("]", marker.offset) + 1]
         assert str(marker.n) in bracket.strip("[]").replace(" ", "").split(",")
 
 
-def test_an_answer_without_full_stops_is_read_all_the_same() -> None:
+def test_an_answer_without_full_stops_is_read_in_pieces() -> None:
     answer = "word " * LONGEST_SENTENCE_CHARS + "[1]"
     whole = read_whole(answer)
     assert [(marker.n, marker.offset) for marker in whole] == [(1, answer.index("["))]
@@ -74,50 +71,50 @@ def test_an_answer_without_full_stops_is_read_all_the_same() -> None:
 
 
 def claims(answer: str) -> list[tuple[int, str]]:
-    """Return the numbers and what they are to carry."""
+    """Return the number and the claim of each marker."""
     return [(marker.n, marker.claim) for marker in read_whole(answer)]
 
 
-def test_a_marker_carries_the_words_before_it() -> None:
+def test_the_claim_of_a_marker_is_the_text_before_it() -> None:
     assert claims("Refunds take 14 days [1]. Shipping is free [2].") == [
         (1, "Refunds take 14 days ."),
         (2, "Shipping is free ."),
     ]
 
 
-def test_a_marker_behind_the_full_stop_belongs_to_its_sentence() -> None:
+def test_a_marker_after_the_full_stop_belongs_to_that_sentence() -> None:
     assert claims("Refunds take 14 days. [1] Shipping is free. [2]") == [
         (1, "Refunds take 14 days."),
         (2, "Shipping is free."),
     ]
 
 
-def test_a_marker_before_its_words_carries_those_that_follow() -> None:
+def test_the_claim_of_a_leading_marker_includes_the_text_after_it() -> None:
     assert claims("According to [1], refunds take 14 days.") == [(1, "According to , refunds take 14 days.")]
 
 
-def test_brackets_in_code_are_no_citations() -> None:
+def test_brackets_in_code_are_not_citations() -> None:
     answer = "Take `row[1]` of it [2].\n```python\nx = y[1]  # Yes [3].\n```\nDone [4]. A lone ` tick [5]."
     assert [n for n, _claim in claims(answer)] == [2, 4, 5]
 
 
-def test_what_is_no_number_is_no_citation() -> None:
+def test_brackets_without_a_source_number_are_not_citations() -> None:
     assert claims("See [x], [], [1x], [-1], [1.5], [note 1] and [1234].") == []
 
 
-def test_numbers_stand_in_every_form() -> None:
+def test_all_forms_of_markers_are_read() -> None:
     answer = "It is so [1], [2, 3] and [12][ 4]."
     assert [n for n, _claim in claims(answer)] == [1, 2, 3, 12]
 
 
-def test_two_clauses_have_a_marker_each() -> None:
+def test_two_clauses_can_have_one_marker_each() -> None:
     assert claims("Refunds take 14 days [1] and shipping is free [2].") == [
         (1, "Refunds take 14 days"),
         (2, "and shipping is free ."),
     ]
 
 
-def test_adjacent_markers_carry_the_same_words() -> None:
+def test_adjacent_markers_share_one_claim() -> None:
     assert claims("Refunds take 14 days [1][2].") == [(1, "Refunds take 14 days ."), (2, "Refunds take 14 days .")]
     assert [n for n, _claim in claims("Refunds take 14 days [1, 2].")] == [1, 2]
 
@@ -131,7 +128,7 @@ def test_adjacent_markers_carry_the_same_words() -> None:
         ("All is well. Das ist so. Ärzte etc.) Über uns [1].", [(1, "Über uns .")]),
     ],
 )
-def test_an_abbreviation_ends_no_sentence(answer: str, expected: list[tuple[int, str]]) -> None:
+def test_an_abbreviation_does_not_end_a_sentence(answer: str, expected: list[tuple[int, str]]) -> None:
     assert claims(answer) == expected
 
 
@@ -147,15 +144,15 @@ def test_an_abbreviation_ends_no_sentence(answer: str, expected: list[tuple[int,
         ("| X | It is so [1]. Not so [2]. |", [(1, "| X | It is so ."), (2, "Not so . |")]),
     ],
 )
-def test_the_claim_behind_a_row_is_its_text(answer: str, expected: list[tuple[int, str]]) -> None:
+def test_the_claim_of_a_marker_after_a_table_row_is_the_row(answer: str, expected: list[tuple[int, str]]) -> None:
     assert claims(answer) == expected
 
 
-def test_a_row_that_is_said_word_for_word_quotes_its_row() -> None:
+def test_a_table_row_repeated_verbatim_is_quoted_in_full() -> None:
     row = "| `WAIT_S` | `5` | Seconds that a reader waits. Checked at any time. |"
     table = f"| variable | default | what it is |\n| --- | --- | --- |\n| `HOST` | `::1` | Where it listens. |\n{row}\n"
     (marker,) = read_whole(f"{row} [1]. ")
-    citation = cite(marker, hit(table))
+    citation = cite(marker, make_hit(table))
     assert (citation.quote, citation.support) == (row.removeprefix("| "), 1.0)
 
 
@@ -163,15 +160,16 @@ HOSTILE = ["x", "word ", ".", ". ", '."', "。", "[1", ". [", ". [1] ", "`", "` 
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
-def test_an_answer_of_one_thing_is_read_in_linear_time(piece: str) -> None:
-    answer = "." + piece * (100_000 // len(piece))
-    began = time.process_time()
-    read_deltas([answer[place : place + 4] for place in range(0, len(answer), 4)])
-    read_whole(answer)
-    assert time.process_time() - began < 5  # it takes 0.3 s; what is not linear takes half a minute
+def test_a_repetitive_answer_is_read_in_linear_time(piece: str) -> None:
+    def read(size: int) -> None:
+        answer = "." + piece * (size // len(piece))
+        read_deltas([answer[start : start + 4] for start in range(0, len(answer), 4)])
+        read_whole(answer)
+
+    assert measure_growth(read, size=12_500) < 4 * FACTOR
 
 
-def test_a_marker_is_told_when_its_sentence_is_over() -> None:
+def test_a_marker_is_returned_once_its_sentence_ends() -> None:
     parser = CitationParser()
     assert parser.feed("Refunds take 14 days [1") == []
     assert parser.feed("]. ") == []
@@ -179,35 +177,8 @@ def test_a_marker_is_told_when_its_sentence_is_over() -> None:
     assert parser.finish() == []
 
 
-TEXT = "Refunds are easy. A refund takes 14 days. Ask the desk."
-
-
-def hit(text: str = TEXT, *, start: int = 100) -> SearchHit:
-    """Return a hit whose text begins in canonical text at `start`, over two pages."""
-    return SearchHit(
-        chunk_id=new_id(),
-        document_id=new_id(),
-        build_id=new_id(),
-        filename="handbook.pdf",
-        version=3,
-        ordinal=0,
-        score=1.0,
-        dense_score=0.9,
-        lexical_score=None,
-        text=text,
-        page_first=4,
-        page_last=5,
-        page_spans=(PageSpan(4, start, start + 18), PageSpan(5, start + 18, start + len(text))),
-        heading_path=("Refunds",),
-        char_start=start,
-        char_end=start + len(text),
-        token_count=12,
-        attributes={},
-    )
-
-
-def test_a_citation_quotes_the_sentence_that_carries_it_and_its_page() -> None:
-    citation = cite(Marker(n=1, offset=25, claim="Refunds take 14 days."), hit())
+def test_a_citation_has_the_best_supporting_sentence_and_its_page() -> None:
+    citation = cite(Marker(n=1, offset=25, claim="Refunds take 14 days."), make_hit())
     assert citation.quote == "A refund takes 14 days."
     assert (citation.char_start, citation.char_end) == (118, 118 + len("A refund takes 14 days."))
     assert citation.page_first == 5
@@ -216,7 +187,7 @@ def test_a_citation_quotes_the_sentence_that_carries_it_and_its_page() -> None:
     assert not citation.verified
 
 
-def test_a_number_without_a_source_has_no_place() -> None:
+def test_a_marker_without_a_source_has_no_span() -> None:
     citation = cite(Marker(n=7, offset=3, claim="Refunds take 14 days."), None)
     assert (citation.n, citation.message_offset) == (7, 3)
     assert (citation.document_id, citation.char_start, citation.quote) == (None, None, None)
@@ -224,8 +195,8 @@ def test_a_number_without_a_source_has_no_place() -> None:
 
 
 @given(text=st.text(st.sampled_from("ab1 .!?\n-[]。#"), min_size=1, max_size=80))
-def test_a_quote_stands_where_the_citation_says(text: str) -> None:
-    source = hit(text)
+def test_the_span_of_a_citation_contains_its_quote(text: str) -> None:
+    source = make_hit(text)
     citation = cite(Marker(n=1, offset=0, claim="a b 1"), source)
     if citation.quote is not None:
         assert citation.char_start is not None

@@ -1,4 +1,4 @@
-"""How well a sentence carries a claim."""
+"""Tests of measuring how well a sentence supports a claim."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[3]
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("deploy/*.md")])
 LEAST = FIELDS["citation_support_min"].default
 
-# Claims as models make them, with the sentence of the source: carried, and not.
-CARRIED = [
+# Typical claims of models with a sentence of the source, supported and not.
+SUPPORTED = [
     ("Refunds take 14 days.", "A refund takes 14 days."),
     ("Refunds take 14 days.", "Refunds take 14 days from the day of the return, paid to the card."),
     ("The warranty lasts 24 months.", "The warranty covers the device and lasts 24 months after purchase."),
@@ -29,7 +29,7 @@ CARRIED = [
     ("Backups are stored for 30 days in Frankfurt.", "Backups are stored in Frankfurt and kept for 30 days."),
     ("水は100度で沸騰する。", "海面では水は100度で沸騰する。"),
 ]
-NOT_CARRIED = [
+UNSUPPORTED = [
     ("Refunds take 30 days.", "A refund takes 14 days."),
     ("The warranty lasts 24 months.", "Returned devices are repaired in Dresden."),
     ("Shipping is free above 80 euros.", "Shipping is free above 50 euros."),
@@ -40,17 +40,17 @@ NOT_CARRIED = [
 ]
 
 
-@pytest.mark.parametrize(("claim", "sentence"), CARRIED)
+@pytest.mark.parametrize(("claim", "sentence"), SUPPORTED)
 def test_a_claim_that_the_sentence_makes_is_supported(claim: str, sentence: str) -> None:
     assert measure_support(claim, sentence) >= LEAST
 
 
-@pytest.mark.parametrize(("claim", "sentence"), NOT_CARRIED)
+@pytest.mark.parametrize(("claim", "sentence"), UNSUPPORTED)
 def test_a_claim_that_the_sentence_does_not_make_is_not_supported(claim: str, sentence: str) -> None:
     assert measure_support(claim, sentence) < LEAST
 
 
-def test_a_lone_contraction_says_nothing_but_no() -> None:
+def test_a_lone_contraction_has_no_support() -> None:
     assert measure_support("n't", "N't.") == 0.0
 
 
@@ -59,7 +59,7 @@ def test_a_claim_without_content_has_no_support() -> None:
 
 
 @given(claim=st.text(max_size=60), sentence=st.text(max_size=60))
-def test_support_is_a_share(claim: str, sentence: str) -> None:
+def test_support_is_between_zero_and_one(claim: str, sentence: str) -> None:
     assert 0.0 <= measure_support(claim, sentence) <= 1.0
 
 
@@ -70,11 +70,11 @@ def test_the_first_of_equal_sentences_is_quoted() -> None:
     assert (passage.start, passage.end) == (0, 13)
 
 
-def speaking_parts(sentence: str) -> list[str]:
-    """Return every run of whole clauses of a sentence, the whole one too, that states something."""
+def stating_parts(sentence: str) -> list[str]:
+    """Return all sequences of adjacent clauses of a sentence, including all of it, that state something."""
     clauses = list(find_clauses(sentence))
-    places = combinations(range(len(clauses) + 1), 2)
-    parts = [sentence[clauses[first][0] : clauses[behind - 1][1]] for first, behind in places]
+    bounds = combinations(range(len(clauses) + 1), 2)
+    parts = [sentence[clauses[first][0] : clauses[end - 1][1]] for first, end in bounds]
     return [part for part in parts if not read_statement(part).is_empty]
 
 
@@ -85,7 +85,7 @@ def test_every_sentence_of_a_text_supports_itself_and_its_clauses(path: Path) ->
     assert [
         (part, sentence)
         for sentence in sentences
-        for part in speaking_parts(sentence)
+        for part in stating_parts(sentence)
         if measure_support(part, sentence) < 1.0
     ] == []
 
@@ -97,9 +97,9 @@ WORDS = (
 
 
 @given(text=st.lists(st.sampled_from(WORDS.split()), max_size=20).map(" ".join))
-def test_whatever_is_said_supports_itself_and_its_clauses(text: str) -> None:
+def test_generated_sentences_support_themselves_and_their_clauses(text: str) -> None:
     for start, end in split_sentences(text):
-        for part in speaking_parts(text[start:end]):
+        for part in stating_parts(text[start:end]):
             assert measure_support(part, text[start:end]) == 1.0
 
 
@@ -108,35 +108,35 @@ def test_any_text_supports_itself_or_states_nothing(text: str) -> None:
     assert measure_support(text, text) == (0.0 if read_statement(text).is_empty else 1.0)
 
 
-# Subject and predicate of clauses, two of which are much alike; and what joins them.
+# Clauses as subject, verb and rest, two of which are similar; and what joins them.
 CLAUSES = [("smoking", "is", "allowed"), ("drinking", "is", "allowed"), ("the door", "is", "locked"),
            ("guests", "may", "swim at night"), ("Ada", "has", "paid")]  # fmt: skip
 JOINTS = [", ", " and ", " but ", " if ", "; ", " because ", " while "]
 turns = st.lists(st.booleans(), min_size=len(CLAUSES), max_size=len(CLAUSES))
 
 
-def join_clauses(order: list[int], joints: list[str], *, denied: list[bool]) -> str:
-    """Return a sentence of clauses that each deny or do not."""
-    spoken = [f"{subject} {verb} not {rest}" if denied[place] else f"{subject} {verb} {rest}"
-              for place, (subject, verb, rest) in enumerate(CLAUSES)]  # fmt: skip
-    return "".join(spoken[place] + joint for place, joint in zip(order, joints, strict=False)) + "then"
+def join_clauses(order: list[int], joints: list[str], *, negated: list[bool]) -> str:
+    """Return a sentence of these clauses, each negated or not."""
+    spoken = [f"{subject} {verb} not {rest}" if negated[index] else f"{subject} {verb} {rest}"
+              for index, (subject, verb, rest) in enumerate(CLAUSES)]  # fmt: skip
+    return "".join(spoken[index] + joint for index, joint in zip(order, joints, strict=False)) + "then"
 
 
 @given(
     order=st.lists(st.integers(0, len(CLAUSES) - 1), unique=True, min_size=1),
     joints=st.lists(st.sampled_from(JOINTS), min_size=len(CLAUSES), max_size=len(CLAUSES)),
-    denied=turns,
-    said=turns,
+    negated=turns,
+    claim_negated=turns,
     data=st.data(),
 )
-def test_a_claim_is_supported_when_each_of_its_clauses_denies_as_its_sentence_does(
-    order: list[int], joints: list[str], denied: list[bool], said: list[bool], data: st.DataObject
+def test_a_claim_is_supported_only_if_each_clause_is_negated_as_in_the_sentence(
+    order: list[int], joints: list[str], negated: list[bool], claim_negated: list[bool], data: st.DataObject
 ) -> None:
-    sentence = join_clauses(order, joints, denied=denied)
+    sentence = join_clauses(order, joints, negated=negated)
     claimed = data.draw(st.lists(st.sampled_from(order), unique=True, min_size=1))
-    is_turned = any(denied[place] != said[place] for place in claimed)
-    support = measure_support(join_clauses(claimed, joints[::-1], denied=said), sentence)
-    assert (support < LEAST) == is_turned
+    is_reversed = any(negated[index] != claim_negated[index] for index in claimed)
+    support = measure_support(join_clauses(claimed, joints[::-1], negated=claim_negated), sentence)
+    assert (support < LEAST) == is_reversed
 
 
 @pytest.mark.parametrize(
@@ -147,5 +147,5 @@ def test_a_claim_is_supported_when_each_of_its_clauses_denies_as_its_sentence_do
         ("We never say Don't Panic here.", "Here we never say Don't Panic."),
     ],
 )
-def test_a_name_is_the_same_in_every_form(claim: str, sentence: str) -> None:
+def test_a_name_matches_in_every_form(claim: str, sentence: str) -> None:
     assert measure_support(claim, sentence) >= LEAST
