@@ -6,7 +6,7 @@ import asyncio
 import signal
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -15,6 +15,7 @@ from ragsvc.errors import StartupRefused
 from ragsvc.http.server import serve_forever
 from tests.http.support.documents import form
 from tests.http.support.processes import serving
+from tests.support.remote import Remote, SlowFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,56 +32,6 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """A client."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as opened:
         yield opened
-
-
-class Remote:
-    """A workspace of a running process."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str, workspace: dict[str, Any], key: str) -> None:
-        self.session = session
-        self.url = url
-        self.workspace = workspace
-        self.key = key
-        self.headers = {"Authorization": f"Bearer {key}"}
-
-    @classmethod
-    async def make(cls, session: aiohttp.ClientSession, url: str, settings: Settings) -> Remote:
-        """Make a workspace and a key."""
-        assert settings.api.admin_api_key is not None
-        admin = {"Authorization": f"Bearer {settings.api.admin_api_key.get_secret_value()}"}
-        async with session.post(f"{url}/v1/workspaces", json={"name": "acme"}, headers=admin) as response:
-            workspace = await response.json()
-        path = f"{url}/v1/workspaces/{workspace['id']}/keys"
-        async with session.post(path, json={"name": "a key"}, headers=admin) as response:
-            return cls(session, url, workspace, (await response.json())["key"])
-
-    async def upload(self, data: Any) -> dict[str, Any]:
-        """Upload a form."""
-        async with self.session.post(f"{self.url}/v1/documents", data=data, headers=self.headers) as response:
-            assert response.status == 202, await response.text()
-            document: dict[str, Any] = await response.json()
-            return document
-
-
-class SlowFile:
-    """A form whose file ends only when it may."""
-
-    def __init__(self) -> None:
-        self.begun = asyncio.Event()
-        self.may_end = asyncio.Event()
-
-    def form(self) -> aiohttp.MultipartWriter:
-        """Return the form."""
-        writer = aiohttp.MultipartWriter("form-data")
-        part = writer.append(self._blocks())
-        part.set_content_disposition("form-data", name="file", filename="slow.txt")
-        return writer
-
-    async def _blocks(self) -> AsyncIterator[bytes]:
-        yield b"the beginning, "
-        self.begun.set()
-        await self.may_end.wait()
-        yield b"the end"
 
 
 async def test_a_process_serves_logs_without_secrets_and_stops(

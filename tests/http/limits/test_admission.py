@@ -14,8 +14,8 @@ from ragsvc.http.contract.operations import operation
 from ragsvc.http.limits.admission import ADMISSION
 from ragsvc.telemetry.metrics import REGISTRY
 from tests.http.conftest import TIMING, Api, Tenant, make_tenant, operator_of
-from tests.http.test_server import SlowFile
 from tests.support.polling import until
+from tests.support.remote import SlowFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -16,8 +16,8 @@ from aiohttp import web
 from ragsvc.http.app import create_app
 from ragsvc.http.limits.connections import LEAST_BYTES_PER_S, Connections
 from tests.http.support.documents import form
-from tests.http.test_server import Remote
 from tests.support.polling import until
+from tests.support.remote import Remote
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

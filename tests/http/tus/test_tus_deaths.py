@@ -9,7 +9,7 @@ import pytest
 
 from ragsvc.storage.store import Storage
 from tests.http.conftest import Api
-from tests.http.tus.test_tus import assert_stored, checksum, content_of, create, head, offset_of, patch
+from tests.http.tus.support import assert_stored, checksum, content_of, create, head, offset_of, patch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -14,7 +14,7 @@ from ragsvc.uploads import part_buffers
 from tests.http.conftest import Api
 from tests.http.support.documents import form
 from tests.http.support.processes import serving
-from tests.http.tus.test_tus import (
+from tests.http.tus.support import (
     BODY,
     MIB,
     arrived,

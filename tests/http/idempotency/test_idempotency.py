@@ -7,25 +7,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import orjson
 import pytest
 
-from ragsvc import uploads
 from ragsvc.db import idempotency_keys
 from ragsvc.http.contract.ids import parse_id
+from tests.http.idempotency.support import KEY, REPLAYED, count, forget_answer
 from tests.http.support.documents import form
-from tests.http.support.proxy import DeafProxy
 from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.resources import Resources
-    from tests.http.conftest import Api, ApiResponse, Client, Tenant
-
-KEY = {"Idempotency-Key": "the-first-try"}
-REPLAYED = "Idempotent-Replayed"
-TRIES = 200
+    from tests.http.conftest import Api, ApiResponse, Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +50,6 @@ def making(request: pytest.FixtureRequest, tenant: Tenant) -> Making:
     return Making(
         making.path.format(workspace=tenant.id), making.count, making.body, making.by_operator, making.identity
     )
-
-
-async def count(resources: Resources, table: str) -> int:
-    """Count a table's rows, of all workspaces."""
-    async with resources.pool.acquire() as conn:
-        counted: int = await conn.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608 - a table of ours
-        return counted
-
-
-async def forget_answer(resources: Resources, key: str = KEY["Idempotency-Key"]) -> None:
-    """Leave what a process leaves that dies between its commit and its answer, once its lease is over."""
-    async with resources.pool.acquire() as conn:
-        changed = await conn.execute(
-            "UPDATE idempotency_keys SET status = NULL, body = NULL, document_ids = '{}', lease_until = now()"
-            " WHERE key = $1",
-            key,
-        )
-    assert changed == "UPDATE 1"
-
-
-@pytest.fixture(autouse=True)
-async def clean(resources: Resources) -> AsyncIterator[None]:
-    """These tests share the operator and a key."""
-    yield
-    async with resources.pool.acquire() as conn:
-        await conn.execute("DELETE FROM idempotency_keys")
 
 
 async def test_what_is_sent_again_is_made_once(
@@ -286,69 +254,6 @@ async def test_a_document_is_ingested_again_once(ready: dict[str, Any], tenant: 
     assert await count(resources, "jobs") == jobs
 
 
-async def test_a_failed_request_may_be_sent_again_at_once(
-    tenant: Tenant, resources: Resources, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as broken:
-
-        async def refuse(*_arguments: object, **_options: object) -> None:
-            raise ConnectionRefusedError("the store is away")
-
-        broken.setattr(resources.storage, "create_multipart", refuse, raising=False)
-        failed = await tenant.api.post("/v1/uploads", {"filename": "a.txt", "size_bytes": 9}, headers=KEY)
-        assert failed.status == 503
-    answer = await tenant.api.post("/v1/uploads", {"filename": "a.txt", "size_bytes": 9}, headers=KEY)
-    assert answer.status == 201
-    assert answer.json["status"] == "pending"
-
-
-async def test_a_form_that_was_cut_may_be_sent_again(tenant: Tenant, resources: Resources) -> None:
-    async def half_a_file() -> AsyncIterator[bytes]:
-        yield b"Kettles "
-        await until(lambda: count(resources, "upload_sessions"), what="the first half")
-        raise ConnectionError("the line is cut")
-
-    data = aiohttp.FormData()
-    data.add_field("file", half_a_file(), filename="kettles.txt")
-    with pytest.raises(aiohttp.ClientError):
-        await tenant.api.call("POST", "/v1/documents", data=data, headers=KEY)
-    await _send_until_answered(tenant, b"Kettles boil water.")
-
-
-@pytest.mark.parametrize("broken", ["_open_upload", "register_upload"])
-async def test_a_form_that_failed_may_be_sent_again(
-    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, broken: str
-) -> None:
-    async def refuse(*_arguments: object, **_options: object) -> None:
-        raise ConnectionRefusedError("Postgres is away")
-
-    sent = [form(b"Kettles boil water."), form(b"Kettles boil tea.")]
-    with monkeypatch.context() as patch:
-        patch.setattr(uploads.documents, broken, refuse)
-        assert (await tenant.api.call("POST", "/v1/documents", data=sent[0], headers=KEY)).status == 503
-    if broken == "register_upload":
-        # Which file it is had been written down by then.
-        other = await tenant.api.call("POST", "/v1/documents", data=sent[1], headers=KEY)
-        assert other.is_problem(422, "idempotency_mismatch")
-    await _send_until_answered(tenant, b"Kettles boil water.")
-
-
-async def _send_until_answered(tenant: Tenant, content: bytes) -> None:
-    """Send a form under the key as SDKs do, and see that there is one document of it, however often it is sent."""
-
-    async def send() -> ApiResponse | None:
-        answer = await tenant.api.call("POST", "/v1/documents", data=form(content), headers=KEY)
-        return None if answer.status == 409 else answer
-
-    first = await until(send, what="an answer")
-    again = await until(send, what="the same answer")
-    assert (first.status, again.status) == (202, 202)
-    assert first.json == again.json
-    listed = (await tenant.api.get("/v1/documents")).json["data"]
-    assert [document["id"] for document in listed] == [first.json["id"]]
-    assert (await tenant.api.get("/v1/workspace")).json["usage"]["storage_bytes"] == len(content)
-
-
 async def test_what_was_answered_about_a_document_goes_with_it(tenant: Tenant, resources: Resources) -> None:
     first = await tenant.api.call("POST", "/v1/documents", data=form(b"Kettles boil water."), headers=KEY)
     document_id = parse_id("doc", first.json["id"])
@@ -356,64 +261,6 @@ async def test_what_was_answered_about_a_document_goes_with_it(tenant: Tenant, r
         assert await idempotency_keys.count_responses_about(conn, tenant.uuid, document_id) == 1
         assert await idempotency_keys.blank_responses(conn, tenant.uuid, document_id) == 1
         assert await idempotency_keys.count_responses_about(conn, tenant.uuid, document_id) == 0
-
-
-@dataclass(frozen=True, slots=True)
-class Blind:
-    """A client as SDKs are: whatever goes wrong on the line, it sends the same again."""
-
-    api: Api
-    proxy: DeafProxy
-
-    async def post(self, path: str, **options: Any) -> Any:
-        """Send until there is an answer, and return it parsed; a file is sent anew each time."""
-        form_of = options.pop("form_of", None)
-        url = f"http://{self.proxy.host}:{self.proxy.port}{path}"
-        async with aiohttp.ClientSession(headers={**self.api.headers, **KEY}) as session:
-            for _try in range(TRIES):
-                try:
-                    sent = {"data": form_of()} if form_of else options
-                    async with session.post(url, **sent) as response:
-                        raw = await response.read()
-                        assert response.status < 300 or response.status == 409, raw
-                        if response.status != 409:
-                            return orjson.loads(raw)
-                        # The service has not noticed yet that the line was cut.
-                        await asyncio.sleep(0.05)
-                except aiohttp.ClientError:
-                    continue
-        raise AssertionError("there never was an answer")
-
-
-@pytest.fixture
-async def blind(tenant: Tenant, client: Client) -> AsyncIterator[Blind]:
-    """A client that loses the answers to its first two tries, each after the commit."""
-    assert client.port is not None
-    async with DeafProxy(client.host, client.port, loses=2) as proxy:
-        yield Blind(tenant.api, proxy)
-        assert proxy.left == 0
-
-
-async def test_a_line_that_is_cut_after_the_commit_leaves_one_document(blind: Blind, tenant: Tenant) -> None:
-    document = await blind.post("/v1/documents", form_of=lambda: form(b"Kettles boil water."))
-    listed = (await tenant.api.get("/v1/documents")).json["data"]
-    assert [found["id"] for found in listed] == [document["id"]]
-    assert len((await tenant.api.get("/v1/files")).json["data"]) == 1
-
-
-async def test_a_line_that_is_cut_after_the_commit_leaves_one_upload(blind: Blind, tenant: Tenant) -> None:
-    upload = await blind.post("/v1/uploads", json={"filename": "a.txt", "size_bytes": 9})
-    listed = (await tenant.api.get("/v1/uploads")).json["data"]
-    assert [found["id"] for found in listed] == [upload["id"]]
-
-
-async def test_a_line_that_is_cut_after_the_commit_leaves_one_run(blind: Blind, tenant: Tenant) -> None:
-    session = (await tenant.api.post("/v1/chat/sessions", {})).json["id"]
-    path = f"/v1/chat/sessions/{session}/messages"
-    answer = await blind.post(path, json={"content": "What boils water?", "stream": False})
-    runs = (await tenant.api.get(f"/v1/chat/runs?session_id={session}")).json["data"]
-    assert [run["id"] for run in runs] == [answer["run_id"]]
-    assert len((await tenant.api.get(path)).json["data"]) == 2
 
 
 async def test_every_post_is_described_with_the_header(stranger: Api) -> None:

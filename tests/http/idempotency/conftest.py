@@ -1,0 +1,20 @@
+"""Leaves no key behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ragsvc.resources import Resources
+
+
+@pytest.fixture(autouse=True)
+async def clean(resources: Resources) -> AsyncIterator[None]:
+    """These tests share the operator and a key."""
+    yield
+    async with resources.pool.acquire() as conn:
+        await conn.execute("DELETE FROM idempotency_keys")
