@@ -163,6 +163,7 @@ async def test_every_route_that_a_key_opens_and_that_takes_an_id_is_tried(client
     assert len(tried) >= 40
 
 
+@pytest.mark.chaos  # It measures durations.
 async def test_how_long_an_answer_takes_does_not_tell_a_foreign_id_from_an_unknown_one(
     tenant: Tenant, own: Things, foreign: Things, calls: list[Call]
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragsvc.domain.ids import format_id
@@ -15,6 +15,7 @@ from ragsvc.http.contract.ids import parse_id
 SOME = UUID("018f3c2a-7b1e-7cde-8f00-abcdef012345")
 
 
+@settings(deadline=None)
 @given(st.uuids())
 def test_an_id_comes_back_as_it_went_out(value: UUID) -> None:
     assert parse_id("doc", format_id("doc", value)) == value

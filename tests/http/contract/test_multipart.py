@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 from aiohttp import web
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragsvc.errors import InvalidRequest, NotFound, RequestError
@@ -251,6 +251,7 @@ def test_a_hostile_filename_becomes_harmless(offered: str, shown: str) -> None:
     assert clean_filename(offered) == shown
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400) | st.text(st.sampled_from(" .ab\u200c\u200d\u202e\u0301/\n"), max_size=400))
 def test_any_filename_becomes_one_line_that_is_no_path(offered: str) -> None:
     name = clean_filename(offered)

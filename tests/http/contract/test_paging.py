@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -23,16 +23,19 @@ class Row:
     id: UUID
 
 
+@settings(deadline=None)
 @given(st.uuids())
 def test_a_cursor_names_the_row_that_it_was_made_of(position: UUID) -> None:
     assert PageQuery.model_validate({"cursor": encode_cursor(position)}).cursor == position
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31))
 def test_a_cursor_of_an_ordered_list_names_its_ordinal(position: int) -> None:
     assert ChunksQuery.model_validate({"cursor": encode_cursor(position)}).cursor == position
 
 
+@settings(deadline=None)
 @given(st.datetimes(timezones=st.just(UTC)).filter(lambda moment: moment.year >= 1970), st.uuids())
 def test_a_cursor_of_a_list_by_time_names_moment_and_row(moment: datetime, row_id: UUID) -> None:
     position = (moment, row_id)

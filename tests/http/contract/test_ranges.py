@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragsvc.errors import RangeNotSatisfiable
@@ -44,6 +44,7 @@ def test_a_range_outside_of_the_file_is_refused(text: str) -> None:
         parse_range(text, 100)
 
 
+@settings(deadline=None)
 @given(data=st.binary(min_size=1, max_size=300), first=st.integers(0, 299), length=st.integers(1, 300))
 def test_a_range_holds_the_bytes_that_it_names(data: bytes, first: int, length: int) -> None:
     wanted = data[first : first + length]
@@ -89,6 +90,7 @@ def test_a_file_is_named_by_rfc_6266(filename: str, header: str) -> None:
     assert content_disposition(filename) == header
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_a_name_never_breaks_out_of_its_header(filename: str) -> None:
     filename = filename.encode("utf-8", "ignore").decode()

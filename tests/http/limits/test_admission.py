@@ -34,7 +34,7 @@ async def wait(request: web.Request) -> web.Response:
     return web.Response()
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests wait a second for a slot."""
     monkeypatch.setattr("ragsvc.http.limits.admission.MAX_WAIT_S", 1.0)
@@ -63,6 +63,7 @@ async def fill(client: Client) -> list[asyncio.Task[Any]]:
     return tasks
 
 
+@pytest.mark.usefixtures("short_wait")
 async def test_a_request_without_a_place_is_refused_with_the_time_to_come_back(small: Client) -> None:
     admin = operator_of(small)
     before = REGISTRY.get_sample_value("ragsvc_requests_refused_total", {"code": "overloaded"}) or 0
