@@ -13,7 +13,7 @@ from ragsvc.http.cors import add_cors_headers, respond_to_preflights
 from ragsvc.http.hardening import check_host, harden
 from ragsvc.http.idempotency import mark_streams, respond_once
 from ragsvc.http.key_uses import KEY_USES, KeyUses
-from ragsvc.http.limits.admission import ADMISSION, Admission, admit, receive_body, release_slot_to_send
+from ragsvc.http.limits.admission import ADMISSION, Admission, admit, end_permit_of_stream, receive_body
 from ragsvc.http.limits.client_rate import RATES, add_rate_headers, limit_rate
 from ragsvc.http.limits.traffic import TRAFFIC, Traffic
 from ragsvc.http.middleware import finish_headers, identify, observe, respond_with_problems
@@ -114,7 +114,7 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     app.on_response_prepare.append(finish_headers)
     app.on_response_prepare.append(harden)
     app.on_response_prepare.append(add_rate_headers)
-    app.on_response_prepare.append(release_slot_to_send)
+    app.on_response_prepare.append(end_permit_of_stream)
     app.on_response_prepare.append(mark_streams)
     app.on_response_prepare.append(add_cors_headers)
     app.on_response_prepare.append(tus.finish_headers)

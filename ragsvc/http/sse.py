@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from ragsvc.errors import TooManyStreams, Unavailable
-from ragsvc.http.limits.admission import release_slot
+from ragsvc.http.limits.admission import end_permit
 from ragsvc.tasks import cancel_and_wait
 from ragsvc.telemetry.metrics import STREAMS as STREAMS_ENDED
 from ragsvc.telemetry.metrics import STREAMS_OPEN
@@ -126,7 +126,7 @@ STREAMS = web.AppKey("streams", Streams)
 def reserve_stream(request: web.Request, caller: Caller) -> Iterator[StreamSlot]:
     """Hold a place for a stream; do it before anything is started for the stream. Raises like `Streams.reserve`."""
     with request.app[STREAMS].reserve(caller.key.id) as slot:
-        release_slot(request)
+        end_permit(request)
         yield slot
 
 

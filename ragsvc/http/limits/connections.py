@@ -98,7 +98,7 @@ def busy_with(request: web.Request) -> Iterator[None]:
         connection.finish()
 
 
-def judge_body_elsewhere(request: web.Request) -> None:
+def handler_times_body(request: web.Request) -> None:
     """Leave it to the handler how long it waits for this request's body, and what it answers then."""
     if isinstance(request.protocol, Connection):
         request.protocol.judges_body = False

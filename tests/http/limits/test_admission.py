@@ -53,7 +53,7 @@ async def small(settings: Settings, serve: Callable[..., Awaitable[Client]]) -> 
 
 
 def held(client: Client) -> int:
-    return client.app[ADMISSION].slots.held
+    return client.app[ADMISSION].slots.used
 
 
 async def fill(client: Client) -> list[asyncio.Task[Any]]:
