@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Serve = Callable[..., Awaitable[Client]]
     Events = Callable[[], AsyncGenerator[Event, None]]
 
-QUICK = StreamTiming(ping_s=0.1, look_s=0.02, write_timeout_s=0.3)
+QUICK = StreamTiming(ping_s=0.1, check_s=0.02, write_timeout_s=0.3)
 DEADLINE_S = 10.0
 KEY = uuid4()
 
@@ -175,8 +175,8 @@ async def test_a_process_has_only_so_many_streams() -> None:
 
 
 async def test_a_thousand_streams_are_open_at_once(serve: Serve) -> None:
-    stage = Stage(forever, timing=StreamTiming(look_s=0.2))
-    stage.streams = stage.app[STREAMS] = Streams(limit=1000, limit_per_key=1000, timing=StreamTiming(look_s=0.2))
+    stage = Stage(forever, timing=StreamTiming(check_s=0.2))
+    stage.streams = stage.app[STREAMS] = Streams(limit=1000, limit_per_key=1000, timing=StreamTiming(check_s=0.2))
     client = await serve(stage.app, connector=aiohttp.TCPConnector(limit=0))
     waiting: list[Awaitable[aiohttp.ClientResponse]] = [client.get("/events") for _ in range(1000)]
     responses = await asyncio.gather(*waiting)

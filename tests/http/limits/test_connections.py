@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from ragsvc.http.app import create_app
-from ragsvc.http.limits.connections import LEAST_BYTES_PER_S, Connections
+from ragsvc.http.limits.connections import MIN_BYTES_PER_S, Connections
 from tests.http.support.documents import form
 from tests.support.polling import until
 from tests.support.remote import Remote
@@ -134,7 +134,7 @@ async def test_a_file_that_gets_nowhere_is_cut(gate: Gate) -> None:
 
 
 async def test_a_file_that_comes_slowly_and_steadily_arrives(gate: Gate) -> None:
-    block = bytes(int(LEAST_BYTES_PER_S * TIMEOUT_S))
+    block = bytes(int(MIN_BYTES_PER_S * TIMEOUT_S))
 
     async def blocks() -> AsyncIterator[bytes]:
         for _ in range(6):
@@ -181,9 +181,9 @@ async def test_one_connection_too_many_is_refused_and_the_others_are_served(sett
 @pytest.mark.parametrize(
     ("sent", "said"),
     [
-        (b"SECRET\x00\x01\r\n\r\n", b"This is no request that HTTP/1.1 knows."),
-        (b"GET /SECRET HTTP/9.9.9\r\n\r\n", b"This is no request that HTTP/1.1 knows."),
-        (b"GET / HTTP/1.1\r\nContent-Length: SECRET\r\n\r\n", b"This is no request that HTTP/1.1 knows."),
+        (b"SECRET\x00\x01\r\n\r\n", b"This is not a valid HTTP/1.1 request."),
+        (b"GET /SECRET HTTP/9.9.9\r\n\r\n", b"This is not a valid HTTP/1.1 request."),
+        (b"GET / HTTP/1.1\r\nContent-Length: SECRET\r\n\r\n", b"This is not a valid HTTP/1.1 request."),
         (b"GET / HTTP/1.1\r\nX: SECRET" + b"x" * 9000 + b"\r\n\r\n", b"A line of the request's head is longer than"),
         (b"GET /SECRET" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n", b"A line of the request's head is longer than"),
     ],
