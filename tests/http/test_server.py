@@ -1,4 +1,4 @@
-"""A real API process: it starts, shares its port, and stops without breaking what it has begun."""
+"""An API process starts, shares its port, and drains before it stops."""
 
 from __future__ import annotations
 
@@ -28,14 +28,12 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client."""
+    """An HTTP client session."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as opened:
         yield opened
 
 
-async def test_a_process_serves_logs_without_secrets_and_stops(
-    settings: Settings, session: aiohttp.ClientSession
-) -> None:
+async def test_a_process_serves_logs_no_secrets_and_stops(settings: Settings, session: aiohttp.ClientSession) -> None:
     async with serving(settings) as api:
         remote = await Remote.make(session, await api.started(), settings)
         async with session.get(f"{remote.url}/readyz") as response:
@@ -53,7 +51,7 @@ async def test_a_process_serves_logs_without_secrets_and_stops(
         assert settings.api.admin_api_key.get_secret_value().encode() not in api.raw_log
 
 
-async def test_a_stopping_process_says_so_ends_streams_and_finishes_uploads(
+async def test_a_draining_process_is_not_ready_ends_streams_and_finishes_uploads(
     settings: Settings, session: aiohttp.ClientSession
 ) -> None:
     async with serving(settings, API_GRACE_S="20") as api:
@@ -78,7 +76,7 @@ async def test_a_stopping_process_says_so_ends_streams_and_finishes_uploads(
         assert await api.exit_code() == 0
 
 
-async def test_what_outlasts_the_grace_is_given_up_and_leaves_nothing(
+async def test_an_upload_that_outlasts_the_grace_period_is_cancelled_and_leaves_nothing(
     settings: Settings, session: aiohttp.ClientSession, resources: Resources
 ) -> None:
     async with serving(settings, API_GRACE_S="0.5") as api:
@@ -93,7 +91,7 @@ async def test_what_outlasts_the_grace_is_given_up_and_leaves_nothing(
     assert await resources.storage.count_objects(remote.workspace["bucket"]) == 0
 
 
-async def test_a_second_signal_ends_the_grace(settings: Settings, session: aiohttp.ClientSession) -> None:
+async def test_a_second_signal_ends_the_grace_period(settings: Settings, session: aiohttp.ClientSession) -> None:
     async with serving(settings, API_GRACE_S="600") as api:
         remote = await Remote.make(session, await api.started(), settings)
         slow = SlowFile()
@@ -107,7 +105,7 @@ async def test_a_second_signal_ends_the_grace(settings: Settings, session: aioht
             await uploading
 
 
-async def test_processes_share_a_port(settings: Settings, session: aiohttp.ClientSession) -> None:
+async def test_processes_can_share_a_port(settings: Settings, session: aiohttp.ClientSession) -> None:
     async with serving(settings, "--reuse-port") as first:
         url = await first.started()
         port = url.rpartition(":")[2]
@@ -118,7 +116,7 @@ async def test_processes_share_a_port(settings: Settings, session: aiohttp.Clien
                 assert response.status == 200
 
 
-async def test_a_taken_port_refuses_the_start_with_the_reason(settings: Settings) -> None:
+async def test_a_port_in_use_fails_the_start_with_the_reason(settings: Settings) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -127,7 +125,7 @@ async def test_a_taken_port_refuses_the_start_with_the_reason(settings: Settings
             await serve_forever(settings.changed({"port": port}))
 
 
-async def test_a_large_file_goes_through_with_flat_memory(settings: Settings, session: aiohttp.ClientSession) -> None:
+async def test_a_large_file_needs_constant_memory(settings: Settings, session: aiohttp.ClientSession) -> None:
     async with serving(settings) as api:
         remote = await Remote.make(session, await api.started(), settings)
         await remote.upload(form(b"warm"))
@@ -137,6 +135,6 @@ async def test_a_large_file_goes_through_with_flat_memory(settings: Settings, se
         assert document["size_bytes"] == len(content)
         async with session.get(f"{remote.url}/v1/documents/{document['id']}/content", headers=remote.headers) as got:
             same = await got.read() == content
-        assert same, "other bytes came back"
-        # Two parts of UPLOAD_PART_SIZE_BYTES (8 MiB) and what the client of the store holds of them.
+        assert same, "the content differs"
+        # Two parts of UPLOAD_PART_SIZE_BYTES (8 MiB), and the copies in the S3 client.
         assert api.peak_memory_bytes() - before < 40 * MIB

@@ -1,4 +1,4 @@
-"""A workspace of a running API process, and uploads into it."""
+"""A client of a running API process, and a form whose upload a test can suspend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Remote:
-    """A workspace of a running process."""
+    """A workspace of a running API process, with a key."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, workspace: dict[str, Any], key: str) -> None:
         self.session = session
@@ -25,7 +25,7 @@ class Remote:
 
     @classmethod
     async def make(cls, session: aiohttp.ClientSession, url: str, settings: Settings) -> Remote:
-        """Make a workspace and a key."""
+        """Create a workspace and a key."""
         assert settings.api.admin_api_key is not None
         admin = {"Authorization": f"Bearer {settings.api.admin_api_key.get_secret_value()}"}
         async with session.post(f"{url}/v1/workspaces", json={"name": "acme"}, headers=admin) as response:
@@ -35,7 +35,7 @@ class Remote:
             return cls(session, url, workspace, (await response.json())["key"])
 
     async def upload(self, data: Any) -> dict[str, Any]:
-        """Upload a form."""
+        """Upload a form as a document, and return the document."""
         async with self.session.post(f"{self.url}/v1/documents", data=data, headers=self.headers) as response:
             assert response.status == 202, await response.text()
             document: dict[str, Any] = await response.json()
@@ -43,7 +43,7 @@ class Remote:
 
 
 class SlowFile:
-    """A form whose file ends only when it may."""
+    """A form whose file ends only after `may_end` is set; `begun` is set once its upload has started."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()

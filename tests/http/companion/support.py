@@ -1,4 +1,4 @@
-"""The calls of @uppy/aws-s3 to a Companion, without Uppy."""
+"""The Companion requests that @uppy/aws-s3 sends."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 class Companion:
-    """What Uppy does, without Uppy."""
+    """A client that sends the same requests as Uppy."""
 
     def __init__(self, client: Client, url: str) -> None:
         self.path = urlsplit(url).path
         self.api = Api(client, None)
 
     async def open(self, filename: str = "a.txt", **metadata: object) -> ApiResponse:
-        """Open a session."""
+        """Open an upload session."""
         body = {"filename": filename, "type": "text/plain", "metadata": {"name": filename, **metadata}}
         return await self.api.post(f"{self.path}/s3/multipart", body)
 
     async def call(self, method: str, opened: ApiResponse, rest: str = "", **options: Any) -> ApiResponse:
-        """Ask something of a session."""
+        """Send a request about a session."""
         upload_id, key = opened.json["uploadId"], quote(opened.json["key"], safe="")
         return await self.api.call(method, f"{self.path}/s3/multipart/{upload_id}{rest}?key={key}", **options)
 
     async def put(self, opened: ApiResponse, number: int, data: bytes) -> None:
-        """Send a part into the store."""
+        """Upload a part to the store."""
         signed = await self.call("GET", opened, f"/{number}")
         assert signed.status == 200, signed.raw
         async with (
@@ -42,15 +42,15 @@ class Companion:
             assert stored.status == 200
 
     async def complete(self, opened: ApiResponse, count: int) -> ApiResponse:
-        """Complete a session of so many parts."""
+        """Complete a session with `count` parts."""
         parts = [{"PartNumber": number, "ETag": '"x"'} for number in range(1, count + 1)]
         return await self.call("POST", opened, "/complete", json={"parts": parts})
 
 
 async def make_token(api: Api, **fields: object) -> dict[str, str]:
-    answer = await api.post("/v1/upload-tokens", fields)
-    assert answer.status == 201, answer.raw
-    token: dict[str, str] = answer.json
+    response = await api.post("/v1/upload-tokens", fields)
+    assert response.status == 201, response.raw
+    token: dict[str, str] = response.json
     return token
 
 

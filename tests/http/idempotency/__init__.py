@@ -1,1 +1,1 @@
-"""Tests of repeated requests."""
+"""Tests of requests with an Idempotency-Key."""

@@ -1,4 +1,4 @@
-"""Leaves no key behind."""
+"""Deletes stored idempotency keys after each test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 async def clean(resources: Resources) -> AsyncIterator[None]:
-    """These tests share the operator and a key."""
+    """Delete the stored keys, since these tests share the operator and an Idempotency-Key."""
     yield
     async with resources.pool.acquire() as conn:
         await conn.execute("DELETE FROM idempotency_keys")

@@ -1,4 +1,4 @@
-"""An Idempotency-Key, and the rows that requests leave."""
+"""The Idempotency-Key of these tests, and access to the rows that requests leave."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ REPLAYED = "Idempotent-Replayed"
 
 
 async def count(resources: Resources, table: str) -> int:
-    """Count a table's rows, of all workspaces."""
+    """Return the number of rows of a table in all workspaces."""
     async with resources.pool.acquire() as conn:
-        counted: int = await conn.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608 - a table of ours
+        counted: int = await conn.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608 - a constant table name
         return counted
 
 
-async def forget_answer(resources: Resources, key: str = KEY["Idempotency-Key"]) -> None:
-    """Leave what a process leaves that dies between its commit and its answer, once its lease is over."""
+async def forget_response(resources: Resources, key: str = KEY["Idempotency-Key"]) -> None:
+    """Reset the stored call to its state after a crash between commit and response, with the lease expired."""
     async with resources.pool.acquire() as conn:
         changed = await conn.execute(
             "UPDATE idempotency_keys SET status = NULL, body = NULL, document_ids = '{}', lease_until = now()"

@@ -1,4 +1,4 @@
-"""Places for requests: never more than there are, none lost, and in an order that serves those who still wait."""
+"""Slots are limited, never lost, and granted in an order that serves requests before they give up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ragsvc.http.limits import slots as module
 from ragsvc.http.limits.slots import BodyBudget, Slot, Slots
 from tests.support.polling import until
 
-# Each request is of a route of its own, unless a test is about routes.
+# Requests have different routes, except in tests of the limit per route.
 ROUTES = [f"GET /{number}" for number in range(50)]
 
 
@@ -29,7 +29,7 @@ async def begin_to_wait(slots: Slots, route: str) -> asyncio.Task[Slot]:
     return task
 
 
-async def test_a_request_waits_for_a_place_and_gets_it() -> None:
+async def test_a_waiting_request_gets_the_next_free_slot() -> None:
     slots = Slots(4, max_wait_s=60.0)
     held = await fill(slots, 4)
     waiting = await begin_to_wait(slots, "GET /late")
@@ -39,7 +39,7 @@ async def test_a_request_waits_for_a_place_and_gets_it() -> None:
     assert (slots.used, slots.waiting) == (3, 0)
 
 
-async def test_nobody_waits_longer_than_an_answer_is_wanted() -> None:
+async def test_a_request_that_has_waited_too_long_is_refused() -> None:
     slots = Slots(2, max_wait_s=0.05)
     held = await fill(slots, 2)
     with pytest.raises(Overloaded):
@@ -49,7 +49,7 @@ async def test_nobody_waits_longer_than_an_answer_is_wanted() -> None:
     assert (slots.used, slots.waiting) == (0, 0)
 
 
-async def test_so_many_wait_and_no_more() -> None:
+async def test_a_request_is_refused_when_too_many_wait() -> None:
     slots = Slots(2, max_wait_s=60.0)
     await fill(slots, 2)
     waiting = [await begin_to_wait(slots, "GET /late") for _ in range(2 * module.WAITING_PER_SLOT)]
@@ -61,7 +61,7 @@ async def test_so_many_wait_and_no_more() -> None:
     assert (slots.used, slots.waiting) == (2, 0)
 
 
-async def test_one_route_leaves_half_of_the_places_to_others() -> None:
+async def test_one_route_uses_at_most_half_of_the_slots() -> None:
     slots = Slots(4, max_wait_s=60.0)
     held = [await slots.acquire("POST /v1/search") for _ in range(2)]
     waiting = await begin_to_wait(slots, "POST /v1/search")
@@ -74,7 +74,7 @@ async def test_one_route_leaves_half_of_the_places_to_others() -> None:
 
 
 @pytest.mark.parametrize(("late", "order"), [(1.0, [0, 1, 2]), (0.0, [2, 1, 0])])
-async def test_those_who_came_first_go_first_until_the_wait_is_long(
+async def test_waiting_requests_are_served_fifo_and_lifo_once_the_wait_is_long(
     monkeypatch: pytest.MonkeyPatch, late: float, order: list[int]
 ) -> None:
     monkeypatch.setattr(module, "LIFO_AFTER", late)
@@ -95,7 +95,7 @@ async def test_those_who_came_first_go_first_until_the_wait_is_long(
     assert served == order
 
 
-async def test_a_place_is_given_back_and_taken_again() -> None:
+async def test_a_slot_is_released_and_reacquired() -> None:
     slots = Slots(2, max_wait_s=60.0)
     slot, _other = await fill(slots, 2)
     slot.release()
@@ -111,7 +111,7 @@ Step = tuple[str, int]
 
 
 async def end(task: asyncio.Task[Slot], *, is_cancelled: bool) -> None:
-    """Give a slot back, or give up on it."""
+    """Release the slot, or cancel the wait for it."""
     if is_cancelled:
         task.cancel()
     await asyncio.wait({task})
@@ -124,7 +124,7 @@ async def end(task: asyncio.Task[Slot], *, is_cancelled: bool) -> None:
     limit=st.integers(2, 5),
     steps=st.lists(st.tuples(st.sampled_from(["take", "release", "cancel"]), st.integers(0, 9)), max_size=40),
 )
-async def test_no_place_is_lost_and_none_is_given_twice(limit: int, steps: list[Step]) -> None:
+async def test_no_slot_is_lost_or_granted_twice(limit: int, steps: list[Step]) -> None:
     slots = Slots(limit, max_wait_s=60.0)
     tasks: list[asyncio.Task[Slot]] = []
     for action, number in steps:
@@ -142,7 +142,7 @@ async def test_no_place_is_lost_and_none_is_given_twice(limit: int, steps: list[
     assert (slots.used, slots.waiting) == (0, 0)
 
 
-def test_bodies_have_so_much_room_and_no_more() -> None:
+def test_bodies_over_the_budget_are_refused() -> None:
     budget = BodyBudget(100)
     with budget.reserve(60):
         with pytest.raises(Overloaded), budget.reserve(41):

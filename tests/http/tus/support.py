@@ -1,4 +1,4 @@
-"""A tus client, call by call."""
+"""Requests of a tus client, and helpers that wait for the state of an upload."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def content_of(size_bytes: int) -> bytes:
 
 
 SMALL = content_of(1000)
-# Three parts, the last of which is small.
+# Three parts, the last one small.
 LARGE = content_of(2 * PART + 1000)
 
 
@@ -47,10 +47,10 @@ def checksum(name: str, data: bytes) -> dict[str, str]:
 
 
 async def create(api: Api, size_bytes: int = len(SMALL), **headers: str) -> str:
-    answer = await api.call("POST", "/tus", headers={**TUS, "Upload-Length": str(size_bytes), **headers})
-    assert answer.status == 201, answer.raw
-    assert answer.headers["Upload-Offset"] == "0"
-    return answer.headers["Location"]
+    response = await api.call("POST", "/tus", headers={**TUS, "Upload-Length": str(size_bytes), **headers})
+    assert response.status == 201, response.raw
+    assert response.headers["Upload-Offset"] == "0"
+    return response.headers["Location"]
 
 
 async def patch(api: Api, path: str, offset: int, data: Any, **headers: str) -> ApiResponse:
@@ -63,10 +63,10 @@ async def head(api: Api, path: str) -> ApiResponse:
 
 
 async def offset_of(api: Api, path: str) -> int:
-    answer = await head(api, path)
-    assert answer.status == 200, answer.status
-    assert answer.headers["Cache-Control"] == "no-store"
-    return int(answer.headers["Upload-Offset"])
+    response = await head(api, path)
+    assert response.status == 200, response.status
+    assert response.headers["Cache-Control"] == "no-store"
+    return int(response.headers["Upload-Offset"])
 
 
 async def session_of(api: Api, path: str) -> dict[str, Any]:
@@ -74,8 +74,8 @@ async def session_of(api: Api, path: str) -> dict[str, Any]:
     return state
 
 
-async def assert_stored(api: Api, answer: ApiResponse, content: bytes) -> dict[str, Any]:
-    document: dict[str, Any] = (await api.get(f"/v1/documents/{answer.headers['Ragsvc-Document-Id']}")).json
+async def assert_stored(api: Api, response: ApiResponse, content: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = (await api.get(f"/v1/documents/{response.headers['Ragsvc-Document-Id']}")).json
     stored = await api.get(f"/v1/documents/{document['id']}/content")
     assert hashlib.sha256(stored.raw).digest() == hashlib.sha256(content).digest()
     return document
@@ -89,7 +89,7 @@ async def row_of(resources: Resources, tenant: Tenant, path: str) -> Upload:
 async def sending(
     api: Api, path: str, offset: int, length: int, *, port: int | None = None, checksum: str | None = None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Open a connection and send the head of a PATCH; it is aborted at the end."""
+    """Open a connection and send the head of a PATCH; the connection is aborted on exit."""
     reader, writer = await asyncio.open_connection(api.client.host, port or api.client.port)
     every = {**api.headers, **BODY, "Host": "x", "Upload-Offset": str(offset), "Content-Length": str(length)}
     every |= {"Upload-Checksum": checksum} if checksum else {}
@@ -101,8 +101,8 @@ async def sending(
         writer.transport.abort()
 
 
-async def held(resources: Resources, path: str) -> None:
-    """Wait until a request holds the upload."""
+async def wait_until_locked(resources: Resources, path: str) -> None:
+    """Wait until a request has locked the upload."""
 
     async def look() -> object:
         async with resources.pool.acquire() as conn:
@@ -110,11 +110,11 @@ async def held(resources: Resources, path: str) -> None:
                 "SELECT writer FROM upload_sessions WHERE id = $1", parse_id("upl", path.rpartition("/")[2])
             )
 
-    await until(look, what="the hold")
+    await until(look, what="the lock")
 
 
-async def arrived(api: Api, path: str, offset: int) -> None:
-    """Wait until the upload has come to this offset."""
+async def wait_for_offset(api: Api, path: str, offset: int) -> None:
+    """Wait until the upload has this offset."""
 
     async def look() -> bool:
         return await offset_of(api, path) == offset
@@ -122,11 +122,11 @@ async def arrived(api: Api, path: str, offset: int) -> None:
     await until(look, what=f"offset {offset}")
 
 
-async def until_through(api: Api, path: str, data: bytes, *, offset: int, **headers: str) -> ApiResponse:
-    """Send until no request before this one holds the upload any more."""
+async def append_once_unlocked(api: Api, path: str, data: bytes, *, offset: int, **headers: str) -> ApiResponse:
+    """Retry an append until no earlier request holds the lock of the upload."""
 
     async def attempt() -> ApiResponse | None:
-        answer = await patch(api, path, offset, data, **headers)
-        return None if answer.status == 423 else answer
+        response = await patch(api, path, offset, data, **headers)
+        return None if response.status == 423 else response
 
     return await until(attempt, timeout_s=10)

@@ -1,4 +1,4 @@
-"""Uploads over tus 1.0: every byte that arrived counts, whatever is cut, and no byte counts that is not stored."""
+"""Appends over tus 1.0: offsets, checksums and documents."""
 
 from __future__ import annotations
 
@@ -40,39 +40,39 @@ if TYPE_CHECKING:
     from tests.http.conftest import Tenant
 
 
-async def test_an_upload_grows_by_every_request_and_becomes_a_document(tenant: Tenant) -> None:
-    told = metadata(filename="big.txt", filetype="text/plain; charset=cp866", attributes='{"year": 2026}')
-    path = await create(tenant.api, len(LARGE), **told)
+async def test_an_upload_of_many_requests_becomes_a_document(tenant: Tenant) -> None:
+    sent = metadata(filename="big.txt", filetype="text/plain; charset=cp866", attributes='{"year": 2026}')
+    path = await create(tenant.api, len(LARGE), **sent)
     cuts = [0, 1, 5 * MIB, PART, PART + 1, 2 * PART - 1, len(LARGE)]
     for start, end in itertools.pairwise(cuts):
-        answer = await patch(tenant.api, path, start, LARGE[start:end])
-        assert (answer.status, answer.raw) == (204, b"")
-        assert answer.headers["Upload-Offset"] == str(end)
-        assert ("Ragsvc-Document-Id" in answer.headers) == (end == len(LARGE))
+        response = await patch(tenant.api, path, start, LARGE[start:end])
+        assert (response.status, response.raw) == (204, b"")
+        assert response.headers["Upload-Offset"] == str(end)
+        assert ("Ragsvc-Document-Id" in response.headers) == (end == len(LARGE))
         assert await offset_of(tenant.api, path) == end
-    document = await assert_stored(tenant.api, answer, LARGE)
+    document = await assert_stored(tenant.api, response, LARGE)
     assert (document["filename"], document["mime_type"]) == ("big.txt", "text/plain")
     assert document["attributes"] == {"year": 2026}
     session = await session_of(tenant.api, path)
     assert (session["status"], session["document_id"]) == ("completed", document["id"])
 
 
-async def test_one_request_can_bring_the_whole_file(tenant: Tenant, resources: Resources) -> None:
+async def test_one_request_can_contain_the_whole_file(tenant: Tenant, resources: Resources) -> None:
     path = await create(tenant.api, len(LARGE))
-    answer = await patch(tenant.api, path, 0, LARGE)
-    await assert_stored(tenant.api, answer, LARGE)
+    response = await patch(tenant.api, path, 0, LARGE)
+    await assert_stored(tenant.api, response, LARGE)
     assert await resources.storage.count_objects(tenant.bucket) == 1
 
 
-async def test_the_offset_is_told_with_all_that_was_said_of_the_file(tenant: Tenant) -> None:
-    told = {"Upload-Metadata": "filename YS50eHQ=,is_confidential,relativePath bnVsbA=="}
-    path = await create(tenant.api, len(SMALL), **told)
+async def test_the_offset_is_returned_with_the_metadata_of_the_file(tenant: Tenant) -> None:
+    sent = {"Upload-Metadata": "filename YS50eHQ=,is_confidential,relativePath bnVsbA=="}
+    path = await create(tenant.api, len(SMALL), **sent)
     await patch(tenant.api, path, 0, SMALL[:400])
-    answer = await head(tenant.api, path)
-    assert (answer.headers["Upload-Offset"], answer.headers["Upload-Length"]) == ("400", "1000")
-    assert answer.headers["Upload-Metadata"] == told["Upload-Metadata"]
+    response = await head(tenant.api, path)
+    assert (response.headers["Upload-Offset"], response.headers["Upload-Length"]) == ("400", "1000")
+    assert response.headers["Upload-Metadata"] == sent["Upload-Metadata"]
     session = await session_of(tenant.api, path)
-    expires = parsedate_to_datetime(answer.headers["Upload-Expires"])
+    expires = parsedate_to_datetime(response.headers["Upload-Expires"])
     assert session["expires_at"].startswith(expires.strftime("%Y-%m-%dT%H:%M:%S"))
     done = await patch(tenant.api, path, 400, SMALL[400:])
     after = await head(tenant.api, path)
@@ -94,30 +94,30 @@ async def test_the_offset_is_told_with_all_that_was_said_of_the_file(tenant: Ten
         ({"Upload-Checksum": "sha1 ?"}, 400, "bad_request"),
     ],
 )
-async def test_bytes_that_do_not_fit_are_refused(
+async def test_an_append_with_wrong_headers_is_refused(
     tenant: Tenant, headers: dict[str, str], status: int, code: str
 ) -> None:
     path = await create(tenant.api)
     await patch(tenant.api, path, 0, SMALL[:100])
-    answer = await patch(tenant.api, path, 100, SMALL[100:], **headers)
-    assert answer.is_problem(status, code), answer.raw
-    assert answer.headers["Tus-Resumable"] == "1.0.0"
+    response = await patch(tenant.api, path, 100, SMALL[100:], **headers)
+    assert response.is_problem(status, code), response.raw
+    assert response.headers["Tus-Resumable"] == "1.0.0"
     assert await offset_of(tenant.api, path) == 100
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "chunked"])
-async def test_more_bytes_than_were_declared_are_refused(tenant: Tenant, *, chunked: bool) -> None:
+async def test_more_bytes_than_declared_are_refused(tenant: Tenant, *, chunked: bool) -> None:
     path = await create(tenant.api)
 
     async def blocks() -> AsyncIterator[bytes]:
         yield SMALL + b"x"
 
-    answer = await patch(tenant.api, path, 0, blocks() if chunked else SMALL + b"x")
-    assert answer.is_problem(413, "too_large")
+    response = await patch(tenant.api, path, 0, blocks() if chunked else SMALL + b"x")
+    assert response.is_problem(413, "too_large")
     assert await offset_of(tenant.api, path) == 0
 
 
-async def test_a_repeated_last_request_is_told_the_document_again(tenant: Tenant) -> None:
+async def test_a_repeated_last_request_gets_the_document_id_again(tenant: Tenant) -> None:
     path = await create(tenant.api)
     first = await patch(tenant.api, path, 0, SMALL)
     assert (await patch(tenant.api, path, 0, SMALL)).is_problem(409, "offset_conflict")
@@ -127,7 +127,7 @@ async def test_a_repeated_last_request_is_told_the_document_again(tenant: Tenant
 
 
 @pytest.mark.parametrize("name", ["sha1", "sha256", "md5"])
-async def test_a_checksum_is_checked_before_anything_counts(tenant: Tenant, name: str) -> None:
+async def test_bytes_count_only_after_their_checksum_is_verified(tenant: Tenant, name: str) -> None:
     path = await create(tenant.api)
     wrong = await patch(tenant.api, path, 0, SMALL, **checksum(name, b"other"))
     assert wrong.is_problem(460, "upload_checksum_mismatch")
@@ -139,21 +139,21 @@ async def test_a_checksum_is_checked_before_anything_counts(tenant: Tenant, name
 
 
 @pytest.mark.parametrize("start", [0, 1000])
-async def test_a_checksum_over_several_parts_lets_none_count_before_its_end(tenant: Tenant, start: int) -> None:
+async def test_parts_count_only_after_a_checksum_over_all_of_them_is_verified(tenant: Tenant, start: int) -> None:
     path = await create(tenant.api, len(LARGE))
     await patch(tenant.api, path, 0, LARGE[:start])
     bad = bytes(len(LARGE) - start)
     wrong = await patch(tenant.api, path, start, bad, **checksum("sha256", b"other"))
     assert wrong.is_problem(460, "upload_checksum_mismatch")
     assert await offset_of(tenant.api, path) == start
-    # The second part was stored before the end was known: the first becoming whole must not make it count.
+    # The second part was stored before the checksum failed: it must not count once the first part is complete.
     assert (await patch(tenant.api, path, start, LARGE[start:PART])).headers["Upload-Offset"] == str(PART)
     assert await offset_of(tenant.api, path) == PART
     rest = await patch(tenant.api, path, PART, LARGE[PART:], **checksum("sha256", LARGE[PART:]))
     await assert_stored(tenant.api, rest, LARGE)
 
 
-async def test_a_long_request_goes_through_with_flat_memory(tenant: Tenant, settings: Settings) -> None:
+async def test_a_large_append_needs_constant_memory(tenant: Tenant, settings: Settings) -> None:
     content = content_of(96 * MIB)
     path = await create(tenant.api, len(content))
     async with serving(settings) as process:
@@ -161,19 +161,19 @@ async def test_a_long_request_goes_through_with_flat_memory(tenant: Tenant, sett
         warm = await create(tenant.api)
         headers = {**tenant.api.headers, **BODY, "Upload-Offset": "0"}
         async with aiohttp.ClientSession(url, headers=headers) as session:
-            async with session.patch(warm, data=SMALL) as answer:
-                assert answer.status == 204
+            async with session.patch(warm, data=SMALL) as response:
+                assert response.status == 204
             before = process.peak_memory_bytes()
-            async with session.patch(path, data=io.BytesIO(content)) as answer:
-                assert answer.status == 204
-                assert answer.headers["Ragsvc-Document-Id"]
+            async with session.patch(path, data=io.BytesIO(content)) as response:
+                assert response.status == 204
+                assert response.headers["Ragsvc-Document-Id"]
         grown = process.peak_memory_bytes() - before
-        # One part of UPLOAD_PART_SIZE_BYTES (8 MiB), and what the client of the store holds of it.
+        # One part of UPLOAD_PART_SIZE_BYTES (8 MiB), and the copies in the S3 client.
         assert grown < 40 * MIB, grown
 
 
-async def test_the_offset_counts_only_what_is_in_order(tenant: Tenant, resources: Resources) -> None:
-    """What a process may leave that is killed between any two of its writes."""
+async def test_the_offset_counts_only_contiguous_parts(tenant: Tenant, resources: Resources) -> None:
+    """Simulate a process that is killed between any two of its writes."""
     path = await create(tenant.api, len(LARGE))
     await patch(tenant.api, path, 0, LARGE[: PART - 5])
     upload = await row_of(resources, tenant, path)
@@ -182,21 +182,21 @@ async def test_the_offset_counts_only_what_is_in_order(tenant: Tenant, resources
     async def put(number: int, body: bytes) -> None:
         await resources.storage.upload_part(upload.bucket, upload.object_key, number=number, body=body, **s3)
 
-    # Killed after the first part, before its tail was replaced: the tail is the first part's, and counts no more.
+    # Killed after storing the first part, before replacing the tail: the old tail belongs to the first part.
     await put(1, LARGE[:PART])
     assert await offset_of(tenant.api, path) == PART
-    # Killed while a checked request was on its way: its first part is no part yet, later ones do not count.
+    # Killed during a request with a checksum: its first part is not stored yet, so later ones do not count.
     await store_tail(resources, upload, part_number=2, body=bytes(PART), counted_bytes=3)
     await put(3, bytes(1000))
     assert await offset_of(tenant.api, path) == PART + 3
-    # Killed after the last part, before it was completed: whoever asks completes it.
+    # Killed after the last part, before completion: the next request completes the upload.
     await put(2, LARGE[PART : 2 * PART])
     await put(3, LARGE[2 * PART :])
     await assert_stored(tenant.api, await head(tenant.api, path), LARGE)
     assert await resources.storage.count_objects(tenant.bucket) == 1
 
 
-async def test_a_tail_says_which_part_it_belongs_to(tenant: Tenant, resources: Resources) -> None:
+async def test_a_tail_records_its_part(tenant: Tenant, resources: Resources) -> None:
     path = await create(tenant.api, len(LARGE))
     await patch(tenant.api, path, 0, LARGE[: PART + 9])
     upload = await row_of(resources, tenant, path)
@@ -206,8 +206,8 @@ async def test_a_tail_says_which_part_it_belongs_to(tenant: Tenant, resources: R
     assert measure(upload, (), progress.tail).offset == 0
 
 
-async def test_many_last_requests_at_once_make_one_document(tenant: Tenant) -> None:
+async def test_concurrent_last_requests_create_one_document(tenant: Tenant) -> None:
     path = await create(tenant.api)
     responses = await asyncio.gather(*(patch(tenant.api, path, 0, SMALL) for _ in range(8)))
-    assert sorted(answer.status for answer in responses) == [204, *[409] * 7]
+    assert sorted(response.status for response in responses) == [204, *[409] * 7]
     assert len((await tenant.api.get("/v1/documents")).json["data"]) == 1

@@ -1,4 +1,4 @@
-"""Opening an upload over tus: its length and metadata, who may open one, and what the endpoint refuses."""
+"""Creation of uploads over tus: capabilities, metadata, access and refusals."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from tests.http.conftest import ApiResponse, Client, Tenant
 
 
-async def test_anybody_is_told_what_the_server_speaks(stranger: Api) -> None:
-    answer = await stranger.call("OPTIONS", "/tus")
-    assert answer.status == 204
-    assert answer.headers["Tus-Resumable"] == answer.headers["Tus-Version"] == "1.0.0"
-    assert answer.headers["Tus-Extension"] == "creation,creation-with-upload,termination,checksum,expiration"
-    assert answer.headers["Tus-Checksum-Algorithm"] == "sha1,sha256,md5"
-    assert int(answer.headers["Tus-Max-Size"]) == 5 * 1024**3
+async def test_the_capabilities_are_public(stranger: Api) -> None:
+    response = await stranger.call("OPTIONS", "/tus")
+    assert response.status == 204
+    assert response.headers["Tus-Resumable"] == response.headers["Tus-Version"] == "1.0.0"
+    assert response.headers["Tus-Extension"] == "creation,creation-with-upload,termination,checksum,expiration"
+    assert response.headers["Tus-Checksum-Algorithm"] == "sha1,sha256,md5"
+    assert int(response.headers["Tus-Max-Size"]) == 5 * 1024**3
 
 
-async def test_the_first_bytes_may_come_with_the_creation(tenant: Tenant) -> None:
+async def test_a_creation_can_contain_the_first_bytes(tenant: Tenant) -> None:
     headers = {**BODY, "Upload-Length": "1000", **metadata(filename="a.txt")}
     whole = await tenant.api.call("POST", "/tus", data=SMALL, headers=headers)
     assert (whole.status, whole.headers["Upload-Offset"]) == (201, "1000")
@@ -54,11 +54,11 @@ async def test_the_first_bytes_may_come_with_the_creation(tenant: Tenant) -> Non
     ],
     ids=["too long", "wrong checksum", "wrong type"],
 )
-async def test_a_creation_whose_bytes_are_refused_leaves_no_upload(
+async def test_a_creation_with_refused_bytes_leaves_no_upload(
     tenant: Tenant, data: bytes, headers: dict[str, str], status: int, code: str
 ) -> None:
-    answer = await tenant.api.call("POST", "/tus", data=data, headers={**BODY, "Upload-Length": "1000", **headers})
-    assert answer.is_problem(status, code), answer.raw
+    response = await tenant.api.call("POST", "/tus", data=data, headers={**BODY, "Upload-Length": "1000", **headers})
+    assert response.is_problem(status, code), response.raw
     assert (await tenant.api.get("/v1/uploads?status=pending")).json["data"] == []
 
 
@@ -86,28 +86,30 @@ async def test_a_creation_whose_bytes_are_refused_leaves_no_upload(
         ({"Upload-Length": "1", "Tus-Resumable": "0.2.2"}, 412, "unsupported_tus_version"),
     ],
 )
-async def test_what_is_wrong_from_the_start_opens_nothing(
+async def test_an_invalid_creation_opens_no_upload(
     tenant: Tenant, headers: dict[str, str], status: int, code: str
 ) -> None:
-    answer = await tenant.api.call("POST", "/tus", headers={**TUS, **headers})
-    assert answer.is_problem(status, code), answer.raw
-    assert answer.headers["Tus-Resumable"] == "1.0.0"
-    assert (answer.headers.get("Tus-Version") == "1.0.0") == (status == 412)
+    response = await tenant.api.call("POST", "/tus", headers={**TUS, **headers})
+    assert response.is_problem(status, code), response.raw
+    assert response.headers["Tus-Resumable"] == "1.0.0"
+    assert (response.headers.get("Tus-Version") == "1.0.0") == (status == 412)
     assert (await tenant.api.get("/v1/uploads")).json["data"] == []
 
 
 @pytest.mark.parametrize("method", ["HEAD", "PATCH", "DELETE", "POST"])
-async def test_anothers_upload_is_unknown(tenant: Tenant, other: Tenant, method: str) -> None:
+async def test_an_upload_of_another_workspace_is_not_found(tenant: Tenant, other: Tenant, method: str) -> None:
     path = await create(tenant.api)
     native = (await other.api.post("/v1/uploads", {"filename": "a.txt", "size_bytes": 1000})).json["id"]
     override = {"X-HTTP-Method-Override": "PATCH"} if method == "POST" else {}
     for unknown in (path, "/tus/upl_" + "0" * 32, "/tus/upl_1", f"/tus/{native}"):
-        answer = await other.api.call(method, unknown, headers={**BODY, "Upload-Offset": "0", **override}, data=b"")
-        assert answer.status == 404
-        assert method == "HEAD" or answer.is_problem(404, "not_found")
+        response = await other.api.call(method, unknown, headers={**BODY, "Upload-Offset": "0", **override}, data=b"")
+        assert response.status == 404
+        assert method == "HEAD" or response.is_problem(404, "not_found")
 
 
-async def test_a_key_is_needed_that_may_upload(tenant: Tenant, stranger: Api, admin: Api, client: Client) -> None:
+async def test_a_key_with_the_upload_scope_is_required(
+    tenant: Tenant, stranger: Api, admin: Api, client: Client
+) -> None:
     length = {**TUS, "Upload-Length": "1000"}
     assert (await stranger.call("POST", "/tus", headers=length)).is_problem(401, "unauthorized")
     assert (await stranger.call("PATCH", "/tus/upl_1", headers=BODY)).is_problem(401, "unauthorized")
@@ -131,12 +133,12 @@ async def test_the_method_can_be_overridden(tenant: Tenant) -> None:
     refused = await post("GET")
     assert refused.is_problem(405, "method_not_allowed")
     assert refused.headers["Allow"]
-    # The request's own method does not count then.
+    # The header takes precedence over the request's method.
     assert (await tenant.api.call("HEAD", path, headers={**TUS, "X-HTTP-Method-Override": "DELETE"})).status == 204
     assert (await session_of(tenant.api, path))["status"] == "aborted"
 
 
-async def test_a_problem_is_told_in_the_shape_of_all_others(tenant: Tenant) -> None:
-    answer = await patch(tenant.api, "/tus/upl_" + "0" * 32, 0, b"x")
-    assert orjson.loads(answer.raw)["code"] == "not_found"
-    assert answer.is_problem(404, "not_found")
+async def test_problems_have_the_common_shape(tenant: Tenant) -> None:
+    response = await patch(tenant.api, "/tus/upl_" + "0" * 32, 0, b"x")
+    assert orjson.loads(response.raw)["code"] == "not_found"
+    assert response.is_problem(404, "not_found")

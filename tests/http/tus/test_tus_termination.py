@@ -15,11 +15,11 @@ from tests.http.tus.support import (
     TUS,
     create,
     head,
-    held,
     patch,
     row_of,
     sending,
     session_of,
+    wait_until_locked,
 )
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.http.conftest import Tenant
 
 
-async def test_a_terminated_upload_keeps_nothing(tenant: Tenant, resources: Resources) -> None:
+async def test_a_terminated_upload_leaves_nothing_behind(tenant: Tenant, resources: Resources) -> None:
     path = await create(tenant.api, len(LARGE))
     await patch(tenant.api, path, 0, LARGE[: PART + 9])
     assert (await tenant.api.call("DELETE", path, headers=TUS)).status == 204
@@ -39,24 +39,24 @@ async def test_a_terminated_upload_keeps_nothing(tenant: Tenant, resources: Reso
     assert (await tenant.api.call("DELETE", path, headers=TUS)).is_problem(410, "upload_gone")
 
 
-async def test_an_upload_that_is_terminated_under_way_leaves_no_tail(tenant: Tenant, resources: Resources) -> None:
+async def test_an_upload_terminated_during_an_append_leaves_no_tail(tenant: Tenant, resources: Resources) -> None:
     path = await create(tenant.api)
     async with sending(tenant.api, path, 0, 1000) as (reader, writer):
         writer.write(SMALL[:300])
-        await held(resources, path)
+        await wait_until_locked(resources, path)
         assert (await tenant.api.call("DELETE", path, headers=TUS)).status == 204
         assert b" 410 " in await reader.readline()
     assert await resources.storage.count_objects(tenant.bucket) == 0
 
 
-async def test_a_document_is_not_terminated(tenant: Tenant) -> None:
+async def test_a_completed_upload_cannot_be_terminated(tenant: Tenant) -> None:
     path = await create(tenant.api)
     await patch(tenant.api, path, 0, SMALL)
     assert (await tenant.api.call("DELETE", path, headers=TUS)).is_problem(409, "upload_not_pending")
 
 
 @pytest.mark.parametrize("swept", [False, True], ids=["before the sweeper", "after it"])
-async def test_an_expired_upload_is_gone_with_its_tail(tenant: Tenant, resources: Resources, *, swept: bool) -> None:
+async def test_an_expired_upload_is_deleted_with_its_tail(tenant: Tenant, resources: Resources, *, swept: bool) -> None:
     path = await create(tenant.api)
     await patch(tenant.api, path, 0, SMALL[:100])
     async with resources.pool.acquire() as conn:
@@ -71,7 +71,7 @@ async def test_an_expired_upload_is_gone_with_its_tail(tenant: Tenant, resources
     assert (await patch(tenant.api, path, 100, SMALL[100:])).is_problem(410, "upload_gone")
 
 
-async def test_a_multipart_that_is_gone_behind_our_back_is_told(tenant: Tenant, resources: Resources) -> None:
+async def test_a_multipart_upload_aborted_in_the_store_is_gone(tenant: Tenant, resources: Resources) -> None:
     path = await create(tenant.api)
     upload = await row_of(resources, tenant, path)
     await resources.storage.abort_multipart(upload.bucket, upload.object_key, upload_id=upload.s3_upload_id or "")
