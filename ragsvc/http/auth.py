@@ -29,7 +29,7 @@ TOKEN_PREFIX = "upt_"  # noqa: S105 - not a secret, but the prefix of all tokens
 SHOWN_KEY_CHARS = 12
 # Request headers are cut to this length in the audit trail.
 MAX_HEADER_CHARS = 300
-# The operator has no workspace.
+# Used in place of a workspace id for the admin key.
 OPERATOR_ID = UUID(int=0)
 
 

@@ -51,7 +51,7 @@ async def test_stored_content_is_sent_as_an_attachment(tenant: Tenant, filename:
         assert response.headers["Content-Disposition"].startswith("attachment; ")
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert response.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
-    # Presigned URLs of the store have the same headers.
+    # The presigned URL also returns it as an attachment.
     location = (await tenant.api.get(f"{path}?redirect=1")).headers["Location"]
     async with tenant.api.client.session.get(location) as served:
         assert served.headers["Content-Disposition"].startswith("attachment; ")

@@ -27,7 +27,7 @@ ERRORS = {
     "unknown": RuntimeError("the secret detail"),
     "outage": OutageFailure("embedding_unreachable", "the models cannot be reached"),
     "rejected": ProviderRejected("embedding_rejected", "the model refused the text"),
-    "database": ConnectionRefusedError("postgres is away"),
+    "database": ConnectionRefusedError("postgres is unavailable"),
 }
 
 

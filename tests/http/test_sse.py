@@ -106,7 +106,7 @@ async def test_a_reader_that_disconnects_ends_the_stream_and_closes_its_source(s
     await response.content.readline()
     response.close()
     await asyncio.wait_for(closed.wait(), DEADLINE_S)
-    assert await until(lambda: len(server.streams) == 0, what="the end")
+    assert await until(lambda: len(server.streams) == 0, what="the end of the stream")
     assert server.slots[0].end is StreamEnd.CLIENT_LEFT
 
 
@@ -120,8 +120,8 @@ async def test_a_stalled_reader_is_disconnected(serve: Serve) -> None:
     reader, writer = await asyncio.open_connection(client.host, client.port, limit=1024)
     writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await reader.readline()
-    await until(lambda: bool(server.slots) and server.slots[0].end is StreamEnd.CLIENT_LEFT, what="the cut")
-    assert await until(lambda: len(server.streams) == 0, what="the end")
+    await until(lambda: bool(server.slots) and server.slots[0].end is StreamEnd.CLIENT_LEFT, what="the disconnect")
+    assert await until(lambda: len(server.streams) == 0, what="the end of the stream")
     writer.close()
 
 
@@ -185,4 +185,4 @@ async def test_a_thousand_streams_can_be_open_at_once(serve: Serve) -> None:
     server.streams.close()
     ends = await asyncio.gather(*(response.read() for response in responses))
     assert all(end.endswith(b": reconnect\n\n") for end in ends)
-    assert await until(lambda: len(server.streams) == 0, what="the end")
+    assert await until(lambda: len(server.streams) == 0, what="the end of the stream")

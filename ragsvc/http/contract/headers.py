@@ -40,7 +40,7 @@ REPR_DIGEST = HeaderField(
 )
 
 # Response headers.
-LOCATION = HeaderField("Location", "The URL of the new resource.", required=True)
+LOCATION = HeaderField("Location", "The URL of the resource.", required=True)
 RUN_ID = HeaderField("X-Run-Id", "The id of the run that generates the answer.", id_schema("run"), required=True)
 ETAG = HeaderField("ETag", "Identifies the content, for If-None-Match and If-Range.", required=True)
 FILE_HEADERS = (

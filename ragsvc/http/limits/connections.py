@@ -172,7 +172,7 @@ class Connection(web.RequestHandler):
         self._body_since = None
 
     def find_fault(self, now: float) -> str | None:
-        """Return what the client has delayed for too long, or None: its head, its body, or reading the response."""
+        """Return what the client is too slow with: `head`, `body` or, if it does not read, `reader`; else None."""
         if self.transport is None:
             return None
         if self._request is None and self._head_since is not None and self._is_over(self._head_since, now):

@@ -31,7 +31,7 @@ async def test_a_failed_request_can_be_retried_at_once(
     with monkeypatch.context() as broken:
 
         async def refuse(*_arguments: object, **_options: object) -> None:
-            raise ConnectionRefusedError("the store is away")
+            raise ConnectionRefusedError("the store is unavailable")
 
         broken.setattr(resources.storage, "create_multipart", refuse, raising=False)
         failed = await tenant.api.post("/v1/uploads", {"filename": "a.txt", "size_bytes": 9}, headers=KEY)
@@ -57,7 +57,7 @@ async def test_a_form_can_be_retried_after_a_disconnect(tenant: Tenant, resource
 @pytest.mark.parametrize("broken", ["_open_upload", "register_upload"])
 async def test_a_failed_form_can_be_retried(tenant: Tenant, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     async def refuse(*_arguments: object, **_options: object) -> None:
-        raise ConnectionRefusedError("Postgres is away")
+        raise ConnectionRefusedError("Postgres is unavailable")
 
     sent = [form(b"Kettles boil water."), form(b"Kettles boil tea.")]
     with monkeypatch.context() as patch:

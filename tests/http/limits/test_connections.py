@@ -153,7 +153,7 @@ async def test_a_client_that_does_not_read_is_disconnected(site: Site) -> None:
         # The reader's buffer is small, so a client that does not read accepts little more than the socket buffers.
         _reader, writer = await site.open(site.head(f"GET /v1/documents/{document['id']}/content"))
         await until(
-            lambda: "reader" in [entry.get("waited_for") for entry in logs], timeout_s=DEADLINE_S, what="the cut"
+            lambda: "reader" in [entry.get("waited_for") for entry in logs], timeout_s=DEADLINE_S, what="the disconnect"
         )
         await until(lambda: len(site.connections) == before)
         writer.transport.abort()
