@@ -1,1 +1,1 @@
-"""The face towards clients: routes, authentication, bodies, views and event streams over aiohttp."""
+"""The HTTP API on aiohttp: routes, authentication, request bodies, views and event streams."""

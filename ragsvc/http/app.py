@@ -1,4 +1,4 @@
-"""The application: its routes, its middlewares, and what it opens at the start and closes at the end."""
+"""The aiohttp application: its routes, its middlewares, and the resources that it opens and closes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ragsvc.http.cors import add_cors_headers, respond_to_preflights
 from ragsvc.http.hardening import check_host, harden
 from ragsvc.http.idempotency import mark_streams, respond_once
 from ragsvc.http.key_uses import KEY_USES, KeyUses
-from ragsvc.http.limits.admission import ADMISSION, Admission, admit, receive_body, release_slot_to_send
+from ragsvc.http.limits.admission import ADMISSION, Admission, admit, end_permit_of_stream, receive_body
 from ragsvc.http.limits.client_rate import RATES, add_rate_headers, limit_rate
 from ragsvc.http.limits.traffic import TRAFFIC, Traffic
 from ragsvc.http.middleware import finish_headers, identify, observe, respond_with_problems
@@ -89,10 +89,10 @@ ROUTES = (
 
 
 def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web.Application:
-    """Return the application; it opens its resources when it starts.
+    """Return the application, which opens its resources on startup.
 
     Raises:
-        RuntimeError: a route has no declared operation, so nothing would guard it.
+        RuntimeError: a route has no declared operation, so nothing would check access to it.
     """
     app = web.Application(
         middlewares=[
@@ -105,7 +105,7 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
         app.add_routes(routes)
     if settings.api.metrics_port is None:
         app.add_routes(metrics.routes)
-    _check_guarded(app)
+    _check_access_declared(app)
     app[TRAFFIC] = Traffic()
     app[ADMISSION] = Admission(settings)
     app[STREAMS] = Streams(
@@ -114,28 +114,28 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     app.on_response_prepare.append(finish_headers)
     app.on_response_prepare.append(harden)
     app.on_response_prepare.append(add_rate_headers)
-    app.on_response_prepare.append(release_slot_to_send)
+    app.on_response_prepare.append(end_permit_of_stream)
     app.on_response_prepare.append(mark_streams)
     app.on_response_prepare.append(add_cors_headers)
     app.on_response_prepare.append(tus.finish_headers)
     app.on_shutdown.append(_close_streams)
-    app.cleanup_ctx.append(_open(settings))
-    app.cleanup_ctx.append(_keep_rates)
-    app.cleanup_ctx.append(_answer)
+    app.cleanup_ctx.append(_open_resources(settings))
+    app.cleanup_ctx.append(_open_rates)
+    app.cleanup_ctx.append(_open_runs)
     app.cleanup_ctx.append(_sweep)
     description.prepare_description(app)
     return app
 
 
 def create_metrics_app(app: web.Application) -> web.Application:
-    """Return the application that tells the metrics of another, which has started, and nothing else."""
-    alone = web.Application()
-    alone.add_routes(metrics.routes)
-    alone[SCRAPE] = app[SCRAPE]
-    return alone
+    """Return an application that serves only the metrics of another one, which must have started."""
+    metrics_app = web.Application()
+    metrics_app.add_routes(metrics.routes)
+    metrics_app[SCRAPE] = app[SCRAPE]
+    return metrics_app
 
 
-def _open(settings: Settings) -> Callable[[web.Application], AsyncIterator[None]]:
+def _open_resources(settings: Settings) -> Callable[[web.Application], AsyncIterator[None]]:
     async def opened(app: web.Application) -> AsyncIterator[None]:
         async with open_resources(settings, pool_size=settings.stores.database_pool_size) as resources:
             app[RESOURCES] = resources
@@ -148,22 +148,22 @@ def _open(settings: Settings) -> Callable[[web.Application], AsyncIterator[None]
     return opened
 
 
-async def _keep_rates(app: web.Application) -> AsyncIterator[None]:
-    """Keep the rates of the keys."""
+async def _open_rates(app: web.Application) -> AsyncIterator[None]:
+    """Open the rate limits of the keys."""
     rates = app[RATES] = ClientRates(app[RESOURCES].redis, app[RESOURCES].settings)
     yield
     await rates.close()
 
 
-async def _answer(app: web.Application) -> AsyncIterator[None]:
-    """Answer runs; those still going on at the end are stored as interrupted."""
+async def _open_runs(app: web.Application) -> AsyncIterator[None]:
+    """Open the runs; those still active on shutdown are stored as interrupted."""
     async with open_runs(app[RESOURCES]) as runs:
         app[RUNS] = runs
         yield
 
 
 async def _sweep(app: web.Application) -> AsyncIterator[None]:
-    """Look at the surroundings once, and for lost work beside serving, as every process does."""
+    """Check the environment once, and sweep for lost work in the background, as every process does."""
     tasks = [asyncio.create_task(chore(app[RESOURCES])) for chore in (warn_of_faults, run_sweeper)]
     yield
     await cancel_and_wait(*tasks)
@@ -173,7 +173,7 @@ async def _close_streams(app: web.Application) -> None:
     app[STREAMS].close()
 
 
-def _check_guarded(app: web.Application) -> None:
+def _check_access_declared(app: web.Application) -> None:
     for route in app.router.routes():
         if operation_of(route.handler) is None:
             raise RuntimeError(f"{route.method} {route.resource} has no declared operation")

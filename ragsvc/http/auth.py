@@ -1,4 +1,4 @@
-"""Who calls, and which doors the caller's key opens."""
+"""Authenticates callers, and checks what their key gives access to."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from ragsvc.domain.workspaces import ApiKey, Scope, Workspace
 
 KEY_PREFIX = "rag_"
-TOKEN_PREFIX = "upt_"  # noqa: S105 - not a secret, the beginning of all
+TOKEN_PREFIX = "upt_"  # noqa: S105 - not a secret, but the prefix of all tokens
 SHOWN_KEY_CHARS = 12
-# What the audit keeps of a header.
+# Request headers are cut to this length in the audit trail.
 MAX_HEADER_CHARS = 300
-# The operator has no workspace.
+# Used in place of a workspace id for the admin key.
 OPERATOR_ID = UUID(int=0)
 
 
 class Access(StrEnum):
-    """What opens a route where no workspace key is asked for."""
+    """Who can call a route other than workspace keys with a scope."""
 
     PUBLIC = "public"
     ADMIN = "admin"
-    UPLOAD_TOKEN = "upload_token"  # noqa: S105 - a door's name
+    UPLOAD_TOKEN = "upload_token"  # noqa: S105 - the name of a kind of access
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The workspace that a key speaks for."""
+    """An authenticated workspace key, and its workspace."""
 
     workspace: Workspace
     key: ApiKey
@@ -51,7 +51,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Uploader:
-    """The workspace and the token of somebody who can only upload."""
+    """An authenticated upload token, and its workspace."""
 
     workspace: Workspace
     token: UploadToken
@@ -63,24 +63,24 @@ _IS_ADMIN = web.RequestKey("is_admin", bool)
 
 
 def derive_secret(request: web.Request, prefix: str, seed: bytes) -> str:
-    """Return a secret of 256 bits, as random as the seed, that can be shown again without being stored.
+    """Return a 256-bit secret that a repeated request derives again, so that it need not be stored.
 
-    It takes the caller's own key too, so that nobody who reads the seed in the database can derive it.
+    It also depends on the caller's key, so that the seed in the database is not enough to derive it.
     """
     digest = hmac.digest(_read_bearer(request).encode("utf-8", "surrogateescape"), seed, "sha256")
     return prefix + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def hash_key(key: str) -> bytes:
-    """Return what is stored of a key: its sha256."""
+    """Return the SHA-256 of a key, which is stored in place of the key."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
 async def authenticate(request: web.Request) -> None:
-    """Find out who calls, for `require` and `require_admin`.
+    """Authenticate the request by its key, for `require` and `require_admin`.
 
     Raises:
-        Unauthorized: there is no key, or it is unknown, expired or revoked.
+        Unauthorized: the key is missing, unknown, expired or revoked.
     """
     digest = hash_key(_read_bearer(request))
     resources = resources_of(request)
@@ -94,19 +94,19 @@ async def authenticate(request: web.Request) -> None:
     if owner is None or not hmac.compare_digest(owner.key_hash, digest):
         raise Unauthorized
     enter_workspace(request, owner.workspace.id)
-    request.app[KEY_USES].note(owner)
+    request.app[KEY_USES].record(owner)
     request[_CALLER] = Caller(workspace=owner.workspace, key=owner.key)
     acting.set(_actor(request, ActorKind.KEY, owner.key.name, key_id=owner.key.id))
     structlog.contextvars.bind_contextvars(workspace_id=owner.workspace.id, key_id=owner.key.id)
 
 
 async def authenticate_upload_token(request: web.Request) -> None:
-    """Find out whose upload token the path carries, for `uploader_of`.
+    """Authenticate the request by the upload token in its path, for `uploader_of`.
 
     Raises:
-        Unauthorized: it is unknown or expired, or its key is or was revoked.
+        Unauthorized: the token is unknown or expired, or its key was revoked.
     """
-    # Not from the route: a method that it does not take has none, and who has a token is told so.
+    # Not from the route: a request with an unsupported method matches none, and must get a 405.
     digest = hash_key(request.path.split("/")[2])
     async with resources_of(request).pool.acquire_for_lookup() as lookup:
         found = await select_token_owner(lookup, digest)
@@ -118,10 +118,10 @@ async def authenticate_upload_token(request: web.Request) -> None:
 
 
 def uploader_of(request: web.Request) -> Uploader:
-    """Return whose upload token was used.
+    """Return the upload token of the request and its workspace.
 
     Raises:
-        Unauthorized: none was.
+        Unauthorized: the request was not authenticated by an upload token.
     """
     uploader: Uploader | None = request.get(_UPLOADER)
     if uploader is None:
@@ -130,7 +130,7 @@ def uploader_of(request: web.Request) -> Uploader:
 
 
 def rated_id_of(request: web.Request) -> UUID | None:
-    """Return the id of the key or upload token whose rate the request counts for; None for the operator and nobody."""
+    """Return the id of the key or token whose rate limit applies; None for the admin key and for no key."""
     caller: Caller | None = request.get(_CALLER)
     if caller is not None:
         return caller.key.id
@@ -139,10 +139,10 @@ def rated_id_of(request: web.Request) -> UUID | None:
 
 
 def caller_of(request: web.Request) -> Caller:
-    """Return the workspace and key that call; the route's operation has checked the key's scopes.
+    """Return the calling key and its workspace; the route's operation has checked its scopes.
 
     Raises:
-        Unauthorized: the route is open and nobody was authenticated.
+        Unauthorized: the route is public and the request has no key.
         Forbidden: the admin key was used, which has no workspace.
     """
     caller: Caller | None = request.get(_CALLER)
@@ -154,12 +154,12 @@ def caller_of(request: web.Request) -> Caller:
 
 
 def workspace_id_of(request: web.Request) -> UUID:
-    """Return the caller's workspace, OPERATOR_ID for the admin key; raises like `caller_of`."""
+    """Return the id of the caller's workspace, or OPERATOR_ID for the admin key; raises like `caller_of`."""
     return OPERATOR_ID if request.get(_IS_ADMIN) else caller_of(request).workspace.id
 
 
 def require(request: web.Request, *scopes: Scope) -> Caller:
-    """Return the caller, whose key has at least one of the scopes; raises like `caller_of`.
+    """Return the caller if its key has at least one of the scopes; raises like `caller_of`.
 
     Raises:
         Forbidden: the key has none of them.
@@ -171,15 +171,15 @@ def require(request: web.Request, *scopes: Scope) -> Caller:
 
 
 def is_admin(request: web.Request) -> bool:
-    """Tell whether the admin key was used."""
+    """Return whether the request was authenticated with the admin key."""
     return bool(request.get(_IS_ADMIN))
 
 
 def require_admin(request: web.Request) -> None:
-    """Return when the admin key was used.
+    """Check that the request was authenticated with the admin key.
 
     Raises:
-        Forbidden: it was a workspace key.
+        Forbidden: it was authenticated with a workspace key, or not at all.
     """
     if not is_admin(request):
         raise Forbidden
@@ -198,7 +198,7 @@ def _actor(request: web.Request, kind: ActorKind, name: str, *, key_id: UUID | N
 
 
 def _read_header(request: web.Request, name: str) -> str | None:
-    """Return the beginning of a header, without what is no text."""
+    """Return the beginning of a header, with undecodable bytes replaced."""
     value = request.headers.get(name)
     return value[:MAX_HEADER_CHARS].encode("utf-8", "replace").decode() if value else None
 

@@ -1,6 +1,6 @@
-"""Which pages of other origins may call this API from a browser: those of CORS_ALLOWED_ORIGINS, and else none.
+"""CORS: lets pages of the origins in CORS_ALLOWED_ORIGINS call this API from a browser.
 
-No cookie opens anything here, so credentials are never allowed, and `*` gives nobody what they have no key for.
+The API uses no cookies, so credentials are never allowed, and `*` gives no access without a key.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 API_PREFIXES = ("/v1", "/tus", "/companion")
 ANY = "*"
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
-# What browsers do not show pages by themselves.
+# Browsers hide all but a few response headers from pages unless they are listed here.
 EXPOSED = ", ".join(
     (
         *("ETag", "Location", "Retry-After", "X-Request-Id", "X-Run-Id", "Ragsvc-Document-Id"),
@@ -27,15 +27,15 @@ EXPOSED = ", ".join(
         *("Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size", "Tus-Checksum-Algorithm"),
     )
 )
-# The longest that browsers keep to.
+# The longest that Chromium caches a preflight response.
 MAX_AGE_S = 7200
 
 
 @web.middleware
 async def respond_to_preflights(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer a browser that asks beforehand; it sends no key with that. Other OPTIONS requests pass."""
-    asks = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
-    if not asks or _allowed_origin(request) is None:
+    """Respond to preflight requests, which carry no key; pass on other OPTIONS requests."""
+    is_preflight = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+    if not is_preflight or _allowed_origin(request) is None:
         return await handler(request)
     headers = {
         hdrs.ACCESS_CONTROL_ALLOW_METHODS: METHODS,
@@ -43,13 +43,13 @@ async def respond_to_preflights(request: web.Request, handler: Handler) -> web.S
         hdrs.VARY: hdrs.ACCESS_CONTROL_REQUEST_HEADERS,
     }
     if wanted := request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS):
-        # Clients have headers of their own, and which of them mean something is not decided here.
+        # Allow all: clients add headers of their own, and the routes ignore those that they do not know.
         headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = wanted
     return web.Response(status=204, headers=headers)
 
 
 async def add_cors_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Let an allowed page read the answer, errors and streams included; runs just before the headers are sent."""
+    """Let pages of allowed origins read the response, errors and streams included; runs just before it is sent."""
     if not _is_api(request) or not resources_of(request).settings.api.cors_origins:
         return
     response.headers.add(hdrs.VARY, hdrs.ORIGIN)

@@ -1,4 +1,4 @@
-"""Which hosts are answered, and what every answer tells a browser not to do with it.
+"""Checks the Host header, and adds the security headers of every response.
 
 Source: OWASP, "REST Security Cheat Sheet".
 """
@@ -16,7 +16,7 @@ from ragsvc.http.state import resources_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# An answer is no page: it loads nothing, stands in no frame, and what it is made of is nobody else's to embed or keep.
+# A response is not a page: browsers must not load anything for it, frame it, embed it or cache it.
 HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -25,16 +25,16 @@ HEADERS: Mapping[str, str] = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-# For browsers that came by https once; said where PUBLIC_URL is https.
+# Keeps browsers on HTTPS; sent only if PUBLIC_URL is https.
 HSTS = "max-age=31536000"
 
 
 @web.middleware
 async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer the hosts of ALLOWED_HOSTS alone, where that is set; whoever looks after the process asks by its address.
+    """Refuse hosts that are not in ALLOWED_HOSTS, if it is set; health checks use the address of the process.
 
     Raises:
-        UnknownHost: the request means another one.
+        UnknownHost: the request is for another host.
     """
     allowed = resources_of(request).settings.api.hosts
     if allowed and request.path not in PROBES and not _is_allowed(request.host, allowed):
@@ -43,7 +43,7 @@ async def check_host(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 async def harden(request: web.Request, response: web.StreamResponse) -> None:
-    """Add what every answer tells browsers, unless it says something else itself; just before the headers are sent."""
+    """Add the security headers that the response does not set itself; runs just before the headers are sent."""
     response.headers.pop("Server", None)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)

@@ -1,7 +1,7 @@
-"""Answers a POST with an Idempotency-Key once: who sends it again gets the same answer, and nothing is done twice.
+"""Idempotency-Key: a repeated POST gets the response of the first one and has no further effect.
 
-A call is claimed under a lease before its handler runs. What the handler makes gets the id that the claim names, so
-that a repeat after a crash finds it (`operation(again=…)`), even where the crash came between commit and answer.
+A call is claimed under a lease before its handler runs. The resource that the handler creates gets the id stored in the
+claim, so that a repeat finds it (`operation(again=…)`) even if the process died between the commit and the response.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SEED_BYTES = 32
-# A process that is silent for so long has died; renewed at a third.
+# A process that has not renewed its lease for this long has died; it renews three times as often.
 LEASE_S = 15.0
-KEPT_HEADERS = ("Content-Type", "Location", "X-Run-Id")
+STORED_HEADERS = ("Content-Type", "Location", "X-Run-Id")
 SERVER_ERRORS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """What a call makes gets this id; a secret that it makes is derived from the seed."""
+    """The id of the resource that a call creates, and the seed of its secret if it has one."""
 
     resource_id: UUID
     seed: bytes
@@ -61,7 +61,7 @@ log = structlog.get_logger(__name__)
 
 @web.middleware
 async def respond_once(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Have the handler answer a call that is new, and repeat the answer of one that is not."""
+    """Run the handler for a new call, and repeat the response to a known one."""
     contract = operation_of(request.match_info.handler)
     if contract is None or not is_repeatable(request.method, request.path) or KEY_HEADER not in request.headers:
         return await handler(request)
@@ -69,33 +69,33 @@ async def respond_once(request: web.Request, handler: Handler) -> web.StreamResp
     call = await _read_call(request)
     claimed = await _claim(request, call)
     if isinstance(claimed, Claim):
-        return await _answer(request, handler, contract, claimed)
+        return await _respond(request, handler, contract, claimed)
     return await _repeat(request, contract, call, claimed)
 
 
 def resource_id_of(request: web.Request) -> UUID:
-    """Return the id of what the request makes: a new one, or the call's, so that a repeat finds what was made."""
+    """Return the id for the resource that the request creates: the one of its claim, if any, else a new one."""
     reserved = request.get(_RESERVED)
     return reserved.resource_id if reserved else new_id()
 
 
 def reserve_anew(request: web.Request) -> None:
-    """Give what the request makes another id: what had the call's was given up before anybody was told of it."""
+    """Replace the id for the new resource, after the one that had it was discarded before any response named it."""
     request[_RESERVED] = Reserved(new_id(), seed_of(request))
 
 
 def seed_of(request: web.Request) -> bytes:
-    """Return the random bytes behind a secret that the request makes; a repeat of the call gets the same."""
+    """Return the seed of the secret that the request creates; a repeated call gets the same seed."""
     reserved = request.get(_RESERVED)
     return reserved.seed if reserved else secrets.token_bytes(SEED_BYTES)
 
 
 async def bind_form(request: web.Request, body_hash: bytes) -> None:
-    """Say which form a call has, once it has been read and before anything is made of it.
+    """Store the hash of a call's form, after it has been read and before the call has any effect.
 
     Raises:
-        IdempotencyMismatch: the same key came with another form before.
-        InProgress: another process answers the call meanwhile.
+        IdempotencyMismatch: an earlier request sent another form under the same key.
+        InProgress: another process is handling the call.
     """
     claim = request.get(_CLAIM)
     if claim is None:
@@ -109,20 +109,20 @@ async def bind_form(request: web.Request, body_hash: bytes) -> None:
 
 
 async def mark_streams(request: web.Request, response: web.StreamResponse) -> None:
-    """Say that an answer is a repeated one, and keep that a stream began; runs just before the headers are sent."""
+    """Mark a repeated response, and store that a stream has started; runs just before the headers are sent."""
     if request.get(_REPLAYED):
         response.headers[REPLAYED_HEADER] = "true"
     claim = request.get(_CLAIM)
     if claim is not None and not isinstance(response, web.Response):
-        # Its events are kept elsewhere, and who lost the stream need not wait until this process has noticed.
-        await _keep(request, claim, status=response.status, headers={}, body=None)
+        # The events are stored elsewhere, so a client that lost the stream can follow it at once.
+        await _store(request, claim, status=response.status, headers={}, body=None)
 
 
 async def _read_call(request: web.Request) -> Call:
     key = request.headers[KEY_HEADER]
     if not 1 <= len(key) <= MAX_KEY_CHARS or not (key.isascii() and key.isprintable()):
-        raise InvalidRequest(fields={KEY_HEADER: f"has 1 to {MAX_KEY_CHARS} printable characters"})
-    # A form's file passes through once: what it holds is known at its end.
+        raise InvalidRequest(fields={KEY_HEADER: f"must have 1 to {MAX_KEY_CHARS} printable ASCII characters"})
+    # A form is streamed, so its hash is known only at its end.
     body_hash = None if request.content_type.startswith("multipart/") else hashlib.sha256(await request.read()).digest()
     call_hash = hashlib.sha256(f"{request.method} {request.path_qs}".encode()).digest()
     return Call(workspace_id_of(request), key, call_hash, body_hash)
@@ -139,37 +139,37 @@ async def _claim(request: web.Request, call: Call) -> Claim | StoredResponse:
                 seed=secrets.token_bytes(SEED_BYTES),
                 lease_s=LEASE_S,
             )
-            kept = claim or await idempotency_keys.select_stored_response(conn, call)
-            # Between the two statements a refused call may have been forgotten.
-            if kept is not None:
-                return kept
+            found = claim or await idempotency_keys.select_stored_response(conn, call)
+            # None if a refused call was deleted between the two statements: claim again.
+            if found is not None:
+                return found
 
 
-async def _answer(request: web.Request, handler: Handler, contract: Operation, claim: Claim) -> web.StreamResponse:
-    async with _held(request, claim):
+async def _respond(request: web.Request, handler: Handler, contract: Operation, claim: Claim) -> web.StreamResponse:
+    async with _leased(request, claim):
         request[_CLAIM] = claim
         request[_RESERVED] = Reserved(claim.resource_id, claim.seed)
-        response = await _find_made(request, contract, claim) or await handler(request)
+        response = await _rebuild(request, contract, claim) or await handler(request)
         if isinstance(response, web.Response):
             body = response.body if isinstance(response.body, bytes) and not contract.shows_secret else None
-            headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
-            await _keep(request, claim, status=response.status, headers=headers, body=body)
+            headers = {name: response.headers[name] for name in STORED_HEADERS if name in response.headers}
+            await _store(request, claim, status=response.status, headers=headers, body=body)
         return response
 
 
-async def _find_made(request: web.Request, contract: Operation, claim: Claim) -> web.StreamResponse | None:
-    """Answer from what somebody made who died before the answer; where nothing was made, the form is yet to be read."""
+async def _rebuild(request: web.Request, contract: Operation, claim: Claim) -> web.StreamResponse | None:
+    """Return the response from a resource that a process created before it died; None if it created none."""
     if not claim.is_taken_over or contract.again is None:
         return None
-    made = await contract.again(request, claim.resource_id)
-    if made is not None and claim.call.body_hash is None:
+    response = await contract.again(request, claim.resource_id)
+    if response is not None and claim.call.body_hash is None:
         await bind_form(request, await _hash_form(request, contract))
-    return made
+    return response
 
 
 @asynccontextmanager
-async def _held(request: web.Request, claim: Claim) -> AsyncIterator[None]:
-    """Keep the call's lease; afterwards a refused call is forgotten, and one that failed may be tried again at once."""
+async def _leased(request: web.Request, claim: Claim) -> AsyncIterator[None]:
+    """Renew the call's lease; on errors, delete a refused call, and let a failed one be retried at once."""
     pool = resources_of(request).pool
 
     async def renew() -> bool:
@@ -177,40 +177,40 @@ async def _held(request: web.Request, claim: Claim) -> AsyncIterator[None]:
             await idempotency_keys.renew_call(conn, claim, lease_s=LEASE_S)
         return True
 
-    # Without a limit: should another process take over meanwhile, the reserved ids keep its response the same.
+    # Without a time limit: if another process takes the call over, the reserved id makes its response the same.
     renewal = keep_renewed(renew, interval_s=LEASE_S / 3, event="idempotency_lease_not_renewed")
     try:
         async with in_background(renewal):
             yield
     except BaseException as error:
         is_refused = isinstance(error, RequestError) and PROBLEMS[error.code].status < SERVER_ERRORS
-        # Of one that was taken over nobody knows what was done before.
-        forget = idempotency_keys.delete_call if is_refused and not claim.is_taken_over else idempotency_keys.end_lease
+        # A call that was taken over may have had effects before, so it is never deleted.
+        finish = idempotency_keys.delete_call if is_refused and not claim.is_taken_over else idempotency_keys.end_lease
         async with pool.acquire() as conn:
-            await forget(conn, claim)
+            await finish(conn, claim)
         raise
 
 
-async def _repeat(request: web.Request, contract: Operation, call: Call, kept: StoredResponse) -> web.StreamResponse:
-    if kept.call_hash != call.call_hash:
+async def _repeat(request: web.Request, contract: Operation, call: Call, stored: StoredResponse) -> web.StreamResponse:
+    if stored.call_hash != call.call_hash:
         raise IdempotencyMismatch
-    if kept.status is None and (call.body_hash is None or kept.body_hash in {None, call.body_hash}):
+    if stored.status is None and (call.body_hash is None or stored.body_hash in {None, call.body_hash}):
         raise InProgress
     body_hash = call.body_hash or await _hash_form(request, contract)
-    if kept.body_hash != body_hash:
+    if stored.body_hash != body_hash:
         raise IdempotencyMismatch
     request[_REPLAYED] = True
-    if kept.body is not None:
-        return web.Response(body=kept.body, status=kept.status or 200, headers=kept.headers)
-    request[_RESERVED] = Reserved(kept.resource_id, kept.seed)
-    again = await contract.again(request, kept.resource_id) if contract.again else None
+    if stored.body is not None:
+        return web.Response(body=stored.body, status=stored.status or 200, headers=stored.headers)
+    request[_RESERVED] = Reserved(stored.resource_id, stored.seed)
+    again = await contract.again(request, stored.resource_id) if contract.again else None
     if again is None:
-        raise NotFound("What this request was answered has been deleted.")
+        raise NotFound("The resource that this request created has been deleted.")
     return again
 
 
 async def _hash_form(request: web.Request, contract: Operation) -> bytes:
-    """Read a form to its end, only to see whether it is the same as before."""
+    """Read a form to its end, and return its hash to compare with the first request's."""
     if contract.form is None:
         raise IdempotencyMismatch
     limit_bytes = resources_of(request).settings.api.max_document_bytes
@@ -221,11 +221,11 @@ async def _hash_form(request: web.Request, contract: Operation) -> bytes:
         digest.update(block)
         size_bytes += len(block)
         if size_bytes > limit_bytes:
-            raise TooLarge(f"A file in one request may have {limit_bytes} bytes.")
+            raise TooLarge(f"A file sent in one request is limited to {limit_bytes} bytes.")
     return form.content_hash(digest.digest())
 
 
-async def _keep(
+async def _store(
     request: web.Request, claim: Claim, *, status: int, headers: dict[str, str], body: bytes | None
 ) -> None:
     ids = {UUID(hex=match.decode()) for match in _DOCUMENT_ID.findall(body or b"")}

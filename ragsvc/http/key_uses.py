@@ -1,4 +1,4 @@
-"""When keys were last used, noted beside the requests."""
+"""Records when keys were last used, without delaying requests."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ log = structlog.get_logger(__name__)
 
 
 class KeyUses:
-    """Notes uses of keys, each key's at most once a minute; no request waits for it."""
+    """Writes the last use of each key in the background, at most once a minute per key."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._noting: dict[UUID, asyncio.Task[None]] = {}
+        self._writing: dict[UUID, asyncio.Task[None]] = {}
 
-    def note(self, owner: KeyOwner) -> None:
-        """Note that the key is used now, if that is due."""
+    def record(self, owner: KeyOwner) -> None:
+        """Start to write that the key is used now, unless that was written within the last minute."""
         key = owner.key
-        if owner.is_use_due and key.id not in self._noting:
-            task = self._noting[key.id] = asyncio.create_task(self._write(key))
-            task.add_done_callback(lambda _task: self._noting.pop(key.id, None))
+        if owner.is_use_due and key.id not in self._writing:
+            task = self._writing[key.id] = asyncio.create_task(self._write(key))
+            task.add_done_callback(lambda _task: self._writing.pop(key.id, None))
 
     async def close(self) -> None:
-        """Wait for what is being noted."""
-        await asyncio.gather(*self._noting.values())
+        """Wait for pending writes."""
+        await asyncio.gather(*self._writing.values())
 
     async def _write(self, key: ApiKey) -> None:
         try:
             async with self._resources.pool.acquire() as conn:
                 await update_last_use(conn, key.workspace_id, key.id)
         except Exception as error:  # noqa: BLE001 - the next request with the key tries again
-            log.warning("key_use_not_noted", error=error)
+            log.warning("key_use_not_recorded", error=error)
 
 
 KEY_USES = web.AppKey("key_uses", KeyUses)

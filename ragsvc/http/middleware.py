@@ -1,4 +1,4 @@
-"""What happens to every request: an id, a line in the log, a known caller, and errors in one shape."""
+"""Middlewares of every request: request id, logging, authentication, and errors as problem+json."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ragsvc.http.auth import authenticate, authenticate_upload_token
 from ragsvc.http.contract.headers import REQUEST_ID_HEADER
 from ragsvc.http.contract.operations import EVENT_STREAM, PROBES
 from ragsvc.http.contract.problems import error_of_status, problem_response
-from ragsvc.http.limits.connections import busy_with
+from ragsvc.http.limits.connections import handling
 from ragsvc.http.limits.traffic import TRAFFIC
 from ragsvc.http.state import REQUEST_ID, request_id_of
 from ragsvc.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS, HTTP_REQUESTS_IN_FLIGHT, REQUESTS_REFUSED
@@ -36,17 +36,17 @@ from ragsvc.telemetry.traces import NO_SPAN, span
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_TAKEN_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_ACCEPTED_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _STARTED = web.RequestKey("response_started", bool)
 _IS_REFUSED = web.RequestKey("is_refused", bool)
-# An upload token opens something, so it does not stand in the log.
+# An upload token is a secret, so it must not be logged.
 _TOKEN_IN_PATH = re.compile(r"^(/companion/)[^/]+")
-# What protects the service from too many requests; they are counted, and not logged one by one.
+# Refusals under load are counted, and logged at debug level only.
 REFUSALS = frozenset({"rate_limited", "too_many_streams", "overloaded"})
-# A client may invent methods, and every label is kept for ever.
+# Clients can send any method, and every label value adds a metric series.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN_ROUTE = "unknown"
-# Not a status that anybody receives; it stands in the log where the client did not wait for the answer.
+# Never sent: logged when the client disconnected before the response (nginx uses the same status).
 CLIENT_LEFT = 499
 FIRST_SERVER_ERROR = 500
 
@@ -55,17 +55,17 @@ log = structlog.get_logger(__name__)
 
 @web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request its id, count it while it is in flight, and log how it ended."""
-    request_id = request[REQUEST_ID] = _take_request_id(request)
+    """Give the request its id, count it while it is in flight, and log its outcome."""
+    request_id = request[REQUEST_ID] = _accept_request_id(request)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
-    # The connection's task has answered others before.
+    # aiohttp handles all requests of a connection in one task, so the previous actor is still set.
     acting.set(SERVICE)
     started = time.perf_counter()
     response: web.StreamResponse | None = None
     with (
         request.app[TRAFFIC].request(),
-        busy_with(request),
+        handling(request),
         HTTP_REQUESTS_IN_FLIGHT.track_inprogress(),
         _tracing(request) as traced,
     ):
@@ -78,25 +78,25 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @web.middleware
 async def respond_with_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every error into problem+json; what nobody expected is logged once, here."""
+    """Turn every error into problem+json; unexpected ones are logged here, once."""
     try:
         return await handler(request)
     except web.HTTPException as error:
         if error.status < 400:  # noqa: PLR2004 - a redirect
             raise
-        return _adopt(request, error)
-    except Exception as error:  # noqa: BLE001 - the one boundary where an unknown error ends
+        return _translate(request, error)
+    except Exception as error:  # noqa: BLE001 - the only boundary for unexpected errors
         if request.transport is None and isinstance(error, (OSError, web.RequestPayloadError)):
             return web.Response(status=CLIENT_LEFT)
         if request.get(_STARTED):
             return _cut(request, error)
-        return _tell(request, _explain(error))
+        return _respond(request, _explain(error))
 
 
 @web.middleware
 async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let nobody without a key see anything under /v1 or /tus, not even which routes there are; a token: /companion."""
-    # What a server speaks of tus is asked before a key is shown.
+    """Require a key under /v1 and /tus, and an upload token under /companion, even for routes that do not exist."""
+    # tus clients discover versions and extensions before they authenticate.
     is_open = request.method == "OPTIONS" and request.path == "/tus"
     if _is_under("/v1", request) or (_is_under("/tus", request) and not is_open):
         await authenticate(request)
@@ -106,12 +106,12 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Add what every answer carries, streams included; runs just before the headers are sent."""
+    """Add the headers of every response, streams included; runs just before they are sent."""
     request[_STARTED] = True
     if REQUEST_ID in request:
         response.headers[REQUEST_ID_HEADER] = request_id_of(request)
     if request.app[TRAFFIC].is_draining:
-        # The next request of this client shall find another process.
+        # The client's next request must reach another process.
         response.headers["Connection"] = "close"
         response.force_close()
 
@@ -140,7 +140,7 @@ def _report(request: web.Request, response: web.StreamResponse | None, traced: S
     traced.set({"http.response.status_code": status})
     if status >= FIRST_SERVER_ERROR:
         traced.fail(str(status))
-    # A probe every few seconds would drown the rest, and a flood of refusals too.
+    # Frequent probes and a flood of refusals would drown the rest of the log.
     record = log.debug if route in PROBES or _IS_REFUSED in request else log.info
     record(
         "request_finished",
@@ -176,23 +176,23 @@ def _explain(error: Exception) -> RagsvcError:
         log.warning("database_failed", error=error)
         return Unavailable()
     log.error("request_failed", exc_info=error)
-    return RagsvcError("An unexpected error; the log has it under this request id.")
+    return RagsvcError("An unexpected error; the server's log has the details under this request id.")
 
 
 def _explain_body(error: Exception) -> RequestError:
     if isinstance(error.__cause__ or error, ContentEncodingError):
-        return RequestError("The body is not encoded as its Content-Encoding says.")
+        return RequestError("The body does not match its Content-Encoding.")
     return RequestError(f"The body cannot be read: {error}")
 
 
-def _tell(request: web.Request, error: RagsvcError) -> web.Response:
+def _respond(request: web.Request, error: RagsvcError) -> web.Response:
     if error.code in REFUSALS:
         request[_IS_REFUSED] = True
         REQUESTS_REFUSED.labels(error.code).inc()
     return problem_response(error, request_id=request_id_of(request))
 
 
-def _adopt(request: web.Request, error: web.HTTPException) -> web.Response:
+def _translate(request: web.Request, error: web.HTTPException) -> web.Response:
     response = problem_response(error_of_status(error.status), request_id=request_id_of(request))
     if "Allow" in error.headers:
         response.headers["Allow"] = error.headers["Allow"]
@@ -200,16 +200,16 @@ def _adopt(request: web.Request, error: web.HTTPException) -> web.Response:
 
 
 def _cut(request: web.Request, error: Exception) -> web.StreamResponse:
-    # Too late for another status: the cut tells the client that the answer is incomplete.
+    # The status has been sent: an aborted connection is the only way to signal an incomplete response.
     if request.transport is not None:
         log.error("response_failed", exc_info=error)
         request.transport.abort()
     return web.Response(status=CLIENT_LEFT)
 
 
-def _take_request_id(request: web.Request) -> str:
+def _accept_request_id(request: web.Request) -> str:
     offered = request.headers.get(REQUEST_ID_HEADER, "")
-    return offered if _TAKEN_REQUEST_ID.fullmatch(offered) else f"req_{new_id().hex}"
+    return offered if _ACCEPTED_REQUEST_ID.fullmatch(offered) else f"req_{new_id().hex}"
 
 
 def _route_of(request: web.Request) -> str:

@@ -1,4 +1,4 @@
-"""One API process: listens, serves, and stops without breaking what it has begun."""
+"""One API process: it listens, serves, and drains before it stops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ragsvc.settings.settings import Settings
 
-# What is left after the grace is cancelled, and has this long to clean up.
+# After the grace period, remaining handlers are cancelled and have this long to clean up.
 CANCEL_GRACE_S = 1.0
 BACKLOG = 1024
 RUNS_POLL_S = 0.05
@@ -33,18 +33,18 @@ log = structlog.get_logger(__name__)
 
 
 def serve(settings: Settings, *, reuse_port: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT; a second signal ends the grace.
+    """Serve until SIGTERM or SIGINT; a second signal ends the grace period.
 
-    With `reuse_port` several such processes can share the port.
+    With `reuse_port`, several processes can share the port.
 
     Raises:
-        StartupRefused: Postgres cannot be used, or the address is taken.
+        StartupRefused: Postgres is unusable, or the address is in use.
     """
     uvloop.run(serve_forever(settings, reuse_port=reuse_port))
 
 
 async def serve_forever(settings: Settings, *, reuse_port: bool = False) -> None:
-    """Serve like `serve`, within a running event loop."""
+    """Serve like `serve`, in the running event loop."""
     raise_file_limit(settings.api.max_connections)
     app = create_app(settings)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CANCEL_GRACE_S)
@@ -52,7 +52,7 @@ async def serve_forever(settings: Settings, *, reuse_port: bool = False) -> None
         await runner.setup()
         try:
             async with (
-                _telling_metrics(app, settings, reuse_port=reuse_port),
+                _serving_metrics(app, settings, reuse_port=reuse_port),
                 _listening(runner, settings, reuse_port=reuse_port),
             ):
                 await stopping.get()
@@ -63,8 +63,8 @@ async def serve_forever(settings: Settings, *, reuse_port: bool = False) -> None
 
 
 @asynccontextmanager
-async def _telling_metrics(app: web.Application, settings: Settings, *, reuse_port: bool) -> AsyncIterator[None]:
-    """Tell the metrics on METRICS_PORT, if it is set, to the end of the drain."""
+async def _serving_metrics(app: web.Application, settings: Settings, *, reuse_port: bool) -> AsyncIterator[None]:
+    """Serve the metrics on METRICS_PORT, if set, until the process has drained."""
     if settings.api.metrics_port is None:
         yield
         return
@@ -72,7 +72,7 @@ async def _telling_metrics(app: web.Application, settings: Settings, *, reuse_po
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.api.host, settings.api.metrics_port, reuse_port=reuse_port)
-        with _refusing(f"METRICS_PORT: cannot listen on {settings.api.host}:{settings.api.metrics_port}"):
+        with _refusing_startup(f"METRICS_PORT: cannot listen on {settings.api.host}:{settings.api.metrics_port}"):
             await site.start()
         log.info("metrics_started", host=settings.api.host, port=runner.addresses[0][1])
         yield
@@ -83,8 +83,8 @@ async def _telling_metrics(app: web.Application, settings: Settings, *, reuse_po
 @asynccontextmanager
 async def _listening(runner: web.AppRunner, settings: Settings, *, reuse_port: bool) -> AsyncIterator[None]:
     connections = Connections(limit=settings.api.max_connections, timeout_s=settings.api.client_timeout_s)
-    assert runner.server is not None  # noqa: S101 - it was set up
-    with _refusing(f"HOST and PORT: cannot listen on {settings.api.host}:{settings.api.port}"):
+    assert runner.server is not None  # noqa: S101 - setup() has created it
+    with _refusing_startup(f"HOST and PORT: cannot listen on {settings.api.host}:{settings.api.port}"):
         server = await connections.listen(
             runner.server, host=settings.api.host, port=settings.api.port, reuse_port=reuse_port, backlog=BACKLOG
         )
@@ -98,7 +98,7 @@ async def _listening(runner: web.AppRunner, settings: Settings, *, reuse_port: b
 
 
 @contextmanager
-def _refusing(refusal: str) -> Iterator[None]:
+def _refusing_startup(refusal: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -107,7 +107,7 @@ def _refusing(refusal: str) -> Iterator[None]:
 
 @contextmanager
 def _signals() -> Iterator[asyncio.Queue[signal.Signals]]:
-    """Collect the signals that ask for the end, also those that come while the process starts."""
+    """Queue the signals that stop the process, including those that arrive during startup."""
     received: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -120,13 +120,13 @@ def _signals() -> Iterator[asyncio.Queue[signal.Signals]]:
 
 
 async def _drain(app: web.Application, grace_s: float, stopping: asyncio.Queue[signal.Signals]) -> None:
-    """Wait for what is in flight. The port stays open meanwhile, so that readiness can say no."""
+    """Wait for requests and runs to finish. The port remains open, so that /readyz can report the drain."""
     app[TRAFFIC].is_draining = True
     app[STREAMS].close()
     log.info("api_draining", pid=os.getpid(), grace_s=grace_s)
-    impatient = asyncio.create_task(stopping.get())
+    second_signal = asyncio.create_task(stopping.get())
     finished = asyncio.create_task(_finish_work(app))
-    done, waiting = await asyncio.wait({impatient, finished}, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+    done, waiting = await asyncio.wait({second_signal, finished}, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
     if finished not in done:
@@ -134,7 +134,7 @@ async def _drain(app: web.Application, grace_s: float, stopping: asyncio.Queue[s
 
 
 async def _finish_work(app: web.Application) -> None:
-    """Return once no request is in flight and every answer that was begun here is stored."""
+    """Wait until no request is in flight and every run of this process is stored."""
     await app[TRAFFIC].idle()
-    while len(app[RUNS].owner):  # noqa: ASYNC110 - runs end by themselves
+    while len(app[RUNS].owner):  # noqa: ASYNC110 - the owner of the runs has no event for it
         await asyncio.sleep(RUNS_POLL_S)

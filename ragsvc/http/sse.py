@@ -1,4 +1,4 @@
-"""Server-sent events: framing, pings, slow and leaving readers, and how many streams may be open."""
+"""Server-sent events: framing, pings, slow and disconnected readers, and limits on open streams."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from ragsvc.errors import TooManyStreams, Unavailable
-from ragsvc.http.limits.admission import release_slot
+from ragsvc.http.limits.admission import end_permit
 from ragsvc.tasks import cancel_and_wait
 from ragsvc.telemetry.metrics import STREAMS as STREAMS_ENDED
 from ragsvc.telemetry.metrics import STREAMS_OPEN
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # nginx would hold events back
+    "X-Accel-Buffering": "no",  # nginx must not buffer events
 }
 PING = b": ping\n\n"
 RECONNECT = b": reconnect\n\n"
@@ -39,7 +39,7 @@ RECONNECT = b": reconnect\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event; `data` is what orjson can write."""
+    """One event; `data` is anything that orjson can serialize."""
 
     name: str
     data: object
@@ -48,15 +48,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class StreamTiming:
-    """Seconds of silence before a ping, between looks at a quiet connection, and until a stalled reader is cut."""
+    """Seconds without events before a ping, between connection checks, and until a stalled reader is disconnected."""
 
     ping_s: float = 15.0
-    look_s: float = 1.0
+    check_s: float = 1.0
     write_timeout_s: float = 20.0
 
 
 class StreamEnd(StrEnum):
-    """Why a stream is over."""
+    """Why a stream ended."""
 
     COMPLETED = "completed"
     CLIENT_LEFT = "client_left"
@@ -65,7 +65,7 @@ class StreamEnd(StrEnum):
 
 
 def encode_event(event: Event) -> bytes:
-    """Return an event as it goes over the wire; its data is one line, because JSON has no bare line breaks."""
+    """Return an event in wire format; its data is one line, since JSON escapes line breaks."""
     head = b"id: %d\n" % event.id if event.id is not None else b""
     return b"%bevent: %b\ndata: %b\n\n" % (head, event.name.encode(), orjson.dumps(event.data))
 
@@ -82,19 +82,19 @@ class Streams:
         self._draining = False
 
     def __len__(self) -> int:
-        """Return how many streams are open."""
+        """Return the number of open streams."""
         return len(self._open)
 
     @contextmanager
     def reserve(self, key_id: UUID) -> Iterator[StreamSlot]:
-        """Hold a place for one stream of this key.
+        """Reserve a slot for one stream of this key while the context is open.
 
         Raises:
-            TooManyStreams: the key or the process has all the streams that it may have.
-            Unavailable: the process is about to stop.
+            TooManyStreams: the key or the process has reached its limit of streams.
+            Unavailable: the process is draining.
         """
         if self._draining:
-            raise Unavailable("This server is stopping; ask again.")
+            raise Unavailable("This server is shutting down; send the request again.")
         if len(self._open) >= self._limit or self._per_key[key_id] >= self._limit_per_key:
             raise TooManyStreams
         slot = StreamSlot(self.timing)
@@ -113,7 +113,7 @@ class Streams:
                 del self._per_key[key_id]
 
     def close(self) -> None:
-        """Take no new streams, and ask the readers of the open ones to reconnect."""
+        """Refuse new streams, and ask the readers of open ones to reconnect."""
         self._draining = True
         for slot in self._open:
             slot.drain()
@@ -124,14 +124,14 @@ STREAMS = web.AppKey("streams", Streams)
 
 @contextmanager
 def reserve_stream(request: web.Request, caller: Caller) -> Iterator[StreamSlot]:
-    """Hold a place for a stream; do it before anything is started for the stream. Raises like `Streams.reserve`."""
+    """Reserve a slot for a stream, before starting any work for it; raises like `Streams.reserve`."""
     with request.app[STREAMS].reserve(caller.key.id) as slot:
-        release_slot(request)
+        end_permit(request)
         yield slot
 
 
 class StreamSlot:
-    """The place of one stream; `end` tells why it is over, once it is."""
+    """The slot of one stream; `end` is None until the stream has ended."""
 
     def __init__(self, timing: StreamTiming) -> None:
         self.end: StreamEnd | None = None
@@ -150,11 +150,11 @@ class StreamSlot:
         *,
         headers: Mapping[str, str] | None = None,
     ) -> web.StreamResponse:
-        """Send events until they end, the reader leaves or stalls, or the server drains; then close `events`.
+        """Send events until they end, the reader disconnects or stalls, or the server drains; then close `events`.
 
-        Those that are there at once, and come as a sequence, go out in one write.
+        A sequence of events is sent in one write.
 
-        Errors of `events` are logged and cut the connection: the status has been sent by then.
+        Errors of `events` are logged and close the connection, since the status has already been sent.
         """
         response = web.StreamResponse(headers={**HEADERS, **(headers or {})})
         await response.prepare(request)
@@ -176,15 +176,17 @@ class StreamSlot:
 
     async def _watch(self, channel: _Channel, pump: asyncio.Task[None]) -> StreamEnd:
         while True:
-            await asyncio.wait({pump, self._draining}, timeout=self._timing.look_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {pump, self._draining}, timeout=self._timing.check_s, return_when=asyncio.FIRST_COMPLETED
+            )
             if pump.done():
                 return _end_of(pump)
             if channel.is_closed:
                 return StreamEnd.CLIENT_LEFT
             if self._draining.done():
                 await cancel_and_wait(pump)
-                return await channel.say(RECONNECT) or StreamEnd.DRAINING
-            if channel.needs_ping and (end := await channel.say(PING)):
+                return await channel.send_comment(RECONNECT) or StreamEnd.DRAINING
+            if channel.needs_ping and (end := await channel.send_comment(PING)):
                 return end
 
 
@@ -200,13 +202,13 @@ class _Channel:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the reader has left."""
+        """Whether the reader has disconnected."""
         transport = self._request.transport
         return transport is None or transport.is_closing()
 
     @property
     def needs_ping(self) -> bool:
-        """Whether the stream has been silent for long."""
+        """Whether nothing has been written for `ping_s`."""
         return not self._writing and time.monotonic() - self._last_write >= self._timing.ping_s
 
     async def pump(self, events: AsyncGenerator[Event | Sequence[Event], None]) -> None:
@@ -216,19 +218,23 @@ class _Channel:
             await self.write(b"".join(map(encode_event, batch)))
 
     async def write(self, frame: bytes) -> None:
-        """Write whole frames; a reader that takes nothing for too long counts as gone."""
+        """Write whole frames.
+
+        Raises:
+            ConnectionError: the reader has disconnected, or has read nothing for `write_timeout_s`.
+        """
         self._writing = True
         try:
             async with asyncio.timeout(self._timing.write_timeout_s):
                 await self._response.write(frame)
         except TimeoutError:
-            raise ConnectionResetError("the reader takes nothing") from None
+            raise ConnectionResetError("the reader has stalled") from None
         finally:
             self._writing = False
             self._last_write = time.monotonic()
 
-    async def say(self, comment: bytes) -> StreamEnd | None:
-        """Write a comment; return how the stream ended if it could not be written."""
+    async def send_comment(self, comment: bytes) -> StreamEnd | None:
+        """Write a comment; return how the stream ended if that failed, else None."""
         try:
             await self.write(comment)
         except ConnectionError:
@@ -236,7 +242,7 @@ class _Channel:
         return None
 
     def abort(self) -> None:
-        """Cut the connection and drop what it would still have to send."""
+        """Close the connection at once and discard unsent data."""
         if self._request.transport is not None:
             self._request.transport.abort()
 

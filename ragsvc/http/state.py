@@ -1,4 +1,4 @@
-"""What the application carries: typed keys of the app and of a request."""
+"""Typed keys of the application and of a request, and accessors for them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SCOPED = web.RequestKey("scoped_resources", Resources)
 
 
 def resources_of(request: web.Request) -> Resources:
-    """Return the process's open connections; once a workspace's caller is known, they see that workspace alone."""
+    """Return the process's resources, limited to the caller's workspace once the caller is authenticated."""
     return request.get(_SCOPED) or request.app[RESOURCES]
 
 
 def enter_workspace(request: web.Request, workspace_id: UUID) -> None:
-    """Let the rest of the request see this workspace alone."""
+    """Limit the resources of the rest of the request to this workspace."""
     request[_SCOPED] = request.app[RESOURCES].scoped_to(workspace_id)
 
 
@@ -32,5 +32,5 @@ def request_id_of(request: web.Request) -> str:
 
 
 def public_url_of(request: web.Request) -> str:
-    """Return the URL under which clients reach the API, without a slash at its end."""
+    """Return the URL at which clients reach the API, without a trailing slash."""
     return resources_of(request).settings.api.public_url or str(request.url.origin())

@@ -60,7 +60,7 @@ class Used:
 
 
 async def test_everything_that_is_asked_for_is_told(resources: Resources) -> None:
-    body, _ = await Scrape(resources, Readiness(resources), Traffic()).answer("")
+    body, _ = await Scrape(resources, Readiness(resources), Traffic()).render("")
     told = {
         SUFFIX.sub("", name): set[str]() for name in re.findall(r"^# TYPE (\S+) ", body.decode(), flags=re.MULTILINE)
     }

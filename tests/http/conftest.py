@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Client = TestClient[web.Request, web.Application]
     ClientMaker = Callable[..., Awaitable[Client]]
 
-TIMING = StreamTiming(ping_s=0.2, look_s=0.05, write_timeout_s=2.0)
+TIMING = StreamTiming(ping_s=0.2, check_s=0.05, write_timeout_s=2.0)
 
 
 @dataclass(frozen=True, slots=True)

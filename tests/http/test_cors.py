@@ -1,4 +1,4 @@
-"""Pages of other origins: none by default, those of the setting, and never with cookies."""
+"""CORS: no origin is allowed by default, configured ones are, and credentials never."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALLOW = "Access-Control-Allow-Origin"
 
 @pytest.fixture
 async def sharing(make_client: ClientMaker) -> Client:
-    """An application that two origins may call."""
+    """An application that allows two origins."""
     return await make_client(cors_allowed_origins=f"{PAGE}, http://localhost:5173")
 
 
@@ -29,35 +29,35 @@ def preflight(origin: str = PAGE, method: str = "PUT") -> dict[str, str]:
     }
 
 
-async def test_by_default_no_page_may_call(client: Client, tenant: Tenant) -> None:
+async def test_by_default_no_origin_is_allowed(client: Client, tenant: Tenant) -> None:
     asked = await Api(client, None).call("OPTIONS", "/v1/workspace", headers=preflight())
     assert asked.status == 401
-    answer = await tenant.api.get("/v1/workspace", headers={"Origin": PAGE})
-    assert answer.status == 200
-    for headers in (asked.headers, answer.headers):
+    response = await tenant.api.get("/v1/workspace", headers={"Origin": PAGE})
+    assert response.status == 200
+    for headers in (asked.headers, response.headers):
         assert not [name for name in headers if name.lower().startswith("access-control")]
 
 
 @pytest.mark.parametrize("path", ["/v1/documents", "/v1/uploads/upl_1/parts/1", "/tus/x", "/companion/t/s3/multipart"])
-async def test_an_allowed_page_is_answered_beforehand_without_a_key(sharing: Client, path: str) -> None:
-    answer = await Api(sharing, None).call("OPTIONS", path, headers=preflight())
-    assert (answer.status, answer.raw, answer.headers[ALLOW]) == (204, b"", PAGE)
-    assert answer.headers["Access-Control-Allow-Headers"] == "authorization,content-type"
-    assert {"PUT", "PATCH", "DELETE", "HEAD"} <= set(answer.headers["Access-Control-Allow-Methods"].split(", "))
-    assert "Access-Control-Allow-Credentials" not in answer.headers
+async def test_a_preflight_of_an_allowed_origin_succeeds_without_a_key(sharing: Client, path: str) -> None:
+    response = await Api(sharing, None).call("OPTIONS", path, headers=preflight())
+    assert (response.status, response.raw, response.headers[ALLOW]) == (204, b"", PAGE)
+    assert response.headers["Access-Control-Allow-Headers"] == "authorization,content-type"
+    assert {"PUT", "PATCH", "DELETE", "HEAD"} <= set(response.headers["Access-Control-Allow-Methods"].split(", "))
+    assert "Access-Control-Allow-Credentials" not in response.headers
 
 
-async def test_an_allowed_page_reads_answers_and_errors_alike(sharing: Client) -> None:
+async def test_an_allowed_origin_can_read_responses_and_errors(sharing: Client) -> None:
     api = (await make_tenant(sharing, operator_of(sharing), "acme")).api
     for caller, status in ((api, 200), (Api(sharing, None), 401)):
-        answer = await caller.get("/v1/workspace", headers={"Origin": PAGE})
-        assert (answer.status, answer.headers[ALLOW]) == (status, PAGE)
-        assert "Origin" in answer.headers.getall("Vary")
-        exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
+        response = await caller.get("/v1/workspace", headers={"Origin": PAGE})
+        assert (response.status, response.headers[ALLOW]) == (status, PAGE)
+        assert "Origin" in response.headers.getall("Vary")
+        exposed = response.headers["Access-Control-Expose-Headers"].split(", ")
         assert {"ETag", "Location", "Upload-Offset", "Tus-Resumable", "X-Request-Id"} <= set(exposed)
 
 
-async def test_other_pages_and_other_paths_get_nothing(sharing: Client) -> None:
+async def test_other_origins_and_other_paths_get_no_cors_headers(sharing: Client) -> None:
     stranger = Api(sharing, None)
     for origin in ("https://evil.example", "https://app.example.evil", "null", "http://app.example"):
         asked = await stranger.call("OPTIONS", "/v1/documents", headers=preflight(origin))
@@ -67,13 +67,13 @@ async def test_other_pages_and_other_paths_get_nothing(sharing: Client) -> None:
     assert ALLOW not in (await stranger.call("OPTIONS", "/v1x", headers=preflight())).headers
 
 
-async def test_a_star_lets_every_page_call(make_client: ClientMaker) -> None:
+async def test_a_star_allows_every_origin(make_client: ClientMaker) -> None:
     open_client = await make_client(cors_allowed_origins="*")
-    answer = await Api(open_client, None).call("OPTIONS", "/v1/documents", headers=preflight("https://any.example"))
-    assert (answer.status, answer.headers[ALLOW]) == (204, "*")
+    response = await Api(open_client, None).call("OPTIONS", "/v1/documents", headers=preflight("https://any.example"))
+    assert (response.status, response.headers[ALLOW]) == (204, "*")
 
 
-async def test_options_that_asks_for_no_page_goes_on_to_its_route(sharing: Client) -> None:
-    answer = await Api(sharing, None).call("OPTIONS", "/v1/documents", headers={"Origin": PAGE})
-    assert answer.status == 401
-    assert answer.headers[ALLOW] == PAGE
+async def test_options_without_preflight_headers_reaches_its_route(sharing: Client) -> None:
+    response = await Api(sharing, None).call("OPTIONS", "/v1/documents", headers={"Origin": PAGE})
+    assert response.status == 401
+    assert response.headers[ALLOW] == PAGE

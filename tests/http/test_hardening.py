@@ -1,4 +1,4 @@
-"""What every answer tells browsers, which hosts are answered, and that stored content is never shown as a page."""
+"""Security headers, allowed hosts, and stored content that browsers must not render."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EVIL = b"<!doctype html><script>alert(document.domain)</script>"
 
 
-async def test_every_kind_of_answer_tells_browsers_what_not_to_do(tenant: Tenant, stranger: Api) -> None:
+async def test_every_kind_of_response_has_the_security_headers(tenant: Tenant, stranger: Api) -> None:
     responses = [
         await tenant.api.get("/v1/documents"),
         await tenant.api.get("/v1/documents/doc_x"),
@@ -28,30 +28,30 @@ async def test_every_kind_of_answer_tells_browsers_what_not_to_do(tenant: Tenant
         await stranger.get("/openapi.json"),
         await stranger.call("OPTIONS", "/tus"),
     ]
-    assert [answer.status for answer in responses] == [200, 404, 422, 401, 200, 404, 200, 200, 204]
-    for answer in responses:
-        assert HEADERS.keys() <= answer.headers.keys()
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
-        assert not {"Server", "X-Powered-By", "Set-Cookie", "Strict-Transport-Security"} & answer.headers.keys()
+    assert [response.status for response in responses] == [200, 404, 422, 401, 200, 404, 200, 200, 204]
+    for response in responses:
+        assert HEADERS.keys() <= response.headers.keys()
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+        assert not {"Server", "X-Powered-By", "Set-Cookie", "Strict-Transport-Security"} & response.headers.keys()
 
 
-async def test_an_api_behind_tls_keeps_browsers_there(make_client: ClientMaker) -> None:
+async def test_an_https_public_url_enables_hsts(make_client: ClientMaker) -> None:
     client = await make_client(public_url="https://api.example")
     assert "max-age=" in (await Api(client, None).get("/healthz")).headers["Strict-Transport-Security"]
 
 
 @pytest.mark.parametrize("filename", ["page.html", "image.svg", "script.js", "file.xml", "a.pdf"])
-async def test_stored_content_is_a_file_and_never_a_page(tenant: Tenant, filename: str) -> None:
+async def test_stored_content_is_sent_as_an_attachment(tenant: Tenant, filename: str) -> None:
     data = form(EVIL + filename.encode(), filename=filename)
     document: dict[str, Any] = (await tenant.api.call("POST", "/v1/documents", data=data)).json
     path = f"/v1/documents/{document['id']}/content"
     for headers in ({}, {"Range": "bytes=0-9"}, {"Accept": "text/html"}):
-        answer = await tenant.api.get(path, headers=headers)
-        assert answer.headers["Content-Disposition"].startswith("attachment; ")
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
-    # The store says so too, to whoever is sent there.
+        response = await tenant.api.get(path, headers=headers)
+        assert response.headers["Content-Disposition"].startswith("attachment; ")
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    # The presigned URL also returns it as an attachment.
     location = (await tenant.api.get(f"{path}?redirect=1")).headers["Location"]
     async with tenant.api.client.session.get(location) as served:
         assert served.headers["Content-Disposition"].startswith("attachment; ")
@@ -61,16 +61,16 @@ async def asked(api: Api, host: str, path: str = "/v1/workspace") -> ApiResponse
     return await api.get(path, headers={"Host": host})
 
 
-async def test_only_the_hosts_of_the_setting_are_answered(make_client: ClientMaker, tenant: Tenant) -> None:
+async def test_only_allowed_hosts_are_served(make_client: ClientMaker, tenant: Tenant) -> None:
     api = Api(await make_client(allowed_hosts="api.example, *.example.org, 127.0.0.1, ::1"), tenant.api.key)
     for host in ("api.example", "API.example:8443", "a.b.example.org", "127.0.0.1:1", "[::1]:80"):
         assert (await asked(api, host)).status == 200, host
     for host in ("evil.example", "api.example.evil", "example.org", "xexample.org", "[", "api.example@evil", "a b"):
-        answer = await asked(api, host)
-        assert answer.is_problem(421, "unknown_host"), host
-    # Whoever looks after the process asks by its address.
+        response = await asked(api, host)
+        assert response.is_problem(421, "unknown_host"), host
+    # Health checks use the address of the process.
     assert (await asked(api, "10.0.0.7:8080", "/healthz")).status == 200
 
 
-async def test_by_default_any_host_is_answered(tenant: Tenant) -> None:
+async def test_by_default_any_host_is_served(tenant: Tenant) -> None:
     assert (await asked(tenant.api, "whatever.example")).status == 200

@@ -1,4 +1,4 @@
-"""What belongs to another workspace answers like what was never there, wherever a route takes an id."""
+"""Every route with an id responds to a foreign id exactly as to an unknown one."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from tests.http.conftest import Api, ApiResponse, Client, Tenant
 
 TUS = {"Tus-Resumable": "1.0.0"}
-# What tells requests apart, and how many of them a key has left.
+# Headers that differ between any two requests.
 VOLATILE_HEADERS = {"x-request-id", "date", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"}
 PAIRS = 15
 ROUNDS = 8
-# What a second question to the database or one to the store would exceed, and a busy machine does not in every round.
-MOST_DIFFERENCE = 0.3
+# Another query to Postgres or a call to the store would exceed this in every round; a busy machine does not.
+MAX_DIFFERENCE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Things:
-    """One of everything that a workspace can own, by the prefix of its id."""
+    """One of each kind of resource that a workspace can own, by id prefix."""
 
     ids: dict[str, str]
     token: str
@@ -40,7 +40,7 @@ class Things:
 
     @property
     def paths(self) -> dict[str, str]:
-        """Where each shows itself to its owner."""
+        """The path of each resource, by id prefix."""
         return {
             "doc": "/v1/documents/{}",
             "file": "/v1/files/{}",
@@ -54,27 +54,27 @@ class Things:
         }
 
     async def show(self, api: Api) -> dict[str, bytes]:
-        """Return how each looks to its owner."""
+        """Return the representation of each resource, as its owner gets it."""
         looks: dict[str, bytes] = {}
         for kind, path in self.paths.items():
-            answer = await api.get(path.format(self.ids[kind]))
-            assert answer.status == 200, f"{kind} of its owner: {answer.raw!r}"
-            looks[kind] = answer.raw
+            response = await api.get(path.format(self.ids[kind]))
+            assert response.status == 200, f"{kind} of its owner: {response.raw!r}"
+            looks[kind] = response.raw
         return looks
 
 
 async def make_things(tenant: Tenant, resources: Resources) -> Things:
-    """Make one of everything."""
+    """Create one resource of each kind."""
     document = await tenant.upload()
     removed = await tenant.upload(b"removed")
     deletion = (await tenant.api.delete(f"/v1/documents/{removed['id']}")).json
     collection = (await tenant.api.post("/v1/collections", {"name": "things"})).json
     session = (await tenant.api.post("/v1/chat/sessions", {"title": "things"})).json
     asked = f"/v1/chat/sessions/{session['id']}/messages"
-    answer = (await tenant.api.post(asked, {"content": "What do kettles boil?", "stream": False})).json
+    response = (await tenant.api.post(asked, {"content": "What do kettles boil?", "stream": False})).json
     webhook = (await tenant.api.post("/v1/webhooks", {"url": "https://hooks.example.com/things"})).json
     bulk = (await tenant.api.post("/v1/documents/bulk-reingest", {"status": "failed"})).json
-    # It can be reached as any session can, and by tus.
+    # An upload created by tus can be accessed through both APIs.
     opened = await tenant.api.call("POST", "/tus", headers={**TUS, "Upload-Length": "1"})
     token = (await tenant.api.post("/v1/upload-tokens", {})).json["token"]
     companion = await tenant.api.post(f"/companion/{token}/s3/multipart", {"filename": "kettles.txt"})
@@ -88,7 +88,7 @@ async def make_things(tenant: Tenant, resources: Resources) -> Things:
         "col": collection["id"],
         "del": deletion["deletion_id"],
         "chat": session["id"],
-        "run": answer["run_id"],
+        "run": response["run_id"],
         "upl": opened.headers["Location"].removeprefix("/tus/"),
         "hook": webhook["id"],
         "bulk": bulk["id"],
@@ -98,30 +98,30 @@ async def make_things(tenant: Tenant, resources: Resources) -> Things:
 
 @pytest.fixture
 async def own(tenant: Tenant, resources: Resources) -> Things:
-    """What the caller owns."""
+    """The resources of the caller."""
     return await make_things(tenant, resources)
 
 
 @pytest.fixture
 async def foreign(other: Tenant, resources: Resources) -> Things:
-    """What another workspace owns."""
+    """The resources of another workspace."""
     return await make_things(other, resources)
 
 
 @pytest.fixture
 async def calls(stranger: Api) -> list[Call]:
-    """Every call that takes an id, by the document."""
+    """Every call with an id that the OpenAPI document describes."""
     return list(calls_of((await stranger.get("/openapi.json")).json))
 
 
-def outcome(answer: ApiResponse) -> tuple[int, dict[str, str], dict[str, Any]]:
-    """Return everything of an answer that may not differ."""
-    headers = {name: value for name, value in answer.headers.items() if name.lower() not in VOLATILE_HEADERS}
-    return answer.status, headers, {**orjson.loads(answer.raw or b"{}"), "request_id": None}
+def outcome(response: ApiResponse) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Return the parts of a response that must not differ."""
+    headers = {name: value for name, value in response.headers.items() if name.lower() not in VOLATILE_HEADERS}
+    return response.status, headers, {**orjson.loads(response.raw or b"{}"), "request_id": None}
 
 
 async def send(api: Api, call: Call, own: Things, foreign: Things, *, is_known: bool) -> ApiResponse:
-    """Make a call with an id of the other workspace, or with one that nobody has."""
+    """Send a call with an id of the other workspace, or with an unknown one."""
     if call.by_token:
         theirs, key = foreign.companion_id, foreign.companion_key
     else:
@@ -137,7 +137,7 @@ async def send(api: Api, call: Call, own: Things, foreign: Things, *, is_known: 
     return await api.call(call.method, path, **options)
 
 
-async def test_a_foreign_id_answers_exactly_like_an_unknown_one_wherever_a_route_takes_one(
+async def test_a_foreign_id_gets_exactly_the_response_of_an_unknown_one_on_every_route(
     tenant: Tenant, other: Tenant, own: Things, foreign: Things, calls: list[Call]
 ) -> None:
     before = await foreign.show(other.api)
@@ -146,12 +146,12 @@ async def test_a_foreign_id_answers_exactly_like_an_unknown_one_wherever_a_route
         assert theirs.status == 404, f"{call.route} with a foreign {call.place}: {theirs.raw!r}"
         assert call.method == "HEAD" or theirs.is_problem(404, "not_found")
         assert outcome(theirs) == outcome(nobodys), f"{call.route} {call.place}"
-    # Nothing of it was changed either.
+    # The foreign resources are unchanged.
     assert await foreign.show(other.api) == before
-    print(f"isolation: {len({call.route for call in calls})} routes, {len(calls)} places for an id")  # noqa: T201 - seen with -rP
+    print(f"isolation: {len({call.route for call in calls})} routes, {len(calls)} ids")  # noqa: T201 - shown with -rP
 
 
-async def test_every_route_that_a_key_opens_and_that_takes_an_id_is_tried(client: Client, calls: list[Call]) -> None:
+async def test_every_route_with_a_key_and_an_id_is_tried(client: Client, calls: list[Call]) -> None:
     tried = {call.route for call in calls}
     for route in client.app.router.routes():
         assert route.resource is not None
@@ -163,7 +163,8 @@ async def test_every_route_that_a_key_opens_and_that_takes_an_id_is_tried(client
     assert len(tried) >= 40
 
 
-async def test_how_long_an_answer_takes_does_not_tell_a_foreign_id_from_an_unknown_one(
+@pytest.mark.chaos  # measures durations
+async def test_response_times_do_not_distinguish_foreign_from_unknown_ids(
     tenant: Tenant, own: Things, foreign: Things, calls: list[Call]
 ) -> None:
     looks = [call for call in calls if call.method == "GET" and not call.by_token]
@@ -172,18 +173,18 @@ async def test_how_long_an_answer_takes_does_not_tell_a_foreign_id_from_an_unkno
         differences = []
         for _round in range(ROUNDS):
             differences.append(await _measure(tenant.api, call, own, foreign))
-            if abs(differences[-1]) <= MOST_DIFFERENCE:
+            if abs(differences[-1]) <= MAX_DIFFERENCE:
                 break
         else:
-            # Noise goes either way, and what is looked up for one of them alone does not.
+            # Noise goes both ways; an additional lookup always makes the same one slower.
             assert min(differences) < 0 < max(differences), f"{call.route}: {differences}"
 
 
 async def _measure(api: Api, call: Call, own: Things, foreign: Things) -> float:
-    """Return by how much of its time the answer for a foreign id is slower, in the median of calls that alternate."""
+    """Return the relative difference of the median response times for a foreign and an unknown id."""
     took: dict[bool, list[float]] = {True: [], False: []}
     for number in range(2 * PAIRS):
-        # One goes first as often as the other: what else the machine does may come in a beat.
+        # Each goes first equally often, in case other load on the machine is periodic.
         is_known = number % 4 in {0, 3}
         started = time.perf_counter()
         await send(api, call, own, foreign, is_known=is_known)
@@ -193,23 +194,23 @@ async def _measure(api: Api, call: Call, own: Things, foreign: Things) -> float:
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-async def test_a_foreign_collection_in_the_metadata_of_tus_is_an_unknown_one(
+async def test_a_foreign_collection_in_tus_metadata_is_not_found(
     tenant: Tenant, foreign: Things, *, is_known: bool
 ) -> None:
     collection_id = foreign.ids["col"] if is_known else f"col_{uuid4().hex}"
     metadata = f"collection_id {base64.b64encode(collection_id.encode()).decode()}"
-    answer = await tenant.api.call("POST", "/tus", headers={**TUS, "Upload-Length": "1", "Upload-Metadata": metadata})
-    assert answer.is_problem(404, "not_found")
+    response = await tenant.api.call("POST", "/tus", headers={**TUS, "Upload-Length": "1", "Upload-Metadata": metadata})
+    assert response.is_problem(404, "not_found")
 
 
 async def test_a_foreign_file_cannot_be_attached_to_an_own_collection(tenant: Tenant, foreign: Things) -> None:
     own = (await tenant.api.post("/v1/collections", {"name": "mine"})).json["id"]
     for file_id in (foreign.ids["file"], f"file_{uuid4().hex}"):
-        answer = await tenant.api.post("/v1/documents", {"file_id": file_id, "collection_id": own})
-        assert answer.is_problem(404, "not_found")
+        response = await tenant.api.post("/v1/documents", {"file_id": file_id, "collection_id": own})
+        assert response.is_problem(404, "not_found")
 
 
-async def test_lists_hold_only_what_is_the_callers(tenant: Tenant, other: Tenant, foreign: Things) -> None:
+async def test_lists_contain_only_the_callers_resources(tenant: Tenant, other: Tenant, foreign: Things) -> None:
     for path in ("documents", "files", "deletions", "chat/sessions"):
         assert (await tenant.api.get(f"/v1/{path}")).json["data"] == []
         assert (await other.api.get(f"/v1/{path}")).json["data"] != []
@@ -218,7 +219,7 @@ async def test_lists_hold_only_what_is_the_callers(tenant: Tenant, other: Tenant
     assert foreign
 
 
-async def test_a_cursor_of_another_workspace_shows_nothing_of_it(tenant: Tenant, other: Tenant) -> None:
+async def test_a_cursor_of_another_workspace_reveals_nothing(tenant: Tenant, other: Tenant) -> None:
     for number in range(3):
         await other.upload(f"text {number}".encode())
     own = await tenant.upload(b"mine")
@@ -227,7 +228,7 @@ async def test_a_cursor_of_another_workspace_shows_nothing_of_it(tenant: Tenant,
     assert {document["id"] for document in shown} <= {own["id"]}
 
 
-async def test_the_same_file_in_two_workspaces_stays_two(tenant: Tenant, other: Tenant) -> None:
+async def test_the_same_file_in_two_workspaces_is_stored_twice(tenant: Tenant, other: Tenant) -> None:
     mine, theirs = await tenant.upload(b"the same"), await other.upload(b"the same")
     assert mine["sha256"] == theirs["sha256"]
     assert mine["file_id"] != theirs["file_id"]

@@ -1,4 +1,4 @@
-"""Requests as no well-behaved client sends them: answered with a problem, never with a broken answer."""
+"""Malformed and unusual requests get a valid problem response."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ FORM = b"Content-Type: multipart/form-data; boundary=b\r\n"
 
 
 async def exchange(tenant: Tenant, request: bytes, *, headers: bytes = b"", body: bytes = b"") -> tuple[int, bytes]:
-    """Send bytes and return the status and the body of what comes back."""
+    """Send bytes; return the status and the body of the response."""
     client = tenant.api.client
     reader, writer = await asyncio.open_connection(client.host, client.port)
     key = f"Authorization: Bearer {tenant.api.key}\r\nConnection: close\r\nHost: x\r\n".encode()
     length = b"Content-Length: %d\r\n" % len(body)
     writer.write(request + b" HTTP/1.1\r\n" + key + headers + length + b"\r\n" + body)
     async with asyncio.timeout(DEADLINE_S):
-        answer = await reader.read()
+        response = await reader.read()
     writer.close()
-    head, _, rest = answer.partition(b"\r\n\r\n")
+    head, _, rest = response.partition(b"\r\n\r\n")
     return int(head.split(b" ", 2)[1]), rest
 
 
@@ -48,9 +48,7 @@ async def exchange(tenant: Tenant, request: bytes, *, headers: bytes = b"", body
         (b"OPTIONS *", {404, 405}),
     ],
 )
-async def test_a_strange_request_line_is_answered_with_a_problem(
-    tenant: Tenant, request_line: bytes, status: set[int]
-) -> None:
+async def test_an_unusual_request_gets_a_problem(tenant: Tenant, request_line: bytes, status: set[int]) -> None:
     with structlog.testing.capture_logs() as logs:
         got, body = await exchange(tenant, request_line)
     assert got in status
@@ -58,7 +56,7 @@ async def test_a_strange_request_line_is_answered_with_a_problem(
     assert [entry for entry in logs if entry["log_level"] == "error"] == []
 
 
-# The library warns of a header that it cannot read, and reads the part without it.
+# aiohttp warns about a header that it cannot parse, and ignores it.
 @pytest.mark.filterwarnings("ignore::aiohttp.multipart.BadContentDispositionHeader")
 @pytest.mark.parametrize(
     ("headers", "body"),
@@ -79,20 +77,20 @@ async def test_a_strange_request_line_is_answered_with_a_problem(
         (b"Content-Type: application/json\r\nX-Request-Id: \xff\xfe\r\n", b"{"),
     ],
 )
-async def test_a_strange_body_is_answered_with_a_problem(tenant: Tenant, headers: bytes, body: bytes) -> None:
+async def test_an_unusual_body_gets_a_problem(tenant: Tenant, headers: bytes, body: bytes) -> None:
     with structlog.testing.capture_logs() as logs:
-        got, answer = await exchange(tenant, b"POST /v1/documents", headers=headers, body=body)
+        got, response = await exchange(tenant, b"POST /v1/documents", headers=headers, body=body)
     assert got in {400, 415, 422}
-    assert orjson.loads(answer)["status"] == got
+    assert orjson.loads(response)["status"] == got
     assert [entry for entry in logs if entry["log_level"] == "error"] == []
 
 
 @pytest.mark.parametrize("filename", [b"\xff\xfe.txt", b"%00%0d%0a.txt", b"x" * 5000, b"\xe2\x80\xae.txt", b"'\\\\'"])
-async def test_a_strange_name_becomes_a_harmless_one(tenant: Tenant, filename: bytes) -> None:
+async def test_an_unusual_file_name_is_cleaned(tenant: Tenant, filename: bytes) -> None:
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="' + filename + b'"\r\n\r\n'
-    status, answer = await exchange(tenant, b"POST /v1/documents", headers=FORM, body=head + b"content\r\n--b--\r\n")
+    status, response = await exchange(tenant, b"POST /v1/documents", headers=FORM, body=head + b"content\r\n--b--\r\n")
     assert status == 202
-    document = orjson.loads(answer)
+    document = orjson.loads(response)
     assert 1 <= len(document["filename"]) <= 255
     assert document["filename"].isprintable()
     served = await tenant.api.get(f"/v1/documents/{document['id']}/content")

@@ -1,4 +1,4 @@
-"""Behind the predicates of our statements stands a wall: requests see their own workspace, whatever they ask for."""
+"""Row-level security isolates workspaces even if the statements lack their workspace predicates."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PREDICATE = re.compile(r"\b(?:\w+\.)?workspace_id = \$(\d+)")
 SECRET = "marzipan"
-# For routes that take a body, one that gets as far as to what the path names.
+# Valid bodies, so that requests are not refused before they access the resource in the path.
 BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("PATCH", "/v1/documents/{document_id}"): {"attributes": {"taken": True}},
     ("PATCH", "/v1/collections/{collection_id}"): {"name": "taken"},
@@ -44,8 +44,8 @@ TUS = {"Tus-Resumable": "1.0.0", "Upload-Offset": "0", "Content-Type": "applicat
 
 
 @pytest.fixture
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Take the workspace's predicate out of every statement; return out of how many."""
+def without_predicates(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Remove the workspace predicate from every statement; return the number of changed statements."""
     changed = 0
     for module in pkgutil.walk_packages(ragsvc.db.__path__, "ragsvc.db."):
         for name, value in list(vars(importlib.import_module(module.name)).items()):
@@ -57,7 +57,7 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.fixture
 async def theirs(other: Tenant, resources: Resources) -> dict[str, str]:
-    """Ids of what another workspace has, by the name that paths give them."""
+    """Ids of another workspace's resources, by the name of their path parameter."""
     document = await other.upload(SECRET.encode(), filename=f"{SECRET}.txt")
     await finish_document(resources, other.uuid, parse_id("doc", document["id"]))
     removed = await other.upload(b"removed")
@@ -65,7 +65,7 @@ async def theirs(other: Tenant, resources: Resources) -> dict[str, str]:
     collection = (await other.api.post("/v1/collections", {"name": SECRET})).json
     session = (await other.api.post("/v1/chat/sessions", {"title": SECRET})).json
     asked = f"/v1/chat/sessions/{session['id']}/messages"
-    # Nobody asked this before, so that its embedding costs something; that is written within seconds, or now.
+    # A unique question, so that its embedding is not cached and its usage is recorded.
     question = f"What do the kettles of {uuid4()} boil?"
     answer = (await other.api.post(asked, {"content": question, "stream": False})).json
     await resources.query_usage.write()
@@ -83,7 +83,7 @@ async def theirs(other: Tenant, resources: Resources) -> dict[str, str]:
 
 
 async def counted_calls(resources: Resources, workspace_id: UUID) -> int | None:
-    """Return how many calls of a workspace are counted."""
+    """Return the number of recorded embedding calls of a workspace."""
     async with resources.pool.acquire() as conn:
         calls: int | None = await conn.fetchval(
             "SELECT sum(calls) FROM embedding_usage WHERE workspace_id = $1", workspace_id
@@ -92,7 +92,7 @@ async def counted_calls(resources: Resources, workspace_id: UUID) -> int | None:
 
 
 def routes_of_keys(client: Client) -> Iterator[tuple[str, str]]:
-    """Yield method and path of every route that takes a workspace's key."""
+    """Yield the method and path of every route that accepts a workspace key."""
     for route in client.app.router.routes():
         contract = operation_of(route.handler)
         assert contract is not None
@@ -102,14 +102,14 @@ def routes_of_keys(client: Client) -> Iterator[tuple[str, str]]:
 
 
 def fill(template: str, ids: dict[str, str]) -> str:
-    """Return a path with ids, and with something for what is no id."""
+    """Return the path with its parameters filled in; those that are not ids become 1."""
     for name, prefix in ID_PARAMETERS.items():
         template = template.replace("{" + name + "}", ids.get(name, format_id(prefix, uuid4())))
     return re.sub(r"\{\w+\}", "1", template)
 
 
 async def snapshot(resources: Resources, workspace_id: UUID) -> dict[str, Any]:
-    """Return every row of a workspace, by table; only when its key was last used may change."""
+    """Return every row of a workspace by table, except for its keys, whose last use changes."""
     async with resources.pool.acquire() as conn:
         tables = await conn.fetch(
             "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
@@ -120,7 +120,7 @@ async def snapshot(resources: Resources, workspace_id: UUID) -> dict[str, Any]:
             row["relname"]: sorted(
                 str(dict(one))
                 for one in await conn.fetch(
-                    f"SELECT * FROM {row['relname']} WHERE workspace_id = $1",  # noqa: S608 - our own tables
+                    f"SELECT * FROM {row['relname']} WHERE workspace_id = $1",  # noqa: S608 - table names from the catalog
                     workspace_id,
                 )
             )
@@ -128,8 +128,8 @@ async def snapshot(resources: Resources, workspace_id: UUID) -> dict[str, Any]:
         }
 
 
-@pytest.mark.usefixtures("forgetful")
-async def test_without_its_predicates_no_handler_tells_or_changes_anything_foreign(
+@pytest.mark.usefixtures("without_predicates")
+async def test_without_predicates_no_handler_reveals_or_changes_foreign_rows(
     client: Client, tenant: Tenant, other: Tenant, resources: Resources, theirs: dict[str, str]
 ) -> None:
     before = await snapshot(resources, other.uuid)
@@ -138,19 +138,19 @@ async def test_without_its_predicates_no_handler_tells_or_changes_anything_forei
     for method, template in routes_of_keys(client):
         is_tus, path = template.startswith("/tus"), fill(template, theirs)
         body = BODIES.get((method, template), {}) if method in {"POST", "PATCH"} and not is_tus else None
-        answer = await tenant.api.call(method, path, json=body, headers=TUS if is_tus else None)
-        said = (answer.raw.decode(errors="replace") + str(answer.headers)).replace(path, "")
-        assert [mark for mark in marks if mark in said] == [], f"{method} {template}"
+        response = await tenant.api.call(method, path, json=body, headers=TUS if is_tus else None)
+        exposed = (response.raw.decode(errors="replace") + str(response.headers)).replace(path, "")
+        assert [mark for mark in marks if mark in exposed] == [], f"{method} {template}"
         if any("{" + name + "}" in template for name in theirs):
-            assert answer.status >= 400, f"{method} {template}"
+            assert response.status >= 400, f"{method} {template}"
         tried += 1
     assert tried >= 45
     assert await snapshot(resources, other.uuid) == before
 
 
-@pytest.mark.usefixtures("forgetful")
+@pytest.mark.usefixtures("without_predicates")
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
-async def test_without_its_predicates_a_search_finds_only_what_is_the_callers(
+async def test_without_predicates_a_search_finds_only_the_callers_documents(
     tenant: Tenant, other: Tenant, ready: dict[str, Any], theirs: dict[str, str], mode: str
 ) -> None:
     for api, own in ((tenant.api, ready["id"]), (other.api, theirs["document_id"])):
@@ -158,19 +158,21 @@ async def test_without_its_predicates_a_search_finds_only_what_is_the_callers(
         assert {hit["document_id"] for hit in found} == {own}
 
 
-async def test_without_its_predicates_and_the_wall_everything_is_told(
-    tenant: Tenant, theirs: dict[str, str], forgetful: int, monkeypatch: pytest.MonkeyPatch
+async def test_without_predicates_and_row_security_foreign_rows_are_visible(
+    tenant: Tenant, theirs: dict[str, str], without_predicates: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the tests above see is the wall: it is all that is left."""
-    assert forgetful > 50
+    """Check that row-level security alone isolates workspaces in the tests above."""
+    assert without_predicates > 50
     path = f"/v1/documents/{theirs['document_id']}"
     assert (await tenant.api.get(path)).is_problem(404, "not_found")
     monkeypatch.setattr(Pool, "scoped_to", lambda self, _workspace_id: self)
     assert (await tenant.api.get(path)).status == 200
 
 
-async def test_nobody_writes_into_another_workspace(tenant: Tenant, other: Tenant, resources: Resources) -> None:
-    """Not by a statement that names the wrong one, either."""
+async def test_row_security_prevents_writes_into_another_workspace(
+    tenant: Tenant, other: Tenant, resources: Resources
+) -> None:
+    """Even if a statement names another workspace."""
     own = resources.scoped_to(tenant.uuid).pool
     async with own.acquire() as conn:
         with pytest.raises(Exception, match="row-level security policy"):
@@ -182,7 +184,7 @@ async def test_nobody_writes_into_another_workspace(tenant: Tenant, other: Tenan
     assert names == ["default"]
 
 
-async def test_requests_have_no_rights_that_they_do_not_need(tenant: Tenant, resources: Resources) -> None:
+async def test_requests_run_with_minimal_database_privileges(tenant: Tenant, resources: Resources) -> None:
     own = resources.scoped_to(tenant.uuid).pool
     for refused in (
         "SELECT key_hash FROM api_keys",
@@ -199,18 +201,20 @@ async def test_requests_have_no_rights_that_they_do_not_need(tenant: Tenant, res
                 await conn.execute(refused)
 
 
-@pytest.mark.usefixtures("forgetful")
-async def test_an_upload_token_leads_into_its_workspace_alone(client: Client, tenant: Tenant, other: Tenant) -> None:
+@pytest.mark.usefixtures("without_predicates")
+async def test_an_upload_token_gives_access_only_to_its_workspace(
+    client: Client, tenant: Tenant, other: Tenant
+) -> None:
     collection = (await tenant.api.get("/v1/collections")).json["data"][0]["id"]
     made = (await tenant.api.post("/v1/upload-tokens", {"collection_id": collection, "max_bytes": 100})).json
     opened = (await other.api.call("POST", "/tus", headers={"Tus-Resumable": "1.0.0", "Upload-Length": "1"})).headers
     upload_id = opened["Location"].removeprefix("/tus/")
-    async with client.get(f"/companion/{made['token']}/s3/multipart/{upload_id}?key={upload_id}") as answer:
-        assert answer.status == 404
+    async with client.get(f"/companion/{made['token']}/s3/multipart/{upload_id}?key={upload_id}") as response:
+        assert response.status == 404
 
 
-@pytest.mark.usefixtures("forgetful")
-async def test_a_reference_to_what_is_foreign_finds_nothing(tenant: Tenant, theirs: dict[str, str]) -> None:
+@pytest.mark.usefixtures("without_predicates")
+async def test_a_reference_to_a_foreign_resource_is_not_found(tenant: Tenant, theirs: dict[str, str]) -> None:
     own = (await tenant.api.get("/v1/collections")).json["data"][0]["id"]
     attached = await tenant.api.post("/v1/documents", {"file_id": theirs["file_id"], "collection_id": own})
     assert attached.is_problem(404, "not_found")

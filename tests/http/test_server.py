@@ -1,12 +1,11 @@
-"""A real API process: it starts, shares its port, and stops without breaking what it has begun."""
+"""An API process starts, shares its port, and drains before it stops."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import socket
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -15,6 +14,7 @@ from ragsvc.errors import StartupRefused
 from ragsvc.http.server import serve_forever
 from tests.http.support.documents import form
 from tests.http.support.processes import serving
+from tests.support.remote import Remote, SlowFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,64 +28,12 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client."""
+    """An HTTP client session."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as opened:
         yield opened
 
 
-class Remote:
-    """A workspace of a running process."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str, workspace: dict[str, Any], key: str) -> None:
-        self.session = session
-        self.url = url
-        self.workspace = workspace
-        self.key = key
-        self.headers = {"Authorization": f"Bearer {key}"}
-
-    @classmethod
-    async def make(cls, session: aiohttp.ClientSession, url: str, settings: Settings) -> Remote:
-        """Make a workspace and a key."""
-        assert settings.api.admin_api_key is not None
-        admin = {"Authorization": f"Bearer {settings.api.admin_api_key.get_secret_value()}"}
-        async with session.post(f"{url}/v1/workspaces", json={"name": "acme"}, headers=admin) as response:
-            workspace = await response.json()
-        path = f"{url}/v1/workspaces/{workspace['id']}/keys"
-        async with session.post(path, json={"name": "a key"}, headers=admin) as response:
-            return cls(session, url, workspace, (await response.json())["key"])
-
-    async def upload(self, data: Any) -> dict[str, Any]:
-        """Upload a form."""
-        async with self.session.post(f"{self.url}/v1/documents", data=data, headers=self.headers) as response:
-            assert response.status == 202, await response.text()
-            document: dict[str, Any] = await response.json()
-            return document
-
-
-class SlowFile:
-    """A form whose file ends only when it may."""
-
-    def __init__(self) -> None:
-        self.begun = asyncio.Event()
-        self.may_end = asyncio.Event()
-
-    def form(self) -> aiohttp.MultipartWriter:
-        """Return the form."""
-        writer = aiohttp.MultipartWriter("form-data")
-        part = writer.append(self._blocks())
-        part.set_content_disposition("form-data", name="file", filename="slow.txt")
-        return writer
-
-    async def _blocks(self) -> AsyncIterator[bytes]:
-        yield b"the beginning, "
-        self.begun.set()
-        await self.may_end.wait()
-        yield b"the end"
-
-
-async def test_a_process_serves_logs_without_secrets_and_stops(
-    settings: Settings, session: aiohttp.ClientSession
-) -> None:
+async def test_a_process_serves_logs_no_secrets_and_stops(settings: Settings, session: aiohttp.ClientSession) -> None:
     async with serving(settings) as api:
         remote = await Remote.make(session, await api.started(), settings)
         async with session.get(f"{remote.url}/readyz") as response:
@@ -96,14 +44,14 @@ async def test_a_process_serves_logs_without_secrets_and_stops(
         assert await api.stop() == 0
         assert api.events[-1]["event"] == "api_stopped"
         logged = next(event for event in api.events if event.get("request_id") == "abc")
-        assert logged["workspace_id"] == remote.workspace["id"].removeprefix("ws_")
+        assert logged["workspace_id"] == remote.workspace["id"]
         assert (logged["path"], logged["status"]) == ("/v1/documents", 200)
         assert remote.key.encode() not in api.raw_log
         assert settings.api.admin_api_key is not None
         assert settings.api.admin_api_key.get_secret_value().encode() not in api.raw_log
 
 
-async def test_a_stopping_process_says_so_ends_streams_and_finishes_uploads(
+async def test_a_draining_process_is_not_ready_ends_streams_and_finishes_uploads(
     settings: Settings, session: aiohttp.ClientSession
 ) -> None:
     async with serving(settings, API_GRACE_S="20") as api:
@@ -128,7 +76,7 @@ async def test_a_stopping_process_says_so_ends_streams_and_finishes_uploads(
         assert await api.exit_code() == 0
 
 
-async def test_what_outlasts_the_grace_is_given_up_and_leaves_nothing(
+async def test_an_upload_that_outlasts_the_grace_period_is_cancelled_and_leaves_nothing(
     settings: Settings, session: aiohttp.ClientSession, resources: Resources
 ) -> None:
     async with serving(settings, API_GRACE_S="0.5") as api:
@@ -136,16 +84,14 @@ async def test_what_outlasts_the_grace_is_given_up_and_leaves_nothing(
         slow = SlowFile()
         uploading = asyncio.create_task(remote.upload(slow.form()))
         await asyncio.wait_for(slow.begun.wait(), DEADLINE_S)
-        started = time.monotonic()
         assert await api.stop() == 0
-        assert time.monotonic() - started < 15
         assert any(event["event"] == "api_grace_over" for event in api.events)
         with pytest.raises(aiohttp.ClientError):
             await uploading
     assert await resources.storage.count_objects(remote.workspace["bucket"]) == 0
 
 
-async def test_a_second_signal_ends_the_grace(settings: Settings, session: aiohttp.ClientSession) -> None:
+async def test_a_second_signal_ends_the_grace_period(settings: Settings, session: aiohttp.ClientSession) -> None:
     async with serving(settings, API_GRACE_S="600") as api:
         remote = await Remote.make(session, await api.started(), settings)
         slow = SlowFile()
@@ -159,7 +105,7 @@ async def test_a_second_signal_ends_the_grace(settings: Settings, session: aioht
             await uploading
 
 
-async def test_processes_share_a_port(settings: Settings, session: aiohttp.ClientSession) -> None:
+async def test_processes_can_share_a_port(settings: Settings, session: aiohttp.ClientSession) -> None:
     async with serving(settings, "--reuse-port") as first:
         url = await first.started()
         port = url.rpartition(":")[2]
@@ -170,7 +116,7 @@ async def test_processes_share_a_port(settings: Settings, session: aiohttp.Clien
                 assert response.status == 200
 
 
-async def test_a_taken_port_refuses_the_start_with_the_reason(settings: Settings) -> None:
+async def test_a_port_in_use_fails_the_start_with_the_reason(settings: Settings) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -179,7 +125,7 @@ async def test_a_taken_port_refuses_the_start_with_the_reason(settings: Settings
             await serve_forever(settings.changed({"port": port}))
 
 
-async def test_a_large_file_goes_through_with_flat_memory(settings: Settings, session: aiohttp.ClientSession) -> None:
+async def test_a_large_file_needs_constant_memory(settings: Settings, session: aiohttp.ClientSession) -> None:
     async with serving(settings) as api:
         remote = await Remote.make(session, await api.started(), settings)
         await remote.upload(form(b"warm"))
@@ -189,6 +135,6 @@ async def test_a_large_file_goes_through_with_flat_memory(settings: Settings, se
         assert document["size_bytes"] == len(content)
         async with session.get(f"{remote.url}/v1/documents/{document['id']}/content", headers=remote.headers) as got:
             same = await got.read() == content
-        assert same, "other bytes came back"
-        # Two parts of UPLOAD_PART_SIZE_BYTES (8 MiB) and what the client of the store holds of them.
+        assert same, "the content differs"
+        # Two parts of UPLOAD_PART_SIZE_BYTES (8 MiB), and the copies in the S3 client.
         assert api.peak_memory_bytes() - before < 40 * MIB

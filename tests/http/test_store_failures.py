@@ -1,4 +1,4 @@
-"""A store that is full, or is killed between any two steps, costs a client nothing but another try."""
+"""After a store is full or is killed at any step, a client only needs to retry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ragsvc.http.state import RESOURCES
 from tests.http.conftest import make_tenant, operator_of
 from tests.http.support.documents import form
 from tests.http.support.own_store import OwnStore
-from tests.http.tus import test_tus as tus
+from tests.http.tus import support as tus
 from tests.http.v1.test_uploads import complete, content_of, open_upload, presign, put, put_to_store, state_of
 from tests.support.servers.databases import cloned
 
@@ -41,14 +41,14 @@ async def store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OwnSt
 
 @pytest.fixture(scope="module")
 async def database_url(settings: Settings, template: str) -> AsyncIterator[SecretStr]:
-    """A database of its own: a sweeper that looks for these uploads in the others' store finds them lost."""
+    """A separate database: sweepers of other tests would find these uploads missing from their store."""
     async with cloned(settings.stores.database_url.get_secret_value(), template=template) as url:
         yield SecretStr(url)
 
 
 @pytest.fixture
 async def tenant(store: OwnStore, database_url: SecretStr, make_client: ClientMaker) -> Tenant:
-    """A workspace in the own store."""
+    """A workspace in the separate store."""
     client = await make_client(
         **store.settings, database_url=database_url, upload_part_size_bytes=PART, s3_timeout_s=10.0
     )
@@ -82,7 +82,7 @@ async def assert_one_document_and_nothing_else(tenant: Tenant) -> None:
     assert await storage.count_objects(tenant.bucket) == 1
 
 
-async def test_a_full_store_refuses_parts_and_keeps_those_it_has(store: OwnStore, tenant: Tenant) -> None:
+async def test_a_full_store_refuses_parts_and_retains_those_already_stored(store: OwnStore, tenant: Tenant) -> None:
     upload = await open_upload(tenant.api, size_bytes=len(CONTENT))
     url = await presign(tenant.api, upload, 3)
     assert (await put(tenant.api, upload, 1, part_of(1))).status == 200
@@ -102,7 +102,7 @@ async def test_a_full_store_refuses_parts_and_keeps_those_it_has(store: OwnStore
     await store.empty()
     for number in (2, 3):
         assert (await put(tenant.api, upload, number, part_of(number))).status == 200
-    # Full when the parts are to be joined: whatever the store does, it is settled by the next who asks.
+    # Full at completion: whether or not the store joins the parts, the next request settles it.
     await store.fill()
     joined = await complete(tenant.api, upload)
     assert joined.status == 200 or joined.is_problem(503, "unavailable"), joined.raw
@@ -112,7 +112,7 @@ async def test_a_full_store_refuses_parts_and_keeps_those_it_has(store: OwnStore
     await assert_one_document_and_nothing_else(tenant)
 
 
-async def test_a_full_store_tells_a_tus_client_a_true_offset(store: OwnStore, tenant: Tenant) -> None:
+async def test_a_full_store_returns_a_correct_offset_to_a_tus_client(store: OwnStore, tenant: Tenant) -> None:
     path = await tus.create(tenant.api, len(CONTENT))
     assert (await tus.patch(tenant.api, path, 0, CONTENT[: PART + 10])).status == 204
     await store.fill()
@@ -128,7 +128,7 @@ async def test_a_full_store_tells_a_tus_client_a_true_offset(store: OwnStore, te
 
 async def test_a_store_killed_between_any_two_steps_loses_no_part(store: OwnStore, tenant: Tenant) -> None:
     async def through_a_kill(step: Callable[[], Awaitable[ApiResponse]]) -> ApiResponse:
-        """Ask while the store is dead, and again when it is back."""
+        """Send the request while the store is down, and again after it has restarted."""
         await store.kill()
         away = await step()
         assert away.is_problem(503, "unavailable"), away.raw
@@ -155,7 +155,7 @@ async def test_a_store_killed_between_any_two_steps_loses_no_part(store: OwnStor
     await assert_one_document_and_nothing_else(tenant)
 
 
-async def test_a_store_killed_in_the_middle_of_a_part_costs_that_part(store: OwnStore, tenant: Tenant) -> None:
+async def test_a_store_killed_during_a_part_loses_only_that_part(store: OwnStore, tenant: Tenant) -> None:
     upload = await open_upload(tenant.api, size_bytes=len(CONTENT))
     for number in (1, 3):
         assert (await put(tenant.api, upload, number, part_of(number))).status == 200

@@ -1,4 +1,4 @@
-"""One trace from the request through its job to the stores and the models, and nothing at all where it is off."""
+"""Traces follow a request through its job to the stores and models; without tracing, nothing is imported."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def recorder() -> Iterator[Recorder]:
 
 @pytest.fixture
 async def worker(settings: Settings) -> AsyncIterator[dict[str, Any]]:
-    """What arq hands an ingestion job, opened as arq opens it."""
+    """The context of an ingestion job, opened like in an arq worker."""
     ctx: dict[str, Any] = {"settings": settings, "stopping": asyncio.Event()}
     await ingestion.start(ctx)
     yield ctx
@@ -57,19 +57,19 @@ async def worker(settings: Settings) -> AsyncIterator[dict[str, Any]]:
 
 
 async def ingested(tenant: Tenant, resources: Resources, worker: dict[str, Any], **headers: str) -> Job:
-    """Upload a document and ingest it as a worker does; return its job as it was queued."""
-    answer = await tenant.api.call("POST", "/v1/documents", data=form(TEXT, filename="kettles.md"), headers=headers)
+    """Upload a document and ingest it like a worker; return its job as it was queued."""
+    response = await tenant.api.call("POST", "/v1/documents", data=form(TEXT, filename="kettles.md"), headers=headers)
     async with resources.pool.acquire() as conn:
         job = await jobs.select_active_job(
             conn,
             tenant.uuid,
             queue=Queue.INGESTION,
             subject_kind=SubjectKind.DOCUMENT,
-            subject_id=parse_id("doc", answer.json["id"]),
+            subject_id=parse_id("doc", response.json["id"]),
         )
     assert job is not None
     await ingestion.ingest_document(worker, str(job.id))
-    shown = await tenant.api.get(f"/v1/documents/{answer.json['id']}")
+    shown = await tenant.api.get(f"/v1/documents/{response.json['id']}")
     assert shown.json["status"] == "ready", shown.raw
     return job
 
@@ -98,9 +98,9 @@ async def test_a_trace_follows_an_upload_to_ready(
         ("finalizing", work),
     ):
         assert [*path, name] in trace.path(name), trace.draw()
-    told = "".join(str(span.to_json()) for span in trace.spans)
-    assert "quicksilver" not in told
-    # Other traces are of other requests: what the sweepers ask the stores meanwhile begins none.
+    exported = "".join(str(span.to_json()) for span in trace.spans)
+    assert "quicksilver" not in exported
+    # Only requests start traces: the sweepers' calls to the stores do not.
     roots = {span.name for span in recorder.exporter.get_finished_spans() if span.parent is None}
     assert all(name.startswith(("POST ", "GET ")) for name in roots), roots
 
@@ -112,10 +112,10 @@ async def test_a_trace_follows_a_question_to_its_answer(
     session = (await tenant.api.post("/v1/chat/sessions")).json
     path = f"/v1/chat/sessions/{session['id']}/messages"
     body = {"content": "When does quicksilver boil?"}
-    answer = await tenant.api.call("POST", path, json=body, headers=traceparent(CHAT))
-    assert b"message.completed" in answer.raw
+    response = await tenant.api.call("POST", path, json=body, headers=traceparent(CHAT))
+    assert b"message.completed" in response.raw
     asked = "POST /v1/chat/sessions/{session_id}/messages"
-    # The stream ends with its last event, the run a moment later.
+    # The run ends shortly after the last event of the stream.
     await until(lambda: recorder.trace(CHAT).path("answer"), what="the run's span")
     trace = recorder.trace(CHAT)
     print(trace.draw())  # noqa: T201 - shown with -s
@@ -138,13 +138,13 @@ async def test_without_tracing_a_job_carries_the_id_of_its_request(
     assert job.trace_id == "the-request"
 
 
-def test_off_imports_nothing_of_opentelemetry() -> None:
+def test_without_tracing_opentelemetry_is_not_imported() -> None:
     script = "import sys, ragsvc.cli.commands.serve, ragsvc.workers.runner; print(*sys.modules, sep='\\n')"
     listed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout  # noqa: S603
     assert [name for name in listed.splitlines() if name.startswith("opentelemetry")] == []
 
 
-async def test_a_process_exports_its_spans_before_it_ends_and_names_the_trace_in_its_log(settings: Settings) -> None:
+async def test_a_process_exports_its_spans_before_it_exits_and_logs_the_trace_id(settings: Settings) -> None:
     received: list[tuple[str, bytes]] = []
 
     async def receive(request: web.Request) -> web.Response:
@@ -161,8 +161,8 @@ async def test_a_process_exports_its_spans_before_it_ends_and_names_the_trace_in
         }
         async with serving(settings, **environment) as api:
             path = f"{await api.started()}/v1/workspace"
-            async with aiohttp.request("GET", path, headers=traceparent(UPLOAD)) as answer:
-                assert answer.status == 401
+            async with aiohttp.request("GET", path, headers=traceparent(UPLOAD)) as response:
+                assert response.status == 401
             assert await api.stop() == 0
     bodies = [body for path, body in received if path == "/v1/traces"]
     assert any(b"our-api" in body and b"GET /v1/workspace" in body for body in bodies)

@@ -1,6 +1,6 @@
-"""Uploads by @uppy/aws-s3, which takes this for its Companion: /companion/{upload_token}/s3.
+"""Implements the Companion API that @uppy/aws-s3 uploads through: /companion/{upload_token}/s3.
 
-The bytes go straight into the store; Uppy sends no size and no Authorization header, so a token stands in the path.
+Parts are sent directly to the object store. Uppy sends no Authorization header, so the upload token is in the path.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ if TYPE_CHECKING:
 
 routes = web.RouteTableDef()
 
-# A part that the store does not list any more, because it is in the file: Uppy asks for no more than that there is one.
+# ETag of the parts of a completed upload, which the store no longer lists; Uppy only requires a value.
 JOINED_ETAG = "joined"
-# What a request line holds even where every character is percent-encoded.
+# Fits into a request line even if every character is percent-encoded.
 MAX_QUERY_CHARS = 512
 MAX_TYPE_CHARS = 127
 Filename = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
 class CompanionUploadBody(Body):
-    """A file as Uppy announces it; a page can put its `size` into the metadata, which reserves the room."""
+    """A file that Uppy wants to upload; with a `size` in the metadata, its quota is reserved at once."""
 
-    # What else a version of Uppy sends is its own affair.
+    # Versions of Uppy send other fields too.
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
     filename: Filename
@@ -71,10 +71,10 @@ class CompanionUploadBody(Body):
 
     @property
     def size_bytes(self) -> int | None:
-        """The file's size, where the page says it."""
+        """The file's size, if the page declares a valid one."""
         size = (self.metadata or {}).get("size")
         text = str(size) if isinstance(size, (int, str)) and not isinstance(size, bool) else ""
-        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 and int(text) else None  # noqa: PLR2004 - what a bigint holds
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 and int(text) else None  # noqa: PLR2004 - the digits that fit a bigint
 
 
 class CompanionPart(Body):
@@ -94,7 +94,7 @@ class CompanionCompleteBody(Body):
 
 
 class CompanionQuery(Query):
-    """The key that Uppy was given with the session."""
+    """The object key that Uppy received when the upload was opened."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -102,7 +102,7 @@ class CompanionQuery(Query):
 
 
 class CompanionParamsQuery(Query):
-    """A small file as Uppy announces it."""
+    """A small file that Uppy wants to upload in one request."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -111,7 +111,7 @@ class CompanionParamsQuery(Query):
 
 
 class CompanionForm(Body):
-    """The fields that `GET …/s3/params` gave."""
+    """The form fields that `GET …/s3/params` returned."""
 
     key: str
     filename: Filename
@@ -127,7 +127,7 @@ class CompanionForm(Body):
     problems=(NotFound, TooLarge, QuotaExceeded),
 )
 async def open_companion_upload(request: web.Request) -> web.Response:
-    """Open a session; its size, if the page does not say it, and its parts' are learned in the end."""
+    """Open an upload session; an undeclared size and the sizes of the parts are determined at completion."""
     uploader = uploader_of(request)
     body = await read_body(request, CompanionUploadBody)
     filename = clean_filename(body.filename)
@@ -150,7 +150,7 @@ async def open_companion_upload(request: web.Request) -> web.Response:
     responses={200: list[CompanionPartView]},
 )
 async def list_companion_parts(request: web.Request) -> web.Response:
-    """Answer the parts that need not be sent again: all, where the answer to the completion was lost."""
+    """Return the parts that were received: all of them if the upload is already complete."""
     upload = await _load(request)
     if upload.status in {UploadStatus.COMPLETING, UploadStatus.COMPLETED}:
         numbers = range(1, upload.part_count + 1)
@@ -173,7 +173,7 @@ async def list_companion_parts(request: web.Request) -> web.Response:
     problems=(UploadNotPending, PartNumberOutOfRange, TooLarge),
 )
 async def presign_companion_part(request: web.Request) -> web.Response:
-    """Answer a URL that takes the part by PUT, straight into the store."""
+    """Return a URL to which the part is sent with PUT, directly to the object store."""
     resources = resources_of(request)
     url = await token_sessions.presign_token_part(resources, await _load(request), read_part_number(request))
     return json_response({"url": url, "expires": PRESIGN_EXPIRES_S})
@@ -189,7 +189,7 @@ async def presign_companion_part(request: web.Request) -> web.Response:
     problems=(UploadNotPending, PartsMissing, PartSizeMismatch, TooLarge, QuotaExceeded),
 )
 async def complete_companion_upload(request: web.Request) -> web.Response:
-    """Make the parts a document; Uppy shows its URL as the upload's."""
+    """Create a document from the parts; Uppy shows its URL as the URL of the upload."""
     resources, upload = resources_of(request), await _load(request)
     body = await read_body(request, CompanionCompleteBody)
     await token_sessions.learn_size(resources, upload, part_count=max(part.PartNumber for part in body.parts))
@@ -213,7 +213,7 @@ async def complete_companion_upload(request: web.Request) -> web.Response:
     problems=(UploadNotPending,),
 )
 async def abort_companion_upload(request: web.Request) -> web.Response:
-    """Give the session up and remove its parts."""
+    """Abort the session and delete its parts."""
     upload = await _load(request)
     await sessions.abort_session(resources_of(request), upload.workspace_id, upload.id)
     return json_response({})
@@ -221,13 +221,13 @@ async def abort_companion_upload(request: web.Request) -> web.Response:
 
 @routes.get("/companion/{upload_token}/s3/params")
 @operation(
-    "Tell Uppy where a small file goes",
+    "Get the upload form of a small file for Uppy",
     Access.UPLOAD_TOKEN,
     query=CompanionParamsQuery,
     responses={200: CompanionFormView},
 )
 async def get_companion_params(request: web.Request) -> web.Response:
-    """Answer a form that comes here: one that the store took would end without a completion."""
+    """Return a form that is posted to this server: the object store would not notify us of the upload."""
     query = read_query(request, CompanionParamsQuery)
     url = f"{public_url_of(request)}/companion/{request.match_info['upload_token']}/s3/form"
     fields = {"key": new_id().hex, "filename": query.filename, "type": query.type}
@@ -236,7 +236,7 @@ async def get_companion_params(request: web.Request) -> web.Response:
 
 @routes.post("/companion/{upload_token}/s3/form")
 @operation(
-    "Send a small file by Uppy",
+    "Upload a small file with Uppy",
     Access.UPLOAD_TOKEN,
     form=CompanionForm,
     responses={201: CompanionCompletedView},
@@ -244,11 +244,11 @@ async def get_companion_params(request: web.Request) -> web.Response:
     problems=(NotFound, EmptyFile, TooLarge, QuotaExceeded),
 )
 async def receive_companion_form(request: web.Request) -> web.Response:
-    """Take a file in one request, as POST /v1/documents does."""
+    """Receive a file in one request, like POST /v1/documents."""
     uploader = uploader_of(request)
     limit_bytes = uploader.token.max_bytes
     if (request.content_length or 0) > limit_bytes + FORM_OVERHEAD_BYTES:
-        raise TooLarge(f"A file may have {limit_bytes} bytes.")
+        raise TooLarge(f"A file of this token is limited to {limit_bytes} bytes.")
     form = FormReader(request, CompanionForm)
     await form.open_file()
     fields = form.fields()

@@ -1,4 +1,4 @@
-"""What clients may send: strict request models, and the two ways in, JSON bodies and query strings."""
+"""Strict models of JSON bodies and query strings, and the functions that read them."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _INT64 = range(-(2**63), 2**63)
 
 
 class Body(BaseModel):
-    """A JSON body: unknown fields and types that only resemble the right one are refused."""
+    """A JSON body; unknown fields are refused, and values are not coerced to another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Query(BaseModel):
-    """A query string: unknown parameters are refused, values are read from text."""
+    """A query string; unknown parameters are refused, and values are parsed from text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,7 +54,7 @@ AnyQuery = TypeVar("AnyQuery", bound=Query)
 
 
 async def read_body(request: web.Request, model: type[AnyBody], *, optional: bool = False) -> AnyBody:
-    """Return the request's JSON body; with `optional`, an absent body is an empty object.
+    """Return the request's JSON body; with `optional`, a missing body counts as an empty object.
 
     Raises:
         UnsupportedMediaType: the content type is not `application/json`.
@@ -70,11 +70,11 @@ async def read_body(request: web.Request, model: type[AnyBody], *, optional: boo
 
 
 def parse_body(raw: bytes, model: type[AnyBody]) -> AnyBody:
-    """Return the JSON text as the model; raises like `read_body`."""
+    """Parse JSON text into the model; raises like `read_body`."""
     value = parse_json(raw)
     refuse_nul(value)
     try:
-        # From the text and not from the parsed value: only then are dates and enums strict and still strings.
+        # Validate the text, not the parsed value: strict mode accepts strings for dates and enums only in JSON.
         return model.model_validate_json(raw)
     except ValidationError as error:
         raise InvalidRequest(fields=explain_fields(error, value)) from None
@@ -88,7 +88,7 @@ def read_query(request: web.Request, model: type[AnyQuery]) -> AnyQuery:
     """
     repeated = {name for name in request.query if len(request.query.getall(name)) > 1}
     if repeated:
-        raise InvalidRequest(fields=dict.fromkeys(sorted(repeated), "is given more than once"))
+        raise InvalidRequest(fields=dict.fromkeys(sorted(repeated), "must not be given more than once"))
     values = dict(request.query)
     refuse_nul(values)
     try:
@@ -98,27 +98,27 @@ def read_query(request: web.Request, model: type[AnyQuery]) -> AnyQuery:
 
 
 def parse_json(raw: bytes, *, field: str | None = None) -> object:
-    """Return the parsed JSON text, of a body or of a field.
+    """Parse the JSON text of a body, or of the form field `field`.
 
     Raises:
-        InvalidJson: it is not JSON.
-        InvalidRequest: it nests deeper than is read.
+        InvalidJson: the text is not JSON.
+        InvalidRequest: the JSON is nested too deeply.
     """
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidJson(f"The body is not valid JSON: {error}") from None
     try:
-        # As the models read it: an integer beyond 64 bits stays one and is refused, where orjson makes it a float.
+        # Parse like pydantic: it keeps integers beyond 64 bits, which are refused later; orjson turns them into floats.
         return from_json(raw)
     except ValueError:
-        raise InvalidRequest(fields={field or find_deepest(value): "is nested too deep"}) from None
+        raise InvalidRequest(fields={field or find_deepest(value): "is nested too deeply"}) from None
 
 
 def check_attributes(attributes: Mapping[str, object]) -> dict[str, object]:
-    """Return a document's attributes when they keep the limits; raises ValueError, which names the attribute."""
+    """Return a document's attributes if they are within the limits; raises ValueError naming the attribute."""
     if len(attributes) > MAX_ATTRIBUTES:
-        raise ValueError(f"has {len(attributes)} attributes, {MAX_ATTRIBUTES} are the most")
+        raise ValueError(f"has {len(attributes)} attributes, at most {MAX_ATTRIBUTES} are allowed")
     for key, value in attributes.items():
         check_attribute_key(key)
         check_attribute_value(value, name=key)
@@ -126,14 +126,17 @@ def check_attributes(attributes: Mapping[str, object]) -> dict[str, object]:
 
 
 def check_attribute_key(key: str) -> str:
-    """Return an attribute's key when it has 1 to 64 characters."""
+    """Return an attribute's key if it has 1 to 64 characters; raises ValueError."""
     if not 1 <= len(key) <= MAX_ATTRIBUTE_KEY_CHARS:
-        raise ValueError(f"an attribute's key has 1 to {MAX_ATTRIBUTE_KEY_CHARS} characters")
+        raise ValueError(f"an attribute's key must have 1 to {MAX_ATTRIBUTE_KEY_CHARS} characters")
     return key
 
 
 def check_attribute_value(value: object, *, name: str = "value") -> str | int | float | bool:
-    """Return an attribute's value when it is a string, a boolean or a number that JSON and Postgres both keep."""
+    """Return an attribute's value if it is a string, a boolean or a number; raises ValueError.
+
+    Numbers must be finite, and integers must fit into 64 bits, so that JSON and Postgres both preserve them.
+    """
     match value:
         case bool():
             return value
@@ -146,18 +149,18 @@ def check_attribute_value(value: object, *, name: str = "value") -> str | int | 
         case str():
             raise ValueError(f"{name} is longer than {MAX_ATTRIBUTE_VALUE_CHARS} characters")
         case int() | float():
-            raise ValueError(f"{name} is out of a number's range")
+            raise ValueError(f"{name} is out of range for a number")
         case _:
-            raise ValueError(f"{name} has to be a string, a number or a boolean")
+            raise ValueError(f"{name} must be a string, a number or a boolean")
 
 
 def _check_metadata(metadata: dict[str, object]) -> dict[str, object]:
     try:
         size_bytes = len(orjson.dumps(metadata))
     except TypeError:
-        raise ValueError("holds a number out of range, or nests too deep") from None
+        raise ValueError("contains a number out of range, or is nested too deeply") from None
     if size_bytes > MAX_METADATA_BYTES:
-        raise ValueError(f"has {size_bytes} bytes of JSON, {MAX_METADATA_BYTES} are the most")
+        raise ValueError(f"has {size_bytes} bytes as JSON, at most {MAX_METADATA_BYTES} are allowed")
     return metadata
 
 
@@ -179,18 +182,18 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def _read_time(value: object) -> datetime:
-    # By itself pydantic takes numbers too, for seconds or milliseconds since 1970.
+    # pydantic itself also accepts numbers, as seconds or milliseconds since 1970.
     with suppress(ValueError):
         if isinstance(value, str) and _TIME.fullmatch(value):
             return datetime.fromisoformat(value.upper())
-    raise ValueError("has to be a time like 2026-01-31T12:00:00Z")
+    raise ValueError("must be a time like 2026-01-31T12:00:00Z")
 
 
 def _read_day(value: object) -> date:
     with suppress(ValueError):
         if isinstance(value, str) and _DAY.fullmatch(value):
             return date.fromisoformat(value)
-    raise ValueError("has to be a day like 2026-01-31")
+    raise ValueError("must be a date like 2026-01-31")
 
 
 Time = Annotated[AwareDatetime, BeforeValidator(_read_time)]

@@ -1,4 +1,4 @@
-"""Where in a request something is wrong: the path of the field as the client wrote it."""
+"""Explains validation errors by field, under the path that the client used."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 WHOLE = "body"
-# How pydantic begins what it says of every type that was tried.
+# pydantic reports one message with this prefix for each type of a union.
 _EXPECTED = "Input should be "
 
 
 def explain_fields(error: ValidationError, value: object) -> dict[str, str]:
-    """Return what is wrong with the value that was read, by field; of a field once, however many types were tried."""
-    said: dict[str, list[str]] = {}
+    """Return one message for each invalid field; the messages for the types of a union are joined."""
+    messages: dict[str, list[str]] = {}
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        path = _find_path(problem["loc"], value, names_absent=problem["type"] == "missing")
-        said.setdefault(".".join(path) or WHOLE, []).append(problem["msg"].removeprefix("Value error, "))
-    return {path: _join(messages) for path, messages in said.items()}
+        path = _find_path(problem["loc"], value, is_missing=problem["type"] == "missing")
+        messages.setdefault(".".join(path) or WHOLE, []).append(problem["msg"].removeprefix("Value error, "))
+    return {path: _join(found) for path, found in messages.items()}
 
 
 def refuse_nul(value: object, field: str = WHOLE) -> None:
-    """Refuse text that Postgres cannot store, wherever it stands in a JSON value; `field` is what the value is called.
+    """Refuse NUL characters, which Postgres cannot store, in a JSON value; `field` names the value in the error.
 
     Raises:
-        InvalidRequest: a string or a key holds a NUL character.
+        InvalidRequest: a string or a key contains a NUL character.
     """
     path = _find_nul(value)
     if path is not None:
-        raise InvalidRequest(fields={".".join(map(str, path)) or field: "must not hold a NUL character"})
+        raise InvalidRequest(fields={".".join(map(str, path)) or field: "must not contain a NUL character"})
 
 
 def find_deepest(value: object) -> str:
-    """Return the field of a JSON object that nests deepest."""
+    """Return the name of the most deeply nested field of a JSON object."""
     level = list(_children(value)) if isinstance(value, dict) else [(WHOLE, value)]
     while below := [(name, inner) for name, item in level for _, inner in _children(item)]:
         level = below
@@ -49,8 +49,8 @@ def _find_nul(value: object) -> tuple[object, ...] | None:
         return () if "\0" in value else None
     pending: list[tuple[tuple[object, ...], object]] = [((), value)]
     while pending:
-        path, holder = pending.pop()
-        for name, inner in _children(holder):
+        path, parent = pending.pop()
+        for name, inner in _children(parent):
             if isinstance(name, str) and "\0" in name:
                 return path
             if isinstance(inner, str):
@@ -67,8 +67,8 @@ def _children(value: object) -> Iterable[tuple[object, object]]:
     return enumerate(value) if isinstance(value, list) else ()
 
 
-def _find_path(steps: Sequence[str | int], value: object, *, names_absent: bool) -> list[str]:
-    """Return the steps that lead through the value: the others name a type that was tried, or a tag."""
+def _find_path(steps: Sequence[str | int], value: object, *, is_missing: bool) -> list[str]:
+    """Return the steps of an error's location that exist in the value; the others are types or tags of unions."""
     path = []
     for step in steps:
         in_object = isinstance(value, dict) and step in value
@@ -76,8 +76,8 @@ def _find_path(steps: Sequence[str | int], value: object, *, names_absent: bool)
         if in_object or in_list:
             path.append(str(step))
             value = value[step]  # type: ignore[index]
-    # A field that is absent is where nothing leads to.
-    return [*path, str(steps[-1])] if names_absent else path
+    # A missing field is not in the value, so add its name.
+    return [*path, str(steps[-1])] if is_missing else path
 
 
 def _join(messages: Sequence[str]) -> str:

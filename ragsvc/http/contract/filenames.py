@@ -1,4 +1,4 @@
-"""What clients call a file, and what they say it is: made safe to show, to store and to go by."""
+"""Cleans the file names and media types that clients declare."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ragsvc.media_types.formats import BY_SUFFIX, DOCUMENTS_BY_SUFFIX, PLAIN_SUF
 MAX_FILENAME_CHARS = 255
 UNNAMED = "unnamed"
 
-# Persian words and emoji are put together with them; beside a blank or at an end they join nothing.
+# Zero-width joiners are needed in Persian words and in emoji; next to whitespace or at an end they are removed.
 _JOINERS = "\u200c\u200d"
 _LOOSE_JOINERS = re.compile(rf"(?<![{_JOINERS}])[{_JOINERS}]++(?!\S)|(?<!\S)[{_JOINERS}]+")
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MIME_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
 _CHARSET = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,39}")
-# Types that differ from how the file is read, and that many versions of Python's table lack.
+# Types of supported files that are not in the table of documents and missing from many Python versions.
 _OTHER_TYPES = {
     ".xhtml": "application/xhtml+xml",
     ".yaml": "application/yaml",
@@ -29,8 +29,8 @@ _OTHER_TYPES = {
 
 
 def _make_types() -> mimetypes.MimeTypes:
-    """Return the types by name: Python's own, and ours where it has none."""
-    # Not what the machine's /etc/mime.types holds: that must not decide.
+    """Return the media types by file extension: Python's own, extended by ours."""
+    # Ignore /etc/mime.types, so that the result does not depend on the machine.
     types = mimetypes.MimeTypes(filenames=())
     ours = dict.fromkeys(PLAIN_SUFFIXES, PLAIN_TEXT) | BY_SUFFIX | DOCUMENTS_BY_SUFFIX | _OTHER_TYPES
     for suffix, mime_type in ours.items():
@@ -42,18 +42,19 @@ def _make_types() -> mimetypes.MimeTypes:
 _TYPES_BY_NAME = _make_types()
 
 
-def clean_filename(offered: str) -> str:
-    """Return a name that is safe to show and to store: no path, no control or direction characters, at most 255.
+def clean_filename(declared: str) -> str:
+    """Return a name that is safe to display and to store.
 
-    It never names an object: object keys are made of ids.
+    It has no path, no control or bidirectional characters, and at most 255 characters. It is never part of an object
+    key: those are made of ids.
     """
-    name = re.split(r"[/\\]", offered)[-1]
-    name = "".join(char for char in name if char in _JOINERS or unicodedata.category(char) not in _UNSEEN)
+    name = re.split(r"[/\\]", declared)[-1]
+    name = "".join(char for char in name if char in _JOINERS or unicodedata.category(char) not in _INVISIBLE)
     name = _trim(unicodedata.normalize("NFC", name))
     if len(name) > MAX_FILENAME_CHARS:
         stem, dot, extension = name.rpartition(".")
-        keeps_extension = dot and len(extension) <= 16  # noqa: PLR2004 - longer is no extension
-        name = f"{stem[: MAX_FILENAME_CHARS - len(extension) - 1]}.{extension}" if keeps_extension else name
+        has_extension = dot and len(extension) <= 16  # noqa: PLR2004 - anything longer is not an extension
+        name = f"{stem[: MAX_FILENAME_CHARS - len(extension) - 1]}.{extension}" if has_extension else name
         name = _trim(name[:MAX_FILENAME_CHARS])
     return name if name not in {"", ".", ".."} else UNNAMED
 
@@ -63,9 +64,9 @@ def _trim(name: str) -> str:
 
 
 def mime_type_of(declared: str, filename: str) -> str:
-    """Return the declared type when it is one, else what the name's extension stands for.
+    """Return the declared media type if it is valid, else the type of the file name's extension.
 
-    Of its parameters the charset stays, when a document can be written in it: `text/plain; charset=cp866`.
+    Of its parameters only a supported charset is kept: `text/plain; charset=cp866`.
     """
     mime_type = bare_type(declared)
     if not _MIME_TYPE.fullmatch(mime_type) or mime_type == UNKNOWN:

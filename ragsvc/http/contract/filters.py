@@ -1,4 +1,4 @@
-"""The filter language as clients send it."""
+"""Request models of the filter language."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Value = Annotated[str | int | float | bool, AfterValidator(check_attribute_value
 
 
 class ComparisonFilter(Body):
-    """An attribute compared with a value; false where the attribute is absent or of another type, but for `ne`."""
+    """Compares an attribute with a value; false if the attribute is missing or of another type, except for `ne`."""
 
     type: Literal["eq", "ne", "gt", "gte", "lt", "lte"]
     key: Key
@@ -25,7 +25,7 @@ class ComparisonFilter(Body):
 
 
 class MembershipFilter(Body):
-    """An attribute that is, or is not, one of some values."""
+    """Matches documents whose attribute is, or is not, one of the values."""
 
     type: Literal["in", "nin"]
     key: Key
@@ -33,7 +33,7 @@ class MembershipFilter(Body):
 
 
 class CompoundFilter(Body):
-    """All or any of some filters; at most 64 conditions, nested at most 8 deep."""
+    """Combines filters with `and` or `or`; at most 64 conditions, nested at most 8 levels deep."""
 
     type: Literal["and", "or"]
     filters: Annotated[list[FilterBody], Field(min_length=1, max_length=filters.MAX_CONDITIONS)]
@@ -44,19 +44,19 @@ CompoundFilter.model_rebuild()
 
 
 def read_filter(body: ComparisonFilter | MembershipFilter | CompoundFilter | None) -> Filter | None:
-    """Return the filter.
+    """Convert the filter of a request.
 
     Raises:
-        InvalidRequest: it is too large or has no meaning.
+        InvalidRequest: the filter is too large, or compares values that cannot be compared.
     """
     if body is None:
         return None
-    read = _convert(body)
-    filters.check_filter(read)
-    return read
+    converted = _convert(body)
+    filters.check_filter(converted)
+    return converted
 
 
-def _convert(body: Any) -> Filter:  # noqa: ANN401 - one of the three above, which refer to one another
+def _convert(body: Any) -> Filter:  # noqa: ANN401 - one of the three models above, which are recursive
     if isinstance(body, CompoundFilter):
         return filters.Compound(filters.Junction(body.type), tuple(_convert(part) for part in body.filters))
     if isinstance(body, MembershipFilter):

@@ -1,4 +1,4 @@
-"""Public ids, as requests and the API's description have them: a prefix that names the kind, and a UUID in hex."""
+"""Public ids in requests and in the API description: a prefix for the kind, and a UUID in hex."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parse_id(prefix: Prefix, text: str) -> UUID:
     """Return the UUID of a public id.
 
     Raises:
-        NotFound: the text is no id of this kind, so nothing can have it: it answers like an unknown id.
+        NotFound: the text is not an id of this kind; the response is the same as for an unknown id.
     """
     kind, _, digits = text.partition("_")
     if kind != prefix or not _HEX.fullmatch(digits):
@@ -34,9 +34,9 @@ def id_pattern(prefix: Prefix) -> str:
 
 
 def _read_reference(prefix: Prefix, value: object) -> object:
-    # What begins like an id but names nothing is an unknown id (404); anything else is a malformed field (422).
+    # A malformed id with the right prefix is an unknown id (404); anything else is an invalid field (422).
     if not isinstance(value, str) or not value.startswith(f"{prefix}_"):
-        raise ValueError(f"has to be an id that begins with {prefix}_")
+        raise ValueError(f"must be an id that begins with {prefix}_")
     return parse_id(prefix, value)
 
 
@@ -45,7 +45,7 @@ def id_schema(prefix: Prefix) -> dict[str, str]:
     return {"type": "string", "pattern": id_pattern(prefix)}
 
 
-# Types of fields that hold ids; they validate to a UUID.
+# Types of request fields with ids; they validate to a UUID.
 CollectionId = Annotated[
     UUID, BeforeValidator(lambda value: _read_reference("col", value)), WithJsonSchema(id_schema("col"))
 ]
@@ -59,7 +59,7 @@ SessionId = Annotated[
     UUID, BeforeValidator(lambda value: _read_reference("chat", value)), WithJsonSchema(id_schema("chat"))
 ]
 
-# Types of fields that show ids, and times; for the API's description.
+# Types of response fields with ids and times, for the API description.
 ShownWorkspaceId = Annotated[str, WithJsonSchema(id_schema("ws"))]
 ShownKeyId = Annotated[str, WithJsonSchema(id_schema("key"))]
 ShownCollectionId = Annotated[str, WithJsonSchema(id_schema("col"))]

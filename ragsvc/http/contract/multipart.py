@@ -1,4 +1,4 @@
-"""Forms with one file, read as a stream: the file's bytes pass through, the fields may stand before or after it."""
+"""Reads multipart forms with one file as a stream; text fields can precede or follow the file."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 FILE_FIELD = "file"
 BLOCK_BYTES = 256 * 1024
 MAX_FIELD_BYTES = 64 * 1024
-# What a form may carry as JSON text, because it has no type for it.
+# Fields whose text is JSON, since forms have no types.
 JSON_FIELDS = frozenset({"attributes", "chunking", "metadata"})
 
 AnyBody = TypeVar("AnyBody", bound=Body)
 
 
 class FormReader(Generic[AnyBody]):
-    """Reads a form whose text fields are those of a model, and whose field `file` is the file.
+    """Reads a form with the text fields of a model and a file in the field `file`.
 
-    First `open_file`, then `blocks` to its end, then `fields` has everything.
+    Call `open_file`, then read `blocks` to the end; `fields` is complete after that.
     """
 
     def __init__(self, request: web.Request, model: type[AnyBody]) -> None:
@@ -46,11 +46,11 @@ class FormReader(Generic[AnyBody]):
         self._file: BodyPartReader | None = None
 
     async def open_file(self) -> None:
-        """Read the fields up to the file.
+        """Read the fields before the file, up to the start of its content.
 
         Raises:
             RequestError: the form is malformed.
-            InvalidRequest: a field is unknown, repeated or wrong, or there is no file.
+            InvalidRequest: a field is unknown, repeated or invalid, or the file is missing.
         """
         try:
             self._parts = await self._request.multipart()
@@ -64,7 +64,7 @@ class FormReader(Generic[AnyBody]):
         """Return the fields read so far.
 
         Raises:
-            InvalidRequest: they do not fit the model.
+            InvalidRequest: the fields do not match the model.
         """
         refuse_nul(self._values)
         try:
@@ -73,7 +73,7 @@ class FormReader(Generic[AnyBody]):
             raise InvalidRequest(fields=explain_fields(error, self._values)) from None
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        """Yield the file's bytes, then read the fields that follow it; raises like `open_file`."""
+        """Yield the file's content, then read the fields after it; raises like `open_file`."""
         if self._file is None:
             raise InvalidRequest(fields={FILE_FIELD: "is missing"})
         while block := await self._read(self._file, BLOCK_BYTES):
@@ -82,9 +82,9 @@ class FormReader(Generic[AnyBody]):
         self.fields()
 
     def content_hash(self, file_sha256: bytes) -> bytes:
-        """Return what two forms have in common that say the same: a sha256 over all fields, by the file's sha256."""
-        said = orjson.dumps([self._values, self.filename, self.mime_type], option=orjson.OPT_SORT_KEYS)
-        return hashlib.sha256(said + file_sha256).digest()
+        """Return a SHA-256 over all fields and the file's SHA-256; it is equal for equal forms."""
+        fields = orjson.dumps([self._values, self.filename, self.mime_type], option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(fields + file_sha256).digest()
 
     async def _read_fields(self) -> None:
         while True:
@@ -93,7 +93,7 @@ class FormReader(Generic[AnyBody]):
                 return
             name = part.name or ""
             if name in self._values or (name == FILE_FIELD and self._file is not None):
-                raise InvalidRequest(fields={name: "is given more than once"})
+                raise InvalidRequest(fields={name: "must not be given more than once"})
             if name == FILE_FIELD:
                 self._file = part
                 self.filename = clean_filename(_decode_percent(part.filename or ""))
@@ -110,7 +110,7 @@ class FormReader(Generic[AnyBody]):
             raise RequestError(f"The form is malformed: {error}") from None
         if part is None or isinstance(part, BodyPartReader):
             return part
-        raise RequestError("The form is malformed: a form inside a form")
+        raise RequestError("The form is malformed: nested forms are not supported")
 
     async def _read_field(self, part: BodyPartReader, name: str) -> object:
         text = bytearray()
@@ -122,11 +122,11 @@ class FormReader(Generic[AnyBody]):
             try:
                 return parse_json(bytes(text), field=name)
             except InvalidJson as error:
-                raise InvalidRequest(fields={name: f"has to be JSON: {error.detail}"}) from None
+                raise InvalidRequest(fields={name: f"must be JSON: {error.detail}"}) from None
         try:
             return text.decode()
         except UnicodeDecodeError:
-            raise InvalidRequest(fields={name: "has to be UTF-8"}) from None
+            raise InvalidRequest(fields={name: "must be UTF-8"}) from None
 
     async def _read(self, part: BodyPartReader, size: int) -> bytes:
         try:
@@ -136,7 +136,7 @@ class FormReader(Generic[AnyBody]):
 
 
 def _decode_percent(filename: str) -> str:
-    """Undo the percent-encoding that clients may use for what a header cannot carry (RFC 7578, 4.2)."""
+    """Decode the percent-encoding that clients can use for non-ASCII file names (RFC 7578, 4.2)."""
     try:
         return unquote(filename, errors="strict")
     except UnicodeDecodeError:

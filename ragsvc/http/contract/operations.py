@@ -1,4 +1,4 @@
-"""What a route is: who may call it, what it takes, what it answers; guards it and describes it."""
+"""Contracts of routes: access, requests and responses, which are enforced and described in OpenAPI."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Again = Callable[[web.Request, UUID], Awaitable[web.StreamResponse | None]]
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An answer that is not of a view, or, with `json`, not always: its content types, and what it holds.
+    """A response that is not JSON, or with `json` not always.
 
-    `events` are those of a stream, by name: each the shape of its data.
+    `events` maps the names of a stream's events to the type of their data.
     """
 
     content_type: str
@@ -38,7 +38,7 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class HeaderField:
-    """A header: of a request, that a handler reads by itself, or of an answer."""
+    """A request header that a handler reads, or a response header."""
 
     name: str
     description: str
@@ -46,7 +46,7 @@ class HeaderField:
     required: bool = False
 
 
-# An answer's body: a TypedDict such as those of views.py, a `Media` for what is not JSON, or None for nothing.
+# A response body: a TypedDict, a `Media` if it is not JSON, or None if it is empty.
 ResponseBody = object
 
 
@@ -131,35 +131,36 @@ def _guard(handler: Handler, contract: Operation) -> Handler:
 
 
 def is_strict(path: str) -> bool:
-    """Tell whether a path is of our own contract, which refuses what it does not know: others' protocols do not."""
+    """Return whether unknown parameters are refused: under /v1, but not in protocols that others define."""
     return path.startswith("/v1/")
 
 
 def is_repeatable(method: str, path: str) -> bool:
-    """Return whether a route takes an Idempotency-Key: every POST under /v1; tus and Companion have their own ways."""
+    """Return whether a route takes an Idempotency-Key: every POST under /v1; tus and Companion resume on their own."""
     return method == "POST" and path.startswith("/v1/")
 
 
 def _refuse_parameters(request: web.Request, contract: Operation) -> None:
-    """Refuse a query string of a call that takes none; what takes one reads it by `read_query`, which refuses too.
+    """Refuse a query string if the operation takes none; otherwise `read_query` checks it.
 
     Raises:
-        InvalidRequest: it names parameters.
+        InvalidRequest: the request has query parameters.
     """
     if contract.query is None and request.query and is_strict(request.path):
-        raise InvalidRequest(fields=dict.fromkeys(request.query, "is not a parameter of this call"))
+        raise InvalidRequest(fields=dict.fromkeys(request.query, "is not a parameter of this operation"))
 
 
 def operation_of(handler: object) -> Operation | None:
-    """Return the contract of a route's handler; None where none was declared."""
+    """Return the contract of a route's handler, or None if it declares none."""
     return _OPERATIONS.get(handler)
 
 
 def check_access(request: web.Request, contract: Operation) -> None:
-    """Return when the caller's key opens one of the route's doors.
+    """Check that the caller has one of the kinds of access that the route allows.
 
     Raises:
-        Unauthorized, Forbidden: it does not.
+        Unauthorized: the route needs a key or token that the request lacks.
+        Forbidden: the key gives no access to the route.
     """
     access = contract.access
     if Access.PUBLIC in access:

@@ -1,4 +1,4 @@
-"""Pages of lists: how many, from where on, and the opaque cursor to the next."""
+"""Pages of lists: limits, opaque cursors, and the page envelope."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOMENT_BYTES = _MICROSECONDS_BYTES + _UUID_BYTES
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = datetime.max.replace(tzinfo=UTC)
 
-# A moment, and which of the rows of that moment.
+# A time, and the id of one of the rows with that time.
 Moment: TypeAlias = tuple[datetime, UUID]
 
 Row = TypeVar("Row")
@@ -31,25 +31,25 @@ View = TypeVar("View")
 
 
 class HasId(Protocol):
-    """A row that lists are ordered by."""
+    """A row of a list that is ordered by id."""
 
     @property
     def id(self) -> UUID:
-        """Its UUIDv7, which orders by time."""
+        """A UUIDv7, which orders by time."""
 
 
 IdRow = TypeVar("IdRow", bound=HasId)
 
 
 class Page(TypedDict, Generic[View]):
-    """One page of a list; `next_cursor` is null on the last."""
+    """One page of a list; `next_cursor` is null on the last page."""
 
     data: list[View]
     next_cursor: str | None
 
 
 def encode_cursor(position: UUID | int | Moment) -> str:
-    """Return the cursor to what follows a row: its id, its ordinal, or its moment and its id."""
+    """Return the cursor to the rows after a position: an id, an ordinal, or a time and an id."""
     match position:
         case UUID():
             raw = position.bytes
@@ -84,7 +84,7 @@ def _cursor_schema(example: UUID | int | Moment, size: int) -> WithJsonSchema:
         {
             "type": "string",
             "pattern": f"^[A-Za-z0-9_-]{{{chars}}}$",
-            "description": "The `next_cursor` of the page before.",
+            "description": "The `next_cursor` of the previous page.",
             "examples": [encode_cursor(example)],
         }
     )
@@ -104,26 +104,26 @@ MomentCursor = Annotated[Moment, BeforeValidator(_decode_moment), _cursor_schema
 
 
 class LimitQuery(Query):
-    """How many rows a page has."""
+    """The size of a page."""
 
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Rows of the page.")] = DEFAULT_LIMIT
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Maximum number of items on the page.")] = DEFAULT_LIMIT
 
 
 class PageQuery(LimitQuery):
-    """Which page of a list that is ordered by id."""
+    """A page of a list that is ordered by id."""
 
     cursor: IdCursor | None = None
 
 
 def page_by_id(rows: Sequence[IdRow], limit: int, render: Callable[[IdRow], View]) -> Page[View]:
-    """Return the first `limit` of the rows as a page; the caller fetched `limit + 1` to see whether there are more."""
+    """Return the first `limit` rows as a page; fetch `limit + 1` rows to detect whether more follow."""
     return page_by(rows, limit, render, position=lambda row: row.id)
 
 
 def page_by(
     rows: Sequence[Row], limit: int, render: Callable[[Row], View], *, position: Callable[[Row], UUID | int | Moment]
 ) -> Page[View]:
-    """Return a page like `page_by_id` of rows that are ordered by something else."""
+    """Return a page like `page_by_id`, for rows ordered by `position`."""
     shown = rows[:limit]
     more = len(rows) > limit
     return {"data": [render(row) for row in shown], "next_cursor": encode_cursor(position(shown[-1])) if more else None}

@@ -1,4 +1,4 @@
-"""The one table from an error's code to its HTTP status, and the shape of every error (RFC 9457)."""
+"""Maps error codes to HTTP statuses, and renders errors as problem+json (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a code looks like over HTTP."""
+    """The HTTP status and title of an error code."""
 
     status: int
     title: str
@@ -51,7 +51,7 @@ PROBLEMS = {
     "too_many_webhooks": Problem(409, "Too many webhooks"),
     "upload_not_pending": Problem(409, "Upload not pending"),
     "upload_gone": Problem(410, "Upload gone"),
-    "unsupported_tus_version": Problem(412, "Unsupported version of tus"),
+    "unsupported_tus_version": Problem(412, "Unsupported tus version"),
     "too_large": Problem(413, "Too large"),
     "quota_exceeded": Problem(413, "Quota exceeded"),
     "unsupported_media_type": Problem(415, "Unsupported media type"),
@@ -65,7 +65,7 @@ PROBLEMS = {
     "upload_locked": Problem(423, "Upload locked"),
     "rate_limited": Problem(429, "Rate limited"),
     "too_many_streams": Problem(429, "Too many streams"),
-    # tus chose it; no other protocol has it.
+    # Non-standard; defined by tus.
     "upload_checksum_mismatch": Problem(460, "Checksum mismatch"),
     "internal": Problem(500, "Internal error"),
     "provider_refused": Problem(502, "Refused by a provider"),
@@ -73,12 +73,12 @@ PROBLEMS = {
     "unavailable": Problem(503, "Unavailable"),
 }
 
-# `rate_limited` says its own time.
+# `rate_limited` is not listed: its Retry-After depends on the key's rate.
 RETRY_AFTER_S = {"in_progress": 1, "too_many_streams": 5, "overloaded": 2, "unavailable": 5, "upload_locked": 1}
 
 
 class FieldError(TypedDict):
-    """One field that does not fit the contract."""
+    """One invalid field of a request."""
 
     field: str
     message: str
@@ -98,7 +98,7 @@ class ProblemView(TypedDict):
 
 
 def render_problem(error: RagsvcError, *, request_id: str) -> ProblemView:
-    """Return the body that tells a client of an error."""
+    """Return the response body for an error."""
     problem = PROBLEMS[error.code]
     view: ProblemView = {
         "type": f"/docs#{error.code}",
@@ -118,12 +118,12 @@ def render_problem(error: RagsvcError, *, request_id: str) -> ProblemView:
 
 
 def _writable(text: str) -> str:
-    """Return the text without what UTF-8 cannot write: it may repeat bytes of the request that are no text."""
+    """Replace characters that UTF-8 cannot encode: messages can quote undecodable bytes of the request."""
     return text.encode("utf-8", "replace").decode()
 
 
 def problem_response(error: RagsvcError, *, request_id: str) -> web.Response:
-    """Return the answer to a request that cannot be served."""
+    """Return the response for an error."""
     view = render_problem(error, request_id=request_id)
     response = web.Response(
         body=orjson.dumps(view), status=view["status"], content_type="application/problem+json", charset=None
@@ -137,7 +137,7 @@ def problem_response(error: RagsvcError, *, request_id: str) -> web.Response:
 
 
 def write_problem(transport: asyncio.Transport, error: RagsvcError) -> None:
-    """Write the answer where there is no request that it could be an answer to; the connection ends with it."""
+    """Write the response for an error outside of a request; the caller closes the connection."""
     request_id = f"req_{new_id().hex}"
     response = problem_response(error, request_id=request_id)
     body = bytes(response.body or b"")  # type: ignore[arg-type]
@@ -151,18 +151,18 @@ def write_problem(transport: asyncio.Transport, error: RagsvcError) -> None:
     transport.write(f"HTTP/1.1 {response.status} {response.reason}\r\n{head}\r\n".encode() + body)
 
 
-# What aiohttp itself refuses, by status; every other status of its own is a plain `bad_request`.
+# Codes for the statuses that aiohttp itself raises; any other is a `bad_request`.
 _BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
 
 
 def error_of_status(status: int) -> RequestError:
-    """Return our error for a status that aiohttp raised by itself."""
+    """Return the error for a status that aiohttp raised."""
     code = _BY_STATUS.get(status, "bad_request")
     return next(kind for kind in request_errors() if kind.code == code)()
 
 
 def request_errors() -> list[type[RequestError]]:
-    """Return every kind of error that a client can be told."""
+    """Return every class of error that a client can receive."""
     kinds: list[type[RequestError]] = [RequestError]
     for kind in kinds:
         kinds.extend(kind.__subclasses__())

@@ -1,4 +1,4 @@
-"""Serving parts of a file (RFC 9110, 13 and 14): what a request asks for, and how a file is named to a client."""
+"""Range and conditional requests for files (RFC 9110, 13 and 14), and the file headers of responses."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MAX_DIGITS = 18
 
 
 def parse_range(text: str, size_bytes: int) -> tuple[int, int] | None:
-    """Return the first and last byte of a Range header; None where the whole file answers it.
+    """Return the first and last byte of a Range header, or None to send the whole file.
 
-    What is malformed, or asks for several ranges, is ignored, as RFC 9110 allows.
+    Malformed and multiple ranges are ignored, as RFC 9110 allows.
 
     Raises:
-        RangeNotSatisfiable: the file does not have these bytes.
+        RangeNotSatisfiable: the range begins after the end of the file.
     """
     match = _RANGE.fullmatch(text.strip())
     if match is None or max(map(len, match.groups())) > _MAX_DIGITS:
@@ -41,11 +41,11 @@ def parse_range(text: str, size_bytes: int) -> tuple[int, int] | None:
 def wanted_range(
     headers: Mapping[str, str], *, size_bytes: int, etag: str, modified: datetime
 ) -> tuple[int, int] | None:
-    """Return the bytes that a request asks for; None for all of them. Raises like `parse_range`."""
+    """Return the range to send, or None for the whole file; raises like `parse_range`."""
     text = headers.get("Range")
     if text is None:
         return None
-    # A range of another state of the file would be put together with the wrong bytes.
+    # A client must not combine ranges of different versions of a file.
     condition = headers.get("If-Range")
     if condition is not None and condition.strip() not in {etag, http_date(modified)}:
         return None
@@ -53,13 +53,13 @@ def wanted_range(
 
 
 def is_unchanged(headers: Mapping[str, str], *, etag: str) -> bool:
-    """Tell whether the client already has this state of the file."""
+    """Return whether the client already has this version of the file."""
     known = {tag.strip().removeprefix("W/") for tag in headers.get("If-None-Match", "").split(",")}
     return etag in known or "*" in known
 
 
 def http_date(moment: datetime) -> str:
-    """Return a time as HTTP headers write it."""
+    """Return a time in the format of HTTP headers."""
     return format_datetime(moment.astimezone(UTC), usegmt=True)
 
 

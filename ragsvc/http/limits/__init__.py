@@ -1,1 +1,1 @@
-"""What limits requests: slots, connections, rates, and traffic while draining."""
+"""Limits on requests: slots, connections, rates, and traffic while the process drains."""

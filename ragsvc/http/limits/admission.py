@@ -1,7 +1,7 @@
-"""Which requests a process takes on, and for how long: what is too much is refused early, for little work.
+"""Admission control: a process refuses excess requests early and cheaply, and limits how long each one takes.
 
-A place is held for the work of a request, not for what its client does: bodies are waited for without one, files and
-streams give theirs back, and are judged by limits of their own (`storage.budget`, `http.sse`, `http.connections`).
+A slot covers the server's work on a request, not the time that its client takes. Bodies are awaited without a slot, and
+file transfers and streams release theirs; `storage.budget`, `http.sse` and `http.limits.connections` limit those.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aiohttp import web
 
 from ragsvc.errors import RequestTimeout, Unavailable
 from ragsvc.http.contract.operations import PROBES, operation_of
-from ragsvc.http.limits.connections import judge_body_elsewhere
+from ragsvc.http.limits.connections import handler_times_body
 from ragsvc.http.limits.slots import BodyBudget, Slot, Slots
 
 if TYPE_CHECKING:
@@ -24,66 +24,66 @@ if TYPE_CHECKING:
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 JSON = "application/json"
-# A client that waits longer for a slot has usually given up.
+# Most clients have given up by then.
 MAX_WAIT_S = 30.0
-# So many of the largest bodies are held at once.
+# The body budget fits this many bodies of the largest permitted size.
 BODIES_AT_ONCE = 64
 
 log = structlog.get_logger(__name__)
 
 
 class Admission:
-    """What requests are admitted by."""
+    """The slots, the body budget and the time limits of one process."""
 
     def __init__(self, settings: Settings) -> None:
-        self.slots = Slots(settings.api.max_requests, most_wait_s=MAX_WAIT_S)
+        self.slots = Slots(settings.api.max_requests, max_wait_s=MAX_WAIT_S)
         self.bodies = BodyBudget(BODIES_AT_ONCE * settings.api.max_json_body_bytes)
         self.body_timeout_s = settings.api.client_timeout_s
         self.request_timeout_s = settings.api.request_timeout_s
-        self.most_body_bytes = settings.api.max_json_body_bytes
+        self.max_body_bytes = settings.api.max_json_body_bytes
 
 
 class Permit:
-    """A request's place, and the time that it has."""
+    """A request's slot and its deadline."""
 
     def __init__(self, slot: Slot, deadline: asyncio.Timeout) -> None:
         self.slot = slot
         self._deadline = deadline
 
     def end(self) -> None:
-        """Let the request go on without either; again is fine."""
+        """Release the slot and lift the deadline; the request continues without either. Idempotent."""
         if not self._deadline.expired():
             self._deadline.reschedule(None)
         self.slot.release()
 
 
 ADMISSION = web.AppKey("admission", Admission)
-_PERMIT = web.RequestKey("stay", Permit)
+_PERMIT = web.RequestKey("permit", Permit)
 
 
 @web.middleware
 async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let the request in once there is a place for it, and end it when its time is over.
+    """Handle the request once a slot is free, and cancel it after REQUEST_TIMEOUT_S.
 
     Raises:
-        Overloaded: there was no place for too long.
+        Overloaded: no slot became free in time.
         Unavailable: the request took longer than REQUEST_TIMEOUT_S.
     """
     if request.path in PROBES:
         return await handler(request)
     admission = request.app[ADMISSION]
-    slot = await admission.slots.take(_route_of(request))
+    slot = await admission.slots.acquire(_route_of(request))
     try:
         async with asyncio.timeout(admission.request_timeout_s) as deadline:
             request[_PERMIT] = Permit(slot, deadline)
-            if _brings_file(request):
-                release_slot(request)
+            if _has_streamed_body(request):
+                end_permit(request)
             return await handler(request)
     except TimeoutError:
         if not deadline.expired():
             raise
         log.warning("request_timed_out", timeout_s=admission.request_timeout_s)
-        raise Unavailable("The request took too long and was given up.") from None
+        raise Unavailable("The request took too long and was cancelled.") from None
     finally:
         del request[_PERMIT]
         slot.release()
@@ -91,17 +91,17 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @web.middleware
 async def receive_body(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Wait for a body that is read whole, without a place meanwhile.
+    """Read a body that fits into memory before the handler runs, without a slot while waiting for the client.
 
     Raises:
-        Overloaded: other bodies take the memory for them.
-        RequestTimeout: it did not come within CLIENT_TIMEOUT_S.
+        Overloaded: the budget for bodies is used up.
+        RequestTimeout: the body did not arrive within CLIENT_TIMEOUT_S.
     """
-    if not _brings_json(request):
+    if not _has_buffered_body(request):
         return await handler(request)
     admission = request.app[ADMISSION]
-    size_bytes = request.content_length if request.content_length is not None else admission.most_body_bytes
-    with admission.bodies.reserve(min(size_bytes, admission.most_body_bytes)):
+    size_bytes = request.content_length if request.content_length is not None else admission.max_body_bytes
+    with admission.bodies.reserve(min(size_bytes, admission.max_body_bytes)):
         if not request.content.is_eof():
             await _read(request, admission)
         return await handler(request)
@@ -110,41 +110,41 @@ async def receive_body(request: web.Request, handler: Handler) -> web.StreamResp
 async def _read(request: web.Request, admission: Admission) -> None:
     slot = request[_PERMIT].slot
     slot.release()
-    judge_body_elsewhere(request)
+    handler_times_body(request)
     try:
-        async with asyncio.timeout(admission.body_timeout_s) as patience:
+        async with asyncio.timeout(admission.body_timeout_s) as deadline:
             await request.read()
     except TimeoutError:
-        if not patience.expired():
+        if not deadline.expired():
             raise
         raise RequestTimeout from None
-    await slot.retake()
+    await slot.reacquire()
 
 
-def release_slot(request: web.Request) -> None:
-    """Let a request that has a stream go on without a place and for any time."""
+def end_permit(request: web.Request) -> None:
+    """Let a request that streams continue without a slot and without a deadline."""
     if (permit := request.get(_PERMIT)) is not None:
         permit.end()
 
 
-async def release_slot_to_send(request: web.Request, response: web.StreamResponse) -> None:
-    """Let an answer that is sent as it comes go on without a place; runs just before its headers are sent."""
+async def end_permit_of_stream(request: web.Request, response: web.StreamResponse) -> None:
+    """End the permit of a response that is streamed; runs just before its headers are sent."""
     if not isinstance(response, web.Response):
-        release_slot(request)
+        end_permit(request)
 
 
-def _brings_json(request: web.Request) -> bool:
-    """Tell whether the request's body is read whole."""
+def _has_buffered_body(request: web.Request) -> bool:
+    """Return whether the request's body is read into memory as a whole."""
     contract = operation_of(request.match_info.handler)
     if contract is None or contract.body is None or not request.body_exists:
         return False
     return contract.form is None or request.content_type == JSON
 
 
-def _brings_file(request: web.Request) -> bool:
-    """Tell whether the request's body is streamed on."""
+def _has_streamed_body(request: web.Request) -> bool:
+    """Return whether the request's body is processed as a stream."""
     contract = operation_of(request.match_info.handler)
-    if contract is None or not request.body_exists or _brings_json(request):
+    if contract is None or not request.body_exists or _has_buffered_body(request):
         return False
     return contract.form is not None or contract.raw_body is not None
 

@@ -1,4 +1,4 @@
-"""Holds every key to its rate, and tells it on every answer how much of it is left (RateLimit-*)."""
+"""Enforces the rate limit of every key, and reports what is left of it in RateLimit-* headers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _RATE = web.RequestKey("rate", Rate)
 
 @web.middleware
 async def limit_rate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Count the request for its key; the operator has no limit.
+    """Count the request against its key's rate limit; the admin key has none.
 
     Raises:
-        RateLimited: the key has no request left for now.
+        RateLimited: the key has used up its requests for now.
     """
     rates = request.app[RATES]
     key_id = rated_id_of(request)
@@ -34,7 +34,7 @@ async def limit_rate(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 async def add_rate_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Add what is left to every answer that counts; runs just before the headers are sent.
+    """Add the RateLimit-* headers to the response of a counted request; runs just before its headers are sent.
 
     Source: draft-ietf-httpapi-ratelimit-headers-07.
     """

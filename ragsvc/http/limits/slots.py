@@ -1,4 +1,4 @@
-"""How much a process takes on at once: places for requests, and room for the bodies that they bring."""
+"""How much one process works on at once: slots for requests, and a memory budget for their bodies."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ragsvc.errors import Overloaded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Once the oldest has waited for this part of the longest wait, those that came last go first.
-LATE = 0.5
-# So many may wait for each place that there is; all streams that there may be can be begun at once.
+# Once the oldest request has waited for this fraction of the longest wait, the newest are served first.
+LIFO_AFTER = 0.5
+# Queue length per slot. A queue this long lets every permitted stream start at the same time.
 WAITING_PER_SLOT = 8
 
 
 @dataclass(eq=False, slots=True)
-class _Waiting:
-    """A request that waits for a place; the future is set when it has one."""
+class _Waiter:
+    """A request that waits for a slot; the future is resolved once it has one."""
 
     route: str
     granted: asyncio.Future[None]
@@ -30,124 +30,124 @@ class _Waiting:
 
 
 class Slots:
-    """The requests that a process works on at once, whoever sends them.
+    """Limit the number of requests that a process works on at once, across all clients.
 
-    One route has half of the places at most, so that a slow provider behind one kind of request leaves room for others.
-    Requests that find no place wait for one in the order of their coming; when the wait grows long, in the opposite
-    order ("adaptive LIFO"): so those that are answered are answered soon, and the others are refused.
+    One route gets at most half of the slots, so that a slow provider behind one kind of request leaves capacity for
+    the others. Requests wait in FIFO order, and in LIFO order once the wait grows long ("adaptive LIFO"): under
+    overload some requests are then served quickly and the rest are refused, instead of all being served late.
 
     Source: Maurer, "Fail at Scale", ACM Queue 13 (8), 2015.
     """
 
-    def __init__(self, limit: int, *, most_wait_s: float) -> None:
+    def __init__(self, limit: int, *, max_wait_s: float) -> None:
         self._limit = limit
-        self._most_wait_s = most_wait_s
+        self._max_wait_s = max_wait_s
         self._limit_per_route = max(1, limit // 2)
-        self._most_waiting = limit * WAITING_PER_SLOT
-        self._held = 0
-        self._per_route: Counter[str] = Counter()
-        self._waiting: dict[_Waiting, None] = {}
+        self._max_waiting = limit * WAITING_PER_SLOT
+        self._used = 0
+        self._used_per_route: Counter[str] = Counter()
+        self._waiting: dict[_Waiter, None] = {}
 
     @property
-    def held(self) -> int:
-        """How many places are taken."""
-        return self._held
+    def used(self) -> int:
+        """Number of slots in use."""
+        return self._used
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for one."""
+        """Number of requests that wait for a slot."""
         return len(self._waiting)
 
-    async def take(self, route: str) -> Slot:
-        """Return a place, once there is one.
+    async def acquire(self, route: str) -> Slot:
+        """Wait for a slot and return it.
 
         Raises:
-            Overloaded: none became free in time, or too many wait already.
+            Overloaded: no slot became free in time, or too many requests already wait.
         """
         if self._is_free_for(route):
             self._occupy(route)
-        elif len(self._waiting) >= self._most_waiting:
+        elif len(self._waiting) >= self._max_waiting:
             raise Overloaded
         else:
             await self._wait(route)
         return Slot(self, route)
 
     async def _wait(self, route: str) -> None:
-        waiting = _Waiting(route, asyncio.get_running_loop().create_future())
-        self._waiting[waiting] = None
+        waiter = _Waiter(route, asyncio.get_running_loop().create_future())
+        self._waiting[waiter] = None
         try:
-            async with asyncio.timeout(self._most_wait_s):
-                await waiting.granted
+            async with asyncio.timeout(self._max_wait_s):
+                await waiter.granted
         except BaseException as error:
-            # Granted and given up at once: it goes to the next one.
-            if waiting.granted.done() and not waiting.granted.cancelled():
-                self.give_back(route)
+            # The slot was granted just as the request gave up: pass it on to the next one.
+            if waiter.granted.done() and not waiter.granted.cancelled():
+                self.release(route)
             if isinstance(error, TimeoutError):
                 raise Overloaded from None
             raise
         finally:
-            self._waiting.pop(waiting, None)
+            self._waiting.pop(waiter, None)
 
-    def give_back(self, route: str) -> None:
-        """Free a place of this route and give it to one that waits."""
-        self._held -= 1
-        self._per_route[route] -= 1
-        if not self._per_route[route]:
-            del self._per_route[route]
+    def release(self, route: str) -> None:
+        """Free a slot of this route, and grant it to a waiting request."""
+        self._used -= 1
+        self._used_per_route[route] -= 1
+        if not self._used_per_route[route]:
+            del self._used_per_route[route]
         if (following := self._choose()) is not None:
             del self._waiting[following]
             self._occupy(following.route)
             following.granted.set_result(None)
 
-    def _choose(self) -> _Waiting | None:
+    def _choose(self) -> _Waiter | None:
         oldest = next(iter(self._waiting), None)
         if oldest is None:
             return None
-        is_late = time.monotonic() - oldest.since > LATE * self._most_wait_s
+        is_late = time.monotonic() - oldest.since > LIFO_AFTER * self._max_wait_s
         order = reversed(self._waiting) if is_late else iter(self._waiting)
         return next((one for one in order if self._is_free_for(one.route) and not one.granted.done()), None)
 
     def _is_free_for(self, route: str) -> bool:
-        return self._held < self._limit and self._per_route[route] < self._limit_per_route
+        return self._used < self._limit and self._used_per_route[route] < self._limit_per_route
 
     def _occupy(self, route: str) -> None:
-        self._held += 1
-        self._per_route[route] += 1
+        self._used += 1
+        self._used_per_route[route] += 1
 
 
 class Slot:
-    """One request's place, until it is given back."""
+    """One request's slot, from acquiring it to its release."""
 
     def __init__(self, slots: Slots, route: str) -> None:
         self._slots = slots
         self._route = route
-        self._is_held = True
+        self._is_acquired = True
 
     def release(self) -> None:
-        """Give it back; again is fine."""
-        if self._is_held:
-            self._is_held = False
-            self._slots.give_back(self._route)
+        """Free the slot; does nothing if it is already free."""
+        if self._is_acquired:
+            self._is_acquired = False
+            self._slots.release(self._route)
 
-    async def retake(self) -> None:
-        """Take a place again after it was given back; raises like `Places.take`."""
-        if not self._is_held:
-            await self._slots.take(self._route)
-            self._is_held = True
+    async def reacquire(self) -> None:
+        """Wait for a slot again after `release`; raises like `Slots.acquire`."""
+        if not self._is_acquired:
+            await self._slots.acquire(self._route)
+            self._is_acquired = True
 
 
 class BodyBudget:
-    """The memory that bodies may take which are read whole."""
+    """Limit the memory that request bodies take while they are read into memory."""
 
     def __init__(self, size_bytes: int) -> None:
         self._free_bytes = size_bytes
 
     @contextmanager
     def reserve(self, size_bytes: int) -> Iterator[None]:
-        """Hold so much of it.
+        """Reserve memory for one body while the context is open.
 
         Raises:
-            Overloaded: there is not so much left.
+            Overloaded: the budget has too little left.
         """
         if size_bytes > self._free_bytes:
             raise Overloaded

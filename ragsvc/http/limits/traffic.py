@@ -1,4 +1,4 @@
-"""What the process is busy with, so that it can stop without breaking a request."""
+"""Counts the requests in flight, so that the process can stop without breaking one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Traffic:
-    """Counts requests in flight; once `is_draining` is set, readiness is down and connections are not kept."""
+    """The requests in flight; once `is_draining` is set, /readyz fails and responses close their connection."""
 
     def __init__(self) -> None:
         self.is_draining = False
@@ -23,7 +23,7 @@ class Traffic:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Count one request for as long as it is being answered."""
+        """Count one request while the context is open."""
         self._in_flight += 1
         self._idle.clear()
         try:
@@ -34,7 +34,7 @@ class Traffic:
                 self._idle.set()
 
     async def idle(self) -> None:
-        """Return once nothing is in flight."""
+        """Wait until no request is in flight."""
         await self._idle.wait()
 
 

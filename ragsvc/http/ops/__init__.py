@@ -1,1 +1,1 @@
-"""For operators and their tools: health, metrics, and the API's description."""
+"""Endpoints for operators and tools: health, metrics, and the API description."""

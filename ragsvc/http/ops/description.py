@@ -1,4 +1,4 @@
-"""The API's description: /openapi.json for machines, /docs for people."""
+"""The API description: /openapi.json for tools, /docs for people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 routes = web.RouteTableDef()
 
 _DOCUMENT = web.AppKey("openapi_document", dict)
-# The page needs nothing but itself.
+# The page loads no other resources.
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; color-scheme: light dark }
@@ -33,21 +33,21 @@ td, th { border-bottom: 1px solid #8884; padding: .2rem .8rem .2rem 0; text-alig
 
 
 def prepare_description(app: web.Application) -> None:
-    """Describe the application once all its routes are there."""
+    """Generate the description; call it after all routes have been added."""
     app[_DOCUMENT] = describe(app)
 
 
 @routes.get("/openapi.json")
-@operation("Describe the API for machines", Access.PUBLIC, responses={200: Media("application/json", "OpenAPI 3.1.")})
+@operation("Get the OpenAPI description", Access.PUBLIC, responses={200: Media("application/json", "OpenAPI 3.1.")})
 async def get_openapi(request: web.Request) -> web.Response:
-    """Answer the OpenAPI document."""
+    """Return the OpenAPI document."""
     return web.Response(body=orjson.dumps(request.app[_DOCUMENT]), content_type="application/json")
 
 
 @routes.get("/docs")
-@operation("Describe the API for people", Access.PUBLIC, responses={200: Media("text/html", "A page.")})
+@operation("Read the API reference", Access.PUBLIC, responses={200: Media("text/html", "The API reference.")})
 async def get_docs(request: web.Request) -> web.Response:
-    """Answer the same as a page that loads nothing else."""
+    """Return the description as a self-contained HTML page."""
     page = "".join(_page(request.app[_DOCUMENT]))
     return web.Response(
         text=page, content_type="text/html", headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY}
@@ -56,7 +56,7 @@ async def get_docs(request: web.Request) -> web.Response:
 
 def _page(document: dict[str, Any]) -> Iterator[str]:
     yield f"<!doctype html><html lang=en><meta charset=utf-8><title>ragsvc API</title><style>{STYLE}</style>"
-    yield "<h1>ragsvc API</h1><p>The same for machines: <a href=/openapi.json>/openapi.json</a></p>"
+    yield "<h1>ragsvc API</h1><p>OpenAPI: <a href=/openapi.json>/openapi.json</a></p>"
     by_tag: dict[str, list[str]] = {}
     for path, item in document["paths"].items():
         for method, described in item.items():

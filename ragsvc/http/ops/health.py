@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can serve."""
+"""Liveness and readiness checks: /healthz and /readyz."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ routes = web.RouteTableDef()
 
 
 class HealthView(TypedDict):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["ok"]
 
 
 class ReadinessView(TypedDict):
-    """What forbids serving (`blockers`), and what is away without forbidding it (`degraded`)."""
+    """Failures that prevent serving (`blockers`), and failures of stores that it can do without (`degraded`)."""
 
     status: Literal["ready", "not_ready"]
     blockers: list[Literal["postgres", "schema", "draining"]]
@@ -31,16 +31,18 @@ class ReadinessView(TypedDict):
 
 
 @routes.get("/healthz")
-@operation("Tell that the process answers", Access.PUBLIC, responses={200: HealthView})
+@operation("Check that the process is alive", Access.PUBLIC, responses={200: HealthView})
 async def get_health(_request: web.Request) -> web.Response:
-    """Answer while the event loop does."""
+    """Respond 200 as long as the event loop runs."""
     return json_response({"status": "ok"})
 
 
 @routes.get("/readyz")
-@operation("Tell whether the process can serve", Access.PUBLIC, responses={200: ReadinessView, 503: ReadinessView})
+@operation(
+    "Check whether the process can serve requests", Access.PUBLIC, responses={200: ReadinessView, 503: ReadinessView}
+)
 async def get_readiness(request: web.Request) -> web.Response:
-    """Answer 503 when this process must not be sent requests."""
+    """Respond 503 if this process must not receive requests."""
     if request.app[TRAFFIC].is_draining:
         return json_response({"status": "not_ready", "blockers": ["draining"], "degraded": []}, status=503)
     report = await request.app[READINESS].report()

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: /metrics."""
+"""The Prometheus endpoint: /metrics."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ routes = web.RouteTableDef()
 
 METRICS = Media(
     "text/plain",
-    "The metrics, in Prometheus's text format or, where it is asked for, OpenMetrics.",
+    "Metrics in the Prometheus text format, or in OpenMetrics if the Accept header asks for it.",
     other_content_types=("application/openmetrics-text",),
 )
 
 
 @routes.get("/metrics")
-@operation("Tell the metrics", Access.PUBLIC, responses={200: METRICS})
+@operation("Get metrics", Access.PUBLIC, responses={200: METRICS})
 async def get_metrics(request: web.Request) -> web.Response:
-    """Answer a scrape."""
-    body, content_type = await request.app[SCRAPE].answer(request.headers.get("Accept", ""))
+    """Return the metrics."""
+    body, content_type = await request.app[SCRAPE].render(request.headers.get("Accept", ""))
     return web.Response(body=body, headers={"Content-Type": content_type})

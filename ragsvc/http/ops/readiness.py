@@ -1,4 +1,4 @@
-"""Whether this process can serve, and what it has to do without."""
+"""Checks whether this process can serve, and which stores are unavailable."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ragsvc.queue.connection import REDIS_TROUBLE
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
-# A probe that hangs is an answer too.
+# A store that takes longer counts as unavailable.
 PROBE_TIMEOUT_S = 2.0
-# Anybody may ask, so the stores are asked at most this often.
+# /readyz is public, so results are cached for this long.
 FRESH_S = 1.0
 
 log = structlog.get_logger(__name__)
@@ -27,14 +27,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What forbids serving, and what is away but not indispensable."""
+    """Failures that prevent serving, and unavailable stores that do not."""
 
     blockers: tuple[str, ...]
     degraded: tuple[str, ...]
 
 
 class Readiness:
-    """Looks at the stores, for everybody who asks within a second only once."""
+    """Checks the stores, and caches the result for a second."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
@@ -43,27 +43,25 @@ class Readiness:
         self._reported_at = 0.0
 
     async def report(self) -> Report:
-        """Return how the stores are."""
+        """Return the state of the stores, at most `FRESH_S` old."""
         async with self._lock:
             if self._report is None or time.monotonic() - self._reported_at > FRESH_S:
-                self._report = await self._look()
+                self._report = await self._check()
                 self._reported_at = time.monotonic()
             return self._report
 
-    async def _look(self) -> Report:
-        postgres, redis, storage = await asyncio.gather(
-            self._look_at_postgres(), self._has_redis(), self._has_storage()
-        )
-        away = [name for name, there in (("redis", redis), ("s3", storage)) if not there]
-        return Report(blockers=(postgres,) if postgres else (), degraded=tuple(away))
+    async def _check(self) -> Report:
+        postgres, redis, storage = await asyncio.gather(self._find_blocker(), self._has_redis(), self._has_storage())
+        unavailable = [name for name, is_up in (("redis", redis), ("s3", storage)) if not is_up]
+        return Report(blockers=(postgres,) if postgres else (), degraded=tuple(unavailable))
 
-    async def _look_at_postgres(self) -> str | None:
+    async def _find_blocker(self) -> str | None:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S), self._resources.pool.acquire() as conn:
                 await check_schema(conn, self._resources.settings)
         except StartupRefused:
             return "schema"
-        except Exception as error:  # noqa: BLE001 - whatever it is, Postgres does not answer as it has to
+        except Exception as error:  # noqa: BLE001 - any failure means that Postgres is unusable
             log.warning("postgres_not_ready", error=error)
             return "postgres"
         return None

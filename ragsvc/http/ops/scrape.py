@@ -1,6 +1,6 @@
-"""What a scrape asks of Postgres and of the other stores: the queues' figures, and what this process has to do without.
+"""Metrics that are queried at scrape time: the queues' statistics from Postgres, and the state of the stores.
 
-A scrape never fails for a store that is away: its figures are missing then, and that it is away is a figure too.
+A scrape succeeds even if a store is unavailable: its metrics are omitted then, and `ragsvc_dependency_up` is 0.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ragsvc.http.ops.readiness import Readiness, Report
     from ragsvc.resources import Resources
 
-ASK_TIMEOUT_S = 2.0
-# Several scrapers, or one in a hurry, cost Postgres no more than this.
+QUERY_TIMEOUT_S = 2.0
+# Postgres is queried at most this often, even by several scrapers.
 FRESH_S = 2.0
 DEPENDENCIES = ("postgres", "redis", "s3")
 
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 class Scrape:
-    """Answers scrapes of this process."""
+    """Renders the metrics of this process."""
 
     def __init__(self, resources: Resources, readiness: Readiness, traffic: Traffic) -> None:
         self._resources = resources
@@ -44,32 +44,32 @@ class Scrape:
         self._traffic = traffic
         self._lock = asyncio.Lock()
         self._queues: list[Metric] = []
-        self._asked_at = float("-inf")
+        self._queried_at = float("-inf")
 
-    async def answer(self, accept: str) -> tuple[bytes, str]:
-        """Return the body and its content type."""
-        report, queues = await asyncio.gather(self._readiness.report(), self._look_at_queues())
-        known = [*queues, *_describe(report, is_draining=self._traffic.is_draining)]
-        # Thousands of lines take a while to write.
-        return await asyncio.to_thread(render_metrics, accept, known)
+    async def render(self, accept: str) -> tuple[bytes, str]:
+        """Return the response body and its content type, which depends on the Accept header `accept`."""
+        report, queues = await asyncio.gather(self._readiness.report(), self._load_queues())
+        families = [*queues, *_describe(report, is_draining=self._traffic.is_draining)]
+        # Rendering thousands of lines takes long enough to block the event loop.
+        return await asyncio.to_thread(render_metrics, accept, families)
 
-    async def _look_at_queues(self) -> list[Metric]:
+    async def _load_queues(self) -> list[Metric]:
         async with self._lock:
-            if time.monotonic() - self._asked_at > FRESH_S:
-                self._queues = await self._ask()
-                self._asked_at = time.monotonic()
+            if time.monotonic() - self._queried_at > FRESH_S:
+                self._queues = await self._query()
+                self._queried_at = time.monotonic()
             return self._queues
 
-    async def _ask(self) -> list[Metric]:
+    async def _query(self) -> list[Metric]:
         try:
-            async with asyncio.timeout(ASK_TIMEOUT_S), self._resources.pool.acquire() as conn:
+            async with asyncio.timeout(QUERY_TIMEOUT_S), self._resources.pool.acquire() as conn:
                 depths = await select_queue_depths(conn)
                 dead_ages = await select_dead_ages(conn)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the rest is told
+        except Exception as error:  # noqa: BLE001 - any failure leaves out only these metrics
             log.warning("queues_not_measured", error=error)
-            return [_gauge("queue_stats_up", "Whether Postgres told the queues' figures.", 0)]
+            return [_gauge("queue_stats_up", "Whether the queue statistics could be read from Postgres.", 0)]
         return [
-            _gauge("queue_stats_up", "Whether Postgres told the queues' figures.", 1),
+            _gauge("queue_stats_up", "Whether the queue statistics could be read from Postgres.", 1),
             *_measure(depths, dead_ages),
         ]
 
@@ -78,29 +78,31 @@ def _measure(depths: Sequence[QueueDepth], dead_ages: Mapping[Queue, float]) -> 
     def measure(name: str, documentation: str, read: Callable[[QueueDepth], float | None]) -> Metric:
         return _gauges(name, documentation, "queue", {depth.queue: read(depth) or 0.0 for depth in depths})
 
-    yield measure("queue_depth", "Jobs that wait, due or not.", lambda depth: depth.queued)
-    yield measure("queue_ready", "Jobs that are due and wait for a worker.", lambda depth: depth.ready)
-    yield measure("queue_running", "Jobs that workers hold.", lambda depth: depth.running)
+    yield measure("queue_depth", "Queued jobs, due or not.", lambda depth: depth.queued)
+    yield measure("queue_ready", "Queued jobs that are due.", lambda depth: depth.ready)
+    yield measure("queue_running", "Jobs that workers are running.", lambda depth: depth.running)
     yield measure(
-        "queue_oldest_ready_age_seconds", "How long the oldest due job waits.", lambda depth: depth.oldest_ready_age_s
+        "queue_oldest_ready_age_seconds", "Age of the oldest due job.", lambda depth: depth.oldest_ready_age_s
     )
-    yield measure("queue_paused", "Whether the queue is paused, by hand or by an outage.", lambda depth: depth.paused)
+    yield measure(
+        "queue_paused", "Whether the queue is paused, manually or because of an outage.", lambda depth: depth.paused
+    )
     yield measure("dead_letters", "Dead letters.", lambda depth: depth.dead)
     yield measure(
         "dead_letter_oldest_age_seconds",
-        "How long ago the oldest dead letter died.",
+        "Age of the oldest dead letter.",
         lambda depth: dead_ages.get(depth.queue),
     )
 
 
 def _describe(report: Report, *, is_draining: bool) -> Iterable[Metric]:
-    away = {*report.degraded, *report.blockers}
-    yield _gauge("ready", "Whether this process can serve.", not report.blockers and not is_draining)
+    unavailable = {*report.degraded, *report.blockers}
+    yield _gauge("ready", "Whether this process can serve requests.", not report.blockers and not is_draining)
     yield _gauges(
         "dependency_up",
-        "Whether a store answers this process.",
+        "Whether this process can reach a store.",
         "dependency",
-        {name: name not in away for name in DEPENDENCIES},
+        {name: name not in unavailable for name in DEPENDENCIES},
     )
 
 
@@ -108,10 +110,10 @@ def _gauge(name: str, documentation: str, value: float) -> Metric:
     return GaugeMetricFamily(f"ragsvc_{name}", documentation, value=float(value))
 
 
-def _gauges(name: str, documentation: str, label: str, figures: Mapping[str, float]) -> Metric:
+def _gauges(name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(f"ragsvc_{name}", documentation, labels=[label])
-    for told, value in figures.items():
-        family.add_metric([told], float(value))
+    for label_value, value in values.items():
+        family.add_metric([label_value], float(value))
     return family
 
 

@@ -1,4 +1,4 @@
-"""A request's body as it arrives, to the last byte before a cut."""
+"""Reads a request's body, including the last bytes before a disconnect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 async def arrived_blocks(request: web.Request) -> AsyncIterator[bytes]:
-    """Yield the body; where the client's connection is cut, end with what had come before."""
+    """Yield the body in blocks; if the client disconnects, end with the bytes received before that."""
     content = request.content
     try:
         while block := await content.readany():
@@ -20,7 +20,7 @@ async def arrived_blocks(request: web.Request) -> AsyncIterator[bytes]:
     except (OSError, web.RequestPayloadError, HttpProcessingError) as error:
         if request.transport is not None:
             raise
-        # The framework answers reads with the error from then on, though it still holds bytes.
+        # From then on aiohttp raises the error on every read, although its buffer can still have bytes.
         content.set_exception(None)  # type: ignore[arg-type]
         if rest := content.read_nowait():
             yield rest

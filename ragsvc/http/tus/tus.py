@@ -1,4 +1,4 @@
-"""Resumable uploads by the tus 1.0 protocol (https://tus.io/protocols/resumable-upload): /tus."""
+"""Resumable uploads with the tus 1.0 protocol (https://tus.io/protocols/resumable-upload): /tus."""
 
 from __future__ import annotations
 
@@ -59,17 +59,20 @@ routes = web.RouteTableDef()
 
 METHOD_OVERRIDE = "X-HTTP-Method-Override"
 OVERRIDE = HeaderField(
-    METHOD_OVERRIDE, "What the request shall be.", {"enum": ["HEAD", "PATCH", "DELETE"]}, required=True
+    METHOD_OVERRIDE,
+    "The method to use instead of the request's own, for clients that can only send POST.",
+    {"enum": ["HEAD", "PATCH", "DELETE"]},
+    required=True,
 )
 PROGRESS = (UPLOAD_OFFSET, UPLOAD_EXPIRES, DOCUMENT_ID)
 APPENDING = (tus_headers.RESUMABLE, tus_headers.OFFSET, tus_headers.CHECKSUM)
-ABILITIES = tuple(
+CAPABILITIES = tuple(
     HeaderField(name, description, required=True)
     for name, description in (
-        ("Tus-Version", "The versions that are spoken."),
-        ("Tus-Extension", "The extensions that are spoken."),
-        ("Tus-Max-Size", "How many bytes a file may have."),
-        ("Tus-Checksum-Algorithm", "The algorithms that Upload-Checksum may name."),
+        ("Tus-Version", "Supported versions of tus."),
+        ("Tus-Extension", "Supported extensions."),
+        ("Tus-Max-Size", "Maximum size of a file in bytes."),
+        ("Tus-Checksum-Algorithm", "Algorithms supported in Upload-Checksum."),
     )
 )
 FINDING_PROBLEMS = (RequestError, UploadGone, UnsupportedTusVersion)
@@ -78,7 +81,7 @@ APPEND_PROBLEMS = (*ENDING_PROBLEMS, OffsetConflict, TooLarge, UnsupportedMediaT
 
 
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Add what every answer under /tus carries, problems included; runs just before the headers are sent."""
+    """Add the headers of every response under /tus, problems included; runs just before they are sent."""
     if request.path == "/tus" or request.path.startswith("/tus/"):
         response.headers["Tus-Resumable"] = tus_headers.VERSION
         response.headers["Cache-Control"] = "no-store"
@@ -88,19 +91,19 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
 
 @routes.options("/tus")
 @operation(
-    "Tell what this server speaks of tus",
+    "Get the tus capabilities of the server",
     Access.PUBLIC,
     responses={204: None},
-    response_headers={204: ABILITIES},
+    response_headers={204: CAPABILITIES},
 )
 async def get_tus_options(request: web.Request) -> web.Response:
-    """Answer the version, the extensions and the largest file."""
+    """Return the supported version and extensions, and the maximum file size."""
     return _options(request)
 
 
 @routes.post("/tus")
 @operation(
-    "Open an upload by tus",
+    "Create a tus upload",
     Scope.UPLOAD,
     Scope.WRITE,
     raw_body=tus_headers.BODY_TYPE,
@@ -111,23 +114,23 @@ async def get_tus_options(request: web.Request) -> web.Response:
     problems=(*APPEND_PROBLEMS, NotFound, MethodNotAllowed, EmptyFile, QuotaExceeded),
 )
 async def create_tus_upload(request: web.Request) -> web.Response:
-    """Open an upload of Upload-Length bytes, tell where it is, and take its first bytes if they come along."""
+    """Create an upload of Upload-Length bytes, and store its first bytes if the request has a body."""
     tus_headers.require_version(request)
     if request.headers.get(METHOD_OVERRIDE, "POST") != "POST":
         raise web.HTTPMethodNotAllowed(request.method, ["OPTIONS", "POST"])
     if "Upload-Concat" in request.headers:
-        raise RequestError("The extension concatenation is not spoken here.")
-    comes_along = request.can_read_body
-    if comes_along:
+        raise RequestError("The tus extension concatenation is not supported.")
+    has_body = request.can_read_body
+    if has_body:
         _require_body_type(request)
     checksum = tus_headers.read_checksum(request)
     upload = await _open(request)
     headers = {"Location": f"/tus/{format_id('upl', upload.id)}"}
-    if comes_along:
+    if has_body:
         try:
             progress = await _append(request, upload.id, offset=0, checksum=checksum)
         except Exception:
-            # Its client never hears where it is.
+            # The client never learns its location, so nothing can continue it.
             with suppress(Exception):
                 await asyncio.shield(abort_session(resources_of(request), upload.workspace_id, upload.id))
             raise
@@ -137,7 +140,7 @@ async def create_tus_upload(request: web.Request) -> web.Response:
 
 @routes.head("/tus/{upload_id}")
 @operation(
-    "Tell how far an upload by tus is",
+    "Get the offset of a tus upload",
     Scope.UPLOAD,
     Scope.WRITE,
     headers=(tus_headers.RESUMABLE,),
@@ -146,13 +149,13 @@ async def create_tus_upload(request: web.Request) -> web.Response:
     problems=ENDING_PROBLEMS,
 )
 async def get_tus_offset(request: web.Request) -> web.Response:
-    """Answer the offset at which the upload goes on."""
+    """Return the offset at which the upload continues."""
     return await _dispatch(request, "HEAD")
 
 
 @routes.patch("/tus/{upload_id}")
 @operation(
-    "Append to an upload by tus",
+    "Append to a tus upload",
     Scope.UPLOAD,
     Scope.WRITE,
     raw_body=tus_headers.BODY_TYPE,
@@ -162,13 +165,13 @@ async def get_tus_offset(request: web.Request) -> web.Response:
     problems=APPEND_PROBLEMS,
 )
 async def append_to_tus_upload(request: web.Request) -> web.Response:
-    """Take bytes from Upload-Offset on; with the last one the document is made, and its id told."""
+    """Append bytes at Upload-Offset; the last byte creates the document, whose id is returned."""
     return await _dispatch(request, "PATCH")
 
 
 @routes.delete("/tus/{upload_id}")
 @operation(
-    "Terminate an upload by tus",
+    "Terminate a tus upload",
     Scope.UPLOAD,
     Scope.WRITE,
     headers=(tus_headers.RESUMABLE,),
@@ -176,13 +179,13 @@ async def append_to_tus_upload(request: web.Request) -> web.Response:
     problems=ENDING_PROBLEMS,
 )
 async def terminate_tus_upload(request: web.Request) -> web.Response:
-    """Give the upload up and remove what came of it."""
+    """Abort the upload and delete the bytes received."""
     return await _dispatch(request, "DELETE")
 
 
 @routes.post("/tus/{upload_id}")
 @operation(
-    "Do what X-HTTP-Method-Override names",
+    "Send another method as POST (X-HTTP-Method-Override)",
     Scope.UPLOAD,
     Scope.WRITE,
     raw_body=tus_headers.BODY_TYPE,
@@ -193,13 +196,13 @@ async def terminate_tus_upload(request: web.Request) -> web.Response:
     problems=(*APPEND_PROBLEMS, MethodNotAllowed),
 )
 async def override_tus_method(request: web.Request) -> web.Response:
-    """Serve clients whose way lets no PATCH and no DELETE through."""
+    """Serve clients behind proxies that block PATCH and DELETE."""
     return await _dispatch(request, "POST")
 
 
 async def _dispatch(request: web.Request, method: str) -> web.Response:
     tus_headers.require_version(request)
-    # tus: with this header the request's own method does not count.
+    # tus 1.0: this header takes precedence over the request's method.
     match request.headers.get(METHOD_OVERRIDE, method).upper():
         case "HEAD":
             return await _head(request)
@@ -226,7 +229,7 @@ def _options(request: web.Request) -> web.Response:
 
 async def _open(request: web.Request) -> Upload:
     if "Upload-Length" not in request.headers and "Upload-Defer-Length" in request.headers:
-        raise RequestError("The extension creation-defer-length is not spoken here: send Upload-Length.")
+        raise RequestError("The tus extension creation-defer-length is not supported: send Upload-Length.")
     size_bytes = tus_headers.read_number(request, "Upload-Length")
     if size_bytes == 0:
         raise EmptyFile
@@ -281,7 +284,7 @@ async def _append(request: web.Request, upload_id: UUID, *, offset: int, checksu
         size_bytes=request.content_length,
         checksum=checksum,
         source=arrived_blocks(request),
-        # What came is stored, and the client goes on with another process.
+        # A draining process stores the bytes received; the client continues at another process.
         should_leave=lambda: traffic.is_draining,
     )
 

@@ -1,4 +1,4 @@
-"""The headers of tus 1.0: what its clients say in them, read strictly."""
+"""Strict parsing of the request headers of tus 1.0."""
 
 from __future__ import annotations
 
@@ -27,13 +27,21 @@ BODY_TYPE = "application/offset+octet-stream"
 METADATA = "Upload-Metadata"
 _BYTES = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 
-RESUMABLE = HeaderField("Tus-Resumable", "The version of tus.", {"const": VERSION}, required=True)
-LENGTH = HeaderField("Upload-Length", "How many bytes the file has.", {**_BYTES, "minimum": 1}, required=True)
-OFFSET = HeaderField("Upload-Offset", "Where these bytes belong: where the upload goes on.", _BYTES, required=True)
-DESCRIPTION = HeaderField(METADATA, "filename, filetype, collection_id and attributes (JSON), each in base64.")
+RESUMABLE = HeaderField("Tus-Resumable", "The version of the protocol.", {"const": VERSION}, required=True)
+LENGTH = HeaderField("Upload-Length", "The file's size in bytes.", {**_BYTES, "minimum": 1}, required=True)
+OFFSET = HeaderField(
+    "Upload-Offset",
+    "The offset of the body in the file; must equal the upload's current offset.",
+    _BYTES,
+    required=True,
+)
+DESCRIPTION = HeaderField(
+    METADATA,
+    "Pairs of a name and a base64 value; filename, filetype, collection_id and attributes (JSON) are used.",
+)
 CHECKSUM = HeaderField(
     "Upload-Checksum",
-    f"An algorithm of {', '.join(CHECKSUMS)}, and the bytes' digest in base64.",
+    f"An algorithm ({', '.join(CHECKSUMS)}) and the digest of the body in base64, separated by a space.",
     {
         "type": "string",
         "anyOf": [
@@ -47,7 +55,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 class TusMetadata(Body):
-    """What is gone by of Upload-Metadata; the rest is only repeated."""
+    """The pairs of Upload-Metadata that are used; others are only returned to the client."""
 
     filename: Annotated[str, Field(max_length=1024)] = ""
     filetype: Annotated[str, Field(max_length=200)] = ""
@@ -56,39 +64,39 @@ class TusMetadata(Body):
 
 
 def require_version(request: web.Request) -> None:
-    """Return when the client speaks this version.
+    """Check that the request uses the supported version.
 
     Raises:
-        UnsupportedTusVersion: it speaks another, or does not say.
+        UnsupportedTusVersion: it uses another version, or the header is missing.
     """
     if request.headers.get("Tus-Resumable") != VERSION:
         raise UnsupportedTusVersion
 
 
 def read_number(request: web.Request, header: str) -> int:
-    """Return the header's number.
+    """Return the number of bytes in a header.
 
     Raises:
-        RequestError: it is missing, or no number.
+        RequestError: the header is missing or not a number.
     """
     value = request.headers.get(header, "")
     if not _NUMBER.fullmatch(value):
-        raise RequestError(f"{header} has to be a whole number of bytes.")
+        raise RequestError(f"{header} must be a whole number of bytes.")
     return int(value)
 
 
 def read_checksum(request: web.Request) -> Checksum | None:
-    """Return what Upload-Checksum announces.
+    """Return the checksum in Upload-Checksum, if any.
 
     Raises:
-        RequestError: it is malformed, or of an algorithm that is not announced.
+        RequestError: the header is malformed, or names an unsupported algorithm.
     """
     value = request.headers.get("Upload-Checksum")
     if value is None:
         return None
     algorithm, _, encoded = value.partition(" ")
     if algorithm not in CHECKSUMS:
-        raise RequestError(f"Upload-Checksum may be of {', '.join(CHECKSUMS)}.")
+        raise RequestError(f"Upload-Checksum supports only {', '.join(CHECKSUMS)}.")
     digest = _decode(encoded)
     if digest is None or len(digest) != hashlib.new(algorithm, usedforsecurity=False).digest_size:
         raise RequestError(f"Upload-Checksum is not the base64 of a {algorithm} digest.")
@@ -96,10 +104,10 @@ def read_checksum(request: web.Request) -> Checksum | None:
 
 
 def read_metadata(raw: str) -> TusMetadata:
-    """Return what an Upload-Metadata header tells of the file.
+    """Return the metadata in an Upload-Metadata header.
 
     Raises:
-        InvalidRequest: it is malformed, or what it tells does not fit.
+        InvalidRequest: the header is malformed, or a value is invalid.
     """
     values: dict[str, object] = {}
     for name, text in _split(raw).items():
@@ -118,17 +126,17 @@ def read_metadata(raw: str) -> TusMetadata:
 
 
 def _split(raw: str) -> dict[str, str]:
-    """Return the pairs that are gone by, decoded."""
+    """Return the pairs that are used, decoded."""
     if not (raw.isascii() and raw.isprintable()):
-        raise InvalidRequest(fields={METADATA: "holds what is not ASCII"})
+        raise InvalidRequest(fields={METADATA: "must contain only printable ASCII characters"})
     pairs: dict[str, str] = {}
     for pair in filter(None, (pair.strip() for pair in raw.split(","))):
         name, _, encoded = pair.partition(" ")
         if name in pairs:
-            raise InvalidRequest(fields={METADATA: f"has {name} twice"})
+            raise InvalidRequest(fields={METADATA: f"must not contain {name} twice"})
         decoded = _decode(encoded.strip())
         if decoded is None:
-            raise InvalidRequest(fields={METADATA: f"has no base64 as its {name}"})
+            raise InvalidRequest(fields={METADATA: f"has a value of {name} that is not base64"})
         pairs[name] = decoded.decode("utf-8", "replace")
     return {name: text for name, text in pairs.items() if name in TusMetadata.model_fields}
 

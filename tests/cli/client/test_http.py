@@ -17,7 +17,7 @@ from ragsvc.cli.client.http import Refused, open_client, segment
 from ragsvc.cli.client.target import Target
 from ragsvc.cli.exits import CommandFailed, Unreachable
 from tests.http.support.processes import serving
-from tests.http.test_server import Remote
+from tests.support.remote import Remote
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

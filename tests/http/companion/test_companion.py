@@ -1,72 +1,28 @@
-"""Upload tokens, and the Companion that @uppy/aws-s3 speaks to, call by call."""
+"""Upload tokens, and the Companion endpoints that @uppy/aws-s3 calls."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import aiohttp
 from structlog.testing import capture_logs
 
 from ragsvc.http.contract.ids import parse_id
+from tests.http.companion.support import Companion, companion_of, make_token
 from tests.http.conftest import Api, ApiResponse, make_key
 from tests.http.v1.test_uploads import MIB, content_of
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
-    from tests.http.conftest import Client, ClientMaker, Tenant
+    from tests.http.conftest import ClientMaker, Tenant
 
 PART = 5 * MIB
 CONTENT = content_of(PART + 1000)
 
 
-class Companion:
-    """What Uppy does, without Uppy."""
-
-    def __init__(self, client: Client, url: str) -> None:
-        self.path = urlsplit(url).path
-        self.api = Api(client, None)
-
-    async def open(self, filename: str = "a.txt", **metadata: object) -> ApiResponse:
-        """Open a session."""
-        body = {"filename": filename, "type": "text/plain", "metadata": {"name": filename, **metadata}}
-        return await self.api.post(f"{self.path}/s3/multipart", body)
-
-    async def call(self, method: str, opened: ApiResponse, rest: str = "", **options: Any) -> ApiResponse:
-        """Ask something of a session."""
-        upload_id, key = opened.json["uploadId"], quote(opened.json["key"], safe="")
-        return await self.api.call(method, f"{self.path}/s3/multipart/{upload_id}{rest}?key={key}", **options)
-
-    async def put(self, opened: ApiResponse, number: int, data: bytes) -> None:
-        """Send a part into the store."""
-        signed = await self.call("GET", opened, f"/{number}")
-        assert signed.status == 200, signed.raw
-        async with (
-            aiohttp.ClientSession() as session,
-            session.put(signed.json["url"], data=io.BytesIO(data)) as stored,
-        ):
-            assert stored.status == 200
-
-    async def complete(self, opened: ApiResponse, count: int) -> ApiResponse:
-        """Complete a session of so many parts."""
-        parts = [{"PartNumber": number, "ETag": '"x"'} for number in range(1, count + 1)]
-        return await self.call("POST", opened, "/complete", json={"parts": parts})
-
-
-async def make_token(api: Api, **fields: object) -> dict[str, str]:
-    answer = await api.post("/v1/upload-tokens", fields)
-    assert answer.status == 201, answer.raw
-    token: dict[str, str] = answer.json
-    return token
-
-
-async def companion_of(api: Api, **fields: object) -> Companion:
-    return Companion(api.client, (await make_token(api, **fields))["companion_url"])
-
-
-async def test_parts_of_unknown_size_become_a_document_of_the_tokens_collection(
+async def test_parts_of_unknown_size_become_a_document_in_the_tokens_collection(
     tenant: Tenant, resources: Resources
 ) -> None:
     collection = (await tenant.api.post("/v1/collections", {"name": "inbox"})).json
@@ -82,12 +38,12 @@ async def test_parts_of_unknown_size_become_a_document_of_the_tokens_collection(
     assert (document["filename"], document["collection_id"]) == ("kettles.txt", collection["id"])
     assert (await tenant.api.get(f"/v1/documents/{document['id']}/content")).raw == CONTENT
     assert (await companion.complete(opened, 2)).json == done.json
-    # A page whose answer was lost sends nothing again.
+    # A page that lost the response need not send the parts again.
     assert [part["PartNumber"] for part in (await companion.call("GET", opened)).json] == [1, 2]
     assert await resources.storage.list_multiparts(tenant.bucket) == []
 
 
-async def test_a_small_file_goes_through_a_form_into_the_same_core(tenant: Tenant) -> None:
+async def test_a_small_file_is_uploaded_with_a_form(tenant: Tenant) -> None:
     companion = await companion_of(tenant.api, max_bytes=100)
     params = (await companion.api.get(f"{companion.path}/s3/params?filename=k.txt&type=text/plain&metadata[a]=b")).json
     assert params["method"] == "POST"
@@ -109,7 +65,7 @@ async def test_a_small_file_goes_through_a_form_into_the_same_core(tenant: Tenan
     assert (await send(b"x" * 101)).is_problem(413, "too_large")
 
 
-async def test_a_token_opens_nothing_but_its_uploads(tenant: Tenant, other: Tenant) -> None:
+async def test_a_token_gives_access_only_to_its_own_uploads(tenant: Tenant, other: Tenant) -> None:
     token = await make_token(tenant.api)
     holder = Api(tenant.api.client, token["token"])
     assert (await holder.get("/v1/workspace")).is_problem(401, "unauthorized")
@@ -127,11 +83,13 @@ async def test_a_token_opens_nothing_but_its_uploads(tenant: Tenant, other: Tena
         assert (await stranger.complete(opened, 1)).is_problem(404, "not_found")
     wrong_key = await companion.api.get(f"{companion.path}/s3/multipart/{opened.json['uploadId']}?key=x")
     assert wrong_key.is_problem(404, "not_found")
-    # A page that was loaded again has a new token of the same key.
+    # A reloaded page has a new token of the same key.
     assert (await (await companion_of(tenant.api)).call("GET", opened)).status == 200
 
 
-async def test_a_token_ends_with_its_time_and_with_its_key(tenant: Tenant, admin: Api, resources: Resources) -> None:
+async def test_a_token_is_invalid_after_its_expiry_and_after_its_key_is_revoked(
+    tenant: Tenant, admin: Api, resources: Resources
+) -> None:
     key = await make_key(admin, tenant.id, scopes=["upload"])
     companion = await companion_of(Api(tenant.api.client, key))
     assert (await companion.open()).status == 200
@@ -148,7 +106,7 @@ async def test_a_token_ends_with_its_time_and_with_its_key(tenant: Tenant, admin
         assert await conn.fetchval("SELECT count(*) FROM upload_tokens WHERE workspace_id = $1", tenant.uuid) == 1
 
 
-async def test_only_keys_that_upload_make_tokens(tenant: Tenant, admin: Api) -> None:
+async def test_only_keys_with_the_upload_scope_create_tokens(tenant: Tenant, admin: Api) -> None:
     reader = Api(tenant.api.client, await make_key(admin, tenant.id, scopes=["read", "chat"]))
     assert (await reader.post("/v1/upload-tokens", {})).is_problem(403, "forbidden")
     for fields in ({"ttl_s": 86401}, {"ttl_s": 0}, {"max_bytes": 0}, {"surprise": 1}):
@@ -158,7 +116,7 @@ async def test_only_keys_that_upload_make_tokens(tenant: Tenant, admin: Api) -> 
     assert (await tenant.api.post("/v1/upload-tokens")).status == 201
 
 
-async def test_a_file_larger_than_the_token_allows_is_refused_and_removed(tenant: Tenant, resources: Resources) -> None:
+async def test_a_file_over_the_limit_of_the_token_is_refused_and_deleted(tenant: Tenant, resources: Resources) -> None:
     companion = await companion_of(tenant.api, max_bytes=PART)
     assert (await companion.open(size=PART + 1)).is_problem(413, "too_large")
     opened = await companion.open()
@@ -169,7 +127,7 @@ async def test_a_file_larger_than_the_token_allows_is_refused_and_removed(tenant
     assert await resources.storage.count_objects(tenant.bucket) == 0
 
 
-async def test_room_is_reserved_by_a_declared_size_and_asked_for_in_the_end_otherwise(
+async def test_quota_is_reserved_for_a_declared_size_and_otherwise_checked_at_completion(
     tenant: Tenant, resources: Resources
 ) -> None:
     async with resources.pool.acquire() as conn:
@@ -184,7 +142,7 @@ async def test_room_is_reserved_by_a_declared_size_and_asked_for_in_the_end_othe
     assert (await companion.complete(unknown, 1)).status == 200
 
 
-async def test_parts_that_make_no_file_are_not_completed(tenant: Tenant) -> None:
+async def test_an_upload_with_missing_or_wrong_parts_is_not_completed(tenant: Tenant) -> None:
     companion = await companion_of(tenant.api)
     opened = await companion.open()
     assert (await companion.complete(opened, 1)).is_problem(409, "parts_missing")
@@ -199,10 +157,10 @@ async def test_parts_that_make_no_file_are_not_completed(tenant: Tenant) -> None
     assert (await companion.complete(declared, 1)).is_problem(409, "parts_missing")
     assert (await companion.call("GET", declared, "/10001")).is_problem(422, "part_number_out_of_range")
     responses = await asyncio.gather(*(companion.complete(opened, 2) for _ in range(8)))
-    assert len({answer.json["document_id"] for answer in responses}) == 1
+    assert len({response.json["document_id"] for response in responses}) == 1
 
 
-async def test_an_upload_of_a_token_is_seen_and_ended_by_its_key_too(tenant: Tenant, resources: Resources) -> None:
+async def test_the_key_of_a_token_can_read_abort_and_complete_its_uploads(tenant: Tenant, resources: Resources) -> None:
     companion = await companion_of(tenant.api)
     opened = await companion.open()
     await companion.put(opened, 1, b"Kettles.")
@@ -219,7 +177,7 @@ async def test_an_upload_of_a_token_is_seen_and_ended_by_its_key_too(tenant: Ten
     assert parse_id("upl", again.json["uploadId"])
 
 
-async def test_a_token_never_stands_in_the_log(tenant: Tenant) -> None:
+async def test_a_token_is_never_logged(tenant: Tenant) -> None:
     with capture_logs() as logs:
         token = await make_token(tenant.api)
         companion = Companion(tenant.api.client, token["companion_url"])
@@ -229,7 +187,7 @@ async def test_a_token_never_stands_in_the_log(tenant: Tenant) -> None:
     assert token["token"] not in str(logs)
 
 
-async def test_the_public_url_is_what_pages_are_told(make_client: ClientMaker, tenant: Tenant) -> None:
+async def test_the_companion_url_uses_public_url(make_client: ClientMaker, tenant: Tenant) -> None:
     behind = await make_client(public_url="https://rag.example/api")
     token = await make_token(Api(behind, tenant.api.key))
     assert token["companion_url"] == f"https://rag.example/api/companion/{token['token']}"

@@ -1,4 +1,4 @@
-"""Holds what the application answers against what its OpenAPI document says that it answers."""
+"""Checks every response of an application against its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from ragsvc.http.middleware import CLIENT_LEFT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The framework's own words for what no operation is asked for: another path, another method, no HTTP at all.
+# Statuses for requests that match no operation: unknown paths, wrong methods, invalid HTTP.
 UNDESCRIBED = {400, 401, 403, 404, 405, 408, 413, 417, 429, 431}
 PREFLIGHT = "Access-Control-Request-Method"
 OVERRIDE = "X-HTTP-Method-Override"
 
 
 class Contract:
-    """The documents of watched applications, and where their answers differ from them."""
+    """Collects the responses of watched applications that differ from their OpenAPI documents."""
 
     def __init__(self) -> None:
         self._breaches: list[str] = []
         self._documents: list[Document] = []
 
     def watch(self, app: web.Application) -> None:
-        """Check every answer of the application, just before its headers are sent."""
+        """Check every response of the application, just before its headers are sent."""
         document = describe(app)
         if not document["paths"]:
-            # An application of the test's own.
+            # An application without routes of the API.
             return
         described = Document(document)
 
@@ -43,13 +43,13 @@ class Contract:
         app.on_response_prepare.append(check)
 
     def take_breaches(self) -> list[str]:
-        """Return what differed since the last time."""
+        """Return the differences found since the last call."""
         taken, self._breaches = self._breaches, []
         return taken
 
 
 class Document:
-    """An OpenAPI document, by which answers are judged strictly: they have no field that it does not name."""
+    """An OpenAPI document, applied strictly: responses must not have undescribed fields."""
 
     def __init__(self, described: dict[str, Any]) -> None:
         self._paths = described["paths"]
@@ -58,34 +58,34 @@ class Document:
         self._validators: dict[bytes, Any] = {}
 
     def breaches(self, request: web.Request, response: web.StreamResponse) -> Iterator[str]:
-        """Yield how an answer differs from what is described."""
+        """Yield the differences between a response and its description."""
         resource = request.match_info.route.resource
         if response.status == CLIENT_LEFT or PREFLIGHT in request.headers:
-            # Nobody gets the one, and browsers ask the other by themselves.
+            # The status is never sent, and preflights are not part of the API.
             return
         if OVERRIDE in request.headers and request.method != "POST":
-            # tus lets any method be another; only what clients do is described.
+            # tus allows the override on any method; only POST is described.
             return
         item = self._paths.get(resource.canonical, {}) if resource is not None else {}
         operation = item.get(request.method.lower()) or (item.get("get") if request.method == "HEAD" else None)
         status = response.status
         if operation is None:
             if status not in UNDESCRIBED:
-                yield f"{status} of no operation"
+                yield f"{status} without an operation"
             return
-        answer = operation["responses"].get(str(status))
-        if answer is None:
+        described = operation["responses"].get(str(status))
+        if described is None:
             yield f"{status} is not described: {_body_of(response)[:200]!r}"
             return
-        if "$ref" in answer:
-            answer = self._components["responses"][answer["$ref"].rpartition("/")[2]]
-        yield from self._header_breaches(answer, response)
+        if "$ref" in described:
+            described = self._components["responses"][described["$ref"].rpartition("/")[2]]
+        yield from self._header_breaches(described, response)
         if request.method != "HEAD":
-            yield from self._body_breaches(answer.get("content", {}), response)
+            yield from self._body_breaches(described.get("content", {}), response)
 
-    def _header_breaches(self, answer: dict[str, Any], response: web.StreamResponse) -> Iterator[str]:
-        for name, described in answer.get("headers", {}).items():
-            header = self._components["headers"][name] if "$ref" in described else described
+    def _header_breaches(self, described: dict[str, Any], response: web.StreamResponse) -> Iterator[str]:
+        for name, inline in described.get("headers", {}).items():
+            header = self._components["headers"][name] if "$ref" in inline else inline
             value = response.headers.get(name)
             if value is None:
                 if header.get("required"):
@@ -102,7 +102,7 @@ class Document:
             return
         kind = response.headers.get("Content-Type", "").partition(";")[0]
         if kind not in content:
-            # A file's own type.
+            # Files are sent with their own media type.
             if "application/octet-stream" not in content:
                 yield f"{response.status} as {kind}, not {list(content)}"
         elif kind.endswith("json"):

@@ -1,4 +1,4 @@
-"""What does not fit the contract is refused with the field and the reason."""
+"""Invalid bodies are refused with the invalid field and the reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ragsvc.http.v1.search import SearchBody
 
 
 class SampleBody(Body):
-    """A body with one field of every kind."""
+    """A body with one field of each type."""
 
     count: int = 0
     name: str = ""
@@ -28,13 +28,13 @@ class SampleBody(Body):
 
 
 def refused(raw: str) -> dict[str, str]:
-    """Return what is said of each field of a refused body."""
+    """Return the messages for a refused body, by field."""
     with pytest.raises(InvalidRequest) as caught:
         parse_body(raw.encode(), SampleBody)
     return caught.value.fields
 
 
-def test_a_body_that_fits_is_read() -> None:
+def test_a_valid_body_is_parsed() -> None:
     raw = b'{"count": 3, "scope": "chat", "moment": "2030-01-01T00:00:00Z", "attributes": {"a": 1, "b": true}}'
     body = parse_body(raw, SampleBody)
     assert body.count == 3
@@ -44,13 +44,13 @@ def test_a_body_that_fits_is_read() -> None:
 
 
 @pytest.mark.parametrize("raw", ["", "{", "nul", '{"name": NaN}', '{"name": "\\ud800"}', "[" * 5000, '{"a": 1,}'])
-def test_what_is_not_json_is_told_apart_from_what_does_not_fit(raw: str) -> None:
+def test_invalid_json_is_distinguished_from_an_invalid_field(raw: str) -> None:
     with pytest.raises(InvalidJson):
         parse_body(raw.encode(), SampleBody)
 
 
 @pytest.mark.parametrize("raw", ["[]", "null", "3", '"text"'])
-def test_json_that_is_no_object_is_refused(raw: str) -> None:
+def test_json_other_than_an_object_is_refused(raw: str) -> None:
     assert list(refused(raw)) == ["body"]
 
 
@@ -79,7 +79,7 @@ def test_json_that_is_no_object_is_refused(raw: str) -> None:
         ('{"metadata": 1}', "metadata"),
     ],
 )
-def test_a_field_that_does_not_fit_is_named(raw: str, field: str) -> None:
+def test_an_invalid_field_is_named(raw: str, field: str) -> None:
     assert list(refused(raw)) == [field]
 
 
@@ -94,7 +94,7 @@ def test_a_field_that_does_not_fit_is_named(raw: str, field: str) -> None:
         ('"\\u0000"', "body"),
     ],
 )
-def test_a_nul_character_is_refused_wherever_it_hides(raw: str, field: str) -> None:
+def test_a_nul_character_is_refused_at_any_depth(raw: str, field: str) -> None:
     assert list(refused(raw)) == [field]
 
 
@@ -108,13 +108,13 @@ def test_a_nul_character_is_refused_wherever_it_hides(raw: str, field: str) -> N
         ({"type": "is", "key": "a", "value": 1}, "filters"),
     ],
 )
-def test_a_field_is_named_once_and_by_the_path_that_the_client_wrote(condition: dict[str, object], field: str) -> None:
+def test_a_field_is_named_once_and_by_its_path_in_the_request(condition: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_body(json.dumps({"query": "x", "filters": condition}).encode(), SearchBody)
     assert list(caught.value.fields) == [field]
 
 
-def test_every_type_that_is_allowed_is_told() -> None:
+def test_the_error_lists_all_allowed_types() -> None:
     body = {"query": "x", "filters": {"type": "eq", "key": "a", "value": None}}
     with pytest.raises(InvalidRequest) as caught:
         parse_body(json.dumps(body).encode(), SearchBody)
@@ -124,12 +124,12 @@ def test_every_type_that_is_allowed_is_told() -> None:
 
 
 @pytest.mark.parametrize(("depth", "field"), [(150, "metadata"), (500, "metadata")])
-def test_json_that_nests_deeper_than_is_read_is_json_all_the_same(depth: int, field: str) -> None:
+def test_json_that_is_nested_too_deeply_is_an_invalid_field_and_not_invalid_json(depth: int, field: str) -> None:
     raw = '{"name": "x", "metadata": {"a": ' + '{"b": [' * depth + "]}" * depth + "}}"
-    assert refused(raw) == {field: "is nested too deep"}
+    assert refused(raw) == {field: "is nested too deeply"}
 
 
-def test_an_escaped_backslash_is_no_nul_character() -> None:
+def test_an_escaped_backslash_is_not_a_nul_character() -> None:
     assert parse_body(b'{"name": "a\\\\u0000"}', SampleBody).name == "a\\u0000"
 
 
@@ -145,7 +145,7 @@ def test_an_escaped_backslash_is_no_nul_character() -> None:
         ('{"a": 9223372036854775807, "b": -1.5e300}', True),
     ],
 )
-def test_attributes_keep_their_limits(attributes: str, accepted: bool) -> None:  # noqa: FBT001
+def test_attributes_over_their_limits_are_refused(attributes: str, accepted: bool) -> None:  # noqa: FBT001
     raw = f'{{"attributes": {attributes}}}'
     if accepted:
         assert parse_body(raw.encode(), SampleBody).attributes
@@ -153,10 +153,10 @@ def test_attributes_keep_their_limits(attributes: str, accepted: bool) -> None: 
         assert list(refused(raw)) == ["attributes"]
 
 
-def test_metadata_keeps_its_limit() -> None:
+def test_metadata_over_its_limit_is_refused() -> None:
     assert "16384" in refused('{"metadata": {"a": "' + "x" * 16_400 + '"}}')["metadata"]
 
 
-def test_an_unknown_collection_is_not_found_rather_than_malformed() -> None:
+def test_an_unknown_collection_is_not_found_rather_than_invalid() -> None:
     with pytest.raises(NotFound):
         parse_body(b'{"collection_id": "col_of_nobody"}', SampleBody)

@@ -1,4 +1,4 @@
-"""The description is complete, and says what the service does."""
+"""The OpenAPI document is complete and matches the behaviour of the service."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def document(stranger: Api) -> dict[str, Any]:
-    """The OpenAPI document, as a client without a key gets it."""
-    answer = await stranger.get("/openapi.json")
-    assert answer.status == 200
-    described: dict[str, Any] = answer.json
+    """The OpenAPI document, fetched without a key."""
+    response = await stranger.get("/openapi.json")
+    assert response.status == 200
+    described: dict[str, Any] = response.json
     return described
 
 
 def assert_fits(document: dict[str, Any], schema: dict[str, Any], value: object, *, what: str) -> None:
-    """Assert that a value fits a schema of the document."""
+    """Assert that a value matches a schema of the document."""
     whole = {"allOf": [schema], "components": document["components"]}
     validator = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
     assert [error.message for error in validator.iter_errors(value)] == [], what
@@ -43,13 +43,13 @@ def choices_of(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def read_events(raw: bytes) -> list[dict[str, str]]:
-    """Return a stream's events, field by field."""
+    """Return a stream's events as fields by name."""
     frames = [frame for frame in raw.decode().split("\n\n") if frame and not frame.startswith(":")]
     return [dict(line.split(": ", 1) for line in frame.split("\n")) for frame in frames]
 
 
 def assert_events_fit(document: dict[str, Any], content: dict[str, Any], events: list[dict[str, str]]) -> set[str]:
-    """Assert that each event and its data fit what is described; return the events' names."""
+    """Assert that each event and its data match their schemas; return the names of the events."""
     choices = {choice["properties"]["event"]["const"]: choice for choice in choices_of(content)}
     for event in events:
         choice = choices[event["event"]]
@@ -74,13 +74,13 @@ async def test_every_route_is_described(client: Client, document: dict[str, Any]
         if route.resource is not None
     }
     described = {(method, path) for method, path, _described in operations(document)}
-    # Every GET of anything but a stream answers HEAD as well.
+    # aiohttp adds a HEAD route for every GET except for streams.
     implied = {("head", path) for method, path in described if method == "get"}
     assert described <= routes
     assert routes - described <= implied
 
 
-async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+async def test_every_reference_resolves(document: dict[str, Any]) -> None:
     references = set(re.findall(r"'\$ref': '#/components/schemas/([^']+)'", str(document)))
     assert len(references) > 15
     assert references <= set(document["components"]["schemas"])
@@ -97,7 +97,7 @@ async def test_every_parameter_of_a_path_is_described(document: dict[str, Any]) 
         assert named == set(re.findall(r"{(\w+)}", path))
 
 
-async def test_every_operation_says_which_problems_it_has(document: dict[str, Any]) -> None:
+async def test_every_operation_describes_its_problems(document: dict[str, Any]) -> None:
     for method, path, described in operations(document):
         statuses = set(described["responses"])
         assert "500" in statuses, path
@@ -115,7 +115,7 @@ async def test_a_body_is_described_by_the_model_that_validates_it(document: dict
     assert (await tenant.api.post("/v1/collections", {"name": "x" * 201})).is_problem(422, "invalid_request")
 
 
-async def test_an_answer_has_exactly_the_fields_that_were_described(
+async def test_a_response_has_exactly_the_described_fields(
     document: dict[str, Any], tenant: Tenant, ready: dict[str, Any]
 ) -> None:
     schemas = document["components"]["schemas"]
@@ -127,11 +127,11 @@ async def test_an_answer_has_exactly_the_fields_that_were_described(
         "TextView": (await tenant.api.get(f"/v1/documents/{ready['id']}/text")).json,
         "ChunkView": (await tenant.api.get(f"/v1/documents/{ready['id']}/chunks")).json["data"][0],
     }
-    for name, answer in shown.items():
-        assert set(answer) == set(schemas[name]["properties"]) == set(schemas[name]["required"]), name
+    for name, response in shown.items():
+        assert set(response) == set(schemas[name]["properties"]) == set(schemas[name]["required"]), name
 
 
-async def test_the_upload_is_described_as_form_and_as_json(document: dict[str, Any]) -> None:
+async def test_document_creation_is_described_as_form_and_as_json(document: dict[str, Any]) -> None:
     content = document["paths"]["/v1/documents"]["post"]["requestBody"]["content"]
     assert set(content) == {"multipart/form-data", "application/json"}
     form = content["multipart/form-data"]["schema"]
@@ -139,17 +139,17 @@ async def test_the_upload_is_described_as_form_and_as_json(document: dict[str, A
     assert set(form["properties"]) == {"file", "collection_id", "attributes"}
 
 
-async def test_every_answer_says_its_problems_by_code(document: dict[str, Any]) -> None:
-    told: set[str] = set()
+async def test_every_problem_response_lists_its_codes(document: dict[str, Any]) -> None:
+    listed: set[str] = set()
     for _method, path, described in operations(document):
-        for status, answer in described["responses"].items():
-            if "$ref" not in answer:
+        for status, response in described["responses"].items():
+            if "$ref" not in response:
                 continue
-            problem = document["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+            problem = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
             codes = problem["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["code"]["enum"]
             assert all(PROBLEMS[code].status == int(status) for code in codes), path
-            told |= set(codes)
-    assert told == set(PROBLEMS)
+            listed |= set(codes)
+    assert listed == set(PROBLEMS)
 
 
 def test_every_example_of_a_component_fits_its_schema(document: dict[str, Any]) -> None:
@@ -164,8 +164,8 @@ def test_every_example_of_a_component_fits_its_schema(document: dict[str, Any]) 
 
 
 def test_every_example_of_a_problem_and_a_parameter_fits_its_schema(document: dict[str, Any]) -> None:
-    for name, answer in document["components"]["responses"].items():
-        content = answer["content"]["application/problem+json"]
+    for name, response in document["components"]["responses"].items():
+        content = response["content"]["application/problem+json"]
         for example in content["examples"].values():
             assert_fits(document, content["schema"], example["value"], what=name)
     for method, path, described in operations(document):
@@ -175,7 +175,7 @@ def test_every_example_of_a_problem_and_a_parameter_fits_its_schema(document: di
             )
 
 
-def test_every_example_of_a_body_is_taken_by_the_model(client: Client, document: dict[str, Any]) -> None:
+def test_every_example_of_a_body_is_accepted_by_its_model(client: Client, document: dict[str, Any]) -> None:
     bodies = [contract.body for route in client.app.router.routes() if (contract := operation_of(route.handler))]
     tried = {body for body in bodies if body is not None}
     for body in tried:
@@ -184,8 +184,8 @@ def test_every_example_of_a_body_is_taken_by_the_model(client: Client, document:
     assert len(tried) > 15
 
 
-def test_the_document_is_openapi(document: dict[str, Any]) -> None:
-    # The loader of a tool that reads such documents all day checks it against the specification's own schema.
+def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
+    # schemathesis validates it against the schema of the OpenAPI specification.
     loaded = schemathesis.openapi.from_dict(document)
     loaded.validate()
     assert len(list(loaded.get_all_operations())) == len(list(operations(document)))
@@ -194,8 +194,8 @@ def test_the_document_is_openapi(document: dict[str, Any]) -> None:
 async def test_the_events_of_a_run_fit_their_schemas(document: dict[str, Any], tenant: Tenant, ready: Any) -> None:
     session = (await tenant.api.post("/v1/chat/sessions", {})).json["id"]
     path = "/v1/chat/sessions/{session_id}/messages"
-    answer = await tenant.api.post(path.format(session_id=session), {"content": "What do kettles boil?"})
-    events = read_events(answer.raw)
+    response = await tenant.api.post(path.format(session_id=session), {"content": "What do kettles boil?"})
+    events = read_events(response.raw)
     content = document["paths"][path]["post"]["responses"]["200"]["content"]
     names = assert_events_fit(document, content, events)
     assert ready["status"] == "ready"
@@ -204,18 +204,18 @@ async def test_the_events_of_a_run_fit_their_schemas(document: dict[str, Any], t
 
 
 async def test_the_events_of_a_document_fit_their_schema(document: dict[str, Any], tenant: Tenant, ready: Any) -> None:
-    answer = await tenant.api.get(f"/v1/documents/{ready['id']}/events")
+    response = await tenant.api.get(f"/v1/documents/{ready['id']}/events")
     path = document["paths"]["/v1/documents/{document_id}/events"]
-    assert assert_events_fit(document, path["get"]["responses"]["200"]["content"], read_events(answer.raw)) == {
+    assert assert_events_fit(document, path["get"]["responses"]["200"]["content"], read_events(response.raw)) == {
         "document.updated"
     }
 
 
-async def test_the_page_needs_nothing_but_itself(stranger: Api, document: dict[str, Any]) -> None:
-    answer = await stranger.get("/docs")
-    page = answer.raw.decode()
-    assert answer.status == 200
+async def test_the_reference_page_is_self_contained(stranger: Api, document: dict[str, Any]) -> None:
+    response = await stranger.get("/docs")
+    page = response.raw.decode()
+    assert response.status == 200
     assert not re.search(r"(?:src|href)=['\"]?(?:https?:)?//|<script|@import|url\(", page)
-    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert all(f"<tr id={code}>" in page for code in PROBLEMS)
     assert all(path in page for path in document["paths"])

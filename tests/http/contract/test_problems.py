@@ -1,4 +1,4 @@
-"""The table of problems is complete, and every error has one shape."""
+"""The table of problems is complete, and all errors have the same shape."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ragsvc.http.contract.problems import PROBLEMS, error_of_status, problem_res
 
 
 @pytest.mark.parametrize("kind", request_errors())
-def test_every_request_error_stands_in_the_table(kind: type[RequestError]) -> None:
+def test_every_request_error_has_a_status(kind: type[RequestError]) -> None:
     assert kind.code in PROBLEMS
 
 
-def test_the_table_holds_no_code_that_no_error_has() -> None:
+def test_every_code_in_the_table_belongs_to_an_error() -> None:
     assert set(PROBLEMS) == {kind.code for kind in request_errors()} | {RagsvcError.code}
 
 
@@ -23,7 +23,7 @@ def test_no_two_errors_share_a_code() -> None:
     assert len(codes) == len(set(codes))
 
 
-def test_a_problem_says_what_where_and_under_which_request() -> None:
+def test_a_problem_has_its_detail_its_fields_and_the_request_id() -> None:
     response = problem_response(InvalidRequest(fields={"name": "is missing"}), request_id="req_1")
     assert isinstance(response.body, bytes)
     assert response.status == 422
@@ -39,16 +39,16 @@ def test_a_problem_says_what_where_and_under_which_request() -> None:
     }
 
 
-def test_an_unauthorized_client_is_told_how_to_authenticate() -> None:
+def test_an_unauthorized_response_names_the_authentication_scheme() -> None:
     assert problem_response(Unauthorized(), request_id="req_1").headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_a_client_that_may_try_again_is_told_when() -> None:
+def test_a_retryable_problem_has_a_retry_after_header() -> None:
     assert int(problem_response(TooManyStreams(), request_id="req_1").headers["Retry-After"]) > 0
 
 
 @pytest.mark.parametrize(
     ("status", "code"), [(404, "not_found"), (405, "method_not_allowed"), (413, "too_large"), (400, "bad_request")]
 )
-def test_what_the_framework_refuses_gets_our_codes(status: int, code: str) -> None:
+def test_errors_raised_by_aiohttp_get_our_codes(status: int, code: str) -> None:
     assert error_of_status(status).code == code

@@ -1,4 +1,4 @@
-"""A process takes on what it can do: the rest is refused soon, and what waits for clients holds nothing up."""
+"""A process refuses requests beyond its capacity, and requests that wait for their client use no slot."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ragsvc.http.contract.operations import operation
 from ragsvc.http.limits.admission import ADMISSION
 from ragsvc.telemetry.metrics import REGISTRY
 from tests.http.conftest import TIMING, Api, Tenant, make_tenant, operator_of
-from tests.http.test_server import SlowFile
 from tests.support.polling import until
+from tests.support.remote import SlowFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,20 +29,20 @@ DEADLINE_S = 10.0
 
 @operation("Wait", Access.PUBLIC, responses={200: None})
 async def wait(request: web.Request) -> web.Response:
-    """Answer when the test says so."""
+    """Respond once the test opens the gate."""
     await request.app[GATE].wait()
     return web.Response()
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests wait a second for a slot."""
+    """Requests wait at most one second for a slot."""
     monkeypatch.setattr("ragsvc.http.limits.admission.MAX_WAIT_S", 1.0)
 
 
 @pytest.fixture
 async def small(settings: Settings, serve: Callable[..., Awaitable[Client]]) -> AsyncIterator[Client]:
-    """An application with two places for requests, and routes that wait."""
+    """An application with two slots, and routes that wait for the gate."""
     app = create_app(settings.changed({"max_requests": 2, "request_timeout_s": 60}), timing=TIMING)
     app.router.add_get("/wait", wait)
     app.router.add_get("/wait-too", wait)
@@ -52,18 +52,19 @@ async def small(settings: Settings, serve: Callable[..., Awaitable[Client]]) -> 
     app[GATE].set()
 
 
-def held(client: Client) -> int:
-    return client.app[ADMISSION].slots.held
+def used_slots(client: Client) -> int:
+    return client.app[ADMISSION].slots.used
 
 
 async def fill(client: Client) -> list[asyncio.Task[Any]]:
-    """Take both places."""
+    """Occupy both slots."""
     tasks = [asyncio.create_task(Api(client, None).get(path)) for path in ("/wait", "/wait-too")]
-    await until(lambda: held(client) == 2)
+    await until(lambda: used_slots(client) == 2)
     return tasks
 
 
-async def test_a_request_without_a_place_is_refused_with_the_time_to_come_back(small: Client) -> None:
+@pytest.mark.usefixtures("short_wait")
+async def test_a_request_that_gets_no_slot_is_refused_with_a_retry_after_header(small: Client) -> None:
     admin = operator_of(small)
     before = REGISTRY.get_sample_value("ragsvc_requests_refused_total", {"code": "overloaded"}) or 0
     tasks = await fill(small)
@@ -71,16 +72,16 @@ async def test_a_request_without_a_place_is_refused_with_the_time_to_come_back(s
     assert refused.is_problem(503, "overloaded")
     assert int(refused.headers["Retry-After"]) > 0
     assert REGISTRY.get_sample_value("ragsvc_requests_refused_total", {"code": "overloaded"}) == before + 1
-    # Whoever looks after it sees it.
+    # Health checks work without a slot.
     for probe in ("/healthz", "/readyz", "/metrics"):
         assert (await Api(small, None).get(probe)).status == 200
     small.app[GATE].set()
-    assert [answer.status for answer in await asyncio.gather(*tasks)] == [200, 200]
+    assert [response.status for response in await asyncio.gather(*tasks)] == [200, 200]
     assert (await admin.get("/v1/workspaces")).status == 200
-    assert held(small) == 0
+    assert used_slots(small) == 0
 
 
-async def test_a_request_that_waits_for_a_place_is_answered_when_there_is_one(small: Client) -> None:
+async def test_a_waiting_request_is_handled_once_a_slot_is_free(small: Client) -> None:
     tasks = await fill(small)
     waiting = asyncio.create_task(Api(small, None).get("/openapi.json"))
     await until(lambda: small.app[ADMISSION].slots.waiting == 1)
@@ -89,27 +90,27 @@ async def test_a_request_that_waits_for_a_place_is_answered_when_there_is_one(sm
     await asyncio.gather(*tasks)
 
 
-async def test_a_stream_holds_no_place(small: Client) -> None:
+async def test_a_stream_uses_no_slot(small: Client) -> None:
     tenant = await make_tenant(small, operator_of(small), "acme")
     document = await tenant.upload()
     path = f"/v1/documents/{document['id']}/events"
     async with small.get(path, headers=tenant.api.headers) as stream:
         await asyncio.wait_for(stream.content.readuntil(b"\n\n"), DEADLINE_S)
-        assert held(small) == 0
+        assert used_slots(small) == 0
 
 
-async def test_a_file_on_its_way_holds_no_place(small: Client) -> None:
+async def test_a_file_upload_uses_no_slot(small: Client) -> None:
     tenant = await make_tenant(small, operator_of(small), "acme")
     slow = SlowFile()
     uploading = asyncio.create_task(tenant.api.call("POST", "/v1/documents", data=slow.form()))
     await asyncio.wait_for(slow.begun.wait(), DEADLINE_S)
-    assert held(small) == 0
+    assert used_slots(small) == 0
     slow.may_end.set()
     assert (await uploading).status == 202
 
 
 @pytest.mark.parametrize("trickle", [b"", b"{"])
-async def test_a_body_that_does_not_come_holds_no_place_and_is_answered(
+async def test_a_stalled_body_uses_no_slot_and_gets_a_408(
     settings: Settings, serve: Callable[..., Awaitable[Client]], trickle: bytes
 ) -> None:
     client = await serve(create_app(settings.changed({"max_requests": 2, "client_timeout_s": 1.0})))
@@ -117,38 +118,38 @@ async def test_a_body_that_does_not_come_holds_no_place_and_is_answered(
     reader, writer = await send_head(tenant, length=100)
     writer.write(trickle)
     await until(lambda: client.app[ADMISSION].bodies._free_bytes < 64 * settings.api.max_json_body_bytes)
-    await until(lambda: held(client) == 0)
-    answer = await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)
-    assert b" 408 " in answer.partition(b"\r\n")[0]
-    assert b'"request_timeout"' in answer
+    await until(lambda: used_slots(client) == 0)
+    response = await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)
+    assert b" 408 " in response.partition(b"\r\n")[0]
+    assert b'"request_timeout"' in response
     writer.close()
     await until(lambda: client.app[ADMISSION].bodies._free_bytes == 64 * settings.api.max_json_body_bytes)
 
 
-async def test_bodies_that_come_late_are_read_to_their_end(tenant: Tenant) -> None:
+async def test_a_body_that_arrives_in_pieces_is_read_completely(tenant: Tenant) -> None:
     reader, writer = await send_head(tenant, length=19)
     writer.write(b'{"name": ')
     await writer.drain()
     writer.write(b'"kettles"}')
-    answer = await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)
-    assert b" 201 " in answer.partition(b"\r\n")[0]
+    response = await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)
+    assert b" 201 " in response.partition(b"\r\n")[0]
     writer.close()
 
 
-async def test_work_that_takes_too_long_is_given_up(
+async def test_a_request_that_takes_too_long_is_cancelled(
     settings: Settings, serve: Callable[..., Awaitable[Client]]
 ) -> None:
     app = create_app(settings.changed({"request_timeout_s": 0.2}))
     app.router.add_get("/wait", wait)
     app[GATE] = asyncio.Event()
     client = await serve(app)
-    answer = await Api(client, None).get("/wait")
-    assert answer.is_problem(503, "unavailable")
-    assert held(client) == 0
+    response = await Api(client, None).get("/wait")
+    assert response.is_problem(503, "unavailable")
+    assert used_slots(client) == 0
 
 
 async def send_head(tenant: Tenant, *, length: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Begin to make a collection."""
+    """Send the head of a request that creates a collection."""
     client = tenant.api.client
     reader, writer = await asyncio.open_connection(client.host, client.port)
     head = f"POST /v1/collections HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tenant.api.key}\r\n"

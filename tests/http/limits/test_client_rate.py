@@ -1,4 +1,4 @@
-"""A key that asks more often than it may is told when to come back; nobody else notices."""
+"""A key over its rate limit gets 429 with Retry-After, without an effect on other keys."""
 
 from __future__ import annotations
 
@@ -15,26 +15,30 @@ if TYPE_CHECKING:
 BURST = 3
 
 
-def left(answer: ApiResponse) -> tuple[str, ...]:
-    return tuple(answer.headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining"))
+def left(response: ApiResponse) -> tuple[str, ...]:
+    return tuple(response.headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining"))
 
 
-async def test_a_key_over_its_rate_is_refused_until_it_has_a_request_left(make_client: ClientMaker) -> None:
+async def test_a_key_over_its_rate_limit_is_refused(make_client: ClientMaker) -> None:
     client = await make_client(rate_limit_rps=0.01, rate_limit_burst=BURST)
     tenant = await make_tenant(client, operator_of(client), "acme")
     before = REGISTRY.get_sample_value("ragsvc_requests_refused_total", {"code": "rate_limited"}) or 0
     responses = [await tenant.api.get("/v1/workspace") for _ in range(BURST)]
-    assert [answer.status for answer in responses] == [200] * BURST
-    assert [left(answer) for answer in responses] == [("3", "2"), ("3", "1"), ("3", "0")]
+    assert [response.status for response in responses] == [200] * BURST
+    assert [left(response) for response in responses] == [("3", "2"), ("3", "1"), ("3", "0")]
     refused = await tenant.api.get("/v1/workspace")
     assert refused.is_problem(429, "rate_limited")
-    assert 95 <= int(refused.headers["Retry-After"]) <= 100
-    assert 295 <= int(refused.headers["RateLimit-Reset"]) <= 300
+    retry_after_s = int(refused.headers["Retry-After"])
+    assert 0 < retry_after_s <= 100
+    # The other two requests of the burst become available after 100 s each.
+    assert int(refused.headers["RateLimit-Reset"]) == retry_after_s + 200
     assert left(refused) == ("3", "0")
     assert REGISTRY.get_sample_value("ragsvc_requests_refused_total", {"code": "rate_limited"}) == before + 1
 
 
-async def test_a_refused_request_leaves_nothing_and_may_come_again_under_its_key(make_client: ClientMaker) -> None:
+async def test_a_rate_limited_request_has_no_effect_and_its_idempotency_key_remains_usable(
+    make_client: ClientMaker,
+) -> None:
     client = await make_client(rate_limit_rps=0.01, rate_limit_burst=1)
     admin = operator_of(client)
     tenant = await make_tenant(client, admin, "acme")
@@ -47,7 +51,7 @@ async def test_a_refused_request_leaves_nothing_and_may_come_again_under_its_key
     assert (sent.status, "Idempotent-Replayed" in sent.headers) == (202, False)
 
 
-async def test_others_have_rates_of_their_own_and_the_operator_none(make_client: ClientMaker) -> None:
+async def test_rate_limits_are_per_key_and_do_not_apply_to_the_admin_key(make_client: ClientMaker) -> None:
     client = await make_client(rate_limit_rps=0.01, rate_limit_burst=1)
     admin = operator_of(client)
     tenant = await make_tenant(client, admin, "acme")
@@ -56,25 +60,25 @@ async def test_others_have_rates_of_their_own_and_the_operator_none(make_client:
     uploads = Api(client, await make_key(admin, tenant.id))
     body = {"collection_id": collection_id, "max_bytes": 1000}
     token = (await uploads.post("/v1/upload-tokens", body)).json["token"]
-    # A page that goes mad with a token does not shut out the server that made it.
+    # A page that floods the API with a token does not affect the key that created it.
     companion = f"/companion/{token}/s3/params?filename=a.txt&type=text/plain"
     responses = [await Api(client, None).get(companion) for _ in range(2)]
-    assert [answer.status for answer in responses] == [200, 429]
+    assert [response.status for response in responses] == [200, 429]
     assert (await Api(client, await make_key(admin, tenant.id)).get("/v1/workspace")).status == 200
     assert [(await admin.get("/v1/workspaces")).status for _ in range(3)] == [200] * 3
 
 
-async def test_what_counts_for_no_key_tells_no_rate(make_client: ClientMaker) -> None:
+async def test_unauthenticated_responses_have_no_rate_limit_headers(make_client: ClientMaker) -> None:
     client = await make_client(rate_limit_rps=0.01, rate_limit_burst=1)
     stranger = Api(client, None)
     for path, status in (("/healthz", 200), ("/v1/workspace", 401)):
         for _ in range(3):
-            answer = await stranger.get(path)
-            assert answer.status == status
-            assert not [name for name in answer.headers if name.lower().startswith("ratelimit")]
+            response = await stranger.get(path)
+            assert response.status == status
+            assert not [name for name in response.headers if name.lower().startswith("ratelimit")]
 
 
-async def test_a_rate_of_zero_is_none(make_client: ClientMaker) -> None:
+async def test_a_rate_of_zero_disables_the_limit(make_client: ClientMaker) -> None:
     client = await make_client(rate_limit_rps=0, rate_limit_burst=1)
     tenant = await make_tenant(client, operator_of(client), "acme")
     assert [(await tenant.api.get("/v1/workspace")).status for _ in range(3)] == [200] * 3

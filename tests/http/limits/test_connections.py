@@ -1,4 +1,4 @@
-"""Clients that keep a process waiting are cut, those that are merely quiet are not, and there are never too many."""
+"""Slow clients are disconnected, idle ones are not, and the number of connections is limited."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import structlog
 from aiohttp import web
 
 from ragsvc.http.app import create_app
-from ragsvc.http.limits.connections import LEAST_BYTES_PER_S, Connections
+from ragsvc.http.limits.connections import MIN_BYTES_PER_S, Connections
 from tests.http.support.documents import form
-from tests.http.test_server import Remote
 from tests.support.polling import until
+from tests.support.remote import Remote
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,8 +31,8 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """The application behind its connections, as `ragsvc serve` has it."""
+class Site:
+    """The application, served over limited connections like `ragsvc serve`."""
 
     connections: Connections
     host: str
@@ -52,7 +52,7 @@ class Gate:
 
 
 @asynccontextmanager
-async def gated(settings: Settings, *, limit: int = LIMIT) -> AsyncIterator[Gate]:
+async def serving(settings: Settings, *, limit: int = LIMIT) -> AsyncIterator[Site]:
     runner = web.AppRunner(create_app(settings), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     connections = Connections(limit=limit, timeout_s=TIMEOUT_S)
@@ -61,32 +61,32 @@ async def gated(settings: Settings, *, limit: int = LIMIT) -> AsyncIterator[Gate
     host, port = server.sockets[0].getsockname()
     try:
         async with aiohttp.ClientSession() as session, connections.watch():
-            yield Gate(connections, host, port, await Remote.make(session, f"http://{host}:{port}", settings))
+            yield Site(connections, host, port, await Remote.make(session, f"http://{host}:{port}", settings))
     finally:
         server.close()
         await runner.cleanup()
 
 
 @pytest.fixture(scope="module")
-async def gate(settings: Settings) -> AsyncIterator[Gate]:
-    async with gated(settings) as opened:
+async def site(settings: Settings) -> AsyncIterator[Site]:
+    async with serving(settings) as opened:
         yield opened
 
 
-async def is_cut(reader: asyncio.StreamReader) -> bytes:
-    """Return what was said before the end."""
-    said = b""
+async def read_to_end(reader: asyncio.StreamReader) -> bytes:
+    """Wait until the server closes the connection; return the bytes received before that."""
+    received = b""
     try:
         async with asyncio.timeout(DEADLINE_S):
             while block := await reader.read(65_536):
-                said += block
+                received += block
     except ConnectionError:
         pass
-    return said
+    return received
 
 
 async def trickle(writer: asyncio.StreamWriter, block: bytes, *, pause_s: float) -> None:
-    """Send for ever."""
+    """Send the block repeatedly until the connection is closed."""
     try:
         while True:
             writer.write(block)
@@ -97,44 +97,44 @@ async def trickle(writer: asyncio.StreamWriter, block: bytes, *, pause_s: float)
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /v1/wor", b"GET / HTTP/1.1\r\nHost: x\r\n"])
-async def test_a_client_that_does_not_finish_its_head_is_cut(gate: Gate, sent: bytes) -> None:
-    reader, writer = await gate.open(sent)
-    assert await is_cut(reader) == b""
+async def test_a_client_that_does_not_finish_its_head_is_disconnected(site: Site, sent: bytes) -> None:
+    reader, writer = await site.open(sent)
+    assert await read_to_end(reader) == b""
     writer.close()
 
 
-async def test_a_head_that_comes_byte_by_byte_is_cut(gate: Gate) -> None:
-    reader, writer = await gate.open(b"GET / HTTP/1.1\r\nX-Slow: ")
+async def test_a_client_that_sends_its_head_byte_by_byte_is_disconnected(site: Site) -> None:
+    reader, writer = await site.open(b"GET / HTTP/1.1\r\nX-Slow: ")
     sending = asyncio.create_task(trickle(writer, b"x", pause_s=0.1))
-    assert await is_cut(reader) == b""
+    assert await read_to_end(reader) == b""
     await sending
 
 
-async def test_a_client_may_be_quiet_between_requests(gate: Gate) -> None:
-    reader, writer = await gate.open(gate.head("GET /healthz"))
+async def test_an_idle_client_remains_connected_between_requests(site: Site) -> None:
+    reader, writer = await site.open(site.head("GET /healthz"))
     assert (await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)).startswith(b"HTTP/1.1 200")
-    # Longer than a head may take.
+    # Longer than the time limit of a head.
     await asyncio.sleep(TIMEOUT_S * 1.5)
-    writer.write(gate.head("GET /healthz"))
+    writer.write(site.head("GET /healthz"))
     assert (await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)).startswith(b"HTTP/1.1 200")
     writer.close()
 
 
-async def test_a_file_that_gets_nowhere_is_cut(gate: Gate) -> None:
+async def test_an_upload_that_is_too_slow_is_disconnected(site: Site) -> None:
     boundary = "Content-Type: multipart/form-data; boundary=b"
-    reader, writer = await gate.open(gate.head("POST /v1/documents", boundary, "Content-Length: 1000000"))
+    reader, writer = await site.open(site.head("POST /v1/documents", boundary, "Content-Length: 1000000"))
     writer.write(b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n')
     sending = asyncio.create_task(trickle(writer, b"x", pause_s=0.1))
     with structlog.testing.capture_logs() as logs:
-        assert await is_cut(reader) == b""
+        assert await read_to_end(reader) == b""
         await until(lambda: any(entry["event"] == "request_finished" for entry in logs))
     await sending
     assert [entry["waited_for"] for entry in logs if entry["event"] == "slow_client_cut"] == ["body"]
     assert [entry for entry in logs if entry["log_level"] == "error"] == []
 
 
-async def test_a_file_that_comes_slowly_and_steadily_arrives(gate: Gate) -> None:
-    block = bytes(int(LEAST_BYTES_PER_S * TIMEOUT_S))
+async def test_a_slow_but_steady_upload_succeeds(site: Site) -> None:
+    block = bytes(int(MIN_BYTES_PER_S * TIMEOUT_S))
 
     async def blocks() -> AsyncIterator[bytes]:
         for _ in range(6):
@@ -143,29 +143,29 @@ async def test_a_file_that_comes_slowly_and_steadily_arrives(gate: Gate) -> None
 
     writer = aiohttp.MultipartWriter("form-data")
     writer.append(blocks()).set_content_disposition("form-data", name="file", filename="steady.txt")
-    assert (await gate.remote.upload(writer))["size_bytes"] == 6 * len(block)
+    assert (await site.remote.upload(writer))["size_bytes"] == 6 * len(block)
 
 
-async def test_a_reader_that_takes_nothing_is_cut(gate: Gate) -> None:
-    document = await gate.remote.upload(form(bytes(30 * MIB), filename="large.bin"))
-    before = len(gate.connections)
+async def test_a_client_that_does_not_read_is_disconnected(site: Site) -> None:
+    document = await site.remote.upload(form(bytes(30 * MIB), filename="large.bin"))
+    before = len(site.connections)
     with structlog.testing.capture_logs() as logs:
-        # A stream's buffer is small, so without a read the client takes little more than the system holds for it.
-        _reader, writer = await gate.open(gate.head(f"GET /v1/documents/{document['id']}/content"))
+        # The reader's buffer is small, so a client that does not read accepts little more than the socket buffers.
+        _reader, writer = await site.open(site.head(f"GET /v1/documents/{document['id']}/content"))
         await until(
-            lambda: "reader" in [entry.get("waited_for") for entry in logs], timeout_s=DEADLINE_S, what="the cut"
+            lambda: "reader" in [entry.get("waited_for") for entry in logs], timeout_s=DEADLINE_S, what="the disconnect"
         )
-        await until(lambda: len(gate.connections) == before)
+        await until(lambda: len(site.connections) == before)
         writer.transport.abort()
     assert [entry["waited_for"] for entry in logs if entry["event"] == "slow_client_cut"] == ["reader"]
 
 
-async def test_one_connection_too_many_is_refused_and_the_others_are_served(settings: Settings) -> None:
-    async with gated(settings, limit=5) as gate:
-        held = [await gate.open(gate.head("GET /healthz")) for _ in range(5 - len(gate.connections))]
-        await until(lambda: len(gate.connections) == 5)
-        reader, writer = await gate.open()
-        head, _, body = (await is_cut(reader)).partition(b"\r\n\r\n")
+async def test_a_connection_over_the_limit_is_refused_and_the_others_are_served(settings: Settings) -> None:
+    async with serving(settings, limit=5) as site:
+        held = [await site.open(site.head("GET /healthz")) for _ in range(5 - len(site.connections))]
+        await until(lambda: len(site.connections) == 5)
+        reader, writer = await site.open()
+        head, _, body = (await read_to_end(reader)).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
         assert b"Retry-After: " in head
         assert orjson.loads(body)["code"] == "overloaded"
@@ -173,64 +173,62 @@ async def test_one_connection_too_many_is_refused_and_the_others_are_served(sett
         for reader, writer in held:
             assert (await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)).startswith(b"HTTP/1.1 200")
             writer.close()
-        await until(lambda: len(gate.connections) < 5)
-        async with gate.remote.session.get(f"{gate.remote.url}/healthz") as answer:
-            assert answer.status == 200
+        await until(lambda: len(site.connections) < 5)
+        async with site.remote.session.get(f"{site.remote.url}/healthz") as response:
+            assert response.status == 200
 
 
 @pytest.mark.parametrize(
-    ("sent", "said"),
+    ("sent", "detail"),
     [
-        (b"SECRET\x00\x01\r\n\r\n", b"This is no request that HTTP/1.1 knows."),
-        (b"GET /SECRET HTTP/9.9.9\r\n\r\n", b"This is no request that HTTP/1.1 knows."),
-        (b"GET / HTTP/1.1\r\nContent-Length: SECRET\r\n\r\n", b"This is no request that HTTP/1.1 knows."),
+        (b"SECRET\x00\x01\r\n\r\n", b"This is not a valid HTTP/1.1 request."),
+        (b"GET /SECRET HTTP/9.9.9\r\n\r\n", b"This is not a valid HTTP/1.1 request."),
+        (b"GET / HTTP/1.1\r\nContent-Length: SECRET\r\n\r\n", b"This is not a valid HTTP/1.1 request."),
         (b"GET / HTTP/1.1\r\nX: SECRET" + b"x" * 9000 + b"\r\n\r\n", b"A line of the request's head is longer than"),
         (b"GET /SECRET" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n", b"A line of the request's head is longer than"),
     ],
 )
-async def test_what_is_no_http_is_answered_without_a_banner_and_without_what_came(
-    gate: Gate, sent: bytes, said: bytes
-) -> None:
-    reader, writer = await gate.open(sent)
+async def test_invalid_http_gets_a_400_that_does_not_quote_it(site: Site, sent: bytes, detail: bytes) -> None:
+    reader, writer = await site.open(sent)
     with structlog.testing.capture_logs() as logs:
-        head, _, body = (await is_cut(reader)).partition(b"\r\n\r\n")
+        head, _, body = (await read_to_end(reader)).partition(b"\r\n\r\n")
     writer.close()
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"Server:" not in head
     assert orjson.loads(body)["code"] == "bad_request"
-    assert said in body
+    assert detail in body
     assert b"SECRET" not in body
     assert "SECRET" not in str(logs)
     assert [entry["event"] for entry in logs if entry["event"] == "request_malformed"] == ["request_malformed"]
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-@pytest.mark.parametrize("comes", ["with its head", "later"])
-async def test_a_body_that_is_not_encoded_as_it_says_is_told_so_and_is_no_error_of_ours(
-    gate: Gate, caplog: pytest.LogCaptureFixture, encoding: str, comes: str
+@pytest.mark.parametrize("arrival", ["with its head", "later"])
+async def test_a_body_that_does_not_match_its_encoding_gets_a_400_and_logs_no_error(
+    site: Site, caplog: pytest.LogCaptureFixture, encoding: str, arrival: str
 ) -> None:
-    body = b"\xff\xff\xff\xff nothing that a packer wrote"
-    head = gate.head("POST /v1/search", *encoded(encoding, body))
-    reader, writer = await gate.open(head + body if comes == "with its head" else head)
-    if comes == "later":
-        await until(lambda: any(one._request is not None for one in gate.connections._open))
+    body = b"\xff\xff\xff\xff not compressed data"
+    head = site.head("POST /v1/search", *encoded(encoding, body))
+    reader, writer = await site.open(head + body if arrival == "with its head" else head)
+    if arrival == "later":
+        await until(lambda: any(one._request is not None for one in site.connections._open))
         writer.write(body)
-    answer = await is_cut(reader)
+    response = await read_to_end(reader)
     writer.close()
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert orjson.loads(answer.partition(b"\r\n\r\n")[2])["detail"] == (
-        "The body is not encoded as its Content-Encoding says."
+    assert response.startswith(b"HTTP/1.1 400 ")
+    assert orjson.loads(response.partition(b"\r\n\r\n")[2])["detail"] == (
+        "The body does not match its Content-Encoding."
     )
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd"])
-async def test_an_encoding_that_is_not_read_is_refused_in_clear_words(gate: Gate, encoding: str) -> None:
-    reader, writer = await gate.open(gate.head("POST /v1/search", *encoded(encoding, b"xx")))
-    answer = await is_cut(reader)
+async def test_an_unsupported_encoding_gets_a_415(site: Site, encoding: str) -> None:
+    reader, writer = await site.open(site.head("POST /v1/search", *encoded(encoding, b"xx")))
+    response = await read_to_end(reader)
     writer.close()
-    assert answer.startswith(b"HTTP/1.1 415 ")
-    problem = orjson.loads(answer.partition(b"\r\n\r\n")[2])
+    assert response.startswith(b"HTTP/1.1 415 ")
+    problem = orjson.loads(response.partition(b"\r\n\r\n")[2])
     assert (problem["code"], "gzip or deflate" in problem["detail"]) == ("unsupported_media_type", True)
 
 
@@ -239,10 +237,10 @@ def encoded(encoding: str, body: bytes) -> tuple[str, ...]:
     return ("Content-Type: application/json", f"Content-Encoding: {encoding}", f"Content-Length: {len(body)}")
 
 
-async def test_no_connection_is_forgotten(gate: Gate) -> None:
-    """Comes last: by now every kind of end was there."""
-    await until(lambda: len(gate.connections) <= 1, timeout_s=DEADLINE_S)
-    # The one that may be left is the client's own, which it keeps.
-    async with gate.remote.session.get(f"{gate.remote.url}/healthz") as answer:
-        assert answer.status == 200
-    assert len(gate.connections) == 1
+async def test_no_closed_connection_remains_registered(site: Site) -> None:
+    """Must run last, after connections have been closed in every possible way."""
+    await until(lambda: len(site.connections) <= 1, timeout_s=DEADLINE_S)
+    # The client's own keep-alive connection can remain.
+    async with site.remote.session.get(f"{site.remote.url}/healthz") as response:
+        assert response.status == 200
+    assert len(site.connections) == 1

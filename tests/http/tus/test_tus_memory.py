@@ -1,4 +1,4 @@
-"""However many requests append at once, their parts keep to UPLOAD_BUFFER_BYTES, and all get through."""
+"""Any number of concurrent uploads stays within UPLOAD_BUFFER_BYTES, and all of them succeed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ragsvc.uploads import part_buffers
 from tests.http.conftest import Api
 from tests.http.support.documents import form
 from tests.http.support.processes import serving
-from tests.http.tus.test_tus import (
+from tests.http.tus.support import (
     BODY,
     MIB,
-    arrived,
+    append_once_unlocked,
     assert_stored,
     checksum,
     content_of,
@@ -25,7 +25,7 @@ from tests.http.tus.test_tus import (
     offset_of,
     patch,
     sending,
-    until_through,
+    wait_for_offset,
 )
 from tests.support.polling import until
 
@@ -38,7 +38,7 @@ MANY = 32
 CONTENT = content_of(PART + 1000)
 
 
-async def test_many_requests_at_once_keep_to_the_budget(
+async def test_concurrent_requests_stay_within_the_memory_budget(
     tenant: Tenant, settings: Settings, make_client: ClientMaker
 ) -> None:
     api = Api(await make_client(upload_part_size_bytes=PART), tenant.api.key)
@@ -50,8 +50,8 @@ async def test_many_requests_at_once_keep_to_the_budget(
         async with aiohttp.ClientSession(url, headers={**tenant.api.headers, **BODY, "Upload-Offset": "0"}) as session:
 
             async def send(path: str, content: bytes) -> tuple[int, str]:
-                async with session.patch(path, data=io.BytesIO(content)) as answer:
-                    return answer.status, answer.headers["Ragsvc-Document-Id"]
+                async with session.patch(path, data=io.BytesIO(content)) as response:
+                    return response.status, response.headers["Ragsvc-Document-Id"]
 
             warm = await create(tenant.api, 1000)
             assert (await send(warm, content_of(1000)))[0] == 204
@@ -60,25 +60,25 @@ async def test_many_requests_at_once_keep_to_the_budget(
         grown_mib = (process.peak_memory_bytes() - before) / MIB
     assert {status for status, _ in done} == {204}
     assert len({document_id for _, document_id in done}) == MANY
-    # What a connection has read and not given on takes 1 or 2 MiB more: 65 in all, and 246 without the budget.
+    # Each connection also buffers 1 or 2 MiB: measured 65 MiB in total, and 246 MiB without the budget.
     assert grown_mib < budget_mib + MANY * 2.5, grown_mib
 
 
 @pytest.mark.parametrize("kind", ["plain", "checked"])
-async def test_a_slow_line_is_set_aside_and_goes_on(
+async def test_a_slow_upload_yields_its_memory_and_continues(
     tenant: Tenant, make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(part_buffers, "TURN_S", 0.5)
-    # One part has room.
+    # The budget fits one part.
     api = Api(await make_client(upload_buffer_bytes=PART, upload_part_size_bytes=PART), tenant.api.key)
     path, rival_path = await create(api, len(CONTENT)), await create(api, len(CONTENT))
     announced = checksum("sha256", CONTENT)["Upload-Checksum"] if kind == "checked" else None
     async with sending(api, path, 0, len(CONTENT), checksum=announced) as (reader, writer):
         writer.write(CONTENT[:1000])
-        await until(lambda: api.client.app[RESOURCES].buffers.free_bytes == 0, what="the line's turn")
+        await until(lambda: api.client.app[RESOURCES].buffers.free_bytes == 0, what="the memory of the upload")
         rival = asyncio.create_task(patch(api, rival_path, 0, CONTENT))
         sent = 1000
-        # Bytes come, but slowly: so the line is not given up.
+        # Bytes arrive slowly, so the upload does not count as stalled.
         while not rival.done():
             writer.write(CONTENT[sent : sent + 1])
             sent += 1
@@ -92,7 +92,7 @@ async def test_a_slow_line_is_set_aside_and_goes_on(
     assert api.client.app[RESOURCES].buffers.free_bytes == PART
 
 
-async def test_a_silent_line_gives_its_memory_up_when_others_wait(
+async def test_a_stalled_upload_gives_up_its_memory_to_waiting_ones(
     tenant: Tenant, make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(part_buffers, "TURN_S", 0.2)
@@ -100,15 +100,15 @@ async def test_a_silent_line_gives_its_memory_up_when_others_wait(
     path, rival_path = await create(api, len(CONTENT)), await create(api, len(CONTENT))
     async with sending(api, path, 0, len(CONTENT)) as (reader, writer):
         writer.write(CONTENT[:1000])
-        await until(lambda: api.client.app[RESOURCES].buffers.free_bytes == 0, what="the line's turn")
+        await until(lambda: api.client.app[RESOURCES].buffers.free_bytes == 0, what="the memory of the upload")
         await assert_stored(api, await patch(api, rival_path, 0, CONTENT), CONTENT)
-        # What came is stored, and said: the client goes on with its next request.
+        # The received bytes are stored and acknowledged; the client continues with its next request.
         assert b" 204 " in await reader.readline()
-    await arrived(api, path, 1000)
-    await assert_stored(api, await until_through(api, path, CONTENT[1000:], offset=1000), CONTENT)
+    await wait_for_offset(api, path, 1000)
+    await assert_stored(api, await append_once_unlocked(api, path, CONTENT[1000:], offset=1000), CONTENT)
 
 
-async def test_a_form_whose_turn_does_not_come_is_told_to_try_again(
+async def test_a_form_upload_that_gets_no_memory_is_refused_as_retryable(
     tenant: Tenant, make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(part_buffers, "WAIT_S", 0.2)
@@ -116,27 +116,27 @@ async def test_a_form_whose_turn_does_not_come_is_told_to_try_again(
     path = await create(api, len(CONTENT))
     async with sending(api, path, 0, len(CONTENT)) as (_reader, writer):
         writer.write(CONTENT[:1000])
-        await until(lambda: api.client.app[RESOURCES].buffers.free_bytes == 0, what="the line's turn")
+        await until(lambda: api.client.app[RESOURCES].buffers.free_bytes == 0, what="the memory of the upload")
         refused = await api.call("POST", "/v1/documents", data=form(CONTENT, filename="a.txt"))
     assert refused.is_problem(503, "unavailable")
     assert int(refused.headers["Retry-After"]) > 0
     assert (await api.get("/v1/documents")).json["data"] == []
 
 
-async def test_what_is_cut_refused_or_given_up_holds_no_memory(tenant: Tenant, make_client: ClientMaker) -> None:
+async def test_disconnected_and_refused_uploads_free_their_memory(tenant: Tenant, make_client: ClientMaker) -> None:
     api = Api(await make_client(upload_buffer_bytes=2 * PART, upload_part_size_bytes=PART), tenant.api.key)
     buffers = api.client.app[RESOURCES].buffers
     path = await create(api, len(CONTENT))
     async with sending(api, path, 0, len(CONTENT)) as (_reader, writer):
         writer.write(CONTENT[:1000])
-        await until(lambda: buffers.free_bytes < 2 * PART, what="the line's turn")
-    await until(lambda: buffers.free_bytes == 2 * PART, what="the memory of what was cut")
-    wrong = await until_through(api, path, CONTENT[1000:], offset=1000, **checksum("md5", b"other"))
+        await until(lambda: buffers.free_bytes < 2 * PART, what="the memory of the upload")
+    await until(lambda: buffers.free_bytes == 2 * PART, what="the freed memory")
+    wrong = await append_once_unlocked(api, path, CONTENT[1000:], offset=1000, **checksum("md5", b"other"))
     assert wrong.is_problem(460, "upload_checksum_mismatch")
     assert await offset_of(api, path) == 1000
     assert buffers.free_bytes == 2 * PART
     responses: list[ApiResponse] = await asyncio.gather(
         *(api.call("POST", "/v1/documents", data=form(CONTENT, filename="a.txt")) for _ in range(4))
     )
-    assert {answer.status for answer in responses} == {202}
+    assert {response.status for response in responses} == {202}
     assert buffers.free_bytes == 2 * PART

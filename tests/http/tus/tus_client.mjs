@@ -1,4 +1,4 @@
-// tus-js-client as it comes: uploads a file, or goes on where an earlier run of it stopped, and prints what came of it.
+// Uploads a file with the unmodified tus-js-client, or resumes an earlier run, and prints the result as JSON.
 import { createReadStream } from "node:fs";
 import { createRequire } from "node:module";
 

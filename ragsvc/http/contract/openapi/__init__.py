@@ -1,1 +1,1 @@
-"""The API's description (OpenAPI 3.1), made of the routes and of the models that validate and answer."""
+"""Generates the OpenAPI 3.1 description of the API from its routes and models."""

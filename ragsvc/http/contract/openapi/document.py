@@ -1,4 +1,4 @@
-"""Puts the description of the whole API together."""
+"""Builds the OpenAPI document of the whole API."""
 
 from __future__ import annotations
 
@@ -30,33 +30,34 @@ if TYPE_CHECKING:
     from ragsvc.http.contract.operations import Operation
 
 ABOUT = """\
-Every answer carries `X-Request-Id`; send one, and it is taken over into the log. Errors are `application/problem+json`
-(RFC 9457), told apart by `code`. An id of another workspace is answered like one that never was: 404. Lists are paged
-by `next_cursor`, newest first. A POST with an `Idempotency-Key` may be sent again blindly."""
+Every response has an `X-Request-Id` header; if the request sends one, it is used in the response and in the log. Errors
+are `application/problem+json` (RFC 9457) and are identified by `code`. An id of another workspace gets the same 404 as
+an unknown one. Lists are ordered newest first and paged by `next_cursor`. A POST with an `Idempotency-Key` is safe to
+retry."""
 TAGS = {
-    "workspaces": "Tenants and their keys, for the operator.",
-    "workspace": "The caller's own workspace.",
-    "collections": "Documents that are searched together.",
-    "documents": "What was uploaded, and what became of it.",
-    "bulk-operations": "How far calls about many documents are.",
-    "uploads": "Files of any size, in parts that can be sent again.",
-    "upload-tokens": "Leave for a page to upload by itself.",
-    "companion": "Uploads by Uppy, which takes this for its Companion.",
-    "tus": "Uploads by tus 1.0.",
-    "webhooks": "Where a workspace is told what became of its documents.",
+    "workspaces": "Tenants and their keys, for operators.",
+    "workspace": "The caller's workspace.",
+    "collections": "Groups of documents to search.",
+    "documents": "Uploaded documents and their ingestion.",
+    "bulk-operations": "Progress of operations on many documents.",
+    "uploads": "Uploads of large files in parts, which can be retried one by one.",
+    "upload-tokens": "Short-lived tokens that let a web page upload directly.",
+    "companion": "Uploads with Uppy, as a replacement for its Companion server.",
+    "tus": "Resumable uploads with the tus 1.0 protocol.",
+    "webhooks": "Notifications of document events to your own URLs.",
     "files": "Stored source files.",
-    "deletions": "What was deleted, and the proof.",
+    "deletions": "Deletions, and the proof that they are complete.",
     "search": "Hybrid, dense and lexical search.",
-    "chat": "Conversations, and answers with checked citations.",
-    "usage": "What models cost: answers and embeddings.",
-    "admin": "Queues and dead letters, for the operator.",
-    "service": "Health, metrics and this description.",
+    "chat": "Conversations, and answers with verified citations.",
+    "usage": "Token usage of answers and embeddings.",
+    "admin": "Queues, dead letters and the audit trail, for operators.",
+    "service": "Health checks, metrics and this description.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class DescribedRoute:
-    """A route with what was declared of it."""
+    """A route and its declared operation."""
 
     method: str
     path: str
@@ -65,7 +66,7 @@ class DescribedRoute:
 
 
 def describe(app: web.Application) -> Schema:
-    """Return the OpenAPI document of everything that the application answers."""
+    """Return the OpenAPI document of the application's routes."""
     routes = list(_described_routes(app))
     schemas = collect_schemas(route.operation for route in routes)
     paths: dict[str, Schema] = {}
@@ -89,15 +90,19 @@ def describe(app: web.Application) -> Schema:
             "headers": {header.name: describe_header(header) for header in COMMON},
             "responses": problems,
             "securitySchemes": {
-                "key": {"type": "http", "scheme": "bearer", "description": "A workspace's key."},
-                "admin_key": {"type": "http", "scheme": "bearer", "description": "ADMIN_API_KEY of the server."},
+                "key": {"type": "http", "scheme": "bearer", "description": "A workspace key."},
+                "admin_key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The admin key, set as ADMIN_API_KEY on the server.",
+                },
             },
         },
     }
 
 
 def _described_routes(app: web.Application) -> Iterator[DescribedRoute]:
-    # Every GET answers HEAD too, without its body; only a HEAD with a handler of its own is worth a word.
+    # aiohttp adds a HEAD route for every GET; describe HEAD only if it has a handler of its own.
     gets = {route.handler for route in app.router.routes() if route.method == "GET"}
     for route in app.router.routes():
         contract = operation_of(route.handler)
@@ -118,7 +123,7 @@ def _describe_operation(route: DescribedRoute, schemas: Schemas) -> Schema:
     }
     scopes = [str(access) for access in contract.access if isinstance(access, Scope)]
     if scopes:
-        described["description"] = f"Needs a key with the scope {' or '.join(scopes)}."
+        described["description"] = f"Requires a key with the scope {' or '.join(scopes)}."
     if body := _request_body(contract, schemas):
         described["requestBody"] = body
     return described
@@ -154,6 +159,6 @@ def _request_body(contract: Operation, schemas: Schemas) -> Schema | None:
     if contract.body is not None:
         content[JSON_TYPE] = {"schema": schemas.of(contract.body)}
     if contract.raw_body is not None:
-        # A body without a schema is any bytes.
+        # A media type without a schema means arbitrary bytes.
         content[contract.raw_body] = {}
     return {"content": content, "required": not contract.body_optional} if content else None

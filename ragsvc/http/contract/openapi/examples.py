@@ -1,4 +1,4 @@
-"""Examples for the description: made from the schemas, with what a reader expects under a field's name."""
+"""Generates examples from the schemas, with realistic values for known field names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "array": list,
     "null": type(None),
 }
-# By a field's name; `Model.field` counts more. What is not named here is made of its schema.
+# Values by field name; `Model.field` takes precedence. Other fields get a value that fits their schema.
 VALUES: dict[str, object] = {
     "expires_at": "2099-12-31T23:59:59.000000Z",
     "since": "2026-01-31T00:00:00Z",
@@ -138,9 +138,9 @@ VALUES: dict[str, object] = {
 
 
 def example_of(schema: Schema, schemas: Schemas, *, name: str = "", model: str = "") -> object:
-    """Return a value that fits the schema; `name` is the field's, `model` the name of what it is a field of."""
-    for given in [schema["const"]] if "const" in schema else schema.get("examples", []):
-        return given
+    """Return a value that fits the schema of the field `name` of `model`; both names can be empty."""
+    for declared in [schema["const"]] if "const" in schema else schema.get("examples", []):
+        return declared
     for value in _named(name, model):
         if _fits(value, schema, schemas):
             return value
@@ -153,14 +153,14 @@ def example_of(schema: Schema, schemas: Schemas, *, name: str = "", model: str =
 
 
 def add_examples(schemas: Schemas) -> None:
-    """Give every object among the components an example, unless its model has one."""
+    """Add an example to every object schema that has none."""
     for name, schema in schemas.components.items():
         if schema.get("type") == "object" and "examples" not in schema and name != ProblemView.__name__:
             schema["examples"] = [example_of(schema, schemas, model=name)]
 
 
 def example_problem(code: str) -> ProblemView:
-    """Return a problem as the service would render it."""
+    """Return an example problem with this code."""
     return render_problem(_example_error(code), request_id=REQUEST_ID)
 
 
@@ -178,7 +178,7 @@ def _named(name: str, model: str) -> list[object]:
 
 
 def _fits(value: object, schema: Schema, schemas: Schemas) -> bool:
-    """Tell whether a value is of the schema's type; limits are kept by who writes VALUES, and tested."""
+    """Return whether a value has the schema's type; a test checks that VALUES satisfy all other constraints."""
     schema = schemas.resolve(schema)
     options = schema.get("anyOf") or schema.get("oneOf")
     if options:
@@ -209,7 +209,7 @@ def _make(schema: Schema, schemas: Schemas, *, name: str, model: str) -> object:
 
 def _make_text(schema: Schema) -> str:
     if wanted := ID.fullmatch(str(schema.get("pattern", ""))):
-        # Another for each kind, and a UUIDv7 like the real ones.
+        # A UUIDv7 like real ids, and a different one for each kind.
         return f"{wanted[1]}_0199c1f2a3b47c5d8e6f{hashlib.sha256(wanted[1].encode()).hexdigest()[:12]}"
     if schema.get("format") == "date-time":
         return TIME

@@ -1,4 +1,4 @@
-"""What an operation takes beside its body: parameters of its path and query, and headers."""
+"""Describes the parameters of an operation: path, query and headers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ID_PARAMETERS: dict[str, Prefix] = {
     "webhook_id": "hook",
     "session_id": "chat",
     "run_id": "run",
-    # Uppy's word for an upload.
+    # Uppy calls an upload a session.
     "session": "upl",
 }
 OTHER_PARAMETERS: dict[str, Schema] = {
@@ -54,7 +54,7 @@ def describe_parameters(method: str, path: str, contract: Operation, schemas: Sc
 
 
 def path_names(path: str) -> list[str]:
-    """Return the names of the path's parameters."""
+    """Return the names of the parameters in a path."""
     return [step.strip("{}") for step in path.split("/") if step.startswith("{")]
 
 
@@ -100,7 +100,7 @@ def _idempotency_key(schemas: Schemas) -> Schema:
         "in": "header",
         "required": False,
         "schema": schema,
-        "description": "The same key and request again, within 24 hours, gets the same answer and does nothing.",
+        "description": "Makes retries safe: a request repeated within 24 hours gets the stored response.",
         "example": example_of(schema, schemas, name=KEY_HEADER),
     }
 

@@ -1,4 +1,4 @@
-"""What an operation answers: its successes with their headers and events, and every problem that it can have."""
+"""Describes the responses of an operation: successes with their headers and events, and all possible problems."""
 
 from __future__ import annotations
 
@@ -20,43 +20,49 @@ if TYPE_CHECKING:
     from ragsvc.http.contract.openapi.schemas import Schemas
     from ragsvc.http.contract.operations import Operation
 
-REQUEST_ID = HeaderField(REQUEST_ID_HEADER, "Under which the request is logged.", required=True)
-REPLAYED = HeaderField(REPLAYED_HEADER, "`true` on an answer that was given before.", {"const": "true"})
-RETRY_AFTER = HeaderField(
-    "Retry-After", "Seconds to wait before trying again.", {"type": "integer", "minimum": 0}, required=True
+REQUEST_ID = HeaderField(REQUEST_ID_HEADER, "The id under which the request is logged.", required=True)
+REPLAYED = HeaderField(
+    REPLAYED_HEADER,
+    "`true` if this is the stored response to an earlier request with the same Idempotency-Key.",
+    {"const": "true"},
 )
-AUTHENTICATE = HeaderField("WWW-Authenticate", "How to authenticate.", {"const": "Bearer"}, required=True)
+RETRY_AFTER = HeaderField(
+    "Retry-After", "Seconds to wait before retrying.", {"type": "integer", "minimum": 0}, required=True
+)
+AUTHENTICATE = HeaderField("WWW-Authenticate", "The authentication scheme.", {"const": "Bearer"}, required=True)
 _COUNT = {"type": "integer", "minimum": 0}
 RATE = (
-    HeaderField("RateLimit-Limit", "How many requests a key has in all; absent where there is no limit.", _COUNT),
-    HeaderField("RateLimit-Remaining", "How many are left.", _COUNT),
-    HeaderField("RateLimit-Reset", "Seconds until all are there again.", _COUNT),
+    HeaderField(
+        "RateLimit-Limit", "Requests that a key can send in a burst. Absent if the key has no rate limit.", _COUNT
+    ),
+    HeaderField("RateLimit-Remaining", "Requests left now.", _COUNT),
+    HeaderField("RateLimit-Reset", "Seconds until the full limit is available again.", _COUNT),
 )
-# Described once, and referred to.
+# Described once in the components, and referenced from the responses.
 COMMON = (REQUEST_ID, REPLAYED, *RATE)
-# Its problem tells how long to wait, by the key's own state.
-WAITING_CODES = {*RETRY_AFTER_S, errors.RateLimited.code}
+# Codes with a Retry-After header; the value for `rate_limited` depends on the key.
+RETRYABLE_CODES = {*RETRY_AFTER_S, errors.RateLimited.code}
 PROBLEM_TYPE = "application/problem+json"
 JSON_TYPE = "application/json"
 
 
 def describe_responses(method: str, path: str, contract: Operation, schemas: Schemas) -> Schema:
-    """Return the answers of an operation by status; problems are references to `describe_problems`."""
+    """Return the responses of an operation by status; problems are references to those of `describe_problems`."""
     common = [REQUEST_ID, *(RATE if _is_rated(contract) else ()), *([REPLAYED] if is_repeatable(method, path) else ())]
     responses: Schema = {
-        str(status): _describe_answer(view, schemas)
+        str(status): _describe_success(view, schemas)
         | {"headers": _headers([*common, *contract.response_headers.get(status, ())])}
         for status, view in contract.responses.items()
     }
     for status, codes in problem_codes(method, path, contract).items():
-        # None of ours has both: what is answered with a status is one or the other.
+        # No operation uses one status for both a success and a problem.
         if status not in contract.responses:
             responses[str(status)] = {"$ref": f"#/components/responses/{_problem_name(status, codes)}"}
     return responses
 
 
 def describe_problems(by_status: Iterable[Mapping[int, frozenset[str]]]) -> Schema:
-    """Return the description of every kind of answer that is a problem, by its name."""
+    """Return the description of every distinct problem response, by component name."""
     kinds = {(status, codes) for statuses in by_status for status, codes in statuses.items()}
     return {
         _problem_name(status, codes): _describe_problem(status, sorted(codes))
@@ -65,7 +71,7 @@ def describe_problems(by_status: Iterable[Mapping[int, frozenset[str]]]) -> Sche
 
 
 def problem_codes(method: str, path: str, contract: Operation) -> dict[int, frozenset[str]]:
-    """Return the codes of the problems that an operation can have, by status."""
+    """Return the problem codes that an operation can return, by status."""
     by_status: dict[int, set[str]] = {}
     for kind in _kinds(method, path, contract):
         by_status.setdefault(PROBLEMS[kind.code].status, set()).add(kind.code)
@@ -82,7 +88,7 @@ def _kinds(method: str, path: str, contract: Operation) -> set[type[errors.Ragsv
     if contract.query or contract.headers or is_strict(path):
         kinds.add(errors.InvalidRequest)
     if is_repeatable(method, path):
-        # Of a repeated request: what it made has been deleted meanwhile.
+        # NotFound: the resource that the first request created has since been deleted.
         repeated = {errors.InvalidRequest, errors.IdempotencyMismatch, errors.InProgress, errors.NotFound}
         kinds |= repeated | {errors.RequestError, errors.TooLarge}
     kinds |= _kinds_of_body(contract)
@@ -111,16 +117,16 @@ def _kinds_of_access(contract: Operation) -> set[type[errors.RagsvcError]]:
     if Access.UPLOAD_TOKEN in contract.access:
         return {*kinds, errors.ProviderRefused}
     if Scope.UPLOAD in contract.access:
-        # The store is asked.
+        # Uploads call the object store, which can refuse.
         kinds.add(errors.ProviderRefused)
     return {*kinds, errors.Forbidden}
 
 
-def _describe_answer(view: object, schemas: Schemas) -> Schema:
+def _describe_success(view: object, schemas: Schemas) -> Schema:
     if view is None:
-        return {"description": "Done."}
+        return {"description": "Success."}
     if not isinstance(view, Media):
-        return {"description": "Done.", "content": {JSON_TYPE: {"schema": schemas.of(view)}}}
+        return {"description": "Success.", "content": {JSON_TYPE: {"schema": schemas.of(view)}}}
     content: Schema = {
         content_type: {"schema": {"type": "object" if content_type == JSON_TYPE else "string"}}
         for content_type in (view.content_type, *view.other_content_types)
@@ -133,7 +139,7 @@ def _describe_answer(view: object, schemas: Schemas) -> Schema:
 
 
 def _describe_events(events: Mapping[str, type], schemas: Schemas) -> Schema:
-    """Return the schema of one event of a stream: what OpenAPI 3.2 calls `itemSchema` stands as `schema` in 3.1."""
+    """Return the schema of one event of a stream; OpenAPI 3.1 lacks the `itemSchema` of 3.2, so it is the `schema`."""
     return {
         "oneOf": [
             {
@@ -156,7 +162,7 @@ def _describe_events(events: Mapping[str, type], schemas: Schemas) -> Schema:
 
 def _describe_problem(status: int, codes: list[str]) -> Schema:
     headers = [REQUEST_ID, *RATE]
-    if WAITING_CODES.issuperset(codes):
+    if RETRYABLE_CODES.issuperset(codes):
         headers.append(RETRY_AFTER)
     if codes == [errors.Unauthorized.code]:
         headers.append(AUTHENTICATE)
@@ -182,7 +188,7 @@ def _is_rated(contract: Operation) -> bool:
 
 
 def describe_header(header: HeaderField) -> Schema:
-    """Return the description of an answer's header."""
+    """Return the description of a response header."""
     return {"description": header.description, "required": header.required, "schema": dict(header.schema)}
 
 

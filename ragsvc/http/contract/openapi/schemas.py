@@ -1,4 +1,4 @@
-"""JSON schemas of the models that validate and of the views that answer, and what is looked up in them."""
+"""Collects the JSON schemas of request models and response views, and resolves references between them."""
 
 from __future__ import annotations
 
@@ -22,48 +22,48 @@ REF = "#/components/schemas/{model}"
 
 
 class _Untitled(GenerateJsonSchema):
-    """Makes schemas without the titles that only repeat a field's name."""
+    """Generates schemas without titles, which only repeat the field names."""
 
     def field_title_should_be_set(self, _schema: object) -> bool:
-        """Say no."""
+        """Return False for every field."""
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class Schemas:
-    """Each model's schema, and the definitions that schemas refer to, which go into the document's components."""
+    """The schemas by model, and the shared definitions for the components of the document."""
 
     by_model: dict[object, Schema]
     components: Schema
 
     def of(self, model: object) -> Schema:
-        """Return a model's schema, mostly a reference."""
+        """Return a model's schema, which is usually a reference."""
         return self.by_model[model]
 
     def resolved(self, model: object) -> Schema:
-        """Return a model's schema itself."""
+        """Return a model's schema with a top-level reference resolved."""
         return self.resolve(self.by_model[model])
 
     def resolve(self, schema: Schema) -> Schema:
-        """Return what a schema refers to, or the schema."""
+        """Return the schema that a reference points to, or the schema itself if it is none."""
         reference = schema.get("$ref")
         return self.components[str(reference).rpartition("/")[2]] if reference else schema
 
 
 def collect_schemas(operations: Iterable[Operation]) -> Schemas:
-    """Return the schemas of all that the operations take and answer."""
-    taken: dict[Any, str] = {ProblemView: "serialization"}
+    """Return the schemas of all requests and responses of the operations."""
+    modes: dict[Any, str] = {ProblemView: "serialization"}
     for contract in operations:
-        taken |= {model: "validation" for model in (contract.body, contract.form, contract.query) if model}
+        modes |= {model: "validation" for model in (contract.body, contract.form, contract.query) if model}
         for view in contract.responses.values():
-            taken |= dict.fromkeys(_views_in(view), "serialization")
-    inputs: Any = [(model, mode, TypeAdapter(model)) for model, mode in taken.items()]
-    made, definitions = TypeAdapter.json_schemas(inputs, ref_template=REF, schema_generator=_Untitled)
-    return Schemas({model: schema for (model, _mode), schema in made.items()}, definitions.get("$defs", {}))
+            modes |= dict.fromkeys(_views_in(view), "serialization")
+    inputs: Any = [(model, mode, TypeAdapter(model)) for model, mode in modes.items()]
+    schemas, definitions = TypeAdapter.json_schemas(inputs, ref_template=REF, schema_generator=_Untitled)
+    return Schemas({model: schema for (model, _mode), schema in schemas.items()}, definitions.get("$defs", {}))
 
 
 def without_null(schema: Schema) -> Schema:
-    """Return the schema of a parameter, or of a form's field, that may be left out: text has no null."""
+    """Return the schema of an optional parameter or form field without its null: it is omitted instead."""
     options = [option for option in schema.get("anyOf", []) if option.get("type") != "null"]
     if len(options) != 1:
         return schema
@@ -71,10 +71,10 @@ def without_null(schema: Schema) -> Schema:
     return {**rest, **options[0]}
 
 
-def _views_in(answer: object) -> Iterator[object]:
-    if isinstance(answer, Media):
-        yield from answer.events.values()
-        if answer.json:
-            yield answer.json
-    elif answer is not None:
-        yield answer
+def _views_in(response: object) -> Iterator[object]:
+    if isinstance(response, Media):
+        yield from response.events.values()
+        if response.json:
+            yield response.json
+    elif response is not None:
+        yield response

@@ -1,1 +1,1 @@
-"""Uppy itself, from npm, against the API and the store."""
+"""Tests of the API and the store with Uppy from npm."""

@@ -1,4 +1,4 @@
-"""Pages with @uppy/core and @uppy/aws-s3 from npm upload with a token, unmodified."""
+"""Pages with the unmodified @uppy/core and @uppy/aws-s3 from npm upload with a token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ragsvc.http.state import RESOURCES
-from tests.http.companion.test_companion import make_token
+from tests.http.companion.support import make_token
 from tests.http.companion.uppy.installed import PACKAGES, install_uppy
 from tests.http.conftest import make_tenant, operator_of
 from tests.http.v1.test_uploads import MIB, content_of
@@ -28,7 +28,7 @@ UPLOAD_S = 120
 pytestmark = pytest.mark.xdist_group("uppy")
 
 
-# The newest one each time, older ones in the long form.
+# The newest version runs by default, older ones in the chaos suite.
 NEWEST, *OLDER = sorted(PACKAGES, reverse=True)
 
 
@@ -37,7 +37,7 @@ NEWEST, *OLDER = sorted(PACKAGES, reverse=True)
     ids=lambda major: f"uppy-{major}",
 )
 def major(request: pytest.FixtureRequest) -> int:
-    """A version of Uppy that is installed."""
+    """The major version of Uppy, which is installed."""
     number: int = request.param
     install_uppy(number)
     return number
@@ -45,13 +45,13 @@ def major(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 async def tenant(make_client: ClientMaker) -> Tenant:
-    """A workspace of an application that the page may call."""
+    """A workspace of an application that allows the origin of the page."""
     client = await make_client(cors_allowed_origins=PAGE)
     return await make_tenant(client, operator_of(client), "acme")
 
 
 async def upload(tenant: Tenant, major: int, content: bytes, folder: Path, **task: object) -> dict[str, Any]:
-    """Run the page: `multipart`, `saysSize`, `cancelAfter` so many parts, `failCompletion`, `retries`."""
+    """Run the page and return its output; `task` has the options of upload.mjs."""
     file = folder / "content"
     file.write_bytes(content)
     token = await make_token(tenant.api)
@@ -69,64 +69,64 @@ async def upload(tenant: Tenant, major: int, content: bytes, folder: Path, **tas
         if process.returncode is None:
             process.kill()
     assert process.returncode == 0, err.decode()
-    said: dict[str, Any] = json.loads(out.splitlines()[-1])
-    return {**said, "err": err.decode()}
+    output: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return {**output, "err": err.decode()}
 
 
 async def content_of_document(tenant: Tenant, url: str) -> bytes:
-    """Return what the document at the URL that Uppy was told holds."""
+    """Return the content of the document at the URL that Uppy received."""
     return (await tenant.api.get(f"{urlsplit(url).path}/content")).raw
 
 
 async def is_store_empty(tenant: Tenant) -> bool:
-    """Tell whether nothing of the workspace is in the store."""
+    """Return whether the store has nothing of the workspace."""
     storage = tenant.api.client.app[RESOURCES].storage
     return not await storage.list_multiparts(tenant.bucket) and not await storage.count_objects(tenant.bucket)
 
 
 @pytest.mark.parametrize("says_size", [False, True])
-async def test_a_large_file_goes_straight_into_the_store(
+async def test_a_large_file_is_sent_directly_to_the_store(
     tenant: Tenant, major: int, tmp_path: Path, *, says_size: bool
 ) -> None:
-    said = await upload(tenant, major, CONTENT, tmp_path, multipart=True, saysSize=says_size)
-    assert said["failed"] == [], said
-    assert sorted(said["parts"]) == [1, 2, 3, 4]
-    (url,) = said["successful"]
+    output = await upload(tenant, major, CONTENT, tmp_path, multipart=True, saysSize=says_size)
+    assert output["failed"] == [], output
+    assert sorted(output["parts"]) == [1, 2, 3, 4]
+    (url,) = output["successful"]
     stored = await content_of_document(tenant, url)
     assert hashlib.sha256(stored).digest() == hashlib.sha256(CONTENT).digest()
     (document,) = (await tenant.api.get("/v1/documents")).json["data"]
     assert (document["filename"], document["size_bytes"]) == ("kettles.txt", len(CONTENT))
 
 
-async def test_a_small_file_goes_by_uppys_own_choice_in_one_request(tenant: Tenant, major: int, tmp_path: Path) -> None:
-    said = await upload(tenant, major, b"Kettles boil water.", tmp_path)
-    # Uppy asks once where the file goes, sends it there, and completes nothing.
-    assert (said["failed"], said["calls"], len(said["successful"])) == ([], 1, 1), said
+async def test_uppy_sends_a_small_file_in_one_request(tenant: Tenant, major: int, tmp_path: Path) -> None:
+    output = await upload(tenant, major, b"Kettles boil water.", tmp_path)
+    # Uppy requests the form once and posts the file to it; there is no completion.
+    assert (output["failed"], output["calls"], len(output["successful"])) == ([], 1, 1), output
     (document,) = (await tenant.api.get("/v1/documents")).json["data"]
     assert (document["filename"], document["mime_type"]) == ("kettles.txt", "text/plain")
     assert (await tenant.api.get(f"/v1/documents/{document['id']}/content")).raw == b"Kettles boil water."
 
 
-async def test_a_cancelled_upload_leaves_nothing(tenant: Tenant, major: int, tmp_path: Path) -> None:
-    said = await upload(tenant, major, CONTENT, tmp_path, multipart=True, cancelAfter=2)
-    assert said["successful"] == [], said
+async def test_a_cancelled_upload_leaves_nothing_behind(tenant: Tenant, major: int, tmp_path: Path) -> None:
+    output = await upload(tenant, major, CONTENT, tmp_path, multipart=True, cancelAfter=2)
+    assert output["successful"] == [], output
     assert await is_store_empty(tenant)
     assert (await tenant.api.get("/v1/documents")).json["data"] == []
     statuses = [one["status"] for one in (await tenant.api.get("/v1/uploads")).json["data"]]
     assert statuses == ["aborted"]
 
 
-async def test_a_completion_whose_answer_was_lost_is_found_by_the_retry(tenant: Tenant, tmp_path: Path) -> None:
-    # Uppy 5 gives an upload up when its completion fails, and begins anew.
-    said = await upload(tenant, max(PACKAGES), CONTENT, tmp_path, multipart=True, failCompletion=True, retries=True)
-    assert (said["failedFirst"], said["failed"], len(said["successful"])) == (1, [], 1), said
-    assert sorted(said["parts"]) == [1, 2, 3, 4]
-    assert await content_of_document(tenant, said["successful"][0]) == CONTENT
+async def test_a_retry_succeeds_after_the_response_to_a_completion_is_lost(tenant: Tenant, tmp_path: Path) -> None:
+    # Uppy 5 restarts an upload whose completion fails, so only the newest version is tested.
+    output = await upload(tenant, max(PACKAGES), CONTENT, tmp_path, multipart=True, failCompletion=True, retries=True)
+    assert (output["failedFirst"], output["failed"], len(output["successful"])) == (1, [], 1), output
+    assert sorted(output["parts"]) == [1, 2, 3, 4]
+    assert await content_of_document(tenant, output["successful"][0]) == CONTENT
     assert len((await tenant.api.get("/v1/documents")).json["data"]) == 1
 
 
-async def test_a_page_of_another_origin_uploads_nothing(tenant: Tenant, tmp_path: Path) -> None:
-    said = await upload(tenant, max(PACKAGES), b"Kettles.", tmp_path, origin="https://evil.example")
-    assert (said["successful"], len(said["failed"])) == ([], 1), said
-    assert "CORS" in said["failed"][0]
+async def test_a_page_of_another_origin_cannot_upload(tenant: Tenant, tmp_path: Path) -> None:
+    output = await upload(tenant, max(PACKAGES), b"Kettles.", tmp_path, origin="https://evil.example")
+    assert (output["successful"], len(output["failed"])) == ([], 1), output
+    assert "CORS" in output["failed"][0]
     assert (await tenant.api.get("/v1/documents")).json["data"] == []

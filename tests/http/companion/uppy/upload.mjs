@@ -1,5 +1,6 @@
-// Uploads a file by @uppy/core and @uppy/aws-s3, as a page does, and prints what Uppy says in the end as JSON.
-// Beside the URL of the Companion it takes what the page is to do: see `upload` in test_uppy.py.
+// Uploads a file with @uppy/core and @uppy/aws-s3, like a web page, and prints the result as JSON.
+// The argument is a JSON object; its options are `multipart`, `saysSize`, `cancelAfter` (parts), `failCompletion` and
+// `retries`. `upload` in test_uppy.py sets the others.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -10,7 +11,7 @@ const require = createRequire(join(task.modules, 'package.json'));
 const load = async (name) => import(pathToFileURL(require.resolve(name)).href);
 const loadModule = async (name) => import(pathToFileURL(join(task.modules, 'node_modules', name, 'lib/index.js')).href);
 
-// What a browser has: jsdom's XMLHttpRequest asks beforehand and keeps to what CORS allows.
+// Browser APIs from jsdom, whose XMLHttpRequest sends preflights and enforces CORS.
 const { JSDOM } = await load('jsdom');
 const { window } = new JSDOM('', { url: task.origin });
 for (const name of ['document', 'XMLHttpRequest', 'FormData', 'Blob', 'File', 'Event', 'DOMException', 'ProgressEvent']) {
@@ -22,16 +23,16 @@ const { default: Uppy } = await loadModule('@uppy/core');
 const { default: AwsS3 } = await loadModule('@uppy/aws-s3');
 const endpoint = task.major >= 6 ? { companionEndpoint: task.companionUrl } : { endpoint: task.companionUrl };
 
-// Node's fetch knows no CORS: say what page it is, and see that the page may read the answer.
+// Node's fetch does not implement CORS: send the origin, and check that the response allows it.
 const { fetch } = globalThis;
 let calls = 0;
 globalThis.fetch = async (url, options = {}) => {
   calls += 1;
   if (task.failCompletion && String(url).includes('/complete')) {
-    // The service does it, and its answer is lost.
+    // The server completes the upload, but the response is lost.
     task.failCompletion = false;
     await fetch(url, options);
-    throw new TypeError('the answer was lost');
+    throw new TypeError('the response was lost');
   }
   const headers = new Headers(options.headers);
   headers.set('Origin', task.origin);
