@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Task
 
-    from ragsvc.http.views import DocumentView
+    from ragsvc.http.v1.documents import DocumentView
 
 # Where there is no terminal, an upload tells of itself this often.
 REPORT_EVERY_S = 2.0

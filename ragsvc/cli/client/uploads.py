@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ragsvc.cli.client.http import Client, JsonObject
-    from ragsvc.http.views import DocumentView
+    from ragsvc.http.v1.documents import DocumentView
 
 # A file up to this is sent again as a whole sooner than a session is opened for it.
 LARGEST_IN_ONE_REQUEST = 8 * 1024 * 1024

@@ -46,7 +46,7 @@ class HeaderField:
     required: bool = False
 
 
-# An answer's body: a TypedDict such as those of views.py, a `Media` for what is not JSON, or None for nothing.
+# An answer's body: a TypedDict such as DocumentView, a `Media` for what is not JSON, or None for nothing.
 ResponseBody = object
 
 

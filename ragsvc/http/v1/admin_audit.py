@@ -25,7 +25,7 @@ from ragsvc.http.contract.ids import (
 )
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
-from ragsvc.http.rendering import json_response, render_time
+from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
 
 if TYPE_CHECKING:

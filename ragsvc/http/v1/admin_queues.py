@@ -12,17 +12,20 @@ from typing_extensions import TypedDict
 from ragsvc.db import queue_state
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
-from ragsvc.domain.jobs import Queue
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.jobs import Queue, QueueDepth, RunningJob
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, read_body
+from ragsvc.http.contract.ids import ShownJobId, ShownTime, ShownWorkspaceId
 from ragsvc.http.contract.operations import operation
-from ragsvc.http.rendering import json_response, render_queue
+from ragsvc.http.contract.rendering import SubjectView, json_response, render_subject, render_time
 from ragsvc.http.state import resources_of
-from ragsvc.http.views import QueueView
 from ragsvc.jobs.sweeper import notify_waiting
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ragsvc.db.connections.pool import Connection
 
 # The longest running ones are what an operator looks for.
@@ -38,12 +41,6 @@ class PauseBody(Body):
     reason: Annotated[str, Field(max_length=500)] | None = None
 
 
-class QueuesView(TypedDict):
-    """Every queue."""
-
-    data: list[QueueView]
-
-
 def parse_queue(request: web.Request) -> Queue:
     """Return the queue that the path names.
 
@@ -54,6 +51,79 @@ def parse_queue(request: web.Request) -> Queue:
         return Queue(request.match_info["queue"])
     except ValueError:
         raise NotFound from None
+
+
+class RunningJobView(TypedDict):
+    """A job that a worker holds; `lease_left_s` is negative once the worker is late."""
+
+    job_id: ShownJobId
+    workspace_id: ShownWorkspaceId
+    subject: SubjectView
+    worker: str
+    stage: str | None
+    progress: float
+    attempts: int
+    rescues: int
+    running_s: float
+    lease_left_s: float
+
+
+class QueueView(TypedDict):
+    """A queue as operators see it; `next_probe_at` stands while it is paused because a provider is away."""
+
+    queue: Queue
+    queued: int
+    ready: int
+    running: int
+    dead: int
+    oldest_ready_age_s: float | None
+    done_per_minute: float
+    dead_per_minute: float
+    paused: bool
+    reason: str | None
+    paused_since: ShownTime | None
+    next_probe_at: ShownTime | None
+    leases: list[RunningJobView]
+
+
+class QueuesView(TypedDict):
+    """Every queue."""
+
+    data: list[QueueView]
+
+
+def render_queue(depth: QueueDepth, running: Sequence[RunningJob]) -> QueueView:
+    """Return a queue with what its workers are at."""
+    return {
+        "queue": depth.queue,
+        "queued": depth.queued,
+        "ready": depth.ready,
+        "running": depth.running,
+        "dead": depth.dead,
+        "oldest_ready_age_s": depth.oldest_ready_age_s,
+        "done_per_minute": depth.done_per_minute,
+        "dead_per_minute": depth.dead_per_minute,
+        "paused": depth.paused,
+        "reason": depth.reason,
+        "paused_since": render_time(depth.state_since) if depth.paused else None,
+        "next_probe_at": render_time(depth.next_probe_at) if depth.next_probe_at else None,
+        "leases": [_render_running_job(job) for job in running],
+    }
+
+
+def _render_running_job(job: RunningJob) -> RunningJobView:
+    return {
+        "job_id": format_id("job", job.job_id),
+        "workspace_id": format_id("ws", job.workspace_id),
+        "subject": render_subject(job.subject_kind, job.subject_id),
+        "worker": job.worker,
+        "stage": job.stage,
+        "progress": job.progress,
+        "attempts": job.attempts,
+        "rescues": job.rescues,
+        "running_s": job.running_s,
+        "lease_left_s": job.lease_left_s,
+    }
 
 
 @routes.get("/v1/admin/queues")

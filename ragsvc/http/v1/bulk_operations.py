@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from aiohttp import web
 from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import TypedDict
 
 from ragsvc.bulk.requests import count_selected, request_bulk_operation
 from ragsvc.db import bulk_operations
-from ragsvc.domain.bulk import BulkAction, BulkSelection
+from ragsvc.domain.bulk import BulkAction, BulkOperation, BulkSelection, BulkStatus
 from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bulk_rendering import BulkCountView, BulkOperationView, render_bulk_operation
 from ragsvc.http.contract.bodies import Body, read_body, read_query
 from ragsvc.http.contract.filters import FilterBody, read_filter
-from ragsvc.http.contract.ids import CollectionId, parse_id
+from ragsvc.http.contract.ids import CollectionId, ShownBulkId, ShownTime, parse_id
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import FailureView, json_response, render_failure, render_optional_time, render_time
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
 from ragsvc.retrieval.filters import dump_filter
 
@@ -76,6 +77,50 @@ class BulkDeletionBody(SelectionBody):
 
 class BulkReingestionBody(SelectionBody):
     """Which documents to ingest again, each as its collection says by then."""
+
+
+class BulkOperationView(TypedDict):
+    """A call about many documents: of the `matched` ones so many have a job of their own by now, or were left alone.
+
+    Documents that were deleted, or were being ingested, when their turn came are `skipped`.
+    """
+
+    id: ShownBulkId
+    action: BulkAction
+    status: BulkStatus
+    matched: int
+    accepted: int
+    skipped: int
+    progress: float
+    error: FailureView | None
+    created_at: ShownTime
+    completed_at: ShownTime | None
+
+
+class BulkCountView(TypedDict):
+    """What a bulk operation would be about."""
+
+    dry_run: Literal[True]
+    matched: int
+
+
+def render_bulk_operation(operation: BulkOperation) -> BulkOperationView:
+    """Return an operation on many documents."""
+    taken = operation.accepted + operation.skipped
+    is_over = operation.status is BulkStatus.COMPLETED
+    return {
+        "id": format_id("bulk", operation.id),
+        "action": operation.action,
+        "status": operation.status,
+        "matched": operation.matched,
+        "accepted": operation.accepted,
+        "skipped": operation.skipped,
+        # Some may have gone by themselves, so the count alone does not tell.
+        "progress": 1.0 if is_over else round(min(taken / max(operation.matched, 1), 1.0), 4),
+        "error": render_failure(operation.error),
+        "created_at": render_time(operation.created_at),
+        "completed_at": render_optional_time(operation.completed_at),
+    }
 
 
 async def _answer_again(request: web.Request, operation_id: UUID) -> web.Response | None:

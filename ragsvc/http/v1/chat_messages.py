@@ -11,32 +11,25 @@ from ragsvc.db import chat_messages
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import RunActive
 from ragsvc.http.auth import caller_of
-from ragsvc.http.chat_rendering import render_message
-from ragsvc.http.chat_views import RUN_EVENTS, AnswerView, MessageView
 from ragsvc.http.contract.bodies import Body, read_body, read_query
 from ragsvc.http.contract.filters import FilterBody, read_filter
 from ragsvc.http.contract.headers import RUN_ID
 from ragsvc.http.contract.ids import parse_id
-from ragsvc.http.contract.operations import Media, operation
+from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.rendering import json_response
-from ragsvc.http.run_responses import answer_again, answer_begun, runs_of
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
+from ragsvc.http.v1.chat_message_views import MessageView, render_message
 from ragsvc.http.v1.chat_sessions import find_session
+from ragsvc.http.v1.run_responses import ANSWER, answer_again, answer_begun, runs_of
 from ragsvc.runs.requests import DEFAULT_LIMIT, begin_run
 
 routes = web.RouteTableDef()
 
 MAX_QUESTION_CHARS = 32_000
 MAX_SOURCES = 50
-ANSWER = Media(
-    "text/event-stream",
-    "The run's events; with `stream: false` the answer as JSON.",
-    json=AnswerView,
-    events=RUN_EVENTS,
-)
 
 
 class QuestionBody(Body):

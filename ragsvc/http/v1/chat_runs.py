@@ -7,25 +7,28 @@ from typing import TYPE_CHECKING, Annotated
 
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from ragsvc.db import chat_runs, chat_sessions
-from ragsvc.domain.chat import RunStatus  # noqa: TC001 - pydantic reads the annotation
+from ragsvc.domain.chat import (
+    ChatRun,
+    RunStatus,
+)
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import InvalidRequest, NotFound, RunActive, RunNotRetryable
 from ragsvc.http.auth import caller_of
-from ragsvc.http.chat_rendering import render_run
-from ragsvc.http.chat_views import RUN_EVENTS, RunView
 from ragsvc.http.contract.bodies import Body, Query, read_body, read_query
 from ragsvc.http.contract.headers import LAST_EVENT_ID, RUN_ID
-from ragsvc.http.contract.ids import SessionId, parse_id
+from ragsvc.http.contract.ids import SessionId, ShownMessageId, ShownRunId, ShownSessionId, ShownTime, parse_id
 from ragsvc.http.contract.operations import Media, operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import json_response, render_optional_time, render_time
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.rendering import json_response
-from ragsvc.http.run_responses import answer_again, answer_begun, runs_of, stream_events
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
-from ragsvc.http.v1.chat_messages import ANSWER
+from ragsvc.http.v1.chat_events import RUN_EVENTS, RunErrorView, render_run_error
+from ragsvc.http.v1.run_responses import ANSWER, answer_again, answer_begun, runs_of, stream_events
 from ragsvc.runs.requests import retry_run
 from ragsvc.runs.runs import cancel_run, get_run
 
@@ -58,6 +61,33 @@ class RetryBody(Body):
     """How the new answer is sent."""
 
     stream: bool = True
+
+
+class RunView(TypedDict):
+    """An answer in the making."""
+
+    id: ShownRunId
+    session_id: ShownSessionId
+    message_id: ShownMessageId
+    status: RunStatus
+    last_event_id: int
+    error: RunErrorView | None
+    created_at: ShownTime
+    finished_at: ShownTime | None
+
+
+def render_run(run: ChatRun) -> RunView:
+    """Return an answer in the making."""
+    return {
+        "id": format_id("run", run.id),
+        "session_id": format_id("chat", run.session_id),
+        "message_id": format_id("msg", run.message_id),
+        "status": run.status,
+        "last_event_id": run.last_event_id,
+        "error": render_run_error(run),
+        "created_at": render_time(run.created_at),
+        "finished_at": render_optional_time(run.finished_at),
+    }
 
 
 @routes.get("/v1/chat/runs")

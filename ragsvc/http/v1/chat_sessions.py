@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from ragsvc.db import chat_sessions, collections
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import caller_of
-from ragsvc.http.chat_rendering import render_session
-from ragsvc.http.chat_views import SessionView
 from ragsvc.http.contract.bodies import Body, Name, read_body, read_query
-from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.ids import ShownCollectionId, ShownSessionId, ShownTime, parse_id
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.search import CollectionIds
 
@@ -50,6 +50,32 @@ class SessionBody(Body):
 
 class SessionChanges(SessionBody):
     """Changes to a conversation: what is left out stays, null is the default again."""
+
+
+class SessionView(TypedDict):
+    """A conversation; `collection_ids` is null where it searches the whole workspace."""
+
+    id: ShownSessionId
+    title: str | None
+    collection_ids: list[ShownCollectionId] | None
+    instructions: str | None
+    model: str | None
+    created_at: ShownTime
+    updated_at: ShownTime
+
+
+def render_session(session: ChatSession) -> SessionView:
+    """Return a conversation."""
+    ids = session.collection_ids
+    return {
+        "id": format_id("chat", session.id),
+        "title": session.title,
+        "collection_ids": None if ids is None else [format_id("col", collection_id) for collection_id in ids],
+        "instructions": session.instructions,
+        "model": session.model,
+        "created_at": render_time(session.created_at),
+        "updated_at": render_time(session.updated_at),
+    }
 
 
 async def _answer_again(request: web.Request, session_id: UUID) -> web.Response | None:

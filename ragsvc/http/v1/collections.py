@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from aiohttp import web
 from pydantic import Field, WithJsonSchema, field_validator
+from typing_extensions import TypedDict
 
 from ragsvc.db import collections
 from ragsvc.deletion.requests import request_collection_deletion
-from ragsvc.domain.workspaces import Chunking, Scope
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Chunking, Collection, Scope
 from ragsvc.errors import DefaultCollection, InvalidRequest, NameTaken, NotFound
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import MAX_NAME_CHARS, Body, Metadata, Name, read_body, read_query
-from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.ids import ShownCollectionId, ShownTime, parse_id
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import JsonObject, json_response, render_time
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.rendering import json_response, render_accepted_deletion, render_collection
 from ragsvc.http.state import resources_of
-from ragsvc.http.views import AcceptedDeletionView, CollectionView
+from ragsvc.http.v1.deletions import AcceptedDeletionView, render_accepted_deletion
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -78,6 +80,44 @@ def read_chunking(body: ChunkingBody | None, settings: Settings) -> Chunking | N
     if body.overlap_tokens >= body.max_tokens:
         raise InvalidRequest(fields={"chunking.overlap_tokens": "has to be smaller than max_tokens"})
     return Chunking(max_tokens=body.max_tokens, overlap_tokens=body.overlap_tokens)
+
+
+class ChunkingView(TypedDict):
+    """How a collection's texts are cut."""
+
+    max_tokens: int
+    overlap_tokens: int
+
+
+class CollectionView(TypedDict):
+    """A collection; `chunking` is null where the service's default holds."""
+
+    id: ShownCollectionId
+    object: Literal["collection"]
+    name: str
+    is_default: bool
+    chunking: ChunkingView | None
+    metadata: JsonObject
+    created_at: ShownTime
+    updated_at: ShownTime
+
+
+def render_collection(collection: Collection) -> CollectionView:
+    """Return a collection."""
+    return {
+        "id": format_id("col", collection.id),
+        "object": "collection",
+        "name": collection.name,
+        "is_default": collection.is_default,
+        "chunking": _render_chunking(collection.chunking),
+        "metadata": collection.metadata,
+        "created_at": render_time(collection.created_at),
+        "updated_at": render_time(collection.updated_at),
+    }
+
+
+def _render_chunking(chunking: Chunking | None) -> ChunkingView | None:
+    return {"max_tokens": chunking.max_tokens, "overlap_tokens": chunking.overlap_tokens} if chunking else None
 
 
 async def _answer_again(request: web.Request, collection_id: UUID) -> web.Response | None:

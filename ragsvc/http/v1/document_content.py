@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from ragsvc.db import canonical_text, chunks, collections, files
 from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import (
     DocumentDeleting,
@@ -33,20 +35,20 @@ from ragsvc.http.contract.headers import (
     LOCATION,
     RANGE,
 )
-from ragsvc.http.contract.ids import CollectionId
+from ragsvc.http.contract.ids import CollectionId, ShownChunkId
 from ragsvc.http.contract.operations import Media, operation
 from ragsvc.http.contract.paging import LimitQuery, OrdinalCursor, Page, page_by
 from ragsvc.http.contract.problems import problem_response
 from ragsvc.http.contract.ranges import content_disposition, http_date, is_unchanged, wanted_range
-from ragsvc.http.rendering import json_response, render_chunk, render_document, render_text
+from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.state import request_id_of, resources_of
-from ragsvc.http.v1.documents import find_document, open_form
-from ragsvc.http.views import ChunkView, DocumentView, TextView
+from ragsvc.http.v1.documents import DocumentView, find_document, open_form, render_document
 from ragsvc.uploads.documents import receive_content
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from ragsvc.domain.chunks import StoredChunk, TextSlice
     from ragsvc.domain.documents import Document, File
 
 routes = web.RouteTableDef()
@@ -87,6 +89,58 @@ class ChunksQuery(LimitQuery):
     """Which page of the chunks, which are listed in their order."""
 
     cursor: OrdinalCursor | None = None
+
+
+class TextView(TypedDict):
+    """Code points `[start, end)` of a version's canonical text, which has `length` of them."""
+
+    version: int
+    start: int
+    end: int
+    length: int
+    text: str
+
+
+class ChunkView(TypedDict):
+    """A chunk; its text is the canonical text from `char_start` to `char_end`."""
+
+    id: ShownChunkId
+    ordinal: int
+    text: str
+    content_hash: str
+    char_start: int
+    char_end: int
+    page_first: int | None
+    page_last: int | None
+    heading_path: list[str]
+    token_count: int
+
+
+def render_text(text: TextSlice) -> TextView:
+    """Return a part of a document's text."""
+    return {
+        "version": text.version,
+        "start": text.start,
+        "end": text.end,
+        "length": text.length,
+        "text": text.text,
+    }
+
+
+def render_chunk(chunk: StoredChunk) -> ChunkView:
+    """Return a chunk."""
+    return {
+        "id": format_id("chunk", chunk.id),
+        "ordinal": chunk.ordinal,
+        "text": chunk.text,
+        "content_hash": chunk.content_hash.hex(),
+        "char_start": chunk.char_start,
+        "char_end": chunk.char_end,
+        "page_first": chunk.page_first,
+        "page_last": chunk.page_last,
+        "heading_path": list(chunk.heading_path),
+        "token_count": chunk.token_count,
+    }
 
 
 @routes.get("/v1/documents/{document_id}/content")

@@ -13,11 +13,9 @@ from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.operations import Media, operation
-from ragsvc.http.rendering import render_document
 from ragsvc.http.sse import Event, reserve_stream
 from ragsvc.http.state import resources_of
-from ragsvc.http.v1.documents import find_document
-from ragsvc.http.views import DocumentView
+from ragsvc.http.v1.documents import DocumentView, find_document, render_document
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NotRequired
 
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from ragsvc.db import collections, documents, jobs
 from ragsvc.deletion.requests import request_document_deletion
-from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.documents import DocumentStatus, DocumentWarning, Stage, WarningCode
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import (
     DocumentDeleting,
@@ -23,21 +25,31 @@ from ragsvc.errors import (
 )
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Attributes, Body, Query, read_body, read_query
-from ragsvc.http.contract.ids import CollectionId, FileId, parse_id
+from ragsvc.http.contract.ids import (
+    CollectionId,
+    FileId,
+    ShownCollectionId,
+    ShownDocumentId,
+    ShownFileId,
+    ShownTime,
+    parse_id,
+)
 from ragsvc.http.contract.multipart import AnyBody, FormReader
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import FailureView, JsonObject, json_response, render_failure, render_time
 from ragsvc.http.idempotency import bind_form, resource_id_of
-from ragsvc.http.rendering import json_response, render_document, render_document_deletion
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.collections import ChunkingBody, read_chunking
-from ragsvc.http.views import DocumentDeletionView, DocumentView
+from ragsvc.http.v1.deletions import AcceptedDeletionView
 from ragsvc.ingestion.requests import request_reingestion
+from ragsvc.media_types.content_types import bare_type
 from ragsvc.uploads.documents import attach_file, receive_document
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from ragsvc.domain.deletions import Deletion
     from ragsvc.domain.documents import Document
     from ragsvc.domain.workspaces import Workspace
 
@@ -92,6 +104,86 @@ class DeletionQuery(Query):
     """Whether the source file goes too, where no other document uses it."""
 
     purge_file: bool = True
+
+
+class DocumentWarningView(TypedDict):
+    """What a reader should know of the version that answers; `pages` are the physical ones that it is about."""
+
+    code: WarningCode
+    message: str
+    pages: NotRequired[list[int]]
+
+
+class DocumentView(TypedDict):
+    """A document."""
+
+    id: ShownDocumentId
+    object: Literal["document"]
+    collection_id: ShownCollectionId
+    file_id: ShownFileId
+    filename: str
+    mime_type: str
+    size_bytes: int
+    sha256: str | None
+    status: DocumentStatus
+    stage: Stage | None
+    progress: float
+    version: int
+    chunk_count: int
+    token_count: int
+    attributes: JsonObject
+    error: FailureView | None
+    warnings: list[DocumentWarningView]
+    created_at: ShownTime
+    updated_at: ShownTime
+
+
+class DocumentDeletionView(AcceptedDeletionView):
+    """An accepted deletion of a document."""
+
+    document_id: ShownDocumentId
+    status: Literal["deleting"]
+
+
+def render_document(document: Document) -> DocumentView:
+    """Return a document."""
+    return {
+        "id": format_id("doc", document.id),
+        "object": "document",
+        "collection_id": format_id("col", document.collection_id),
+        "file_id": format_id("file", document.file_id),
+        "filename": document.filename,
+        "mime_type": bare_type(document.mime_type),
+        "size_bytes": document.size_bytes,
+        "sha256": document.sha256.hex() if document.sha256 else None,
+        "status": document.status,
+        "stage": document.stage,
+        "progress": round(document.progress, 4),
+        "version": document.version,
+        "chunk_count": document.chunk_count,
+        "token_count": document.token_count,
+        "attributes": document.attributes,
+        "error": render_failure(document.error),
+        "warnings": [_render_warning(warning) for warning in document.warnings],
+        "created_at": render_time(document.created_at),
+        "updated_at": render_time(document.updated_at),
+    }
+
+
+def _render_warning(warning: DocumentWarning) -> DocumentWarningView:
+    view: DocumentWarningView = {"code": warning.code, "message": warning.message}
+    if warning.pages:
+        view["pages"] = list(warning.pages)
+    return view
+
+
+def render_document_deletion(deletion: Deletion, document_id: UUID) -> DocumentDeletionView:
+    """Return the acknowledgement of a document's deletion, which may be that of its whole collection."""
+    return {
+        "deletion_id": format_id("del", deletion.id),
+        "document_id": format_id("doc", document_id),
+        "status": "deleting",
+    }
 
 
 async def _answer_again(request: web.Request, document_id: UUID) -> web.Response | None:

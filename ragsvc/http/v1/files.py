@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Literal
+
 from aiohttp import web
+from typing_extensions import TypedDict
 
 from ragsvc.db import files
 from ragsvc.deletion.files import delete_unused_file
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import FileInUse, NotFound, ProviderRefused
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import read_query
-from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.ids import ShownFileId, ShownTime, parse_id
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
-from ragsvc.http.rendering import json_response, render_file
+from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
-from ragsvc.http.views import FileView
+from ragsvc.media_types.content_types import bare_type
+
+if TYPE_CHECKING:
+    from ragsvc.domain.documents import File
 
 routes = web.RouteTableDef()
+
+
+class FileView(TypedDict):
+    """A stored file."""
+
+    id: ShownFileId
+    object: Literal["file"]
+    filename: str
+    mime_type: str
+    size_bytes: int
+    sha256: str | None
+    created_at: ShownTime
+
+
+def render_file(file: File) -> FileView:
+    """Return a file."""
+    return {
+        "id": format_id("file", file.id),
+        "object": "file",
+        "filename": file.filename,
+        "mime_type": bare_type(file.mime_type),
+        "size_bytes": file.size_bytes,
+        "sha256": file.sha256.hex() if file.sha256 else None,
+        "created_at": render_time(file.created_at),
+    }
 
 
 @routes.get("/v1/files")

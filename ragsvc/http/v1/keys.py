@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import structlog
 from aiohttp import web
 from pydantic import AfterValidator, Field
+from typing_extensions import TypedDict
 
 from ragsvc.db import api_keys, workspaces
 from ragsvc.db.audit_events import insert_audit_event
@@ -17,13 +18,12 @@ from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import KeyRotated, NotFound
 from ragsvc.http.auth import KEY_PREFIX, SHOWN_KEY_CHARS, Access, derive_secret, hash_key
 from ragsvc.http.contract.bodies import Body, Name, Time, read_body, read_query
-from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.ids import ShownKeyId, ShownTime, parse_id
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import json_response, render_optional_time, render_time
 from ragsvc.http.idempotency import resource_id_of, seed_of
-from ragsvc.http.rendering import json_response, render_key, render_listed_key
 from ragsvc.http.state import resources_of
-from ragsvc.http.views import CreatedKeyView, ListedKeyView
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -57,6 +57,51 @@ class RotationBody(Body):
 
     overlap_s: Annotated[int, Field(ge=0, le=MAX_OVERLAP_S, description="Seconds; a day by default.")] = DAY_S
     expires_at: Annotated[Time, AfterValidator(_refuse_past)] | None = None
+
+
+class KeyView(TypedDict):
+    """A key without its secret."""
+
+    id: ShownKeyId
+    name: str
+    key_prefix: str
+    scopes: list[Scope]
+    expires_at: ShownTime | None
+    created_at: ShownTime
+
+
+class ListedKeyView(KeyView):
+    """A key in its workspace's list; `last_used_at` is true to the minute, `replaced_by` its successor."""
+
+    last_used_at: ShownTime | None
+    replaced_by: ShownKeyId | None
+
+
+class CreatedKeyView(KeyView):
+    """A new key; this is the only time that its secret is shown."""
+
+    key: str
+
+
+def render_key(key: ApiKey) -> KeyView:
+    """Return a key without its secret."""
+    return {
+        "id": format_id("key", key.id),
+        "name": key.name,
+        "key_prefix": key.key_prefix,
+        "scopes": list(key.scopes),
+        "expires_at": render_optional_time(key.expires_at),
+        "created_at": render_time(key.created_at),
+    }
+
+
+def render_listed_key(key: ApiKey) -> ListedKeyView:
+    """Return a key with what its operator wants to know of its use."""
+    return {
+        **render_key(key),
+        "last_used_at": render_optional_time(key.last_used_at),
+        "replaced_by": format_id("key", key.replaced_by) if key.replaced_by else None,
+    }
 
 
 async def _answer_again(request: web.Request, key_id: UUID) -> web.Response | None:

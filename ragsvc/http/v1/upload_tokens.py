@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import structlog
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from ragsvc.db import upload_tokens
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import TOKEN_PREFIX, caller_of, derive_secret, hash_key
 from ragsvc.http.contract.bodies import Body, read_body
-from ragsvc.http.contract.ids import CollectionId
+from ragsvc.http.contract.ids import CollectionId, ShownTime
 from ragsvc.http.contract.operations import operation
+from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.idempotency import resource_id_of, seed_of
-from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import public_url_of, resources_of
-from ragsvc.http.views import UploadTokenView
 from ragsvc.uploads.registration import find_collection
 
 if TYPE_CHECKING:
@@ -39,6 +39,14 @@ class UploadTokenBody(Body):
     collection_id: CollectionId | None = None
     max_bytes: Annotated[int, Field(ge=1)] | None = None
     ttl_s: Annotated[int, Field(ge=1, le=MOST_TTL_S)] = DEFAULT_TTL_S
+
+
+class UploadTokenView(TypedDict):
+    """A new upload token, which is shown here alone, and the URL that Uppy takes for its Companion."""
+
+    token: str
+    companion_url: str
+    expires_at: ShownTime
 
 
 async def _answer_again(request: web.Request, token_id: UUID) -> web.Response | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from ragsvc.db import upload_sessions
-from ragsvc.domain.uploads import UploadStatus
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.uploads import Upload, UploadStatus
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import (
     DigestMismatch,
@@ -26,14 +28,22 @@ from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Attributes, Body, read_body, read_query
 from ragsvc.http.contract.filenames import clean_filename, mime_type_of
 from ragsvc.http.contract.headers import CONTENT_MD5, REPR_DIGEST
-from ragsvc.http.contract.ids import CollectionId, parse_id
+from ragsvc.http.contract.ids import (
+    CollectionId,
+    ShownCollectionId,
+    ShownDocumentId,
+    ShownTime,
+    ShownUploadId,
+    parse_id,
+)
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import JsonObject, json_response, render_time
 from ragsvc.http.idempotency import reserve_anew, resource_id_of
-from ragsvc.http.rendering import json_response, render_document, render_part, render_upload, render_upload_state
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.collections import ChunkingBody, read_chunking
-from ragsvc.http.views import DocumentView, PartUrlsView, PartView, UploadStateView, UploadView
+from ragsvc.http.v1.documents import DocumentView, render_document
+from ragsvc.media_types.content_types import bare_type
 from ragsvc.storage.clients import PRESIGN_EXPIRES_S
 from ragsvc.uploads import completion, sessions
 from ragsvc.uploads.part_streams import read_digests, receive_part
@@ -41,6 +51,9 @@ from ragsvc.uploads.part_streams import read_digests, receive_part
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
+
+    from ragsvc.storage.objects import StoredPart
+    from ragsvc.uploads.sessions import UploadState
 
 routes = web.RouteTableDef()
 
@@ -72,6 +85,119 @@ class UploadsQuery(PageQuery):
     """Which sessions."""
 
     status: UploadStatus | None = None
+
+
+class PartView(TypedDict):
+    """A part that the store has."""
+
+    part_number: int
+    size_bytes: int
+    etag: str
+
+
+class UploadErrorView(TypedDict):
+    """Why an upload failed."""
+
+    code: str
+    message: str
+
+
+class UploadView(TypedDict):
+    """An upload session; every part but the last has `part_size_bytes`.
+
+    Of one that an upload token opened, sizes and count are 0 until they are known.
+    """
+
+    id: ShownUploadId
+    object: Literal["upload"]
+    status: UploadStatus
+    filename: str
+    mime_type: str
+    size_bytes: int
+    part_size_bytes: int
+    part_count: int
+    collection_id: ShownCollectionId | None
+    attributes: JsonObject
+    document_id: ShownDocumentId | None
+    error: UploadErrorView | None
+    expires_at: ShownTime
+    created_at: ShownTime
+
+
+class ReceivedPartView(TypedDict):
+    """A part that was received; without its etag once the parts are one file."""
+
+    part_number: int
+    size_bytes: int
+    etag: str | None
+
+
+class UploadStateView(UploadView):
+    """An upload session with the parts that were received, and the numbers of those still to be sent."""
+
+    received: list[ReceivedPartView]
+    missing: list[int]
+    received_bytes: int
+
+
+class PartUrlView(TypedDict):
+    """A URL that takes one part by PUT."""
+
+    part_number: int
+    url: str
+    size_bytes: int
+
+
+class PartUrlsView(TypedDict):
+    """URLs that take parts straight into the store until they expire."""
+
+    data: list[PartUrlView]
+    expires_in_s: int
+
+
+def render_upload(upload: Upload) -> UploadView:
+    """Return an upload session."""
+    return {
+        "id": format_id("upl", upload.id),
+        "object": "upload",
+        "status": upload.status,
+        "filename": upload.filename,
+        "mime_type": bare_type(upload.mime_type),
+        "size_bytes": upload.size_bytes,
+        "part_size_bytes": upload.part_size_bytes or 0,
+        "part_count": upload.part_count,
+        "collection_id": format_id("col", upload.collection_id) if upload.collection_id else None,
+        "attributes": upload.attributes,
+        "document_id": format_id("doc", upload.document_id) if upload.document_id else None,
+        "error": {"code": upload.error["code"], "message": upload.error["message"]} if upload.error else None,
+        "expires_at": render_time(upload.expires_at),
+        "created_at": render_time(upload.created_at),
+    }
+
+
+def render_upload_state(state: UploadState) -> UploadStateView:
+    """Return an upload session with its parts."""
+    received = _render_received(state)
+    return {
+        **render_upload(state.upload),
+        "received": received,
+        "missing": list(state.missing),
+        "received_bytes": sum(part["size_bytes"] for part in received),
+    }
+
+
+def _render_received(state: UploadState) -> list[ReceivedPartView]:
+    """Return the store's list of parts; of a completed upload all that it was to have, since the store forgets them."""
+    upload = state.upload
+    if upload.status is UploadStatus.COMPLETED:
+        numbers = range(1, upload.part_count + 1)
+        return [{"part_number": one, "size_bytes": upload.size_of_part(one), "etag": None} for one in numbers]
+    return [{"part_number": part.number, "size_bytes": part.size_bytes, "etag": part.etag} for part in state.received]
+
+
+def render_part(part: StoredPart) -> PartView:
+    """Return a part that the store has."""
+    return {"part_number": part.number, "size_bytes": part.size_bytes, "etag": part.etag}
 
 
 async def _answer_again(request: web.Request, upload_id: UUID) -> web.Response | None:

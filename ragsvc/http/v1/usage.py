@@ -7,16 +7,17 @@ from typing import Annotated
 
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from ragsvc.db import model_usage
+from ragsvc.domain.usage import DailyUsage, UsageOperation
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import InvalidRequest
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Day, Query, read_query
 from ragsvc.http.contract.operations import operation
-from ragsvc.http.rendering import json_response
+from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.state import resources_of
-from ragsvc.http.usage_rendering import UsageByDayView, render_usage
 
 routes = web.RouteTableDef()
 
@@ -29,6 +30,45 @@ class UsageQuery(Query):
 
     first: Annotated[Day | None, Field(description="The first day.")] = None
     last: Annotated[Day | None, Field(description="The last day; today by default.")] = None
+
+
+class DailyUsageView(TypedDict):
+    """What one model cost on one day (UTC), by what it was asked for: `chat` or `embeddings`.
+
+    Answers are counted by `runs`, embeddings by `embedding_calls`: what ingestion and queries made the service ask for,
+    not what it remembered. Of `estimated_runs` and `estimated_embedding_calls` the server told nothing, and we counted.
+    """
+
+    day: str
+    operation: UsageOperation
+    model: str
+    runs: int
+    estimated_runs: int
+    embedding_calls: int
+    estimated_embedding_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class UsageByDayView(TypedDict):
+    """What models cost, newest day first."""
+
+    data: list[DailyUsageView]
+
+
+def render_usage(usage: DailyUsage) -> DailyUsageView:
+    """Return what a model cost on one day."""
+    return {
+        "day": usage.day.isoformat(),
+        "operation": usage.operation,
+        "model": usage.model,
+        "runs": usage.runs,
+        "estimated_runs": usage.estimated_runs,
+        "embedding_calls": usage.embedding_calls,
+        "estimated_embedding_calls": usage.estimated_embedding_calls,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+    }
 
 
 @routes.get("/v1/usage")

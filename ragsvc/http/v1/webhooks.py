@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import structlog
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from ragsvc.db import webhooks
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound, TooManyWebhooks, WebhookRefused
 from ragsvc.http.auth import caller_of, derive_secret
 from ragsvc.http.contract.bodies import Body, read_body, read_query
-from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.ids import ShownTime, ShownWebhookId, parse_id
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.idempotency import resource_id_of, seed_of
-from ragsvc.http.rendering import json_response, render_webhook
 from ragsvc.http.state import resources_of
-from ragsvc.http.views import CreatedWebhookView, WebhookView
 from ragsvc.webhooks.origins import check_url
 from ragsvc.webhooks.signing import SECRET_PREFIX, show_secret
 
@@ -50,6 +51,31 @@ class WebhookBody(Body):
 def _derive(request: web.Request) -> bytes:
     """Return the secret, which a client that asks again is shown again."""
     return hashlib.sha256(derive_secret(request, SECRET_PREFIX, seed_of(request)).encode()).digest()
+
+
+class WebhookView(TypedDict):
+    """A webhook without its secret."""
+
+    id: ShownWebhookId
+    url: str
+    events: list[WebhookEvent]
+    created_at: ShownTime
+
+
+class CreatedWebhookView(WebhookView):
+    """A new webhook; this is the only time that its secret is shown."""
+
+    secret: str
+
+
+def render_webhook(webhook: Webhook) -> WebhookView:
+    """Return a webhook without its secret."""
+    return {
+        "id": format_id("hook", webhook.id),
+        "url": webhook.url,
+        "events": list(webhook.events),
+        "created_at": render_time(webhook.created_at),
+    }
 
 
 async def _answer_again(request: web.Request, webhook_id: UUID) -> web.Response | None:

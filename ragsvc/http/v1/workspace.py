@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 from aiohttp import web
+from typing_extensions import TypedDict
 
 from ragsvc.db import documents
-from ragsvc.domain.workspaces import Scope
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope, Usage, Workspace
 from ragsvc.http.auth import caller_of
+from ragsvc.http.contract.ids import ShownWorkspaceId
 from ragsvc.http.contract.operations import operation
-from ragsvc.http.rendering import json_response, render_own_workspace
+from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.state import resources_of
-from ragsvc.http.views import OwnWorkspaceView
 
 routes = web.RouteTableDef()
+
+
+class UsageView(TypedDict):
+    """What a workspace holds."""
+
+    documents: int
+    chunks: int
+    storage_bytes: int
+
+
+class OwnWorkspaceView(TypedDict):
+    """A workspace, for its own keys."""
+
+    id: ShownWorkspaceId
+    name: str
+    usage: UsageView
+    quota_bytes: int | None
+
+
+def render_own_workspace(workspace: Workspace, usage: Usage) -> OwnWorkspaceView:
+    """Return a workspace as its keys see it."""
+    return {
+        "id": format_id("ws", workspace.id),
+        "name": workspace.name,
+        "usage": {"documents": usage.documents, "chunks": usage.chunks, "storage_bytes": usage.storage_bytes},
+        "quota_bytes": workspace.quota_bytes,
+    }
 
 
 @routes.get("/v1/workspace")

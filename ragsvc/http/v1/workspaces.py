@@ -6,26 +6,29 @@ from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
+from typing_extensions import TypedDict
 
 from ragsvc.db import collections, workspaces
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.deletion.requests import request_workspace_deletion
 from ragsvc.domain.audit import AuditAction, AuditSubject
-from ragsvc.domain.ids import new_id
+from ragsvc.domain.ids import format_id, new_id
 from ragsvc.errors import NotFound, ProviderRefused
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, Name, read_body, read_query
-from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.ids import ShownTime, ShownWorkspaceId, parse_id
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.rendering import json_response, render_accepted_deletion, render_workspace
 from ragsvc.http.state import resources_of
-from ragsvc.http.views import AcceptedDeletionView, WorkspaceView
+from ragsvc.http.v1.deletions import AcceptedDeletionView, render_accepted_deletion
 from ragsvc.storage.locations import choose_location
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from ragsvc.domain.workspaces import Workspace
 
 routes = web.RouteTableDef()
 log = structlog.get_logger(__name__)
@@ -37,6 +40,25 @@ class WorkspaceBody(Body):
     """A new workspace."""
 
     name: Name
+
+
+class WorkspaceView(TypedDict):
+    """A workspace, for its operator."""
+
+    id: ShownWorkspaceId
+    name: str
+    bucket: str
+    created_at: ShownTime
+
+
+def render_workspace(workspace: Workspace) -> WorkspaceView:
+    """Return a workspace as its operator sees it."""
+    return {
+        "id": format_id("ws", workspace.id),
+        "name": workspace.name,
+        "bucket": workspace.bucket,
+        "created_at": render_time(workspace.created_at),
+    }
 
 
 async def _answer_again(request: web.Request, workspace_id: UUID) -> web.Response | None:

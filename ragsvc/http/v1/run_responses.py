@@ -7,16 +7,20 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from typing_extensions import TypedDict
 
 from ragsvc.db import chat_runs
 from ragsvc.domain.chat import RunStatus
 from ragsvc.domain.ids import format_id
 from ragsvc.http.auth import caller_of
-from ragsvc.http.chat_rendering import render_event, render_message, render_run_error
 from ragsvc.http.contract.bodies import parse_json
-from ragsvc.http.rendering import json_response
+from ragsvc.http.contract.ids import ShownRunId
+from ragsvc.http.contract.operations import Media
+from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.sse import StreamEnd, reserve_stream
 from ragsvc.http.state import resources_of
+from ragsvc.http.v1.chat_events import RUN_EVENTS, RunErrorView, render_event, render_run_error
+from ragsvc.http.v1.chat_message_views import MessageView, render_message
 from ragsvc.runs.runs import Runs, follow_run_in_batches, wait_for_answer
 from ragsvc.tasks import abandon
 
@@ -24,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from uuid import UUID
 
-    from ragsvc.http.chat_views import AnswerView, RunErrorView
     from ragsvc.http.sse import Event, StreamSlot
     from ragsvc.runs.requests import BegunRun
 
@@ -32,6 +35,22 @@ RUNS = web.AppKey("runs", Runs)
 RUN_ID_HEADER = "X-Run-Id"
 # How soon it is noticed that nobody waits for an answer any more.
 LOOK_S = 1.0
+
+
+class AnswerView(TypedDict):
+    """An answer that was waited for; `error` says why its run failed, if it did."""
+
+    run_id: ShownRunId
+    message: MessageView
+    error: RunErrorView | None
+
+
+ANSWER = Media(
+    "text/event-stream",
+    "The run's events; with `stream: false` the answer as JSON.",
+    json=AnswerView,
+    events=RUN_EVENTS,
+)
 
 
 def runs_of(request: web.Request) -> Runs:
