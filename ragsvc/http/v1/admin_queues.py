@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ragsvc.db import queue_state
-from ragsvc.db.audit_events import insert_audit_event
-from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.ids import format_id
-from ragsvc.domain.jobs import Queue, QueueDepth, RunningJob
+from ragsvc.domain.jobs import Queue, RunningJob
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, read_body
@@ -21,18 +17,13 @@ from ragsvc.http.contract.ids import ShownJobId, ShownTime, ShownWorkspaceId
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.rendering import SubjectView, json_response, render_subject, render_time
 from ragsvc.http.state import resources_of
-from ragsvc.jobs.sweeper import notify_waiting
+from ragsvc.jobs import queues
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from ragsvc.jobs.queues import QueueReport
 
-    from ragsvc.db.connections.pool import Connection
-
-# The longest running ones are what an operator looks for.
-MOST_LEASES = 200
 
 routes = web.RouteTableDef()
-log = structlog.get_logger(__name__)
 
 
 class PauseBody(Body):
@@ -92,8 +83,9 @@ class QueuesView(TypedDict):
     data: list[QueueView]
 
 
-def render_queue(depth: QueueDepth, running: Sequence[RunningJob]) -> QueueView:
-    """Return a queue with what its workers are at."""
+def render_queue(report: QueueReport) -> QueueView:
+    """Return a queue with the jobs that its workers are running."""
+    depth = report.depth
     return {
         "queue": depth.queue,
         "queued": depth.queued,
@@ -107,7 +99,7 @@ def render_queue(depth: QueueDepth, running: Sequence[RunningJob]) -> QueueView:
         "reason": depth.reason,
         "paused_since": render_time(depth.state_since) if depth.paused else None,
         "next_probe_at": render_time(depth.next_probe_at) if depth.next_probe_at else None,
-        "leases": [_render_running_job(job) for job in running],
+        "leases": [_render_running_job(job) for job in report.running],
     }
 
 
@@ -130,8 +122,8 @@ def _render_running_job(job: RunningJob) -> RunningJobView:
 @operation("Show the queues", Access.ADMIN, responses={200: QueuesView})
 async def list_queues(request: web.Request) -> web.Response:
     """Answer how deep every queue is, how fast it moves, what its workers are at, and why it stands still."""
-    async with resources_of(request).pool.acquire() as conn:
-        return json_response({"data": await _load_queues(conn)})
+    reports = await queues.report_queues(resources_of(request))
+    return json_response({"data": [render_queue(report) for report in reports]})
 
 
 @routes.post("/v1/admin/queues/{queue}/pause")
@@ -140,32 +132,11 @@ async def pause_queue(request: web.Request) -> web.Response:
     """Let workers start no more jobs of the queue; those that run go on."""
     queue = parse_queue(request)
     body = await read_body(request, PauseBody, optional=True)
-    return await _set_paused(request, queue, paused=True, reason=body.reason)
+    return json_response(render_queue(await queues.pause_queue(resources_of(request), queue, reason=body.reason)))
 
 
 @routes.post("/v1/admin/queues/{queue}/resume")
 @operation("Resume a queue", Access.ADMIN, responses={200: QueueView})
 async def resume_queue(request: web.Request) -> web.Response:
     """Let workers start jobs of the queue again, at once."""
-    queue = parse_queue(request)
-    answer = await _set_paused(request, queue, paused=False, reason=None)
-    await notify_waiting(resources_of(request), queue)
-    return answer
-
-
-async def _set_paused(request: web.Request, queue: Queue, *, paused: bool, reason: str | None) -> web.Response:
-    action = AuditAction.QUEUE_PAUSED if paused else AuditAction.QUEUE_RESUMED
-    async with resources_of(request).pool.acquire() as conn:
-        async with conn.transaction():
-            await queue_state.update_paused(conn, queue, paused=paused, reason=reason)
-            await insert_audit_event(conn, action, subject=(AuditSubject.QUEUE, queue), details={"reason": reason})
-        views = await _load_queues(conn)
-    log.info("queue_paused" if paused else "queue_resumed", queue=queue, reason=reason)
-    return json_response(next(view for view in views if view["queue"] is queue))
-
-
-async def _load_queues(conn: Connection) -> list[QueueView]:
-    return [
-        render_queue(depth, await queue_state.select_running_jobs(conn, depth.queue, limit=MOST_LEASES))
-        for depth in await queue_state.select_queue_depths(conn)
-    ]
+    return json_response(render_queue(await queues.resume_queue(resources_of(request), parse_queue(request))))

@@ -7,14 +7,12 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from ragsvc.db import chat_messages
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import RunActive
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Body, read_body, read_query
 from ragsvc.http.contract.filters import FilterBody, read_filter
 from ragsvc.http.contract.headers import RUN_ID
-from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.contract.rendering import json_response
@@ -22,9 +20,10 @@ from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.chat_message_views import MessageView, render_message
-from ragsvc.http.v1.chat_sessions import find_session
+from ragsvc.http.v1.chat_sessions import session_id_of
 from ragsvc.http.v1.run_responses import ANSWER, answer_again, answer_begun, runs_of
 from ragsvc.runs.requests import DEFAULT_LIMIT, begin_run
+from ragsvc.runs.sessions import list_session_messages
 
 routes = web.RouteTableDef()
 
@@ -54,7 +53,7 @@ class QuestionBody(Body):
 async def create_message(request: web.Request) -> web.StreamResponse:
     """Begin to answer a question and send the answer as it comes."""
     caller = caller_of(request)
-    session_id = parse_id("chat", request.match_info["session_id"])
+    session_id = session_id_of(request)
     body = await read_body(request, QuestionBody)
     filters = read_filter(body.filters)
     workspace_id = caller.workspace.id
@@ -76,9 +75,11 @@ async def create_message(request: web.Request) -> web.StreamResponse:
 async def list_messages(request: web.Request) -> web.Response:
     """Answer one page of a conversation's messages, oldest first."""
     query = read_query(request, PageQuery)
-    session = await find_session(request)
-    async with resources_of(request).pool.acquire() as conn:
-        found = await chat_messages.select_messages(
-            conn, session.workspace_id, session.id, after=query.cursor, limit=query.limit + 1
-        )
+    found = await list_session_messages(
+        resources_of(request),
+        caller_of(request).workspace.id,
+        session_id_of(request),
+        after=query.cursor,
+        limit=query.limit + 1,
+    )
     return json_response(page_by_id(found, query.limit, render_message))

@@ -9,7 +9,6 @@ from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ragsvc.db import chat_runs, chat_sessions
 from ragsvc.domain.chat import (
     ChatRun,
     RunStatus,
@@ -30,7 +29,7 @@ from ragsvc.http.state import resources_of
 from ragsvc.http.v1.chat_events import RUN_EVENTS, RunErrorView, render_run_error
 from ragsvc.http.v1.run_responses import ANSWER, answer_again, answer_begun, runs_of, stream_events
 from ragsvc.runs.requests import retry_run
-from ragsvc.runs.runs import cancel_run, get_run
+from ragsvc.runs.runs import cancel_run, get_run, list_chat_runs
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -96,19 +95,14 @@ async def list_runs(request: web.Request) -> web.Response:
     """Answer one page of the runs, of one conversation or status if wanted."""
     workspace_id = caller_of(request).workspace.id
     query = read_query(request, RunsQuery)
-    async with resources_of(request).pool.acquire() as conn:
-        if query.session_id is not None and not await chat_sessions.select_session(
-            conn, workspace_id, query.session_id
-        ):
-            raise NotFound
-        found = await chat_runs.select_runs(
-            conn,
-            workspace_id,
-            session_id=query.session_id,
-            status=query.status,
-            before=query.cursor,
-            limit=query.limit + 1,
-        )
+    found = await list_chat_runs(
+        resources_of(request),
+        workspace_id,
+        session_id=query.session_id,
+        status=query.status,
+        before=query.cursor,
+        limit=query.limit + 1,
+    )
     return json_response(page_by_id(found, query.limit, render_run))
 
 

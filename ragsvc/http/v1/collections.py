@@ -8,11 +8,10 @@ from aiohttp import web
 from pydantic import Field, WithJsonSchema, field_validator
 from typing_extensions import TypedDict
 
-from ragsvc.db import collections
 from ragsvc.deletion.requests import request_collection_deletion
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Chunking, Collection, Scope
-from ragsvc.errors import DefaultCollection, InvalidRequest, NameTaken, NotFound
+from ragsvc.errors import DefaultCollection, InvalidRequest, NameTaken
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import MAX_NAME_CHARS, Body, Metadata, Name, read_body, read_query
 from ragsvc.http.contract.ids import ShownCollectionId, ShownTime, parse_id
@@ -22,6 +21,7 @@ from ragsvc.http.contract.rendering import JsonObject, json_response, render_tim
 from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.deletions import AcceptedDeletionView, render_accepted_deletion
+from ragsvc.tenants import collections
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -121,8 +121,9 @@ def _render_chunking(chunking: Chunking | None) -> ChunkingView | None:
 
 
 async def _answer_again(request: web.Request, collection_id: UUID) -> web.Response | None:
-    async with resources_of(request).pool.acquire() as conn:
-        collection = await collections.select_collection(conn, caller_of(request).workspace.id, collection_id)
+    collection = await collections.find_collection(
+        resources_of(request), caller_of(request).workspace.id, collection_id
+    )
     return json_response(render_collection(collection), status=201) if collection else None
 
 
@@ -140,16 +141,14 @@ async def create_collection(request: web.Request) -> web.Response:
     caller = caller_of(request)
     resources = resources_of(request)
     body = await read_body(request, CollectionBody)
-    chunking = read_chunking(body.chunking, resources.settings)
-    async with resources.pool.acquire() as conn:
-        collection = await collections.insert_collection(
-            conn,
-            caller.workspace.id,
-            resource_id_of(request),
-            name=body.name,
-            chunking=chunking,
-            metadata=body.metadata,
-        )
+    collection = await collections.create_collection(
+        resources,
+        caller.workspace.id,
+        resource_id_of(request),
+        name=body.name,
+        chunking=read_chunking(body.chunking, resources.settings),
+        metadata=body.metadata,
+    )
     return json_response(render_collection(collection), status=201)
 
 
@@ -159,10 +158,9 @@ async def list_collections(request: web.Request) -> web.Response:
     """Answer one page of the collections."""
     caller = caller_of(request)
     query = read_query(request, PageQuery)
-    async with resources_of(request).pool.acquire() as conn:
-        found = await collections.select_collections(
-            conn, caller.workspace.id, before=query.cursor, limit=query.limit + 1
-        )
+    found = await collections.list_collections(
+        resources_of(request), caller.workspace.id, before=query.cursor, limit=query.limit + 1
+    )
     return json_response(page_by_id(found, query.limit, render_collection))
 
 
@@ -172,10 +170,7 @@ async def get_collection(request: web.Request) -> web.Response:
     """Answer one collection."""
     caller = caller_of(request)
     collection_id = parse_id("col", request.match_info["collection_id"])
-    async with resources_of(request).pool.acquire() as conn:
-        collection = await collections.select_collection(conn, caller.workspace.id, collection_id)
-    if collection is None:
-        raise NotFound
+    collection = await collections.get_collection(resources_of(request), caller.workspace.id, collection_id)
     return json_response(render_collection(collection))
 
 
@@ -193,18 +188,15 @@ async def update_collection(request: web.Request) -> web.Response:
     resources = resources_of(request)
     collection_id = parse_id("col", request.match_info["collection_id"])
     body = await read_body(request, CollectionChanges)
-    async with resources.pool.acquire() as conn:
-        collection = await collections.update_collection(
-            conn,
-            caller.workspace.id,
-            collection_id,
-            name=body.name,
-            metadata=body.metadata,
-            sets_chunking="chunking" in body.model_fields_set,
-            chunking=read_chunking(body.chunking, resources.settings),
-        )
-    if collection is None:
-        raise NotFound
+    collection = await collections.update_collection(
+        resources,
+        caller.workspace.id,
+        collection_id,
+        name=body.name,
+        metadata=body.metadata,
+        sets_chunking="chunking" in body.model_fields_set,
+        chunking=read_chunking(body.chunking, resources.settings),
+    )
     return json_response(render_collection(collection))
 
 
@@ -220,9 +212,6 @@ async def delete_collection(request: web.Request) -> web.Response:
     caller = caller_of(request)
     resources = resources_of(request)
     collection_id = parse_id("col", request.match_info["collection_id"])
-    async with resources.pool.acquire() as conn:
-        collection = await collections.select_collection(conn, caller.workspace.id, collection_id)
-    if collection is not None and collection.is_default:
-        raise DefaultCollection
+    await collections.refuse_default_collection(resources, caller.workspace.id, collection_id)
     deletion = await request_collection_deletion(resources, caller.workspace.id, collection_id)
     return json_response(render_accepted_deletion(deletion), status=202)

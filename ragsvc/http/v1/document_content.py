@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ragsvc.db import canonical_text, chunks, collections, files
+from ragsvc.db import canonical_text, chunks, files
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
@@ -43,6 +43,7 @@ from ragsvc.http.contract.ranges import content_disposition, http_date, is_uncha
 from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.state import request_id_of, resources_of
 from ragsvc.http.v1.documents import DocumentView, find_document, open_form, render_document
+from ragsvc.tenants.collections import get_collection
 from ragsvc.uploads.documents import receive_content
 
 if TYPE_CHECKING:
@@ -275,11 +276,8 @@ async def replace_content(request: web.Request) -> web.Response:
 
 async def _check_collection(request: web.Request, collection_id: UUID | None) -> None:
     """Raise NotFound where the caller has no such collection: that is said before all that is wrong with it."""
-    if collection_id is None:
-        return
-    async with resources_of(request).pool.acquire() as conn:
-        if await collections.select_collection(conn, caller_of(request).workspace.id, collection_id) is None:
-            raise NotFound
+    if collection_id is not None:
+        await get_collection(resources_of(request), caller_of(request).workspace.id, collection_id)
 
 
 def _explain_no_text(document: Document) -> NoText:

@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ragsvc.db import collections, documents, jobs
+from ragsvc.db import documents, jobs
 from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.domain.documents import DocumentStatus, DocumentWarning, Stage, WarningCode
 from ragsvc.domain.ids import format_id
@@ -44,6 +44,7 @@ from ragsvc.http.v1.collections import ChunkingBody, read_chunking
 from ragsvc.http.v1.deletions import AcceptedDeletionView
 from ragsvc.ingestion.requests import request_reingestion
 from ragsvc.media_types.content_types import bare_type
+from ragsvc.tenants.collections import get_collection
 from ragsvc.uploads.documents import attach_file, receive_document
 
 if TYPE_CHECKING:
@@ -274,11 +275,9 @@ async def list_documents(request: web.Request) -> web.Response:
     """Answer one page of the documents, of one collection or status if wanted."""
     caller = caller_of(request)
     query = read_query(request, DocumentsQuery)
+    if query.collection_id is not None:
+        await get_collection(resources_of(request), caller.workspace.id, query.collection_id)
     async with resources_of(request).pool.acquire() as conn:
-        if query.collection_id is not None:
-            known = await collections.select_collection(conn, caller.workspace.id, query.collection_id)
-            if known is None:
-                raise NotFound
         found = await documents.select_documents(
             conn,
             caller.workspace.id,

@@ -5,17 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 from aiohttp import web
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
-from ragsvc.db import api_keys, workspaces
-from ragsvc.db.audit_events import insert_audit_event
-from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import KeyRotated, NotFound
+from ragsvc.errors import KeyRotated
 from ragsvc.http.auth import KEY_PREFIX, SHOWN_KEY_CHARS, Access, derive_secret, hash_key
 from ragsvc.http.contract.bodies import Body, Name, Time, read_body, read_query
 from ragsvc.http.contract.ids import ShownKeyId, ShownTime, parse_id
@@ -24,18 +20,17 @@ from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.contract.rendering import json_response, render_optional_time, render_time
 from ragsvc.http.idempotency import resource_id_of, seed_of
 from ragsvc.http.state import resources_of
+from ragsvc.tenants import api_keys
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.workspaces import ApiKey
 
 DAY_S = 86_400
 MAX_OVERLAP_S = 30 * DAY_S
 
 routes = web.RouteTableDef()
-log = structlog.get_logger(__name__)
 
 
 def _refuse_past(moment: datetime) -> datetime:
@@ -106,9 +101,8 @@ def render_listed_key(key: ApiKey) -> ListedKeyView:
 
 async def _answer_again(request: web.Request, key_id: UUID) -> web.Response | None:
     secret = derive_secret(request, KEY_PREFIX, seed_of(request))
-    async with resources_of(request).pool.acquire_entrance() as entrance:
-        owner = await api_keys.select_key_owner(entrance, hash_key(secret))
-    return _show(owner.key, secret) if owner and owner.key.id == key_id else None
+    key = await api_keys.find_key_by_hash(resources_of(request), hash_key(secret))
+    return _show(key, secret) if key and key.id == key_id else None
 
 
 def _show(key: ApiKey, secret: str) -> web.Response:
@@ -124,21 +118,16 @@ async def create_key(request: web.Request) -> web.Response:
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     body = await read_body(request, KeyBody)
     secret = derive_secret(request, KEY_PREFIX, seed_of(request))
-    async with resources_of(request).pool.acquire() as conn, conn.transaction():
-        key = await api_keys.insert_api_key(
-            conn,
-            workspace_id,
-            resource_id_of(request),
-            name=body.name,
-            key_hash=hash_key(secret),
-            key_prefix=secret[:SHOWN_KEY_CHARS],
-            scopes=sorted(set(body.scopes), key=list(Scope).index),
-            expires_at=body.expires_at,
-        )
-        if key is None:
-            raise NotFound
-        await _keep(conn, AuditAction.KEY_CREATED, key, scopes=list(key.scopes))
-    log.info("key_created", workspace_id=workspace_id, key_id=key.id, scopes=list(key.scopes))
+    key = await api_keys.create_key(
+        resources_of(request),
+        workspace_id,
+        resource_id_of(request),
+        name=body.name,
+        key_hash=hash_key(secret),
+        key_prefix=secret[:SHOWN_KEY_CHARS],
+        scopes=body.scopes,
+        expires_at=body.expires_at,
+    )
     return _show(key, secret)
 
 
@@ -148,10 +137,7 @@ async def list_keys(request: web.Request) -> web.Response:
     """Answer one page of the keys that are not revoked."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     query = read_query(request, PageQuery)
-    async with resources_of(request).pool.acquire() as conn:
-        if await workspaces.select_workspace(conn, workspace_id) is None:
-            raise NotFound
-        found = await api_keys.select_api_keys(conn, workspace_id, before=query.cursor, limit=query.limit + 1)
+    found = await api_keys.list_keys(resources_of(request), workspace_id, before=query.cursor, limit=query.limit + 1)
     return json_response(page_by_id(found, query.limit, render_listed_key))
 
 
@@ -172,22 +158,16 @@ async def rotate_key(request: web.Request) -> web.Response:
     key_id = parse_id("key", request.match_info["key_id"])
     body = await read_body(request, RotationBody, optional=True)
     secret = derive_secret(request, KEY_PREFIX, seed_of(request))
-    async with resources_of(request).pool.acquire() as conn, conn.transaction():
-        key = await api_keys.rotate_api_key(
-            conn,
-            workspace_id,
-            key_id,
-            successor_id=resource_id_of(request),
-            key_hash=hash_key(secret),
-            key_prefix=secret[:SHOWN_KEY_CHARS],
-            overlap_s=body.overlap_s,
-            expires_at=body.expires_at,
-        )
-        if key is None:
-            raise KeyRotated if await api_keys.select_api_key(conn, workspace_id, key_id) else NotFound
-        replaced = format_id("key", key_id)
-        await _keep(conn, AuditAction.KEY_ROTATED, key, replaces=replaced, overlap_s=body.overlap_s)
-    log.info("key_rotated", workspace_id=workspace_id, key_id=key_id, successor_id=key.id)
+    key = await api_keys.rotate_key(
+        resources_of(request),
+        workspace_id,
+        key_id,
+        successor_id=resource_id_of(request),
+        key_hash=hash_key(secret),
+        key_prefix=secret[:SHOWN_KEY_CHARS],
+        overlap_s=body.overlap_s,
+        expires_at=body.expires_at,
+    )
     return _show(key, secret)
 
 
@@ -197,20 +177,5 @@ async def delete_key(request: web.Request) -> web.Response:
     """Revoke the key: every request is checked against the table, so the next one with it fails."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     key_id = parse_id("key", request.match_info["key_id"])
-    async with resources_of(request).pool.acquire() as conn, conn.transaction():
-        key = await api_keys.revoke_api_key(conn, workspace_id, key_id)
-        if key is None:
-            raise NotFound
-        await _keep(conn, AuditAction.KEY_REVOKED, key)
-    log.info("key_revoked", workspace_id=workspace_id, key_id=key_id)
+    await api_keys.revoke_key(resources_of(request), workspace_id, key_id)
     return web.Response(status=204)
-
-
-async def _keep(conn: Connection, action: AuditAction, key: ApiKey, **details: object) -> None:
-    await insert_audit_event(
-        conn,
-        action,
-        workspace_id=key.workspace_id,
-        subject=(AuditSubject.KEY, key.id),
-        details={"name": key.name, "key_prefix": key.key_prefix, **details},
-    )

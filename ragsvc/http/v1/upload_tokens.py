@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ragsvc.db import upload_tokens
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import TOKEN_PREFIX, caller_of, derive_secret, hash_key
@@ -19,7 +17,7 @@ from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.idempotency import resource_id_of, seed_of
 from ragsvc.http.state import public_url_of, resources_of
-from ragsvc.uploads.registration import find_collection
+from ragsvc.uploads import tokens
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from ragsvc.domain.uploads import UploadToken
 
 routes = web.RouteTableDef()
-log = structlog.get_logger(__name__)
 
 DEFAULT_TTL_S = 3600
 MOST_TTL_S = 24 * 3600
@@ -51,9 +48,8 @@ class UploadTokenView(TypedDict):
 
 async def _answer_again(request: web.Request, token_id: UUID) -> web.Response | None:
     secret = derive_secret(request, TOKEN_PREFIX, seed_of(request))
-    async with resources_of(request).pool.acquire_entrance() as entrance:
-        owner = await upload_tokens.select_token_owner(entrance, hash_key(secret))
-    return _show(request, owner[1], secret) if owner and owner[1].id == token_id else None
+    token = await tokens.find_token_by_hash(resources_of(request), hash_key(secret))
+    return _show(request, token, secret) if token and token.id == token_id else None
 
 
 def _show(request: web.Request, token: UploadToken, secret: str) -> web.Response:
@@ -79,22 +75,17 @@ def _show(request: web.Request, token: UploadToken, secret: str) -> web.Response
 )
 async def create_upload_token(request: web.Request) -> web.Response:
     """Make a token and show it, this one time; it goes when its time is over or its key is revoked."""
-    resources, caller = resources_of(request), caller_of(request)
+    caller = caller_of(request)
     body = await read_body(request, UploadTokenBody, optional=True)
     secret = derive_secret(request, TOKEN_PREFIX, seed_of(request))
-    most_bytes = resources.settings.api.max_upload_bytes
-    async with resources.pool.acquire() as conn, conn.transaction():
-        collection = await find_collection(conn, caller.workspace.id, body.collection_id)
-        await upload_tokens.delete_expired_tokens(conn, caller.workspace.id)
-        token = await upload_tokens.insert_upload_token(
-            conn,
-            caller.workspace.id,
-            resource_id_of(request),
-            key_id=caller.key.id,
-            token_hash=hash_key(secret),
-            collection_id=collection.id,
-            max_bytes=min(body.max_bytes or most_bytes, most_bytes),
-            ttl_s=body.ttl_s,
-        )
-    log.info("upload_token_created", token_id=token.id, max_bytes=token.max_bytes)
+    token = await tokens.create_upload_token(
+        resources_of(request),
+        caller.workspace.id,
+        resource_id_of(request),
+        key_id=caller.key.id,
+        token_hash=hash_key(secret),
+        collection_id=body.collection_id,
+        max_bytes=body.max_bytes,
+        ttl_s=body.ttl_s,
+    )
     return _show(request, token, secret)

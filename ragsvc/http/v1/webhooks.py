@@ -5,18 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ragsvc.db import webhooks
-from ragsvc.db.audit_events import insert_audit_event
-from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import NotFound, TooManyWebhooks, WebhookRefused
+from ragsvc.errors import TooManyWebhooks, WebhookRefused
 from ragsvc.http.auth import caller_of, derive_secret
 from ragsvc.http.contract.bodies import Body, read_body, read_query
 from ragsvc.http.contract.ids import ShownTime, ShownWebhookId, parse_id
@@ -25,7 +21,7 @@ from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.idempotency import resource_id_of, seed_of
 from ragsvc.http.state import resources_of
-from ragsvc.webhooks.origins import check_url
+from ragsvc.webhooks import registration
 from ragsvc.webhooks.signing import SECRET_PREFIX, show_secret
 
 if TYPE_CHECKING:
@@ -33,10 +29,8 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.webhooks import Webhook
 
-MOST_WEBHOOKS = 20
 
 routes = web.RouteTableDef()
-log = structlog.get_logger(__name__)
 
 
 class WebhookBody(Body):
@@ -79,8 +73,7 @@ def render_webhook(webhook: Webhook) -> WebhookView:
 
 
 async def _answer_again(request: web.Request, webhook_id: UUID) -> web.Response | None:
-    async with resources_of(request).pool.acquire() as conn:
-        webhook = await webhooks.select_webhook(conn, caller_of(request).workspace.id, webhook_id)
+    webhook = await registration.find_webhook(resources_of(request), caller_of(request).workspace.id, webhook_id)
     return _show(webhook) if webhook else None
 
 
@@ -100,29 +93,15 @@ def _show(webhook: Webhook) -> web.Response:
 )
 async def create_webhook(request: web.Request) -> web.Response:
     """Make a webhook and show what signs its deliveries, this one time."""
-    resources, caller = resources_of(request), caller_of(request)
     body = await read_body(request, WebhookBody)
-    check_url(body.url, resources.settings)
-    async with resources.pool.acquire() as conn, conn.transaction():
-        webhook = await webhooks.insert_webhook(
-            conn,
-            caller.workspace.id,
-            resource_id_of(request),
-            url=body.url,
-            events=sorted(set(body.events), key=list(WebhookEvent).index),
-            secret=_derive(request),
-            most=MOST_WEBHOOKS,
-        )
-        if webhook is None:
-            raise TooManyWebhooks(f"A workspace may have {MOST_WEBHOOKS} webhooks.")
-        await insert_audit_event(
-            conn,
-            AuditAction.WEBHOOK_CREATED,
-            workspace_id=caller.workspace.id,
-            subject=(AuditSubject.WEBHOOK, webhook.id),
-            details={"url": webhook.url},
-        )
-    log.info("webhook_created", webhook_id=webhook.id)
+    webhook = await registration.create_webhook(
+        resources_of(request),
+        caller_of(request).workspace.id,
+        resource_id_of(request),
+        url=body.url,
+        events=body.events,
+        secret=_derive(request),
+    )
     return _show(webhook)
 
 
@@ -131,10 +110,9 @@ async def create_webhook(request: web.Request) -> web.Response:
 async def list_webhooks(request: web.Request) -> web.Response:
     """Answer one page of the webhooks."""
     query = read_query(request, PageQuery)
-    async with resources_of(request).pool.acquire() as conn:
-        found = await webhooks.select_webhooks(
-            conn, caller_of(request).workspace.id, before=query.cursor, limit=query.limit + 1
-        )
+    found = await registration.list_webhooks(
+        resources_of(request), caller_of(request).workspace.id, before=query.cursor, limit=query.limit + 1
+    )
     return json_response(page_by_id(found, query.limit, render_webhook))
 
 
@@ -143,10 +121,7 @@ async def list_webhooks(request: web.Request) -> web.Response:
 async def get_webhook(request: web.Request) -> web.Response:
     """Answer one webhook."""
     webhook_id = parse_id("hook", request.match_info["webhook_id"])
-    async with resources_of(request).pool.acquire() as conn:
-        webhook = await webhooks.select_webhook(conn, caller_of(request).workspace.id, webhook_id)
-    if webhook is None:
-        raise NotFound
+    webhook = await registration.get_webhook(resources_of(request), caller_of(request).workspace.id, webhook_id)
     return json_response(render_webhook(webhook))
 
 
@@ -154,16 +129,6 @@ async def get_webhook(request: web.Request) -> web.Response:
 @operation("Remove a webhook", Scope.WRITE, responses={204: None})
 async def delete_webhook(request: web.Request) -> web.Response:
     """Remove a webhook; what it was not told yet, it is told no more."""
-    workspace_id = caller_of(request).workspace.id
     webhook_id = parse_id("hook", request.match_info["webhook_id"])
-    async with resources_of(request).pool.acquire() as conn, conn.transaction():
-        if not await webhooks.delete_webhook(conn, workspace_id, webhook_id):
-            raise NotFound
-        await insert_audit_event(
-            conn,
-            AuditAction.WEBHOOK_DELETED,
-            workspace_id=workspace_id,
-            subject=(AuditSubject.WEBHOOK, webhook_id),
-        )
-    log.info("webhook_deleted", webhook_id=webhook_id)
+    await registration.delete_webhook(resources_of(request), caller_of(request).workspace.id, webhook_id)
     return web.Response(status=204)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
 from aiohttp import web
 from typing_extensions import TypedDict
 
-from ragsvc.db import collections, workspaces
-from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.deletion.requests import request_workspace_deletion
-from ragsvc.domain.audit import AuditAction, AuditSubject
-from ragsvc.domain.ids import format_id, new_id
-from ragsvc.errors import NotFound, ProviderRefused
+from ragsvc.domain.ids import format_id
+from ragsvc.errors import ProviderRefused
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, Name, read_body, read_query
 from ragsvc.http.contract.ids import ShownTime, ShownWorkspaceId, parse_id
@@ -23,7 +19,7 @@ from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.deletions import AcceptedDeletionView, render_accepted_deletion
-from ragsvc.storage.locations import choose_location
+from ragsvc.tenants import workspaces
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -31,9 +27,6 @@ if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
 
 routes = web.RouteTableDef()
-log = structlog.get_logger(__name__)
-
-DEFAULT_COLLECTION_NAME = "default"
 
 
 class WorkspaceBody(Body):
@@ -62,8 +55,7 @@ def render_workspace(workspace: Workspace) -> WorkspaceView:
 
 
 async def _answer_again(request: web.Request, workspace_id: UUID) -> web.Response | None:
-    async with resources_of(request).pool.acquire() as conn:
-        workspace = await workspaces.select_workspace(conn, workspace_id)
+    workspace = await workspaces.find_workspace(resources_of(request), workspace_id)
     return json_response(render_workspace(workspace), status=201) if workspace else None
 
 
@@ -79,27 +71,7 @@ async def _answer_again(request: web.Request, workspace_id: UUID) -> web.Respons
 async def create_workspace(request: web.Request) -> web.Response:
     """Make the bucket, then the row and its default collection: a crash between leaves an empty bucket at most."""
     body = await read_body(request, WorkspaceBody)
-    resources = resources_of(request)
-    workspace_id = resource_id_of(request)
-    location = choose_location(resources.settings, workspace_id)
-    await resources.storage.create_bucket(location.bucket)
-    async with resources.pool.acquire() as conn, conn.transaction():
-        workspace = await workspaces.insert_workspace(
-            conn,
-            workspace_id,
-            name=body.name,
-            location=location,
-            quota_bytes=resources.settings.api.workspace_quota_bytes,
-        )
-        await collections.insert_collection(conn, workspace_id, new_id(), name=DEFAULT_COLLECTION_NAME, is_default=True)
-        await insert_audit_event(
-            conn,
-            AuditAction.WORKSPACE_CREATED,
-            workspace_id=workspace_id,
-            subject=(AuditSubject.WORKSPACE, workspace_id),
-            details={"name": body.name, "bucket": location.bucket},
-        )
-    log.info("workspace_created", workspace_id=workspace_id, bucket=location.bucket)
+    workspace = await workspaces.create_workspace(resources_of(request), resource_id_of(request), name=body.name)
     return json_response(render_workspace(workspace), status=201)
 
 
@@ -108,8 +80,7 @@ async def create_workspace(request: web.Request) -> web.Response:
 async def list_workspaces(request: web.Request) -> web.Response:
     """Answer one page of the workspaces."""
     query = read_query(request, PageQuery)
-    async with resources_of(request).pool.acquire() as conn:
-        found = await workspaces.select_workspaces(conn, before=query.cursor, limit=query.limit + 1)
+    found = await workspaces.list_workspaces(resources_of(request), before=query.cursor, limit=query.limit + 1)
     return json_response(page_by_id(found, query.limit, render_workspace))
 
 
@@ -118,11 +89,7 @@ async def list_workspaces(request: web.Request) -> web.Response:
 async def get_workspace(request: web.Request) -> web.Response:
     """Answer one workspace; one that is being deleted is shown until it is gone."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
-    async with resources_of(request).pool.acquire() as conn:
-        workspace = await workspaces.select_workspace(conn, workspace_id)
-    if workspace is None:
-        raise NotFound
-    return json_response(render_workspace(workspace))
+    return json_response(render_workspace(await workspaces.get_workspace(resources_of(request), workspace_id)))
 
 
 @routes.delete("/v1/workspaces/{workspace_id}")
