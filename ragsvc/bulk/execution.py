@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.bulk.requests import compile_selection
 from ragsvc.db import bulk_operations, jobs
 from ragsvc.deletion.requests import hide_document
 from ragsvc.domain.bulk import BulkAction
 from ragsvc.errors import RequestError
 from ragsvc.ingestion.requests import queue_reingestion
+from ragsvc.retrieval.filters import compile_filter, load_filter
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -40,7 +40,8 @@ async def work_through(resources: Resources, lease: Lease) -> None:
         # It went with its workspace, whose documents go anyway.
         await _finish(resources, lease, None)
         return
-    attributes = compile_selection(operation.selection)
+    stored = operation.selection.filters
+    attributes = compile_filter(load_filter(stored) if stored else None)
     after = operation.after_id
     while True:
         async with resources.pool.acquire() as conn:

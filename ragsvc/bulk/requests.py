@@ -9,36 +9,36 @@ import structlog
 from ragsvc.db import bulk_operations, collections
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
-from ragsvc.domain.bulk import BulkAction
+from ragsvc.domain.bulk import BulkAction, BulkSelection
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import JobKind, Queue, SubjectKind
 from ragsvc.errors import NotFound
 from ragsvc.jobs import lifecycle
-from ragsvc.retrieval.filters import compile_filter, load_filter
+from ragsvc.retrieval.filters import compile_filter, dump_filter
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
-    from ragsvc.db.search.scope import AttributeCondition
-    from ragsvc.domain.bulk import BulkOperation, BulkSelection
+    from ragsvc.domain.bulk import BulkOperation
+    from ragsvc.domain.documents import DocumentStatus
     from ragsvc.resources import Resources
+    from ragsvc.retrieval.filters import Filter
 
 log = structlog.get_logger(__name__)
 
 
-def compile_selection(selection: BulkSelection) -> AttributeCondition:
-    """Return the selection's filter for the database.
-
-    Raises:
-        InvalidRequest: it is too large or has no meaning.
-    """
-    return compile_filter(load_filter(selection.filters) if selection.filters else None)
-
-
-async def count_selected(resources: Resources, workspace_id: UUID, selection: BulkSelection) -> int:
+async def count_selected(
+    resources: Resources,
+    workspace_id: UUID,
+    *,
+    collection_id: UUID | None = None,
+    status: DocumentStatus | None = None,
+    filters: Filter | None = None,
+) -> int:
     """Return how many documents an operation would be about; raises like `request_bulk_operation`."""
-    attributes = compile_selection(selection)
+    attributes = compile_filter(filters)
+    selection = BulkSelection(collection_id, status)
     async with resources.pool.acquire() as conn:
         await _check_collection(conn, workspace_id, selection)
         return await bulk_operations.count_matching(conn, workspace_id, selection, attributes)
@@ -50,7 +50,9 @@ async def request_bulk_operation(
     action: BulkAction,
     *,
     operation_id: UUID,
-    selection: BulkSelection,
+    collection_id: UUID | None = None,
+    status: DocumentStatus | None = None,
+    filters: Filter | None = None,
     purge_file: bool = True,
 ) -> BulkOperation:
     """Queue an operation on the documents that fit now.
@@ -59,7 +61,8 @@ async def request_bulk_operation(
         NotFound: there is no such collection.
         InvalidRequest: the filter is too large or has no meaning.
     """
-    attributes = compile_selection(selection)
+    attributes = compile_filter(filters)
+    selection = BulkSelection(collection_id, status, dump_filter(filters) if filters else None)
     async with resources.pool.acquire() as conn, conn.transaction():
         await _check_collection(conn, workspace_id, selection)
         operation = await bulk_operations.insert_bulk_operation(

@@ -12,12 +12,13 @@ from ragsvc.bulk.execution import work_through
 from ragsvc.bulk.requests import request_bulk_operation
 from ragsvc.db import bulk_operations, documents, jobs
 from ragsvc.deletion.requests import request_document_deletion
-from ragsvc.domain.bulk import BulkAction, BulkSelection, BulkStatus
+from ragsvc.domain.bulk import BulkAction, BulkStatus
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import JobStatus, Queue, SubjectKind
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
+from ragsvc.retrieval.filters import Comparator, Comparison
 from ragsvc.workers.deletion import delete_subject
 from tests.support.builds import ready_document
 from tests.support.documents import accept, job_of, reload
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from ragsvc.domain.jobs import Job
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
+    from ragsvc.retrieval.filters import Filter
 
-OPERATIONS = BulkSelection(filters={"type": "eq", "key": "team", "value": "operations"})
+OPERATIONS = Comparison(Comparator.EQ, "team", "operations")
 
 
 class Killed(BaseException):
@@ -48,9 +50,9 @@ async def documents_of(resources: Resources, workspace: Workspace, *teams: str) 
 
 
 async def ask(
-    resources: Resources, workspace: Workspace, action: BulkAction, selection: BulkSelection
+    resources: Resources, workspace: Workspace, action: BulkAction, filters: Filter | None = None
 ) -> BulkOperation:
-    return await request_bulk_operation(resources, workspace.id, action, operation_id=new_id(), selection=selection)
+    return await request_bulk_operation(resources, workspace.id, action, operation_id=new_id(), filters=filters)
 
 
 async def job_for(resources: Resources, operation: BulkOperation) -> Job:
@@ -103,7 +105,7 @@ async def test_what_fits_is_deleted_each_with_a_receipt_of_its_own(resources: Re
 async def test_what_is_ingested_already_is_left_alone(resources: Resources, workspace: Workspace) -> None:
     ready, *_rest = await documents_of(resources, workspace, "operations")
     busy = await accept(resources, workspace, b"Another kettle.")
-    operation = await ask(resources, workspace, BulkAction.REINGEST, BulkSelection())
+    operation = await ask(resources, workspace, BulkAction.REINGEST)
     assert operation.matched == 2
     done = await work(resources, operation)
     assert (done.accepted, done.skipped) == (1, 1)
@@ -113,7 +115,7 @@ async def test_what_is_ingested_already_is_left_alone(resources: Resources, work
 
 async def test_what_comes_later_is_none_of_its_business(resources: Resources, workspace: Workspace) -> None:
     await documents_of(resources, workspace, "operations")
-    operation = await ask(resources, workspace, BulkAction.DELETE, BulkSelection())
+    operation = await ask(resources, workspace, BulkAction.DELETE)
     late = await accept(resources, workspace, b"A late kettle.")
     done = await work(resources, operation)
     assert (done.accepted, done.skipped) == (1, 0)
@@ -183,7 +185,7 @@ async def test_a_worker_that_dies_at_a_document_forgets_none_and_takes_none_twic
 
 
 async def test_an_operation_whose_workspace_is_gone_ends_quietly(resources: Resources, workspace: Workspace) -> None:
-    operation = await ask(resources, workspace, BulkAction.DELETE, BulkSelection())
+    operation = await ask(resources, workspace, BulkAction.DELETE)
     job = await job_for(resources, operation)
     async with resources.pool.acquire() as conn:
         await conn.execute("DELETE FROM bulk_operations WHERE id = $1", operation.id)

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from ragsvc.bulk.requests import count_selected, request_bulk_operation
 from ragsvc.db import bulk_operations
-from ragsvc.domain.bulk import BulkAction, BulkOperation, BulkSelection, BulkStatus
+from ragsvc.domain.bulk import BulkAction, BulkOperation, BulkStatus
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
@@ -24,7 +24,6 @@ from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.contract.rendering import FailureView, json_response, render_failure, render_optional_time, render_time
 from ragsvc.http.idempotency import resource_id_of
 from ragsvc.http.state import resources_of
-from ragsvc.retrieval.filters import dump_filter
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -187,20 +186,19 @@ async def _accept(
 ) -> web.Response:
     resources, workspace_id = resources_of(request), caller_of(request).workspace.id
     filters = read_filter(body.filters)
-    selection = BulkSelection(
-        collection_id=body.collection_id,
-        document_status=body.status,
-        filters=dump_filter(filters) if filters else None,
-    )
     if body.dry_run:
-        matched = await count_selected(resources, workspace_id, selection)
+        matched = await count_selected(
+            resources, workspace_id, collection_id=body.collection_id, status=body.status, filters=filters
+        )
         return json_response({"dry_run": True, "matched": matched})
     accepted = await request_bulk_operation(
         resources,
         workspace_id,
         action,
         operation_id=resource_id_of(request),
-        selection=selection,
+        collection_id=body.collection_id,
+        status=body.status,
+        filters=filters,
         purge_file=purge_file,
     )
     return json_response(render_bulk_operation(accepted), status=202)
