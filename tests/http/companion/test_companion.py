@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from ragsvc.http.contract.ids import parse_id
 from tests.http.conftest import Api, ApiResponse, make_key
-from tests.http.v1.test_uploads import MIB, content_of
+from tests.http.support.uploads import MIB, content_of, make_token
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
@@ -53,13 +53,6 @@ class Companion:
         """Complete a session of so many parts."""
         parts = [{"PartNumber": number, "ETag": '"x"'} for number in range(1, count + 1)]
         return await self.call("POST", opened, "/complete", json={"parts": parts})
-
-
-async def make_token(api: Api, **fields: object) -> dict[str, str]:
-    answer = await api.post("/v1/upload-tokens", fields)
-    assert answer.status == 201, answer.raw
-    token: dict[str, str] = answer.json
-    return token
 
 
 async def companion_of(api: Api, **fields: object) -> Companion:

@@ -13,7 +13,7 @@ import asyncpg
 from ragsvc.db import upload_sessions
 from ragsvc.http.contract.ids import parse_id
 from tests.http.support.processes import serving
-from tests.http.v1.test_uploads import CONTENT, complete, open_upload, part_of, put, reserved_bytes, send_all, state_of
+from tests.http.support.uploads import CONTENT, complete, open_upload, part_of, put, reserved_bytes, send_all, state_of
 from tests.support.polling import until
 
 if TYPE_CHECKING:

@@ -17,6 +17,21 @@ from ragsvc.db import upload_sessions
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.uploads.sweeper import sweep_uploads
 from tests.http.conftest import Api, make_key
+from tests.http.support.uploads import (
+    CONTENT,
+    MIB,
+    PART,
+    complete,
+    content_of,
+    open_upload,
+    part_of,
+    presign,
+    put,
+    put_to_store,
+    reserved_bytes,
+    send_all,
+    state_of,
+)
 from tests.support.polling import until
 
 if TYPE_CHECKING:
@@ -25,49 +40,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from tests.http.conftest import ClientMaker, Tenant
 
-MIB = 1024 * 1024
-PART = 8 * MIB
 LEAST_PART = 5 * MIB
-
-
-def content_of(size_bytes: int) -> bytes:
-    return random.Random(size_bytes).randbytes(size_bytes)  # noqa: S311
-
-
-# Two parts: the last is smaller than a store's least part may be otherwise.
-CONTENT = content_of(PART + 1000)
-
-
-async def open_upload(api: Api, size_bytes: int = len(CONTENT), **fields: object) -> dict[str, Any]:
-    answer = await api.post("/v1/uploads", {"filename": "big.txt", "size_bytes": size_bytes, **fields})
-    assert answer.status == 201, answer.raw
-    upload: dict[str, Any] = answer.json
-    return upload
-
-
-def part_of(content: bytes, number: int) -> bytes:
-    return content[(number - 1) * PART : number * PART]
-
-
-async def put(api: Api, upload: dict[str, Any], number: int, data: Any, **headers: str) -> Any:
-    body = io.BytesIO(data) if isinstance(data, bytes) else data
-    return await api.call("PUT", f"/v1/uploads/{upload['id']}/parts/{number}", data=body, headers=headers)
-
-
-async def send_all(api: Api, upload: dict[str, Any], content: bytes = CONTENT) -> None:
-    for number in range(upload["part_count"], 0, -1):
-        answer = await put(api, upload, number, part_of(content, number))
-        assert answer.status == 200, answer.raw
-        assert answer.json["etag"] == hashlib.md5(part_of(content, number), usedforsecurity=False).hexdigest()
-
-
-async def state_of(api: Api, upload: dict[str, Any]) -> dict[str, Any]:
-    state: dict[str, Any] = (await api.get(f"/v1/uploads/{upload['id']}")).json
-    return state
-
-
-async def complete(api: Api, upload: dict[str, Any]) -> Any:
-    return await api.post(f"/v1/uploads/{upload['id']}/complete")
 
 
 async def test_a_declared_charset_stays_with_the_file_and_is_not_shown(tenant: Tenant) -> None:
@@ -171,17 +144,6 @@ async def test_presigned_urls_take_parts_straight_into_the_store(tenant: Tenant)
                 assert stored.status == 200, await stored.text()
     assert (await complete(tenant.api, upload)).json["size_bytes"] == len(CONTENT)
     assert await put_to_store(answer.json["data"][0]["url"], part_of(CONTENT, 2)) == 404
-
-
-async def put_to_store(url: str, data: bytes) -> int:
-    async with aiohttp.ClientSession() as session, session.put(url, data=io.BytesIO(data)) as answer:
-        return answer.status
-
-
-async def presign(api: Api, upload: dict[str, Any], number: int = 1) -> str:
-    answer = await api.post(f"/v1/uploads/{upload['id']}/part-urls", {"part_numbers": [number]})
-    url: str = answer.json["data"][0]["url"]
-    return url
 
 
 async def test_a_presigned_url_takes_the_bytes_of_its_part_alone(tenant: Tenant, other: Tenant) -> None:
@@ -353,11 +315,6 @@ async def test_a_completed_upload_cannot_be_aborted(tenant: Tenant) -> None:
     await put(tenant.api, upload, 1, b"x")
     await complete(tenant.api, upload)
     assert (await tenant.api.delete(f"/v1/uploads/{upload['id']}")).is_problem(409, "upload_not_pending")
-
-
-async def reserved_bytes(tenant: Tenant, resources: Resources) -> int:
-    async with resources.pool.acquire() as conn:
-        return await upload_sessions.sum_reserved_bytes(conn, tenant.uuid)
 
 
 async def test_an_upload_that_nobody_finishes_expires_and_frees_its_room(tenant: Tenant, resources: Resources) -> None:
