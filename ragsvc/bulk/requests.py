@@ -1,4 +1,4 @@
-"""Takes a call about many documents: from the commit on a job does it."""
+"""Accepts bulk operations; once committed, a job executes them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def count_selected(
     status: DocumentStatus | None = None,
     filters: Filter | None = None,
 ) -> int:
-    """Return how many documents an operation would be about; raises like `request_bulk_operation`."""
+    """Return how many documents an operation would affect; raises like `request_bulk_operation`."""
     attributes = compile_filter(filters)
     selection = BulkSelection(collection_id, status)
     async with resources.pool.acquire() as conn:
@@ -55,11 +55,11 @@ async def request_bulk_operation(
     filters: Filter | None = None,
     purge_file: bool = True,
 ) -> BulkOperation:
-    """Queue an operation on the documents that fit now.
+    """Queue an operation on all documents that match; a condition that is None matches every document.
 
     Raises:
         NotFound: there is no such collection.
-        InvalidRequest: the filter is too large or has no meaning.
+        InvalidRequest: the filter is too large or invalid.
     """
     attributes = compile_filter(filters)
     selection = BulkSelection(collection_id, status, dump_filter(filters) if filters else None)
@@ -78,7 +78,7 @@ async def request_bulk_operation(
             conn,
             resources.settings,
             workspace_id=workspace_id,
-            # Its workers have time: ingesting is the heavy work.
+            # The deletion queue's workers have spare capacity; ingestion is the heavy work.
             queue=Queue.DELETION,
             kind=JobKind.BULK,
             subject_kind=SubjectKind.BULK,
@@ -86,20 +86,20 @@ async def request_bulk_operation(
             payload={},
         )
         if action is BulkAction.DELETE:
-            await _keep(conn, operation)
+            await _record_audit_event(conn, operation)
     await resources.notifier.notify(job)
     log.info("bulk_operation_requested", bulk_id=operation.id, action=action, matched=operation.matched)
     return operation
 
 
 async def _check_collection(conn: Connection, workspace_id: UUID, selection: BulkSelection) -> None:
-    wanted = selection.collection_id
-    if wanted is not None and await collections.select_collection(conn, workspace_id, wanted) is None:
+    collection_id = selection.collection_id
+    if collection_id is not None and await collections.select_collection(conn, workspace_id, collection_id) is None:
         raise NotFound
 
 
-async def _keep(conn: Connection, operation: BulkOperation) -> None:
-    """Keep who asked: the deletions that follow are the service's own acts, and name the operation."""
+async def _record_audit_event(conn: Connection, operation: BulkOperation) -> None:
+    """Record who requested the deletions; the service performs them later and refers to the operation."""
     await insert_audit_event(
         conn,
         AuditAction.DOCUMENTS_DELETED,

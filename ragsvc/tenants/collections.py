@@ -97,7 +97,7 @@ async def refuse_default_collection(resources: Resources, workspace_id: UUID, co
     """Check that a collection is not the workspace's default one, which cannot be deleted.
 
     Raises:
-        DefaultCollection: it is.
+        DefaultCollection: the collection is the default one.
     """
     collection = await find_collection(resources, workspace_id, collection_id)
     if collection is not None and collection.is_default:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from ragsvc.bulk.execution import work_through
+from ragsvc.bulk.execution import execute_bulk_operation
 from ragsvc.bulk.requests import request_bulk_operation
 from ragsvc.db import bulk_operations, documents, jobs
 from ragsvc.deletion.requests import request_document_deletion
@@ -175,7 +175,7 @@ async def test_a_worker_that_dies_at_a_document_forgets_none_and_takes_none_twic
         job = await lifecycle.claim(resources.pool, queued.id, owner="mortal", lease_s=60)
         assert job is not None
         with pytest.raises(Killed):
-            await work_through(dying, Lease(resources.pool, job, resources.settings))
+            await execute_bulk_operation(dying, Lease(resources.pool, job, resources.settings))
         await lifecycle.hand_back(resources.pool, job)
     done = await work(resources, operation)
     assert (done.status, done.accepted, done.skipped) == (BulkStatus.COMPLETED, 3, 0)

@@ -1,4 +1,4 @@
-"""JSON responses made of dataclasses: RFC 3339 times in UTC, public ids, and views that several resources share."""
+"""JSON responses, RFC 3339 times, and the views that several resources share."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.documents import FailureInfo
 
-# Free-form JSON in a view; the name `object` is a field of some views.
+# Free-form JSON; an alias, because `dict[str, object]` would refer to the field in views with a field `object`.
 JsonObject: TypeAlias = dict[str, object]
 
 
 class FailureView(TypedDict):
-    """Why something failed; `next_attempt_at` stands while another try is waited for."""
+    """Why something failed; `next_attempt_at` is set while another attempt is scheduled."""
 
     code: str
     message: str
@@ -32,14 +32,14 @@ class FailureView(TypedDict):
 
 
 class SubjectView(TypedDict):
-    """What was deleted."""
+    """The subject of a job or a deletion."""
 
     kind: SubjectKind
     id: str
 
 
 def json_response(view: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return an answer with a view as its JSON body; answers belong to one key, so nobody may cache them."""
+    """Return a response with a view as its JSON body; responses are private to a key, so caching is forbidden."""
     return web.Response(
         body=orjson.dumps(view),
         status=status,
@@ -49,12 +49,12 @@ def json_response(view: object, *, status: int = 200, headers: Mapping[str, str]
 
 
 def render_time(moment: datetime) -> str:
-    """Return a time as clients see it, such as `2026-01-31T12:00:00.000000Z`."""
+    """Return a time in RFC 3339 and UTC, such as `2026-01-31T12:00:00.000000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def render_optional_time(moment: datetime | None) -> str | None:
-    """Return a time as clients see it, or None."""
+    """Return the time as `render_time` does; None for None."""
     return render_time(moment) if moment else None
 
 

@@ -1,4 +1,4 @@
-"""The queues, for the operator: /v1/admin/queues."""
+"""The job queues, for the operator: /v1/admin/queues."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PauseBody(Body):
 
 
 def parse_queue(request: web.Request) -> Queue:
-    """Return the queue that the path names.
+    """Return the queue named in the path.
 
     Raises:
         NotFound: there is no such queue.
@@ -45,7 +45,7 @@ def parse_queue(request: web.Request) -> Queue:
 
 
 class RunningJobView(TypedDict):
-    """A job that a worker holds; `lease_left_s` is negative once the worker is late."""
+    """A job that a worker is running; `lease_left_s` is negative once its lease has expired."""
 
     job_id: ShownJobId
     workspace_id: ShownWorkspaceId
@@ -60,7 +60,7 @@ class RunningJobView(TypedDict):
 
 
 class QueueView(TypedDict):
-    """A queue as operators see it; `next_probe_at` stands while it is paused because a provider is away."""
+    """A queue's state; `next_probe_at` is set while it is paused because a provider is down."""
 
     queue: Queue
     queued: int
@@ -121,7 +121,7 @@ def _render_running_job(job: RunningJob) -> RunningJobView:
 @routes.get("/v1/admin/queues")
 @operation("Show the queues", Access.ADMIN, responses={200: QueuesView})
 async def list_queues(request: web.Request) -> web.Response:
-    """Answer how deep every queue is, how fast it moves, what its workers are at, and why it stands still."""
+    """Return each queue's depth, throughput and running jobs, and the reason if it is paused."""
     reports = await queues.report_queues(resources_of(request))
     return json_response({"data": [render_queue(report) for report in reports]})
 
@@ -129,7 +129,7 @@ async def list_queues(request: web.Request) -> web.Response:
 @routes.post("/v1/admin/queues/{queue}/pause")
 @operation("Pause a queue", Access.ADMIN, body=PauseBody, body_optional=True, responses={200: QueueView})
 async def pause_queue(request: web.Request) -> web.Response:
-    """Let workers start no more jobs of the queue; those that run go on."""
+    """Stop workers from starting jobs of the queue; running jobs continue."""
     queue = parse_queue(request)
     body = await read_body(request, PauseBody, optional=True)
     return json_response(render_queue(await queues.pause_queue(resources_of(request), queue, reason=body.reason)))
@@ -138,5 +138,5 @@ async def pause_queue(request: web.Request) -> web.Response:
 @routes.post("/v1/admin/queues/{queue}/resume")
 @operation("Resume a queue", Access.ADMIN, responses={200: QueueView})
 async def resume_queue(request: web.Request) -> web.Response:
-    """Let workers start jobs of the queue again, at once."""
+    """Let workers start jobs of the queue again, immediately."""
     return json_response(render_queue(await queues.resume_queue(resources_of(request), parse_queue(request))))

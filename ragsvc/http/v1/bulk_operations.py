@@ -1,4 +1,4 @@
-"""Many documents at once: /v1/documents/bulk-delete, /v1/documents/bulk-reingest, and how far they are."""
+"""Operations on many documents: /v1/documents/bulk-delete, …/bulk-reingest and /v1/bulk-operations."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ SELECTORS = ("collection_id", "status", "filters")
 
 
 class SelectionBody(Body):
-    """Which documents: those that fit every condition given, or `all`; with `dry_run` they are only counted."""
+    """Which documents: those that match every given condition, or `all`; `dry_run` only counts them."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"filters": {"type": "eq", "key": "team", "value": "operations"}, "dry_run": True}],
-            # What `_check_selection` asks for.
+            # The rule that `_check_selection` enforces.
             "oneOf": [
                 {
                     "required": ["all"],
@@ -69,19 +69,19 @@ class SelectionBody(Body):
 
 
 class BulkDeletionBody(SelectionBody):
-    """Which documents to delete, and whether their source files go too, where nothing else uses them."""
+    """Which documents to delete, and whether to delete source files that nothing else uses."""
 
     purge_file: bool = Field(default=True)
 
 
 class BulkReingestionBody(SelectionBody):
-    """Which documents to ingest again, each as its collection says by then."""
+    """Which documents to ingest again, each with its collection's chunking at that time."""
 
 
 class BulkOperationView(TypedDict):
-    """A call about many documents: of the `matched` ones so many have a job of their own by now, or were left alone.
+    """An operation on many documents: of the `matched` ones, `accepted` have their own job by now.
 
-    Documents that were deleted, or were being ingested, when their turn came are `skipped`.
+    Documents that were already deleted or being ingested when their turn came are `skipped`.
     """
 
     id: ShownBulkId
@@ -97,16 +97,16 @@ class BulkOperationView(TypedDict):
 
 
 class BulkCountView(TypedDict):
-    """What a bulk operation would be about."""
+    """How many documents a bulk operation would affect."""
 
     dry_run: Literal[True]
     matched: int
 
 
 def render_bulk_operation(operation: BulkOperation) -> BulkOperationView:
-    """Return an operation on many documents."""
-    taken = operation.accepted + operation.skipped
-    is_over = operation.status is BulkStatus.COMPLETED
+    """Return a bulk operation."""
+    processed = operation.accepted + operation.skipped
+    is_completed = operation.status is BulkStatus.COMPLETED
     return {
         "id": format_id("bulk", operation.id),
         "action": operation.action,
@@ -114,15 +114,15 @@ def render_bulk_operation(operation: BulkOperation) -> BulkOperationView:
         "matched": operation.matched,
         "accepted": operation.accepted,
         "skipped": operation.skipped,
-        # Some may have gone by themselves, so the count alone does not tell.
-        "progress": 1.0 if is_over else round(min(taken / max(operation.matched, 1), 1.0), 4),
+        # Documents can be deleted in the meantime, so the count alone does not show completion.
+        "progress": 1.0 if is_completed else round(min(processed / max(operation.matched, 1), 1.0), 4),
         "error": render_failure(operation.error),
         "created_at": render_time(operation.created_at),
         "completed_at": render_optional_time(operation.completed_at),
     }
 
 
-async def _answer_again(request: web.Request, operation_id: UUID) -> web.Response | None:
+async def _respond_again(request: web.Request, operation_id: UUID) -> web.Response | None:
     async with resources_of(request).pool.acquire() as conn:
         found = await bulk_operations.select_bulk_operation(conn, caller_of(request).workspace.id, operation_id)
     return json_response(render_bulk_operation(found), status=202) if found else None
@@ -135,10 +135,10 @@ async def _answer_again(request: web.Request, operation_id: UUID) -> web.Respons
     body=BulkDeletionBody,
     responses={200: BulkCountView, 202: BulkOperationView},
     problems=(NotFound,),
-    again=_answer_again,
+    again=_respond_again,
 )
 async def delete_documents(request: web.Request) -> web.Response:
-    """Accept the deletion of all documents that fit; each is hidden, and gets its receipt, as its turn comes."""
+    """Accept the deletion of all matching documents; each is hidden and gets its receipt when its turn comes."""
     body = await read_body(request, BulkDeletionBody)
     return await _accept(request, BulkAction.DELETE, body, purge_file=body.purge_file)
 
@@ -150,17 +150,17 @@ async def delete_documents(request: web.Request) -> web.Response:
     body=BulkReingestionBody,
     responses={200: BulkCountView, 202: BulkOperationView},
     problems=(NotFound,),
-    again=_answer_again,
+    again=_respond_again,
 )
 async def reingest_documents(request: web.Request) -> web.Response:
-    """Accept a new version of all documents that fit; until it is ready, each one's version before answers."""
+    """Accept a new version of all matching documents; current versions stay active until the new ones are ready."""
     return await _accept(request, BulkAction.REINGEST, await read_body(request, BulkReingestionBody))
 
 
 @routes.get("/v1/bulk-operations")
 @operation("List the bulk operations", Scope.READ, query=PageQuery, responses={200: Page[BulkOperationView]})
 async def list_bulk_operations(request: web.Request) -> web.Response:
-    """Answer one page of the operations."""
+    """Return one page of the operations."""
     query = read_query(request, PageQuery)
     async with resources_of(request).pool.acquire() as conn:
         found = await bulk_operations.select_bulk_operations(
@@ -170,9 +170,9 @@ async def list_bulk_operations(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/bulk-operations/{bulk_id}")
-@operation("Show how far a bulk operation is", Scope.READ, responses={200: BulkOperationView})
+@operation("Show a bulk operation's progress", Scope.READ, responses={200: BulkOperationView})
 async def get_bulk_operation(request: web.Request) -> web.Response:
-    """Answer one operation."""
+    """Return one operation."""
     bulk_id = parse_id("bulk", request.match_info["bulk_id"])
     async with resources_of(request).pool.acquire() as conn:
         found = await bulk_operations.select_bulk_operation(conn, caller_of(request).workspace.id, bulk_id)

@@ -46,25 +46,25 @@ class RunErrorView(TypedDict):
 
 
 class RunEventData(TypedDict):
-    """What every event of a run carries."""
+    """The data common to all events of a run."""
 
     run_id: ShownRunId
 
 
 class RunStartedData(RunEventData):
-    """The run has begun; `message_id` will be the answer's."""
+    """The run has started; `message_id` is the id of the future answer."""
 
     message_id: ShownMessageId
 
 
 class RetrievalCompletedData(RunEventData):
-    """What the answer will be made from."""
+    """The sources that the answer will be based on."""
 
     sources: list[SourceView]
 
 
 class MessageDeltaData(RunEventData):
-    """A piece of the answer; `offset` is where it belongs, in code points."""
+    """A piece of the answer; `offset` is its position in the answer, in code points."""
 
     text: str
     offset: int
@@ -83,15 +83,15 @@ class MessageCompletedData(RunEventData):
 
 
 class RunFailedData(RunEventData, RunErrorView):
-    """The run stopped on an error; the text so far is kept."""
+    """The run failed; the text written so far is stored."""
 
 
 class RunCancelledData(RunEventData):
-    """Somebody cancelled the run."""
+    """A client cancelled the run."""
 
 
 class RunInterruptedData(RunEventData):
-    """The run's process stopped; `text_length` code points of the answer are kept."""
+    """The run's process stopped; `text_length` code points of the answer are stored."""
 
     text_length: int
     retryable: bool
@@ -110,12 +110,12 @@ RUN_EVENTS: dict[str, type] = {
 
 
 def render_event(run_id: str, event: RunEvent) -> Event:
-    """Return a run's event as it is streamed."""
+    """Return a run's event in the form in which it is streamed."""
     name, data = _name_event(event)
     return Event(name, {"run_id": run_id, **data}, id=event.id)
 
 
-def _name_event(event: RunEvent) -> tuple[str, Mapping[str, object]]:  # noqa: C901, PLR0911 - one for each kind of event
+def _name_event(event: RunEvent) -> tuple[str, Mapping[str, object]]:  # noqa: C901, PLR0911 - one branch per kind of event
     match event.body:
         case RunStarted(message_id):
             return "run.started", {"message_id": format_id("msg", message_id)}
@@ -138,6 +138,6 @@ def _name_event(event: RunEvent) -> tuple[str, Mapping[str, object]]:  # noqa: C
 
 
 def render_run_error(run: ChatRun) -> RunErrorView | None:
-    """Return why a run failed, None when it did not."""
+    """Return why a run failed; None if it did not."""
     error = run.error
     return {"code": error.code, "message": error.message, "retryable": error.retryable} if error else None

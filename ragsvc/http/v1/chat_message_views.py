@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SourceView(TypedDict):
-    """A chunk that an answer was made from, under the number by which it is cited."""
+    """A chunk that an answer is based on, with the number under which it is cited."""
 
     n: int
     chunk_id: ShownChunkId
@@ -34,7 +34,7 @@ class SourceView(TypedDict):
 
 
 class CitationView(TypedDict):
-    """A `[n]` at `message_offset`; the rest is the quote's place, null where `n` names no source."""
+    """A `[n]` at `message_offset`; the other fields locate the quote and are null if `n` names no source."""
 
     n: int
     document_id: ShownDocumentId | None
@@ -51,14 +51,14 @@ class CitationView(TypedDict):
 
 
 class TokenUsageView(TypedDict):
-    """What an answer cost."""
+    """The tokens that an answer used."""
 
     prompt_tokens: int
     completion_tokens: int
 
 
 class MessageView(TypedDict):
-    """A message; `[n]` stands in its content where it cites a source."""
+    """A message; `[n]` in its content marks a citation of a source."""
 
     id: ShownMessageId
     session_id: ShownSessionId
@@ -92,7 +92,7 @@ def render_message(message: ChatMessage) -> MessageView:
 
 
 def render_source(source: Source) -> SourceView:
-    """Return what an answer was made from."""
+    """Return a source of an answer."""
     return {
         "n": source.n,
         "chunk_id": format_id("chunk", source.chunk_id),

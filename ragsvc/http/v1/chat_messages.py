@@ -1,4 +1,4 @@
-"""What is asked and answered: /v1/chat/sessions/{id}/messages."""
+"""The messages of a chat session: /v1/chat/sessions/{id}/messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.chat_message_views import MessageView, render_message
 from ragsvc.http.v1.chat_sessions import session_id_of
-from ragsvc.http.v1.run_responses import ANSWER, answer_again, answer_begun, runs_of
+from ragsvc.http.v1.run_responses import ANSWER, respond_again, respond_with_run, runs_of
 from ragsvc.runs.requests import DEFAULT_LIMIT, begin_run
 from ragsvc.runs.sessions import list_session_messages
 
@@ -32,7 +32,7 @@ MAX_SOURCES = 50
 
 
 class QuestionBody(Body):
-    """A question; `limit` is how many chunks are looked for, `stream: false` waits for the whole answer."""
+    """A question; `limit` is how many chunks to retrieve, `stream: false` waits for the whole answer."""
 
     content: Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, pattern=r"\S")]
     filters: FilterBody | None = None
@@ -42,16 +42,16 @@ class QuestionBody(Body):
 
 @routes.post("/v1/chat/sessions/{session_id}/messages")
 @operation(
-    "Ask",
+    "Ask a question",
     Scope.CHAT,
     body=QuestionBody,
     responses={200: ANSWER},
     response_headers={200: (RUN_ID,)},
     problems=(RunActive,),
-    again=answer_again,
+    again=respond_again,
 )
 async def create_message(request: web.Request) -> web.StreamResponse:
-    """Begin to answer a question and send the answer as it comes."""
+    """Start answering a question and stream the answer as it is written."""
     caller = caller_of(request)
     session_id = session_id_of(request)
     body = await read_body(request, QuestionBody)
@@ -67,13 +67,13 @@ async def create_message(request: web.Request) -> web.StreamResponse:
             filters=filters,
             limit=body.limit,
         )
-        return await answer_begun(request, slot, run, stream=body.stream)
+        return await respond_with_run(request, slot, run, stream=body.stream)
 
 
 @routes.get("/v1/chat/sessions/{session_id}/messages")
-@operation("List a conversation's messages", Scope.CHAT, query=PageQuery, responses={200: Page[MessageView]})
+@operation("List a chat session's messages", Scope.CHAT, query=PageQuery, responses={200: Page[MessageView]})
 async def list_messages(request: web.Request) -> web.Response:
-    """Answer one page of a conversation's messages, oldest first."""
+    """Return one page of a session's messages, oldest first."""
     query = read_query(request, PageQuery)
     found = await list_session_messages(
         resources_of(request),

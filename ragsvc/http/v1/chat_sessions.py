@@ -1,4 +1,4 @@
-"""Conversations: /v1/chat/sessions."""
+"""Chat sessions: /v1/chat/sessions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Instructions = Annotated[str, Field(max_length=MAX_INSTRUCTIONS_CHARS)]
 
 
 class SessionBody(Body):
-    """A new conversation; without collections it searches the whole workspace."""
+    """A new session; without `collection_ids` it searches the whole workspace."""
 
     title: Name | None = None
     collection_ids: CollectionIds | None = None
@@ -44,11 +44,11 @@ class SessionBody(Body):
 
 
 class SessionChanges(SessionBody):
-    """Changes to a conversation: what is left out stays, null is the default again."""
+    """Changes to a session; absent fields are unchanged, null restores the default."""
 
 
 class SessionView(TypedDict):
-    """A conversation; `collection_ids` is null where it searches the whole workspace."""
+    """A session; `collection_ids` is null if it searches the whole workspace."""
 
     id: ShownSessionId
     title: str | None
@@ -60,7 +60,7 @@ class SessionView(TypedDict):
 
 
 def render_session(session: ChatSession) -> SessionView:
-    """Return a conversation."""
+    """Return a session."""
     ids = session.collection_ids
     return {
         "id": format_id("chat", session.id),
@@ -73,23 +73,23 @@ def render_session(session: ChatSession) -> SessionView:
     }
 
 
-async def _answer_again(request: web.Request, session_id: UUID) -> web.Response | None:
+async def _respond_again(request: web.Request, session_id: UUID) -> web.Response | None:
     session = await sessions.find_session(resources_of(request), caller_of(request).workspace.id, session_id)
     return json_response(render_session(session), status=201) if session else None
 
 
 @routes.post("/v1/chat/sessions")
 @operation(
-    "Begin a conversation",
+    "Create a chat session",
     Scope.CHAT,
     body=SessionBody,
     body_optional=True,
     responses={201: SessionView},
     problems=(NotFound,),
-    again=_answer_again,
+    again=_respond_again,
 )
 async def create_session(request: web.Request) -> web.Response:
-    """Begin a conversation."""
+    """Create a session."""
     caller = caller_of(request)
     body = await read_body(request, SessionBody, optional=True)
     session = await sessions.create_session(
@@ -105,9 +105,9 @@ async def create_session(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/chat/sessions")
-@operation("List the conversations", Scope.CHAT, query=PageQuery, responses={200: Page[SessionView]})
+@operation("List the chat sessions", Scope.CHAT, query=PageQuery, responses={200: Page[SessionView]})
 async def list_sessions(request: web.Request) -> web.Response:
-    """Answer one page of the conversations."""
+    """Return one page of the sessions."""
     caller = caller_of(request)
     query = read_query(request, PageQuery)
     found = await sessions.list_sessions(
@@ -117,17 +117,17 @@ async def list_sessions(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/chat/sessions/{session_id}")
-@operation("Show a conversation", Scope.CHAT, responses={200: SessionView})
+@operation("Show a chat session", Scope.CHAT, responses={200: SessionView})
 async def get_session(request: web.Request) -> web.Response:
-    """Answer one conversation, without its messages."""
+    """Return one session, without its messages."""
     session = await sessions.get_session(resources_of(request), caller_of(request).workspace.id, session_id_of(request))
     return json_response(render_session(session))
 
 
 @routes.patch("/v1/chat/sessions/{session_id}")
-@operation("Change a conversation", Scope.CHAT, body=SessionChanges, responses={200: SessionView})
+@operation("Update a chat session", Scope.CHAT, body=SessionChanges, responses={200: SessionView})
 async def update_session(request: web.Request) -> web.Response:
-    """Change a conversation; it holds for the next message."""
+    """Update a session; the changes apply from the next message."""
     resources = resources_of(request)
     # An unknown session is reported before an invalid body.
     session = await sessions.get_session(resources, caller_of(request).workspace.id, session_id_of(request))
@@ -137,9 +137,9 @@ async def update_session(request: web.Request) -> web.Response:
 
 
 @routes.delete("/v1/chat/sessions/{session_id}")
-@operation("Delete a conversation and its messages", Scope.CHAT, responses={204: None})
+@operation("Delete a chat session and its messages", Scope.CHAT, responses={204: None})
 async def delete_session(request: web.Request) -> web.Response:
-    """Delete a conversation; an answer that is being written stops."""
+    """Delete a session; an answer in progress is stopped."""
     await sessions.delete_session(resources_of(request), caller_of(request).workspace.id, session_id_of(request))
     return web.Response(status=204)
 

@@ -35,7 +35,7 @@ MAX_CHUNK_TOKENS = 4096
 
 
 class ChunkingBody(Body):
-    """How the collection's texts are cut; `overlap_tokens` are shared by neighbours."""
+    """How the collection's texts are split into chunks; adjacent chunks share `overlap_tokens`."""
 
     max_tokens: Annotated[int, Field(ge=MIN_CHUNK_TOKENS, le=MAX_CHUNK_TOKENS)]
     overlap_tokens: Annotated[int, Field(ge=0, le=MAX_CHUNK_TOKENS // 2)]
@@ -50,9 +50,9 @@ class CollectionBody(Body):
 
 
 class CollectionChanges(Body):
-    """Changes to a collection: what is left out stays; a null chunking is the service's default again."""
+    """Changes to a collection; absent fields are unchanged, and a null `chunking` restores the service's default."""
 
-    # None is what is left out; a client may not send it.
+    # None stands for an absent field; clients cannot send null.
     name: Annotated[Name | None, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS})] = None
     chunking: ChunkingBody | None = None
     metadata: Annotated[Metadata | None, WithJsonSchema({"type": "object"})] = None
@@ -66,31 +66,31 @@ class CollectionChanges(Body):
 
 
 def read_chunking(body: ChunkingBody | None, settings: Settings) -> Chunking | None:
-    """Return the chunking when the embedding model can take such chunks.
+    """Return the chunking after checking that the embedding model accepts chunks of this size.
 
     Raises:
-        InvalidRequest: it cannot, or neighbours would share whole chunks; the reason is given.
+        InvalidRequest: the chunks are too large, or the overlap is not smaller than a chunk.
     """
     if body is None:
         return None
-    most = settings.llm.embedding_max_input_tokens
-    if body.max_tokens > most:
-        reason = f"{settings.llm.embedding_model} takes {most} tokens, the rest would be dropped"
+    max_tokens = settings.llm.embedding_max_input_tokens
+    if body.max_tokens > max_tokens:
+        reason = f"{settings.llm.embedding_model} accepts at most {max_tokens} tokens per text"
         raise InvalidRequest(fields={"chunking.max_tokens": reason})
     if body.overlap_tokens >= body.max_tokens:
-        raise InvalidRequest(fields={"chunking.overlap_tokens": "has to be smaller than max_tokens"})
+        raise InvalidRequest(fields={"chunking.overlap_tokens": "must be smaller than max_tokens"})
     return Chunking(max_tokens=body.max_tokens, overlap_tokens=body.overlap_tokens)
 
 
 class ChunkingView(TypedDict):
-    """How a collection's texts are cut."""
+    """How a collection's texts are split into chunks."""
 
     max_tokens: int
     overlap_tokens: int
 
 
 class CollectionView(TypedDict):
-    """A collection; `chunking` is null where the service's default holds."""
+    """A collection; `chunking` is null if the service's default applies."""
 
     id: ShownCollectionId
     object: Literal["collection"]
@@ -120,7 +120,7 @@ def _render_chunking(chunking: Chunking | None) -> ChunkingView | None:
     return {"max_tokens": chunking.max_tokens, "overlap_tokens": chunking.overlap_tokens} if chunking else None
 
 
-async def _answer_again(request: web.Request, collection_id: UUID) -> web.Response | None:
+async def _respond_again(request: web.Request, collection_id: UUID) -> web.Response | None:
     collection = await collections.find_collection(
         resources_of(request), caller_of(request).workspace.id, collection_id
     )
@@ -129,15 +129,15 @@ async def _answer_again(request: web.Request, collection_id: UUID) -> web.Respon
 
 @routes.post("/v1/collections")
 @operation(
-    "Make a collection",
+    "Create a collection",
     Scope.WRITE,
     body=CollectionBody,
     responses={201: CollectionView},
     problems=(NameTaken,),
-    again=_answer_again,
+    again=_respond_again,
 )
 async def create_collection(request: web.Request) -> web.Response:
-    """Make a collection."""
+    """Create a collection."""
     caller = caller_of(request)
     resources = resources_of(request)
     body = await read_body(request, CollectionBody)
@@ -155,7 +155,7 @@ async def create_collection(request: web.Request) -> web.Response:
 @routes.get("/v1/collections")
 @operation("List the collections", Scope.READ, query=PageQuery, responses={200: Page[CollectionView]})
 async def list_collections(request: web.Request) -> web.Response:
-    """Answer one page of the collections."""
+    """Return one page of the collections."""
     caller = caller_of(request)
     query = read_query(request, PageQuery)
     found = await collections.list_collections(
@@ -167,7 +167,7 @@ async def list_collections(request: web.Request) -> web.Response:
 @routes.get("/v1/collections/{collection_id}")
 @operation("Show a collection", Scope.READ, responses={200: CollectionView})
 async def get_collection(request: web.Request) -> web.Response:
-    """Answer one collection."""
+    """Return one collection."""
     caller = caller_of(request)
     collection_id = parse_id("col", request.match_info["collection_id"])
     collection = await collections.get_collection(resources_of(request), caller.workspace.id, collection_id)
@@ -176,14 +176,14 @@ async def get_collection(request: web.Request) -> web.Response:
 
 @routes.patch("/v1/collections/{collection_id}")
 @operation(
-    "Change a collection",
+    "Update a collection",
     Scope.WRITE,
     body=CollectionChanges,
     responses={200: CollectionView},
     problems=(NameTaken,),
 )
 async def update_collection(request: web.Request) -> web.Response:
-    """Change a collection; another chunking holds for what is ingested from now on."""
+    """Update a collection; a new chunking applies to documents ingested from now on."""
     caller = caller_of(request)
     resources = resources_of(request)
     collection_id = parse_id("col", request.match_info["collection_id"])
@@ -208,7 +208,7 @@ async def update_collection(request: web.Request) -> web.Response:
     problems=(DefaultCollection,),
 )
 async def delete_collection(request: web.Request) -> web.Response:
-    """Accept the deletion; from here on nothing of the collection is found."""
+    """Accept the deletion; from now on searches do not return the collection's documents."""
     caller = caller_of(request)
     resources = resources_of(request)
     collection_id = parse_id("col", request.match_info["collection_id"])

@@ -1,4 +1,4 @@
-"""What was deleted, and the proof: /v1/deletions."""
+"""Deletions and their receipts: /v1/deletions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ routes = web.RouteTableDef()
 
 
 class StoreReceiptView(TypedDict):
-    """What a deletion did in one store; `remaining` was counted by looking again."""
+    """What a deletion did in one store; `remaining` was counted again after the deletion."""
 
     store: str
     removed: int
@@ -53,7 +53,7 @@ class DeletionView(TypedDict):
 
 
 class AcceptedDeletionView(TypedDict):
-    """A deletion that was accepted; `/v1/deletions/{deletion_id}` shows what becomes of it."""
+    """A deletion that was accepted; `/v1/deletions/{deletion_id}` shows its progress."""
 
     deletion_id: ShownDeletionId
 
@@ -89,7 +89,7 @@ def render_accepted_deletion(deletion: Deletion) -> AcceptedDeletionView:
 @routes.get("/v1/deletions")
 @operation("List the deletions", Scope.READ, query=PageQuery, responses={200: Page[DeletionView]})
 async def list_deletions(request: web.Request) -> web.Response:
-    """Answer one page of the deletions."""
+    """Return one page of the deletions."""
     caller = caller_of(request)
     query = read_query(request, PageQuery)
     async with resources_of(request).pool.acquire() as conn:
@@ -102,7 +102,7 @@ async def list_deletions(request: web.Request) -> web.Response:
 @routes.get("/v1/deletions/{deletion_id}")
 @operation("Show a deletion and its receipt", Scope.READ, Access.ADMIN, responses={200: DeletionView})
 async def get_deletion(request: web.Request) -> web.Response:
-    """Answer one deletion; its receipt outlives what was deleted, and a workspace's is the operator's to read."""
+    """Return one deletion. Receipts outlive their subjects; the operator can read those of deleted workspaces."""
     deletion_id = parse_id("del", request.match_info["deletion_id"])
     async with resources_of(request).pool.acquire() as conn:
         if is_admin(request):

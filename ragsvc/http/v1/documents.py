@@ -56,21 +56,21 @@ if TYPE_CHECKING:
 
 routes = web.RouteTableDef()
 
-# The bulk calls beside it are no documents.
+# Excludes the paths of the bulk operations, which are not document ids.
 DOCUMENT_PATH = "/v1/documents/{document_id:(?!bulk-(?:delete|reingest)$)[^/]+}"
-# A form's other parts and its boundaries, beside the file.
+# Allowance for a form's other fields and its boundaries.
 FORM_OVERHEAD_BYTES = 1024 * 1024
 
 
 class DocumentForm(Body):
-    """The fields beside `file`; without a collection the document goes into the default one."""
+    """The form's fields other than `file`; without `collection_id` the document goes into the default collection."""
 
     collection_id: CollectionId | None = None
     attributes: Attributes = Field(default_factory=dict)
 
 
 class AttachBody(Body):
-    """A stored file that becomes a document of another collection."""
+    """A stored file to add as a document to another collection."""
 
     file_id: FileId
     collection_id: CollectionId
@@ -78,37 +78,37 @@ class AttachBody(Body):
 
 
 class ReingestBody(Body):
-    """How the new version is cut, if not as the collection says, and what it is made of."""
+    """The new version's source and chunking, by default the collection's."""
 
     chunking: ChunkingBody | None = None
     discard_replacement: bool = Field(
         default=False,
-        description="Give up the file that was to replace the one shown, and ingest the one shown again: the way back "
-        "to `ready` after a replacement that failed. The file given up is removed.",
+        description="Discard the pending replacement file and ingest the current file again, to get back to `ready` "
+        "after a failed replacement. The discarded file is deleted.",
     )
 
 
 class DocumentChanges(Body):
-    """The attributes that replace a document's."""
+    """The attributes that replace the document's current ones."""
 
     attributes: Attributes
 
 
 class DocumentsQuery(PageQuery):
-    """Which documents."""
+    """Which documents to list."""
 
     collection_id: CollectionId | None = None
     status: DocumentStatus | None = None
 
 
 class DeletionQuery(Query):
-    """Whether the source file goes too, where no other document uses it."""
+    """Whether to delete the source file too, if no other document uses it."""
 
     purge_file: bool = True
 
 
 class DocumentWarningView(TypedDict):
-    """What a reader should know of the version that answers; `pages` are the physical ones that it is about."""
+    """A warning about the active version; `pages` are the affected physical pages."""
 
     code: WarningCode
     message: str
@@ -179,7 +179,7 @@ def _render_warning(warning: DocumentWarning) -> DocumentWarningView:
 
 
 def render_document_deletion(deletion: Deletion, document_id: UUID) -> DocumentDeletionView:
-    """Return the acknowledgement of a document's deletion, which may be that of its whole collection."""
+    """Return the acknowledgement of a document's deletion; it can be the deletion of its whole collection."""
     return {
         "deletion_id": format_id("del", deletion.id),
         "document_id": format_id("doc", document_id),
@@ -187,7 +187,7 @@ def render_document_deletion(deletion: Deletion, document_id: UUID) -> DocumentD
     }
 
 
-async def _answer_again(request: web.Request, document_id: UUID) -> web.Response | None:
+async def _respond_again(request: web.Request, document_id: UUID) -> web.Response | None:
     async with resources_of(request).pool.acquire() as conn:
         document = await documents.select_document(conn, caller_of(request).workspace.id, document_id)
     return json_response(render_document(document), status=202) if document else None
@@ -195,17 +195,17 @@ async def _answer_again(request: web.Request, document_id: UUID) -> web.Response
 
 @routes.post("/v1/documents")
 @operation(
-    "Make a document of a new file, or of a stored one",
+    "Create a document from a new or a stored file",
     Scope.UPLOAD,
     Scope.WRITE,
     body=AttachBody,
     form=DocumentForm,
     responses={202: DocumentView},
     problems=(NotFound, EmptyFile, TooLarge, QuotaExceeded, DocumentExists),
-    again=_answer_again,
+    again=_respond_again,
 )
 async def create_document(request: web.Request) -> web.Response:
-    """Accept a document; its status tells what becomes of it."""
+    """Accept a document; its `status` shows the ingestion's progress."""
     caller = caller_of(request)
     match request.content_type:
         case "multipart/form-data":
@@ -226,15 +226,15 @@ async def create_document(request: web.Request) -> web.Response:
 
 
 async def open_form(request: web.Request, model: type[AnyBody]) -> FormReader[AnyBody]:
-    """Return a form that is read up to its file.
+    """Return the request's form, read up to its file.
 
     Raises:
-        TooLarge: it says beforehand that it is.
-        RequestError, InvalidRequest, UnsupportedMediaType: it is no such form.
+        TooLarge: the declared content length exceeds the limit.
+        RequestError, InvalidRequest, UnsupportedMediaType: the form is malformed or does not fit the model.
     """
     limit_bytes = resources_of(request).settings.api.max_document_bytes
     if (request.content_length or 0) > limit_bytes + FORM_OVERHEAD_BYTES:
-        raise TooLarge(f"A file in one request may have {limit_bytes} bytes.")
+        raise TooLarge(f"A file sent in one request can have at most {limit_bytes} bytes.")
     form = FormReader(request, model)
     await form.open_file()
     return form
@@ -243,7 +243,7 @@ async def open_form(request: web.Request, model: type[AnyBody]) -> FormReader[An
 async def _receive(request: web.Request, workspace: Workspace) -> Document:
     form = await open_form(request, DocumentForm)
 
-    async def settle(sha256: bytes) -> tuple[UUID | None, dict[str, object]]:
+    async def finish_details(sha256: bytes) -> tuple[UUID | None, dict[str, object]]:
         await bind_form(request, form.content_hash(sha256))
         fields = form.fields()
         return fields.collection_id, fields.attributes
@@ -257,7 +257,7 @@ async def _receive(request: web.Request, workspace: Workspace) -> Document:
         mime_type=form.mime_type,
         collection_id=early.collection_id,
         attributes=early.attributes,
-        late_details=settle,
+        late_details=finish_details,
         document_id=resource_id_of(request),
         announced_bytes=request.content_length,
     )
@@ -272,7 +272,7 @@ async def _receive(request: web.Request, workspace: Workspace) -> Document:
     problems=(NotFound,),
 )
 async def list_documents(request: web.Request) -> web.Response:
-    """Answer one page of the documents, of one collection or status if wanted."""
+    """Return one page of the documents, optionally of one collection or status."""
     caller = caller_of(request)
     query = read_query(request, DocumentsQuery)
     if query.collection_id is not None:
@@ -292,7 +292,7 @@ async def list_documents(request: web.Request) -> web.Response:
 @routes.get(DOCUMENT_PATH)
 @operation("Show a document", Scope.READ, responses={200: DocumentView})
 async def get_document(request: web.Request) -> web.Response:
-    """Answer one document; one that is being deleted says so until it is gone."""
+    """Return one document; a document that is being deleted is shown until it is gone."""
     return json_response(render_document(await find_document(request)))
 
 
@@ -305,7 +305,7 @@ async def get_document(request: web.Request) -> web.Response:
     problems=(DocumentDeleting,),
 )
 async def update_document(request: web.Request) -> web.Response:
-    """Replace the attributes; searches filter by the new ones at once."""
+    """Replace the attributes; searches filter by the new ones immediately."""
     caller = caller_of(request)
     document_id = parse_id("doc", request.match_info["document_id"])
     body = await read_body(request, DocumentChanges)
@@ -320,7 +320,7 @@ async def update_document(request: web.Request) -> web.Response:
     return json_response(render_document(document))
 
 
-async def _answer_reingested(request: web.Request, job_id: UUID) -> web.Response | None:
+async def _respond_reingested(request: web.Request, job_id: UUID) -> web.Response | None:
     async with resources_of(request).pool.acquire() as conn:
         queued = await jobs.select_job(conn, job_id)
     return json_response(render_document(await find_document(request)), status=202) if queued else None
@@ -334,13 +334,13 @@ async def _answer_reingested(request: web.Request, job_id: UUID) -> web.Response
     body_optional=True,
     responses={202: DocumentView},
     problems=(IngestionActive, DocumentDeleting),
-    again=_answer_reingested,
+    again=_respond_reingested,
 )
 async def reingest_document(request: web.Request) -> web.Response:
-    """Queue another version of the newest file; until it is ready the version before answers.
+    """Queue a new version of the newest file; the current version stays active until the new one is ready.
 
-    The newest file is that of the last `PUT …/content`, also where it failed and the document still shows the one
-    before; `discard_replacement` gives it up for the one that is shown.
+    The newest file is the one of the last `PUT …/content`, even if its ingestion failed and the document still shows
+    the previous file; `discard_replacement` discards it in favor of the file shown.
     """
     caller = caller_of(request)
     resources = resources_of(request)
@@ -360,7 +360,7 @@ async def reingest_document(request: web.Request) -> web.Response:
 @routes.delete(DOCUMENT_PATH)
 @operation("Delete a document", Scope.WRITE, query=DeletionQuery, responses={202: DocumentDeletionView})
 async def delete_document(request: web.Request) -> web.Response:
-    """Accept the deletion; from here on no search finds the document."""
+    """Accept the deletion; from now on no search finds the document."""
     caller = caller_of(request)
     document_id = parse_id("doc", request.match_info["document_id"])
     query = read_query(request, DeletionQuery)
@@ -371,7 +371,7 @@ async def delete_document(request: web.Request) -> web.Response:
 
 
 async def find_document(request: web.Request) -> Document:
-    """Return the document that the path names.
+    """Return the document named in the path.
 
     Raises:
         NotFound: the caller's workspace has no such document.

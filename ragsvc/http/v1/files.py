@@ -55,7 +55,7 @@ def render_file(file: File) -> FileView:
 @routes.get("/v1/files")
 @operation("List the files", Scope.READ, query=PageQuery, responses={200: Page[FileView]})
 async def list_files(request: web.Request) -> web.Response:
-    """Answer one page of the files."""
+    """Return one page of the files."""
     caller = caller_of(request)
     query = read_query(request, PageQuery)
     async with resources_of(request).pool.acquire() as conn:
@@ -66,7 +66,7 @@ async def list_files(request: web.Request) -> web.Response:
 @routes.get("/v1/files/{file_id}")
 @operation("Show a file", Scope.READ, responses={200: FileView})
 async def get_file(request: web.Request) -> web.Response:
-    """Answer one file."""
+    """Return one file."""
     caller = caller_of(request)
     file_id = parse_id("file", request.match_info["file_id"])
     async with resources_of(request).pool.acquire() as conn:
@@ -81,7 +81,7 @@ async def get_file(request: web.Request) -> web.Response:
     "Delete a file that no document uses", Scope.WRITE, responses={204: None}, problems=(FileInUse, ProviderRefused)
 )
 async def delete_file(request: web.Request) -> web.Response:
-    """Remove the stored object and forget the file."""
+    """Delete the file and its stored object."""
     caller = caller_of(request)
     file_id = parse_id("file", request.match_info["file_id"])
     await delete_unused_file(resources_of(request), caller.workspace, file_id)

@@ -1,4 +1,4 @@
-"""A workspace's keys, for the operator: /v1/workspaces/{id}/keys."""
+"""A workspace's API keys, managed by the operator: /v1/workspaces/{id}/keys."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ routes = web.RouteTableDef()
 
 def _refuse_past(moment: datetime) -> datetime:
     if moment <= datetime.now(UTC):
-        raise ValueError("has to be in the future")
+        raise ValueError("must be in the future")
     return moment
 
 
 class KeyBody(Body):
-    """A new key; without scopes it may do everything in its workspace."""
+    """A new key; without `scopes` it gets all of them."""
 
     name: Name
     scopes: list[Scope] = Field(default_factory=lambda: list(Scope), min_length=1, max_length=len(Scope))
@@ -48,9 +48,11 @@ class KeyBody(Body):
 
 
 class RotationBody(Body):
-    """How long the old key works beside the new one, and when that one ends: by default it lives as long as the old."""
+    """How long the old key stays valid, and when the new one expires: by default when the old one would have."""
 
-    overlap_s: Annotated[int, Field(ge=0, le=MAX_OVERLAP_S, description="Seconds; a day by default.")] = DAY_S
+    overlap_s: Annotated[
+        int, Field(ge=0, le=MAX_OVERLAP_S, description="Seconds during which both keys work; a day by default.")
+    ] = DAY_S
     expires_at: Annotated[Time, AfterValidator(_refuse_past)] | None = None
 
 
@@ -66,14 +68,14 @@ class KeyView(TypedDict):
 
 
 class ListedKeyView(KeyView):
-    """A key in its workspace's list; `last_used_at` is true to the minute, `replaced_by` its successor."""
+    """A key in its workspace's list; `last_used_at` is accurate to the minute, `replaced_by` is the key's successor."""
 
     last_used_at: ShownTime | None
     replaced_by: ShownKeyId | None
 
 
 class CreatedKeyView(KeyView):
-    """A new key; this is the only time that its secret is shown."""
+    """A new key with its secret, which is shown only once."""
 
     key: str
 
@@ -91,7 +93,7 @@ def render_key(key: ApiKey) -> KeyView:
 
 
 def render_listed_key(key: ApiKey) -> ListedKeyView:
-    """Return a key with what its operator wants to know of its use."""
+    """Return a key with its last use and its successor."""
     return {
         **render_key(key),
         "last_used_at": render_optional_time(key.last_used_at),
@@ -99,7 +101,7 @@ def render_listed_key(key: ApiKey) -> ListedKeyView:
     }
 
 
-async def _answer_again(request: web.Request, key_id: UUID) -> web.Response | None:
+async def _respond_again(request: web.Request, key_id: UUID) -> web.Response | None:
     secret = derive_secret(request, KEY_PREFIX, seed_of(request))
     key = await api_keys.find_key_by_hash(resources_of(request), hash_key(secret))
     return _show(key, secret) if key and key.id == key_id else None
@@ -111,10 +113,10 @@ def _show(key: ApiKey, secret: str) -> web.Response:
 
 @routes.post("/v1/workspaces/{workspace_id}/keys")
 @operation(
-    "Make a key", Access.ADMIN, body=KeyBody, responses={201: CreatedKeyView}, again=_answer_again, shows_secret=True
+    "Create a key", Access.ADMIN, body=KeyBody, responses={201: CreatedKeyView}, again=_respond_again, shows_secret=True
 )
 async def create_key(request: web.Request) -> web.Response:
-    """Make a key and show its secret, this one time."""
+    """Create a key and show its secret, only this time."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     body = await read_body(request, KeyBody)
     secret = derive_secret(request, KEY_PREFIX, seed_of(request))
@@ -134,7 +136,7 @@ async def create_key(request: web.Request) -> web.Response:
 @routes.get("/v1/workspaces/{workspace_id}/keys")
 @operation("List a workspace's keys", Access.ADMIN, query=PageQuery, responses={200: Page[ListedKeyView]})
 async def list_keys(request: web.Request) -> web.Response:
-    """Answer one page of the keys that are not revoked."""
+    """Return one page of the keys that are not revoked."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     query = read_query(request, PageQuery)
     found = await api_keys.list_keys(resources_of(request), workspace_id, before=query.cursor, limit=query.limit + 1)
@@ -143,17 +145,17 @@ async def list_keys(request: web.Request) -> web.Response:
 
 @routes.post("/v1/workspaces/{workspace_id}/keys/{key_id}/rotate")
 @operation(
-    "Make a key that takes another's place",
+    "Rotate a key",
     Access.ADMIN,
     body=RotationBody,
     body_optional=True,
     responses={201: CreatedKeyView},
     problems=(KeyRotated,),
-    again=_answer_again,
+    again=_respond_again,
     shows_secret=True,
 )
 async def rotate_key(request: web.Request) -> web.Response:
-    """Make a key that may do the same, and let the old one end after the overlap."""
+    """Create a key with the same scopes; the old key expires after the overlap."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     key_id = parse_id("key", request.match_info["key_id"])
     body = await read_body(request, RotationBody, optional=True)
@@ -172,9 +174,9 @@ async def rotate_key(request: web.Request) -> web.Response:
 
 
 @routes.delete("/v1/workspaces/{workspace_id}/keys/{key_id}")
-@operation("Revoke a key at once", Access.ADMIN, responses={204: None})
+@operation("Revoke a key immediately", Access.ADMIN, responses={204: None})
 async def delete_key(request: web.Request) -> web.Response:
-    """Revoke the key: every request is checked against the table, so the next one with it fails."""
+    """Revoke the key; the next request that uses it fails."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     key_id = parse_id("key", request.match_info["key_id"])
     await api_keys.revoke_key(resources_of(request), workspace_id, key_id)

@@ -30,7 +30,7 @@ CollectionIds = Annotated[list[CollectionId], Field(min_length=1, max_length=MAX
 
 
 class SearchBody(Body):
-    """What to look for and where; `min_score` is a cosine in every mode."""
+    """What to search for, and where; `min_score` is a cosine similarity in every mode."""
 
     query: Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARS, pattern=r"\S")]
     collection_ids: CollectionIds | None = None
@@ -41,14 +41,14 @@ class SearchBody(Body):
 
 
 class ScoresView(TypedDict):
-    """What each index gave: the cosine, and a rank from 1 on for all the words, below for some; null for nothing."""
+    """The cosine similarity, and a text rank that is at least 1 if all words match; null without a match."""
 
     dense: float | None
     lexical: float | None
 
 
 class SearchHitView(TypedDict):
-    """A chunk that was found; `score` orders the hits of one search and means nothing beyond it."""
+    """A chunk that was found; `score` orders the hits of one search and is not comparable across searches."""
 
     chunk_id: ShownChunkId
     document_id: ShownDocumentId
@@ -67,7 +67,7 @@ class SearchHitView(TypedDict):
 
 
 class SearchView(TypedDict):
-    """What was found, best first."""
+    """The hits, best first."""
 
     data: list[SearchHitView]
 
@@ -95,7 +95,7 @@ def render_hit(hit: SearchHit) -> SearchHitView:
 @routes.post("/v1/search")
 @operation("Search", Scope.READ, body=SearchBody, responses={200: SearchView}, problems=(NotFound, ProviderRefused))
 async def search_chunks(request: web.Request) -> web.Response:
-    """Answer the chunks that fit best."""
+    """Return the chunks that match best."""
     caller = caller_of(request)
     body = await read_body(request, SearchBody)
     hits = await search(

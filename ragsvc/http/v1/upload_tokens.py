@@ -1,4 +1,4 @@
-"""Tokens for pages that upload by themselves: /v1/upload-tokens."""
+"""Upload tokens, with which web pages upload directly: /v1/upload-tokens."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 routes = web.RouteTableDef()
 
 DEFAULT_TTL_S = 3600
-MOST_TTL_S = 24 * 3600
+MAX_TTL_S = 24 * 3600
 
 
 class UploadTokenBody(Body):
-    """What the token may upload: into one collection, by default the default one, files of at most `max_bytes`."""
+    """What the token permits: files of at most `max_bytes`, into one collection, by default the default one."""
 
     collection_id: CollectionId | None = None
     max_bytes: Annotated[int, Field(ge=1)] | None = None
-    ttl_s: Annotated[int, Field(ge=1, le=MOST_TTL_S)] = DEFAULT_TTL_S
+    ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] = DEFAULT_TTL_S
 
 
 class UploadTokenView(TypedDict):
-    """A new upload token, which is shown here alone, and the URL that Uppy takes for its Companion."""
+    """A new upload token, which is shown only once, and the URL that Uppy uses as its Companion."""
 
     token: str
     companion_url: str
     expires_at: ShownTime
 
 
-async def _answer_again(request: web.Request, token_id: UUID) -> web.Response | None:
+async def _respond_again(request: web.Request, token_id: UUID) -> web.Response | None:
     secret = derive_secret(request, TOKEN_PREFIX, seed_of(request))
     token = await tokens.find_token_by_hash(resources_of(request), hash_key(secret))
     return _show(request, token, secret) if token and token.id == token_id else None
@@ -63,18 +63,18 @@ def _show(request: web.Request, token: UploadToken, secret: str) -> web.Response
 
 @routes.post("/v1/upload-tokens")
 @operation(
-    "Make an upload token",
+    "Create an upload token",
     Scope.UPLOAD,
     Scope.WRITE,
     body=UploadTokenBody,
     body_optional=True,
     responses={201: UploadTokenView},
     problems=(NotFound,),
-    again=_answer_again,
+    again=_respond_again,
     shows_secret=True,
 )
 async def create_upload_token(request: web.Request) -> web.Response:
-    """Make a token and show it, this one time; it goes when its time is over or its key is revoked."""
+    """Create a token and show it, only this time; it works until it expires or its key is revoked."""
     caller = caller_of(request)
     body = await read_body(request, UploadTokenBody, optional=True)
     secret = derive_secret(request, TOKEN_PREFIX, seed_of(request))

@@ -1,4 +1,4 @@
-"""What models have cost: /v1/usage."""
+"""Token usage of the models: /v1/usage."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ragsvc.http.state import resources_of
 
 routes = web.RouteTableDef()
 
-LONGEST_DAYS = 366
-USUAL_DAYS = 30
+MAX_DAYS = 366
+DEFAULT_DAYS = 30
 
 
 class UsageQuery(Query):
@@ -33,10 +33,10 @@ class UsageQuery(Query):
 
 
 class DailyUsageView(TypedDict):
-    """What one model cost on one day (UTC), by what it was asked for: `chat` or `embeddings`.
+    """One model's token usage on one day (UTC) for one operation, `chat` or `embeddings`.
 
-    Answers are counted by `runs`, embeddings by `embedding_calls`: what ingestion and queries made the service ask for,
-    not what it remembered. Of `estimated_runs` and `estimated_embedding_calls` the server told nothing, and we counted.
+    `runs` counts answers. `embedding_calls` counts calls to the embedding server, so cached embeddings are not
+    included. For `estimated_runs` and `estimated_embedding_calls` the server reported no usage and ragsvc estimated it.
     """
 
     day: str
@@ -51,13 +51,13 @@ class DailyUsageView(TypedDict):
 
 
 class UsageByDayView(TypedDict):
-    """What models cost, newest day first."""
+    """Token usage, newest day first."""
 
     data: list[DailyUsageView]
 
 
 def render_usage(usage: DailyUsage) -> DailyUsageView:
-    """Return what a model cost on one day."""
+    """Return a model's usage on one day."""
     return {
         "day": usage.day.isoformat(),
         "operation": usage.operation,
@@ -72,14 +72,14 @@ def render_usage(usage: DailyUsage) -> DailyUsageView:
 
 
 @routes.get("/v1/usage")
-@operation("Show what models cost, by day and model", Scope.READ, query=UsageQuery, responses={200: UsageByDayView})
+@operation("Show the token usage by day and model", Scope.READ, query=UsageQuery, responses={200: UsageByDayView})
 async def show_usage(request: web.Request) -> web.Response:
-    """Answer the tokens of the workspace's answers and embeddings."""
+    """Return the token usage of the workspace's answers and embeddings."""
     query = read_query(request, UsageQuery)
     last = query.last or datetime.now(UTC).date()
-    first = query.first or last - timedelta(days=USUAL_DAYS - 1)
-    if not 0 <= (last - first).days < LONGEST_DAYS:
-        raise InvalidRequest(fields={"first": f"has to be before `last`, and less than {LONGEST_DAYS} days"})
+    first = query.first or last - timedelta(days=DEFAULT_DAYS - 1)
+    if not 0 <= (last - first).days < MAX_DAYS:
+        raise InvalidRequest(fields={"first": f"must not be after `last`, and less than {MAX_DAYS} days before it"})
     async with resources_of(request).pool.acquire() as conn:
         found = await model_usage.select_usage(conn, caller_of(request).workspace.id, first=first, last=last)
     return json_response({"data": [render_usage(usage) for usage in found]})

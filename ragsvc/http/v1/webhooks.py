@@ -1,4 +1,4 @@
-"""Where a workspace is told what became of its documents: /v1/webhooks."""
+"""Webhooks that notify a workspace of its documents' outcomes: /v1/webhooks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ routes = web.RouteTableDef()
 
 
 class WebhookBody(Body):
-    """A new webhook; without events it is told of all of them."""
+    """A new webhook; without `events` it receives all of them."""
 
     url: Annotated[str, Field(min_length=1, max_length=2000)]
     events: list[WebhookEvent] = Field(
@@ -42,8 +42,8 @@ class WebhookBody(Body):
     )
 
 
-def _derive(request: web.Request) -> bytes:
-    """Return the secret, which a client that asks again is shown again."""
+def _derive_secret(request: web.Request) -> bytes:
+    """Return the signing secret; a repeat of the same idempotent request gets the same one."""
     return hashlib.sha256(derive_secret(request, SECRET_PREFIX, seed_of(request)).encode()).digest()
 
 
@@ -57,7 +57,7 @@ class WebhookView(TypedDict):
 
 
 class CreatedWebhookView(WebhookView):
-    """A new webhook; this is the only time that its secret is shown."""
+    """A new webhook with its secret, which is shown only once."""
 
     secret: str
 
@@ -72,7 +72,7 @@ def render_webhook(webhook: Webhook) -> WebhookView:
     }
 
 
-async def _answer_again(request: web.Request, webhook_id: UUID) -> web.Response | None:
+async def _respond_again(request: web.Request, webhook_id: UUID) -> web.Response | None:
     webhook = await registration.find_webhook(resources_of(request), caller_of(request).workspace.id, webhook_id)
     return _show(webhook) if webhook else None
 
@@ -83,16 +83,16 @@ def _show(webhook: Webhook) -> web.Response:
 
 @routes.post("/v1/webhooks")
 @operation(
-    "Make a webhook",
+    "Create a webhook",
     Scope.WRITE,
     body=WebhookBody,
     responses={201: CreatedWebhookView},
     problems=(WebhookRefused, TooManyWebhooks),
-    again=_answer_again,
+    again=_respond_again,
     shows_secret=True,
 )
 async def create_webhook(request: web.Request) -> web.Response:
-    """Make a webhook and show what signs its deliveries, this one time."""
+    """Create a webhook and show the secret that signs its deliveries, only this time."""
     body = await read_body(request, WebhookBody)
     webhook = await registration.create_webhook(
         resources_of(request),
@@ -100,7 +100,7 @@ async def create_webhook(request: web.Request) -> web.Response:
         resource_id_of(request),
         url=body.url,
         events=body.events,
-        secret=_derive(request),
+        secret=_derive_secret(request),
     )
     return _show(webhook)
 
@@ -108,7 +108,7 @@ async def create_webhook(request: web.Request) -> web.Response:
 @routes.get("/v1/webhooks")
 @operation("List the webhooks", Scope.READ, query=PageQuery, responses={200: Page[WebhookView]})
 async def list_webhooks(request: web.Request) -> web.Response:
-    """Answer one page of the webhooks."""
+    """Return one page of the webhooks."""
     query = read_query(request, PageQuery)
     found = await registration.list_webhooks(
         resources_of(request), caller_of(request).workspace.id, before=query.cursor, limit=query.limit + 1
@@ -119,16 +119,16 @@ async def list_webhooks(request: web.Request) -> web.Response:
 @routes.get("/v1/webhooks/{webhook_id}")
 @operation("Show a webhook", Scope.READ, responses={200: WebhookView})
 async def get_webhook(request: web.Request) -> web.Response:
-    """Answer one webhook."""
+    """Return one webhook."""
     webhook_id = parse_id("hook", request.match_info["webhook_id"])
     webhook = await registration.get_webhook(resources_of(request), caller_of(request).workspace.id, webhook_id)
     return json_response(render_webhook(webhook))
 
 
 @routes.delete("/v1/webhooks/{webhook_id}")
-@operation("Remove a webhook", Scope.WRITE, responses={204: None})
+@operation("Delete a webhook", Scope.WRITE, responses={204: None})
 async def delete_webhook(request: web.Request) -> web.Response:
-    """Remove a webhook; what it was not told yet, it is told no more."""
+    """Delete a webhook; events not delivered yet are dropped."""
     webhook_id = parse_id("hook", request.match_info["webhook_id"])
     await registration.delete_webhook(resources_of(request), caller_of(request).workspace.id, webhook_id)
     return web.Response(status=204)

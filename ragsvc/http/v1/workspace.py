@@ -18,7 +18,7 @@ routes = web.RouteTableDef()
 
 
 class UsageView(TypedDict):
-    """What a workspace holds."""
+    """How much a workspace stores."""
 
     documents: int
     chunks: int
@@ -26,7 +26,7 @@ class UsageView(TypedDict):
 
 
 class OwnWorkspaceView(TypedDict):
-    """A workspace, for its own keys."""
+    """A workspace as its own keys see it."""
 
     id: ShownWorkspaceId
     name: str
@@ -35,7 +35,7 @@ class OwnWorkspaceView(TypedDict):
 
 
 def render_own_workspace(workspace: Workspace, usage: Usage) -> OwnWorkspaceView:
-    """Return a workspace as its keys see it."""
+    """Return a workspace as its own keys see it."""
     return {
         "id": format_id("ws", workspace.id),
         "name": workspace.name,
@@ -47,7 +47,7 @@ def render_own_workspace(workspace: Workspace, usage: Usage) -> OwnWorkspaceView
 @routes.get("/v1/workspace")
 @operation("Show the workspace of this key", Scope.READ, responses={200: OwnWorkspaceView})
 async def get_own_workspace(request: web.Request) -> web.Response:
-    """Answer the caller's workspace and what it holds."""
+    """Return the caller's workspace and its usage."""
     caller = caller_of(request)
     async with resources_of(request).pool.acquire() as conn:
         usage = await documents.select_usage(conn, caller.workspace.id)

@@ -1,4 +1,4 @@
-"""Tenants, for the operator: /v1/workspaces."""
+"""Tenants, managed by the operator: /v1/workspaces."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class WorkspaceBody(Body):
 
 
 class WorkspaceView(TypedDict):
-    """A workspace, for its operator."""
+    """A workspace as the operator sees it."""
 
     id: ShownWorkspaceId
     name: str
@@ -45,7 +45,7 @@ class WorkspaceView(TypedDict):
 
 
 def render_workspace(workspace: Workspace) -> WorkspaceView:
-    """Return a workspace as its operator sees it."""
+    """Return a workspace as the operator sees it."""
     return {
         "id": format_id("ws", workspace.id),
         "name": workspace.name,
@@ -54,22 +54,22 @@ def render_workspace(workspace: Workspace) -> WorkspaceView:
     }
 
 
-async def _answer_again(request: web.Request, workspace_id: UUID) -> web.Response | None:
+async def _respond_again(request: web.Request, workspace_id: UUID) -> web.Response | None:
     workspace = await workspaces.find_workspace(resources_of(request), workspace_id)
     return json_response(render_workspace(workspace), status=201) if workspace else None
 
 
 @routes.post("/v1/workspaces")
 @operation(
-    "Make a workspace",
+    "Create a workspace",
     Access.ADMIN,
     body=WorkspaceBody,
     responses={201: WorkspaceView},
     problems=(ProviderRefused,),
-    again=_answer_again,
+    again=_respond_again,
 )
 async def create_workspace(request: web.Request) -> web.Response:
-    """Make the bucket, then the row and its default collection: a crash between leaves an empty bucket at most."""
+    """Create a workspace with its bucket and default collection."""
     body = await read_body(request, WorkspaceBody)
     workspace = await workspaces.create_workspace(resources_of(request), resource_id_of(request), name=body.name)
     return json_response(render_workspace(workspace), status=201)
@@ -78,7 +78,7 @@ async def create_workspace(request: web.Request) -> web.Response:
 @routes.get("/v1/workspaces")
 @operation("List the workspaces", Access.ADMIN, query=PageQuery, responses={200: Page[WorkspaceView]})
 async def list_workspaces(request: web.Request) -> web.Response:
-    """Answer one page of the workspaces."""
+    """Return one page of the workspaces."""
     query = read_query(request, PageQuery)
     found = await workspaces.list_workspaces(resources_of(request), before=query.cursor, limit=query.limit + 1)
     return json_response(page_by_id(found, query.limit, render_workspace))
@@ -87,15 +87,15 @@ async def list_workspaces(request: web.Request) -> web.Response:
 @routes.get("/v1/workspaces/{workspace_id}")
 @operation("Show a workspace", Access.ADMIN, responses={200: WorkspaceView})
 async def get_workspace(request: web.Request) -> web.Response:
-    """Answer one workspace; one that is being deleted is shown until it is gone."""
+    """Return one workspace; a workspace that is being deleted is shown until it is gone."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     return json_response(render_workspace(await workspaces.get_workspace(resources_of(request), workspace_id)))
 
 
 @routes.delete("/v1/workspaces/{workspace_id}")
-@operation("Delete a workspace and all it holds", Access.ADMIN, responses={202: AcceptedDeletionView})
+@operation("Delete a workspace and everything in it", Access.ADMIN, responses={202: AcceptedDeletionView})
 async def delete_workspace(request: web.Request) -> web.Response:
-    """Accept the deletion; from here on none of the workspace's keys works."""
+    """Accept the deletion; from now on none of the workspace's keys works."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     deletion = await request_workspace_deletion(resources_of(request), workspace_id)
     return json_response(render_accepted_deletion(deletion), status=202)
