@@ -36,7 +36,7 @@ async def create_key(
     scopes: Iterable[Scope],
     expires_at: datetime | None,
 ) -> ApiKey:
-    """Add a key to the workspace; `key_prefix` is the part of the secret that stays visible.
+    """Add a key to the workspace; `key_prefix` is the part of the secret that remains visible.
 
     Raises:
         NotFound: the workspace does not exist or is being deleted.

@@ -14,7 +14,7 @@ from ragsvc import uploads
 from ragsvc.db import idempotency_keys
 from ragsvc.http.contract.ids import parse_id
 from tests.http.support.documents import form
-from tests.http.support.proxy import DeafProxy
+from tests.http.support.proxy import ResponseDroppingProxy
 from tests.support.polling import until
 
 if TYPE_CHECKING:
@@ -363,7 +363,7 @@ class Blind:
     """A client as SDKs are: whatever goes wrong on the line, it sends the same again."""
 
     api: Api
-    proxy: DeafProxy
+    proxy: ResponseDroppingProxy
 
     async def post(self, path: str, **options: Any) -> Any:
         """Send until there is an answer, and return it parsed; a file is sent anew each time."""
@@ -389,7 +389,7 @@ class Blind:
 async def blind(tenant: Tenant, client: Client) -> AsyncIterator[Blind]:
     """A client that loses the answers to its first two tries, each after the commit."""
     assert client.port is not None
-    async with DeafProxy(client.host, client.port, loses=2) as proxy:
+    async with ResponseDroppingProxy(client.host, client.port, drops=2) as proxy:
         yield Blind(tenant.api, proxy)
         assert proxy.left == 0
 

@@ -153,7 +153,7 @@ async def delete_documents(request: web.Request) -> web.Response:
     again=_respond_again,
 )
 async def reingest_documents(request: web.Request) -> web.Response:
-    """Accept a new version of all matching documents; current versions stay active until the new ones are ready."""
+    """Accept a new version of all matching documents; current versions remain active until the new ones are ready."""
     return await _accept(request, BulkAction.REINGEST, await read_body(request, BulkReingestionBody))
 
 

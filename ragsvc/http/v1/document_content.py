@@ -244,7 +244,7 @@ def _headers(file: File, *, etag: str) -> dict[str, str]:
     problems=(EmptyFile, TooLarge, QuotaExceeded, DocumentDeleting),
 )
 async def replace_content(request: web.Request) -> web.Response:
-    """Accept a new file for the document; the current version stays active until the new one is ready."""
+    """Accept a new file for the document; the current version remains active until the new one is ready."""
     before = await find_document(request)
     if before.status is DocumentStatus.DELETING:
         raise DocumentDeleting

@@ -337,7 +337,7 @@ async def _respond_reingested(request: web.Request, job_id: UUID) -> web.Respons
     again=_respond_reingested,
 )
 async def reingest_document(request: web.Request) -> web.Response:
-    """Queue a new version of the newest file; the current version stays active until the new one is ready.
+    """Queue a new version of the newest file; the current version remains active until the new one is ready.
 
     The newest file is the one of the last `PUT …/content`, even if its ingestion failed and the document still shows
     the previous file; `discard_replacement` discards it in favor of the file shown.

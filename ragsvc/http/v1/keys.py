@@ -48,7 +48,7 @@ class KeyBody(Body):
 
 
 class RotationBody(Body):
-    """How long the old key stays valid, and when the new one expires: by default when the old one would have."""
+    """How long the old key remains valid, and when the new one expires: by default when the old one would have."""
 
     overlap_s: Annotated[
         int, Field(ge=0, le=MAX_OVERLAP_S, description="Seconds during which both keys work; a day by default.")

@@ -30,9 +30,9 @@ CONTENT = content_of(PART + 1000)
 
 async def open_upload(api: Api, size_bytes: int = len(CONTENT), **fields: object) -> dict[str, Any]:
     """Open an upload session and return it."""
-    answer = await api.post("/v1/uploads", {"filename": "big.txt", "size_bytes": size_bytes, **fields})
-    assert answer.status == 201, answer.raw
-    upload: dict[str, Any] = answer.json
+    response = await api.post("/v1/uploads", {"filename": "big.txt", "size_bytes": size_bytes, **fields})
+    assert response.status == 201, response.raw
+    upload: dict[str, Any] = response.json
     return upload
 
 
@@ -50,9 +50,9 @@ async def put(api: Api, upload: dict[str, Any], number: int, data: Any, **header
 async def send_all(api: Api, upload: dict[str, Any], content: bytes = CONTENT) -> None:
     """Send every part, the last one first."""
     for number in range(upload["part_count"], 0, -1):
-        answer = await put(api, upload, number, part_of(content, number))
-        assert answer.status == 200, answer.raw
-        assert answer.json["etag"] == hashlib.md5(part_of(content, number), usedforsecurity=False).hexdigest()
+        response = await put(api, upload, number, part_of(content, number))
+        assert response.status == 200, response.raw
+        assert response.json["etag"] == hashlib.md5(part_of(content, number), usedforsecurity=False).hexdigest()
 
 
 async def state_of(api: Api, upload: dict[str, Any]) -> dict[str, Any]:
@@ -68,15 +68,15 @@ async def complete(api: Api, upload: dict[str, Any]) -> Any:
 
 async def presign(api: Api, upload: dict[str, Any], number: int = 1) -> str:
     """Return a presigned URL for a part."""
-    answer = await api.post(f"/v1/uploads/{upload['id']}/part-urls", {"part_numbers": [number]})
-    url: str = answer.json["data"][0]["url"]
+    response = await api.post(f"/v1/uploads/{upload['id']}/part-urls", {"part_numbers": [number]})
+    url: str = response.json["data"][0]["url"]
     return url
 
 
 async def put_to_store(url: str, data: bytes) -> int:
     """Send data to a presigned URL and return the store's status."""
-    async with aiohttp.ClientSession() as session, session.put(url, data=io.BytesIO(data)) as answer:
-        return answer.status
+    async with aiohttp.ClientSession() as session, session.put(url, data=io.BytesIO(data)) as response:
+        return response.status
 
 
 async def reserved_bytes(tenant: Tenant, resources: Resources) -> int:
@@ -87,7 +87,7 @@ async def reserved_bytes(tenant: Tenant, resources: Resources) -> int:
 
 async def make_token(api: Api, **fields: object) -> dict[str, str]:
     """Create an upload token and return it."""
-    answer = await api.post("/v1/upload-tokens", fields)
-    assert answer.status == 201, answer.raw
-    token: dict[str, str] = answer.json
+    response = await api.post("/v1/upload-tokens", fields)
+    assert response.status == 201, response.raw
+    token: dict[str, str] = response.json
     return token

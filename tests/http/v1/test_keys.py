@@ -1,4 +1,4 @@
-"""Keys: shown once, listed without their secret, refused when they do not fit."""
+"""API keys: creation, listing without their secrets, rotation and revocation."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PAST = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
 
 async def test_a_key_is_shown_with_its_secret_once(admin: Api, tenant: Tenant) -> None:
     path = f"/v1/workspaces/{tenant.id}/keys"
-    answer = await admin.post(path, {"name": "ci", "scopes": ["upload", "read"], "expires_at": FUTURE})
-    assert answer.status == 201
-    made = answer.json
+    response = await admin.post(path, {"name": "ci", "scopes": ["upload", "read"], "expires_at": FUTURE})
+    assert response.status == 201
+    made = response.json
     assert set(made) == {"id", "name", "key", "key_prefix", "scopes", "expires_at", "created_at"}
     assert made["key"].startswith(made["key_prefix"])
     assert made["scopes"] == ["read", "upload"]
@@ -36,7 +36,7 @@ async def test_a_key_is_shown_with_its_secret_once(admin: Api, tenant: Tenant) -
     assert secret.encode() not in listed.raw
 
 
-async def test_two_keys_are_never_alike(admin: Api, tenant: Tenant) -> None:
+async def test_every_key_is_different(admin: Api, tenant: Tenant) -> None:
     path = f"/v1/workspaces/{tenant.id}/keys"
     secrets = {(await admin.post(path, {"name": "same"})).json["key"] for _ in range(5)}
     assert len(secrets) == 5
@@ -56,15 +56,15 @@ async def test_two_keys_are_never_alike(admin: Api, tenant: Tenant) -> None:
         ({"name": "k", "key": "chosen"}, "key"),
     ],
 )
-async def test_a_key_that_does_not_fit_is_refused(
+async def test_an_invalid_key_request_is_refused(
     admin: Api, tenant: Tenant, body: dict[str, object], field: str
 ) -> None:
-    answer = await admin.post(f"/v1/workspaces/{tenant.id}/keys", body)
-    assert answer.is_problem(422, "invalid_request")
-    assert [error["field"] for error in answer.json["errors"]] == [field]
+    response = await admin.post(f"/v1/workspaces/{tenant.id}/keys", body)
+    assert response.is_problem(422, "invalid_request")
+    assert [error["field"] for error in response.json["errors"]] == [field]
 
 
-async def test_a_revoked_key_is_gone_from_the_list(admin: Api, tenant: Tenant) -> None:
+async def test_a_revoked_key_is_not_listed(admin: Api, tenant: Tenant) -> None:
     path = f"/v1/workspaces/{tenant.id}/keys"
     (key,) = (await admin.get(path)).json["data"]
     assert (await admin.delete(f"{path}/{key['id']}")).status == 204
@@ -86,13 +86,13 @@ async def listed_key(admin: Api, tenant: Tenant, key_id: str) -> dict[str, Any]:
     return next(key for key in listed if key["id"] == key_id)
 
 
-async def test_a_rotated_key_works_on_beside_its_successor(client: Client, admin: Api, tenant: Tenant) -> None:
+async def test_a_rotated_key_still_works_alongside_its_successor(client: Client, admin: Api, tenant: Tenant) -> None:
     path = f"/v1/workspaces/{tenant.id}/keys"
     old = (await admin.post(path, {"name": "ci", "scopes": ["read"]})).json
     before = datetime.now(UTC)
-    answer = await admin.post(f"{path}/{old['id']}/rotate", {"overlap_s": 3600})
-    assert answer.status == 201
-    new = answer.json
+    response = await admin.post(f"{path}/{old['id']}/rotate", {"overlap_s": 3600})
+    assert response.status == 201
+    new = response.json
     assert (new["name"], new["scopes"], new["expires_at"]) == ("ci", ["read"], None)
     assert new["id"] != old["id"]
     for secret in (old["key"], new["key"]):
@@ -103,9 +103,7 @@ async def test_a_rotated_key_works_on_beside_its_successor(client: Client, admin
     assert timedelta(minutes=59) < ends_in < timedelta(minutes=61)
 
 
-async def test_a_key_that_is_rotated_without_an_overlap_ends_at_once(
-    client: Client, admin: Api, tenant: Tenant
-) -> None:
+async def test_a_key_rotated_without_an_overlap_expires_immediately(client: Client, admin: Api, tenant: Tenant) -> None:
     path = f"/v1/workspaces/{tenant.id}/keys"
     old = (await admin.post(path, {"name": "leaked"})).json
     new = (await admin.post(f"{path}/{old['id']}/rotate", {"overlap_s": 0})).json
@@ -113,13 +111,13 @@ async def test_a_key_that_is_rotated_without_an_overlap_ends_at_once(
     assert (await Api(client, new["key"]).get("/v1/workspace")).status == 200
 
 
-async def test_a_successor_lives_as_long_as_the_key_was_made_for(admin: Api, tenant: Tenant) -> None:
+async def test_a_successor_inherits_the_keys_expiry(admin: Api, tenant: Tenant) -> None:
     path = f"/v1/workspaces/{tenant.id}/keys"
     old = (await admin.post(path, {"name": "for a day", "expires_at": FUTURE})).json
     new = (await admin.post(f"{path}/{old['id']}/rotate")).json
     life = datetime.fromisoformat(new["expires_at"]) - datetime.fromisoformat(new["created_at"])
     assert life == datetime.fromisoformat(old["expires_at"]) - datetime.fromisoformat(old["created_at"])
-    # The old one does not live longer for it.
+    # Rotation does not extend the old key's expiry.
     assert (await listed_key(admin, tenant, old["id"]))["expires_at"] == old["expires_at"]
     chosen = (await admin.post(f"{path}/{new['id']}/rotate", {"expires_at": FUTURE})).json
     assert datetime.fromisoformat(chosen["expires_at"]) == datetime.fromisoformat(FUTURE)
@@ -140,14 +138,14 @@ async def test_a_key_has_one_successor(admin: Api, tenant: Tenant, other: Tenant
 
 
 @pytest.mark.parametrize("body", [{"overlap_s": -1}, {"overlap_s": 31 * 86400}, {"expires_at": PAST}, {"name": "x"}])
-async def test_a_rotation_that_does_not_fit_is_refused(admin: Api, tenant: Tenant, body: dict[str, object]) -> None:
+async def test_an_invalid_rotation_is_refused(admin: Api, tenant: Tenant, body: dict[str, object]) -> None:
     path = f"/v1/workspaces/{tenant.id}/keys"
     key = (await admin.post(path, {"name": "ci"})).json
     assert (await admin.post(f"{path}/{key['id']}/rotate", body)).is_problem(422, "invalid_request")
     assert (await listed_key(admin, tenant, key["id"]))["replaced_by"] is None
 
 
-async def test_the_last_use_of_a_key_is_told_and_written_once_a_minute(
+async def test_a_keys_last_use_is_shown_and_written_once_a_minute(
     client: Client, admin: Api, tenant: Tenant, resources: Resources
 ) -> None:
     made = (await admin.post(f"/v1/workspaces/{tenant.id}/keys", {"name": "used"})).json

@@ -1,4 +1,4 @@
-"""Workspaces: what the operator makes, sees and removes."""
+"""Workspaces: the operator creates, lists and deletes them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 NOBODY = UUID(int=7)
 
 
-async def test_a_workspace_is_made_with_its_bucket_and_default_collection(
+async def test_a_workspace_is_created_with_its_bucket_and_default_collection(
     admin: Api, resources: Resources, settings: Settings
 ) -> None:
-    answer = await admin.post("/v1/workspaces", {"name": "Ünïcode & Sons"})
-    assert answer.status == 201
-    made = answer.json
+    response = await admin.post("/v1/workspaces", {"name": "Ünïcode & Sons"})
+    assert response.status == 201
+    made = response.json
     assert set(made) == {"id", "name", "bucket", "created_at"}
     assert made["name"] == "Ünïcode & Sons"
     assert made["bucket"] == f"{settings.stores.s3_bucket_prefix}-{made['id'].removeprefix('ws_')}"
@@ -40,18 +40,18 @@ async def test_a_workspace_is_made_with_its_bucket_and_default_collection(
 @pytest.mark.parametrize(
     "body", [{}, {"name": ""}, {"name": "x" * 201}, {"name": 1}, {"name": "a", "bucket": "mine"}, []]
 )
-async def test_a_workspace_that_does_not_fit_leaves_nothing(admin: Api, resources: Resources, body: object) -> None:
+async def test_an_invalid_workspace_leaves_nothing(admin: Api, resources: Resources, body: object) -> None:
     async with resources.pool.acquire() as conn:
         before = await workspaces.select_workspaces(conn, limit=10_000)
         assert (await admin.call("POST", "/v1/workspaces", json=body)).is_problem(422, "invalid_request")
         assert await workspaces.select_workspaces(conn, limit=10_000) == before
 
 
-async def test_a_workspace_is_shown_again(admin: Api, tenant: Tenant) -> None:
-    answer = await admin.get(f"/v1/workspaces/{tenant.id}")
-    assert answer.status == 200
-    assert answer.json["bucket"] == tenant.bucket
-    assert answer.json in (await admin.get("/v1/workspaces")).json["data"]
+async def test_a_workspace_is_shown(admin: Api, tenant: Tenant) -> None:
+    response = await admin.get(f"/v1/workspaces/{tenant.id}")
+    assert response.status == 200
+    assert response.json["bucket"] == tenant.bucket
+    assert response.json in (await admin.get("/v1/workspaces")).json["data"]
 
 
 async def test_workspaces_are_listed_newest_first_page_by_page(client: Client, admin: Api) -> None:
@@ -84,13 +84,13 @@ async def test_a_deletion_is_accepted_once(admin: Api, tenant: Tenant) -> None:
     assert (await admin.post(f"/v1/workspaces/{tenant.id}/keys", {"name": "late"})).is_problem(404, "not_found")
 
 
-async def test_the_quota_of_a_new_workspace_is_the_settings(
+async def test_a_new_workspace_has_the_quota_of_the_settings(
     client: Client, admin: Api, tenant: Tenant, settings: Settings
 ) -> None:
     assert client
     assert admin
-    answer = await tenant.api.get("/v1/workspace")
-    assert answer.json == {
+    response = await tenant.api.get("/v1/workspace")
+    assert response.json == {
         "id": tenant.id,
         "name": "acme",
         "usage": {"documents": 0, "chunks": 0, "storage_bytes": 0},
@@ -98,6 +98,6 @@ async def test_the_quota_of_a_new_workspace_is_the_settings(
     }
 
 
-async def test_a_workspace_counts_what_it_holds(tenant: Tenant, ready: dict[str, object]) -> None:
+async def test_a_workspace_shows_its_usage(tenant: Tenant, ready: dict[str, object]) -> None:
     usage = (await tenant.api.get("/v1/workspace")).json["usage"]
     assert usage == {"documents": 1, "chunks": 2, "storage_bytes": ready["size_bytes"]}
