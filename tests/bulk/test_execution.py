@@ -40,13 +40,13 @@ class Killed(BaseException):
 
 async def documents_of(resources: Resources, workspace: Workspace, *teams: str) -> list[Document]:
     """Create ready documents, one for each team."""
-    made = []
+    created = []
     for number, team in enumerate(teams):
         document = await ready_document(resources, workspace, sentences=(f"Kettle {number}.", "It boils."))
         async with resources.pool.acquire() as conn:
             await documents.update_document_attributes(conn, workspace.id, document.id, attributes={"team": team})
-        made.append(await reload(resources, document))
-    return made
+        created.append(await reload(resources, document))
+    return created
 
 
 async def request_operation(
@@ -145,7 +145,7 @@ async def test_a_worker_that_dies_at_a_document_skips_none_and_queues_none_twice
     step: int,
     is_committed: bool,
 ) -> None:
-    made = await documents_of(resources, workspace, *["operations"] * 3)
+    created = await documents_of(resources, workspace, *["operations"] * 3)
     operation = await request_operation(resources, workspace, action, OPERATIONS)
     left = step
 
@@ -183,7 +183,7 @@ async def test_a_worker_that_dies_at_a_document_skips_none_and_queues_none_twice
     assert (done.status, done.accepted, done.skipped) == (BulkStatus.COMPLETED, 3, 0)
     queue = Queue.DELETION if action is BulkAction.DELETE else Queue.INGESTION
     before = 0 if action is BulkAction.DELETE else 1
-    assert [await jobs_of(resources, document, queue) - before for document in made] == [1, 1, 1]
+    assert [await jobs_of(resources, document, queue) - before for document in created] == [1, 1, 1]
 
 
 async def test_an_operation_whose_workspace_is_deleted_ends_without_error(

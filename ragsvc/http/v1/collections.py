@@ -52,7 +52,7 @@ class CollectionBody(Body):
 class CollectionChanges(Body):
     """Changes to a collection; absent fields are unchanged, and a null `chunking` restores the service's default."""
 
-    # None stands for an absent field; clients cannot send null.
+    # None means that the field is absent; clients cannot send null.
     name: Annotated[Name | None, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS})] = None
     chunking: ChunkingBody | None = None
     metadata: Annotated[Metadata | None, WithJsonSchema({"type": "object"})] = None

@@ -230,7 +230,7 @@ async def open_form(request: web.Request, model: type[AnyBody]) -> FormReader[An
 
     Raises:
         TooLarge: the declared content length exceeds the limit.
-        RequestError, InvalidRequest, UnsupportedMediaType: the form is malformed or does not fit the model.
+        RequestError, InvalidRequest, UnsupportedMediaType: the form is malformed or its fields are invalid.
     """
     limit_bytes = resources_of(request).settings.api.max_document_bytes
     if (request.content_length or 0) > limit_bytes + FORM_OVERHEAD_BYTES:
@@ -292,7 +292,7 @@ async def list_documents(request: web.Request) -> web.Response:
 @routes.get(DOCUMENT_PATH)
 @operation("Show a document", Scope.READ, responses={200: DocumentView})
 async def get_document(request: web.Request) -> web.Response:
-    """Return one document; a document that is being deleted is shown until it is gone."""
+    """Return one document, including one that is being deleted."""
     return json_response(render_document(await find_document(request)))
 
 

@@ -87,7 +87,7 @@ async def list_workspaces(request: web.Request) -> web.Response:
 @routes.get("/v1/workspaces/{workspace_id}")
 @operation("Show a workspace", Access.ADMIN, responses={200: WorkspaceView})
 async def get_workspace(request: web.Request) -> web.Response:
-    """Return one workspace; a workspace that is being deleted is shown until it is gone."""
+    """Return one workspace, including one that is being deleted."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     return json_response(render_workspace(await workspaces.get_workspace(resources_of(request), workspace_id)))
 
@@ -95,7 +95,7 @@ async def get_workspace(request: web.Request) -> web.Response:
 @routes.delete("/v1/workspaces/{workspace_id}")
 @operation("Delete a workspace and everything in it", Access.ADMIN, responses={202: AcceptedDeletionView})
 async def delete_workspace(request: web.Request) -> web.Response:
-    """Accept the deletion; from now on none of the workspace's keys works."""
+    """Accept the deletion; from now on the workspace's keys do not work."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     deletion = await request_workspace_deletion(resources_of(request), workspace_id)
     return json_response(render_accepted_deletion(deletion), status=202)

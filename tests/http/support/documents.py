@@ -56,8 +56,8 @@ async def finish_document(
 ) -> None:
     """Give a document a ready build of TEXT from its file or another one, and cancel its active job."""
     build_id = new_id()
-    made = sample_chunks()
-    vectors = np.random.default_rng(7).standard_normal((len(made), resources.space.dimensions), dtype=np.float32)
+    created = sample_chunks()
+    vectors = np.random.default_rng(7).standard_normal((len(created), resources.space.dimensions), dtype=np.float32)
     async with resources.pool.acquire() as conn, conn.transaction():
         document = await documents.select_document(conn, workspace_id, document_id)
         assert document is not None
@@ -68,7 +68,7 @@ async def finish_document(
             document_id,
             collection_id=document.collection_id,
             build_id=build_id,
-            chunks=made,
+            chunks=created,
             vectors=vectors,
             space=resources.space,
             text_search_config="english",
@@ -79,7 +79,7 @@ async def finish_document(
             document_id,
             build_id=build_id,
             file_id=file_id or document.file_id,
-            chunk_count=len(made),
+            chunk_count=len(created),
             token_count=14,
         )
         assert version is not None

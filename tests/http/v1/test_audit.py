@@ -27,8 +27,8 @@ async def events_of(admin: Api, tenant: Tenant, query: str = "") -> list[dict[st
 async def test_the_audit_log_records_an_operators_session(client: Client, admin: Api, tenant: Tenant) -> None:
     """From the creation of a workspace to its deletion, with its own key's deletions in between."""
     keys = f"/v1/workspaces/{tenant.id}/keys"
-    made = (await admin.post(keys, {"name": "ci", "scopes": ["read", "write"]})).json
-    rotated = (await admin.post(f"{keys}/{made['id']}/rotate", {"overlap_s": 60})).json
+    created = (await admin.post(keys, {"name": "ci", "scopes": ["read", "write"]})).json
+    rotated = (await admin.post(f"{keys}/{created['id']}/rotate", {"overlap_s": 60})).json
     document = await tenant.upload()
     collection = (await tenant.api.post("/v1/collections", {"name": "drafts"})).json
     session = (await tenant.api.post("/v1/chat/sessions", {})).json
@@ -36,28 +36,28 @@ async def test_the_audit_log_records_an_operators_session(client: Client, admin:
     assert (await key.delete(f"/v1/documents/{document['id']}")).status == 202
     assert (await key.delete(f"/v1/collections/{collection['id']}")).status == 202
     assert (await tenant.api.delete(f"/v1/chat/sessions/{session['id']}")).status == 204
-    assert (await admin.delete(f"{keys}/{made['id']}")).status == 204
+    assert (await admin.delete(f"{keys}/{created['id']}")).status == 204
     assert (await admin.delete(f"/v1/workspaces/{tenant.id}")).status == 202
     recorded = [(one["action"], one["subject"]["id"], one["actor"]["kind"]) for one in await events_of(admin, tenant)]
     assert recorded[::-1] == [
         ("workspace.created", tenant.id, "admin"),
         ("key.created", recorded[-2][1], "admin"),
-        ("key.created", made["id"], "admin"),
+        ("key.created", created["id"], "admin"),
         ("key.rotated", rotated["id"], "admin"),
         ("document.deleted", document["id"], "key"),
         ("collection.deleted", collection["id"], "key"),
         ("chat_session.deleted", session["id"], "key"),
-        ("key.revoked", made["id"], "admin"),
+        ("key.revoked", created["id"], "admin"),
         ("workspace.deleted", tenant.id, "admin"),
     ]
     (deleted,) = await events_of(admin, tenant, "&action=document.deleted")
     assert deleted["actor"] == {"kind": "key", "id": rotated["id"], "name": "ci"}
     (was_rotated,) = await events_of(admin, tenant, "&action=key.rotated")
-    assert was_rotated["details"]["replaces"] == made["id"]
+    assert was_rotated["details"]["replaces"] == created["id"]
     by_key = await events_of(admin, tenant, f"&actor={rotated['id']}")
     assert [one["action"] for one in by_key] == ["collection.deleted", "document.deleted"]
     assert len(await events_of(admin, tenant, "&actor=key")) == 3
-    assert made["key"] not in str(await events_of(admin, tenant))
+    assert created["key"] not in str(await events_of(admin, tenant))
 
 
 async def test_an_audit_event_records_where_a_request_came_from(admin: Api, tenant: Tenant) -> None:

@@ -49,8 +49,8 @@ async def chat_tenant(scripted: Client) -> Tenant:
 @pytest.fixture
 async def session(chat_tenant: Tenant) -> dict[str, Any]:
     """A chat session."""
-    made: dict[str, Any] = (await chat_tenant.api.post("/v1/chat/sessions")).json
-    return made
+    created: dict[str, Any] = (await chat_tenant.api.post("/v1/chat/sessions")).json
+    return created
 
 
 class Stream:
@@ -101,9 +101,9 @@ async def follow(api: Api, run_id: str, *, query: str = "", **headers: str) -> A
 async def test_a_session_is_created_shown_updated_and_deleted(tenant: Tenant) -> None:
     collection = (await tenant.api.get("/v1/collections")).json["data"][0]["id"]
     body = {"title": "A", "collection_ids": [collection], "instructions": "Be brief.", "model": "m"}
-    made = await tenant.api.post("/v1/chat/sessions", body)
-    assert made.status == 201
-    session = made.json
+    created = await tenant.api.post("/v1/chat/sessions", body)
+    assert created.status == 201
+    session = created.json
     assert set(session) == {"id", "title", "collection_ids", "instructions", "model", "created_at", "updated_at"}
     assert {name: session[name] for name in body} == body
     path = f"/v1/chat/sessions/{session['id']}"

@@ -23,17 +23,17 @@ async def create(tenant: Tenant, name: str = "manuals", **fields: object) -> dic
     """Create a collection."""
     response = await tenant.api.post("/v1/collections", {"name": name, **fields})
     assert response.status == 201, response.raw
-    made: dict[str, Any] = response.json
-    return made
+    created: dict[str, Any] = response.json
+    return created
 
 
 async def test_a_collection_is_created_and_shown(tenant: Tenant) -> None:
-    made = await create(tenant, chunking={"max_tokens": 200, "overlap_tokens": 20}, metadata={"a": {"b": [1, None]}})
-    assert made["object"] == "collection"
-    assert made["chunking"] == {"max_tokens": 200, "overlap_tokens": 20}
-    assert made["metadata"] == {"a": {"b": [1, None]}}
-    assert made["is_default"] is False
-    assert (await tenant.api.get(f"/v1/collections/{made['id']}")).json == made
+    created = await create(tenant, chunking={"max_tokens": 200, "overlap_tokens": 20}, metadata={"a": {"b": [1, None]}})
+    assert created["object"] == "collection"
+    assert created["chunking"] == {"max_tokens": 200, "overlap_tokens": 20}
+    assert created["metadata"] == {"a": {"b": [1, None]}}
+    assert created["is_default"] is False
+    assert (await tenant.api.get(f"/v1/collections/{created['id']}")).json == created
 
 
 async def test_every_workspace_has_a_default_collection(tenant: Tenant) -> None:
@@ -42,19 +42,19 @@ async def test_every_workspace_has_a_default_collection(tenant: Tenant) -> None:
 
 
 async def test_names_are_unique_per_workspace(tenant: Tenant, other: Tenant) -> None:
-    made = await create(tenant)
+    created = await create(tenant)
     assert (await tenant.api.post("/v1/collections", {"name": "manuals"})).is_problem(409, "name_taken")
-    renamed = await tenant.api.patch(f"/v1/collections/{made['id']}", {"name": "default"})
+    renamed = await tenant.api.patch(f"/v1/collections/{created['id']}", {"name": "default"})
     assert renamed.is_problem(409, "name_taken")
     assert (await create(other))["name"] == "manuals"
 
 
 async def test_a_patch_leaves_absent_fields_unchanged(tenant: Tenant) -> None:
-    made = await create(tenant, chunking={"max_tokens": 200, "overlap_tokens": 20}, metadata={"a": 1})
-    path = f"/v1/collections/{made['id']}"
+    created = await create(tenant, chunking={"max_tokens": 200, "overlap_tokens": 20}, metadata={"a": 1})
+    path = f"/v1/collections/{created['id']}"
     renamed = (await tenant.api.patch(path, {"name": "handbooks"})).json
-    assert renamed == {**made, "name": "handbooks", "updated_at": renamed["updated_at"]}
-    assert renamed["updated_at"] > made["updated_at"]
+    assert renamed == {**created, "name": "handbooks", "updated_at": renamed["updated_at"]}
+    assert renamed["updated_at"] > created["updated_at"]
     reset = (await tenant.api.patch(path, {"chunking": None, "metadata": {}})).json
     assert (reset["name"], reset["chunking"], reset["metadata"]) == ("handbooks", None, {})
 
@@ -81,31 +81,31 @@ async def test_a_chunk_size_that_the_model_does_not_accept_is_refused_with_the_r
     ],
 )
 async def test_an_invalid_chunking_is_refused(tenant: Tenant, chunking: object, field: str) -> None:
-    made = await create(tenant)
+    created = await create(tenant)
     assert wrong_fields(await tenant.api.post("/v1/collections", {"name": "x", "chunking": chunking})) == [field]
-    changed = await tenant.api.patch(f"/v1/collections/{made['id']}", {"chunking": chunking})
+    changed = await tenant.api.patch(f"/v1/collections/{created['id']}", {"chunking": chunking})
     assert wrong_fields(changed) == [field]
 
 
 @pytest.mark.parametrize("body", [{"name": None}, {"name": ""}, {"metadata": []}, {"is_default": True}])
 async def test_an_invalid_patch_changes_nothing(tenant: Tenant, body: dict[str, object]) -> None:
-    made = await create(tenant)
-    path = f"/v1/collections/{made['id']}"
+    created = await create(tenant)
+    path = f"/v1/collections/{created['id']}"
     assert wrong_fields(await tenant.api.patch(path, body)) == list(body)
-    assert (await tenant.api.get(path)).json == made
+    assert (await tenant.api.get(path)).json == created
 
 
 async def test_a_deleted_collection_is_gone_immediately_and_its_name_is_free(tenant: Tenant) -> None:
-    made = await create(tenant)
-    path = f"/v1/collections/{made['id']}"
+    created = await create(tenant)
+    path = f"/v1/collections/{created['id']}"
     first = await tenant.api.delete(path)
     assert first.status == 202
     assert (await tenant.api.delete(path)).json == first.json
     assert (await tenant.api.get(path)).is_problem(404, "not_found")
-    assert made["id"] not in {entry["id"] for entry in (await tenant.api.get("/v1/collections")).json["data"]}
-    assert (await create(tenant))["id"] != made["id"]
+    assert created["id"] not in {entry["id"] for entry in (await tenant.api.get("/v1/collections")).json["data"]}
+    assert (await create(tenant))["id"] != created["id"]
     deletion = (await tenant.api.get(f"/v1/deletions/{first.json['deletion_id']}")).json
-    assert deletion["subject"] == {"kind": "collection", "id": made["id"]}
+    assert deletion["subject"] == {"kind": "collection", "id": created["id"]}
 
 
 async def test_the_default_collection_cannot_be_deleted(tenant: Tenant) -> None:

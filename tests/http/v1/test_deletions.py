@@ -62,13 +62,13 @@ async def test_a_deletion_that_failed_says_why(tenant: Tenant, resources: Resour
 
 
 async def test_deletions_are_listed_newest_first(tenant: Tenant) -> None:
-    made = []
+    created = []
     for number in range(3):
         document = await tenant.upload(f"text {number}".encode())
-        made.append((await tenant.api.delete(f"/v1/documents/{document['id']}")).json["deletion_id"])
+        created.append((await tenant.api.delete(f"/v1/documents/{document['id']}")).json["deletion_id"])
     first = (await tenant.api.get("/v1/deletions?limit=2")).json
     second = (await tenant.api.get(f"/v1/deletions?limit=2&cursor={first['next_cursor']}")).json
-    assert [deletion["id"] for deletion in first["data"] + second["data"]] == made[::-1]
+    assert [deletion["id"] for deletion in first["data"] + second["data"]] == created[::-1]
 
 
 async def test_the_operator_can_read_the_receipt_of_a_deleted_workspace(

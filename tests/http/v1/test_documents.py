@@ -190,14 +190,14 @@ async def test_a_stored_file_becomes_a_document_of_another_collection_once(tenan
 
 
 async def test_documents_are_listed_newest_first_page_by_page(tenant: Tenant) -> None:
-    made = [(await tenant.upload(f"text {number}".encode()))["id"] for number in range(5)]
+    created = [(await tenant.upload(f"text {number}".encode()))["id"] for number in range(5)]
     seen: list[str] = []
     path: str | None = "/v1/documents?limit=2"
     while path is not None:
         page = (await tenant.api.get(path)).json
         seen += [document["id"] for document in page["data"]]
         path = f"/v1/documents?limit=2&cursor={page['next_cursor']}" if page["next_cursor"] else None
-    assert seen == made[::-1]
+    assert seen == created[::-1]
 
 
 async def test_documents_are_listed_by_collection_and_status(

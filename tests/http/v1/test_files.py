@@ -30,10 +30,10 @@ async def test_a_file_is_listed_and_shown(tenant: Tenant) -> None:
 
 
 async def test_files_are_paged(tenant: Tenant) -> None:
-    made = [(await tenant.upload(f"text {number}".encode()))["file_id"] for number in range(3)]
+    created = [(await tenant.upload(f"text {number}".encode()))["file_id"] for number in range(3)]
     first = (await tenant.api.get("/v1/files?limit=2")).json
     second = (await tenant.api.get(f"/v1/files?limit=2&cursor={first['next_cursor']}")).json
-    assert [file["id"] for file in first["data"] + second["data"]] == made[::-1]
+    assert [file["id"] for file in first["data"] + second["data"]] == created[::-1]
     assert second["next_cursor"] is None
 
 

@@ -25,14 +25,14 @@ async def test_a_key_is_shown_with_its_secret_once(admin: Api, tenant: Tenant) -
     path = f"/v1/workspaces/{tenant.id}/keys"
     response = await admin.post(path, {"name": "ci", "scopes": ["upload", "read"], "expires_at": FUTURE})
     assert response.status == 201
-    made = response.json
-    assert set(made) == {"id", "name", "key", "key_prefix", "scopes", "expires_at", "created_at"}
-    assert made["key"].startswith(made["key_prefix"])
-    assert made["scopes"] == ["read", "upload"]
-    assert datetime.fromisoformat(made["expires_at"]) == datetime.fromisoformat(FUTURE)
-    secret = made.pop("key")
+    created = response.json
+    assert set(created) == {"id", "name", "key", "key_prefix", "scopes", "expires_at", "created_at"}
+    assert created["key"].startswith(created["key_prefix"])
+    assert created["scopes"] == ["read", "upload"]
+    assert datetime.fromisoformat(created["expires_at"]) == datetime.fromisoformat(FUTURE)
+    secret = created.pop("key")
     listed = await admin.get(path)
-    assert {**made, "last_used_at": None, "replaced_by": None} in listed.json["data"]
+    assert {**created, "last_used_at": None, "replaced_by": None} in listed.json["data"]
     assert secret.encode() not in listed.raw
 
 
@@ -148,11 +148,11 @@ async def test_an_invalid_rotation_is_refused(admin: Api, tenant: Tenant, body: 
 async def test_a_keys_last_use_is_shown_and_written_once_a_minute(
     client: Client, admin: Api, tenant: Tenant, resources: Resources
 ) -> None:
-    made = (await admin.post(f"/v1/workspaces/{tenant.id}/keys", {"name": "used"})).json
-    api = Api(client, made["key"])
+    created = (await admin.post(f"/v1/workspaces/{tenant.id}/keys", {"name": "used"})).json
+    api = Api(client, created["key"])
 
     async def last_use() -> datetime | None:
-        shown = (await listed_key(admin, tenant, made["id"]))["last_used_at"]
+        shown = (await listed_key(admin, tenant, created["id"]))["last_used_at"]
         return datetime.fromisoformat(shown) if shown else None
 
     assert await last_use() is None
@@ -165,7 +165,7 @@ async def test_a_keys_last_use_is_shown_and_written_once_a_minute(
         await conn.execute(
             "UPDATE api_keys SET last_used_at = now() - interval '2 minutes' WHERE workspace_id = $1 AND id = $2",
             tenant.uuid,
-            parse_id("key", made["id"]),
+            parse_id("key", created["id"]),
         )
 
     async def noted_again() -> bool:

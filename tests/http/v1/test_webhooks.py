@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 ORIGIN = "https://hooks.example.com"
 
 
-async def make(api: Api, url: str = f"{ORIGIN}/in", **fields: object) -> dict[str, Any]:
+async def create(api: Api, url: str = f"{ORIGIN}/in", **fields: object) -> dict[str, Any]:
     response = await api.post("/v1/webhooks", {"url": url, **fields})
     assert response.status == 201, response.raw
-    made: dict[str, Any] = response.json
-    return made
+    created: dict[str, Any] = response.json
+    return created
 
 
 async def test_the_secret_is_shown_once(tenant: Tenant) -> None:
-    made = await make(tenant.api, events=["document.deleted", "document.ready"])
-    secret = made.pop("secret")
+    created = await create(tenant.api, events=["document.deleted", "document.ready"])
+    secret = created.pop("secret")
     assert len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) == 32
-    assert made["events"] == ["document.ready", "document.deleted"]
-    assert (await tenant.api.get(f"/v1/webhooks/{made['id']}")).json == made
-    assert (await tenant.api.get("/v1/webhooks")).json["data"] == [made]
+    assert created["events"] == ["document.ready", "document.deleted"]
+    assert (await tenant.api.get(f"/v1/webhooks/{created['id']}")).json == created
+    assert (await tenant.api.get("/v1/webhooks")).json["data"] == [created]
 
 
 async def test_a_repeated_request_shows_the_same_secret(tenant: Tenant) -> None:
@@ -54,26 +54,26 @@ async def test_invalid_fields_are_named(tenant: Tenant, fields: dict[str, object
 
 async def test_a_workspace_has_at_most_twenty_webhooks(tenant: Tenant) -> None:
     for _ in range(20):
-        await make(tenant.api)
+        await create(tenant.api)
     response = await tenant.api.post("/v1/webhooks", {"url": ORIGIN})
     assert response.is_problem(409, "too_many_webhooks")
 
 
 async def test_a_deleted_webhook_is_not_found(tenant: Tenant) -> None:
-    path = f"/v1/webhooks/{(await make(tenant.api))['id']}"
+    path = f"/v1/webhooks/{(await create(tenant.api))['id']}"
     assert (await tenant.api.delete(path)).status == 204
     assert (await tenant.api.get(path)).is_problem(404, "not_found")
     assert (await tenant.api.delete(path)).is_problem(404, "not_found")
 
 
 async def test_creation_and_deletion_are_recorded_in_the_audit_log(tenant: Tenant) -> None:
-    made = await make(tenant.api)
-    await tenant.api.delete(f"/v1/webhooks/{made['id']}")
+    created = await create(tenant.api)
+    await tenant.api.delete(f"/v1/webhooks/{created['id']}")
     admin = operator_of(tenant.api.client)
     events = (await admin.get(f"/v1/admin/audit?workspace_id={tenant.id}")).json["data"]
     recorded = [(one["action"], one["subject"]["id"]) for one in events if one["subject"]["kind"] == "webhook"]
-    assert recorded == [("webhook.deleted", made["id"]), ("webhook.created", made["id"])]
-    assert made["secret"] not in str(events)
+    assert recorded == [("webhook.deleted", created["id"]), ("webhook.created", created["id"])]
+    assert created["secret"] not in str(events)
 
 
 async def test_a_read_only_key_creates_no_webhook(tenant: Tenant) -> None:

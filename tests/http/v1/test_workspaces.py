@@ -25,14 +25,14 @@ async def test_a_workspace_is_created_with_its_bucket_and_default_collection(
 ) -> None:
     response = await admin.post("/v1/workspaces", {"name": "Ünïcode & Sons"})
     assert response.status == 201
-    made = response.json
-    assert set(made) == {"id", "name", "bucket", "created_at"}
-    assert made["name"] == "Ünïcode & Sons"
-    assert made["bucket"] == f"{settings.stores.s3_bucket_prefix}-{made['id'].removeprefix('ws_')}"
-    assert made["created_at"].endswith("Z")
-    assert await resources.storage.count_objects(made["bucket"]) == 0
+    created = response.json
+    assert set(created) == {"id", "name", "bucket", "created_at"}
+    assert created["name"] == "Ünïcode & Sons"
+    assert created["bucket"] == f"{settings.stores.s3_bucket_prefix}-{created['id'].removeprefix('ws_')}"
+    assert created["created_at"].endswith("Z")
+    assert await resources.storage.count_objects(created["bucket"]) == 0
     async with resources.pool.acquire() as conn:
-        default = await collections.select_default_collection(conn, parse_id("ws", made["id"]))
+        default = await collections.select_default_collection(conn, parse_id("ws", created["id"]))
     assert default is not None
     assert default.name == "default"
 
@@ -55,15 +55,15 @@ async def test_a_workspace_is_shown(admin: Api, tenant: Tenant) -> None:
 
 
 async def test_workspaces_are_listed_newest_first_page_by_page(client: Client, admin: Api) -> None:
-    made = [(await make_tenant(client, admin, f"w{number}")).id for number in range(5)]
+    created = [(await make_tenant(client, admin, f"w{number}")).id for number in range(5)]
     seen: list[str] = []
     path: str | None = "/v1/workspaces?limit=2"
-    while path is not None and len(seen) < len(made):
+    while path is not None and len(seen) < len(created):
         page = (await admin.get(path)).json
         assert len(page["data"]) <= 2
         seen += [workspace["id"] for workspace in page["data"]]
         path = f"/v1/workspaces?limit=2&cursor={page['next_cursor']}" if page["next_cursor"] else None
-    assert seen[: len(made)] == made[::-1]
+    assert seen[: len(created)] == created[::-1]
 
 
 @pytest.mark.parametrize("workspace_id", ["nonsense", "ws_1", format_id("col", NOBODY), format_id("ws", NOBODY)])
