@@ -113,14 +113,14 @@ class CompanionForm(Body):
 
 
 class CompanionUploadView(TypedDict):
-    """A session as Uppy knows it."""
+    """An upload session in Uppy's format."""
 
     key: str
     uploadId: ShownUploadId
 
 
 class CompanionPartView(TypedDict):
-    """A part as Uppy knows it."""
+    """A part in Uppy's format."""
 
     PartNumber: int
     Size: int
@@ -128,14 +128,14 @@ class CompanionPartView(TypedDict):
 
 
 class CompanionPartUrlView(TypedDict):
-    """A URL that takes one part by PUT."""
+    """A URL that accepts one part by PUT."""
 
     url: str
     expires: int
 
 
 class CompanionFormView(TypedDict):
-    """A form that takes a small file, in the field `file` after these."""
+    """A form for a small file, which is sent in the field `file` after these fields."""
 
     method: Literal["POST"]
     url: str
@@ -144,7 +144,7 @@ class CompanionFormView(TypedDict):
 
 
 class CompanionCompletedView(TypedDict):
-    """What became of an upload: `location` is the document's URL."""
+    """A completed upload; `location` is the document's URL."""
 
     location: str
     bucket: str
