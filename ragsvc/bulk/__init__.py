@@ -1,1 +1,1 @@
-"""Many documents deleted, or ingested again, by one call."""
+"""Bulk operations: deletes or re-ingests many documents with one call."""

@@ -1,4 +1,4 @@
-"""Does a bulk operation: document by document, each with its own job and the operation's count in one transaction."""
+"""Executes a bulk operation: queues each document's job and counts the document, in one transaction per document."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.bulk.requests import compile_selection
 from ragsvc.db import bulk_operations, jobs
 from ragsvc.deletion.requests import hide_document
 from ragsvc.domain.bulk import BulkAction
 from ragsvc.errors import RequestError
 from ragsvc.ingestion.reingestion import queue_reingestion
+from ragsvc.retrieval.filters import compile_filter, load_filter
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
 
-PAGE = 500
+PAGE_SIZE = 500
 
 log = structlog.get_logger(__name__)
 
 
-async def work_through(resources: Resources, lease: Lease) -> None:
-    """Go through the documents from where the last try stopped, and end the job.
+async def execute_bulk_operation(resources: Resources, lease: Lease) -> None:
+    """Process the documents from where the last attempt stopped, and finish the job.
 
     Raises:
         LeaseLost: another worker has the job.
@@ -37,18 +37,19 @@ async def work_through(resources: Resources, lease: Lease) -> None:
     async with resources.pool.acquire() as conn:
         operation = await bulk_operations.select_bulk_operation(conn, job.workspace_id, job.subject_id)
     if operation is None:
-        # It went with its workspace, whose documents go anyway.
+        # It was deleted with its workspace, whose documents are deleted anyway.
         await _finish(resources, lease, None)
         return
-    attributes = compile_selection(operation.selection)
+    stored = operation.selection.filters
+    attributes = compile_filter(load_filter(stored) if stored else None)
     after = operation.after_id
     while True:
         async with resources.pool.acquire() as conn:
-            page = await bulk_operations.select_matching(conn, operation, attributes, after=after, limit=PAGE)
+            page = await bulk_operations.select_matching(conn, operation, attributes, after=after, limit=PAGE_SIZE)
         if not page:
             break
         for document_id in page:
-            await _take(resources, lease, operation, document_id)
+            await _process(resources, lease, operation, document_id)
         after = page[-1]
     await _finish(resources, lease, operation)
     log.info("bulk_operation_completed", action=operation.action)
@@ -62,9 +63,9 @@ async def _finish(resources: Resources, lease: Lease, operation: BulkOperation |
         await jobs.finish_job(conn, lease.job)
 
 
-async def _take(resources: Resources, lease: Lease, operation: BulkOperation, document_id: UUID) -> None:
+async def _process(resources: Resources, lease: Lease, operation: BulkOperation, document_id: UUID) -> None:
     async with resources.pool.acquire() as conn, conn.transaction():
-        # Whoever hides the document locks it first, as everywhere; a refusal leaves nothing of its own behind.
+        # Lock the document before the job, in the same order as everywhere else; a refused request writes nothing.
         queued = await _queue(conn, resources, operation, document_id)
         await lease.fence(conn)
         await bulk_operations.advance_bulk_operation(
@@ -75,7 +76,7 @@ async def _take(resources: Resources, lease: Lease, operation: BulkOperation, do
 
 
 async def _queue(conn: Connection, resources: Resources, operation: BulkOperation, document_id: UUID) -> Job | None:
-    """Queue the document's own job; None where it is gone, or busy, by now."""
+    """Queue the document's own job; None if the document is deleted or busy by now."""
     try:
         match operation.action:
             case BulkAction.DELETE:

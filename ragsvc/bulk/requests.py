@@ -1,4 +1,4 @@
-"""Takes a call about many documents: from the commit on a job does it."""
+"""Accepts bulk operations; once committed, a job executes them."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ import structlog
 from ragsvc.db import bulk_operations, collections
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
-from ragsvc.domain.bulk import BulkAction
+from ragsvc.domain.bulk import BulkAction, BulkSelection
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import JobKind, Queue, SubjectKind
 from ragsvc.errors import NotFound
 from ragsvc.jobs import lifecycle
-from ragsvc.retrieval.filters import compile_filter, load_filter
+from ragsvc.retrieval.filters import compile_filter, dump_filter
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
-    from ragsvc.db.search.scope import AttributeCondition
-    from ragsvc.domain.bulk import BulkOperation, BulkSelection
+    from ragsvc.domain.bulk import BulkOperation
+    from ragsvc.domain.documents import DocumentStatus
     from ragsvc.resources import Resources
+    from ragsvc.retrieval.filters import Filter
 
 log = structlog.get_logger(__name__)
 
 
-def compile_selection(selection: BulkSelection) -> AttributeCondition:
-    """Return the selection's filter for the database.
-
-    Raises:
-        InvalidRequest: it is too large or has no meaning.
-    """
-    return compile_filter(load_filter(selection.filters) if selection.filters else None)
-
-
-async def count_selected(resources: Resources, workspace_id: UUID, selection: BulkSelection) -> int:
-    """Return how many documents an operation would be about; raises like `request_bulk_operation`."""
-    attributes = compile_selection(selection)
+async def count_selected(
+    resources: Resources,
+    workspace_id: UUID,
+    *,
+    collection_id: UUID | None = None,
+    status: DocumentStatus | None = None,
+    filters: Filter | None = None,
+) -> int:
+    """Return how many documents an operation would affect; raises like `request_bulk_operation`."""
+    attributes = compile_filter(filters)
+    selection = BulkSelection(collection_id, status)
     async with resources.pool.acquire() as conn:
         await _check_collection(conn, workspace_id, selection)
         return await bulk_operations.count_matching(conn, workspace_id, selection, attributes)
@@ -50,16 +50,19 @@ async def request_bulk_operation(
     action: BulkAction,
     *,
     operation_id: UUID,
-    selection: BulkSelection,
+    collection_id: UUID | None = None,
+    status: DocumentStatus | None = None,
+    filters: Filter | None = None,
     purge_file: bool = True,
 ) -> BulkOperation:
-    """Queue an operation on the documents that fit now.
+    """Queue an operation on all documents that match; a condition that is None matches every document.
 
     Raises:
         NotFound: there is no such collection.
-        InvalidRequest: the filter is too large or has no meaning.
+        InvalidRequest: the filter is too large or invalid.
     """
-    attributes = compile_selection(selection)
+    attributes = compile_filter(filters)
+    selection = BulkSelection(collection_id, status, dump_filter(filters) if filters else None)
     async with resources.pool.acquire() as conn, conn.transaction():
         await _check_collection(conn, workspace_id, selection)
         operation = await bulk_operations.insert_bulk_operation(
@@ -75,7 +78,7 @@ async def request_bulk_operation(
             conn,
             resources.settings,
             workspace_id=workspace_id,
-            # Its workers have time: ingesting is the heavy work.
+            # The deletion queue's workers have spare capacity; ingestion is the heavy work.
             queue=Queue.DELETION,
             kind=JobKind.BULK,
             subject_kind=SubjectKind.BULK,
@@ -83,20 +86,20 @@ async def request_bulk_operation(
             payload={},
         )
         if action is BulkAction.DELETE:
-            await _keep(conn, operation)
+            await _record_audit_event(conn, operation)
     await resources.notifier.notify(job)
     log.info("bulk_operation_requested", bulk_id=operation.id, action=action, matched=operation.matched)
     return operation
 
 
 async def _check_collection(conn: Connection, workspace_id: UUID, selection: BulkSelection) -> None:
-    wanted = selection.collection_id
-    if wanted is not None and await collections.select_collection(conn, workspace_id, wanted) is None:
+    collection_id = selection.collection_id
+    if collection_id is not None and await collections.select_collection(conn, workspace_id, collection_id) is None:
         raise NotFound
 
 
-async def _keep(conn: Connection, operation: BulkOperation) -> None:
-    """Keep who asked: the deletions that follow are the service's own acts, and name the operation."""
+async def _record_audit_event(conn: Connection, operation: BulkOperation) -> None:
+    """Record who requested the deletions; the service performs them later and refers to the operation."""
     await insert_audit_event(
         conn,
         AuditAction.DOCUMENTS_DELETED,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Task
 
-    from ragsvc.http.views import DocumentView
+    from ragsvc.http.v1.documents import DocumentView
 
 # Interval of progress lines when stdout is not a terminal.
 REPORT_EVERY_S = 2.0

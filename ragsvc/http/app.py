@@ -20,7 +20,6 @@ from ragsvc.http.middleware import finish_headers, identify, observe, respond_wi
 from ragsvc.http.ops import description, health, metrics
 from ragsvc.http.ops.readiness import READINESS, Readiness
 from ragsvc.http.ops.scrape import SCRAPE, Scrape
-from ragsvc.http.run_responses import RUNS
 from ragsvc.http.sse import STREAMS, Streams, StreamTiming
 from ragsvc.http.state import RESOURCES
 from ragsvc.http.tus import tus
@@ -47,6 +46,7 @@ from ragsvc.http.v1 import (
     workspace,
     workspaces,
 )
+from ragsvc.http.v1.run_responses import RUNS
 from ragsvc.preflight import warn_of_faults
 from ragsvc.queue.client_rate import ClientRates
 from ragsvc.resources import open_resources

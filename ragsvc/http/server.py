@@ -16,8 +16,8 @@ from ragsvc.errors import StartupRefused
 from ragsvc.http.app import create_app, create_metrics_app
 from ragsvc.http.limits.connections import Connections, raise_file_limit
 from ragsvc.http.limits.traffic import TRAFFIC
-from ragsvc.http.run_responses import RUNS
 from ragsvc.http.sse import STREAMS
+from ragsvc.http.v1.run_responses import RUNS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

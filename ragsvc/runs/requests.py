@@ -10,7 +10,7 @@ from ragsvc.db import chat_runs
 from ragsvc.domain.chat import RunStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import NotFound, RunNotRetryable
-from ragsvc.retrieval.filters import compile_filter, dump_filter, load_filter
+from ragsvc.retrieval.filters import dump_filter, load_filter
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -47,10 +47,8 @@ async def begin_run(
 
     Raises:
         NotFound: the session does not exist.
-        InvalidRequest: the filter is too large or invalid.
         RunActive: the session's last answer is still in progress.
     """
-    compile_filter(filters)
     request = {"content": content, "filters": dump_filter(filters) if filters else None, "limit": limit}
     question_id = new_id()
     async with runs.resources.scoped_to(workspace_id).pool.acquire() as conn:
@@ -63,6 +61,7 @@ async def begin_run(
             question_id=question_id,
             question=content,
             request=request,
+            filters=filters,
         )
 
 
@@ -81,6 +80,7 @@ async def retry_run(runs: Runs, workspace_id: UUID, run_id: UUID, *, new_run_id:
         last = await chat_runs.select_last_run(conn, workspace_id, run.session_id)
         if last is None or last.id != run.id or run.status is RunStatus.COMPLETED:
             raise RunNotRetryable
+        request: dict[str, Any] = run.request
         return await _begin(
             conn,
             runs,
@@ -89,7 +89,8 @@ async def retry_run(runs: Runs, workspace_id: UUID, run_id: UUID, *, new_run_id:
             run_id=new_run_id or new_id(),
             question_id=run.user_message_id,
             question=None,
-            request=run.request,
+            request=request,
+            filters=load_filter(request["filters"]) if request["filters"] else None,
         )
 
 
@@ -103,6 +104,7 @@ async def _begin(
     question_id: UUID,
     question: str | None,
     request: dict[str, Any],
+    filters: Filter | None,
 ) -> BegunRun:
     answer_id = new_id()
     session, has_history = await chat_runs.insert_run(
@@ -122,7 +124,7 @@ async def _begin(
         has_history=has_history,
         message_id=question_id,
         content=request["content"],
-        filters=load_filter(request["filters"]) if request["filters"] else None,
+        filters=filters,
         limit=request["limit"],
     )
     runs.owner.begin(asked, run_id=run_id, answer_id=answer_id)

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ragsvc.answering.token_meter import load_meter
-from ragsvc.db import chat_messages, chat_runs
+from ragsvc.db import chat_messages, chat_runs, chat_sessions
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import NotFound
 from ragsvc.queue.run_tails import RunTails
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from uuid import UUID
 
-    from ragsvc.domain.chat import ChatMessage, ChatRun
+    from ragsvc.domain.chat import ChatMessage, ChatRun, RunStatus
     from ragsvc.resources import Resources
     from ragsvc.runs.events import RunEvent
 
@@ -107,6 +107,28 @@ async def get_run(resources: Resources, workspace_id: UUID, run_id: UUID) -> Cha
     if run is None:
         raise NotFound
     return run
+
+
+async def list_chat_runs(
+    resources: Resources,
+    workspace_id: UUID,
+    *,
+    session_id: UUID | None,
+    status: RunStatus | None,
+    before: UUID | None,
+    limit: int,
+) -> list[ChatRun]:
+    """Return at most `limit` runs created before `before`, newest first; None for a filter matches every run.
+
+    Raises:
+        NotFound: there is no such session.
+    """
+    async with resources.pool.acquire() as conn:
+        if session_id is not None and await chat_sessions.select_session(conn, workspace_id, session_id) is None:
+            raise NotFound
+        return await chat_runs.select_runs(
+            conn, workspace_id, session_id=session_id, status=status, before=before, limit=limit
+        )
 
 
 def follow_run_in_batches(

@@ -1,1 +1,1 @@
-"""Webhooks: where they may point, how they are signed, and how they are delivered."""
+"""Webhooks: their registration, allowed origins, signatures and delivery."""

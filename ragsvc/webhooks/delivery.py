@@ -22,23 +22,24 @@ if TYPE_CHECKING:
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
 
-# A receiver is to take note and work later.
+# Receivers are expected to acknowledge first and process later.
 TIMEOUT_S = 10.0
 GONE = 410
-MOST_RETRY_AFTER_S = 3600.0
+MAX_RETRY_AFTER_S = 3600.0
 
 log = structlog.get_logger(__name__)
 
 
 async def deliver(resources: Resources, lease: Lease) -> None:
-    """Send the event and end the job; a webhook that is removed meanwhile is told nothing more.
+    """Send the event and finish the job; a webhook deleted in the meantime receives nothing.
 
-    At least once: a worker that dies between the receiver's answer and the commit sends it again, under the same id.
+    Delivery is at least once: if a worker dies between the receiver's response and the commit, the event is sent again
+    under the same id.
 
     Raises:
         LeaseLost: another worker has the job.
-        TransientFailure: the receiver is away, or does not want it now.
-        ProviderRejected: it says that it is gone, or its origin may not be asked any more.
+        TransientFailure: the receiver is unreachable or responded with an error.
+        ProviderRejected: the receiver responded 410, or its origin is no longer allowed.
     """
     job = lease.job
     async with resources.pool.acquire() as conn:
@@ -72,27 +73,27 @@ async def _send(webhook: Webhook, job: Job) -> None:
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session,
-            session.post(webhook.url, data=body, headers=headers, allow_redirects=False) as answer,
+            session.post(webhook.url, data=body, headers=headers, allow_redirects=False) as response,
         ):
-            _judge(answer)
+            _check_status(response)
     except (aiohttp.ClientError, TimeoutError) as error:
         detail = f"the receiver cannot be reached: {describe_error(error)}"
         raise TransientFailure("webhook_unreachable", detail) from error
-    log.info("webhook_delivered", webhook_id=webhook.id, webhook_event=job.payload["event"], status=answer.status)
+    log.info("webhook_delivered", webhook_id=webhook.id, webhook_event=job.payload["event"], status=response.status)
 
 
-def _judge(answer: aiohttp.ClientResponse) -> None:
-    """Look at the status alone: what a receiver says beside it is nobody's business."""
-    if answer.ok and answer.status < 300:  # noqa: PLR2004
+def _check_status(response: aiohttp.ClientResponse) -> None:
+    """Check the status; the rest of the response is ignored."""
+    if response.ok and response.status < 300:  # noqa: PLR2004 - redirects are not followed, so 3xx is a failure
         return
-    detail = f"the receiver answered {answer.status}"
-    if answer.status == GONE:
-        raise ProviderRejected("webhook_gone", detail, http_status=answer.status)
+    detail = f"the receiver responded with {response.status}"
+    if response.status == GONE:
+        raise ProviderRejected("webhook_gone", detail, http_status=response.status)
     raise TransientFailure(
-        "webhook_failed", detail, retry_after_s=_read_retry_after_s(answer), http_status=answer.status
+        "webhook_failed", detail, retry_after_s=_read_retry_after_s(response), http_status=response.status
     )
 
 
-def _read_retry_after_s(answer: aiohttp.ClientResponse) -> float | None:
-    said = answer.headers.get("Retry-After", "")
-    return min(float(said), MOST_RETRY_AFTER_S) if said.isdigit() else None
+def _read_retry_after_s(response: aiohttp.ClientResponse) -> float | None:
+    seconds = response.headers.get("Retry-After", "")
+    return min(float(seconds), MAX_RETRY_AFTER_S) if seconds.isdigit() else None

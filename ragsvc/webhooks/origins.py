@@ -1,7 +1,7 @@
-"""Where a webhook may point: to an origin that the operator has listed, and nowhere else.
+"""Restricts webhooks to the origins that the operator has listed.
 
-A workspace's URL would otherwise make the service ask its operator's own network. Names are the operator's too: who
-lists a host trusts its name server. Redirects are not followed.
+This prevents SSRF: otherwise a workspace's URL could reach the operator's own network. An operator who lists a host
+name trusts its DNS. Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def check_url(url: str, settings: Settings) -> None:
     """Check a webhook's URL against WEBHOOK_ALLOWED_ORIGINS.
 
     Raises:
-        WebhookRefused: it is no URL, carries a user, or its origin is not listed.
+        WebhookRefused: the URL is malformed or has credentials, or its origin is not listed.
     """
     try:
         parsed = URL(url)
@@ -28,6 +28,6 @@ def check_url(url: str, settings: Settings) -> None:
     except ValueError as error:
         raise WebhookRefused(f"The URL cannot be used: {error}") from None
     if parsed.user is not None or parsed.password is not None:
-        raise WebhookRefused("A webhook's URL carries no user and no password: its signature is what proves it.")
+        raise WebhookRefused("A webhook's URL must not contain credentials; its signature authenticates it.")
     if origin not in {str(URL(listed).origin()) for listed in settings.api.webhook_origins}:
-        raise WebhookRefused(f"Webhooks may not be sent to {origin}: an operator lists it in WEBHOOK_ALLOWED_ORIGINS.")
+        raise WebhookRefused(f"Webhooks to {origin} are not allowed: it is not in WEBHOOK_ALLOWED_ORIGINS.")

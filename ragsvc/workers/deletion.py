@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ragsvc.bulk.execution import work_through
+from ragsvc.bulk.execution import execute_bulk_operation
 from ragsvc.deletion.execution import delete
 from ragsvc.domain.jobs import JobKind, Queue
 from ragsvc.webhooks.delivery import deliver
@@ -30,6 +30,6 @@ async def _work(resources: Resources, lease: Lease) -> None:
         case JobKind.DELIVER:
             await deliver(resources, lease)
         case JobKind.BULK:
-            await work_through(resources, lease)
+            await execute_bulk_operation(resources, lease)
         case _:
             await delete(resources, lease)

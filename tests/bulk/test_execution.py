@@ -1,4 +1,4 @@
-"""A bulk operation gives every document that fitted its own job, once, whenever its worker dies."""
+"""A bulk operation queues one job for every matching document, even if its worker dies at any point."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from ragsvc.bulk.execution import work_through
+from ragsvc.bulk.execution import execute_bulk_operation
 from ragsvc.bulk.requests import request_bulk_operation
 from ragsvc.db import bulk_operations, documents, jobs
 from ragsvc.deletion.requests import request_document_deletion
-from ragsvc.domain.bulk import BulkAction, BulkSelection, BulkStatus
+from ragsvc.domain.bulk import BulkAction, BulkStatus
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import JobStatus, Queue, SubjectKind
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
+from ragsvc.retrieval.filters import Comparator, Comparison
 from ragsvc.workers.deletion import delete_subject
 from tests.support.builds import ready_document
 from tests.support.documents import accept, job_of, reload
@@ -28,29 +29,30 @@ if TYPE_CHECKING:
     from ragsvc.domain.jobs import Job
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
+    from ragsvc.retrieval.filters import Filter
 
-OPERATIONS = BulkSelection(filters={"type": "eq", "key": "team", "value": "operations"})
+OPERATIONS = Comparison(Comparator.EQ, "team", "operations")
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """Stands for the death of the process."""
 
 
 async def documents_of(resources: Resources, workspace: Workspace, *teams: str) -> list[Document]:
-    """Make ready documents, each of a team."""
-    made = []
+    """Create ready documents, one for each team."""
+    created = []
     for number, team in enumerate(teams):
         document = await ready_document(resources, workspace, sentences=(f"Kettle {number}.", "It boils."))
         async with resources.pool.acquire() as conn:
             await documents.update_document_attributes(conn, workspace.id, document.id, attributes={"team": team})
-        made.append(await reload(resources, document))
-    return made
+        created.append(await reload(resources, document))
+    return created
 
 
-async def ask(
-    resources: Resources, workspace: Workspace, action: BulkAction, selection: BulkSelection
+async def request_operation(
+    resources: Resources, workspace: Workspace, action: BulkAction, filters: Filter | None = None
 ) -> BulkOperation:
-    return await request_bulk_operation(resources, workspace.id, action, operation_id=new_id(), selection=selection)
+    return await request_bulk_operation(resources, workspace.id, action, operation_id=new_id(), filters=filters)
 
 
 async def job_for(resources: Resources, operation: BulkOperation) -> Job:
@@ -66,8 +68,8 @@ async def job_for(resources: Resources, operation: BulkOperation) -> Job:
     return job
 
 
-async def work(resources: Resources, operation: BulkOperation) -> BulkOperation:
-    """Do it as the worker does, and return how it stands afterwards."""
+async def run_operation(resources: Resources, operation: BulkOperation) -> BulkOperation:
+    """Execute the operation as the worker does, and return its state afterwards."""
     job = await job_for(resources, operation)
     await delete_subject({"resources": resources, "owner": "test", "stopping": asyncio.Event()}, str(job.id))
     async with resources.pool.acquire() as conn:
@@ -87,11 +89,13 @@ async def jobs_of(resources: Resources, document: Document, queue: Queue) -> int
     return counted
 
 
-async def test_what_fits_is_deleted_each_with_a_receipt_of_its_own(resources: Resources, workspace: Workspace) -> None:
+async def test_matching_documents_are_deleted_each_with_its_own_receipt(
+    resources: Resources, workspace: Workspace
+) -> None:
     theirs, mine, also = await documents_of(resources, workspace, "hr", "operations", "operations")
-    operation = await ask(resources, workspace, BulkAction.DELETE, OPERATIONS)
+    operation = await request_operation(resources, workspace, BulkAction.DELETE, OPERATIONS)
     assert (operation.status, operation.matched) == (BulkStatus.PENDING, 2)
-    done = await work(resources, operation)
+    done = await run_operation(resources, operation)
     assert (done.status, done.accepted, done.skipped) == (BulkStatus.COMPLETED, 2, 0)
     assert done.completed_at is not None
     for document in (mine, also):
@@ -100,31 +104,31 @@ async def test_what_fits_is_deleted_each_with_a_receipt_of_its_own(resources: Re
     assert (await reload(resources, theirs)).status is DocumentStatus.READY
 
 
-async def test_what_is_ingested_already_is_left_alone(resources: Resources, workspace: Workspace) -> None:
+async def test_a_document_that_is_being_ingested_is_skipped(resources: Resources, workspace: Workspace) -> None:
     ready, *_rest = await documents_of(resources, workspace, "operations")
     busy = await accept(resources, workspace, b"Another kettle.")
-    operation = await ask(resources, workspace, BulkAction.REINGEST, BulkSelection())
+    operation = await request_operation(resources, workspace, BulkAction.REINGEST)
     assert operation.matched == 2
-    done = await work(resources, operation)
+    done = await run_operation(resources, operation)
     assert (done.accepted, done.skipped) == (1, 1)
     assert (await reload(resources, ready)).status is DocumentStatus.QUEUED
     assert await jobs_of(resources, busy, Queue.INGESTION) == 1
 
 
-async def test_what_comes_later_is_none_of_its_business(resources: Resources, workspace: Workspace) -> None:
+async def test_documents_added_later_are_not_affected(resources: Resources, workspace: Workspace) -> None:
     await documents_of(resources, workspace, "operations")
-    operation = await ask(resources, workspace, BulkAction.DELETE, BulkSelection())
+    operation = await request_operation(resources, workspace, BulkAction.DELETE)
     late = await accept(resources, workspace, b"A late kettle.")
-    done = await work(resources, operation)
+    done = await run_operation(resources, operation)
     assert (done.accepted, done.skipped) == (1, 0)
     assert (await reload(resources, late)).status is DocumentStatus.QUEUED
 
 
-async def test_what_somebody_else_deletes_meanwhile_is_deleted_once(resources: Resources, workspace: Workspace) -> None:
+async def test_a_document_deleted_concurrently_is_deleted_once(resources: Resources, workspace: Workspace) -> None:
     first, second = await documents_of(resources, workspace, "operations", "operations")
-    operation = await ask(resources, workspace, BulkAction.DELETE, OPERATIONS)
+    operation = await request_operation(resources, workspace, BulkAction.DELETE, OPERATIONS)
     await request_document_deletion(resources, workspace.id, first.id, purge_file=True)
-    done = await work(resources, operation)
+    done = await run_operation(resources, operation)
     assert (done.matched, done.accepted, done.skipped) == (2, 1, 1)
     assert [await jobs_of(resources, document, Queue.DELETION) for document in (first, second)] == [1, 1]
 
@@ -132,7 +136,7 @@ async def test_what_somebody_else_deletes_meanwhile_is_deleted_once(resources: R
 @pytest.mark.parametrize("action", list(BulkAction))
 @pytest.mark.parametrize("step", [1, 3])
 @pytest.mark.parametrize("is_committed", [False, True])
-async def test_a_worker_that_dies_at_a_document_forgets_none_and_takes_none_twice(
+async def test_a_worker_that_dies_at_a_document_skips_none_and_queues_none_twice(
     resources: Resources,
     workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
@@ -141,8 +145,8 @@ async def test_a_worker_that_dies_at_a_document_forgets_none_and_takes_none_twic
     step: int,
     is_committed: bool,
 ) -> None:
-    made = await documents_of(resources, workspace, *["operations"] * 3)
-    operation = await ask(resources, workspace, action, OPERATIONS)
+    created = await documents_of(resources, workspace, *["operations"] * 3)
+    operation = await request_operation(resources, workspace, action, OPERATIONS)
     left = step
 
     def dies() -> bool:
@@ -150,8 +154,8 @@ async def test_a_worker_that_dies_at_a_document_forgets_none_and_takes_none_twic
         left -= 1
         return left == 0
 
-    class MortalNotifier:
-        """Dies after the commit, before anybody was rung for."""
+    class DyingNotifier:
+        """Dies after the commit, before the worker is notified."""
 
         async def notify(self, job: Job) -> None:
             if dies():
@@ -165,25 +169,27 @@ async def test_a_worker_that_dies_at_a_document_forgets_none_and_takes_none_twic
         if dies():
             raise Killed
 
-    with monkeypatch.context() as mortal:
+    with monkeypatch.context() as patches:
         if not is_committed:
-            mortal.setattr(bulk_operations, "advance_bulk_operation", advance)
-        dying: Any = replace(resources, notifier=cast("Any", MortalNotifier())) if is_committed else resources
+            patches.setattr(bulk_operations, "advance_bulk_operation", advance)
+        dying: Any = replace(resources, notifier=cast("Any", DyingNotifier())) if is_committed else resources
         queued = await job_for(resources, operation)
         job = await lifecycle.claim(resources.pool, queued.id, owner="mortal", lease_s=60)
         assert job is not None
         with pytest.raises(Killed):
-            await work_through(dying, Lease(resources.pool, job, resources.settings))
+            await execute_bulk_operation(dying, Lease(resources.pool, job, resources.settings))
         await lifecycle.hand_back(resources.pool, job)
-    done = await work(resources, operation)
+    done = await run_operation(resources, operation)
     assert (done.status, done.accepted, done.skipped) == (BulkStatus.COMPLETED, 3, 0)
     queue = Queue.DELETION if action is BulkAction.DELETE else Queue.INGESTION
     before = 0 if action is BulkAction.DELETE else 1
-    assert [await jobs_of(resources, document, queue) - before for document in made] == [1, 1, 1]
+    assert [await jobs_of(resources, document, queue) - before for document in created] == [1, 1, 1]
 
 
-async def test_an_operation_whose_workspace_is_gone_ends_quietly(resources: Resources, workspace: Workspace) -> None:
-    operation = await ask(resources, workspace, BulkAction.DELETE, BulkSelection())
+async def test_an_operation_whose_workspace_is_deleted_ends_without_error(
+    resources: Resources, workspace: Workspace
+) -> None:
+    operation = await request_operation(resources, workspace, BulkAction.DELETE)
     job = await job_for(resources, operation)
     async with resources.pool.acquire() as conn:
         await conn.execute("DELETE FROM bulk_operations WHERE id = $1", operation.id)

@@ -1,4 +1,4 @@
-"""The real application in this process, clients of it, and documents as workers leave them."""
+"""Fixtures for the API's tests: the real application in this process, its clients and ready documents."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TIMING = StreamTiming(ping_s=0.2, check_s=0.05, write_timeout_s=2.0)
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """An answer, read to its end."""
+    """A response whose body has been read."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -50,7 +50,7 @@ class ApiResponse:
         return orjson.loads(self.raw)
 
     def is_problem(self, status: int, code: str) -> bool:
-        """Tell whether this is the problem, in its one shape."""
+        """Return whether this is the problem, with all fields of a problem document."""
         body = self.json
         return (
             self.status == body.get("status") == status
@@ -62,7 +62,7 @@ class ApiResponse:
 
 
 class Api:
-    """A client that always shows the same key."""
+    """A client that sends the same key with every request."""
 
     def __init__(self, client: Client, key: str | None) -> None:
         self.client = client
@@ -70,13 +70,13 @@ class Api:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What authenticates."""
+        """The Authorization header."""
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     async def call(
         self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any
     ) -> ApiResponse:
-        """Send a request and read the answer to its end; redirects are not followed."""
+        """Send a request and read the whole response; redirects are not followed."""
         every = {**self.headers, **(headers or {})}
         async with self.client.request(method, path, headers=every, allow_redirects=False, **options) as response:
             return ApiResponse(response.status, response.headers, await response.read())
@@ -86,7 +86,7 @@ class Api:
         return await self.call("GET", path, **options)
 
     async def post(self, path: str, body: object = None, **options: Any) -> ApiResponse:
-        """POST a JSON body, if there is one."""
+        """POST a JSON body, if given."""
         return await self.call("POST", path, json=body, **options)
 
     async def patch(self, path: str, body: object) -> ApiResponse:
@@ -100,7 +100,7 @@ class Api:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A workspace made through the API, and a client with a key of it that may do everything."""
+    """A workspace created through the API, and a client with a key that has every scope."""
 
     id: str
     bucket: str
@@ -108,19 +108,19 @@ class Tenant:
 
     @property
     def uuid(self) -> UUID:
-        """The workspace's id inside."""
+        """The workspace's UUID."""
         return parse_id("ws", self.id)
 
     async def upload(self, content: bytes = b"Kettles boil water.", *, filename: str = "kettles.txt") -> dict[str, Any]:
         """Upload a document into the default collection and return it, queued."""
-        answer = await self.api.call("POST", "/v1/documents", data=form(content, filename=filename))
-        assert answer.status == 202, answer.raw
-        document: dict[str, Any] = answer.json
+        response = await self.api.call("POST", "/v1/documents", data=form(content, filename=filename))
+        assert response.status == 202, response.raw
+        document: dict[str, Any] = response.json
         return document
 
 
 class Server(TestServer):
-    """Serves like `ragsvc serve`: a client's leaving does not cancel the handler, as aiohttp's test server would."""
+    """Serves like `ragsvc serve`: a disconnect does not cancel the handler, as it would with aiohttp's test server."""
 
     async def _make_runner(self, **options: Any) -> web.BaseRunner:
         return await super()._make_runner(**{**options, "handler_cancellation": False})
@@ -128,7 +128,7 @@ class Server(TestServer):
 
 @pytest.fixture(scope="session")
 async def settings(base_settings: Settings, template: str) -> AsyncIterator[Settings]:
-    """One database for this floor's tests: each makes workspaces of its own, which must keep them apart anyway."""
+    """One database for all of the API's tests; each test creates its own workspaces, which isolate it."""
     own = uuid.uuid4().hex[:12]
     async with cloned(base_settings.stores.database_url.get_secret_value(), template=template) as url:
         yield base_settings.changed(
@@ -136,7 +136,7 @@ async def settings(base_settings: Settings, template: str) -> AsyncIterator[Sett
                 "database_url": SecretStr(url),
                 "queue_prefix": f"test-{own}",
                 "s3_bucket_prefix": f"test-{own}",
-                # Nothing works here, so nobody is told anything.
+                # No worker runs here, so nothing is delivered.
                 "webhook_allowed_origins": "https://hooks.example.com",
             }
         )
@@ -144,12 +144,12 @@ async def settings(base_settings: Settings, template: str) -> AsyncIterator[Sett
 
 @pytest.fixture(scope="session")
 def contract() -> Contract:
-    """What the API says of itself, held against every answer of these tests."""
+    """Checks every response of these tests against the OpenAPI document."""
     return Contract()
 
 
 @pytest.fixture(autouse=True)
-def _keep_contract(contract: Contract) -> Iterator[None]:
+def _check_contract(contract: Contract) -> Iterator[None]:
     yield
     assert contract.take_breaches() == []
 
@@ -165,13 +165,13 @@ async def client(settings: Settings, contract: Contract) -> AsyncIterator[Client
 
 @pytest.fixture
 def resources(client: Client) -> Resources:
-    """What the application itself holds open."""
+    """The application's own resources."""
     return client.app[RESOURCES]
 
 
 @pytest.fixture
 async def serve(contract: Contract) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
-    """Serves an application for the length of a test."""
+    """Serves an application for the duration of a test."""
     async with AsyncExitStack() as stack:
 
         async def start(app: web.Application, **options: Any) -> Client:
@@ -183,7 +183,7 @@ async def serve(contract: Contract) -> AsyncIterator[Callable[..., Awaitable[Cli
 
 @pytest.fixture
 def make_client(settings: Settings, serve: Callable[..., Awaitable[Client]]) -> ClientMaker:
-    """Starts another application on the same database, with other settings."""
+    """Starts another application on the same database with changed settings."""
 
     async def start(**changes: object) -> Client:
         return await serve(create_app(settings.changed(changes), timing=TIMING))
@@ -193,7 +193,7 @@ def make_client(settings: Settings, serve: Callable[..., Awaitable[Client]]) -> 
 
 @pytest.fixture
 async def own_client(base_settings: Settings, template: str, contract: Contract) -> AsyncIterator[Client]:
-    """An application on a database of its own, whose workspaces and queues are nobody else's."""
+    """An application on its own database, so that no other test uses its workspaces and queues."""
     own = uuid.uuid4().hex[:12]
     async with cloned(base_settings.stores.database_url.get_secret_value(), template=template) as url:
         changes = {
@@ -210,13 +210,13 @@ async def own_client(base_settings: Settings, template: str, contract: Contract)
 
 @pytest.fixture
 def admin(client: Client) -> Api:
-    """The operator."""
+    """A client with the admin key."""
     return operator_of(client)
 
 
 @pytest.fixture
 def stranger(client: Client) -> Api:
-    """Somebody without a key."""
+    """A client without a key."""
     return Api(client, None)
 
 
@@ -234,7 +234,7 @@ async def other(client: Client, admin: Api) -> Tenant:
 
 @pytest.fixture
 async def ready(tenant: Tenant, resources: Resources) -> dict[str, Any]:
-    """A document of the tenant with two chunks, as a worker leaves it."""
+    """A ready document of the tenant, with two chunks."""
     document = await tenant.upload()
     await finish_document(resources, tenant.uuid, parse_id("doc", document["id"]))
     shown: dict[str, Any] = (await tenant.api.get(f"/v1/documents/{document['id']}")).json
@@ -249,13 +249,13 @@ def operator_of(client: Client) -> Api:
 
 
 async def make_tenant(client: Client, admin: Api, name: str) -> Tenant:
-    """Make a workspace and a key for it."""
+    """Create a workspace and a key for it."""
     workspace = (await admin.post("/v1/workspaces", {"name": name})).json
     return Tenant(workspace["id"], workspace["bucket"], Api(client, await make_key(admin, workspace["id"])))
 
 
 async def make_key(admin: Api, workspace_id: str, **options: object) -> str:
-    """Make a key and return its secret."""
-    answer = await admin.post(f"/v1/workspaces/{workspace_id}/keys", {"name": "a key", **options})
-    assert answer.status == 201, answer.raw
-    return str(answer.json["key"])
+    """Create a key and return its secret."""
+    response = await admin.post(f"/v1/workspaces/{workspace_id}/keys", {"name": "a key", **options})
+    assert response.status == 201, response.raw
+    return str(response.json["key"])

@@ -128,7 +128,7 @@ async def send(api: Api, call: Call, own: Things, foreign: Things, *, is_known: 
         assert call.kind in foreign.ids, f"make a foreign {call.kind} for {call.route}"
         theirs, key = foreign.ids[call.kind], None
     unknown = f"{call.kind}_{uuid4().hex}"
-    path, options = call.options(own.ids, strange=theirs if is_known else unknown)
+    path, options = call.options(own.ids, foreign_id=theirs if is_known else unknown)
     if call.by_token:
         token = next(step for step in path.split("/") if step.startswith("upt_"))
         path = path.replace(token, own.token)
@@ -143,9 +143,9 @@ async def test_a_foreign_id_gets_exactly_the_response_of_an_unknown_one_on_every
     before = await foreign.show(other.api)
     for call in calls:
         theirs, nobodys = [await send(tenant.api, call, own, foreign, is_known=known) for known in (True, False)]
-        assert theirs.status == 404, f"{call.route} with a foreign {call.place}: {theirs.raw!r}"
+        assert theirs.status == 404, f"{call.route} with a foreign {call.id_field}: {theirs.raw!r}"
         assert call.method == "HEAD" or theirs.is_problem(404, "not_found")
-        assert outcome(theirs) == outcome(nobodys), f"{call.route} {call.place}"
+        assert outcome(theirs) == outcome(nobodys), f"{call.route} {call.id_field}"
     # The foreign resources are unchanged.
     assert await foreign.show(other.api) == before
     print(f"isolation: {len({call.route for call in calls})} routes, {len(calls)} ids")  # noqa: T201 - shown with -rP

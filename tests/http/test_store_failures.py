@@ -13,8 +13,8 @@ from ragsvc.http.state import RESOURCES
 from tests.http.conftest import make_tenant, operator_of
 from tests.http.support.documents import form
 from tests.http.support.own_store import OwnStore
+from tests.http.support.uploads import complete, content_of, open_upload, presign, put, put_to_store, state_of
 from tests.http.tus import support as tus
-from tests.http.v1.test_uploads import complete, content_of, open_upload, presign, put, put_to_store, state_of
 from tests.support.servers.databases import cloned
 
 if TYPE_CHECKING:

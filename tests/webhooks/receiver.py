@@ -1,4 +1,4 @@
-"""A receiver of webhooks: a real server, which answers as the test says."""
+"""A webhook receiver: a real server with scripted responses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request."""
+    """A request that was received."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -31,7 +31,7 @@ class Received:
         return orjson.loads(self.body)
 
     def is_signed_by(self, webhook: Webhook) -> bool:
-        """Verify as https://www.standardwebhooks.com says: the id, the time and the body, by HMAC-SHA256."""
+        """Verify the HMAC-SHA256 of id, time and body as https://www.standardwebhooks.com specifies."""
         signed = f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode() + self.body
         expected = base64.b64encode(hmac.new(webhook.secret, signed, hashlib.sha256).digest()).decode()
         return self.headers["webhook-signature"] == f"v1,{expected}"
@@ -39,7 +39,7 @@ class Received:
 
 @dataclass(slots=True)
 class Receiver:
-    """Keeps what comes; answers the statuses of `script` in turn, then 204."""
+    """Records requests; responds with the statuses of `script` in turn, then with 204."""
 
     received: list[Received] = field(default_factory=list)
     script: list[tuple[int, Mapping[str, str]]] = field(default_factory=list)
@@ -52,16 +52,16 @@ class Receiver:
 
     @property
     def origin(self) -> str:
-        """Where it is."""
+        """The server's origin."""
         return str(self.server.make_url("/").origin())
 
-    def will_answer(self, *statuses: int, headers: Mapping[str, str] | None = None) -> None:
-        """Answer the next requests so."""
+    def respond_with(self, *statuses: int, headers: Mapping[str, str] | None = None) -> None:
+        """Script the responses to the next requests."""
         self.script += [(status, headers or {}) for status in statuses]
 
     @property
-    def told(self) -> Sequence[str]:
-        """The events that came."""
+    def event_types(self) -> Sequence[str]:
+        """The types of the received events, in order."""
         return [one.json["type"] for one in self.received]
 
     async def _receive(self, request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""What became of a document is told to its workspace's webhooks, at least once and never to anybody else."""
+"""Document events are delivered to the workspace's webhooks at least once, and only to them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def settings(settings: Settings, receiver: Receiver) -> Settings:
     return settings.changed({"webhook_allowed_origins": receiver.origin})
 
 
-async def listen(
+async def add_webhook(
     resources: Resources, workspace: Workspace, url: str, *, events: Sequence[WebhookEvent] = tuple(WebhookEvent)
 ) -> Webhook:
     async with resources.pool.acquire() as conn:
@@ -58,21 +58,21 @@ async def listen(
     return webhook
 
 
-def context(resources: Resources, **settings: object) -> dict[str, Any]:
+def worker_context(resources: Resources, **settings: object) -> dict[str, Any]:
     changed = replace(resources, settings=resources.settings.changed({"backoff_base_s": 1e-6, **settings}))
     return {"resources": changed, "owner": "worker-1", "stopping": asyncio.Event()}
 
 
-async def due(resources: Resources) -> list[Job]:
+async def select_due_deliveries(resources: Resources) -> list[Job]:
     async with resources.pool.acquire() as conn:
         return await jobs.select_due_jobs(conn, kind=JobKind.DELIVER, limit=100)
 
 
-async def work(resources: Resources, **settings: object) -> list[Job]:
-    """Do what is due, as the worker does it, and return what became of it."""
-    waiting = await due(resources)
+async def deliver_due_events(resources: Resources, **settings: object) -> list[Job]:
+    """Deliver what is due as the worker does, and return the jobs afterwards."""
+    waiting = await select_due_deliveries(resources)
     for job in waiting:
-        await delete_subject(context(resources, **settings), str(job.id))
+        await delete_subject(worker_context(resources, **settings), str(job.id))
     return [await reload_job(resources, job) for job in waiting]
 
 
@@ -86,12 +86,10 @@ async def fail_document(resources: Resources, workspace: Workspace) -> Job:
     return dead
 
 
-async def test_what_became_of_a_document_is_told(
-    resources: Resources, workspace: Workspace, receiver: Receiver
-) -> None:
-    webhook = await listen(resources, workspace, f"{receiver.origin}/hooks?a=b")
+async def test_a_documents_outcome_is_delivered(resources: Resources, workspace: Workspace, receiver: Receiver) -> None:
+    webhook = await add_webhook(resources, workspace, f"{receiver.origin}/hooks?a=b")
     document = await ready_document(resources, workspace)
-    assert [job.status for job in await work(resources)] == [JobStatus.DONE]
+    assert [job.status for job in await deliver_due_events(resources)] == [JobStatus.DONE]
     (ready,) = receiver.received
     assert ready.is_signed_by(webhook)
     assert ready.json["type"] == "document.ready"
@@ -99,7 +97,7 @@ async def test_what_became_of_a_document_is_told(
     assert ready.json["data"] == {"document_id": format_id("doc", document.id), "version": 1}
 
     failed = await fail_document(resources, workspace)
-    await work(resources)
+    await deliver_due_events(resources)
     assert receiver.received[-1].json["type"] == "document.failed"
     assert receiver.received[-1].json["data"] == {
         "document_id": format_id("doc", failed.subject_id),
@@ -107,68 +105,70 @@ async def test_what_became_of_a_document_is_told(
     }
 
     deletion = await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
-    await delete_subject(context(resources), str((await deletion_job(resources, deletion)).id))
-    await work(resources)
-    assert receiver.told == ["document.ready", "document.failed", "document.deleted"]
+    await delete_subject(worker_context(resources), str((await deletion_job(resources, deletion)).id))
+    await deliver_due_events(resources)
+    assert receiver.event_types == ["document.ready", "document.failed", "document.deleted"]
     assert receiver.received[-1].json["data"] == {"document_id": format_id("doc", document.id)}
-    assert await due(resources) == []
+    assert await select_due_deliveries(resources) == []
 
 
-async def test_each_webhook_is_told_what_it_wants(
+async def test_each_webhook_receives_only_its_events(
     resources: Resources, workspace: Workspace, receiver: Receiver
 ) -> None:
-    await listen(resources, workspace, f"{receiver.origin}/one", events=[WebhookEvent.DOCUMENT_READY])
-    await listen(resources, workspace, f"{receiver.origin}/two", events=[WebhookEvent.DOCUMENT_FAILED])
-    await listen(resources, workspace, f"{receiver.origin}/three")
+    await add_webhook(resources, workspace, f"{receiver.origin}/one", events=[WebhookEvent.DOCUMENT_READY])
+    await add_webhook(resources, workspace, f"{receiver.origin}/two", events=[WebhookEvent.DOCUMENT_FAILED])
+    await add_webhook(resources, workspace, f"{receiver.origin}/three")
     await ready_document(resources, workspace)
-    assert len(await work(resources)) == 2
-    assert receiver.told == ["document.ready"] * 2
+    assert len(await deliver_due_events(resources)) == 2
+    assert receiver.event_types == ["document.ready"] * 2
     assert len({one.headers["webhook-id"] for one in receiver.received}) == 2
 
 
-async def test_a_receiver_that_fails_is_tried_again_under_the_same_id(
+async def test_a_failed_delivery_is_retried_under_the_same_id(
     resources: Resources, workspace: Workspace, receiver: Receiver
 ) -> None:
-    await listen(resources, workspace, receiver.origin)
-    receiver.will_answer(500, 404)
+    await add_webhook(resources, workspace, receiver.origin)
+    receiver.respond_with(500, 404)
     await ready_document(resources, workspace)
-    statuses = [(job.status, job.attempts) for _ in range(3) for job in await work(resources)]
+    statuses = [(job.status, job.attempts) for _ in range(3) for job in await deliver_due_events(resources)]
     assert statuses == [(JobStatus.QUEUED, 1), (JobStatus.QUEUED, 2), (JobStatus.DONE, 3)]
     assert len({one.headers["webhook-id"] for one in receiver.received}) == 1
 
 
-async def test_a_receivers_retry_after_is_kept(resources: Resources, workspace: Workspace, receiver: Receiver) -> None:
-    await listen(resources, workspace, receiver.origin)
-    receiver.will_answer(503, headers={"Retry-After": "120"})
+async def test_a_receivers_retry_after_is_respected(
+    resources: Resources, workspace: Workspace, receiver: Receiver
+) -> None:
+    await add_webhook(resources, workspace, receiver.origin)
+    receiver.respond_with(503, headers={"Retry-After": "120"})
     await ready_document(resources, workspace)
-    (job,) = await work(resources)
+    (job,) = await deliver_due_events(resources)
     assert job.claimed_at is not None
     assert (job.run_at - job.claimed_at).total_seconds() >= 120
 
 
-async def test_a_receiver_that_is_gone_becomes_a_dead_letter_that_can_be_replayed(
+async def test_a_410_becomes_a_dead_letter_that_can_be_replayed(
     resources: Resources, workspace: Workspace, receiver: Receiver
 ) -> None:
-    await listen(resources, workspace, receiver.origin)
-    receiver.will_answer(410)
+    await add_webhook(resources, workspace, receiver.origin)
+    receiver.respond_with(410)
     await ready_document(resources, workspace)
-    (job,) = await work(resources)
+    (job,) = await deliver_due_events(resources)
     assert job.status is JobStatus.DEAD
     assert job.error is not None
     assert job.error["code"] == "webhook_gone"
     async with resources.pool.acquire() as conn:
         (dead,) = await dead_jobs.select_dead_jobs(conn, Queue.DELETION, DeadLetterFilter(), limit=10, offset=0)
         assert await dead_jobs.replay_job(conn, dead) is not None
-    assert [job.status for job in await work(resources)] == [JobStatus.DONE]
+    assert [job.status for job in await deliver_due_events(resources)] == [JobStatus.DONE]
 
 
-async def test_a_receiver_that_cannot_be_reached_is_tried_again(
+async def test_an_unreachable_receiver_is_retried(
     resources: Resources, workspace: Workspace, receiver: Receiver
 ) -> None:
-    await listen(resources, workspace, receiver.origin)
+    await add_webhook(resources, workspace, receiver.origin)
     await ready_document(resources, workspace)
     await receiver.server.close()
-    (job,) = await work(resources)
+    (job,) = await deliver_due_events(resources)
     assert (job.status, job.attempts) == (JobStatus.QUEUED, 1)
     assert job.error is not None
     assert job.error["code"] == "webhook_unreachable"
@@ -177,41 +177,41 @@ async def test_a_receiver_that_cannot_be_reached_is_tried_again(
 async def test_a_redirect_is_not_followed(resources: Resources, workspace: Workspace, receiver: Receiver) -> None:
     elsewhere = Receiver()
     async with elsewhere.server:
-        await listen(resources, workspace, receiver.origin)
-        receiver.will_answer(307, headers={"Location": elsewhere.origin})
+        await add_webhook(resources, workspace, receiver.origin)
+        receiver.respond_with(307, headers={"Location": elsewhere.origin})
         await ready_document(resources, workspace)
-        (job,) = await work(resources)
+        (job,) = await deliver_due_events(resources)
         assert (job.status, len(receiver.received), elsewhere.received) == (JobStatus.QUEUED, 1, [])
 
 
-async def test_an_origin_that_is_listed_no_more_is_told_nothing(
+async def test_an_origin_that_is_no_longer_listed_receives_nothing(
     resources: Resources, workspace: Workspace, receiver: Receiver
 ) -> None:
-    await listen(resources, workspace, receiver.origin)
+    await add_webhook(resources, workspace, receiver.origin)
     await ready_document(resources, workspace)
-    (job,) = await work(resources, webhook_allowed_origins="https://elsewhere.example")
+    (job,) = await deliver_due_events(resources, webhook_allowed_origins="https://elsewhere.example")
     assert (job.status, receiver.received) == (JobStatus.DEAD, [])
     assert job.error is not None
     assert job.error["code"] == "webhook_refused"
 
 
-async def test_a_webhook_that_is_removed_is_told_nothing_more(
+async def test_a_deleted_webhook_receives_nothing(
     resources: Resources, workspace: Workspace, receiver: Receiver
 ) -> None:
-    webhook = await listen(resources, workspace, receiver.origin)
+    webhook = await add_webhook(resources, workspace, receiver.origin)
     await ready_document(resources, workspace)
     async with resources.pool.acquire() as conn:
         assert await webhooks.delete_webhook(conn, workspace.id, webhook.id)
-    assert [job.status for job in await work(resources)] == [JobStatus.DONE]
+    assert [job.status for job in await deliver_due_events(resources)] == [JobStatus.DONE]
     assert receiver.received == []
 
 
-async def test_a_worker_that_dies_after_the_answer_tells_it_again_under_the_same_id(
+async def test_a_worker_that_dies_after_the_response_delivers_again_under_the_same_id(
     resources: Resources, workspace: Workspace, receiver: Receiver
 ) -> None:
-    await listen(resources, workspace, receiver.origin)
+    await add_webhook(resources, workspace, receiver.origin)
     await ready_document(resources, workspace)
-    (job,) = await due(resources)
+    (job,) = await select_due_deliveries(resources)
 
     async def deliver_and_lose(resources: Resources, lease: Lease) -> None:
         lose = "UPDATE jobs SET lease_until = now(), lease_token = gen_random_uuid() WHERE id = $1"
@@ -219,21 +219,21 @@ async def test_a_worker_that_dies_after_the_answer_tells_it_again_under_the_same
             await conn.execute(lose, job.id)
         await deliver(resources, lease)
 
-    await run_job(context(resources), str(job.id), deliver_and_lose)
+    await run_job(worker_context(resources), str(job.id), deliver_and_lose)
     assert (await reload_job(resources, job)).status is JobStatus.RUNNING
-    await delete_subject(context(resources), str(job.id))
+    await delete_subject(worker_context(resources), str(job.id))
     assert (await reload_job(resources, job)).status is JobStatus.DONE
     assert len(receiver.received) == 2
     assert len({one.headers["webhook-id"] for one in receiver.received}) == 1
 
 
-async def test_the_sweeper_rings_for_deliveries_and_counts_none_as_lost(
+async def test_due_deliveries_are_notified_and_not_counted_as_lost(
     resources: Resources, workspace: Workspace, receiver: Receiver
 ) -> None:
-    await listen(resources, workspace, receiver.origin)
+    await add_webhook(resources, workspace, receiver.origin)
     await ready_document(resources, workspace)
     await notify_deliveries(resources)
-    (job,) = await due(resources)
+    (job,) = await select_due_deliveries(resources)
     assert [notify.job_id for notify in await resources.notifier.pending(Queue.DELETION, limit=10)] == [job.id]
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE jobs SET run_at = now() - interval '1 hour' WHERE id = $1", job.id)

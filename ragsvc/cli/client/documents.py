@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ragsvc.cli.client.http import Client
-    from ragsvc.http.views import DeletionView, DocumentView
+    from ragsvc.http.v1.deletions import DeletionView
+    from ragsvc.http.v1.documents import DocumentView
 
 SETTLED = frozenset({"ready", "failed", "deleting"})
 POLL_FIRST_S = 0.05

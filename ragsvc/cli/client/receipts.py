@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ragsvc.cli.output import print_line, print_table, show_time
 
 if TYPE_CHECKING:
-    from ragsvc.http.views import DeletionView
+    from ragsvc.http.v1.deletions import DeletionView
 
 
 def print_receipt(deletion: DeletionView) -> None:

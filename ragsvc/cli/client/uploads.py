@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ragsvc.cli.client.http import Client, JsonObject
-    from ragsvc.http.views import DocumentView
+    from ragsvc.http.v1.documents import DocumentView
 
 # Up to this size, resending the whole file is faster than opening an upload session.
 LARGEST_IN_ONE_REQUEST = 8 * 1024 * 1024

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ragsvc.cli.client.http import Client
-    from ragsvc.http.views import DeletionView
+    from ragsvc.http.v1.deletions import DeletionView
 
 
 def delete(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ragsvc.cli.client.http import Client
     from ragsvc.cli.client.target import Target
-    from ragsvc.http.views import DocumentView
+    from ragsvc.http.v1.documents import DocumentView
 
 SAMPLES = Path(devstack.__file__).parent / "samples"
 FILES = ("handbook.pdf", "policy.docx", "release-notes.html", "notes.md")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ragsvc.cli.client.http import Client
     from ragsvc.cli.progress_view import ProgressView
-    from ragsvc.http.views import DocumentView
+    from ragsvc.http.v1.documents import DocumentView
 
 # Files uploaded at the same time.
 PARALLEL = 4

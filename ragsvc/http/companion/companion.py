@@ -5,10 +5,11 @@ Parts are sent directly to the object store. Uppy sends no Authorization header,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from aiohttp import web
 from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 
 from ragsvc.domain.ids import format_id, new_id
 from ragsvc.domain.uploads import UploadStatus
@@ -26,20 +27,13 @@ from ragsvc.http.auth import Access, uploader_of
 from ragsvc.http.contract.bodies import Body, Query, read_body, read_query
 from ragsvc.http.contract.filenames import clean_filename, mime_type_of
 from ragsvc.http.contract.headers import ETAG, LOCATION
-from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.ids import ShownDocumentId, ShownUploadId, parse_id
 from ragsvc.http.contract.multipart import FormReader
 from ragsvc.http.contract.operations import operation
-from ragsvc.http.rendering import json_response
+from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.state import public_url_of, resources_of
 from ragsvc.http.v1.documents import FORM_OVERHEAD_BYTES
 from ragsvc.http.v1.uploads import read_part_number
-from ragsvc.http.views import (
-    CompanionCompletedView,
-    CompanionFormView,
-    CompanionPartUrlView,
-    CompanionPartView,
-    CompanionUploadView,
-)
 from ragsvc.settings.settings import MOST_PARTS
 from ragsvc.storage.clients import PRESIGN_EXPIRES_S
 from ragsvc.uploads import completion, sessions, token_sessions
@@ -116,6 +110,46 @@ class CompanionForm(Body):
     key: str
     filename: Filename
     type: str = ""
+
+
+class CompanionUploadView(TypedDict):
+    """An upload session in Uppy's format."""
+
+    key: str
+    uploadId: ShownUploadId
+
+
+class CompanionPartView(TypedDict):
+    """A part in Uppy's format."""
+
+    PartNumber: int
+    Size: int
+    ETag: str
+
+
+class CompanionPartUrlView(TypedDict):
+    """A URL that accepts one part by PUT."""
+
+    url: str
+    expires: int
+
+
+class CompanionFormView(TypedDict):
+    """A form for a small file, which is sent in the field `file` after these fields."""
+
+    method: Literal["POST"]
+    url: str
+    fields: dict[str, str]
+    expires: int
+
+
+class CompanionCompletedView(TypedDict):
+    """A completed upload; `location` is the document's URL."""
+
+    location: str
+    bucket: str
+    key: str
+    document_id: ShownDocumentId
 
 
 @routes.post("/companion/{upload_token}/s3/multipart")

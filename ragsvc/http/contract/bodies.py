@@ -35,6 +35,9 @@ MAX_ATTRIBUTE_VALUE_CHARS = 512
 MAX_NAME_CHARS = 200
 MAX_METADATA_BYTES = 16 * 1024
 _INT64 = range(-(2**63), 2**63)
+# Text in which pydantic's parser may accept what must be refused: NUL characters and numbers that are not finite. Only
+# such a body is parsed a second time, by orjson.
+_NEEDS_STRICT_PARSING = re.compile(rb"\\u0000|NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{200}")
 
 
 class Body(BaseModel):
@@ -71,13 +74,14 @@ async def read_body(request: web.Request, model: type[AnyBody], *, optional: boo
 
 def parse_body(raw: bytes, model: type[AnyBody]) -> AnyBody:
     """Parse JSON text into the model; raises like `read_body`."""
-    value = parse_json(raw)
-    refuse_nul(value)
+    if _NEEDS_STRICT_PARSING.search(raw):
+        refuse_nul(parse_json(raw))
     try:
         # Validate the text, not the parsed value: strict mode accepts strings for dates and enums only in JSON.
         return model.model_validate_json(raw)
     except ValidationError as error:
-        raise InvalidRequest(fields=explain_fields(error, value)) from None
+        # Parse again, only to word the error.
+        raise InvalidRequest(fields=explain_fields(error, parse_json(raw))) from None
 
 
 def read_query(request: web.Request, model: type[AnyQuery]) -> AnyQuery:
@@ -105,14 +109,21 @@ def parse_json(raw: bytes, *, field: str | None = None) -> object:
         InvalidRequest: the JSON is nested too deeply.
     """
     try:
-        value = orjson.loads(raw)
+        # The models' parser: it keeps an integer beyond 64 bits, which is then refused; orjson makes it a float.
+        value: object = from_json(raw)
+    except ValueError:
+        deep = _parse_strictly(raw)
+        raise InvalidRequest(fields={field or find_deepest(deep): "is nested too deeply"}) from None
+    if _NEEDS_STRICT_PARSING.search(raw):
+        _parse_strictly(raw)
+    return value
+
+
+def _parse_strictly(raw: bytes) -> object:
+    try:
+        return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidJson(f"The body is not valid JSON: {error}") from None
-    try:
-        # Parse like pydantic: it keeps integers beyond 64 bits, which are refused later; orjson turns them into floats.
-        return from_json(raw)
-    except ValueError:
-        raise InvalidRequest(fields={field or find_deepest(value): "is nested too deeply"}) from None
 
 
 def check_attributes(attributes: Mapping[str, object]) -> dict[str, object]:

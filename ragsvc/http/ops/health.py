@@ -9,9 +9,9 @@ from typing_extensions import TypedDict
 
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.operations import operation
+from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.limits.traffic import TRAFFIC
 from ragsvc.http.ops.readiness import READINESS
-from ragsvc.http.rendering import json_response
 
 routes = web.RouteTableDef()
 

@@ -1,1 +1,1 @@
-"""The native API: one module for each resource, with its bodies and its JSON."""
+"""The native API: one module per resource, with its handlers, request bodies and views."""

@@ -1,4 +1,4 @@
-"""Who did what, for the operator: /v1/admin/audit."""
+"""The audit log, for the operator: /v1/admin/audit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ragsvc.http.contract.ids import (
 )
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
-from ragsvc.http.rendering import json_response, render_time
+from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ def _read_actor(text: str) -> str:
         try:
             parse_id("key", text)
         except NotFound:
-            raise ValueError(f"is one of {', '.join(ActorKind)}, or a key's id") from None
+            raise ValueError(f"must be one of {', '.join(ActorKind)}, or a key id") from None
     return text
 
 
 class AuditQuery(PageQuery):
-    """Which events."""
+    """Which events to list."""
 
     workspace_id: WorkspaceId | None = None
     action: AuditAction | None = None
@@ -66,16 +66,16 @@ class AuditQuery(PageQuery):
             str,
             BeforeValidator(_read_actor),
             WithJsonSchema({"anyOf": [{"enum": list(ActorKind)}, {"type": "string", "pattern": id_pattern("key")}]}),
-            Field(description="A kind of actor, or a key's id."),
+            Field(description="A kind of actor, or a key id."),
         ]
         | None
     ) = None
-    since: Annotated[Time | None, Field(description="The earliest, included.")] = None
-    until: Annotated[Time | None, Field(description="The latest, excluded.")] = None
+    since: Annotated[Time | None, Field(description="Start of the period, inclusive.")] = None
+    until: Annotated[Time | None, Field(description="End of the period, exclusive.")] = None
 
 
 class ActorView(TypedDict):
-    """Who acted; `id` is a key's."""
+    """Who acted; `id` is set for keys only."""
 
     kind: ActorKind
     id: ShownKeyId | None
@@ -83,14 +83,14 @@ class ActorView(TypedDict):
 
 
 class AuditSubjectView(TypedDict):
-    """What an act was about; of a queue the id is its name."""
+    """What an action applied to; a queue's id is its name."""
 
     kind: AuditSubject
     id: str
 
 
 class AuditEventView(TypedDict):
-    """An act; `ip` is the peer's, a balancer's for one, and `forwarded_for` what the request claimed."""
+    """An audited action; `ip` is the peer's, possibly a load balancer's; `forwarded_for` is the request's claim."""
 
     id: ShownAuditEventId
     occurred_at: ShownTime
@@ -106,9 +106,9 @@ class AuditEventView(TypedDict):
 
 
 @routes.get("/v1/admin/audit")
-@operation("List who did what", Access.ADMIN, query=AuditQuery, responses={200: Page[AuditEventView]})
+@operation("List the audit log", Access.ADMIN, query=AuditQuery, responses={200: Page[AuditEventView]})
 async def list_audit_events(request: web.Request) -> web.Response:
-    """Answer one page of what operators did, and of what keys deleted."""
+    """Return one page of the operators' actions and the keys' deletions."""
     query = read_query(request, AuditQuery)
     key_id, kind = _split_actor(query.actor)
     wanted = AuditFilter(

@@ -25,7 +25,7 @@ from ragsvc.http.contract.ids import (
 )
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import LimitQuery, Moment, MomentCursor, Page, page_by
-from ragsvc.http.rendering import json_response, render_time
+from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.admin_queues import parse_queue
 from ragsvc.jobs import dead_letters

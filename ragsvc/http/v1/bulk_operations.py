@@ -1,29 +1,29 @@
-"""Many documents at once: /v1/documents/bulk-delete, /v1/documents/bulk-reingest, and how far they are."""
+"""Operations on many documents: /v1/documents/bulk-delete, …/bulk-reingest and /v1/bulk-operations."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from aiohttp import web
 from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import TypedDict
 
 from ragsvc.bulk.requests import count_selected, request_bulk_operation
 from ragsvc.db import bulk_operations
-from ragsvc.domain.bulk import BulkAction, BulkSelection
+from ragsvc.domain.bulk import BulkAction, BulkOperation, BulkStatus
 from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import caller_of
-from ragsvc.http.bulk_rendering import BulkCountView, BulkOperationView, render_bulk_operation
 from ragsvc.http.contract.bodies import Body, read_body, read_query
 from ragsvc.http.contract.filters import FilterBody, read_filter
-from ragsvc.http.contract.ids import CollectionId, parse_id
+from ragsvc.http.contract.ids import CollectionId, ShownBulkId, ShownTime, parse_id
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import FailureView, json_response, render_failure, render_optional_time, render_time
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.rendering import json_response
 from ragsvc.http.state import resources_of
-from ragsvc.retrieval.filters import dump_filter
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -34,12 +34,12 @@ SELECTORS = ("collection_id", "status", "filters")
 
 
 class SelectionBody(Body):
-    """Which documents: those that fit every condition given, or `all`; with `dry_run` they are only counted."""
+    """Which documents: those that match every given condition, or `all`; `dry_run` only counts them."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"filters": {"type": "eq", "key": "team", "value": "operations"}, "dry_run": True}],
-            # What `_check_selection` asks for.
+            # The rule that `_check_selection` enforces.
             "oneOf": [
                 {
                     "required": ["all"],
@@ -69,16 +69,60 @@ class SelectionBody(Body):
 
 
 class BulkDeletionBody(SelectionBody):
-    """Which documents to delete, and whether their source files go too, where nothing else uses them."""
+    """Which documents to delete, and whether to delete source files that nothing else uses."""
 
     purge_file: bool = Field(default=True)
 
 
 class BulkReingestionBody(SelectionBody):
-    """Which documents to ingest again, each as its collection says by then."""
+    """Which documents to ingest again, each with its collection's chunking at that time."""
 
 
-async def _answer_again(request: web.Request, operation_id: UUID) -> web.Response | None:
+class BulkOperationView(TypedDict):
+    """An operation on many documents: of the `matched` ones, `accepted` have their own job by now.
+
+    Documents that were already deleted or being ingested when their turn came are `skipped`.
+    """
+
+    id: ShownBulkId
+    action: BulkAction
+    status: BulkStatus
+    matched: int
+    accepted: int
+    skipped: int
+    progress: float
+    error: FailureView | None
+    created_at: ShownTime
+    completed_at: ShownTime | None
+
+
+class BulkCountView(TypedDict):
+    """How many documents a bulk operation would affect."""
+
+    dry_run: Literal[True]
+    matched: int
+
+
+def render_bulk_operation(operation: BulkOperation) -> BulkOperationView:
+    """Return a bulk operation."""
+    processed = operation.accepted + operation.skipped
+    is_completed = operation.status is BulkStatus.COMPLETED
+    return {
+        "id": format_id("bulk", operation.id),
+        "action": operation.action,
+        "status": operation.status,
+        "matched": operation.matched,
+        "accepted": operation.accepted,
+        "skipped": operation.skipped,
+        # Documents can be deleted in the meantime, so the count alone does not show completion.
+        "progress": 1.0 if is_completed else round(min(processed / max(operation.matched, 1), 1.0), 4),
+        "error": render_failure(operation.error),
+        "created_at": render_time(operation.created_at),
+        "completed_at": render_optional_time(operation.completed_at),
+    }
+
+
+async def _respond_again(request: web.Request, operation_id: UUID) -> web.Response | None:
     async with resources_of(request).pool.acquire() as conn:
         found = await bulk_operations.select_bulk_operation(conn, caller_of(request).workspace.id, operation_id)
     return json_response(render_bulk_operation(found), status=202) if found else None
@@ -91,10 +135,10 @@ async def _answer_again(request: web.Request, operation_id: UUID) -> web.Respons
     body=BulkDeletionBody,
     responses={200: BulkCountView, 202: BulkOperationView},
     problems=(NotFound,),
-    again=_answer_again,
+    again=_respond_again,
 )
 async def delete_documents(request: web.Request) -> web.Response:
-    """Accept the deletion of all documents that fit; each is hidden, and gets its receipt, as its turn comes."""
+    """Accept the deletion of all matching documents; each is hidden and gets its receipt when its turn comes."""
     body = await read_body(request, BulkDeletionBody)
     return await _accept(request, BulkAction.DELETE, body, purge_file=body.purge_file)
 
@@ -106,17 +150,17 @@ async def delete_documents(request: web.Request) -> web.Response:
     body=BulkReingestionBody,
     responses={200: BulkCountView, 202: BulkOperationView},
     problems=(NotFound,),
-    again=_answer_again,
+    again=_respond_again,
 )
 async def reingest_documents(request: web.Request) -> web.Response:
-    """Accept a new version of all documents that fit; until it is ready, each one's version before answers."""
+    """Accept a new version of all matching documents; current versions remain active until the new ones are ready."""
     return await _accept(request, BulkAction.REINGEST, await read_body(request, BulkReingestionBody))
 
 
 @routes.get("/v1/bulk-operations")
 @operation("List the bulk operations", Scope.READ, query=PageQuery, responses={200: Page[BulkOperationView]})
 async def list_bulk_operations(request: web.Request) -> web.Response:
-    """Answer one page of the operations."""
+    """Return one page of the operations."""
     query = read_query(request, PageQuery)
     async with resources_of(request).pool.acquire() as conn:
         found = await bulk_operations.select_bulk_operations(
@@ -126,9 +170,9 @@ async def list_bulk_operations(request: web.Request) -> web.Response:
 
 
 @routes.get("/v1/bulk-operations/{bulk_id}")
-@operation("Show how far a bulk operation is", Scope.READ, responses={200: BulkOperationView})
+@operation("Show a bulk operation's progress", Scope.READ, responses={200: BulkOperationView})
 async def get_bulk_operation(request: web.Request) -> web.Response:
-    """Answer one operation."""
+    """Return one operation."""
     bulk_id = parse_id("bulk", request.match_info["bulk_id"])
     async with resources_of(request).pool.acquire() as conn:
         found = await bulk_operations.select_bulk_operation(conn, caller_of(request).workspace.id, bulk_id)
@@ -142,20 +186,19 @@ async def _accept(
 ) -> web.Response:
     resources, workspace_id = resources_of(request), caller_of(request).workspace.id
     filters = read_filter(body.filters)
-    selection = BulkSelection(
-        collection_id=body.collection_id,
-        document_status=body.status,
-        filters=dump_filter(filters) if filters else None,
-    )
     if body.dry_run:
-        matched = await count_selected(resources, workspace_id, selection)
+        matched = await count_selected(
+            resources, workspace_id, collection_id=body.collection_id, status=body.status, filters=filters
+        )
         return json_response({"dry_run": True, "matched": matched})
     accepted = await request_bulk_operation(
         resources,
         workspace_id,
         action,
         operation_id=resource_id_of(request),
-        selection=selection,
+        collection_id=body.collection_id,
+        status=body.status,
+        filters=filters,
         purge_file=purge_file,
     )
     return json_response(render_bulk_operation(accepted), status=202)

@@ -1,4 +1,4 @@
-"""What is asked and answered: /v1/chat/sessions/{id}/messages."""
+"""The messages of a chat session: /v1/chat/sessions/{id}/messages."""
 
 from __future__ import annotations
 
@@ -7,40 +7,32 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from ragsvc.db import chat_messages
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import RunActive
 from ragsvc.http.auth import caller_of
-from ragsvc.http.chat_rendering import render_message
-from ragsvc.http.chat_views import RUN_EVENTS, AnswerView, MessageView
 from ragsvc.http.contract.bodies import Body, read_body, read_query
 from ragsvc.http.contract.filters import FilterBody, read_filter
 from ragsvc.http.contract.headers import RUN_ID
-from ragsvc.http.contract.ids import parse_id
-from ragsvc.http.contract.operations import Media, operation
+from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.rendering import json_response
-from ragsvc.http.run_responses import answer_again, answer_begun, runs_of
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
-from ragsvc.http.v1.chat_sessions import find_session
+from ragsvc.http.v1.chat_message_views import MessageView, render_message
+from ragsvc.http.v1.chat_sessions import session_id_of
+from ragsvc.http.v1.run_responses import ANSWER, respond_again, respond_with_run, runs_of
 from ragsvc.runs.requests import DEFAULT_LIMIT, begin_run
+from ragsvc.runs.sessions import list_session_messages
 
 routes = web.RouteTableDef()
 
 MAX_QUESTION_CHARS = 32_000
 MAX_SOURCES = 50
-ANSWER = Media(
-    "text/event-stream",
-    "The run's events; with `stream: false` the answer as JSON.",
-    json=AnswerView,
-    events=RUN_EVENTS,
-)
 
 
 class QuestionBody(Body):
-    """A question; `limit` is how many chunks are looked for, `stream: false` waits for the whole answer."""
+    """A question; `limit` is how many chunks to retrieve, `stream: false` waits for the whole answer."""
 
     content: Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, pattern=r"\S")]
     filters: FilterBody | None = None
@@ -50,18 +42,18 @@ class QuestionBody(Body):
 
 @routes.post("/v1/chat/sessions/{session_id}/messages")
 @operation(
-    "Ask",
+    "Ask a question",
     Scope.CHAT,
     body=QuestionBody,
     responses={200: ANSWER},
     response_headers={200: (RUN_ID,)},
     problems=(RunActive,),
-    again=answer_again,
+    again=respond_again,
 )
 async def create_message(request: web.Request) -> web.StreamResponse:
-    """Begin to answer a question and send the answer as it comes."""
+    """Start answering a question and stream the answer as it is written."""
     caller = caller_of(request)
-    session_id = parse_id("chat", request.match_info["session_id"])
+    session_id = session_id_of(request)
     body = await read_body(request, QuestionBody)
     filters = read_filter(body.filters)
     workspace_id = caller.workspace.id
@@ -75,17 +67,19 @@ async def create_message(request: web.Request) -> web.StreamResponse:
             filters=filters,
             limit=body.limit,
         )
-        return await answer_begun(request, slot, run, stream=body.stream)
+        return await respond_with_run(request, slot, run, stream=body.stream)
 
 
 @routes.get("/v1/chat/sessions/{session_id}/messages")
-@operation("List a conversation's messages", Scope.CHAT, query=PageQuery, responses={200: Page[MessageView]})
+@operation("List a chat session's messages", Scope.CHAT, query=PageQuery, responses={200: Page[MessageView]})
 async def list_messages(request: web.Request) -> web.Response:
-    """Answer one page of a conversation's messages, oldest first."""
+    """Return one page of a session's messages, oldest first."""
     query = read_query(request, PageQuery)
-    session = await find_session(request)
-    async with resources_of(request).pool.acquire() as conn:
-        found = await chat_messages.select_messages(
-            conn, session.workspace_id, session.id, after=query.cursor, limit=query.limit + 1
-        )
+    found = await list_session_messages(
+        resources_of(request),
+        caller_of(request).workspace.id,
+        session_id_of(request),
+        after=query.cursor,
+        limit=query.limit + 1,
+    )
     return json_response(page_by_id(found, query.limit, render_message))

@@ -1,4 +1,4 @@
-"""Answers in the making: /v1/chat/runs."""
+"""Runs, each of which produces one answer: /v1/chat/runs."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from typing import TYPE_CHECKING, Annotated
 
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
-from ragsvc.db import chat_runs, chat_sessions
-from ragsvc.domain.chat import RunStatus  # noqa: TC001 - pydantic reads the annotation
+from ragsvc.domain.chat import (
+    ChatRun,
+    RunStatus,
+)
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import InvalidRequest, NotFound, RunActive, RunNotRetryable
 from ragsvc.http.auth import caller_of
-from ragsvc.http.chat_rendering import render_run
-from ragsvc.http.chat_views import RUN_EVENTS, RunView
 from ragsvc.http.contract.bodies import Body, Query, read_body, read_query
 from ragsvc.http.contract.headers import LAST_EVENT_ID, RUN_ID
-from ragsvc.http.contract.ids import SessionId, parse_id
+from ragsvc.http.contract.ids import SessionId, ShownMessageId, ShownRunId, ShownSessionId, ShownTime, parse_id
 from ragsvc.http.contract.operations import Media, operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import json_response, render_optional_time, render_time
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.rendering import json_response
-from ragsvc.http.run_responses import answer_again, answer_begun, runs_of, stream_events
 from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
-from ragsvc.http.v1.chat_messages import ANSWER
+from ragsvc.http.v1.chat_events import RUN_EVENTS, RunErrorView, render_run_error
+from ragsvc.http.v1.run_responses import ANSWER, respond_again, respond_with_run, runs_of, stream_events
 from ragsvc.runs.requests import retry_run
-from ragsvc.runs.runs import cancel_run, get_run
+from ragsvc.runs.runs import cancel_run, get_run, list_chat_runs
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -35,57 +37,79 @@ if TYPE_CHECKING:
 routes = web.RouteTableDef()
 
 MAX_EVENT_ID = 2**31 - 1
-EVENTS = Media(
-    "text/event-stream", "The run's events after the one that is known already, to its end.", events=RUN_EVENTS
-)
+EVENTS = Media("text/event-stream", "The run's events after the given one, up to its end.", events=RUN_EVENTS)
 _EVENT_ID = re.compile(r"[0-9]{1,9}")
 
 
 class EventsQuery(Query):
-    """From where on; the header `Last-Event-ID` says the same and counts more."""
+    """Where to start; the header `Last-Event-ID` takes precedence."""
 
-    after: Annotated[int, Field(ge=0, le=MAX_EVENT_ID, description="The last event that is known already.")] = 0
+    after: Annotated[
+        int, Field(ge=0, le=MAX_EVENT_ID, description="The number of the last event that the client has.")
+    ] = 0
 
 
 class RunsQuery(PageQuery):
-    """Which runs."""
+    """Which runs to list."""
 
     session_id: SessionId | None = None
     status: RunStatus | None = None
 
 
 class RetryBody(Body):
-    """How the new answer is sent."""
+    """How to send the new answer."""
 
     stream: bool = True
+
+
+class RunView(TypedDict):
+    """A run, which produces one answer."""
+
+    id: ShownRunId
+    session_id: ShownSessionId
+    message_id: ShownMessageId
+    status: RunStatus
+    last_event_id: int
+    error: RunErrorView | None
+    created_at: ShownTime
+    finished_at: ShownTime | None
+
+
+def render_run(run: ChatRun) -> RunView:
+    """Return a run."""
+    return {
+        "id": format_id("run", run.id),
+        "session_id": format_id("chat", run.session_id),
+        "message_id": format_id("msg", run.message_id),
+        "status": run.status,
+        "last_event_id": run.last_event_id,
+        "error": render_run_error(run),
+        "created_at": render_time(run.created_at),
+        "finished_at": render_optional_time(run.finished_at),
+    }
 
 
 @routes.get("/v1/chat/runs")
 @operation("List the runs", Scope.CHAT, query=RunsQuery, responses={200: Page[RunView]}, problems=(NotFound,))
 async def list_runs(request: web.Request) -> web.Response:
-    """Answer one page of the runs, of one conversation or status if wanted."""
+    """Return one page of the runs, optionally of one session or status."""
     workspace_id = caller_of(request).workspace.id
     query = read_query(request, RunsQuery)
-    async with resources_of(request).pool.acquire() as conn:
-        if query.session_id is not None and not await chat_sessions.select_session(
-            conn, workspace_id, query.session_id
-        ):
-            raise NotFound
-        found = await chat_runs.select_runs(
-            conn,
-            workspace_id,
-            session_id=query.session_id,
-            status=query.status,
-            before=query.cursor,
-            limit=query.limit + 1,
-        )
+    found = await list_chat_runs(
+        resources_of(request),
+        workspace_id,
+        session_id=query.session_id,
+        status=query.status,
+        before=query.cursor,
+        limit=query.limit + 1,
+    )
     return json_response(page_by_id(found, query.limit, render_run))
 
 
 @routes.get("/v1/chat/runs/{run_id}")
 @operation("Show a run", Scope.CHAT, responses={200: RunView})
 async def show_run(request: web.Request) -> web.Response:
-    """Answer one run."""
+    """Return one run."""
     run = await get_run(resources_of(request), caller_of(request).workspace.id, _run_id(request))
     return json_response(render_run(run))
 
@@ -100,7 +124,7 @@ async def show_run(request: web.Request) -> web.Response:
     headers=(LAST_EVENT_ID,),
 )
 async def stream_run_events(request: web.Request) -> web.StreamResponse:
-    """Send a run's events, also those that are over, on whichever process it is answered."""
+    """Stream a run's events, including past ones, whichever process executes the run."""
     caller = caller_of(request)
     after = _read_last_event_id(request, read_query(request, EventsQuery).after)
     run = await get_run(resources_of(request), caller.workspace.id, _run_id(request))
@@ -111,30 +135,30 @@ async def stream_run_events(request: web.Request) -> web.StreamResponse:
 @routes.post("/v1/chat/runs/{run_id}/cancel")
 @operation("Cancel a run", Scope.CHAT, responses={202: RunView})
 async def cancel(request: web.Request) -> web.Response:
-    """Have a run end soon, and keep its text so far; a run that has ended stays as it is."""
+    """Request a run's cancellation; its text so far is stored, and a run that has ended is unchanged."""
     run = await cancel_run(runs_of(request), caller_of(request).workspace.id, _run_id(request))
     return json_response(render_run(run), status=202)
 
 
 @routes.post("/v1/chat/runs/{run_id}/retry")
 @operation(
-    "Ask again what a run did not answer",
+    "Retry a run",
     Scope.CHAT,
     body=RetryBody,
     body_optional=True,
     responses={200: ANSWER},
     response_headers={200: (RUN_ID,)},
     problems=(RunActive, RunNotRetryable),
-    again=answer_again,
+    again=respond_again,
 )
 async def retry(request: web.Request) -> web.StreamResponse:
-    """Begin a new run for the same message and send its answer as it comes."""
+    """Start a new run for the same message and stream its answer as it is written."""
     caller = caller_of(request)
     run_id = _run_id(request)
     body = await read_body(request, RetryBody, optional=True)
     with reserve_stream(request, caller) as slot:
         run = await retry_run(runs_of(request), caller.workspace.id, run_id, new_run_id=resource_id_of(request))
-        return await answer_begun(request, slot, run, stream=body.stream)
+        return await respond_with_run(request, slot, run, stream=body.stream)
 
 
 def _run_id(request: web.Request) -> UUID:
@@ -146,5 +170,5 @@ def _read_last_event_id(request: web.Request, after: int) -> int:
     if not header:
         return after
     if not _EVENT_ID.fullmatch(header):
-        raise InvalidRequest(fields={"Last-Event-ID": "has to be the number of an event"})
+        raise InvalidRequest(fields={"Last-Event-ID": "must be the number of an event"})
     return int(header)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from aiohttp import web
 from pydantic import Field, WithJsonSchema, field_validator
+from typing_extensions import TypedDict
 
-from ragsvc.db import collections
 from ragsvc.deletion.requests import request_collection_deletion
-from ragsvc.domain.workspaces import Chunking, Scope
-from ragsvc.errors import DefaultCollection, InvalidRequest, NameTaken, NotFound
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Chunking, Collection, Scope
+from ragsvc.errors import DefaultCollection, InvalidRequest, NameTaken
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import MAX_NAME_CHARS, Body, Metadata, Name, read_body, read_query
-from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.ids import ShownCollectionId, ShownTime, parse_id
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import JsonObject, json_response, render_time
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.rendering import json_response, render_accepted_deletion, render_collection
 from ragsvc.http.state import resources_of
-from ragsvc.http.views import AcceptedDeletionView, CollectionView
+from ragsvc.http.v1.deletions import AcceptedDeletionView, render_accepted_deletion
+from ragsvc.tenants import collections
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -33,7 +35,7 @@ MAX_CHUNK_TOKENS = 4096
 
 
 class ChunkingBody(Body):
-    """How the collection's texts are cut; `overlap_tokens` are shared by neighbours."""
+    """How the collection's texts are split into chunks; adjacent chunks share `overlap_tokens`."""
 
     max_tokens: Annotated[int, Field(ge=MIN_CHUNK_TOKENS, le=MAX_CHUNK_TOKENS)]
     overlap_tokens: Annotated[int, Field(ge=0, le=MAX_CHUNK_TOKENS // 2)]
@@ -48,9 +50,9 @@ class CollectionBody(Body):
 
 
 class CollectionChanges(Body):
-    """Changes to a collection: what is left out stays; a null chunking is the service's default again."""
+    """Changes to a collection; absent fields are unchanged, and a null `chunking` restores the service's default."""
 
-    # None is what is left out; a client may not send it.
+    # None means that the field is absent; clients cannot send null.
     name: Annotated[Name | None, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS})] = None
     chunking: ChunkingBody | None = None
     metadata: Annotated[Metadata | None, WithJsonSchema({"type": "object"})] = None
@@ -64,107 +66,137 @@ class CollectionChanges(Body):
 
 
 def read_chunking(body: ChunkingBody | None, settings: Settings) -> Chunking | None:
-    """Return the chunking when the embedding model can take such chunks.
+    """Return the chunking after checking that the embedding model accepts chunks of this size.
 
     Raises:
-        InvalidRequest: it cannot, or neighbours would share whole chunks; the reason is given.
+        InvalidRequest: the chunks are too large, or the overlap is not smaller than a chunk.
     """
     if body is None:
         return None
-    most = settings.llm.embedding_max_input_tokens
-    if body.max_tokens > most:
-        reason = f"{settings.llm.embedding_model} takes {most} tokens, the rest would be dropped"
+    max_tokens = settings.llm.embedding_max_input_tokens
+    if body.max_tokens > max_tokens:
+        reason = f"{settings.llm.embedding_model} accepts at most {max_tokens} tokens per text"
         raise InvalidRequest(fields={"chunking.max_tokens": reason})
     if body.overlap_tokens >= body.max_tokens:
-        raise InvalidRequest(fields={"chunking.overlap_tokens": "has to be smaller than max_tokens"})
+        raise InvalidRequest(fields={"chunking.overlap_tokens": "must be smaller than max_tokens"})
     return Chunking(max_tokens=body.max_tokens, overlap_tokens=body.overlap_tokens)
 
 
-async def _answer_again(request: web.Request, collection_id: UUID) -> web.Response | None:
-    async with resources_of(request).pool.acquire() as conn:
-        collection = await collections.select_collection(conn, caller_of(request).workspace.id, collection_id)
+class ChunkingView(TypedDict):
+    """How a collection's texts are split into chunks."""
+
+    max_tokens: int
+    overlap_tokens: int
+
+
+class CollectionView(TypedDict):
+    """A collection; `chunking` is null if the service's default applies."""
+
+    id: ShownCollectionId
+    object: Literal["collection"]
+    name: str
+    is_default: bool
+    chunking: ChunkingView | None
+    metadata: JsonObject
+    created_at: ShownTime
+    updated_at: ShownTime
+
+
+def render_collection(collection: Collection) -> CollectionView:
+    """Return a collection."""
+    return {
+        "id": format_id("col", collection.id),
+        "object": "collection",
+        "name": collection.name,
+        "is_default": collection.is_default,
+        "chunking": _render_chunking(collection.chunking),
+        "metadata": collection.metadata,
+        "created_at": render_time(collection.created_at),
+        "updated_at": render_time(collection.updated_at),
+    }
+
+
+def _render_chunking(chunking: Chunking | None) -> ChunkingView | None:
+    return {"max_tokens": chunking.max_tokens, "overlap_tokens": chunking.overlap_tokens} if chunking else None
+
+
+async def _respond_again(request: web.Request, collection_id: UUID) -> web.Response | None:
+    collection = await collections.find_collection(
+        resources_of(request), caller_of(request).workspace.id, collection_id
+    )
     return json_response(render_collection(collection), status=201) if collection else None
 
 
 @routes.post("/v1/collections")
 @operation(
-    "Make a collection",
+    "Create a collection",
     Scope.WRITE,
     body=CollectionBody,
     responses={201: CollectionView},
     problems=(NameTaken,),
-    again=_answer_again,
+    again=_respond_again,
 )
 async def create_collection(request: web.Request) -> web.Response:
-    """Make a collection."""
+    """Create a collection."""
     caller = caller_of(request)
     resources = resources_of(request)
     body = await read_body(request, CollectionBody)
-    chunking = read_chunking(body.chunking, resources.settings)
-    async with resources.pool.acquire() as conn:
-        collection = await collections.insert_collection(
-            conn,
-            caller.workspace.id,
-            resource_id_of(request),
-            name=body.name,
-            chunking=chunking,
-            metadata=body.metadata,
-        )
+    collection = await collections.create_collection(
+        resources,
+        caller.workspace.id,
+        resource_id_of(request),
+        name=body.name,
+        chunking=read_chunking(body.chunking, resources.settings),
+        metadata=body.metadata,
+    )
     return json_response(render_collection(collection), status=201)
 
 
 @routes.get("/v1/collections")
 @operation("List the collections", Scope.READ, query=PageQuery, responses={200: Page[CollectionView]})
 async def list_collections(request: web.Request) -> web.Response:
-    """Answer one page of the collections."""
+    """Return one page of the collections."""
     caller = caller_of(request)
     query = read_query(request, PageQuery)
-    async with resources_of(request).pool.acquire() as conn:
-        found = await collections.select_collections(
-            conn, caller.workspace.id, before=query.cursor, limit=query.limit + 1
-        )
+    found = await collections.list_collections(
+        resources_of(request), caller.workspace.id, before=query.cursor, limit=query.limit + 1
+    )
     return json_response(page_by_id(found, query.limit, render_collection))
 
 
 @routes.get("/v1/collections/{collection_id}")
 @operation("Show a collection", Scope.READ, responses={200: CollectionView})
 async def get_collection(request: web.Request) -> web.Response:
-    """Answer one collection."""
+    """Return one collection."""
     caller = caller_of(request)
     collection_id = parse_id("col", request.match_info["collection_id"])
-    async with resources_of(request).pool.acquire() as conn:
-        collection = await collections.select_collection(conn, caller.workspace.id, collection_id)
-    if collection is None:
-        raise NotFound
+    collection = await collections.get_collection(resources_of(request), caller.workspace.id, collection_id)
     return json_response(render_collection(collection))
 
 
 @routes.patch("/v1/collections/{collection_id}")
 @operation(
-    "Change a collection",
+    "Update a collection",
     Scope.WRITE,
     body=CollectionChanges,
     responses={200: CollectionView},
     problems=(NameTaken,),
 )
 async def update_collection(request: web.Request) -> web.Response:
-    """Change a collection; another chunking holds for what is ingested from now on."""
+    """Update a collection; a new chunking applies to documents ingested from now on."""
     caller = caller_of(request)
     resources = resources_of(request)
     collection_id = parse_id("col", request.match_info["collection_id"])
     body = await read_body(request, CollectionChanges)
-    async with resources.pool.acquire() as conn:
-        collection = await collections.update_collection(
-            conn,
-            caller.workspace.id,
-            collection_id,
-            name=body.name,
-            metadata=body.metadata,
-            sets_chunking="chunking" in body.model_fields_set,
-            chunking=read_chunking(body.chunking, resources.settings),
-        )
-    if collection is None:
-        raise NotFound
+    collection = await collections.update_collection(
+        resources,
+        caller.workspace.id,
+        collection_id,
+        name=body.name,
+        metadata=body.metadata,
+        sets_chunking="chunking" in body.model_fields_set,
+        chunking=read_chunking(body.chunking, resources.settings),
+    )
     return json_response(render_collection(collection))
 
 
@@ -176,13 +208,10 @@ async def update_collection(request: web.Request) -> web.Response:
     problems=(DefaultCollection,),
 )
 async def delete_collection(request: web.Request) -> web.Response:
-    """Accept the deletion; from here on nothing of the collection is found."""
+    """Accept the deletion; from now on searches do not return the collection's documents."""
     caller = caller_of(request)
     resources = resources_of(request)
     collection_id = parse_id("col", request.match_info["collection_id"])
-    async with resources.pool.acquire() as conn:
-        collection = await collections.select_collection(conn, caller.workspace.id, collection_id)
-    if collection is not None and collection.is_default:
-        raise DefaultCollection
+    await collections.refuse_default_collection(resources, caller.workspace.id, collection_id)
     deletion = await request_collection_deletion(resources, caller.workspace.id, collection_id)
     return json_response(render_accepted_deletion(deletion), status=202)

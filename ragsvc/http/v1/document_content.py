@@ -1,4 +1,4 @@
-"""What a document is made of: its source file, its canonical text and its chunks."""
+"""A document's source file, canonical text and chunks: /v1/documents/{id}/content, …/text, …/chunks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
-from ragsvc.db import canonical_text, chunks, collections, files
+from ragsvc.db import canonical_text, chunks, files
 from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import (
     DocumentDeleting,
@@ -33,48 +35,49 @@ from ragsvc.http.contract.headers import (
     LOCATION,
     RANGE,
 )
-from ragsvc.http.contract.ids import CollectionId
+from ragsvc.http.contract.ids import CollectionId, ShownChunkId
 from ragsvc.http.contract.operations import Media, operation
 from ragsvc.http.contract.paging import LimitQuery, OrdinalCursor, Page, page_by
 from ragsvc.http.contract.problems import problem_response
 from ragsvc.http.contract.ranges import content_disposition, http_date, is_unchanged, wanted_range
-from ragsvc.http.rendering import json_response, render_chunk, render_document, render_text
+from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.state import request_id_of, resources_of
-from ragsvc.http.v1.documents import find_document, open_form
-from ragsvc.http.views import ChunkView, DocumentView, TextView
+from ragsvc.http.v1.documents import DocumentView, find_document, open_form, render_document
+from ragsvc.tenants.collections import get_collection
 from ragsvc.uploads.documents import receive_content
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from ragsvc.domain.chunks import StoredChunk, TextSlice
     from ragsvc.domain.documents import Document, File
 
 routes = web.RouteTableDef()
 
 MAX_TEXT_CHARS = 4_000_000
 MAX_POSITION = 2**31 - 1
-# A reader that takes nothing for so long gives its connection back.
+# A client that reads nothing for this long is disconnected.
 WRITE_TIMEOUT_S = 60.0
-LOOKS = 3
+FIND_FILE_ATTEMPTS = 3
 
 Position = Annotated[int, Field(ge=0, le=MAX_POSITION)]
 
 
 class ContentQuery(Query):
-    """Whether the store itself shall serve the file."""
+    """Whether the object store serves the file itself."""
 
-    redirect: Annotated[bool, Field(description="Answer 302 to a presigned URL.")] = False
+    redirect: Annotated[bool, Field(description="Redirect (302) to a presigned URL.")] = False
 
 
 class ContentForm(Body):
-    """The fields beside `file`: attributes that come with the new version, and the collection, which is the same."""
+    """The form's fields other than `file`: the new version's attributes, and the collection, which cannot change."""
 
     collection_id: CollectionId | None = None
     attributes: Attributes | None = None
 
 
 class TextQuery(Query):
-    """Which part of which version; by default the whole current one."""
+    """Which part of which version; by default all of the current one."""
 
     version: Annotated[int, Field(ge=1, le=MAX_POSITION)] | None = None
     start: Position = 0
@@ -84,9 +87,61 @@ class TextQuery(Query):
 
 
 class ChunksQuery(LimitQuery):
-    """Which page of the chunks, which are listed in their order."""
+    """Which page of the chunks, in document order."""
 
     cursor: OrdinalCursor | None = None
+
+
+class TextView(TypedDict):
+    """Code points `[start, end)` of a version's canonical text, which has `length` of them."""
+
+    version: int
+    start: int
+    end: int
+    length: int
+    text: str
+
+
+class ChunkView(TypedDict):
+    """A chunk; its text is the canonical text from `char_start` to `char_end`."""
+
+    id: ShownChunkId
+    ordinal: int
+    text: str
+    content_hash: str
+    char_start: int
+    char_end: int
+    page_first: int | None
+    page_last: int | None
+    heading_path: list[str]
+    token_count: int
+
+
+def render_text(text: TextSlice) -> TextView:
+    """Return a slice of a document's text."""
+    return {
+        "version": text.version,
+        "start": text.start,
+        "end": text.end,
+        "length": text.length,
+        "text": text.text,
+    }
+
+
+def render_chunk(chunk: StoredChunk) -> ChunkView:
+    """Return a chunk."""
+    return {
+        "id": format_id("chunk", chunk.id),
+        "ordinal": chunk.ordinal,
+        "text": chunk.text,
+        "content_hash": chunk.content_hash.hex(),
+        "char_start": chunk.char_start,
+        "char_end": chunk.char_end,
+        "page_first": chunk.page_first,
+        "page_last": chunk.page_last,
+        "heading_path": list(chunk.heading_path),
+        "token_count": chunk.token_count,
+    }
 
 
 @routes.get("/v1/documents/{document_id}/content")
@@ -105,14 +160,14 @@ class ChunksQuery(LimitQuery):
     problems=(RangeNotSatisfiable, ProviderRefused, DocumentDeleting),
 )
 async def get_content(request: web.Request) -> web.StreamResponse:
-    """Serve the file as an attachment, or a range of it."""
+    """Serve the file, or a range of it, as an attachment."""
     query = read_query(request, ContentQuery)
     workspace = caller_of(request).workspace
     file = await _find_file(request)
     if query.redirect:
         url = await resources_of(request).storage.presign_get(workspace.bucket, file.object_key, filename=file.filename)
         return web.Response(status=302, headers={"Location": url, "Cache-Control": "no-store"})
-    # The object of a file never changes, so its id names the bytes as well as their digest does.
+    # A file's object never changes, so its id identifies the content as well as a digest does.
     etag = f'"{file.sha256.hex() if file.sha256 else file.id.hex}"'
     if is_unchanged(request.headers, etag=etag):
         return web.Response(status=304, headers={"ETag": etag, "Cache-Control": "private, no-cache"})
@@ -120,7 +175,7 @@ async def get_content(request: web.Request) -> web.StreamResponse:
 
 
 async def _find_readable(request: web.Request) -> Document:
-    """Return the document that the path names; nobody reads what its deletion may not have removed yet.
+    """Return the document named in the path, unless its deletion has begun.
 
     Raises:
         NotFound: the caller's workspace has no such document.
@@ -133,8 +188,8 @@ async def _find_readable(request: web.Request) -> Document:
 
 
 async def _find_file(request: web.Request) -> File:
-    """Return the document's file; when it was replaced between two looks, the new one."""
-    for _ in range(LOOKS):
+    """Return the document's file; look again if it was replaced between the two queries."""
+    for _ in range(FIND_FILE_ATTEMPTS):
         document = await _find_readable(request)
         async with resources_of(request).pool.acquire() as conn:
             file = await files.select_file(conn, document.workspace_id, document.file_id)
@@ -189,7 +244,7 @@ def _headers(file: File, *, etag: str) -> dict[str, str]:
     problems=(EmptyFile, TooLarge, QuotaExceeded, DocumentDeleting),
 )
 async def replace_content(request: web.Request) -> web.Response:
-    """Accept a new file for the document; the version before answers until the new one is ready, or if it fails."""
+    """Accept a new file for the document; the current version remains active until the new one is ready."""
     before = await find_document(request)
     if before.status is DocumentStatus.DELETING:
         raise DocumentDeleting
@@ -198,7 +253,7 @@ async def replace_content(request: web.Request) -> web.Response:
     def attributes() -> dict[str, object] | None:
         fields = form.fields()
         if fields.collection_id not in {None, before.collection_id}:
-            raise InvalidRequest(fields={"collection_id": "a document stays in its collection"})
+            raise InvalidRequest(fields={"collection_id": "a document cannot change its collection"})
         return fields.attributes
 
     try:
@@ -220,12 +275,9 @@ async def replace_content(request: web.Request) -> web.Response:
 
 
 async def _check_collection(request: web.Request, collection_id: UUID | None) -> None:
-    """Raise NotFound where the caller has no such collection: that is said before all that is wrong with it."""
-    if collection_id is None:
-        return
-    async with resources_of(request).pool.acquire() as conn:
-        if await collections.select_collection(conn, caller_of(request).workspace.id, collection_id) is None:
-            raise NotFound
+    """Raise NotFound if the caller has no such collection; that takes precedence over other errors in the form."""
+    if collection_id is not None:
+        await get_collection(resources_of(request), caller_of(request).workspace.id, collection_id)
 
 
 def _explain_no_text(document: Document) -> NoText:
@@ -236,21 +288,21 @@ def _explain_no_text(document: Document) -> NoText:
 
 @routes.get("/v1/documents/{document_id}/text")
 @operation(
-    "Read the canonical text that citations point into",
+    "Read the canonical text that citations refer to",
     Scope.READ,
     query=TextQuery,
     responses={200: TextView},
     problems=(NoText, DocumentDeleting),
 )
 async def get_text(request: web.Request) -> web.Response:
-    """Answer code points of a version's text; `end` and `length` tell whether that was all."""
+    """Return a slice of a version's text; it is the rest of the text if `end` equals `length`."""
     query = read_query(request, TextQuery)
     if query.end is not None and query.end < query.start:
-        raise InvalidRequest(fields={"end": "has to be at least start"})
+        raise InvalidRequest(fields={"end": "must not be less than start"})
     document = await _find_readable(request)
     if document.version == 0:
         raise _explain_no_text(document)
-    furthest = min(query.start + MAX_TEXT_CHARS, MAX_POSITION)
+    max_end = min(query.start + MAX_TEXT_CHARS, MAX_POSITION)
     async with resources_of(request).pool.acquire() as conn:
         text = await canonical_text.select_text_slice(
             conn,
@@ -258,7 +310,7 @@ async def get_text(request: web.Request) -> web.Response:
             document.id,
             version=query.version or document.version,
             start=query.start,
-            end=min(query.end, furthest) if query.end is not None else furthest,
+            end=min(query.end, max_end) if query.end is not None else max_end,
         )
     if text is None:
         raise NotFound
@@ -269,14 +321,14 @@ async def get_text(request: web.Request) -> web.Response:
 
 @routes.get("/v1/documents/{document_id}/chunks")
 @operation(
-    "List the chunks in their order",
+    "List the chunks in document order",
     Scope.READ,
     query=ChunksQuery,
     responses={200: Page[ChunkView]},
     problems=(DocumentDeleting,),
 )
 async def list_chunks(request: web.Request) -> web.Response:
-    """Answer one page of the current version's chunks; before the first is ready there are none."""
+    """Return one page of the current version's chunks; there are none before the first version is ready."""
     query = read_query(request, ChunksQuery)
     document = await _find_readable(request)
     async with resources_of(request).pool.acquire() as conn:

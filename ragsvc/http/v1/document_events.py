@@ -1,4 +1,4 @@
-"""A document's way to `ready`, as it happens: /v1/documents/{id}/events."""
+"""Server-sent events that report a document's ingestion: /v1/documents/{id}/events."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.operations import Media, operation
-from ragsvc.http.rendering import render_document
 from ragsvc.http.sse import Event, reserve_stream
 from ragsvc.http.state import resources_of
-from ragsvc.http.v1.documents import find_document
-from ragsvc.http.views import DocumentView
+from ragsvc.http.v1.documents import DocumentView, find_document, render_document
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,10 +28,10 @@ routes = web.RouteTableDef()
 EVENTS = Media(
     "text/event-stream", "The document, now and whenever it changes.", events={"document.updated": DocumentView}
 )
-# Looks at the row come further apart while nothing changes.
-FIRST_LOOK_S = 0.2
-SLOWEST_LOOK_S = 2.0
-ENDS = frozenset({DocumentStatus.READY, DocumentStatus.FAILED, DocumentStatus.DELETING})
+# The row is polled less and less often while nothing changes.
+FIRST_POLL_S = 0.2
+SLOWEST_POLL_S = 2.0
+FINAL_STATUSES = frozenset({DocumentStatus.READY, DocumentStatus.FAILED, DocumentStatus.DELETING})
 
 
 @routes.get("/v1/documents/{document_id}/events", allow_head=False)
@@ -52,17 +50,17 @@ async def stream_document(request: web.Request) -> web.StreamResponse:
 
 async def _follow(resources: Resources, document: Document) -> AsyncGenerator[Event, None]:
     yield _event(document)
-    wait_s = FIRST_LOOK_S
-    while document.status not in ENDS:
+    wait_s = FIRST_POLL_S
+    while document.status not in FINAL_STATUSES:
         await asyncio.sleep(wait_s)
         async with resources.pool.acquire() as conn:
             found = await documents.select_document(conn, document.workspace_id, document.id)
-        # A deletion may be over before anybody looked: then the last event is made of what was known.
+        # A deletion can finish between two polls; the last event is then based on the last known row.
         current = found or replace(document, status=DocumentStatus.DELETING, stage=None)
         if current == document:
-            wait_s = min(wait_s * 1.5, SLOWEST_LOOK_S)
+            wait_s = min(wait_s * 1.5, SLOWEST_POLL_S)
             continue
-        document, wait_s = current, FIRST_LOOK_S
+        document, wait_s = current, FIRST_POLL_S
         yield _event(document)
 
 

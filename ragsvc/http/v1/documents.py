@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NotRequired
 
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
-from ragsvc.db import collections, documents, jobs
+from ragsvc.db import documents, jobs
 from ragsvc.deletion.requests import request_document_deletion
-from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.documents import DocumentStatus, DocumentWarning, Stage, WarningCode
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import (
     DocumentDeleting,
@@ -23,41 +25,52 @@ from ragsvc.errors import (
 )
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Attributes, Body, Query, read_body, read_query
-from ragsvc.http.contract.ids import CollectionId, FileId, parse_id
+from ragsvc.http.contract.ids import (
+    CollectionId,
+    FileId,
+    ShownCollectionId,
+    ShownDocumentId,
+    ShownFileId,
+    ShownTime,
+    parse_id,
+)
 from ragsvc.http.contract.multipart import AnyBody, FormReader
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import FailureView, JsonObject, json_response, render_failure, render_time
 from ragsvc.http.idempotency import bind_form, resource_id_of
-from ragsvc.http.rendering import json_response, render_document, render_document_deletion
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.collections import ChunkingBody, read_chunking
-from ragsvc.http.views import DocumentDeletionView, DocumentView
+from ragsvc.http.v1.deletions import AcceptedDeletionView
 from ragsvc.ingestion.reingestion import request_reingestion
+from ragsvc.media_types.content_types import bare_type
+from ragsvc.tenants.collections import get_collection
 from ragsvc.uploads.documents import attach_file, receive_document
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from ragsvc.domain.deletions import Deletion
     from ragsvc.domain.documents import Document
     from ragsvc.domain.workspaces import Workspace
 
 routes = web.RouteTableDef()
 
-# The bulk calls beside it are no documents.
+# Excludes the paths of the bulk operations, which are not document ids.
 DOCUMENT_PATH = "/v1/documents/{document_id:(?!bulk-(?:delete|reingest)$)[^/]+}"
-# A form's other parts and its boundaries, beside the file.
+# Allowance for a form's other fields and its boundaries.
 FORM_OVERHEAD_BYTES = 1024 * 1024
 
 
 class DocumentForm(Body):
-    """The fields beside `file`; without a collection the document goes into the default one."""
+    """The form's fields other than `file`; without `collection_id` the document goes into the default collection."""
 
     collection_id: CollectionId | None = None
     attributes: Attributes = Field(default_factory=dict)
 
 
 class AttachBody(Body):
-    """A stored file that becomes a document of another collection."""
+    """A stored file to add as a document to another collection."""
 
     file_id: FileId
     collection_id: CollectionId
@@ -65,36 +78,116 @@ class AttachBody(Body):
 
 
 class ReingestBody(Body):
-    """How the new version is cut, if not as the collection says, and what it is made of."""
+    """The new version's source and chunking, by default the collection's."""
 
     chunking: ChunkingBody | None = None
     discard_replacement: bool = Field(
         default=False,
-        description="Give up the file that was to replace the one shown, and ingest the one shown again: the way back "
-        "to `ready` after a replacement that failed. The file given up is removed.",
+        description="Discard the pending replacement file and ingest the current file again, to get back to `ready` "
+        "after a failed replacement. The discarded file is deleted.",
     )
 
 
 class DocumentChanges(Body):
-    """The attributes that replace a document's."""
+    """The attributes that replace the document's current ones."""
 
     attributes: Attributes
 
 
 class DocumentsQuery(PageQuery):
-    """Which documents."""
+    """Which documents to list."""
 
     collection_id: CollectionId | None = None
     status: DocumentStatus | None = None
 
 
 class DeletionQuery(Query):
-    """Whether the source file goes too, where no other document uses it."""
+    """Whether to delete the source file too, if no other document uses it."""
 
     purge_file: bool = True
 
 
-async def _answer_again(request: web.Request, document_id: UUID) -> web.Response | None:
+class DocumentWarningView(TypedDict):
+    """A warning about the active version; `pages` are the affected physical pages."""
+
+    code: WarningCode
+    message: str
+    pages: NotRequired[list[int]]
+
+
+class DocumentView(TypedDict):
+    """A document."""
+
+    id: ShownDocumentId
+    object: Literal["document"]
+    collection_id: ShownCollectionId
+    file_id: ShownFileId
+    filename: str
+    mime_type: str
+    size_bytes: int
+    sha256: str | None
+    status: DocumentStatus
+    stage: Stage | None
+    progress: float
+    version: int
+    chunk_count: int
+    token_count: int
+    attributes: JsonObject
+    error: FailureView | None
+    warnings: list[DocumentWarningView]
+    created_at: ShownTime
+    updated_at: ShownTime
+
+
+class DocumentDeletionView(AcceptedDeletionView):
+    """An accepted deletion of a document."""
+
+    document_id: ShownDocumentId
+    status: Literal["deleting"]
+
+
+def render_document(document: Document) -> DocumentView:
+    """Return a document."""
+    return {
+        "id": format_id("doc", document.id),
+        "object": "document",
+        "collection_id": format_id("col", document.collection_id),
+        "file_id": format_id("file", document.file_id),
+        "filename": document.filename,
+        "mime_type": bare_type(document.mime_type),
+        "size_bytes": document.size_bytes,
+        "sha256": document.sha256.hex() if document.sha256 else None,
+        "status": document.status,
+        "stage": document.stage,
+        "progress": round(document.progress, 4),
+        "version": document.version,
+        "chunk_count": document.chunk_count,
+        "token_count": document.token_count,
+        "attributes": document.attributes,
+        "error": render_failure(document.error),
+        "warnings": [_render_warning(warning) for warning in document.warnings],
+        "created_at": render_time(document.created_at),
+        "updated_at": render_time(document.updated_at),
+    }
+
+
+def _render_warning(warning: DocumentWarning) -> DocumentWarningView:
+    view: DocumentWarningView = {"code": warning.code, "message": warning.message}
+    if warning.pages:
+        view["pages"] = list(warning.pages)
+    return view
+
+
+def render_document_deletion(deletion: Deletion, document_id: UUID) -> DocumentDeletionView:
+    """Return the acknowledgement of a document's deletion; it can be the deletion of its whole collection."""
+    return {
+        "deletion_id": format_id("del", deletion.id),
+        "document_id": format_id("doc", document_id),
+        "status": "deleting",
+    }
+
+
+async def _respond_again(request: web.Request, document_id: UUID) -> web.Response | None:
     async with resources_of(request).pool.acquire() as conn:
         document = await documents.select_document(conn, caller_of(request).workspace.id, document_id)
     return json_response(render_document(document), status=202) if document else None
@@ -102,17 +195,17 @@ async def _answer_again(request: web.Request, document_id: UUID) -> web.Response
 
 @routes.post("/v1/documents")
 @operation(
-    "Make a document of a new file, or of a stored one",
+    "Create a document from a new or a stored file",
     Scope.UPLOAD,
     Scope.WRITE,
     body=AttachBody,
     form=DocumentForm,
     responses={202: DocumentView},
     problems=(NotFound, EmptyFile, TooLarge, QuotaExceeded, DocumentExists),
-    again=_answer_again,
+    again=_respond_again,
 )
 async def create_document(request: web.Request) -> web.Response:
-    """Accept a document; its status tells what becomes of it."""
+    """Accept a document; its `status` shows the ingestion's progress."""
     caller = caller_of(request)
     match request.content_type:
         case "multipart/form-data":
@@ -133,15 +226,15 @@ async def create_document(request: web.Request) -> web.Response:
 
 
 async def open_form(request: web.Request, model: type[AnyBody]) -> FormReader[AnyBody]:
-    """Return a form that is read up to its file.
+    """Return the request's form, read up to its file.
 
     Raises:
-        TooLarge: it says beforehand that it is.
-        RequestError, InvalidRequest, UnsupportedMediaType: it is no such form.
+        TooLarge: the declared content length exceeds the limit.
+        RequestError, InvalidRequest, UnsupportedMediaType: the form is malformed or its fields are invalid.
     """
     limit_bytes = resources_of(request).settings.api.max_document_bytes
     if (request.content_length or 0) > limit_bytes + FORM_OVERHEAD_BYTES:
-        raise TooLarge(f"A file in one request may have {limit_bytes} bytes.")
+        raise TooLarge(f"A file sent in one request can have at most {limit_bytes} bytes.")
     form = FormReader(request, model)
     await form.open_file()
     return form
@@ -150,7 +243,7 @@ async def open_form(request: web.Request, model: type[AnyBody]) -> FormReader[An
 async def _receive(request: web.Request, workspace: Workspace) -> Document:
     form = await open_form(request, DocumentForm)
 
-    async def settle(sha256: bytes) -> tuple[UUID | None, dict[str, object]]:
+    async def finish_details(sha256: bytes) -> tuple[UUID | None, dict[str, object]]:
         await bind_form(request, form.content_hash(sha256))
         fields = form.fields()
         return fields.collection_id, fields.attributes
@@ -164,7 +257,7 @@ async def _receive(request: web.Request, workspace: Workspace) -> Document:
         mime_type=form.mime_type,
         collection_id=early.collection_id,
         attributes=early.attributes,
-        late_details=settle,
+        late_details=finish_details,
         document_id=resource_id_of(request),
         announced_bytes=request.content_length,
     )
@@ -179,14 +272,12 @@ async def _receive(request: web.Request, workspace: Workspace) -> Document:
     problems=(NotFound,),
 )
 async def list_documents(request: web.Request) -> web.Response:
-    """Answer one page of the documents, of one collection or status if wanted."""
+    """Return one page of the documents, optionally of one collection or status."""
     caller = caller_of(request)
     query = read_query(request, DocumentsQuery)
+    if query.collection_id is not None:
+        await get_collection(resources_of(request), caller.workspace.id, query.collection_id)
     async with resources_of(request).pool.acquire() as conn:
-        if query.collection_id is not None:
-            known = await collections.select_collection(conn, caller.workspace.id, query.collection_id)
-            if known is None:
-                raise NotFound
         found = await documents.select_documents(
             conn,
             caller.workspace.id,
@@ -201,7 +292,7 @@ async def list_documents(request: web.Request) -> web.Response:
 @routes.get(DOCUMENT_PATH)
 @operation("Show a document", Scope.READ, responses={200: DocumentView})
 async def get_document(request: web.Request) -> web.Response:
-    """Answer one document; one that is being deleted says so until it is gone."""
+    """Return one document, including one that is being deleted."""
     return json_response(render_document(await find_document(request)))
 
 
@@ -214,7 +305,7 @@ async def get_document(request: web.Request) -> web.Response:
     problems=(DocumentDeleting,),
 )
 async def update_document(request: web.Request) -> web.Response:
-    """Replace the attributes; searches filter by the new ones at once."""
+    """Replace the attributes; searches filter by the new ones immediately."""
     caller = caller_of(request)
     document_id = parse_id("doc", request.match_info["document_id"])
     body = await read_body(request, DocumentChanges)
@@ -229,7 +320,7 @@ async def update_document(request: web.Request) -> web.Response:
     return json_response(render_document(document))
 
 
-async def _answer_reingested(request: web.Request, job_id: UUID) -> web.Response | None:
+async def _respond_reingested(request: web.Request, job_id: UUID) -> web.Response | None:
     async with resources_of(request).pool.acquire() as conn:
         queued = await jobs.select_job(conn, job_id)
     return json_response(render_document(await find_document(request)), status=202) if queued else None
@@ -243,13 +334,13 @@ async def _answer_reingested(request: web.Request, job_id: UUID) -> web.Response
     body_optional=True,
     responses={202: DocumentView},
     problems=(IngestionActive, DocumentDeleting),
-    again=_answer_reingested,
+    again=_respond_reingested,
 )
 async def reingest_document(request: web.Request) -> web.Response:
-    """Queue another version of the newest file; until it is ready the version before answers.
+    """Queue a new version of the newest file; the current version remains active until the new one is ready.
 
-    The newest file is that of the last `PUT …/content`, also where it failed and the document still shows the one
-    before; `discard_replacement` gives it up for the one that is shown.
+    The newest file is the one of the last `PUT …/content`, even if its ingestion failed and the document still shows
+    the previous file; `discard_replacement` discards it in favor of the file shown.
     """
     caller = caller_of(request)
     resources = resources_of(request)
@@ -269,7 +360,7 @@ async def reingest_document(request: web.Request) -> web.Response:
 @routes.delete(DOCUMENT_PATH)
 @operation("Delete a document", Scope.WRITE, query=DeletionQuery, responses={202: DocumentDeletionView})
 async def delete_document(request: web.Request) -> web.Response:
-    """Accept the deletion; from here on no search finds the document."""
+    """Accept the deletion; from now on no search finds the document."""
     caller = caller_of(request)
     document_id = parse_id("doc", request.match_info["document_id"])
     query = read_query(request, DeletionQuery)
@@ -280,7 +371,7 @@ async def delete_document(request: web.Request) -> web.Response:
 
 
 async def find_document(request: web.Request) -> Document:
-    """Return the document that the path names.
+    """Return the document named in the path.
 
     Raises:
         NotFound: the caller's workspace has no such document.

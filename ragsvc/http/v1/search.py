@@ -6,18 +6,18 @@ from typing import Annotated
 
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
-from ragsvc.domain.search import SearchMode
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.search import SearchHit, SearchMode
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound, ProviderRefused
 from ragsvc.http.auth import caller_of
-from ragsvc.http.chat_rendering import render_hit
-from ragsvc.http.chat_views import SearchView
 from ragsvc.http.contract.bodies import Body, read_body
 from ragsvc.http.contract.filters import FilterBody, read_filter
-from ragsvc.http.contract.ids import CollectionId
+from ragsvc.http.contract.ids import CollectionId, ShownChunkId, ShownDocumentId
 from ragsvc.http.contract.operations import operation
-from ragsvc.http.rendering import json_response
+from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.state import resources_of
 from ragsvc.retrieval.search import MAX_QUERY_CHARS, search
 
@@ -30,7 +30,7 @@ CollectionIds = Annotated[list[CollectionId], Field(min_length=1, max_length=MAX
 
 
 class SearchBody(Body):
-    """What to look for and where; `min_score` is a cosine in every mode."""
+    """What to search for, and where; `min_score` is a cosine similarity in every mode."""
 
     query: Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARS, pattern=r"\S")]
     collection_ids: CollectionIds | None = None
@@ -40,10 +40,62 @@ class SearchBody(Body):
     min_score: Annotated[float, Field(ge=-1, le=1)] | None = None
 
 
+class ScoresView(TypedDict):
+    """The cosine similarity, and a text rank that is at least 1 if all words match; null without a match."""
+
+    dense: float | None
+    lexical: float | None
+
+
+class SearchHitView(TypedDict):
+    """A chunk that was found; `score` orders the hits of one search and is not comparable across searches."""
+
+    chunk_id: ShownChunkId
+    document_id: ShownDocumentId
+    filename: str
+    version: int
+    ordinal: int
+    score: float
+    scores: ScoresView
+    text: str
+    page_first: int | None
+    page_last: int | None
+    heading_path: list[str]
+    char_start: int
+    char_end: int
+    attributes: dict[str, object]
+
+
+class SearchView(TypedDict):
+    """The hits, best first."""
+
+    data: list[SearchHitView]
+
+
+def render_hit(hit: SearchHit) -> SearchHitView:
+    """Return a chunk that was found."""
+    return {
+        "chunk_id": format_id("chunk", hit.chunk_id),
+        "document_id": format_id("doc", hit.document_id),
+        "filename": hit.filename,
+        "version": hit.version,
+        "ordinal": hit.ordinal,
+        "score": hit.score,
+        "scores": {"dense": hit.dense_score, "lexical": hit.lexical_score},
+        "text": hit.text,
+        "page_first": hit.page_first,
+        "page_last": hit.page_last,
+        "heading_path": list(hit.heading_path),
+        "char_start": hit.char_start,
+        "char_end": hit.char_end,
+        "attributes": hit.attributes,
+    }
+
+
 @routes.post("/v1/search")
 @operation("Search", Scope.READ, body=SearchBody, responses={200: SearchView}, problems=(NotFound, ProviderRefused))
 async def search_chunks(request: web.Request) -> web.Response:
-    """Answer the chunks that fit best."""
+    """Return the chunks that match best."""
     caller = caller_of(request)
     body = await read_body(request, SearchBody)
     hits = await search(

@@ -1,25 +1,23 @@
-"""Tokens for pages that upload by themselves: /v1/upload-tokens."""
+"""Upload tokens, with which web pages upload directly: /v1/upload-tokens."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
-from ragsvc.db import upload_tokens
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import TOKEN_PREFIX, caller_of, derive_secret, hash_key
 from ragsvc.http.contract.bodies import Body, read_body
-from ragsvc.http.contract.ids import CollectionId
+from ragsvc.http.contract.ids import CollectionId, ShownTime
 from ragsvc.http.contract.operations import operation
+from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.idempotency import resource_id_of, seed_of
-from ragsvc.http.rendering import json_response, render_time
 from ragsvc.http.state import public_url_of, resources_of
-from ragsvc.http.views import UploadTokenView
-from ragsvc.uploads.registration import find_collection
+from ragsvc.uploads import tokens
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -27,25 +25,31 @@ if TYPE_CHECKING:
     from ragsvc.domain.uploads import UploadToken
 
 routes = web.RouteTableDef()
-log = structlog.get_logger(__name__)
 
 DEFAULT_TTL_S = 3600
-MOST_TTL_S = 24 * 3600
+MAX_TTL_S = 24 * 3600
 
 
 class UploadTokenBody(Body):
-    """What the token may upload: into one collection, by default the default one, files of at most `max_bytes`."""
+    """What the token permits: files of at most `max_bytes`, into one collection, by default the default one."""
 
     collection_id: CollectionId | None = None
     max_bytes: Annotated[int, Field(ge=1)] | None = None
-    ttl_s: Annotated[int, Field(ge=1, le=MOST_TTL_S)] = DEFAULT_TTL_S
+    ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] = DEFAULT_TTL_S
 
 
-async def _answer_again(request: web.Request, token_id: UUID) -> web.Response | None:
+class UploadTokenView(TypedDict):
+    """A new upload token, which is shown only once, and the URL that Uppy uses as its Companion."""
+
+    token: str
+    companion_url: str
+    expires_at: ShownTime
+
+
+async def _respond_again(request: web.Request, token_id: UUID) -> web.Response | None:
     secret = derive_secret(request, TOKEN_PREFIX, seed_of(request))
-    async with resources_of(request).pool.acquire_for_lookup() as lookup:
-        owner = await upload_tokens.select_token_owner(lookup, hash_key(secret))
-    return _show(request, owner[1], secret) if owner and owner[1].id == token_id else None
+    token = await tokens.find_token_by_hash(resources_of(request), hash_key(secret))
+    return _show(request, token, secret) if token and token.id == token_id else None
 
 
 def _show(request: web.Request, token: UploadToken, secret: str) -> web.Response:
@@ -59,34 +63,29 @@ def _show(request: web.Request, token: UploadToken, secret: str) -> web.Response
 
 @routes.post("/v1/upload-tokens")
 @operation(
-    "Make an upload token",
+    "Create an upload token",
     Scope.UPLOAD,
     Scope.WRITE,
     body=UploadTokenBody,
     body_optional=True,
     responses={201: UploadTokenView},
     problems=(NotFound,),
-    again=_answer_again,
+    again=_respond_again,
     shows_secret=True,
 )
 async def create_upload_token(request: web.Request) -> web.Response:
-    """Make a token and show it, this one time; it goes when its time is over or its key is revoked."""
-    resources, caller = resources_of(request), caller_of(request)
+    """Create a token and show it, only this time; it works until it expires or its key is revoked."""
+    caller = caller_of(request)
     body = await read_body(request, UploadTokenBody, optional=True)
     secret = derive_secret(request, TOKEN_PREFIX, seed_of(request))
-    most_bytes = resources.settings.api.max_upload_bytes
-    async with resources.pool.acquire() as conn, conn.transaction():
-        collection = await find_collection(conn, caller.workspace.id, body.collection_id)
-        await upload_tokens.delete_expired_tokens(conn, caller.workspace.id)
-        token = await upload_tokens.insert_upload_token(
-            conn,
-            caller.workspace.id,
-            resource_id_of(request),
-            key_id=caller.key.id,
-            token_hash=hash_key(secret),
-            collection_id=collection.id,
-            max_bytes=min(body.max_bytes or most_bytes, most_bytes),
-            ttl_s=body.ttl_s,
-        )
-    log.info("upload_token_created", token_id=token.id, max_bytes=token.max_bytes)
+    token = await tokens.create_upload_token(
+        resources_of(request),
+        caller.workspace.id,
+        resource_id_of(request),
+        key_id=caller.key.id,
+        token_hash=hash_key(secret),
+        collection_id=body.collection_id,
+        max_bytes=body.max_bytes,
+        ttl_s=body.ttl_s,
+    )
     return _show(request, token, secret)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from ragsvc.db import upload_sessions
-from ragsvc.domain.uploads import UploadStatus
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.uploads import Upload, UploadStatus
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import (
     DigestMismatch,
@@ -26,14 +28,22 @@ from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Attributes, Body, read_body, read_query
 from ragsvc.http.contract.filenames import clean_filename, mime_type_of
 from ragsvc.http.contract.headers import CONTENT_MD5, REPR_DIGEST
-from ragsvc.http.contract.ids import CollectionId, parse_id
+from ragsvc.http.contract.ids import (
+    CollectionId,
+    ShownCollectionId,
+    ShownDocumentId,
+    ShownTime,
+    ShownUploadId,
+    parse_id,
+)
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import JsonObject, json_response, render_time
 from ragsvc.http.idempotency import reserve_anew, resource_id_of
-from ragsvc.http.rendering import json_response, render_document, render_part, render_upload, render_upload_state
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.collections import ChunkingBody, read_chunking
-from ragsvc.http.views import DocumentView, PartUrlsView, PartView, UploadStateView, UploadView
+from ragsvc.http.v1.documents import DocumentView, render_document
+from ragsvc.media_types.content_types import bare_type
 from ragsvc.storage.clients import PRESIGN_EXPIRES_S
 from ragsvc.uploads import completion, sessions
 from ragsvc.uploads.part_streams import read_digests, receive_part
@@ -42,18 +52,21 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
+    from ragsvc.storage.objects import StoredPart
+    from ragsvc.uploads.sessions import UploadState
+
 routes = web.RouteTableDef()
 
 BLOCK_BYTES = 256 * 1024
-MOST_URLS = 1000
+MAX_URLS = 1000
 SHA256_HEX = r"^[0-9a-fA-F]{64}$"
 
 
 class UploadBody(Body):
-    """A file to be sent in parts; without a collection it goes into the default one."""
+    """A file to be sent in parts; without `collection_id` it goes into the default collection."""
 
     filename: Annotated[str, Field(min_length=1, max_length=1024)]
-    # None is an error of its own.
+    # Zero bytes has its own error, `empty_file`.
     size_bytes: Annotated[int, Field(ge=0, json_schema_extra={"minimum": 1})]
     mime_type: Annotated[str, Field(max_length=200)] = ""
     sha256: Annotated[str, Field(pattern=SHA256_HEX)] | None = None
@@ -63,18 +76,131 @@ class UploadBody(Body):
 
 
 class PartUrlsBody(Body):
-    """Which parts are to be sent."""
+    """Which parts the client is about to send."""
 
-    part_numbers: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=MOST_URLS)]
+    part_numbers: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=MAX_URLS)]
 
 
 class UploadsQuery(PageQuery):
-    """Which sessions."""
+    """Which sessions to list."""
 
     status: UploadStatus | None = None
 
 
-async def _answer_again(request: web.Request, upload_id: UUID) -> web.Response | None:
+class PartView(TypedDict):
+    """A part in the object store."""
+
+    part_number: int
+    size_bytes: int
+    etag: str
+
+
+class UploadErrorView(TypedDict):
+    """Why an upload failed."""
+
+    code: str
+    message: str
+
+
+class UploadView(TypedDict):
+    """An upload session; every part except the last has `part_size_bytes`.
+
+    In a session opened with an upload token, sizes and part count are 0 until they are known.
+    """
+
+    id: ShownUploadId
+    object: Literal["upload"]
+    status: UploadStatus
+    filename: str
+    mime_type: str
+    size_bytes: int
+    part_size_bytes: int
+    part_count: int
+    collection_id: ShownCollectionId | None
+    attributes: JsonObject
+    document_id: ShownDocumentId | None
+    error: UploadErrorView | None
+    expires_at: ShownTime
+    created_at: ShownTime
+
+
+class ReceivedPartView(TypedDict):
+    """A part that was received; `etag` is null once the parts are joined into one file."""
+
+    part_number: int
+    size_bytes: int
+    etag: str | None
+
+
+class UploadStateView(UploadView):
+    """An upload session with its received parts and the numbers of the missing ones."""
+
+    received: list[ReceivedPartView]
+    missing: list[int]
+    received_bytes: int
+
+
+class PartUrlView(TypedDict):
+    """A URL that accepts one part by PUT."""
+
+    part_number: int
+    url: str
+    size_bytes: int
+
+
+class PartUrlsView(TypedDict):
+    """URLs that accept parts directly into the object store until they expire."""
+
+    data: list[PartUrlView]
+    expires_in_s: int
+
+
+def render_upload(upload: Upload) -> UploadView:
+    """Return an upload session."""
+    return {
+        "id": format_id("upl", upload.id),
+        "object": "upload",
+        "status": upload.status,
+        "filename": upload.filename,
+        "mime_type": bare_type(upload.mime_type),
+        "size_bytes": upload.size_bytes,
+        "part_size_bytes": upload.part_size_bytes or 0,
+        "part_count": upload.part_count,
+        "collection_id": format_id("col", upload.collection_id) if upload.collection_id else None,
+        "attributes": upload.attributes,
+        "document_id": format_id("doc", upload.document_id) if upload.document_id else None,
+        "error": {"code": upload.error["code"], "message": upload.error["message"]} if upload.error else None,
+        "expires_at": render_time(upload.expires_at),
+        "created_at": render_time(upload.created_at),
+    }
+
+
+def render_upload_state(state: UploadState) -> UploadStateView:
+    """Return an upload session with its parts."""
+    received = _render_received(state)
+    return {
+        **render_upload(state.upload),
+        "received": received,
+        "missing": list(state.missing),
+        "received_bytes": sum(part["size_bytes"] for part in received),
+    }
+
+
+def _render_received(state: UploadState) -> list[ReceivedPartView]:
+    """Return the parts in the store; for a completed upload all of its parts, which the store no longer lists."""
+    upload = state.upload
+    if upload.status is UploadStatus.COMPLETED:
+        numbers = range(1, upload.part_count + 1)
+        return [{"part_number": number, "size_bytes": upload.size_of_part(number), "etag": None} for number in numbers]
+    return [{"part_number": part.number, "size_bytes": part.size_bytes, "etag": part.etag} for part in state.received]
+
+
+def render_part(part: StoredPart) -> PartView:
+    """Return a part in the object store."""
+    return {"part_number": part.number, "size_bytes": part.size_bytes, "etag": part.etag}
+
+
+async def _respond_again(request: web.Request, upload_id: UUID) -> web.Response | None:
     async with resources_of(request).pool.acquire() as conn:
         upload = await upload_sessions.select_upload(conn, caller_of(request).workspace.id, upload_id)
     if upload is None:
@@ -95,10 +221,10 @@ async def _answer_again(request: web.Request, upload_id: UUID) -> web.Response |
     body=UploadBody,
     responses={201: UploadView},
     problems=(NotFound, EmptyFile, TooLarge, QuotaExceeded),
-    again=_answer_again,
+    again=_respond_again,
 )
 async def open_upload(request: web.Request) -> web.Response:
-    """Open a session: its parts may be sent in any order, beside one another, here or to presigned URLs."""
+    """Open a session; its parts can be sent in any order and in parallel, to the API or to presigned URLs."""
     resources, caller = resources_of(request), caller_of(request)
     body = await read_body(request, UploadBody)
     if body.size_bytes == 0:
@@ -123,7 +249,7 @@ async def open_upload(request: web.Request) -> web.Response:
 @routes.get("/v1/uploads")
 @operation("List the upload sessions", Scope.UPLOAD, Scope.READ, query=UploadsQuery, responses={200: Page[UploadView]})
 async def list_uploads(request: web.Request) -> web.Response:
-    """Answer one page of the sessions, of one status if wanted."""
+    """Return one page of the sessions, optionally of one status."""
     query = read_query(request, UploadsQuery)
     async with resources_of(request).pool.acquire() as conn:
         found = await upload_sessions.select_uploads(
@@ -139,7 +265,7 @@ async def list_uploads(request: web.Request) -> web.Response:
 @routes.get("/v1/uploads/{upload_id}")
 @operation("Show an upload session with its parts", Scope.UPLOAD, Scope.READ, responses={200: UploadStateView})
 async def get_upload(request: web.Request) -> web.Response:
-    """Answer what the store has and what is missing: by this a client goes on after anything."""
+    """Return the received and the missing parts, so that a client can resume after any interruption."""
     state = await sessions.load_state(resources_of(request), caller_of(request).workspace.id, _upload_id(request))
     return json_response(render_upload_state(state))
 
@@ -155,7 +281,7 @@ async def get_upload(request: web.Request) -> web.Response:
     problems=(NotFound, UploadNotPending, PartNumberOutOfRange, PartSizeMismatch, DigestMismatch),
 )
 async def put_part(request: web.Request) -> web.Response:
-    """Stream a part's bytes into the store; sending it again replaces it."""
+    """Stream a part's bytes into the object store; sending the part again replaces it."""
     part = await receive_part(
         resources_of(request),
         caller_of(request).workspace.id,
@@ -178,7 +304,7 @@ async def put_part(request: web.Request) -> web.Response:
     problems=(NotFound, UploadNotPending, PartNumberOutOfRange),
 )
 async def presign_parts(request: web.Request) -> web.Response:
-    """Answer URLs that take the parts by PUT, straight into the store."""
+    """Return URLs that accept the parts by PUT, directly into the object store."""
     resources, upload_id = resources_of(request), _upload_id(request)
     workspace_id = caller_of(request).workspace.id
     body = await read_body(request, PartUrlsBody)
@@ -199,7 +325,7 @@ async def presign_parts(request: web.Request) -> web.Response:
     problems=(NotFound, UploadNotPending, PartsMissing, PartSizeMismatch, TooLarge, QuotaExceeded),
 )
 async def complete_upload(request: web.Request) -> web.Response:
-    """Make the parts a document and answer it, the same one however often it is asked."""
+    """Create a document from the parts; repeated calls return the same document."""
     document = await completion.complete_session(
         resources_of(request), caller_of(request).workspace.id, _upload_id(request)
     )
@@ -215,7 +341,7 @@ async def complete_upload(request: web.Request) -> web.Response:
     problems=(NotFound, UploadNotPending),
 )
 async def abort_upload(request: web.Request) -> web.Response:
-    """Give the session up and remove its parts."""
+    """Abort the session and delete its parts."""
     await sessions.abort_session(resources_of(request), caller_of(request).workspace.id, _upload_id(request))
     return web.Response(status=204)
 
@@ -225,9 +351,9 @@ def _upload_id(request: web.Request) -> UUID:
 
 
 def read_part_number(request: web.Request) -> int:
-    """Return the part's number that the path names; raises PartNumberOutOfRange where that is none."""
+    """Return the part number in the path; raises PartNumberOutOfRange if it is not a number."""
     text = request.match_info["part_number"]
-    if not (text.isascii() and text.isdecimal() and len(text) <= 9):  # noqa: PLR2004 - longer is no part of any file
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):  # noqa: PLR2004 - more digits than any part number has
         raise PartNumberOutOfRange
     return int(text)
 

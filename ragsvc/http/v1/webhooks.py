@@ -1,30 +1,27 @@
-"""Where a workspace is told what became of its documents: /v1/webhooks."""
+"""Webhooks that notify a workspace of its documents' outcomes: /v1/webhooks."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 from aiohttp import web
 from pydantic import Field
+from typing_extensions import TypedDict
 
-from ragsvc.db import webhooks
-from ragsvc.db.audit_events import insert_audit_event
-from ragsvc.domain.audit import AuditAction, AuditSubject
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import NotFound, TooManyWebhooks, WebhookRefused
+from ragsvc.errors import TooManyWebhooks, WebhookRefused
 from ragsvc.http.auth import caller_of, derive_secret
 from ragsvc.http.contract.bodies import Body, read_body, read_query
-from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.ids import ShownTime, ShownWebhookId, parse_id
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.idempotency import resource_id_of, seed_of
-from ragsvc.http.rendering import json_response, render_webhook
 from ragsvc.http.state import resources_of
-from ragsvc.http.views import CreatedWebhookView, WebhookView
-from ragsvc.webhooks.origins import check_url
+from ragsvc.webhooks import registration
 from ragsvc.webhooks.signing import SECRET_PREFIX, show_secret
 
 if TYPE_CHECKING:
@@ -32,14 +29,12 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.webhooks import Webhook
 
-MOST_WEBHOOKS = 20
 
 routes = web.RouteTableDef()
-log = structlog.get_logger(__name__)
 
 
 class WebhookBody(Body):
-    """A new webhook; without events it is told of all of them."""
+    """A new webhook; without `events` it receives all of them."""
 
     url: Annotated[str, Field(min_length=1, max_length=2000)]
     events: list[WebhookEvent] = Field(
@@ -47,14 +42,38 @@ class WebhookBody(Body):
     )
 
 
-def _derive(request: web.Request) -> bytes:
-    """Return the secret, which a client that asks again is shown again."""
+def _derive_secret(request: web.Request) -> bytes:
+    """Return the signing secret; a repeat of the same idempotent request gets the same one."""
     return hashlib.sha256(derive_secret(request, SECRET_PREFIX, seed_of(request)).encode()).digest()
 
 
-async def _answer_again(request: web.Request, webhook_id: UUID) -> web.Response | None:
-    async with resources_of(request).pool.acquire() as conn:
-        webhook = await webhooks.select_webhook(conn, caller_of(request).workspace.id, webhook_id)
+class WebhookView(TypedDict):
+    """A webhook without its secret."""
+
+    id: ShownWebhookId
+    url: str
+    events: list[WebhookEvent]
+    created_at: ShownTime
+
+
+class CreatedWebhookView(WebhookView):
+    """A new webhook with its secret, which is shown only once."""
+
+    secret: str
+
+
+def render_webhook(webhook: Webhook) -> WebhookView:
+    """Return a webhook without its secret."""
+    return {
+        "id": format_id("hook", webhook.id),
+        "url": webhook.url,
+        "events": list(webhook.events),
+        "created_at": render_time(webhook.created_at),
+    }
+
+
+async def _respond_again(request: web.Request, webhook_id: UUID) -> web.Response | None:
+    webhook = await registration.find_webhook(resources_of(request), caller_of(request).workspace.id, webhook_id)
     return _show(webhook) if webhook else None
 
 
@@ -64,80 +83,52 @@ def _show(webhook: Webhook) -> web.Response:
 
 @routes.post("/v1/webhooks")
 @operation(
-    "Make a webhook",
+    "Create a webhook",
     Scope.WRITE,
     body=WebhookBody,
     responses={201: CreatedWebhookView},
     problems=(WebhookRefused, TooManyWebhooks),
-    again=_answer_again,
+    again=_respond_again,
     shows_secret=True,
 )
 async def create_webhook(request: web.Request) -> web.Response:
-    """Make a webhook and show what signs its deliveries, this one time."""
-    resources, caller = resources_of(request), caller_of(request)
+    """Create a webhook and show the secret that signs its deliveries, only this time."""
     body = await read_body(request, WebhookBody)
-    check_url(body.url, resources.settings)
-    async with resources.pool.acquire() as conn, conn.transaction():
-        webhook = await webhooks.insert_webhook(
-            conn,
-            caller.workspace.id,
-            resource_id_of(request),
-            url=body.url,
-            events=sorted(set(body.events), key=list(WebhookEvent).index),
-            secret=_derive(request),
-            max_count=MOST_WEBHOOKS,
-        )
-        if webhook is None:
-            raise TooManyWebhooks(f"A workspace may have {MOST_WEBHOOKS} webhooks.")
-        await insert_audit_event(
-            conn,
-            AuditAction.WEBHOOK_CREATED,
-            workspace_id=caller.workspace.id,
-            subject=(AuditSubject.WEBHOOK, webhook.id),
-            details={"url": webhook.url},
-        )
-    log.info("webhook_created", webhook_id=webhook.id)
+    webhook = await registration.create_webhook(
+        resources_of(request),
+        caller_of(request).workspace.id,
+        resource_id_of(request),
+        url=body.url,
+        events=body.events,
+        secret=_derive_secret(request),
+    )
     return _show(webhook)
 
 
 @routes.get("/v1/webhooks")
 @operation("List the webhooks", Scope.READ, query=PageQuery, responses={200: Page[WebhookView]})
 async def list_webhooks(request: web.Request) -> web.Response:
-    """Answer one page of the webhooks."""
+    """Return one page of the webhooks."""
     query = read_query(request, PageQuery)
-    async with resources_of(request).pool.acquire() as conn:
-        found = await webhooks.select_webhooks(
-            conn, caller_of(request).workspace.id, before=query.cursor, limit=query.limit + 1
-        )
+    found = await registration.list_webhooks(
+        resources_of(request), caller_of(request).workspace.id, before=query.cursor, limit=query.limit + 1
+    )
     return json_response(page_by_id(found, query.limit, render_webhook))
 
 
 @routes.get("/v1/webhooks/{webhook_id}")
 @operation("Show a webhook", Scope.READ, responses={200: WebhookView})
 async def get_webhook(request: web.Request) -> web.Response:
-    """Answer one webhook."""
+    """Return one webhook."""
     webhook_id = parse_id("hook", request.match_info["webhook_id"])
-    async with resources_of(request).pool.acquire() as conn:
-        webhook = await webhooks.select_webhook(conn, caller_of(request).workspace.id, webhook_id)
-    if webhook is None:
-        raise NotFound
+    webhook = await registration.get_webhook(resources_of(request), caller_of(request).workspace.id, webhook_id)
     return json_response(render_webhook(webhook))
 
 
 @routes.delete("/v1/webhooks/{webhook_id}")
-@operation("Remove a webhook", Scope.WRITE, responses={204: None})
+@operation("Delete a webhook", Scope.WRITE, responses={204: None})
 async def delete_webhook(request: web.Request) -> web.Response:
-    """Remove a webhook; what it was not told yet, it is told no more."""
-    workspace_id = caller_of(request).workspace.id
+    """Delete a webhook; events not delivered yet are dropped."""
     webhook_id = parse_id("hook", request.match_info["webhook_id"])
-    async with resources_of(request).pool.acquire() as conn, conn.transaction():
-        if not await webhooks.delete_webhook(conn, workspace_id, webhook_id):
-            raise NotFound
-        await insert_audit_event(
-            conn,
-            AuditAction.WEBHOOK_DELETED,
-            workspace_id=workspace_id,
-            subject=(AuditSubject.WEBHOOK, webhook_id),
-        )
-    log.info("webhook_deleted", webhook_id=webhook_id)
+    await registration.delete_webhook(resources_of(request), caller_of(request).workspace.id, webhook_id)
     return web.Response(status=204)

@@ -3,22 +3,51 @@
 from __future__ import annotations
 
 from aiohttp import web
+from typing_extensions import TypedDict
 
 from ragsvc.db import documents
-from ragsvc.domain.workspaces import Scope
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope, Usage, Workspace
 from ragsvc.http.auth import caller_of
+from ragsvc.http.contract.ids import ShownWorkspaceId
 from ragsvc.http.contract.operations import operation
-from ragsvc.http.rendering import json_response, render_own_workspace
+from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.state import resources_of
-from ragsvc.http.views import OwnWorkspaceView
 
 routes = web.RouteTableDef()
+
+
+class UsageView(TypedDict):
+    """How much a workspace stores."""
+
+    documents: int
+    chunks: int
+    storage_bytes: int
+
+
+class OwnWorkspaceView(TypedDict):
+    """A workspace as its own keys see it."""
+
+    id: ShownWorkspaceId
+    name: str
+    usage: UsageView
+    quota_bytes: int | None
+
+
+def render_own_workspace(workspace: Workspace, usage: Usage) -> OwnWorkspaceView:
+    """Return a workspace as its own keys see it."""
+    return {
+        "id": format_id("ws", workspace.id),
+        "name": workspace.name,
+        "usage": {"documents": usage.documents, "chunks": usage.chunks, "storage_bytes": usage.storage_bytes},
+        "quota_bytes": workspace.quota_bytes,
+    }
 
 
 @routes.get("/v1/workspace")
 @operation("Show the workspace of this key", Scope.READ, responses={200: OwnWorkspaceView})
 async def get_own_workspace(request: web.Request) -> web.Response:
-    """Answer the caller's workspace and what it holds."""
+    """Return the caller's workspace and its usage."""
     caller = caller_of(request)
     async with resources_of(request).pool.acquire() as conn:
         usage = await documents.select_usage(conn, caller.workspace.id)

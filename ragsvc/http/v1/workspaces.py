@@ -1,36 +1,32 @@
-"""Tenants, for the operator: /v1/workspaces."""
+"""Tenants, managed by the operator: /v1/workspaces."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
 from aiohttp import web
+from typing_extensions import TypedDict
 
-from ragsvc.db import collections, workspaces
-from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.deletion.requests import request_workspace_deletion
-from ragsvc.domain.audit import AuditAction, AuditSubject
-from ragsvc.domain.ids import new_id
-from ragsvc.errors import NotFound, ProviderRefused
+from ragsvc.domain.ids import format_id
+from ragsvc.errors import ProviderRefused
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, Name, read_body, read_query
-from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.contract.ids import ShownTime, ShownWorkspaceId, parse_id
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
+from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.idempotency import resource_id_of
-from ragsvc.http.rendering import json_response, render_accepted_deletion, render_workspace
 from ragsvc.http.state import resources_of
-from ragsvc.http.views import AcceptedDeletionView, WorkspaceView
-from ragsvc.storage.locations import choose_location
+from ragsvc.http.v1.deletions import AcceptedDeletionView, render_accepted_deletion
+from ragsvc.tenants import workspaces
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-routes = web.RouteTableDef()
-log = structlog.get_logger(__name__)
+    from ragsvc.domain.workspaces import Workspace
 
-DEFAULT_COLLECTION_NAME = "default"
+routes = web.RouteTableDef()
 
 
 class WorkspaceBody(Body):
@@ -39,74 +35,67 @@ class WorkspaceBody(Body):
     name: Name
 
 
-async def _answer_again(request: web.Request, workspace_id: UUID) -> web.Response | None:
-    async with resources_of(request).pool.acquire() as conn:
-        workspace = await workspaces.select_workspace(conn, workspace_id)
+class WorkspaceView(TypedDict):
+    """A workspace as the operator sees it."""
+
+    id: ShownWorkspaceId
+    name: str
+    bucket: str
+    created_at: ShownTime
+
+
+def render_workspace(workspace: Workspace) -> WorkspaceView:
+    """Return a workspace as the operator sees it."""
+    return {
+        "id": format_id("ws", workspace.id),
+        "name": workspace.name,
+        "bucket": workspace.bucket,
+        "created_at": render_time(workspace.created_at),
+    }
+
+
+async def _respond_again(request: web.Request, workspace_id: UUID) -> web.Response | None:
+    workspace = await workspaces.find_workspace(resources_of(request), workspace_id)
     return json_response(render_workspace(workspace), status=201) if workspace else None
 
 
 @routes.post("/v1/workspaces")
 @operation(
-    "Make a workspace",
+    "Create a workspace",
     Access.ADMIN,
     body=WorkspaceBody,
     responses={201: WorkspaceView},
     problems=(ProviderRefused,),
-    again=_answer_again,
+    again=_respond_again,
 )
 async def create_workspace(request: web.Request) -> web.Response:
-    """Make the bucket, then the row and its default collection: a crash between leaves an empty bucket at most."""
+    """Create a workspace with its bucket and default collection."""
     body = await read_body(request, WorkspaceBody)
-    resources = resources_of(request)
-    workspace_id = resource_id_of(request)
-    location = choose_location(resources.settings, workspace_id)
-    await resources.storage.create_bucket(location.bucket)
-    async with resources.pool.acquire() as conn, conn.transaction():
-        workspace = await workspaces.insert_workspace(
-            conn,
-            workspace_id,
-            name=body.name,
-            location=location,
-            quota_bytes=resources.settings.api.workspace_quota_bytes,
-        )
-        await collections.insert_collection(conn, workspace_id, new_id(), name=DEFAULT_COLLECTION_NAME, is_default=True)
-        await insert_audit_event(
-            conn,
-            AuditAction.WORKSPACE_CREATED,
-            workspace_id=workspace_id,
-            subject=(AuditSubject.WORKSPACE, workspace_id),
-            details={"name": body.name, "bucket": location.bucket},
-        )
-    log.info("workspace_created", workspace_id=workspace_id, bucket=location.bucket)
+    workspace = await workspaces.create_workspace(resources_of(request), resource_id_of(request), name=body.name)
     return json_response(render_workspace(workspace), status=201)
 
 
 @routes.get("/v1/workspaces")
 @operation("List the workspaces", Access.ADMIN, query=PageQuery, responses={200: Page[WorkspaceView]})
 async def list_workspaces(request: web.Request) -> web.Response:
-    """Answer one page of the workspaces."""
+    """Return one page of the workspaces."""
     query = read_query(request, PageQuery)
-    async with resources_of(request).pool.acquire() as conn:
-        found = await workspaces.select_workspaces(conn, before=query.cursor, limit=query.limit + 1)
+    found = await workspaces.list_workspaces(resources_of(request), before=query.cursor, limit=query.limit + 1)
     return json_response(page_by_id(found, query.limit, render_workspace))
 
 
 @routes.get("/v1/workspaces/{workspace_id}")
 @operation("Show a workspace", Access.ADMIN, responses={200: WorkspaceView})
 async def get_workspace(request: web.Request) -> web.Response:
-    """Answer one workspace; one that is being deleted is shown until it is gone."""
+    """Return one workspace, including one that is being deleted."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
-    async with resources_of(request).pool.acquire() as conn:
-        workspace = await workspaces.select_workspace(conn, workspace_id)
-    if workspace is None:
-        raise NotFound
-    return json_response(render_workspace(workspace))
+    return json_response(render_workspace(await workspaces.get_workspace(resources_of(request), workspace_id)))
 
 
 @routes.delete("/v1/workspaces/{workspace_id}")
-@operation("Delete a workspace and all it holds", Access.ADMIN, responses={202: AcceptedDeletionView})
+@operation("Delete a workspace and everything in it", Access.ADMIN, responses={202: AcceptedDeletionView})
 async def delete_workspace(request: web.Request) -> web.Response:
-    """Accept the deletion; from here on none of the workspace's keys works."""
+    """Accept the deletion; from now on the workspace's keys do not work."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     deletion = await request_workspace_deletion(resources_of(request), workspace_id)
     return json_response(render_accepted_deletion(deletion), status=202)

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 
 from tests.http.conftest import Api, ApiResponse
+from tests.http.support.uploads import make_token
 
 if TYPE_CHECKING:
     from tests.http.conftest import Client
@@ -45,13 +46,6 @@ class Companion:
         """Complete a session with `count` parts."""
         parts = [{"PartNumber": number, "ETag": '"x"'} for number in range(1, count + 1)]
         return await self.call("POST", opened, "/complete", json={"parts": parts})
-
-
-async def make_token(api: Api, **fields: object) -> dict[str, str]:
-    response = await api.post("/v1/upload-tokens", fields)
-    assert response.status == 201, response.raw
-    token: dict[str, str] = response.json
-    return token
 
 
 async def companion_of(api: Api, **fields: object) -> Companion:

@@ -10,9 +10,9 @@ import aiohttp
 from structlog.testing import capture_logs
 
 from ragsvc.http.contract.ids import parse_id
-from tests.http.companion.support import Companion, companion_of, make_token
+from tests.http.companion.support import Companion, companion_of
 from tests.http.conftest import Api, ApiResponse, make_key
-from tests.http.v1.test_uploads import MIB, content_of
+from tests.http.support.uploads import MIB, content_of, make_token
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources

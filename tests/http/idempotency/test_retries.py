@@ -13,7 +13,7 @@ import pytest
 from ragsvc import uploads
 from tests.http.idempotency.support import KEY, count
 from tests.http.support.documents import form
-from tests.http.support.proxy import DeafProxy
+from tests.http.support.proxy import ResponseDroppingProxy
 from tests.support.polling import until
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class RetryingClient:
     """A client that retries after every connection error, like an SDK."""
 
     api: Api
-    proxy: DeafProxy
+    proxy: ResponseDroppingProxy
 
     async def post(self, path: str, **options: Any) -> Any:
         """Send until a response arrives, and return it parsed; `form_of` builds the form for each attempt."""
@@ -117,7 +117,7 @@ class RetryingClient:
 async def retrying_client(tenant: Tenant, client: Client) -> AsyncIterator[RetryingClient]:
     """A client that loses the responses to its first two attempts, each after the commit."""
     assert client.port is not None
-    async with DeafProxy(client.host, client.port, loses=2) as proxy:
+    async with ResponseDroppingProxy(client.host, client.port, drops=2) as proxy:
         yield RetryingClient(tenant.api, proxy)
         assert proxy.left == 0
 

@@ -1,1 +1,1 @@
-"""Helpers of the tests of the API."""
+"""Helpers for the API's tests."""

@@ -1,4 +1,4 @@
-"""Documents for the tests of this floor: forms to upload them, and what a worker would write of them."""
+"""Documents for the API's tests: upload forms, and the rows that a worker would write."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CUTS = ((0, 19), (21, len(TEXT)))
 
 
 def form(content: bytes, *, filename: str = "kettles.txt", **fields: str) -> aiohttp.FormData:
-    """Return a form with a file, and with fields after it."""
+    """Return a form with a file, followed by the other fields."""
     data = aiohttp.FormData()
     data.add_field("file", io.BytesIO(content), filename=filename)
     for name, value in fields.items():
@@ -54,10 +54,10 @@ def sample_chunks() -> list[Chunk]:
 async def finish_document(
     resources: Resources, workspace_id: UUID, document_id: UUID, *, file_id: UUID | None = None
 ) -> None:
-    """Give a document a ready build of TEXT, made of its file or of another; its job is over by then."""
+    """Give a document a ready build of TEXT from its file or another one, and cancel its active job."""
     build_id = new_id()
-    made = sample_chunks()
-    vectors = np.random.default_rng(7).standard_normal((len(made), resources.space.dimensions), dtype=np.float32)
+    created = sample_chunks()
+    vectors = np.random.default_rng(7).standard_normal((len(created), resources.space.dimensions), dtype=np.float32)
     async with resources.pool.acquire() as conn, conn.transaction():
         document = await documents.select_document(conn, workspace_id, document_id)
         assert document is not None
@@ -68,7 +68,7 @@ async def finish_document(
             document_id,
             collection_id=document.collection_id,
             build_id=build_id,
-            chunks=made,
+            chunks=created,
             vectors=vectors,
             space=resources.space,
             text_search_config="english",
@@ -79,7 +79,7 @@ async def finish_document(
             document_id,
             build_id=build_id,
             file_id=file_id or document.file_id,
-            chunk_count=len(made),
+            chunk_count=len(created),
             token_count=14,
         )
         assert version is not None
@@ -94,7 +94,7 @@ async def finish_document(
 
 
 async def show_stage(resources: Resources, workspace_id: UUID, document_id: UUID, stage: Stage) -> None:
-    """Let a document show that it is being processed."""
+    """Set a document's status to processing, with a stage."""
     async with resources.pool.acquire() as conn:
         await documents.update_ingestion_state(
             conn, workspace_id, document_id, status=DocumentStatus.PROCESSING, stage=stage, progress=0.25
@@ -102,7 +102,7 @@ async def show_stage(resources: Resources, workspace_id: UUID, document_id: UUID
 
 
 async def show_failure(resources: Resources, workspace_id: UUID, document_id: UUID) -> None:
-    """Let a document show that its ingestion failed for good."""
+    """Set a document's status to failed, with a permanent error."""
     failure = FailureInfo(code="encrypted", message="the file needs a password", retryable=False)
     async with resources.pool.acquire() as conn:
         await documents.update_ingestion_state(

@@ -1,4 +1,4 @@
-"""Calls with an id that is somebody else's, built from the OpenAPI document for every place that takes one."""
+"""Requests with another workspace's id, built from the OpenAPI document for every field that takes an id."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ID = re.compile(r"[a-z]+_[0-9a-f]{32}")
-# Uppy sends it along with the upload that it belongs to.
+# Uppy sends this key together with the upload id that it belongs to.
 COMPANION_KEY = "key"
 
-Slot = tuple[str | int, ...]
+FieldPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that a place of the document's says how to make: `place` is where the strange id goes."""
+    """A request to an operation of the OpenAPI document; `id_field` is the path of the field for the foreign id."""
 
     method: str
     path: str
-    place: Slot
+    id_field: FieldPath
     kind: str
     by_token: bool
     parameters: Mapping[tuple[str, str], Any]
@@ -35,16 +35,16 @@ class Call:
 
     @property
     def route(self) -> str:
-        """Its operation."""
+        """The operation's method and path."""
         return f"{self.method} {self.path}"
 
-    def options(self, ids: Mapping[str, str], *, strange: str) -> tuple[str, dict[str, Any]]:
-        """Return the path and the options of the request, with own ids in every other place."""
+    def options(self, ids: Mapping[str, str], *, foreign_id: str) -> tuple[str, dict[str, Any]]:
+        """Return the request's path and options, with the caller's own ids in every other field."""
         whole: dict[str | int, Any] = {"body": copy.deepcopy(self.body)}
         for (where, name), value in self.parameters.items():
             whole.setdefault(where, {})[name] = value
-        for place, kind in self._id_places():
-            _put(whole, place, strange if place == self.place else ids[kind])
+        for id_field, kind in self._id_fields():
+            _put(whole, id_field, foreign_id if id_field == self.id_field else ids[kind])
         path = self.path
         for name, value in whole.get("path", {}).items():
             path = path.replace(f"{{{name}}}", str(value))
@@ -55,9 +55,9 @@ class Call:
             **self._body_options(whole["body"], headers),
         }
 
-    def _id_places(self) -> Iterator[tuple[Slot, str]]:
+    def _id_fields(self) -> Iterator[tuple[FieldPath, str]]:
         for (where, name), value in self.parameters.items():
-            yield from ((place, kind) for place, kind in find_ids(value, (where, name)))
+            yield from ((id_field, kind) for id_field, kind in find_ids(value, (where, name)))
         yield from find_ids(self.body, ("body",))
 
     def _body_options(self, body: Any, headers: dict[str, str]) -> dict[str, Any]:
@@ -73,20 +73,20 @@ class Call:
         return {"data": b"x"}
 
 
-def find_ids(value: Any, place: Slot) -> Iterator[tuple[Slot, str]]:
-    """Yield where a value holds an id, and of which kind."""
+def find_ids(value: Any, id_field: FieldPath) -> Iterator[tuple[FieldPath, str]]:
+    """Yield the path and the kind of every id in a value."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from find_ids(inner, (*place, name))
+            yield from find_ids(inner, (*id_field, name))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from find_ids(inner, (*place, index))
+            yield from find_ids(inner, (*id_field, index))
     elif isinstance(value, str) and ID.fullmatch(value):
-        yield place, value.partition("_")[0]
+        yield id_field, value.partition("_")[0]
 
 
 def calls_of(document: dict[str, Any]) -> Iterator[Call]:
-    """Yield a call for each place of each operation that takes the id of something that a workspace owns."""
+    """Yield a call for every field of every operation that takes the id of a workspace's resource."""
     for path, item in document["paths"].items():
         for method, operation in item.items():
             by_token = "{upload_token}" in path
@@ -94,15 +94,15 @@ def calls_of(document: dict[str, Any]) -> Iterator[Call]:
                 continue
             parameters = _parameters_of(operation)
             for content_type, body in _bodies_of(document, operation):
-                places = [
+                id_fields = [
                     *(found for (where, name), value in parameters.items() for found in find_ids(value, (where, name))),
                     *find_ids(body, ("body",)),
                 ]
-                for place, kind in places:
-                    # A path has been tried with one of the bodies.
-                    if place[0] != "body" and content_type not in {None, _first_type(operation)}:
+                for id_field, kind in id_fields:
+                    # Ids outside the body need only one of the body types.
+                    if id_field[0] != "body" and content_type not in {None, _first_type(operation)}:
                         continue
-                    yield Call(method.upper(), path, place, kind, by_token, parameters, content_type, body)
+                    yield Call(method.upper(), path, id_field, kind, by_token, parameters, content_type, body)
 
 
 def _parameters_of(operation: dict[str, Any]) -> dict[tuple[str, str], Any]:
@@ -132,8 +132,8 @@ def _example_of(document: dict[str, Any], schema: dict[str, Any]) -> Any:
     return schema["examples"][0] if "examples" in schema else None
 
 
-def _put(whole: dict[str | int, Any], place: Slot, value: str) -> None:
-    *steps, last = place
+def _put(whole: dict[str | int, Any], id_field: FieldPath, value: str) -> None:
+    *steps, last = id_field
     inner: Any = whole
     for step in steps:
         inner = inner[step]

@@ -1,4 +1,4 @@
-"""A store of a test's own, which can be killed, and can run out of room."""
+"""An object store for a single test, which can be killed and can run out of space."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOT_ASKED = {"database_url": "postgresql://nobody", "redis_url": "redis://nobody
 
 
 class OwnStore:
-    """One store under `root`."""
+    """One object store with its data under `root`."""
 
     def __init__(self, root: Path) -> None:
         self._folders = open_folders(root)
@@ -47,7 +47,7 @@ class OwnStore:
 
     @property
     def settings(self) -> dict[str, object]:
-        """The settings that reach it."""
+        """The settings to connect to the store."""
         return {
             "s3_endpoint_url": self._part.url,
             "s3_access_key_id": self._secrets.s3_access_key_id,
@@ -55,29 +55,29 @@ class OwnStore:
         }
 
     async def start(self) -> None:
-        """Start it with the data that it has."""
+        """Start the store with its existing data."""
         self._process = await start(self._part, self._folders.run)
 
     async def kill(self) -> None:
-        """Kill it."""
+        """Kill the store with SIGKILL."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGKILL)
         await self._process.wait()
 
     async def stop(self) -> None:
-        """Stop it, if it runs."""
+        """Stop the store if it is running."""
         if self._process is not None:
             await self._process.stop()
 
     async def fill(self) -> None:
-        """Have no room for anything more: it then says itself that no space is left on the device."""
+        """Leave no space for another file; the store then reports that the device is full."""
         await self._limit_files(1)
-        await until(lambda: self._takes(taken=False), timeout_s=60, what="a full disk")
+        await until(lambda: self._accepts(accepted=False), timeout_s=60, what="a full disk")
 
     async def empty(self) -> None:
-        """Have room again."""
+        """Remove the limit."""
         await self._limit_files(0)
-        await until(lambda: self._takes(taken=True), timeout_s=60, what="room on the disk")
+        await until(lambda: self._accepts(accepted=True), timeout_s=60, what="space on the disk")
 
     async def _limit_files(self, count: int) -> None:
         await self.kill()
@@ -86,11 +86,11 @@ class OwnStore:
         await run(replace(gateway, name="limit", argv=argv), self._folders.run)
         await self.start()
 
-    async def _takes(self, *, taken: bool) -> bool:
-        """Tell whether it takes a new file, or refuses one; the limit is looked at now and then only."""
+    async def _accepts(self, *, accepted: bool) -> bool:
+        """Return whether creating a file succeeds (`accepted`) or fails; the store applies a new limit with a delay."""
         async with open_storage(Settings.of({**NOT_ASKED, **self.settings})) as storage:
             try:
                 await storage.create_bucket(f"probe-{uuid.uuid4().hex}")
             except TransientFailure:
-                return not taken
-        return taken
+                return not accepted
+        return accepted

@@ -1,4 +1,4 @@
-"""API processes of their own, for what only a real one shows: signals, ports, memory."""
+"""Separate API processes, to test signals, ports and memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STOP_TIMEOUT_S = 30.0
 
 
 def environment(settings: Settings, **changes: str) -> dict[str, str]:
-    """Return the settings as a process's environment."""
+    """Return the environment variables for a process with these settings."""
     return {"PATH": os.environ["PATH"], **variables_of(settings), "LOG_FORMAT": "json", "PORT": "0", **changes}
 
 
@@ -39,12 +39,12 @@ class ApiProcess:
         self._reading = asyncio.create_task(self._read_log())
 
     async def started(self) -> str:
-        """Return its URL, once it listens."""
+        """Wait until the process listens, and return its URL."""
         event = await self.logged("api_started", timeout_s=START_TIMEOUT_S)
         return f"http://{event['host']}:{event['port']}"
 
     async def logged(self, name: str, *, timeout_s: float = 10.0) -> dict[str, Any]:
-        """Return the first event of this name, once it is logged."""
+        """Wait for the first log event with this name, and return it."""
         async with asyncio.timeout(timeout_s):
             while True:
                 self._changed.clear()
@@ -61,13 +61,13 @@ class ApiProcess:
         return await self.exit_code()
 
     async def exit_code(self) -> int:
-        """Return the exit code, once the process has ended and its log is read."""
+        """Wait until the process has exited and its log is read, and return the exit code."""
         code = await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
         await self._reading
         return code
 
     def peak_memory_bytes(self) -> int:
-        """Return the most memory that was ever resident."""
+        """Return the process's peak resident memory."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
@@ -84,7 +84,7 @@ class ApiProcess:
 
 @asynccontextmanager
 async def serving(settings: Settings, *arguments: str, patch: str = "", **changes: str) -> AsyncIterator[ApiProcess]:
-    """Run `ragsvc serve` and kill it at the end, if it still runs; `patch` is Python that it runs first."""
+    """Run `ragsvc serve`, and kill it at the end if it is still running; `patch` is Python code to run first."""
     process = await asyncio.create_subprocess_exec(
         *(
             sys.executable,

@@ -1,4 +1,4 @@
-"""The operator's view: queues, their pauses, and dead letters."""
+"""The operator's API for queues and dead letters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 async def no_jobs(resources: Resources) -> None:
-    """Take away what other tests left in the queues."""
+    """Remove the jobs and pauses that other tests left."""
     async with resources.pool.acquire() as conn:
         await conn.execute("DELETE FROM jobs")
         await conn.execute("UPDATE queue_state SET paused = false, reason = NULL")
@@ -43,8 +43,10 @@ async def active_job(resources: Resources, tenant: Tenant, document: dict[str, A
     return job
 
 
-async def bury(resources: Resources, tenant: Tenant, content: bytes, *, code: str = "corrupt") -> dict[str, Any]:
-    """Upload a document whose ingestion dies, and return it."""
+async def add_dead_letter(
+    resources: Resources, tenant: Tenant, content: bytes, *, code: str = "corrupt"
+) -> dict[str, Any]:
+    """Upload a document whose ingestion becomes a dead letter, and return it."""
     document = await tenant.upload(content)
     job = await active_job(resources, tenant, document)
     claimed = await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30)
@@ -58,7 +60,7 @@ async def bury(resources: Resources, tenant: Tenant, content: bytes, *, code: st
 
 async def test_both_queues_show_their_depth(admin: Api, tenant: Tenant, resources: Resources) -> None:
     await tenant.upload(b"waits")
-    await bury(resources, tenant, b"dies")
+    await add_dead_letter(resources, tenant, b"dies")
     shown = {queue["queue"]: queue for queue in (await admin.get("/v1/admin/queues")).json["data"]}
     assert set(shown) == {"ingestion", "deletion"}
     ingestion = shown["ingestion"]
@@ -70,7 +72,7 @@ async def test_both_queues_show_their_depth(admin: Api, tenant: Tenant, resource
     assert shown["deletion"]["oldest_ready_age_s"] is None
 
 
-async def test_a_queue_shows_what_its_workers_are_at(admin: Api, tenant: Tenant, resources: Resources) -> None:
+async def test_a_queue_shows_its_running_jobs(admin: Api, tenant: Tenant, resources: Resources) -> None:
     document = await tenant.upload(b"runs")
     async with resources.pool.acquire() as conn:
         job_id = await conn.fetchval("SELECT id FROM jobs")
@@ -82,7 +84,7 @@ async def test_a_queue_shows_what_its_workers_are_at(admin: Api, tenant: Tenant,
     assert 0 < lease["lease_left_s"] <= 30
 
 
-async def test_a_queue_tells_of_the_outage_that_paused_it(admin: Api, resources: Resources) -> None:
+async def test_a_queue_shows_the_outage_that_paused_it(admin: Api, resources: Resources) -> None:
     async with resources.pool.acquire() as conn:
         assert await queue_state.begin_outage(
             conn, Queue.INGESTION, code="embedding_unreachable", reason="nobody answers", probe_in_s=60
@@ -102,22 +104,24 @@ async def test_a_queue_is_paused_with_its_reason_and_resumed(admin: Api) -> None
     assert (resumed.json["paused"], resumed.json["reason"]) == (False, None)
 
 
-async def test_a_queue_that_is_resumed_is_rung_for_at_once(admin: Api, tenant: Tenant, resources: Resources) -> None:
+async def test_resuming_a_queue_notifies_its_workers_immediately(
+    admin: Api, tenant: Tenant, resources: Resources
+) -> None:
     await admin.call("POST", "/v1/admin/queues/ingestion/pause")
     document = await tenant.upload(b"waits")
     job = await active_job(resources, tenant, document)
-    # A worker took the ring up, and found the queue paused.
+    # A worker consumed the notification while the queue was paused.
     await resources.notifier.forget(Queue.INGESTION, Notification(job.id, job.generation))
     await admin.call("POST", "/v1/admin/queues/ingestion/resume")
     assert Notification(job.id, job.generation) in await resources.notifier.pending(Queue.INGESTION, limit=1000)
 
 
-async def test_a_queue_is_paused_without_a_body_too(admin: Api) -> None:
+async def test_a_queue_can_be_paused_without_a_body(admin: Api) -> None:
     assert (await admin.call("POST", "/v1/admin/queues/deletion/pause")).json["paused"] is True
 
 
 @pytest.mark.parametrize("body", [{"reason": 7}, {"why": "x"}, {"reason": "x" * 501}, []])
-async def test_a_pause_that_does_not_fit_pauses_nothing(admin: Api, body: object) -> None:
+async def test_an_invalid_pause_request_pauses_nothing(admin: Api, body: object) -> None:
     assert (await admin.post("/v1/admin/queues/ingestion/pause", body)).is_problem(422, "invalid_request")
     assert (await admin.get("/v1/admin/queues")).json["data"][0]["paused"] is False
 
@@ -128,8 +132,8 @@ async def test_an_unknown_queue_is_not_found(admin: Api, path: str) -> None:
     assert (await admin.get("/v1/admin/dlq/nothing")).is_problem(404, "not_found")
 
 
-async def test_a_dead_letter_tells_what_died_of_what(admin: Api, tenant: Tenant, resources: Resources) -> None:
-    document = await bury(resources, tenant, b"dies")
+async def test_a_dead_letter_shows_its_document_and_error(admin: Api, tenant: Tenant, resources: Resources) -> None:
+    document = await add_dead_letter(resources, tenant, b"dies")
     page = (await admin.get("/v1/admin/dlq/ingestion")).json
     (entry,) = page["data"]
     assert page["next_cursor"] is None
@@ -144,8 +148,10 @@ async def test_a_dead_letter_tells_what_died_of_what(admin: Api, tenant: Tenant,
 async def test_dead_letters_are_filtered_and_paged(
     admin: Api, tenant: Tenant, other: Tenant, resources: Resources
 ) -> None:
-    mine = [await bury(resources, tenant, f"dies {number}".encode(), code="encrypted") for number in range(3)]
-    theirs = await bury(resources, other, b"dies")
+    mine = [
+        await add_dead_letter(resources, tenant, f"dies {number}".encode(), code="encrypted") for number in range(3)
+    ]
+    theirs = await add_dead_letter(resources, other, b"dies")
 
     async def found(query: str) -> list[str]:
         return [entry["document_id"] for entry in (await admin.get(f"/v1/admin/dlq/ingestion?{query}")).json["data"]]
@@ -154,7 +160,7 @@ async def test_dead_letters_are_filtered_and_paged(
     assert await found(f"workspace_id={tenant.id}") == [document["id"] for document in mine[::-1]]
     assert await found(f"workspace_id={tenant.id}&code=corrupt") == []
     first = (await admin.get("/v1/admin/dlq/ingestion?limit=3")).json
-    # A letter that was shown goes before the next page is asked for.
+    # An entry of the first page is discarded before the next page is requested.
     gone = f"/v1/admin/dlq/ingestion/{first['data'][0]['entry_id']}"
     assert (await admin.delete(gone)).status == 204
     second = (await admin.get(f"/v1/admin/dlq/ingestion?limit=3&cursor={first['next_cursor']}")).json
@@ -163,8 +169,8 @@ async def test_dead_letters_are_filtered_and_paged(
     assert (await admin.get("/v1/admin/dlq/ingestion?workspace_id=x")).is_problem(422, "invalid_request")
 
 
-async def test_a_letter_is_replayed_once(admin: Api, tenant: Tenant, resources: Resources) -> None:
-    document = await bury(resources, tenant, b"dies")
+async def test_a_dead_letter_is_replayed_once(admin: Api, tenant: Tenant, resources: Resources) -> None:
+    document = await add_dead_letter(resources, tenant, b"dies")
     (entry,) = (await admin.get("/v1/admin/dlq/ingestion")).json["data"]
     path = "/v1/admin/dlq/ingestion/replay"
     first = await admin.post(path, {"ids": [entry["entry_id"]]})
@@ -174,14 +180,14 @@ async def test_a_letter_is_replayed_once(admin: Api, tenant: Tenant, resources: 
     assert (await admin.get("/v1/admin/dlq/ingestion")).json["data"] == []
 
 
-async def test_all_is_replayed_only_when_it_is_confirmed(admin: Api, tenant: Tenant, resources: Resources) -> None:
+async def test_replaying_all_requires_confirmation(admin: Api, tenant: Tenant, resources: Resources) -> None:
     for number in range(2):
-        await bury(resources, tenant, f"dies {number}".encode())
+        await add_dead_letter(resources, tenant, f"dies {number}".encode())
     path = "/v1/admin/dlq/ingestion/replay"
-    told = (await admin.post(path, {"all": True})).json
-    assert told == {"matched": 2, "replayed": 0, "superseded": 0, "dry_run": True}
+    preview = (await admin.post(path, {"all": True})).json
+    assert preview == {"matched": 2, "replayed": 0, "superseded": 0, "dry_run": True}
     asked = (await admin.post(path, {"all": True, "confirm": True, "dry_run": True})).json
-    assert asked == told
+    assert asked == preview
     done = (await admin.post(path, {"all": True, "confirm": True, "rate": 1000, "limit": 1})).json
     assert done == {"matched": 1, "replayed": 1, "superseded": 0, "dry_run": False}
     rest = (await admin.post(path, {"code": "corrupt", "workspace_id": tenant.id})).json
@@ -204,16 +210,16 @@ async def test_all_is_replayed_only_when_it_is_confirmed(admin: Api, tenant: Ten
         {"all": "yes"},
     ],
 )
-async def test_a_replay_that_does_not_fit_replays_nothing(
+async def test_an_invalid_replay_request_replays_nothing(
     admin: Api, tenant: Tenant, resources: Resources, body: dict[str, object]
 ) -> None:
-    await bury(resources, tenant, b"dies")
+    await add_dead_letter(resources, tenant, b"dies")
     assert (await admin.post("/v1/admin/dlq/ingestion/replay", body)).is_problem(422, "invalid_request")
     assert len((await admin.get("/v1/admin/dlq/ingestion")).json["data"]) == 1
 
 
-async def test_a_letter_is_given_up(admin: Api, tenant: Tenant, resources: Resources) -> None:
-    await bury(resources, tenant, b"dies")
+async def test_a_dead_letter_is_discarded(admin: Api, tenant: Tenant, resources: Resources) -> None:
+    await add_dead_letter(resources, tenant, b"dies")
     (entry,) = (await admin.get("/v1/admin/dlq/ingestion")).json["data"]
     path = f"/v1/admin/dlq/ingestion/{entry['entry_id']}"
     assert (await admin.delete(path)).status == 204
@@ -222,6 +228,6 @@ async def test_a_letter_is_given_up(admin: Api, tenant: Tenant, resources: Resou
 
 
 @pytest.mark.parametrize("wanted", [str(UUID(int=7)), format_id("job", UUID(int=7)), "nonsense", f"{UUID(int=7)}:x"])
-async def test_an_unknown_letter_is_not_found(admin: Api, wanted: str) -> None:
+async def test_an_unknown_dead_letter_is_not_found(admin: Api, wanted: str) -> None:
     assert (await admin.get(f"/v1/admin/dlq/ingestion/{wanted}")).is_problem(404, "not_found")
     assert (await admin.delete(f"/v1/admin/dlq/ingestion/{wanted}")).is_problem(404, "not_found")

@@ -1,4 +1,4 @@
-"""What operators do and what keys delete is kept with who did it, in the transaction that does it."""
+"""The audit log records operators' actions and keys' deletions in the transaction of the action."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 async def events_of(admin: Api, tenant: Tenant, query: str = "") -> list[dict[str, Any]]:
-    """Return a workspace's events, the newest first."""
-    answer = await admin.get(f"/v1/admin/audit?workspace_id={tenant.id}&limit=100{query}")
-    assert answer.status == 200, answer.raw
-    found: list[dict[str, Any]] = answer.json["data"]
+    """Return a workspace's events, newest first."""
+    response = await admin.get(f"/v1/admin/audit?workspace_id={tenant.id}&limit=100{query}")
+    assert response.status == 200, response.raw
+    found: list[dict[str, Any]] = response.json["data"]
     return found
 
 
-async def test_the_audit_tells_the_session_of_an_operator(client: Client, admin: Api, tenant: Tenant) -> None:
-    """From the making of a workspace to its deletion, with what its own key deletes in between."""
+async def test_the_audit_log_records_an_operators_session(client: Client, admin: Api, tenant: Tenant) -> None:
+    """From the creation of a workspace to its deletion, with its own key's deletions in between."""
     keys = f"/v1/workspaces/{tenant.id}/keys"
-    made = (await admin.post(keys, {"name": "ci", "scopes": ["read", "write"]})).json
-    rotated = (await admin.post(f"{keys}/{made['id']}/rotate", {"overlap_s": 60})).json
+    created = (await admin.post(keys, {"name": "ci", "scopes": ["read", "write"]})).json
+    rotated = (await admin.post(f"{keys}/{created['id']}/rotate", {"overlap_s": 60})).json
     document = await tenant.upload()
     collection = (await tenant.api.post("/v1/collections", {"name": "drafts"})).json
     session = (await tenant.api.post("/v1/chat/sessions", {})).json
@@ -36,31 +36,31 @@ async def test_the_audit_tells_the_session_of_an_operator(client: Client, admin:
     assert (await key.delete(f"/v1/documents/{document['id']}")).status == 202
     assert (await key.delete(f"/v1/collections/{collection['id']}")).status == 202
     assert (await tenant.api.delete(f"/v1/chat/sessions/{session['id']}")).status == 204
-    assert (await admin.delete(f"{keys}/{made['id']}")).status == 204
+    assert (await admin.delete(f"{keys}/{created['id']}")).status == 204
     assert (await admin.delete(f"/v1/workspaces/{tenant.id}")).status == 202
-    told = [(one["action"], one["subject"]["id"], one["actor"]["kind"]) for one in await events_of(admin, tenant)]
-    assert told[::-1] == [
+    recorded = [(one["action"], one["subject"]["id"], one["actor"]["kind"]) for one in await events_of(admin, tenant)]
+    assert recorded[::-1] == [
         ("workspace.created", tenant.id, "admin"),
-        ("key.created", told[-2][1], "admin"),
-        ("key.created", made["id"], "admin"),
+        ("key.created", recorded[-2][1], "admin"),
+        ("key.created", created["id"], "admin"),
         ("key.rotated", rotated["id"], "admin"),
         ("document.deleted", document["id"], "key"),
         ("collection.deleted", collection["id"], "key"),
         ("chat_session.deleted", session["id"], "key"),
-        ("key.revoked", made["id"], "admin"),
+        ("key.revoked", created["id"], "admin"),
         ("workspace.deleted", tenant.id, "admin"),
     ]
     (deleted,) = await events_of(admin, tenant, "&action=document.deleted")
     assert deleted["actor"] == {"kind": "key", "id": rotated["id"], "name": "ci"}
     (was_rotated,) = await events_of(admin, tenant, "&action=key.rotated")
-    assert was_rotated["details"]["replaces"] == made["id"]
+    assert was_rotated["details"]["replaces"] == created["id"]
     by_key = await events_of(admin, tenant, f"&actor={rotated['id']}")
     assert [one["action"] for one in by_key] == ["collection.deleted", "document.deleted"]
     assert len(await events_of(admin, tenant, "&actor=key")) == 3
-    assert made["key"] not in str(await events_of(admin, tenant))
+    assert created["key"] not in str(await events_of(admin, tenant))
 
 
-async def test_the_audit_tells_from_where(admin: Api, tenant: Tenant) -> None:
+async def test_an_audit_event_records_where_a_request_came_from(admin: Api, tenant: Tenant) -> None:
     headers = {"X-Forwarded-For": "203.0.113.7", "User-Agent": "curl/8 \x80", "X-Request-Id": "by-hand-1"}
     keys = f"/v1/workspaces/{tenant.id}/keys"
     assert (await admin.post(keys, {"name": "ci"}, headers=headers)).status == 201
@@ -72,7 +72,7 @@ async def test_the_audit_tells_from_where(admin: Api, tenant: Tenant) -> None:
     assert [one["id"] for one in await events_of(admin, tenant, f"&since={event['occurred_at']}")] == [event["id"]]
 
 
-async def test_the_audit_is_paged(admin: Api, tenant: Tenant) -> None:
+async def test_the_audit_log_is_paged(admin: Api, tenant: Tenant) -> None:
     for number in range(3):
         await admin.post(f"/v1/workspaces/{tenant.id}/keys", {"name": f"key {number}"})
     every = await events_of(admin, tenant)
@@ -88,11 +88,11 @@ async def test_the_audit_is_paged(admin: Api, tenant: Tenant) -> None:
 
 
 @pytest.mark.parametrize("query", ["action=nothing", "actor=somebody", "actor=doc_1", "since=yesterday", "who=me"])
-async def test_a_question_to_the_audit_that_does_not_fit_is_refused(admin: Api, query: str) -> None:
+async def test_an_invalid_audit_query_is_refused(admin: Api, query: str) -> None:
     assert (await admin.get(f"/v1/admin/audit?{query}")).is_problem(422, "invalid_request")
 
 
-async def test_pauses_of_queues_are_kept(admin: Api) -> None:
+async def test_queue_pauses_are_recorded(admin: Api) -> None:
     assert (await admin.post("/v1/admin/queues/deletion/pause", {"reason": "a look"})).status == 200
     assert (await admin.post("/v1/admin/queues/deletion/resume")).status == 200
     resumed, paused = (await admin.get("/v1/admin/audit?limit=2")).json["data"]
@@ -100,7 +100,7 @@ async def test_pauses_of_queues_are_kept(admin: Api) -> None:
     assert (resumed["action"], resumed["subject"]) == ("queue.resumed", {"kind": "queue", "id": "deletion"})
 
 
-async def test_what_was_refused_or_done_before_is_not_kept_as_done(admin: Api, tenant: Tenant) -> None:
+async def test_refused_and_repeated_requests_are_not_recorded(admin: Api, tenant: Tenant) -> None:
     document = await tenant.upload()
     for _ in range(2):
         assert (await tenant.api.delete(f"/v1/documents/{document['id']}")).status == 202
@@ -109,17 +109,17 @@ async def test_what_was_refused_or_done_before_is_not_kept_as_done(admin: Api, t
     header = {"Idempotency-Key": new_id().hex}
     for _ in range(2):
         assert (await admin.post(f"/v1/workspaces/{tenant.id}/keys", {"name": "once"}, headers=header)).status == 201
-    told = [one["action"] for one in await events_of(admin, tenant)]
-    assert told == ["key.created", "document.deleted", "key.created", "workspace.created"]
+    recorded = [one["action"] for one in await events_of(admin, tenant)]
+    assert recorded == ["key.created", "document.deleted", "key.created", "workspace.created"]
 
 
-async def test_an_act_that_cannot_be_kept_is_not_done(admin: Api, tenant: Tenant, settings: Settings) -> None:
+async def test_an_action_that_cannot_be_recorded_is_rolled_back(admin: Api, tenant: Tenant, settings: Settings) -> None:
     async with owner_of(settings) as owner:
         await owner.execute(
             "CREATE TRIGGER broken BEFORE INSERT ON audit_events FOR EACH ROW"
-            " WHEN (NEW.user_agent = 'unkept') EXECUTE FUNCTION refuse_change()"
+            " WHEN (NEW.user_agent = 'refused') EXECUTE FUNCTION refuse_change()"
         )
-        headers = {"User-Agent": "unkept"}
+        headers = {"User-Agent": "refused"}
         listed = (await admin.get(f"/v1/workspaces/{tenant.id}/keys")).json["data"]
         refused = await admin.call("DELETE", f"/v1/workspaces/{tenant.id}/keys/{listed[0]['id']}", headers=headers)
         assert refused.is_problem(500, "internal")
@@ -133,7 +133,7 @@ async def test_an_act_that_cannot_be_kept_is_not_done(admin: Api, tenant: Tenant
     "statement",
     ["UPDATE audit_events SET actor_name = 'nobody'", "DELETE FROM audit_events", "TRUNCATE audit_events"],
 )
-async def test_nobody_changes_what_was_kept(tenant: Tenant, settings: Settings, statement: str) -> None:
+async def test_audit_events_cannot_be_changed(tenant: Tenant, settings: Settings, statement: str) -> None:
     assert tenant.id
     async with owner_of(settings) as owner:
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="only grows"):

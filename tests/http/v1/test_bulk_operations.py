@@ -1,4 +1,4 @@
-"""Calls about many documents over HTTP."""
+"""Bulk operations over HTTP."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ async def test_a_dry_run_only_counts(tenant: Tenant) -> None:
         document = await tenant.upload(f"of {team}, {len(team)}".encode() + team.encode(), filename=f"{team}.txt")
         await tenant.api.patch(f"/v1/documents/{document['id']}", {"attributes": {"team": team}})
     wanted = {"filters": {"type": "eq", "key": "team", "value": "hr"}, "dry_run": True}
-    answer = await tenant.api.post("/v1/documents/bulk-delete", wanted)
-    assert (answer.status, answer.json) == (200, {"dry_run": True, "matched": 1})
+    response = await tenant.api.post("/v1/documents/bulk-delete", wanted)
+    assert (response.status, response.json) == (200, {"dry_run": True, "matched": 1})
     assert (await tenant.api.get("/v1/bulk-operations")).json["data"] == []
 
 
@@ -38,18 +38,18 @@ async def test_a_dry_run_only_counts(tenant: Tenant) -> None:
     "body", [{}, {"all": False}, {"all": True, "status": "ready"}, {"purge_file": False}, {"filters": None}]
 )
 async def test_nothing_is_selected_by_accident(tenant: Tenant, body: dict[str, Any]) -> None:
-    answer = await tenant.api.post("/v1/documents/bulk-delete", body)
-    assert answer.is_problem(422, "invalid_request")
+    response = await tenant.api.post("/v1/documents/bulk-delete", body)
+    assert response.is_problem(422, "invalid_request")
 
 
-async def test_who_deleted_many_is_kept(tenant: Tenant, admin: Api) -> None:
+async def test_a_bulk_deletion_is_recorded_in_the_audit_log(tenant: Tenant, admin: Api) -> None:
     accepted = (await tenant.api.post("/v1/documents/bulk-delete", {"status": "failed"})).json
     events = (await admin.get(f"/v1/admin/audit?workspace_id={tenant.id}&action=documents.deleted")).json["data"]
     assert [event["subject"]["id"] for event in events] == [accepted["id"]]
     assert events[0]["actor"]["kind"] == "key"
 
 
-async def test_an_operation_that_is_sent_again_is_one(tenant: Tenant) -> None:
+async def test_a_repeated_request_starts_one_operation(tenant: Tenant) -> None:
     key = {"Idempotency-Key": "all of them"}
     first, again = [
         await tenant.api.post("/v1/documents/bulk-reingest", {"all": True}, headers=key) for _try in range(2)

@@ -1,4 +1,4 @@
-"""Conversations over HTTP: sessions, questions, streams, runs."""
+"""Chat over HTTP: sessions, questions, streams and runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.support.servers.model_server import ScriptedModels
 
 DEADLINE_S = 15.0
-# Below what the test's own client opens at once.
+# Fewer than the connections that aiohttp's client opens at the same time.
 MANY = 90
 
 
@@ -38,7 +38,7 @@ async def scripted(make_client: ClientMaker, scripted_models: ScriptedModels) ->
 
 
 @pytest.fixture
-async def asker(scripted: Client) -> Tenant:
+async def chat_tenant(scripted: Client) -> Tenant:
     """A workspace with a ready document, and a client of the application with the scripted model."""
     tenant = await make_tenant(scripted, operator_of(scripted), "asker")
     document = await tenant.upload()
@@ -47,10 +47,10 @@ async def asker(scripted: Client) -> Tenant:
 
 
 @pytest.fixture
-async def session(asker: Tenant) -> dict[str, Any]:
-    """A conversation."""
-    made: dict[str, Any] = (await asker.api.post("/v1/chat/sessions")).json
-    return made
+async def session(chat_tenant: Tenant) -> dict[str, Any]:
+    """A chat session."""
+    created: dict[str, Any] = (await chat_tenant.api.post("/v1/chat/sessions")).json
+    return created
 
 
 class Stream:
@@ -72,7 +72,7 @@ class Stream:
         return None
 
     async def rest(self) -> list[tuple[int, str, dict[str, Any]]]:
-        """Return the events up to the end."""
+        """Return the remaining events."""
         events = []
         while (event := await self.next()) is not None:
             events.append(event)
@@ -81,7 +81,7 @@ class Stream:
 
 @asynccontextmanager
 async def ask(api: Api, session: dict[str, Any], **body: object) -> AsyncIterator[Stream]:
-    """Ask a question and read the stream."""
+    """Ask a question and open its event stream."""
     path = f"/v1/chat/sessions/{session['id']}/messages"
     question = {"content": "What do kettles boil?", **body}
     async with api.client.post(path, json=question, headers=api.headers) as response:
@@ -91,19 +91,19 @@ async def ask(api: Api, session: dict[str, Any], **body: object) -> AsyncIterato
 
 @asynccontextmanager
 async def follow(api: Api, run_id: str, *, query: str = "", **headers: str) -> AsyncIterator[Stream]:
-    """Follow a run."""
+    """Open a run's event stream."""
     path = f"/v1/chat/runs/{run_id}/events{query}"
     async with api.client.get(path, headers={**api.headers, **headers}) as response:
         assert response.status == 200, await response.text()
         yield Stream(response)
 
 
-async def test_a_session_is_made_shown_changed_and_deleted(tenant: Tenant) -> None:
+async def test_a_session_is_created_shown_updated_and_deleted(tenant: Tenant) -> None:
     collection = (await tenant.api.get("/v1/collections")).json["data"][0]["id"]
     body = {"title": "A", "collection_ids": [collection], "instructions": "Be brief.", "model": "m"}
-    made = await tenant.api.post("/v1/chat/sessions", body)
-    assert made.status == 201
-    session = made.json
+    created = await tenant.api.post("/v1/chat/sessions", body)
+    assert created.status == 201
+    session = created.json
     assert set(session) == {"id", "title", "collection_ids", "instructions", "model", "created_at", "updated_at"}
     assert {name: session[name] for name in body} == body
     path = f"/v1/chat/sessions/{session['id']}"
@@ -116,17 +116,17 @@ async def test_a_session_is_made_shown_changed_and_deleted(tenant: Tenant) -> No
     assert (await tenant.api.delete(path)).is_problem(404, "not_found")
 
 
-async def test_a_session_of_an_unknown_collection_is_not_made(tenant: Tenant) -> None:
+async def test_a_session_with_an_unknown_collection_is_not_created(tenant: Tenant) -> None:
     body = {"collection_ids": [format_id("col", new_id())]}
     assert (await tenant.api.post("/v1/chat/sessions", body)).is_problem(404, "not_found")
     assert (await tenant.api.get("/v1/chat/sessions")).json["data"] == []
 
 
 async def test_an_answer_streams_as_the_contract_says(
-    asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
+    chat_tenant: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat_text = "Kettles boil water [1][2]."
-    async with ask(asker.api, session) as stream:
+    async with ask(chat_tenant.api, session) as stream:
         assert stream.response.headers["Content-Type"].startswith("text/event-stream")
         events = await stream.rest()
     run_id = stream.response.headers["X-Run-Id"]
@@ -160,57 +160,57 @@ async def test_an_answer_streams_as_the_contract_says(
     }  # fmt: skip
     assert (message["id"], message["content"]) == (started["message_id"], "Kettles boil water [1][2].")
     assert [{"run_id": run_id, **entry} for entry in message["citations"]] == cited
-    listed = (await asker.api.get(f"/v1/chat/sessions/{session['id']}/messages")).json["data"]
+    listed = (await chat_tenant.api.get(f"/v1/chat/sessions/{session['id']}/messages")).json["data"]
     assert [entry["role"] for entry in listed] == ["user", "assistant"]
     assert listed[1] == message
 
 
-async def test_messages_are_listed_oldest_first_in_pages(asker: Tenant, session: dict[str, Any]) -> None:
+async def test_messages_are_listed_oldest_first_in_pages(chat_tenant: Tenant, session: dict[str, Any]) -> None:
     path = f"/v1/chat/sessions/{session['id']}/messages"
     for content in ("First?", "Second?"):
-        assert (await asker.api.post(path, {"content": content, "stream": False})).status == 200
-    first = (await asker.api.get(f"{path}?limit=3")).json
+        assert (await chat_tenant.api.post(path, {"content": content, "stream": False})).status == 200
+    first = (await chat_tenant.api.get(f"{path}?limit=3")).json
     assert [message["role"] for message in first["data"]] == ["user", "assistant", "user"]
-    second = (await asker.api.get(f"{path}?cursor={first['next_cursor']}")).json
+    second = (await chat_tenant.api.get(f"{path}?cursor={first['next_cursor']}")).json
     assert [message["role"] for message in second["data"]] == ["assistant"]
     assert second["next_cursor"] is None
 
 
-async def test_an_answer_can_be_waited_for(asker: Tenant, session: dict[str, Any]) -> None:
+async def test_an_answer_can_be_returned_whole(chat_tenant: Tenant, session: dict[str, Any]) -> None:
     path = f"/v1/chat/sessions/{session['id']}/messages"
-    answer = await asker.api.post(path, {"content": "What do kettles boil?", "stream": False})
-    assert answer.status == 200
-    assert set(answer.json) == {"run_id", "message", "error"}
-    assert answer.json["error"] is None
-    assert answer.json["run_id"] == answer.headers["X-Run-Id"] == answer.json["message"]["run_id"]
-    assert answer.json["message"]["status"] == "completed"
+    response = await chat_tenant.api.post(path, {"content": "What do kettles boil?", "stream": False})
+    assert response.status == 200
+    assert set(response.json) == {"run_id", "message", "error"}
+    assert response.json["error"] is None
+    assert response.json["run_id"] == response.headers["X-Run-Id"] == response.json["message"]["run_id"]
+    assert response.json["message"]["status"] == "completed"
 
 
-async def test_a_message_changes_its_conversation_and_no_other(asker: Tenant, session: dict[str, Any]) -> None:
-    other = (await asker.api.post("/v1/chat/sessions")).json
+async def test_a_message_updates_its_session_and_no_other(chat_tenant: Tenant, session: dict[str, Any]) -> None:
+    other = (await chat_tenant.api.post("/v1/chat/sessions")).json
     path = f"/v1/chat/sessions/{session['id']}"
     body = {"content": "What do kettles boil?", "stream": False}
-    asked = (await asker.api.post(f"{path}/messages", body)).json
-    changed = (await asker.api.get(path)).json
+    asked = (await chat_tenant.api.post(f"{path}/messages", body)).json
+    changed = (await chat_tenant.api.get(path)).json
     assert changed["updated_at"] == asked["message"]["created_at"] > session["updated_at"]
-    assert (await asker.api.get(f"/v1/chat/sessions/{other['id']}")).json == other
-    # A question that is refused is no message.
-    assert (await asker.api.post(f"{path}/messages", {"content": ""})).status == 422
-    assert (await asker.api.get(path)).json == changed
+    assert (await chat_tenant.api.get(f"/v1/chat/sessions/{other['id']}")).json == other
+    # A refused question is not stored as a message.
+    assert (await chat_tenant.api.post(f"{path}/messages", {"content": ""})).status == 422
+    assert (await chat_tenant.api.get(path)).json == changed
 
 
-async def test_an_answer_that_was_waited_for_says_why_its_run_failed(
-    asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
+async def test_a_whole_answer_says_why_its_run_failed(
+    chat_tenant: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat.script(Fail(400, message="no such model"))
     path, headers = f"/v1/chat/sessions/{session['id']}/messages", {"Idempotency-Key": "once"}
     body = {"content": "What do kettles boil?", "stream": False}
-    responses = [await asker.api.call("POST", path, json=body, headers=headers) for _ in range(2)]
-    run = (await asker.api.get(f"/v1/chat/runs/{responses[0].json['run_id']}")).json
-    for answer in responses:
-        assert (answer.status, answer.json["message"]["status"]) == (200, "failed")
+    responses = [await chat_tenant.api.call("POST", path, json=body, headers=headers) for _ in range(2)]
+    run = (await chat_tenant.api.get(f"/v1/chat/runs/{responses[0].json['run_id']}")).json
+    for response in responses:
+        assert (response.status, response.json["message"]["status"]) == (200, "failed")
         assert (
-            answer.json["error"]
+            response.json["error"]
             == run["error"]
             == {
                 "code": "chat_rejected",
@@ -220,11 +220,11 @@ async def test_an_answer_that_was_waited_for_says_why_its_run_failed(
         )
 
 
-async def test_a_run_that_failed_is_told_in_the_stream_and_asked_again(
-    asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
+async def test_a_failed_run_is_reported_in_the_stream_and_can_be_retried(
+    chat_tenant: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat.script(Fail(400, message="no such model"))
-    async with ask(asker.api, session) as stream:
+    async with ask(chat_tenant.api, session) as stream:
         events = await stream.rest()
     run_id = stream.response.headers["X-Run-Id"]
     assert events[-1][1] == "run.failed"
@@ -234,72 +234,72 @@ async def test_a_run_that_failed_is_told_in_the_stream_and_asked_again(
         "message": "The chat model refused the request: no such model",
         "retryable": False,
     }
-    run = (await asker.api.get(f"/v1/chat/runs/{run_id}")).json
+    run = (await chat_tenant.api.get(f"/v1/chat/runs/{run_id}")).json
     assert set(run) == {
         "id", "session_id", "message_id", "status", "last_event_id", "error", "created_at", "finished_at",
     }  # fmt: skip
     assert (run["status"], run["last_event_id"]) == ("failed", events[-1][0])
     assert set(run["error"]) == {"code", "message", "retryable"}
-    again = await asker.api.post(f"/v1/chat/runs/{run_id}/retry", {"stream": False})
+    again = await chat_tenant.api.post(f"/v1/chat/runs/{run_id}/retry", {"stream": False})
     assert again.json["message"]["status"] == "completed"
-    assert (await asker.api.post(f"/v1/chat/runs/{run_id}/retry")).is_problem(409, "run_not_retryable")
+    assert (await chat_tenant.api.post(f"/v1/chat/runs/{run_id}/retry")).is_problem(409, "run_not_retryable")
 
 
-async def test_a_stream_is_resumed_by_either_way(asker: Tenant, session: dict[str, Any]) -> None:
-    async with ask(asker.api, session) as stream:
+async def test_a_stream_is_resumed_by_query_or_header(chat_tenant: Tenant, session: dict[str, Any]) -> None:
+    async with ask(chat_tenant.api, session) as stream:
         events = await stream.rest()
     run_id = stream.response.headers["X-Run-Id"]
-    async with follow(asker.api, run_id) as stream:
+    async with follow(chat_tenant.api, run_id) as stream:
         assert await stream.rest() == events
-    async with follow(asker.api, run_id, query="?after=3") as stream:
+    async with follow(chat_tenant.api, run_id, query="?after=3") as stream:
         assert await stream.rest() == events[3:]
-    async with follow(asker.api, run_id, query="?after=1", **{"Last-Event-ID": "4"}) as stream:
+    async with follow(chat_tenant.api, run_id, query="?after=1", **{"Last-Event-ID": "4"}) as stream:
         assert await stream.rest() == events[4:]
-    async with follow(asker.api, run_id, query=f"?after={len(events)}") as stream:
+    async with follow(chat_tenant.api, run_id, query=f"?after={len(events)}") as stream:
         assert await stream.rest() == []
-    bad = await asker.api.get(f"/v1/chat/runs/{run_id}/events", headers={"Last-Event-ID": "x"})
+    bad = await chat_tenant.api.get(f"/v1/chat/runs/{run_id}/events", headers={"Last-Event-ID": "x"})
     assert bad.is_problem(422, "invalid_request")
-    assert (await asker.api.get(f"/v1/chat/runs/{run_id}/events?after=-1")).is_problem(422, "invalid_request")
+    assert (await chat_tenant.api.get(f"/v1/chat/runs/{run_id}/events?after=-1")).is_problem(422, "invalid_request")
 
 
-async def test_the_first_event_leaves_before_the_model_answers_and_a_run_can_be_cancelled(
-    asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
+async def test_the_first_events_are_sent_before_the_model_responds_and_a_run_can_be_cancelled(
+    chat_tenant: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
 ) -> None:
     pause = Pause()
     scripted_models.chat.script(pause)
-    async with ask(asker.api, session) as stream:
+    async with ask(chat_tenant.api, session) as stream:
         assert [(await stream.next() or (0, ""))[1] for _ in range(2)] == ["run.started", "retrieval.completed"]
         run_id = stream.response.headers["X-Run-Id"]
         path = f"/v1/chat/sessions/{session['id']}/messages"
-        assert (await asker.api.post(path, {"content": "Another?"})).is_problem(409, "run_active")
-        assert (await asker.api.post(f"/v1/chat/runs/{run_id}/retry")).is_problem(409, "run_active")
-        assert (await asker.api.post(f"/v1/chat/runs/{run_id}/cancel")).status == 202
+        assert (await chat_tenant.api.post(path, {"content": "Another?"})).is_problem(409, "run_active")
+        assert (await chat_tenant.api.post(f"/v1/chat/runs/{run_id}/retry")).is_problem(409, "run_active")
+        assert (await chat_tenant.api.post(f"/v1/chat/runs/{run_id}/cancel")).status == 202
         assert [event[1] for event in await stream.rest()] == ["run.cancelled"]
-    assert (await asker.api.get(f"/v1/chat/runs/{run_id}")).json["status"] == "cancelled"
+    assert (await chat_tenant.api.get(f"/v1/chat/runs/{run_id}")).json["status"] == "cancelled"
 
 
-async def test_a_run_goes_on_when_its_client_leaves(
-    asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
+async def test_a_run_continues_when_its_client_disconnects(
+    chat_tenant: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
 ) -> None:
     pause = Pause(after_deltas=1)
     scripted_models.chat.script(pause)
-    async with ask(asker.api, session) as stream:
+    async with ask(chat_tenant.api, session) as stream:
         await stream.next()
         run_id = stream.response.headers["X-Run-Id"]
         await asyncio.wait_for(pause.reached.wait(), DEADLINE_S)
         stream.response.close()
     pause.resumed.set()
-    async with follow(asker.api, run_id) as stream:
+    async with follow(chat_tenant.api, run_id) as stream:
         assert (await stream.rest())[-1][1] == "message.completed"
 
 
-async def test_a_client_s_leaving_cancels_its_run_where_that_is_set(
-    make_client: ClientMaker, scripted_models: ScriptedModels, asker: Tenant, session: dict[str, Any]
+async def test_a_disconnect_cancels_the_run_if_so_configured(
+    make_client: ClientMaker, scripted_models: ScriptedModels, chat_tenant: Tenant, session: dict[str, Any]
 ) -> None:
     client = await make_client(openai_base_url=scripted_models.url, chat_model="scripted", chat_on_disconnect="cancel")
     pause = Pause(after_deltas=1)
     scripted_models.chat.script(pause)
-    api = type(asker.api)(client, asker.api.key)
+    api = type(chat_tenant.api)(client, chat_tenant.api.key)
     async with ask(api, session) as stream:
         await stream.next()
         run_id = stream.response.headers["X-Run-Id"]
@@ -307,7 +307,7 @@ async def test_a_client_s_leaving_cancels_its_run_where_that_is_set(
         stream.response.close()
 
     async def is_cancelled() -> bool:
-        run = (await asker.api.get(f"/v1/chat/runs/{run_id}")).json
+        run = (await chat_tenant.api.get(f"/v1/chat/runs/{run_id}")).json
         return bool(run["status"] == "cancelled")
 
     assert await until(is_cancelled)
@@ -316,8 +316,8 @@ async def test_a_client_s_leaving_cancels_its_run_where_that_is_set(
 async def test_the_built_in_models_answer_with_a_checked_citation(tenant: Tenant, ready: dict[str, Any]) -> None:
     session = (await tenant.api.post("/v1/chat/sessions")).json
     path = f"/v1/chat/sessions/{session['id']}/messages"
-    answer = await tenant.api.post(path, {"content": "How often should I descale kettles?", "stream": False})
-    message = answer.json["message"]
+    response = await tenant.api.post(path, {"content": "How often should I descale kettles?", "stream": False})
+    message = response.json["message"]
     assert message["status"] == "completed"
     assert {source["document_id"] for source in message["sources"]} == {ready["id"]}
 
@@ -326,10 +326,12 @@ async def test_the_built_in_models_answer_with_a_checked_citation(tenant: Tenant
     "body",
     [{}, {"content": ""}, {"content": " \n"}, {"content": "x", "limit": 0}, {"content": "x", "stream": "no"}],
 )
-async def test_what_does_not_fit_is_refused(asker: Tenant, session: dict[str, Any], body: dict[str, Any]) -> None:
+async def test_an_invalid_question_is_refused(
+    chat_tenant: Tenant, session: dict[str, Any], body: dict[str, Any]
+) -> None:
     path = f"/v1/chat/sessions/{session['id']}/messages"
-    assert (await asker.api.post(path, body)).is_problem(422, "invalid_request")
-    assert (await asker.api.get(path)).json["data"] == []
+    assert (await chat_tenant.api.post(path, body)).is_problem(422, "invalid_request")
+    assert (await chat_tenant.api.get(path)).json["data"] == []
 
 
 async def test_unknown_sessions_and_runs_are_not_found(tenant: Tenant) -> None:
@@ -340,38 +342,38 @@ async def test_unknown_sessions_and_runs_are_not_found(tenant: Tenant) -> None:
     assert (await tenant.api.post(f"/v1/chat/runs/{run}/cancel")).is_problem(404, "not_found")
 
 
-async def test_what_answers_cost_is_counted_by_day_and_model(
-    asker: Tenant, session: dict[str, Any], scripted_models: ScriptedModels, tenant: Tenant
+async def test_token_usage_is_counted_by_day_and_model(
+    chat_tenant: Tenant, session: dict[str, Any], scripted_models: ScriptedModels, tenant: Tenant
 ) -> None:
     path = f"/v1/chat/sessions/{session['id']}/messages"
-    answer = await asker.api.post(path, {"content": "What do kettles boil?", "stream": False})
-    assert answer.json["message"]["usage"] == {"prompt_tokens": 7, "completion_tokens": 6}
+    response = await chat_tenant.api.post(path, {"content": "What do kettles boil?", "stream": False})
+    assert response.json["message"]["usage"] == {"prompt_tokens": 7, "completion_tokens": 6}
     pause = Pause(after_deltas=2)
     scripted_models.chat.script(Reply("What do kettles boil, then?"), pause)
-    async with ask(asker.api, session) as stream:
+    async with ask(chat_tenant.api, session) as stream:
         await asyncio.wait_for(pause.reached.wait(), DEADLINE_S)
         run_id = stream.response.headers["X-Run-Id"]
-        await asker.api.post(f"/v1/chat/runs/{run_id}/cancel")
+        await chat_tenant.api.post(f"/v1/chat/runs/{run_id}/cancel")
         assert (await stream.rest())[-1][1] == "run.cancelled"
-    # What the queries cost may stand beside it already.
-    (day,) = [day for day in (await asker.api.get("/v1/usage")).json["data"] if day["operation"] == "chat"]
+    # The usage of the queries may be listed already, too.
+    (day,) = [day for day in (await chat_tenant.api.get("/v1/usage")).json["data"] if day["operation"] == "chat"]
     assert (day["embedding_calls"], day["estimated_embedding_calls"]) == (0, 0)
     assert (day["model"], day["runs"], day["estimated_runs"]) == ("scripted", 2, 1)
-    # What the model told of two calls, and what we counted of the one that was cancelled.
+    # Two calls with reported usage, and the estimate for the cancelled one.
     assert day["prompt_tokens"] > 7 + 7 + 50
     assert 6 + 5 < day["completion_tokens"] < 6 + 5 + 6
     assert (await tenant.api.get("/v1/usage")).json == {"data": []}
 
 
-async def test_many_answers_stream_at_once(asker: Tenant, scripted_models: ScriptedModels) -> None:
+async def test_many_answers_stream_at_once(chat_tenant: Tenant, scripted_models: ScriptedModels) -> None:
     pause = Pause(after_deltas=2)
     scripted_models.chat.usual = pause
-    streams = asker.api.client.app[STREAMS]
+    streams = chat_tenant.api.client.app[STREAMS]
     before = len(streams)
 
     async def read_answer() -> list[tuple[int, str, dict[str, Any]]]:
-        session = (await asker.api.post("/v1/chat/sessions")).json
-        async with ask(asker.api, session) as stream:
+        session = (await chat_tenant.api.post("/v1/chat/sessions")).json
+        async with ask(chat_tenant.api, session) as stream:
             await pause.resumed.wait()
             return await stream.rest()
 
@@ -384,17 +386,21 @@ async def test_many_answers_stream_at_once(asker: Tenant, scripted_models: Scrip
         assert events[-1][2]["message"]["content"] == scripted_models.chat_text
 
 
-async def test_runs_are_listed_page_by_page_and_by_session_and_status(asker: Tenant, session: dict[str, Any]) -> None:
+async def test_runs_are_listed_page_by_page_and_by_session_and_status(
+    chat_tenant: Tenant, session: dict[str, Any]
+) -> None:
     path = f"/v1/chat/sessions/{session['id']}/messages"
-    asked = [await asker.api.post(path, {"content": "What do kettles boil?", "stream": False}) for _ in range(3)]
-    elsewhere = (await asker.api.post("/v1/chat/sessions")).json["id"]
-    ids = [answer.json["run_id"] for answer in reversed(asked)]
-    first = (await asker.api.get("/v1/chat/runs?limit=2")).json
-    second = (await asker.api.get(f"/v1/chat/runs?limit=2&cursor={first['next_cursor']}")).json
+    asked = [await chat_tenant.api.post(path, {"content": "What do kettles boil?", "stream": False}) for _ in range(3)]
+    elsewhere = (await chat_tenant.api.post("/v1/chat/sessions")).json["id"]
+    ids = [response.json["run_id"] for response in reversed(asked)]
+    first = (await chat_tenant.api.get("/v1/chat/runs?limit=2")).json
+    second = (await chat_tenant.api.get(f"/v1/chat/runs?limit=2&cursor={first['next_cursor']}")).json
     assert [run["id"] for run in first["data"] + second["data"]] == ids
     assert second["next_cursor"] is None
-    assert (await asker.api.get(f"/v1/chat/runs/{ids[0]}")).json == first["data"][0]
-    assert [run["id"] for run in (await asker.api.get(f"/v1/chat/runs?session_id={session['id']}")).json["data"]] == ids
-    assert (await asker.api.get(f"/v1/chat/runs?session_id={elsewhere}")).json["data"] == []
-    assert (await asker.api.get("/v1/chat/runs?status=failed")).json["data"] == []
-    assert len((await asker.api.get("/v1/chat/runs?status=completed")).json["data"]) == 3
+    assert (await chat_tenant.api.get(f"/v1/chat/runs/{ids[0]}")).json == first["data"][0]
+    assert [
+        run["id"] for run in (await chat_tenant.api.get(f"/v1/chat/runs?session_id={session['id']}")).json["data"]
+    ] == ids
+    assert (await chat_tenant.api.get(f"/v1/chat/runs?session_id={elsewhere}")).json["data"] == []
+    assert (await chat_tenant.api.get("/v1/chat/runs?status=failed")).json["data"] == []
+    assert len((await chat_tenant.api.get("/v1/chat/runs?status=completed")).json["data"]) == 3

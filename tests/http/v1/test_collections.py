@@ -1,4 +1,4 @@
-"""Collections: made, changed, listed, deleted, and never with a chunking that would lose text."""
+"""Collections: creation, changes, listing, deletion, and the checks of their chunking."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
     from tests.http.conftest import ApiResponse, Tenant
 
 
-def wrong_fields(answer: ApiResponse) -> list[str]:
-    """Return the fields that the answer finds wrong."""
-    assert answer.is_problem(422, "invalid_request")
-    return [error["field"] for error in answer.json["errors"]]
+def wrong_fields(response: ApiResponse) -> list[str]:
+    """Return the names of the invalid fields."""
+    assert response.is_problem(422, "invalid_request")
+    return [error["field"] for error in response.json["errors"]]
 
 
-async def make(tenant: Tenant, name: str = "manuals", **fields: object) -> dict[str, Any]:
-    """Make a collection."""
-    answer = await tenant.api.post("/v1/collections", {"name": name, **fields})
-    assert answer.status == 201, answer.raw
-    made: dict[str, Any] = answer.json
-    return made
+async def create(tenant: Tenant, name: str = "manuals", **fields: object) -> dict[str, Any]:
+    """Create a collection."""
+    response = await tenant.api.post("/v1/collections", {"name": name, **fields})
+    assert response.status == 201, response.raw
+    created: dict[str, Any] = response.json
+    return created
 
 
-async def test_a_collection_is_made_and_shown(tenant: Tenant) -> None:
-    made = await make(tenant, chunking={"max_tokens": 200, "overlap_tokens": 20}, metadata={"a": {"b": [1, None]}})
-    assert made["object"] == "collection"
-    assert made["chunking"] == {"max_tokens": 200, "overlap_tokens": 20}
-    assert made["metadata"] == {"a": {"b": [1, None]}}
-    assert made["is_default"] is False
-    assert (await tenant.api.get(f"/v1/collections/{made['id']}")).json == made
+async def test_a_collection_is_created_and_shown(tenant: Tenant) -> None:
+    created = await create(tenant, chunking={"max_tokens": 200, "overlap_tokens": 20}, metadata={"a": {"b": [1, None]}})
+    assert created["object"] == "collection"
+    assert created["chunking"] == {"max_tokens": 200, "overlap_tokens": 20}
+    assert created["metadata"] == {"a": {"b": [1, None]}}
+    assert created["is_default"] is False
+    assert (await tenant.api.get(f"/v1/collections/{created['id']}")).json == created
 
 
 async def test_every_workspace_has_a_default_collection(tenant: Tenant) -> None:
@@ -41,31 +41,31 @@ async def test_every_workspace_has_a_default_collection(tenant: Tenant) -> None:
     assert (default["name"], default["is_default"], default["chunking"]) == ("default", True, None)
 
 
-async def test_a_name_is_taken_once_per_workspace(tenant: Tenant, other: Tenant) -> None:
-    made = await make(tenant)
+async def test_names_are_unique_per_workspace(tenant: Tenant, other: Tenant) -> None:
+    created = await create(tenant)
     assert (await tenant.api.post("/v1/collections", {"name": "manuals"})).is_problem(409, "name_taken")
-    renamed = await tenant.api.patch(f"/v1/collections/{made['id']}", {"name": "default"})
+    renamed = await tenant.api.patch(f"/v1/collections/{created['id']}", {"name": "default"})
     assert renamed.is_problem(409, "name_taken")
-    assert (await make(other))["name"] == "manuals"
+    assert (await create(other))["name"] == "manuals"
 
 
-async def test_what_a_patch_leaves_out_stays(tenant: Tenant) -> None:
-    made = await make(tenant, chunking={"max_tokens": 200, "overlap_tokens": 20}, metadata={"a": 1})
-    path = f"/v1/collections/{made['id']}"
+async def test_a_patch_leaves_absent_fields_unchanged(tenant: Tenant) -> None:
+    created = await create(tenant, chunking={"max_tokens": 200, "overlap_tokens": 20}, metadata={"a": 1})
+    path = f"/v1/collections/{created['id']}"
     renamed = (await tenant.api.patch(path, {"name": "handbooks"})).json
-    assert renamed == {**made, "name": "handbooks", "updated_at": renamed["updated_at"]}
-    assert renamed["updated_at"] > made["updated_at"]
+    assert renamed == {**created, "name": "handbooks", "updated_at": renamed["updated_at"]}
+    assert renamed["updated_at"] > created["updated_at"]
     reset = (await tenant.api.patch(path, {"chunking": None, "metadata": {}})).json
     assert (reset["name"], reset["chunking"], reset["metadata"]) == ("handbooks", None, {})
 
 
-async def test_a_chunk_larger_than_the_model_takes_is_refused_with_the_reason(tenant: Tenant) -> None:
-    answer = await tenant.api.post(
+async def test_a_chunk_size_that_the_model_does_not_accept_is_refused_with_the_reason(tenant: Tenant) -> None:
+    response = await tenant.api.post(
         "/v1/collections", {"name": "big", "chunking": {"max_tokens": 257, "overlap_tokens": 0}}
     )
-    assert wrong_fields(answer) == ["chunking.max_tokens"]
-    assert "256 tokens" in answer.json["detail"]
-    assert "all-MiniLM-L6-v2" in answer.json["detail"]
+    assert wrong_fields(response) == ["chunking.max_tokens"]
+    assert "256 tokens" in response.json["detail"]
+    assert "all-MiniLM-L6-v2" in response.json["detail"]
 
 
 @pytest.mark.parametrize(
@@ -80,35 +80,35 @@ async def test_a_chunk_larger_than_the_model_takes_is_refused_with_the_reason(te
         (7, "chunking"),
     ],
 )
-async def test_a_chunking_that_does_not_fit_is_refused(tenant: Tenant, chunking: object, field: str) -> None:
-    made = await make(tenant)
+async def test_an_invalid_chunking_is_refused(tenant: Tenant, chunking: object, field: str) -> None:
+    created = await create(tenant)
     assert wrong_fields(await tenant.api.post("/v1/collections", {"name": "x", "chunking": chunking})) == [field]
-    changed = await tenant.api.patch(f"/v1/collections/{made['id']}", {"chunking": chunking})
+    changed = await tenant.api.patch(f"/v1/collections/{created['id']}", {"chunking": chunking})
     assert wrong_fields(changed) == [field]
 
 
 @pytest.mark.parametrize("body", [{"name": None}, {"name": ""}, {"metadata": []}, {"is_default": True}])
-async def test_a_change_that_does_not_fit_changes_nothing(tenant: Tenant, body: dict[str, object]) -> None:
-    made = await make(tenant)
-    path = f"/v1/collections/{made['id']}"
+async def test_an_invalid_patch_changes_nothing(tenant: Tenant, body: dict[str, object]) -> None:
+    created = await create(tenant)
+    path = f"/v1/collections/{created['id']}"
     assert wrong_fields(await tenant.api.patch(path, body)) == list(body)
-    assert (await tenant.api.get(path)).json == made
+    assert (await tenant.api.get(path)).json == created
 
 
-async def test_a_deleted_collection_is_gone_at_once_and_its_name_is_free(tenant: Tenant) -> None:
-    made = await make(tenant)
-    path = f"/v1/collections/{made['id']}"
+async def test_a_deleted_collection_is_gone_immediately_and_its_name_is_free(tenant: Tenant) -> None:
+    created = await create(tenant)
+    path = f"/v1/collections/{created['id']}"
     first = await tenant.api.delete(path)
     assert first.status == 202
     assert (await tenant.api.delete(path)).json == first.json
     assert (await tenant.api.get(path)).is_problem(404, "not_found")
-    assert made["id"] not in {entry["id"] for entry in (await tenant.api.get("/v1/collections")).json["data"]}
-    assert (await make(tenant))["id"] != made["id"]
+    assert created["id"] not in {entry["id"] for entry in (await tenant.api.get("/v1/collections")).json["data"]}
+    assert (await create(tenant))["id"] != created["id"]
     deletion = (await tenant.api.get(f"/v1/deletions/{first.json['deletion_id']}")).json
-    assert deletion["subject"] == {"kind": "collection", "id": made["id"]}
+    assert deletion["subject"] == {"kind": "collection", "id": created["id"]}
 
 
-async def test_the_default_collection_stays(tenant: Tenant) -> None:
+async def test_the_default_collection_cannot_be_deleted(tenant: Tenant) -> None:
     (default,) = (await tenant.api.get("/v1/collections")).json["data"]
     assert (await tenant.api.delete(f"/v1/collections/{default['id']}")).is_problem(409, "default_collection")
 

@@ -1,4 +1,4 @@
-"""Deletions: listed, shown, and their receipts read back."""
+"""Deletions over HTTP and their receipts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.http.conftest import Api, Tenant
 
 
-async def test_a_deletion_waits_then_shows_its_receipt(tenant: Tenant, resources: Resources) -> None:
+async def test_a_deletion_is_pending_then_shows_its_receipt(tenant: Tenant, resources: Resources) -> None:
     document = await tenant.upload()
     deletion_id = (await tenant.api.delete(f"/v1/documents/{document['id']}")).json["deletion_id"]
     path = f"/v1/deletions/{deletion_id}"
@@ -62,16 +62,16 @@ async def test_a_deletion_that_failed_says_why(tenant: Tenant, resources: Resour
 
 
 async def test_deletions_are_listed_newest_first(tenant: Tenant) -> None:
-    made = []
+    created = []
     for number in range(3):
         document = await tenant.upload(f"text {number}".encode())
-        made.append((await tenant.api.delete(f"/v1/documents/{document['id']}")).json["deletion_id"])
+        created.append((await tenant.api.delete(f"/v1/documents/{document['id']}")).json["deletion_id"])
     first = (await tenant.api.get("/v1/deletions?limit=2")).json
     second = (await tenant.api.get(f"/v1/deletions?limit=2&cursor={first['next_cursor']}")).json
-    assert [deletion["id"] for deletion in first["data"] + second["data"]] == made[::-1]
+    assert [deletion["id"] for deletion in first["data"] + second["data"]] == created[::-1]
 
 
-async def test_the_operator_reads_the_receipt_of_a_workspace_that_is_gone(
+async def test_the_operator_can_read_the_receipt_of_a_deleted_workspace(
     tenant: Tenant, other: Tenant, admin: Api, resources: Resources
 ) -> None:
     deletion_id = (await admin.delete(f"/v1/workspaces/{tenant.id}")).json["deletion_id"]

@@ -19,23 +19,23 @@ CONTENT = bytes(range(256)) * 1000
 
 @pytest.fixture
 async def path(tenant: Tenant) -> str:
-    """The path of a binary file's content."""
+    """The path of a document with a binary file."""
     document = await tenant.upload(CONTENT, filename='Ünïcode "report".bin')
     return f"/v1/documents/{document['id']}/content"
 
 
-async def test_the_file_comes_back_as_an_attachment(tenant: Tenant, path: str) -> None:
-    answer = await tenant.api.get(path)
-    assert (answer.status, answer.raw == CONTENT) == (200, True)
-    assert answer.headers["Content-Length"] == str(len(CONTENT))
-    assert answer.headers["Content-Disposition"] == (
+async def test_the_file_is_served_as_an_attachment(tenant: Tenant, path: str) -> None:
+    response = await tenant.api.get(path)
+    assert (response.status, response.raw == CONTENT) == (200, True)
+    assert response.headers["Content-Length"] == str(len(CONTENT))
+    assert response.headers["Content-Disposition"] == (
         "attachment; filename=\"_n_code _report_.bin\"; filename*=UTF-8''%C3%9Cn%C3%AFcode%20%22report%22.bin"
     )
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["Accept-Ranges"] == "bytes"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Accept-Ranges"] == "bytes"
 
 
-async def test_a_declared_charset_is_told_with_the_file_and_nowhere_else(tenant: Tenant) -> None:
+async def test_a_declared_charset_is_sent_with_the_file_only(tenant: Tenant) -> None:
     data = aiohttp.FormData()
     data.add_field("file", "Привет".encode("cp866"), filename="a.txt", content_type="text/plain; charset=cp866")
     document = (await tenant.api.call("POST", "/v1/documents", data=data)).json
@@ -47,9 +47,9 @@ async def test_a_declared_charset_is_told_with_the_file_and_nowhere_else(tenant:
 
 async def test_html_is_never_shown_by_the_browser(tenant: Tenant) -> None:
     document = await tenant.upload(b"<script>alert(1)</script>", filename="a.html")
-    answer = await tenant.api.get(f"/v1/documents/{document['id']}/content")
-    assert answer.headers["Content-Disposition"].startswith("attachment;")
-    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    response = await tenant.api.get(f"/v1/documents/{document['id']}/content")
+    assert response.headers["Content-Disposition"].startswith("attachment;")
+    assert "sandbox" in response.headers["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize(
@@ -62,21 +62,21 @@ async def test_html_is_never_shown_by_the_browser(tenant: Tenant) -> None:
     ],
 )
 async def test_a_range_of_the_file_is_served(tenant: Tenant, path: str, wanted: str, first: int, last: int) -> None:
-    answer = await tenant.api.get(path, headers={"Range": wanted})
-    assert answer.status == 206
-    assert answer.headers["Content-Range"] == f"bytes {first}-{last}/256000"
-    assert answer.headers["Content-Length"] == str(last - first + 1)
-    same = answer.raw == CONTENT[first : last + 1]
+    response = await tenant.api.get(path, headers={"Range": wanted})
+    assert response.status == 206
+    assert response.headers["Content-Range"] == f"bytes {first}-{last}/256000"
+    assert response.headers["Content-Length"] == str(last - first + 1)
+    same = response.raw == CONTENT[first : last + 1]
     assert same, "other bytes were served"
 
 
 async def test_a_range_past_the_end_is_refused(tenant: Tenant, path: str) -> None:
-    answer = await tenant.api.get(path, headers={"Range": "bytes=256000-"})
-    assert answer.is_problem(416, "range_not_satisfiable")
-    assert answer.headers["Content-Range"] == "bytes */256000"
+    response = await tenant.api.get(path, headers={"Range": "bytes=256000-"})
+    assert response.is_problem(416, "range_not_satisfiable")
+    assert response.headers["Content-Range"] == "bytes */256000"
 
 
-async def test_a_download_is_continued_only_from_the_same_file(tenant: Tenant, path: str) -> None:
+async def test_a_download_is_resumed_only_from_the_same_file(tenant: Tenant, path: str) -> None:
     etag = (await tenant.api.get(path)).headers["ETag"]
     continued = await tenant.api.get(path, headers={"Range": "bytes=255990-", "If-Range": etag})
     begun_anew = await tenant.api.get(path, headers={"Range": "bytes=255990-", "If-Range": '"another"'})
@@ -84,35 +84,35 @@ async def test_a_download_is_continued_only_from_the_same_file(tenant: Tenant, p
     assert (begun_anew.status, len(begun_anew.raw)) == (200, 256_000)
 
 
-async def test_a_client_that_has_the_file_is_told_so(tenant: Tenant, path: str) -> None:
+async def test_a_client_that_has_the_file_gets_a_304(tenant: Tenant, path: str) -> None:
     etag = (await tenant.api.get(path)).headers["ETag"]
-    answer = await tenant.api.get(path, headers={"If-None-Match": etag})
-    assert (answer.status, answer.raw, answer.headers["ETag"]) == (304, b"", etag)
+    response = await tenant.api.get(path, headers={"If-None-Match": etag})
+    assert (response.status, response.raw, response.headers["ETag"]) == (304, b"", etag)
 
 
-async def test_head_tells_the_same_without_the_bytes(tenant: Tenant, path: str) -> None:
-    answer = await tenant.api.call("HEAD", path)
-    assert (answer.status, answer.raw) == (200, b"")
-    assert answer.headers["Content-Length"] == str(len(CONTENT))
-    assert answer.headers["ETag"] == (await tenant.api.get(path)).headers["ETag"]
+async def test_head_returns_the_same_headers_without_a_body(tenant: Tenant, path: str) -> None:
+    response = await tenant.api.call("HEAD", path)
+    assert (response.status, response.raw) == (200, b"")
+    assert response.headers["Content-Length"] == str(len(CONTENT))
+    assert response.headers["ETag"] == (await tenant.api.get(path)).headers["ETag"]
 
 
-async def test_the_store_itself_can_serve_the_file(tenant: Tenant, path: str) -> None:
-    answer = await tenant.api.get(f"{path}?redirect=1")
-    assert answer.status == 302
-    assert answer.headers["Cache-Control"] == "no-store"
-    async with aiohttp.ClientSession() as session, session.get(answer.headers["Location"]) as response:
+async def test_the_file_can_be_served_by_the_store(tenant: Tenant, path: str) -> None:
+    redirect = await tenant.api.get(f"{path}?redirect=1")
+    assert redirect.status == 302
+    assert redirect.headers["Cache-Control"] == "no-store"
+    async with aiohttp.ClientSession() as session, session.get(redirect.headers["Location"]) as response:
         assert response.status == 200
         same = await response.read() == CONTENT
         assert same, "other bytes were served"
         assert response.headers["Content-Disposition"].startswith("attachment;")
 
 
-async def test_an_unclear_redirect_is_refused(tenant: Tenant, path: str) -> None:
+async def test_an_invalid_redirect_parameter_is_refused(tenant: Tenant, path: str) -> None:
     assert (await tenant.api.get(f"{path}?redirect=perhaps")).is_problem(422, "invalid_request")
 
 
-async def test_the_canonical_text_is_read_by_code_points(tenant: Tenant, ready: dict[str, Any]) -> None:
+async def test_the_canonical_text_is_sliced_by_code_points(tenant: Tenant, ready: dict[str, Any]) -> None:
     path = f"/v1/documents/{ready['id']}/text"
     whole = (await tenant.api.get(path)).json
     assert whole == {"version": 1, "start": 0, "end": len(TEXT), "length": len(TEXT), "text": TEXT}
@@ -127,31 +127,31 @@ async def test_the_canonical_text_is_read_by_code_points(tenant: Tenant, ready: 
 @pytest.mark.parametrize(
     "query", ["start=-1", "start=5&end=4", "start=x", "version=0", f"version={2**31}", "start=1000", "from=1"]
 )
-async def test_a_part_that_no_text_has_is_refused(tenant: Tenant, ready: dict[str, Any], query: str) -> None:
-    answer = await tenant.api.get(f"/v1/documents/{ready['id']}/text?{query}")
-    assert answer.is_problem(422, "invalid_request")
+async def test_an_invalid_slice_is_refused(tenant: Tenant, ready: dict[str, Any], query: str) -> None:
+    response = await tenant.api.get(f"/v1/documents/{ready['id']}/text?{query}")
+    assert response.is_problem(422, "invalid_request")
 
 
-async def test_a_version_that_never_was_is_not_found(tenant: Tenant, ready: dict[str, Any]) -> None:
+async def test_an_unknown_version_is_not_found(tenant: Tenant, ready: dict[str, Any]) -> None:
     assert (await tenant.api.get(f"/v1/documents/{ready['id']}/text?version=2")).is_problem(404, "not_found")
 
 
-async def test_a_document_that_failed_says_so_instead_of_not_yet(tenant: Tenant, resources: Resources) -> None:
+async def test_the_text_of_a_failed_document_reports_the_failure(tenant: Tenant, resources: Resources) -> None:
     document = await tenant.upload()
     await show_failure(resources, tenant.uuid, parse_id("doc", document["id"]))
-    answer = await tenant.api.get(f"/v1/documents/{document['id']}/text")
-    assert answer.is_problem(409, "text_not_ready")
-    assert answer.json["detail"] == "The document has no text: its ingestion failed (encrypted)."
+    response = await tenant.api.get(f"/v1/documents/{document['id']}/text")
+    assert response.is_problem(409, "text_not_ready")
+    assert response.json["detail"] == "The document has no text: its ingestion failed (encrypted)."
 
 
-async def test_a_document_that_is_not_ready_has_no_text_and_no_chunks_yet(tenant: Tenant) -> None:
+async def test_a_document_that_is_not_ready_has_no_text_and_no_chunks(tenant: Tenant) -> None:
     document = await tenant.upload()
     assert (await tenant.api.get(f"/v1/documents/{document['id']}/text")).is_problem(409, "text_not_ready")
     chunks = await tenant.api.get(f"/v1/documents/{document['id']}/chunks")
     assert chunks.json == {"data": [], "next_cursor": None}
 
 
-async def test_chunks_are_listed_in_their_order_with_their_places(tenant: Tenant, ready: dict[str, Any]) -> None:
+async def test_chunks_are_listed_in_document_order_with_their_spans(tenant: Tenant, ready: dict[str, Any]) -> None:
     path = f"/v1/documents/{ready['id']}/chunks"
     first = (await tenant.api.get(f"{path}?limit=1")).json
     second = (await tenant.api.get(f"{path}?limit=1&cursor={first['next_cursor']}")).json
@@ -170,7 +170,7 @@ async def test_chunks_are_listed_in_their_order_with_their_places(tenant: Tenant
         assert len(chunk["content_hash"]) == 64
 
 
-async def test_nothing_of_a_document_is_read_while_it_is_being_deleted(tenant: Tenant, ready: dict[str, Any]) -> None:
+async def test_a_document_cannot_be_read_while_it_is_being_deleted(tenant: Tenant, ready: dict[str, Any]) -> None:
     path = f"/v1/documents/{ready['id']}"
     reads = (f"{path}/text", f"{path}/chunks", f"{path}/content", f"{path}/content?redirect=true")
     assert {(await tenant.api.get(read)).status for read in reads[:3]} == {200}

@@ -1,4 +1,4 @@
-"""A document's events: what it is now, then every change, until it is decided."""
+"""A document's event stream: its current state, then every change until a final status."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEADLINE_S = 15.0
 
 
 class Follower:
-    """Reads the events of one document."""
+    """Reads one document's event stream."""
 
     def __init__(self, response: ClientResponse) -> None:
         self.response = response
@@ -52,7 +52,7 @@ async def document(tenant: Tenant) -> dict[str, Any]:
 
 @pytest.fixture
 async def follower(tenant: Tenant, document: dict[str, Any]) -> AsyncIterator[Follower]:
-    """A reader of its events."""
+    """A reader of the document's event stream."""
     path = f"/v1/documents/{document['id']}/events"
     async with tenant.api.client.get(path, headers=tenant.api.headers) as response:
         assert response.status == 200
@@ -75,7 +75,7 @@ async def test_a_document_is_followed_until_it_is_ready(
     assert await follower.next() is None
 
 
-async def test_a_failure_ends_the_events(
+async def test_a_failure_ends_the_stream(
     tenant: Tenant, resources: Resources, document: dict[str, Any], follower: Follower
 ) -> None:
     await follower.next()
@@ -86,7 +86,7 @@ async def test_a_failure_ends_the_events(
     assert await follower.next() is None
 
 
-async def test_a_deletion_ends_the_events(tenant: Tenant, document: dict[str, Any], follower: Follower) -> None:
+async def test_a_deletion_ends_the_stream(tenant: Tenant, document: dict[str, Any], follower: Follower) -> None:
     await follower.next()
     await tenant.api.delete(f"/v1/documents/{document['id']}")
     deleting = await follower.next()
@@ -95,7 +95,7 @@ async def test_a_deletion_ends_the_events(tenant: Tenant, document: dict[str, An
     assert await follower.next() is None
 
 
-async def test_a_deletion_that_nobody_saw_begin_ends_the_events_too(
+async def test_a_deletion_that_finishes_between_two_polls_ends_the_stream(
     tenant: Tenant, resources: Resources, document: dict[str, Any], follower: Follower
 ) -> None:
     await follower.next()
@@ -107,19 +107,19 @@ async def test_a_deletion_that_nobody_saw_begin_ends_the_events_too(
     assert await follower.next() is None
 
 
-async def test_a_document_that_is_ready_is_told_once(tenant: Tenant, ready: dict[str, Any]) -> None:
-    answer = await tenant.api.get(f"/v1/documents/{ready['id']}/events")
-    assert answer.headers["Content-Type"].startswith("text/event-stream")
-    assert answer.headers["X-Request-Id"]
-    assert answer.raw == b"event: document.updated\ndata: " + orjson.dumps(ready) + b"\n\n"
+async def test_a_ready_document_is_sent_once(tenant: Tenant, ready: dict[str, Any]) -> None:
+    response = await tenant.api.get(f"/v1/documents/{ready['id']}/events")
+    assert response.headers["Content-Type"].startswith("text/event-stream")
+    assert response.headers["X-Request-Id"]
+    assert response.raw == b"event: document.updated\ndata: " + orjson.dumps(ready) + b"\n\n"
 
 
-async def test_a_stream_has_no_head(tenant: Tenant, document: dict[str, Any]) -> None:
-    answer = await tenant.api.call("HEAD", f"/v1/documents/{document['id']}/events")
-    assert answer.status == 405
+async def test_a_stream_does_not_support_head(tenant: Tenant, document: dict[str, Any]) -> None:
+    response = await tenant.api.call("HEAD", f"/v1/documents/{document['id']}/events")
+    assert response.status == 405
 
 
-async def test_streams_over_the_limit_of_a_key_are_refused(make_client: ClientMaker) -> None:
+async def test_streams_over_a_keys_limit_are_refused(make_client: ClientMaker) -> None:
     client = await make_client(max_streams_per_key=1)
     tenant = await make_tenant(client, operator_of(client), "acme")
     document = await tenant.upload()

@@ -1,4 +1,4 @@
-"""Documents over HTTP: accepted whole or not at all, listed, changed, deleted."""
+"""Documents over HTTP: uploads, lists, changes and deletions."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ async def send(tenant: Tenant, data: aiohttp.FormData) -> ApiResponse:
     return await tenant.api.call("POST", "/v1/documents", data=data)
 
 
-async def make_collection(tenant: Tenant, name: str) -> str:
-    """Make a collection and return its id."""
+async def create_collection(tenant: Tenant, name: str) -> str:
+    """Create a collection and return its id."""
     return str((await tenant.api.post("/v1/collections", {"name": name})).json["id"])
 
 
 async def assert_nothing_is_stored(resources: Resources, tenant: Tenant) -> None:
-    """Look for anything that a refused upload may have left."""
+    """Assert that a refused upload left neither rows nor objects."""
     async with resources.pool.acquire() as conn:
         assert await documents.select_documents(conn, tenant.uuid, limit=10) == []
         assert await files.select_files(conn, tenant.uuid, limit=10) == []
@@ -52,11 +52,11 @@ async def assert_nothing_is_stored(resources: Resources, tenant: Tenant) -> None
 
 async def test_an_uploaded_document_is_accepted_and_shown(tenant: Tenant) -> None:
     content = b"Kettles boil water."
-    answer = await send(
+    response = await send(
         tenant, form(content, filename="../Ünïcode kettles.md", attributes='{"year": 2026, "ok": true}')
     )
-    assert answer.status == 202
-    document = answer.json
+    assert response.status == 202
+    document = response.json
     assert set(document) == FIELDS
     (default,) = (await tenant.api.get("/v1/collections")).json["data"]
     expected = {
@@ -76,8 +76,8 @@ async def test_an_uploaded_document_is_accepted_and_shown(tenant: Tenant) -> Non
     assert (await tenant.api.get(f"/v1/documents/{document['id']}")).json == document
 
 
-async def test_a_form_may_name_its_collection_before_or_after_the_file(tenant: Tenant) -> None:
-    collection_id = await make_collection(tenant, "manuals")
+async def test_a_form_can_name_its_collection_before_or_after_the_file(tenant: Tenant) -> None:
+    collection_id = await create_collection(tenant, "manuals")
     after = await send(tenant, form(b"after", collection_id=collection_id))
     data = aiohttp.FormData()
     data.add_field("collection_id", collection_id)
@@ -98,29 +98,31 @@ async def test_a_form_may_name_its_collection_before_or_after_the_file(tenant: T
         ({"collection_id": format_id("col", UUID(int=7))}, 404, "not_found"),
     ],
 )
-async def test_a_form_that_does_not_fit_stores_nothing(
+async def test_an_invalid_form_stores_nothing(
     tenant: Tenant, resources: Resources, fields: dict[str, str], status: int, code: str
 ) -> None:
     assert (await send(tenant, form(b"content", **fields))).is_problem(status, code)
     await assert_nothing_is_stored(resources, tenant)
 
 
-async def test_a_foreign_collection_takes_no_document(tenant: Tenant, other: Tenant, resources: Resources) -> None:
-    foreign = await make_collection(other, "theirs")
+async def test_another_workspaces_collection_accepts_no_document(
+    tenant: Tenant, other: Tenant, resources: Resources
+) -> None:
+    foreign = await create_collection(other, "theirs")
     assert (await send(tenant, form(b"content", collection_id=foreign))).is_problem(404, "not_found")
     await assert_nothing_is_stored(resources, tenant)
     await assert_nothing_is_stored(resources, other)
 
 
-async def test_an_empty_file_is_refused_at_the_door(tenant: Tenant, resources: Resources) -> None:
+async def test_an_empty_file_is_refused(tenant: Tenant, resources: Resources) -> None:
     assert (await send(tenant, form(b""))).is_problem(422, "empty_file")
     await assert_nothing_is_stored(resources, tenant)
 
 
 async def test_a_form_without_a_file_is_refused(tenant: Tenant) -> None:
     data = aiohttp.FormData({"attributes": "{}"})
-    answer = await tenant.api.call("POST", "/v1/documents", data=data)
-    assert answer.status in {415, 422}
+    response = await tenant.api.call("POST", "/v1/documents", data=data)
+    assert response.status in {415, 422}
     multipart = aiohttp.FormData(default_to_multipart=True)
     multipart.add_field("attributes", "{}")
     assert (await send(tenant, multipart)).is_problem(422, "invalid_request")
@@ -133,13 +135,13 @@ async def test_a_file_over_the_limit_is_refused_and_leaves_nothing(
     client = await make_client(max_document_bytes=100_000)
     tenant = await make_tenant(client, operator_of(client), "small")
     content = bytes(100_001) if chunked else bytes(1_200_000)
-    answer = await tenant.api.call("POST", "/v1/documents", data=form(content), chunked=chunked or None)
-    assert answer.is_problem(413, "too_large")
-    assert "100000" in answer.json["detail"]
+    response = await tenant.api.call("POST", "/v1/documents", data=form(content), chunked=chunked or None)
+    assert response.is_problem(413, "too_large")
+    assert "100000" in response.json["detail"]
     await assert_nothing_is_stored(resources, tenant)
 
 
-async def test_a_workspace_over_its_quota_takes_nothing_more(make_client: ClientMaker, resources: Resources) -> None:
+async def test_a_workspace_over_its_quota_accepts_no_upload(make_client: ClientMaker, resources: Resources) -> None:
     client = await make_client(workspace_quota_bytes=1000)
     tenant = await make_tenant(client, operator_of(client), "small")
     assert (await send(tenant, form(bytes(1001)))).is_problem(413, "quota_exceeded")
@@ -148,7 +150,7 @@ async def test_a_workspace_over_its_quota_takes_nothing_more(make_client: Client
 
 
 @pytest.mark.parametrize("sent_bytes", [1, 300_000, 9_000_000])
-async def test_an_upload_that_is_cut_leaves_nothing(tenant: Tenant, resources: Resources, sent_bytes: int) -> None:
+async def test_an_interrupted_upload_leaves_nothing(tenant: Tenant, resources: Resources, sent_bytes: int) -> None:
     client = tenant.api.client
     head = (
         f"POST /v1/documents HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tenant.api.key}\r\n"
@@ -167,41 +169,41 @@ async def test_an_upload_that_is_cut_leaves_nothing(tenant: Tenant, resources: R
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/mixed"])
-async def test_another_content_type_is_not_taken(tenant: Tenant, content_type: str) -> None:
+async def test_another_content_type_is_refused(tenant: Tenant, content_type: str) -> None:
     headers = {"Content-Type": f"{content_type}; boundary=x"}
-    answer = await tenant.api.call("POST", "/v1/documents", data=b"content", headers=headers)
-    assert answer.is_problem(415, "unsupported_media_type")
+    response = await tenant.api.call("POST", "/v1/documents", data=b"content", headers=headers)
+    assert response.is_problem(415, "unsupported_media_type")
 
 
 async def test_a_stored_file_becomes_a_document_of_another_collection_once(tenant: Tenant) -> None:
     document = await tenant.upload()
     body = {
         "file_id": document["file_id"],
-        "collection_id": await make_collection(tenant, "copies"),
+        "collection_id": await create_collection(tenant, "copies"),
         "attributes": {"copy": True},
     }
-    answer = await tenant.api.post("/v1/documents", body)
-    assert answer.status == 202
-    assert answer.json["id"] != document["id"]
-    assert (answer.json["sha256"], answer.json["attributes"]) == (document["sha256"], {"copy": True})
+    response = await tenant.api.post("/v1/documents", body)
+    assert response.status == 202
+    assert response.json["id"] != document["id"]
+    assert (response.json["sha256"], response.json["attributes"]) == (document["sha256"], {"copy": True})
     assert (await tenant.api.post("/v1/documents", body)).is_problem(409, "document_exists")
 
 
 async def test_documents_are_listed_newest_first_page_by_page(tenant: Tenant) -> None:
-    made = [(await tenant.upload(f"text {number}".encode()))["id"] for number in range(5)]
+    created = [(await tenant.upload(f"text {number}".encode()))["id"] for number in range(5)]
     seen: list[str] = []
     path: str | None = "/v1/documents?limit=2"
     while path is not None:
         page = (await tenant.api.get(path)).json
         seen += [document["id"] for document in page["data"]]
         path = f"/v1/documents?limit=2&cursor={page['next_cursor']}" if page["next_cursor"] else None
-    assert seen == made[::-1]
+    assert seen == created[::-1]
 
 
 async def test_documents_are_listed_by_collection_and_status(
     tenant: Tenant, resources: Resources, ready: dict[str, Any]
 ) -> None:
-    collection_id = await make_collection(tenant, "manuals")
+    collection_id = await create_collection(tenant, "manuals")
     queued = (await send(tenant, form(b"queued", collection_id=collection_id))).json
     failed = await tenant.upload(b"failed")
     await show_failure(resources, tenant.uuid, parse_id("doc", failed["id"]))
@@ -231,10 +233,10 @@ async def test_documents_are_listed_by_collection_and_status(
         ("status=%00", "status"),
     ],
 )
-async def test_a_wrong_query_is_refused(tenant: Tenant, query: str, field: str) -> None:
-    answer = await tenant.api.get(f"/v1/documents?{query}")
-    assert answer.is_problem(422, "invalid_request")
-    assert [error["field"] for error in answer.json["errors"]] == [field]
+async def test_an_invalid_query_is_refused(tenant: Tenant, query: str, field: str) -> None:
+    response = await tenant.api.get(f"/v1/documents?{query}")
+    assert response.is_problem(422, "invalid_request")
+    assert [error["field"] for error in response.json["errors"]] == [field]
 
 
 async def test_attributes_are_replaced(tenant: Tenant) -> None:
@@ -271,38 +273,38 @@ async def test_a_document_shows_its_stage_and_why_it_failed(tenant: Tenant, reso
     }
 
 
-async def test_a_deleted_document_says_so_until_it_is_gone(tenant: Tenant, resources: Resources) -> None:
+async def test_a_deleted_document_is_shown_as_deleting_until_it_is_gone(tenant: Tenant, resources: Resources) -> None:
     document = await tenant.upload()
     path = f"/v1/documents/{document['id']}"
-    answer = await tenant.api.delete(path)
-    assert answer.status == 202
-    assert answer.json == {
-        "deletion_id": answer.json["deletion_id"],
+    response = await tenant.api.delete(path)
+    assert response.status == 202
+    assert response.json == {
+        "deletion_id": response.json["deletion_id"],
         "document_id": document["id"],
         "status": "deleting",
     }
     assert (await tenant.api.get(path)).json["status"] == "deleting"
-    assert (await tenant.api.delete(path)).json == answer.json
+    assert (await tenant.api.delete(path)).json == response.json
     assert (await tenant.api.patch(path, {"attributes": {}})).is_problem(409, "document_deleting")
     async with resources.pool.acquire() as conn:
         await documents.delete_document(conn, tenant.uuid, parse_id("doc", document["id"]))
     assert (await tenant.api.get(path)).is_problem(404, "not_found")
-    # Who lost the first answer learns by which deletion it went.
+    # A client that lost the first response gets the same deletion.
     again = await tenant.api.delete(path)
-    assert (again.status, again.json) == (202, answer.json)
+    assert (again.status, again.json) == (202, response.json)
     assert (await tenant.api.delete(f"/v1/documents/doc_{uuid4().hex}")).is_problem(404, "not_found")
 
 
 @pytest.mark.parametrize("query", ["purge_file=maybe", "purge=true"])
-async def test_a_deletion_that_is_not_understood_deletes_nothing(tenant: Tenant, query: str) -> None:
+async def test_an_invalid_deletion_request_deletes_nothing(tenant: Tenant, query: str) -> None:
     document = await tenant.upload()
     path = f"/v1/documents/{document['id']}"
     assert (await tenant.api.delete(f"{path}?{query}")).is_problem(422, "invalid_request")
     assert (await tenant.api.get(path)).json["status"] == "queued"
 
 
-async def test_an_upload_key_uploads_and_sees_nothing(client: Client, admin: Api, tenant: Tenant) -> None:
+async def test_an_upload_key_can_upload_but_not_read(client: Client, admin: Api, tenant: Tenant) -> None:
     api = Api(client, await make_key(admin, tenant.id, scopes=["upload"]))
-    answer = await api.call("POST", "/v1/documents", data=form(b"content"))
-    assert answer.status == 202
-    assert (await api.get(f"/v1/documents/{answer.json['id']}")).is_problem(403, "forbidden")
+    response = await api.call("POST", "/v1/documents", data=form(b"content"))
+    assert response.status == 202
+    assert (await api.get(f"/v1/documents/{response.json['id']}")).is_problem(403, "forbidden")

@@ -1,4 +1,4 @@
-"""Files: listed, shown, and removed once no document uses them."""
+"""Files: lists, and deletion once no document uses them."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ async def test_a_file_is_listed_and_shown(tenant: Tenant) -> None:
 
 
 async def test_files_are_paged(tenant: Tenant) -> None:
-    made = [(await tenant.upload(f"text {number}".encode()))["file_id"] for number in range(3)]
+    created = [(await tenant.upload(f"text {number}".encode()))["file_id"] for number in range(3)]
     first = (await tenant.api.get("/v1/files?limit=2")).json
     second = (await tenant.api.get(f"/v1/files?limit=2&cursor={first['next_cursor']}")).json
-    assert [file["id"] for file in first["data"] + second["data"]] == made[::-1]
+    assert [file["id"] for file in first["data"] + second["data"]] == created[::-1]
     assert second["next_cursor"] is None
 
 
-async def test_a_file_in_use_stays(tenant: Tenant, resources: Resources) -> None:
+async def test_a_file_in_use_cannot_be_deleted(tenant: Tenant, resources: Resources) -> None:
     document = await tenant.upload()
     path = f"/v1/files/{document['file_id']}"
     assert (await tenant.api.delete(path)).is_problem(409, "file_in_use")
@@ -45,7 +45,7 @@ async def test_a_file_in_use_stays(tenant: Tenant, resources: Resources) -> None
     assert await resources.storage.count_objects(tenant.bucket) == 1
 
 
-async def test_a_file_that_nobody_uses_goes_with_its_object(tenant: Tenant, resources: Resources) -> None:
+async def test_an_unused_file_is_deleted_with_its_object(tenant: Tenant, resources: Resources) -> None:
     document = await tenant.upload()
     async with resources.pool.acquire() as conn:
         await documents.delete_document(conn, tenant.uuid, parse_id("doc", document["id"]))

@@ -1,4 +1,4 @@
-"""Keys: shown once, listed without their secret, refused when they do not fit."""
+"""API keys: creation, listing without their secrets, rotation and revocation."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ PAST = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
 
 async def test_a_key_is_shown_with_its_secret_once(admin: Api, tenant: Tenant) -> None:
     path = f"/v1/workspaces/{tenant.id}/keys"
-    answer = await admin.post(path, {"name": "ci", "scopes": ["upload", "read"], "expires_at": FUTURE})
-    assert answer.status == 201
-    made = answer.json
-    assert set(made) == {"id", "name", "key", "key_prefix", "scopes", "expires_at", "created_at"}
-    assert made["key"].startswith(made["key_prefix"])
-    assert made["scopes"] == ["read", "upload"]
-    assert datetime.fromisoformat(made["expires_at"]) == datetime.fromisoformat(FUTURE)
-    secret = made.pop("key")
+    response = await admin.post(path, {"name": "ci", "scopes": ["upload", "read"], "expires_at": FUTURE})
+    assert response.status == 201
+    created = response.json
+    assert set(created) == {"id", "name", "key", "key_prefix", "scopes", "expires_at", "created_at"}
+    assert created["key"].startswith(created["key_prefix"])
+    assert created["scopes"] == ["read", "upload"]
+    assert datetime.fromisoformat(created["expires_at"]) == datetime.fromisoformat(FUTURE)
+    secret = created.pop("key")
     listed = await admin.get(path)
-    assert {**made, "last_used_at": None, "replaced_by": None} in listed.json["data"]
+    assert {**created, "last_used_at": None, "replaced_by": None} in listed.json["data"]
     assert secret.encode() not in listed.raw
 
 
-async def test_two_keys_are_never_alike(admin: Api, tenant: Tenant) -> None:
+async def test_every_key_is_different(admin: Api, tenant: Tenant) -> None:
     path = f"/v1/workspaces/{tenant.id}/keys"
     secrets = {(await admin.post(path, {"name": "same"})).json["key"] for _ in range(5)}
     assert len(secrets) == 5
@@ -56,15 +56,15 @@ async def test_two_keys_are_never_alike(admin: Api, tenant: Tenant) -> None:
         ({"name": "k", "key": "chosen"}, "key"),
     ],
 )
-async def test_a_key_that_does_not_fit_is_refused(
+async def test_an_invalid_key_request_is_refused(
     admin: Api, tenant: Tenant, body: dict[str, object], field: str
 ) -> None:
-    answer = await admin.post(f"/v1/workspaces/{tenant.id}/keys", body)
-    assert answer.is_problem(422, "invalid_request")
-    assert [error["field"] for error in answer.json["errors"]] == [field]
+    response = await admin.post(f"/v1/workspaces/{tenant.id}/keys", body)
+    assert response.is_problem(422, "invalid_request")
+    assert [error["field"] for error in response.json["errors"]] == [field]
 
 
-async def test_a_revoked_key_is_gone_from_the_list(admin: Api, tenant: Tenant) -> None:
+async def test_a_revoked_key_is_not_listed(admin: Api, tenant: Tenant) -> None:
     path = f"/v1/workspaces/{tenant.id}/keys"
     (key,) = (await admin.get(path)).json["data"]
     assert (await admin.delete(f"{path}/{key['id']}")).status == 204
@@ -86,13 +86,13 @@ async def listed_key(admin: Api, tenant: Tenant, key_id: str) -> dict[str, Any]:
     return next(key for key in listed if key["id"] == key_id)
 
 
-async def test_a_rotated_key_works_on_beside_its_successor(client: Client, admin: Api, tenant: Tenant) -> None:
+async def test_a_rotated_key_still_works_alongside_its_successor(client: Client, admin: Api, tenant: Tenant) -> None:
     path = f"/v1/workspaces/{tenant.id}/keys"
     old = (await admin.post(path, {"name": "ci", "scopes": ["read"]})).json
     before = datetime.now(UTC)
-    answer = await admin.post(f"{path}/{old['id']}/rotate", {"overlap_s": 3600})
-    assert answer.status == 201
-    new = answer.json
+    response = await admin.post(f"{path}/{old['id']}/rotate", {"overlap_s": 3600})
+    assert response.status == 201
+    new = response.json
     assert (new["name"], new["scopes"], new["expires_at"]) == ("ci", ["read"], None)
     assert new["id"] != old["id"]
     for secret in (old["key"], new["key"]):
@@ -103,9 +103,7 @@ async def test_a_rotated_key_works_on_beside_its_successor(client: Client, admin
     assert timedelta(minutes=59) < ends_in < timedelta(minutes=61)
 
 
-async def test_a_key_that_is_rotated_without_an_overlap_ends_at_once(
-    client: Client, admin: Api, tenant: Tenant
-) -> None:
+async def test_a_key_rotated_without_an_overlap_expires_immediately(client: Client, admin: Api, tenant: Tenant) -> None:
     path = f"/v1/workspaces/{tenant.id}/keys"
     old = (await admin.post(path, {"name": "leaked"})).json
     new = (await admin.post(f"{path}/{old['id']}/rotate", {"overlap_s": 0})).json
@@ -113,13 +111,13 @@ async def test_a_key_that_is_rotated_without_an_overlap_ends_at_once(
     assert (await Api(client, new["key"]).get("/v1/workspace")).status == 200
 
 
-async def test_a_successor_lives_as_long_as_the_key_was_made_for(admin: Api, tenant: Tenant) -> None:
+async def test_a_successor_inherits_the_keys_expiry(admin: Api, tenant: Tenant) -> None:
     path = f"/v1/workspaces/{tenant.id}/keys"
     old = (await admin.post(path, {"name": "for a day", "expires_at": FUTURE})).json
     new = (await admin.post(f"{path}/{old['id']}/rotate")).json
     life = datetime.fromisoformat(new["expires_at"]) - datetime.fromisoformat(new["created_at"])
     assert life == datetime.fromisoformat(old["expires_at"]) - datetime.fromisoformat(old["created_at"])
-    # The old one does not live longer for it.
+    # Rotation does not extend the old key's expiry.
     assert (await listed_key(admin, tenant, old["id"]))["expires_at"] == old["expires_at"]
     chosen = (await admin.post(f"{path}/{new['id']}/rotate", {"expires_at": FUTURE})).json
     assert datetime.fromisoformat(chosen["expires_at"]) == datetime.fromisoformat(FUTURE)
@@ -140,21 +138,21 @@ async def test_a_key_has_one_successor(admin: Api, tenant: Tenant, other: Tenant
 
 
 @pytest.mark.parametrize("body", [{"overlap_s": -1}, {"overlap_s": 31 * 86400}, {"expires_at": PAST}, {"name": "x"}])
-async def test_a_rotation_that_does_not_fit_is_refused(admin: Api, tenant: Tenant, body: dict[str, object]) -> None:
+async def test_an_invalid_rotation_is_refused(admin: Api, tenant: Tenant, body: dict[str, object]) -> None:
     path = f"/v1/workspaces/{tenant.id}/keys"
     key = (await admin.post(path, {"name": "ci"})).json
     assert (await admin.post(f"{path}/{key['id']}/rotate", body)).is_problem(422, "invalid_request")
     assert (await listed_key(admin, tenant, key["id"]))["replaced_by"] is None
 
 
-async def test_the_last_use_of_a_key_is_told_and_written_once_a_minute(
+async def test_a_keys_last_use_is_shown_and_written_once_a_minute(
     client: Client, admin: Api, tenant: Tenant, resources: Resources
 ) -> None:
-    made = (await admin.post(f"/v1/workspaces/{tenant.id}/keys", {"name": "used"})).json
-    api = Api(client, made["key"])
+    created = (await admin.post(f"/v1/workspaces/{tenant.id}/keys", {"name": "used"})).json
+    api = Api(client, created["key"])
 
     async def last_use() -> datetime | None:
-        shown = (await listed_key(admin, tenant, made["id"]))["last_used_at"]
+        shown = (await listed_key(admin, tenant, created["id"]))["last_used_at"]
         return datetime.fromisoformat(shown) if shown else None
 
     assert await last_use() is None
@@ -167,7 +165,7 @@ async def test_the_last_use_of_a_key_is_told_and_written_once_a_minute(
         await conn.execute(
             "UPDATE api_keys SET last_used_at = now() - interval '2 minutes' WHERE workspace_id = $1 AND id = $2",
             tenant.uuid,
-            parse_id("key", made["id"]),
+            parse_id("key", created["id"]),
         )
 
     async def noted_again() -> bool:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from tests.http.conftest import ClientMaker, Tenant
 
 
-async def test_hits_have_the_contract_s_shape(tenant: Tenant, ready: dict[str, Any]) -> None:
-    answer = await tenant.api.post("/v1/search", {"query": "descale the kettle"})
-    assert answer.status == 200
-    hit = answer.json["data"][0]
+async def test_hits_have_the_documented_fields(tenant: Tenant, ready: dict[str, Any]) -> None:
+    response = await tenant.api.post("/v1/search", {"query": "descale the kettle"})
+    assert response.status == 200
+    hit = response.json["data"][0]
     assert set(hit) == {
         "chunk_id", "document_id", "filename", "version", "ordinal", "score", "scores", "text", "page_first",
         "page_last", "heading_path", "char_start", "char_end", "attributes",
@@ -30,12 +30,12 @@ async def test_hits_have_the_contract_s_shape(tenant: Tenant, ready: dict[str, A
 
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
 async def test_every_mode_finds_words(tenant: Tenant, ready: dict[str, Any], mode: str) -> None:
-    answer = await tenant.api.post("/v1/search", {"query": "descale", "mode": mode, "limit": 2})
-    assert ready["id"] in {hit["document_id"] for hit in answer.json["data"]}
+    response = await tenant.api.post("/v1/search", {"query": "descale", "mode": mode, "limit": 2})
+    assert ready["id"] in {hit["document_id"] for hit in response.json["data"]}
 
 
 @pytest.mark.usefixtures("ready")
-async def test_filters_narrow(tenant: Tenant, ready: dict[str, Any]) -> None:
+async def test_filters_restrict_the_hits(tenant: Tenant, ready: dict[str, Any]) -> None:
     await tenant.api.patch(f"/v1/documents/{ready['id']}", {"attributes": {"lang": "en", "year": 2024}})
     inside = {
         "type": "and",
@@ -51,7 +51,7 @@ async def test_filters_narrow(tenant: Tenant, ready: dict[str, Any]) -> None:
 
 
 def nested(depth: int) -> dict[str, Any]:
-    """Return a filter of so many levels."""
+    """Return a filter that is nested `depth` levels deep."""
     condition: dict[str, Any] = {"type": "eq", "key": "k", "value": 1}
     for _ in range(depth - 1):
         condition = {"type": "and", "filters": [condition]}
@@ -88,27 +88,27 @@ def nested(depth: int) -> dict[str, Any]:
         {"query": "x", "filters": {"type": "or", "filters": [{"type": "eq", "key": "k", "value": 1}] * 65}},
     ],
 )
-async def test_what_does_not_fit_is_refused(tenant: Tenant, body: dict[str, Any]) -> None:
-    answer = await tenant.api.post("/v1/search", body)
-    assert answer.is_problem(422, "invalid_request")
-    assert answer.json["errors"]
+async def test_an_invalid_search_is_refused(tenant: Tenant, body: dict[str, Any]) -> None:
+    response = await tenant.api.post("/v1/search", body)
+    assert response.is_problem(422, "invalid_request")
+    assert response.json["errors"]
 
 
 async def test_an_unknown_collection_is_not_found(tenant: Tenant, other: Tenant) -> None:
     theirs = (await other.api.get("/v1/collections")).json["data"][0]["id"]
     for collection_id in (format_id("col", new_id()), theirs, "col_zzz"):
-        answer = await tenant.api.post("/v1/search", {"query": "x", "collection_ids": [collection_id]})
-        assert answer.is_problem(404, "not_found")
+        response = await tenant.api.post("/v1/search", {"query": "x", "collection_ids": [collection_id]})
+        assert response.is_problem(404, "not_found")
 
 
-async def test_without_the_embedding_model_words_are_still_found(
+async def test_lexical_hits_are_found_without_the_embedding_model(
     make_client: ClientMaker, tenant: Tenant, ready: dict[str, Any]
 ) -> None:
     client = await make_client(openai_base_url=f"http://127.0.0.1:{free_ports(1)[0]}/v1")
     api = Api(client, tenant.api.key)
-    answer = await api.post("/v1/search", {"query": "descale"})
-    assert answer.is_problem(503, "unavailable")
-    assert "Retry-After" in answer.headers
+    response = await api.post("/v1/search", {"query": "descale"})
+    assert response.is_problem(503, "unavailable")
+    assert "Retry-After" in response.headers
     found = (await api.post("/v1/search", {"query": "descale", "mode": "lexical"})).json["data"]
     assert [hit["document_id"] for hit in found] == [ready["id"]]
 

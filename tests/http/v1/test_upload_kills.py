@@ -1,4 +1,4 @@
-"""An API process that is killed with SIGKILL in the middle of an upload leaves one that another process finishes."""
+"""After SIGKILL in the middle of an upload, another API process can finish the upload."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import asyncpg
 from ragsvc.db import upload_sessions
 from ragsvc.http.contract.ids import parse_id
 from tests.http.support.processes import serving
-from tests.http.v1.test_uploads import CONTENT, complete, open_upload, part_of, put, reserved_bytes, send_all, state_of
+from tests.http.support.uploads import CONTENT, complete, open_upload, part_of, put, reserved_bytes, send_all, state_of
 from tests.support.polling import until
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def assert_one_document_and_nothing_else(tenant: Tenant, resources: Resour
     assert await resources.storage.list_multiparts(tenant.bucket) == []
 
 
-async def test_a_process_killed_with_a_part_on_its_way_leaves_it_missing(
+async def test_a_part_is_missing_if_the_process_is_killed_while_receiving_it(
     tenant: Tenant, resources: Resources, settings: Settings
 ) -> None:
     upload = await open_upload(tenant.api)
@@ -70,7 +70,7 @@ async def test_a_process_killed_with_a_part_on_its_way_leaves_it_missing(
     await assert_one_document_and_nothing_else(tenant, resources, done.json["id"])
 
 
-async def test_a_process_killed_between_the_stores_file_and_its_row_leaves_one_document(
+async def test_a_process_killed_between_the_stored_object_and_its_row_leaves_one_document(
     tenant: Tenant, resources: Resources, settings: Settings
 ) -> None:
     upload = await open_upload(tenant.api)
@@ -78,7 +78,7 @@ async def test_a_process_killed_between_the_stores_file_and_its_row_leaves_one_d
     upload_id = parse_id("upl", upload["id"])
     lock = await asyncpg.connect(settings.stores.database_url.get_secret_value())
     try:
-        # The transaction begins with the collection.
+        # The transaction starts by locking the collection.
         async with (
             serving(settings) as process,
             aiohttp.ClientSession(await process.started()) as session,
@@ -101,7 +101,7 @@ async def test_a_process_killed_between_the_stores_file_and_its_row_leaves_one_d
         now = await upload_sessions.select_upload(conn, tenant.uuid, upload_id)
         assert now is not None
         assert (now.status, now.document_id) == ("completing", None)
-        # As after the dead process's lease.
+        # As if the dead process's lease had expired.
         await upload_sessions.release_completing(conn, tenant.uuid, upload_id)
     assert (await tenant.api.get("/v1/documents")).json["data"] == []
     done = await complete(tenant.api, upload)

@@ -1,4 +1,4 @@
-"""Upload sessions over HTTP: parts in any order, from anywhere, and one document at the end."""
+"""Upload sessions over HTTP: parts in any order, resumption, and one document at the end."""
 
 from __future__ import annotations
 
@@ -17,6 +17,21 @@ from ragsvc.db import upload_sessions
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.uploads.sweeper import sweep_uploads
 from tests.http.conftest import Api, make_key
+from tests.http.support.uploads import (
+    CONTENT,
+    MIB,
+    PART,
+    complete,
+    content_of,
+    open_upload,
+    part_of,
+    presign,
+    put,
+    put_to_store,
+    reserved_bytes,
+    send_all,
+    state_of,
+)
 from tests.support.polling import until
 
 if TYPE_CHECKING:
@@ -25,52 +40,10 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from tests.http.conftest import ClientMaker, Tenant
 
-MIB = 1024 * 1024
-PART = 8 * MIB
 LEAST_PART = 5 * MIB
 
 
-def content_of(size_bytes: int) -> bytes:
-    return random.Random(size_bytes).randbytes(size_bytes)  # noqa: S311
-
-
-# Two parts: the last is smaller than a store's least part may be otherwise.
-CONTENT = content_of(PART + 1000)
-
-
-async def open_upload(api: Api, size_bytes: int = len(CONTENT), **fields: object) -> dict[str, Any]:
-    answer = await api.post("/v1/uploads", {"filename": "big.txt", "size_bytes": size_bytes, **fields})
-    assert answer.status == 201, answer.raw
-    upload: dict[str, Any] = answer.json
-    return upload
-
-
-def part_of(content: bytes, number: int) -> bytes:
-    return content[(number - 1) * PART : number * PART]
-
-
-async def put(api: Api, upload: dict[str, Any], number: int, data: Any, **headers: str) -> Any:
-    body = io.BytesIO(data) if isinstance(data, bytes) else data
-    return await api.call("PUT", f"/v1/uploads/{upload['id']}/parts/{number}", data=body, headers=headers)
-
-
-async def send_all(api: Api, upload: dict[str, Any], content: bytes = CONTENT) -> None:
-    for number in range(upload["part_count"], 0, -1):
-        answer = await put(api, upload, number, part_of(content, number))
-        assert answer.status == 200, answer.raw
-        assert answer.json["etag"] == hashlib.md5(part_of(content, number), usedforsecurity=False).hexdigest()
-
-
-async def state_of(api: Api, upload: dict[str, Any]) -> dict[str, Any]:
-    state: dict[str, Any] = (await api.get(f"/v1/uploads/{upload['id']}")).json
-    return state
-
-
-async def complete(api: Api, upload: dict[str, Any]) -> Any:
-    return await api.post(f"/v1/uploads/{upload['id']}/complete")
-
-
-async def test_a_declared_charset_stays_with_the_file_and_is_not_shown(tenant: Tenant) -> None:
+async def test_a_declared_charset_is_stored_with_the_file_and_not_shown(tenant: Tenant) -> None:
     upload = await open_upload(tenant.api, mime_type="text/plain; charset=cp866")
     await send_all(tenant.api, upload)
     document_id = (await complete(tenant.api, upload)).json["id"]
@@ -96,23 +69,23 @@ async def test_parts_in_any_order_become_one_document(tenant: Tenant) -> None:
     assert hashlib.sha256(stored.raw).digest() == hashlib.sha256(CONTENT).digest()
     after = await state_of(tenant.api, upload)
     assert (after["status"], after["document_id"], after["missing"]) == ("completed", document["id"], [])
-    # Their etags were the parts', and what is left is one file.
+    # The parts are joined into one file, so their etags are gone.
     assert after["received"] == [{**part, "etag": None} for part in state["received"]]
     assert after["received_bytes"] == len(CONTENT)
     assert (await complete(tenant.api, upload)).json["id"] == document["id"]
 
 
-async def test_a_client_that_comes_back_sends_what_is_missing(tenant: Tenant, admin: Api) -> None:
+async def test_a_returning_client_sends_the_missing_parts(tenant: Tenant, admin: Api) -> None:
     upload = await open_upload(tenant.api)
     await put(tenant.api, upload, 2, part_of(CONTENT, 2))
-    # Another client, with another key.
+    # A different client with a different key.
     again = Api(tenant.api.client, await make_key(admin, tenant.id, scopes=["upload"]))
     assert (await state_of(again, upload))["missing"] == [1]
     assert (await put(again, upload, 1, part_of(CONTENT, 1))).status == 200
     assert (await complete(again, upload)).status == 200
 
 
-async def test_a_connection_cut_in_the_middle_of_a_part_leaves_it_missing(tenant: Tenant) -> None:
+async def test_a_connection_lost_during_a_part_leaves_the_part_missing(tenant: Tenant) -> None:
     upload = await open_upload(tenant.api)
 
     async def cut_off() -> AsyncIterator[bytes]:
@@ -127,7 +100,7 @@ async def test_a_connection_cut_in_the_middle_of_a_part_leaves_it_missing(tenant
 
 
 @pytest.mark.parametrize("size_bytes", [1, LEAST_PART, 2 * LEAST_PART, 2 * LEAST_PART + 1])
-async def test_a_file_of_any_size_arrives_whole(tenant: Tenant, make_client: ClientMaker, size_bytes: int) -> None:
+async def test_files_of_any_size_arrive_complete(tenant: Tenant, make_client: ClientMaker, size_bytes: int) -> None:
     api = Api(await make_client(upload_part_size_bytes=LEAST_PART), tenant.api.key)
     content = content_of(size_bytes)
     upload = await open_upload(api, size_bytes=size_bytes)
@@ -139,7 +112,7 @@ async def test_a_file_of_any_size_arrives_whole(tenant: Tenant, make_client: Cli
     assert (await api.get(f"/v1/documents/{document['id']}/content")).raw == content
 
 
-async def test_a_part_cut_anywhere_is_not_there(tenant: Tenant) -> None:
+async def test_a_part_cut_off_anywhere_is_not_received(tenant: Tenant) -> None:
     upload = await open_upload(tenant.api)
     chance = random.Random(3)  # noqa: S311
     for _cut in range(8):
@@ -148,7 +121,7 @@ async def test_a_part_cut_anywhere_is_not_there(tenant: Tenant) -> None:
         head = f"PUT /v1/uploads/{upload['id']}/parts/1 HTTP/1.1\r\n{lines}Content-Length: {PART}\r\n\r\n"
         writer.write(head.encode() + part_of(CONTENT, 1)[: chance.choice([1, 1000, chance.randrange(PART), PART - 1])])
         if chance.random() < 0.5:
-            # In the order of the bytes: all that was sent arrives.
+            # An orderly close: all sent bytes arrive.
             writer.close()
         else:
             writer.transport.abort()
@@ -159,32 +132,21 @@ async def test_a_part_cut_anywhere_is_not_there(tenant: Tenant) -> None:
     assert hashlib.sha256(content.raw).digest() == hashlib.sha256(CONTENT).digest()
 
 
-async def test_presigned_urls_take_parts_straight_into_the_store(tenant: Tenant) -> None:
+async def test_presigned_urls_accept_parts_directly_into_the_store(tenant: Tenant) -> None:
     upload = await open_upload(tenant.api)
-    answer = await tenant.api.post(f"/v1/uploads/{upload['id']}/part-urls", {"part_numbers": [2, 1]})
-    assert answer.status == 200
+    response = await tenant.api.post(f"/v1/uploads/{upload['id']}/part-urls", {"part_numbers": [2, 1]})
+    assert response.status == 200
     async with aiohttp.ClientSession() as session:
-        for entry in answer.json["data"]:
+        for entry in response.json["data"]:
             part = part_of(CONTENT, entry["part_number"])
             assert entry["size_bytes"] == len(part)
             async with session.put(entry["url"], data=io.BytesIO(part)) as stored:
                 assert stored.status == 200, await stored.text()
     assert (await complete(tenant.api, upload)).json["size_bytes"] == len(CONTENT)
-    assert await put_to_store(answer.json["data"][0]["url"], part_of(CONTENT, 2)) == 404
+    assert await put_to_store(response.json["data"][0]["url"], part_of(CONTENT, 2)) == 404
 
 
-async def put_to_store(url: str, data: bytes) -> int:
-    async with aiohttp.ClientSession() as session, session.put(url, data=io.BytesIO(data)) as answer:
-        return answer.status
-
-
-async def presign(api: Api, upload: dict[str, Any], number: int = 1) -> str:
-    answer = await api.post(f"/v1/uploads/{upload['id']}/part-urls", {"part_numbers": [number]})
-    url: str = answer.json["data"][0]["url"]
-    return url
-
-
-async def test_a_presigned_url_takes_the_bytes_of_its_part_alone(tenant: Tenant, other: Tenant) -> None:
+async def test_a_presigned_url_accepts_only_its_own_part(tenant: Tenant, other: Tenant) -> None:
     upload = await open_upload(tenant.api, size_bytes=5)
     url = await presign(tenant.api, upload)
     theirs = await open_upload(other.api, size_bytes=5)
@@ -199,7 +161,7 @@ async def test_a_presigned_url_takes_the_bytes_of_its_part_alone(tenant: Tenant,
     ]
     assert url not in tampered
     assert {await put_to_store(one, b"12345") for one in tampered} == {403}
-    # Of its size alone, too: what a part must be is known.
+    # The URL accepts only the exact size of its part.
     assert {await put_to_store(url, data) for data in (b"", b"1234", b"123456")} == {403}
     for api, session in ((tenant.api, upload), (other.api, theirs)):
         assert (await state_of(api, session))["received"] == []
@@ -207,7 +169,7 @@ async def test_a_presigned_url_takes_the_bytes_of_its_part_alone(tenant: Tenant,
     assert (await complete(tenant.api, upload)).status == 200
 
 
-async def test_a_presigned_url_ends_with_its_upload(tenant: Tenant, resources: Resources) -> None:
+async def test_a_presigned_url_is_invalid_after_its_upload(tenant: Tenant, resources: Resources) -> None:
     upload = await open_upload(tenant.api, size_bytes=5)
     url = await presign(tenant.api, upload)
     assert await put_to_store(url, b"12345") == 200
@@ -219,17 +181,17 @@ async def test_a_presigned_url_ends_with_its_upload(tenant: Tenant, resources: R
     assert (await tenant.api.get("/v1/documents")).json["data"] == []
 
 
-async def test_a_presigned_url_ends_with_its_time(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_presigned_url_expires(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     api = tenant.api
     for module in ("storage.multipart_calls", "http.v1.uploads"):
         monkeypatch.setattr(f"ragsvc.{module}.PRESIGN_EXPIRES_S", 1)
     upload = await open_upload(api, size_bytes=1)
-    answer = (await api.post(f"/v1/uploads/{upload['id']}/part-urls", {"part_numbers": [1]})).json
-    assert answer["expires_in_s"] == 1
+    response = (await api.post(f"/v1/uploads/{upload['id']}/part-urls", {"part_numbers": [1]})).json
+    assert response["expires_in_s"] == 1
     async with aiohttp.ClientSession() as session:
 
         async def is_refused() -> bool:
-            async with session.put(answer["data"][0]["url"], data=b"x") as stored:
+            async with session.put(response["data"][0]["url"], data=b"x") as stored:
                 return stored.status == 403
 
         await until(is_refused, timeout_s=10)
@@ -247,17 +209,15 @@ async def test_a_presigned_url_ends_with_its_time(tenant: Tenant, monkeypatch: p
         ("2", b"", 400, "part_size_mismatch"),
     ],
 )
-async def test_a_part_that_does_not_fit_is_refused(
-    tenant: Tenant, number: str, data: bytes, status: int, code: str
-) -> None:
+async def test_an_invalid_part_is_refused(tenant: Tenant, number: str, data: bytes, status: int, code: str) -> None:
     upload = await open_upload(tenant.api)
-    answer = await tenant.api.call("PUT", f"/v1/uploads/{upload['id']}/parts/{number}", data=data)
-    assert answer.is_problem(status, code), answer.raw
+    response = await tenant.api.call("PUT", f"/v1/uploads/{upload['id']}/parts/{number}", data=data)
+    assert response.is_problem(status, code), response.raw
     assert (await state_of(tenant.api, upload))["received"] == []
 
 
 @pytest.mark.parametrize("size_bytes", [999, 1001])
-async def test_a_part_of_unknown_length_is_measured_on_its_way(tenant: Tenant, size_bytes: int) -> None:
+async def test_a_part_of_unknown_length_is_measured_while_it_streams(tenant: Tenant, size_bytes: int) -> None:
     upload = await open_upload(tenant.api)
 
     async def chunked() -> AsyncIterator[bytes]:
@@ -271,7 +231,7 @@ def digest(name: str, data: bytes) -> str:
     return base64.b64encode(hashlib.new(name, data, usedforsecurity=False).digest()).decode()
 
 
-async def test_announced_digests_are_checked_before_the_store_takes_the_part(tenant: Tenant) -> None:
+async def test_declared_digests_are_checked_before_the_part_is_stored(tenant: Tenant) -> None:
     upload = await open_upload(tenant.api)
     part = part_of(CONTENT, 2)
     right = {
@@ -282,16 +242,16 @@ async def test_announced_digests_are_checked_before_the_store_takes_the_part(ten
         ("Content-MD5", digest("md5", b"other")),
         ("Repr-Digest", f"sha-256=:{digest('sha256', b'other')}:"),
     ):
-        answer = await put(tenant.api, upload, 2, part, **{**right, header: wrong})
-        assert answer.is_problem(400, "digest_mismatch"), answer.raw
+        response = await put(tenant.api, upload, 2, part, **{**right, header: wrong})
+        assert response.is_problem(400, "digest_mismatch"), response.raw
     assert (await state_of(tenant.api, upload))["received"] == []
     for header, malformed in (("Content-MD5", "nonsense"), ("Repr-Digest", "md5=:AAAA:"), ("Repr-Digest", "sha-256")):
-        answer = await put(tenant.api, upload, 2, part, **{header: malformed})
-        assert answer.is_problem(422, "invalid_request"), answer.raw
+        response = await put(tenant.api, upload, 2, part, **{header: malformed})
+        assert response.is_problem(422, "invalid_request"), response.raw
     assert (await put(tenant.api, upload, 2, part, **right)).status == 200
 
 
-async def test_the_same_part_again_replaces_it(tenant: Tenant) -> None:
+async def test_sending_a_part_again_replaces_it(tenant: Tenant) -> None:
     upload = await open_upload(tenant.api, size_bytes=5)
     assert (await put(tenant.api, upload, 1, b"wrong")).status == 200
     assert (await put(tenant.api, upload, 1, b"right")).status == 200
@@ -315,27 +275,27 @@ async def test_a_part_sent_twice_counts_once(tenant: Tenant, resources: Resource
         assert await upload_sessions.sum_reserved_bytes(conn, tenant.uuid) == 0
 
 
-async def test_completing_names_the_parts_that_are_missing_and_can_go_on(tenant: Tenant) -> None:
+async def test_completing_names_the_missing_parts_and_can_be_repeated(tenant: Tenant) -> None:
     upload = await open_upload(tenant.api)
     await put(tenant.api, upload, 2, part_of(CONTENT, 2))
-    answer = await complete(tenant.api, upload)
-    assert answer.is_problem(409, "parts_missing")
-    assert answer.json["missing"] == [1]
+    response = await complete(tenant.api, upload)
+    assert response.is_problem(409, "parts_missing")
+    assert response.json["missing"] == [1]
     assert (await state_of(tenant.api, upload))["status"] == "pending"
     await send_all(tenant.api, upload)
     assert (await complete(tenant.api, upload)).status == 200
 
 
-async def test_many_completions_at_once_have_one_effect_and_one_answer(tenant: Tenant) -> None:
+async def test_concurrent_completions_have_one_effect_and_one_response(tenant: Tenant) -> None:
     upload = await open_upload(tenant.api)
     await send_all(tenant.api, upload)
     responses = await asyncio.gather(*(complete(tenant.api, upload) for _ in range(32)))
-    assert {answer.status for answer in responses} == {200}
-    assert len({answer.json["id"] for answer in responses}) == 1
+    assert {response.status for response in responses} == {200}
+    assert len({response.json["id"] for response in responses}) == 1
     assert len((await tenant.api.get("/v1/documents")).json["data"]) == 1
 
 
-async def test_an_aborted_upload_keeps_nothing_in_the_store(tenant: Tenant, resources: Resources) -> None:
+async def test_an_aborted_upload_leaves_nothing_in_the_store(tenant: Tenant, resources: Resources) -> None:
     upload = await open_upload(tenant.api)
     await put(tenant.api, upload, 1, part_of(CONTENT, 1))
     assert (await tenant.api.delete(f"/v1/uploads/{upload['id']}")).status == 204
@@ -355,12 +315,7 @@ async def test_a_completed_upload_cannot_be_aborted(tenant: Tenant) -> None:
     assert (await tenant.api.delete(f"/v1/uploads/{upload['id']}")).is_problem(409, "upload_not_pending")
 
 
-async def reserved_bytes(tenant: Tenant, resources: Resources) -> int:
-    async with resources.pool.acquire() as conn:
-        return await upload_sessions.sum_reserved_bytes(conn, tenant.uuid)
-
-
-async def test_an_upload_that_nobody_finishes_expires_and_frees_its_room(tenant: Tenant, resources: Resources) -> None:
+async def test_an_unfinished_upload_expires_and_releases_its_quota(tenant: Tenant, resources: Resources) -> None:
     upload = await open_upload(tenant.api)
     await put(tenant.api, upload, 1, part_of(CONTENT, 1))
     async with resources.pool.acquire() as conn:
@@ -374,7 +329,9 @@ async def test_an_upload_that_nobody_finishes_expires_and_frees_its_room(tenant:
     assert await reserved_bytes(tenant, resources) == 0
 
 
-async def test_a_multipart_that_is_gone_behind_our_back_fails_the_session(tenant: Tenant, resources: Resources) -> None:
+async def test_a_multipart_upload_aborted_outside_the_service_fails_the_session(
+    tenant: Tenant, resources: Resources
+) -> None:
     upload = await open_upload(tenant.api)
     (multipart,) = await resources.storage.list_multiparts(tenant.bucket)
     await resources.storage.abort_multipart(tenant.bucket, multipart.object_key, upload_id=multipart.upload_id)
@@ -399,23 +356,23 @@ async def test_a_multipart_that_is_gone_behind_our_back_fails_the_session(tenant
         ({"collection_id": "col_" + "0" * 32}, 404, "not_found"),
     ],
 )
-async def test_what_is_wrong_from_the_start_opens_nothing(
+async def test_an_invalid_request_opens_no_session(
     tenant: Tenant, fields: dict[str, object], status: int, code: str
 ) -> None:
-    answer = await tenant.api.post("/v1/uploads", {"filename": "a.txt", "size_bytes": 1, **fields})
-    assert answer.is_problem(status, code), answer.raw
+    response = await tenant.api.post("/v1/uploads", {"filename": "a.txt", "size_bytes": 1, **fields})
+    assert response.is_problem(status, code), response.raw
     assert (await tenant.api.get("/v1/uploads")).json["data"] == []
 
 
-async def test_open_uploads_reserve_the_room_they_declare(tenant: Tenant, resources: Resources) -> None:
+async def test_open_uploads_reserve_their_declared_size(tenant: Tenant, resources: Resources) -> None:
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE workspaces SET quota_bytes = 1000 WHERE id = $1", tenant.uuid)
     responses = await asyncio.gather(
         *(tenant.api.post("/v1/uploads", {"filename": "a.txt", "size_bytes": 300}) for _ in range(8))
     )
-    opened = [answer.json for answer in responses if answer.status == 201]
+    opened = [response.json for response in responses if response.status == 201]
     assert len(opened) == 3
-    assert all(answer.is_problem(413, "quota_exceeded") for answer in responses if answer.status != 201)
+    assert all(response.is_problem(413, "quota_exceeded") for response in responses if response.status != 201)
     await tenant.api.delete(f"/v1/uploads/{opened[0]['id']}")
     assert (await tenant.api.post("/v1/uploads", {"filename": "a.txt", "size_bytes": 300})).status == 201
 
@@ -440,32 +397,34 @@ async def test_uploads_are_listed_by_status_and_page(tenant: Tenant) -> None:
         ("POST", "/part-urls"),
     ],
 )
-async def test_anothers_upload_is_unknown(tenant: Tenant, other: Tenant, method: str, path: str) -> None:
+async def test_another_workspaces_upload_is_not_found(tenant: Tenant, other: Tenant, method: str, path: str) -> None:
     upload = await open_upload(tenant.api, size_bytes=1)
     options: dict[str, Any] = {"json": {"part_numbers": [1]}} if path == "/part-urls" else {}
     options = {"data": b"x"} if path == "/parts/1" else options
     for upload_id in (upload["id"], "upl_" + "0" * 32, "upl_1"):
-        answer = await other.api.call(method, f"/v1/uploads/{upload_id}{path}", **options)
-        assert answer.is_problem(404, "not_found"), answer.raw
+        response = await other.api.call(method, f"/v1/uploads/{upload_id}{path}", **options)
+        assert response.is_problem(404, "not_found"), response.raw
 
 
 @pytest.mark.parametrize(
     "filename", ["../../etc/passwd", "a\\b\\c.txt", "\u202egpj.exe.txt", "x" * 300 + ".txt", "a\r\nb.txt"]
 )
-async def test_a_hostile_filename_is_only_a_name(tenant: Tenant, filename: str) -> None:
+async def test_a_hostile_filename_is_harmless(tenant: Tenant, filename: str) -> None:
     upload = await open_upload(tenant.api, size_bytes=1, filename=filename)
     assert len(upload["filename"]) <= 255
     assert not set(upload["filename"]) & set("/\\\r\n\u202e")
 
 
 async def test_a_filename_with_nul_is_refused(tenant: Tenant) -> None:
-    answer = await tenant.api.post("/v1/uploads", {"filename": "a\0b.txt", "size_bytes": 1})
-    assert answer.is_problem(422, "invalid_request")
+    response = await tenant.api.post("/v1/uploads", {"filename": "a\0b.txt", "size_bytes": 1})
+    assert response.is_problem(422, "invalid_request")
     assert (await tenant.api.get("/v1/uploads")).json["data"] == []
 
 
 @pytest.mark.parametrize("rival", ["abort", "expiry"])
-async def test_a_completion_and_its_rival_have_one_winner(tenant: Tenant, resources: Resources, rival: str) -> None:
+async def test_a_completion_and_a_concurrent_abort_or_expiry_have_one_winner(
+    tenant: Tenant, resources: Resources, rival: str
+) -> None:
     for _ in range(5):
         upload = await open_upload(tenant.api, size_bytes=1)
         await put(tenant.api, upload, 1, b"x")
@@ -492,7 +451,7 @@ async def test_a_completion_and_its_rival_have_one_winner(tenant: Tenant, resour
     assert await resources.storage.count_objects(tenant.bucket) == len(documents)
 
 
-async def test_a_part_that_comes_while_the_upload_completes_changes_nothing(tenant: Tenant) -> None:
+async def test_a_part_sent_while_the_upload_completes_changes_nothing(tenant: Tenant) -> None:
     upload = await open_upload(tenant.api, size_bytes=5)
     await put(tenant.api, upload, 1, b"first")
     done, late = await asyncio.gather(complete(tenant.api, upload), put(tenant.api, upload, 1, b"later"))

@@ -1,4 +1,4 @@
-"""Versions over HTTP: ingest again, replace the file, and read what answers meanwhile."""
+"""Versions over HTTP: reingestion, replacing the file, and the version shown in between."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNKNOWN = format_id("doc", UUID(int=7))
 
 
 async def queued_job(resources: Resources, tenant: Tenant, document_id: str) -> Job:
-    """Return the document's ingestion as it waits."""
+    """Return the document's queued ingestion job."""
     async with resources.pool.acquire() as conn:
         document = await documents.select_document(conn, tenant.uuid, parse_id("doc", document_id))
     assert document is not None
@@ -42,28 +42,28 @@ async def put(
 
 async def test_a_document_is_ingested_again_one_at_a_time(tenant: Tenant, ready: dict[str, Any]) -> None:
     path = f"/v1/documents/{ready['id']}/reingest"
-    answer = await tenant.api.post(path, {})
-    assert answer.status == 202
+    response = await tenant.api.post(path, {})
+    assert response.status == 202
     changing = {"status", "progress", "updated_at"}
-    assert {name: value for name, value in answer.json.items() if name not in changing} == {
+    assert {name: value for name, value in response.json.items() if name not in changing} == {
         name: value for name, value in ready.items() if name not in changing
     }
-    assert (answer.json["status"], answer.json["progress"], answer.json["version"]) == ("queued", 0.0, 1)
+    assert (response.json["status"], response.json["progress"], response.json["version"]) == ("queued", 0.0, 1)
     assert (await tenant.api.post(path, {})).is_problem(409, "ingestion_active")
     listed = (await tenant.api.get(f"/v1/documents/{ready['id']}/chunks")).json["data"]
     assert [chunk["ordinal"] for chunk in listed] == [0, 1]
 
 
-async def test_a_document_may_be_cut_otherwise_for_once(
+async def test_a_reingestion_can_use_another_chunking(
     tenant: Tenant, ready: dict[str, Any], resources: Resources
 ) -> None:
     chunking = {"max_tokens": 64, "overlap_tokens": 8}
-    answer = await tenant.api.post(f"/v1/documents/{ready['id']}/reingest", {"chunking": chunking})
-    assert answer.status == 202
+    response = await tenant.api.post(f"/v1/documents/{ready['id']}/reingest", {"chunking": chunking})
+    assert response.status == 202
     assert (await queued_job(resources, tenant, ready["id"])).payload["chunking"] == chunking
 
 
-async def test_an_ingestion_needs_no_body(tenant: Tenant, ready: dict[str, Any]) -> None:
+async def test_a_reingestion_needs_no_body(tenant: Tenant, ready: dict[str, Any]) -> None:
     assert (await tenant.api.call("POST", f"/v1/documents/{ready['id']}/reingest")).status == 202
 
 
@@ -77,16 +77,16 @@ async def test_an_ingestion_needs_no_body(tenant: Tenant, ready: dict[str, Any])
         ({"discard_replacement": "yes"}, "discard_replacement"),
     ],
 )
-async def test_a_chunking_that_cannot_be_is_refused(
+async def test_an_invalid_chunking_is_refused(
     tenant: Tenant, ready: dict[str, Any], body: dict[str, Any], field: str
 ) -> None:
-    answer = await tenant.api.post(f"/v1/documents/{ready['id']}/reingest", body)
-    assert answer.is_problem(422, "invalid_request")
-    assert [error["field"] for error in answer.json["errors"]] == [field]
+    response = await tenant.api.post(f"/v1/documents/{ready['id']}/reingest", body)
+    assert response.is_problem(422, "invalid_request")
+    assert [error["field"] for error in response.json["errors"]] == [field]
     assert (await tenant.api.get(f"/v1/documents/{ready['id']}")).json["status"] == "ready"
 
 
-async def test_only_a_living_document_of_the_workspace_has_versions(
+async def test_only_an_existing_document_of_the_workspace_gets_a_new_version(
     tenant: Tenant, other: Tenant, ready: dict[str, Any]
 ) -> None:
     for api, document_id in ((tenant.api, UNKNOWN), (other.api, ready["id"])):
@@ -94,27 +94,29 @@ async def test_only_a_living_document_of_the_workspace_has_versions(
     assert (await put(tenant, UNKNOWN)).is_problem(404, "not_found")
     assert (await put(other, ready["id"])).is_problem(404, "not_found")
     await tenant.api.delete(f"/v1/documents/{ready['id']}")
-    answer = await tenant.api.post(f"/v1/documents/{ready['id']}/reingest", {})
-    assert answer.is_problem(409, "document_deleting")
+    response = await tenant.api.post(f"/v1/documents/{ready['id']}/reingest", {})
+    assert response.is_problem(409, "document_deleting")
     assert (await put(tenant, ready["id"])).is_problem(409, "document_deleting")
 
 
-async def test_ingesting_again_needs_a_key_that_writes(tenant: Tenant, admin: Api, ready: dict[str, Any]) -> None:
+async def test_reingesting_requires_the_write_scope(tenant: Tenant, admin: Api, ready: dict[str, Any]) -> None:
     reader = Api(tenant.api.client, await make_key(admin, tenant.id, scopes=["read"]))
     assert (await reader.post(f"/v1/documents/{ready['id']}/reingest", {})).is_problem(403, "forbidden")
-    answer = await reader.call("PUT", f"/v1/documents/{ready['id']}/content", data=form(b"x"))
-    assert answer.is_problem(403, "forbidden")
+    response = await reader.call("PUT", f"/v1/documents/{ready['id']}/content", data=form(b"x"))
+    assert response.is_problem(403, "forbidden")
 
 
-async def test_a_new_file_is_shown_once_it_answers(tenant: Tenant, ready: dict[str, Any], resources: Resources) -> None:
-    answer = await put(tenant, ready["id"], fields={"attributes": '{"year": 2026}'})
-    assert answer.status == 202, answer.raw
-    assert (answer.json["status"], answer.json["version"]) == ("queued", 1)
-    assert (answer.json["file_id"], answer.json["attributes"]) == (ready["file_id"], {})
+async def test_a_new_file_is_shown_once_it_is_active(
+    tenant: Tenant, ready: dict[str, Any], resources: Resources
+) -> None:
+    response = await put(tenant, ready["id"], fields={"attributes": '{"year": 2026}'})
+    assert response.status == 202, response.raw
+    assert (response.json["status"], response.json["version"]) == ("queued", 1)
+    assert (response.json["file_id"], response.json["attributes"]) == (ready["file_id"], {})
     path = f"/v1/documents/{ready['id']}"
     assert (await tenant.api.get(f"{path}/content")).raw == b"Kettles boil water."
     assert (await tenant.api.get(f"{path}/text")).json["text"] == TEXT
-    # Both files are there as long as both are needed.
+    # Both files are stored while both are needed.
     assert len((await tenant.api.get("/v1/files")).json["data"]) == 2
     job = await queued_job(resources, tenant, ready["id"])
     await finish_document(
@@ -126,7 +128,7 @@ async def test_a_new_file_is_shown_once_it_answers(tenant: Tenant, ready: dict[s
     assert (await tenant.api.get(f"{path}/text?version=1")).json["text"] == TEXT
 
 
-async def test_a_new_file_that_failed_is_given_up_and_the_document_is_ready_again(
+async def test_a_failed_replacement_is_discarded_and_the_document_is_ready_again(
     tenant: Tenant, ready: dict[str, Any], resources: Resources
 ) -> None:
     path, document_id = f"/v1/documents/{ready['id']}", parse_id("doc", ready["id"])
@@ -139,10 +141,10 @@ async def test_a_new_file_that_failed_is_given_up_and_the_document_is_ready_agai
     assert await lifecycle.fail(resources.pool, held, torn, settings=resources.settings) is not None
     failed = (await tenant.api.get(path)).json
     assert (failed["status"], failed["error"]["code"], failed["filename"]) == ("failed", "corrupt", ready["filename"])
-    answer = await tenant.api.post(f"{path}/reingest", {"discard_replacement": True})
-    assert answer.status == 202
-    assert (answer.json["status"], answer.json["error"]) == ("queued", None)
-    # Nobody can read, keep or list what was given up, before it is swept too.
+    response = await tenant.api.post(f"{path}/reingest", {"discard_replacement": True})
+    assert response.status == 202
+    assert (response.json["status"], response.json["error"]) == ("queued", None)
+    # The discarded file cannot be read, attached or listed, even before it is swept.
     assert [one["id"] for one in (await tenant.api.get("/v1/files")).json["data"]] == [ready["file_id"]]
     await finish_document(resources, tenant.uuid, document_id)
     shown = (await tenant.api.get(path)).json
@@ -156,18 +158,20 @@ async def test_a_new_file_that_failed_is_given_up_and_the_document_is_ready_agai
         ({"chunking": "{}"}, "chunking"),
     ],
 )
-async def test_a_form_that_does_not_fit_leaves_the_document_as_it_was(
+async def test_an_invalid_form_leaves_the_document_unchanged(
     tenant: Tenant, ready: dict[str, Any], resources: Resources, fields: dict[str, str], field: str
 ) -> None:
-    answer = await put(tenant, ready["id"], fields=fields)
-    assert answer.is_problem(422, "invalid_request")
-    assert [error["field"] for error in answer.json["errors"]] == [field]
+    response = await put(tenant, ready["id"], fields=fields)
+    assert response.is_problem(422, "invalid_request")
+    assert [error["field"] for error in response.json["errors"]] == [field]
     assert (await tenant.api.get(f"/v1/documents/{ready['id']}")).json == ready
     assert await resources.storage.count_objects(tenant.bucket) == 1
     assert await resources.storage.list_multiparts(tenant.bucket) == []
 
 
-async def test_another_collection_is_refused_and_an_unknown_one_unknown(tenant: Tenant, ready: dict[str, Any]) -> None:
+async def test_another_collection_is_refused_and_an_unknown_one_is_not_found(
+    tenant: Tenant, ready: dict[str, Any]
+) -> None:
     another = (await tenant.api.post("/v1/collections", {"name": "another"})).json
     refused = await put(tenant, ready["id"], fields={"collection_id": another["id"]})
     assert refused.is_problem(422, "invalid_request")
@@ -177,7 +181,7 @@ async def test_another_collection_is_refused_and_an_unknown_one_unknown(tenant: 
     assert (await tenant.api.get(f"/v1/documents/{ready['id']}")).json == ready
 
 
-async def test_its_own_collection_may_be_named(tenant: Tenant, ready: dict[str, Any]) -> None:
+async def test_the_form_can_name_the_documents_own_collection(tenant: Tenant, ready: dict[str, Any]) -> None:
     assert (await put(tenant, ready["id"], fields={"collection_id": ready["collection_id"]})).status == 202
 
 
@@ -186,6 +190,6 @@ async def test_an_empty_new_file_is_refused(tenant: Tenant, ready: dict[str, Any
     assert (await tenant.api.get(f"/v1/documents/{ready['id']}")).json == ready
 
 
-async def test_json_is_no_new_file(tenant: Tenant, ready: dict[str, Any]) -> None:
-    answer = await tenant.api.call("PUT", f"/v1/documents/{ready['id']}/content", json={})
-    assert answer.is_problem(415, "unsupported_media_type")
+async def test_json_is_refused_as_a_new_file(tenant: Tenant, ready: dict[str, Any]) -> None:
+    response = await tenant.api.call("PUT", f"/v1/documents/{ready['id']}/content", json={})
+    assert response.is_problem(415, "unsupported_media_type")

@@ -1,4 +1,4 @@
-"""/v1/webhooks: made, shown and removed by a workspace's keys."""
+"""/v1/webhooks: webhooks are created, shown and deleted with a workspace's keys."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 ORIGIN = "https://hooks.example.com"
 
 
-async def make(api: Api, url: str = f"{ORIGIN}/in", **fields: object) -> dict[str, Any]:
-    answer = await api.post("/v1/webhooks", {"url": url, **fields})
-    assert answer.status == 201, answer.raw
-    made: dict[str, Any] = answer.json
-    return made
+async def create(api: Api, url: str = f"{ORIGIN}/in", **fields: object) -> dict[str, Any]:
+    response = await api.post("/v1/webhooks", {"url": url, **fields})
+    assert response.status == 201, response.raw
+    created: dict[str, Any] = response.json
+    return created
 
 
 async def test_the_secret_is_shown_once(tenant: Tenant) -> None:
-    made = await make(tenant.api, events=["document.deleted", "document.ready"])
-    secret = made.pop("secret")
+    created = await create(tenant.api, events=["document.deleted", "document.ready"])
+    secret = created.pop("secret")
     assert len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) == 32
-    assert made["events"] == ["document.ready", "document.deleted"]
-    assert (await tenant.api.get(f"/v1/webhooks/{made['id']}")).json == made
-    assert (await tenant.api.get("/v1/webhooks")).json["data"] == [made]
+    assert created["events"] == ["document.ready", "document.deleted"]
+    assert (await tenant.api.get(f"/v1/webhooks/{created['id']}")).json == created
+    assert (await tenant.api.get("/v1/webhooks")).json["data"] == [created]
 
 
-async def test_a_client_that_asks_again_is_shown_the_same_secret(tenant: Tenant) -> None:
+async def test_a_repeated_request_shows_the_same_secret(tenant: Tenant) -> None:
     header = {"Idempotency-Key": "one webhook"}
     first, again = [await tenant.api.post("/v1/webhooks", {"url": ORIGIN}, headers=header) for _ in range(2)]
     assert (first.status, again.status) == (201, 201)
@@ -40,43 +40,43 @@ async def test_a_client_that_asks_again_is_shown_the_same_secret(tenant: Tenant)
 
 
 async def test_a_url_that_is_not_allowed_is_refused(tenant: Tenant) -> None:
-    answer = await tenant.api.post("/v1/webhooks", {"url": "http://169.254.169.254/latest/meta-data"})
-    assert answer.is_problem(422, "webhook_refused")
-    assert "WEBHOOK_ALLOWED_ORIGINS" in answer.json["detail"]
+    response = await tenant.api.post("/v1/webhooks", {"url": "http://169.254.169.254/latest/meta-data"})
+    assert response.is_problem(422, "webhook_refused")
+    assert "WEBHOOK_ALLOWED_ORIGINS" in response.json["detail"]
     assert (await tenant.api.get("/v1/webhooks")).json["data"] == []
 
 
 @pytest.mark.parametrize("fields", [{"events": []}, {"events": ["document.born"]}, {"url": ""}, {"url": None}])
-async def test_what_is_malformed_is_named(tenant: Tenant, fields: dict[str, object]) -> None:
-    answer = await tenant.api.post("/v1/webhooks", {"url": ORIGIN, **fields})
-    assert answer.is_problem(422, "invalid_request"), answer.raw
+async def test_invalid_fields_are_named(tenant: Tenant, fields: dict[str, object]) -> None:
+    response = await tenant.api.post("/v1/webhooks", {"url": ORIGIN, **fields})
+    assert response.is_problem(422, "invalid_request"), response.raw
 
 
-async def test_a_workspace_has_at_most_twenty(tenant: Tenant) -> None:
+async def test_a_workspace_has_at_most_twenty_webhooks(tenant: Tenant) -> None:
     for _ in range(20):
-        await make(tenant.api)
-    answer = await tenant.api.post("/v1/webhooks", {"url": ORIGIN})
-    assert answer.is_problem(409, "too_many_webhooks")
+        await create(tenant.api)
+    response = await tenant.api.post("/v1/webhooks", {"url": ORIGIN})
+    assert response.is_problem(409, "too_many_webhooks")
 
 
-async def test_a_removed_webhook_is_unknown(tenant: Tenant) -> None:
-    path = f"/v1/webhooks/{(await make(tenant.api))['id']}"
+async def test_a_deleted_webhook_is_not_found(tenant: Tenant) -> None:
+    path = f"/v1/webhooks/{(await create(tenant.api))['id']}"
     assert (await tenant.api.delete(path)).status == 204
     assert (await tenant.api.get(path)).is_problem(404, "not_found")
     assert (await tenant.api.delete(path)).is_problem(404, "not_found")
 
 
-async def test_making_and_removing_are_kept(tenant: Tenant) -> None:
-    made = await make(tenant.api)
-    await tenant.api.delete(f"/v1/webhooks/{made['id']}")
+async def test_creation_and_deletion_are_recorded_in_the_audit_log(tenant: Tenant) -> None:
+    created = await create(tenant.api)
+    await tenant.api.delete(f"/v1/webhooks/{created['id']}")
     admin = operator_of(tenant.api.client)
     events = (await admin.get(f"/v1/admin/audit?workspace_id={tenant.id}")).json["data"]
-    told = [(one["action"], one["subject"]["id"]) for one in events if one["subject"]["kind"] == "webhook"]
-    assert told == [("webhook.deleted", made["id"]), ("webhook.created", made["id"])]
-    assert made["secret"] not in str(events)
+    recorded = [(one["action"], one["subject"]["id"]) for one in events if one["subject"]["kind"] == "webhook"]
+    assert recorded == [("webhook.deleted", created["id"]), ("webhook.created", created["id"])]
+    assert created["secret"] not in str(events)
 
 
-async def test_a_key_that_only_reads_makes_none(tenant: Tenant) -> None:
+async def test_a_read_only_key_creates_no_webhook(tenant: Tenant) -> None:
     client = tenant.api.client
     reader = Api(client, await make_key(operator_of(client), tenant.id, scopes=["read"]))
     assert (await reader.post("/v1/webhooks", {"url": ORIGIN})).is_problem(403, "forbidden")

@@ -1,4 +1,4 @@
-"""Workspaces: what the operator makes, sees and removes."""
+"""Workspaces: the operator creates, lists and deletes them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 NOBODY = UUID(int=7)
 
 
-async def test_a_workspace_is_made_with_its_bucket_and_default_collection(
+async def test_a_workspace_is_created_with_its_bucket_and_default_collection(
     admin: Api, resources: Resources, settings: Settings
 ) -> None:
-    answer = await admin.post("/v1/workspaces", {"name": "Ünïcode & Sons"})
-    assert answer.status == 201
-    made = answer.json
-    assert set(made) == {"id", "name", "bucket", "created_at"}
-    assert made["name"] == "Ünïcode & Sons"
-    assert made["bucket"] == f"{settings.stores.s3_bucket_prefix}-{made['id'].removeprefix('ws_')}"
-    assert made["created_at"].endswith("Z")
-    assert await resources.storage.count_objects(made["bucket"]) == 0
+    response = await admin.post("/v1/workspaces", {"name": "Ünïcode & Sons"})
+    assert response.status == 201
+    created = response.json
+    assert set(created) == {"id", "name", "bucket", "created_at"}
+    assert created["name"] == "Ünïcode & Sons"
+    assert created["bucket"] == f"{settings.stores.s3_bucket_prefix}-{created['id'].removeprefix('ws_')}"
+    assert created["created_at"].endswith("Z")
+    assert await resources.storage.count_objects(created["bucket"]) == 0
     async with resources.pool.acquire() as conn:
-        default = await collections.select_default_collection(conn, parse_id("ws", made["id"]))
+        default = await collections.select_default_collection(conn, parse_id("ws", created["id"]))
     assert default is not None
     assert default.name == "default"
 
@@ -40,30 +40,30 @@ async def test_a_workspace_is_made_with_its_bucket_and_default_collection(
 @pytest.mark.parametrize(
     "body", [{}, {"name": ""}, {"name": "x" * 201}, {"name": 1}, {"name": "a", "bucket": "mine"}, []]
 )
-async def test_a_workspace_that_does_not_fit_leaves_nothing(admin: Api, resources: Resources, body: object) -> None:
+async def test_an_invalid_workspace_leaves_nothing(admin: Api, resources: Resources, body: object) -> None:
     async with resources.pool.acquire() as conn:
         before = await workspaces.select_workspaces(conn, limit=10_000)
         assert (await admin.call("POST", "/v1/workspaces", json=body)).is_problem(422, "invalid_request")
         assert await workspaces.select_workspaces(conn, limit=10_000) == before
 
 
-async def test_a_workspace_is_shown_again(admin: Api, tenant: Tenant) -> None:
-    answer = await admin.get(f"/v1/workspaces/{tenant.id}")
-    assert answer.status == 200
-    assert answer.json["bucket"] == tenant.bucket
-    assert answer.json in (await admin.get("/v1/workspaces")).json["data"]
+async def test_a_workspace_is_shown(admin: Api, tenant: Tenant) -> None:
+    response = await admin.get(f"/v1/workspaces/{tenant.id}")
+    assert response.status == 200
+    assert response.json["bucket"] == tenant.bucket
+    assert response.json in (await admin.get("/v1/workspaces")).json["data"]
 
 
 async def test_workspaces_are_listed_newest_first_page_by_page(client: Client, admin: Api) -> None:
-    made = [(await make_tenant(client, admin, f"w{number}")).id for number in range(5)]
+    created = [(await make_tenant(client, admin, f"w{number}")).id for number in range(5)]
     seen: list[str] = []
     path: str | None = "/v1/workspaces?limit=2"
-    while path is not None and len(seen) < len(made):
+    while path is not None and len(seen) < len(created):
         page = (await admin.get(path)).json
         assert len(page["data"]) <= 2
         seen += [workspace["id"] for workspace in page["data"]]
         path = f"/v1/workspaces?limit=2&cursor={page['next_cursor']}" if page["next_cursor"] else None
-    assert seen[: len(made)] == made[::-1]
+    assert seen[: len(created)] == created[::-1]
 
 
 @pytest.mark.parametrize("workspace_id", ["nonsense", "ws_1", format_id("col", NOBODY), format_id("ws", NOBODY)])
@@ -84,13 +84,13 @@ async def test_a_deletion_is_accepted_once(admin: Api, tenant: Tenant) -> None:
     assert (await admin.post(f"/v1/workspaces/{tenant.id}/keys", {"name": "late"})).is_problem(404, "not_found")
 
 
-async def test_the_quota_of_a_new_workspace_is_the_settings(
+async def test_a_new_workspace_has_the_quota_of_the_settings(
     client: Client, admin: Api, tenant: Tenant, settings: Settings
 ) -> None:
     assert client
     assert admin
-    answer = await tenant.api.get("/v1/workspace")
-    assert answer.json == {
+    response = await tenant.api.get("/v1/workspace")
+    assert response.json == {
         "id": tenant.id,
         "name": "acme",
         "usage": {"documents": 0, "chunks": 0, "storage_bytes": 0},
@@ -98,6 +98,6 @@ async def test_the_quota_of_a_new_workspace_is_the_settings(
     }
 
 
-async def test_a_workspace_counts_what_it_holds(tenant: Tenant, ready: dict[str, object]) -> None:
+async def test_a_workspace_shows_its_usage(tenant: Tenant, ready: dict[str, object]) -> None:
     usage = (await tenant.api.get("/v1/workspace")).json["usage"]
     assert usage == {"documents": 1, "chunks": 2, "storage_bytes": ready["size_bytes"]}

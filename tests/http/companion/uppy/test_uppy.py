@@ -12,10 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from ragsvc.http.state import RESOURCES
-from tests.http.companion.support import make_token
 from tests.http.companion.uppy.installed import PACKAGES, install_uppy
 from tests.http.conftest import make_tenant, operator_of
-from tests.http.v1.test_uploads import MIB, content_of
+from tests.http.support.uploads import MIB, content_of, make_token
 
 if TYPE_CHECKING:
     from tests.http.conftest import ClientMaker, Tenant

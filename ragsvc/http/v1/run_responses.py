@@ -1,4 +1,4 @@
-"""How a run is answered: as a stream of its events, or as one message once it has ended."""
+"""Responds with a run: as a stream of its events, or as one message once it has ended."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from typing_extensions import TypedDict
 
 from ragsvc.db import chat_runs
 from ragsvc.domain.chat import RunStatus
 from ragsvc.domain.ids import format_id
 from ragsvc.http.auth import caller_of
-from ragsvc.http.chat_rendering import render_event, render_message, render_run_error
 from ragsvc.http.contract.bodies import parse_json
-from ragsvc.http.rendering import json_response
+from ragsvc.http.contract.ids import ShownRunId
+from ragsvc.http.contract.operations import Media
+from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.sse import StreamEnd, reserve_stream
 from ragsvc.http.state import resources_of
+from ragsvc.http.v1.chat_events import RUN_EVENTS, RunErrorView, render_event, render_run_error
+from ragsvc.http.v1.chat_message_views import MessageView, render_message
 from ragsvc.runs.runs import Runs, follow_run_in_batches, wait_for_answer
 from ragsvc.tasks import abandon
 
@@ -24,14 +28,29 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from uuid import UUID
 
-    from ragsvc.http.chat_views import AnswerView, RunErrorView
     from ragsvc.http.sse import Event, StreamSlot
     from ragsvc.runs.requests import BegunRun
 
 RUNS = web.AppKey("runs", Runs)
 RUN_ID_HEADER = "X-Run-Id"
-# How soon it is noticed that nobody waits for an answer any more.
-LOOK_S = 1.0
+# How often a waiting request checks whether its client has disconnected.
+DISCONNECT_CHECK_S = 1.0
+
+
+class AnswerView(TypedDict):
+    """A complete answer; `error` says why its run failed, if it did."""
+
+    run_id: ShownRunId
+    message: MessageView
+    error: RunErrorView | None
+
+
+ANSWER = Media(
+    "text/event-stream",
+    "The run's events; with `stream: false` the answer as JSON.",
+    json=AnswerView,
+    events=RUN_EVENTS,
+)
 
 
 def runs_of(request: web.Request) -> Runs:
@@ -42,15 +61,17 @@ def runs_of(request: web.Request) -> Runs:
 async def stream_events(
     request: web.Request, slot: StreamSlot, *, workspace_id: UUID, run_id: UUID, after: int = 0
 ) -> web.StreamResponse:
-    """Send a run's events after number `after`, up to its end."""
+    """Stream a run's events after number `after`, up to its end."""
     events = _render_events(runs_of(request), workspace_id, run_id, after=after)
     return await slot.send(request, events, headers={RUN_ID_HEADER: format_id("run", run_id)})
 
 
-async def answer_begun(request: web.Request, slot: StreamSlot, run: BegunRun, *, stream: bool) -> web.StreamResponse:
-    """Answer with the events of a run that was just begun, or with the whole message once it has ended.
+async def respond_with_run(
+    request: web.Request, slot: StreamSlot, run: BegunRun, *, stream: bool
+) -> web.StreamResponse:
+    """Respond with the events of a run that has just started, or with the whole message once it has ended.
 
-    The client's leaving cancels the run where that is set so.
+    A client that disconnects cancels the run if CHAT_ON_DISCONNECT is `cancel`.
     """
     workspace_id = run.session.workspace_id
     if stream:
@@ -58,8 +79,8 @@ async def answer_begun(request: web.Request, slot: StreamSlot, run: BegunRun, *,
     return await _wait(request, workspace_id=workspace_id, run_id=run.id, message_id=run.answer_id)
 
 
-async def answer_again(request: web.Request, run_id: UUID) -> web.StreamResponse | None:
-    """Answer a repeated question with the run that its first request began; None when there is no such run."""
+async def respond_again(request: web.Request, run_id: UUID) -> web.StreamResponse | None:
+    """Respond to a repeated question with the run that the first request started; None if there is no such run."""
     caller = caller_of(request)
     async with resources_of(request).pool.acquire() as conn:
         run = await chat_runs.select_run(conn, caller.workspace.id, run_id)
@@ -75,7 +96,7 @@ async def answer_again(request: web.Request, run_id: UUID) -> web.StreamResponse
 async def _stream(request: web.Request, slot: StreamSlot, *, workspace_id: UUID, run_id: UUID) -> web.StreamResponse:
     response = await stream_events(request, slot, workspace_id=workspace_id, run_id=run_id)
     if slot.end is StreamEnd.CLIENT_LEFT:
-        _leave(request, run_id)
+        _handle_disconnect(request, run_id)
     return response
 
 
@@ -83,9 +104,9 @@ async def _wait(request: web.Request, *, workspace_id: UUID, run_id: UUID, messa
     waiting = asyncio.create_task(wait_for_answer(runs_of(request), workspace_id, run_id, message_id=message_id))
     try:
         while not waiting.done():
-            await asyncio.wait({waiting}, timeout=LOOK_S)
+            await asyncio.wait({waiting}, timeout=DISCONNECT_CHECK_S)
             if request.transport is None or request.transport.is_closing():
-                _leave(request, run_id)
+                _handle_disconnect(request, run_id)
         message = waiting.result()
     finally:
         abandon(waiting)
@@ -101,7 +122,7 @@ async def _load_error(request: web.Request, run_id: UUID) -> RunErrorView | None
     return render_run_error(run) if run else None
 
 
-def _leave(request: web.Request, run_id: UUID) -> None:
+def _handle_disconnect(request: web.Request, run_id: UUID) -> None:
     runs = runs_of(request)
     if runs.resources.settings.answering.chat_on_disconnect == "cancel":
         runs.owner.cancel(run_id)
