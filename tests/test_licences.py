@@ -7,7 +7,7 @@ import re
 
 from packaging.requirements import Requirement
 
-EXTRAS = ("embedded", "otel")
+EXTRAS = ("devstack", "otel")
 # Dropped from the lock (`[tool.uv] override-dependencies`): nothing imports it.
 NOT_INSTALLED = {"pyduck-janitor"}
 

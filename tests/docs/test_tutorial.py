@@ -22,6 +22,9 @@ from tests.support.servers.servers import ROOT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+# The fixture is expensive, so all tests here run in one worker.
+pytestmark = pytest.mark.xdist_group("tutorial")
+
 START = "make dev\n"
 START_TIMEOUT_S = 300.0
 COMMAND_TIMEOUT_S = 300.0
