@@ -1,25 +1,25 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# On a fresh machine, `make demo` and `make test` work without further set-up.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
-# Tests mostly wait for servers: two for each core.
+# Tests spend most of their time waiting for servers, so use two workers per core.
 TEST_WORKERS ?= $(shell cores=$$(nproc); echo $$(( cores > 4 ? 8 : 2 * cores )))
 
-# uv from PATH, or from a venv of its own: Debian's Python refuses a plain pip install.
+# uv from PATH, or installed into .uv: Debian's Python refuses `pip install` outside a venv.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/
 INSTALLED := .venv/.installed
 
 export UV_PYTHON_DOWNLOADS := never
-# Compiled once here, or by every process that starts.
+# Compile bytecode at installation, so that processes start faster.
 export UV_COMPILE_BYTECODE := 1
 
 .PHONY: help
-help: ## show this list
+help: ## list all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 .PHONY: install
-install: $(INSTALLED) ## make the environment in .venv, exactly as uv.lock says
+install: $(INSTALLED) ## create the environment in .venv from uv.lock
 
 $(INSTALLED): pyproject.toml uv.lock | $(UV)
 	$(UV) sync --quiet --frozen --all-extras --python $(PYTHON)
@@ -34,7 +34,7 @@ $(INSTALLED): pyproject.toml uv.lock | $(UV)
 	.uv/bin/pip install --quiet uv
 
 .PHONY: demo
-demo: $(INSTALLED) ## start everything, ingest four documents, ask two questions, delete one, stop
+demo: $(INSTALLED) ## start the whole stack, ingest four documents, ask two questions, delete a document, stop
 	$(RUN)ragsvc demo
 
 .PHONY: dev
@@ -42,7 +42,7 @@ dev: $(INSTALLED) ## run the whole service on this machine until Ctrl-C
 	$(RUN)ragsvc dev
 
 .PHONY: test
-test: $(INSTALLED) ## run the tests on real servers, with branch coverage
+test: $(INSTALLED) ## run the tests against real servers, with branch coverage
 	$(RUN)pytest -n $(TEST_WORKERS) --dist loadgroup -m "not chaos and not bench" --cov --cov-report=term $(ARGS)
 
 .PHONY: test-chaos
@@ -50,38 +50,48 @@ test-chaos: $(INSTALLED) ## run the long forms of the fault and load tests
 	$(RUN)pytest -m chaos $(ARGS)
 
 .PHONY: bench
-bench: $(INSTALLED) ## measure what is said of speed, side by side with others, into one table
+bench: $(INSTALLED) ## run the benchmarks next to other systems and write one table
 	$(RUN)pytest -m bench $(ARGS)
 
+# Reads .bench/results.json, which `make bench` writes.
+.PHONY: bench-report
+bench-report: $(INSTALLED) ## write docs/benchmarks.md and its plots from the last `make bench`
+	$(UV) sync --quiet --frozen --all-extras --group eval --inexact --python $(PYTHON)
+	$(RUN)python -m tests.bench.report $(ARGS)
+
 .PHONY: eval
-eval: $(INSTALLED) ## judge what search finds: recall, MRR and nDCG by mode, on questions whose answers are known
+eval: $(INSTALLED) ## evaluate search on questions with known answers: recall, MRR and nDCG by mode
 	$(UV) sync --quiet --frozen --all-extras --group eval --inexact --python $(PYTHON)
 	$(RUN)python -m tests.eval $(ARGS)
 
 .PHONY: check
-check: lint types test ## everything that CI runs
+check: lint types test ## run everything that CI runs
 
 .PHONY: lint
-lint: $(INSTALLED) ## ruff, format and the floors of the package
+lint: $(INSTALLED) ## run ruff, check formatting and import layers
 	$(RUN)ruff check .
 	$(RUN)ruff format --check .
 	$(RUN)lint-imports
 
 .PHONY: types
-types: $(INSTALLED) ## mypy --strict
+types: $(INSTALLED) ## run mypy --strict
 	$(RUN)mypy
 
 .PHONY: fmt
-fmt: $(INSTALLED) ## format and mend what ruff can mend
+fmt: $(INSTALLED) ## format, and fix what ruff can fix
 	$(RUN)ruff check --fix .
 	$(RUN)ruff format .
 
+.PHONY: docs
+docs: $(INSTALLED) ## regenerate the generated pages of docs/
+	$(RUN)python -m ragsvc.settings.documentation
+
 .PHONY: migrate
-migrate: $(INSTALLED) ## bring the database at DATABASE_URL to this version's schema
+migrate: $(INSTALLED) ## apply pending migrations to the database at DATABASE_URL
 	$(RUN)ragsvc migrate
 
 .PHONY: migration
-migration: ## begin a migration file: make migration NAME=add_something
+migration: ## create a migration file: make migration NAME=add_something
 	@test -n "$(NAME)" || { echo "make migration NAME=verb_noun"; exit 2; }
 	@last=$$(ls sql | tail -1 | cut -c1-4); next=$$(printf '%04d' $$((10#$$last + 1))); \
 		touch sql/$${next}_$(NAME).sql && echo sql/$${next}_$(NAME).sql
@@ -107,9 +117,9 @@ worker-deletion: $(INSTALLED) ## run a deletion worker
 	$(RUN)arq ragsvc.workers.DeletionSettings
 
 .PHONY: build
-build: $(INSTALLED) ## build the wheel
+build: $(INSTALLED) ## build the wheel and the sdist in dist/
 	$(UV) build
 
 .PHONY: clean
-clean: ## remove the environment and what the tools left
+clean: ## remove the environment, caches and build output
 	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* dist

@@ -7,7 +7,7 @@ import re
 
 from packaging.requirements import Requirement
 
-EXTRAS = ("embedded", "otel")
+EXTRAS = ("devstack", "otel")
 # Removed from the lock file (`[tool.uv] override-dependencies`), since nothing imports it.
 NOT_INSTALLED = {"pyduck-janitor"}
 

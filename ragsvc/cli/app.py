@@ -32,6 +32,7 @@ COMMANDS = {
     "migrate": Command("ops", "Migrate the database to this version's schema."),
     "dev": Command("commands", "Run the whole service on this machine."),
     "demo": Command("commands", "Start the whole service, show it at work, and stop it."),
+    "samples": Command("commands", "Copy the sample documents to a folder."),
     "upload": Command("commands", "Upload files and follow them until they are ready."),
     "search": Command("commands", "Search the documents."),
     "ask": Command("commands", "Ask a question; stream the answer and its citations."),

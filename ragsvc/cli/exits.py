@@ -52,7 +52,7 @@ def explain(error: BaseException) -> tuple[str, int]:
         case RagsvcError():
             return error.detail, REFUSED
         case ModuleNotFoundError() if not (error.name or "").startswith("ragsvc"):
-            return f"{error.name} is not installed: this command needs the extra `ragsvc[embedded]`", USAGE
+            return f"{error.name} is not installed: this command needs the extra `ragsvc[devstack]`", USAGE
         case KeyboardInterrupt() | SystemExit() | BrokenPipeError():
             return "", _quiet_code(error)
         case _:

@@ -87,7 +87,7 @@ def test_every_outcome_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> Non
     assert explain(ExceptionGroup("tasks", [ExceptionGroup("more", [Unreachable("away")])])) == ("away", 3)
     assert explain(KeyboardInterrupt()) == ("", INTERRUPTED)
     assert explain(ModuleNotFoundError("…", name="psutil")) == (
-        "psutil is not installed: this command needs the extra `ragsvc[embedded]`",
+        "psutil is not installed: this command needs the extra `ragsvc[devstack]`",
         2,
     )
     assert explain(SystemExit(4)) == ("", 4)

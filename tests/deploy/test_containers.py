@@ -44,7 +44,7 @@ def test_the_image_holds_what_the_wheel_needs_and_nothing_for_development() -> N
     syncs = re.findall(r"^RUN uv sync (.+)$", DOCKERFILE, flags=re.MULTILINE)
     assert syncs
     assert all("--frozen" in sync and "--no-dev" in sync for sync in syncs)
-    assert "embedded" not in " ".join(syncs)
+    assert "devstack" not in " ".join(syncs)
 
 
 def test_the_image_runs_as_nobody_special() -> None:

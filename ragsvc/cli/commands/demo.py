@@ -7,17 +7,16 @@ import signal
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ragsvc import devstack
 from ragsvc.cli.client import answers
 from ragsvc.cli.client.documents import wait_for_deletion
 from ragsvc.cli.client.http import open_client
 from ragsvc.cli.client.receipts import print_receipt
 from ragsvc.cli.commands.delete import request_deletion
+from ragsvc.cli.commands.samples import SAMPLES
 from ragsvc.cli.commands.upload import Upload, upload_files
 from ragsvc.cli.demo_stack import open_stack
 from ragsvc.cli.exits import CommandFailed, Terminated
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from ragsvc.cli.client.target import Target
     from ragsvc.http.v1.documents import DocumentView
 
-SAMPLES = Path(devstack.__file__).parent / "samples"
 FILES = ("handbook.pdf", "policy.docx", "release-notes.html", "notes.md")
 QUESTIONS = (
     "At what wind speed does the dome have to be closed?",

@@ -50,7 +50,7 @@ def dev(
     try:
         from ragsvc.devstack.supervisor import Options, Supervisor  # noqa: PLC0415
     except ModuleNotFoundError as missing:
-        raise StartupRefused(f"`ragsvc dev` needs the extra ragsvc[embedded]: {missing}") from missing
+        raise StartupRefused(f"`ragsvc dev` needs the extra ragsvc[devstack]: {missing}") from missing
     if ready_file is not None:
         _check_ready_file(ready_file, data_dir)
     console = _Console(soft_wrap=True, highlight=False)

@@ -79,7 +79,7 @@ def install_binaries(home: Path, *, owner: Owner | None) -> Path:
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        raise StartupRefused(f"{PACKAGE} is not installed: install ragsvc[embedded], or set DATABASE_URL")
+        raise StartupRefused(f"{PACKAGE} is not installed: install ragsvc[devstack], or set DATABASE_URL")
     package = Path(spec.origin).parent
     if owner is None:
         return package / "pginstall" / "bin"

