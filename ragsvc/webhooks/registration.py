@@ -49,7 +49,7 @@ async def create_webhook(
             url=url,
             events=sorted(set(events), key=list(WebhookEvent).index),
             secret=secret,
-            most=MAX_WEBHOOKS,
+            max_count=MAX_WEBHOOKS,
         )
         if webhook is None:
             raise TooManyWebhooks(f"A workspace can have at most {MAX_WEBHOOKS} webhooks.")
