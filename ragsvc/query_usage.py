@@ -55,7 +55,7 @@ class QueryUsage:
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_S), self._pool.acquire() as conn:
                 await add_embedding_usage(conn, buffered, model=self._model)
-        except Exception as error:  # noqa: BLE001 - the loop must continue and retries
+        except Exception as error:  # noqa: BLE001 - the loop must continue and retry
             log.warning("query_usage_not_written", workspaces=len(buffered), error=error)
             for workspace_id, usage in buffered.items():
                 self.note(workspace_id, usage)

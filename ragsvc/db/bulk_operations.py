@@ -129,7 +129,7 @@ async def update_bulk_state(
 async def advance_bulk_operation(
     conn: Connection, operation: BulkOperation, *, document_id: UUID, is_accepted: bool
 ) -> None:
-    """Count a document; in the transaction that queues its job, so that a resumed operation continues after it."""
+    """Count a document in the transaction that queues its job, so that a resumed operation continues after it."""
     await conn.execute(ADVANCE_BULK_OPERATION, operation.workspace_id, operation.id, document_id, int(is_accepted))
 
 

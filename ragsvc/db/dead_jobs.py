@@ -31,7 +31,7 @@ SELECT {COLUMNS} {_MATCHING}
 {_NEWEST_FIRST} OFFSET $7
 """
 
-# Only ids and generations: the traceback of a dead letter can have 8 kB.
+# Only ids and generations: the traceback of a dead letter can be up to 8 kB.
 SELECT_DEAD_GENERATIONS = f"SELECT id, generation {_MATCHING} {_NEWEST_FIRST}"
 
 REPLAY_JOB = f"""

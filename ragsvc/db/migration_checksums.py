@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 
-# A gap is a run of comments and whitespace. Quoted text comes first, so that nothing inside it is taken for a comment:
-# escape strings, strings, quoted identifiers and dollar-quoted text, which includes function bodies.
-# A block comment that contains another one is not recognised and counts as statement text.
+# Quoted text (escape strings, strings, quoted identifiers, and dollar-quoted text such as function bodies), or a gap of
+# comments and whitespace. Quoted text is matched first, so that it is never treated as a comment. A block comment that
+# contains another one is not recognised and counts as statement text.
 TOKEN = re.compile(
     r"""
     (?P<quoted>
@@ -22,7 +22,8 @@ TOKEN = re.compile(
 )
 DIGEST_BYTES = 16
 
-# Before 0.1.0 the checksum was the SHA-256 of the whole file. Those databases are accepted: old checksum -> new one.
+# Before 0.1.0, checksums were SHA-256 hashes of whole files. This maps them to their current form, so that databases
+# from that time are accepted.
 PRE_RELEASE_CHECKSUMS: dict[str, str] = {
     "1a2aff9b8652358344c51a5821cbc7c0a01c63fac1c2fd571f5641a5d83ada39": "8b1207055458a5e84268fe6a8bce3428",  # 0001
     "706df9cc990adf28b8533fb9a1855d5da0271d7a68c41e54e3e58fddaabc17f1": "beaaf530c09ad2a49c23c20b8568b488",  # 0002
@@ -55,5 +56,5 @@ def checksum_migration(sql: str) -> str:
 
 
 def current_checksum(stored: str) -> str:
-    """Return a stored checksum in today's form: one that was stored before 0.1.0 is translated."""
+    """Return a stored checksum in the current format; those stored before 0.1.0 are translated."""
     return PRE_RELEASE_CHECKSUMS.get(stored, stored)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
 
 MIN_POSTGRES = (16, 0)
-# HNSW index corruption and CVE-2026-3172 are fixed from here on.
+# The first version with fixes for HNSW index corruption and CVE-2026-3172.
 MIN_PGVECTOR = (0, 8, 4)
 # A file with this first line has a single statement that cannot run in a transaction, such as CREATE INDEX
 # CONCURRENTLY. The statement must be idempotent, since the process can be killed before it is recorded.

@@ -1,1 +1,1 @@
-"""What a running process tells of itself: logs, metrics and traces."""
+"""Logs, metrics and traces."""

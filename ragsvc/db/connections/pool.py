@@ -250,7 +250,7 @@ def _decode_halfvec(data: bytes) -> NDArray[np.float16]:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether the driver's error is temporary: a conflict, a restart, a lost connection, no resources."""
+    """Return whether a driver error is temporary: a conflict, restart, lost connection or exhausted resource."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state in {"40001", "40P01", "55P03", "57014"} or state[:2] in {"08", "53", "57", "58"}
