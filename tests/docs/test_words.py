@@ -16,8 +16,30 @@ if TYPE_CHECKING:
 
 # A singular covers its plural. `docs/glossary.md` has the words to use instead.
 REPLACED = frozenset(
-    "bell board desk door face floor kept keeper place placed placing pulse remembered ring room rang rung shall stay"
-    " tell told whoever".split()
+    [
+        "bell",
+        "board",
+        "desk",
+        "door",
+        "face",
+        "floor",
+        "kept",
+        "keeper",
+        "place",
+        "placed",
+        "placing",
+        "pulse",
+        "remembered",
+        "ring",
+        "room",
+        "rang",
+        "rung",
+        "shall",
+        "stay",
+        "tell",
+        "told",
+        "whoever",
+    ]
 )
 # Names of libraries that contain one of the words.
 FOREIGN = frozenset({"HuggingFaceCounter"})
