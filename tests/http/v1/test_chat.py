@@ -1,101 +1,24 @@
-"""Chat over HTTP: sessions, questions, streams and runs."""
+"""Chat over HTTP: sessions, questions and the streams of their answers."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import pytest
 
 from ragsvc.domain.ids import format_id, new_id
-from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.sse import STREAMS
-from ragsvc.http.state import RESOURCES
-from tests.http.conftest import make_tenant, operator_of
-from tests.http.support.documents import finish_document
+from tests.http.support.chat import DEADLINE_S, ask
 from tests.support.polling import until
 from tests.support.servers.model_server import Fail, Pause, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from aiohttp import ClientResponse
-
-    from tests.http.conftest import Api, Client, ClientMaker, Tenant
+    from tests.http.conftest import Tenant
     from tests.support.servers.model_server import ScriptedModels
 
-DEADLINE_S = 15.0
 # Fewer than the connections that aiohttp's client opens at the same time.
 MANY = 90
-
-
-@pytest.fixture
-async def scripted(make_client: ClientMaker, scripted_models: ScriptedModels) -> Client:
-    """The application with a scripted model."""
-    return await make_client(openai_base_url=scripted_models.url, chat_model="scripted")
-
-
-@pytest.fixture
-async def chat_tenant(scripted: Client) -> Tenant:
-    """A workspace with a ready document, and a client of the application with the scripted model."""
-    tenant = await make_tenant(scripted, operator_of(scripted), "asker")
-    document = await tenant.upload()
-    await finish_document(scripted.app[RESOURCES], tenant.uuid, parse_id("doc", document["id"]))
-    return tenant
-
-
-@pytest.fixture
-async def session(chat_tenant: Tenant) -> dict[str, Any]:
-    """A chat session."""
-    created: dict[str, Any] = (await chat_tenant.api.post("/v1/chat/sessions")).json
-    return created
-
-
-class Stream:
-    """Reads one event stream."""
-
-    def __init__(self, response: ClientResponse) -> None:
-        self.response = response
-
-    async def next(self) -> tuple[int, str, dict[str, Any]] | None:
-        """Return the next event's number, name and data; None at the end."""
-        event: dict[str, str] = {}
-        async with asyncio.timeout(DEADLINE_S):
-            async for line in self.response.content:
-                name, _, value = line.decode().rstrip("\n").partition(": ")
-                if name in {"id", "event", "data"}:
-                    event[name] = value
-                if name == "data":
-                    return int(event["id"]), event["event"], orjson.loads(value)
-        return None
-
-    async def rest(self) -> list[tuple[int, str, dict[str, Any]]]:
-        """Return the remaining events."""
-        events = []
-        while (event := await self.next()) is not None:
-            events.append(event)
-        return events
-
-
-@asynccontextmanager
-async def ask(api: Api, session: dict[str, Any], **body: object) -> AsyncIterator[Stream]:
-    """Ask a question and open its event stream."""
-    path = f"/v1/chat/sessions/{session['id']}/messages"
-    question = {"content": "What do kettles boil?", **body}
-    async with api.client.post(path, json=question, headers=api.headers) as response:
-        assert response.status == 200, await response.text()
-        yield Stream(response)
-
-
-@asynccontextmanager
-async def follow(api: Api, run_id: str, *, query: str = "", **headers: str) -> AsyncIterator[Stream]:
-    """Open a run's event stream."""
-    path = f"/v1/chat/runs/{run_id}/events{query}"
-    async with api.client.get(path, headers={**api.headers, **headers}) as response:
-        assert response.status == 200, await response.text()
-        yield Stream(response)
 
 
 async def test_a_session_is_created_shown_updated_and_deleted(tenant: Tenant) -> None:
@@ -220,99 +143,6 @@ async def test_a_whole_answer_says_why_its_run_failed(
         )
 
 
-async def test_a_failed_run_is_reported_in_the_stream_and_can_be_retried(
-    chat_tenant: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
-) -> None:
-    scripted_models.chat.script(Fail(400, message="no such model"))
-    async with ask(chat_tenant.api, session) as stream:
-        events = await stream.rest()
-    run_id = stream.response.headers["X-Run-Id"]
-    assert events[-1][1] == "run.failed"
-    assert events[-1][2] == {
-        "run_id": run_id,
-        "code": "chat_rejected",
-        "message": "The chat model refused the request: no such model",
-        "retryable": False,
-    }
-    run = (await chat_tenant.api.get(f"/v1/chat/runs/{run_id}")).json
-    assert set(run) == {
-        "id", "session_id", "message_id", "status", "last_event_id", "error", "created_at", "finished_at",
-    }  # fmt: skip
-    assert (run["status"], run["last_event_id"]) == ("failed", events[-1][0])
-    assert set(run["error"]) == {"code", "message", "retryable"}
-    again = await chat_tenant.api.post(f"/v1/chat/runs/{run_id}/retry", {"stream": False})
-    assert again.json["message"]["status"] == "completed"
-    assert (await chat_tenant.api.post(f"/v1/chat/runs/{run_id}/retry")).is_problem(409, "run_not_retryable")
-
-
-async def test_a_stream_is_resumed_by_query_or_header(chat_tenant: Tenant, session: dict[str, Any]) -> None:
-    async with ask(chat_tenant.api, session) as stream:
-        events = await stream.rest()
-    run_id = stream.response.headers["X-Run-Id"]
-    async with follow(chat_tenant.api, run_id) as stream:
-        assert await stream.rest() == events
-    async with follow(chat_tenant.api, run_id, query="?after=3") as stream:
-        assert await stream.rest() == events[3:]
-    async with follow(chat_tenant.api, run_id, query="?after=1", **{"Last-Event-ID": "4"}) as stream:
-        assert await stream.rest() == events[4:]
-    async with follow(chat_tenant.api, run_id, query=f"?after={len(events)}") as stream:
-        assert await stream.rest() == []
-    bad = await chat_tenant.api.get(f"/v1/chat/runs/{run_id}/events", headers={"Last-Event-ID": "x"})
-    assert bad.is_problem(422, "invalid_request")
-    assert (await chat_tenant.api.get(f"/v1/chat/runs/{run_id}/events?after=-1")).is_problem(422, "invalid_request")
-
-
-async def test_the_first_events_are_sent_before_the_model_responds_and_a_run_can_be_cancelled(
-    chat_tenant: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
-) -> None:
-    pause = Pause()
-    scripted_models.chat.script(pause)
-    async with ask(chat_tenant.api, session) as stream:
-        assert [(await stream.next() or (0, ""))[1] for _ in range(2)] == ["run.started", "retrieval.completed"]
-        run_id = stream.response.headers["X-Run-Id"]
-        path = f"/v1/chat/sessions/{session['id']}/messages"
-        assert (await chat_tenant.api.post(path, {"content": "Another?"})).is_problem(409, "run_active")
-        assert (await chat_tenant.api.post(f"/v1/chat/runs/{run_id}/retry")).is_problem(409, "run_active")
-        assert (await chat_tenant.api.post(f"/v1/chat/runs/{run_id}/cancel")).status == 202
-        assert [event[1] for event in await stream.rest()] == ["run.cancelled"]
-    assert (await chat_tenant.api.get(f"/v1/chat/runs/{run_id}")).json["status"] == "cancelled"
-
-
-async def test_a_run_continues_when_its_client_disconnects(
-    chat_tenant: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
-) -> None:
-    pause = Pause(after_deltas=1)
-    scripted_models.chat.script(pause)
-    async with ask(chat_tenant.api, session) as stream:
-        await stream.next()
-        run_id = stream.response.headers["X-Run-Id"]
-        await asyncio.wait_for(pause.reached.wait(), DEADLINE_S)
-        stream.response.close()
-    pause.resumed.set()
-    async with follow(chat_tenant.api, run_id) as stream:
-        assert (await stream.rest())[-1][1] == "message.completed"
-
-
-async def test_a_disconnect_cancels_the_run_if_so_configured(
-    make_client: ClientMaker, scripted_models: ScriptedModels, chat_tenant: Tenant, session: dict[str, Any]
-) -> None:
-    client = await make_client(openai_base_url=scripted_models.url, chat_model="scripted", chat_on_disconnect="cancel")
-    pause = Pause(after_deltas=1)
-    scripted_models.chat.script(pause)
-    api = type(chat_tenant.api)(client, chat_tenant.api.key)
-    async with ask(api, session) as stream:
-        await stream.next()
-        run_id = stream.response.headers["X-Run-Id"]
-        await asyncio.wait_for(pause.reached.wait(), DEADLINE_S)
-        stream.response.close()
-
-    async def is_cancelled() -> bool:
-        run = (await chat_tenant.api.get(f"/v1/chat/runs/{run_id}")).json
-        return bool(run["status"] == "cancelled")
-
-    assert await until(is_cancelled)
-
-
 async def test_the_built_in_models_answer_with_a_checked_citation(tenant: Tenant, ready: dict[str, Any]) -> None:
     session = (await tenant.api.post("/v1/chat/sessions")).json
     path = f"/v1/chat/sessions/{session['id']}/messages"
@@ -384,23 +214,3 @@ async def test_many_answers_stream_at_once(chat_tenant: Tenant, scripted_models:
         assert [number for number, _name, _data in events] == list(range(1, len(events) + 1))
         assert events[-1][1] == "message.completed"
         assert events[-1][2]["message"]["content"] == scripted_models.chat_text
-
-
-async def test_runs_are_listed_page_by_page_and_by_session_and_status(
-    chat_tenant: Tenant, session: dict[str, Any]
-) -> None:
-    path = f"/v1/chat/sessions/{session['id']}/messages"
-    asked = [await chat_tenant.api.post(path, {"content": "What do kettles boil?", "stream": False}) for _ in range(3)]
-    elsewhere = (await chat_tenant.api.post("/v1/chat/sessions")).json["id"]
-    ids = [response.json["run_id"] for response in reversed(asked)]
-    first = (await chat_tenant.api.get("/v1/chat/runs?limit=2")).json
-    second = (await chat_tenant.api.get(f"/v1/chat/runs?limit=2&cursor={first['next_cursor']}")).json
-    assert [run["id"] for run in first["data"] + second["data"]] == ids
-    assert second["next_cursor"] is None
-    assert (await chat_tenant.api.get(f"/v1/chat/runs/{ids[0]}")).json == first["data"][0]
-    assert [
-        run["id"] for run in (await chat_tenant.api.get(f"/v1/chat/runs?session_id={session['id']}")).json["data"]
-    ] == ids
-    assert (await chat_tenant.api.get(f"/v1/chat/runs?session_id={elsewhere}")).json["data"] == []
-    assert (await chat_tenant.api.get("/v1/chat/runs?status=failed")).json["data"] == []
-    assert len((await chat_tenant.api.get("/v1/chat/runs?status=completed")).json["data"]) == 3
