@@ -8,7 +8,8 @@ import pytest
 
 from ragsvc.cli.client.http import open_client
 from ragsvc.cli.client.target import Target
-from ragsvc.cli.commands.demo import QUESTIONS, SAMPLES
+from ragsvc.cli.commands.demo import QUESTIONS
+from ragsvc.cli.commands.samples import SAMPLES
 from ragsvc.cli.commands.upload import Upload, upload_files
 from ragsvc.cli.progress_view import QuietProgressView
 from tests.cli.conftest import open_tenant

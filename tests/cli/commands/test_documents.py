@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ragsvc.cli.commands.demo import FILES, SAMPLES
+from ragsvc.cli.commands.demo import FILES
+from ragsvc.cli.commands.samples import SAMPLES
 from tests.cli.conftest import start_cli
 
 if TYPE_CHECKING:
