@@ -53,7 +53,7 @@ test-chaos: $(INSTALLED) ## run the long forms of the fault and load tests
 bench: $(INSTALLED) ## run the benchmarks next to other systems and write one table
 	$(RUN)pytest -m bench $(ARGS)
 
-# Reads .bench/results.json, which `make bench` writes.
+# Reads .bench/results.md, which `make bench` writes.
 .PHONY: bench-report
 bench-report: $(INSTALLED) ## write docs/benchmarks.md and its plots from the last `make bench`
 	$(UV) sync --quiet --frozen --all-extras --group eval --inexact --python $(PYTHON)

@@ -1,1 +1,1 @@
-"""The files of deploy/ are what they say, and the layout that they describe works."""
+"""The files of deploy/ are valid and consistent, and the layout that they describe works."""

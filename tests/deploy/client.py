@@ -1,4 +1,4 @@
-"""A client as production has them: it repeats what a restart broke off, and counts what it had to."""
+"""A client as in production: it repeats requests that a restart interrupted, and counts them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 TRIES = 20
 PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
-# Worth a repetition: a gateway without an answer, a service that is stopping or busy, a call that is still going.
+# Statuses to retry: a gateway without a response, a stopping or busy service, a call still in progress.
 TRANSIENT = frozenset({409, 429, 502, 503, 504})
 BROKEN = (aiohttp.ClientError, TimeoutError, ConnectionError)
 ENDS = frozenset({"message.completed", "run.failed", "run.cancelled", "run.interrupted"})
 
 
 class Repeatable(Exception):
-    """A call did not get through, and may be tried again."""
+    """A call did not get through and can be retried."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What the clients did, and what did not work however often it was tried."""
+    """What the clients did, and what failed after all retries."""
 
     requests: int = 0
     retries: int = 0
@@ -43,7 +43,7 @@ class Tally:
 
 
 class Client:
-    """A workspace's key at work, through the balancer."""
+    """A client with a workspace's key that calls the API through the load balancer."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, key: str) -> None:
         self.tally = Tally()
@@ -54,12 +54,12 @@ class Client:
     async def call(
         self, method: str, path: str, *, body: object = None, data: Callable[[], Any] | None = None
     ) -> dict[str, Any]:
-        """Return what a request answers; a POST carries a key, so that its repetition changes nothing twice."""
+        """Return a request's response. A POST carries an Idempotency-Key, so that retries change nothing twice."""
         key = uuid.uuid4().hex
 
         async def send() -> dict[str, Any]:
-            async with self._request(method, path, key=key, body=body, data=data) as answer:
-                found: dict[str, Any] = await answer.json()
+            async with self._request(method, path, key=key, body=body, data=data) as response:
+                found: dict[str, Any] = await response.json()
                 return found
 
         return await self._repeat(send)
@@ -72,14 +72,14 @@ class Client:
             made.add_field("file", text.encode(), filename=filename, content_type="text/markdown")
             return made
 
-        return self._remember(await self.call("POST", "/v1/documents", data=form))
+        return self._record(await self.call("POST", "/v1/documents", data=form))
 
     async def upload_in_parts(self, text: str, filename: str = "parts.md") -> str:
         """Send a document through an upload session and return its id."""
         content = text.encode()
         upload = await self.call("POST", "/v1/uploads", body={"filename": filename, "size_bytes": len(content)})
         await self.call("PUT", f"/v1/uploads/{upload['id']}/parts/1", data=lambda: content)
-        return self._remember(await self.call("POST", f"/v1/uploads/{upload['id']}/complete"))
+        return self._record(await self.call("POST", f"/v1/uploads/{upload['id']}/complete"))
 
     async def delete(self, document_id: str) -> str:
         """Delete a document and return the deletion's id."""
@@ -107,12 +107,12 @@ class Client:
         return await until(look, timeout_s=timeout_s, what=f"{deletion_id} completed")
 
     async def search(self, query: str) -> list[dict[str, Any]]:
-        """Return the hits."""
+        """Search, and return the hits."""
         hits: list[dict[str, Any]] = (await self.call("POST", "/v1/search", body={"query": query}))["data"]
         return hits
 
     async def ask(self, question: str) -> dict[str, Any]:
-        """Ask in a new session and return the last event; a stream that ends early is taken up where it stopped."""
+        """Ask in a new session and return the last event. A stream that ends early is resumed."""
         session = await self.call("POST", "/v1/chat/sessions", body={})
         path = f"/v1/chat/sessions/{session['id']}/messages"
         key = uuid.uuid4().hex
@@ -124,15 +124,15 @@ class Client:
             else:
                 self.tally.resumed += 1
                 request = self._request("GET", f"/v1/chat/runs/{run['id']}/events?after={run['last']}")
-            async with request as answer:
-                run["id"] = answer.headers.get("X-Run-Id", run["id"])
-                return await _read_to_the_end(answer, run)
+            async with request as response:
+                run["id"] = response.headers.get("X-Run-Id", run["id"])
+                return await _read_to_the_end(response, run)
 
         end = await self._repeat(follow)
         self.tally.answers += 1
         return end
 
-    def _remember(self, document: dict[str, Any]) -> str:
+    def _record(self, document: dict[str, Any]) -> str:
         document_id: str = document["id"]
         self.tally.documents.add(document_id)
         return document_id
@@ -150,7 +150,7 @@ class Client:
                 return found
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        raise AssertionError(f"given up after {TRIES} tries: {last}")
+        raise AssertionError(f"failed after {TRIES} attempts: {last}")
 
     @asynccontextmanager
     async def _request(
@@ -166,17 +166,17 @@ class Client:
         if body is not None:
             headers["Content-Type"] = "application/json"
         sent = orjson.dumps(body) if body is not None else data() if data else None
-        async with self._session.request(method, self._url + path, data=sent, headers=headers) as answer:
-            if answer.status in TRANSIENT:
-                raise Repeatable(f"{method} {path}: {answer.status} {await answer.text()}")
-            assert answer.ok, (method, path, answer.status, await answer.text())
-            yield answer
+        async with self._session.request(method, self._url + path, data=sent, headers=headers) as response:
+            if response.status in TRANSIENT:
+                raise Repeatable(f"{method} {path}: {response.status} {await response.text()}")
+            assert response.ok, (method, path, response.status, await response.text())
+            yield response
 
 
-async def _read_to_the_end(answer: aiohttp.ClientResponse, run: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's end event, noting how far the stream came."""
+async def _read_to_the_end(response: aiohttp.ClientResponse, run: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's last event, and update `run` with the position in the stream."""
     event: dict[str, Any] = {}
-    async for raw in answer.content:
+    async for raw in response.content:
         name, _, value = raw.decode().strip().partition(": ")
         match name:
             case "id":
@@ -193,7 +193,7 @@ async def _read_to_the_end(answer: aiohttp.ClientResponse, run: dict[str, Any]) 
 @asynccontextmanager
 async def open_client(url: str, admin_key: str) -> AsyncIterator[Client]:
     """Yield a client with a key of a new workspace, made through the API."""
-    # Every request a connection of its own, so that a restart meets new ones as well.
+    # A new connection for every request, so that restarts also affect new connections.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120)) as session:
         admin = Client(session, url, admin_key)

@@ -1,4 +1,4 @@
-"""The layout of deploy/Procfile, started once for the tests of this folder that need it."""
+"""The layout of deploy/Procfile, started once for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from tests.deploy.client import Client
     from tests.deploy.layout import Layout
 
-# Long enough that a restart meets streams that are open.
+# Long enough that restarts affect open streams.
 ANSWER_S = 0.5
 
 
 @pytest.fixture(scope="module")
 async def layout(base_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Layout]:
-    """Two APIs behind Caddy, an ingestion and a deletion worker, with a model that takes its time to answer."""
+    """Two APIs behind Caddy, an ingestion and a deletion worker, with a slow model."""
     own = uuid.uuid4().hex[:12]
     models = ScriptedModels()
     models.chat.usual = Slow(ANSWER_S)

@@ -1,4 +1,4 @@
-"""The files of deploy/, read as the tools that they are for read them."""
+"""The files of deploy/, read the way their tools read them."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from tests.support.servers.servers import ROOT
 
 DEPLOY = ROOT / "deploy"
 OVERLAYS = ("staging", "production")
-# Beside the interpreter: they came with the development group.
+# Next to the interpreter, installed with the development group.
 BIN = Path(sys.executable).parent
 
 
 def run_tool(name: str, *arguments: str | Path, env: dict[str, str] | None = None) -> str:
-    """Run a tool that came as a package and return what it printed.
+    """Run a tool that is installed as a package, and return its output.
 
     Raises:
-        AssertionError: it failed; the message is what it said.
+        AssertionError: it failed; the message is its output.
     """
     command = [str(BIN / name), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)  # noqa: S603  # ours
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)  # noqa: S603 - our own command
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def read_yaml(path: str) -> Any:
-    """Return a file's one document."""
+    """Return the only document of a YAML file."""
     return yaml.safe_load((DEPLOY / path).read_text())
 
 
 def read_env(path: str) -> dict[str, str]:
-    """Return the assignments of an environment file; those that are commented out are examples too."""
+    """Return the assignments of an environment file, including those that are commented out."""
     lines = (DEPLOY / path).read_text().splitlines()
     found = (re.fullmatch(r"#?([A-Z0-9_]+)=(.*)", line) for line in lines)
     return {match[1]: match[2] for match in found if match}
@@ -45,7 +45,7 @@ def read_env(path: str) -> dict[str, str]:
 
 @cache
 def build_overlay(name: str) -> tuple[dict[str, Any], ...]:
-    """Return the resources that an overlay makes."""
+    """Return the resources that an overlay produces."""
     built = run_tool("kubectl", "kustomize", DEPLOY / "kubernetes" / "overlays" / name)
     return tuple(yaml.safe_load_all(built))
 
@@ -56,13 +56,13 @@ def of_kind(resources: tuple[dict[str, Any], ...], kind: str) -> dict[str, dict[
 
 
 def pod_of(resource: dict[str, Any]) -> dict[str, Any]:
-    """Return the pod that a Deployment or a Job makes."""
+    """Return the pod of a Deployment or a Job."""
     pod: dict[str, Any] = resource["spec"]["template"]["spec"]
     return pod
 
 
 def read_unit(path: Path) -> list[tuple[str, str]]:
-    """Return the assignments of a systemd unit in order; a name may stand there often."""
+    """Return the assignments of a systemd unit in order; names can repeat."""
     lines = path.read_text().splitlines()
     return [(line.partition("=")[0], line.partition("=")[2]) for line in lines if "=" in line and line[0] not in "#;"]
 

@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 APIS = ("api-1", "api-2")
 WORKERS = ("ingestion-1", "deletion-1")
 PROXY = "proxy-1"
-# Within seconds on an idle machine.
+# Takes seconds on an idle machine.
 STARTED_S = 120.0
-# What the manifests leave: API_GRACE_S or WORKER_GRACE_S, and what closing takes.
+# As in the manifests: API_GRACE_S or WORKER_GRACE_S, plus the time to close.
 GRACE_S = 40.0
 
 
 @dataclass(slots=True)
 class Layout:
-    """What runs; a process is named after its line in the Procfile, with a number."""
+    """The running processes, each named after its line in the Procfile and a number."""
 
     settings: Settings
     folder: Path
@@ -44,28 +44,28 @@ class Layout:
 
     @property
     def url(self) -> str:
-        """Where clients find it: the balancer."""
+        """The URL of the load balancer, which clients use."""
         return f"http://{LOOPBACK}:{self.ports[PROXY]}"
 
     def alive_file(self, name: str) -> Path:
-        """Return what a worker touches."""
+        """Return the path of the file that a worker touches."""
         return self.folder / f"{name}.alive"
 
     async def release(self) -> None:
-        """Bring the database to the schema."""
+        """Apply the migrations."""
         await run(self._command("release"), self.folder)
 
     async def start(self, *names: str) -> None:
-        """Start processes and wait until they do their work."""
+        """Start processes and wait until they are ready."""
         for name in names:
             self.processes[name] = spawn(self._command(name), self.folder)
         await asyncio.gather(*(self._until_ready(name) for name in names))
 
     async def restart(self, name: str) -> tuple[float, float]:
-        """Stop a process with SIGTERM and start it again; return the seconds of both.
+        """Stop a process with SIGTERM and start it again; return the duration of both in seconds.
 
         Raises:
-            AssertionError: it did not end by itself, or not with 0.
+            AssertionError: it did not exit by itself, or not with 0.
         """
         began = time.monotonic()
         process = self.processes[name]
@@ -87,7 +87,7 @@ class Layout:
             "PORT": str(self.ports.get(name, 0)),
             "METRICS_PORT": str(self.metrics_ports.get(name, "")),
             "WORKER_ALIVE_FILE": str(self.alive_file(name)),
-            # Caddy's
+            # For Caddy.
             "HOME": str(self.folder),
             "BIND_ADDRESS": LOOPBACK,
             "SITE_ADDRESS": f":{self.ports[PROXY]}",

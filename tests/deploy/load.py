@@ -1,4 +1,4 @@
-"""A constant load of every kind: questions, uploads through both doors, deletions and searches."""
+"""A constant load of questions, uploads in one request and in parts, deletions and searches."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     from tests.deploy.client import Client
 
-# So many of each kind; each pauses so long between two pieces of work.
+# Clients of each kind, and their pause between two operations.
 CLIENTS = 2
 PAUSE_S = 0.2
 DELETED_OF = 3
 
 
 class Load:
-    """What clients do again and again; what fails stands in the client's tally."""
+    """What clients do repeatedly; failures are recorded in the client's tally."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -27,17 +27,17 @@ class Load:
         self._over = asyncio.Event()
 
     @asynccontextmanager
-    async def going_on(self) -> AsyncIterator[None]:
-        """Keep at it while the body lasts; everything that was begun is finished."""
+    async def running(self) -> AsyncIterator[None]:
+        """Apply the load while the body runs; operations that have started are finished."""
         async with asyncio.TaskGroup() as group:
             for work in (self._chat, self._upload, self._search) * CLIENTS:
-                group.create_task(self._keep_at(work))
+                group.create_task(self._repeat(work))
             try:
                 yield
             finally:
                 self._over.set()
 
-    async def _keep_at(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(self, work: Callable[[], Awaitable[None]]) -> None:
         while not self._over.is_set():
             try:
                 await work()

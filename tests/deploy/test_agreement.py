@@ -1,4 +1,4 @@
-"""What deploy/ sets is a setting, what has to be set is set, and ports, paths, commands and grace agree."""
+"""Variables in deploy/ are settings, required settings are set, and ports, paths, commands and grace periods agree."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tests.support.servers.servers import ROOT
 
 SETTINGS = {name.upper() for name in FIELDS}
 REQUIRED = {name.upper() for name, field in FIELDS.items() if field.is_required()}
-# Of the servers that compose.yaml brings along.
+# For the servers that compose.yaml starts.
 PASSWORDS = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"}
-# Named in the manifests, where the secret itself is made elsewhere.
+# Named in the manifests; the secret itself is created elsewhere.
 SECRET = {"DATABASE_URL", "REDIS_URL", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "ADMIN_API_KEY"}
 COMMANDS = {
     "migrate": ["ragsvc", "migrate"],
@@ -37,12 +37,12 @@ COMMANDS = {
     "deletion": ["arq", "ragsvc.workers.DeletionSettings"],
 }
 RUNBOOK = (DEPLOY / "README.md").read_text()
-# What a process takes to close once its grace is over.
+# Time that a process needs to close after its grace period.
 CLOSING_S = 5
 
 
 def grace_s(process: str) -> float:
-    """Return the grace that a process has by default."""
+    """Return the default grace period of a process."""
     name = "api_grace_s" if process == "api" else "worker_grace_s"
     default: float = FIELDS[name].default
     return default
@@ -59,7 +59,7 @@ def compose_services() -> dict[str, dict[str, Any]]:
 
 
 def environments() -> dict[str, set[str]]:
-    """Return the names that each kind of deployment gives to our processes."""
+    """Return the variable names that each kind of deployment sets for our processes."""
     example = set(read_env("ragsvc.env.example")) - PASSWORDS
     found = {f"compose {name}": example | set(one["environment"]) for name, one in compose_services().items()}
     for unit in (DEPLOY / "systemd").glob("*.service"):
@@ -76,18 +76,18 @@ def environments() -> dict[str, set[str]]:
     return found
 
 
-def test_every_name_is_a_setting_and_every_required_one_is_set() -> None:
+def test_every_variable_is_a_setting_and_every_required_one_is_set() -> None:
     for where, names in environments().items():
         assert names - SETTINGS == set(), where
         assert REQUIRED - names == set(), where
 
 
-def test_the_manifests_say_which_secrets_they_need() -> None:
+def test_the_manifests_list_the_secrets_that_they_need() -> None:
     for part in ("migrate", "api", "ingestion", "deletion"):
         manifest = (DEPLOY / "kubernetes" / "base" / f"{part}.yaml").read_text()
-        said = re.search(r"with the\n\s+# keys (.+)\.\n", manifest)
-        assert said is not None
-        assert set(re.findall(r"[A-Z0-9_]{6,}", said[1])) == SECRET
+        listed = re.search(r"with the\n\s+# keys (.+)\.\n", manifest)
+        assert listed is not None
+        assert set(re.findall(r"[A-Z0-9_]{6,}", listed[1])) == SECRET
 
 
 def test_every_layout_runs_the_same_commands() -> None:
@@ -108,7 +108,7 @@ def test_every_layout_runs_the_same_commands() -> None:
     assert units == programs
 
 
-def test_whoever_stops_a_process_waits_longer_than_its_grace() -> None:
+def test_stop_timeouts_are_longer_than_the_grace_period() -> None:
     for name, one in compose_services().items():
         assert float(one["stop_grace_period"].removesuffix("s")) >= grace_s(name[:3]) + CLOSING_S
     for overlay in OVERLAYS:
@@ -141,7 +141,7 @@ def test_ports_agree() -> None:
             assert one["spec"]["template"]["metadata"]["annotations"]["prometheus.io/port"] == str(ports["metrics"])
 
 
-def test_every_path_that_is_probed_is_answered() -> None:
+def test_every_probed_path_exists() -> None:
     described = (ROOT / "ragsvc" / "http" / "ops" / "health.py").read_text()
     probed = set(re.findall(r"/(?:healthz|readyz)\b", (DEPLOY / "Dockerfile").read_text()))
     probed |= set(re.findall(r"health_uri (\S+)", (DEPLOY / "caddy" / "Caddyfile").read_text()))
@@ -152,7 +152,7 @@ def test_every_path_that_is_probed_is_answered() -> None:
     assert all(f'@routes.get("{path}")' in described for path in probed)
 
 
-def test_a_workers_probe_asks_the_file_that_the_worker_touches() -> None:
+def test_a_workers_probe_checks_the_file_that_the_worker_touches() -> None:
     for name in ("ingestion", "deletion"):
         compose = compose_services()[name]
         assert compose["healthcheck"]["test"] == ["CMD", "ragsvc", "worker-alive"]
@@ -164,26 +164,26 @@ def test_a_workers_probe_asks_the_file_that_the_worker_touches() -> None:
                 assert container[probe]["exec"]["command"] == ["ragsvc", "worker-alive"]
 
 
-async def test_the_runbook_gives_a_pooled_role_the_settings_of_a_session(settings: Settings) -> None:
+async def test_the_runbooks_role_settings_equal_the_session_settings(settings: Settings) -> None:
     _roles, statements = re.findall(r"^```sql\n(.+?)^```$", RUNBOOK, flags=re.MULTILINE | re.DOTALL)
-    said = dict(re.findall(r"ALTER ROLE ragsvc SET (\S+) = '(.+)';", statements))
-    # A name is not a setting that matters.
-    assert said == {name: value for name, value in SESSION_SETTINGS.items() if name != "application_name"}
+    documented = dict(re.findall(r"ALTER ROLE ragsvc SET (\S+) = '(.+)';", statements))
+    # application_name only identifies the session.
+    assert documented == {name: value for name, value in SESSION_SETTINGS.items() if name != "application_name"}
     role = f"pooled_{uuid.uuid4().hex}"
     connection = await asyncpg.connect(settings.stores.database_url.get_secret_value())
     try:
         await connection.execute(f"CREATE ROLE {role}")
         await connection.execute(statements.replace("ROLE ragsvc", f"ROLE {role}"))
-        kept = await connection.fetchval(
+        stored = await connection.fetchval(
             "SELECT setconfig FROM pg_db_role_setting JOIN pg_roles ON oid = setrole WHERE rolname = $1", role
         )
         await connection.execute(f"DROP ROLE {role}")
     finally:
         await connection.close()
-    assert {one.partition("=")[0].lower() for one in kept} == set(said)
+    assert {one.partition("=")[0].lower() for one in stored} == set(documented)
 
 
-def test_targets_and_commands_that_the_documents_name_exist() -> None:
+def test_targets_and_commands_in_the_documents_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
     for document in (ROOT / "README.md", DEPLOY / "README.md"):
@@ -192,7 +192,7 @@ def test_targets_and_commands_that_the_documents_name_exist() -> None:
         assert set(re.findall(r"`ragsvc ([a-z-]+)", text)) - set(COMMAND_LINE) == set(), document
 
 
-def test_the_runbooks_links_lead_somewhere() -> None:
+def test_the_runbooks_links_are_valid() -> None:
     headings = re.findall(r"^#+ (.+)$", RUNBOOK, flags=re.MULTILINE)
     anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     links = set(re.findall(r"\]\(#([^)]+)\)", RUNBOOK))

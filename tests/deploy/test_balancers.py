@@ -1,4 +1,4 @@
-"""The balancers' configurations are accepted by the programs that they are for."""
+"""The load balancers accept their configurations."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CADDYFILE = DEPLOY / "caddy" / "Caddyfile"
-# Debian's lies where only root looks for programs.
+# Debian installs it in a folder that is only on root's PATH.
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 
 
-def test_caddy_accepts_its_file() -> None:
+def test_caddy_accepts_its_configuration() -> None:
     env = {"API_UPSTREAMS": "api-1:8080 api-2:8080", "HOME": "/nonexistent"}
     run_tool("caddy", "validate", "--adapter", "caddyfile", "--config", CADDYFILE, env=env)
     assert run_tool("caddy", "fmt", CADDYFILE) == CADDYFILE.read_text()
 
 
 @pytest.mark.skipif(NGINX is None, reason="there is no nginx (apt install nginx-light)")
-def test_nginx_accepts_its_file(tmp_path: Path) -> None:
+def test_nginx_accepts_its_configuration(tmp_path: Path) -> None:
     assert NGINX is not None
     whole = tmp_path / "nginx.conf"
     own = f"include {DEPLOY / 'nginx' / 'ragsvc.conf'};"

@@ -1,4 +1,4 @@
-"""The manifests: valid against Kubernetes's and KEDA's schemas, in accord with each other and with the database."""
+"""The manifests: valid against the schemas of Kubernetes and KEDA, and consistent with each other and the database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
-# The oldest that is still cared for, and the newest that the schemas know.
+# The oldest supported version, and the newest that the schemas know.
 KUBERNETES = ("1.34", "1.37")
 KEDA: dict[str, type[BaseModel]] = {
     "ScaledObject": keda.ScaledObject,
@@ -39,16 +39,16 @@ def test_manifests_are_valid(resources_of: tuple[dict[str, Any], ...], version: 
         kubernetes_validate.validate(resource, version, strict=True)
 
 
-def test_what_keda_reads_is_valid() -> None:
+def test_keda_resources_are_valid() -> None:
     found = [one for one in build_overlay("production") if one["kind"] in KEDA]
     assert len(found) == 3
     for one in found:
         read = KEDA[one["kind"]].model_validate(one)
-        # The models pass over what they do not know: then it is missing in what they say.
+        # The models ignore unknown fields, which are then missing in their output.
         assert read.model_dump(mode="json", by_alias=True, exclude_unset=True) == one
 
 
-def test_names_lead_to_something(resources_of: tuple[dict[str, Any], ...]) -> None:
+def test_referenced_names_exist(resources_of: tuple[dict[str, Any], ...]) -> None:
     deployments, services = of_kind(resources_of, "Deployment"), of_kind(resources_of, "Service")
     assert set(deployments) == set(WORKLOADS)
     for kind in ("HorizontalPodAutoscaler", "ScaledObject"):
@@ -75,7 +75,7 @@ def test_selectors_select_one_workload_each(resources_of: tuple[dict[str, Any], 
     assert selected == ["ragsvc-api"]
 
 
-def test_policies_hold_for_our_pods_and_leave_others_as_they_are(resources_of: tuple[dict[str, Any], ...]) -> None:
+def test_network_policies_apply_to_our_pods_only(resources_of: tuple[dict[str, Any], ...]) -> None:
     policies = of_kind(resources_of, "NetworkPolicy")
     ours = {"app.kubernetes.io/name": "ragsvc"}
     assert policies["ragsvc"]["spec"]["podSelector"]["matchLabels"] == ours
@@ -85,7 +85,7 @@ def test_policies_hold_for_our_pods_and_leave_others_as_they_are(resources_of: t
     assert dns["podSelector"]["matchLabels"] == {"k8s-app": "kube-dns"}
 
 
-def test_every_pod_runs_with_no_rights(resources_of: tuple[dict[str, Any], ...]) -> None:
+def test_every_pod_runs_without_privileges(resources_of: tuple[dict[str, Any], ...]) -> None:
     for one in (*of_kind(resources_of, "Deployment").values(), *of_kind(resources_of, "Job").values()):
         pod = pod_of(one)
         (container,) = pod["containers"]
@@ -101,17 +101,17 @@ def test_every_pod_runs_with_no_rights(resources_of: tuple[dict[str, Any], ...])
         assert "memory" in container["resources"]["limits"]
 
 
-def test_secrets_stand_nowhere(resources_of: tuple[dict[str, Any], ...]) -> None:
+def test_no_manifest_contains_a_secret(resources_of: tuple[dict[str, Any], ...]) -> None:
     assert of_kind(resources_of, "Secret") == {}
 
 
-def test_whoever_scales_sets_the_replicas_alone() -> None:
+def test_scaled_deployments_do_not_set_replicas() -> None:
     deployments = of_kind(build_overlay("production"), "Deployment")
     assert [name for name, one in deployments.items() if "replicas" in one["spec"]] == []
 
 
-async def test_workers_are_scaled_by_what_waits(resources: Resources, workspace: Workspace) -> None:
-    """The queries of the manifests, asked of a real database."""
+async def test_workers_are_scaled_by_waiting_jobs(resources: Resources, workspace: Workspace) -> None:
+    """Run the queries of the manifests on a real database."""
     for _ in range(3):
         await accept(resources, workspace)
     assert await ask(resources) == {"ingestion": (3, True), "deletion": (0, False)}

@@ -1,4 +1,4 @@
-"""The layout of deploy/Procfile does the main job, and is restarted under load without losing a request or a job."""
+"""The layout of deploy/Procfile works, and restarts under load lose no request and no job."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
     Reporter = Callable[[str], None]
 
-# One process runs the layout; where tests are shared out, they share it.
+# One xdist worker runs all these tests, because they share the layout.
 pytestmark = pytest.mark.xdist_group("layout")
 
 
 @pytest.fixture
 def report(capsys: pytest.CaptureFixture[str]) -> Reporter:
-    """Tell a figure to whoever runs the tests, also when they pass."""
+    """Print a figure even if the tests pass."""
 
-    def tell(line: str) -> None:
+    def show(line: str) -> None:
         with capsys.disabled():
             print(f"\n{line}", end="")  # noqa: T201
 
-    return tell
+    return show
 
 
-async def test_the_layout_does_the_main_job(client: Client) -> None:
+async def test_the_layout_ingests_answers_and_deletes(client: Client) -> None:
     document = await client.upload("# Kettles\n\nDescale the kettle every three months with citric acid.")
     await client.until_document(document)
     (hit,) = await client.search("descale the kettle")
@@ -51,17 +51,17 @@ async def test_the_layout_does_the_main_job(client: Client) -> None:
     assert await client.search("descale the kettle") == []
 
 
-async def test_every_process_tells_its_metrics_where_no_client_reads_them(layout: Layout) -> None:
+async def test_every_process_exports_its_metrics_on_a_port_without_clients(layout: Layout) -> None:
     async with aiohttp.ClientSession() as session:
         for name, port in layout.metrics_ports.items():
-            async with session.get(f"http://{LOOPBACK}:{port}/metrics") as answer:
-                figures = Figures(await answer.text())
+            async with session.get(f"http://{LOOPBACK}:{port}/metrics") as response:
+                figures = Figures(await response.text())
             assert figures.total("ragsvc_build_info") == 1, name
-        async with session.get(f"{layout.url}/metrics") as answer:
-            assert answer.status == 404
+        async with session.get(f"{layout.url}/metrics") as response:
+            assert response.status == 404
 
 
-async def test_a_workers_probe_sees_it_alive(layout: Layout) -> None:
+async def test_a_workers_probe_succeeds(layout: Layout) -> None:
     for name in WORKERS:
         env = {"WORKER_ALIVE_FILE": str(layout.alive_file(name))}
         assert "looked at its queue" in await asyncio.to_thread(run_tool, "ragsvc", "worker-alive", env=env)
@@ -71,10 +71,10 @@ async def test_a_workers_probe_sees_it_alive(layout: Layout) -> None:
 async def test_a_rolling_restart_loses_no_request_and_no_job(
     layout: Layout, client: Client, report: Reporter, rounds: int
 ) -> None:
-    """Each process is restarted in turn, under load, and what came of it is held against what was asked for."""
+    """Restart each process in turn under load, and compare the outcome with the requests."""
     began = time.monotonic()
     restarts: dict[str, list[tuple[float, float]]] = {}
-    async with Load(client).going_on():
+    async with Load(client).running():
         for name in (*APIS, *WORKERS) * rounds:
             restarts.setdefault(name, []).append(await layout.restart(name))
     tally = client.tally
@@ -82,20 +82,20 @@ async def test_a_rolling_restart_loses_no_request_and_no_job(
     report(f"rolling restart: each process {rounds} times in {time.monotonic() - began:.0f} s")
     for name, seconds in restarts.items():
         report(f"  {name} stops in at most {max(s for s, _ in seconds):.2f} s, is back after {seconds[-1][1]:.2f} s")
-    report(f"  {tally.requests} requests, {tally.retries} tried again, {tally.resumed} streams resumed, 0 failed")
-    kept = tally.documents - set(tally.deleted)
-    await asyncio.gather(*map(client.until_document, kept), *map(client.until_deleted, tally.deleted.values()))
+    report(f"  {tally.requests} requests, {tally.retries} retried, {tally.resumed} streams resumed, 0 failed")
+    remaining = tally.documents - set(tally.deleted)
+    await asyncio.gather(*map(client.until_document, remaining), *map(client.until_deleted, tally.deleted.values()))
     jobs = await count_jobs(layout)
-    report(f"  {tally.answers} answers, {len(kept)} documents ready, {len(tally.deleted)} deleted; jobs: {jobs}")
-    # None is dead, none is left; a document's jobs go with it.
+    report(f"  {tally.answers} answers, {len(remaining)} documents ready, {len(tally.deleted)} deleted; jobs: {jobs}")
+    # No job is dead or left over. A document's jobs are deleted with it.
     assert set(jobs) == {"done"}
-    assert jobs["done"] >= len(kept) + len(tally.deleted)
+    assert jobs["done"] >= len(remaining) + len(tally.deleted)
     assert tally.answers > 0
     assert tally.deleted
 
 
 async def count_jobs(layout: Layout) -> dict[str, int]:
-    """Return how many jobs ended how."""
+    """Return the number of jobs by status."""
     connection = await asyncpg.connect(layout.settings.stores.database_url.get_secret_value())
     try:
         rows = await connection.fetch("SELECT status, count(*) FROM jobs GROUP BY status ORDER BY status")

@@ -1,4 +1,4 @@
-"""Alerts and dashboard: accepted by Prometheus, about metrics and labels that exist, and each alert in the runbook."""
+"""Alerts and dashboard: valid, using metrics and labels that exist; every alert is in the runbook."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ PROMETHEUS = DEPLOY / "prometheus"
 RULES = [rule for group in read_yaml("prometheus/alerts.yml")["groups"] for rule in group["rules"]]
 PANELS = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text())["panels"]
 EXPRESSIONS = [rule["expr"] for rule in RULES] + [
-    # Grafana puts a time there.
+    # Grafana inserts a duration here.
     target["expr"].replace("$__rate_interval", "5m")
     for panel in PANELS
     for target in panel.get("targets", ())
 ]
 RUNBOOK = (DEPLOY / "README.md").read_text()
-# What Prometheus adds, and what a histogram has.
+# Labels that Prometheus adds, and that histograms have.
 ADDED = {"instance", "job", "le"}
 SUFFIX = re.compile(r"_(total|bucket|count|sum)$")
 
 
 class Used:
-    """The metrics that an expression reads, and the labels that it speaks of."""
+    """The metrics and labels that an expression uses."""
 
     def __init__(self, expression: str) -> None:
         self.metrics: set[str] = set()
@@ -59,26 +59,26 @@ class Used:
                 return
 
 
-async def test_everything_that_is_asked_for_is_told(resources: Resources) -> None:
+async def test_every_used_metric_and_label_is_exported(resources: Resources) -> None:
     body, _ = await Scrape(resources, Readiness(resources), Traffic()).render("")
-    told = {
+    exported = {
         SUFFIX.sub("", name): set[str]() for name in re.findall(r"^# TYPE (\S+) ", body.decode(), flags=re.MULTILINE)
     }
     for collector in REGISTRY._collector_to_names:
         if isinstance(collector, MetricWrapperBase):
-            told[collector._name] |= set(collector._labelnames)
+            exported[collector._name] |= set(collector._labelnames)
     for sample in Figures(body.decode()).samples:
-        told.setdefault(SUFFIX.sub("", sample.name), set()).update(sample.labels)
+        exported.setdefault(SUFFIX.sub("", sample.name), set()).update(sample.labels)
     assert len(EXPRESSIONS) > 50
     for expression in EXPRESSIONS:
         used = Used(expression)
         assert used.metrics, expression
-        assert used.metrics - set(told) == set(), expression
-        labels = {label for name in used.metrics for label in told[name]}
+        assert used.metrics - set(exported) == set(), expression
+        labels = {label for name in used.metrics for label in exported[name]}
         assert used.labels - labels - ADDED == set(), expression
 
 
-def test_every_alert_has_its_entry_in_the_runbook() -> None:
+def test_every_alert_has_an_entry_in_the_runbook() -> None:
     entries = re.findall(r"^### (Ragsvc\w+)$", RUNBOOK, flags=re.MULTILINE)
     assert entries == [rule["alert"] for rule in RULES]
     for rule in RULES:
@@ -87,12 +87,12 @@ def test_every_alert_has_its_entry_in_the_runbook() -> None:
         assert rule["annotations"]["summary"]
 
 
-def test_the_dashboard_can_be_shown() -> None:
+def test_the_dashboard_is_well_formed() -> None:
     ids = [panel["id"] for panel in PANELS]
     assert len(set(ids)) == len(ids)
     for panel in PANELS:
-        place = panel["gridPos"]
-        assert place["x"] + place["w"] <= 24
+        position = panel["gridPos"]
+        assert position["x"] + position["w"] <= 24
         assert panel["type"] == "row" or panel["targets"]
 
 

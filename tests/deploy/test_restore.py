@@ -1,4 +1,4 @@
-"""The runbook's restore, rehearsed: Postgres comes back from a dump, and everything else follows from it."""
+"""A rehearsal of the runbook's restore: Postgres from a dump, and everything else from Postgres."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.settings.settings import Settings
 
-# The clients of the wheel that the tests' server comes from; a client as root needs no copy of it.
+# The client programs of the wheel that provides the tests' server. They can run as root, so no copy is needed.
 POSTGRES_BIN = install_binaries(Path(), owner=None)
 INGESTED_S = 120.0
 
 
 @dataclass(slots=True)
 class Site:
-    """A deployment with servers that may be lost."""
+    """A deployment whose servers can be lost."""
 
     settings: Settings
     redis: OwnRedis
@@ -55,19 +55,19 @@ class Site:
         return self.settings.stores.database_url.get_secret_value()
 
     async def dump(self) -> Path:
-        """Write a backup as the runbook says."""
+        """Write a backup as the runbook describes."""
         path = self.folder / "ragsvc.dump"
         await run(POSTGRES_BIN / "pg_dump", "--format=custom", f"--file={path}", self.database)
         return path
 
     async def lose_everything_but_the_store(self) -> None:
-        """Drop the database, and lose Redis with all that it had written."""
+        """Drop the database, and delete Redis with its files."""
         await self.execute(f'DROP DATABASE "{self.name}" WITH (FORCE)')
         await self.redis.kill()
         self.redis.lose_data()
 
     async def restore(self, dump: Path) -> None:
-        """Bring the database back into a new one, beside an empty Redis."""
+        """Restore the dump into a new database, with an empty Redis."""
         await self.redis.start()
         await self.execute(f'CREATE DATABASE "{self.name}"')
         await run(POSTGRES_BIN / "pg_restore", "--exit-on-error", f"--dbname={self.database}", dump)
@@ -78,7 +78,7 @@ class Site:
         return self.database.rpartition("/")[2]
 
     async def execute(self, statement: str) -> None:
-        """Run a statement beside the database."""
+        """Run a statement from another database of the server."""
         connection = await asyncpg.connect(in_database(self.database, "postgres"))
         try:
             await connection.execute(statement)
@@ -86,14 +86,14 @@ class Site:
             await connection.close()
 
     async def ragsvc(self, *arguments: str) -> Any:
-        """Run one of our commands where the settings of a server are set, and return its JSON."""
-        said = await run(Path(sys.executable), "-m", "ragsvc", *arguments, "--json", env=environment(self.settings))
-        return orjson.loads(said)
+        """Run a ragsvc command with the settings of a server, and return its JSON."""
+        output = await run(Path(sys.executable), "-m", "ragsvc", *arguments, "--json", env=environment(self.settings))
+        return orjson.loads(output)
 
 
 @pytest.fixture
 async def site(settings: Settings, tmp_path: Path) -> AsyncIterator[Site]:
-    """Servers of the test's own."""
+    """A deployment with servers for this test only."""
     redis = OwnRedis(tmp_path)
     await redis.start()
     name = f"restored_{uuid.uuid4().hex}"
@@ -111,7 +111,7 @@ async def site(settings: Settings, tmp_path: Path) -> AsyncIterator[Site]:
     await redis.kill()
 
 
-async def test_a_restore_brings_back_what_was_dumped_and_tells_what_came_later(site: Site) -> None:
+async def test_a_restore_recovers_the_dump_and_reports_what_came_later(site: Site) -> None:
     async with open_resources(site.settings, pool_size=4) as resources:
         workspace = await create_workspace(resources.pool, resources.storage, site.settings)
         ready = await accept(resources, workspace, b"# Kettles\n\nDescale the kettle with citric acid.")
@@ -132,7 +132,7 @@ async def test_a_restore_brings_back_what_was_dumped_and_tells_what_came_later(s
     assert await site.ragsvc("migrate") == {"applied": []}
     found = (await site.ragsvc("storage", "audit", "--older-than-s", "0"))["data"]
     assert {(one["kind"], one["object_key"]) for one in found} == {("object", orphan_key), ("missing", missing_key)}
-    # What waited when the dump was made waits again, and an empty Redis does not know of it.
+    # The job that waited at the time of the dump waits again, and the empty Redis has no notification for it.
     assert await site.ragsvc("jobs", "sweep") == {"swept": 1}
     async with working(site.settings), open_resources(site.settings, pool_size=4) as resources:
         await until_ready(resources, waiting)
@@ -144,7 +144,7 @@ async def test_a_restore_brings_back_what_was_dumped_and_tells_what_came_later(s
 
 
 async def key_of(resources: Resources, document: Document) -> str:
-    """Return where a document's file lies in its bucket."""
+    """Return the object key of a document's file."""
     async with resources.pool.acquire() as conn:
         file = await select_file(conn, document.workspace_id, document.file_id)
     assert file is not None
@@ -152,7 +152,7 @@ async def key_of(resources: Resources, document: Document) -> str:
 
 
 async def finds(resources: Resources, workspace: Workspace, query: str) -> uuid.UUID:
-    """Return the document that a query finds first."""
+    """Return the id of the first document that a query finds."""
     return (await search(resources, workspace.id, query=query))[0].document_id
 
 
@@ -164,10 +164,10 @@ async def until_ready(resources: Resources, document: Document) -> None:
 
 
 async def run(program: Path, *arguments: str | Path, env: dict[str, str] | None = None) -> bytes:
-    """Run a program to its end and return what it printed.
+    """Run a program and return its output.
 
     Raises:
-        AssertionError: it failed; the message is what it said.
+        AssertionError: it failed; the message is its error output.
     """
     process = await asyncio.create_subprocess_exec(
         program, *arguments, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -1,4 +1,4 @@
-"""The systemd units are accepted, start in order and are hardened alike."""
+"""The systemd units are valid, start in order and share one sandbox."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     environment = tmp_path / "ragsvc.env"
     environment.touch()
     for path in (DEPLOY / "systemd").iterdir():
-        # The programs have to be there, which they are in the tests' own environment.
+        # systemd requires that the programs exist, so use those of the tests' environment.
         text = path.read_text().replace("/opt/ragsvc/bin", str(BIN)).replace("/etc/ragsvc/ragsvc.env", str(environment))
         (tmp_path / path.name.replace("@.", "@1.")).write_text(text)
     units = sorted(str(path) for path in tmp_path.iterdir() if path.suffix in {".service", ".target"})
     assert ANALYZE is not None
     command = [ANALYZE, "verify", "--man=no", *units]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own command
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     assert done.returncode == 0, done.stderr
-    # It finds the machine's own units wanting too.
+    # The output can also contain complaints about the machine's own units.
     assert [line for line in done.stderr.splitlines() if "ragsvc" in line] == []
 
 
-def test_every_unit_is_hardened_alike() -> None:
+def test_every_unit_has_the_same_sandbox() -> None:
     sandboxes = []
     for path in UNITS:
         assignments = read_unit(path)
@@ -47,7 +47,7 @@ def test_every_unit_is_hardened_alike() -> None:
     assert ("NoNewPrivileges", "yes") in sandboxes[0]
 
 
-def test_nothing_starts_on_an_old_schema() -> None:
+def test_every_unit_starts_after_the_migration() -> None:
     for path in UNITS:
         if path.name != "ragsvc-migrate.service":
             unit = read_unit(path)

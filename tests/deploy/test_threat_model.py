@@ -1,4 +1,4 @@
-"""The threat model promises nothing that no test shows."""
+"""Every protection in the threat model is proven by a test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def functions_of(module: str) -> frozenset[str]:
 
 
 @pytest.mark.parametrize(("module", "name"), sorted(set(TEST.findall(PAGE))))
-def test_a_test_that_is_named_is_there(module: str, name: str) -> None:
+def test_a_named_test_exists(module: str, name: str) -> None:
     assert name in functions_of(module)
 
 
@@ -32,5 +32,5 @@ def test_every_threat_names_a_test() -> None:
     assert [row for row in ROWS if not TEST.search(row.split(" | ")[2])] == []
 
 
-def test_the_readme_leads_to_it() -> None:
+def test_the_runbook_links_to_it() -> None:
     assert "](threat-model.md)" in (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")

@@ -11,13 +11,15 @@ import tarfile
 import uuid
 import zipfile
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 from pydantic import SecretStr
 
-from ragsvc.devstack.ports import LOOPBACK, answers, free_ports
+from ragsvc.devstack.ports import LOOPBACK, free_ports
 from ragsvc.devstack.process import Command, spawn
 from tests.support.environment import variables_of
 from tests.support.polling import until
@@ -158,12 +160,20 @@ async def test_the_installed_service_migrates_and_serves(
 
         async def look() -> bool:
             assert process.is_running(), process.output()
-            return await answers(own_settings.api.port, "/readyz")
+            return await is_ready(own_settings.api.port)
 
         await until(look, timeout_s=READY_TIMEOUT_S, what="a ready API")
     finally:
         await process.stop()
     assert process.exit_code == 0, process.output()
+
+
+async def is_ready(port: int) -> bool:
+    try:
+        async with aiohttp.request("GET", f"http://{LOOPBACK}:{port}/readyz") as response:
+            return response.status == HTTPStatus.OK
+    except aiohttp.ClientError:
+        return False
 
 
 def samples() -> list[Path]:
