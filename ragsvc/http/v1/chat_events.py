@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ragsvc.domain.chat import ChatRun
+    from ragsvc.runs.events import EventBody
 
 
 class RunErrorView(TypedDict):
@@ -98,43 +99,42 @@ class RunInterruptedData(RunEventData):
 
 
 RUN_EVENTS: dict[str, type] = {
-    "run.started": RunStartedData,
-    "retrieval.completed": RetrievalCompletedData,
-    "message.delta": MessageDeltaData,
-    "message.citation": MessageCitationData,
-    "message.completed": MessageCompletedData,
-    "run.failed": RunFailedData,
-    "run.cancelled": RunCancelledData,
-    "run.interrupted": RunInterruptedData,
+    RunStarted.name: RunStartedData,
+    RetrievalCompleted.name: RetrievalCompletedData,
+    MessageDelta.name: MessageDeltaData,
+    MessageCitation.name: MessageCitationData,
+    MessageCompleted.name: MessageCompletedData,
+    RunFailed.name: RunFailedData,
+    RunCancelled.name: RunCancelledData,
+    RunInterrupted.name: RunInterruptedData,
 }
 
 
 def render_event(run_id: str, event: RunEvent) -> Event:
     """Return a run's event in the form in which it is streamed."""
-    name, data = _name_event(event)
-    return Event(name, {"run_id": run_id, **data}, id=event.id)
+    return Event(event.body.name, {"run_id": run_id, **_render_body(event.body)}, id=event.id)
 
 
-def _name_event(event: RunEvent) -> tuple[str, Mapping[str, object]]:  # noqa: C901, PLR0911 - one branch per kind of event
-    match event.body:
+def _render_body(body: EventBody) -> Mapping[str, object]:  # noqa: C901, PLR0911 - one branch per kind of event
+    match body:
         case RunStarted(message_id):
-            return "run.started", {"message_id": format_id("msg", message_id)}
+            return {"message_id": format_id("msg", message_id)}
         case RetrievalCompleted(sources):
-            return "retrieval.completed", {"sources": [render_source(source) for source in sources]}
+            return {"sources": [render_source(source) for source in sources]}
         case MessageDelta(text, offset):
-            return "message.delta", {"text": text, "offset": offset}
+            return {"text": text, "offset": offset}
         case MessageCitation(citation):
-            return "message.citation", render_citation(citation)
+            return render_citation(citation)
         case MessageCompleted(message, finish_reason):
             usage = render_token_usage(message.usage)
             view = render_message(message)
-            return "message.completed", {"message": view, "usage": usage, "finish_reason": finish_reason}
+            return {"message": view, "usage": usage, "finish_reason": finish_reason}
         case RunFailed(code, message, retryable):
-            return "run.failed", {"code": code, "message": message, "retryable": retryable}
+            return {"code": code, "message": message, "retryable": retryable}
         case RunCancelled():
-            return "run.cancelled", {}
+            return {}
         case RunInterrupted(text_length, retryable):
-            return "run.interrupted", {"text_length": text_length, "retryable": retryable}
+            return {"text_length": text_length, "retryable": retryable}
 
 
 def render_run_error(run: ChatRun) -> RunErrorView | None:
