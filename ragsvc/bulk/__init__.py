@@ -1,1 +1,1 @@
-"""Bulk operations: deletes or re-ingests many documents with one call."""
+"""Bulk operations, which delete or re-ingest many documents with one call."""

@@ -65,7 +65,7 @@ async def _finish(resources: Resources, lease: Lease, operation: BulkOperation |
 
 async def _process(resources: Resources, lease: Lease, operation: BulkOperation, document_id: UUID) -> None:
     async with resources.pool.acquire() as conn, conn.transaction():
-        # Lock the document before the job, in the same order as everywhere else; a refused request writes nothing.
+        # Lock the document before the job, as everywhere else; a request that is refused here has written nothing yet.
         queued = await _queue(conn, resources, operation, document_id)
         await lease.fence(conn)
         await bulk_operations.advance_bulk_operation(
@@ -76,7 +76,7 @@ async def _process(resources: Resources, lease: Lease, operation: BulkOperation,
 
 
 async def _queue(conn: Connection, resources: Resources, operation: BulkOperation, document_id: UUID) -> Job | None:
-    """Queue the document's own job; None if the document is deleted or busy by now."""
+    """Queue the document's own job; None if the document has been deleted or is busy."""
     try:
         match operation.action:
             case BulkAction.DELETE:

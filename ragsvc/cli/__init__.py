@@ -1,1 +1,1 @@
-"""The command line: starts the processes, operates them, and speaks to the API; it wires and owns no logic."""
+"""The command line: starts the processes, operates them, and calls the API; it contains no business logic."""

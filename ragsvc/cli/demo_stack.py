@@ -29,7 +29,7 @@ START_TIMEOUT_S = 120.0
 GRACE_S = 40.0
 # The demo writes and deletes, so it never uses stores configured in the caller's shell.
 NOT_OURS = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "QUEUE_PREFIX", "S3_ENDPOINT_URL", "ADMIN_API_KEY")
-# Preparations before the servers' first start.
+# How to show the commands that run once before the servers' first start, by the name of their pid file.
 PREPARATIONS = {
     "initdb": "postgres: initdb",
     "createdb": "postgres: createdb",
@@ -46,7 +46,7 @@ async def open_stack() -> AsyncIterator[Target]:
     After a failure the logs are kept.
 
     Raises:
-        CommandFailed: the stack does not get ready, or the demo failed; the message names the logs.
+        CommandFailed: the stack did not become ready, or the demo failed; the message names the logs.
     """
     data_dir = Path(tempfile.mkdtemp(prefix="ragsvc-demo-"))
     keep_logs = False

@@ -32,7 +32,7 @@ class BadUsage(CommandFailed):
 
 
 class Unreachable(CommandFailed):
-    """The service is unreachable; a retry can help."""
+    """The service is unreachable; a retry may help."""
 
     exit_code = UNREACHABLE
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
-# A process that exits at start (no settings, no database) would exit again.
+# A process that exits with one of these at start (no settings, no database) would fail again.
 GAVE_UP = frozenset({REFUSED, USAGE})
 RESTART_INTERVAL_S = 2.0
 
@@ -49,9 +49,9 @@ class Fleet:
             return await self._run()
 
     async def _run(self) -> int:
-        """Run until SIGTERM or SIGINT, pass the signal to every process, and return 0.
+        """Run until SIGTERM or SIGINT, then stop every process and return 0.
 
-        Returns the exit code of a process that fails at start.
+        If a process fails at its first start, stop the others and return its exit code.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,7 +93,7 @@ class Fleet:
             return await process.wait()
         finally:
             self._running.discard(process)
-            # Keeps its counters; removes the gauges of what it had open.
+            # Removes the gauges of what the process had open, but not its counters.
             mark_process_dead(slot, self._environment[SHARED_FOLDER])  # type: ignore[no-untyped-call]
 
     def _stop(self) -> None:

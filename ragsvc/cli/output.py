@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 KILO = 1000
-# Output to a pipe or a log is not cut to a terminal's width.
+# Width of tables in a pipe or a log.
 PIPE_WIDTH = 200
 # Control characters except line feed and tab, bidirectional overrides, and lone surrogates.
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -56,7 +56,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """Print names and values, one a line."""
+    """Print names and values, one pair per line."""
     width = max(len(name) for name in fields)
     for name, value in fields.items():
         print_line(f"{name:<{width}}  {show(value)}")

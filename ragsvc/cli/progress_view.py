@@ -34,7 +34,7 @@ class ProgressView(Protocol):
         """Show a document's status and stage."""
 
     def fail(self, index: int, message: str) -> None:
-        """Show why a file was not accepted."""
+        """Show why a file failed."""
 
 
 @contextmanager
@@ -154,7 +154,7 @@ class LineProgressView:
             self._say(index, 1.0 if document["status"] == "ready" else document["progress"], state)
 
     def fail(self, index: int, message: str) -> None:
-        """Print why a file was not accepted."""
+        """Print why a file failed."""
         print_line(f"{self._names[index]}  failed: {message}")
 
     def _say(self, index: int, progress: float, text: str) -> None:

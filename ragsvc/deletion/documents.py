@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
 
-# An HNSW index takes about 1,000 removals per second, and a transaction should not hold locks for longer.
+# An HNSW index handles about 1,000 deletions per second, so a transaction holds its locks for about a second.
 BATCH = 1000
 
 
@@ -115,7 +115,7 @@ class DocumentRemover:
         await delete_runs(redis, prefix, run_ids)
 
     async def _blank_responses(self, document_id: UUID) -> None:
-        """Blank the responses stored under idempotency keys; a repeated call still does not run again."""
+        """Blank the responses stored under idempotency keys; a repeated call is still not executed again."""
         workspace_id = self._deletion.workspace_id
         await self._in_batches(
             "idempotent_answers", lambda conn: idempotency_keys.blank_responses(conn, workspace_id, document_id)

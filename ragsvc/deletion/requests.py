@@ -50,7 +50,9 @@ async def request_document_deletion(
 async def hide_document(
     conn: Connection, resources: Resources, workspace_id: UUID, document_id: UUID, *, purge_file: bool
 ) -> tuple[Deletion, Job | None]:
-    """Hide a document in the caller's transaction; return the job to notify once committed, None for a known deletion.
+    """Hide a document in the caller's transaction; return the deletion, and its job if it is new.
+
+    Once the transaction is committed, the caller must notify the workers of the job.
 
     Raises:
         NotFound: the document never existed.

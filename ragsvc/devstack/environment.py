@@ -36,7 +36,7 @@ def own_parts(parts: Parts, given: Mapping[str, str]) -> list[Part]:
 
 
 def service_environment(parts: Parts, secrets: Secrets, *, port: int, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the complete environment. Given variables win, except those that describe the stack's own servers."""
+    """Return the complete environment. Given variables take precedence, except those for the stack's own servers."""
     # An empty variable counts as unset, as in the settings.
     env = DEFAULTS | {"ADMIN_API_KEY": secrets.admin_api_key} | {name: value for name, value in given.items() if value}
     if not RATE.keys() & env.keys():

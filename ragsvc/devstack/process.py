@@ -60,7 +60,7 @@ class Process:
         return self._popen.returncode
 
     def is_running(self) -> bool:
-        """Whether the child is alive. It is not reaped here, so its group id remains taken until `wait`."""
+        """Return whether the child is alive, without reaping it: its group id remains taken until `wait`."""
         if self._popen.returncode is not None:
             return False
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
@@ -186,7 +186,7 @@ def started_at(pid: int) -> int | None:
 
 
 class _DieWithParent:
-    """Runs in the child before exec: requests a signal from the kernel for the parent's death."""
+    """Runs in the child before exec: asks the kernel to signal the child when the parent dies."""
 
     def __init__(self, number: signal.Signals) -> None:
         self._number = int(number)

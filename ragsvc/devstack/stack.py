@@ -52,7 +52,7 @@ class Folders:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The servers of one data directory; none is started yet."""
+    """The servers of one data directory, not started yet."""
 
     postgres: Postgres
     redis: Redis

@@ -143,7 +143,7 @@ class Supervisor:
         self._publish()
 
     async def _supervise(self, unit: Unit) -> None:
-        """Restart the unit whenever it exits; the longer it ran, the shorter the delay."""
+        """Restart the unit whenever it exits; the delay doubles until the unit has run for STEADY_S."""
         delay_s = FIRST_DELAY_S
         while True:
             if process := self._running.get(unit):

@@ -66,6 +66,6 @@ async def _call(session: aiohttp.ClientSession, method: str, path: str, **argume
         async with session.request(method, path, **arguments) as answer:
             if answer.ok:
                 return await answer.json()
-            raise StartupRefused(f"{method} {path} answered {answer.status}: {await answer.text()}")
+            raise StartupRefused(f"{method} {path} returned {answer.status}: {await answer.text()}")
     except (aiohttp.ClientError, TimeoutError) as error:
         raise StartupRefused(f"{method} {path} failed: {error or type(error).__name__}") from error

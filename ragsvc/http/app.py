@@ -149,14 +149,14 @@ def _open_resources(settings: Settings) -> Callable[[web.Application], AsyncIter
 
 
 async def _open_rates(app: web.Application) -> AsyncIterator[None]:
-    """Open the rate limits of the keys."""
+    """Set up the rate limits of keys, and close them on shutdown."""
     rates = app[RATES] = ClientRates(app[RESOURCES].redis, app[RESOURCES].settings)
     yield
     await rates.close()
 
 
 async def _open_runs(app: web.Application) -> AsyncIterator[None]:
-    """Open the runs; those still active on shutdown are stored as interrupted."""
+    """Manage the runs of this process; those still active on shutdown are stored as interrupted."""
     async with open_runs(app[RESOURCES]) as runs:
         app[RUNS] = runs
         yield

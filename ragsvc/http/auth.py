@@ -106,7 +106,7 @@ async def authenticate_upload_token(request: web.Request) -> None:
     Raises:
         Unauthorized: the token is unknown or expired, or its key was revoked.
     """
-    # Not from the route: a request with an unsupported method matches none, and must get a 405.
+    # Read from the path, not from the route: a request with an unsupported method matches no route, but must get a 405.
     digest = hash_key(request.path.split("/")[2])
     async with resources_of(request).pool.acquire_for_lookup() as lookup:
         found = await select_token_owner(lookup, digest)
@@ -130,7 +130,7 @@ def uploader_of(request: web.Request) -> Uploader:
 
 
 def rated_id_of(request: web.Request) -> UUID | None:
-    """Return the id of the key or token whose rate limit applies; None for the admin key and for no key."""
+    """Return the id of the key or token whose rate limit applies; None for the admin key or without a key."""
     caller: Caller | None = request.get(_CALLER)
     if caller is not None:
         return caller.key.id

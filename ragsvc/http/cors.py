@@ -1,4 +1,4 @@
-"""CORS: lets pages of the origins in CORS_ALLOWED_ORIGINS call this API from a browser.
+"""CORS: lets pages from the origins in CORS_ALLOWED_ORIGINS call this API from a browser.
 
 The API uses no cookies, so credentials are never allowed, and `*` gives no access without a key.
 """
@@ -49,7 +49,7 @@ async def respond_to_preflights(request: web.Request, handler: Handler) -> web.S
 
 
 async def add_cors_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Let pages of allowed origins read the response, errors and streams included; runs just before it is sent."""
+    """Let pages from allowed origins read the response, including errors and streams; runs just before it is sent."""
     if not _is_api(request) or not resources_of(request).settings.api.cors_origins:
         return
     response.headers.add(hdrs.VARY, hdrs.ORIGIN)

@@ -31,7 +31,9 @@ HSTS = "max-age=31536000"
 
 @web.middleware
 async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse hosts that are not in ALLOWED_HOSTS, if it is set; health checks use the address of the process.
+    """Refuse hosts that are not in ALLOWED_HOSTS, if it is set.
+
+    Health checks and metrics are exempt, since they are requested from the address of the process.
 
     Raises:
         UnknownHost: the request is for another host.

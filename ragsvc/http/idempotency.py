@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SEED_BYTES = 32
-# A process that has not renewed its lease for this long has died; it renews three times as often.
+# A process that has not renewed its lease for this long is presumed dead; leases are renewed three times as often.
 LEASE_S = 15.0
 STORED_HEADERS = ("Content-Type", "Location", "X-Run-Id")
 SERVER_ERRORS = 500
@@ -80,7 +80,7 @@ def resource_id_of(request: web.Request) -> UUID:
 
 
 def reserve_anew(request: web.Request) -> None:
-    """Replace the id for the new resource, after the one that had it was discarded before any response named it."""
+    """Reserve another id, since the resource with the first one was discarded before any response returned its id."""
     request[_RESERVED] = Reserved(new_id(), seed_of(request))
 
 
@@ -158,7 +158,7 @@ async def _respond(request: web.Request, handler: Handler, contract: Operation, 
 
 
 async def _rebuild(request: web.Request, contract: Operation, claim: Claim) -> web.StreamResponse | None:
-    """Return the response from a resource that a process created before it died; None if it created none."""
+    """Rebuild the response if the process that died had already created the resource, else return None."""
     if not claim.is_taken_over or contract.again is None:
         return None
     response = await contract.again(request, claim.resource_id)
@@ -177,7 +177,8 @@ async def _leased(request: web.Request, claim: Claim) -> AsyncIterator[None]:
             await idempotency_keys.renew_call(conn, claim, lease_s=LEASE_S)
         return True
 
-    # Without a time limit: if another process takes the call over, the reserved id makes its response the same.
+    # No `lease_s`, so renewing never stops: if another process takes over the call, the reserved id makes its response
+    # the same.
     renewal = keep_renewed(renew, interval_s=LEASE_S / 3, event="idempotency_lease_not_renewed")
     try:
         async with in_background(renewal):

@@ -28,7 +28,7 @@ class KeyUses:
         self._writing: dict[UUID, asyncio.Task[None]] = {}
 
     def record(self, owner: KeyOwner) -> None:
-        """Start to write that the key is used now, unless that was written within the last minute."""
+        """Record in the background that the key is in use, unless that was recorded within the last minute."""
         key = owner.key
         if owner.is_use_due and key.id not in self._writing:
             task = self._writing[key.id] = asyncio.create_task(self._write(key))

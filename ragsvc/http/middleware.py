@@ -1,4 +1,4 @@
-"""Middlewares of every request: request id, logging, authentication, and errors as problem+json."""
+"""Middlewares for every request: request id, logging, authentication, and errors as problem+json."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Add the headers of every response, streams included; runs just before they are sent."""
+    """Add the headers common to all responses, including streams; runs just before they are sent."""
     request[_STARTED] = True
     if REQUEST_ID in request:
         response.headers[REQUEST_ID_HEADER] = request_id_of(request)
@@ -176,7 +176,7 @@ def _explain(error: Exception) -> RagsvcError:
         log.warning("database_failed", error=error)
         return Unavailable()
     log.error("request_failed", exc_info=error)
-    return RagsvcError("An unexpected error; the server's log has the details under this request id.")
+    return RagsvcError("An unexpected error occurred; the server's log has the details under this request id.")
 
 
 def _explain_body(error: Exception) -> RequestError:

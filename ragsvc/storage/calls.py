@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from types_aiobotocore_s3.client import S3Client
 
-# Key of our StoreCall in the SDK's context of a call.
+# Key under which the SDK's call context stores our StoreCall.
 CALL = "ragsvc_call"
 FIRST_CLIENT_ERROR = 400
 FIRST_SERVER_ERROR = 500

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def choose_location(settings: Settings, workspace_id: UUID) -> Location:
-    """Return a bucket of its own, or a prefix in a shared bucket if S3_BUCKET_MODE is `shared`."""
+    """Return a dedicated bucket, or a prefix in the shared bucket if S3_BUCKET_MODE is `shared`."""
     if settings.stores.s3_bucket_mode == "shared":
         return Location(settings.stores.s3_bucket_prefix, f"{workspace_id.hex}/")
     return Location(f"{settings.stores.s3_bucket_prefix}-{workspace_id.hex}")

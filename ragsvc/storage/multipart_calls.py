@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
 LIST_PAGE = 1000
-# Lifetime of URLs presigned for our own use: a slow client can take long to send a part.
+# Lifetime of URLs presigned for our own use: a slow client can take hours to send a part.
 OWN_URL_S = 24 * 3600
 BLOCK_BYTES = 256 * 1024
 TRIES = 3

@@ -107,7 +107,7 @@ class ObjectCalls(StoreCalls):
         return page["KeyCount"]
 
     async def delete_object(self, bucket: str, key: str) -> bool:
-        """Delete an object; False when there was none."""
+        """Delete an object and return whether it existed."""
         existed = await self.object_exists(bucket, key)
         if existed:
             with translated():

@@ -36,7 +36,7 @@ async def abandon(resources: Resources, upload: Upload) -> None:
 async def clean_upload(resources: Resources, upload: Upload) -> None:
     """Remove the parts, object and tail of a session that ended without a file.
 
-    Multipart uploads are also looked up by key: a process can die before it records the upload id of the store.
+    Multipart uploads are also looked up by key: a process can die before it records the store's upload id.
     """
     storage = resources.storage
     try:

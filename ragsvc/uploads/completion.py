@@ -41,7 +41,7 @@ async def complete_session(resources: Resources, workspace_id: UUID, upload_id: 
         PartsMissing: lists the parts that were not sent yet.
         PartSizeMismatch, TooLarge, QuotaExceeded: only for a session whose size was not declared.
         UploadNotPending: it was aborted, expired or failed.
-        TransientFailure, OutageFailure: the store failed; a retry determines what the store did.
+        TransientFailure, OutageFailure: the store failed; a retry determines whether it joined the parts.
     """
     upload = await learn_size(resources, await load_session(resources, workspace_id, upload_id))
     while not await _claim(resources, upload):
@@ -77,7 +77,7 @@ async def finish_session(resources: Resources, upload: Upload) -> Document:
     except (PartsMissing, UploadNotPending):
         raise
     except BaseException:
-        # It is unknown what the store did; the next attempt finds out.
+        # It is unknown whether the store joined the parts; the next attempt finds out.
         await asyncio.shield(_release(resources, upload))
         raise
     UPLOADS.labels(upload.api, UploadStatus.COMPLETED).inc()

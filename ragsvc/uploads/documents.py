@@ -58,7 +58,7 @@ async def receive_document(
     small file reserves little memory.
 
     Raises:
-        EmptyFile, TooLarge, QuotaExceeded, Unavailable: nothing is stored.
+        EmptyFile, TooLarge, QuotaExceeded, Unavailable: the file was not accepted, and nothing is stored.
         NotFound: there is no such collection.
     """
 
@@ -126,13 +126,13 @@ async def receive_content(
     late_attributes: Callable[[], dict[str, object] | None],
     announced_bytes: int | None = None,
 ) -> Document:
-    """Store a new file for a document and queue its ingestion; the previous version serves searches until then.
+    """Store a new file for a document and queue its ingestion; until that is done, searches use the current version.
 
     Any active ingestion of the document is cancelled. `late_attributes` is called once the source has ended; its
     result is applied with the new version, and None leaves the attributes unchanged.
 
     Raises:
-        EmptyFile, TooLarge, QuotaExceeded, Unavailable: nothing is stored.
+        EmptyFile, TooLarge, QuotaExceeded, Unavailable: the file was not accepted, and nothing is stored.
         NotFound: there is no such document.
         DocumentDeleting: the document is being deleted.
     """

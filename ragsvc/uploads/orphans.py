@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
-# Buckets per sweep, and pages scanned of each; the next sweep continues from there.
+# Buckets per sweep, and pages scanned per bucket; the next sweep continues from there.
 BUCKETS_PER_SWEEP = 4
 PAGES_PER_BUCKET = 5
 # How long a sweep can take for its pages of one bucket before another process claims the bucket.
@@ -190,7 +190,7 @@ async def _orphaned_multiparts(resources: Resources, workspace: Workspace, *, be
 async def _orphaned_objects(
     resources: Resources, workspace: Workspace, *, before: datetime, after: str, page_size: int
 ) -> tuple[list[Finding], str]:
-    """Return the orphans of one page, and its last key or '' when it is the last page."""
+    """Return the orphans of one page, and the key to continue after, which is '' for the last page."""
     page = await resources.storage.list_objects(
         workspace.bucket, prefix=workspace.key_prefix, after=after, page_size=page_size
     )

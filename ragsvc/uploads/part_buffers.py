@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # How long a part can take to fill while others wait for memory.
 TURN_S = 10.0
-# The limit for a part that cannot be spilled, in turns: 8 MiB then require 1.1 Mbit/s.
+# The limit, in turns, for a part that cannot be spilled: an 8 MiB part must arrive at 1.1 Mbit/s or more.
 MAX_TURNS = 6
 # How long a request that cannot be resumed waits for memory.
 WAIT_S = 30.0
@@ -93,7 +93,7 @@ class PartBuffer:
 
     @asynccontextmanager
     async def abort_when_slow(self) -> AsyncIterator[None]:
-        """Abort the `async with` body when others have waited too long for a filling part that cannot be spilled.
+        """Abort the `async with` body if a part that cannot be spilled fills too slowly while others wait for memory.
 
         Raises:
             Unavailable: the body was aborted.

@@ -68,7 +68,7 @@ async def receive_part(
         raise UploadNotPending("The upload has ended.") from None
     except TransientFailure:
         if checked.refusal is not None:
-            # The store did not fail: it was not sent the last block of a wrong part.
+            # The store did not fail: the last block of a wrong part was withheld from it.
             raise checked.refusal from None
         raise
     if part.is_md5 and part.etag != checked.md5.hexdigest():
@@ -112,14 +112,14 @@ class CheckedSource:
         async for block in self._source:
             received_bytes += len(block)
             if received_bytes > self._size_bytes:
-                raise PartSizeMismatch(f"The part must have {self._size_bytes} bytes, and more were sent.")
+                raise PartSizeMismatch(f"The part must have {self._size_bytes} bytes, but more were sent.")
             for digest in {id(one): one for one in (self.md5, *self._hashes.values())}.values():
                 digest.update(block)
             if held:
                 yield held
             held = block
         if received_bytes != self._size_bytes:
-            raise PartSizeMismatch(f"The part must have {self._size_bytes} bytes, and {received_bytes} were sent.")
+            raise PartSizeMismatch(f"The part must have {self._size_bytes} bytes, but {received_bytes} were sent.")
         for name, digest in self._hashes.items():
             if digest.digest() != self._digests[name]:
                 raise DigestMismatch(f"The received bytes do not match the announced {name} digest.")
@@ -127,7 +127,7 @@ class CheckedSource:
 
 
 def read_digests(headers: Mapping[str, str]) -> dict[str, bytes]:
-    """Return the digests that Content-MD5 (RFC 1864) and Repr-Digest (RFC 9530) announce, by hashlib's names.
+    """Return the digests that Content-MD5 (RFC 1864) and Repr-Digest (RFC 9530) announce, keyed by hashlib name.
 
     Raises:
         InvalidRequest: a header is malformed, or Repr-Digest has no supported algorithm.

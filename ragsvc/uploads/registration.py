@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def find_collection(conn: Connection, workspace_id: UUID, collection_id: UUID | None) -> Collection:
-    """Return the collection, the workspace's default one for None.
+    """Return the collection, or the workspace's default collection for None.
 
     Raises:
         NotFound: there is no such collection.
@@ -40,7 +40,7 @@ async def find_collection(conn: Connection, workspace_id: UUID, collection_id: U
 
 
 async def pin_collection(conn: Connection, workspace_id: UUID, collection_id: UUID | None) -> Collection:
-    """Return the collection, the workspace's default one for None, and block its deletion until the transaction ends.
+    """Return the collection like `find_collection`, and block its deletion until the transaction ends.
 
     Raises:
         NotFound: there is no such collection.
@@ -66,7 +66,7 @@ async def register_upload(
     attributes: dict[str, object],
     document_id: UUID | None = None,
 ) -> tuple[Document, Job]:
-    """End the session with its file, a document of the pinned collection, and a job.
+    """Complete the session: add its file, a document in the pinned collection, and an ingestion job.
 
     Raises:
         NotFound: the session has ended.
@@ -96,7 +96,7 @@ async def register_replacement(
     etag: str,
     attributes: dict[str, object] | None,
 ) -> tuple[Document, Job]:
-    """End the session with a file for the document's next version; a version still being ingested is cancelled.
+    """Complete the session: add its file as the document's next version, and cancel any active ingestion.
 
     Raises:
         NotFound: the session has ended, or the document was deleted.

@@ -1,7 +1,7 @@
 """Tails of tus uploads: separate objects with the bytes of a part that is not complete yet.
 
-A tail's metadata has the number of its part. A tail whose part is already complete is ignored, so the offset is right
-no matter when a process dies.
+A tail's metadata states the number of its part. A tail whose part is already complete is ignored, so the offset is
+correct no matter when a process dies.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The first bytes of a part. Bytes after `counted_bytes` are not verified by their checksum, and might never be."""
+    """The first bytes of a part. Bytes after `counted_bytes` are not verified against a checksum, and may never be."""
 
     part_number: int
     counted_bytes: int
@@ -46,7 +46,7 @@ async def load_tail(resources: Resources, upload: Upload) -> Tail | None:
             return None
         if PART_NUMBER in stored.metadata and COUNTED_BYTES in stored.metadata:
             return Tail(int(stored.metadata[PART_NUMBER]), int(stored.metadata[COUNTED_BYTES]), stored.size_bytes)
-        # The tail is being replaced, or the store died while it was.
+        # The tail is being replaced, or the store died during the replacement.
         await asyncio.sleep(RETRY_DELAY_S)
     log.warning("tail_without_metadata", upload_id=upload.id)
     return None

@@ -1,6 +1,6 @@
-"""Sessions opened with an upload token, whose client does not declare a part size: it is learned on completion.
+"""Sessions opened with an upload token, whose client does not declare a part size.
 
-From then on they are like any other session.
+The size is learned on completion; from then on they are like any other session.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.storage.objects import StoredPart
 
-# S3 requires this of every part but the last; some stores do not.
+# S3's minimum for every part but the last; some stores do not enforce it.
 MIN_PART_BYTES = 5 * MIB
 
 
@@ -125,7 +125,7 @@ async def learn_size(resources: Resources, upload: Upload, *, part_count: int | 
         raise TooLarge(f"The file can have at most {upload.max_bytes} bytes and has {size_bytes}.")
     if upload.declared_size_bytes not in {None, size_bytes}:
         raise PartsMissing(
-            f"The file was declared to have {upload.declared_size_bytes} bytes, and its parts have {size_bytes}."
+            f"The file was declared to have {upload.declared_size_bytes} bytes, but its parts have {size_bytes}."
         )
     async with resources.pool.acquire() as conn, conn.transaction():
         workspace = await workspaces.select_workspace(conn, upload.workspace_id)
@@ -134,7 +134,7 @@ async def learn_size(resources: Resources, upload: Upload, *, part_count: int | 
         await upload_sessions.update_learned(
             conn, workspace.id, upload.id, size_bytes=size_bytes, part_size_bytes=parts[0].size_bytes
         )
-        # The row already includes the size.
+        # The updated row already counts towards the quota.
         await claim_quota(conn, workspace, added_bytes=0)
     return await load_session(resources, upload.workspace_id, upload.id)
 

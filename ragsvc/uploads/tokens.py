@@ -31,7 +31,7 @@ async def create_upload_token(
 ) -> UploadToken:
     """Add a token that is valid for `ttl_s` seconds, and remove the workspace's expired ones.
 
-    `collection_id` None is the default collection; `max_bytes` is capped at MAX_UPLOAD_BYTES.
+    If `collection_id` is None, the default collection is used; `max_bytes` is capped at MAX_UPLOAD_BYTES.
 
     Raises:
         NotFound: there is no such collection.

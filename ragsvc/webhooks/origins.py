@@ -28,6 +28,6 @@ def check_url(url: str, settings: Settings) -> None:
     except ValueError as error:
         raise WebhookRefused(f"The URL cannot be used: {error}") from None
     if parsed.user is not None or parsed.password is not None:
-        raise WebhookRefused("A webhook's URL must not contain credentials; its signature authenticates it.")
+        raise WebhookRefused("A webhook's URL must not contain credentials; signatures authenticate deliveries.")
     if origin not in {str(URL(listed).origin()) for listed in settings.api.webhook_origins}:
         raise WebhookRefused(f"Webhooks to {origin} are not allowed: it is not in WEBHOOK_ALLOWED_ORIGINS.")

@@ -187,7 +187,7 @@ async def test_the_same_workspace_is_offered_even_if_its_key_is_gone(running: St
 
 
 async def test_an_api_that_refuses_the_admin_key_is_reported(running: Stack, tmp_path: Path) -> None:
-    with pytest.raises(StartupRefused, match="answered 401"):
+    with pytest.raises(StartupRefused, match="returned 401"):
         await open_tenant(ready_of(running)["base_url"], admin_key="guess", stored_at=tmp_path / "tenant.json")
 
 

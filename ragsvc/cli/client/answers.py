@@ -1,4 +1,4 @@
-"""Prints a streamed answer: its events, across reconnections, its text, then one line for each citation."""
+"""Streams an answer, across reconnections, and prints its text and citations, or its events as JSON."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def _cancel(client: Client, run_id: str) -> None:
 
 
 async def _events(client: Client, session_id: str, question: JsonObject) -> AsyncGenerator[Event, None]:
-    """Yield the events of a new run; a cut stream is resumed from the run."""
+    """Yield the events of a new run; a dropped stream is resumed from the run's stored events."""
     path = f"/v1/chat/sessions/{segment(session_id)}/messages"
     run_id, last_id = "", None
     try:
@@ -134,5 +134,5 @@ def describe_citation(citation: dict[str, Any]) -> str:
     """Return a citation as one line: `[1] handbook.pdf, page 3: “quote”`; an unverified one is marked."""
     mark = "" if citation["verified"] else " (unverified)"
     if not citation.get("document_id"):
-        return f"[{citation['n']}] names no source{mark}"
+        return f"[{citation['n']}] refers to no source{mark}"
     return f"[{citation['n']}] {show_source(citation)}: “{shorten(citation['quote'] or '', QUOTE_CHARS)}”{mark}"

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from ragsvc.cli.client.target import Target
 
 CONNECT_TIMEOUT_S = 10.0
-# A response may wait for a model, so there is no total limit; a connection without any bytes is dropped.
+# Long, since a response may wait for a model.
 TIMEOUT = aiohttp.ClientTimeout(total=120.0, sock_connect=CONNECT_TIMEOUT_S)
 # The service sends a ping every 15 s.
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=45.0)
 UPLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
 AWAY = frozenset({502, 503, 504})
 TOO_MANY_REQUESTS = 429
-# Longest Retry-After that is waited out; a request refused with one was not executed.
+# How long to wait, in total, when the service responds 429 with Retry-After; such a request was not executed.
 PATIENCE_S = 60.0
 SUCCESS = range(200, 300)
 SERVER_ERROR = 500
@@ -50,7 +50,7 @@ class Refused(CommandFailed):
 
 
 class Client:
-    """Requests to one service. They raise `Refused` for its errors and `Unreachable` when it does not respond."""
+    """Sends requests to one service; raises `Refused` for its errors and `Unreachable` when it does not respond."""
 
     def __init__(self, session: aiohttp.ClientSession, base_url: str, key: str) -> None:
         self.base_url = base_url
@@ -105,7 +105,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout = TIMEOUT,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request and yield the response if it is no error; its body is not read yet."""
+        """Send a request and yield the response if it is not an error; its body has not been read yet."""
         sent = {"Authorization": self._authorization, "Accept": "application/json", **(headers or {})}
         if body is not None:
             sent["Content-Type"] = "application/json"
@@ -161,7 +161,7 @@ def segment(text: str) -> str:
 
 
 async def read_json(response: aiohttp.ClientResponse) -> JsonObject:
-    """Return a response's JSON object; an empty body gives an empty one."""
+    """Return a response's JSON object; an empty body counts as an empty object."""
     raw = await response.read()
     try:
         value = orjson.loads(raw or b"{}")

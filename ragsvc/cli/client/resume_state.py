@@ -20,7 +20,7 @@ class ResumeState:
 
     @classmethod
     def of_file(cls, path: Path, *, base_url: str, fields: dict[str, Any]) -> Self:
-        """Return the state for this file, in its current version, to this service, with these fields."""
+        """Return the state for sending the current version of this file to this service with these fields."""
         stat = path.stat()
         identity = [str(path.resolve()), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, base_url, fields]
         name = hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()
@@ -34,7 +34,7 @@ class ResumeState:
             return None
 
     def write(self, upload_id: str) -> None:
-        """Store the session id. If it cannot be written, only resuming is lost."""
+        """Store the session id. If that fails, the upload just cannot be resumed."""
         with suppress(OSError):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")

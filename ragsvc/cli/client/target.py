@@ -1,4 +1,4 @@
-"""Which service a command talks to: RAGSVC_URL and the keys, else the service of `ragsvc dev` in ./.ragsvc."""
+"""Determines which service a command calls: RAGSVC_URL and the keys, else the service of `ragsvc dev` in ./.ragsvc."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def find_target() -> Target:
 
 
 def read_ready_file(path: Path) -> dict[str, Any]:
-    """Return the ready file of a running `ragsvc dev`; empty if there is none."""
+    """Return the content of the ready file of a running `ragsvc dev`; empty if there is none."""
     try:
         ready = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Up to this size, resending the whole file is faster than opening an upload session.
 LARGEST_IN_ONE_REQUEST = 8 * 1024 * 1024
 PARALLEL_PARTS = 4
-# Retries over a bad connection or a restarting service; after that the command ends, and the next one resumes.
+# Attempts per request, for bad connections and service restarts. After that, running the command again resumes.
 TRIES = 8
 LONGEST_WAIT_S = 10.0
 OPEN = frozenset({"pending", "completing", "completed"})

@@ -1,1 +1,1 @@
-"""Commands that speak to the API or start processes: one module each."""
+"""Commands that call the API or start processes: one module each."""

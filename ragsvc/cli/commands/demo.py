@@ -94,11 +94,11 @@ async def _ask(client: Client, question: str) -> None:
 
 async def _delete(client: Client, document_id: str) -> None:
     deletion_id = await request_deletion(client, document_id)
-    # Searched while the deletion may still be running: once acknowledged, nothing of the document is found.
+    # Search while the deletion may still be running: once it is acknowledged, searches must not find the document.
     found = await client.post("/v1/search", body={"query": SEARCH})
     if any(hit["document_id"] == document_id for hit in found["data"]):
         raise CommandFailed("a search found the deleted document")
-    print_line(f"Searches no longer find it: {len(found['data'])} hits for “{SEARCH}”, none of it.")
+    print_line(f"Searches no longer find it: {len(found['data'])} hits for “{SEARCH}”, none from this file.")
     deletion = await wait_for_deletion(client, deletion_id)
     print_receipt(deletion)
     if deletion["status"] != "completed":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _Console(Console):
-    """A console that survives the loss of its reader: the stack keeps running."""
+    """A console that survives a broken pipe, so that the stack keeps running."""
 
     def on_broken_pipe(self) -> None:
         """Print nothing more, not even when the process flushes its output at exit."""
@@ -35,7 +35,7 @@ def dev(
     ] = 8080,
     ready_file: Annotated[
         Path | None,
-        typer.Option(help="A file written when everything is ready, as <data-dir>/ready.json is: URLs, keys and pids."),
+        typer.Option(help="Another file to write when all is ready, like <data-dir>/ready.json: URLs, keys and pids."),
     ] = None,
     ingestion_workers: Annotated[int, typer.Option(min=1, help="Ingestion worker processes.")] = 1,
     deletion_workers: Annotated[int, typer.Option(min=1, help="Deletion worker processes.")] = 1,
@@ -74,7 +74,7 @@ def dev(
 def _check_ready_file(ready_file: Path, data_dir: Path) -> None:
     """Refuse a ready file that cannot be written, before anything is started."""
     folder = ready_file.resolve().parent
-    # Only the data directory is created.
+    # The data directory is created if missing; other folders are not.
     is_made = folder == data_dir.resolve() and not folder.exists()
     if ready_file.is_dir() or not (is_made or (folder.is_dir() and os.access(folder, os.W_OK))):
         raise BadUsage(f"--ready-file: {ready_file} cannot be written: it must be a file in an existing folder")

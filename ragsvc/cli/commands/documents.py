@@ -116,7 +116,7 @@ def chunks(document: Document, *, as_json: Json = False) -> None:
         print_json({"data": found})
         return
     print_table(
-        ("#", "PLACE", "CHARACTERS", "TOKENS", "TEXT"),
+        ("#", "SOURCE", "CHARACTERS", "TOKENS", "TEXT"),
         [
             (
                 one["ordinal"],

@@ -76,7 +76,7 @@ def rotate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Create a key with the same rights, and let the old one expire after a while. The new key is shown only once."""
+    """Create a key with the same scopes, and let the old one expire later. The new key is shown only once."""
     created = asyncio.run(_rotate(workspace, key, without_none(overlap_s=overlap_s)))
     if as_json:
         print_json(created)

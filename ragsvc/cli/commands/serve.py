@@ -35,7 +35,7 @@ def serve(
         server.serve(settings, reuse_port=reuse_port)
         return
     if settings.api.port == 0:
-        raise BadUsage("--workers need a shared port: --port 0 gives each process a different one")
+        raise BadUsage("--workers needs a shared port: --port 0 gives each process a different one")
     code = asyncio.run(Fleet(("serve", "--reuse-port"), workers).run())
     if code:
         raise typer.Exit(code)

@@ -41,7 +41,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """The result for one file: its document as last seen, or why there is none."""
+    """The result for one file: its document in the latest known state, and the error if it failed."""
 
     path: Path
     document: DocumentView | None
@@ -72,7 +72,7 @@ def upload(
 
 
 async def _upload(files: Sequence[Path], options: Upload, *, quiet: bool) -> list[Uploaded]:
-    # Its log of every attempt goes to stdout, which is for results.
+    # stamina logs every retry to stdout, which is for results.
     stamina.instrumentation.set_on_retry_hooks(())
     sizes_bytes = [path.stat().st_size for path in files]
     with open_progress_view([path.name for path in files], sizes_bytes, quiet=quiet) as view:

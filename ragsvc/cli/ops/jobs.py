@@ -29,7 +29,8 @@ def _jobs() -> None:
 def sweep(*, as_json: Json = False) -> None:
     """Re-send lost notifications, rescue jobs of silent workers, and reconcile the lists of dead letters.
 
-    Every process does this each SWEEP_INTERVAL_S. Run it by hand when none is running yet, after a restore for example.
+    Every process does this every SWEEP_INTERVAL_S seconds. Run it by hand if no process is running yet, for example
+    after a restore.
     Reads DATABASE_URL, REDIS_URL and QUEUE_PREFIX.
     """
     settings = load_settings()
@@ -38,7 +39,7 @@ def sweep(*, as_json: Json = False) -> None:
     if as_json:
         print_json({"swept": swept})
         return
-    print_line(f"{swept} lost jobs were notified again" if swept else "no job was lost")
+    print_line(f"notifications sent again for lost jobs: {swept}" if swept else "no job was lost")
 
 
 async def _sweep(settings: Settings) -> int:

@@ -21,9 +21,7 @@ def worker_alive(
     file: Annotated[
         Path | None, typer.Option(envvar="WORKER_ALIVE_FILE", help="The file that the worker touches.")
     ] = None,
-    max_age: Annotated[
-        float, typer.Option(min=0.1, help="Seconds after which an untouched file is a failure.")
-    ] = MAX_AGE_S,
+    max_age: Annotated[float, typer.Option(min=0.1, help="Maximum age of the file in seconds.")] = MAX_AGE_S,
     as_json: Json = False,
 ) -> None:
     """Exit with 0 if the worker that touches WORKER_ALIVE_FILE has polled its queue recently, else with 1."""

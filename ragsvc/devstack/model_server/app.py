@@ -119,7 +119,7 @@ async def _send(response: web.StreamResponse, event: dict[str, object]) -> None:
 def _check_lengths(encoded: Sequence[Encoded]) -> None:
     for index, text in enumerate(encoded):
         if len(text.ids) > MAX_TOKENS:
-            message = f"input {index} has {len(text.ids)} tokens, and {EMBEDDING_MODEL} takes {MAX_TOKENS}"
+            message = f"input {index} has {len(text.ids)} tokens, but {EMBEDDING_MODEL} accepts at most {MAX_TOKENS}"
             raise Refused(message, param="input", code="context_length_exceeded")
 
 

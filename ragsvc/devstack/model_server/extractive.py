@@ -30,7 +30,7 @@ NOTHING_FITS = "The documents do not contain an answer to this question."
 CANDIDATES = 32
 QUOTES = 3
 COSINE_WEIGHT = 0.7
-# Weight of a source's title for each of its sentences; a higher one would match any question on its subject.
+# Weight of a source's title for each of its sentences; a higher one would make any question on the subject match.
 TITLE_WEIGHT = 0.3
 FITS = 0.34
 # A further quote must score nearly as well as the best one.
@@ -45,7 +45,7 @@ _ASKED_BEFORE = re.compile(r"^user: (.*)$", re.MULTILINE)
 _SOURCE = re.compile(r'<source n="(\d+)"(?: title="([^"]*)")?>\n(.*?)\n?</source>', re.DOTALL)
 _PAGE = re.compile(r", page \d+(?=,|$)")
 _QUESTION = re.compile(r"^Question:[ \t]*", re.MULTILINE)
-# A question for a quantity is only answered by a sentence that contains one.
+# A question about a quantity can only be answered by a sentence that contains one.
 _ASKS_QUANTITY = re.compile(
     r"\bhow (?:many|much|old|tall|high|far|heavy|large|fast)\b|\bwhat (?:year|price)\b", re.IGNORECASE
 )
@@ -102,7 +102,7 @@ def split_text(text: str) -> Iterator[str]:
 async def answer(message: str, embed: Embed, *, before: Sequence[str] = ()) -> str:
     """Return up to QUOTES sentences, each with the `[n]` of its source, or NOTHING_FITS.
 
-    `before` are the earlier questions, oldest first. If the request is to condense a follow-up, return the standalone
+    `before` are the earlier questions, oldest first. If the message asks to condense a follow-up, return the standalone
     question.
     """
     if conversation := _CONVERSATION.match(message):

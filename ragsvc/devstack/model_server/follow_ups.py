@@ -15,7 +15,7 @@ _PRONOUN = re.compile(
     r"\b(?:it|its|they|them|their|this|these|those|he|him|his|she|her)\b|\b(?:that|there)\W*$", re.IGNORECASE
 )
 _GOES_ON = re.compile(r"(?:and|or|but|also|what about|how about)\b", re.IGNORECASE)
-# Names: capitalised words inside a sentence, and identifiers such as `HV021` or `max_connections`, in sequence.
+# Names: capitalised words inside a sentence, identifiers such as `HV021` or `max_connections`, and sequences of them.
 _NAME = re.compile(
     r"(?:(?<=\w )(?!I\b)[A-Z][\w-]*"
     r"|\b(?=\w*[\d_])(?=[\d_]*[^\W\d_])[\w-]+)(?: (?:[A-Z][\w-]*|\d+)\b)*"
@@ -25,9 +25,9 @@ _NAME = re.compile(
 def restate(question: str, before: Sequence[str]) -> str:
     """Return the question, prefixed with the context that it needs to be understood on its own.
 
-    A pronoun is resolved to the name mentioned last. A question that brings a new name, or only continues (`And in
-    winter?`), repeats the last full question with the newest name. If nothing was named, the last standalone question
-    becomes the prefix.
+    For a pronoun, the prefix is the name mentioned last. For a question that brings a new name or only continues
+    (`And in winter?`), it is the last full question without its names, plus the name mentioned last unless there is a
+    new one. If nothing was named before, it is the last standalone question.
     """
     if _stands_alone(question):
         return question
@@ -46,5 +46,5 @@ def _stands_alone(question: str) -> bool:
 
 
 def _last(questions: Iterable[str]) -> list[str]:
-    """Return the last question in a list, or an empty list."""
+    """Return a list with only the last question, or an empty list."""
     return list(questions)[-1:]

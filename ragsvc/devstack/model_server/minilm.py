@@ -25,7 +25,7 @@ DIMENSIONS = 384
 MAX_TOKENS = 256
 # Up to this size a request counts as a query, which has its own thread.
 QUERY_TOKENS = 2 * MAX_TOKENS
-# Size of one run. Larger runs are hardly faster on a CPU and make others wait longer.
+# Size of one run of the model. Larger runs are hardly faster on a CPU, and make other requests wait longer.
 BATCH_TOKENS = 512
 BATCH_NICENESS = 5
 
@@ -37,7 +37,7 @@ class Encoded:
     ids: tuple[int, ...]
 
     def cut(self, tokens: int) -> Encoded:
-        """Return the first `tokens` tokens, including the closing one."""
+        """Return the text shortened to `tokens` tokens, including the closing one."""
         return self if len(self.ids) <= tokens else Encoded((*self.ids[: tokens - 1], self.ids[-1]))
 
 
@@ -59,7 +59,7 @@ class MiniLM:
         self._batches = ThreadPoolExecutor(self._width, thread_name_prefix="batch", initializer=_yield_to_others)
 
     async def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Return the token ids of texts, without a limit."""
+        """Return the token ids of texts, without truncation."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor(sum(map(len, texts)) // 4), self._encode, texts)
 

@@ -26,7 +26,7 @@ LAYER_NORM_EPSILON = 1e-12
 
 
 def write_graph(path: Path) -> None:
-    """Build the graph: `input_ids` and `attention_mask` (batch, length) to unit vectors (batch, 384)."""
+    """Build the graph that maps `input_ids` and `attention_mask` (batch, length) to unit vectors (batch, 384)."""
     weights = model_folder() / "model.safetensors"
     check_weights(weights)
     replace_file(path, _Graph(_read_safetensors(weights)).build())

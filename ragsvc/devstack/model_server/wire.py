@@ -71,9 +71,9 @@ def read_input(body: dict[str, Any]) -> list[str]:
     value = body.get("input")
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
-        raise Refused("input is a string or a list of strings, none of them empty", param="input")
+        raise Refused("input must be a string or a list of strings, none of them empty", param="input")
     if len(texts) > MAX_INPUTS:
-        raise Refused(f"input has {len(texts)} strings, and {MAX_INPUTS} is the limit", param="input")
+        raise Refused(f"input has {len(texts)} strings, but {MAX_INPUTS} is the limit", param="input")
     return texts
 
 
@@ -81,7 +81,7 @@ def read_encoding_format(body: dict[str, Any]) -> str:
     """Return the requested encoding of vectors."""
     encoding_format: str = body.get("encoding_format", "float")
     if encoding_format not in {"float", "base64"}:
-        raise Refused("encoding_format is 'float' or 'base64'", param="encoding_format")
+        raise Refused("encoding_format must be 'float' or 'base64'", param="encoding_format")
     return encoding_format
 
 
@@ -89,12 +89,12 @@ def read_questions(body: dict[str, Any]) -> list[str]:
     """Return the texts of the user's messages in order, at least one; content in parts is joined."""
     messages = body.get("messages")
     if not isinstance(messages, list):
-        raise Refused("messages is a list", param="messages")
+        raise Refused("messages must be a list", param="messages")
     contents = [
         message.get("content") for message in messages if isinstance(message, dict) and message.get("role") == "user"
     ]
     if not contents:
-        raise Refused("messages has no message of the user", param="messages")
+        raise Refused("messages must contain a user message", param="messages")
     return [_join_parts(content) for content in contents]
 
 

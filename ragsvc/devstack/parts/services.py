@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Slightly more than the defaults of API_GRACE_S and WORKER_GRACE_S.
 GRACE_S = 30.0
-# With LOG_LEVEL above info a worker does not log its start.
+# With LOG_LEVEL above info, a worker does not log its start and is presumed ready after this time.
 SILENT_START_S = 5.0
 
 

@@ -54,9 +54,9 @@ Filename = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
 class CompanionUploadBody(Body):
-    """A file that Uppy wants to upload; with a `size` in the metadata, its quota is reserved at once."""
+    """A file that Uppy wants to upload; if its metadata has a `size`, quota is reserved for it immediately."""
 
-    # Versions of Uppy send other fields too.
+    # Some versions of Uppy send additional fields.
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
     filename: Filename
@@ -68,7 +68,7 @@ class CompanionUploadBody(Body):
         """The file's size, if the page declares a valid one."""
         size = (self.metadata or {}).get("size")
         text = str(size) if isinstance(size, (int, str)) and not isinstance(size, bool) else ""
-        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 and int(text) else None  # noqa: PLR2004 - the digits that fit a bigint
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 and int(text) else None  # noqa: PLR2004 - 18 digits always fit into a bigint
 
 
 class CompanionPart(Body):
@@ -282,7 +282,7 @@ async def receive_companion_form(request: web.Request) -> web.Response:
     uploader = uploader_of(request)
     limit_bytes = uploader.token.max_bytes
     if (request.content_length or 0) > limit_bytes + FORM_OVERHEAD_BYTES:
-        raise TooLarge(f"A file of this token is limited to {limit_bytes} bytes.")
+        raise TooLarge(f"A file uploaded with this token can have at most {limit_bytes} bytes.")
     form = FormReader(request, CompanionForm)
     await form.open_file()
     fields = form.fields()

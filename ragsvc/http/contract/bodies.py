@@ -35,8 +35,8 @@ MAX_ATTRIBUTE_VALUE_CHARS = 512
 MAX_NAME_CHARS = 200
 MAX_METADATA_BYTES = 16 * 1024
 _INT64 = range(-(2**63), 2**63)
-# Text in which pydantic's parser may accept what must be refused: NUL characters and numbers that are not finite. Only
-# such a body is parsed a second time, by orjson.
+# Matches input that must be refused although pydantic's JSON parser can accept it: NUL characters and non-finite
+# numbers. Only a body that matches is parsed a second time, by orjson.
 _NEEDS_STRICT_PARSING = re.compile(rb"\\u0000|NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{200}")
 
 
@@ -62,7 +62,7 @@ async def read_body(request: web.Request, model: type[AnyBody], *, optional: boo
     Raises:
         UnsupportedMediaType: the content type is not `application/json`.
         InvalidJson: the body is not JSON.
-        InvalidRequest: the body does not fit the model.
+        InvalidRequest: the body does not match the model.
     """
     raw = await request.read()
     if optional and not raw:
@@ -80,7 +80,7 @@ def parse_body(raw: bytes, model: type[AnyBody]) -> AnyBody:
         # Validate the text, not the parsed value: strict mode accepts strings for dates and enums only in JSON.
         return model.model_validate_json(raw)
     except ValidationError as error:
-        # Parse again, only to word the error.
+        # Parse again, but only for the error message.
         raise InvalidRequest(fields=explain_fields(error, parse_json(raw))) from None
 
 
@@ -109,7 +109,8 @@ def parse_json(raw: bytes, *, field: str | None = None) -> object:
         InvalidRequest: the JSON is nested too deeply.
     """
     try:
-        # The models' parser: it keeps an integer beyond 64 bits, which is then refused; orjson makes it a float.
+        # Use the same parser as the models: it preserves integers beyond 64 bits, which are then refused; orjson
+        # converts them to floats.
         value: object = from_json(raw)
     except ValueError:
         deep = _parse_strictly(raw)
@@ -127,7 +128,7 @@ def _parse_strictly(raw: bytes) -> object:
 
 
 def check_attributes(attributes: Mapping[str, object]) -> dict[str, object]:
-    """Return a document's attributes if they are within the limits; raises ValueError naming the attribute."""
+    """Return a document's attributes; raises ValueError, naming the attribute, if they exceed the limits."""
     if len(attributes) > MAX_ATTRIBUTES:
         raise ValueError(f"has {len(attributes)} attributes, at most {MAX_ATTRIBUTES} are allowed")
     for key, value in attributes.items():
@@ -137,14 +138,14 @@ def check_attributes(attributes: Mapping[str, object]) -> dict[str, object]:
 
 
 def check_attribute_key(key: str) -> str:
-    """Return an attribute's key if it has 1 to 64 characters; raises ValueError."""
+    """Return an attribute's key; raises ValueError unless it has 1 to 64 characters."""
     if not 1 <= len(key) <= MAX_ATTRIBUTE_KEY_CHARS:
         raise ValueError(f"an attribute's key must have 1 to {MAX_ATTRIBUTE_KEY_CHARS} characters")
     return key
 
 
 def check_attribute_value(value: object, *, name: str = "value") -> str | int | float | bool:
-    """Return an attribute's value if it is a string, a boolean or a number; raises ValueError.
+    """Return an attribute's value; raises ValueError unless it is a valid string, boolean or number.
 
     Numbers must be finite, and integers must fit into 64 bits, so that JSON and Postgres both preserve them.
     """

@@ -37,7 +37,7 @@ def refuse_nul(value: object, field: str = WHOLE) -> None:
 
 
 def find_deepest(value: object) -> str:
-    """Return the name of the most deeply nested field of a JSON object."""
+    """Return the name of the top-level field that is nested most deeply, or `body` if the value is not an object."""
     level = list(_children(value)) if isinstance(value, dict) else [(WHOLE, value)]
     while below := [(name, inner) for name, item in level for _, inner in _children(item)]:
         level = below

@@ -13,13 +13,14 @@ from ragsvc.media_types.formats import BY_SUFFIX, DOCUMENTS_BY_SUFFIX, PLAIN_SUF
 MAX_FILENAME_CHARS = 255
 UNNAMED = "unnamed"
 
-# Zero-width joiners are needed in Persian words and in emoji; next to whitespace or at an end they are removed.
+# Zero-width joiners are needed in Persian words and in emoji; next to whitespace and at either end of the name, they
+# are removed.
 _JOINERS = "\u200c\u200d"
 _LOOSE_JOINERS = re.compile(rf"(?<![{_JOINERS}])[{_JOINERS}]++(?!\S)|(?<!\S)[{_JOINERS}]+")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MIME_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
 _CHARSET = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,39}")
-# Types of supported files that are not in the table of documents and missing from many Python versions.
+# Media types of supported files that neither `media_types` nor many Python versions define.
 _OTHER_TYPES = {
     ".xhtml": "application/xhtml+xml",
     ".yaml": "application/yaml",
@@ -29,7 +30,7 @@ _OTHER_TYPES = {
 
 
 def _make_types() -> mimetypes.MimeTypes:
-    """Return the media types by file extension: Python's own, extended by ours."""
+    """Return the media types by file extension: Python's own, and ours where it has none."""
     # Ignore /etc/mime.types, so that the result does not depend on the machine.
     types = mimetypes.MimeTypes(filenames=())
     ours = dict.fromkeys(PLAIN_SUFFIXES, PLAIN_TEXT) | BY_SUFFIX | DOCUMENTS_BY_SUFFIX | _OTHER_TYPES
@@ -66,7 +67,7 @@ def _trim(name: str) -> str:
 def mime_type_of(declared: str, filename: str) -> str:
     """Return the declared media type if it is valid, else the type of the file name's extension.
 
-    Of its parameters only a supported charset is kept: `text/plain; charset=cp866`.
+    Of its parameters, only a supported charset is kept, as in `text/plain; charset=cp866`.
     """
     mime_type = bare_type(declared)
     if not _MIME_TYPE.fullmatch(mime_type) or mime_type == UNKNOWN:

@@ -82,7 +82,7 @@ class FormReader(Generic[AnyBody]):
         self.fields()
 
     def content_hash(self, file_sha256: bytes) -> bytes:
-        """Return a SHA-256 over all fields and the file's SHA-256; it is equal for equal forms."""
+        """Return a SHA-256 over all fields and the file's SHA-256; identical forms have the same hash."""
         fields = orjson.dumps([self._values, self.filename, self.mime_type], option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(fields + file_sha256).digest()
 

@@ -24,7 +24,7 @@ Again = Callable[[web.Request, UUID], Awaitable[web.StreamResponse | None]]
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A response that is not JSON, or with `json` not always.
+    """A response that is not JSON; if `json` is set, some requests get JSON instead.
 
     `events` maps the names of a stream's events to the type of their data.
     """
@@ -93,12 +93,13 @@ def operation(
 ) -> Callable[[Handler], Handler]:
     """Declare a handler's contract; only a caller that passes its access check reaches the handler.
 
-    `access` lists the scopes of which a key needs one, or a single `Access`; the admin key may be allowed alongside
-    workspace keys. `body`, `form` and `query` describe what the handler reads with `read_body`, `read_form` and
+    `access` lists scopes, of which a key needs at least one, or a single `Access`; `Access.ADMIN` can also be combined
+    with scopes. `body`, `form` and `query` are the models that the handler passes to `read_body`, `FormReader` and
     `read_query`; `raw_body` is the content type of a body that it reads as a stream of bytes; `headers` are the request
-    headers that it reads. `response_headers` are, by status, those it sends in addition to the common ones. `problems`
-    are the errors besides those that follow from the rest. `again` rebuilds the response of a repeated request from the
-    id of what the first one created; a response that `shows_secret` is never stored and always rebuilt.
+    headers that it reads. `response_headers` maps a status to the headers that are sent in addition to the common ones.
+    `problems` are the errors that the other arguments do not imply. `again` rebuilds the response to a repeated request
+    from the id of the resource that the first one created; a response that `shows_secret` is never stored and always
+    rebuilt.
     """
     contract = Operation(
         summary=summary,

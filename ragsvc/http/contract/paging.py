@@ -35,7 +35,7 @@ class HasId(Protocol):
 
     @property
     def id(self) -> UUID:
-        """A UUIDv7, which orders by time."""
+        """A UUIDv7, which sorts by time."""
 
 
 IdRow = TypeVar("IdRow", bound=HasId)
@@ -49,7 +49,7 @@ class Page(TypedDict, Generic[View]):
 
 
 def encode_cursor(position: UUID | int | Moment) -> str:
-    """Return the cursor to the rows after a position: an id, an ordinal, or a time and an id."""
+    """Return the cursor for the rows after a position: an id, an ordinal, or a time and an id."""
     match position:
         case UUID():
             raw = position.bytes

@@ -1,4 +1,4 @@
-"""Enforces the rate limit of every key, and reports what is left of it in RateLimit-* headers."""
+"""Enforces the rate limit of every key, and reports the remaining requests in RateLimit-* headers."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Connections:
 
 @contextmanager
 def handling(request: web.Request) -> Iterator[None]:
-    """Mark the connection as handling this request: from then on its body is timed, and no longer its head."""
+    """Mark the connection as handling this request: from now on, its body is timed instead of its head."""
     connection = request.protocol
     # Tests can serve over aiohttp's own connections.
     if not isinstance(connection, Connection):
@@ -99,13 +99,13 @@ def handling(request: web.Request) -> Iterator[None]:
 
 
 def handler_times_body(request: web.Request) -> None:
-    """Leave the time limit of this request's body to its handler, which can respond instead of closing."""
+    """Leave the time limit of this request's body to its handler, which can send an error before closing."""
     if isinstance(request.protocol, Connection):
         request.protocol.times_body = False
 
 
 class Connection(web.RequestHandler):
-    """A connection of aiohttp's server that records since when it has waited for its client."""
+    """An aiohttp connection that records how long it has been waiting for its client."""
 
     def __init__(self, server: web.Server, connections: Connections) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
@@ -130,7 +130,7 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count the bytes that the client sent, and start to time its next head."""
+        """Count the bytes that the client sent, and start timing the next request head."""
         self._received_bytes += len(data)
         if self._request is None and self._head_since is None:
             self._head_since = time.monotonic()
@@ -144,7 +144,7 @@ class Connection(web.RequestHandler):
             return super().handle_error(request, status, exc, message)
         log.info("request_malformed", error=type(exc).__name__)
         if isinstance(exc, ContentEncodingError):
-            # An encoding that aiohttp cannot decode: br and zstd.
+            # An encoding that aiohttp cannot decode, such as br or zstd.
             return _Malformed(
                 UnsupportedMediaType("Send the body uncompressed, or with Content-Encoding: gzip or deflate.")
             )
@@ -153,7 +153,7 @@ class Connection(web.RequestHandler):
         return _Malformed(RequestError("This is not a valid HTTP/1.1 request."))
 
     def log_exception(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - aiohttp's own signature
-        """Log an unexpected error; a malformed body, already responded to, gets one line without a traceback."""
+        """Log an unexpected error; a malformed body has its response already, and gets one line without a traceback."""
         error = kwargs.get("exc_info")
         if isinstance(error, (HttpProcessingError, web.RequestPayloadError)):
             log.info("request_malformed", error=type(error).__name__)
@@ -172,7 +172,7 @@ class Connection(web.RequestHandler):
         self._body_since = None
 
     def find_fault(self, now: float) -> str | None:
-        """Return what the client is too slow with: `head`, `body` or, if it does not read, `reader`; else None."""
+        """Return `head` or `body` if the client sends it too slowly, `reader` if it does not read, else None."""
         if self.transport is None:
             return None
         if self._request is None and self._head_since is not None and self._is_over(self._head_since, now):
@@ -203,7 +203,7 @@ class Connection(web.RequestHandler):
         return False
 
     def _is_unread(self, transport: asyncio.Transport, now: float) -> bool:
-        """Return whether the client has stopped reading; the handler of the response can already have finished."""
+        """Return whether the client has stopped reading; the handler may already have finished."""
         unread_bytes = transport.get_write_buffer_size()
         if not unread_bytes or unread_bytes < self._unread_bytes:
             self._unread_since = None

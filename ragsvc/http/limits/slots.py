@@ -1,4 +1,4 @@
-"""How much one process works on at once: slots for requests, and a memory budget for their bodies."""
+"""Limits how much one process works on at once: slots for requests, and a memory budget for their bodies."""
 
 from __future__ import annotations
 

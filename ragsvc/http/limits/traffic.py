@@ -1,4 +1,4 @@
-"""Counts the requests in flight, so that the process can stop without breaking one."""
+"""Counts the requests in flight, so that a stopping process can finish them first."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class HealthView(TypedDict):
 
 
 class ReadinessView(TypedDict):
-    """Failures that prevent serving (`blockers`), and failures of stores that it can do without (`degraded`)."""
+    """Failures that prevent serving (`blockers`), and failures of stores that are not essential (`degraded`)."""
 
     status: Literal["ready", "not_ready"]
     blockers: list[Literal["postgres", "schema", "draining"]]

@@ -1,6 +1,6 @@
 """Metrics that are queried at scrape time: the queues' statistics from Postgres, and the state of the stores.
 
-A scrape succeeds even if a store is unavailable: its metrics are omitted then, and `ragsvc_dependency_up` is 0.
+A scrape succeeds even if a store is unavailable: its metrics are then omitted, and `ragsvc_dependency_up` is 0.
 """
 
 from __future__ import annotations

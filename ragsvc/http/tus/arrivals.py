@@ -20,7 +20,7 @@ async def arrived_blocks(request: web.Request) -> AsyncIterator[bytes]:
     except (OSError, web.RequestPayloadError, HttpProcessingError) as error:
         if request.transport is not None:
             raise
-        # From then on aiohttp raises the error on every read, although its buffer can still have bytes.
+        # From now on aiohttp raises the error on every read, although its buffer can still contain bytes.
         content.set_exception(None)  # type: ignore[arg-type]
         if rest := content.read_nowait():
             yield rest

@@ -81,7 +81,7 @@ APPEND_PROBLEMS = (*ENDING_PROBLEMS, OffsetConflict, TooLarge, UnsupportedMediaT
 
 
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Add the headers of every response under /tus, problems included; runs just before they are sent."""
+    """Add the headers common to all responses under /tus, including problems; runs just before they are sent."""
     if request.path == "/tus" or request.path.startswith("/tus/"):
         response.headers["Tus-Resumable"] = tus_headers.VERSION
         response.headers["Cache-Control"] = "no-store"
@@ -130,7 +130,7 @@ async def create_tus_upload(request: web.Request) -> web.Response:
         try:
             progress = await _append(request, upload.id, offset=0, checksum=checksum)
         except Exception:
-            # The client never learns its location, so nothing can continue it.
+            # The client never learns the location of the upload, so it cannot continue it.
             with suppress(Exception):
                 await asyncio.shield(abort_session(resources_of(request), upload.workspace_id, upload.id))
             raise

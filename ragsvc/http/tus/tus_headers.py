@@ -74,7 +74,7 @@ def require_version(request: web.Request) -> None:
 
 
 def read_number(request: web.Request, header: str) -> int:
-    """Return the number of bytes in a header.
+    """Return the value of a header that states a number of bytes.
 
     Raises:
         RequestError: the header is missing or not a number.

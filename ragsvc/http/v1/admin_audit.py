@@ -90,7 +90,7 @@ class AuditSubjectView(TypedDict):
 
 
 class AuditEventView(TypedDict):
-    """An audited action; `ip` is the peer's, possibly a load balancer's; `forwarded_for` is the request's claim."""
+    """An audited action; `ip` is the peer's, possibly a load balancer's; `forwarded_for` is unverified."""
 
     id: ShownAuditEventId
     occurred_at: ShownTime
@@ -108,7 +108,7 @@ class AuditEventView(TypedDict):
 @routes.get("/v1/admin/audit")
 @operation("List the audit log", Access.ADMIN, query=AuditQuery, responses={200: Page[AuditEventView]})
 async def list_audit_events(request: web.Request) -> web.Response:
-    """Return one page of the operators' actions and the keys' deletions."""
+    """Return one page of the audited actions: those of operators, and deletions by keys."""
     query = read_query(request, AuditQuery)
     key_id, kind = _split_actor(query.actor)
     wanted = AuditFilter(

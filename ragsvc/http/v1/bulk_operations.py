@@ -34,7 +34,7 @@ SELECTORS = ("collection_id", "status", "filters")
 
 
 class SelectionBody(Body):
-    """Which documents: those that match every given condition, or `all`; `dry_run` only counts them."""
+    """The documents to process: those that match every given condition, or `all`; `dry_run` only counts them."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -75,11 +75,11 @@ class BulkDeletionBody(SelectionBody):
 
 
 class BulkReingestionBody(SelectionBody):
-    """Which documents to ingest again, each with its collection's chunking at that time."""
+    """Which documents to ingest again, each with its collection's chunking at the time of ingestion."""
 
 
 class BulkOperationView(TypedDict):
-    """An operation on many documents: of the `matched` ones, `accepted` have their own job by now.
+    """An operation on many documents: of the `matched` ones, `accepted` already have their own job.
 
     Documents that were already deleted or being ingested when their turn came are `skipped`.
     """

@@ -1,4 +1,4 @@
-"""A run's server-sent events: the shape of each one's data, and how it is rendered."""
+"""The server-sent events of a run: the views of their data, and how they are rendered."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class MessageDeltaData(RunEventData):
 
 
 class MessageCitationData(RunEventData, CitationView):
-    """A citation of the answer so far."""
+    """A citation in the answer so far."""
 
 
 class MessageCompletedData(RunEventData):

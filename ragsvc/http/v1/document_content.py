@@ -93,7 +93,7 @@ class ChunksQuery(LimitQuery):
 
 
 class TextView(TypedDict):
-    """Code points `[start, end)` of a version's canonical text, which has `length` of them."""
+    """Code points `[start, end)` of a version's canonical text, whose total length is `length`."""
 
     version: int
     start: int
@@ -295,7 +295,7 @@ def _explain_no_text(document: Document) -> NoText:
     problems=(NoText, DocumentDeleting),
 )
 async def get_text(request: web.Request) -> web.Response:
-    """Return a slice of a version's text; it is the rest of the text if `end` equals `length`."""
+    """Return a slice of a version's text; it reaches the end of the text if `end` equals `length`."""
     query = read_query(request, TextQuery)
     if query.end is not None and query.end < query.start:
         raise InvalidRequest(fields={"end": "must not be less than start"})

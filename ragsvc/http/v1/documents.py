@@ -78,7 +78,7 @@ class AttachBody(Body):
 
 
 class ReingestBody(Body):
-    """The new version's source and chunking, by default the collection's."""
+    """The new version's chunking, by default the collection's, and its source file."""
 
     chunking: ChunkingBody | None = None
     discard_replacement: bool = Field(
@@ -340,7 +340,7 @@ async def reingest_document(request: web.Request) -> web.Response:
     """Queue a new version of the newest file; the current version remains active until the new one is ready.
 
     The newest file is the one of the last `PUT …/content`, even if its ingestion failed and the document still shows
-    the previous file; `discard_replacement` discards it in favor of the file shown.
+    the previous file; `discard_replacement` discards it in favour of the file shown.
     """
     caller = caller_of(request)
     resources = resources_of(request)

@@ -116,7 +116,7 @@ def _show(key: ApiKey, secret: str) -> web.Response:
     "Create a key", Access.ADMIN, body=KeyBody, responses={201: CreatedKeyView}, again=_respond_again, shows_secret=True
 )
 async def create_key(request: web.Request) -> web.Response:
-    """Create a key and show its secret, only this time."""
+    """Create a key and return its secret, which is shown only once."""
     workspace_id = parse_id("ws", request.match_info["workspace_id"])
     body = await read_body(request, KeyBody)
     secret = derive_secret(request, KEY_PREFIX, seed_of(request))

@@ -31,7 +31,7 @@ MAX_TTL_S = 24 * 3600
 
 
 class UploadTokenBody(Body):
-    """What the token permits: files of at most `max_bytes`, into one collection, by default the default one."""
+    """What the token permits: files of at most `max_bytes`, into one collection (the default collection if omitted)."""
 
     collection_id: CollectionId | None = None
     max_bytes: Annotated[int, Field(ge=1)] | None = None
@@ -74,7 +74,7 @@ def _show(request: web.Request, token: UploadToken, secret: str) -> web.Response
     shows_secret=True,
 )
 async def create_upload_token(request: web.Request) -> web.Response:
-    """Create a token and show it, only this time; it works until it expires or its key is revoked."""
+    """Create a token, which is shown only once; it works until it expires or its key is revoked."""
     caller = caller_of(request)
     body = await read_body(request, UploadTokenBody, optional=True)
     secret = derive_secret(request, TOKEN_PREFIX, seed_of(request))

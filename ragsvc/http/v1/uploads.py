@@ -66,7 +66,7 @@ class UploadBody(Body):
     """A file to be sent in parts; without `collection_id` it goes into the default collection."""
 
     filename: Annotated[str, Field(min_length=1, max_length=1024)]
-    # Zero bytes has its own error, `empty_file`.
+    # A size of zero is refused later, with its own error `empty_file`.
     size_bytes: Annotated[int, Field(ge=0, json_schema_extra={"minimum": 1})]
     mime_type: Annotated[str, Field(max_length=200)] = ""
     sha256: Annotated[str, Field(pattern=SHA256_HEX)] | None = None
@@ -149,7 +149,7 @@ class PartUrlView(TypedDict):
 
 
 class PartUrlsView(TypedDict):
-    """URLs that accept parts directly into the object store until they expire."""
+    """URLs for sending parts directly to the object store, until they expire."""
 
     data: list[PartUrlView]
     expires_in_s: int

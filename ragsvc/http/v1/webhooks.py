@@ -1,4 +1,4 @@
-"""Webhooks that notify a workspace of its documents' outcomes: /v1/webhooks."""
+"""Webhooks that notify a workspace about its documents: /v1/webhooks."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _show(webhook: Webhook) -> web.Response:
     shows_secret=True,
 )
 async def create_webhook(request: web.Request) -> web.Response:
-    """Create a webhook and show the secret that signs its deliveries, only this time."""
+    """Create a webhook and return the secret that signs its deliveries, which is shown only once."""
     body = await read_body(request, WebhookBody)
     webhook = await registration.create_webhook(
         resources_of(request),

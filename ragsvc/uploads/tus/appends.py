@@ -73,13 +73,13 @@ async def append_bytes(
             # A part that is overdue by two turns was not spilled, so no bytes are arriving.
             should_leave=lambda: should_leave() or buffer.is_overdue(turns=2),
         ) as writer:
-            # The previous writer can have stored more in between.
+            # The previous writer may have stored more in the meantime.
             progress = await load_progress(resources, workspace_id, upload_id)
             _check(progress, offset, size_bytes)
             try:
                 await _Append(resources, progress, writer, buffer, checksum).run(source)
             except UploadLocked:
-                # Either another request has the lease, or the upload has ended: `load_upload` raises then.
+                # Either another request has the lease, or the upload has ended; in that case `load_upload` raises.
                 await load_upload(resources, workspace_id, upload_id)
                 raise
             except ObjectMissing:
@@ -95,11 +95,11 @@ def _check(progress: Progress, offset: int, size_bytes: int | None) -> None:
 
 def _check_declared_size(progress: Progress, end: int) -> None:
     if end > progress.upload.size_bytes:
-        raise TooLarge(f"The file was declared to have {progress.upload.size_bytes} bytes, and more were sent.")
+        raise TooLarge(f"The file was declared to have {progress.upload.size_bytes} bytes, but more were sent.")
 
 
 def _buffer_bytes(progress: Progress, size_bytes: int | None) -> int:
-    """Return the most bytes of a part that are in memory: those of the tail plus those of the request."""
+    """Return the maximum number of bytes in memory: those of the tail plus those of the request, up to one part."""
     part_size_bytes = progress.upload.part_size_bytes or 0
     counted_bytes = progress.tail.counted_bytes if progress.tail else 0
     return part_size_bytes if size_bytes is None else min(part_size_bytes, counted_bytes + size_bytes)
@@ -153,7 +153,7 @@ class _Append:
             await self._end()
 
     async def _read(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Yield the blocks of the source, reading each only once memory is reserved: this slows the client down."""
+        """Yield the blocks of the source, reading each only once memory is reserved; this slows down the client."""
         await self._reserve()
         async for block in source:
             yield block
@@ -164,12 +164,12 @@ class _Append:
         if self._spilled_bytes:
             found = read_tail(self._resources, self._upload, size_bytes=self._spilled_bytes)
             body = b"".join([block async for block in found])
-            # Written in one piece: a request cancelled half-way must not take a fragment for the whole tail.
+            # Written in one piece: a request that is cancelled halfway must not mistake a fragment for the whole tail.
             self._buffer.write(body)
             self._spilled_bytes = 0
 
     async def _clear_unchecked_parts(self) -> None:
-        """Empty the parts left by a request whose checksum failed or never arrived, before they become contiguous."""
+        """Empty the parts left by a request that failed its checksum or was cut off, before they become contiguous."""
         for part in self._progress.parts:
             if part.number > self._number and part.size_bytes:
                 await self._store.put_part(part.number, [])
@@ -179,12 +179,12 @@ class _Append:
         while rest:
             free_bytes = self._upload.size_of_part(self._number) - self._buffer.size_bytes
             if not free_bytes:
-                # Only when more bytes follow: `_end` handles the last part.
+                # Flush only when more bytes follow: `_end` handles the last part.
                 await self._flush()
                 continue
             self._buffer.write(rest[:free_bytes])
             rest = rest[free_bytes:]
-        # Do not overwrite a tail that has the request's first part, and never spill a complete part to the tail.
+        # Do not overwrite a tail that contains the request's first part, and never spill a complete part to the tail.
         is_part = self._buffer.size_bytes == self._upload.size_of_part(self._number)
         if self._buffer.is_overdue() and self._unchecked_part is None and not is_part:
             self._spilled_bytes = await self._buffer.spill(self._tail_writer())

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A session with its offset, its parts in the store and its tail; None for a tail whose part is complete."""
+    """A session with its offset, its parts in the store and its tail; `tail` is None once its part is complete."""
 
     upload: Upload
     offset: int

@@ -71,7 +71,7 @@ class Writer:
         """Check that the lease has not expired.
 
         Raises:
-            UploadLocked: it has, so another request can have the lease.
+            UploadLocked: it has expired, so another request may have taken it.
         """
         if time.monotonic() >= self._held_until:
             raise UploadLocked("Another request has taken over the upload.")

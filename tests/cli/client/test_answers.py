@@ -34,7 +34,7 @@ def test_a_citation_is_one_line_with_its_page_or_heading() -> None:
 
 def test_an_unverified_citation_is_marked() -> None:
     assert describe_citation(citation(1, PDF, verified=False)).endswith("“Close the dome.” (unverified)")
-    assert describe_citation({"n": 9, "document_id": None, "verified": False}) == "[9] names no source (unverified)"
+    assert describe_citation({"n": 9, "document_id": None, "verified": False}) == "[9] refers to no source (unverified)"
 
 
 def test_text_that_a_resumed_stream_repeats_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 ABOUT = """\
 Every response has an `X-Request-Id` header; if the request sends one, it is used in the response and in the log. Errors
 are `application/problem+json` (RFC 9457) and are identified by `code`. An id of another workspace gets the same 404 as
-an unknown one. Lists are ordered newest first and paged by `next_cursor`. A POST with an `Idempotency-Key` is safe to
-retry."""
+an unknown one. Lists are paged by `next_cursor` and ordered newest first, except for messages (oldest first) and chunks
+(document order). A POST with an `Idempotency-Key` is safe to retry."""
 TAGS = {
     "workspaces": "Tenants and their keys, for operators.",
     "workspace": "The caller's workspace.",

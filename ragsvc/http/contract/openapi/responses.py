@@ -47,7 +47,7 @@ JSON_TYPE = "application/json"
 
 
 def describe_responses(method: str, path: str, contract: Operation, schemas: Schemas) -> Schema:
-    """Return the responses of an operation by status; problems are references to those of `describe_problems`."""
+    """Return the responses of an operation by status; problems refer to the components from `describe_problems`."""
     common = [REQUEST_ID, *(RATE if _is_rated(contract) else ()), *([REPLAYED] if is_repeatable(method, path) else ())]
     responses: Schema = {
         str(status): _describe_success(view, schemas)
@@ -139,7 +139,7 @@ def _describe_success(view: object, schemas: Schemas) -> Schema:
 
 
 def _describe_events(events: Mapping[str, type], schemas: Schemas) -> Schema:
-    """Return the schema of one event of a stream; OpenAPI 3.1 lacks the `itemSchema` of 3.2, so it is the `schema`."""
+    """Return the schema of one event of a stream; it is the `schema`, since OpenAPI 3.1 has no `itemSchema`."""
     return {
         "oneOf": [
             {

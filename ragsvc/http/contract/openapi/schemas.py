@@ -45,7 +45,7 @@ class Schemas:
         return self.resolve(self.by_model[model])
 
     def resolve(self, schema: Schema) -> Schema:
-        """Return the schema that a reference points to, or the schema itself if it is none."""
+        """Return the schema that a reference points to, or the schema itself if it is not a reference."""
         reference = schema.get("$ref")
         return self.components[str(reference).rpartition("/")[2]] if reference else schema
 
@@ -63,7 +63,7 @@ def collect_schemas(operations: Iterable[Operation]) -> Schemas:
 
 
 def without_null(schema: Schema) -> Schema:
-    """Return the schema of an optional parameter or form field without its null: it is omitted instead."""
+    """Return the schema of an optional parameter or form field without null, since clients omit it instead."""
     options = [option for option in schema.get("anyOf", []) if option.get("type") != "null"]
     if len(options) != 1:
         return schema
