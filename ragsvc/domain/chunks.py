@@ -31,7 +31,7 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table at code points `[char_start, char_end)`; every row is on lines of its own.
+    """A table at code points `[char_start, char_end)`; every row starts on a new line.
 
     `row_starts` are the offsets of the rows, in order; the first row starts with the table (and includes a sheet's
     name). `header` is the span of the header row, or None if there is no header.

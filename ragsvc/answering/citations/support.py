@@ -45,7 +45,7 @@ def measure_support(claim: str, sentence: str, *, context: str = "") -> float:
 
 
 def find_passage(claim: str, text: str) -> Passage | None:
-    """Return the sentence that best supports the claim, or the first of several; None for an empty text."""
+    """Return the sentence that best supports the claim, the first one if several are equal; None for an empty text."""
     passages = [
         Passage(start, end, measure_support(claim, text[start:end], context=text[:start]))
         for start, end in split_sentences(text)

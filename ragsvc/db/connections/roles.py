@@ -116,7 +116,7 @@ async def _create_roles(connection: Connection) -> None:
 
 
 async def _grant_membership(connection: Connection, login: str) -> None:
-    # None if the login does not exist yet: its creator must then grant the membership.
+    # The query returns None if the login does not exist yet: its creator must then grant the membership.
     if await connection.fetchval(SELECT_IS_MEMBER, login) is False:
         quoted = await connection.fetchval(QUOTE_IDENTIFIER, login)
         await connection.execute(GRANT_MEMBERSHIP.format(login=quoted))

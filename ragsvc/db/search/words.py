@@ -24,7 +24,7 @@ _WITHOUT_SPACES = re.compile(
 
 
 def separate_words(text: str) -> str:
-    """Return a document's text with spaces between words; scripts without spaces become characters and pairs of them."""
+    """Return a text with spaces between words; scripts without spaces become characters and pairs of characters."""
     return _separate(text, lambda run: [*run, *pairwise(run)])
 
 
