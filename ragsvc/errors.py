@@ -110,7 +110,7 @@ class QuotaExceeded(RequestError):
 
 
 class RangeNotSatisfiable(RequestError):
-    """The requested range lies outside of the file."""
+    """The requested range is outside the file."""
 
     code = "range_not_satisfiable"
 
@@ -288,7 +288,7 @@ class ReplayRunning(RequestError):
 
 
 class DefaultCollection(RequestError):
-    """The default collection cannot be deleted: it receives documents that name no collection."""
+    """The default collection cannot be deleted: it receives documents for which no collection is given."""
 
     code = "default_collection"
 
@@ -312,7 +312,7 @@ class Overloaded(RequestError):
 
 
 class DocumentErrorCode(StrEnum):
-    """Codes of the reasons why a document could not be ingested."""
+    """Codes for the reasons why a document could not be ingested."""
 
     EMPTY_FILE = "empty_file"
     UNSUPPORTED_TYPE = "unsupported_type"
@@ -344,7 +344,7 @@ class WorkError(RagsvcError):
         self.http_status = http_status
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Support pickling, with which a parsing process returns its errors."""
+        """Support pickling, which parsing processes use to return errors."""
         return _rebuild, (type(self), self.work_code, self.detail, self.retry_after_s, self.http_status)
 
 

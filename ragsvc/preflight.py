@@ -1,7 +1,8 @@
 """Checks the dependencies of a process and describes each fault in a sentence.
 
 `resources.open_resources` checks what a process cannot run without (Postgres, pgvector, the schema, the embedding
-space) and refuses to start. These faults only cause warnings: they can be temporary or affect only some work.
+space) and refuses to start. The faults found here only cause warnings, since they can be temporary or affect only some
+work.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check; no faults means that the part is in order."""
+    """The result of one check; without faults, the part works."""
 
     part: str
     faults: tuple[str, ...] = ()

@@ -47,7 +47,8 @@ class QueryUsage:
     async def write(self) -> None:
         """Write the buffer.
 
-        After an error, the usage is buffered again. If the write succeeded without an acknowledgement, it counts twice.
+        After an error, the usage is buffered again. If the write succeeded but its acknowledgement was lost, the usage
+        is counted twice.
         """
         buffered, self._buffer = self._buffer, {}
         if not buffered:

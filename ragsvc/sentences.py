@@ -1,4 +1,4 @@
-"""Splits sources and answers into sentences, the units that citations quote and that their markers support."""
+"""Splits sources and answers into sentences, the units that citations quote and markers refer to."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def split_sentences(text: str) -> Iterator[tuple[int, int]]:
 
 
 def find_sentences(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the spans of `split_sentences` in full length."""
+    """Yield spans like `split_sentences`, but do not cut long pieces."""
     for start, end in _cut(text, 0, len(text), [match.end() for match in _BLOCK_END.finditer(text)]):
         is_row = text.endswith("|", start, end)
         yield from _cut(text, start, end, [] if is_row else list(_find_stops(text, start, end)))
 
 
 def find_stop(text: str, start: int, end: int, *, scan_from: int | None = None) -> tuple[int, int] | None:
-    """Return the span of the full stop that ends the sentence at `start`, with its markers and spaces.
+    """Return the span of the full stop that ends the sentence starting at `start`, with its markers and spaces.
 
     A stop that reaches `end` counts, although text after `end` could show that it ends no sentence. Stops before
     `scan_from` are known not to end the sentence.

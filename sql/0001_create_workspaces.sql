@@ -51,7 +51,7 @@ CREATE TABLE upload_sessions (
     mime_type text NOT NULL,
     declared_size_bytes bigint,
     expires_at timestamptz NOT NULL,
-    -- When nothing of a session that ended without a file was left in the object store.
+    -- When the object store no longer contained any data of a session that ended without a file.
     cleaned_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),

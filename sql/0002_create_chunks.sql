@@ -1,6 +1,6 @@
 -- Tables written by ingestion: canonical text, chunks, vectors by embedding space, and the embedding cache.
 
--- The text of one build of a document; `version` is null until the build becomes the document's.
+-- The text of one build of a document; `version` is null until the build becomes a version of the document.
 CREATE TABLE canonical_text (
     workspace_id uuid NOT NULL,
     document_id uuid NOT NULL,

@@ -53,7 +53,7 @@ CREATE TABLE deletion_receipts (
     subject_id uuid NOT NULL,
     purge_file boolean NOT NULL DEFAULT true,
     status text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'running', 'completed', 'failed')),
-    -- {store: {removed, redacted}}, updated after every batch so that a resumed deletion continues the count.
+    -- {store: count}, updated with every batch so that a resumed deletion continues the count.
     removed jsonb NOT NULL DEFAULT '{}',
     stores jsonb NOT NULL DEFAULT '[]',
     error jsonb,

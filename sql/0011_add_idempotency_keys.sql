@@ -17,7 +17,7 @@ CREATE TABLE idempotency_keys (
     status integer,
     headers jsonb NOT NULL DEFAULT '{}',
     body bytea,
-    -- The documents that appear in the body: it is blanked when one of them is deleted.
+    -- The documents that appear in the body, which is blanked when one of them is deleted.
     document_ids uuid[] NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (workspace_id, key)

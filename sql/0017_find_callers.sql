@@ -1,4 +1,4 @@
--- At authentication the workspace is not known yet, so these two functions look up a hash in all workspaces, past
+-- At authentication the workspace is not known yet, so these two functions look up a hash in all workspaces, bypassing
 -- row-level security. SQL-standard bodies bind names at creation, so a search_path cannot redirect them. The plan does
 -- not depend on the hash, so it is made once per connection.
 CREATE FUNCTION find_key_owner(wanted bytea) RETURNS TABLE (

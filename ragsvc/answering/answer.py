@@ -98,7 +98,7 @@ class Answerer:
         """Write the sources, the text and its citations; return how the answer ended.
 
         Raises:
-            WorkError: a model failed, or the writer refused the sources. The text so far remains written.
+            WorkError: a model failed, or the writer refused the sources. The text written so far is kept.
         """
         prompt = await self._prepare()
         if prompt is not None:
@@ -164,7 +164,7 @@ class Answerer:
         self._writer.model = self._model
         self._sources = prompt.sources
         parser = CitationParser()
-        # The sources are saved while the model starts; no text is written before they are.
+        # The sources are saved while the model starts; no text is written before they are saved.
         saving = asyncio.create_task(self._writer.add_sources(number_sources(prompt.sources)))
         try:
             # Start the save before the CPU-bound work of building the model request.
@@ -196,7 +196,7 @@ class Answerer:
         return finish_reason
 
     def _report_usage(self, prompt: Prompt, usage: TokenUsage | None) -> None:
-        """Report the token usage; estimate it if the server gave none, as when the answer was interrupted."""
+        """Report the token usage; estimate it if the server sent none, for example after an interruption."""
         text = self._writer.text
         if usage is None and text:
             usage = TokenUsage(self._meter.count_turns(prompt.turns), self._meter.count(text), is_estimated=True)

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from ragsvc.domain.search import SearchHit
 
 SHINGLE_WORDS = 3
-# A text that shares this much of its shingles with another one is a repetition, unless a number or negation differs.
+# A text that shares this proportion of its shingles with another one is a repetition, unless a number or negation
+# differs.
 REPEATED_SHARE = 0.9
 
 
 def choose_sources(
     hits: Sequence[SearchHit], *, cost: Callable[[SearchHit], int], budget_tokens: int
 ) -> list[SearchHit]:
-    """Return the hits that fit the budget, best first, without repetitions, neighbours joined; always the best one."""
+    """Return the hits that fit the budget, best first, without repetitions and with neighbours joined.
+
+    The best hit is always included.
+    """
     chosen: list[SearchHit] = []
     contents: list[_Content] = []
     left = budget_tokens
@@ -110,7 +114,7 @@ def _follows(hit: SearchHit, following: SearchHit) -> bool:
 
 
 def _join(group: Sequence[SearchHit]) -> SearchHit:
-    """Return consecutive hits as one hit that has the id and score of the best."""
+    """Return consecutive hits as one hit with the id and score of the best one."""
     if len(group) == 1:
         return group[0]
     added = [after.text[before.char_end - after.char_start :] for before, after in pairwise(group)]

@@ -24,7 +24,7 @@ SELECT id, $2, $3, $4, $5, $6::text[], $7 FROM workspaces WHERE id = $1 AND dele
 RETURNING {COLUMNS}
 """
 
-# With `$2`, the same statement also sets the session's scope to the workspace of the key.
+# If `$2` is true, the same statement also sets the session's scope to the workspace of the key.
 SELECT_KEY_OWNER = f"""
 SELECT k.*, k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS is_use_due,
     CASE WHEN $2 THEN set_config('role', '{APP}', false) || set_config('{SETTING}', k.workspace_id::text, false) END
@@ -144,12 +144,12 @@ async def rotate_api_key(
 
 
 async def update_last_use(conn: Connection, workspace_id: UUID, key_id: UUID) -> None:
-    """Store that the key is used now, unless its last use was stored within the last minute."""
+    """Record that the key was just used, unless a use was recorded within the last minute."""
     await conn.execute(UPDATE_LAST_USE, workspace_id, key_id)
 
 
 async def revoke_api_key(conn: Connection, workspace_id: UUID, key_id: UUID) -> ApiKey | None:
-    """Revoke the key from the next request on; return None if it is unknown or already revoked."""
+    """Revoke the key, effective from the next request; return None if it is unknown or already revoked."""
     row = await conn.fetchrow(REVOKE_API_KEY, workspace_id, key_id)
     return _to_api_key(row) if row else None
 

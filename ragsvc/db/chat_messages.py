@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection, Record
 
-# Documents of a message that are being deleted, so the message might not be redacted yet. Only sources can be cited, so
-# looking at the sources is enough.
+# The documents of a message that are being deleted: the message might not be redacted yet. Only sources can be cited,
+# so it is enough to check the sources.
 DELETING = """
 ARRAY(SELECT d.id FROM documents d WHERE d.workspace_id = m.workspace_id AND d.status = 'deleting'
       AND d.id IN (SELECT (entry ->> 'document_id')::uuid FROM jsonb_array_elements(m.sources) entry)) AS deleting

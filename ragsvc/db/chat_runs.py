@@ -181,7 +181,7 @@ async def select_runs(
     before: UUID | None,
     limit: int,
 ) -> list[ChatRun]:
-    """Return at most `limit` runs, newest first; older than `before`, of a session or with a status if given."""
+    """Return at most `limit` runs, newest first, limited to the given session, status and ids before `before`."""
     return [_to_run(row) for row in await conn.fetch(SELECT_RUNS, workspace_id, session_id, status, before, limit)]
 
 

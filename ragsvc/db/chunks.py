@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.chunks import Chunk, EmbeddingSpace
 
-# One statement with binary arrays, which also computes the text search vectors, most of the cost. A chunk's vector
-# includes the words of the headings and the table header above it, those of the nearest heading twice. The vector of
+# One statement with binary arrays; most of its cost is computing the text search vectors. A chunk's vector includes the
+# words of the headings and the table header above it, with those of the nearest heading counted twice. The vector of
 # these headings is computed once for all chunks that share them.
 INSERT_CHUNK_TEXTS = """
 WITH headings AS MATERIALIZED (
@@ -126,7 +126,7 @@ async def select_chunks(
 async def delete_chunk_texts(
     conn: Connection, workspace_id: UUID, document_id: UUID, *, build_id: UUID | None = None, limit: int
 ) -> int:
-    """Remove at most `limit` chunks of one build, or of all, and return their number."""
+    """Remove at most `limit` chunks of one build, or of all builds, and return their number."""
     status = await conn.execute(DELETE_CHUNK_TEXTS, workspace_id, document_id, build_id, limit)
     return int(status.removeprefix("DELETE "))
 
@@ -140,7 +140,7 @@ async def delete_chunk_vectors(
     build_id: UUID | None = None,
     limit: int,
 ) -> int:
-    """Remove at most `limit` vectors of one build, or of all, and return their number."""
+    """Remove at most `limit` vectors of one build, or of all builds, and return their number."""
     statement = DELETE_CHUNK_VECTORS.format(table=space.table)
     status = await conn.execute(statement, workspace_id, document_id, build_id, limit)
     return int(status.removeprefix("DELETE "))

@@ -1,4 +1,4 @@
-"""The table collections; collections that are being deleted are only visible to their deletion."""
+"""The table collections; only the code for deletions can see collections that are being deleted."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def select_collections(
 async def select_known_collection_ids(
     conn: Connection, workspace_id: UUID, collection_ids: Sequence[UUID]
 ) -> set[UUID]:
-    """Return those of the ids that belong to collections of the workspace."""
+    """Return the given ids that belong to collections of the workspace."""
     rows = await conn.fetch(SELECT_KNOWN_COLLECTION_IDS, workspace_id, list(collection_ids))
     return {row["id"] for row in rows}
 
@@ -123,7 +123,7 @@ async def pin_collection(conn: Connection, workspace_id: UUID, collection_id: UU
 
 
 async def pin_default_collection(conn: Connection, workspace_id: UUID) -> Collection | None:
-    """Return the default collection and keep it from being deleted until the transaction ends."""
+    """Return the default collection and prevent its deletion until the transaction ends."""
     row = await conn.fetchrow(PIN_DEFAULT_COLLECTION, workspace_id)
     return _to_collection(row) if row else None
 
@@ -144,7 +144,7 @@ async def update_collection(
     sets_chunking: bool = False,
     chunking: Chunking | None = None,
 ) -> Collection | None:
-    """Change the given fields, the chunking only with `sets_chunking`; return None if the collection does not exist.
+    """Change the given fields, and the chunking if `sets_chunking`; return None if the collection does not exist.
 
     Raises:
         NameTaken: the workspace has another collection with this name.
@@ -162,12 +162,12 @@ async def update_collection(
 async def update_collection_deleting(
     conn: Connection, workspace_id: UUID, collection_id: UUID, *, deletion_id: UUID
 ) -> None:
-    """Mark a collection as being deleted: from the commit on it accepts no documents, and its name is available."""
+    """Mark a collection as being deleted: once committed, it accepts no documents and its name is available again."""
     await conn.execute(UPDATE_COLLECTION_DELETING, workspace_id, collection_id, deletion_id)
 
 
 async def delete_collection(conn: Connection, workspace_id: UUID, collection_id: UUID) -> bool:
-    """Remove the row; all its documents must be removed already."""
+    """Remove the row; all its documents must already be removed."""
     return await conn.execute(DELETE_COLLECTION, workspace_id, collection_id) == "DELETE 1"
 
 

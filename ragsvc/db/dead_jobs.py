@@ -1,4 +1,4 @@
-"""Dead letters in the table jobs: jobs that failed permanently and were not replayed or discarded yet."""
+"""Dead letters in the table jobs: jobs that failed permanently and have not been replayed or discarded."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def select_dead_jobs(
     offset: int = 0,
     after: tuple[datetime, UUID] | None = None,
 ) -> list[Job]:
-    """Return dead letters, newest first, after the first `offset`, and after that time and id if `after` is given."""
+    """Return dead letters, newest first, without the first `offset`; `after` is the (time, id) of the last one seen."""
     rows = await conn.fetch(SELECT_DEAD_JOBS, queue, *_matching(filters), limit, offset, *(after or (None, None)))
     return [to_job(row) for row in rows]
 

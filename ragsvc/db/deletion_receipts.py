@@ -48,7 +48,7 @@ SET removed = jsonb_set(removed, ARRAY[$3], to_jsonb(coalesce((removed ->> $3)::
 WHERE workspace_id = $1 AND id = $2
 """
 
-# A count is added once per mark, even if the removal after it is repeated.
+# A count is added once per mark, even if the removal that follows is repeated.
 ADD_FOUND = """
 UPDATE deletion_receipts
 SET removed = removed || jsonb_build_object(
@@ -121,7 +121,7 @@ async def add_removed(conn: Connection, workspace_id: UUID, deletion_id: UUID, *
 async def add_found(
     conn: Connection, workspace_id: UUID, deletion_id: UUID, *, store: str, count: int, mark: str = "true"
 ) -> None:
-    """Count items before their removal, if both cannot be one transaction; the same mark counts only once."""
+    """Count items before their removal if both cannot share a transaction; each mark counts only once."""
     await conn.execute(ADD_FOUND, workspace_id, deletion_id, store, count, mark)
 
 

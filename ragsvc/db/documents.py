@@ -57,7 +57,7 @@ UPDATE documents SET attributes = $3, pending_attributes = NULL, updated_at = no
 WHERE workspace_id = $1 AND id = $2 AND status <> 'deleting'
 """
 
-# A document that is being deleted remains so, even if a late job reports a state.
+# A document that is being deleted keeps that status, even if a late job reports another one.
 UPDATE_INGESTION_STATE = """
 UPDATE documents SET status = $3, stage = $4, progress = $5, error = $6, updated_at = now()
 WHERE workspace_id = $1 AND id = $2 AND status <> 'deleting'
@@ -126,7 +126,7 @@ async def insert_document(
     file_id: UUID,
     attributes: dict[str, object],
 ) -> Document | None:
-    """Add a queued document; return None if the file is already in the collection, as a document or next version."""
+    """Add a queued document; return None if the collection already has the file, even as a next version."""
     row = await conn.fetchrow(INSERT_DOCUMENT, workspace_id, document_id, collection_id, file_id, attributes)
     return _to_document(row) if row else None
 
@@ -236,7 +236,7 @@ async def update_active_build(
 
 
 async def update_deleting(conn: Connection, workspace_id: UUID, document_id: UUID, *, deletion_id: UUID) -> None:
-    """Mark a document as being deleted: from the commit on, searches do not find it."""
+    """Mark a document as being deleted: once this is committed, searches do not find it."""
     await conn.execute(UPDATE_DELETING, workspace_id, document_id, deletion_id)
 
 
@@ -248,7 +248,7 @@ async def update_documents_deleting(
 
 
 async def delete_document(conn: Connection, workspace_id: UUID, document_id: UUID) -> bool:
-    """Remove the row; all rows that refer to it must be removed already."""
+    """Remove the row; all rows that refer to it must already be removed."""
     return await conn.execute(DELETE_DOCUMENT, workspace_id, document_id) == "DELETE 1"
 
 

@@ -29,7 +29,7 @@ SELECT embedding_input_hash, embedding FROM embedding_cache
 WHERE space_id = $1 AND scope = $2 AND embedding_input_hash = ANY($3::bytea[])
 """
 
-# In key order, so that two writers of the same vectors cannot deadlock.
+# Inserted in key order, so that two writers of the same vectors cannot deadlock.
 INSERT_CACHED_EMBEDDINGS = """
 INSERT INTO embedding_cache (space_id, scope, embedding_input_hash, embedding)
 SELECT $1, $2, v.hash, v.embedding FROM unnest($3::bytea[], $4::halfvec[]) AS v (hash, embedding) ORDER BY v.hash

@@ -139,7 +139,8 @@ SELECT_ACTIVE_GENERATIONS = (
     "SELECT id, generation FROM jobs WHERE id = ANY($1::uuid[]) AND status IN ('queued', 'running')"
 )
 
-# Recent temporary failures, unless the queue finished any job. `run_at` is indexed and never before the failure.
+# Counts recent temporary failures; the result is 0 if the queue recently finished a job. `run_at` is never before the
+# failure, so the condition on it only serves to use its index.
 COUNT_ALIKE = """
 SELECT count(*) FROM jobs
 WHERE queue = $1 AND status = 'queued' AND error ->> 'code' = $2

@@ -28,8 +28,8 @@ ORDER BY day DESC, operation, model
 """
 
 # All processes add to the same row per workspace and day. Rows are locked in a fixed order, and in the last statement
-# of a transaction, since the locks last until its end. The workspace is locked first, as in its deletion: a call
-# during the deletion waits, and then adds nothing.
+# of a transaction, since locks last until its end. The workspace is locked first, as in its deletion: a call during the
+# deletion waits, and then adds nothing.
 ADD_EMBEDDING_USAGE = """
 INSERT INTO embedding_usage AS u (workspace_id, day, model, calls, estimated_calls, prompt_tokens)
 SELECT w.id, (now() AT TIME ZONE 'UTC')::date, $1, s.calls, s.estimated_calls, s.prompt_tokens

@@ -25,7 +25,7 @@ UPDATE_AUDIT = """
 UPDATE workspaces SET audit_after = $2, audit_due_at = now() + make_interval(secs => $3) WHERE id = $1
 """
 
-# One statement, so that a session that becomes a file at the same time is found as either.
+# One statement, so that a session that becomes a file at the same time is found as one or the other.
 SELECT_KNOWN_KEYS = """
 SELECT object_key, true AS is_open FROM upload_sessions
 WHERE workspace_id = $1 AND id = ANY($2) AND status <> 'completed' AND cleaned_at IS NULL

@@ -90,7 +90,8 @@ SELECT {COLUMNS} {FROM}
 WHERE u.status IN ('failed', 'aborted', 'expired') AND u.cleaned_at IS NULL ORDER BY u.updated_at LIMIT $1
 """
 
-# The rows contain filename and attributes; the objects belong to the file or are cleaned up.
+# These rows are deleted because they contain the filename and attributes; their objects belong to the file or are
+# cleaned up separately.
 DELETE_UPLOADS_OF_DOCUMENT = "DELETE FROM upload_sessions WHERE workspace_id = $1 AND document_id = $2"
 
 UPDATE_CLEANED = "UPDATE upload_sessions SET cleaned_at = now() WHERE workspace_id = $1 AND id = $2"
@@ -189,7 +190,7 @@ async def release_completing(conn: Connection, workspace_id: UUID, upload_id: UU
 
 
 async def reopen_upload(conn: Connection, workspace_id: UUID, upload_id: UUID) -> None:
-    """Accept parts again, since the existing ones do not form the file."""
+    """Accept parts again, because the stored parts do not form the complete file."""
     await conn.execute(REOPEN_UPLOAD, workspace_id, upload_id)
 
 

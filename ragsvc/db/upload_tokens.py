@@ -1,4 +1,4 @@
-"""The table upload_tokens, which stores only the SHA-256; a token is valid only while its key is."""
+"""The table upload_tokens, which stores only the SHA-256 of each token; a token is valid only while its API key is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RETURNING workspace_id, id, key_id, collection_id, max_bytes, expires_at
 
 DELETE_EXPIRED_TOKENS = "DELETE FROM upload_tokens WHERE workspace_id = $1 AND expires_at <= now()"
 
-# With `$2`, also sets the session's scope, as SELECT_KEY_OWNER does.
+# If `$2` is true, the statement also sets the session's scope, like SELECT_KEY_OWNER.
 SELECT_TOKEN_OWNER = f"""
 SELECT t.*, CASE WHEN $2 THEN
     set_config('role', '{APP}', false) || set_config('{SETTING}', t.workspace_id::text, false) END

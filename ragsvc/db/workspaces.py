@@ -58,10 +58,10 @@ async def lock_workspace(conn: Connection, workspace_id: UUID) -> tuple[UUID | N
 
 
 async def update_workspace_deleting(conn: Connection, workspace_id: UUID, *, deletion_id: UUID) -> None:
-    """Mark a workspace as being deleted: from the commit on, its keys are not valid."""
+    """Mark a workspace as being deleted: once this is committed, its keys are not valid."""
     await conn.execute(UPDATE_WORKSPACE_DELETING, workspace_id, deletion_id)
 
 
 async def delete_workspace(conn: Connection, workspace_id: UUID) -> bool:
-    """Remove the row with its keys and sessions; its documents and files must be removed already."""
+    """Remove the row with its keys and sessions; its documents and files must already be removed."""
     return await conn.execute(DELETE_WORKSPACE, workspace_id) == "DELETE 1"

@@ -59,7 +59,7 @@ class AuditSubject(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts; `ip` is the peer's (perhaps a load balancer's), `forwarded_for` the unverified request header."""
+    """Who performed an action; `ip` is the peer (perhaps a load balancer), `forwarded_for` the unverified header."""
 
     kind: ActorKind
     name: str

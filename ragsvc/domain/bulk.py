@@ -42,7 +42,8 @@ class BulkSelection:
 class BulkOperation:
     """A bulk operation.
 
-    `matched` documents matched when it was accepted; `skipped` ones no longer did when they were processed.
+    `matched` is the number of documents that matched when it was accepted. `skipped` counts those that were deleted or
+    busy when it reached them.
     """
 
     workspace_id: UUID

@@ -70,8 +70,8 @@ class Source:
 class Citation:
     """A marker `[n]` in an answer, at code point `message_offset` of the message.
 
-    `char_start` and `char_end` are the quote's span in the document. A number without a source has neither document
-    nor span. `support` (0 to 1) is how well the quote supports the sentence that cites it.
+    `char_start` and `char_end` are the quote's span in the document. A citation whose number has no source has no
+    document and no span. `support` (0 to 1) is how well the quote supports the sentence that cites it.
     """
 
     n: int

@@ -31,10 +31,10 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table at code points `[char_start, char_end)`; every row is on lines of its own.
+    """A table at code points `[char_start, char_end)`; every row starts on a new line.
 
     `row_starts` are the offsets of the rows, in order; the first row starts with the table (and includes a sheet's
-    name). `header` is the span with the column names, None if there are none.
+    name). `header` is the span of the header row, or None if there is no header.
     """
 
     char_start: int
@@ -65,10 +65,10 @@ def join_context(context: str, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a canonical text: `canonical[char_start:char_end] == text` always holds.
+    """A piece of a canonical text: `canonical[char_start:char_end] == text` is always true.
 
-    `content_hash` is the SHA-256 of the text. `embedding_input_hash`, the key of the embedding cache, is the SHA-256 of
-    `embedding_input`: the text after its `context` (headings and `table_header`), if any.
+    `content_hash` is the SHA-256 of the text. `embedding_input_hash`, the key of the embedding cache, is a hash of
+    `embedding_input`: the `context` (headings and `table_header`), if any, and the text.
     """
 
     ordinal: int
@@ -123,7 +123,7 @@ class StoredChunk:
 
 @dataclass(frozen=True, slots=True)
 class TextSlice:
-    """Code points `[start, end)` of a version's canonical text, which has `length` of them."""
+    """Code points `[start, end)` of a version's canonical text; `length` is the length of the whole text."""
 
     version: int
     start: int

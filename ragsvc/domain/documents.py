@@ -47,7 +47,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class FailureInfo:
-    """The reason why a document is not ready; `next_attempt_at` is set while a retry is scheduled."""
+    """Why an ingestion, run or other operation failed; `next_attempt_at` is set while a retry is scheduled."""
 
     code: str
     message: str

@@ -21,7 +21,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to process a call; `is_taken_over` if an earlier attempt ended without a response."""
+    """The right to process a call; `is_taken_over` is true if an earlier attempt ended without a response."""
 
     call: Call
     token: UUID
@@ -32,7 +32,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """The stored response to a call; `status` is None while there is none, `body` is None if it is rebuilt."""
+    """The stored response to a call; `status` is None until there is one, `body` is None if it must be rebuilt."""
 
     call_hash: bytes
     body_hash: bytes | None

@@ -22,7 +22,7 @@ class SearchMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A chunk found by a search; hits are sorted by `score`, and the other scores are those of each index."""
+    """A chunk found by a search. Hits are sorted by `score`; the other scores are those of the two indexes."""
 
     chunk_id: UUID
     document_id: UUID

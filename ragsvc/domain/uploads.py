@@ -26,8 +26,8 @@ class UploadStatus(StrEnum):
 class Upload:
     """An upload session.
 
-    A session opened by a client has a size, a part size and a collection; one for a file in a single request has none.
-    If it was opened with an upload token (`token_key_id`, `max_bytes`), the sizes are set on completion.
+    A session opened by a client has a size, a part size and a collection; one for a file in a single request has none
+    of these. If it was opened with an upload token (`token_key_id`, `max_bytes`), the sizes are set on completion.
     """
 
     workspace_id: UUID

@@ -84,7 +84,7 @@ class Build:
     ) -> int:
         """Make this the active build of the document, finish the job, and return the new version.
 
-        The chunks and the file that it replaces are left to the sweeper.
+        The sweeper removes the chunks and the file of the previous version.
 
         Raises:
             LeaseLost: another worker has the job, or the document is being deleted.

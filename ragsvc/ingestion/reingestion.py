@@ -68,7 +68,9 @@ async def queue_reingestion(
     discard_replacement: bool = False,
     job_id: UUID | None = None,
 ) -> tuple[Document, Job]:
-    """Do the same in the caller's transaction, and also return the job; the caller notifies workers after its commit.
+    """Queue a new version like `request_reingestion`, in the caller's transaction, and also return the job.
+
+    The caller must notify workers after its commit.
 
     Raises:
         NotFound, DocumentDeleting, IngestionActive: as `request_reingestion` does.

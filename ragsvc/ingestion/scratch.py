@@ -29,7 +29,7 @@ def open_scratch() -> Iterator[Path]:
         folder = Path(name)
         with (folder / "locking").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            # Renamed only after locking: other processes never find this lock file unlocked while its owner lives.
+            # Renamed only after locking, so that no process finds this file unlocked while its owner is alive.
             (folder / "locking").rename(folder / LOCK)
             yield folder
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Connecting takes milliseconds or fails. Responses have their own limit, MODEL_TIMEOUT_S.
 CONNECT_TIMEOUT_S = 5.0
-# Names of OpenTelemetry's gen_ai.operation.name, which has none for reranking yet.
+# Values of OpenTelemetry's gen_ai.operation.name, except `rerank`, which is not defined there yet.
 Operation = Literal["chat", "embeddings", "rerank"]
 
 
@@ -26,7 +26,7 @@ class ModelCall:
     def __init__(self, operation: Operation, model: str) -> None:
         self._operation = operation
         self._started = time.perf_counter()
-        # Not the current span: a stream is read in one task and may be closed in another.
+        # Not made the current span, because a stream can be read in one task and closed in another.
         self._span = start_span(
             f"{operation} {model}",
             SpanKind.CLIENT,
@@ -60,7 +60,7 @@ class ModelCall:
 
 @contextmanager
 def calling(operation: Operation, *, model: str) -> Iterator[ModelCall]:
-    """Record a call by how its body ends: `ok`, the code of a WorkError, or `cancelled` for anything else."""
+    """Record a call with the outcome of the `with` body: `ok`, a WorkError's code, or `cancelled` for anything else."""
     call = ModelCall(operation, model)
     outcome = "cancelled"
     try:

@@ -48,7 +48,7 @@ class ChatTurn:
 
 @dataclass(frozen=True, slots=True)
 class ChatDelta:
-    """A piece of an answer; the last ones have no text, but the finish reason and the token usage."""
+    """A piece of an answer; the last ones contain no text, only the finish reason and the token usage."""
 
     text: str = ""
     finish_reason: str | None = None
@@ -63,7 +63,7 @@ class Chat:
         self._silence_s = settings.llm.model_timeout_s
         self._first_token_s = FIRST_TOKEN_FACTOR * settings.llm.model_timeout_s
         self._timeout = httpx2.Timeout(max(self._first_token_s, self._silence_s), connect=CONNECT_TIMEOUT_S)
-        # Replaces the requests of open answers.
+        # Replaces the request of each open answer, to free the memory of its prompt.
         self._empty_request = httpx2.Request("POST", client.base_url)
         # Not every server supports the option that requests token usage.
         self._asks_for_usage = True
@@ -88,7 +88,7 @@ class Chat:
     async def _open(self, turns: Sequence[ChatTurn], *, model: str) -> _OpenAnswer:
         """Return an answer whose first text has arrived; failures before that are retried.
 
-        This is a function of its own so that the state of the retries is freed while the answer streams.
+        This is a separate function so that the retry state is freed while the answer streams.
         """
         async for attempt in stamina.retry_context(
             on=should_retry_now, attempts=QUICK_ATTEMPTS, timeout=QUICK_ATTEMPTS_S, wait_initial=0.1, wait_max=1.0
@@ -150,7 +150,7 @@ class Chat:
                 return deltas
         if any(delta.finish_reason == CONTENT_FILTER for delta in deltas):
             raise ProviderRejected("chat_filtered", "The chat model's provider withheld the answer")
-        raise TransientFailure("chat_empty", "The chat model answered nothing")
+        raise TransientFailure("chat_empty", "The chat model returned an empty answer")
 
     async def _read_next(self, answer: _OpenAnswer) -> list[ChatDelta] | None:
         """Return the deltas of the next chunk, without keeping the chunk in memory; None at the end."""
@@ -193,7 +193,7 @@ def _explain(error: openai.OpenAIError, *, model: str | None = None, request_id:
 
 
 class _ChunkReader:
-    """Converts chunks to deltas whose text every store accepts."""
+    """Converts chunks to deltas, without characters that cannot be stored."""
 
     def __init__(self) -> None:
         self._half = ""

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 # The SDK requires a key; servers that need none ignore it.
 NO_API_KEY = "none"
-# 0 means no limit. Every open answer uses a connection, and their number is limited where requests are admitted.
+# 0 means no limit. Every open answer uses a connection, and the number of open answers is limited where requests are
+# admitted.
 CONNECTIONS = httpx2.Limits(max_connections=0, max_keepalive_connections=100)
 
 
@@ -54,7 +55,7 @@ class LlmClient:
         self._chat = Chat(client, settings)
 
     async def embed(self, texts: Sequence[str], *, token_count: int) -> tuple[NDArray[np.float32], EmbeddingUsage]:
-        """Return finite vectors of shape (len(texts), dimensions) and their token usage, by one call without retries.
+        """Return finite vectors of shape (len(texts), dimensions) and their token usage, from one call without retries.
 
         The call first waits, without a time limit, until the provider's rate allows `token_count` tokens. That count
         is also the usage if the server reports none.
@@ -73,9 +74,9 @@ class LlmClient:
     async def embed_query(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         """Return the vector of a query, of shape (dimensions,), and its token usage.
 
-        Vectors are cached, failures are retried a few times, and queries that are too long are truncated. Queries
-        precede all calls that wait for the provider's rate. A cached vector has no usage; if the server reports none,
-        four characters count as a token.
+        Vectors are cached, failures are retried a few times, and queries that are too long are truncated. Queries take
+        precedence over calls that wait for the provider's rate. A cached vector has no usage; if the server reports
+        none, four characters count as a token.
 
         Raises:
             WorkError: as for `embed`.
@@ -83,7 +84,7 @@ class LlmClient:
         return await self._embedder.embed_query(text)
 
     def stream_chat(self, turns: Sequence[ChatTurn], *, model: str) -> AsyncGenerator[ChatDelta, None]:
-        """Return the deltas of an answer; use it in `contextlib.aclosing`, which stops the model.
+        """Return the deltas of an answer; use it with `contextlib.aclosing`, which stops the model on exit.
 
         Failures are retried a few times before the first text, and never after it.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ragsvc.llm.provider_rate import ProviderRate
     from ragsvc.settings.settings import Settings
 
-# Only models with this prefix accept `dimensions`; others reject it, and have one length.
+# Only models with this prefix accept `dimensions`; others reject it and return vectors of a fixed length.
 SHORTENABLE_MODELS = "text-embedding-3-"
 CACHED_QUERIES = 1024
 # Typical for queries. Denser text is halved until the model accepts it.
@@ -52,7 +52,7 @@ class Embedder:
         self._queries: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 
     async def embed(self, texts: Sequence[str], *, token_count: int) -> tuple[NDArray[np.float32], EmbeddingUsage]:
-        """Return vectors of shape (len(texts), dimensions) by one call, and its usage; raises as `LlmClient.embed`."""
+        """Return vectors of shape (len(texts), dimensions) and the usage of the call; raises like `LlmClient.embed`."""
         if not texts:
             return np.empty((0, self._dimensions), dtype=np.float32), EmbeddingUsage()
         with EMBEDDING_RATE_WAIT.time():
@@ -67,7 +67,7 @@ class Embedder:
         return vectors[0], usage
 
     async def embed_query(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
-        """Return the vector of a query, from the cache if possible; raises as `LlmClient.embed_query`."""
+        """Return the vector of a query, from the cache if possible; raises like `LlmClient.embed_query`."""
         vector, usage = self._queries.get(text), EmbeddingUsage()
         if vector is None:
             vector, usage = await self._embed_truncated(text)

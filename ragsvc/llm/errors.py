@@ -51,7 +51,7 @@ KIND_OF_CODE: dict[str, Kind] = {
 FIRST_SERVER_ERROR = 500
 MAX_DETAIL_CHARS = 300
 NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-# Phrases by which servers without such a code report that a prompt is too long.
+# Phrases with which servers without the code `context_length_exceeded` report that a prompt is too long.
 _TOO_LONG = re.compile(
     r"context[ _](?:length|window|size)|maximum context|(?:prompt|input) is too long|too many (?:input )?tokens",
     re.IGNORECASE,
@@ -83,7 +83,7 @@ def request_id_of(error: openai.OpenAIError) -> str | None:
 
 
 def _cause_of(error: openai.OpenAIError) -> BaseException | None:
-    # The transport reports every lost connection as a connect timeout; the real error is the cause of its error.
+    # The transport reports every lost connection as a connect timeout; the real error is the cause of that error.
     transport_error = error.__cause__
     return transport_error.__cause__ if transport_error is not None else None
 

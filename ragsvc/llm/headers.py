@@ -1,4 +1,4 @@
-"""Headers of the SDK to omit: they describe this machine, and use memory for each open answer."""
+"""SDK headers to omit: they describe this machine, and use memory for each open answer."""
 
 from __future__ import annotations
 

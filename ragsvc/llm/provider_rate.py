@@ -8,7 +8,7 @@ from typing import Protocol
 class ProviderRate(Protocol):
     """A budget of requests and tokens per minute, shared by all processes of a deployment.
 
-    Methods raise nothing but CancelledError.
+    Methods raise only CancelledError.
     """
 
     async def wait_for_turn(self, *, tokens: int) -> None:
@@ -18,4 +18,4 @@ class ProviderRate(Protocol):
         """Charge a request of `tokens` tokens without waiting; requests that wait are delayed by it."""
 
     async def hold(self, *, seconds: float) -> None:
-        """Let no waiting request proceed for `seconds`, because the provider asked for a pause."""
+        """Delay all waiting requests for `seconds`, because the provider asked for a pause."""

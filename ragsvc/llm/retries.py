@@ -1,17 +1,17 @@
-"""When to retry a call immediately, because a client waits for the result."""
+"""When to retry a call immediately, because a client is waiting for the result."""
 
 from __future__ import annotations
 
 from ragsvc.errors import OutageFailure, TransientFailure
 
 QUICK_ATTEMPTS = 3
-# No attempt begins later than this, so a model that did not respond until its timeout is not retried.
+# No attempt begins later than this, so a call that ran into its timeout is not retried.
 QUICK_ATTEMPTS_S = 5.0
 MAX_WAIT_S = 2.0
 
 
 def should_retry_now(error: Exception) -> bool | float:
-    """Return for stamina whether to retry, or the seconds to wait if the server named them."""
+    """Return for stamina whether to retry, or the seconds to wait if the server specified them."""
     if isinstance(error, OutageFailure):
         return True
     if not isinstance(error, TransientFailure):

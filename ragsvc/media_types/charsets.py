@@ -1,4 +1,4 @@
-"""The charsets that a header or markup can declare, and the codecs that their labels stand for."""
+"""The charsets that a header or markup can declare, and the codecs that their labels map to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DECLARABLE = frozenset(DECLARABLE_NAMES.split())
 
 
 def find_charset(label: str | None) -> str | None:
-    """Return Python's codec name for a charset label, or None if documents cannot be written in it."""
+    """Return Python's codec name for a charset label, or None if it is unknown or not a charset of documents."""
     try:
         name = codecs.lookup(label or "").name
     except (LookupError, ValueError):

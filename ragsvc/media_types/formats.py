@@ -130,7 +130,7 @@ FORMATS = (
     Format(ODS, suffixes=".ods"),
     Format(ODP, suffixes=".odp"),
     Format(EPUB, suffixes=".epub"),
-    # Detected by code in sniffing.py: these files do not have to begin with a fixed signature.
+    # Detected by code in sniffing.py: these files need not begin with a fixed signature.
     Format(PDF, suffixes=".pdf", is_prose=True),
     Format(HTML, suffixes=".html .htm", is_prose=True),
 )

@@ -1,7 +1,7 @@
-"""The filter language over document attributes, and its translation for the database.
+"""The filter language for document attributes, and its translation for the database.
 
-A comparison is false if the attribute is absent or of another type. `ne` and `nin` negate `eq` and `in`, so they are
-true in that case. Numbers compare by value, strings by code point, and booleans only for equality.
+A comparison is false if the attribute is absent or of a different type. `ne` and `nin` negate `eq` and `in`, so they
+are true in that case. Numbers compare by value, strings by code point, and booleans only for equality.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ _JUNCTIONS = {Junction.AND: " && ", Junction.OR: " || "}
 def compile_filter(condition: Filter | None) -> AttributeCondition:
     """Return the filter for the database: a jsonpath with quoted keys, in which every value is a variable.
 
-    Equality conditions that must always hold become a containment check instead, which is cheaper.
+    Equality conditions that every match must meet become a containment check instead, which is cheaper.
 
     Raises:
         InvalidRequest: as for `check_filter`.

@@ -1,4 +1,4 @@
-"""Search: from a query and a scope to chunks, best first."""
+"""Searches a scope for the chunks that best match a query."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FETCHED = 50
 FETCHED_PER_HIT = 2
 # Candidates that a reranker scores. More would cost time and rarely change the first hits.
 RERANK_CANDIDATES = 50
-# Up to this many chunks in scope, dense search scans exactly: about as fast as the index, and complete.
+# With at most this many chunks in scope, dense search scans all of them: about as fast as the index, and exact.
 EXACT_SCAN_MAX_CHUNKS = 10_000
 # Longer queries are truncated.
 MAX_QUERY_CHARS = 4000
@@ -57,7 +57,7 @@ class SearchRequest:
 
     @property
     def needs_vector(self) -> bool:
-        """Whether the query must be embedded; `min_score` is a cosine in every mode."""
+        """Whether the query must be embedded; `min_score` is a cosine similarity in every mode."""
         return self.mode is not SearchMode.LEXICAL or self.min_score is not None
 
 

@@ -1,4 +1,4 @@
-"""Appends the events of this process's runs to their Redis streams, those of many runs in one round trip."""
+"""Appends the events of this process's runs to their Redis streams, for many runs in one round trip."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 APPEND_TIMEOUT_S = 0.25
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 5.0
-# How long events that Postgres already has wait for others to share a round trip with. Kept short: a deletion that is
-# accepted during the wait cannot remove a stream that does not exist yet.
+# Delay before events that are already in Postgres are appended, so that they can share a round trip with others. Kept
+# short: a deletion that is accepted during the wait cannot remove a stream that does not exist yet.
 LINGER_S = 0.005
 
 log = structlog.get_logger(__name__)
 
 
 class EventLog:
-    """Appends for all journals of the process; while one batch is sent, the next one collects."""
+    """Appends the events of all journals of the process; while one batch is sent, the next one is collected."""
 
     def __init__(self, resources: Resources) -> None:
         self._redis = resources.redis
@@ -48,7 +48,7 @@ class EventLog:
         self._has_pending.set()
 
     def publish_soon(self, journal: Journal) -> None:
-        """Schedule events that are already stored; up to LINGER_S they wait for further events to join the batch.
+        """Schedule events that are already stored; they wait up to LINGER_S for further events to join the batch.
 
         Otherwise the answer's first words would wait for the round trip of the sources.
         """
@@ -69,7 +69,7 @@ class EventLog:
                 log.exception("run_events_not_appended")
 
     async def flush(self) -> None:
-        """Append pending events, then release them; without Redis too, since Postgres will have them."""
+        """Append pending events, then release them, even if Redis is unavailable: Postgres will have them."""
         self._has_pending.clear()
         journals, self._pending = list(self._pending.values()), {}
         upto = {journal.run_id: journal.last_id for journal in journals}

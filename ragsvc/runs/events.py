@@ -132,7 +132,7 @@ _ENCODINGS: dict[type[EventBody], _Encoding] = {
     ),
 }
 _BY_KIND = {encoding.kind: encoding for encoding in _ENCODINGS.values()}
-# Replaces an event in the stream that must be read from Postgres.
+# Stream entry of an event that must be read from Postgres.
 STORED_MARKER = b'["stored"]'
 
 

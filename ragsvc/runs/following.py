@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.runs.owner import RunOwner
 
-# A stream without events for this long may have lost its end, or be gone, so Postgres is read.
+# If a stream has no new events for this long, Postgres is read: the stream may be gone or lack the run's end.
 POLL_S = 1.0
 # Wait before reading Postgres for events that the stream lacks: the owner stores them with its next save.
 GAP_S = 0.2
@@ -33,7 +33,7 @@ class Follower:
         self._tails = tails
 
     async def follow(self, workspace_id: UUID, run_id: UUID, *, after: int = 0) -> AsyncGenerator[list[RunEvent], None]:
-        """Yield batches of the events after number `after`, up to the run's end; existing events come at once.
+        """Yield batches of the events after number `after`, up to the run's end; existing ones are yielded at once.
 
         All readers in all processes see the same events. If the session is deleted, the run ends as cancelled, after
         the events that the reader has seen.

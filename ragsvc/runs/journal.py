@@ -35,8 +35,8 @@ BATCH = 256
 class Journal:
     """The events of one run, numbered from 1: its start, its sources, deltas and citations, its end.
 
-    Readers see an event once it is released. That is when it would survive this process, or when Redis is away: readers
-    must not see an event that could be lost. Deltas are stored as plain text, since there may be thousands of runs.
+    Readers see an event once it is released: when it is in Redis or Postgres, so that it would survive this process, or
+    at once if Redis is unavailable. Deltas are stored as plain text, since there may be thousands of runs.
     """
 
     def __init__(self, run_id: UUID, message_id: UUID) -> None:
@@ -88,7 +88,7 @@ class Journal:
 
     @property
     def marks(self) -> tuple[int, ...]:
-        """The deltas' lengths, 0 for a citation, in the order of the events."""
+        """The length of each delta, or 0 for a citation, in the order of the events."""
         return tuple(len(entry) if isinstance(entry, str) else 0 for entry in self._entries)
 
     def add_sources(self, sources: tuple[Source, ...]) -> None:
@@ -140,7 +140,7 @@ class Journal:
             yield RunEvent(self.last_id, self.end)
 
     def read_batch(self, *, after: int, upto: int | None = None) -> list[RunEvent]:
-        """Return the first of these events, at most BATCH of them."""
+        """Return the first events that `read` would yield, at most BATCH."""
         last_id = self.last_id if upto is None else upto
         return list(self.read(after=after, upto=min(after + BATCH, last_id)))
 

@@ -1,4 +1,4 @@
-"""The runs that this process owns: their tasks, their leases and their ends."""
+"""The runs that this process owns: their tasks, leases and outcomes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ragsvc.runs.journal import Journal
     from ragsvc.telemetry.spans import Span
 
-# Interval of saves while a run changes; also how soon a cancellation by another process is noticed.
+# Interval between saves of a changing run, and the longest delay before another process's cancellation is noticed.
 SAVE_INTERVAL_S = 0.5
 CONCURRENT_SAVES = 4
 DRAIN_S = 5.0
@@ -50,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class OwnedRun:
-    """A run that this process answers; `stopping` is the status that it ends with once it was asked to stop."""
+    """A run that this process answers; `stopping` is the status that it will end with, set when it is asked to stop."""
 
     writer: RunWriter
     task: asyncio.Task[None] | None = None
@@ -89,7 +89,7 @@ class RunOwner:
         return len(self._runs)
 
     def begin(self, question: Question, *, run_id: UUID, answer_id: UUID) -> None:
-        """Start to answer a question; its run must be stored with this owner's name."""
+        """Start to answer a question; its run must already be stored with this owner's name."""
         writer = RunWriter(
             self._resources.scoped_to(question.session.workspace_id),
             self._event_log,
@@ -114,7 +114,7 @@ class RunOwner:
         return owned is not None and self._stop(owned, RunStatus.CANCELLED)
 
     async def drain(self) -> None:
-        """End all runs as interrupted, including those that begin later, because this process stops."""
+        """End all runs as interrupted, including those that begin later, because this process is stopping."""
         self._is_draining = True
         for owned in self._runs.values():
             self._stop(owned, RunStatus.INTERRUPTED)
@@ -126,7 +126,7 @@ class RunOwner:
     async def supervise(self) -> None:
         """Renew leases, apply cancellations by other processes and save changed runs, until cancelled.
 
-        Leases are renewed independently of saves, so slow saves cost no run its lease.
+        Leases are renewed independently of saves, so that slow saves do not cost a run its lease.
         """
         await asyncio.gather(
             keep_renewed(self._renew_leases, interval_s=SAVE_INTERVAL_S, event="run_leases_not_renewed"),
@@ -182,7 +182,7 @@ class RunOwner:
                     await owned.writer.finish(outcome)
                     _record_outcome(outcome, traced, duration_s=time.perf_counter() - owned.writer.begun_at)
         except Exception:
-            # The lease expires, and the sweeper ends the run.
+            # The lease will expire, and the sweeper will then end the run.
             log.exception("run_not_finished")
             owned.writer.journal.lose()
         finally:
@@ -229,4 +229,4 @@ def explain_failure(error: Exception) -> FailureInfo:
         log.warning("run_failed", error=error)
         return FailureInfo(Unavailable.code, Unavailable().detail, retryable=True)
     log.error("run_failed", exc_info=error)
-    return FailureInfo("internal", "An unexpected error.", retryable=True)
+    return FailureInfo("internal", "An unexpected error occurred.", retryable=True)

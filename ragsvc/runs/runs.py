@@ -14,9 +14,9 @@ The owner renews the run's lease in Postgres and writes the events:
     Answerer ──▶ RunWriter ──▶ Journal ─┬─ EventLog ──▶ Redis stream   at once, many runs in a batch
                  (AnswerWriter)         └─ save_run ──▶ Postgres       every half second, and at the end
 
-An event is released to readers once it is in Redis or Postgres, or at once while Redis is away. Readers in the owner's
-process follow its journal. Readers in other processes restore a journal from Postgres and continue with the stream;
-without Redis they poll Postgres.
+An event is released to readers once it is in Redis or Postgres, or at once while Redis is unavailable. Readers in the
+owner's process follow its journal. Readers in other processes restore a journal from Postgres and continue with the
+stream; without Redis they poll Postgres.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ async def open_runs(resources: Resources) -> AsyncIterator[Runs]:
     Raises:
         StartupRefused: the tokenizer is unknown.
     """
-    # Load the tokenizer now, in a thread, so that the first question need not wait for it.
+    # Load the tokenizer now, in a thread, so that the first question does not wait for it.
     await asyncio.to_thread(load_meter, resources.settings)
     event_log = EventLog(resources)
     tails = RunTails(resources.redis, resources.settings.stores.queue_prefix)
@@ -118,7 +118,7 @@ async def list_chat_runs(
     before: UUID | None,
     limit: int,
 ) -> list[ChatRun]:
-    """Return at most `limit` runs created before `before`, newest first; None for a filter matches every run.
+    """Return at most `limit` runs created before `before`, newest first; a filter of None matches every run.
 
     Raises:
         NotFound: there is no such session.
@@ -165,7 +165,7 @@ async def wait_for_answer(runs: Runs, workspace_id: UUID, run_id: UUID, *, messa
 
 
 async def sweep_runs(resources: Resources) -> int:
-    """End the runs whose owner died, as interrupted or, if requested, as cancelled; return how many were ended."""
+    """Mark runs whose owner died as interrupted, or as cancelled if that was requested, and return their number."""
     sweeper = f"sweeper:{new_id().hex}"
     async with resources.pool.acquire() as conn:
         lost = await chat_runs.claim_lost_runs(

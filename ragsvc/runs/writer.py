@@ -74,7 +74,7 @@ class RunWriter:
         """
         self.journal.add_sources(sources)
         if not await self.save():
-            raise LeaseLost("the run is no longer this process's")
+            raise LeaseLost("this process no longer owns the run")
         self._event_log.publish_soon(self.journal)
 
     def add_text(self, text: str) -> None:
@@ -101,7 +101,7 @@ class RunWriter:
             return True if self.is_finishing else await self._save(self._progress())
 
     async def finish(self, outcome: Outcome) -> None:
-        """Store the run's end, then publish it. While Postgres is away, retry until the lease expires.
+        """Store the run's end, then publish it. While Postgres is unavailable, retry until the lease expires.
 
         A run that was taken over or deleted is left unchanged; its readers continue from Postgres.
         """

@@ -31,8 +31,8 @@ HEAD = """\
 
 <!-- Generated from ragsvc/settings/groups.py by `make docs`. Change the descriptions there. -->
 
-Everything is set by environment variables. Two are required; the others have defaults. A wrong value is refused at
-start with a sentence that names the variable and the reason. An empty variable counts as unset.
+All settings are environment variables. Two are required; the others have defaults. If a value is invalid, the process
+refuses to start and names the variable and the reason. An empty variable counts as unset.
 
 Sizes are in bytes; names ending in `_S` are seconds and accept fractions.
 
@@ -57,7 +57,7 @@ def document_settings() -> str:
 
 def _rows(fields: Mapping[str, FieldInfo]) -> Iterator[str]:
     for name, field in fields.items():
-        # A cell must not contain the separator of cells.
+        # Escape the separator of table cells.
         description = (field.description or "").replace("|", "\\|")
         yield f"| `{name.upper()}` | {_describe_type(field)} | {_describe_default(field)} | {description} |"
 
@@ -90,7 +90,7 @@ def _is_secret(field: FieldInfo) -> bool:
 
 
 def _without_none(annotation: object) -> object:
-    """Return the type that an optional annotation is about, without its constraints."""
+    """Return the type in an optional annotation, without its constraints."""
     if get_origin(annotation) in {Union, UnionType}:
         annotation = next(part for part in get_args(annotation) if part is not type(None))
     # `Annotated[int, …]`; a Literal has this attribute too, but its parts are values.

@@ -42,7 +42,7 @@ class StoreGroup(Group):
     database_url: SecretStr = Field(description="Connection URL of Postgres 16 or newer with pgvector 0.8.4 or newer.")
     migration_database_url: SecretStr | None = Field(
         None,
-        description="Direct connection URL, past any connection pooler, for `ragsvc migrate`. Unset: `DATABASE_URL`.",
+        description="Connection URL for `ragsvc migrate`, without a connection pooler. Unset: `DATABASE_URL`.",
     )
     database_pool_size: Count = Field(
         10, description="Maximum Postgres connections per API process. Workers size their pools by their concurrency."
@@ -72,7 +72,7 @@ class StoreGroup(Group):
         description="Longest wait for the object store's next byte, in seconds. Requests are tried four times.",
     )
     s3_public_endpoint_url: str | None = Field(
-        None, description="Base URL of presigned URLs, as clients reach the object store. Unset: `S3_ENDPOINT_URL`."
+        None, description="Base URL of presigned URLs: the object store's URL for clients. Unset: `S3_ENDPOINT_URL`."
     )
     s3_addressing_style: Literal["path", "virtual", "auto"] = Field(
         "path", description="Whether the bucket name is part of the URL's path or its host name."
@@ -260,7 +260,7 @@ class JobGroup(Group):
     job_lease_s: Seconds = Field(
         30.0,
         description="Seconds after which a job is taken over from an unresponsive worker."
-        " The lease is renewed three times as often.",
+        " Workers renew their leases three times within that period.",
     )
     job_timeout_s: Seconds = Field(1800.0, description="Longest time without progress in a job attempt, in seconds.")
     sweep_interval_s: Seconds = Field(5.0, description="Seconds between searches for lost jobs.")
@@ -321,11 +321,11 @@ class AnsweringGroup(Group):
     )
     lexical_weight: Annotated[float, Field(ge=0)] = Field(
         0.65,
-        description="Weight of the lexical score, the share of query words in a chunk, in hybrid search.",
+        description="Weight of the lexical score (BM25, scaled to 0 to 1) in hybrid search.",
     )
     abstain_min_score: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         None,
-        description="Chat does not answer below this best cosine similarity. Unset: only if nothing is found.",
+        description="Chat gives no answer if the best cosine similarity is below this. Unset: no minimum.",
     )
     citation_support_min: Annotated[float, Field(ge=0, le=1)] = Field(
         0.6, description="Smallest support of a citation's quote, from 0 to 1, for the citation to count as verified."
@@ -363,7 +363,7 @@ class TelemetryGroup(Group):
         description="Exporter of traces; requires `ragsvc[otel]`. The SDK reads its other `OTEL_*` variables.",
     )
     log_format: Literal["json", "console"] = Field(
-        "json", description="`json`: one JSON object per line. `console`: text for people."
+        "json", description="`json`: one JSON object per line. `console`: human-readable text."
     )
 
 

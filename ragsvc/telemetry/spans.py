@@ -29,7 +29,7 @@ class Span(Protocol):
         """Add attributes."""
 
     def fail(self, code: str) -> None:
-        """Mark the span as failed with a code of low cardinality."""
+        """Mark the span as failed with a low-cardinality code."""
 
     def end(self) -> None:
         """End the span."""
@@ -48,4 +48,4 @@ class Tracer(Protocol):
         """Record a call that just ended as a child of the current span; without a current span, do nothing."""
 
     def traceparent(self) -> str | None:
-        """Return the W3C traceparent of the current span; None without one."""
+        """Return the W3C traceparent of the current span, or None if there is no current span."""

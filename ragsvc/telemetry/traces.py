@@ -1,7 +1,7 @@
 """Tracing. Until `configure_traces` enables it, spans are no-ops and OpenTelemetry is not imported.
 
-Names and attributes follow OpenTelemetry's semantic conventions. Spans never contain text of documents, questions or
-answers, nor parameters of SQL statements.
+Names and attributes follow OpenTelemetry's semantic conventions. Spans never contain the text of documents, questions
+or answers, or the parameters of SQL statements.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def record_span(name: str, attributes: Attributes, *, duration_s: float, code: s
 
 
 def current_traceparent() -> str | None:
-    """Return the W3C traceparent of the current span; None without one."""
+    """Return the W3C traceparent of the current span, or None if there is no current span."""
     return None if _tracer is None else _tracer.traceparent()
 
 

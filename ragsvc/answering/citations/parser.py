@@ -1,4 +1,4 @@
-"""Finds `[n]` markers in a streamed answer, and gives each the quote that supports it best."""
+"""Finds `[n]` markers in a streamed answer, and the quote that best supports each."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class CitationParser:
         return markers
 
     def _is_code(self, sentence: str) -> bool:
-        """Return whether this piece is part of a code block; its fences are lines of their own."""
+        """Return whether this piece is part of a code block; each of its fences is a separate line."""
         begins_line, self._begins_line = self._begins_line, sentence.endswith("\n")
         if begins_line and _FENCE.match(sentence):
             self._is_fenced = not self._is_fenced

@@ -30,9 +30,10 @@ _NAME = re.compile(r"[^\W\d_]*[A-ZÄÖÜ]\S*")
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A part of a sentence that is negated on its own: its words, its negations, and its sides of opposites.
+    """A part of a sentence that can be negated independently of the others.
 
-    `last_words` are its content words and numbers in reverse order, so that the predicate mostly comes first.
+    `sides` are (pair, side) for each word that belongs to a pair of opposites. `last_words` are the content words and
+    numbers in reverse order, so that the predicate usually comes first.
     """
 
     last_words: tuple[str, ...]
@@ -48,9 +49,10 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a sentence states.
+    """The content of a sentence, for comparison with another one.
 
-    `units` are (dimension, unit) for every unit in it, `quantities` are (number, dimension, unit) for numbers with one.
+    `units` are (dimension, unit) for every unit in it, `quantities` are (number, dimension, unit) for every number with
+    a unit.
     """
 
     words: frozenset[str]
@@ -113,7 +115,7 @@ def _is_doubled(rest: str) -> bool:
     return len(rest) > SHORTEST_STEM and rest[-1] == rest[-2] and rest[-1] not in "lsz"
 
 
-# All sources of a question are read word by word before the model is called, and words recur.
+# Cached, since all sources of a question are read word by word before the model is called, and words recur.
 @lru_cache(maxsize=16_384)
 def _spell(token: str) -> tuple[str, ...]:
     word = token.casefold().replace("’", "'")  # noqa: RUF001 - the typographic apostrophe is intended

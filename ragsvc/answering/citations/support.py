@@ -1,8 +1,8 @@
 """Measures how well a sentence of a source supports a claim of an answer.
 
 Support is the share of the claim's content words and numbers that the sentence contains. It is capped if the sentence
-contradicts the claim: by another number or unit, a name missing from the source up to there, a negation or an
-opposite. The rules were developed on `tests/answering/citations/citation_pairs.py`.
+contradicts the claim: by a different number or unit, a name that is missing from the source up to that sentence, a
+negation or an opposite. The rules were developed on `tests/answering/citations/citation_pairs.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ class Passage:
 
 
 def measure_support(claim: str, sentence: str, *, context: str = "") -> float:
-    """Return the support of a claim by a sentence after `context`, from 0 to 1; 0 if the claim states nothing."""
+    """Return how well a sentence supports a claim, from 0 to 1; 0 if the claim has no content.
+
+    `context` is the text of the source before the sentence.
+    """
     claimed, given = read_statement(claim), read_statement(sentence)
     weight = len(claimed.words) + NUMBER_WEIGHT * len(claimed.numbers)
     if not weight:
@@ -42,7 +45,7 @@ def measure_support(claim: str, sentence: str, *, context: str = "") -> float:
 
 
 def find_passage(claim: str, text: str) -> Passage | None:
-    """Return the sentence that supports the claim best, the first of equals; None for an empty text."""
+    """Return the sentence that best supports the claim, the first one if several are equal; None for an empty text."""
     passages = [
         Passage(start, end, measure_support(claim, text[start:end], context=text[:start]))
         for start, end in split_sentences(text)
@@ -76,7 +79,7 @@ def _has_other_names(claimed: Statement, given: Statement, context: str) -> bool
 
 
 def _is_reversed(claimed: Statement, given: Statement) -> bool:
-    """Return whether the sentence negates a clause of the claim on the same subject, or says its opposite."""
+    """Return whether the sentence negates a clause of the claim about the same subject, or states the opposite."""
     return any(_is_reversed_clause(clause, claimed, given) for clause in claimed.clauses - given.clauses)
 
 
@@ -88,7 +91,9 @@ def _is_reversed_clause(clause: Clause, claimed: Statement, given: Statement) ->
 
 
 def _closest_clauses(clause: Clause, claimed: Statement, given: Statement) -> list[Clause]:
-    """Return the best-matching clauses: those with the last word that any shares, then those that share most words.
+    """Return the clauses of the sentence that match best.
+
+    They contain the last word of `clause` that occurs in any of them and, among those, share the most words with it.
 
     Ties are broken by the words shared with the whole claim, since its subject may be in another clause.
     """

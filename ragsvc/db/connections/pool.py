@@ -53,8 +53,8 @@ DATABASE_TROUBLE = (
     TimeoutError,
 )
 
-# Sent in the startup packet of every connection, without a round trip. `plan_cache_mode` prevents plans made for a
-# workspace of another size. Behind a transaction pooler, set them on the role (ALTER ROLE … SET).
+# Sent in the startup packet of every connection, without a round trip. `plan_cache_mode` prevents the reuse of plans
+# that were made for a workspace of a different size. Behind a transaction pooler, set them with ALTER ROLE … SET.
 SESSION_SETTINGS = {
     "application_name": "ragsvc",
     "timezone": "UTC",
@@ -72,7 +72,7 @@ MAX_STATEMENT_CHARS = 2000
 
 
 class Pool:
-    """The process's connections, with metrics of their use and of the wait for one.
+    """The process's connections, with metrics of their use and of the time spent waiting for one.
 
     Statements run as `ragsvc_system`, which sees all workspaces. After `scoped_to` they run as `ragsvc_app`.
     """
@@ -95,7 +95,7 @@ class Pool:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
-        """Wait for a connection and use it for the body."""
+        """Wait for a connection, and return it to the pool after the `async with` body."""
         async with self._acquire() as (connection, session):
             if session.can_isolate and self._has_sessions:
                 await session.enter(connection, self._scope)

@@ -77,7 +77,7 @@ BEGIN
                            relation.name, relation.workspace, own);
             EXECUTE format('CREATE POLICY every_workspace ON %s TO {SYSTEM} USING (true)', relation.name);
         END IF;
-        -- One table per transaction: a running service locks tables in other orders.
+        -- One table per transaction: a running service can lock tables in a different order, which could deadlock.
         COMMIT;
     END LOOP;
     REVOKE ALL ON FUNCTION find_key_owner, find_token_owner FROM PUBLIC;
@@ -89,8 +89,8 @@ END $$
 async def prepare_roles(connection: Connection, login_dsn: str) -> str | None:
     """Create the roles, let the service's login switch to them, and grant their permissions on this database.
 
-    Return None if row-level security is on, otherwise the reason and what an administrator can do about it, since not
-    every database owner can create roles.
+    Return None if row-level security is on. Otherwise return why it is off and how an administrator can enable it,
+    since not every database owner can create roles.
     """
     login = _login_of(login_dsn) or await connection.fetchval("SELECT session_user::text")
     try:
@@ -98,7 +98,7 @@ async def prepare_roles(connection: Connection, login_dsn: str) -> str | None:
         await _grant_membership(connection, login)
     except asyncpg.InsufficientPrivilegeError as error:
         return (
-            f"row-level security is off, requests run as {login}: {error}. Have an administrator run"
+            f"row-level security is off; requests run as {login}: {error}. Have an administrator run"
             f" `{'; '.join(CREATE_ROLES)};{GRANT_MEMBERSHIP.format(login=login).replace(chr(10), ' ')}`,"
             " then `ragsvc migrate` again"
         )
@@ -116,7 +116,7 @@ async def _create_roles(connection: Connection) -> None:
 
 
 async def _grant_membership(connection: Connection, login: str) -> None:
-    # None if the login does not exist yet: its creator must then grant the membership.
+    # The query returns None if the login does not exist yet: its creator must then grant the membership.
     if await connection.fetchval(SELECT_IS_MEMBER, login) is False:
         quoted = await connection.fetchval(QUOTE_IDENTIFIER, login)
         await connection.execute(GRANT_MEMBERSHIP.format(login=quoted))

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.roles import Connection
 
-# Also false if the roles were created for another database of the server and this one has not been migrated since.
+# Whether the login can switch to both roles and they have permissions on this database. They have none if they were
+# created for another database of the server and this one has not been migrated since.
 SELECT_CAN_ISOLATE = f"""
 SELECT count(*) = 2 AND bool_and(coalesce(
     pg_has_role(session_user, oid, 'SET') AND has_table_privilege(oid, to_regclass('schema_migrations'), 'SELECT'),
@@ -71,7 +72,7 @@ class SessionConnection(_Connection):
 
 
 class LookupConnection:
-    """A connection to look up a caller; if `enters_workspace`, the statement also enters the scope of its workspace."""
+    """A connection to look up a caller; if `enters_workspace`, the statement also enters the caller's workspace."""
 
     def __init__(self, conn: Connection, *, enters_workspace: bool) -> None:
         self.conn = conn

@@ -1,4 +1,4 @@
-"""Search for chunks: candidates of both indexes and their fusion, in one statement."""
+"""Search for chunks: candidates from both indexes and their fusion, in one statement."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Connection, Record
     from ragsvc.db.search.scope import Scope, Selection
 
-# Nearest chunks of the workspace that are examined per candidate, since some of them are outside of the scope.
+# Number of nearest chunks of the workspace to examine for each candidate, since some are outside the scope.
 NEAR_PER_FETCHED = 8
 
 # All statements below take the same arguments; this declares the types of those that a statement does not use.

@@ -11,17 +11,17 @@ from ragsvc.db.search.scope import LIVE, LIVE_DOCUMENTS
 # Saturation of repeated words, and normalization by chunk length: the usual values.
 K1 = 1.2
 B = 0.75
-# Maximum words of a query that are looked up: the most frequent in the query, then the longest.
+# Maximum number of words of a query to look up: the most frequent in the query, then the longest.
 MAX_WORDS = 32
-# A word in more chunks is common; the rest of its index entries are not read.
+# A word that occurs in more chunks than this is common; the rest of its index entries are not read.
 COMMON_WORD_CHUNKS = 1000
 # Ranking reads the text search vector of every candidate. Candidates are chunks with all words, and chunks with any of
-# the rarest words, as many of these as occur in no more chunks than this in total.
+# the rarest words: as many words as occur in at most CANDIDATES_WITH_SOME chunks in total.
 CANDIDATES_WITH_ALL = 500
 CANDIDATES_WITH_SOME = 1000
 
-# Texts `c` of live documents. In a small scope they are joined, since most matches of a common word are outside of it.
-# In a large scope they are checked row by row, since the first few hundred rows are enough.
+# Texts `c` of live documents. In a small scope they are joined, since most matches of a common word are outside the
+# scope. In a large scope they are checked row by row, since the first few hundred rows are enough.
 FROM_SMALL_SCOPE = "live JOIN chunk_text c ON c.document_id = live.id AND c.build_id = live.active_build WHERE true"
 FROM_LARGE_SCOPE = f"""
 chunk_text c
@@ -29,7 +29,7 @@ WHERE (SELECT d.active_build = c.build_id FROM documents d WHERE d.id = c.docume
 """
 
 # The term frequency tf, for which Postgres has no function. `ts_rank` of one word is the sum of 1/i² over its
-# occurrences i = 1 … tf, divided by the limit π²/6. The difference to the limit is about 1 / (tf + 1/2), which is
+# occurrences i = 1 … tf, divided by the limit π²/6. The difference from the limit is about 1 / (tf + 1/2), which is
 # solved for tf.
 FREQUENCY = "(1 / (1.6449341 * (1 - ts_rank(ARRAY[1, 1, 1, 1]::float4[], candidate.search, weighed.word))) - 0.5)"
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection
 
-# Longest search; short, because a user is waiting.
+# Time limit of a search; short, because a user is waiting.
 SEARCH_TIMEOUT_S = 5.0
 
 # Condition for documents `d` that a search can find. `$1` is the workspace, `$2` the collections or null for all, `$3`

@@ -24,12 +24,12 @@ _WITHOUT_SPACES = re.compile(
 
 
 def separate_words(text: str) -> str:
-    """Return a document's text with spaces between words; scripts without spaces become characters and pairs."""
+    """Return a text with spaces between words; scripts without spaces become characters and pairs of characters."""
     return _separate(text, lambda run: [*run, *pairwise(run)])
 
 
 def separate_query(text: str) -> str:
-    """Return a query with spaces between words; scripts without spaces become pairs, if longer than a character."""
+    """Return a query with spaces between words; scripts without spaces become pairs of characters."""
     return _separate(text, lambda run: pairwise(run) if len(run) > 1 else run)
 
 

@@ -1,4 +1,4 @@
-"""Splits a parsed text into chunks: by sections, tables by whole rows, each chunk with its anchors."""
+"""Splits a parsed text into chunks, by section and by whole table rows, and records each chunk's anchors."""
 
 from __future__ import annotations
 

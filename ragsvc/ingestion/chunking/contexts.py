@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.chunking.cutting import Piece
     from ragsvc.llm.token_counting import TokenCounter
 
-# The largest share of the model's input that a context can use: a header of 200 columns would leave no space for rows.
+# The largest share of the model's input that a context can use. Without a limit, a header of 200 columns would leave no
+# space for rows.
 MAX_SHARE = 0.25
 PATH_SEPARATOR = " > "
 # Token counts are not exactly additive when two texts are joined.

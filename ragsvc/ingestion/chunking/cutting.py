@@ -22,7 +22,8 @@ LONG_CHARS_PER_TOKEN = 12
 SAMPLES = 8
 SAMPLE_SHARE = 8
 SAMPLE_MIN_CHARS = 256
-# Tokens are assumed to represent at most this many characters, which bounds white space and unknown words.
+# A token counts for at most this many characters: otherwise long white space or a long unknown word would count as a
+# single token.
 MAX_CHARS_PER_TOKEN = 32
 # Text without white space (base64, minified code, tables of numbers) is cut into runs of this many characters per
 # token of a chunk: the time of the splitter and tokenizers grows with the square of a run's length.

@@ -66,7 +66,7 @@ def _iterate_sections(headings: Sequence[Heading], length: int) -> Iterator[Sect
         parent = tuple(ancestor.title for ancestor in ancestors)
         ancestors.append(heading)
         end = headings[index + 1].char_start if index + 1 < len(headings) else length
-        # If two headings have the same position (an outline that names only pages), the last one gets the text.
+        # If two headings have the same position, as in an outline that names only pages, the last one gets the text.
         if end > heading.char_start:
             yield Section(heading.char_start, end, (*parent, heading.title), parent)
 

@@ -31,7 +31,7 @@ def make_splitter(media_type: str, capacity: int, overlap: int) -> Splitter:
 
 @cache
 def _load_grammar(media_type: str) -> Callable[[], object] | None:
-    """Return the function that creates a pointer to the grammar; each splitter needs a pointer of its own."""
+    """Return the function that creates a pointer to the grammar; each splitter needs its own pointer."""
     entry_point = GRAMMARS.get(media_type)
     if entry_point is None:
         return None

@@ -10,7 +10,7 @@ from ragsvc.domain.chunks import Table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# A header is near the top, after a title and a few remarks at most.
+# A header is near the top, after at most a title and a few remarks.
 HEADER_ROWS = 10
 MAX_HEADER_CELL_CHARS = 100
 NUMBER = re.compile(r"[-+(]?[\d.,'\u00a0 %$€£/:-]+\)?")
@@ -30,7 +30,7 @@ class RowCollector:
             self._top.append(cells)
 
     def end_table(self) -> Iterator[Table]:
-        """Yield the table of the rows added since the last call; without a header, they are plain text and no table."""
+        """Yield the table of the rows added since the last call; rows without a header are plain text."""
         spans, header = self._spans, find_header(self._top)
         self._spans, self._top = [], []
         if header is not None:

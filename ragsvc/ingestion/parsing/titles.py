@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from ragsvc.domain.chunks import Heading, ParsedText
 
 MAX_TITLE_CHARS = 120
-# A sentence, or a line that continues on the next one.
+# Endings of a sentence, or of a line that continues on the next one.
 NO_TITLE_ENDS = (".", ",", ";", ":", "-", "!")
-# A list item, a quotation, a table row, or code.
+# Beginnings of a list item, a quotation, a table row, or code.
 NO_TITLE_STARTS = ("-", "*", ">", "|", "`")
 
 

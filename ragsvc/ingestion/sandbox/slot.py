@@ -22,7 +22,7 @@ TASKS_PER_PROCESS = 20
 
 
 class Slot:
-    """A slot for one child, in a pool of its own: a child that dies holding a lock of its pool breaks no other slot."""
+    """A slot for one child. Each has its own pool, so a child that dies while it holds a lock blocks no other slot."""
 
     def __init__(self, limits: ParseLimits, context: ForkServerContext) -> None:
         self._limits = limits
@@ -67,7 +67,7 @@ class Slot:
 
 
 def prevent_main_reimport() -> None:
-    """Keep multiprocessing from importing this process's main script in every child; arq's takes a third of a second.
+    """Keep multiprocessing from importing the main script in every child; importing arq's takes a third of a second.
 
     multiprocessing runs a main script again in each child, but not the `__main__` of a package.
     """

@@ -26,7 +26,7 @@ def refuse_entity_expansion(text: str, *, max_chars: int) -> None:
 def _largest_expansion(text: str) -> float:
     values = {match[1]: match[2] or match[3] or "" for match in _DECLARATION.finditer(text)}
     references = {name: _REFERENCE.findall(value) for name, value in values.items()}
-    # Floats, which overflow to infinity: integers would gain a digit with every entity and exhaust the memory.
+    # Floats overflow to infinity, whereas integers would gain a digit with every entity and exhaust memory.
     sizes: dict[str, float] = {}
     try:
         for name in TopologicalSorter(references).static_order():

@@ -44,7 +44,7 @@ def read_xml(archive: ZipFile, name: str) -> _Element:
 
 
 def iterate_elements(archive: ZipFile, name: str, *, events: tuple[str, ...]) -> Generator[tuple[str, _Element]]:
-    """Yield (event, element) while a part is read; callers clear elements to free memory, and close the generator.
+    """Yield (event, element) while a part is read; callers must clear elements and close the generator.
 
     Raises:
         DocumentRejected: as `read_xml` does.

@@ -30,7 +30,7 @@ CONTEXT_BYTES = 2000
 MARKUP_BYTES = 4096
 META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
 XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]{1,200}?encoding\s*=\s*["']([\w.:-]{1,40})""")
-# Accept a charset despite damaged bytes if there are this many intact characters for each.
+# Accept a charset despite damaged bytes if there are at least this many intact characters for each damaged one.
 INTACT_PER_DAMAGED = 50
 
 

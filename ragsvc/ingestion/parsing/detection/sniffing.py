@@ -46,7 +46,7 @@ ANY_TAG = re.compile(r"<[a-zA-Z!/]")
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """An uploaded file. Its name and MIME type are unverified claims; the parser reports to `progress`."""
+    """An uploaded file. Its name and MIME type are unverified claims; the parser reports its progress to `progress`."""
 
     path: Path
     filename: str
@@ -78,7 +78,7 @@ def sniff(source: SourceFile, limits: ParseLimits) -> str:
     """Return the media type of the file's content, whether supported or not.
 
     Raises:
-        DocumentRejected: `empty_file`, `encrypted`, or an error of a ZIP archive.
+        DocumentRejected: `empty_file`, `encrypted`, or any error of `open_archive`.
     """
     with source.path.open("rb") as file:
         head = file.read(HEAD_BYTES)

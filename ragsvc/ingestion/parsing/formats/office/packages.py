@@ -39,6 +39,6 @@ def iterate_relations(archive: ZipFile, part: str) -> Iterator[Relation]:
 
 
 def find_main_part(archive: ZipFile, *, default: str) -> str:
-    """Return the name of the package's main part, `default` if the package does not specify it."""
+    """Return the name of the package's main part, or `default` if the package does not specify it."""
     kinds = {relation.kind: relation.target for relation in iterate_relations(archive, "")}
     return kinds.get("officeDocument", default)

@@ -1,4 +1,4 @@
-"""Builds the text of workbooks in any format: one line per row, with the sheet's name as heading."""
+"""Builds the text of workbooks in any format: one line per row, with the sheet's name as the heading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds the text of presentations in any format: each slide is a page with its title as heading."""
+"""Builds the text of presentations in any format: each slide is a page with its title as the heading."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def build_presentation(slides: Iterable[Slide], limits: ParseLimits, *, media_ty
     tables = BlockTables()
     for number, slide in enumerate(slides, start=1):
         if number > limits.max_pages:
-            raise DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, f"more than {limits.max_pages:,} slides")
+            raise DocumentRejected(
+                DocumentErrorCode.LIMIT_EXCEEDED, f"the presentation has more than {limits.max_pages:,} slides"
+            )
         span = _write_slide(builder, slide, number, tables)
         pages.append(span)
         if span.char_end > span.char_start:

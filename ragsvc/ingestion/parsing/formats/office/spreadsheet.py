@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.detection.sniffing import SourceFile
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
-# calamine stores a sheet as a full rectangle, including empty cells: limit its area to this multiple of the cells.
+# calamine stores a sheet as a full rectangle, including empty cells: limit its area to this multiple of MAX_CELLS.
 AREA_PER_CELL = 4
 # Floats represent all integers below this exactly.
 EXACT_INTEGERS = 2.0**53
@@ -36,7 +36,7 @@ PROLOGUE_BYTES = 64 * 1024
 
 
 def parse_xlsx(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the values of all sheets, each with its name as heading.
+    """Return the values of all sheets, each with its name as the heading.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -50,7 +50,7 @@ def parse_xlsx(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def parse_xls(source: SourceFile, limits: ParseLimits) -> ParsedText:
-    """Return the values of all sheets of the old binary format, which limits the size of sheets itself.
+    """Return the values of all sheets of the old binary format, which itself limits the size of sheets.
 
     Raises:
         DocumentRejected: `encrypted`, `corrupt` or `limit_exceeded`.
@@ -88,7 +88,7 @@ def _refuse_entities(archive: ZipFile, entry: ZipInfo) -> None:
 
 
 def _check_extent(archive: ZipFile, entry: ZipInfo, max_cells: int) -> None:
-    """Refuse a sheet whose cells are so far apart that the rectangle around them would exhaust the memory."""
+    """Refuse a sheet whose cells are so far apart that the rectangle around them would exhaust memory."""
     columns = rows = 0
     with closing(_iterate_cells(archive, entry)) as cells:
         for count, (column, row) in enumerate(cells, start=1):

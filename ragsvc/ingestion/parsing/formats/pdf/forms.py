@@ -80,7 +80,7 @@ class PdfForm:
 
 @contextmanager
 def open_form(document: PdfDocument) -> Iterator[PdfForm | None]:
-    """Yield the document's form, or None; pages must be closed before the form is."""
+    """Yield the document's form, or None if it has none; pages must be closed before the form."""
     form = None
     if document.get_formtype() != pdfium.FORMTYPE_NONE:
         callbacks = pdfium.FPDF_FORMFILLINFO(version=2)

@@ -47,7 +47,7 @@ def parse_pdf(source: SourceFile, limits: ParseLimits) -> ParsedText:
         page_count = len(document)
         if page_count > limits.max_pages:
             raise DocumentRejected(
-                DocumentErrorCode.LIMIT_EXCEEDED, f"{page_count:,} pages; the limit is {limits.max_pages:,}"
+                DocumentErrorCode.LIMIT_EXCEEDED, f"the PDF has {page_count:,} pages; the limit is {limits.max_pages:,}"
             )
         builder = TextBuilder(limits.max_text_chars)
         pages: list[PageSpan] = []

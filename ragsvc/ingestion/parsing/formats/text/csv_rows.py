@@ -1,4 +1,4 @@
-"""CSV and TSV: the source is the canonical text, as a table with its rows."""
+"""CSV and TSV: the source is the canonical text, and its rows form a table."""
 
 from __future__ import annotations
 

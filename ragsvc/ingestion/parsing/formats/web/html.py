@@ -52,7 +52,7 @@ def parse_html(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def read_markup(data: bytes, *, declared: str | None = None, is_xml: bool = False) -> LexborHTMLParser:
-    """Return the tree of an HTML page, or of an XHTML page if `is_xml` or the page itself says so.
+    """Return the tree of a page, parsed as XHTML if `is_xml` is set or the page declares it, otherwise as HTML.
 
     Raises:
         DocumentRejected: `limit_exceeded` or `encoding`.
@@ -61,7 +61,7 @@ def read_markup(data: bytes, *, declared: str | None = None, is_xml: bool = Fals
     if is_xml or is_xhtml(markup):
         markup = close_empty_elements(markup)
     check_shape(markup)
-    # Without mutation events, which take quadratic time for long lists.
+    # Disable mutation events, which take quadratic time for long lists.
     return LexborHTMLParser(markup, options=LexborDocumentOptions.WO_EVENTS)
 
 

@@ -11,9 +11,9 @@ from ragsvc.errors import DocumentErrorCode, DocumentRejected
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Browsers stop nesting at 512. The parser's time is quadratic in the depth: 0.2 s at this limit.
+# Browsers stop nesting at 512 levels. The parser's time is quadratic in the depth: 0.2 s at this limit.
 MAX_DEPTH = 10_000
-# Its time is quadratic in the number of attributes of an element, too.
+# The parser's time is also quadratic in the number of an element's attributes.
 MAX_ATTRIBUTES = 1000
 LONG_TAG = re.compile(r"<[a-zA-Z][^<>]{4000,}")
 TAG = re.compile(r"<(/?)([a-z][^\s/<>]*)([^<>]*)", re.IGNORECASE)

@@ -37,7 +37,7 @@ class HtmlWriter:
         self._line: list[str] = []
         self._separator = ""
         self._bullet = ""
-        self._at_start = False  # of an item or cell: its first paragraph begins on the same line
+        self._at_start = False  # in an item or cell before its first text, which begins on the same line
         self._preformatted = 0
         self._row_start = 0
         self._heading_lines: list[tuple[int, str]] | None = None
