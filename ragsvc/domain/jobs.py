@@ -75,6 +75,7 @@ class Job:
     kind: JobKind
     subject_kind: SubjectKind
     subject_id: UUID
+    # As stored; the dataclasses in domain/payloads.py read it.
     payload: dict[str, object]
     status: JobStatus
     stage: str | None

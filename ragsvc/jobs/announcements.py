@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ragsvc.db import jobs, webhooks
 from ragsvc.domain.ids import format_id, new_id
 from ragsvc.domain.jobs import JobKind, Queue, SubjectKind
+from ragsvc.domain.payloads import DeliverPayload
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -24,6 +25,7 @@ async def announce(
     conn: Connection, event: WebhookEvent, *, workspace_id: UUID, document_id: UUID, **details: object
 ) -> None:
     """Add the deliveries; no word of the document may be in `details`. The sweeper rings for them."""
+    data = {"document_id": format_id("doc", document_id), **details}
     for webhook_id in await webhooks.select_listening(conn, workspace_id, event):
         delivery_id = new_id()
         await jobs.insert_job(
@@ -35,11 +37,7 @@ async def announce(
             kind=JobKind.DELIVER,
             subject_kind=SubjectKind.DELIVERY,
             subject_id=delivery_id,
-            payload={
-                "webhook_id": str(webhook_id),
-                "event": event,
-                "data": {"document_id": format_id("doc", document_id), **details},
-            },
+            payload=DeliverPayload(webhook_id, event, data).to_json(),
             max_attempts=MAX_ATTEMPTS,
             trace_id=None,
         )

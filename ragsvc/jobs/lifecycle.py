@@ -15,7 +15,6 @@ once the time is over, anybody may take the job, and the token of before opens n
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,7 +22,8 @@ import structlog
 from ragsvc.db import dead_jobs, jobs, queue_state
 from ragsvc.domain.documents import FailureInfo
 from ragsvc.domain.ids import new_id
-from ragsvc.domain.jobs import Job, JobKind, JobStatus, Queue, SubjectKind
+from ragsvc.domain.jobs import Job, JobStatus, Queue, SubjectKind
+from ragsvc.domain.payloads import IngestPayload
 from ragsvc.jobs import retry_policy, subjects
 from ragsvc.telemetry.metrics import JOB_RESCUES, JOB_START_LATENCY
 from ragsvc.telemetry.traces import current_traceparent
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection, Pool
+    from ragsvc.domain.payloads import Payload
     from ragsvc.domain.workspaces import Chunking
     from ragsvc.jobs.retry_policy import Failure
     from ragsvc.settings.settings import Settings
@@ -47,8 +48,7 @@ async def enqueue(
     queue: Queue,
     subject_kind: SubjectKind,
     subject_id: UUID,
-    payload: dict[str, object],
-    kind: JobKind | None = None,
+    payload: Payload,
     job_id: UUID | None = None,
 ) -> Job:
     """Add a job in the caller's transaction; ring for it once that is committed.
@@ -63,10 +63,10 @@ async def enqueue(
         workspace_id,
         job_id or new_id(),
         queue=queue,
-        kind=kind or (JobKind.INGEST if queue is Queue.INGESTION else JobKind.DELETE),
+        kind=payload.kind,
         subject_kind=subject_kind,
         subject_id=subject_id,
-        payload=payload,
+        payload=payload.to_json(),
         max_attempts=settings.jobs.max_attempts,
         trace_id=current_traceparent() or structlog.contextvars.get_contextvars().get("request_id"),
     )
@@ -90,7 +90,7 @@ async def enqueue_ingestion(
         queue=Queue.INGESTION,
         subject_kind=SubjectKind.DOCUMENT,
         subject_id=document_id,
-        payload={"file_id": str(file_id), **({"chunking": asdict(chunking)} if chunking else {})},
+        payload=IngestPayload(file_id, chunking),
         job_id=job_id,
     )
 

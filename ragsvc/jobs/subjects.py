@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from ragsvc.db import bulk_operations, deletion_receipts, documents
 from ragsvc.domain.bulk import BulkStatus
 from ragsvc.domain.deletions import DeletionStatus
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import JobKind, SubjectKind
+from ragsvc.domain.payloads import DeletePayload
 from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.jobs.announcements import announce
 
@@ -61,7 +61,7 @@ async def _show(conn: Connection, job: Job, status: DeletionStatus, error: Failu
                 conn, job.workspace_id, job.subject_id, status=DOCUMENT_STATUS[status], error=error
             )
         case JobKind.DELETE:
-            deletion_id = UUID(str(job.payload["deletion_id"]))
+            deletion_id = DeletePayload.from_json(job.payload).deletion_id
             await deletion_receipts.update_deletion_state(
                 conn, job.workspace_id, deletion_id, status=status, error=error
             )

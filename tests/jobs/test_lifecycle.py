@@ -10,7 +10,9 @@ import pytest
 from ragsvc.db import jobs, queue_state
 from ragsvc.db.connections.pool import UniqueViolation
 from ragsvc.domain.documents import DocumentStatus, Stage
+from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import JobStatus, Queue, SubjectKind
+from ragsvc.domain.payloads import IngestPayload
 from ragsvc.errors import DocumentRejected, LeaseLost, OutageFailure, TransientFailure
 from ragsvc.jobs import lifecycle, retry_policy
 from ragsvc.jobs.lease import Lease
@@ -144,7 +146,7 @@ async def test_a_subject_has_one_active_job(resources: Resources, job: Job) -> N
                 queue=Queue.INGESTION,
                 subject_kind=SubjectKind.DOCUMENT,
                 subject_id=job.subject_id,
-                payload={},
+                payload=IngestPayload(new_id()),
             )
 
 

@@ -22,6 +22,7 @@ from ragsvc.db import dead_jobs, jobs
 from ragsvc.db.connections.pool import open_pool
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import Job, JobStatus, Queue, SubjectKind
+from ragsvc.domain.payloads import IngestPayload
 from ragsvc.errors import DocumentRejected, OutageFailure, TransientFailure
 from ragsvc.jobs import lifecycle, retry_policy
 
@@ -203,7 +204,7 @@ class JobMachine(RuleBasedStateMachine):
                 queue=Queue.INGESTION,
                 subject_kind=SubjectKind.DOCUMENT,
                 subject_id=new_id(),
-                payload={},
+                payload=IngestPayload(new_id()),
             )
 
     async def _load(self) -> Job:

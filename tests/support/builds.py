@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import numpy as np
 
 from ragsvc.db import files
 from ragsvc.domain.chunks import Chunk
+from ragsvc.domain.payloads import IngestPayload
 from ragsvc.errors import LeaseLost
 from ragsvc.ingestion.builds import Build
 from ragsvc.jobs import lifecycle
@@ -19,6 +19,7 @@ from tests.support.documents import accept, job_of, reload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from numpy.typing import NDArray
 
@@ -89,7 +90,7 @@ async def write_unseen(
 ) -> Writing:
     """Write everything of a held job that nobody sees; without sentences, those that its file's name says."""
     async with resources.pool.acquire() as conn:
-        file = await files.select_file(conn, document.workspace_id, UUID(str(job.payload["file_id"])))
+        file = await files.select_file(conn, document.workspace_id, IngestPayload.from_json(job.payload).file_id)
     if file is None:
         raise LeaseLost("the file is closed")
     sentences = sentences or sentences_of(file.filename)
