@@ -136,7 +136,7 @@ class RunningJob:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters are meant; None leaves that open, and ids are those of jobs."""
+    """A selection of dead letters; None does not filter, and `ids` are those of jobs or of their subjects."""
 
     ids: tuple[UUID, ...] | None = None
     code: str | None = None

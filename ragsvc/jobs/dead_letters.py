@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -16,7 +17,9 @@ from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.db.connections.pool import UniqueViolation
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.documents import DocumentStatus
-from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue, SubjectKind
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.jobs import SUBJECT_PREFIXES, DeadLetterFilter, JobStatus, Queue, SubjectKind
+from ragsvc.domain.payloads import show_payload
 from ragsvc.errors import ReplayRunning
 from ragsvc.jobs import subjects
 from ragsvc.queue import dead_letter_list
@@ -25,7 +28,7 @@ from ragsvc.queue.dead_letter_list import DeadLetterList
 from ragsvc.telemetry.metrics import REPLAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from ragsvc.db.connections.pool import Connection
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 PAGE = 500
+
+# The public ids that select a dead letter: those of its job and of the job's subject.
+SELECTING_PREFIXES = frozenset({"job", *SUBJECT_PREFIXES.values()})
 
 log = structlog.get_logger(__name__)
 
@@ -57,8 +63,23 @@ class DiscardResult:
 
 
 def entry_id(job: Job) -> str:
-    """Return the id of a job's dead letter: another death is another letter."""
-    return f"{job.id}:{job.generation}"
+    """Return the id of a job's dead letter, such as `job_018f…:2`: a job that fails again makes another one."""
+    return _format_entry_id(job.id, job.generation)
+
+
+def parse_entry_id(text: str) -> tuple[UUID, int | None]:
+    """Return the UUID and the generation, if there is one, of an id that selects a dead letter.
+
+    Accepts the id of an entry, the public id of its job or of the job's subject (`doc_…`), and bare UUIDs.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    public_id, _, generation = text.partition(":")
+    prefix, _, digits = public_id.rpartition("_")
+    if prefix and prefix not in SELECTING_PREFIXES:
+        raise ValueError(f"ids with the prefix {prefix} select no dead letter")
+    return UUID(digits), int(generation) if generation else None
 
 
 def to_entry(job: Job) -> dict[str, object]:
@@ -66,12 +87,12 @@ def to_entry(job: Job) -> dict[str, object]:
     return {
         "v": 1,
         "entry_id": entry_id(job),
-        "job_id": str(job.id),
+        "job_id": format_id("job", job.id),
         "queue": job.queue,
         "kind": job.kind,
-        "document_id": str(job.subject_id) if job.subject_kind is SubjectKind.DOCUMENT else None,
-        "workspace_id": str(job.workspace_id),
-        "args": job.payload,
+        "document_id": format_id("doc", job.subject_id) if job.subject_kind is SubjectKind.DOCUMENT else None,
+        "workspace_id": format_id("ws", job.workspace_id),
+        "args": show_payload(job.payload),
         "error": job.error,
         "attempts": job.attempts,
         "rescues": job.rescues,
@@ -101,9 +122,10 @@ async def reconcile(resources: Resources, queue: Queue) -> None:
         listed = await entries.entry_ids()
         async with resources.pool.acquire() as conn:
             dead = await dead_jobs.select_dead_generations(conn, queue, DeadLetterFilter(), limit=dead_letter_list.CAP)
-        if ghosts := listed - {f"{job_id}:{generation}" for job_id, generation in dead.items()}:
+        # An entry written by an older version has another form of id, so it is replaced too.
+        if ghosts := listed - {_format_entry_id(*letter) for letter in dead.items()}:
             await entries.remove(ghosts)
-        unlisted = [job_id for job_id, generation in dead.items() if f"{job_id}:{generation}" not in listed]
+        unlisted = [letter[0] for letter in dead.items() if _format_entry_id(*letter) not in listed]
         for page in _pages(unlisted[::-1]):
             missing = await _load(resources, queue, page)
             await entries.push(to_entry(job) for job in reversed(missing))
@@ -126,9 +148,11 @@ async def list_dead_letters(
     return [to_entry(job) for job in dead]
 
 
-async def get_dead_letter(resources: Resources, queue: Queue, wanted: str) -> dict[str, object] | None:
-    """Return the letter of this entry id, or of this job id."""
-    job = await _find(resources, queue, wanted)
+async def get_dead_letter(
+    resources: Resources, queue: Queue, selected: UUID, generation: int | None
+) -> dict[str, object] | None:
+    """Return the dead letter that a parsed id selects (see `parse_entry_id`), or None."""
+    job = await _find(resources, queue, selected, generation)
     return to_entry(job) if job else None
 
 
@@ -138,12 +162,12 @@ async def count_dead_letters(resources: Resources, queue: Queue) -> dict[str, in
         return await dead_jobs.select_dead_counts(conn, queue=queue)
 
 
-async def discard(resources: Resources, queue: Queue, wanted: str) -> bool:
-    """Give a dead job up for good; False when there is no such letter."""
-    job = await _find(resources, queue, wanted)
+async def discard(resources: Resources, queue: Queue, selected: UUID, generation: int | None) -> bool:
+    """Discard the dead letter that a parsed id selects (see `parse_entry_id`); False when there is none."""
+    job = await _find(resources, queue, selected, generation)
     if job is None:
         return False
-    await _announce(resources, AuditAction.DLQ_PURGED, queue, DeadLetterFilter(ids=(job.id,)), matched=1)
+    await _announce(resources, AuditAction.DLQ_PURGED, queue, DeadLetterFilter(ids=(job.id,)), matched=[job.id])
     return await _discard_one(resources, job)
 
 
@@ -154,7 +178,7 @@ async def discard_matching(
     matched = await _match(resources, queue, wanted, limit=limit)
     discarded = 0
     if not dry_run:
-        await _announce(resources, AuditAction.DLQ_PURGED, queue, wanted, matched=len(matched))
+        await _announce(resources, AuditAction.DLQ_PURGED, queue, wanted, matched=matched)
         for page in _pages(list(matched)):
             for job in await _load_matched(resources, queue, page, matched):
                 discarded += await _discard_one(resources, job)
@@ -182,7 +206,7 @@ async def replay(
         matched = await _match(resources, queue, wanted, limit=limit)
         if dry_run:
             return ReplayResult(len(matched), 0, 0, dry_run=True)
-        await _announce(resources, AuditAction.DLQ_REPLAYED, queue, wanted, matched=len(matched))
+        await _announce(resources, AuditAction.DLQ_REPLAYED, queue, wanted, matched=matched)
         outcomes: Counter[JobStatus | None] = Counter()
         for page in _pages(list(matched)):
             jobs_of_page = await _load_matched(resources, queue, page, matched)
@@ -200,16 +224,16 @@ async def replay(
 
 
 async def _announce(
-    resources: Resources, action: AuditAction, queue: Queue, wanted: DeadLetterFilter, *, matched: int
+    resources: Resources, action: AuditAction, queue: Queue, wanted: DeadLetterFilter, *, matched: Collection[UUID]
 ) -> None:
     """Keep what is going to be done, before the first letter moves: whoever dies on the way has said it."""
     if matched:
         details: dict[str, object] = {
             "code": wanted.code,
-            "workspace_id": f"ws_{wanted.workspace_id.hex}" if wanted.workspace_id else None,
+            "workspace_id": format_id("ws", wanted.workspace_id) if wanted.workspace_id else None,
             "since": wanted.since,
-            "ids": [f"job_{one.hex}" for one in wanted.ids[:PAGE]] if wanted.ids is not None else None,
-            "matched": matched,
+            "ids": [format_id("job", job_id) for job_id in islice(matched, PAGE)] if wanted.ids is not None else None,
+            "matched": len(matched),
         }
         async with resources.pool.acquire() as conn:
             await insert_audit_event(
@@ -265,7 +289,7 @@ async def _match(resources: Resources, queue: Queue, wanted: DeadLetterFilter, *
 
 async def _load(resources: Resources, queue: Queue, job_ids: Sequence[UUID]) -> list[Job]:
     async with resources.pool.acquire() as conn:
-        return await dead_jobs.select_dead_jobs(conn, queue, DeadLetterFilter(ids=tuple(job_ids)), limit=len(job_ids))
+        return await dead_jobs.select_dead_jobs_by_id(conn, queue, job_ids)
 
 
 async def _load_matched(
@@ -279,14 +303,14 @@ def _pages(job_ids: list[UUID]) -> Iterator[list[UUID]]:
     return (job_ids[start : start + PAGE] for start in range(0, len(job_ids), PAGE))
 
 
-async def _find(resources: Resources, queue: Queue, wanted: str) -> Job | None:
-    job_id, _, generation = wanted.partition(":")
-    try:
-        parsed = UUID(job_id)
-    except ValueError:
-        return None
-    found = await _load(resources, queue, [parsed])
-    return next((job for job in found if generation in {"", str(job.generation)}), None)
+async def _find(resources: Resources, queue: Queue, selected: UUID, generation: int | None) -> Job | None:
+    async with resources.pool.acquire() as conn:
+        found = await dead_jobs.select_dead_jobs(conn, queue, DeadLetterFilter(ids=(selected,)), limit=1)
+    return next((job for job in found if generation in {None, job.generation}), None)
+
+
+def _format_entry_id(job_id: UUID, generation: int) -> str:
+    return f"{format_id('job', job_id)}:{generation}"
 
 
 async def _unlist(resources: Resources, queue: Queue, gone: Iterable[Job]) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.jobs import format_subject_id
 from ragsvc.telemetry.metrics import JOB_ATTEMPTS, JOB_DURATION, JOB_LEASES_LOST, JOBS_RUNNING
 from ragsvc.telemetry.spans import SpanKind
 from ragsvc.telemetry.traces import span, trace_id_of
@@ -45,7 +47,7 @@ def attempting(job: Job) -> Iterator[Attempt]:
     """Count the attempt once it is over, and bind its ids to what is logged meanwhile."""
     attempt = Attempt()
     started = time.perf_counter()
-    ids = {"queue": job.queue, "workspace_id": job.workspace_id.hex, "subject_id": job.subject_id.hex}
+    ids = {"queue": job.queue, "workspace_id": format_id("ws", job.workspace_id), "subject_id": _subject_id(job)}
     if trace_id_of(job.trace_id) is None:
         ids["request_id"] = job.trace_id or ""
     with (
@@ -64,13 +66,17 @@ def attempting(job: Job) -> Iterator[Attempt]:
                 traced.fail(attempt.code or attempt.ending)
 
 
+def _subject_id(job: Job) -> str:
+    return format_subject_id(job.subject_kind, job.subject_id)
+
+
 def _describe(job: Job) -> dict[str, str | int]:
     return {
         "messaging.system": "arq",
         "messaging.operation.type": "process",
         "messaging.destination.name": job.queue,
-        "messaging.message.id": str(job.id),
-        "ragsvc.workspace_id": job.workspace_id.hex,
-        "ragsvc.subject_id": job.subject_id.hex,
+        "messaging.message.id": format_id("job", job.id),
+        "ragsvc.workspace_id": format_id("ws", job.workspace_id),
+        "ragsvc.subject_id": _subject_id(job),
         "ragsvc.attempt": job.attempts,
     }

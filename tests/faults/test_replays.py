@@ -88,4 +88,6 @@ async def test_two_replays_at_once_and_one_killed_half_way(fleet: Fleet, workspa
     await assert_ready_once(fleet, workspace, documents, timeout_s=SOON_S + count)
     jobs = [await job_of(fleet, document) for document in documents]
     assert {(job.replay_count, job.attempts) for job in jobs} == {(1, 1)}
-    assert not {str(job.id) for job in jobs} & {entry["job_id"] for entry in await list_dead(fleet, Queue.INGESTION)}
+    assert not {format_id("job", job.id) for job in jobs} & {
+        entry["job_id"] for entry in await list_dead(fleet, Queue.INGESTION)
+    }

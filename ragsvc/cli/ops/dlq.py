@@ -56,7 +56,7 @@ def list_entries(
         async with open_context() as context:
             return await dead_letters.list_dead_letters(context, queue, wanted, limit=limit, offset=offset)
 
-    found = [dlq_options.render(entry) for entry in asyncio.run(find())]
+    found = asyncio.run(find())
     if as_json:
         print_json({"data": found})
         return
@@ -70,17 +70,19 @@ def show(
 ) -> None:
     """Show a dead letter."""
 
+    wanted = dlq_options.read_entry(entry)
+
     async def find() -> dict[str, object] | None:
         async with open_context() as context:
-            return await dead_letters.get_dead_letter(context, queue, dlq_options.read_entry(entry))
+            return await dead_letters.get_dead_letter(context, queue, *wanted)
 
     found = asyncio.run(find())
     if found is None:
         raise CommandFailed(f"there is no dead letter {entry} in {queue}")
     if as_json:
-        print_json(dlq_options.render(found))
+        print_json(found)
     else:
-        print_fields(dlq_options.render(found))
+        print_fields(found)
 
 
 @dlq.command()

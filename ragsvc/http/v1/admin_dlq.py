@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Self, cast
-from uuid import UUID
+from typing import TYPE_CHECKING, Annotated, Self, cast
 
 from aiohttp import web
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
-from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import DeadLetterFilter, Queue
-from ragsvc.errors import InvalidRequest, NotFound, ReplayRunning
+from ragsvc.errors import NotFound, ReplayRunning
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, Time, read_body, read_query
 from ragsvc.http.contract.ids import (
@@ -30,6 +28,9 @@ from ragsvc.http.state import resources_of
 from ragsvc.http.v1.admin_queues import parse_queue
 from ragsvc.jobs import dead_letters
 
+if TYPE_CHECKING:
+    from uuid import UUID
+
 routes = web.RouteTableDef()
 
 # `replay` is no letter, so that a letter's methods are not said to be its.
@@ -37,8 +38,10 @@ ENTRY_PATH = "/v1/admin/dlq/{queue}/{entry_id:(?!replay$)[^/]+}"
 MAX_IDS = 1000
 MAX_CODE_CHARS = 100
 SELECTORS = ("ids", "code", "workspace_id", "since")
-# The letter's generation may be left out, and its job named in its public form.
-EntryId = Annotated[str, Field(pattern=r"^(job_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(:[0-9]{1,9})?$")]
+# An entry's id, with or without the generation, or the id of the document.
+EntryId = Annotated[
+    str, Field(pattern=r"^((job|doc)_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(:[0-9]{1,9})?$")
+]
 
 
 class DeadLettersQuery(LimitQuery):
@@ -145,9 +148,7 @@ async def list_entries(request: web.Request) -> web.Response:
 @operation("Show a dead letter", Access.ADMIN, responses={200: DeadLetterView})
 async def get_entry(request: web.Request) -> web.Response:
     """Answer one letter."""
-    entry = await dead_letters.get_dead_letter(
-        resources_of(request), parse_queue(request), _wanted(request.match_info["entry_id"])
-    )
+    entry = await dead_letters.get_dead_letter(resources_of(request), parse_queue(request), *_parse_entry_id(request))
     if entry is None:
         raise NotFound
     return json_response(_render_entry(entry))
@@ -166,7 +167,7 @@ async def replay_entries(request: web.Request) -> web.Response:
     queue = parse_queue(request)
     body = await read_body(request, ReplayBody)
     wanted = DeadLetterFilter(
-        ids=tuple(_job_id(wanted) for wanted in body.ids) if body.ids is not None else None,
+        ids=tuple(dead_letters.parse_entry_id(text)[0] for text in body.ids) if body.ids is not None else None,
         code=body.code,
         workspace_id=body.workspace_id,
         since=body.since,
@@ -186,36 +187,22 @@ async def replay_entries(request: web.Request) -> web.Response:
 @operation("Give a dead letter up for good", Access.ADMIN, responses={204: None})
 async def delete_entry(request: web.Request) -> web.Response:
     """Discard one letter."""
-    wanted = _wanted(request.match_info["entry_id"])
-    if not await dead_letters.discard(resources_of(request), parse_queue(request), wanted):
+    if not await dead_letters.discard(resources_of(request), parse_queue(request), *_parse_entry_id(request)):
         raise NotFound
     return web.Response(status=204)
 
 
-def _wanted(text: str) -> str:
-    """Return an entry's id, whose job may be named in its public form too."""
-    job, colon, generation = text.partition(":")
-    return f"{job.removeprefix('job_')}{colon}{generation}"
-
-
-def _job_id(text: str) -> UUID:
+def _parse_entry_id(request: web.Request) -> tuple[UUID, int | None]:
     try:
-        return UUID(_wanted(text).partition(":")[0])
+        return dead_letters.parse_entry_id(request.match_info["entry_id"])
     except ValueError:
-        raise InvalidRequest(fields={"ids": f"{text!r} is not the id of a dead letter"}) from None
+        raise NotFound from None
 
 
 def _position_of(entry: dict[str, object]) -> Moment:
-    return cast("datetime", entry["last_failed_at"]), UUID(str(entry["job_id"]))
+    job_id, _ = dead_letters.parse_entry_id(str(entry["entry_id"]))
+    return cast("datetime", entry["last_failed_at"]), job_id
 
 
 def _render_entry(entry: dict[str, object]) -> dict[str, object]:
-    document_id = entry["document_id"]
-    times = {name: value for name, value in entry.items() if isinstance(value, datetime)}
-    return {
-        **entry,
-        **{name: render_time(moment) for name, moment in times.items()},
-        "job_id": format_id("job", UUID(str(entry["job_id"]))),
-        "workspace_id": format_id("ws", UUID(str(entry["workspace_id"]))),
-        "document_id": format_id("doc", UUID(str(document_id))) if document_id else None,
-    }
+    return {name: render_time(value) if isinstance(value, datetime) else value for name, value in entry.items()}

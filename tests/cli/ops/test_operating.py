@@ -125,7 +125,7 @@ def test_dead_letters_are_listed_counted_and_shown(
     counted = operator("dlq", "counts", "ingestion", "--json").json["counts"]
     assert all(counted[one["error"]["code"]] >= 1 for one in dead)
     assert "CODE" in operator("dlq", "counts", "ingestion").out
-    for name in ("entry_id", "job_id"):
+    for name in ("entry_id", "job_id", "document_id"):
         assert operator("dlq", "show", "ingestion", letters[0][name], "--json").json == letters[0]
     assert letters[0]["entry_id"] in operator("dlq", "show", "ingestion", letters[0]["job_id"]).out
 
@@ -199,9 +199,9 @@ def test_purged_letters_are_gone(operator: CommandLine, dead: list[dict[str, Any
     [
         (("replay", "ingestion"), "say which letters"),
         (("replay", "ingestion", "--all", "--code", "x"), "say which letters"),
-        (("replay", "ingestion", "--id", "nonsense"), "'nonsense' is no id"),
+        (("replay", "ingestion", "--id", "nonsense"), "'nonsense' is not an id"),
         (("purge", "deletion"), "say which letters"),
-        (("list", "ingestion", "--workspace", "nonsense"), "'nonsense' is no id"),
+        (("list", "ingestion", "--workspace", "nonsense"), "'nonsense' is not an id"),
     ],
 )
 def test_letters_have_to_be_named(operator: CommandLine, args: tuple[str, ...], message: str) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ragsvc.db import dead_jobs, jobs
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import DeadLetterFilter, Job, JobStatus, Queue
+from ragsvc.jobs.dead_letters import entry_id
 from tests.faults.support.fleet import SOON_S
 from tests.faults.support.texts import chunks_of
 from tests.support.polling import until
@@ -102,7 +104,7 @@ async def assert_dead(fleet: Fleet, document: Document, *, code: str, attempts: 
     row = (await select_documents(fleet, document))[document.id]
     assert (row["status"], row["error"]["code"]) == ("failed", code)
     await until(partial(_lists_the_dead, fleet, Queue.INGESTION), timeout_s=SOON_S, what="the list of the dead")
-    assert str(job.id) in {entry["job_id"] for entry in await list_dead(fleet, Queue.INGESTION)}
+    assert format_id("job", job.id) in {entry["job_id"] for entry in await list_dead(fleet, Queue.INGESTION)}
 
 
 async def select_documents(fleet: Fleet, of: Workspace | Document) -> dict[UUID, Record]:
@@ -141,4 +143,4 @@ async def _lists_the_dead(fleet: Fleet, queue: Queue) -> bool:
     async with fleet.resources.pool.acquire() as conn:
         dead = await dead_jobs.select_dead_jobs(conn, queue, DeadLetterFilter(), limit=10_000)
     listed = [entry["entry_id"] for entry in await list_dead(fleet, queue)]
-    return sorted(listed) == sorted(f"{job.id}:{job.generation}" for job in dead)
+    return sorted(listed) == sorted(entry_id(job) for job in dead)

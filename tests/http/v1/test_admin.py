@@ -136,7 +136,8 @@ async def test_a_dead_letter_tells_what_died_of_what(admin: Api, tenant: Tenant,
     assert (entry["document_id"], entry["workspace_id"]) == (document["id"], tenant.id)
     assert (entry["queue"], entry["error"]["code"], entry["attempts"]) == ("ingestion", "corrupt", 1)
     assert entry["last_failed_at"].endswith("Z")
-    for name in (entry["entry_id"], entry["job_id"], entry["entry_id"].partition(":")[0]):
+    bare_id = str(UUID(entry["job_id"].removeprefix("job_")))
+    for name in (entry["entry_id"], entry["job_id"], entry["document_id"], bare_id):
         assert (await admin.get(f"/v1/admin/dlq/ingestion/{name}")).json == entry
     assert (await admin.get(f"/v1/admin/dlq/deletion/{entry['entry_id']}")).is_problem(404, "not_found")
 
