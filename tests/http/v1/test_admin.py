@@ -107,7 +107,7 @@ async def test_a_queue_that_is_resumed_is_rung_for_at_once(admin: Api, tenant: T
     document = await tenant.upload(b"waits")
     job = await active_job(resources, tenant, document)
     # A worker took the ring up, and found the queue paused.
-    await resources.notifier.forget(Queue.INGESTION, Notification(job.id, job.generation))
+    await resources.notifier.remove(Queue.INGESTION, Notification(job.id, job.generation))
     await admin.call("POST", "/v1/admin/queues/ingestion/resume")
     assert Notification(job.id, job.generation) in await resources.notifier.pending(Queue.INGESTION, limit=1000)
 
