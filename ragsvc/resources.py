@@ -1,4 +1,4 @@
-"""What a process holds open, and the one place where it is opened."""
+"""The connections and clients of a process, and the function that opens them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The process's connections; every use-case is handed them."""
+    """The connections and clients of a process, which are passed to every use-case."""
 
     settings: Settings
     pool: Pool
@@ -44,18 +44,18 @@ class Resources:
     query_usage: QueryUsage
 
     def scoped_to(self, workspace_id: UUID) -> Resources:
-        """Return the same, but statements see this workspace alone, whatever they say."""
+        """Return the same resources with a pool whose statements can see only this workspace's rows."""
         return replace(self, pool=self.pool.scoped_to(workspace_id))
 
 
 @asynccontextmanager
 async def open_resources(settings: Settings, *, pool_size: int) -> AsyncIterator[Resources]:
-    """Open everything, and close it in the opposite order.
+    """Open all resources, and close them in reverse order.
 
-    Postgres has to be there with the right schema; Redis, the store and the models are reached when needed.
+    Postgres must be available with the right schema; Redis, the store and the models are connected to on first use.
 
     Raises:
-        StartupRefused: Postgres is away, too old, or not migrated.
+        StartupRefused: Postgres is unavailable, too old, or not migrated.
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(settings, size=pool_size))

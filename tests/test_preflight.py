@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.preflight import check_all
-from ragsvc.queue.server_checks import _judge
+from ragsvc.queue.server_checks import _find_faults
 from ragsvc.resources import open_resources
 from tests.http.support.processes import serving
 from tests.support.servers.model_server import Embedded, Fail
@@ -73,7 +73,7 @@ async def test_a_model_of_other_dimensions_is_told_before_a_document_fails_for_i
     ],
 )
 def test_a_redis_that_forgets_is_told(change: dict[str, Any], said: list[str]) -> None:
-    faults = list(_judge(GOOD_REDIS | change))
+    faults = list(_find_faults(GOOD_REDIS | change))
     assert len(faults) == len(said)
     assert all(expected in fault for expected, fault in zip(said, faults, strict=True))
 

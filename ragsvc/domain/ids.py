@@ -1,4 +1,4 @@
-"""The ids of things."""
+"""Ids and their public form."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from uuid_utils.compat import uuid7
 if TYPE_CHECKING:
     from uuid import UUID
 
-# What the ids of each kind begin with.
+# The prefix of each kind of public id.
 Prefix = Literal[
     "ws", "key", "file", "col", "doc", "chunk", "upl", "job", "chat", "msg", "run", "del", "aud", "hook", "dlv", "bulk"
 ]
 
 
 def new_id() -> UUID:
-    """Return a new UUIDv7: ids order by the time they were made."""
+    """Return a new UUIDv7; such ids sort by their time of creation."""
     return uuid7()
 
 

@@ -1,4 +1,4 @@
-"""The queue's rows."""
+"""Jobs, queues and dead letters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Queue(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What a job does; deliveries to webhooks and bulk operations are done by those who remove documents."""
+    """What a job does; the workers of the deletion queue also deliver to webhooks and run bulk operations."""
 
     INGEST = "ingest"
     DELETE = "delete"
@@ -30,7 +30,7 @@ class JobKind(StrEnum):
 
 
 class JobStatus(StrEnum):
-    """Where a job is in its life (the picture is in jobs/lifecycle.py)."""
+    """The states of a job; jobs/lifecycle.py shows the transitions."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -42,7 +42,7 @@ class JobStatus(StrEnum):
 
 
 class SubjectKind(StrEnum):
-    """What a job or a deletion is about; a delivery is about itself."""
+    """The kind of subject of a job or a deletion; a delivery is its own subject."""
 
     DOCUMENT = "document"
     COLLECTION = "collection"
@@ -61,13 +61,13 @@ SUBJECT_PREFIXES: dict[SubjectKind, Prefix] = {
 
 
 def format_subject_id(kind: SubjectKind, subject_id: UUID) -> str:
-    """Return the public form of the id of a job's or a deletion's subject."""
+    """Return the public id of the subject of a job or a deletion."""
     return format_id(SUBJECT_PREFIXES[kind], subject_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row of the queue's truth."""
+    """A row of the table jobs."""
 
     workspace_id: UUID
     id: UUID
@@ -75,7 +75,7 @@ class Job:
     kind: JobKind
     subject_kind: SubjectKind
     subject_id: UUID
-    # As stored; the dataclasses in domain/payloads.py read it.
+    # As stored; domain/payloads.py has a dataclass for each kind.
     payload: dict[str, object]
     status: JobStatus
     stage: str | None
@@ -100,7 +100,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """A queue as operators see it."""
+    """The depth and state of a queue, for operators."""
 
     queue: Queue
     queued: int
@@ -118,7 +118,7 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True)
 class RunningJob:
-    """A job that a worker holds, as operators see it; `lease_left_s` is negative once the worker is late."""
+    """A running job, for operators; `lease_left_s` is negative once the lease has expired."""
 
     queue: Queue
     job_id: UUID
@@ -146,7 +146,7 @@ class DeadLetterFilter:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Why a queue is paused until a provider answers again."""
+    """An outage of a provider, for which a queue is paused."""
 
     queue: Queue
     code: str

@@ -1,4 +1,4 @@
-"""The payloads of jobs: a dataclass for each kind of job, and its JSON form in the column jobs.payload."""
+"""The payloads of jobs: a dataclass for each kind, with its JSON form in the column jobs.payload."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class DeliverPayload:
 
 @dataclass(frozen=True, slots=True)
 class BulkPayload:
-    """Empty: the row of the bulk operation, which is the job's subject, has everything."""
+    """An empty payload: the job's subject, the bulk operation, has all the details."""
 
     kind: ClassVar[JobKind] = JobKind.BULK
 
@@ -101,7 +101,7 @@ class BulkPayload:
 
 
 def show_payload(stored: Mapping[str, object]) -> dict[str, object]:
-    """Return a stored payload of any kind with public ids, as dead letters show it."""
+    """Return a stored payload of any kind with public ids, for dead letters."""
     return {
         name: format_id(ID_PREFIXES[name], UUID(str(value))) if name in ID_PREFIXES else value
         for name, value in stored.items()

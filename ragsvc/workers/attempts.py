@@ -1,4 +1,4 @@
-"""One attempt at a job, as operators see it: its ids in every log line, how it ended, and how long it took."""
+"""Observability of one attempt at a job: its ids in every log line, its span, outcome and duration."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from ragsvc.domain.jobs import Job
 
 
-class Ending(StrEnum):
-    """How an attempt ended."""
+class Outcome(StrEnum):
+    """The outcome of an attempt."""
 
     DONE = "done"
     RETRIED = "retried"
     DEAD = "dead"
     HANDED_BACK = "handed_back"
     LEASE_LOST = "lease_lost"
-    # Postgres could not be told; the lease runs out and the job is rescued.
+    # The outcome could not be stored in Postgres; the lease expires and the job is rescued.
     UNSETTLED = "unsettled"
 
 
 @dataclass(slots=True)
 class Attempt:
-    """An attempt that goes on; its ending is set by whoever learns it, with the code of its error."""
+    """A running attempt; the runner sets its outcome and the code of its error."""
 
-    ending: Ending = Ending.UNSETTLED
+    outcome: Outcome = Outcome.UNSETTLED
     code: str = ""
 
 
 @contextmanager
-def attempting(job: Job) -> Iterator[Attempt]:
-    """Count the attempt once it is over, and bind its ids to what is logged meanwhile."""
+def track_attempt(job: Job) -> Iterator[Attempt]:
+    """Bind the attempt's ids to log events and a span, and count it when it ends."""
     attempt = Attempt()
     started = time.perf_counter()
     ids = {"queue": job.queue, "workspace_id": format_id("ws", job.workspace_id), "subject_id": _subject_id(job)}
@@ -58,12 +58,12 @@ def attempting(job: Job) -> Iterator[Attempt]:
         try:
             yield attempt
         finally:
-            JOB_ATTEMPTS.labels(job.queue, attempt.ending, attempt.code).inc()
-            JOB_DURATION.labels(job.queue, attempt.ending).observe(time.perf_counter() - started)
-            if attempt.ending is Ending.LEASE_LOST:
+            JOB_ATTEMPTS.labels(job.queue, attempt.outcome, attempt.code).inc()
+            JOB_DURATION.labels(job.queue, attempt.outcome).observe(time.perf_counter() - started)
+            if attempt.outcome is Outcome.LEASE_LOST:
                 JOB_LEASES_LOST.labels(job.queue).inc()
-            if attempt.ending is not Ending.DONE:
-                traced.fail(attempt.code or attempt.ending)
+            if attempt.outcome is not Outcome.DONE:
+                traced.fail(attempt.code or attempt.outcome)
 
 
 def _subject_id(job: Job) -> str:

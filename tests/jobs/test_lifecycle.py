@@ -167,7 +167,7 @@ async def test_a_lost_lease_stops_the_work(resources: Resources, claimed: Job) -
     quick = resources.settings.changed({"job_lease_s": 0.3})
 
     async def work() -> None:
-        async with Lease(resources.pool, claimed, quick).held(), asyncio.timeout(10):
+        async with Lease(resources.pool, claimed, quick).renewed(), asyncio.timeout(10):
             await asyncio.Event().wait()
 
     running = asyncio.create_task(work())
@@ -189,6 +189,6 @@ async def test_a_lease_is_renewed_while_the_work_runs(resources: Resources, clai
     async def is_renewed() -> bool:
         return (await reload_job(resources, claimed)).lease_until != claimed.lease_until
 
-    async with Lease(resources.pool, claimed, quick).held():
+    async with Lease(resources.pool, claimed, quick).renewed():
         await until(is_renewed)
     assert (await reload_job(resources, claimed)).lease_token == claimed.lease_token

@@ -52,7 +52,7 @@ async def settle(resources: Resources, job: Job, error: Exception) -> Job:
     assert held is not None
     settled = await lifecycle.fail(resources.pool, held, failure, settings=resources.settings)
     assert settled is not None
-    await outages.watch(resources, job.queue, failure)
+    await outages.check_failure(resources, job.queue, failure)
     return settled
 
 
@@ -106,14 +106,14 @@ async def test_many_jobs_that_fail_alike_are_an_outage_and_the_next_ones_are_not
     scripted_models.embeddings.usual = Fail(503)
     documents = [
         await accept(resources, workspace, f"# Kettle {n}\n".encode(), filename=f"{n}.md")
-        for n in range(outages.ALIKE_JOBS + 1)
+        for n in range(outages.SAME_FAILURE_JOBS + 1)
     ]
     *first, last = [await job_of(resources, document) for document in documents]
     late = await claim(resources, last)
     assert late is not None
     for count, job in enumerate(first, 1):
         # The pause is not to keep the other jobs of this test from failing.
-        assert (await outage_of(resources) is None) == (count <= outages.ALIKE_JOBS)
+        assert (await outage_of(resources) is None) == (count <= outages.SAME_FAILURE_JOBS)
         assert (await settle(resources, job, OVERLOADED)).attempts == 1
     outage = await outage_of(resources)
     assert outage is not None
@@ -131,7 +131,7 @@ async def test_a_queue_that_gets_jobs_done_has_no_outage(
     scripted_models.embeddings.usual = Fail(503)
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE jobs SET status = 'done', finished_at = now() WHERE id = $1", job.id)
-    for n in range(outages.ALIKE_JOBS + 1):
+    for n in range(outages.SAME_FAILURE_JOBS + 1):
         document = await accept(resources, workspace, f"# Kettle {n}\n".encode(), filename=f"{n}.md")
         await settle(resources, await job_of(resources, document), OVERLOADED)
     assert await outage_of(resources) is None
@@ -172,7 +172,7 @@ async def test_an_outage_does_not_replace_a_pause_by_hand(
     async with resources.pool.acquire() as conn:
         await queue_state.update_paused(conn, Queue.INGESTION, paused=True, reason="maintenance")
     scripted_models.embeddings.usual = Cut()
-    await outages.watch(resources, Queue.INGESTION, retry_policy.classify(UNREACHABLE))
+    await outages.check_failure(resources, Queue.INGESTION, retry_policy.classify(UNREACHABLE))
     assert await outage_of(resources) is None
     async with resources.pool.acquire() as conn:
         assert await conn.fetchval("SELECT reason FROM queue_state WHERE queue = 'ingestion'") == "maintenance"
@@ -217,7 +217,7 @@ def test_only_a_provider_can_be_away(error: Exception, provider: retry_policy.Pr
 
 
 async def test_the_store_answers(resources: Resources) -> None:
-    assert await outages.answers(resources, retry_policy.Provider.STORAGE)
+    assert await outages.is_available(resources, retry_policy.Provider.STORAGE)
     nowhere = resources.settings.changed({"s3_endpoint_url": "http://127.0.0.1:9"})
     async with open_resources(nowhere, pool_size=2) as others:
-        assert not await outages.answers(others, retry_policy.Provider.STORAGE)
+        assert not await outages.is_available(others, retry_policy.Provider.STORAGE)

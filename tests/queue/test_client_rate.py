@@ -191,7 +191,7 @@ async def test_a_bucket_gives_what_it_has_and_remembers_what_is_owed(
 
 
 async def test_what_a_process_knows_of_keys_is_bounded(open_rates: OpenRates, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_rate, "MOST_KEYS", 10)
+    monkeypatch.setattr(client_rate, "MAX_KEYS", 10)
     rates = open_rates()
     for _ in range(30):
         await rates.take(uuid.uuid4())

@@ -17,7 +17,7 @@ from redis.asyncio.connection import Connection
 from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import JobStatus
-from ragsvc.queue.cluster import keep_arq_in_one_slot
+from ragsvc.queue.cluster import move_arq_to_slot
 from ragsvc.queue.connection import REDIS_TROUBLE, list_nodes, open_redis, wait_for_redis
 from ragsvc.resources import open_resources
 from tests.support.documents import SAMPLE, accept, reload
@@ -175,7 +175,7 @@ async def test_a_connection_leaves_an_owner_that_hangs_even_if_its_callers_have_
 async def test_a_worker_that_starts_first_waits_for_redis(
     cluster: RedisCluster, owner: Node, prefix: str, base_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ragsvc.queue.connection.FIRST_TRY_EVERY_S", 0.05)
+    monkeypatch.setattr("ragsvc.queue.connection.CONNECT_INTERVAL_S", 0.05)
     port = free_ports(1)[0]
     async with opened(
         in_cluster(base_settings, prefix, cluster.url(owner).replace(str(owner.port), str(port)))
@@ -195,7 +195,7 @@ def test_many_nodes_are_named_in_one_url(base_settings: Settings) -> None:
 def test_arq_and_redis_py_still_have_what_a_cluster_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (arq.worker, arq.jobs):
         monkeypatch.setattr(module, "abort_jobs_ss", vars(module)["abort_jobs_ss"])
-    keep_arq_in_one_slot("{rag}")
+    move_arq_to_slot("{rag}")
     assert {vars(module)["abort_jobs_ss"] for module in (arq.worker, arq.jobs)} == {"{rag}:abort"}
     assert "tr.zrem(abort_jobs_ss, job_id)" in inspect.getsource(arq.worker.Worker.finish_job)
     assert inspect.iscoroutinefunction(Connection._connect)

@@ -65,7 +65,7 @@ async def waits(limit: ProviderRate, *, tokens: int = 1) -> asyncio.Task[None]:
     """Return a call that has been told to wait."""
     call = asyncio.create_task(limit.wait_for_turn(tokens=tokens))
     # A debt of a minute: nobody is let go while the test looks.
-    await until(limit._line.locked)
+    await until(limit._turn.locked)
     assert not (await asyncio.wait({call}, timeout=0.1))[0]
     return call
 
@@ -163,7 +163,7 @@ async def test_who_stops_waiting_has_taken_nothing(open_limit: OpenLimit, redis:
     await give_up(first)
     await give_up(second)
     assert await command(redis, "HGETALL", limit._key) == before
-    assert not limit._line.locked()
+    assert not limit._turn.locked()
 
 
 async def test_no_cancel_is_lost_whenever_it_comes(open_limit: OpenLimit) -> None:
@@ -202,7 +202,7 @@ async def test_a_shorter_retry_after_does_not_end_a_longer_one_and_a_query_tries
 async def test_a_provider_that_names_a_day_is_asked_again_sooner(open_limit: OpenLimit, redis: RedisConnection) -> None:
     limit = open_limit()
     await limit.hold(seconds=86_400)
-    assert await debt_s(redis, limit, "held_until") <= provider_rate.LONGEST_HOLD_S
+    assert await debt_s(redis, limit, "held_until") <= provider_rate.MAX_HOLD_S
 
 
 async def test_an_account_that_is_paid_back_leaves_no_key(open_limit: OpenLimit, redis: RedisConnection) -> None:

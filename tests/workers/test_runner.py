@@ -96,7 +96,7 @@ async def test_a_time_out_is_transient_and_charged(resources: Resources, job: Jo
     assert (after.status, after.attempts) == (JobStatus.QUEUED, 1)
     assert after.error is not None
     assert after.error["code"] == "timeout"
-    assert after.error["message"] == "the work made no progress for 0.05 s"
+    assert after.error["message"] == "the job made no progress for 0.05 s"
 
 
 async def test_work_that_gets_on_may_take_longer(resources: Resources, job: Job) -> None:

@@ -127,7 +127,7 @@ async def test_places_taken_for_jobs_that_could_not_start_are_freed(resources: R
     async with working(resources.settings, f"{resources.settings.stores.queue_prefix}:count", {"note": note}) as worker:
         worker.job_counter = 7
         await worker.sem.acquire()
-        await worker._recount()
+        await worker._reset_slots()
         assert worker.job_counter == 0
         assert worker.sem._value == worker.max_jobs + 1
 

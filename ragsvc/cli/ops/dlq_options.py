@@ -1,4 +1,4 @@
-"""Dead letters on the command line: which ones are meant, and how one is shown."""
+"""Options that select dead letters on the command line."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 def select(
     *, ids: Sequence[str] | None, every: bool, code: str | None, workspace: str | None, since: datetime | None
 ) -> DeadLetterFilter:
-    """Return the letters that the options describe.
+    """Return the selection that the options describe.
 
     Raises:
-        BadUsage: they describe none, or `--all` besides others.
+        BadUsage: there is no option, or `--all` is combined with others.
     """
     if every == any(given is not None for given in (ids, code, workspace, since)):
-        raise BadUsage("say which letters: either --all, or some of --id, --code, --workspace and --since")
+        raise BadUsage("select dead letters with either --all or at least one of --id, --code, --workspace and --since")
     return DeadLetterFilter(
         ids=tuple(read_entry(text)[0] for text in ids) if ids is not None else None,
         code=code,
@@ -35,10 +35,10 @@ def select(
 
 
 def read_id(prefix: Prefix, text: str) -> UUID:
-    """Return the UUID of a public id or of a bare UUID.
+    """Return the UUID of a public id, or a bare UUID.
 
     Raises:
-        BadUsage: it is neither.
+        BadUsage: the text is neither.
     """
     try:
         return UUID(text.removeprefix(f"{prefix}_"))
@@ -50,7 +50,7 @@ def read_entry(text: str) -> tuple[UUID, int | None]:
     """Return the UUID and the generation, if any, of an id that selects a dead letter.
 
     Raises:
-        BadUsage: it is neither an entry's id, nor that of a job or of its subject.
+        BadUsage: the text is not the id of an entry, a job or a subject.
     """
     try:
         return parse_entry_id(text)

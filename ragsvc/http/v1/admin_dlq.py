@@ -1,4 +1,4 @@
-"""Dead letters, for the operator: /v1/admin/dlq."""
+"""Dead letters for operators: /v1/admin/dlq."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 routes = web.RouteTableDef()
 
-# `replay` is no letter, so that a letter's methods are not said to be its.
+# Keep `replay` from matching as a dead-letter id.
 ENTRY_PATH = "/v1/admin/dlq/{queue}/{entry_id:(?!replay$)[^/]+}"
 MAX_IDS = 1000
 MAX_CODE_CHARS = 100
 SELECTORS = ("ids", "code", "workspace_id", "since")
-# An entry's id, with or without the generation, or the id of the document.
+# The id of an entry, of its job or of its document; bare UUIDs are accepted too.
 EntryId = Annotated[
     str, Field(pattern=r"^((job|doc)_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(:[0-9]{1,9})?$")
 ]
 
 
 class DeadLettersQuery(LimitQuery):
-    """Which dead letters."""
+    """The filter and page of a list of dead letters."""
 
     code: Annotated[str, Field(min_length=1, max_length=MAX_CODE_CHARS)] | None = None
     workspace_id: WorkspaceId | None = None
@@ -53,15 +53,15 @@ class DeadLettersQuery(LimitQuery):
 
 
 class ReplayBody(Body):
-    """Which dead letters to queue again: `all`, or those that fit every other condition given.
+    """The dead letters to replay: `all`, or those that match every given condition.
 
-    `all` does it only with `confirm`; without, and with `dry_run`, the answer tells what would be done.
+    `all` requires `confirm`. Without it, or with `dry_run`, nothing is replayed and the response has only the counts.
     """
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"code": "parser_timeout", "since": "2026-01-31T00:00:00Z", "rate": 10}],
-            # What `_check_selection` asks for.
+            # The same rule as in `_check_selection`.
             "oneOf": [
                 {
                     "required": ["all"],
@@ -84,19 +84,19 @@ class ReplayBody(Body):
     since: Time | None = None
     confirm: bool = False
     dry_run: bool = False
-    rate: Annotated[float, Field(gt=0, le=1000, description="Letters a second.")] | None = None
+    rate: Annotated[float, Field(gt=0, le=1000, description="Dead letters per second.")] | None = None
     limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     @model_validator(mode="after")
     def _check_selection(self) -> Self:
         selects = any(getattr(self, name) is not None for name in SELECTORS)
         if selects == self.all:
-            raise ValueError("give either all, or some of ids, code, workspace_id and since")
+            raise ValueError("either all or at least one of ids, code, workspace_id and since is required")
         return self
 
 
 class DeadLetterView(TypedDict):
-    """A job that failed for good."""
+    """A job that failed permanently."""
 
     v: int
     entry_id: str
@@ -120,7 +120,7 @@ class DeadLetterView(TypedDict):
 
 
 class ReplayView(TypedDict):
-    """What a replay did; a dry run replays nothing."""
+    """The counts of a replay; a dry run only matches."""
 
     matched: int
     replayed: int
@@ -131,7 +131,7 @@ class ReplayView(TypedDict):
 @routes.get("/v1/admin/dlq/{queue}")
 @operation("List a queue's dead letters", Access.ADMIN, query=DeadLettersQuery, responses={200: Page[DeadLetterView]})
 async def list_entries(request: web.Request) -> web.Response:
-    """Answer one page of the letters, newest first; those that come or go meanwhile shift no page."""
+    """Return one page of dead letters, newest first; concurrent changes do not shift the pages."""
     queue = parse_queue(request)
     query = read_query(request, DeadLettersQuery)
     found = await dead_letters.list_dead_letters(
@@ -147,7 +147,7 @@ async def list_entries(request: web.Request) -> web.Response:
 @routes.get(ENTRY_PATH)
 @operation("Show a dead letter", Access.ADMIN, responses={200: DeadLetterView})
 async def get_entry(request: web.Request) -> web.Response:
-    """Answer one letter."""
+    """Return one dead letter."""
     entry = await dead_letters.get_dead_letter(resources_of(request), parse_queue(request), *_parse_entry_id(request))
     if entry is None:
         raise NotFound
@@ -156,14 +156,14 @@ async def get_entry(request: web.Request) -> web.Response:
 
 @routes.post("/v1/admin/dlq/{queue}/replay")
 @operation(
-    "Queue dead letters again",
+    "Replay dead letters",
     Access.ADMIN,
     body=ReplayBody,
     responses={200: ReplayView},
     problems=(ReplayRunning,),
 )
 async def replay_entries(request: web.Request) -> web.Response:
-    """Replay each letter exactly once, however often and by however many this is asked."""
+    """Requeue each dead letter exactly once, even if the request is repeated or sent concurrently."""
     queue = parse_queue(request)
     body = await read_body(request, ReplayBody)
     wanted = DeadLetterFilter(
@@ -184,9 +184,9 @@ async def replay_entries(request: web.Request) -> web.Response:
 
 
 @routes.delete(ENTRY_PATH)
-@operation("Give a dead letter up for good", Access.ADMIN, responses={204: None})
+@operation("Discard a dead letter", Access.ADMIN, responses={204: None})
 async def delete_entry(request: web.Request) -> web.Response:
-    """Discard one letter."""
+    """Discard one dead letter."""
     if not await dead_letters.discard(resources_of(request), parse_queue(request), *_parse_entry_id(request)):
         raise NotFound
     return web.Response(status=204)

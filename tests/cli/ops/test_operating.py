@@ -135,7 +135,7 @@ def test_a_replayed_letter_is_tried_again(
 ) -> None:
     code = dead[0]["error"]["code"]
     select = ("dlq", "replay", "ingestion", "--workspace", tenant["id"], "--code", code)
-    assert operator(*select, "--dry-run").out == "would replay 1 of ingestion\n"
+    assert operator(*select, "--dry-run").out == "would replay 1 from ingestion\n"
     done = operator(*select, "--json").json
     assert done == {"matched": 1, "replayed": 1, "superseded": 0, "dry_run": False}
     again = operator("documents", "show", dead[0]["id"], "--json").json
@@ -145,7 +145,7 @@ def test_a_replayed_letter_is_tried_again(
 def test_all_letters_are_replayed_only_when_confirmed(operator: CommandLine, dead: list[dict[str, Any]]) -> None:
     looked = operator("dlq", "replay", "ingestion", "--all")
     assert looked.code == 0
-    assert looked.out.endswith("of ingestion; --yes does it\n")
+    assert looked.out.endswith("from ingestion; run again with --yes to do it\n")
     assert operator("dlq", "replay", "ingestion", "--all", "--yes", "--dry-run", "--json").json["replayed"] == 0
     done = operator("dlq", "replay", "ingestion", "--all", "--yes", "--json").json
     assert done["replayed"] >= len(dead)
@@ -159,10 +159,10 @@ async def test_a_replay_waits_for_another_one(service: Service, base_settings: S
             replay = start_cli("dlq", "replay", "deletion", "--code", "none", env=service.env)
             assert replay.stderr is not None
             said = await asyncio.to_thread(replay.stderr.readline)
-            assert said == "another replay of deletion is running: waiting for its end\n"
+            assert said == "another replay of deletion is running; waiting for it to end\n"
             assert replay.poll() is None
         out, _ = await asyncio.to_thread(replay.communicate, timeout=60)
-    assert (replay.returncode, out) == (0, "replayed 0 of 0 of deletion, 0 superseded\n")
+    assert (replay.returncode, out) == (0, "replayed 0 of 0 from deletion, 0 superseded\n")
 
 
 def test_the_stores_of_ragsvc_dev_are_found(service: Service, tmp_path: Path) -> None:
@@ -182,10 +182,10 @@ def test_purged_letters_are_gone(operator: CommandLine, dead: list[dict[str, Any
     mine = ("--workspace", tenant["id"])
     letters = operator("dlq", "list", "ingestion", *mine, "--json").json["data"]
     assert operator("dlq", "purge", "ingestion", *mine, "--since", "2999-01-01", "--json").json["matched"] == 0
-    assert operator("dlq", "purge", "ingestion", *mine, "--dry-run").out == "would discard 2 of ingestion\n"
+    assert operator("dlq", "purge", "ingestion", *mine, "--dry-run").out == "would discard 2 from ingestion\n"
     one = operator("dlq", "purge", "ingestion", "--id", letters[0]["entry_id"], "--json").json
     assert one == {"matched": 1, "discarded": 1, "dry_run": False}
-    assert operator("dlq", "purge", "ingestion", *mine, "--limit", "5").out == "discarded 1 of 1 of ingestion\n"
+    assert operator("dlq", "purge", "ingestion", *mine, "--limit", "5").out == "discarded 1 of 1 from ingestion\n"
     assert operator("dlq", "list", "ingestion", *mine, "--json").json["data"] == []
     kept = operator("audit", *mine, "--actor", "cli", "--json").json["data"]
     assert [(event["action"], event["details"]["matched"]) for event in kept] == [("dlq.purged", 1)]
@@ -197,10 +197,10 @@ def test_purged_letters_are_gone(operator: CommandLine, dead: list[dict[str, Any
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("replay", "ingestion"), "say which letters"),
-        (("replay", "ingestion", "--all", "--code", "x"), "say which letters"),
+        (("replay", "ingestion"), "select dead letters"),
+        (("replay", "ingestion", "--all", "--code", "x"), "select dead letters"),
         (("replay", "ingestion", "--id", "nonsense"), "'nonsense' is not an id"),
-        (("purge", "deletion"), "say which letters"),
+        (("purge", "deletion"), "select dead letters"),
         (("list", "ingestion", "--workspace", "nonsense"), "'nonsense' is not an id"),
     ],
 )
