@@ -49,7 +49,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave no server behind: xdist's workers are gone by now, and the controller waits for the keeper."""
+    """Leave no server behind: xdist's workers have ended by now, and the controller waits for the supervisor."""
     if not hasattr(config, "workerinput"):
         test_servers.wait_until_stopped()
 

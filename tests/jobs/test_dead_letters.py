@@ -1,4 +1,4 @@
-"""Dead letters: listed once, replayed once, never a ghost."""
+"""Dead letters: listed once, replayed once, and removed when they are no longer dead."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ async def dead(resources: Resources, job: Job) -> Job:
     return await bury(resources, job)
 
 
-async def test_a_letter_has_the_fields_of_the_contract_and_no_secret(resources: Resources, dead: Job) -> None:
+async def test_an_entry_has_the_documented_fields_with_public_ids_and_no_secret(
+    resources: Resources, dead: Job
+) -> None:
     (entry,) = await listed(resources)
     assert set(entry) == {
         *("v", "entry_id", "job_id", "queue", "kind", "document_id", "workspace_id", "args", "error", "attempts"),
@@ -69,12 +71,12 @@ async def test_a_letter_has_the_fields_of_the_contract_and_no_secret(resources: 
     assert entry["error"]["code"] == "corrupt"  # type: ignore[index]
 
 
-async def test_posting_twice_lists_once(resources: Resources, dead: Job) -> None:
+async def test_an_entry_posted_twice_is_listed_once(resources: Resources, dead: Job) -> None:
     await dead_letters.post(resources, dead)
     assert len(await listed(resources)) == 1
 
 
-async def test_the_list_keeps_the_newest_up_to_its_cap(
+async def test_the_list_is_capped_to_the_newest_entries(
     resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ragsvc.queue.dead_letter_list.CAP", 2)
@@ -93,7 +95,7 @@ async def test_a_flushed_list_is_filled_again(resources: Resources, dead: Job) -
     assert [entry["job_id"] for entry in await listed(resources)] == [format_id("job", dead.id)]
 
 
-async def test_a_ghost_is_taken_off_the_list(resources: Resources, dead: Job) -> None:
+async def test_an_entry_of_a_discarded_job_is_removed_from_the_list(resources: Resources, dead: Job) -> None:
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE jobs SET status = 'discarded' WHERE id = $1", dead.id)
     await sweep_jobs(resources)
@@ -155,7 +157,7 @@ async def test_a_dry_run_replays_nothing(resources: Resources, dead: Job) -> Non
     assert (await reload_job(resources, dead)).status is JobStatus.DEAD
 
 
-async def test_a_second_replay_at_once_is_refused_and_moves_nothing_twice(resources: Resources, dead: Job) -> None:
+async def test_concurrent_replays_requeue_a_job_only_once(resources: Resources, dead: Job) -> None:
     results = await asyncio.gather(
         *(dead_letters.replay(resources, Queue.INGESTION, ALL) for _ in range(3)), return_exceptions=True
     )
@@ -165,7 +167,7 @@ async def test_a_second_replay_at_once_is_refused_and_moves_nothing_twice(resour
     assert (await reload_job(resources, dead)).replay_count == 1
 
 
-async def test_a_replay_can_be_selected_by_code_and_workspace(resources: Resources, dead: Job) -> None:
+async def test_dead_letters_are_selected_by_code_workspace_and_id(resources: Resources, dead: Job) -> None:
     for selection, matched in [
         (DeadLetterFilter(code="encrypted"), 0),
         (DeadLetterFilter(workspace_id=dead.subject_id), 0),
@@ -178,21 +180,25 @@ async def test_a_replay_can_be_selected_by_code_and_workspace(resources: Resourc
         assert result.matched == matched, selection
 
 
-async def test_a_deleted_documents_letter_is_superseded(resources: Resources, document: Document, dead: Job) -> None:
+async def test_a_dead_letter_of_a_deleted_document_is_superseded(
+    resources: Resources, document: Document, dead: Job
+) -> None:
     await request_document_deletion(resources, document.workspace_id, document.id, purge_file=True)
     result = await dead_letters.replay(resources, Queue.INGESTION, ALL)
     assert (result.replayed, result.superseded) == (0, 1)
     assert (await reload_job(resources, dead)).status is JobStatus.SUPERSEDED
 
 
-async def test_a_discarded_letter_is_gone_for_good(resources: Resources, dead: Job) -> None:
+async def test_a_discarded_dead_letter_is_removed_and_cannot_be_discarded_again(
+    resources: Resources, dead: Job
+) -> None:
     assert await dead_letters.discard(resources, Queue.INGESTION, dead.id, dead.generation)
     assert (await reload_job(resources, dead)).status is JobStatus.DISCARDED
     assert await listed(resources) == []
     assert not await dead_letters.discard(resources, Queue.INGESTION, dead.id, dead.generation)
 
 
-async def test_a_letter_that_died_again_since_is_another_one(resources: Resources, dead: Job) -> None:
+async def test_a_dead_letter_of_a_later_generation_is_not_changed(resources: Resources, dead: Job) -> None:
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE jobs SET generation = generation + 1 WHERE id = $1", dead.id)
         for status in (JobStatus.DISCARDED, JobStatus.SUPERSEDED):
@@ -200,7 +206,7 @@ async def test_a_letter_that_died_again_since_is_another_one(resources: Resource
     assert (await reload_job(resources, dead)).status is JobStatus.DEAD
 
 
-async def test_counts_are_by_code(resources: Resources, workspace: Workspace, dead: Job) -> None:
+async def test_dead_letters_are_counted_by_code(resources: Resources, workspace: Workspace, dead: Job) -> None:
     await bury(resources, await job_of(resources, await accept(resources, workspace)), code="encrypted")
     assert await dead_letters.count_dead_letters(resources, Queue.INGESTION) == {"corrupt": 1, "encrypted": 1}
     assert dead.error is not None

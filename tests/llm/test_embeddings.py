@@ -12,7 +12,7 @@ from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.client import LlmClient, open_llm
-from tests.support.servers.model_server import Cut, Embedded, Fail, Pause, ScriptedModels, Told, embed_words
+from tests.support.servers.model_server import Cut, Embedded, Fail, Pause, ReportedUsage, ScriptedModels, embed_words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -150,7 +150,7 @@ async def test_a_query_is_tried_again_and_remembered(models: LlmClient, scripted
 async def test_where_the_server_does_not_tell_the_cost_it_is_estimated(
     models: LlmClient, scripted_models: ScriptedModels, told: object
 ) -> None:
-    scripted_models.embeddings.usual = Told(told)
+    scripted_models.embeddings.usual = ReportedUsage(told)
     _vectors, usage = await models.embed(["kettles boil", "parcels arrive"], token_count=5)
     assert usage == EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=5)
     _vector, usage = await models.embed_query("how long?")
@@ -158,7 +158,7 @@ async def test_where_the_server_does_not_tell_the_cost_it_is_estimated(
 
 
 async def test_what_the_server_tells_of_the_cost_counts(models: LlmClient, scripted_models: ScriptedModels) -> None:
-    scripted_models.embeddings.usual = Told({"prompt_tokens": 11, "total_tokens": 12})
+    scripted_models.embeddings.usual = ReportedUsage({"prompt_tokens": 11, "total_tokens": 12})
     _vectors, usage = await models.embed(["kettles boil"], token_count=5)
     assert usage == EmbeddingUsage(calls=1, prompt_tokens=11)
 
