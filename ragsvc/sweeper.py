@@ -44,7 +44,7 @@ async def run_sweeper(resources: Resources) -> None:
     """Run all chores every SWEEP_INTERVAL_S until cancelled; a chore that fails is retried in the next sweep."""
     while True:
         # Jitter spreads the sweeps of a fleet over time.
-        await asyncio.sleep(resources.settings.jobs.sweep_interval_s * random.uniform(0.8, 1.2))  # noqa: S311
+        await asyncio.sleep(resources.settings.jobs.sweep_interval_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
         for chore in CHORES:
             name = chore.__name__
             try:

@@ -1,4 +1,4 @@
-"""Announces changes of documents to webhooks: one delivery job per webhook, added in the transaction of the change."""
+"""Announces document changes to webhooks: one delivery job per webhook, added in the transaction of the change."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """The counts of a replay; a dry run only matches."""
+    """The counts of a replay; a dry run replays nothing."""
 
     matched: int
     replayed: int
@@ -55,7 +55,7 @@ class ReplayResult:
 
 @dataclass(frozen=True, slots=True)
 class DiscardResult:
-    """The counts of a purge; a dry run only matches."""
+    """The counts of a purge; a dry run discards nothing."""
 
     matched: int
     discarded: int
@@ -63,12 +63,12 @@ class DiscardResult:
 
 
 def entry_id(job: Job) -> str:
-    """Return the id of a job's dead letter, such as `job_018f…:2`; after a replay, another failure has another id."""
+    """Return the id of a job's dead letter, such as `job_018f…:2`; if a replayed job fails again, it gets a new one."""
     return _format_entry_id(job.id, job.generation)
 
 
 def parse_entry_id(text: str) -> tuple[UUID, int | None]:
-    """Return the UUID and the generation, if there is one, of an id that selects a dead letter.
+    """Parse an id that selects a dead letter into a UUID and the generation, if there is one.
 
     Accepts the id of an entry, the public id of its job or of the job's subject (`doc_…`), and bare UUIDs.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.jobs import Job
     from ragsvc.settings.settings import Settings
 
-# The share of an ingestion's progress that each stage covers, by its rough duration.
+# The progress range of each ingestion stage, roughly proportional to its duration.
 STAGE_SPANS = {
     Stage.DOWNLOADING: (0.0, 0.05),
     Stage.PARSING: (0.05, 0.2),

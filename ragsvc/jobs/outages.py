@@ -3,8 +3,8 @@
     job fails ──▶ probe ──▶ no reply ──▶ queue paused ──▶ probe with backoff ──▶ reply ──▶ queue resumed
 
 A probe is the smallest real call to the provider (the half-open state of a circuit breaker; M. Nygard, "Release It!",
-2007), so no document spends an attempt on it. A job that has waited OUTAGE_MAX_AGE_S becomes a dead letter, since no
-job must wait forever.
+2007), so no document spends an attempt on it. A job that has waited OUTAGE_MAX_AGE_S becomes a dead letter, so no
+job waits forever.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class Retry:
 
 
 def classify(error: BaseException) -> Failure:
-    """Return the failure that an exception means for its job."""
+    """Classify an exception as a failure of its job."""
     kind, code = _kind_and_code(error)
     return Failure(
         kind=kind,

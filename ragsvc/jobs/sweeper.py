@@ -1,4 +1,4 @@
-"""Repairs the queues: jobs of silent workers, lost notifications, and lists of dead letters that drifted."""
+"""The sweeper of the queues: rescues jobs of silent workers and repairs notifications and dead-letter lists."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def sweep_jobs(resources: Resources) -> int:
 async def notify_waiting(resources: Resources, queue: Queue) -> int:
     """Notify workers of the jobs that wait on a resumed queue, and return how many notifications were sent.
 
-    Workers consumed the earlier notifications while the queue was paused. The sweeper sends those that time out here.
+    Workers consumed the earlier ones while the queue was paused. If this times out, the sweeper sends the rest.
     """
     try:
         async with asyncio.timeout(NOTIFY_WAITING_TIMEOUT_S):

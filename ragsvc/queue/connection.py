@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # A refused connection can surface as an OSError that redis-py has not wrapped; a worker would exit on it.
 RECONNECT_ON = [RedisConnectionError, RedisTimeoutError, OSError]
-# The errors that callers who can do without Redis catch.
+# The errors to catch in code that can work without Redis.
 REDIS_TROUBLE = (RedisError, OSError, TimeoutError)
 REDIS_AWAY = (
     RedisConnectionError,

@@ -91,12 +91,12 @@ class ProviderRate:
 
     async def wait_for_turn(self, *, tokens: int) -> None:
         """Wait until both budgets allow a request of this many tokens, and charge it."""
-        asked = _Take(*self._cost(tokens), waits=True)
+        charge = _Take(*self._cost(tokens), waits=True)
         async with self._turn:
-            wait_s = await self._take(asked)
+            wait_s = await self._take(charge)
             while wait_s > 0:
                 await asyncio.sleep(min(wait_s, RECHECK_S))
-                wait_s = await self._take(asked)
+                wait_s = await self._take(charge)
 
     async def go_first(self, *, tokens: int) -> None:
         """Charge a request of this many tokens without waiting, even into debt."""
@@ -115,12 +115,12 @@ class ProviderRate:
     def _cost(self, tokens: int) -> tuple[int, int]:
         return round(self._request_us), round(tokens * self._token_us)
 
-    async def _take(self, asked: _Take) -> float:
+    async def _take(self, charge: _Take) -> float:
         """Return 0 if the budgets were charged, else the seconds before trying again."""
         wait_us = await self._script.run(
-            self._key, asked.requests, asked.tokens, BURST_US, MAX_DEBT_US, asked.hold, int(asked.waits)
+            self._key, charge.requests, charge.tokens, BURST_US, MAX_DEBT_US, charge.hold, int(charge.waits)
         )
-        return self._own.take(asked) if wait_us is None else float(wait_us) / SECOND_US
+        return self._own.take(charge) if wait_us is None else float(wait_us) / SECOND_US
 
 
 class _OwnBudgets:
@@ -129,17 +129,17 @@ class _OwnBudgets:
     def __init__(self) -> None:
         self._requests_at = self._tokens_at = self._held_until = 0
 
-    def take(self, asked: _Take) -> float:
+    def take(self, charge: _Take) -> float:
         """Return 0 if the budgets were charged, else the seconds before trying again."""
         now = time.monotonic_ns() // 1000
         requests_at, tokens_at = (max(at, now - BURST_US) for at in (self._requests_at, self._tokens_at))
-        held_until = max(self._held_until, now + asked.hold)
+        held_until = max(self._held_until, now + charge.hold)
         wait_us = max(requests_at, tokens_at, held_until) - now
-        if asked.waits and wait_us > 0:
+        if charge.waits and wait_us > 0:
             return wait_us / SECOND_US
         most = now + MAX_DEBT_US
-        self._requests_at = _charge(requests_at, asked.requests, most=None if asked.waits else most)
-        self._tokens_at = _charge(tokens_at, asked.tokens, most=None if asked.waits else most)
+        self._requests_at = _charge(requests_at, charge.requests, most=None if charge.waits else most)
+        self._tokens_at = _charge(tokens_at, charge.tokens, most=None if charge.waits else most)
         self._held_until = held_until
         return 0.0
 

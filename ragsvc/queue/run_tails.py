@@ -1,4 +1,4 @@
-"""Following of any number of runs over one Redis connection."""
+"""Readers that follow any number of runs over one Redis connection."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Script:
         with preserving_cancels():
             return await self._eval(key, arguments)
 
-    async def _eval(self, key: str, arguments: tuple[int, ...]) -> Any | None:  # noqa: ANN401
+    async def _eval(self, key: str, arguments: tuple[int, ...]) -> Any | None:  # noqa: ANN401 - what the script returns
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_S):
                 return await self._call("EVAL", self._text, 1, key, *arguments)

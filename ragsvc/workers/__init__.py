@@ -32,7 +32,7 @@ REQUIRED_ARQ = "0.28.0"
 # ragsvc.jobs handles timeouts and retries, so arq's own limits are set so high that they never apply.
 NEVER_S = 24 * 3600
 NEVER_TRIES = 1_000_000
-# arq reads this many jobs from the head of the queue; jobs behind that many in-progress ones would be invisible to it.
+# arq reads only this many jobs from the head of the queue, so more jobs in progress would hide the ones behind them.
 MIN_READ_LIMIT = 1000
 
 # The `arq` command looks Worker up at call time, so this makes it use ours. A canary test checks it.

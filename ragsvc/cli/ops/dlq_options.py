@@ -35,7 +35,7 @@ def select(
 
 
 def read_id(prefix: Prefix, text: str) -> UUID:
-    """Return the UUID of a public id, or a bare UUID.
+    """Parse a public id or a bare UUID.
 
     Raises:
         BadUsage: the text is neither.
@@ -47,7 +47,7 @@ def read_id(prefix: Prefix, text: str) -> UUID:
 
 
 def read_entry(text: str) -> tuple[UUID, int | None]:
-    """Return the UUID and the generation, if any, of an id that selects a dead letter.
+    """Parse an id that selects a dead letter into a UUID and the generation, if there is one.
 
     Raises:
         BadUsage: the text is not the id of an entry, a job or a subject.

@@ -120,7 +120,7 @@ class DeadLetterView(TypedDict):
 
 
 class ReplayView(TypedDict):
-    """The counts of a replay; a dry run only matches."""
+    """The counts of a replay; a dry run replays nothing."""
 
     matched: int
     replayed: int

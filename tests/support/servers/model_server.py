@@ -114,7 +114,7 @@ class Endpoint:
 
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    asked_at: list[float] = field(default_factory=list)
+    requested_at: list[float] = field(default_factory=list)
     scripted: deque[Behaviour] = field(default_factory=deque)
     usual: Behaviour | None = None
 
@@ -126,13 +126,13 @@ class Endpoint:
         """Clear the recorded requests and the script."""
         self.requests.clear()
         self.headers.clear()
-        self.asked_at.clear()
+        self.requested_at.clear()
         self.scripted.clear()
         self.usual = None
 
     def next(self) -> Behaviour | None:
         """Return the behaviour for the current request."""
-        self.asked_at.append(time.monotonic())
+        self.requested_at.append(time.monotonic())
         return self.scripted.popleft() if self.scripted else self.usual
 
 

@@ -86,7 +86,7 @@ async def test_servers_are_shared_and_stop_after_the_last_process_even_if_it_is_
     assert await read(other) == addresses
     assert addresses["postgres_url"] != servers.postgres_url
     assert processes_of(temporary_folder)
-    await one.communicate(b"")  # it leaves regularly, and the servers keep running
+    await one.communicate(b"")  # a regular exit, after which the servers keep running
     assert one.returncode == 0
     third = await join(temporary_folder, cache)
     assert await read(third) == addresses
