@@ -1,4 +1,4 @@
-"""What every process does beside its work: look for what was lost and put it right."""
+"""The background sweeper of every process: chores that find and repair lost or leftover state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from ragsvc.uploads.sweeper import sweep_uploads
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
-# By urgency; each takes care by itself that one process at a time does it. A queue that resumes is rung for at once.
+# Ordered by urgency. Each chore ensures that one process at a time runs it. Outages come first so that the workers of a
+# queue that resumes are notified in the same sweep.
 CHORES = (
     sweep_outages,
     notify_deliveries,
@@ -40,10 +41,10 @@ log = structlog.get_logger(__name__)
 
 
 async def run_sweeper(resources: Resources) -> None:
-    """Do every chore each SWEEP_INTERVAL_S until cancelled; what fails is tried again the next time."""
+    """Run all chores every SWEEP_INTERVAL_S until cancelled; a chore that fails is retried in the next sweep."""
     while True:
-        # Jitter keeps the processes of a fleet from all asking at once.
-        await asyncio.sleep(resources.settings.jobs.sweep_interval_s * random.uniform(0.8, 1.2))  # noqa: S311
+        # Jitter spreads the sweeps of a fleet over time.
+        await asyncio.sleep(resources.settings.jobs.sweep_interval_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
         for chore in CHORES:
             name = chore.__name__
             try:

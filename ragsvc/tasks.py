@@ -12,7 +12,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
-CANCEL_AGAIN_S = 0.1
+CANCEL_INTERVAL_S = 0.1
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
     while pending:
         for task in pending:
             task.cancel()
-        _done, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+        _done, pending = await asyncio.wait(pending, timeout=CANCEL_INTERVAL_S)
     for task in tasks:
         if not task.cancelled():
             task.exception()  # retrieved, so that asyncio does not log it
@@ -64,23 +64,23 @@ async def keep_renewed(
     event: str,
     **facts: object,
 ) -> None:
-    """Call `renew` every `interval_s` until it returns False. A call that fails is logged as `event` and repeated.
+    """Call `renew` every `interval_s` until it returns False; a call that raises is logged as `event` and retried.
 
-    With `lease_s`, also return once the lease has run out without a successful call, and give each call no longer
-    than `interval_s`.
+    With `lease_s`, also return once the lease has expired without a successful call, and time each call out after
+    `interval_s`.
     """
-    held_until = time.monotonic() + lease_s if lease_s is not None else float("inf")
-    while time.monotonic() < held_until:
+    valid_until = time.monotonic() + lease_s if lease_s is not None else float("inf")
+    while time.monotonic() < valid_until:
         await asyncio.sleep(interval_s)
         started_at = time.monotonic()
         try:
             async with asyncio.timeout(interval_s if lease_s is not None else None):
                 if not await renew():
                     return
-        except Exception as error:  # noqa: BLE001 - the lease still holds, so the next call may succeed
+        except Exception as error:  # noqa: BLE001 - the lease is still valid, so the next call may succeed
             log.warning(event, error=error, **facts)
         else:
-            held_until = started_at + lease_s if lease_s is not None else held_until
+            valid_until = started_at + lease_s if lease_s is not None else valid_until
 
 
 @asynccontextmanager

@@ -54,7 +54,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave no server behind: xdist's workers have ended, and the controller waits for the server process to stop."""
+    """Leave no server behind: xdist's workers have ended by now, and the controller waits for the supervisor."""
     if not hasattr(config, "workerinput"):
         test_servers.wait_until_stopped()
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.preflight import check_all
-from ragsvc.queue.server_checks import _judge
+from ragsvc.queue.server_checks import _find_faults
 from ragsvc.resources import open_resources
 from tests.http.support.processes import serving
 from tests.support.servers.model_server import Embedded, Fail
@@ -67,13 +67,13 @@ async def test_wrong_dimensions_and_credentials_of_the_embedding_model_are_repor
     [
         ({}, []),
         ({"redis_version": "6.0.16"}, ["Redis 6.0.16 is too old"]),
-        ({"maxmemory_policy": "allkeys-lru"}, ["may evict"]),
+        ({"maxmemory_policy": "allkeys-lru"}, ["can evict"]),
         ({"aof_enabled": 0}, ["no AOF"]),
-        ({"maxmemory_policy": "volatile-ttl", "aof_enabled": 0}, ["may evict", "no AOF"]),
+        ({"maxmemory_policy": "volatile-ttl", "aof_enabled": 0}, ["can evict", "no AOF"]),
     ],
 )
 def test_a_redis_that_can_lose_data_is_reported(change: dict[str, Any], messages: list[str]) -> None:
-    faults = list(_judge(GOOD_REDIS | change))
+    faults = list(_find_faults(GOOD_REDIS | change))
     assert len(faults) == len(messages)
     assert all(expected in fault for expected, fault in zip(messages, faults, strict=True))
 

@@ -11,7 +11,8 @@ from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.bulk import BulkAction, BulkSelection
 from ragsvc.domain.ids import format_id
-from ragsvc.domain.jobs import JobKind, Queue, SubjectKind
+from ragsvc.domain.jobs import Queue, SubjectKind
+from ragsvc.domain.payloads import BulkPayload
 from ragsvc.errors import NotFound
 from ragsvc.jobs import lifecycle
 from ragsvc.retrieval.filters import compile_filter, dump_filter
@@ -80,10 +81,9 @@ async def request_bulk_operation(
             workspace_id=workspace_id,
             # The deletion queue's workers have spare capacity; ingestion is the heavy work.
             queue=Queue.DELETION,
-            kind=JobKind.BULK,
             subject_kind=SubjectKind.BULK,
             subject_id=operation.id,
-            payload={},
+            payload=BulkPayload(),
         )
         if action is BulkAction.DELETE:
             await _record_audit_event(conn, operation)

@@ -8,6 +8,7 @@ from ragsvc.db.jobs import COLUMNS, to_job, to_job_or_none
 from ragsvc.domain.jobs import Queue
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -20,7 +21,7 @@ WHERE queue = $1 AND status = 'dead'
   AND ($2::text IS NULL OR error ->> 'code' = $2)
   AND ($3::uuid IS NULL OR workspace_id = $3)
   AND ($4::timestamptz IS NULL OR last_failed_at >= $4)
-  AND ($5::uuid[] IS NULL OR id = ANY($5))
+  AND ($5::uuid[] IS NULL OR id = ANY($5) OR subject_id = ANY($5))
 """
 _NEWEST_FIRST = "ORDER BY last_failed_at DESC, id LIMIT $6"
 
@@ -29,6 +30,11 @@ SELECT_DEAD_JOBS = f"""
 SELECT {COLUMNS} {_MATCHING}
   AND ($8::timestamptz IS NULL OR last_failed_at < $8 OR (last_failed_at = $8 AND id > $9))
 {_NEWEST_FIRST} OFFSET $7
+"""
+
+SELECT_DEAD_JOBS_BY_ID = f"""
+SELECT {COLUMNS} FROM jobs WHERE queue = $1 AND status = 'dead' AND id = ANY($2::uuid[])
+ORDER BY last_failed_at DESC, id
 """
 
 # Only ids and generations: the traceback of a dead letter can be up to 8 kB.
@@ -74,6 +80,11 @@ async def select_dead_jobs(
     """Return dead letters, newest first, without the first `offset`; `after` is the (time, id) of the last one seen."""
     rows = await conn.fetch(SELECT_DEAD_JOBS, queue, *_matching(filters), limit, offset, *(after or (None, None)))
     return [to_job(row) for row in rows]
+
+
+async def select_dead_jobs_by_id(conn: Connection, queue: Queue, job_ids: Sequence[UUID]) -> list[Job]:
+    """Return those of the jobs that are dead, newest first."""
+    return [to_job(row) for row in await conn.fetch(SELECT_DEAD_JOBS_BY_ID, queue, job_ids)]
 
 
 async def select_dead_generations(

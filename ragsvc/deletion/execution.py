@@ -6,7 +6,6 @@ Each step counts its removals in its own transaction and is safe to repeat, so a
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import structlog
 
@@ -14,9 +13,12 @@ from ragsvc.db import collections, deletion_receipts, documents, embedding_cache
 from ragsvc.deletion.documents import DocumentRemover
 from ragsvc.deletion.receipts import verify_stores
 from ragsvc.domain.jobs import SubjectKind, format_subject_id
+from ragsvc.domain.payloads import DeletePayload
 from ragsvc.errors import LeaseLost
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.deletions import Deletion
     from ragsvc.domain.workspaces import Location
@@ -39,7 +41,7 @@ async def delete(resources: Resources, lease: Lease) -> None:
     job = lease.job
     async with resources.pool.acquire() as conn:
         deletion = await deletion_receipts.select_deletion(
-            conn, job.workspace_id, UUID(str(job.payload["deletion_id"]))
+            conn, job.workspace_id, DeletePayload.from_json(job.payload).deletion_id
         )
         workspace = await workspaces.select_workspace(conn, job.workspace_id)
     if deletion is None:

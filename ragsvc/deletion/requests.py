@@ -12,6 +12,7 @@ from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import Queue, SubjectKind, format_subject_id
+from ragsvc.domain.payloads import DeletePayload
 from ragsvc.errors import NotFound
 from ragsvc.jobs import lifecycle
 
@@ -139,7 +140,7 @@ async def _open(
         queue=Queue.DELETION,
         subject_kind=kind,
         subject_id=subject_id,
-        payload={"deletion_id": str(deletion.id)},
+        payload=DeletePayload(deletion.id),
     )
     action, subject = _AUDITED[kind]
     details: dict[str, object] = {"deletion_id": f"del_{deletion.id.hex}", "purge_file": purge_file}

@@ -75,6 +75,7 @@ class Job:
     kind: JobKind
     subject_kind: SubjectKind
     subject_id: UUID
+    # As stored; domain/payloads.py has a dataclass for each kind.
     payload: dict[str, object]
     status: JobStatus
     stage: str | None
@@ -135,7 +136,7 @@ class RunningJob:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Conditions on dead letters; None matches all, and `ids` are job ids."""
+    """A selection of dead letters; None does not filter, and `ids` are those of jobs or of their subjects."""
 
     ids: tuple[UUID, ...] | None = None
     code: str | None = None

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import structlog
 
 from ragsvc.db import collections, documents, files, workspaces
 from ragsvc.domain.documents import Stage
+from ragsvc.domain.payloads import IngestPayload
 from ragsvc.domain.workspaces import Chunking
 from ragsvc.errors import LeaseLost
 from ragsvc.ingestion.builds import Build
@@ -24,7 +24,6 @@ from ragsvc.tasks import open_task_group
 
 if TYPE_CHECKING:
     from ragsvc.domain.documents import Document, DocumentWarning, File
-    from ragsvc.domain.jobs import Job
     from ragsvc.ingestion.sandbox.pool import Sandbox
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
@@ -100,16 +99,17 @@ async def _write_text(build: Build, parsed: Path) -> tuple[DocumentWarning, ...]
 
 async def _load(resources: Resources, lease: Lease) -> _Task:
     job = lease.job
+    payload = IngestPayload.from_json(job.payload)
     async with resources.pool.acquire() as conn:
         document = await documents.select_document(conn, job.workspace_id, job.subject_id)
-        file = await files.select_file(conn, job.workspace_id, UUID(str(job.payload["file_id"])))
+        file = await files.select_file(conn, job.workspace_id, payload.file_id)
         workspace = await workspaces.select_workspace(conn, job.workspace_id)
         collection = (
             await collections.select_collection(conn, job.workspace_id, document.collection_id) if document else None
         )
     if document is None or file is None or workspace is None or collection is None:
         raise LeaseLost("the document is gone")
-    chunking = _own_chunking(job) or collection.chunking or _default_chunking(resources.settings)
+    chunking = payload.chunking or collection.chunking or _default_chunking(resources.settings)
     return _Task(document, file, workspace.bucket, chunking)
 
 
@@ -139,14 +139,6 @@ async def _embed_and_write(resources: Resources, lease: Lease, build: Build, chu
             writing = group.create_task(build.write_chunks(window, vectors))
             token_count += sum(chunk.token_count for chunk in window)
     return token_count
-
-
-def _own_chunking(job: Job) -> Chunking | None:
-    match job.payload.get("chunking"):
-        case {"max_tokens": int(max_tokens), "overlap_tokens": int(overlap_tokens)}:
-            return Chunking(max_tokens, overlap_tokens)
-        case _:
-            return None
 
 
 def _default_chunking(settings: Settings) -> Chunking:

@@ -1,4 +1,4 @@
-"""Tells a workspace's webhooks what became of a document: a job each, in the transaction in which it became so."""
+"""Announces document changes to webhooks: one delivery job per webhook, added in the transaction of the change."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ragsvc.db import jobs, webhooks
 from ragsvc.domain.ids import format_id, new_id
 from ragsvc.domain.jobs import JobKind, Queue, SubjectKind
+from ragsvc.domain.payloads import DeliverPayload
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.webhooks import WebhookEvent
     from ragsvc.resources import Resources
 
-# With the default back-off the last try is about a quarter of an hour after the first.
+# With the default backoff, the last attempt comes about 15 minutes after the first.
 MAX_ATTEMPTS = 12
 BATCH = 1000
 
@@ -23,30 +24,30 @@ BATCH = 1000
 async def announce(
     conn: Connection, event: WebhookEvent, *, workspace_id: UUID, document_id: UUID, **details: object
 ) -> None:
-    """Add the deliveries; no word of the document may be in `details`. The sweeper rings for them."""
+    """Add a delivery job for each webhook that listens; the sweeper notifies the workers.
+
+    `details` become part of the event's data and must not contain text of the document.
+    """
+    data = {"document_id": format_id("doc", document_id), **details}
     for webhook_id in await webhooks.select_listening(conn, workspace_id, event):
         delivery_id = new_id()
         await jobs.insert_job(
             conn,
             workspace_id,
             delivery_id,
-            # Whoever removes documents also tells of them: both are light, and wait for others most of the time.
+            # Deliveries share the workers of deletions: both are light and spend most of their time waiting.
             queue=Queue.DELETION,
             kind=JobKind.DELIVER,
             subject_kind=SubjectKind.DELIVERY,
             subject_id=delivery_id,
-            payload={
-                "webhook_id": str(webhook_id),
-                "event": event,
-                "data": {"document_id": format_id("doc", document_id), **details},
-            },
+            payload=DeliverPayload(webhook_id, event, data).to_json(),
             max_attempts=MAX_ATTEMPTS,
             trace_id=None,
         )
 
 
 async def notify_deliveries(resources: Resources) -> None:
-    """Ring for the deliveries that are due: whoever ended a document need not know of them."""
+    """Notify workers of the deliveries that are due, so that the code that changes a document need not do it."""
     async with resources.pool.acquire() as conn, conn.transaction():
         if not await jobs.try_lock(conn, f"{resources.settings.stores.queue_prefix}:deliveries"):
             return

@@ -1,4 +1,4 @@
-"""Dead jobs as letters: shown in Redis lists, decided in Postgres, replayed or discarded exactly once."""
+"""Dead letters: jobs that failed permanently, listed in Redis, stored in Postgres, replayed or discarded once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -16,7 +17,9 @@ from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.db.connections.pool import UniqueViolation
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.documents import DocumentStatus
-from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue, SubjectKind
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.jobs import SUBJECT_PREFIXES, DeadLetterFilter, JobStatus, Queue, SubjectKind
+from ragsvc.domain.payloads import show_payload
 from ragsvc.errors import ReplayRunning
 from ragsvc.jobs import subjects
 from ragsvc.queue import dead_letter_list
@@ -25,7 +28,7 @@ from ragsvc.queue.dead_letter_list import DeadLetterList
 from ragsvc.telemetry.metrics import REPLAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from ragsvc.db.connections.pool import Connection
@@ -34,12 +37,15 @@ if TYPE_CHECKING:
 
 PAGE = 500
 
+# The public ids that select a dead letter: those of its job and of the job's subject.
+SELECTING_PREFIXES = frozenset({"job", *SUBJECT_PREFIXES.values()})
+
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What a replay did; a dry run replays nothing."""
+    """The counts of a replay; a dry run replays nothing."""
 
     matched: int
     replayed: int
@@ -49,7 +55,7 @@ class ReplayResult:
 
 @dataclass(frozen=True, slots=True)
 class DiscardResult:
-    """What giving letters up did; a dry run discards nothing."""
+    """The counts of a purge; a dry run discards nothing."""
 
     matched: int
     discarded: int
@@ -57,21 +63,36 @@ class DiscardResult:
 
 
 def entry_id(job: Job) -> str:
-    """Return the id of a job's dead letter: another death is another letter."""
-    return f"{job.id}:{job.generation}"
+    """Return the id of a job's dead letter, such as `job_018f…:2`; if a replayed job fails again, it gets a new one."""
+    return _format_entry_id(job.id, job.generation)
+
+
+def parse_entry_id(text: str) -> tuple[UUID, int | None]:
+    """Parse an id that selects a dead letter into a UUID and the generation, if there is one.
+
+    Accepts the id of an entry, the public id of its job or of the job's subject (`doc_…`), and bare UUIDs.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    public_id, _, generation = text.partition(":")
+    prefix, _, digits = public_id.rpartition("_")
+    if prefix and prefix not in SELECTING_PREFIXES:
+        raise ValueError(f"ids with the prefix {prefix} select no dead letter")
+    return UUID(digits), int(generation) if generation else None
 
 
 def to_entry(job: Job) -> dict[str, object]:
-    """Return the letter as it stands in the list and in the admin API."""
+    """Return the entry that the Redis list and the admin API show."""
     return {
         "v": 1,
         "entry_id": entry_id(job),
-        "job_id": str(job.id),
+        "job_id": format_id("job", job.id),
         "queue": job.queue,
         "kind": job.kind,
-        "document_id": str(job.subject_id) if job.subject_kind is SubjectKind.DOCUMENT else None,
-        "workspace_id": str(job.workspace_id),
-        "args": job.payload,
+        "document_id": format_id("doc", job.subject_id) if job.subject_kind is SubjectKind.DOCUMENT else None,
+        "workspace_id": format_id("ws", job.workspace_id),
+        "args": show_payload(job.payload),
         "error": job.error,
         "attempts": job.attempts,
         "rescues": job.rescues,
@@ -87,7 +108,7 @@ def to_entry(job: Job) -> dict[str, object]:
 
 
 async def post(resources: Resources, job: Job) -> None:
-    """Put a dead job on its list; when Redis is away the sweeper does it later."""
+    """Add a dead job to its list; if Redis is unavailable, the sweeper adds it later."""
     try:
         await DeadLetterList(resources.redis, resources.settings, job.queue).push([to_entry(job)])
     except REDIS_TROUBLE as error:
@@ -95,15 +116,17 @@ async def post(resources: Resources, job: Job) -> None:
 
 
 async def reconcile(resources: Resources, queue: Queue) -> None:
-    """Make the list say what Postgres says, over the newest dead jobs that it holds."""
+    """Make the list match the newest dead jobs in Postgres, up to its cap."""
     entries = DeadLetterList(resources.redis, resources.settings, queue)
     try:
         listed = await entries.entry_ids()
         async with resources.pool.acquire() as conn:
             dead = await dead_jobs.select_dead_generations(conn, queue, DeadLetterFilter(), limit=dead_letter_list.CAP)
-        if ghosts := listed - {f"{job_id}:{generation}" for job_id, generation in dead.items()}:
-            await entries.remove(ghosts)
-        unlisted = [job_id for job_id, generation in dead.items() if f"{job_id}:{generation}" not in listed]
+        # Entries written by an older version have another form of id, so they are replaced too.
+        expected = {_format_entry_id(job_id, generation): job_id for job_id, generation in dead.items()}
+        if stale := listed - expected.keys():
+            await entries.remove(stale)
+        unlisted = [job_id for entry, job_id in expected.items() if entry not in listed]
         for page in _pages(unlisted[::-1]):
             missing = await _load(resources, queue, page)
             await entries.push(to_entry(job) for job in reversed(missing))
@@ -120,41 +143,43 @@ async def list_dead_letters(
     offset: int = 0,
     after: tuple[datetime, UUID] | None = None,
 ) -> list[dict[str, object]]:
-    """Return letters, newest first, those behind the letter of the job that last failed `after` then."""
+    """Return entries, newest first; `after` is the last failure and the job id of the last entry already shown."""
     async with resources.pool.acquire() as conn:
         dead = await dead_jobs.select_dead_jobs(conn, queue, wanted, limit=limit, offset=offset, after=after)
     return [to_entry(job) for job in dead]
 
 
-async def get_dead_letter(resources: Resources, queue: Queue, wanted: str) -> dict[str, object] | None:
-    """Return the letter of this entry id, or of this job id."""
-    job = await _find(resources, queue, wanted)
+async def get_dead_letter(
+    resources: Resources, queue: Queue, selected: UUID, generation: int | None
+) -> dict[str, object] | None:
+    """Return the dead letter that a parsed id selects (see `parse_entry_id`), or None."""
+    job = await _find(resources, queue, selected, generation)
     return to_entry(job) if job else None
 
 
 async def count_dead_letters(resources: Resources, queue: Queue) -> dict[str, int]:
-    """Return how many letters there are by error code."""
+    """Return the number of dead letters by error code."""
     async with resources.pool.acquire() as conn:
         return await dead_jobs.select_dead_counts(conn, queue=queue)
 
 
-async def discard(resources: Resources, queue: Queue, wanted: str) -> bool:
-    """Give a dead job up for good; False when there is no such letter."""
-    job = await _find(resources, queue, wanted)
+async def discard(resources: Resources, queue: Queue, selected: UUID, generation: int | None) -> bool:
+    """Discard the dead letter that a parsed id selects (see `parse_entry_id`); False when there is none."""
+    job = await _find(resources, queue, selected, generation)
     if job is None:
         return False
-    await _announce(resources, AuditAction.DLQ_PURGED, queue, DeadLetterFilter(ids=(job.id,)), matched=1)
+    await _record_audit(resources, AuditAction.DLQ_PURGED, queue, DeadLetterFilter(ids=(job.id,)), matched=[job.id])
     return await _discard_one(resources, job)
 
 
 async def discard_matching(
     resources: Resources, queue: Queue, wanted: DeadLetterFilter, *, dry_run: bool = False, limit: int | None = None
 ) -> DiscardResult:
-    """Give dead jobs up for good, one by one; who is faster, a replay for one, wins."""
+    """Discard dead jobs one by one; a job that is replayed concurrently is skipped."""
     matched = await _match(resources, queue, wanted, limit=limit)
     discarded = 0
     if not dry_run:
-        await _announce(resources, AuditAction.DLQ_PURGED, queue, wanted, matched=len(matched))
+        await _record_audit(resources, AuditAction.DLQ_PURGED, queue, wanted, matched=matched)
         for page in _pages(list(matched)):
             for job in await _load_matched(resources, queue, page, matched):
                 discarded += await _discard_one(resources, job)
@@ -170,10 +195,10 @@ async def replay(
     rate_per_s: float | None = None,
     limit: int | None = None,
 ) -> ReplayResult:
-    """Queue dead jobs again, each exactly once however often and by however many this is run.
+    """Requeue dead jobs, each exactly once even if replays are repeated or run concurrently.
 
     Raises:
-        ReplayRunning: another replay of this queue is going on.
+        ReplayRunning: another replay of this queue is running.
     """
     async with resources.pool.acquire() as lock_conn, lock_conn.transaction():
         name = f"{resources.settings.stores.queue_prefix}:replay:{queue}"
@@ -182,7 +207,7 @@ async def replay(
         matched = await _match(resources, queue, wanted, limit=limit)
         if dry_run:
             return ReplayResult(len(matched), 0, 0, dry_run=True)
-        await _announce(resources, AuditAction.DLQ_REPLAYED, queue, wanted, matched=len(matched))
+        await _record_audit(resources, AuditAction.DLQ_REPLAYED, queue, wanted, matched=matched)
         outcomes: Counter[JobStatus | None] = Counter()
         for page in _pages(list(matched)):
             jobs_of_page = await _load_matched(resources, queue, page, matched)
@@ -190,7 +215,7 @@ async def replay(
                 outcomes[await _replay_one(resources, job)] += 1
                 if rate_per_s:
                     await asyncio.sleep(1 / rate_per_s)
-            # By the page, as the list is read from its beginning; who dies before it leaves that to the sweeper.
+            # Once per page, because removal scans the list. If this process dies first, the sweeper does it.
             await _unlist(resources, queue, jobs_of_page)
     replayed, superseded = outcomes[JobStatus.QUEUED], outcomes[JobStatus.SUPERSEDED]
     REPLAYS.labels(queue, "replayed").inc(replayed)
@@ -199,17 +224,17 @@ async def replay(
     return ReplayResult(len(matched), replayed, superseded, dry_run=False)
 
 
-async def _announce(
-    resources: Resources, action: AuditAction, queue: Queue, wanted: DeadLetterFilter, *, matched: int
+async def _record_audit(
+    resources: Resources, action: AuditAction, queue: Queue, wanted: DeadLetterFilter, *, matched: Collection[UUID]
 ) -> None:
-    """Keep what is going to be done, before the first letter moves: whoever dies on the way has said it."""
+    """Record the audit event before the first job changes, so that an interrupted run is on record too."""
     if matched:
         details: dict[str, object] = {
             "code": wanted.code,
-            "workspace_id": f"ws_{wanted.workspace_id.hex}" if wanted.workspace_id else None,
+            "workspace_id": format_id("ws", wanted.workspace_id) if wanted.workspace_id else None,
             "since": wanted.since,
-            "ids": [f"job_{one.hex}" for one in wanted.ids[:PAGE]] if wanted.ids is not None else None,
-            "matched": matched,
+            "ids": [format_id("job", job_id) for job_id in islice(matched, PAGE)] if wanted.ids is not None else None,
+            "matched": len(matched),
         }
         async with resources.pool.acquire() as conn:
             await insert_audit_event(
@@ -222,7 +247,7 @@ async def _announce(
 
 
 async def _replay_one(resources: Resources, job: Job) -> JobStatus | None:
-    """Return `queued` or `superseded`, None when somebody else moved the job first."""
+    """Return `queued` or `superseded`, or None if the job was changed by someone else first."""
     async with resources.pool.acquire() as conn:
         try:
             async with conn.transaction():
@@ -242,8 +267,8 @@ async def _replay_one(resources: Resources, job: Job) -> JobStatus | None:
 async def _requeue(conn: Connection, job: Job) -> Job | None:
     if job.subject_kind is SubjectKind.DOCUMENT:
         locked = await documents.lock_document(conn, job.workspace_id, job.subject_id)
-        going = locked is None or (job.queue is Queue.INGESTION and locked[0] is DocumentStatus.DELETING)
-        if going:
+        is_going = locked is None or (job.queue is Queue.INGESTION and locked[0] is DocumentStatus.DELETING)
+        if is_going:
             return None
     queued = await dead_jobs.replay_job(conn, job)
     if queued is not None:
@@ -265,13 +290,13 @@ async def _match(resources: Resources, queue: Queue, wanted: DeadLetterFilter, *
 
 async def _load(resources: Resources, queue: Queue, job_ids: Sequence[UUID]) -> list[Job]:
     async with resources.pool.acquire() as conn:
-        return await dead_jobs.select_dead_jobs(conn, queue, DeadLetterFilter(ids=tuple(job_ids)), limit=len(job_ids))
+        return await dead_jobs.select_dead_jobs_by_id(conn, queue, job_ids)
 
 
 async def _load_matched(
     resources: Resources, queue: Queue, job_ids: Sequence[UUID], matched: Mapping[UUID, int]
 ) -> list[Job]:
-    """Return those that are still the letters that were matched: one that died again since is another, not meant."""
+    """Return the matched jobs that are still dead in the same generation; another failure was not selected."""
     return [job for job in await _load(resources, queue, job_ids) if job.generation == matched[job.id]]
 
 
@@ -279,14 +304,14 @@ def _pages(job_ids: list[UUID]) -> Iterator[list[UUID]]:
     return (job_ids[start : start + PAGE] for start in range(0, len(job_ids), PAGE))
 
 
-async def _find(resources: Resources, queue: Queue, wanted: str) -> Job | None:
-    job_id, _, generation = wanted.partition(":")
-    try:
-        parsed = UUID(job_id)
-    except ValueError:
-        return None
-    found = await _load(resources, queue, [parsed])
-    return next((job for job in found if generation in {"", str(job.generation)}), None)
+async def _find(resources: Resources, queue: Queue, selected: UUID, generation: int | None) -> Job | None:
+    async with resources.pool.acquire() as conn:
+        found = await dead_jobs.select_dead_jobs(conn, queue, DeadLetterFilter(ids=(selected,)), limit=1)
+    return next((job for job in found if generation in {None, job.generation}), None)
+
+
+def _format_entry_id(job_id: UUID, generation: int) -> str:
+    return f"{format_id('job', job_id)}:{generation}"
 
 
 async def _unlist(resources: Resources, queue: Queue, gone: Iterable[Job]) -> None:

@@ -1,4 +1,4 @@
-"""A held job: renewed in the background, and the fence that every write of the work passes."""
+"""The lease of a running job: its renewal in the background, and the fence for every write of the work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.jobs import Job
     from ragsvc.settings.settings import Settings
 
-# Which part of an ingestion's time each stage takes, roughly: progress is one number that never falls.
+# The progress range of each ingestion stage, roughly proportional to its duration.
 STAGE_SPANS = {
     Stage.DOWNLOADING: (0.0, 0.05),
     Stage.PARSING: (0.05, 0.2),
@@ -31,14 +31,14 @@ STAGE_SPANS = {
     Stage.EMBEDDING: (0.25, 0.95),
     Stage.FINALIZING: (0.95, 1.0),
 }
-# Progress is for people: a few times a second is enough.
+# Progress is shown to people, so a few reports per second are enough.
 REPORT_INTERVAL_S = 0.2
 
 log = structlog.get_logger(__name__)
 
 
 class Lease:
-    """This worker's hold on a job."""
+    """This worker's lease on a job."""
 
     def __init__(self, pool: Pool, job: Job, settings: Settings) -> None:
         self.job = job
@@ -52,16 +52,16 @@ class Lease:
         self._stage_span = ExitStack()
 
     async def fence(self, conn: Connection) -> None:
-        """Keep the job held until the transaction ends.
+        """Lock the job's row, so that the lease cannot change hands before the transaction ends.
 
         Raises:
-            LeaseLost: another worker has it, or it was cancelled.
+            LeaseLost: another worker has the job, or it was cancelled.
         """
         if not await jobs.fence(conn, self.job):
             raise LeaseLost
 
     async def report(self, stage: Stage, fraction: float = 0.0) -> None:
-        """Show the stage and how much of it is done (0 to 1).
+        """Report the stage and the completed fraction of it (0 to 1).
 
         Raises:
             LeaseLost: another worker has the job, or it was cancelled.
@@ -69,7 +69,7 @@ class Lease:
         self._measure_stage(stage)
         begin, end = STAGE_SPANS[stage]
         progress = begin + (end - begin) * fraction
-        self._grant_time(progress)
+        self._extend_time_limit(progress)
         shown, at = self._reported
         if shown is stage and fraction < 1 and time.monotonic() - at < REPORT_INTERVAL_S:
             return
@@ -82,11 +82,11 @@ class Lease:
                 raise LeaseLost
 
     @asynccontextmanager
-    async def held(self) -> AsyncIterator[None]:
-        """Renew the lease while the body runs, and stop the body once it is lost.
+    async def renewed(self) -> AsyncIterator[None]:
+        """Renew the lease while the body runs, and cancel the body when the lease is lost.
 
         Raises:
-            LeaseLost: the body was stopped because another worker has the job.
+            LeaseLost: another worker has the job, or it was cancelled.
         """
         body = asyncio.current_task()
         assert body is not None  # noqa: S101 - a coroutine runs in a task
@@ -101,13 +101,13 @@ class Lease:
         )
         lost = False
 
-        def stop_body(done: asyncio.Task[None]) -> None:
+        def cancel_body(done: asyncio.Task[None]) -> None:
             nonlocal lost
             if not done.cancelled():
                 lost = True
                 body.cancel()
 
-        renewal.add_done_callback(stop_body)
+        renewal.add_done_callback(cancel_body)
         try:
             yield
         except asyncio.CancelledError:
@@ -117,12 +117,12 @@ class Lease:
             raise LeaseLost from None
         finally:
             self._measure_stage(None)
-            renewal.remove_done_callback(stop_body)
+            renewal.remove_done_callback(cancel_body)
             await cancel_and_wait(renewal)
 
     @asynccontextmanager
-    async def limited(self) -> AsyncIterator[None]:
-        """Stop the body when it has made no progress for JOB_TIMEOUT_S.
+    async def time_limited(self) -> AsyncIterator[None]:
+        """Cancel the body when it has made no progress for JOB_TIMEOUT_S.
 
         Raises:
             TransientFailure: `timeout`.
@@ -134,18 +134,18 @@ class Lease:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise TransientFailure("timeout", f"the work made no progress for {self._timeout_s:g} s") from None
+            raise TransientFailure("timeout", f"the job made no progress for {self._timeout_s:g} s") from None
         finally:
             self._time_limit = None
 
-    def _grant_time(self, progress: float) -> None:
-        """Begin the time limit anew with every progress: what is large may take long."""
+    def _extend_time_limit(self, progress: float) -> None:
+        """Restart the time limit at each step of progress, since large documents take long."""
         if progress > self._furthest and self._time_limit is not None and not self._time_limit.expired():
             self._furthest = progress
             self._time_limit.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
 
     def _measure_stage(self, stage: Stage | None) -> None:
-        """Measure the stage that ends as this one begins; None at the end of the work."""
+        """Record the duration of the stage that ends as this one begins; None ends the last stage."""
         before, since = self._stage
         if before is stage:
             return

@@ -1,4 +1,4 @@
-"""The life of a job, every step one transaction in Postgres together with what it shows on its subject.
+"""The life of a job; each step is one transaction in Postgres that also updates the status of the job's subject.
 
                     ┌──────────── retry, hand back, rescue (generation+1) ───────────┐
                     ▼                                                                │
@@ -9,13 +9,12 @@
                   └── cancel ──▶  cancelled  ◀─────────┼────────┘
                                                        └── discard, supersede ──▶  discarded, superseded
 
-A running job is held by a lease: a token and a time in Postgres. Whoever has the token may write (the fence);
-once the time is over, anybody may take the job, and the token of before opens nothing any more.
+A running job has a lease in Postgres: a token and an expiry. Only the worker with the current token can write (the
+fence). After the expiry any worker can claim the job, which replaces the token.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,7 +22,8 @@ import structlog
 from ragsvc.db import dead_jobs, jobs, queue_state
 from ragsvc.domain.documents import FailureInfo
 from ragsvc.domain.ids import new_id
-from ragsvc.domain.jobs import Job, JobKind, JobStatus, Queue, SubjectKind
+from ragsvc.domain.jobs import Job, JobStatus, Queue, SubjectKind
+from ragsvc.domain.payloads import IngestPayload
 from ragsvc.jobs import retry_policy, subjects
 from ragsvc.telemetry.metrics import JOB_RESCUES, JOB_START_LATENCY
 from ragsvc.telemetry.traces import current_traceparent
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection, Pool
+    from ragsvc.domain.payloads import Payload
     from ragsvc.domain.workspaces import Chunking
     from ragsvc.jobs.retry_policy import Failure
     from ragsvc.settings.settings import Settings
@@ -47,13 +48,12 @@ async def enqueue(
     queue: Queue,
     subject_kind: SubjectKind,
     subject_id: UUID,
-    payload: dict[str, object],
-    kind: JobKind | None = None,
+    payload: Payload,
     job_id: UUID | None = None,
 ) -> Job:
-    """Add a job in the caller's transaction; ring for it once that is committed.
+    """Add a job in the caller's transaction; the caller notifies the workers after the commit.
 
-    A dead letter of the same subject is superseded by it.
+    The job supersedes the dead letter of its subject on the same queue, if there is one.
     """
     await dead_jobs.supersede_dead_jobs(
         conn, workspace_id, queue=queue, subject_kind=subject_kind, subject_id=subject_id
@@ -63,10 +63,10 @@ async def enqueue(
         workspace_id,
         job_id or new_id(),
         queue=queue,
-        kind=kind or (JobKind.INGEST if queue is Queue.INGESTION else JobKind.DELETE),
+        kind=payload.kind,
         subject_kind=subject_kind,
         subject_id=subject_id,
-        payload=payload,
+        payload=payload.to_json(),
         max_attempts=settings.jobs.max_attempts,
         trace_id=current_traceparent() or structlog.contextvars.get_contextvars().get("request_id"),
     )
@@ -82,7 +82,7 @@ async def enqueue_ingestion(
     chunking: Chunking | None = None,
     job_id: UUID | None = None,
 ) -> Job:
-    """Add the job that makes the document's next version of a file; a chunking of its own holds for retries too."""
+    """Add the job that ingests the document's next version; a given `chunking` overrides the collection's."""
     return await enqueue(
         conn,
         settings,
@@ -90,28 +90,28 @@ async def enqueue_ingestion(
         queue=Queue.INGESTION,
         subject_kind=SubjectKind.DOCUMENT,
         subject_id=document_id,
-        payload={"file_id": str(file_id), **({"chunking": asdict(chunking)} if chunking else {})},
+        payload=IngestPayload(file_id, chunking),
         job_id=job_id,
     )
 
 
 async def claim(pool: Pool, job_id: UUID, *, owner: str, lease_s: float) -> Job | None:
-    """Take the job for this worker; None when it is not due, held, over, or its queue is paused."""
+    """Claim the job for this worker; None if it is not due, leased, finished, or its queue is paused."""
     async with pool.acquire() as conn, conn.transaction():
-        known = await jobs.select_job(conn, job_id)
-        if known is None:
+        before = await jobs.select_job(conn, job_id)
+        if before is None:
             return None
-        await subjects.lock_subject(conn, known)
+        await subjects.lock_subject(conn, before)
         job = await jobs.claim_job(conn, job_id, owner=owner, token=new_id(), lease_s=lease_s)
         if job is not None:
             await subjects.show_running(conn, job)
     if job is not None:
-        _count_claim(known, job)
+        _measure_claim(before, job)
     return job
 
 
 async def hand_back(pool: Pool, job: Job) -> Job | None:
-    """Queue the job again, uncharged: its worker is asked to stop. None when it is no longer held."""
+    """Requeue the job of a worker that shuts down, without counting an attempt; None if the lease is lost."""
     async with pool.acquire() as conn, conn.transaction():
         await subjects.lock_subject(conn, job)
         queued = await jobs.hand_back_job(conn, job)
@@ -121,7 +121,7 @@ async def hand_back(pool: Pool, job: Job) -> Job | None:
 
 
 async def fail(pool: Pool, job: Job, failure: Failure, *, settings: Settings) -> Job | None:
-    """Queue the job for another try or bury it; returns its new row, None when it is no longer held."""
+    """Requeue a failed job or make it a dead letter; returns its new row, or None if the lease is lost."""
     async with pool.acquire() as conn, conn.transaction():
         await subjects.lock_subject(conn, job)
         failure = retry_policy.in_outage(failure, await queue_state.select_outage(conn, job.queue))
@@ -139,7 +139,7 @@ async def fail(pool: Pool, job: Job, failure: Failure, *, settings: Settings) ->
 
 
 async def give_up(pool: Pool, job: Job, failure: Failure) -> Job | None:
-    """Bury a job that waits; returns its new row, None when it waits no more."""
+    """Make a queued job a dead letter; returns its new row, or None if it is no longer queued."""
     async with pool.acquire() as conn, conn.transaction():
         await subjects.lock_subject(conn, job)
         dead = await jobs.bury_waiting_job(conn, job, error=failure.to_json(worker=None))
@@ -148,7 +148,7 @@ async def give_up(pool: Pool, job: Job, failure: Failure) -> Job | None:
 
 
 async def rescue(pool: Pool, job: Job) -> Job | None:
-    """Queue a job whose worker fell silent; None when another was faster."""
+    """Requeue a job whose lease has expired; None if another process was faster."""
     async with pool.acquire() as conn, conn.transaction():
         await subjects.lock_subject(conn, job)
         queued = await jobs.rescue_job(conn, job)
@@ -159,8 +159,8 @@ async def rescue(pool: Pool, job: Job) -> Job | None:
         return queued
 
 
-def _count_claim(before: Job, job: Job) -> None:
-    """Count a take-over, or measure by Postgres's clock how long the job had been due."""
+def _measure_claim(before: Job, job: Job) -> None:
+    """Count the rescue of an expired job, or record the start latency of a queued one by Postgres's clock."""
     if before.status is JobStatus.RUNNING:
         JOB_RESCUES.labels(job.queue).inc()
     elif job.claimed_at is not None:

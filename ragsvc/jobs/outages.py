@@ -1,10 +1,10 @@
-"""Outages: while a provider is away its queue is paused, so that nothing is tried in vain and no attempt is charged.
+"""Outages: a queue is paused while a provider is unavailable, so that jobs neither fail in vain nor lose attempts.
 
-    job fails ──▶ provider asked ──▶ no answer ──▶ queue paused ──▶ asked again, ever later ──▶ answer ──▶ queue resumed
+    job fails ──▶ probe ──▶ no reply ──▶ queue paused ──▶ probe with backoff ──▶ reply ──▶ queue resumed
 
-The question is the smallest real call to that provider (the half-open state of a circuit breaker; M. Nygard, "Release
-It!", 2007), so it costs no document its attempt. A job that waited OUTAGE_MAX_AGE_S is a dead letter: nothing waits
-for ever.
+A probe is the smallest real call to the provider (the half-open state of a circuit breaker; M. Nygard, "Release It!",
+2007), so no document spends an attempt on it. A job that has waited OUTAGE_MAX_AGE_S becomes a dead letter, so no
+job waits forever.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from ragsvc.jobs.retry_policy import Failure
     from ragsvc.resources import Resources
 
-# So many jobs that failed alike within a minute, and none that got done, look like an outage.
-ALIKE_JOBS = 10
-ALIKE_WITHIN_S = 60.0
+# This many jobs with the same failure within the window, and none done, look like an outage.
+SAME_FAILURE_JOBS = 10
+SAME_FAILURE_WINDOW_S = 60.0
 PROBE_TIMEOUT_S = 5.0
-# However long an outage lasts, its end is noticed this soon.
+# Longest interval between probes, so that the end of a long outage is noticed soon.
 PROBE_CAP_S = 30.0
 BATCH = 500
 
 log = structlog.get_logger(__name__)
 
 
-async def watch(resources: Resources, queue: Queue, failure: Failure) -> None:
-    """Pause the queue when a failure of one of its jobs turns out to be an outage."""
+async def check_failure(resources: Resources, queue: Queue, failure: Failure) -> None:
+    """Pause the queue if a failure of one of its jobs turns out to be an outage of its provider."""
     provider = retry_policy.provider_of(failure)
     if provider is None or not await _is_suspicious(resources, queue, failure):
         return
-    if await answers(resources, provider):
+    if await is_available(resources, provider):
         return
     settings = resources.settings
     async with resources.pool.acquire() as conn:
@@ -52,30 +52,30 @@ async def watch(resources: Resources, queue: Queue, failure: Failure) -> None:
 
 
 async def sweep_outages(resources: Resources) -> None:
-    """Ask the providers that are away, resume the queues of those that answer, and bury what waited too long.
+    """Probe unavailable providers, resume the queues of those that reply, and bury jobs that have waited too long.
 
-    Each question is asked by one process.
+    Only one process sends each probe.
     """
     async with resources.pool.acquire() as conn:
         outages = await queue_state.select_outages(conn)
     for outage in outages:
         if not await _take_probe(resources, outage):
             continue
-        if await answers(resources, Provider.of_code(outage.code)):
+        if await is_available(resources, Provider.of_code(outage.code)):
             await _end(resources, outage)
         else:
             await _bury_stranded(resources, outage)
 
 
-async def answers(resources: Resources, provider: Provider) -> bool:
-    """Tell whether the provider answers, be it with a refusal."""
+async def is_available(resources: Resources, provider: Provider) -> bool:
+    """Return whether the provider replies; an error that refuses the request counts as a reply."""
     ping = resources.llm.ping if provider is Provider.EMBEDDING else resources.storage.ping
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await ping()
     except (OutageFailure, TransientFailure, TimeoutError):
         return False
-    except Exception as error:  # noqa: BLE001 - it is there, and the jobs will tell what it refuses
+    except Exception as error:  # noqa: BLE001 - the provider replied, and the jobs will report why it refuses
         log.info("probe_refused", provider=provider, error=error)
     return True
 
@@ -84,8 +84,8 @@ async def _is_suspicious(resources: Resources, queue: Queue, failure: Failure) -
     if failure.kind is FailureClass.OUTAGE:
         return True
     async with resources.pool.acquire() as conn:
-        alike = await jobs.count_alike(conn, queue=queue, code=failure.code, within_s=ALIKE_WITHIN_S)
-    return alike >= ALIKE_JOBS
+        alike = await jobs.count_alike(conn, queue=queue, code=failure.code, within_s=SAME_FAILURE_WINDOW_S)
+    return alike >= SAME_FAILURE_JOBS
 
 
 async def _take_probe(resources: Resources, outage: Outage) -> bool:
@@ -109,7 +109,7 @@ async def _bury_stranded(resources: Resources, outage: Outage) -> None:
             conn, queue=outage.queue, since=outage.since, max_age_s=max_age_s, limit=BATCH
         )
     for job in stranded:
-        dead = await lifecycle.give_up(resources.pool, job, retry_policy.stranded(outage))
+        dead = await lifecycle.give_up(resources.pool, job, retry_policy.outage_expired(outage))
         if dead is not None:
             log.warning("job_failed", job_id=job.id, outcome=dead.status, code=outage.code)
             await dead_letters.post(resources, dead)

@@ -1,4 +1,4 @@
-"""What an exception means for the job it stopped: one table, from exception to what is done."""
+"""The retry policy of jobs: tables from exceptions to classes of failures, and the decision to retry."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
 
 TRACEBACK_MAX_BYTES = 8192
-# An error that nobody foresaw is probably a defect: trying it often helps nobody.
+# An unexpected error is probably a bug, so many retries would not help.
 UNKNOWN_MAX_ATTEMPTS = 3
-# Once the provider is back, nobody waits longer than this.
+# Longest delay before a job is retried once the provider is back.
 OUTAGE_BACKOFF_CAP_S = 15.0
 
 
@@ -45,18 +45,22 @@ class FailureClass(StrEnum):
 
 
 class Provider(StrEnum):
-    """Whose absence pauses a queue; its value begins the codes of its failures."""
+    """A provider whose outage pauses a queue; its value is the prefix of its error codes."""
 
     EMBEDDING = "embedding"
     STORAGE = "storage"
 
     @classmethod
     def of_code(cls, code: str) -> Provider:
-        """Return the provider that a failure's code names; one that names none is a ValueError."""
+        """Return the provider that an error code names.
+
+        Raises:
+            ValueError: the code names no provider.
+        """
         return cls(code.partition("_")[0])
 
 
-# No room on the disk or in memory, no file left to open: of this worker, now.
+# errnos that mean this worker is out of disk, memory or file descriptors.
 EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 WORK_ERROR_KINDS: dict[type[WorkError], FailureClass] = {
@@ -66,7 +70,7 @@ WORK_ERROR_KINDS: dict[type[WorkError], FailureClass] = {
     OutageFailure: FailureClass.OUTAGE,
 }
 
-# What no adapter translates, the first that fits. The order matters: a time-out is an OSError, and so is a full disk.
+# Exceptions that no adapter translates; the first match wins. TimeoutError comes first because it is an OSError.
 DRIVER_ERROR_KINDS: tuple[tuple[Callable[[BaseException], bool], FailureClass, str], ...] = (
     (lambda error: isinstance(error, TimeoutError), FailureClass.TRANSIENT, "timeout"),
     (is_redis_away, FailureClass.OUTAGE, "redis_unavailable"),
@@ -81,7 +85,7 @@ DRIVER_ERROR_KINDS: tuple[tuple[Callable[[BaseException], bool], FailureClass, s
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failure as it is stored and shown: bounded and without secrets."""
+    """A failure as it is stored and shown: bounded in size and without secrets."""
 
     kind: FailureClass
     code: str
@@ -92,7 +96,7 @@ class Failure:
     traceback: str
 
     def to_json(self, *, worker: str | None) -> dict[str, object]:
-        """Return the form of the dead letters; `worker` is where it happened."""
+        """Return the error of a dead letter; `worker` is the one on which the job failed."""
         return {
             "class": self.kind,
             "code": self.code,
@@ -106,14 +110,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """When to try again, and whether the failed attempt counts."""
+    """The delay before the next attempt, and whether the failed attempt counts."""
 
     delay_s: float
     charged: bool
 
 
 def classify(error: BaseException) -> Failure:
-    """Return what the exception means for its job."""
+    """Classify an exception as a failure of its job."""
     kind, code = _kind_and_code(error)
     return Failure(
         kind=kind,
@@ -127,12 +131,12 @@ def classify(error: BaseException) -> Failure:
 
 
 def crash_loop(job: Job) -> Failure:
-    """Return the failure of a job whose workers died again and again at the same place."""
+    """Return the failure of a job whose workers repeatedly died without making progress."""
     return Failure(
         kind=FailureClass.PERMANENT,
         code=DocumentErrorCode.CRASH_LOOP,
         type="CrashLoop",
-        message=f"{job.rescues} workers died with this job at the stage {job.stage or 'start'}",
+        message=f"{job.rescues} workers died on this job in the stage {job.stage or 'start'}",
         http_status=None,
         retry_after_s=None,
         traceback="",
@@ -140,7 +144,7 @@ def crash_loop(job: Job) -> Failure:
 
 
 def provider_of(failure: Failure) -> Provider | None:
-    """Return the provider that failed for now; None when nobody did, or it refused."""
+    """Return the provider that is failing temporarily, or None for any other failure."""
     if failure.kind not in {FailureClass.TRANSIENT, FailureClass.OUTAGE}:
         return None
     try:
@@ -150,15 +154,15 @@ def provider_of(failure: Failure) -> Provider | None:
 
 
 def in_outage(failure: Failure, outage: Outage | None) -> Failure:
-    """Return the failure as a part of the outage that goes on, if it is one."""
+    """Return the failure as part of the current outage, if it is of the same provider, else unchanged."""
     provider = provider_of(failure)
     if outage is None or provider is None or provider is not Provider.of_code(outage.code):
         return failure
     return replace(failure, kind=FailureClass.OUTAGE)
 
 
-def stranded(outage: Outage) -> Failure:
-    """Return the failure of a job that waited too long for the end of an outage."""
+def outage_expired(outage: Outage) -> Failure:
+    """Return the failure of a job that has waited too long for an outage to end."""
     return Failure(
         kind=FailureClass.OUTAGE,
         code=outage.code,
@@ -171,7 +175,7 @@ def stranded(outage: Outage) -> Failure:
 
 
 def decide(failure: Failure, job: Job, settings: Settings) -> Retry | None:
-    """Return how the job is tried again, or None when it is dead."""
+    """Return how to retry the job, or None if it becomes a dead letter."""
     match failure.kind:
         case FailureClass.PERMANENT:
             return None
@@ -179,7 +183,7 @@ def decide(failure: Failure, job: Job, settings: Settings) -> Retry | None:
             age_s = _age_s(job)
             if age_s > settings.jobs.outage_max_age_s:
                 return None
-            # No attempt counts, so the age stands in for the exponent. The pause spares the provider, not this delay.
+            # Attempts are not counted, so the age replaces the exponent. The pause protects the provider.
             cap_s = min(settings.jobs.backoff_cap_s, OUTAGE_BACKOFF_CAP_S)
             bound_s = min(cap_s, max(settings.jobs.backoff_base_s, age_s))
             return Retry(delay_s=bound_s * random.uniform(0.5, 1), charged=False)  # noqa: S311 - jitter
@@ -187,11 +191,11 @@ def decide(failure: Failure, job: Job, settings: Settings) -> Retry | None:
             cap = job.max_attempts if failure.kind is FailureClass.TRANSIENT else UNKNOWN_MAX_ATTEMPTS
             if job.attempts >= min(cap, job.max_attempts):
                 return None
-            return Retry(delay_s=backoff_s(failure, job, settings), charged=True)
+            return Retry(delay_s=compute_backoff_s(failure, job, settings), charged=True)
 
 
-def backoff_s(failure: Failure, job: Job, settings: Settings) -> float:
-    """Return a delay with full jitter, never shorter than a provider's Retry-After.
+def compute_backoff_s(failure: Failure, job: Job, settings: Settings) -> float:
+    """Return a delay in seconds with full jitter, but at least the provider's Retry-After.
 
     Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
@@ -206,14 +210,14 @@ def _kind_and_code(error: BaseException) -> tuple[FailureClass, str]:
         for work_error, kind in WORK_ERROR_KINDS.items():
             if isinstance(error, work_error):
                 return kind, error.work_code
-    for is_meant, kind, code in DRIVER_ERROR_KINDS:
-        if is_meant(error):
+    for matches, kind, code in DRIVER_ERROR_KINDS:
+        if matches(error):
             return kind, code
     return FailureClass.UNKNOWN, DocumentErrorCode.INTERNAL
 
 
 def _age_s(job: Job) -> float:
-    """Return how long before this attempt the job first failed; both times are Postgres's, whatever our clock says."""
+    """Return the seconds from the job's first failure to this attempt, both by Postgres's clock."""
     if job.first_failed_at is None or job.claimed_at is None:
         return 0.0
     return (job.claimed_at - job.first_failed_at).total_seconds()

@@ -1,15 +1,15 @@
-"""What a job's state shows of itself on its subject, in the transaction that changes the job."""
+"""Updates of a job's subject to reflect the job's state, in the transaction that changes the job."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from ragsvc.db import bulk_operations, deletion_receipts, documents
 from ragsvc.domain.bulk import BulkStatus
 from ragsvc.domain.deletions import DeletionStatus
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import JobKind, SubjectKind
+from ragsvc.domain.payloads import DeletePayload
 from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.jobs.announcements import announce
 
@@ -26,23 +26,23 @@ DOCUMENT_STATUS = {
 
 
 async def lock_subject(conn: Connection, job: Job) -> None:
-    """Lock the subject's row: everywhere a document is locked before its job, so that nobody waits in a ring."""
+    """Lock the row of the job's document; documents are always locked before their jobs to avoid deadlocks."""
     if job.subject_kind is SubjectKind.DOCUMENT:
         await documents.lock_document(conn, job.workspace_id, job.subject_id)
 
 
 async def show_queued(conn: Connection, job: Job, *, error: FailureInfo | None = None) -> None:
-    """Show that the job waits, and why when an attempt failed."""
+    """Mark the subject as queued; `error` is that of the failed attempt, if there was one."""
     await _show(conn, job, DeletionStatus.PENDING, error)
 
 
 async def show_running(conn: Connection, job: Job) -> None:
-    """Show that a worker has the job."""
+    """Mark the subject as being processed."""
     await _show(conn, job, DeletionStatus.RUNNING, None)
 
 
 async def show_dead(conn: Connection, job: Job, *, error: FailureInfo) -> None:
-    """Show that the job failed for good, until somebody replays it."""
+    """Mark the subject as failed, and announce the failure of a document."""
     await _show(conn, job, DeletionStatus.FAILED, error)
     if job.kind is JobKind.INGEST:
         await announce(
@@ -61,7 +61,7 @@ async def _show(conn: Connection, job: Job, status: DeletionStatus, error: Failu
                 conn, job.workspace_id, job.subject_id, status=DOCUMENT_STATUS[status], error=error
             )
         case JobKind.DELETE:
-            deletion_id = UUID(str(job.payload["deletion_id"]))
+            deletion_id = DeletePayload.from_json(job.payload).deletion_id
             await deletion_receipts.update_deletion_state(
                 conn, job.workspace_id, deletion_id, status=status, error=error
             )
@@ -70,5 +70,5 @@ async def _show(conn: Connection, job: Job, status: DeletionStatus, error: Failu
                 conn, job.workspace_id, job.subject_id, status=BulkStatus(status), error=error
             )
         case JobKind.DELIVER:
-            # Its row says all there is.
+            # A delivery has no subject other than its job.
             return

@@ -1,4 +1,4 @@
-"""Looks for jobs that were lost on the way: silent workers, rings that Redis forgot, lists that drifted."""
+"""The sweeper of the queues: rescues jobs of silent workers and repairs notifications and dead-letter lists."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 BATCH = 1000
-# Whoever resumes a queue waits for no more than this.
+# Longest time that resuming a queue waits for notifications to be sent.
 NOTIFY_WAITING_TIMEOUT_S = 5.0
 
-# A job that became due less than this ago was probably just notified.
+# Grace period before an overdue job is swept: its notification was probably just sent.
 GRACE_S = 2.0
 
 log = structlog.get_logger(__name__)
 
 
 async def sweep_jobs(resources: Resources) -> int:
-    """Heal both queues once and return how many jobs had to be rung for again.
+    """Repair both queues once and return how many notifications had to be sent again.
 
-    One process at a time does it; another one returns 0 at once.
+    Only one process at a time does this; in the others the call returns 0 immediately.
     """
     settings = resources.settings
     async with resources.pool.acquire() as conn, conn.transaction():
@@ -40,22 +40,22 @@ async def sweep_jobs(resources: Resources) -> int:
     for job in silent:
         rescued = await lifecycle.rescue(resources.pool, job)
         if rescued is not None:
-            await resources.notifier.forget(job.queue, Notification(job.id, job.generation))
+            await resources.notifier.remove(job.queue, Notification(job.id, job.generation))
             await resources.notifier.notify(rescued)
     swept = await resources.notifier.notify_missing(overdue)
     JOBS_SWEPT.inc(swept)
     if swept:
         log.warning("jobs_swept", jobs=swept)
     for queue in Queue:
-        await _forget_answered(resources, queue)
+        await _remove_stale_notifications(resources, queue)
         await dead_letters.reconcile(resources, queue)
     return swept
 
 
 async def notify_waiting(resources: Resources, queue: Queue) -> int:
-    """Ring for what waits on a queue that was resumed, and return how many rings arq took.
+    """Notify workers of the jobs that wait on a resumed queue, and return how many notifications were sent.
 
-    Workers took up the rings of before and found the queue paused. What is not reached in time the sweeper rings for.
+    Workers consumed the earlier ones while the queue was paused. If this times out, the sweeper sends the rest.
     """
     try:
         async with asyncio.timeout(NOTIFY_WAITING_TIMEOUT_S):
@@ -67,8 +67,8 @@ async def notify_waiting(resources: Resources, queue: Queue) -> int:
         return 0
 
 
-async def _forget_answered(resources: Resources, queue: Queue) -> None:
-    """Remove rings that nobody will answer any more: their worker died between its commit and arq's clearing up."""
+async def _remove_stale_notifications(resources: Resources, queue: Queue) -> None:
+    """Remove notifications of finished jobs: their worker died after its commit and before arq cleaned up."""
     pending = await resources.notifier.pending(queue, limit=BATCH)
     if not pending:
         return
@@ -76,4 +76,4 @@ async def _forget_answered(resources: Resources, queue: Queue) -> None:
         active = await jobs.select_active_generations(conn, [notification.job_id for notification in pending])
     for notification in pending:
         if active.get(notification.job_id) != notification.generation:
-            await resources.notifier.forget(queue, notification)
+            await resources.notifier.remove(queue, notification)

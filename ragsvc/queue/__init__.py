@@ -1,1 +1,1 @@
-"""Redis as doorbell, buffer and projection: it may be emptied at any time."""
+"""Redis as notifier, buffer and projection: it can be emptied at any time without losing data."""

@@ -1,4 +1,4 @@
-"""How often each key may ask: token buckets in Redis; in this process's memory while Redis is away."""
+"""The rate limit of each API key: token buckets in Redis, or in process memory while Redis is unavailable."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings.settings import Settings
 
-# KEYS: when the bucket will be full, in µs. ARGV: what a token costs and what a full bucket holds, in µs, how many
-# tokens were spent already, and how many more are wanted. Returns how many of these there were, and in how many µs the
-# bucket is full.
+# KEYS: the time at which the bucket will be full, in µs. ARGV: the cost of a token and of a full bucket in µs, the
+# number of tokens already spent, and the number of tokens wanted. Returns the number of tokens granted, and the time
+# until the bucket is full in µs.
 DRAW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -34,19 +34,19 @@ return {granted, at - now}
 """
 
 SECOND_US = 1_000_000
-# What one process lets through before it is charged is at most this part of a bucket.
+# A process grants at most 1/SHARE of a bucket before it charges Redis.
 SHARE = 20
-# What is owed is charged together after so long.
+# Delay before pending tokens are charged to Redis in one call.
 SETTLE_S = 0.02
-# Keys that are remembered; a forgotten one is only met anew.
-MOST_KEYS = 10_000
+# Number of keys whose buckets are cached in memory; the bucket of an evicted key remains in Redis.
+MAX_KEYS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What a key may ask by now: `remaining` of `limit` requests, all of them in `full_in_s`.
+    """The state of a key's limit: `remaining` of `limit` requests, and `full_in_s` until all are available again.
 
-    `wait_s` is 0 for a request that may go; else it may in so long.
+    `wait_s` is 0 for a granted request, else the time until the next one can be granted.
     """
 
     limit: int
@@ -57,13 +57,13 @@ class Rate:
 
 @dataclass(slots=True)
 class _Bucket:
-    """What this process knows of one key's bucket."""
+    """One key's bucket as this process knows it."""
 
-    # In µs of this process's clock; what others took since it was last looked at is not in it.
+    # In µs of this process's clock; lacks what other processes took since the last call to Redis.
     full_at: int = 0
-    # Let through and not charged in Redis yet; `full_at` has it.
+    # Tokens granted but not charged to Redis yet; `full_at` includes them.
     owed: int = 0
-    # Drawn for those who wait for their turn.
+    # Tokens drawn from Redis for the requests that wait for `turn`.
     granted: int = 0
     waiting: int = 0
     is_settling: bool = False
@@ -71,25 +71,25 @@ class _Bucket:
 
 
 class ClientRates:
-    """RATE_LIMIT_RPS and RATE_LIMIT_BURST for every key, in all processes of the prefix together.
+    """RATE_LIMIT_RPS and RATE_LIMIT_BURST for every key, shared by all processes with the same prefix.
 
-    A bucket is the generic cell rate algorithm (GCRA) in its form of virtual scheduling, as in `rate_limit`: what is
-    stored is the time at which it will be full again.
+    A bucket is the virtual scheduling form of the generic cell rate algorithm (GCRA), as in `provider_rate`: the
+    stored value is the time at which the bucket will be full again.
 
-    Nobody waits for Redis while the bucket is more than half full as far as this process knows: the request goes, and
-    its token is charged soon after. A process owes at most a twentieth of a bucket (one token of a small one), and
-    all that is owed is charged, so n processes together let through at most n times that in advance, and nothing more
-    over time. From half on every request asks Redis first, those that come at once in one question. A key that is
-    refused is refused from memory until there is a token again.
+    While the bucket is more than half full as far as this process knows, a request is granted without waiting for
+    Redis, and its token is charged shortly after. A process owes at most 1/20 of a bucket (but at least one token), and
+    all owed tokens are charged, so n processes can exceed the burst by n times that, but never the long-term rate.
+    Below half, requests wait for Redis, and concurrent ones share a call. A refused key is refused from memory until a
+    token is available again.
 
-    While Redis is away each process keeps the same account alone, so n processes may let through n times as much.
+    While Redis is unavailable, each process counts for itself, so n processes can grant n times the rate.
     """
 
     def __init__(self, redis: RedisConnection, settings: Settings) -> None:
         self._limit = settings.api.rate_limit_burst
         self._cost_us = max(1, round(SECOND_US / settings.api.rate_limit_rps)) if settings.api.rate_limit_rps else 0
         self._full_us = self._limit * self._cost_us
-        self._most_owed = max(1, self._limit // SHARE)
+        self._max_owed = max(1, self._limit // SHARE)
         self._prefix = f"{settings.stores.queue_prefix}:limit:key:"
         self._script = Script(redis, DRAW, name="key")
         self._buckets: OrderedDict[UUID, _Bucket] = OrderedDict()
@@ -101,27 +101,27 @@ class ClientRates:
         return self._cost_us > 0
 
     async def take(self, key_id: UUID) -> Rate:
-        """Take one of the key's tokens, unless the rate's `wait_s` says that there is none."""
+        """Take one of the key's tokens; the result's `wait_s` is above 0 if there is none."""
         bucket = self._find(key_id)
         now = _now_us()
         if self._wait_us(bucket, now) > 0:
-            return self._tell(bucket, now, is_refused=True)
-        if bucket.owed < self._most_owed and self._left(bucket, now) > self._limit // 2:
+            return self._to_rate(bucket, now, is_refused=True)
+        if bucket.owed < self._max_owed and self._left(bucket, now) > self._limit // 2:
             bucket.owed += 1
             bucket.full_at = max(bucket.full_at, now) + self._cost_us
             self._settle_soon(key_id, bucket)
-            return self._tell(bucket, now, is_refused=False)
+            return self._to_rate(bucket, now, is_refused=False)
         is_granted = await self._draw_in_turn(key_id, bucket)
-        return self._tell(bucket, _now_us(), is_refused=not is_granted)
+        return self._to_rate(bucket, _now_us(), is_refused=not is_granted)
 
     async def close(self) -> None:
-        """Give up what is still to be charged."""
+        """Drop the charges that are still pending."""
         await cancel_and_wait(*self._settling)
 
     def _find(self, key_id: UUID) -> _Bucket:
         bucket = self._buckets.setdefault(key_id, _Bucket())
         self._buckets.move_to_end(key_id)
-        if len(self._buckets) > MOST_KEYS:
+        if len(self._buckets) > MAX_KEYS:
             self._buckets.popitem(last=False)
         return bucket
 
@@ -142,7 +142,7 @@ class ClientRates:
             bucket.is_settling = False
 
     async def _draw_in_turn(self, key_id: UUID, bucket: _Bucket) -> bool:
-        """Return whether there was a token. The first of those who wait draws for all of them."""
+        """Return whether a token was granted. The first of the waiting requests draws tokens for all of them."""
         bucket.waiting += 1
         try:
             async with bucket.turn:
@@ -155,16 +155,16 @@ class ClientRates:
             bucket.waiting -= 1
 
     async def _draw(self, key_id: UUID, bucket: _Bucket, *, wanted: int) -> None:
-        """Charge what is owed, and draw up to `wanted` tokens."""
+        """Charge the owed tokens, and draw up to `wanted` new ones."""
         owed = bucket.owed
-        answer = await self._script.run(self._prefix + key_id.hex, self._cost_us, self._full_us, owed, wanted)
+        reply = await self._script.run(self._prefix + key_id.hex, self._cost_us, self._full_us, owed, wanted)
         now = _now_us()
-        if answer is None:
+        if reply is None:
             granted = min(wanted, self._left(bucket, now))
             bucket.owed = 0
             bucket.full_at = max(bucket.full_at, now) + granted * self._cost_us
         else:
-            granted, full_in_us = answer
+            granted, full_in_us = reply
             bucket.owed -= owed
             bucket.full_at = now + full_in_us + bucket.owed * self._cost_us
         bucket.granted += granted
@@ -173,15 +173,15 @@ class ClientRates:
         return max(0, now + self._full_us - max(bucket.full_at, now)) // self._cost_us
 
     def _wait_us(self, bucket: _Bucket, now: int) -> int:
-        """Return how long the bucket will be without a token; not above 0 when it has one."""
+        """Return the time in µs until the bucket has a token; 0 or less if it has one now."""
         return bucket.full_at + self._cost_us - self._full_us - now
 
-    def _tell(self, bucket: _Bucket, now: int, *, is_refused: bool) -> Rate:
+    def _to_rate(self, bucket: _Bucket, now: int, *, is_refused: bool) -> Rate:
         return Rate(
             limit=self._limit,
             remaining=0 if is_refused else self._left(bucket, now),
             full_in_s=max(0, bucket.full_at - now) / SECOND_US,
-            # One that is refused waits, however short the wait is by now.
+            # A refused request always gets a positive wait, even if a token has become available since.
             wait_s=max(1, self._wait_us(bucket, now)) / SECOND_US if is_refused else 0.0,
         )
 

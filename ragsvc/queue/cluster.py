@@ -28,17 +28,16 @@ if TYPE_CHECKING:
 
 Address = tuple[str, int]
 
-# A node that answers so is not, or not yet, or no longer, the one that serves the slot.
-# (MOVED is a kind of ASK to redis-py.)
+# Errors of a node that does not serve the slot (redis-py's MovedError is a subclass of AskError).
 NOT_THE_OWNER = (AskError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
-REACH_TIMEOUT_S = 1.0
+QUERY_TIMEOUT_S = 1.0
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Who serves a range of slots: the owner, and the replicas that may follow it."""
+    """The nodes that serve a range of slots: the owner first, then its replicas."""
 
     first_slot: int
     last_slot: int
@@ -46,9 +45,9 @@ class Shard:
 
 
 class SlotOwner:
-    """Knows which node owns the prefix's slot, and asks the cluster when that is in doubt.
+    """Finds the node that owns the prefix's slot, and looks it up again after an error.
 
-    Every node of the cluster may be asked, so the ones in REDIS_URL need not be there later.
+    Any known node of the cluster is queried, so the nodes in REDIS_URL need not exist later.
     """
 
     def __init__(self, seeds: Sequence[Address], *, prefix: str, is_tls: bool, credentials: dict[str, Any]) -> None:
@@ -58,62 +57,62 @@ class SlotOwner:
         self._connection_class = SSLConnection if is_tls else Connection
         self._credentials = credentials
         self._owner: Address | None = None
-        self._announced: Address | None = None
+        self._logged_owner: Address | None = None
         self._lock = asyncio.Lock()
 
     async def find(self) -> Address:
         """Return the owner's host and port.
 
         Raises:
-            ConnectionError: redis-py's; no node answers, or nobody owns the slot.
+            redis.exceptions.ConnectionError: no node replied, or no node owns the slot.
         """
         async with self._lock:
             if self._owner is None:
-                self._owner = await self._ask_around()
-                self._announce(self._owner)
+                self._owner = await self._look_up()
+                self._log_owner(self._owner)
             return self._owner
 
-    def doubt(self, owner: Address) -> None:
-        """Have the cluster asked again before the next connection; this node is asked last."""
+    def invalidate(self, owner: Address) -> None:
+        """Look the owner up again before the next connection, and query this node last."""
         if self._owner == owner:
             self._owner = None
-        self._ask_last(owner)
+        self._query_last(owner)
 
-    def _ask_last(self, node: Address) -> None:
+    def _query_last(self, node: Address) -> None:
         if node in self._nodes:
             self._nodes.remove(node)
             self._nodes.append(node)
 
-    def _announce(self, owner: Address) -> None:
-        if owner != self._announced:
+    def _log_owner(self, owner: Address) -> None:
+        if owner != self._logged_owner:
             log.info("redis_slot_owner_found", host=owner[0], port=owner[1], slot=self._slot)
-            self._announced = owner
+            self._logged_owner = owner
 
-    async def _ask_around(self) -> Address:
+    async def _look_up(self) -> Address:
         for node in tuple(self._nodes):
             try:
-                async with asyncio.timeout(REACH_TIMEOUT_S):
-                    shards = await self._ask(node)
+                async with asyncio.timeout(QUERY_TIMEOUT_S):
+                    shards = await self._query(node)
             except (RedisError, OSError, TimeoutError) as error:
                 log.info("redis_node_unavailable", host=node[0], port=node[1], error=error)
-                self._ask_last(node)
+                self._query_last(node)
                 continue
             except asyncio.CancelledError:
-                # Whoever asked has less patience; the next one is not to wait for the same silent node.
-                self._ask_last(node)
+                # The caller timed out first; the next lookup must not wait for the same unresponsive node.
+                self._query_last(node)
                 raise
-            self._remember(shards)
+            self._update_nodes(shards)
             owners = [shard.nodes[0] for shard in shards if shard.first_slot <= self._slot <= shard.last_slot]
             if owners:
                 return owners[0]
-        raise RedisConnectionError(f"No node of the Redis Cluster tells who owns slot {self._slot}")
+        raise RedisConnectionError(f"No node of the Redis Cluster reports an owner of slot {self._slot}")
 
-    def _remember(self, shards: Sequence[Shard]) -> None:
+    def _update_nodes(self, shards: Sequence[Shard]) -> None:
         found = [node for shard in shards for node in shard.nodes]
         known = self._seeds.union(found)
         self._nodes = list(dict.fromkeys([*(node for node in self._nodes if node in known), *found]))
 
-    async def _ask(self, node: Address) -> list[Shard]:
+    async def _query(self, node: Address) -> list[Shard]:
         connection = self._connection_class(host=node[0], port=node[1], **self._credentials)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
@@ -121,11 +120,11 @@ class SlotOwner:
             reply = await connection.read_response()
         finally:
             await connection.disconnect(nowait=True)
-        return [Shard(first, last, tuple(_read_node(told, node) for told in nodes)) for first, last, *nodes in reply]
+        return [Shard(first, last, tuple(_read_node(entry, node) for entry in nodes)) for first, last, *nodes in reply]
 
 
 class OwnerConnection(Connection):
-    """A connection to the slot's owner, wherever that is when it connects."""
+    """A connection to the node that owns the slot at the time of connecting."""
 
     def __init__(self, *, owner: SlotOwner, **kwargs: Any) -> None:  # noqa: ANN401 - redis-py's own signature
         super().__init__(**kwargs)
@@ -136,36 +135,36 @@ class OwnerConnection(Connection):
         try:
             await super()._connect()  # type: ignore[no-untyped-call]
         except BaseException:
-            self._owner.doubt((self.host, self.port))
+            self._owner.invalidate((self.host, self.port))
             raise
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - redis-py's own signature
-        """Return the reply; a node that does not serve the slot counts as away, so the command is tried elsewhere.
+        """Return the reply; treat a node that does not serve the slot as disconnected, so the command is retried.
 
-        Nothing was done by a command that is answered so.
+        Such a node has not executed the command, so the retry is safe.
         """
         try:
             return await super().read_response(*args, **kwargs)
         except NOT_THE_OWNER as error:
-            self._owner.doubt((self.host, self.port))
+            self._owner.invalidate((self.host, self.port))
             await self.disconnect(nowait=True)
-            raise RedisConnectionError(f"The slot is served elsewhere: {error}") from error
+            raise RedisConnectionError(f"Another node serves the slot: {error}") from error
         except ResponseError:
             raise
         except BaseException:
-            # A cancel too: mostly it is the caller's own time-out, and the node may hang while another took over.
-            self._owner.doubt((self.host, self.port))
+            # A cancellation too: it is usually the caller's timeout, and the node may hang after a failover.
+            self._owner.invalidate((self.host, self.port))
             raise
 
 
 class TlsOwnerConnection(OwnerConnection, SSLConnection):
-    """The same with TLS."""
+    """An OwnerConnection with TLS."""
 
 
 def open_cluster_pool(
     seeds: Sequence[Address], *, prefix: str, is_tls: bool, credentials: dict[str, Any], options: dict[str, Any]
 ) -> ConnectionPool:
-    """Return a pool whose connections all lead to the owner of the prefix's slot."""
+    """Return a pool of connections to the owner of the prefix's slot."""
     owner = SlotOwner(seeds, prefix=prefix, is_tls=is_tls, credentials=credentials)
     connection_class = TlsOwnerConnection if is_tls else OwnerConnection
     return ConnectionPool(
@@ -173,13 +172,13 @@ def open_cluster_pool(
     )
 
 
-def keep_arq_in_one_slot(prefix: str) -> None:
-    """Give arq's one key that names no job the prefix too: it is written to together with the others (arq#358)."""
+def move_arq_to_slot(prefix: str) -> None:
+    """Add the prefix to arq's one global key, which arq writes in the same transaction as the others (arq#358)."""
     for module in (arq.worker, arq.jobs):
         module.abort_jobs_ss = f"{prefix}:abort"  # type: ignore[attr-defined]
 
 
-def _read_node(told: Sequence[Any], asked: Address) -> Address:
-    # A node that does not know its own name means the one it was asked by.
-    host = told[0].decode() if told[0] else asked[0]
-    return host, int(told[1])
+def _read_node(entry: Sequence[Any], queried: Address) -> Address:
+    # A node that does not know its own host name reports an empty one.
+    host = entry[0].decode() if entry[0] else queried[0]
+    return host, int(entry[1])

@@ -1,4 +1,4 @@
-"""How this service speaks to Redis: JSON bodies, bounded waits, and a connection that comes back."""
+"""Connections to Redis: JSON bodies, bounded waits and reconnection."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from ragsvc.domain.jobs import Queue
     from ragsvc.settings.settings import Settings
 
-# A refused connection is an OSError before redis-py has wrapped it, and without it here a worker would exit.
+# A refused connection can surface as an OSError that redis-py has not wrapped; a worker would exit on it.
 RECONNECT_ON = [RedisConnectionError, RedisTimeoutError, OSError]
-# What a caller that can do without Redis catches.
+# The errors to catch in code that can work without Redis.
 REDIS_TROUBLE = (RedisError, OSError, TimeoutError)
 REDIS_AWAY = (
     RedisConnectionError,
@@ -44,15 +44,14 @@ REDIS_AWAY = (
     MasterDownError,
     TryAgainError,
 )
-# arq drops a body after a day by default, and a backlog may be older.
+# arq expires a job's body after a day by default, but a backlog can be older.
 BODY_TTL_MS = 30 * 24 * 3600 * 1000
 
-CANCEL_AGAIN_S = 0.1
-# A Redis that keeps silent for so long counts as away.
-SILENCE_S = 10.0
-# How long a worker waits for Redis when it starts.
-FIRST_TRIES = 30
-FIRST_TRY_EVERY_S = 1.0
+# Redis counts as unavailable when it has not replied for this long.
+READ_TIMEOUT_S = 10.0
+# How often, and how many times, a starting worker tries to reach Redis.
+CONNECT_ATTEMPTS = 30
+CONNECT_INTERVAL_S = 1.0
 
 RedisConnection = ArqRedis
 
@@ -60,49 +59,49 @@ log = structlog.get_logger(__name__)
 
 
 def redis_settings(settings: Settings) -> RedisSettings:
-    """Return how arq connects by itself; our workers are given `open_worker_redis`, which also bounds silence."""
+    """Return arq's own connection settings; our workers use `open_worker_redis`, which also has a read timeout."""
     parsed = RedisSettings.from_dsn(list_nodes(settings)[0])
-    parsed.retry = _patient()
+    parsed.retry = _worker_retry()
     parsed.retry_on_error = [*RECONNECT_ON]
-    parsed.conn_retries = FIRST_TRIES
+    parsed.conn_retries = CONNECT_ATTEMPTS
     return parsed
 
 
 def open_redis(settings: Settings) -> RedisConnection:
-    """Return a client that connects when it is first used: the API also starts while Redis is away."""
+    """Return a client that connects on first use, so the API starts even if Redis is unavailable."""
     return _open(settings, Retry(ExponentialBackoff(cap=0.2, base=0.02), 2))
 
 
 def open_worker_redis(settings: Settings) -> RedisConnection:
-    """Return the client of a worker: one that arq opened would wait for ever on a Redis that keeps silent."""
-    return _open(settings, _patient())
+    """Return the client of a worker; one opened by arq would wait forever for a Redis that does not reply."""
+    return _open(settings, _worker_retry())
 
 
 async def wait_for_redis(redis: RedisConnection) -> None:
-    """Return once Redis answers, as arq waits with a client that it opens itself.
+    """Return once Redis replies; arq itself waits only for a client that it opened.
 
     Raises:
-        RedisError, OSError: it did not within half a minute.
+        RedisError, OSError: Redis did not reply within half a minute.
     """
-    for _ in range(FIRST_TRIES):
+    for _ in range(CONNECT_ATTEMPTS):
         try:
             await redis.ping()
         except REDIS_TROUBLE as error:
             log.warning("redis_unavailable", error=error)
-            await asyncio.sleep(FIRST_TRY_EVERY_S)
+            await asyncio.sleep(CONNECT_INTERVAL_S)
         else:
             return
     await redis.ping()
 
 
 def list_nodes(settings: Settings) -> list[str]:
-    """Return a URL for each of the nodes that REDIS_URL names, as in `redis://:password@one:6379,two:6379/0`."""
+    """Return a URL for each node in REDIS_URL, which can list several: `redis://:password@one:6379,two:6379/0`."""
     url = urlsplit(settings.stores.redis_url.get_secret_value())
     user, at, hosts = url.netloc.rpartition("@")
     return [url._replace(netloc=f"{user}{at}{host}").geturl() for host in hosts.split(",")]
 
 
-def _patient() -> Retry:
+def _worker_retry() -> Retry:
     return Retry(ExponentialBackoff(cap=1.0, base=0.05), 6)
 
 
@@ -113,7 +112,7 @@ def _open(settings: Settings, retry: Retry) -> RedisConnection:
     options: dict[str, Any] = {
         "encoding": "utf8",
         "socket_connect_timeout": 1.0,
-        "socket_timeout": SILENCE_S,
+        "socket_timeout": READ_TIMEOUT_S,
         "retry": retry,
         "retry_on_error": [*RECONNECT_ON],
     }
@@ -145,15 +144,15 @@ def _open(settings: Settings, retry: Retry) -> RedisConnection:
 
 
 def serialize(body: dict[str, Any]) -> bytes:
-    """Return arq's job body as JSON: with pickle, whoever writes Redis would run code here.
+    """Return arq's job body as JSON; unpickling would let anyone who can write to Redis run code here.
 
-    A result that is an exception (arq writes one for a job it cannot run) becomes its text.
+    An exception, which arq stores as the result of a job that it cannot run, becomes its text.
     """
     return orjson.dumps(body, default=str)
 
 
 def deserialize(body: bytes) -> dict[str, Any]:
-    """Return what `serialize` wrote."""
+    """Return the body that `serialize` wrote."""
     parsed: dict[str, Any] = orjson.loads(body)
     return parsed
 
@@ -164,18 +163,18 @@ def queue_name(settings: Settings, queue: Queue) -> str:
 
 
 def wake_channel(queue_key: str) -> str:
-    """Return the channel on which a queue's workers hear of a new job."""
+    """Return the pub/sub channel that wakes a queue's workers."""
     return f"{queue_key}:wake"
 
 
 def is_redis_away(error: BaseException) -> bool:
-    """Tell whether Redis cannot be used for now: it is out of reach, full, read-only or failing over."""
+    """Return whether Redis is temporarily unusable: unreachable, full, read-only or failing over."""
     return isinstance(error, REDIS_AWAY)
 
 
 @contextmanager
-def remembering_cancels() -> Iterator[None]:
-    """Raise a cancel that redis-py forgot meanwhile, for the reason that `ragsvc.tasks.cancel_and_wait` explains."""
+def preserving_cancels() -> Iterator[None]:
+    """Raise a cancellation that redis-py swallowed in the body; `ragsvc.tasks.cancel_and_wait` explains the bug."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
     yield

@@ -1,4 +1,4 @@
-"""The lists `{prefix}:{queue}:dlq`: a projection of the dead jobs for people and tools."""
+"""The Redis lists `{prefix}:{queue}:dlq`: a projection of the dead jobs in Postgres for people and tools."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings.settings import Settings
 
-# KEYS: list, companion set. ARGV: cap, then entry id and entry by turns, oldest first.
-# An entry that is known is not pushed twice; what falls off the end leaves the set too.
+# KEYS: the list, the set of its entry ids. ARGV: the cap, then pairs of entry id and entry, oldest first.
+# An entry is not pushed twice. Entries beyond the cap are removed from both.
 PUSH = """
 local pushed = 0
 for i = 2, #ARGV, 2 do
@@ -30,7 +30,7 @@ end
 return pushed
 """
 
-# KEYS: list, companion set. ARGV: entry id and entry by turns.
+# KEYS: the list, the set of its entry ids. ARGV: pairs of entry id and entry.
 REMOVE = """
 local removed = 0
 for i = 1, #ARGV, 2 do
@@ -41,12 +41,12 @@ return removed
 """
 
 PAGE = 500
-# The newest dead letters that a list holds, about 10 MB; Postgres has them all.
+# Length of a list in entries, about 10 MB in total; Postgres has all dead letters.
 CAP = 10_000
 
 
 class DeadLetterList:
-    """One queue's list with its companion set of entry ids; every method may raise Redis's errors."""
+    """One queue's list and the set of its entry ids; every method can raise errors of Redis."""
 
     def __init__(self, redis: RedisConnection, settings: Settings, queue: Queue) -> None:
         self._redis = redis
@@ -55,7 +55,7 @@ class DeadLetterList:
         self._ids_key = f"{self._key}:ids"
 
     async def push(self, entries: Iterable[dict[str, object]]) -> int:
-        """Push entries that the list lacks, oldest first, and return how many there were."""
+        """Push the entries that the list lacks, oldest first, and return how many were pushed."""
         arguments = [part for entry in entries for part in (str(entry["entry_id"]), orjson.dumps(entry))]
         if not arguments:
             return 0
@@ -63,7 +63,7 @@ class DeadLetterList:
         return pushed
 
     async def remove(self, entry_ids: set[str]) -> int:
-        """Take entries off the list and return how many there were."""
+        """Remove entries from the list and return how many were removed."""
         found = [part async for entry_id, raw in self._entries() if entry_id in entry_ids for part in (entry_id, raw)]
         if not found:
             return 0
@@ -71,7 +71,7 @@ class DeadLetterList:
         return removed
 
     async def entry_ids(self) -> set[str]:
-        """Return the ids on the list; a list and a set that disagree are emptied, to be filled anew."""
+        """Return the entry ids; if the list and the set disagree, delete both so that they are filled again."""
         ids = {member.decode() for member in await self._call("SMEMBERS", self._ids_key)}
         if len(ids) != await self._call("LLEN", self._key):
             await self._redis.delete(self._key, self._ids_key)

@@ -1,4 +1,4 @@
-"""The doorbell: tells workers through arq that a job of the table is due. Losing a ring loses no job."""
+"""Notifies workers through arq that a job in Postgres is due; a lost notification delays a job but never loses it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings.settings import Settings
 
-# What a worker's arq calls; `queue` knows names so that nobody else has to import the workers.
+# The functions that arq calls in the workers, by name, so that producers need not import the workers.
 JOB_FUNCTIONS = {Queue.INGESTION: "ingest_document", Queue.DELETION: "delete_subject"}
-# Nobody waits longer than this for Redis: the sweeper rings again.
+# Longest wait for Redis; the sweeper re-sends lost notifications.
 NOTIFY_TIMEOUT_S = 2.0
-# arq's worker compares a ring's time with its own clock. A ring that is a day old already is due by any node's clock.
+# arq compares a notification's time with the worker's clock. One dated a day ago is due on a node with any clock skew.
 CLOCK_TOLERANCE = timedelta(days=1)
 
 log = structlog.get_logger(__name__)
@@ -37,21 +37,21 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A ring as it stands in Redis: for which job, and for which of its turns."""
+    """A notification in Redis: the job, and the generation of the job that it was sent for."""
 
     job_id: UUID
     generation: int
 
 
 class Notifier:
-    """Rings for jobs; never raises on Redis trouble."""
+    """Sends notifications about jobs; no method raises an error of Redis."""
 
     def __init__(self, redis: RedisConnection, settings: Settings) -> None:
         self._redis = redis
         self._settings = settings
 
     async def notify(self, job: Job) -> bool:
-        """Tell the workers of a queued job; True when arq took the ring, False when it had it or Redis is away."""
+        """Notify the workers of a queued job; False if arq already had the notification or Redis is unavailable."""
         with span(
             f"send {job.queue}", SpanKind.PRODUCER, {"messaging.system": "arq", "messaging.destination.name": job.queue}
         ):
@@ -62,7 +62,7 @@ class Notifier:
         try:
             async with asyncio.timeout(NOTIFY_TIMEOUT_S):
                 now = datetime.now(UTC)
-                taken = await self._redis.enqueue_job(
+                enqueued = await self._redis.enqueue_job(
                     JOB_FUNCTIONS[job.queue],
                     str(job.id),
                     _job_id=self._notification_id(job.queue, job.id, job.generation),
@@ -74,15 +74,15 @@ class Notifier:
             log.warning("notify_failed", job_id=job.id, error=error)
             NOTIFICATIONS.labels(job.queue, "failed").inc()
             return False
-        NOTIFICATIONS.labels(job.queue, "known" if taken is None else "taken").inc()
-        return taken is not None
+        NOTIFICATIONS.labels(job.queue, "duplicate" if enqueued is None else "enqueued").inc()
+        return enqueued is not None
 
     async def notify_missing(self, jobs: Sequence[Job]) -> int:
-        """Ring for those of the overdue jobs that Redis does not know whole, and return how many arq took.
+        """Send the notifications of overdue jobs that Redis lost in whole or in part, and return how many were sent.
 
-        A ring that Redis knows, but whose time is still to come by somebody's clock, is made due. One that a worker
-        took up without knowing it, because the connection broke before Redis's answer, is free again: arq would pass
-        over it for a day. A worker that took it up just now claims the job all the same, and only one can.
+        A notification dated in the future by a skewed clock is made due. Its in-progress mark is removed: if the
+        connection broke before a worker received Redis's reply, arq would skip the notification for a day. If a worker
+        did take it up just now, two workers may try to claim the job, and Postgres lets only one succeed.
         """
         if not jobs:
             return 0
@@ -97,21 +97,21 @@ class Notifier:
                         queue_name(self._settings, job.queue), {notification_id: to_unix_ms(due)}, xx=True, lt=True
                     )
                     pipe.delete(in_progress_key_prefix + notification_id)
-                answers = await pipe.execute()
+                replies = await pipe.execute()
         except REDIS_TROUBLE as error:
-            log.warning("sweep_cannot_notify", jobs=len(jobs), error=error)
+            log.warning("missing_notifications_not_sent", jobs=len(jobs), error=error)
             return 0
         swept = 0
-        for job, has_body, score in zip(jobs, answers[::4], answers[1::4], strict=True):
+        for job, has_body, score in zip(jobs, replies[::4], replies[1::4], strict=True):
             if has_body and score is None:
-                # Redis evicted the queue and kept the body, for whose sake arq would take no new ring.
-                await self.forget(job.queue, Notification(job.id, job.generation))
+                # Redis evicted the queue but not the body, and arq refuses a notification whose body exists.
+                await self.remove(job.queue, Notification(job.id, job.generation))
             if not has_body or score is None:
                 swept += await self.notify(job)
         return swept
 
     async def pending(self, queue: Queue, *, limit: int) -> list[Notification]:
-        """Return the rings at the head of the queue, those that workers are busy with too; none while Redis is away."""
+        """Return the notifications at the head of the queue, including those in progress; [] without Redis."""
         queue_key = queue_name(self._settings, queue)
         try:
             async with asyncio.timeout(NOTIFY_TIMEOUT_S):
@@ -125,8 +125,8 @@ class Notifier:
         )
         return [notification for notification in parsed if notification is not None]
 
-    async def forget(self, queue: Queue, notification: Notification) -> None:
-        """Remove what a killed worker left of a ring, which would stand before the queue's others for a day."""
+    async def remove(self, queue: Queue, notification: Notification) -> None:
+        """Remove a notification and its marks, which a killed worker leaves at the head of the queue for a day."""
         notification_id = self._notification_id(queue, notification.job_id, notification.generation)
         try:
             async with asyncio.timeout(NOTIFY_TIMEOUT_S), self._redis.pipeline(transaction=True) as pipe:
@@ -136,15 +136,15 @@ class Notifier:
                 )
                 await pipe.execute()
         except REDIS_TROUBLE as error:
-            log.warning("notification_not_forgotten", job_id=notification.job_id, error=error)
+            log.warning("notification_not_removed", job_id=notification.job_id, error=error)
 
     def _notification_id(self, queue: Queue, job_id: UUID, generation: int) -> str:
-        # arq drops an id that it knows, on any queue, so a ring's id is fresh with each generation.
+        # arq drops an id that it already knows on any queue, so the id contains the generation.
         return f"{queue_name(self._settings, queue)}:{job_id.hex}:{generation}"
 
 
 def _parse_notification(text: str) -> Notification | None:
-    """Return the ring of `{job id}:{generation}`; None for what is not one of ours."""
+    """Return the notification that `{job id}:{generation}` names, or None for text of another form."""
     job_id, _, generation = text.partition(":")
     try:
         return Notification(UUID(job_id), int(generation))

@@ -1,4 +1,4 @@
-"""The fleet's rate towards the embedding model, kept in Redis; in this process's memory while Redis is away."""
+"""The fleet's rate limit for the embedding provider: in Redis, or in process memory while Redis is unavailable."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings.settings import Settings
 
-# KEYS: the hash. ARGV, all but the last in µs: what the requests cost, what the tokens cost, how much of an idle time
-# may be made up for, the largest debt that those make who do not wait, how long to hold, and 1 for those who wait.
-# Returns 0 when the budgets were taken, or how long to wait until there is reason to ask again.
+# KEYS: the hash. ARGV, all but the last in µs: the cost of the requests, the cost of the tokens, the idle time that can
+# be used as a burst, the maximum debt of callers that do not wait, the duration of a hold, and 1 if the caller waits.
+# Returns 0 if the budgets were charged, else the time in µs before trying again.
 TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -44,21 +44,21 @@ return 0
 
 MINUTE_US = 60_000_000
 SECOND_US = 1_000_000
-# Nobody's pause is made up for beyond this, so that a minute never sees more than a tenth over the rate, and one call.
+# Idle time beyond this is not used as a burst, so no minute exceeds the rate by more than 10 % and one call.
 BURST_US = MINUTE_US // 10
-# A rush of queries holds ingestion up for so long after its end, at most: no provider looks back further.
-MOST_DEBT_US = MINUTE_US
-# A provider that names a longer time is asked again after this.
-LONGEST_HOLD_S = 600.0
-# What one waits for may change meanwhile: Redis emptied, or back.
-LOOK_AGAIN_S = 5.0
+# Longest time that a burst of queries delays ingestion after its end; no provider counts over a longer window.
+MAX_DEBT_US = MINUTE_US
+# Upper bound for the Retry-After of a provider.
+MAX_HOLD_S = 600.0
+# Longest sleep before checking again, since Redis may have been emptied or come back.
+RECHECK_S = 5.0
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Take:
-    """What is asked of the budgets; all costs are the time in which they come back, in µs."""
+    """A charge against the budgets; costs are the µs in which the budget recovers them."""
 
     requests: int = 0
     tokens: int = 0
@@ -69,15 +69,15 @@ class _Take:
 class RedisProviderRate:
     """The `ProviderRate` of model calls, in Redis.
 
-    EMBEDDING_REQUESTS_PER_MINUTE and EMBEDDING_TOKENS_PER_MINUTE, for all processes of the prefix together.
+    EMBEDDING_REQUESTS_PER_MINUTE and EMBEDDING_TOKENS_PER_MINUTE, shared by all processes with the same prefix.
 
-    Each budget is the generic cell rate algorithm (GCRA) in its form of virtual scheduling: what is stored is the time
-    at which the budget is paid back, a call may go once that lies behind, and each call moves it on by its own cost.
-    A call may cost more than there is: the debt keeps the next ones waiting, so large batches do not starve behind
-    small ones. Nothing is taken for those who wait, so there is nothing to give back when they stop waiting.
+    Each budget is the virtual scheduling form of the generic cell rate algorithm (GCRA): the stored value is the time
+    at which the budget is paid back, a call can be sent once that time has passed, and each call advances it by its
+    cost. A call can cost more than the budget has: the debt delays the next calls, so large batches do not starve
+    behind small ones. A waiting call is not charged, so a cancelled one needs no refund.
 
-    While Redis is away the process keeps the same account in its memory, by the same rate: a fleet of n processes may
-    then send n times as much, and the provider's own 429 holds each of them.
+    While Redis is unavailable, each process counts for itself at the same rate: n processes can then send n times as
+    much, and each is held back by the provider's own 429s.
 
     Source: ITU-T Recommendation I.371 (2004), annex A, "Generic cell rate algorithm".
     """
@@ -88,60 +88,60 @@ class RedisProviderRate:
         self._request_us = MINUTE_US / (settings.llm.embedding_requests_per_minute or float("inf"))
         self._token_us = MINUTE_US / (settings.llm.embedding_tokens_per_minute or float("inf"))
         self._own = _OwnBudgets()
-        # Of the calls of one process only the first in the line asks; a lock wakes in the order of arrival.
-        self._line = asyncio.Lock()
+        # Only the first waiting call of a process polls; asyncio.Lock wakes the others in order of arrival.
+        self._turn = asyncio.Lock()
 
     async def wait_for_turn(self, *, tokens: int) -> None:
-        """Return once both budgets allow a request of so many tokens, which are then taken."""
-        asked = _Take(*self._cost(tokens), waits=True)
-        async with self._line:
-            wait_s = await self._take(asked)
+        """Wait until both budgets allow a request of this many tokens, and charge it."""
+        charge = _Take(*self._cost(tokens), waits=True)
+        async with self._turn:
+            wait_s = await self._take(charge)
             while wait_s > 0:
-                await asyncio.sleep(min(wait_s, LOOK_AGAIN_S))
-                wait_s = await self._take(asked)
+                await asyncio.sleep(min(wait_s, RECHECK_S))
+                wait_s = await self._take(charge)
 
     async def go_first(self, *, tokens: int) -> None:
-        """Take a request of so many tokens at once, into debt if need be."""
+        """Charge a request of this many tokens without waiting, even into debt."""
         if any(cost := self._cost(tokens)):
             await self._take(_Take(*cost))
 
     async def hold(self, *, seconds: float) -> None:
-        """Give nobody of the fleet a turn for so long, at most LONGEST_HOLD_S."""
-        seconds = min(seconds, LONGEST_HOLD_S)
+        """Let no process of the fleet send calls for this long, at most MAX_HOLD_S; `go_first` ignores the hold."""
+        seconds = min(seconds, MAX_HOLD_S)
         log.warning("embedding_held", seconds=seconds)
         held = _Take(hold=round(seconds * SECOND_US))
-        # Here too, in case that Redis goes away meanwhile.
+        # In memory too, in case Redis becomes unavailable.
         self._own.take(held)
         await self._take(held)
 
     def _cost(self, tokens: int) -> tuple[int, int]:
         return round(self._request_us), round(tokens * self._token_us)
 
-    async def _take(self, asked: _Take) -> float:
-        """Return 0 when it was taken, else the seconds after which it can be."""
+    async def _take(self, charge: _Take) -> float:
+        """Return 0 if the budgets were charged, else the seconds before trying again."""
         wait_us = await self._script.run(
-            self._key, asked.requests, asked.tokens, BURST_US, MOST_DEBT_US, asked.hold, int(asked.waits)
+            self._key, charge.requests, charge.tokens, BURST_US, MAX_DEBT_US, charge.hold, int(charge.waits)
         )
-        return self._own.take(asked) if wait_us is None else float(wait_us) / SECOND_US
+        return self._own.take(charge) if wait_us is None else float(wait_us) / SECOND_US
 
 
 class _OwnBudgets:
-    """What TAKE does, in this process's memory."""
+    """The same budgets as in TAKE, in process memory."""
 
     def __init__(self) -> None:
         self._requests_at = self._tokens_at = self._held_until = 0
 
-    def take(self, asked: _Take) -> float:
-        """Return 0 when it was taken, else the seconds after which it can be."""
+    def take(self, charge: _Take) -> float:
+        """Return 0 if the budgets were charged, else the seconds before trying again."""
         now = time.monotonic_ns() // 1000
         requests_at, tokens_at = (max(at, now - BURST_US) for at in (self._requests_at, self._tokens_at))
-        held_until = max(self._held_until, now + asked.hold)
+        held_until = max(self._held_until, now + charge.hold)
         wait_us = max(requests_at, tokens_at, held_until) - now
-        if asked.waits and wait_us > 0:
+        if charge.waits and wait_us > 0:
             return wait_us / SECOND_US
-        most = now + MOST_DEBT_US
-        self._requests_at = _charge(requests_at, asked.requests, most=None if asked.waits else most)
-        self._tokens_at = _charge(tokens_at, asked.tokens, most=None if asked.waits else most)
+        most = now + MAX_DEBT_US
+        self._requests_at = _charge(requests_at, charge.requests, most=None if charge.waits else most)
+        self._tokens_at = _charge(tokens_at, charge.tokens, most=None if charge.waits else most)
         self._held_until = held_until
         return 0.0
 

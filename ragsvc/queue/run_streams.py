@@ -1,4 +1,4 @@
-"""A run's events in a Redis stream: a buffer that lets every process follow the run, and that may vanish any time."""
+"""A run's events in a Redis stream, through which any process can follow the run; losing a stream loses no result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Entry: TypeAlias = tuple[int, bytes]
 
 FIELD = b"e"
-# How long a run can be resumed from Redis; after that Postgres has its result.
+# How long a run can be followed from Redis; afterwards its result is read from Postgres.
 EVENTS_TTL_S = 3600
 
 
@@ -24,12 +24,12 @@ def run_key(prefix: str, run_id: UUID) -> str:
 
 
 async def append_events(redis: RedisConnection, prefix: str, batches: Mapping[UUID, Sequence[Entry]]) -> None:
-    """Append events of any number of runs in one round trip; each stream then lives EVENTS_TTL_S longer.
+    """Append events of any number of runs in one round trip, and extend each stream's expiry to EVENTS_TTL_S.
 
     An event's id in the stream is its number, so appending it twice changes nothing.
 
     Raises:
-        RedisError, OSError: Redis is away; some of the events may have been appended.
+        RedisError, OSError: Redis is unavailable; some of the events may have been appended.
     """
     async with redis.pipeline(transaction=False) as pipe:
         for run_id, entries in batches.items():
@@ -37,12 +37,12 @@ async def append_events(redis: RedisConnection, prefix: str, batches: Mapping[UU
             for event_id, content in entries:
                 pipe.xadd(key, {FIELD: content}, id=f"{event_id}-0")
             pipe.expire(key, EVENTS_TTL_S)
-        # A number that the stream has already is refused, and that is all right.
+        # Redis rejects the number of an event that the stream already has, which is fine.
         await pipe.execute(raise_on_error=False)
 
 
 async def read_events(redis: RedisConnection, prefix: str, run_id: UUID, *, after: int) -> list[Entry]:
-    """Return the events after number `after` that Redis has."""
+    """Return the events in Redis after number `after`."""
     entries: list[tuple[bytes, dict[bytes, bytes]]] = await redis.xrange(run_key(prefix, run_id), min=f"({after}-0")
     return read_entries(entries)
 
@@ -51,7 +51,7 @@ async def count_runs(redis: RedisConnection, prefix: str, run_ids: Sequence[UUID
     """Return how many of the runs have a stream.
 
     Raises:
-        RedisError, OSError: Redis is away.
+        RedisError, OSError: Redis is unavailable.
     """
     found: int = await redis.exists(*(run_key(prefix, run_id) for run_id in run_ids)) if run_ids else 0
     return found
@@ -61,12 +61,12 @@ async def delete_runs(redis: RedisConnection, prefix: str, run_ids: Sequence[UUI
     """Remove the runs' streams.
 
     Raises:
-        RedisError, OSError: Redis is away.
+        RedisError, OSError: Redis is unavailable.
     """
     if run_ids:
         await redis.unlink(*(run_key(prefix, run_id) for run_id in run_ids))
 
 
-def read_entries(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]] | Any) -> list[Entry]:  # noqa: ANN401  # redis-py types nothing here
-    """Return a stream's reply as events."""
+def read_entries(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]] | Any) -> list[Entry]:  # noqa: ANN401 - redis-py has no types here
+    """Return the entries of a stream as events."""
     return [(int(entry_id.partition(b"-")[0]), fields[FIELD]) for entry_id, fields in entries]

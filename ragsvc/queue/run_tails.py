@@ -1,4 +1,4 @@
-"""Follows any number of runs over one Redis connection."""
+"""Readers that follow any number of runs over one Redis connection."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
     from ragsvc.queue.connection import RedisConnection
 
-# Below the connection's own timeout, after which a silent Redis counts as away.
+# Below the connection's read timeout, after which Redis counts as unavailable.
 BLOCK_MS = 4000
 BATCH = 200
 RETRY_S = 0.5
-# A reader that has so many events waiting gets no more until it took them.
-MOST_WAITING = 1000
+# A reader with this many waiting events receives no more until it has taken them.
+MAX_WAITING = 1000
 WAKE_TTL_S = 60
 
 log = structlog.get_logger(__name__)
 
 
 class Tail:
-    """One reader's place in a run."""
+    """One reader's position in a run."""
 
     def __init__(self, run_id: UUID, *, after: int) -> None:
         self.run_id = run_id
@@ -42,11 +42,11 @@ class Tail:
 
     @property
     def is_full(self) -> bool:
-        """Whether the reader lags behind so far that it is passed over."""
-        return len(self._waiting) >= MOST_WAITING
+        """Whether the reader has so many waiting events that it is skipped."""
+        return len(self._waiting) >= MAX_WAITING
 
     def offer(self, entries: list[Entry]) -> None:
-        """Hand over those of the entries that are new."""
+        """Add the entries that the reader does not have yet."""
         new = [entry for entry in entries if entry[0] > self.position]
         if new:
             self._waiting.extend(new)
@@ -54,7 +54,7 @@ class Tail:
             self._arrived.set()
 
     async def take(self, *, timeout_s: float) -> list[Entry]:
-        """Return the events that came, at least one; none when nothing came within `timeout_s`."""
+        """Wait for events and return them; [] if none arrived within `timeout_s`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._arrived.wait()
@@ -64,20 +64,20 @@ class Tail:
 
 
 class RunTails:
-    """The readers of this process; one blocking XREAD serves all of them."""
+    """The readers of this process, all served by one blocking XREAD."""
 
     def __init__(self, redis: RedisConnection, prefix: str) -> None:
         self._redis = redis
         self._prefix = prefix
         self._tails: set[Tail] = set()
         self._reader: asyncio.Task[None] | None = None
-        # A blocked XREAD knows nothing of a new reader; an entry here wakes it.
+        # An entry in this stream wakes the blocked XREAD, so that it includes a new reader.
         self._wake_key = f"{prefix}:tails:{new_id().hex}"
-        self._woken = "0-0"
+        self._wake_position = "0-0"
 
     @asynccontextmanager
     async def follow(self, run_id: UUID, *, after: int) -> AsyncIterator[Tail]:
-        """Follow a run's events after number `after`; while Redis is away nothing comes."""
+        """Follow a run's events after number `after`; none arrive while Redis is unavailable."""
         tail = Tail(run_id, after=after)
         self._tails.add(tail)
         try:
@@ -87,7 +87,7 @@ class RunTails:
             self._tails.discard(tail)
 
     async def close(self) -> None:
-        """End the reading."""
+        """Stop reading."""
         if self._reader is not None:
             await cancel_and_wait(self._reader)
 
@@ -118,11 +118,11 @@ class RunTails:
         positions: dict[Any, Any] = {
             key: f"{min(tail.position for tail in tails)}-0" for key, tails in tails_of.items()
         }
-        positions[self._wake_key] = self._woken
+        positions[self._wake_key] = self._wake_position
         reply = await self._redis.xread(positions, count=BATCH, block=BLOCK_MS)
         for key, entries in reply:
             if key in tails_of:
                 for tail in tails_of[key]:
                     tail.offer(read_entries(entries))
             else:
-                self._woken = entries[-1][0].decode()
+                self._wake_position = entries[-1][0].decode()

@@ -1,4 +1,4 @@
-"""Lua scripts for callers that can do without Redis: an answer soon, or none."""
+"""Lua scripts for callers that can do without Redis: they return a result quickly or None."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ragsvc.queue.connection import REDIS_TROUBLE, remembering_cancels
+from ragsvc.queue.connection import REDIS_TROUBLE, preserving_cancels
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from ragsvc.queue.connection import RedisConnection
 
 REDIS_TIMEOUT_S = 0.5
-# So long nobody asks a Redis that did not answer.
+# Redis is not called for this long after a call that failed.
 AWAY_S = 2.0
 
 log = structlog.get_logger(__name__)
 
 
 class Script:
-    """A script on one key; what it decides its caller can decide alone, if it has to."""
+    """A script on one key, whose caller can make the same decision without Redis."""
 
     def __init__(self, redis: RedisConnection, text: str, *, name: str) -> None:
         self._call: Callable[..., Awaitable[Any]] = redis.execute_command
@@ -32,13 +32,13 @@ class Script:
         self._away_until = float("-inf")
 
     async def run(self, key: str, *arguments: int) -> Any | None:  # noqa: ANN401 - what the script returns
-        """Return the script's answer; None while Redis is away, which is then not asked for AWAY_S."""
+        """Return the script's result, or None if Redis is unavailable; it is then not called for AWAY_S."""
         if time.monotonic() < self._away_until:
             return None
-        with remembering_cancels():
-            return await self._ask(key, arguments)
+        with preserving_cancels():
+            return await self._eval(key, arguments)
 
-    async def _ask(self, key: str, arguments: tuple[int, ...]) -> Any | None:  # noqa: ANN401
+    async def _eval(self, key: str, arguments: tuple[int, ...]) -> Any | None:  # noqa: ANN401 - what the script returns
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_S):
                 return await self._call("EVAL", self._text, 1, key, *arguments)

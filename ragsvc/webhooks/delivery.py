@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import aiohttp
 import orjson
@@ -12,6 +11,7 @@ import structlog
 
 from ragsvc.db import jobs, webhooks
 from ragsvc.domain.ids import format_id
+from ragsvc.domain.payloads import DeliverPayload
 from ragsvc.errors import ProviderRejected, TransientFailure, WebhookRefused, describe_error
 from ragsvc.webhooks.origins import check_url
 from ragsvc.webhooks.signing import sign
@@ -42,26 +42,27 @@ async def deliver(resources: Resources, lease: Lease) -> None:
         ProviderRejected: the receiver responded 410, or its origin is no longer allowed.
     """
     job = lease.job
+    payload = DeliverPayload.from_json(job.payload)
     async with resources.pool.acquire() as conn:
-        webhook = await webhooks.select_webhook(conn, job.workspace_id, UUID(str(job.payload["webhook_id"])))
+        webhook = await webhooks.select_webhook(conn, job.workspace_id, payload.webhook_id)
     if webhook is not None:
         try:
             check_url(webhook.url, resources.settings)
         except WebhookRefused as refused:
             raise ProviderRejected("webhook_refused", refused.detail) from None
-        await _send(webhook, job)
+        await _send(webhook, job, payload)
     async with resources.pool.acquire() as conn, conn.transaction():
         await lease.fence(conn)
         await jobs.finish_job(conn, job)
 
 
-async def _send(webhook: Webhook, job: Job) -> None:
+async def _send(webhook: Webhook, job: Job, payload: DeliverPayload) -> None:
     body = orjson.dumps(
         {
-            "type": job.payload["event"],
+            "type": payload.event,
             "timestamp": job.created_at,
             "workspace_id": format_id("ws", job.workspace_id),
-            "data": job.payload["data"],
+            "data": payload.data,
         },
         option=orjson.OPT_UTC_Z,
     )
@@ -79,7 +80,7 @@ async def _send(webhook: Webhook, job: Job) -> None:
     except (aiohttp.ClientError, TimeoutError) as error:
         detail = f"the receiver cannot be reached: {describe_error(error)}"
         raise TransientFailure("webhook_unreachable", detail) from error
-    log.info("webhook_delivered", webhook_id=webhook.id, webhook_event=job.payload["event"], status=response.status)
+    log.info("webhook_delivered", webhook_id=webhook.id, webhook_event=payload.event, status=response.status)
 
 
 def _check_status(response: aiohttp.ClientResponse) -> None:

@@ -1,6 +1,6 @@
 """The workers, as arq starts them: `arq ragsvc.workers.IngestionSettings`, `arq ragsvc.workers.DeletionSettings`.
 
-The classes are made when arq asks for them, so that importing a module of this package needs no environment.
+The classes are created on first access, so that importing this package reads no environment variables.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from arq.version import VERSION
 
 from ragsvc.domain.jobs import Queue
 from ragsvc.errors import StartupRefused
-from ragsvc.queue.cluster import keep_arq_in_one_slot
+from ragsvc.queue.cluster import move_arq_to_slot
 from ragsvc.queue.connection import (
     BODY_TTL_MS,
     deserialize,
@@ -27,15 +27,15 @@ from ragsvc.settings.settings import load_settings
 from ragsvc.workers import deletion, ingestion, runner
 from ragsvc.workers.wake import WakeWorker
 
-# What arq loses, and how that is covered, was studied with this one (tests/workers/test_arq_canaries.py).
-STUDIED_ARQ = "0.28.0"
-# Time-outs and retries are ours (jobs/): arq's are set where they never strike.
+# The workers rely on details of this version of arq, which tests/workers/test_arq_canaries.py checks.
+REQUIRED_ARQ = "0.28.0"
+# ragsvc.jobs handles timeouts and retries, so arq's own limits are set so high that they never apply.
 NEVER_S = 24 * 3600
 NEVER_TRIES = 1_000_000
-# With more jobs than this in progress at the head of the queue, arq would not see the ones behind them.
+# arq reads only this many jobs from the head of the queue, so more jobs in progress would hide the ones behind them.
 MIN_READ_LIMIT = 1000
 
-# The `arq` command looks its Worker up when it is called, so the plain command gets ours. A test keeps watch.
+# The `arq` command looks Worker up at call time, so this makes it use ours. A canary test checks it.
 arq.worker.Worker = WakeWorker  # type: ignore[misc]
 
 
@@ -51,15 +51,15 @@ def __getattr__(name: str) -> type:
 
 
 def _settings_class(name: str, queue: Queue, start: Any, function: Any) -> type:  # noqa: ANN401 - arq's protocols
-    """Return a settings class with every attribute of its own: arq reads no inherited one."""
-    if VERSION != STUDIED_ARQ:
-        raise SystemExit(f"ragsvc: arq {VERSION} is not the one that the workers were tried with: {STUDIED_ARQ}")
+    """Return a settings class that defines every attribute itself, because arq ignores inherited ones."""
+    if VERSION != REQUIRED_ARQ:
+        raise SystemExit(f"ragsvc: the workers require arq {REQUIRED_ARQ}, but {VERSION} is installed")
     try:
         settings = load_settings()
     except StartupRefused as refused:
         raise SystemExit(f"ragsvc: {refused.detail}") from None
     if settings.stores.redis_cluster:
-        keep_arq_in_one_slot(settings.stores.queue_prefix)
+        move_arq_to_slot(settings.stores.queue_prefix)
     concurrency = runner.concurrency(settings, queue)
     return type(
         name,

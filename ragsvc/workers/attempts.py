@@ -1,4 +1,4 @@
-"""One attempt at a job, as operators see it: its ids in every log line, how it ended, and how long it took."""
+"""Observability of one attempt at a job: its ids in every log line, its span, outcome and duration."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ragsvc.domain.ids import format_id
+from ragsvc.domain.jobs import format_subject_id
 from ragsvc.telemetry.metrics import JOB_ATTEMPTS, JOB_DURATION, JOB_LEASES_LOST, JOBS_RUNNING
 from ragsvc.telemetry.spans import SpanKind
 from ragsvc.telemetry.traces import span, trace_id_of
@@ -20,32 +22,32 @@ if TYPE_CHECKING:
     from ragsvc.domain.jobs import Job
 
 
-class Ending(StrEnum):
-    """How an attempt ended."""
+class Outcome(StrEnum):
+    """The outcome of an attempt."""
 
     DONE = "done"
     RETRIED = "retried"
     DEAD = "dead"
     HANDED_BACK = "handed_back"
     LEASE_LOST = "lease_lost"
-    # Postgres could not be told; the lease runs out and the job is rescued.
+    # The outcome could not be stored in Postgres; the lease expires and the job is rescued.
     UNSETTLED = "unsettled"
 
 
 @dataclass(slots=True)
 class Attempt:
-    """An attempt that goes on; its ending is set by whoever learns it, with the code of its error."""
+    """A running attempt; the runner sets its outcome and the code of its error."""
 
-    ending: Ending = Ending.UNSETTLED
+    outcome: Outcome = Outcome.UNSETTLED
     code: str = ""
 
 
 @contextmanager
-def attempting(job: Job) -> Iterator[Attempt]:
-    """Count the attempt once it is over, and bind its ids to what is logged meanwhile."""
+def track_attempt(job: Job) -> Iterator[Attempt]:
+    """Bind the attempt's ids to log events and a span, and count it when it ends."""
     attempt = Attempt()
     started = time.perf_counter()
-    ids = {"queue": job.queue, "workspace_id": job.workspace_id.hex, "subject_id": job.subject_id.hex}
+    ids = {"queue": job.queue, "workspace_id": format_id("ws", job.workspace_id), "subject_id": _subject_id(job)}
     if trace_id_of(job.trace_id) is None:
         ids["request_id"] = job.trace_id or ""
     with (
@@ -56,12 +58,16 @@ def attempting(job: Job) -> Iterator[Attempt]:
         try:
             yield attempt
         finally:
-            JOB_ATTEMPTS.labels(job.queue, attempt.ending, attempt.code).inc()
-            JOB_DURATION.labels(job.queue, attempt.ending).observe(time.perf_counter() - started)
-            if attempt.ending is Ending.LEASE_LOST:
+            JOB_ATTEMPTS.labels(job.queue, attempt.outcome, attempt.code).inc()
+            JOB_DURATION.labels(job.queue, attempt.outcome).observe(time.perf_counter() - started)
+            if attempt.outcome is Outcome.LEASE_LOST:
                 JOB_LEASES_LOST.labels(job.queue).inc()
-            if attempt.ending is not Ending.DONE:
-                traced.fail(attempt.code or attempt.ending)
+            if attempt.outcome is not Outcome.DONE:
+                traced.fail(attempt.code or attempt.outcome)
+
+
+def _subject_id(job: Job) -> str:
+    return format_subject_id(job.subject_kind, job.subject_id)
 
 
 def _describe(job: Job) -> dict[str, str | int]:
@@ -69,8 +75,8 @@ def _describe(job: Job) -> dict[str, str | int]:
         "messaging.system": "arq",
         "messaging.operation.type": "process",
         "messaging.destination.name": job.queue,
-        "messaging.message.id": str(job.id),
-        "ragsvc.workspace_id": job.workspace_id.hex,
-        "ragsvc.subject_id": job.subject_id.hex,
+        "messaging.message.id": format_id("job", job.id),
+        "ragsvc.workspace_id": format_id("ws", job.workspace_id),
+        "ragsvc.subject_id": _subject_id(job),
         "ragsvc.attempt": job.attempts,
     }

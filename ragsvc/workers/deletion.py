@@ -1,4 +1,4 @@
-"""The deletion worker's jobs: it removes, and tells webhooks what became of documents."""
+"""The jobs of the deletion worker: deletions, webhook deliveries and bulk operations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def start(ctx: dict[str, Any]) -> None:
 
 
 async def delete_subject(ctx: dict[str, Any], job_id: str) -> None:
-    """Remove one subject and write its receipt, deliver one event, or work through one bulk operation."""
+    """Run one job: a deletion, the delivery of an event, or a bulk operation."""
     await runner.run_job(ctx, job_id, _work)
 
 

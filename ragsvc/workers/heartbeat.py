@@ -1,4 +1,4 @@
-"""The file that shows from outside that a worker's loop turns; `ragsvc worker-alive` looks at it."""
+"""The heartbeat file of a worker, which `ragsvc worker-alive` checks to see that the event loop is not stuck."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import structlog
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A busy worker turns its loop hundreds of times a second.
+# The event loop of a busy worker iterates hundreds of times per second.
 TOUCH_EVERY_S = 1.0
 
 log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """Touches WORKER_ALIVE_FILE, if it is set, and takes it away at a clean end."""
+    """Touches WORKER_ALIVE_FILE, if it is set, and removes it at a clean shutdown."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -27,7 +27,7 @@ class Heartbeat:
         """Touch the file for the first time.
 
         Raises:
-            SystemExit: it cannot be written, and every check would fail.
+            SystemExit: the file cannot be written, so every check would fail.
         """
         if self._path is None:
             return
@@ -37,7 +37,7 @@ class Heartbeat:
             raise SystemExit(f"ragsvc: WORKER_ALIVE_FILE: cannot write {self._path}: {error.strerror}") from None
 
     def beat(self) -> None:
-        """Touch the file, once a second at most; a disk that is full says so in the log, and the work goes on."""
+        """Touch the file, at most once per second; an error is logged and does not stop the worker."""
         now = time.monotonic()
         if self._path is None or now - self._touched_at < TOUCH_EVERY_S:
             return
@@ -48,6 +48,6 @@ class Heartbeat:
             log.warning("alive_file_not_touched", error=str(error))
 
     def stop(self) -> None:
-        """Take the file away: nothing lives here any more."""
+        """Remove the file."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)

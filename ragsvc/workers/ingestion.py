@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def start(ctx: dict[str, Any]) -> None:
-    """Open the worker's resources, its folder and its parsing processes."""
+    """Open the worker's resources, its scratch folder and its parsing processes."""
     settings = ctx["settings"]
     stack = await runner.start(ctx, queue=Queue.INGESTION)
     ctx["scratch"] = stack.enter_context(open_scratch())
@@ -24,7 +24,7 @@ async def start(ctx: dict[str, Any]) -> None:
 
 
 async def ingest_document(ctx: dict[str, Any], job_id: str) -> None:
-    """Bring one document to `ready`."""
+    """Ingest one document."""
 
     async def work(resources: Resources, lease: Lease) -> None:
         await ingest(resources, lease, sandbox=ctx["sandbox"], scratch=ctx["scratch"])

@@ -1,4 +1,4 @@
-"""What stands around every job: claim, lease, time limit, and what becomes of it when it does not end well."""
+"""The runner of every job: claim, lease, time limit, and the handling of failures and shutdown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ragsvc.sweeper import run_sweeper
 from ragsvc.tasks import cancel_and_wait
 from ragsvc.telemetry.metrics import REGISTRY
 from ragsvc.telemetry.traces import configure_traces
-from ragsvc.workers.attempts import Attempt, Ending, attempting
+from ragsvc.workers.attempts import Attempt, Outcome, track_attempt
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,26 +34,26 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.settings.settings import Settings
 
-# Connections beside those of the jobs: renewing, reporting, sweeping.
+# Connections in addition to those of the jobs, for renewing leases, reporting and sweeping.
 SPARE_CONNECTIONS = 4
 
-# Rescues without progress before a job is dead with `crash_loop`: its workers probably die of it.
+# Rescues without progress after which a job fails with `crash_loop`, since it probably kills its workers.
 MAX_RESCUES = 3
 
 log = structlog.get_logger(__name__)
 
 
 def concurrency(settings: Settings, queue: Queue) -> int:
-    """Return how many jobs of the queue one worker process runs at once."""
+    """Return the number of jobs of the queue that one worker process runs concurrently."""
     return settings.jobs.ingestion_concurrency if queue is Queue.INGESTION else settings.jobs.deletion_concurrency
 
 
 async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
     """Open the worker's resources into arq's context and return the stack that closes them."""
     settings: Settings = ctx["settings"]
-    # At once: arq calls `stop` after a start that was refused too.
+    # Set first, because arq calls `stop` even if this function raises.
     stack = ctx["stack"] = AsyncExitStack()
-    _tell_metrics(settings, stack)
+    _serve_metrics(settings, stack)
     pool_size = 3 * concurrency(settings, queue) + SPARE_CONNECTIONS
     try:
         configure_traces(settings, service=f"ragsvc-{queue}")
@@ -62,7 +62,7 @@ async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
         raise SystemExit(f"ragsvc: {refused.detail}") from None
     for chore in (warn_of_faults, run_sweeper):
         stack.push_async_callback(cancel_and_wait, asyncio.create_task(chore(resources)))
-    # What is loaded by now stays: the collector need not walk through the libraries' classes again and again.
+    # Exempt the loaded libraries from garbage collection, which would traverse their objects again and again.
     gc.collect()
     gc.freeze()
     ctx.update(resources=resources, owner=f"{socket.gethostname()}:{os.getpid()}")
@@ -70,15 +70,15 @@ async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
     return stack
 
 
-def _tell_metrics(settings: Settings, stack: AsyncExitStack) -> None:
-    """Tell the metrics on METRICS_PORT, if it is set, in a thread of their own: also while the loop is stuck."""
+def _serve_metrics(settings: Settings, stack: AsyncExitStack) -> None:
+    """Serve the metrics on METRICS_PORT, if it is set, in a thread, so that they work even if the loop is stuck."""
     if settings.api.metrics_port is None:
         return
     try:
         server, thread = start_http_server(settings.api.metrics_port, settings.api.host, REGISTRY)
     except OSError as error:
-        where = f"{settings.api.host}:{settings.api.metrics_port}"
-        raise SystemExit(f"ragsvc: METRICS_PORT: cannot listen on {where}: {error}") from None
+        address = f"{settings.api.host}:{settings.api.metrics_port}"
+        raise SystemExit(f"ragsvc: METRICS_PORT: cannot listen on {address}: {error}") from None
     stack.callback(thread.join)
     stack.callback(server.server_close)
     stack.callback(server.shutdown)
@@ -92,16 +92,16 @@ async def stop(ctx: dict[str, Any]) -> None:
 
 
 async def run_job(ctx: dict[str, Any], job_id: str, work: Callable[[Resources, Lease], Awaitable[None]]) -> None:
-    """Do the work of one ring, if there is any; whatever happens, the job's row says what became of it.
+    """Claim the notified job and do its work; every outcome is stored in the job's row.
 
-    `work` ends the job itself, in the transaction that makes its result visible.
+    `work` marks the job as done itself, in the transaction that makes its result visible.
     """
     resources: Resources = ctx["resources"]
     with structlog.contextvars.bound_contextvars(job_id=UUID(job_id)):
         job = await _claim(resources, job_id, owner=ctx["owner"])
         if job is None:
             return
-        with attempting(job) as attempt:
+        with track_attempt(job) as attempt:
             await _run(ctx, job, attempt, work)
 
 
@@ -114,25 +114,25 @@ async def _run(
         return
     lease = Lease(resources.pool, job, resources.settings)
     try:
-        async with lease.held(), lease.limited():
+        async with lease.renewed(), lease.time_limited():
             await work(resources, lease)
     except LeaseLost:
-        _lose(attempt)
+        _record_lost_lease(attempt)
     except asyncio.CancelledError as error:
         if not ctx["stopping"].is_set():
             await _settle(resources, job, attempt, retry_policy.classify(error))
             return
         await asyncio.shield(_hand_back(resources, job, attempt))
         raise
-    except Exception as error:  # noqa: BLE001 - this is the boundary: every failure is stored with the job
+    except Exception as error:  # noqa: BLE001 - the boundary: every failure is stored with the job
         await _settle(resources, job, attempt, retry_policy.classify(error))
     else:
-        attempt.ending = Ending.DONE
+        attempt.outcome = Outcome.DONE
         log.info("job_finished", attempts=job.attempts)
 
 
-def _lose(attempt: Attempt) -> None:
-    attempt.ending = Ending.LEASE_LOST
+def _record_lost_lease(attempt: Attempt) -> None:
+    attempt.outcome = Outcome.LEASE_LOST
     log.warning("job_lease_lost")
 
 
@@ -141,23 +141,23 @@ async def _claim(resources: Resources, job_id: str, *, owner: str) -> Job | None
         return await lifecycle.claim(
             resources.pool, UUID(job_id), owner=owner, lease_s=resources.settings.jobs.job_lease_s
         )
-    except Exception as error:  # noqa: BLE001 - the row is as it was, and the sweeper rings again
+    except Exception as error:  # noqa: BLE001 - the row is unchanged, and the sweeper sends another notification
         log.warning("job_not_claimed", error=error)
         return None
 
 
 async def _settle(resources: Resources, job: Job, attempt: Attempt, failure: Failure) -> None:
-    """Store the failure; when even that fails, the lease runs out and the job is rescued."""
+    """Store the failure; if that fails too, the lease expires and the job is rescued."""
     attempt.code = failure.code
     try:
         settled = await lifecycle.fail(resources.pool, job, failure, settings=resources.settings)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 - the lease expires, and the job is rescued
         log.warning("job_failure_not_stored", error=error)
         return
     if settled is None:
-        _lose(attempt)
+        _record_lost_lease(attempt)
         return
-    attempt.ending = Ending.DEAD if settled.status is JobStatus.DEAD else Ending.RETRIED
+    attempt.outcome = Outcome.DEAD if settled.status is JobStatus.DEAD else Outcome.RETRIED
     report = log.error if failure.kind is retry_policy.FailureClass.UNKNOWN else log.warning
     report(
         "job_failed",
@@ -171,23 +171,23 @@ async def _settle(resources: Resources, job: Job, attempt: Attempt, failure: Fai
         await dead_letters.post(resources, settled)
     else:
         await resources.notifier.notify(settled)
-        await _watch_for_outage(resources, settled.queue, failure)
+        await _check_for_outage(resources, settled.queue, failure)
 
 
-async def _watch_for_outage(resources: Resources, queue: Queue, failure: Failure) -> None:
+async def _check_for_outage(resources: Resources, queue: Queue, failure: Failure) -> None:
     try:
-        await outages.watch(resources, queue, failure)
-    except Exception as error:  # noqa: BLE001 - the job is settled; the next one's failure looks again
-        log.warning("outage_not_judged", error=error)
+        await outages.check_failure(resources, queue, failure)
+    except Exception as error:  # noqa: BLE001 - the job is settled, and the next failure checks again
+        log.warning("outage_check_failed", error=error)
 
 
 async def _hand_back(resources: Resources, job: Job, attempt: Attempt) -> None:
     try:
         queued = await lifecycle.hand_back(resources.pool, job)
-    except Exception as error:  # noqa: BLE001 - the lease runs out by itself
+    except Exception as error:  # noqa: BLE001 - the lease expires, and the job is rescued
         log.warning("job_not_handed_back", error=error)
         return
     if queued is not None:
-        attempt.ending = Ending.HANDED_BACK
+        attempt.outcome = Outcome.HANDED_BACK
         await resources.notifier.notify(queued)
         log.info("job_handed_back")

@@ -1,4 +1,4 @@
-"""An arq worker that starts a job within milliseconds of its ring, and outlives Redis trouble."""
+"""An arq worker that starts a job within milliseconds of its notification and survives Redis outages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ragsvc.workers.heartbeat import Heartbeat
 if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
 
-# Without a wake, the queue is looked at this often: a deferred job is at most so late.
+# Polling interval when nothing wakes the worker; deferred jobs start at most this late.
 IDLE_S = 1.0
 RECONNECT_S = 0.5
 LISTEN_S = 60.0
@@ -28,25 +28,25 @@ log = structlog.get_logger(__name__)
 
 
 class WakeWorker(Worker):
-    """arq's worker, woken by the queue's channel and by finished jobs; used with `poll_delay = 0`."""
+    """arq's worker, woken by the queue's channel and by finished jobs; requires `poll_delay = 0`."""
 
-    # The `arq` command hands over only those settings that the signature names.
+    # The `arq` command passes only the settings that the signature names.
     __signature__ = inspect.signature(Worker)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - arq's own signature
         super().__init__(*args, **kwargs)
         self._wake = asyncio.Event()
         self._listener: asyncio.Task[None] | None = None
-        # Tells a job's wrapper that its cancellation is a shutdown (see workers/runner.py).
+        # If set, a cancelled job is being shut down (see workers/runner.py).
         self.ctx["stopping"] = asyncio.Event()
-        known: Settings | None = self.ctx.get("settings")
-        self._grace_s = known.jobs.worker_grace_s if known else GRACE_S
-        self._heartbeat = Heartbeat(known.jobs.worker_alive_file if known else None)
+        settings: Settings | None = self.ctx.get("settings")
+        self._grace_s = settings.jobs.worker_grace_s if settings else GRACE_S
+        self._heartbeat = Heartbeat(settings.jobs.worker_alive_file if settings else None)
 
     async def main(self) -> None:
-        """Work, once Redis answers; arq waits for it only where it opened the client."""
+        """Run once Redis replies; arq itself waits only for a client that it opened."""
         if "settings" in self.ctx:
-            # The `arq` command has set its own logging up by now.
+            # Replaces the logging that the `arq` command has configured.
             configure_logging(self.ctx["settings"])
         self._heartbeat.begin()
         if self._pool is not None:
@@ -54,21 +54,21 @@ class WakeWorker(Worker):
         await super().main()
 
     def handle_sig(self, signum: signal.Signals) -> None:
-        """Stop: jobs are cancelled and hand themselves back. Further signals change nothing."""
+        """Stop: jobs are cancelled and handed back. Further signals are ignored."""
         self.ctx["stopping"].set()
         super().handle_sig(signum)
         if self._handle_signals:
             self._ignore_signals()
 
     async def close(self) -> None:
-        """Stop listening, wait for the jobs' ends whatever they are, then close as arq does, Redis or not."""
+        """Stop listening, wait until all jobs have ended, then close as arq does, even if Redis is unavailable."""
         if not self._handle_signals:
             self.handle_sig(signal.SIGUSR1)
         background = [*self.tasks.values(), *([self._listener] if self._listener else [])]
         if self._listener is not None:
             self._listener.cancel()
         if background:
-            # arq would stop at the first job that was cancelled, and leave everything open.
+            # arq would raise at the first cancelled job and leave everything open.
             await asyncio.wait(background, timeout=self._grace_s)
         self.tasks.clear()
         try:
@@ -76,7 +76,7 @@ class WakeWorker(Worker):
                 await super().close()
         except REDIS_TROUBLE as error:
             log.warning("redis_unavailable", error=error)
-            # arq says goodbye to Redis first, and would leave the rest open with it.
+            # arq writes to Redis before it calls on_shutdown, so the error skipped that call.
             if self.on_shutdown is not None:
                 await self.on_shutdown(self.ctx)
         self._heartbeat.stop()
@@ -84,7 +84,7 @@ class WakeWorker(Worker):
     async def _poll_iteration(self) -> None:
         self._heartbeat.beat()
         if self.ctx["stopping"].is_set():
-            # The cancellation was lost inside a library that was waiting for Redis.
+            # A library that waited for Redis has swallowed the cancellation.
             raise asyncio.CancelledError
         if self._listener is None:
             self._listener = asyncio.create_task(self._listen())
@@ -93,19 +93,22 @@ class WakeWorker(Worker):
             await super()._poll_iteration()
         except REDIS_TROUBLE as error:
             log.warning("redis_unavailable", error=error)
-            await self._recount()
+            await self._reset_slots()
             await asyncio.sleep(RECONNECT_S)
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), IDLE_S)
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
-        """Start what nobody runs; of what runs here arq would ask Redis each time, four questions a job."""
+        """Start the jobs that do not run here yet; for the others arq would make four calls to Redis each time."""
         running = {job_id for job_id, task in self.tasks.items() if not task.done()}
         await super().start_jobs([job_id for job_id in job_ids if job_id.decode() not in running])
 
     def _ignore_signals(self) -> None:
-        """Let no second signal end the process while it closes: the loop gives signals back before Python ends."""
+        """Ignore further signals, which could end the process while it closes.
+
+        The loop restores the default handlers when it closes, so removing its own handlers is not enough.
+        """
         for signum in (signal.SIGINT, signal.SIGTERM):
             self.loop.remove_signal_handler(signum)
             signal.signal(signum, signal.SIG_IGN)
@@ -114,8 +117,8 @@ class WakeWorker(Worker):
         super()._release_sem_dec_counter_on_complete()
         self._wake.set()
 
-    async def _recount(self) -> None:
-        """Free the places that arq took for jobs it could not start when Redis failed it half-way."""
+    async def _reset_slots(self) -> None:
+        """Release the slots that arq acquired for jobs that it could not start because Redis failed."""
         running = sum(not task.done() for task in self.tasks.values())
         self.job_counter = running
         self.sem = asyncio.BoundedSemaphore(self.max_jobs + 1)
@@ -127,10 +130,10 @@ class WakeWorker(Worker):
             try:
                 async with self.pool.pubsub() as channel:
                     await channel.subscribe(wake_channel(self.queue_name))
-                    # What was rung before we listened.
+                    # For notifications sent before the subscription.
                     self._wake.set()
                     while True:
-                        # With a time of its own: silence is not the connection's failure here.
+                        # With its own timeout, because silence on this connection is normal.
                         if await channel.get_message(timeout=LISTEN_S):
                             self._wake.set()
             except REDIS_TROUBLE:

@@ -1,1 +1,1 @@
-"""Faults that must leave nothing lost and nothing doubled."""
+"""Tests of faults, after which no document may be lost or indexed twice."""

@@ -1,4 +1,4 @@
-"""The suite's fleet: started once, with whatever a test has killed replaced before the next."""
+"""The shared fleet: started once, with killed workers replaced before each test."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 async def started_fleet(base_settings: Settings, template: str, servers: Servers) -> AsyncIterator[Fleet]:
-    """The fleet that the suite shares; use `fleet`."""
+    """The shared fleet; tests use `fleet`."""
     async with open_fleet(base_settings, template, servers) as fleet:
         yield fleet
 
 
 @pytest.fixture
 async def fleet(started_fleet: Fleet) -> AsyncIterator[Fleet]:
-    """Two ingestion workers and a deletion worker; nothing is scripted, nothing is under way."""
+    """Two ingestion workers and a deletion worker, with no scripted behaviour and no running job."""
     await started_fleet.staff()
     yield started_fleet
     for endpoint in (started_fleet.models.embeddings, started_fleet.store.reads, started_fleet.store.deletes):
@@ -35,5 +35,5 @@ async def fleet(started_fleet: Fleet) -> AsyncIterator[Fleet]:
 
 @pytest.fixture
 async def workspace(fleet: Fleet) -> Workspace:
-    """A workspace of this test alone."""
+    """A workspace for one test."""
     return await fleet.make_workspace()

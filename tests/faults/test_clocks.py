@@ -1,4 +1,4 @@
-"""One node's clock is ten minutes off: Postgres's time decides, so nothing waits for it."""
+"""A node's clock is ten minutes off, which delays no job because Postgres's clock decides."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("faults")
 
-# `arq`, with another idea of the time.
+# The `arq` command with a shifted clock.
 SHIFTED_ARQ = """
 from datetime import UTC, datetime, timedelta
 import time_machine
@@ -29,7 +29,7 @@ cli()
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])
-async def test_clock_10_min_off_on_the_node_that_works(fleet: Fleet, workspace: Workspace, minutes: int) -> None:
+async def test_a_clock_10_min_off_on_the_node_of_a_worker(fleet: Fleet, workspace: Workspace, minutes: int) -> None:
     async with fleet.frozen():
         shifted = await fleet.start_worker(launcher=("-c", SHIFTED_ARQ.format(minutes=minutes)))
         fleet.models.embeddings.script(Fail(503))
@@ -40,9 +40,7 @@ async def test_clock_10_min_off_on_the_node_that_works(fleet: Fleet, workspace: 
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])
-async def test_clock_10_min_off_on_the_node_that_takes_documents(
-    fleet: Fleet, workspace: Workspace, minutes: int
-) -> None:
+async def test_a_clock_10_min_off_on_the_node_of_the_api(fleet: Fleet, workspace: Workspace, minutes: int) -> None:
     with time_machine.travel(datetime.now(UTC) + timedelta(minutes=minutes), tick=True):
         documents = [await fleet.accept(workspace, make_text()) for _ in range(3)]
     await assert_ready_once(fleet, workspace, documents)

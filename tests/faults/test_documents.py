@@ -1,4 +1,4 @@
-"""Documents that do harm, come a hundredfold, or are deleted while they are taken in; and many of them at once."""
+"""Documents that crash the parser, are posted many times, or are deleted during ingestion, and many at once."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("faults")
 
-# Python keeps a text with one such character at four bytes for each: more than a parser of this suite may take.
+# One emoji makes Python store the text with four bytes per character, which exceeds the parsers' memory limit here.
 POISON = b"word " * 4_000_000 + "😀".encode()
 MANY = [pytest.param(20, id="20"), pytest.param(100, id="100", marks=pytest.mark.chaos)]
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.chaos)])
-async def test_poison_documents(fleet: Fleet, workspace: Workspace, times: int) -> None:
+async def test_documents_that_crash_the_parser(fleet: Fleet, workspace: Workspace, times: int) -> None:
     async with fleet.frozen():
         poison = [await fleet.accept(workspace, POISON, filename="poison.txt") for _ in range(times)]
         neighbours = [await fleet.accept(workspace, make_text()) for _ in range(6)]
@@ -73,24 +73,24 @@ async def api(fleet: Fleet) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def tenant(api: Client) -> Tenant:
-    """A workspace made through the API."""
+    """A workspace created through the API."""
     return await make_tenant(api, operator_of(api), "acme")
 
 
 @pytest.mark.parametrize("times", MANY)
-async def test_duplicate_posts_of_one_file(fleet: Fleet, tenant: Tenant, times: int) -> None:
+async def test_concurrent_duplicate_posts_of_one_file(fleet: Fleet, tenant: Tenant, times: int) -> None:
     content = make_text()
     uploads = await asyncio.gather(
         *(tenant.api.call("POST", "/v1/documents", data=form(content, filename="text.md")) for _ in range(times))
     )
-    assert [answer.status for answer in uploads] == [202] * times
+    assert [response.status for response in uploads] == [202] * times
     file_id = uploads[0].json["file_id"]
     collection = (await tenant.api.post("/v1/collections", {"name": "another"})).json
     body = {"file_id": file_id, "collection_id": collection["id"]}
     attached = await asyncio.gather(*(tenant.api.post("/v1/documents", body) for _ in range(times)))
-    # Each upload is a file of its own; one file is one document of a collection, however often it is posted.
-    assert sorted(answer.status for answer in attached) == [202, *[409] * (times - 1)]
-    accepted = [answer.json["id"] for answer in (*uploads, *attached) if answer.status == 202]
+    # Each upload creates a file, but a file can be only one document of a collection.
+    assert sorted(response.status for response in attached) == [202, *[409] * (times - 1)]
+    accepted = [response.json["id"] for response in (*uploads, *attached) if response.status == 202]
     assert len(set(accepted)) == times + 1
     for document_id in accepted:
         fleet.contents[parse_id("doc", document_id)] = content
@@ -103,31 +103,31 @@ async def test_duplicate_posts_of_one_file(fleet: Fleet, tenant: Tenant, times: 
     await assert_consistent(fleet, workspace)
 
 
-async def test_delete_during_ingest(fleet: Fleet, workspace: Workspace) -> None:
-    held = Pause()
-    fleet.models.embeddings.script(held)
+async def test_a_deletion_during_ingestion(fleet: Fleet, workspace: Workspace) -> None:
+    paused = Pause()
+    fleet.models.embeddings.script(paused)
     document = await fleet.accept(workspace, make_text())
     async with asyncio.timeout(SOON_S):
-        await held.reached.wait()
+        await paused.reached.wait()
     (row,) = (await select_documents(fleet, workspace)).values()
     deletion = await request_document_deletion(fleet.resources, workspace.id, document.id, purge_file=True)
-    held.resumed.set()
+    paused.resumed.set()
     await assert_deleted(fleet, workspace, deletion.id, row)
     assert await select_documents(fleet, workspace) == {}
     assert (await job_of(fleet, document, Queue.DELETION)).status is JobStatus.DONE
-    # The worker that was embedding writes nothing any more: no row is anybody's.
+    # The worker that was embedding must not have written any rows afterwards.
     await assert_consistent(fleet, workspace)
 
 
-async def test_kill_9_of_a_worker_in_the_middle_of_a_deletion(fleet: Fleet, workspace: Workspace) -> None:
+async def test_a_worker_killed_during_a_deletion(fleet: Fleet, workspace: Workspace) -> None:
     document, neighbour = [await fleet.accept(workspace, make_text()) for _ in range(2)]
     await assert_ready_once(fleet, workspace, [document, neighbour])
     row = (await select_documents(fleet, workspace))[document.id]
-    held = Pause()
-    fleet.store.deletes.script(held)
+    paused = Pause()
+    fleet.store.deletes.script(paused)
     deletion = await request_document_deletion(fleet.resources, workspace.id, document.id, purge_file=True)
     async with asyncio.timeout(SOON_S):
-        await held.reached.wait()
+        await paused.reached.wait()
     await (await fleet.owner_of(document)).kill()
     await fleet.staff()
     await assert_deleted(fleet, workspace, deletion.id, row)
@@ -135,7 +135,7 @@ async def test_kill_9_of_a_worker_in_the_middle_of_a_deletion(fleet: Fleet, work
 
 
 async def assert_deleted(fleet: Fleet, workspace: Workspace, deletion_id: UUID, row: Record) -> None:
-    """Wait for the receipt and assert that it says, and that it is true, that everything is gone."""
+    """Wait for the receipt, and assert that it reports a complete deletion and that this is true."""
     await until_settled(fleet, workspace)
     async with fleet.resources.pool.acquire() as conn:
         receipt = await select_deletion(conn, workspace.id, deletion_id)
@@ -147,13 +147,13 @@ async def assert_deleted(fleet: Fleet, workspace: Workspace, deletion_id: UUID, 
     assert row["id"] not in await select_documents(fleet, workspace)
 
 
-async def fill(fleet: Fleet, workspace: Workspace, count: int) -> int:
-    """Have as many jobs in progress as there are places, let them go, and return how many workers held them.
+async def run_in_all_slots(fleet: Fleet, workspace: Workspace, count: int) -> int:
+    """Use all `count` job slots at once, then finish all jobs, and return the number of workers that ran them.
 
-    Those that waited behind them are not forgotten.
+    Ten more documents wait in the queue and are ingested afterwards.
     """
-    held = Pause()
-    fleet.models.embeddings.usual = held
+    paused = Pause()
+    fleet.models.embeddings.usual = paused
     documents = [await fleet.accept(workspace, make_text(sections=1)) for _ in range(count + 10)]
 
     async def all_in_progress() -> bool:
@@ -166,13 +166,13 @@ async def fill(fleet: Fleet, workspace: Workspace, count: int) -> int:
         owners = "SELECT count(DISTINCT lease_owner) FROM jobs WHERE workspace_id = $1 AND status = 'running'"
         workers: int = await conn.fetchval(owners, workspace.id)
     fleet.models.embeddings.usual = None
-    held.resumed.set()
+    paused.resumed.set()
     await assert_ready_once(fleet, workspace, documents, timeout_s=2 * SOON_S)
     return workers
 
 
 async def test_12_jobs_in_progress_across_workers(fleet: Fleet, workspace: Workspace) -> None:
-    assert await fill(fleet, workspace, 2 * fleet.settings.jobs.ingestion_concurrency) == 2
+    assert await run_in_all_slots(fleet, workspace, 2 * fleet.settings.jobs.ingestion_concurrency) == 2
 
 
 @pytest.mark.chaos
@@ -181,4 +181,4 @@ async def test_150_jobs_in_progress_across_workers(base_settings: Settings, temp
         base_settings, template, servers, ingestion_concurrency=30, model_timeout_s=SOON_S, job_lease_s=6.0
     ) as fleet:
         await fleet.staff(ingestion=5, deletion=0)
-        assert await fill(fleet, await fleet.make_workspace(), 150) == 5
+        assert await run_in_all_slots(fleet, await fleet.make_workspace(), 150) == 5

@@ -1,4 +1,4 @@
-"""The embedding provider refusing, failing, hanging or gone: tried again where that helps, else dead at once."""
+"""The embedding provider refuses, fails, hangs or is unreachable: jobs are retried only where that helps."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ async def test_a_429_with_retry_after(fleet: Fleet, workspace: Workspace) -> Non
     embeddings.script(Fail(429, retry_after_s=wait_s))
     document = await fleet.accept(workspace, make_text())
     await assert_ready_once(fleet, workspace, [document])
-    refused_at, asked_again_at = embeddings.asked_at[:2]
-    assert asked_again_at - refused_at >= wait_s
+    refused_at, retried_at = embeddings.requested_at[:2]
+    assert retried_at - refused_at >= wait_s
     assert (await job_of(fleet, document)).attempts == 2
 
 
@@ -35,7 +35,7 @@ async def test_a_5xx(fleet: Fleet, workspace: Workspace, status: int) -> None:
     assert (await job_of(fleet, document)).attempts == 3
 
 
-async def test_a_5xx_that_does_not_end(fleet: Fleet, workspace: Workspace) -> None:
+async def test_a_persistent_5xx(fleet: Fleet, workspace: Workspace) -> None:
     fleet.models.embeddings.usual = Fail(500)
     document = await fleet.accept(workspace, make_text())
     await until_settled(fleet, workspace)
@@ -52,7 +52,7 @@ async def test_an_exhausted_quota(fleet: Fleet, workspace: Workspace) -> None:
     await assert_consistent(fleet, workspace)
 
 
-async def test_a_socket_that_hangs(fleet: Fleet, workspace: Workspace) -> None:
+async def test_a_hanging_connection(fleet: Fleet, workspace: Workspace) -> None:
     hanging = Pause()
     fleet.models.embeddings.script(hanging)
     document = await fleet.accept(workspace, make_text())
@@ -61,17 +61,17 @@ async def test_a_socket_that_hangs(fleet: Fleet, workspace: Workspace) -> None:
     assert (await job_of(fleet, document)).attempts == 2
 
 
-async def test_a_connection_that_is_cut(fleet: Fleet, workspace: Workspace) -> None:
+async def test_a_dropped_connection(fleet: Fleet, workspace: Workspace) -> None:
     fleet.models.embeddings.script(Cut())
     document = await fleet.accept(workspace, make_text())
     await assert_ready_once(fleet, workspace, [document])
     assert (await job_of(fleet, document)).attempts == 2
 
 
-async def test_a_model_server_out_of_reach(fleet: Fleet, workspace: Workspace) -> None:
-    await fleet.way_to_models.cut()
+async def test_an_unreachable_model_server(fleet: Fleet, workspace: Workspace) -> None:
+    await fleet.models_proxy.cut()
     document = await fleet.accept(workspace, make_text())
     await fleet.until_failed(document)
-    await fleet.way_to_models.mend()
+    await fleet.models_proxy.mend()
     await assert_ready_once(fleet, workspace, [document])
     assert (await job_of(fleet, document)).attempts == 1

@@ -1,4 +1,4 @@
-"""Postgres cut or restarted, also at a COMMIT: what is committed stays, the rest is done again."""
+"""Lost connections to Postgres and restarts of it, also during a COMMIT: uncommitted work is repeated."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("faults")
 
-BELATED_S = 30.0
+RECOVERY_S = 30.0
 TERMINATE_ALL = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'ragsvc' AND pid <> pg_backend_pid()
@@ -36,15 +36,15 @@ WHERE datname = current_database() AND application_name = 'ragsvc' AND pid <> pg
 
 
 async def cut_connections(fleet: Fleet) -> int:
-    """End every connection of the fleet, and of the test as well; return how many there were."""
-    # A connection of the pool's, which stays, with the rights of its login.
+    """Terminate every connection of the fleet and of the test, and return how many there were."""
+    # With the rights of the login role, on a connection of the pool, which is not terminated.
     async with fleet.resources.pool.acquire() as conn, conn.transaction():
         await conn.execute("SET LOCAL ROLE NONE")
         ended: int = await conn.fetchval(TERMINATE_ALL)
         return ended
 
 
-async def test_connections_cut_mid_commit(fleet: Fleet, workspace: Workspace) -> None:
+async def test_connections_cut_during_a_commit(fleet: Fleet, workspace: Workspace) -> None:
     async with fleet.frozen():
         documents = [await fleet.accept(workspace, make_text()) for _ in range(4)]
         stopped = fleet.gates.closed(documents[0].id, COMMIT)
@@ -53,25 +53,27 @@ async def test_connections_cut_mid_commit(fleet: Fleet, workspace: Workspace) ->
     assert await cut_connections(fleet) >= 3
     await stopped.__aexit__(None, None, None)
     await assert_ready_once(fleet, workspace, documents)
-    # Whether it is charged depends on where the connection was: the work itself failed.
+    # Whether an attempt was counted depends on which of the job's connections was cut.
     assert 1 <= (await job_of(fleet, documents[0])).attempts <= 2
     assert len(fleet.ingestion) == 2
 
 
 @pytest.mark.parametrize("times", [pytest.param(3), pytest.param(40, marks=pytest.mark.chaos)])
-async def test_connections_cut_again_and_again(fleet: Fleet, workspace: Workspace, times: int) -> None:
+async def test_connections_cut_repeatedly(fleet: Fleet, workspace: Workspace, times: int) -> None:
     documents = []
     for _ in range(times):
         documents += [await fleet.accept(workspace, make_text()) for _ in range(2)]
         await cut_connections(fleet)
-        await asyncio.sleep(0.3)  # the next cut is to find something under way
+        await asyncio.sleep(0.3)  # so that the next cut hits running work
     await assert_ready_once(fleet, workspace, documents, timeout_s=60 + 2 * times)
     assert len(fleet.ingestion) == 2
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-async def test_postgres_restarted_mid_commit(base_settings: Settings, servers: Servers, number: signal.Signals) -> None:
+async def test_postgres_restarted_during_a_commit(
+    base_settings: Settings, servers: Servers, number: signal.Signals
+) -> None:
     async with open_postgres() as postgres:
         await migrate(base_settings.changed({"database_url": SecretStr(postgres.url)}))
         async with open_fleet_on(postgres.url, base_settings, servers) as fleet:
@@ -85,15 +87,15 @@ async def test_postgres_restarted_mid_commit(base_settings: Settings, servers: S
             await postgres.end(number)
             with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 await stopped.__aexit__(None, None, None)
-            await asyncio.sleep(2)  # away for a while
+            await asyncio.sleep(2)  # a short outage
             await postgres.start()
-            await until(partial(answers_again, fleet), timeout_s=BELATED_S, what="Postgres")
+            await until(partial(is_reachable, fleet), timeout_s=RECOVERY_S, what="Postgres")
             await assert_ready_once(fleet, workspace, documents)
             assert len(fleet.ingestion) == 2
 
 
-async def answers_again(fleet: Fleet) -> bool:
-    """Tell whether the test's own pool has a connection again."""
+async def is_reachable(fleet: Fleet) -> bool:
+    """Return whether the test's pool can connect again."""
     try:
         async with fleet.resources.pool.acquire() as conn:
             return bool(await conn.fetchval("SELECT true"))

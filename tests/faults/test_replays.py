@@ -1,4 +1,4 @@
-"""Replays that run at once or die half-way: each dead letter is moved exactly once."""
+"""Concurrent and killed replays: each dead letter is replayed exactly once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COUNT_REPLAYED = "SELECT sum(replay_count) FROM jobs WHERE workspace_id = $1"
 
 
 async def bury(fleet: Fleet, workspace: Workspace, count: int) -> list[Document]:
-    """Return documents that are dead because the provider's quota was used up; it is not any more."""
+    """Return documents that failed because the provider's quota was exhausted, which it no longer is."""
     fleet.models.embeddings.usual = Fail(429, code="insufficient_quota")
     documents = [await fleet.accept(workspace, make_text(sections=1)) for _ in range(count)]
     await until_settled(fleet, workspace)
@@ -40,11 +40,11 @@ async def bury(fleet: Fleet, workspace: Workspace, count: int) -> list[Document]
     return documents
 
 
-async def kill_replay_half_way(fleet: Fleet, workspace: Workspace, count: int) -> int:
-    """Run `ragsvc dlq replay` until it has moved some letters, kill it, and return how many it moved."""
-    words = ("dlq", "replay", "ingestion", "--workspace", format_id("ws", workspace.id), "--rate", "5")
+async def kill_a_replay(fleet: Fleet, workspace: Workspace, count: int) -> int:
+    """Run `ragsvc dlq replay`, kill it after the first replayed job, and return how many it has replayed."""
+    arguments = ("dlq", "replay", "ingestion", "--workspace", format_id("ws", workspace.id), "--rate", "5")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "ragsvc", *words, env=environment(fleet.settings), stdout=asyncio.subprocess.DEVNULL
+        sys.executable, "-m", "ragsvc", *arguments, env=environment(fleet.settings), stdout=asyncio.subprocess.DEVNULL
     )
 
     async def moved() -> int:
@@ -61,13 +61,13 @@ async def kill_replay_half_way(fleet: Fleet, workspace: Workspace, count: int) -
 
 
 @pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.chaos)])
-async def test_two_replays_at_once_and_one_killed_half_way(fleet: Fleet, workspace: Workspace, count: int) -> None:
+async def test_two_concurrent_replays_after_a_killed_one(fleet: Fleet, workspace: Workspace, count: int) -> None:
     documents = await bury(fleet, workspace, count)
-    moved = await kill_replay_half_way(fleet, workspace, count)
+    moved = await kill_a_replay(fleet, workspace, count)
     refused = 0
 
     async def replay_rest() -> bool:
-        """Tell whether one of two replays had its turn: what the killed one held is free once Postgres has noticed."""
+        """Start two replays and return whether one ran; Postgres must first release the lock of the killed one."""
         nonlocal moved, refused
         results = await asyncio.gather(
             *(
@@ -82,10 +82,12 @@ async def test_two_replays_at_once_and_one_killed_half_way(fleet: Fleet, workspa
         refused += len(results) - len(done)
         return bool(done)
 
-    await until(replay_rest, timeout_s=SOON_S, what="a replay's turn")
+    await until(replay_rest, timeout_s=SOON_S, what="a replay")
     assert refused >= 1
     assert moved == count
     await assert_ready_once(fleet, workspace, documents, timeout_s=SOON_S + count)
     jobs = [await job_of(fleet, document) for document in documents]
     assert {(job.replay_count, job.attempts) for job in jobs} == {(1, 1)}
-    assert not {str(job.id) for job in jobs} & {entry["job_id"] for entry in await list_dead(fleet, Queue.INGESTION)}
+    assert not {format_id("job", job.id) for job in jobs} & {
+        entry["job_id"] for entry in await list_dead(fleet, Queue.INGESTION)
+    }

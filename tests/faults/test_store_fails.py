@@ -1,4 +1,4 @@
-"""The object store failing in the usual ways; and the one failure that no waiting mends."""
+"""Failures of the object store: temporary ones are retried, and a missing object is permanent."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("faults")
 
-# The client itself asks four times before an attempt has failed.
-ASKED = 4
+# The S3 client itself sends a request four times before an attempt fails.
+CLIENT_ATTEMPTS = 4
 
 
-async def test_s3_500(fleet: Fleet, workspace: Workspace) -> None:
-    fleet.store.reads.script(*[Fail(500, code="InternalError")] * ASKED)
+async def test_a_500_of_the_store(fleet: Fleet, workspace: Workspace) -> None:
+    fleet.store.reads.script(*[Fail(500, code="InternalError")] * CLIENT_ATTEMPTS)
     document = await fleet.accept(workspace, make_text())
     await assert_ready_once(fleet, workspace, [document])
     assert (await job_of(fleet, document)).attempts == 2
 
 
-async def test_s3_timeout(fleet: Fleet, workspace: Workspace) -> None:
-    silent = [Pause() for _ in range(ASKED)]
-    fleet.store.reads.script(*silent)
+async def test_a_timeout_of_the_store(fleet: Fleet, workspace: Workspace) -> None:
+    pauses = [Pause() for _ in range(CLIENT_ATTEMPTS)]
+    fleet.store.reads.script(*pauses)
     document = await fleet.accept(workspace, make_text())
     await assert_ready_once(fleet, workspace, [document])
-    assert all(pause.reached.is_set() for pause in silent)
+    assert all(pause.reached.is_set() for pause in pauses)
     assert (await job_of(fleet, document)).attempts == 2
 
 
-async def test_s3_cut_in_the_middle_of_an_object(fleet: Fleet, workspace: Workspace) -> None:
+async def test_a_download_cut_in_the_middle(fleet: Fleet, workspace: Workspace) -> None:
     times = 5
     fleet.store.reads.script(*[Cut()] * times)
     document = await fleet.accept(workspace, make_text(sections=50))
@@ -50,7 +50,7 @@ async def test_s3_cut_in_the_middle_of_an_object(fleet: Fleet, workspace: Worksp
     assert (await job_of(fleet, document)).attempts == times + 1
 
 
-async def test_s3_404(fleet: Fleet, workspace: Workspace) -> None:
+async def test_a_missing_object(fleet: Fleet, workspace: Workspace) -> None:
     async with fleet.frozen():
         missing = await fleet.accept(workspace, make_text())
         neighbour = await fleet.accept(workspace, make_text())
@@ -61,10 +61,10 @@ async def test_s3_404(fleet: Fleet, workspace: Workspace) -> None:
     assert (await select_documents(fleet, workspace))[neighbour.id]["status"] == "ready"
 
 
-async def test_the_store_out_of_reach(fleet: Fleet, workspace: Workspace) -> None:
-    await fleet.way_to_store.cut()
+async def test_an_unreachable_store(fleet: Fleet, workspace: Workspace) -> None:
+    await fleet.store_proxy.cut()
     document = await fleet.accept(workspace, make_text())
     await fleet.until_failed(document)
-    await fleet.way_to_store.mend()
+    await fleet.store_proxy.mend()
     await assert_ready_once(fleet, workspace, [document])
     assert (await job_of(fleet, document)).attempts == 1

@@ -1,4 +1,4 @@
-"""Workers that are killed, asked to stop, or frozen: another one takes over, and nothing shows it."""
+"""Workers that are killed, terminated or frozen: another one finishes their jobs."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("faults")
 
-PLACES = (*Stage, COMMIT)
+STOP_POINTS = (*Stage, COMMIT)
 
 
-async def kill_at(fleet: Fleet, workspace: Workspace, places: Sequence[str]) -> list[tuple[int, int]]:
-    """Kill one worker while it has a document at each of the places; another one takes over.
+async def kill_at(fleet: Fleet, workspace: Workspace, stop_points: Sequence[str]) -> list[tuple[int, int]]:
+    """Kill a worker while it has one document at each of the stop points, and let another worker finish them.
 
-    Return each job's attempts and generation.
+    Returns the attempts and the generation of each job.
     """
     victim, standby = fleet.ingestion
     for worker in (victim, standby):
         await fleet.freeze(worker)
-    documents = [await fleet.accept(workspace, make_text()) for _ in places]
+    documents = [await fleet.accept(workspace, make_text()) for _ in stop_points]
     async with AsyncExitStack() as stack:
         gates = [
-            await stack.enter_async_context(fleet.gates.closed(document.id, place))
-            for document, place in zip(documents, places, strict=True)
+            await stack.enter_async_context(fleet.gates.closed(document.id, stop_point))
+            for document, stop_point in zip(documents, stop_points, strict=True)
         ]
         victim.signal(signal.SIGCONT)
         for gate in gates:
@@ -50,61 +50,66 @@ async def kill_at(fleet: Fleet, workspace: Workspace, places: Sequence[str]) -> 
     died = time.monotonic()
     standby.signal(signal.SIGCONT)
     await assert_ready_once(fleet, workspace, documents)
-    print(f"killed at {', '.join(places)}: all ready {time.monotonic() - died:.1f} s later")  # noqa: T201
+    print(f"killed at {', '.join(stop_points)}: all ready {time.monotonic() - died:.1f} s later")  # noqa: T201
     settled = [await job_of(fleet, document) for document in documents]
     return [(job.attempts, job.generation) for job in settled]
 
 
-def turns_of(place: str) -> tuple[int, int]:
-    """Return a killed job's attempts and generation: a death is no attempt, and what is committed is not done again."""
-    return 1, 1 if place == COMMIT else 2
+def expected_counts(stop_point: str) -> tuple[int, int]:
+    """Return the attempts and the generation of a job whose worker was killed at the stop point.
+
+    A rescue counts no attempt, and a committed job is not run again.
+    """
+    return 1, 1 if stop_point == COMMIT else 2
 
 
-async def test_kill_9_of_a_worker_at_every_stage(fleet: Fleet, workspace: Workspace) -> None:
-    assert await kill_at(fleet, workspace, PLACES) == [turns_of(place) for place in PLACES]
+async def test_a_worker_killed_at_every_stage(fleet: Fleet, workspace: Workspace) -> None:
+    assert await kill_at(fleet, workspace, STOP_POINTS) == [expected_counts(stop_point) for stop_point in STOP_POINTS]
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("documents", [1, 3, 5])
-@pytest.mark.parametrize("place", PLACES)
-async def test_kill_9_of_a_worker_at_one_stage_again_and_again(
-    fleet: Fleet, workspace: Workspace, place: str, documents: int
+@pytest.mark.parametrize("stop_point", STOP_POINTS)
+async def test_a_worker_killed_with_several_documents_at_one_stage(
+    fleet: Fleet, workspace: Workspace, stop_point: str, documents: int
 ) -> None:
-    assert await kill_at(fleet, workspace, [place] * documents) == [turns_of(place)] * documents
+    assert await kill_at(fleet, workspace, [stop_point] * documents) == [expected_counts(stop_point)] * documents
 
 
-async def hold_in_body(fleet: Fleet, workspace: Workspace) -> tuple[FleetWorker, Pause]:
-    """Return the worker that has a document of the workspace in the middle of its embedding, and the held call."""
-    held = Pause()
-    fleet.models.embeddings.script(held)
+async def pause_in_embedding(fleet: Fleet, workspace: Workspace) -> tuple[FleetWorker, Pause]:
+    """Return a worker that is embedding a document of the workspace, and its paused call."""
+    paused = Pause()
+    fleet.models.embeddings.script(paused)
     document = await fleet.accept(workspace, make_text())
     async with asyncio.timeout(SOON_S):
-        await held.reached.wait()
-    return await fleet.owner_of(document), held
+        await paused.reached.wait()
+    return await fleet.owner_of(document), paused
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_sigterm_mid_body_and_twice(fleet: Fleet, workspace: Workspace, times: int) -> None:
-    worker, _ = await hold_in_body(fleet, workspace)
-    took_s = await worker.terminate(times=times)
+async def test_sigterm_during_a_job_hands_it_back(fleet: Fleet, workspace: Workspace, times: int) -> None:
+    worker, _ = await pause_in_embedding(fleet, workspace)
+    await worker.terminate(times=times)
     assert worker.process.exit_code == 0
-    assert took_s < fleet.settings.jobs.worker_grace_s
+    # In order and within the grace period, after which the worker would have exited without handing the job back.
+    assert worker.has_logged("job_handed_back")
+    assert worker.has_logged("worker_stopped")
     documents = list(fleet.documents_of(workspace))
     await assert_ready_once(fleet, workspace, documents)
     job = await job_of(fleet, documents[0])
     assert (job.attempts, job.rescues, job.error) == (1, 0, None)
 
 
-async def test_sigstop_past_the_lease_then_sigcont(fleet: Fleet, workspace: Workspace) -> None:
-    frozen, held = await hold_in_body(fleet, workspace)
+async def test_a_worker_frozen_beyond_its_lease_loses_the_job(fleet: Fleet, workspace: Workspace) -> None:
+    frozen, paused = await pause_in_embedding(fleet, workspace)
     await fleet.freeze(frozen)
     documents = list(fleet.documents_of(workspace))
     await assert_ready_once(fleet, workspace, documents)
     before = await job_of(fleet, documents[0])
-    held.resumed.set()
+    paused.resumed.set()
     frozen.signal(signal.SIGCONT)
-    # It wakes in the middle of its work, with an answer that it was waiting for.
-    await until(lambda: frozen.said("job_lease_lost"), timeout_s=SOON_S, what="the loss of the lease")
+    # The worker resumes in the middle of its work with the response that it was waiting for.
+    await until(lambda: frozen.has_logged("job_lease_lost"), timeout_s=SOON_S, what="the loss of the lease")
     await assert_ready_once(fleet, workspace, documents)
     assert await job_of(fleet, documents[0]) == before
     assert frozen.is_running()

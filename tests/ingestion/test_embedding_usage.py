@@ -13,7 +13,7 @@ from ragsvc.ingestion.embedding import embed_chunks
 from ragsvc.resources import open_resources
 from tests.support.builds import make_chunks
 from tests.support.servers.databases import owner_of
-from tests.support.servers.model_server import Pause, Told
+from tests.support.servers.model_server import Pause, ReportedUsage
 from tests.support.usage import embeddings_of
 from tests.support.workspaces import create_workspace
 
@@ -73,7 +73,7 @@ async def test_shared_texts_are_counted_once_for_the_workspace_that_embedded_the
 async def test_tokens_that_the_server_does_not_report_are_counted_locally(
     scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace
 ) -> None:
-    scripted_models.embeddings.script(Told(None))
+    scripted_models.embeddings.script(ReportedUsage(None))
     await embed(scripted, workspace, SHARED)
     counted = sum(chunk.input_token_count for chunk in make_chunks(SHARED))
     assert await recorded_usage(scripted, workspace) == EmbeddingUsage(1, 1, counted)

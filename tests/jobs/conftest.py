@@ -1,4 +1,4 @@
-"""What the tests of jobs start from."""
+"""Fixtures for the tests of jobs."""
 
 from __future__ import annotations
 
@@ -18,25 +18,19 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def document(resources: Resources, workspace: Workspace) -> Document:
-    """A document that was just accepted."""
+    """A newly accepted document."""
     return await accept(resources, workspace)
 
 
 @pytest.fixture
 async def job(resources: Resources, document: Document) -> Job:
-    """Its queued job."""
+    """The queued job of the document."""
     return await job_of(resources, document)
 
 
 @pytest.fixture
 async def claimed(resources: Resources, job: Job) -> Job:
-    """The job, held by a worker for 30 seconds."""
-    held = await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30)
-    assert held is not None
-    return held
-
-
-async def expire(resources: Resources, job: Job) -> None:
-    """Let the job's lease run out, as if its worker had been silent for long."""
-    async with resources.pool.acquire() as conn:
-        await conn.execute("UPDATE jobs SET lease_until = now() - interval '1 second' WHERE id = $1", job.id)
+    """The job, claimed by a worker with a lease of 30 s."""
+    claimed = await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30)
+    assert claimed is not None
+    return claimed

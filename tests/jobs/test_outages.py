@@ -1,4 +1,4 @@
-"""A provider that is away pauses its queue, charges nobody, and its return is noticed; nothing waits for ever."""
+"""Outages pause their queue, cost no attempts and end when the provider is back; no job waits forever."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OVERLOADED = TransientFailure("embedding_unavailable", "The embedding model answ
 
 @pytest.fixture
 async def resources(settings: Settings, scripted_models: ScriptedModels) -> AsyncIterator[Resources]:
-    """Everything a process opens, with a model server that fails when it is told to."""
+    """The resources of a process, with a scripted model server."""
     changed = scripted_models.applied_to(settings).changed({"backoff_base_s": 0.01, "backoff_cap_s": 0.01})
     async with open_resources(changed, pool_size=8) as opened:
         yield opened
@@ -46,13 +46,13 @@ async def claim(resources: Resources, job: Job) -> Job | None:
 
 
 async def settle(resources: Resources, job: Job, error: Exception) -> Job:
-    """Do what a worker does with a job that failed."""
+    """Claim the job and record a failure as a worker does."""
     failure = retry_policy.classify(error)
-    held = await claim(resources, job)
-    assert held is not None
-    settled = await lifecycle.fail(resources.pool, held, failure, settings=resources.settings)
+    claimed = await claim(resources, job)
+    assert claimed is not None
+    settled = await lifecycle.fail(resources.pool, claimed, failure, settings=resources.settings)
     assert settled is not None
-    await outages.watch(resources, job.queue, failure)
+    await outages.check_failure(resources, job.queue, failure)
     return settled
 
 
@@ -62,13 +62,13 @@ async def outage_of(resources: Resources, queue: Queue = Queue.INGESTION) -> Out
 
 
 async def sweep(resources: Resources) -> None:
-    """Sweep once the next question is due."""
+    """Make the next probe due and sweep."""
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE queue_state SET probe_at = now() WHERE probe_at IS NOT NULL")
     await outages.sweep_outages(resources)
 
 
-async def test_a_provider_that_is_away_pauses_the_queue_until_it_answers(
+async def test_an_unavailable_provider_pauses_its_queue_until_it_replies(
     resources: Resources, scripted_models: ScriptedModels, job: Job
 ) -> None:
     scripted_models.embeddings.usual = Cut()
@@ -86,13 +86,13 @@ async def test_a_provider_that_is_away_pauses_the_queue_until_it_answers(
     assert await claim(resources, job) is not None
 
 
-async def test_a_failure_that_the_provider_does_not_confirm_pauses_nothing(resources: Resources, job: Job) -> None:
+async def test_a_failure_pauses_nothing_when_the_provider_replies(resources: Resources, job: Job) -> None:
     failed = await settle(resources, job, UNREACHABLE)
     assert failed.attempts == 0
     assert await outage_of(resources) is None
 
 
-async def test_a_provider_that_refuses_is_not_away(
+async def test_a_provider_that_refuses_requests_counts_as_available(
     resources: Resources, scripted_models: ScriptedModels, job: Job
 ) -> None:
     scripted_models.embeddings.usual = Fail(401)
@@ -100,20 +100,20 @@ async def test_a_provider_that_refuses_is_not_away(
     assert await outage_of(resources) is None
 
 
-async def test_many_jobs_that_fail_alike_are_an_outage_and_the_next_ones_are_not_charged(
+async def test_many_jobs_with_the_same_failure_are_an_outage_that_costs_no_further_attempts(
     resources: Resources, scripted_models: ScriptedModels, workspace: Workspace
 ) -> None:
     scripted_models.embeddings.usual = Fail(503)
     documents = [
         await accept(resources, workspace, f"# Kettle {n}\n".encode(), filename=f"{n}.md")
-        for n in range(outages.ALIKE_JOBS + 1)
+        for n in range(outages.SAME_FAILURE_JOBS + 1)
     ]
     *first, last = [await job_of(resources, document) for document in documents]
     late = await claim(resources, last)
     assert late is not None
     for count, job in enumerate(first, 1):
-        # The pause is not to keep the other jobs of this test from failing.
-        assert (await outage_of(resources) is None) == (count <= outages.ALIKE_JOBS)
+        # The queue must not be paused before the last of these jobs has failed.
+        assert (await outage_of(resources) is None) == (count <= outages.SAME_FAILURE_JOBS)
         assert (await settle(resources, job, OVERLOADED)).attempts == 1
     outage = await outage_of(resources)
     assert outage is not None
@@ -125,19 +125,21 @@ async def test_many_jobs_that_fail_alike_are_an_outage_and_the_next_ones_are_not
     assert (uncharged.status, uncharged.attempts) == (JobStatus.QUEUED, 0)
 
 
-async def test_a_queue_that_gets_jobs_done_has_no_outage(
+async def test_a_queue_with_finished_jobs_has_no_outage(
     resources: Resources, scripted_models: ScriptedModels, workspace: Workspace, job: Job
 ) -> None:
     scripted_models.embeddings.usual = Fail(503)
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE jobs SET status = 'done', finished_at = now() WHERE id = $1", job.id)
-    for n in range(outages.ALIKE_JOBS + 1):
+    for n in range(outages.SAME_FAILURE_JOBS + 1):
         document = await accept(resources, workspace, f"# Kettle {n}\n".encode(), filename=f"{n}.md")
         await settle(resources, await job_of(resources, document), OVERLOADED)
     assert await outage_of(resources) is None
 
 
-async def test_one_of_many_processes_asks(resources: Resources, scripted_models: ScriptedModels, job: Job) -> None:
+async def test_only_one_of_many_processes_sends_a_probe(
+    resources: Resources, scripted_models: ScriptedModels, job: Job
+) -> None:
     scripted_models.embeddings.usual = Cut()
     await settle(resources, job, UNREACHABLE)
     scripted_models.embeddings.requests.clear()
@@ -149,7 +151,7 @@ async def test_one_of_many_processes_asks(resources: Resources, scripted_models:
     assert len(scripted_models.embeddings.requests) == 1
 
 
-async def test_a_pause_by_hand_is_ended_by_nobody_else(
+async def test_the_end_of_an_outage_does_not_end_a_manual_pause(
     resources: Resources, scripted_models: ScriptedModels, job: Job
 ) -> None:
     scripted_models.embeddings.usual = Cut()
@@ -164,21 +166,21 @@ async def test_a_pause_by_hand_is_ended_by_nobody_else(
     assert await claim(resources, job) is not None
 
 
-async def test_an_outage_does_not_replace_a_pause_by_hand(
+async def test_an_outage_does_not_replace_a_manual_pause(
     resources: Resources, scripted_models: ScriptedModels, job: Job
 ) -> None:
-    held = await claim(resources, job)
-    assert held is not None
+    claimed = await claim(resources, job)
+    assert claimed is not None
     async with resources.pool.acquire() as conn:
         await queue_state.update_paused(conn, Queue.INGESTION, paused=True, reason="maintenance")
     scripted_models.embeddings.usual = Cut()
-    await outages.watch(resources, Queue.INGESTION, retry_policy.classify(UNREACHABLE))
+    await outages.check_failure(resources, Queue.INGESTION, retry_policy.classify(UNREACHABLE))
     assert await outage_of(resources) is None
     async with resources.pool.acquire() as conn:
         assert await conn.fetchval("SELECT reason FROM queue_state WHERE queue = 'ingestion'") == "maintenance"
 
 
-async def test_what_waited_too_long_is_a_dead_letter_that_can_be_replayed(
+async def test_a_job_that_waited_too_long_becomes_a_replayable_dead_letter(
     resources: Resources, scripted_models: ScriptedModels, workspace: Workspace, document: Document, job: Job
 ) -> None:
     scripted_models.embeddings.usual = Cut()
@@ -190,8 +192,8 @@ async def test_what_waited_too_long_is_a_dead_letter_that_can_be_replayed(
         await conn.execute("UPDATE jobs SET first_failed_at = now() - interval '7 hours' WHERE id = $1", job.id)
         await conn.execute("UPDATE jobs SET run_at = now() - interval '7 hours' WHERE id = $1", untried.id)
     await sweep(resources)
-    buried = [await reload_job(resources, one) for one in (job, untried, fresh)]
-    assert [one.status for one in buried] == [JobStatus.DEAD, JobStatus.DEAD, JobStatus.QUEUED]
+    buried = [await reload_job(resources, waiting) for waiting in (job, untried, fresh)]
+    assert [settled.status for settled in buried] == [JobStatus.DEAD, JobStatus.DEAD, JobStatus.QUEUED]
     failed = await reload(resources, document)
     assert failed.error is not None
     assert (failed.status, failed.error.code, failed.error.retryable) == (
@@ -208,16 +210,16 @@ async def test_what_waited_too_long_is_a_dead_letter_that_can_be_replayed(
         (UNREACHABLE, retry_policy.Provider.EMBEDDING),
         (TransientFailure("storage_unavailable", "503"), retry_policy.Provider.STORAGE),
         (TransientFailure("timeout", "too long"), None),
-        (ValueError("a defect"), None),
+        (ValueError("a bug"), None),
     ],
 )
-def test_only_a_provider_can_be_away(error: Exception, provider: retry_policy.Provider | None) -> None:
+def test_only_failures_of_a_provider_name_a_provider(error: Exception, provider: retry_policy.Provider | None) -> None:
     failure: Failure = retry_policy.classify(error)
     assert retry_policy.provider_of(failure) is provider
 
 
-async def test_the_store_answers(resources: Resources) -> None:
-    assert await outages.answers(resources, retry_policy.Provider.STORAGE)
+async def test_the_availability_of_the_store_is_probed(resources: Resources) -> None:
+    assert await outages.is_available(resources, retry_policy.Provider.STORAGE)
     nowhere = resources.settings.changed({"s3_endpoint_url": "http://127.0.0.1:9"})
     async with open_resources(nowhere, pool_size=2) as others:
-        assert not await outages.answers(others, retry_policy.Provider.STORAGE)
+        assert not await outages.is_available(others, retry_policy.Provider.STORAGE)

@@ -1,4 +1,4 @@
-"""One table from what the libraries really raise to what becomes of the job."""
+"""The failure classes and codes of the exceptions that the libraries raise."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REQUEST = httpx2.Request("POST", "http://models.example/v1/embeddings")
 
 
 def from_model(status: int, *, code: str | None = None, headers: Mapping[str, str] | None = None) -> WorkError:
-    """Return what becomes of a model's answer."""
+    """Return the error for an HTTP response of a model server."""
     response = httpx2.Response(status, request=REQUEST, headers=headers, json={"error": {"code": code}})
     client = openai.OpenAI(api_key="k", base_url="http://models.example/v1")
     with client:
@@ -45,25 +45,25 @@ def from_model(status: int, *, code: str | None = None, headers: Mapping[str, st
 
 
 def from_model_connection(cause: Exception) -> WorkError:
-    """Return what becomes of a connection that a model's server did not keep, as the client's transport tells it."""
-    told = httpx2.ConnectTimeout(str(cause))
-    told.__cause__ = cause
+    """Return the error for a connection failure of a model server, as the client's transport raises it."""
+    timeout = httpx2.ConnectTimeout(str(cause))
+    timeout.__cause__ = cause
     error = openai.APITimeoutError(request=REQUEST)
-    error.__cause__ = told
+    error.__cause__ = timeout
     return translate(error, purpose="embedding")
 
 
 def from_store(error: Exception) -> WorkError:
-    """Return what becomes of an error of the store's client."""
+    """Return the error for an exception of the store's client."""
     with pytest.raises(WorkError) as raised, translated():
         raise error
     return raised.value
 
 
-def from_answer(status: int, code: str) -> WorkError:
-    """Return what becomes of an error that the store answered."""
-    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return from_store(ClientError(answer, "GetObject"))  # type: ignore[arg-type]  # fewer fields than a real one
+def from_s3_response(status: int, code: str) -> WorkError:
+    """Return the error for an error response of the store."""
+    response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return from_store(ClientError(response, "GetObject"))  # type: ignore[arg-type]  # a real response has more fields
 
 
 MODEL = [
@@ -84,11 +84,11 @@ MODEL = [
 ]
 
 STORE = [
-    *((from_answer(404, code), PERMANENT, "object_missing") for code in ("NoSuchKey", "NoSuchBucket", "404")),
-    *((from_answer(403, code), PERMANENT, "storage_rejected") for code in ("AccessDenied", "InvalidAccessKeyId")),
-    *((from_answer(status, "InternalError"), TRANSIENT, "storage_unavailable") for status in (500, 502, 503, 504)),
-    (from_answer(503, "SlowDown"), TRANSIENT, "storage_unavailable"),
-    (from_answer(400, "RequestTimeout"), TRANSIENT, "storage_unavailable"),
+    *((from_s3_response(404, code), PERMANENT, "object_missing") for code in ("NoSuchKey", "NoSuchBucket", "404")),
+    *((from_s3_response(403, code), PERMANENT, "storage_rejected") for code in ("AccessDenied", "InvalidAccessKeyId")),
+    *((from_s3_response(status, "InternalError"), TRANSIENT, "storage_unavailable") for status in (500, 502, 503, 504)),
+    (from_s3_response(503, "SlowDown"), TRANSIENT, "storage_unavailable"),
+    (from_s3_response(400, "RequestTimeout"), TRANSIENT, "storage_unavailable"),
     *(
         (from_store(error(endpoint_url="http://s3.example")), TRANSIENT, "storage_unavailable")
         for error in (ReadTimeoutError, ConnectionClosedError)
@@ -153,7 +153,7 @@ OURS = [
     (OSError(errno.ENOSPC, "no space left on device"), TRANSIENT, "worker_exhausted"),
     (OSError(errno.EMFILE, "too many open files"), TRANSIENT, "worker_exhausted"),
     (MemoryError(), TRANSIENT, "worker_exhausted"),
-    (KeyError("a defect"), UNKNOWN, "internal"),
+    (KeyError("a bug"), UNKNOWN, "internal"),
 ]
 
 
@@ -168,12 +168,12 @@ OURS = [
         for number, (error, kind, code) in enumerate(table)
     ],
 )
-def test_every_error_has_its_class_and_its_code(error: BaseException, kind: FailureClass, code: str) -> None:
+def test_every_exception_has_a_failure_class_and_a_code(error: BaseException, kind: FailureClass, code: str) -> None:
     failure = classify(error)
     assert (failure.kind, failure.code) == (kind, code)
 
 
-def test_retry_after_reaches_the_job() -> None:
+def test_the_retry_after_of_a_response_is_part_of_the_failure() -> None:
     assert classify(from_model(429, headers={"Retry-After": "7"})).retry_after_s == 7
     assert classify(from_model(429, headers={"Retry-After-Ms": "250"})).retry_after_s == 0.25
 
@@ -189,7 +189,7 @@ def test_retry_after_reaches_the_job() -> None:
         "connect(password=hunter2)",
     ],
 )
-def test_no_secret_is_kept(secret: str) -> None:
-    kept = redact(f"it failed: {secret}")
-    assert not any(part in kept for part in ("hunter2", "abcdefghijkl", "0123456789abcdef", "deadbeef"))
-    assert "***" in kept
+def test_secrets_are_redacted(secret: str) -> None:
+    redacted = redact(f"it failed: {secret}")
+    assert not any(part in redacted for part in ("hunter2", "abcdefghijkl", "0123456789abcdef", "deadbeef"))
+    assert "***" in redacted

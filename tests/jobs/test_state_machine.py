@@ -1,4 +1,4 @@
-"""Whatever workers, crashes, sweeps, cancels and replays do to a job, in any order, its row stays right."""
+"""A property test of the job lifecycle: any sequence of transitions leaves the row in the expected state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck
-from hypothesis import settings as how_hard
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,6 +22,7 @@ from ragsvc.db import dead_jobs, jobs
 from ragsvc.db.connections.pool import open_pool
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import Job, JobStatus, Queue, SubjectKind
+from ragsvc.domain.payloads import IngestPayload
 from ragsvc.errors import DocumentRejected, OutageFailure, TransientFailure
 from ragsvc.jobs import lifecycle, retry_policy
 
@@ -41,7 +42,7 @@ ERRORS = {
 }
 
 
-QUICK = how_hard(
+TEST_SETTINGS = hypothesis_settings(
     max_examples=25,
     stateful_step_count=25,
     deadline=None,
@@ -51,21 +52,21 @@ QUICK = how_hard(
 
 @dataclass
 class Expected:
-    """What the row has to say."""
+    """The expected values of the row."""
 
     status: JobStatus = JobStatus.QUEUED
     attempts: int = 0
     rescues: int = 0
     generation: int = 1
     replays: int = 0
-    holder: UUID | None = None
+    lease_token: UUID | None = None
     expired: bool = False
-    # Every claim that was ever made: all but the holder's are stale.
+    # All claims so far; all but the current one are stale.
     claims: list[Job] = field(default_factory=list)
 
 
 class JobMachine(RuleBasedStateMachine):
-    """One job of a document that does not exist: its lifecycle needs none."""
+    """One job, whose document does not exist because its lifecycle does not need it."""
 
     environment: Settings
     runner: asyncio.Runner
@@ -74,65 +75,65 @@ class JobMachine(RuleBasedStateMachine):
     @initialize()
     def enqueue(self) -> None:
         self.expected = Expected()
-        self.job_id = self.do(self._enqueue()).id
+        self.job_id = self.run(self._enqueue()).id
 
     @rule()
     def claim(self) -> None:
-        job = self.do(lifecycle.claim(self.pool, self.job_id, owner="worker", lease_s=LEASE_S))
+        job = self.run(lifecycle.claim(self.pool, self.job_id, owner="worker", lease_s=LEASE_S))
         expected = self.expected
-        takes_over = expected.status is JobStatus.RUNNING and expected.expired
-        if expected.status is not JobStatus.QUEUED and not takes_over:
+        is_rescue = expected.status is JobStatus.RUNNING and expected.expired
+        if expected.status is not JobStatus.QUEUED and not is_rescue:
             assert job is None
             return
         assert job is not None
-        expected.attempts += not takes_over
-        expected.rescues += takes_over
-        expected.generation += takes_over
-        expected.status, expected.holder, expected.expired = JobStatus.RUNNING, job.lease_token, False
+        expected.attempts += not is_rescue
+        expected.rescues += is_rescue
+        expected.generation += is_rescue
+        expected.status, expected.lease_token, expected.expired = JobStatus.RUNNING, job.lease_token, False
         expected.claims.append(job)
 
     @precondition(lambda self: self.expected.status is JobStatus.RUNNING)
     @rule()
-    def silence(self) -> None:
-        self.do(self._execute("UPDATE jobs SET lease_until = now() - interval '1 second' WHERE id = $1", self.job_id))
+    def expire_lease(self) -> None:
+        self.run(self._execute("UPDATE jobs SET lease_until = now() - interval '1 second' WHERE id = $1", self.job_id))
         self.expected.expired = True
 
     @rule()
     def sweep(self) -> None:
-        job = self.do(self._load())
-        rescued = self.do(lifecycle.rescue(self.pool, job))
+        job = self.run(self._load())
+        rescued = self.run(lifecycle.rescue(self.pool, job))
         assert (rescued is not None) == (self.expected.status is JobStatus.RUNNING and self.expected.expired)
         if rescued is not None:
-            self._queued(attempts=-1, rescues=1)
+            self._expect_queued(attempts=-1, rescues=1)
 
     @precondition(lambda self: self.expected.claims)
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
         job = data.draw(st.sampled_from(self.expected.claims))
-        finished = self.do(self._finish(job))
-        assert finished == self._holds(job)
+        finished = self.run(self._finish(job))
+        assert finished == self._has_lease(job)
         if finished:
-            self.expected.status, self.expected.holder = JobStatus.DONE, None
+            self.expected.status, self.expected.lease_token = JobStatus.DONE, None
 
     @precondition(lambda self: self.expected.claims)
     @rule(data=st.data(), kind=st.sampled_from(sorted(ERRORS)))
     def fail(self, data: st.DataObject, kind: str) -> None:
         job = data.draw(st.sampled_from(self.expected.claims))
         failure = retry_policy.classify(ERRORS[kind])
-        failed = self.do(lifecycle.fail(self.pool, job, failure, settings=self.environment))
-        assert (failed is not None) == self._holds(job)
+        failed = self.run(lifecycle.fail(self.pool, job, failure, settings=self.environment))
+        assert (failed is not None) == self._has_lease(job)
         if failed is None:
             return
         if kind == "permanent" or (kind == "transient" and job.attempts >= MAX_ATTEMPTS):
-            self.expected.status, self.expected.holder = JobStatus.DEAD, None
+            self.expected.status, self.expected.lease_token = JobStatus.DEAD, None
         else:
-            self._queued(attempts=-1 if kind == "outage" else 0)
+            self._expect_queued(attempts=-1 if kind == "outage" else 0)
 
     @rule()
     def give_up(self) -> None:
-        job = self.do(self._load())
+        job = self.run(self._load())
         failure = retry_policy.classify(ERRORS["outage"])
-        buried = self.do(lifecycle.give_up(self.pool, job, failure))
+        buried = self.run(lifecycle.give_up(self.pool, job, failure))
         assert (buried is not None) == (self.expected.status is JobStatus.QUEUED)
         if buried is not None:
             self.expected.status = JobStatus.DEAD
@@ -141,57 +142,57 @@ class JobMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def hand_back(self, data: st.DataObject) -> None:
         job = data.draw(st.sampled_from(self.expected.claims))
-        queued = self.do(lifecycle.hand_back(self.pool, job))
-        assert (queued is not None) == self._holds(job)
+        queued = self.run(lifecycle.hand_back(self.pool, job))
+        assert (queued is not None) == self._has_lease(job)
         if queued is not None:
-            self._queued(attempts=-1)
+            self._expect_queued(attempts=-1)
 
     @precondition(lambda self: self.expected.claims)
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
         job = data.draw(st.sampled_from(self.expected.claims))
-        renewed = self.do(self._renew(job))
-        assert renewed == self._holds(job)
+        renewed = self.run(self._renew(job))
+        assert renewed == self._has_lease(job)
         if renewed:
             self.expected.expired = False
 
     @rule()
     def cancel(self) -> None:
         active = self.expected.status in {JobStatus.QUEUED, JobStatus.RUNNING}
-        assert self.do(self._cancel()) == active
+        assert self.run(self._cancel()) == active
         if active:
-            self.expected.status, self.expected.holder = JobStatus.CANCELLED, None
+            self.expected.status, self.expected.lease_token = JobStatus.CANCELLED, None
 
     @rule()
     def replay(self) -> None:
-        job = self.do(self._load())
-        replayed = self.do(self._replay(job))
+        job = self.run(self._load())
+        replayed = self.run(self._replay(job))
         assert (replayed is not None) == (self.expected.status is JobStatus.DEAD)
         if replayed is not None:
-            self._queued()
+            self._expect_queued()
             self.expected.attempts = self.expected.rescues = 0
             self.expected.replays += 1
 
     @invariant()
-    def the_row_is_right(self) -> None:
-        job, expected = self.do(self._load()), self.expected
+    def the_row_is_as_expected(self) -> None:
+        job, expected = self.run(self._load()), self.expected
         assert (job.status, job.attempts, job.rescues) == (expected.status, expected.attempts, expected.rescues)
         assert (job.generation, job.replay_count) == (expected.generation, expected.replays)
-        assert job.lease_token == expected.holder
+        assert job.lease_token == expected.lease_token
 
-    def _queued(self, *, attempts: int = 0, rescues: int = 0) -> None:
+    def _expect_queued(self, *, attempts: int = 0, rescues: int = 0) -> None:
         expected = self.expected
-        expected.status, expected.holder, expected.expired = JobStatus.QUEUED, None, False
+        expected.status, expected.lease_token, expected.expired = JobStatus.QUEUED, None, False
         expected.attempts += attempts
         expected.rescues += rescues
         expected.generation += 1
-        # What waits for its time is due by now.
-        self.do(self._execute("UPDATE jobs SET run_at = now() WHERE id = $1", self.job_id))
+        # Make a delayed retry due immediately.
+        self.run(self._execute("UPDATE jobs SET run_at = now() WHERE id = $1", self.job_id))
 
-    def _holds(self, job: Job) -> bool:
-        return self.expected.status is JobStatus.RUNNING and job.lease_token == self.expected.holder
+    def _has_lease(self, job: Job) -> bool:
+        return self.expected.status is JobStatus.RUNNING and job.lease_token == self.expected.lease_token
 
-    def do(self, step: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, step: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(step)
 
     async def _enqueue(self) -> Job:
@@ -203,7 +204,7 @@ class JobMachine(RuleBasedStateMachine):
                 queue=Queue.INGESTION,
                 subject_kind=SubjectKind.DOCUMENT,
                 subject_id=new_id(),
-                payload={},
+                payload=IngestPayload(new_id()),
             )
 
     async def _load(self) -> Job:
@@ -241,7 +242,7 @@ class JobMachine(RuleBasedStateMachine):
 
 
 async def count_impossible(pool: Pool) -> int:
-    """Return how many rows no life of a job can have left behind, whatever the machine expected of them."""
+    """Return the number of rows in a state that no sequence of transitions can produce."""
     async with pool.acquire() as conn:
         impossible: int = await conn.fetchval(
             "SELECT count(*) FROM jobs WHERE (status = 'running') <> (lease_token IS NOT NULL) OR attempts < 0"
@@ -251,14 +252,14 @@ async def count_impossible(pool: Pool) -> int:
     return impossible
 
 
-def test_a_job_keeps_its_invariants_whatever_happens_to_it(settings: Settings) -> None:
+def test_a_job_satisfies_its_invariants_after_any_sequence_of_transitions(settings: Settings) -> None:
     environment = settings.changed({"max_attempts": MAX_ATTEMPTS})
     with asyncio.Runner() as runner:
         opening = open_pool(environment, size=2)
         JobMachine.environment, JobMachine.runner = environment, runner
         JobMachine.pool = runner.run(opening.__aenter__())
         try:
-            run_state_machine_as_test(JobMachine, settings=QUICK)
+            run_state_machine_as_test(JobMachine, settings=TEST_SETTINGS)
             assert runner.run(count_impossible(JobMachine.pool)) == 0
         finally:
             runner.run(opening.__aexit__(None, None, None))

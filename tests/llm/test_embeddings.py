@@ -12,7 +12,7 @@ from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.client import LlmClient, open_llm
-from tests.support.servers.model_server import Cut, Embedded, Fail, Pause, ScriptedModels, Told, embed_words
+from tests.support.servers.model_server import Cut, Embedded, Fail, Pause, ReportedUsage, ScriptedModels, embed_words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -150,7 +150,7 @@ async def test_queries_are_retried_and_cached(models: LlmClient, scripted_models
 async def test_usage_is_estimated_if_the_server_reports_none(
     models: LlmClient, scripted_models: ScriptedModels, reported: object
 ) -> None:
-    scripted_models.embeddings.usual = Told(reported)
+    scripted_models.embeddings.usual = ReportedUsage(reported)
     _vectors, usage = await models.embed(["kettles boil", "parcels arrive"], token_count=5)
     assert usage == EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=5)
     _vector, usage = await models.embed_query("how long?")
@@ -158,7 +158,7 @@ async def test_usage_is_estimated_if_the_server_reports_none(
 
 
 async def test_usage_is_what_the_server_reports(models: LlmClient, scripted_models: ScriptedModels) -> None:
-    scripted_models.embeddings.usual = Told({"prompt_tokens": 11, "total_tokens": 12})
+    scripted_models.embeddings.usual = ReportedUsage({"prompt_tokens": 11, "total_tokens": 12})
     _vectors, usage = await models.embed(["kettles boil"], token_count=5)
     assert usage == EmbeddingUsage(calls=1, prompt_tokens=11)
 

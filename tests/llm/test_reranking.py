@@ -85,7 +85,7 @@ async def test_every_failure_has_its_code(
     code: str,
     kind: type[WorkError],
 ) -> None:
-    server.status, server.answer = status, answer
+    server.status, server.response = status, answer
     async with opened(server.applied_to(base_settings), limit) as reranker:
         with pytest.raises(kind) as caught:
             await reranker.score("descale", TEXTS)

@@ -1,4 +1,4 @@
-"""Redis, with a prefix of the test's own."""
+"""Fixtures for tests of Redis: settings with a unique prefix, and a connection."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def own_settings(base_settings: Settings) -> Settings:
-    """Settings with a prefix that no other test has."""
+    """Settings with a unique prefix."""
     return base_settings.changed({"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"})
 
 
 @pytest.fixture
 async def redis(own_settings: Settings) -> AsyncIterator[RedisConnection]:
-    """A connection."""
+    """A connection to Redis."""
     connection = open_redis(own_settings)
     yield connection
     await connection.aclose()

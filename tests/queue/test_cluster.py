@@ -1,4 +1,4 @@
-"""Redis Cluster: one hash tag, one slot, and a connection that follows the slot's owner."""
+"""Redis Cluster: connections that follow the owner of the slot of the prefix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from redis.asyncio.connection import Connection
 from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import JobStatus
-from ragsvc.queue.cluster import keep_arq_in_one_slot
+from ragsvc.queue.cluster import move_arq_to_slot
 from ragsvc.queue.connection import REDIS_TROUBLE, list_nodes, open_redis, wait_for_redis
 from ragsvc.resources import open_resources
 from tests.support.documents import SAMPLE, accept, reload
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tests.support.servers.model_server import ScriptedModels
     from tests.support.servers.redis_cluster import Node, RedisCluster
 
-# One cluster for the tests of this file, which leave it whole.
+# The tests of this file share a cluster and leave it healthy.
 pytestmark = pytest.mark.xdist_group("redis_cluster")
 
 RECOVERY_S = 60.0
@@ -53,26 +53,26 @@ async def cluster() -> AsyncIterator[RedisCluster]:
 
 @pytest.fixture
 def prefix() -> str:
-    """A prefix whose slot another master owns than that of arq's only key without one: that has to show."""
+    """A prefix whose slot has another master than arq's global key, so that a key outside the slot is noticed."""
     while True:
         made = f"{{test-{uuid.uuid4().hex[:12]}}}"
-        if third_of(made) != third_of("arq:abort"):
+        if master_index_of(made) != master_index_of("arq:abort"):
             return made
 
 
-def third_of(key: str) -> int:
+def master_index_of(key: str) -> int:
     return slot_of(key) * redis_cluster.MASTERS // redis_cluster.SLOTS
 
 
 @pytest.fixture
 async def owner(cluster: RedisCluster, prefix: str) -> AsyncIterator[Node]:
-    """The node that owns the prefix's slot when the test begins; every node is up again when it ends."""
+    """The node that owns the prefix's slot when the test begins; all nodes run again when it ends."""
     found = await cluster.owner_of(prefix)
     yield found
     found.thaw()
-    if not await found.answers():
+    if not await found.is_available():
         await found.start()
-    await until(cluster.is_whole, timeout_s=redis_cluster.FAILOVER_S, what="the cluster")
+    await until(cluster.is_healthy, timeout_s=redis_cluster.FAILOVER_S, what="the cluster")
 
 
 def in_cluster(settings: Settings, prefix: str, url: str) -> Settings:
@@ -92,14 +92,14 @@ def others(cluster: RedisCluster, node: Node) -> list[Node]:
     return [other for other in cluster.nodes if other is not node]
 
 
-async def sets(redis: RedisConnection, key: str) -> bool:
+async def try_set(redis: RedisConnection, key: str) -> bool:
     try:
         return bool(await redis.set(key, b"1"))
     except REDIS_TROUBLE:
         return False
 
 
-async def test_every_node_leads_to_the_owner(
+async def test_the_owner_is_found_through_any_node(
     cluster: RedisCluster, owner: Node, prefix: str, base_settings: Settings
 ) -> None:
     for node in cluster.nodes:
@@ -108,7 +108,7 @@ async def test_every_node_leads_to_the_owner(
     assert {f"{prefix}:{node.port}" for node in cluster.nodes} <= await owner.keys()
 
 
-async def test_a_node_that_is_away_is_passed_over(
+async def test_an_unavailable_node_is_skipped(
     cluster: RedisCluster, owner: Node, prefix: str, base_settings: Settings
 ) -> None:
     url = cluster.url(owner).replace("127.0.0.1", f"127.0.0.1:{free_ports(1)[0]},127.0.0.1")
@@ -116,14 +116,14 @@ async def test_a_node_that_is_away_is_passed_over(
         assert await redis.set(f"{prefix}:there", b"1")
 
 
-async def test_a_single_redis_is_no_cluster_and_says_so(base_settings: Settings, prefix: str) -> None:
+async def test_a_redis_that_is_not_a_cluster_is_refused(base_settings: Settings, prefix: str) -> None:
     settings = in_cluster(base_settings, prefix, base_settings.stores.redis_url.get_secret_value())
     async with opened(settings) as redis:
-        with pytest.raises(REDIS_TROUBLE, match="No node of the Redis Cluster tells who owns slot"):
+        with pytest.raises(REDIS_TROUBLE, match="No node of the Redis Cluster reports an owner of slot"):
             await redis.ping()
 
 
-async def test_a_connection_follows_a_slot_that_moves_to_a_replica_while_all_nodes_live(
+async def test_a_connection_follows_a_slot_that_moves_to_a_replica(
     cluster: RedisCluster, owner: Node, prefix: str, base_settings: Settings
 ) -> None:
     async with opened(in_cluster(base_settings, prefix, cluster.url(owner))) as redis:
@@ -137,45 +137,45 @@ async def test_a_connection_follows_a_slot_that_moves_to_a_replica_while_all_nod
             return await cluster.owner_of(prefix) is replica
 
         await until(has_moved, timeout_s=redis_cluster.FAILOVER_S)
-        # The connection that is open leads to what is a replica now; the caller notices nothing.
+        # The open connection now leads to a replica, but the caller does not notice.
         assert await redis.set(f"{prefix}:after", b"1")
         assert await redis.get(f"{prefix}:before") == b"1"
 
 
-async def test_a_connection_finds_the_new_owner_when_the_only_node_it_was_told_of_is_killed(
+async def test_a_connection_finds_the_new_owner_when_the_only_configured_node_is_killed(
     cluster: RedisCluster, owner: Node, prefix: str, base_settings: Settings
 ) -> None:
     async with opened(in_cluster(base_settings, prefix, cluster.url(owner))) as redis:
         await redis.set(f"{prefix}:before", b"1")
         await owner.kill()
-        assert not await sets(redis, f"{prefix}:at once")
-        await until(lambda: sets(redis, f"{prefix}:after"), timeout_s=redis_cluster.FAILOVER_S)
+        assert not await try_set(redis, f"{prefix}:at once")
+        await until(lambda: try_set(redis, f"{prefix}:after"), timeout_s=redis_cluster.FAILOVER_S)
     assert await cluster.owner_of(prefix) is not owner
 
 
-async def test_a_connection_leaves_an_owner_that_hangs_even_if_its_callers_have_less_patience_than_it(
+async def test_a_connection_abandons_an_owner_that_hangs_even_if_callers_time_out_first(
     cluster: RedisCluster, owner: Node, prefix: str, base_settings: Settings
 ) -> None:
     async with opened(in_cluster(base_settings, prefix, cluster.url(owner))) as redis:
 
-        async def sets_soon() -> bool:
+        async def is_set_in_time() -> bool:
             try:
                 async with asyncio.timeout(0.5):
                     return bool(await redis.set(f"{prefix}:key", b"1"))
             except REDIS_TROUBLE:
                 return False
 
-        assert await sets_soon()
+        assert await is_set_in_time()
         owner.freeze()
-        assert not await sets_soon()
-        await until(sets_soon, timeout_s=redis_cluster.FAILOVER_S)
+        assert not await is_set_in_time()
+        await until(is_set_in_time, timeout_s=redis_cluster.FAILOVER_S)
         assert await cluster.owner_of(prefix) is not owner
 
 
-async def test_a_worker_that_starts_first_waits_for_redis(
+async def test_a_worker_that_starts_before_redis_waits_for_it(
     cluster: RedisCluster, owner: Node, prefix: str, base_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ragsvc.queue.connection.FIRST_TRY_EVERY_S", 0.05)
+    monkeypatch.setattr("ragsvc.queue.connection.CONNECT_INTERVAL_S", 0.05)
     port = free_ports(1)[0]
     async with opened(
         in_cluster(base_settings, prefix, cluster.url(owner).replace(str(owner.port), str(port)))
@@ -187,23 +187,23 @@ async def test_a_worker_that_starts_first_waits_for_redis(
         await waiting
 
 
-def test_many_nodes_are_named_in_one_url(base_settings: Settings) -> None:
+def test_a_url_can_list_several_nodes(base_settings: Settings) -> None:
     settings = base_settings.changed({"redis_url": SecretStr("rediss://me:a@b@one:1,two:2/0")})
     assert list_nodes(settings) == ["rediss://me:a@b@one:1/0", "rediss://me:a@b@two:2/0"]
 
 
-def test_arq_and_redis_py_still_have_what_a_cluster_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arq_and_redis_py_still_have_the_internals_that_cluster_support_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (arq.worker, arq.jobs):
         monkeypatch.setattr(module, "abort_jobs_ss", vars(module)["abort_jobs_ss"])
-    keep_arq_in_one_slot("{rag}")
+    move_arq_to_slot("{rag}")
     assert {vars(module)["abort_jobs_ss"] for module in (arq.worker, arq.jobs)} == {"{rag}:abort"}
     assert "tr.zrem(abort_jobs_ss, job_id)" in inspect.getsource(arq.worker.Worker.finish_job)
     assert inspect.iscoroutinefunction(Connection._connect)
 
 
 @pytest.fixture
-def impatient(cluster: RedisCluster, prefix: str, settings: Settings, scripted_models: ScriptedModels) -> Settings:
-    """Settings under which a recovery is seen in seconds."""
+def fast_settings(cluster: RedisCluster, prefix: str, settings: Settings, scripted_models: ScriptedModels) -> Settings:
+    """Settings with which workers recover in seconds."""
     return in_cluster(scripted_models.applied_to(settings), prefix, cluster.url(*cluster.nodes)).changed(
         {
             "job_lease_s": 6.0,
@@ -229,22 +229,22 @@ async def are_ready(resources: Resources, documents: list[Document]) -> bool:
     return all(document.status is DocumentStatus.READY for document in shown)
 
 
-async def check_nothing_lost_or_doubled(resources: Resources, documents: list[Document]) -> None:
+async def check_each_document_is_indexed_once(resources: Resources, documents: list[Document]) -> None:
     async with resources.pool.acquire() as conn:
         jobs = await conn.fetch("SELECT status, attempts FROM jobs")
         counts = await conn.fetch(
-            "SELECT document_id, count(*) AS found, count(DISTINCT ordinal) AS different"
+            "SELECT document_id, count(*) AS found, count(DISTINCT ordinal) AS distinct_ordinals"
             " FROM chunk_text GROUP BY document_id"
         )
     assert [(row["status"], row["attempts"]) for row in jobs] == [(JobStatus.DONE, 1)] * len(documents)
     assert {row["document_id"] for row in counts} == {document.id for document in documents}
     for document in documents:
         found = next(row for row in counts if row["document_id"] == document.id)
-        assert found["found"] == found["different"] == (await reload(resources, document)).chunk_count
+        assert found["found"] == found["distinct_ordinals"] == (await reload(resources, document)).chunk_count
 
 
 async def check_keys(cluster: RedisCluster, owner: Node, prefix: str, expected: set[str]) -> None:
-    """Every key of the service begins with the prefix, or with arq's word and then the prefix, and is in its slot."""
+    """Assert that every key of the service has the prefix, after an optional prefix of arq, and is in its slot."""
     keys = {key for key in await owner.keys() if prefix in key}
     kinds = {key[: key.index(prefix)] for key in keys}
     assert kinds == expected
@@ -254,9 +254,12 @@ async def check_keys(cluster: RedisCluster, owner: Node, prefix: str, expected: 
 
 
 async def test_a_killed_owner_loses_no_document(
-    cluster: RedisCluster, owner: Node, impatient: Settings, workspace: Workspace, scripted_models: ScriptedModels
+    cluster: RedisCluster, owner: Node, fast_settings: Settings, workspace: Workspace, scripted_models: ScriptedModels
 ) -> None:
-    prefix, settings = impatient.stores.queue_prefix, impatient.changed({"redis_url": SecretStr(cluster.url(owner))})
+    prefix, settings = (
+        fast_settings.stores.queue_prefix,
+        fast_settings.changed({"redis_url": SecretStr(cluster.url(owner))}),
+    )
     async with open_resources(settings, pool_size=8) as resources, working(settings) as worker:
         documents = await accept_many(resources, workspace, ["first"])
         await until(lambda: are_ready(resources, documents), timeout_s=RECOVERY_S)
@@ -264,7 +267,7 @@ async def test_a_killed_owner_loses_no_document(
         async def is_empty() -> bool:
             return bool(await command(resources.redis, "ZCARD", f"{prefix}:ingestion") == 0)
 
-        # arq's own end of a job touches arq:abort too, which only works in one slot.
+        # arq finishes a job in a transaction that includes arq:abort, which requires a single slot.
         await until(is_empty)
         first, second = Pause(), Pause()
         scripted_models.embeddings.script(first, second)
@@ -272,31 +275,31 @@ async def test_a_killed_owner_loses_no_document(
         await asyncio.wait_for(asyncio.gather(first.reached.wait(), second.reached.wait()), RECOVERY_S)
         await check_keys(cluster, owner, prefix, {"", "arq:job:", "arq:in-progress:", "arq:retry:"})
         await owner.kill()
-        documents += await accept_many(resources, workspace, ["accepted without redis", "and another"])
+        documents += await accept_many(resources, workspace, ["accepted without redis", "accepted too"])
         first.resumed.set()
         second.resumed.set()
         await until(lambda: are_ready(resources, documents), timeout_s=RECOVERY_S)
-        await check_nothing_lost_or_doubled(resources, documents)
+        await check_each_document_is_indexed_once(resources, documents)
         assert await cluster.owner_of(prefix) is not owner
         assert worker.returncode is None
 
 
 @pytest.mark.chaos
-async def test_owners_that_are_killed_one_after_the_other_lose_no_document(
-    cluster: RedisCluster, impatient: Settings, workspace: Workspace
+async def test_owners_killed_one_after_another_lose_no_document(
+    cluster: RedisCluster, fast_settings: Settings, workspace: Workspace
 ) -> None:
     documents: list[Document] = []
     async with AsyncExitStack() as stack:
-        resources = await stack.enter_async_context(open_resources(impatient, pool_size=8))
-        workers = [await stack.enter_async_context(working(impatient)) for _ in range(2)]
+        resources = await stack.enter_async_context(open_resources(fast_settings, pool_size=8))
+        workers = [await stack.enter_async_context(working(fast_settings)) for _ in range(2)]
         for number in range(6):
             documents += await accept_many(resources, workspace, [f"{number} before {n}" for n in range(8)])
-            owner = await cluster.owner_of(impatient.stores.queue_prefix)
+            owner = await cluster.owner_of(fast_settings.stores.queue_prefix)
             await owner.kill()
             documents += await accept_many(resources, workspace, [f"{number} without {n}" for n in range(4)])
-            assert await cluster.owner_of(impatient.stores.queue_prefix) is not owner
+            assert await cluster.owner_of(fast_settings.stores.queue_prefix) is not owner
             await owner.start()
-            await until(cluster.is_whole, timeout_s=redis_cluster.FAILOVER_S, what="the cluster")
+            await until(cluster.is_healthy, timeout_s=redis_cluster.FAILOVER_S, what="the cluster")
         await until(lambda: are_ready(resources, documents), timeout_s=2 * RECOVERY_S)
-        await check_nothing_lost_or_doubled(resources, documents)
+        await check_each_document_is_indexed_once(resources, documents)
         assert [worker.returncode for worker in workers] == [None, None]

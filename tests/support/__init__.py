@@ -1,1 +1,1 @@
-"""What tests share: the servers they run against, and a model server that can be told to fail."""
+"""Helpers that tests share: servers, documents, builds and waiting."""

@@ -1,16 +1,16 @@
-"""Ready documents for tests that do not need a parser: written by the real build, from chunks made here."""
+"""Ready documents for tests that need no parser: written by the real build from chunks made here."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import numpy as np
 
 from ragsvc.db import files
 from ragsvc.domain.chunks import Chunk
+from ragsvc.domain.payloads import IngestPayload
 from ragsvc.errors import LeaseLost
 from ragsvc.ingestion.builds import Build
 from ragsvc.jobs import lifecycle
@@ -19,6 +19,7 @@ from tests.support.documents import accept, job_of, reload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from numpy.typing import NDArray
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """A held job, the file that it reads, and the build that it writes."""
+    """A running job, the file that it reads, and the build that it writes."""
 
     job: Job
     file: File
@@ -41,7 +42,7 @@ SENTENCES = ("Kettles boil water.", "Descale them every three months.", "Use cit
 
 
 def make_chunks(sentences: Sequence[str] = SENTENCES) -> list[Chunk]:
-    """Return one chunk a sentence, as they stand in the sentences joined by newlines."""
+    """Return one chunk per sentence, with the offsets of the sentences joined by newlines."""
     chunks, start = [], 0
     for ordinal, sentence in enumerate(sentences):
         digest = hashlib.sha256(sentence.encode()).digest()
@@ -51,7 +52,7 @@ def make_chunks(sentences: Sequence[str] = SENTENCES) -> list[Chunk]:
 
 
 def make_vectors(chunks: Sequence[Chunk], dimensions: int) -> NDArray[np.float32]:
-    """Return a unit vector a chunk, the same for the same text."""
+    """Return a unit vector per chunk, shape (n, dimensions); equal texts have equal vectors."""
     seeds = [int.from_bytes(chunk.content_hash[:4]) for chunk in chunks]
     vectors = np.stack([np.random.default_rng(seed).normal(size=dimensions) for seed in seeds])
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
@@ -64,7 +65,7 @@ async def ready_document(
     sentences: Sequence[str] = SENTENCES,
     collection_id: UUID | None = None,
 ) -> Document:
-    """Return a document that is ready, with these sentences as its text and chunks."""
+    """Return a ready document with these sentences as its text and chunks."""
     text = "\n".join(sentences)
     document = await accept(resources, workspace, text.encode(), filename="kettles.txt", collection_id=collection_id)
     await build(resources, document, sentences=sentences)
@@ -72,12 +73,12 @@ async def ready_document(
 
 
 async def build(resources: Resources, document: Document, *, sentences: Sequence[str] = SENTENCES) -> None:
-    """Do the document's queued ingestion job."""
+    """Run the document's queued ingestion job."""
     await finish(await begin(resources, document, sentences=sentences), sentences=sentences)
 
 
 async def begin(resources: Resources, document: Document, *, sentences: Sequence[str] = SENTENCES) -> Writing:
-    """Claim the document's queued ingestion job and write everything of it that nobody sees."""
+    """Claim the document's queued ingestion job and write its text and chunks, without making them visible."""
     queued = await job_of(resources, document)
     job = await lifecycle.claim(resources.pool, queued.id, owner="test", lease_s=60)
     assert job is not None
@@ -87,11 +88,11 @@ async def begin(resources: Resources, document: Document, *, sentences: Sequence
 async def write_unseen(
     resources: Resources, document: Document, job: Job, *, sentences: Sequence[str] | None = None
 ) -> Writing:
-    """Write everything of a held job that nobody sees; without sentences, those that its file's name says."""
+    """Write the text and chunks of a running job; the default sentences are those of `sentences_of`."""
     async with resources.pool.acquire() as conn:
-        file = await files.select_file(conn, document.workspace_id, UUID(str(job.payload["file_id"])))
+        file = await files.select_file(conn, document.workspace_id, IngestPayload.from_json(job.payload).file_id)
     if file is None:
-        raise LeaseLost("the file is closed")
+        raise LeaseLost("the file is released")
     sentences = sentences or sentences_of(file.filename)
     chunks = make_chunks(sentences)
     unseen = Build(resources, Lease(resources.pool, job, resources.settings), document)
@@ -101,12 +102,12 @@ async def write_unseen(
 
 
 def sentences_of(filename: str) -> tuple[str, ...]:
-    """Return what a file says of which only the name is known."""
+    """Return the sentences of a file, derived from its name."""
     return (f"{filename} begins.", f"{filename} ends.")
 
 
 async def finish(writing: Writing, *, sentences: Sequence[str] = SENTENCES) -> None:
-    """Let what was written become the document's."""
+    """Make the written build the document's active one."""
     chunks = make_chunks(sentences)
     token_count = sum(chunk.token_count for chunk in chunks)
     await writing.build.finalize(writing.file, chunk_count=len(chunks), token_count=token_count)

@@ -1,4 +1,4 @@
-"""Documents for tests below the HTTP floor: brought in by the real use-case, ingested by a real worker's function."""
+"""Documents and their jobs, for tests below the HTTP layer: uploaded by the real use-case, and reloaded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Descale the kettle every three months with citric acid.
 
 
 async def stream(content: bytes, *, block_bytes: int = 64 * 1024) -> AsyncIterator[bytes]:
-    """Yield the content in blocks, as a request's body does."""
+    """Yield the content in blocks, like the body of a request."""
     for start in range(0, len(content), block_bytes):
         yield content[start : start + block_bytes]
 
@@ -69,7 +69,7 @@ async def job_of(resources: Resources, document: Document, queue: Queue = Queue.
 
 
 async def reload_job(resources: Resources, job: Job) -> Job:
-    """Return the job's row as it is now."""
+    """Return the current row of the job."""
     async with resources.pool.acquire() as conn:
         found = await jobs.select_job(conn, job.id)
     assert found is not None
@@ -77,7 +77,7 @@ async def reload_job(resources: Resources, job: Job) -> Job:
 
 
 async def reload(resources: Resources, document: Document) -> Document:
-    """Return the document as it is now."""
+    """Return the current row of the document."""
     async with resources.pool.acquire() as conn:
         found = await documents.select_document(conn, document.workspace_id, document.id)
     assert found is not None

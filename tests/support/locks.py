@@ -1,4 +1,4 @@
-"""File locks between test processes; the kernel gives them up when a process ends, however it ends."""
+"""File locks between test processes; the kernel releases them when a process ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock, waiting for it first."""
+    """Wait for the lock and hold it while the body runs."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -24,7 +24,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def try_lock(path: Path) -> int | None:
-    """Take the lock and return the open file that holds it, or None when somebody else does."""
+    """Take the lock and return the file descriptor that holds it, or None if another process has it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -35,7 +35,7 @@ def try_lock(path: Path) -> int | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether somebody holds the lock."""
+    """Return whether a process holds the lock."""
     if not path.exists():
         return False
     descriptor = try_lock(path)

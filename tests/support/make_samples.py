@@ -1,4 +1,4 @@
-"""Makes the sample PDF and DOCX out of their Markdown: `python -m tests.support.make_samples`."""
+"""Makes the sample PDF and DOCX from their Markdown: `python -m tests.support.make_samples`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOURCES = Path(__file__).parent / "samples"
 SAMPLES = Path(__file__).resolve().parents[2] / "ragsvc" / "devstack" / "samples"
 
 PAGE_WIDTH, PAGE_HEIGHT, MARGIN = 595, 842, 72
-# Widths of the characters from the space on, in thousandths of the font size (Adobe's metrics of Helvetica).
+# Character widths from U+0020 on, in thousandths of the font size (Adobe's metrics of Helvetica).
 HELVETICA = (
     278, 278, 355, 556, 556, 889, 667, 191, 333, 333, 389, 584, 278, 333, 278, 278, 556, 556, 556, 556, 556, 556, 556,
     556, 556, 556, 278, 278, 584, 584, 584, 556, 1015, 667, 667, 722, 722, 667, 611, 778, 722, 278, 500, 667, 556, 833,
@@ -34,26 +34,26 @@ class Block:
 
 @dataclass(slots=True)
 class Page:
-    """A page in the making: its drawing operators, and how far down it is written."""
+    """A page being written: its drawing operators, and the y coordinate of the last line."""
 
     operators: list[str] = field(default_factory=list)
     y: float = PAGE_HEIGHT - MARGIN
 
     def write(self, text: str, *, size: float, font: str) -> None:
-        """Write a text below what is there, wrapped to the page's width."""
+        """Write text below the last line, wrapped to the width of the page."""
         for line in wrap(text, size=size):
             self.y -= size * 1.45
-            self.place(line, x=MARGIN, y=self.y, size=size, font=font)
+            self.draw_line(line, x=MARGIN, y=self.y, size=size, font=font)
         self.y -= size * 0.7
 
-    def place(self, line: str, *, x: float, y: float, size: float, font: str) -> None:
-        """Write a line at a place."""
+    def draw_line(self, line: str, *, x: float, y: float, size: float, font: str) -> None:
+        """Draw a line of text at the given coordinates."""
         escaped = line.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
         self.operators.append(f"BT /{font} {size:g} Tf {x:.1f} {y:.1f} Td ({escaped}) Tj ET")
 
 
 def read_blocks(source: str) -> list[Block]:
-    """Return the blocks of the small part of Markdown that the samples use."""
+    """Return the blocks of a document in the subset of Markdown that the samples use."""
     blocks = []
     for line in filter(None, source.splitlines()):
         if line.startswith("#"):
@@ -69,12 +69,12 @@ def read_blocks(source: str) -> list[Block]:
 
 
 def wrap(text: str, *, size: float) -> list[str]:
-    """Return the lines that a text fills at this size."""
+    """Return the lines of a text that is wrapped at this font size."""
     limit = (PAGE_WIDTH - 2 * MARGIN) * 1000 / size
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if sum(HELVETICA[ord(one) - 32] for one in longer) <= limit:
+        if sum(HELVETICA[ord(character) - 32] for character in longer) <= limit:
             lines[-1] = longer
         else:
             lines.append(word)
@@ -82,7 +82,7 @@ def wrap(text: str, *, size: float) -> list[str]:
 
 
 def make_pdf(title: str, blocks: list[Block]) -> bytes:
-    """Return a PDF with a page for each chapter and an outline that leads to them."""
+    """Return a PDF with one page per chapter and an outline."""
     pages: list[Page] = [Page()]
     outline: list[tuple[str, int]] = []
     for block in blocks:
@@ -93,12 +93,12 @@ def make_pdf(title: str, blocks: list[Block]) -> bytes:
         size, font = {0: (11.0, "F1"), 1: (22.0, "F2"), 2: (15.0, "F2")}[block.level]
         pages[-1].write(block.text, size=size, font=font)
     for number, page in enumerate(pages, start=1):
-        page.place(str(number), x=PAGE_WIDTH / 2, y=MARGIN / 2, size=9, font="F1")
+        page.draw_line(str(number), x=PAGE_WIDTH / 2, y=MARGIN / 2, size=9, font="F1")
     return _join(_objects(title, pages, outline))
 
 
 def _objects(title: str, pages: list[Page], outline: list[tuple[str, int]]) -> list[bytes]:
-    """Return the PDF's objects: catalogue, page tree, fonts, information, outline, then pages and their contents."""
+    """Return the PDF's objects: catalog, page tree, fonts, information, outline, then pages and their contents."""
     first_item, first_page = 7, 7 + len(outline)
     kids = " ".join(f"{first_page + 2 * index} 0 R" for index in range(len(pages)))
     objects = [
@@ -112,8 +112,8 @@ def _objects(title: str, pages: list[Page], outline: list[tuple[str, int]]) -> l
     for index, (heading, page_index) in enumerate(outline):
         links = f"/Prev {first_item + index - 1} 0 R " if index else ""
         links += f"/Next {first_item + index + 1} 0 R " if index + 1 < len(outline) else ""
-        place = f"[{first_page + 2 * page_index} 0 R /XYZ {MARGIN} {PAGE_HEIGHT - MARGIN} 0]"
-        objects.append(f"<< /Title ({heading}) /Parent 6 0 R {links}/Dest {place} >>")
+        destination = f"[{first_page + 2 * page_index} 0 R /XYZ {MARGIN} {PAGE_HEIGHT - MARGIN} 0]"
+        objects.append(f"<< /Title ({heading}) /Parent 6 0 R {links}/Dest {destination} >>")
     encoded = [text.encode("cp1252") for text in objects]
     for index, page in enumerate(pages):
         content = zlib.compress("\n".join(page.operators).encode("cp1252"), 9)

@@ -1,4 +1,4 @@
-"""Waiting for what another process or task does: look again and again, until a deadline."""
+"""Waiting for a condition that another process or task brings about, by polling with a deadline."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ POLL_S = 0.02
 
 
 @overload
-async def until(look: Callable[[], Awaitable[Found | None]], *, timeout_s: float = 10.0, what: str = "it") -> Found: ...
+async def until(
+    look: Callable[[], Awaitable[Found | None]], *, timeout_s: float = 10.0, what: str = "a condition"
+) -> Found: ...
 
 
 @overload
-async def until(look: Callable[[], Found | None], *, timeout_s: float = 10.0, what: str = "it") -> Found: ...
+async def until(look: Callable[[], Found | None], *, timeout_s: float = 10.0, what: str = "a condition") -> Found: ...
 
 
-async def until(look: Callable[[], Any], *, timeout_s: float = 10.0, what: str = "it") -> Any:
-    """Return the first true thing that `look`, a function or a coroutine function, returns.
+async def until(look: Callable[[], Any], *, timeout_s: float = 10.0, what: str = "a condition") -> Any:
+    """Poll `look`, a function or a coroutine function, and return its first truthy result.
 
     Raises:
-        AssertionError: nothing of the kind came in time.
+        AssertionError: there was none within `timeout_s`; the message names `what`.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -36,5 +38,5 @@ async def until(look: Callable[[], Any], *, timeout_s: float = 10.0, what: str =
         if found:
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come about within {timeout_s:g} s")
+            raise AssertionError(f"waited {timeout_s:g} s for {what}")
         await asyncio.sleep(POLL_S)

@@ -1,4 +1,4 @@
-"""Scrapes, read by the parser of prometheus-client itself."""
+"""Scraped metrics, parsed by prometheus_client."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class Figures:
-    """What one scrape told."""
+    """The samples of one scrape."""
 
     def __init__(self, text: str) -> None:
         self.samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
     def total(self, name: str, /, **labels: str) -> float:
-        """Return the sum of a metric's samples that have these labels; 0 when there is none."""
+        """Return the sum of a metric's samples with these labels; 0 if there is none."""
         return sum(sample.value for sample in self.samples if sample.name == name and _has(sample.labels, labels))
 
     def labels(self, name: str, label: str) -> set[str]:
-        """Return the values of a label."""
+        """Return all values of a metric's label."""
         return {sample.labels[label] for sample in self.samples if sample.name == name}
 
 

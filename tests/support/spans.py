@@ -1,4 +1,4 @@
-"""Spans of this process, kept in memory and drawn as a tree."""
+"""Spans of this process, recorded in memory and printed as a tree."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Trace:
         self._by_id = {span.context.span_id: span for span in spans if span.context}
 
     def path(self, name: str) -> list[list[str]]:
-        """Return, for each span of this name, the names from the root down to it."""
+        """Return the names from the root to the span, for each span with this name."""
         return [self._path(span) for span in self.spans if span.name == name]
 
     def named(self, name: str) -> ReadableSpan:
-        """Return the one span of this name."""
+        """Return the only span with this name."""
         (found,) = (span for span in self.spans if span.name == name)
         return found
 
     def draw(self) -> str:
-        """Return the tree, with milliseconds."""
+        """Return the tree of spans with their durations in ms."""
         return "\n".join(self._lines(None, depth=0))
 
     def _path(self, span: ReadableSpan) -> list[str]:
@@ -46,18 +46,18 @@ class Trace:
 
     def _lines(self, parent_id: int | None, *, depth: int) -> Iterator[str]:
         for span in self.spans:
-            known = span.parent.span_id if span.parent and span.parent.span_id in self._by_id else None
-            if known != parent_id or span.context is None:
+            parent = span.parent.span_id if span.parent and span.parent.span_id in self._by_id else None
+            if parent != parent_id or span.context is None:
                 continue
             took_ms = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
             shown = {name.rpartition(".")[2]: (span.attributes or {}).get(name) for name in SHOWN}
-            told = " ".join(f"{name}={value}" for name, value in shown.items() if value is not None)
-            yield f"{'  ' * depth}{span.name}  {took_ms:.1f} ms  {told}".rstrip()
+            attributes = " ".join(f"{name}={value}" for name, value in shown.items() if value is not None)
+            yield f"{'  ' * depth}{span.name}  {took_ms:.1f} ms  {attributes}".rstrip()
             yield from self._lines(span.context.span_id, depth=depth + 1)
 
 
 class Recorder:
-    """What was traced so far."""
+    """The spans recorded so far."""
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()
@@ -70,7 +70,7 @@ class Recorder:
 
 @contextmanager
 def recording() -> Iterator[Recorder]:
-    """Trace this process into memory."""
+    """Record the spans of this process in memory while the body runs."""
     recorder = Recorder()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(recorder.exporter))

@@ -1,4 +1,4 @@
-"""What embeddings cost a workspace, as Postgres has it."""
+"""The embedding usage of a workspace, read from Postgres."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def embeddings_of(pool: Pool, workspace_id: UUID) -> dict[str, EmbeddingUsage]:
-    """Return what embeddings cost the workspace by model; of two days where it has just been midnight."""
+    """Return the workspace's embedding usage by model, of today and yesterday in case midnight has just passed."""
     today = datetime.now(UTC).date()
     async with pool.acquire() as conn:
         days = await select_usage(conn, workspace_id, first=today - timedelta(days=1), last=today)

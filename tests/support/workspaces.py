@@ -1,4 +1,4 @@
-"""Workspaces for tests below the HTTP floor."""
+"""Workspaces for tests below the HTTP layer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def create_workspace(
     pool: Pool, storage: Storage, settings: Settings, *, name: str = "a workspace", quota_bytes: int | None = None
 ) -> Workspace:
-    """Make a workspace with its bucket and the collection `default`."""
+    """Create a workspace with its bucket and the collection `default`."""
     workspace_id = new_id()
     location = choose_location(settings, workspace_id)
     await storage.create_bucket(location.bucket)

@@ -78,7 +78,7 @@ async def test_no_process_logs_secrets_or_text(settings: Settings, scripted_mode
     output = io.BytesIO()
     async with AsyncExitStack() as stack:
         for settings_class in ("IngestionSettings", "DeletionSettings"):
-            await stack.enter_async_context(working(marked, settings_class, keep_output=output))
+            await stack.enter_async_context(working(marked, settings_class, copy_output_to=output))
         api = await stack.enter_async_context(serving(marked))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         secrets = await use_everything(Caller(session, await api.started()), scripted_models)

@@ -1,4 +1,4 @@
-"""Canaries: what arq 0.28 does that this service relies on or covers; an upgrade that changes it fails here."""
+"""Canary tests of the behaviour of arq 0.28 that the workers rely on or work around; an arq upgrade can break them."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 DAY_MS = 24 * 3600 * 1000
 
 
-class Bench:
-    """A queue of the test's own with arq's worker as it comes, which ends when the queue is empty."""
+class CanaryQueue:
+    """A unique queue with arq's unmodified worker, which stops when the queue is empty."""
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
@@ -45,7 +45,7 @@ class Bench:
         self.calls: list[str] = []
 
     async def notify(self, job_id: str, *, function: str = "note", queue: str | None = None, **options: Any) -> bool:
-        """Enqueue a job and tell whether arq took it."""
+        """Enqueue a job and return whether arq accepted it."""
         job = await self.redis.enqueue_job(
             function, job_id, _job_id=f"{self.name}:{job_id}", _queue_name=queue or self.name, **options
         )
@@ -66,8 +66,8 @@ class Bench:
             burst=True,
             poll_delay=0.01,
             handle_signals=False,
-            on_job_start=hook,  # type: ignore[arg-type]  # arq names another protocol than it calls
-            after_job_end=hook,  # type: ignore[arg-type]  # arq names another protocol than it calls
+            on_job_start=hook,  # type: ignore[arg-type]  # arq's annotation differs from the call
+            after_job_end=hook,  # type: ignore[arg-type]  # arq's annotation differs from the call
             **options,
         )
         try:
@@ -77,33 +77,33 @@ class Bench:
         return worker
 
     async def note(self, _ctx: dict[Any, Any], job_id: str) -> None:
-        """Note that the job ran."""
+        """Record that the job ran."""
         self.calls.append(job_id)
 
 
 @pytest.fixture
-def bench(resources: Resources) -> Bench:
-    """A fresh queue."""
-    return Bench(resources)
+def canary(resources: Resources) -> CanaryQueue:
+    """A new queue."""
+    return CanaryQueue(resources)
 
 
-def test_the_pinned_arq_is_the_one_that_was_studied() -> None:
+def test_the_installed_arq_is_the_required_version() -> None:
     assert arq.version.VERSION == "0.28.0"
 
 
 @pytest.mark.parametrize(
     "name", ["_poll_iteration", "_release_sem_dec_counter_on_complete", "handle_sig", "close", "main", "start_jobs"]
 )
-def test_arq_still_has_what_the_wake_worker_stands_on(name: str) -> None:
+def test_arq_still_has_the_methods_that_the_wake_worker_overrides(name: str) -> None:
     assert inspect.isfunction(getattr(Worker, name))
 
 
-def test_the_arq_command_still_looks_its_worker_up_when_called() -> None:
+def test_the_arq_command_still_looks_its_worker_up_at_call_time() -> None:
     assert "Worker(**" in inspect.getsource(arq.worker.create_worker)
     assert arq.worker.Worker is WakeWorker
 
 
-def test_only_a_settings_classes_own_attributes_are_read() -> None:
+def test_arq_ignores_inherited_attributes_of_a_settings_class() -> None:
     class Base:
         max_jobs = 77
 
@@ -114,7 +114,7 @@ def test_only_a_settings_classes_own_attributes_are_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["IngestionSettings", "DeletionSettings"])
-def test_every_attribute_stands_in_the_settings_class_itself(
+def test_a_settings_class_defines_every_attribute_itself(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     for variable, value in variables_of(settings).items():
@@ -136,71 +136,71 @@ def test_every_attribute_stands_in_the_settings_class_itself(
     assert own["queue_read_limit"] >= 1000
 
 
-def test_a_lost_connection_is_tried_again_even_before_redis_py_has_wrapped_it(settings: Settings) -> None:
+def test_a_lost_connection_is_retried_even_if_redis_py_has_not_wrapped_the_error(settings: Settings) -> None:
     by_arq = redis_settings(settings).retry_on_error
     by_us = open_worker_redis(settings).connection_pool.connection_kwargs["retry_on_error"]
     for retried in (by_arq, by_us):
         assert {RedisConnectionError, RedisTimeoutError, OSError} <= set(retried or ())
 
 
-async def test_an_ordinary_exception_is_the_end_of_a_job(bench: Bench) -> None:
+async def test_an_exception_ends_a_job_without_a_retry(canary: CanaryQueue) -> None:
     async def fail(_ctx: dict[Any, Any], job_id: str) -> None:
-        bench.calls.append(job_id)
+        canary.calls.append(job_id)
         raise ValueError(job_id)
 
-    await bench.notify("once")
-    worker = await bench.work(fail, max_tries=5)
-    assert bench.calls.count("once") == 1
+    await canary.notify("once")
+    worker = await canary.work(fail, max_tries=5)
+    assert canary.calls.count("once") == 1
     assert (worker.jobs_failed, worker.jobs_retried) == (1, 0)
 
 
-async def test_a_time_out_is_the_end_of_a_job_and_looks_like_a_shutdown_from_inside(bench: Bench) -> None:
+async def test_a_timeout_ends_a_job_with_the_same_exception_as_a_shutdown(canary: CanaryQueue) -> None:
     async def hang(_ctx: dict[Any, Any], job_id: str) -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            bench.calls.append(job_id)
+            canary.calls.append(job_id)
             raise
 
-    await bench.notify("slow")
-    worker = await bench.work(hang, max_tries=5, job_timeout=0.05)
-    assert bench.calls.count("slow") == 1
+    await canary.notify("slow")
+    worker = await canary.work(hang, max_tries=5, job_timeout=0.05)
+    assert canary.calls.count("slow") == 1
     assert worker.jobs_failed == 1
 
 
-async def test_no_hook_tells_of_a_body_that_cannot_be_run(bench: Bench) -> None:
-    await bench.notify("unknown", function="no_such_function")
-    await bench.notify("undecodable")
-    await bench.redis.set(f"{job_key_prefix}{bench.name}:undecodable", b"\x80 not json")
-    await bench.notify("expired")
-    await bench.redis.delete(f"{job_key_prefix}{bench.name}:expired")
-    await bench.notify("exhausted", _job_try=7)
-    worker = await bench.work(bench.note, max_tries=5)
-    assert bench.calls == []
+async def test_no_hook_is_called_for_a_job_that_cannot_run(canary: CanaryQueue) -> None:
+    await canary.notify("unknown", function="no_such_function")
+    await canary.notify("undecodable")
+    await canary.redis.set(f"{job_key_prefix}{canary.name}:undecodable", b"\x80 not json")
+    await canary.notify("expired")
+    await canary.redis.delete(f"{job_key_prefix}{canary.name}:expired")
+    await canary.notify("exhausted", _job_try=7)
+    worker = await canary.work(canary.note, max_tries=5)
+    assert canary.calls == []
     assert worker.jobs_failed == 4
-    assert await bench.redis.zcard(bench.name) == 0
+    assert await canary.redis.zcard(canary.name) == 0
 
 
-async def test_arq_drops_an_id_that_it_knows_even_on_another_queue(bench: Bench) -> None:
-    assert await bench.notify("same")
-    assert not await bench.notify("same")
-    assert not await bench.notify("same", queue=f"{bench.name}-other")
+async def test_arq_rejects_a_known_id_even_on_another_queue(canary: CanaryQueue) -> None:
+    assert await canary.notify("same")
+    assert not await canary.notify("same")
+    assert not await canary.notify("same", queue=f"{canary.name}-other")
 
 
 @pytest.mark.parametrize("keep_result", [0, 3600])
-async def test_a_finished_id_is_free_again_only_without_its_result(bench: Bench, keep_result: int) -> None:
-    await bench.notify("done")
-    await bench.work(bench.note, keep_result=keep_result)
-    assert await bench.notify("done") == (keep_result == 0)
+async def test_the_id_of_a_finished_job_is_free_only_without_a_result(canary: CanaryQueue, keep_result: int) -> None:
+    await canary.notify("done")
+    await canary.work(canary.note, keep_result=keep_result)
+    assert await canary.notify("done") == (keep_result == 0)
 
 
-async def test_a_body_is_json_and_lives_for_thirty_days_instead_of_one(bench: Bench) -> None:
-    await bench.notify("body")
-    key = f"{job_key_prefix}{bench.name}:body"
-    body = await bench.redis.get(key)
+async def test_a_body_is_json_and_expires_after_thirty_days_instead_of_one(canary: CanaryQueue) -> None:
+    await canary.notify("body")
+    key = f"{job_key_prefix}{canary.name}:body"
+    body = await canary.redis.get(key)
     assert body is not None
     assert deserialize(body)["f"] == "note"
-    assert await bench.redis.pttl(key) > BODY_TTL_MS - 2 * DAY_MS
+    assert await canary.redis.pttl(key) > BODY_TTL_MS - 2 * DAY_MS
     assert inspect.signature(arq.connections.ArqRedis).parameters["expires_extra_ms"].default == DAY_MS
 
 
@@ -209,35 +209,35 @@ def test_a_body_is_pickled_by_default() -> None:
 
 
 @pytest.mark.parametrize(("job_timeout", "lives_s"), [(300, 310), (None, 10)])
-async def test_a_killed_workers_job_is_kept_from_others_for_its_time_out_and_ten_seconds(
-    bench: Bench, job_timeout: int | None, lives_s: int
+async def test_a_job_of_a_killed_worker_is_blocked_for_its_timeout_and_ten_seconds(
+    canary: CanaryQueue, job_timeout: int | None, lives_s: int
 ) -> None:
     async def look(_ctx: dict[Any, Any], job_id: str) -> None:
-        bench.calls.append(str(await bench.redis.ttl(f"{in_progress_key_prefix}{bench.name}:{job_id}")))
+        canary.calls.append(str(await canary.redis.ttl(f"{in_progress_key_prefix}{canary.name}:{job_id}")))
 
-    await bench.notify("held")
-    await bench.work(look, job_timeout=job_timeout)
-    assert lives_s - 5 <= int(bench.calls[1]) <= lives_s
+    await canary.notify("held")
+    await canary.work(look, job_timeout=job_timeout)
+    assert lives_s - 5 <= int(canary.calls[1]) <= lives_s
 
 
-async def test_an_exception_in_a_hook_strands_the_job_and_stops_the_worker(bench: Bench) -> None:
+async def test_an_exception_in_a_hook_stops_the_worker(canary: CanaryQueue) -> None:
     async def fail(_ctx: dict[Any, Any]) -> None:
         raise ValueError("a hook")
 
-    await bench.notify("stranded")
+    await canary.notify("stranded")
     with pytest.raises(ValueError, match="a hook"):
-        await bench.work(bench.note, on_job_end=fail)
+        await canary.work(canary.note, on_job_end=fail)
 
 
-def test_arqs_defaults_are_those_that_are_overridden() -> None:
+def test_the_defaults_of_arq_are_those_that_the_workers_override() -> None:
     defaults = {name: parameter.default for name, parameter in inspect.signature(Worker).parameters.items()}
     assert (defaults["poll_delay"], defaults["max_tries"], defaults["keep_result"]) == (0.5, 5, 3600)
     assert defaults["queue_read_limit"] is None
 
 
-async def test_the_health_key_is_the_queues_and_not_the_workers(bench: Bench) -> None:
+async def test_the_health_check_key_belongs_to_the_queue_and_not_to_a_worker(canary: CanaryQueue) -> None:
     assert health_check_key_suffix.startswith(":")
-    worker = await bench.work(bench.note)
-    assert worker.health_check_key == bench.name + health_check_key_suffix
+    worker = await canary.work(canary.note)
+    assert worker.health_check_key == canary.name + health_check_key_suffix
     assert default_queue_name + health_check_key_suffix != worker.health_check_key
-    assert await bench.redis.get(worker.health_check_key) is None
+    assert await canary.redis.get(worker.health_check_key) is None

@@ -1,4 +1,4 @@
-"""Two environments on one Redis, told apart by nothing but their prefixes."""
+"""Two environments that share one Redis and are separated only by their prefixes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
-WORK_S = 60.0
+WORK_TIMEOUT_S = 60.0
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def production(settings: Settings, scripted_models: ScriptedModels) -> Asy
 
 @pytest.fixture
 async def staging(production: Resources, base_settings: Settings, template: str) -> AsyncIterator[Resources]:
-    """Another database, the same Redis, and a prefix that begins with production's."""
+    """Another database, the same Redis, and a prefix that starts with that of production."""
     async with cloned(base_settings.stores.database_url.get_secret_value(), template=template) as url:
         changes = {
             "database_url": SecretStr(url),
@@ -59,28 +59,28 @@ async def is_ready(resources: Resources, document: Document) -> bool:
 
 
 async def snapshot(redis: RedisConnection, prefix: str) -> dict[bytes, bytes]:
-    """Return every key of the environment with its content; arq's own carry the prefix in the job's id."""
+    """Return every key of the environment with its content; arq's keys have the prefix in the job id."""
     keys = [key async for key in redis.scan_iter(match=f"*{prefix}:*", count=1000)]
     return {key: await command(redis, "DUMP", key) for key in keys}
 
 
-async def test_each_environment_takes_and_loses_only_its_own(production: Resources, staging: Resources) -> None:
+async def test_environments_do_not_affect_each_other(production: Resources, staging: Resources) -> None:
     here, there = await upload(production), await upload(staging)
     waiting = await job_of(staging, there)
-    rung = await snapshot(staging.redis, staging.settings.stores.queue_prefix)
-    assert len(rung) == 2  # the queue, and the job's body
+    before = await snapshot(staging.redis, staging.settings.stores.queue_prefix)
+    assert len(before) == 2  # the queue, and the job's body
     async with working(production.settings):
-        await until(lambda: is_ready(production, here), timeout_s=WORK_S)
+        await until(lambda: is_ready(production, here), timeout_s=WORK_TIMEOUT_S)
         assert await reload_job(staging, waiting) == waiting
-        assert await snapshot(staging.redis, staging.settings.stores.queue_prefix) == rung
-        # Somebody empties one environment's part of Redis, and leaves the other's alone.
+        assert await snapshot(staging.redis, staging.settings.stores.queue_prefix) == before
+        # The keys of one environment are deleted, and those of the other are not.
         later = await upload(production)
         for key in await snapshot(production.redis, production.settings.stores.queue_prefix):
             await production.redis.delete(key)
-        assert await snapshot(staging.redis, staging.settings.stores.queue_prefix) == rung
-        await until(lambda: is_ready(production, later), timeout_s=WORK_S)
+        assert await snapshot(staging.redis, staging.settings.stores.queue_prefix) == before
+        await until(lambda: is_ready(production, later), timeout_s=WORK_TIMEOUT_S)
     async with working(staging.settings):
-        await until(lambda: is_ready(staging, there), timeout_s=WORK_S)
+        await until(lambda: is_ready(staging, there), timeout_s=WORK_TIMEOUT_S)
     finished = await reload_job(staging, waiting)
     assert (finished.status, finished.attempts) == (JobStatus.DONE, 1)
     for resources in (production, staging):

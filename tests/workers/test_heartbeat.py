@@ -1,4 +1,4 @@
-"""A worker whose loop is stuck fails its check; one that is busy, idle or without Redis does not."""
+"""The heartbeat check fails for a worker whose event loop is stuck, but not for a busy one."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from tests.support.servers.model_server import ScriptedModels
 
-ALIVE_S = "20"
-# Longer than a live loop is ever silent, even on a machine that has much else to do.
-STUCK_S = "3"
+LONG_MAX_AGE_S = "20"
+# Longer than a healthy event loop pauses, even on a busy machine.
+SHORT_MAX_AGE_S = "3"
 
 
 def check(path: Path, max_age_s: str) -> int:
     return run(["worker-alive", "--file", str(path), "--max-age", max_age_s])
 
 
-async def test_a_busy_worker_is_alive_a_stuck_one_is_not_and_a_stopped_one_leaves_no_file(
+async def test_the_check_passes_for_a_busy_worker_fails_for_a_stuck_one_and_the_file_is_removed_at_shutdown(
     resources: Resources, workspace: Workspace, scripted_models: ScriptedModels, tmp_path: Path
 ) -> None:
     path = tmp_path / "alive"
@@ -45,24 +45,24 @@ async def test_a_busy_worker_is_alive_a_stuck_one_is_not_and_a_stopped_one_leave
         job = await job_of(resources, document)
         async with asyncio.timeout(60):
             await pause.reached.wait()
-        # Its only place is taken by a job that waits for the model.
+        # Its only slot is used by a job that waits for the model.
         before = path.stat().st_mtime
-        await until(lambda: path.stat().st_mtime > before, timeout_s=20, what="another look at the queue")
-        assert check(path, ALIVE_S) == 0
+        await until(lambda: path.stat().st_mtime > before, timeout_s=20, what="another heartbeat")
+        assert check(path, LONG_MAX_AGE_S) == 0
         worker.send_signal(signal.SIGSTOP)
         try:
-            await until(lambda: check(path, STUCK_S) == 1, timeout_s=30, what="the failing check")
+            await until(lambda: check(path, SHORT_MAX_AGE_S) == 1, timeout_s=30, what="the failing check")
         finally:
             worker.send_signal(signal.SIGCONT)
-        await until(lambda: check(path, STUCK_S) == 0, timeout_s=30, what="the check of a worker that goes on")
+        await until(lambda: check(path, SHORT_MAX_AGE_S) == 0, timeout_s=30, what="the check of a resumed worker")
         worker.terminate()
         assert await worker.wait() == 0
         assert not path.exists()
-        assert (await reload_job(resources, job)).attempts == 0, "it was not handed back"
+        assert (await reload_job(resources, job)).attempts == 0, "the job was not handed back"
     pause.resumed.set()
 
 
-def test_an_old_file_a_missing_one_and_none_at_all_are_told_apart(
+def test_an_old_a_missing_and_an_unset_file_have_different_messages(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WORKER_ALIVE_FILE", raising=False)
@@ -79,7 +79,7 @@ def test_an_old_file_a_missing_one_and_none_at_all_are_told_apart(
     assert "has not looked at its queue for 300 s, more than 120" in capsys.readouterr().err
 
 
-async def test_a_file_that_cannot_be_written_refuses_the_start(resources: Resources, tmp_path: Path) -> None:
+async def test_a_worker_does_not_start_if_the_file_cannot_be_written(resources: Resources, tmp_path: Path) -> None:
     nowhere = resources.settings.changed({"worker_alive_file": tmp_path / "missing" / "alive"})
     async with working(nowhere) as worker:
         assert await asyncio.wait_for(worker.wait(), 60) == 1

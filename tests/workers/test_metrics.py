@@ -1,4 +1,4 @@
-"""What a worker process tells of its work, on a port of its own."""
+"""The metrics that a worker process serves on its own port."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STAGES = {"downloading", "parsing", "chunking", "embedding", "finalizing"}
 PROGRAM = b"\x7fELF\x02\x01\x01" + bytes(200)
 
 
-async def test_a_worker_tells_its_attempts_stages_and_calls(resources: Resources, workspace: Workspace) -> None:
+async def test_a_worker_exports_its_attempts_stages_and_calls(resources: Resources, workspace: Workspace) -> None:
     (port,) = free_ports(1)
 
     async def has_ended(document: Document) -> bool:
@@ -31,15 +31,15 @@ async def test_a_worker_tells_its_attempts_stages_and_calls(resources: Resources
     async with working(resources.settings.changed({"metrics_port": port})):
         good = await accept(resources, workspace)
         await until(lambda: has_ended(good), timeout_s=60, what="the document")
-        # The same text again: its vector is paid for already.
+        # The same text again, whose vector is already cached.
         again = await accept(resources, workspace, filename="again.md")
         bad = await accept(resources, workspace, PROGRAM, filename="a.out", mime_type="application/octet-stream")
         for document in (again, bad):
-            await until(lambda: has_ended(document), timeout_s=60, what="the document")  # noqa: B023 - awaited here
+            await until(lambda: has_ended(document), timeout_s=60, what="the document")  # noqa: B023 - awaited in the loop
 
         async def has_counted() -> Figures | None:
-            async with aiohttp.request("GET", f"http://127.0.0.1:{port}/metrics") as answer:
-                figures = Figures(await answer.text())
+            async with aiohttp.request("GET", f"http://127.0.0.1:{port}/metrics") as response:
+                figures = Figures(await response.text())
             return figures if figures.total("ragsvc_job_attempts_total") == 3 else None
 
         figures = await until(has_counted, what="three counted attempts")

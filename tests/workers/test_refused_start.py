@@ -1,4 +1,4 @@
-"""A worker that cannot start says why in one line."""
+"""A worker that cannot start reports why in one line."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("settings_class", ["IngestionSettings", "DeletionSettings"])
-async def test_a_worker_without_postgres_says_so_and_nothing_else_is_wrong(
-    settings: Settings, settings_class: str
-) -> None:
+async def test_a_worker_without_postgres_exits_with_one_error_message(settings: Settings, settings_class: str) -> None:
     (port,) = free_ports(1)
     away = settings.changed({"database_url": SecretStr(f"postgresql://ragsvc@127.0.0.1:{port}/ragsvc")})
     process = await asyncio.create_subprocess_exec(
@@ -32,7 +30,7 @@ async def test_a_worker_without_postgres_says_so_and_nothing_else_is_wrong(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    said = (await process.communicate())[0].decode()
+    output = (await process.communicate())[0].decode()
     assert process.returncode == 1
-    assert said.count("ragsvc: Postgres at DATABASE_URL cannot be used") == 1, said
-    assert "Traceback" not in said
+    assert output.count("ragsvc: Postgres at DATABASE_URL cannot be used") == 1, output
+    assert "Traceback" not in output

@@ -1,4 +1,4 @@
-"""What stands around a job: whatever its work does, the row says what became of it."""
+"""The runner of jobs: every outcome of the work is stored in the job's row."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ async def finish(resources: Resources, lease: Lease) -> None:
         await jobs.finish_job(conn, lease.job)
 
 
-async def test_work_that_ends_well_ends_the_job(resources: Resources, job: Job) -> None:
+async def test_a_job_is_done_when_its_work_has_finished(resources: Resources, job: Job) -> None:
     await run_job(context(resources), str(job.id), finish)
     assert (await reload_job(resources, job)).status is JobStatus.DONE
 
 
-async def test_a_ring_for_nothing_is_quiet(resources: Resources, job: Job) -> None:
+async def test_a_notification_of_a_finished_job_does_nothing(resources: Resources, job: Job) -> None:
     await run_job(context(resources), str(job.id), finish)
     ran = False
 
@@ -75,9 +75,9 @@ async def test_a_permanent_failure_is_listed_as_a_dead_letter(
     assert await command(resources.redis, "LLEN", key) == 1
 
 
-async def test_a_failure_that_nobody_foresaw_is_tried_three_times(resources: Resources, job: Job) -> None:
+async def test_an_unexpected_failure_is_attempted_three_times(resources: Resources, job: Job) -> None:
     async def work(_resources: Resources, _lease: Lease) -> None:
-        raise RuntimeError("a defect")
+        raise RuntimeError("a bug")
 
     ctx = context(resources, backoff_base_s=0.001, backoff_cap_s=0.001)
     for expected in (JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.DEAD):
@@ -87,7 +87,7 @@ async def test_a_failure_that_nobody_foresaw_is_tried_three_times(resources: Res
         assert (await reload_job(resources, job)).status is expected
 
 
-async def test_a_time_out_is_transient_and_charged(resources: Resources, job: Job) -> None:
+async def test_a_timeout_is_transient_and_counts_an_attempt(resources: Resources, job: Job) -> None:
     async def work(_resources: Resources, _lease: Lease) -> None:
         await asyncio.Event().wait()
 
@@ -96,17 +96,17 @@ async def test_a_time_out_is_transient_and_charged(resources: Resources, job: Jo
     assert (after.status, after.attempts) == (JobStatus.QUEUED, 1)
     assert after.error is not None
     assert after.error["code"] == "timeout"
-    assert after.error["message"] == "the work made no progress for 0.05 s"
+    assert after.error["message"] == "the job made no progress for 0.05 s"
 
 
-async def test_work_that_gets_on_may_take_longer(resources: Resources, job: Job) -> None:
+async def test_work_that_makes_progress_can_exceed_the_time_limit(resources: Resources, job: Job) -> None:
     limit_s = 2.0
 
     async def work(resources: Resources, lease: Lease) -> None:
-        over_at = loop.time() + 1.25 * limit_s
+        ends_at = loop.time() + 1.25 * limit_s
         for step in itertools.count(1):
             await lease.report(Stage.EMBEDDING, 1 - 1 / step)
-            if loop.time() > over_at:
+            if loop.time() > ends_at:
                 break
             await asyncio.sleep(0.05)
         await finish(resources, lease)
@@ -116,7 +116,7 @@ async def test_work_that_gets_on_may_take_longer(resources: Resources, job: Job)
     assert (await reload_job(resources, job)).status is JobStatus.DONE
 
 
-async def test_a_stopping_worker_hands_its_job_back_uncharged(resources: Resources, job: Job) -> None:
+async def test_a_stopping_worker_hands_its_job_back_and_counts_no_attempt(resources: Resources, job: Job) -> None:
     ctx, started = context(resources), asyncio.Event()
 
     async def work(_resources: Resources, _lease: Lease) -> None:
@@ -131,11 +131,12 @@ async def test_a_stopping_worker_hands_its_job_back_uncharged(resources: Resourc
         await running
     after = await reload_job(resources, job)
     assert (after.status, after.attempts, after.error) == (JobStatus.QUEUED, 0, None)
-    notify = queue_name(resources.settings, Queue.INGESTION)
-    assert f"{notify}:{job.id.hex}:{after.generation}".encode() in await resources.redis.zrange(notify, 0, -1)
+    queue_key = queue_name(resources.settings, Queue.INGESTION)
+    notification_id = f"{queue_key}:{job.id.hex}:{after.generation}"
+    assert notification_id.encode() in await resources.redis.zrange(queue_key, 0, -1)
 
 
-async def test_a_cancellation_from_inside_is_a_failure_and_no_shutdown(resources: Resources, job: Job) -> None:
+async def test_a_cancellation_inside_the_work_is_a_failure(resources: Resources, job: Job) -> None:
     async def work(_resources: Resources, _lease: Lease) -> None:
         raise asyncio.CancelledError
 
@@ -144,7 +145,7 @@ async def test_a_cancellation_from_inside_is_a_failure_and_no_shutdown(resources
     assert (after.status, after.attempts) == (JobStatus.QUEUED, 1)
 
 
-async def test_an_outage_leaves_the_document_waiting_with_its_reason(
+async def test_an_outage_leaves_the_document_queued_with_the_error(
     resources: Resources, document: Document, job: Job
 ) -> None:
     async def work(_resources: Resources, _lease: Lease) -> None:
@@ -158,7 +159,7 @@ async def test_an_outage_leaves_the_document_waiting_with_its_reason(
     assert shown.error.next_attempt_at is not None
 
 
-async def test_a_job_whose_workers_die_again_and_again_is_a_crash_loop(
+async def test_a_job_whose_workers_repeatedly_die_fails_as_a_crash_loop(
     resources: Resources, document: Document, job: Job
 ) -> None:
     async with resources.pool.acquire() as conn:

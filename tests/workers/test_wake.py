@@ -1,10 +1,8 @@
-"""The arq worker that wakes: how soon it starts, and what it outlives."""
+"""The arq worker that is woken by notifications: how it starts jobs, and which failures it survives."""
 
 from __future__ import annotations
 
 import asyncio
-import statistics
-import time
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from arq.worker import func
 
 from ragsvc.queue.connection import deserialize, redis_settings, serialize, wake_channel
+from ragsvc.workers import wake
 from ragsvc.workers.wake import WakeWorker
 from tests.support.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import pytest
 
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.resources import Resources
@@ -52,28 +53,29 @@ async def notify(redis: RedisConnection, queue: str, job_id: str, *, name: str =
     return job
 
 
-async def test_a_job_starts_within_milliseconds_of_its_ring(resources: Resources) -> None:
+async def test_a_notification_starts_a_job_without_waiting_for_the_next_poll(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
     queue = f"{resources.settings.stores.queue_prefix}:speed"
-    started: dict[str, float] = {}
+    started: set[str] = set()
 
     async def note(_ctx: dict[str, Any], job_id: str) -> None:
-        started[job_id] = time.perf_counter()
+        started.add(job_id)
 
-    async with working(resources.settings, queue, {"note": note}):
+    async with working(resources.settings, queue, {"note": note}) as worker:
         await notify(resources.redis, queue, "warm")
         await until(lambda: "warm" in started)
-        delays = []
+        # The worker does not poll again during the test, so only the notification can start a job. How soon it does,
+        # 10 ms by the benchmark in tests/bench/queue, depends on the machine.
+        monkeypatch.setattr(wake, "IDLE_S", 3600.0)
         for n in range(30):
-            rung = time.perf_counter()
             await notify(resources.redis, queue, str(n))
-            await until(partial(started.get, str(n)))
-            delays.append(started[str(n)] - rung)
-    # arq as it comes needs 295 ms (its poll delay is 500 ms). The goal of 10 ms is measured by tests/bench/queue, on a
-    # machine that does nothing else; beside other tests a third of arq's shows that the wake works.
-    assert statistics.median(delays) < 0.1
+            await until(partial(started.__contains__, str(n)))
+            # The end of a job causes a poll too, which must not start the next job.
+            await until(lambda: not worker.tasks)
 
 
-async def test_a_ring_before_the_worker_listens_is_heard(resources: Resources) -> None:
+async def test_a_notification_sent_before_the_worker_listens_is_processed(resources: Resources) -> None:
     queue = f"{resources.settings.stores.queue_prefix}:early"
     done = asyncio.Event()
 
@@ -86,7 +88,7 @@ async def test_a_ring_before_the_worker_listens_is_heard(resources: Resources) -
     assert await resources.redis.zcard(queue) == 0
 
 
-async def test_an_undecodable_body_and_an_unknown_name_stop_no_worker(resources: Resources) -> None:
+async def test_an_undecodable_body_and_an_unknown_function_do_not_stop_the_worker(resources: Resources) -> None:
     queue, done = f"{resources.settings.stores.queue_prefix}:junk", asyncio.Event()
 
     async def note(_ctx: dict[str, Any], _job_id: str) -> None:
@@ -106,7 +108,7 @@ async def test_an_undecodable_body_and_an_unknown_name_stop_no_worker(resources:
     assert done.is_set()
 
 
-async def test_a_worker_outlives_the_loss_of_all_its_connections(resources: Resources) -> None:
+async def test_a_worker_survives_the_loss_of_all_its_connections(resources: Resources) -> None:
     queue, done = f"{resources.settings.stores.queue_prefix}:cut", []
 
     async def note(_ctx: dict[str, Any], job_id: str) -> None:
@@ -121,18 +123,18 @@ async def test_a_worker_outlives_the_loss_of_all_its_connections(resources: Reso
     assert done == ["before", "after"]
 
 
-async def test_places_taken_for_jobs_that_could_not_start_are_freed(resources: Resources) -> None:
+async def test_slots_acquired_for_jobs_that_could_not_start_are_released(resources: Resources) -> None:
     async def note(_ctx: dict[str, Any], _job_id: str) -> None: ...
 
     async with working(resources.settings, f"{resources.settings.stores.queue_prefix}:count", {"note": note}) as worker:
         worker.job_counter = 7
         await worker.sem.acquire()
-        await worker._recount()
+        await worker._reset_slots()
         assert worker.job_counter == 0
         assert worker.sem._value == worker.max_jobs + 1
 
 
-async def test_a_worker_stops_and_closes_what_it_opened_while_redis_is_away(resources: Resources) -> None:
+async def test_a_worker_stops_and_closes_its_resources_while_redis_is_unavailable(resources: Resources) -> None:
     closed = asyncio.Event()
 
     async def note(_ctx: dict[str, Any], _job_id: str) -> None: ...
@@ -143,7 +145,7 @@ async def test_a_worker_stops_and_closes_what_it_opened_while_redis_is_away(reso
 
     async with working(resources.settings, f"{resources.settings.stores.queue_prefix}:away", {"note": note}) as worker:
         worker.on_shutdown = on_shutdown
-        # As if Redis had gone: nothing answers at this port.
+        # Nothing listens on this port, as if Redis were unavailable.
         worker.pool.connection_pool.connection_kwargs["port"] = 1
         await worker.pool.connection_pool.disconnect()
         async with asyncio.timeout(30):

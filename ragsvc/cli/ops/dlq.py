@@ -1,4 +1,4 @@
-"""`ragsvc dlq`: dead letters, for operators; straight on Postgres and Redis, so it works while the API is away."""
+"""`ragsvc dlq`: dead letters for operators; uses Postgres and Redis directly, so it works without the API."""
 
 from __future__ import annotations
 
@@ -24,19 +24,23 @@ if TYPE_CHECKING:
     from ragsvc.jobs.dead_letters import ReplayResult
 
 MESSAGE_CHARS = 80
-TURN_POLL_S = 0.5
+REPLAY_POLL_S = 0.5
+CONFIRM_HINT = "; run again with --yes to do it"
 
 dlq = typer.Typer()
 
 QueueName = Annotated[Queue, typer.Argument(help="The queue.")]
-Code = Annotated[str | None, typer.Option(help="Only letters with this error code.")]
-Workspace = Annotated[str | None, typer.Option(help="Only letters of this workspace.")]
-Since = Annotated[datetime | None, typer.Option(help="Only what failed since then, in UTC.")]
-Ids = Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="A letter's or job's id, again for more.")]
-All = Annotated[bool, typer.Option("--all", help="Every letter; shows what it would do unless --yes is given.")]
-Yes = Annotated[bool, typer.Option("--yes", help="With --all: do it.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")]
-AtMost = Annotated[int | None, typer.Option(min=1, help="Letters at most.")]
+Code = Annotated[str | None, typer.Option(help="Only dead letters with this error code.")]
+Workspace = Annotated[str | None, typer.Option(help="Only dead letters of this workspace.")]
+Since = Annotated[datetime | None, typer.Option(help="Only dead letters that failed at or after this time, in UTC.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Option("--id", metavar="ID", help="The id of a dead letter, its job or its document; can be repeated."),
+]
+All = Annotated[bool, typer.Option("--all", help="All dead letters; without --yes only shows how many.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Confirms --all.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing and show only how many match.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of dead letters.")]
 
 
 @dlq.command("list")
@@ -45,8 +49,8 @@ def list_entries(
     *,
     code: Code = None,
     workspace: Workspace = None,
-    limit: Annotated[int, typer.Option(min=1, help="Letters at most.")] = 20,
-    offset: Annotated[int, typer.Option(min=0, help="Letters to skip.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of dead letters.")] = 20,
+    offset: Annotated[int, typer.Option(min=0, help="Number of dead letters to skip.")] = 0,
     as_json: Json = False,
 ) -> None:
     """List dead letters, newest first."""
@@ -56,7 +60,7 @@ def list_entries(
         async with open_context() as context:
             return await dead_letters.list_dead_letters(context, queue, wanted, limit=limit, offset=offset)
 
-    found = [dlq_options.render(entry) for entry in asyncio.run(find())]
+    found = asyncio.run(find())
     if as_json:
         print_json({"data": found})
         return
@@ -66,21 +70,26 @@ def list_entries(
 
 @dlq.command()
 def show(
-    queue: QueueName, entry: Annotated[str, typer.Argument(help="A letter's or job's id.")], *, as_json: Json = False
+    queue: QueueName,
+    entry: Annotated[str, typer.Argument(help="The id of the dead letter, its job or its document.")],
+    *,
+    as_json: Json = False,
 ) -> None:
     """Show a dead letter."""
 
+    wanted = dlq_options.read_entry(entry)
+
     async def find() -> dict[str, object] | None:
         async with open_context() as context:
-            return await dead_letters.get_dead_letter(context, queue, dlq_options.read_entry(entry))
+            return await dead_letters.get_dead_letter(context, queue, *wanted)
 
     found = asyncio.run(find())
     if found is None:
-        raise CommandFailed(f"there is no dead letter {entry} in {queue}")
+        raise CommandFailed(f"no dead letter {entry} in {queue}")
     if as_json:
-        print_json(dlq_options.render(found))
+        print_json(found)
     else:
-        print_fields(dlq_options.render(found))
+        print_fields(found)
 
 
 @dlq.command()
@@ -95,7 +104,7 @@ def counts(queue: QueueName, *, as_json: Json = False) -> None:
     if as_json:
         print_json({"queue": queue, "counts": counted})
     else:
-        print_table(("CODE", "LETTERS"), sorted(counted.items(), key=itemgetter(1), reverse=True))
+        print_table(("CODE", "DEAD LETTERS"), sorted(counted.items(), key=itemgetter(1), reverse=True))
 
 
 @dlq.command()
@@ -107,22 +116,22 @@ def replay(
     code: Code = None,
     workspace: Workspace = None,
     since: Since = None,
-    rate: Annotated[float | None, typer.Option(min=0.01, max=1000, help="Letters a second.")] = None,
-    limit: AtMost = None,
+    rate: Annotated[float | None, typer.Option(min=0.01, max=1000, help="Dead letters per second.")] = None,
+    limit: Limit = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Queue dead letters again, each exactly once however often this is run; another replay is waited for."""
+    """Requeue dead letters, each exactly once; waits for a replay of the same queue that is already running."""
     selection = dlq_options.select(ids=ids, every=every, code=code, workspace=workspace, since=since)
     unconfirmed = every and not yes
     result = asyncio.run(_replay(queue, selection, rate_per_s=rate, limit=limit, dry_run=dry_run or unconfirmed))
     if as_json:
         print_json(asdict(result))
     elif result.dry_run:
-        print_line(f"would replay {result.matched} of {queue}{'; --yes does it' if unconfirmed else ''}")
+        print_line(f"would replay {result.matched} from {queue}{CONFIRM_HINT if unconfirmed else ''}")
     else:
-        print_line(f"replayed {result.replayed} of {result.matched} of {queue}, {result.superseded} superseded")
+        print_line(f"replayed {result.replayed} of {result.matched} from {queue}, {result.superseded} superseded")
 
 
 @dlq.command()
@@ -134,44 +143,44 @@ def purge(
     code: Code = None,
     workspace: Workspace = None,
     since: Since = None,
-    limit: AtMost = None,
+    limit: Limit = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Give dead letters up for good; their jobs become `discarded`."""
+    """Discard dead letters permanently; their jobs become `discarded`."""
     selection = dlq_options.select(ids=ids, every=every, code=code, workspace=workspace, since=since)
     unconfirmed = every and not yes
-    only_look = dry_run or unconfirmed
+    is_dry_run = dry_run or unconfirmed
 
     async def discard() -> dead_letters.DiscardResult:
         async with open_context() as context:
-            return await dead_letters.discard_matching(context, queue, selection, limit=limit, dry_run=only_look)
+            return await dead_letters.discard_matching(context, queue, selection, limit=limit, dry_run=is_dry_run)
 
     purged = asyncio.run(discard())
     if as_json:
         print_json(asdict(purged))
-    elif only_look:
-        print_line(f"would discard {purged.matched} of {queue}{'; --yes does it' if unconfirmed else ''}")
+    elif is_dry_run:
+        print_line(f"would discard {purged.matched} from {queue}{CONFIRM_HINT if unconfirmed else ''}")
     else:
-        print_line(f"discarded {purged.discarded} of {purged.matched} of {queue}")
+        print_line(f"discarded {purged.discarded} of {purged.matched} from {queue}")
 
 
 async def _replay(
     queue: Queue, selection: DeadLetterFilter, *, rate_per_s: float | None, limit: int | None, dry_run: bool
 ) -> ReplayResult:
     async with open_context() as context:
-        waits = False
+        is_waiting = False
         while True:
             try:
                 return await dead_letters.replay(
                     context, queue, selection, dry_run=dry_run, rate_per_s=rate_per_s, limit=limit
                 )
             except ReplayRunning:
-                if not waits:
-                    print(f"another replay of {queue} is running: waiting for its end", file=sys.stderr)
-                waits = True
-                await asyncio.sleep(TURN_POLL_S)
+                if not is_waiting:
+                    print(f"another replay of {queue} is running; waiting for it to end", file=sys.stderr)
+                is_waiting = True
+                await asyncio.sleep(REPLAY_POLL_S)
 
 
 def _row(entry: dict[str, object]) -> tuple[object, ...]:

@@ -1,19 +1,17 @@
-"""Dead letters, for the operator: /v1/admin/dlq."""
+"""Dead letters for operators: /v1/admin/dlq."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Self, cast
-from uuid import UUID
+from typing import TYPE_CHECKING, Annotated, Self, cast
 
 from aiohttp import web
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
-from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import DeadLetterFilter, Queue
-from ragsvc.errors import InvalidRequest, NotFound, ReplayRunning
+from ragsvc.errors import NotFound, ReplayRunning
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, Time, read_body, read_query
 from ragsvc.http.contract.ids import (
@@ -30,19 +28,24 @@ from ragsvc.http.state import resources_of
 from ragsvc.http.v1.admin_queues import parse_queue
 from ragsvc.jobs import dead_letters
 
+if TYPE_CHECKING:
+    from uuid import UUID
+
 routes = web.RouteTableDef()
 
-# `replay` is no letter, so that a letter's methods are not said to be its.
+# Keep `replay` from matching as a dead-letter id.
 ENTRY_PATH = "/v1/admin/dlq/{queue}/{entry_id:(?!replay$)[^/]+}"
 MAX_IDS = 1000
 MAX_CODE_CHARS = 100
 SELECTORS = ("ids", "code", "workspace_id", "since")
-# The letter's generation may be left out, and its job named in its public form.
-EntryId = Annotated[str, Field(pattern=r"^(job_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(:[0-9]{1,9})?$")]
+# The id of an entry, of its job or of its document; bare UUIDs are accepted too.
+EntryId = Annotated[
+    str, Field(pattern=r"^((job|doc)_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(:[0-9]{1,9})?$")
+]
 
 
 class DeadLettersQuery(LimitQuery):
-    """Which dead letters."""
+    """The filter and page of a list of dead letters."""
 
     code: Annotated[str, Field(min_length=1, max_length=MAX_CODE_CHARS)] | None = None
     workspace_id: WorkspaceId | None = None
@@ -50,15 +53,15 @@ class DeadLettersQuery(LimitQuery):
 
 
 class ReplayBody(Body):
-    """Which dead letters to queue again: `all`, or those that fit every other condition given.
+    """The dead letters to replay: `all`, or those that match every given condition.
 
-    `all` does it only with `confirm`; without, and with `dry_run`, the answer tells what would be done.
+    `all` requires `confirm`. Without it, or with `dry_run`, nothing is replayed and the response has only the counts.
     """
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"code": "parser_timeout", "since": "2026-01-31T00:00:00Z", "rate": 10}],
-            # What `_check_selection` asks for.
+            # The same rule as in `_check_selection`.
             "oneOf": [
                 {
                     "required": ["all"],
@@ -81,19 +84,19 @@ class ReplayBody(Body):
     since: Time | None = None
     confirm: bool = False
     dry_run: bool = False
-    rate: Annotated[float, Field(gt=0, le=1000, description="Letters a second.")] | None = None
+    rate: Annotated[float, Field(gt=0, le=1000, description="Dead letters per second.")] | None = None
     limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     @model_validator(mode="after")
     def _check_selection(self) -> Self:
         selects = any(getattr(self, name) is not None for name in SELECTORS)
         if selects == self.all:
-            raise ValueError("give either all, or some of ids, code, workspace_id and since")
+            raise ValueError("either all or at least one of ids, code, workspace_id and since is required")
         return self
 
 
 class DeadLetterView(TypedDict):
-    """A job that failed for good."""
+    """A job that failed permanently."""
 
     v: int
     entry_id: str
@@ -117,7 +120,7 @@ class DeadLetterView(TypedDict):
 
 
 class ReplayView(TypedDict):
-    """What a replay did; a dry run replays nothing."""
+    """The counts of a replay; a dry run replays nothing."""
 
     matched: int
     replayed: int
@@ -128,7 +131,7 @@ class ReplayView(TypedDict):
 @routes.get("/v1/admin/dlq/{queue}")
 @operation("List a queue's dead letters", Access.ADMIN, query=DeadLettersQuery, responses={200: Page[DeadLetterView]})
 async def list_entries(request: web.Request) -> web.Response:
-    """Answer one page of the letters, newest first; those that come or go meanwhile shift no page."""
+    """Return one page of dead letters, newest first; concurrent changes do not shift the pages."""
     queue = parse_queue(request)
     query = read_query(request, DeadLettersQuery)
     found = await dead_letters.list_dead_letters(
@@ -144,10 +147,8 @@ async def list_entries(request: web.Request) -> web.Response:
 @routes.get(ENTRY_PATH)
 @operation("Show a dead letter", Access.ADMIN, responses={200: DeadLetterView})
 async def get_entry(request: web.Request) -> web.Response:
-    """Answer one letter."""
-    entry = await dead_letters.get_dead_letter(
-        resources_of(request), parse_queue(request), _wanted(request.match_info["entry_id"])
-    )
+    """Return one dead letter."""
+    entry = await dead_letters.get_dead_letter(resources_of(request), parse_queue(request), *_parse_entry_id(request))
     if entry is None:
         raise NotFound
     return json_response(_render_entry(entry))
@@ -155,18 +156,18 @@ async def get_entry(request: web.Request) -> web.Response:
 
 @routes.post("/v1/admin/dlq/{queue}/replay")
 @operation(
-    "Queue dead letters again",
+    "Replay dead letters",
     Access.ADMIN,
     body=ReplayBody,
     responses={200: ReplayView},
     problems=(ReplayRunning,),
 )
 async def replay_entries(request: web.Request) -> web.Response:
-    """Replay each letter exactly once, however often and by however many this is asked."""
+    """Requeue each dead letter exactly once, even if the request is repeated or sent concurrently."""
     queue = parse_queue(request)
     body = await read_body(request, ReplayBody)
     wanted = DeadLetterFilter(
-        ids=tuple(_job_id(wanted) for wanted in body.ids) if body.ids is not None else None,
+        ids=tuple(dead_letters.parse_entry_id(text)[0] for text in body.ids) if body.ids is not None else None,
         code=body.code,
         workspace_id=body.workspace_id,
         since=body.since,
@@ -183,39 +184,25 @@ async def replay_entries(request: web.Request) -> web.Response:
 
 
 @routes.delete(ENTRY_PATH)
-@operation("Give a dead letter up for good", Access.ADMIN, responses={204: None})
+@operation("Discard a dead letter", Access.ADMIN, responses={204: None})
 async def delete_entry(request: web.Request) -> web.Response:
-    """Discard one letter."""
-    wanted = _wanted(request.match_info["entry_id"])
-    if not await dead_letters.discard(resources_of(request), parse_queue(request), wanted):
+    """Discard one dead letter."""
+    if not await dead_letters.discard(resources_of(request), parse_queue(request), *_parse_entry_id(request)):
         raise NotFound
     return web.Response(status=204)
 
 
-def _wanted(text: str) -> str:
-    """Return an entry's id, whose job may be named in its public form too."""
-    job, colon, generation = text.partition(":")
-    return f"{job.removeprefix('job_')}{colon}{generation}"
-
-
-def _job_id(text: str) -> UUID:
+def _parse_entry_id(request: web.Request) -> tuple[UUID, int | None]:
     try:
-        return UUID(_wanted(text).partition(":")[0])
+        return dead_letters.parse_entry_id(request.match_info["entry_id"])
     except ValueError:
-        raise InvalidRequest(fields={"ids": f"{text!r} is not the id of a dead letter"}) from None
+        raise NotFound from None
 
 
 def _position_of(entry: dict[str, object]) -> Moment:
-    return cast("datetime", entry["last_failed_at"]), UUID(str(entry["job_id"]))
+    job_id, _ = dead_letters.parse_entry_id(str(entry["entry_id"]))
+    return cast("datetime", entry["last_failed_at"]), job_id
 
 
 def _render_entry(entry: dict[str, object]) -> dict[str, object]:
-    document_id = entry["document_id"]
-    times = {name: value for name, value in entry.items() if isinstance(value, datetime)}
-    return {
-        **entry,
-        **{name: render_time(moment) for name, moment in times.items()},
-        "job_id": format_id("job", UUID(str(entry["job_id"]))),
-        "workspace_id": format_id("ws", UUID(str(entry["workspace_id"]))),
-        "document_id": format_id("doc", UUID(str(document_id))) if document_id else None,
-    }
+    return {name: render_time(value) if isinstance(value, datetime) else value for name, value in entry.items()}

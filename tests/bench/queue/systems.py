@@ -12,14 +12,14 @@ import sys
 import tempfile
 import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from arq.connections import ArqRedis, RedisSettings, create_pool
 
 from ragsvc.domain.ids import new_id
-from ragsvc.domain.jobs import Queue, SubjectKind
+from ragsvc.domain.jobs import JobKind, Queue, SubjectKind
 from ragsvc.jobs import lifecycle
 from ragsvc.resources import open_resources
 from tests.bench.queue.journal import VARIABLE, Journal
@@ -46,6 +46,20 @@ class System(Protocol):
         """Enqueue jobs numbered from `first` that wait `wait_s`; each is noted first."""
 
 
+@dataclass(frozen=True)
+class WaitPayload:
+    """The number of a job that only waits, and for how long."""
+
+    kind: ClassVar[JobKind] = JobKind.INGEST
+
+    n: int
+    wait_s: float
+
+    def to_json(self) -> dict[str, object]:
+        """Return the payload as the database stores it."""
+        return asdict(self)
+
+
 @dataclass
 class Ragsvc:
     """This service's queue: a row in Postgres, then the notification."""
@@ -67,7 +81,7 @@ class Ragsvc:
                     queue=Queue.INGESTION,
                     subject_kind=SubjectKind.DOCUMENT,
                     subject_id=new_id(),
-                    payload={"n": number, "wait_s": wait_s},
+                    payload=WaitPayload(number, wait_s),
                 )
             await self.resources.notifier.notify(job)
 

@@ -127,7 +127,7 @@ def test_dead_letters_are_listed_counted_and_shown(
     counted = operator("dlq", "counts", "ingestion", "--json").json["counts"]
     assert all(counted[one["error"]["code"]] >= 1 for one in dead)
     assert "CODE" in operator("dlq", "counts", "ingestion").out
-    for name in ("entry_id", "job_id"):
+    for name in ("entry_id", "job_id", "document_id"):
         assert operator("dlq", "show", "ingestion", dead_letters[0][name], "--json").json == dead_letters[0]
     assert dead_letters[0]["entry_id"] in operator("dlq", "show", "ingestion", dead_letters[0]["job_id"]).out
 
@@ -137,7 +137,7 @@ def test_a_replayed_dead_letter_is_retried(
 ) -> None:
     code = dead[0]["error"]["code"]
     select = ("dlq", "replay", "ingestion", "--workspace", tenant["id"], "--code", code)
-    assert operator(*select, "--dry-run").out == "would replay 1 of ingestion\n"
+    assert operator(*select, "--dry-run").out == "would replay 1 from ingestion\n"
     done = operator(*select, "--json").json
     assert done == {"matched": 1, "replayed": 1, "superseded": 0, "dry_run": False}
     again = operator("documents", "show", dead[0]["id"], "--json").json
@@ -147,7 +147,7 @@ def test_a_replayed_dead_letter_is_retried(
 def test_a_replay_of_all_needs_confirmation(operator: CommandLine, dead: list[dict[str, Any]]) -> None:
     looked = operator("dlq", "replay", "ingestion", "--all")
     assert looked.code == 0
-    assert looked.out.endswith("of ingestion; --yes does it\n")
+    assert looked.out.endswith("from ingestion; run again with --yes to do it\n")
     assert operator("dlq", "replay", "ingestion", "--all", "--yes", "--dry-run", "--json").json["replayed"] == 0
     done = operator("dlq", "replay", "ingestion", "--all", "--yes", "--json").json
     assert done["replayed"] >= len(dead)
@@ -161,10 +161,10 @@ async def test_a_replay_waits_for_another_one(service: Service, base_settings: S
             replay = start_cli("dlq", "replay", "deletion", "--code", "none", env=service.env)
             assert replay.stderr is not None
             said = await asyncio.to_thread(replay.stderr.readline)
-            assert said == "another replay of deletion is running: waiting for its end\n"
+            assert said == "another replay of deletion is running; waiting for it to end\n"
             assert replay.poll() is None
         out, _ = await asyncio.to_thread(replay.communicate, timeout=60)
-    assert (replay.returncode, out) == (0, "replayed 0 of 0 of deletion, 0 superseded\n")
+    assert (replay.returncode, out) == (0, "replayed 0 of 0 from deletion, 0 superseded\n")
 
 
 def test_the_stores_of_ragsvc_dev_are_found(service: Service, tmp_path: Path) -> None:
@@ -186,10 +186,10 @@ def test_purged_dead_letters_are_gone(
     mine = ("--workspace", tenant["id"])
     dead_letters = operator("dlq", "list", "ingestion", *mine, "--json").json["data"]
     assert operator("dlq", "purge", "ingestion", *mine, "--since", "2999-01-01", "--json").json["matched"] == 0
-    assert operator("dlq", "purge", "ingestion", *mine, "--dry-run").out == "would discard 2 of ingestion\n"
+    assert operator("dlq", "purge", "ingestion", *mine, "--dry-run").out == "would discard 2 from ingestion\n"
     one = operator("dlq", "purge", "ingestion", "--id", dead_letters[0]["entry_id"], "--json").json
     assert one == {"matched": 1, "discarded": 1, "dry_run": False}
-    assert operator("dlq", "purge", "ingestion", *mine, "--limit", "5").out == "discarded 1 of 1 of ingestion\n"
+    assert operator("dlq", "purge", "ingestion", *mine, "--limit", "5").out == "discarded 1 of 1 from ingestion\n"
     assert operator("dlq", "list", "ingestion", *mine, "--json").json["data"] == []
     events = operator("audit", *mine, "--actor", "cli", "--json").json["data"]
     assert [(event["action"], event["details"]["matched"]) for event in events] == [("dlq.purged", 1)]
@@ -201,11 +201,11 @@ def test_purged_dead_letters_are_gone(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("replay", "ingestion"), "say which letters"),
-        (("replay", "ingestion", "--all", "--code", "x"), "say which letters"),
-        (("replay", "ingestion", "--id", "nonsense"), "'nonsense' is no id"),
-        (("purge", "deletion"), "say which letters"),
-        (("list", "ingestion", "--workspace", "nonsense"), "'nonsense' is no id"),
+        (("replay", "ingestion"), "select dead letters"),
+        (("replay", "ingestion", "--all", "--code", "x"), "select dead letters"),
+        (("replay", "ingestion", "--id", "nonsense"), "'nonsense' is not an id"),
+        (("purge", "deletion"), "select dead letters"),
+        (("list", "ingestion", "--workspace", "nonsense"), "'nonsense' is not an id"),
     ],
 )
 def test_dead_letters_must_be_named(operator: CommandLine, args: tuple[str, ...], message: str) -> None:

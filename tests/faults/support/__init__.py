@@ -1,1 +1,1 @@
-"""The processes, servers and faults of the fault tests."""
+"""Processes, servers and faults for the fault tests."""

@@ -1,4 +1,4 @@
-"""What must hold once a fault is over: in Postgres, in Redis and in the store, nothing lost and nothing doubled."""
+"""Assertions on Postgres, Redis and the store after a fault: nothing is lost and nothing is doubled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ragsvc.db import dead_jobs, jobs
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import DeadLetterFilter, Job, JobStatus, Queue
+from ragsvc.jobs.dead_letters import entry_id
 from tests.faults.support.fleet import SOON_S
 from tests.faults.support.texts import chunks_of
 from tests.support.polling import until
@@ -31,7 +33,7 @@ JOIN workspaces w ON w.id = d.workspace_id WHERE d.workspace_id = $1
 SELECT_HASHES = """
 SELECT content_hash FROM chunk_text WHERE workspace_id = $1 AND document_id = $2 AND build_id = $3 ORDER BY ordinal
 """
-# Rows that no document's active build accounts for.
+# Rows that belong to no document's active build.
 COUNT_STRAYS = """
 SELECT count(*) FROM {table} t WHERE t.workspace_id = $1 AND NOT EXISTS (
     SELECT FROM documents d
@@ -60,7 +62,7 @@ async def until_settled(fleet: Fleet, workspace: Workspace, *, timeout_s: float 
 async def assert_ready_once(
     fleet: Fleet, workspace: Workspace, documents: Sequence[Document], *, timeout_s: float = SOON_S
 ) -> None:
-    """Wait for the end and assert that the workspace holds these documents, each ready and indexed exactly once."""
+    """Wait until all jobs have ended, and assert that these documents are ready and indexed exactly once."""
     await until_settled(fleet, workspace, timeout_s=timeout_s)
     rows = await select_documents(fleet, workspace)
     assert set(rows) == {document.id for document in documents}
@@ -69,7 +71,7 @@ async def assert_ready_once(
 
 
 async def assert_consistent(fleet: Fleet, workspace: Workspace) -> None:
-    """Assert that ready documents have their chunks once, others none, and that Redis and the store agree."""
+    """Assert that ready documents have their chunks once and others have none, and check Redis and the store."""
     rows = await select_documents(fleet, workspace)
     async with fleet.resources.pool.acquire() as conn:
         for document_id, row in rows.items():
@@ -80,29 +82,29 @@ async def assert_consistent(fleet: Fleet, workspace: Workspace) -> None:
             expected = chunks_of(fleet.contents[document_id], fleet.settings) if row["status"] == "ready" else []
             assert found == expected
             assert row["chunk_count"] == len(expected)
-    # What a killed worker left is swept away soon after.
-    await until(partial(_is_tidy, fleet, workspace), timeout_s=SOON_S, what="the end of what builds left over")
+    # The sweeper removes leftovers of a killed worker with some delay.
+    await until(partial(_has_no_strays, fleet, workspace), timeout_s=SOON_S, what="the removal of leftover rows")
     for row in rows.values():
         assert await fleet.resources.storage.object_exists(row["bucket"], row["object_key"])
     await assert_redis_agrees(fleet)
 
 
 async def assert_redis_agrees(fleet: Fleet) -> None:
-    """Wait until Redis holds no ring and lists exactly the dead jobs."""
+    """Wait until Redis has no notification and lists exactly the dead jobs."""
     for queue in Queue:
         await until(partial(_is_empty, fleet, queue), timeout_s=SOON_S, what=f"an empty {queue} queue")
-        await until(partial(_lists_the_dead, fleet, queue), timeout_s=SOON_S, what=f"the {queue} list")
+        await until(partial(_lists_dead_jobs, fleet, queue), timeout_s=SOON_S, what=f"the {queue} list")
 
 
 async def assert_dead(fleet: Fleet, document: Document, *, code: str, attempts: int) -> None:
-    """Assert that the document failed with this code after so many attempts, and is in the list of the dead."""
+    """Assert that the document failed with this code after this many attempts, and is listed as a dead letter."""
     job = await job_of(fleet, document)
     assert job.error is not None
     assert (job.status, job.error["code"], job.attempts) == (JobStatus.DEAD, code, attempts)
     row = (await select_documents(fleet, document))[document.id]
     assert (row["status"], row["error"]["code"]) == ("failed", code)
-    await until(partial(_lists_the_dead, fleet, Queue.INGESTION), timeout_s=SOON_S, what="the list of the dead")
-    assert str(job.id) in {entry["job_id"] for entry in await list_dead(fleet, Queue.INGESTION)}
+    await until(partial(_lists_dead_jobs, fleet, Queue.INGESTION), timeout_s=SOON_S, what="the list of dead letters")
+    assert format_id("job", job.id) in {entry["job_id"] for entry in await list_dead(fleet, Queue.INGESTION)}
 
 
 async def select_documents(fleet: Fleet, of: Workspace | Document) -> dict[UUID, Record]:
@@ -113,7 +115,7 @@ async def select_documents(fleet: Fleet, of: Workspace | Document) -> dict[UUID,
 
 
 async def job_of(fleet: Fleet, document: Document, queue: Queue = Queue.INGESTION) -> Job:
-    """Return the document's one job of the queue."""
+    """Return the document's only job on the queue."""
     async with fleet.resources.pool.acquire() as conn:
         (row,) = await conn.fetch(SELECT_JOB_ID, document.workspace_id, document.id, queue)
         job = await jobs.select_job(conn, row["id"])
@@ -127,7 +129,7 @@ async def list_dead(fleet: Fleet, queue: Queue) -> list[dict[str, Any]]:
     return [orjson.loads(entry) for entry in await command(fleet.resources.redis, "LRANGE", key, 0, -1)]
 
 
-async def _is_tidy(fleet: Fleet, workspace: Workspace) -> bool:
+async def _has_no_strays(fleet: Fleet, workspace: Workspace) -> bool:
     async with fleet.resources.pool.acquire() as conn:
         strays = [await conn.fetchval(COUNT_STRAYS.format(table=table), workspace.id) for table in TABLES]
         return not any([*strays, await conn.fetchval(COUNT_UNPAIRED, workspace.id)])
@@ -137,8 +139,8 @@ async def _is_empty(fleet: Fleet, queue: Queue) -> bool:
     return bool(await fleet.resources.redis.zcard(f"{fleet.settings.stores.queue_prefix}:{queue}") == 0)
 
 
-async def _lists_the_dead(fleet: Fleet, queue: Queue) -> bool:
+async def _lists_dead_jobs(fleet: Fleet, queue: Queue) -> bool:
     async with fleet.resources.pool.acquire() as conn:
         dead = await dead_jobs.select_dead_jobs(conn, queue, DeadLetterFilter(), limit=10_000)
     listed = [entry["entry_id"] for entry in await list_dead(fleet, queue)]
-    return sorted(listed) == sorted(f"{job.id}:{job.generation}" for job in dead)
+    return sorted(listed) == sorted(entry_id(job) for job in dead)

@@ -1,4 +1,4 @@
-"""A fleet of real worker processes on a database, a Redis and scripted providers of its own."""
+"""A fleet of real worker processes with its own database, Redis and scripted providers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from tests.http.support.proxy import Proxy
     from tests.support.servers.model_server import ScriptedModels
 
-# Everything that is waited for takes seconds here; a machine that is busy or traces coverage needs longer.
+# Everything takes a few seconds here, but longer on a busy machine or with coverage.
 SOON_S = 60.0
 SETTINGS_CLASSES = {Queue.INGESTION: "IngestionSettings", Queue.DELETION: "DeletionSettings"}
 FAST = {
@@ -61,7 +60,7 @@ IN_TRANSACTION = (
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return the environment that a process reads these settings from."""
+    """Return the environment variables with which a process has these settings."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return env | variables_of(settings)
 
@@ -76,43 +75,43 @@ class FleetWorker:
 
     @property
     def owner(self) -> str:
-        """What it calls itself in a lease."""
+        """The name of the worker in leases."""
         return f"{socket.gethostname()}:{self.pid}"
 
     def is_running(self) -> bool:
-        """Tell whether the process lives."""
+        """Return whether the process is running."""
         return self.process.is_running()
 
-    def said(self, event: str) -> bool:
-        """Tell whether it has logged the event."""
+    def has_logged(self, event: str) -> bool:
+        """Return whether the worker has logged the event."""
         return event in self.process.output()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send the process, not its children, a signal."""
+        """Send a signal to the process, but not to its children."""
         os.kill(self.pid, number)
 
     async def kill(self) -> None:
-        """Kill it as an out-of-memory killer does."""
+        """Kill the worker with SIGKILL, like the out-of-memory killer."""
         self.signal(signal.SIGKILL)
         await self.process.wait()
 
-    async def terminate(self, *, times: int = 1) -> float:
-        """Ask it to stop, and again while it does; return the seconds until it had."""
-        started = time.monotonic()
+    async def terminate(self, *, times: int = 1) -> None:
+        """Send SIGTERM the given number of times and wait for the end of the worker."""
         for _ in range(times):
             self.signal(signal.SIGTERM)
             await asyncio.sleep(0.05 if times > 1 else 0)
         await self.process.wait()
-        return time.monotonic() - started
 
     def ports(self) -> list[int]:
-        """Return the local ports of its connections."""
-        return [at.laddr.port for at in psutil.Process(self.pid).net_connections("tcp") if at.laddr]
+        """Return the local ports of the worker's connections."""
+        return [
+            connection.laddr.port for connection in psutil.Process(self.pid).net_connections("tcp") if connection.laddr
+        ]
 
 
 @dataclass(slots=True)
 class Fleet:
-    """The workers with what they stand on; `resources` is how the test itself, like an API, reaches the same."""
+    """The workers and their servers; `resources` connect the test to the same servers, as in an API process."""
 
     settings: Settings
     worker_settings: Settings
@@ -122,8 +121,8 @@ class Fleet:
     store: StoreProxy
     models: ScriptedModels
     gates: Gates
-    way_to_models: Proxy
-    way_to_store: Proxy
+    models_proxy: Proxy
+    store_proxy: Proxy
     workers: list[FleetWorker] = field(default_factory=list)
     contents: dict[UUID, bytes] = field(default_factory=dict)
     accepted: dict[UUID, list[Document]] = field(default_factory=dict)
@@ -131,20 +130,20 @@ class Fleet:
 
     @property
     def ingestion(self) -> list[FleetWorker]:
-        """The ingestion workers that live."""
+        """The running ingestion workers."""
         return [worker for worker in self.workers if worker.queue is Queue.INGESTION and worker.is_running()]
 
     async def staff(self, *, ingestion: int = 2, deletion: int = 1) -> None:
-        """Start what is missing of so many workers."""
+        """Start workers until there are this many of each kind."""
         self.workers = [worker for worker in self.workers if worker.is_running()]
-        wanted = [Queue.INGESTION] * ingestion + [Queue.DELETION] * deletion
+        missing = [Queue.INGESTION] * ingestion + [Queue.DELETION] * deletion
         for worker in self.workers:
-            if worker.queue in wanted:
-                wanted.remove(worker.queue)
-        await asyncio.gather(*(self.start_worker(queue) for queue in wanted))
+            if worker.queue in missing:
+                missing.remove(worker.queue)
+        await asyncio.gather(*(self.start_worker(queue) for queue in missing))
 
     async def start_worker(self, queue: Queue = Queue.INGESTION, *, launcher: Sequence[str] = ()) -> FleetWorker:
-        """Start a worker and return it once it takes jobs; a launcher is Python's arguments in place of `arq`."""
+        """Start a worker and return it once it takes jobs; `launcher` are Python arguments that replace `-m arq`."""
         name = f"{queue}-{next(self._names)}"
         env = environment(self.worker_settings)
         part = Worker(name=name, settings_class=SETTINGS_CLASSES[queue], env=env, logs=self.folder)
@@ -164,7 +163,7 @@ class Fleet:
         return worker
 
     async def freeze(self, worker: FleetWorker) -> None:
-        """Stop the process where it is, but not inside a transaction: that would hold the others up."""
+        """Stop the process, but not inside a transaction, whose locks would block the other workers."""
         while True:
             worker.signal(signal.SIGSTOP)
             async with owner_of(self.resources.settings) as owner:
@@ -175,7 +174,7 @@ class Fleet:
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[None]:
-        """Keep every ingestion worker from working while the body lasts."""
+        """Freeze every ingestion worker while the body runs."""
         frozen = self.ingestion
         for worker in frozen:
             await self.freeze(worker)
@@ -192,40 +191,40 @@ class Fleet:
     async def accept(
         self, workspace: Workspace, content: bytes, *, filename: str = "text.md", resources: Resources | None = None
     ) -> Document:
-        """Upload a document as the API does; its content is remembered for the end."""
+        """Upload a document as the API does, and record its content for the final assertions."""
         document = await accept(resources or self.resources, workspace, content, filename=filename)
         self.contents[document.id] = content
         self.accepted.setdefault(workspace.id, []).append(document)
         return document
 
     def documents_of(self, workspace: Workspace) -> list[Document]:
-        """Return what was accepted into the workspace."""
+        """Return the documents accepted into the workspace."""
         return list(self.accepted[workspace.id])
 
     async def owner_of(self, document: Document) -> FleetWorker:
-        """Wait until a worker has the document's job and return it."""
+        """Wait until a worker runs the document's job, and return the worker."""
 
-        async def look() -> FleetWorker | None:
+        async def find_owner() -> FleetWorker | None:
             async with self.resources.pool.acquire() as conn:
                 owner = await conn.fetchval(
                     "SELECT lease_owner FROM jobs WHERE subject_id = $1 AND status = 'running'", document.id
                 )
             return next((worker for worker in self.workers if worker.owner == owner), None)
 
-        return await until(look, timeout_s=SOON_S, what="an owner")
+        return await until(find_owner, timeout_s=SOON_S, what="an owner")
 
     async def until_failed(self, document: Document) -> None:
-        """Wait until an attempt at the document has failed."""
+        """Wait until an attempt to ingest the document has failed."""
 
-        async def look() -> bool:
+        async def has_failed() -> bool:
             async with self.resources.pool.acquire() as conn:
                 failed = "SELECT first_failed_at IS NOT NULL FROM jobs WHERE subject_id = $1"
                 return bool(await conn.fetchval(failed, document.id))
 
-        await until(look, timeout_s=SOON_S, what="a failed attempt")
+        await until(has_failed, timeout_s=SOON_S, what="a failed attempt")
 
     async def stop(self) -> None:
-        """End every process of the fleet, whatever state it is in."""
+        """Stop every process of the fleet, frozen or not."""
         for worker in self.workers:
             if worker.is_running():
                 worker.signal(signal.SIGCONT)

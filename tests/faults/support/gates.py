@@ -1,4 +1,4 @@
-"""Places inside a transaction where a test stops a worker: triggers that wait for a lock of the test's."""
+"""Stop points inside transactions, where a trigger makes a worker wait for a lock that the test holds."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 COMMIT = "commit"
 LOCK_CLASS = 7261
-# A stage is reported in a transaction of its own, which has not locked the job yet, so that its lease is renewed;
-# the flip of the active build waits at its very COMMIT.
+# At a stage, the worker waits before the report locks the job, so that its lease can be renewed. At `commit`, it waits
+# in the COMMIT of the transaction that changes the active build.
 INSTALL = f"""
-CREATE TABLE fault_gates (subject_id uuid NOT NULL, place text NOT NULL, number integer NOT NULL);
+CREATE TABLE fault_gates (subject_id uuid NOT NULL, stop_point text NOT NULL, number integer NOT NULL);
 GRANT SELECT ON fault_gates TO PUBLIC;
 CREATE FUNCTION wait_at_gate(subject uuid, reached text) RETURNS void LANGUAGE sql AS $$
     SELECT pg_advisory_xact_lock_shared({LOCK_CLASS}, number)
-    FROM fault_gates WHERE subject_id = subject AND place = reached
+    FROM fault_gates WHERE subject_id = subject AND stop_point = reached
 $$;
 CREATE FUNCTION wait_at_stage() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM wait_at_gate(NEW.id, NEW.stage); RETURN NEW; END $$;
@@ -32,7 +32,7 @@ BEGIN PERFORM wait_at_gate(NEW.id, '{COMMIT}'); RETURN NULL; END $$;
 CREATE TRIGGER wait_at_stage BEFORE UPDATE OF stage ON documents FOR EACH ROW EXECUTE FUNCTION wait_at_stage();
 CREATE CONSTRAINT TRIGGER wait_at_commit AFTER UPDATE OF active_build ON documents
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait_at_commit();
-"""  # noqa: S608 - put together from constants
+"""  # noqa: S608 - made of constants
 WAITING = """
 SELECT pid FROM pg_locks
 WHERE locktype = 'advisory' AND classid = $1 AND objid = $2 AND NOT granted AND database = (
@@ -41,20 +41,20 @@ WHERE locktype = 'advisory' AND classid = $1 AND objid = $2 AND NOT granted AND 
 
 
 class Gate:
-    """One document's gate at one place."""
+    """The gate of one document at one stop point."""
 
     def __init__(self, connection: asyncpg.Connection[asyncpg.Record], number: int) -> None:
         self._connection = connection
         self._number = number
 
     async def reached(self, *, timeout_s: float = 30) -> int:
-        """Wait until a worker stands at the gate and return the pid of its Postgres backend."""
+        """Wait until a worker has reached the gate, and return the pid of its Postgres backend."""
 
-        async def look() -> int | None:
+        async def find_waiting() -> int | None:
             pid: int | None = await self._connection.fetchval(WAITING, LOCK_CLASS, self._number)
             return pid
 
-        return await until(look, timeout_s=timeout_s, what="a worker at the gate")
+        return await until(find_waiting, timeout_s=timeout_s, what="a worker at the gate")
 
 
 class Gates:
@@ -65,7 +65,7 @@ class Gates:
         self._numbers = count(1)
 
     async def install(self) -> None:
-        """Put the triggers into the database."""
+        """Create the triggers in the database."""
         connection = await asyncpg.connect(self._dsn)
         try:
             await connection.execute(INSTALL)
@@ -73,15 +73,15 @@ class Gates:
             await connection.close()
 
     @asynccontextmanager
-    async def closed(self, document_id: UUID, place: str) -> AsyncIterator[Gate]:
-        """Stop whoever comes to the place with this document until the body is left."""
+    async def closed(self, document_id: UUID, stop_point: str) -> AsyncIterator[Gate]:
+        """Make a worker that reaches the stop point with this document wait until the body ends."""
         number = next(self._numbers)
         connection = await asyncpg.connect(self._dsn)
         try:
             await connection.execute("SELECT pg_advisory_lock($1, $2)", LOCK_CLASS, number)
-            await connection.execute("INSERT INTO fault_gates VALUES ($1, $2, $3)", document_id, place, number)
+            await connection.execute("INSERT INTO fault_gates VALUES ($1, $2, $3)", document_id, stop_point, number)
             yield Gate(connection, number)
-            # First the entry: nobody is to be stopped by it again.
+            # Remove the row before the lock is released, so that no worker waits at the gate again.
             await connection.execute("DELETE FROM fault_gates WHERE number = $1", number)
         finally:
             await connection.close()

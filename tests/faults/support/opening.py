@@ -1,4 +1,4 @@
-"""Opens a fleet: a database, a Redis, and ways to the providers that can be cut."""
+"""Opening a fleet with its database, its Redis, and proxies to the providers that can be cut."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_fleet(base_settings: Settings, template: str, servers: Servers, **changes: Any) -> AsyncIterator[Fleet]:
-    """Yield a fleet without workers, on everything of its own but Postgres and the store."""
+    """Yield a fleet without workers; it shares only Postgres and the store with other tests."""
     dsn = base_settings.stores.database_url.get_secret_value()
     async with (
         cloned(dsn, template=template) as url,
@@ -38,8 +38,8 @@ async def open_fleet(base_settings: Settings, template: str, servers: Servers, *
 
 @asynccontextmanager
 async def open_fleet_on(url: str, base_settings: Settings, servers: Servers, **changes: Any) -> AsyncIterator[Fleet]:
-    """Yield a fleet without workers on this migrated database."""
-    # Not at the top: it brings the models' client along.
+    """Yield a fleet without workers that uses this migrated database."""
+    # Imported here because it imports the client of the models, which is slow.
     from ragsvc.resources import open_resources  # noqa: PLC0415
 
     own = uuid.uuid4().hex[:12]
@@ -63,16 +63,16 @@ async def open_fleet_on(url: str, base_settings: Settings, servers: Servers, **c
         gates = Gates(url)
         await gates.install()
         resources = await stack.enter_async_context(open_resources(settings, pool_size=8))
-        way_to_models = await stack.enter_async_context(Proxy("127.0.0.1", URL(models.url).port or 0))
-        way_to_store = await stack.enter_async_context(Proxy("127.0.0.1", URL(store.url).port or 0))
+        models_proxy = await stack.enter_async_context(Proxy("127.0.0.1", URL(models.url).port or 0))
+        store_proxy = await stack.enter_async_context(Proxy("127.0.0.1", URL(store.url).port or 0))
         worker_settings = settings.changed(
             {
-                "openai_base_url": f"http://127.0.0.1:{way_to_models.port}/v1",
-                "s3_endpoint_url": f"http://127.0.0.1:{way_to_store.port}",
+                "openai_base_url": f"http://127.0.0.1:{models_proxy.port}/v1",
+                "s3_endpoint_url": f"http://127.0.0.1:{store_proxy.port}",
             }
         )
         fleet = Fleet(
-            settings, worker_settings, folder, resources, redis, store, models, gates, way_to_models, way_to_store
+            settings, worker_settings, folder, resources, redis, store, models, gates, models_proxy, store_proxy
         )
         stack.push_async_callback(fleet.stop)
         yield fleet

@@ -1,4 +1,4 @@
-"""A Postgres of a test's own, which may be killed and restarted."""
+"""A Postgres for one test, which can be killed and restarted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class OwnPostgres:
-    """A server with a cluster of its own; what it has committed survives its death."""
+    """A server with its own data folder, whose committed data survives a kill."""
 
     def __init__(self, folders: Folders) -> None:
         self._run = folders.run
@@ -39,22 +39,22 @@ class OwnPostgres:
 
     @property
     def url(self) -> str:
-        """The DSN of its database."""
+        """The DSN of the database."""
         return self._part.url
 
     async def start(self) -> None:
-        """Start it, after a crash with what it had committed."""
+        """Start the server, which recovers after a crash."""
         self._process = await start(self._part, self._run)
 
     async def end(self, number: signal.Signals) -> None:
-        """End it by a signal."""
+        """Send the server a signal and wait for its end."""
         assert self._process is not None
         if self._process.is_running():
             psutil.Process(self._process.pid).send_signal(number)
         await self._process.wait()
 
     def remove(self) -> None:
-        """Remove its cluster."""
+        """Remove the data folder."""
         shutil.rmtree(self._part.home, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""Servers of the suite's own, which may be killed, frozen and emptied, and a way to the store that can fail."""
+"""Servers of a fleet: a Redis that can be killed, frozen and emptied, and proxies that fail as scripted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HOP_BY_HOP = ("Connection", "Keep-Alive", "Transfer-Encoding")
 
 
 class OwnRedis:
-    """A Redis server."""
+    """A Redis server for one fleet."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -43,22 +43,22 @@ class OwnRedis:
 
     @property
     def url(self) -> str:
-        """Its URL."""
+        """The URL of the server."""
         return self._part.url
 
     @property
     def port(self) -> int:
-        """Its port."""
+        """The port of the server."""
         return int(self.url.rpartition(":")[2].removesuffix("/0"))
 
     @property
     def pid(self) -> int:
-        """The server's process."""
+        """The pid of the server."""
         assert self._process is not None
         return self._process.pid
 
     async def start(self) -> None:
-        """Start it with the data that it has."""
+        """Start the server with its existing data."""
         process = self._process = spawn(await self._part.prepare(), self._folder)
 
         async def is_ready() -> bool:
@@ -67,20 +67,20 @@ class OwnRedis:
         await until(is_ready, timeout_s=30, what="Redis")
 
     async def kill(self) -> None:
-        """Kill it."""
+        """Kill the server with SIGKILL."""
         os.kill(self.pid, signal.SIGKILL)
         assert self._process is not None
         await self._process.wait()
 
     def lose_data(self) -> None:
-        """Remove what a killed server has written."""
+        """Remove the data of the killed server."""
         for path in self._home.iterdir():
             if path.name != "redis.conf":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Keep the server from answering; connections stay open."""
+        """Freeze the server while the body runs; connections remain open."""
         os.kill(self.pid, signal.SIGSTOP)
         try:
             yield
@@ -89,7 +89,7 @@ class OwnRedis:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[RedisClient]:
-        """Yield a client for what a test does to the server."""
+        """Yield a client with which a test changes the server."""
         client = RedisClient.from_url(self.url)
         try:
             yield client
@@ -98,7 +98,7 @@ class OwnRedis:
 
 
 class StoreProxy:
-    """Passes requests on to the object store; `reads` and `deletes` script what becomes of those for an object."""
+    """A proxy to the object store; `reads` and `deletes` script its behaviour for requests of objects."""
 
     def __init__(self, target: str) -> None:
         self.reads = Endpoint()
@@ -110,8 +110,8 @@ class StoreProxy:
     async def serving(self) -> AsyncIterator[StoreProxy]:
         """Serve on a free port."""
         app = web.Application(client_max_size=2**30)
-        app.router.add_route("*", "/{path:.*}", self._pass_on)
-        # The store's answers go as they came; `Host` too, because signatures cover it.
+        app.router.add_route("*", "/{path:.*}", self._forward)
+        # Responses are not decompressed, and the `Host` header is forwarded because signatures cover it.
         async with aiohttp.ClientSession(auto_decompress=False) as self._session:
             runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, auto_decompress=False)
             await runner.setup()
@@ -122,7 +122,7 @@ class StoreProxy:
             finally:
                 await runner.cleanup()
 
-    async def _pass_on(self, request: web.Request) -> web.StreamResponse:
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
         behaviour = None
         endpoint = {"GET": self.reads, "DELETE": self.deletes}.get(request.method)
         if endpoint is not None and "/objects/" in request.path:
@@ -140,16 +140,16 @@ class StoreProxy:
         url = URL(self._target + request.raw_path, encoded=True)
         async with self._session.request(
             request.method, url, headers=request.headers, data=await request.read(), allow_redirects=False
-        ) as answer:
-            body = await answer.read()
+        ) as response:
+            body = await response.read()
             if isinstance(behaviour, Cut):
-                return await _send_half(request, body, headers=answer.headers.copy())
-            headers = answer.headers.copy()
+                return await _send_half(request, body, headers=response.headers.copy())
+            headers = response.headers.copy()
             for name in HOP_BY_HOP:
                 headers.popall(name, None)
             if request.method == "HEAD":
-                return web.Response(status=answer.status, headers=headers)
-            return web.Response(status=answer.status, body=body, headers=headers)
+                return web.Response(status=response.status, headers=headers)
+            return web.Response(status=response.status, body=body, headers=headers)
 
 
 async def _send_half(request: web.Request, body: bytes, *, headers: CIMultiDict[str]) -> web.StreamResponse:
@@ -162,39 +162,39 @@ async def _send_half(request: web.Request, body: bytes, *, headers: CIMultiDict[
 
 
 class CuttingProxy:
-    """A way to a server on this machine that ends a connection as soon as the client sends certain words."""
+    """A proxy to a local server that drops a connection when the client sends certain bytes."""
 
-    def __init__(self, port: int, words: bytes) -> None:
+    def __init__(self, port: int, trigger: bytes) -> None:
         self.cuts = 0
         self._target = port
-        self._words = words
+        self._trigger = trigger
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        """Begin to listen."""
+        """Start listening."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        """Stop."""
+        """Stop listening."""
         assert self._server is not None
         self._server.close()
 
     def url_of(self, url: str) -> SecretStr:
-        """Return the URL of the server behind, by this way."""
+        """Return a URL of the server with the port of this proxy."""
         assert self._server is not None
         port = self._server.sockets[0].getsockname()[1]
         return SecretStr(url.replace(f":{self._target}/", f":{port}/"))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        back = asyncio.create_task(self._copy(there_reader, writer))
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        back = asyncio.create_task(self._copy(server_reader, writer))
         try:
-            while (block := await reader.read(65536)) and self._words not in block:
-                there_writer.write(block)
-            self.cuts += self._words in block
+            while (block := await reader.read(65536)) and self._trigger not in block:
+                server_writer.write(block)
+            self.cuts += self._trigger in block
         finally:
-            there_writer.close()
+            server_writer.close()
             writer.transport.abort()
             back.cancel()
 

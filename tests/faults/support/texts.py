@@ -1,4 +1,4 @@
-"""What the suite's documents say, and what their chunks must be: cut here, without any worker."""
+"""Texts for the fault tests, and their expected chunks, computed without a worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _numbers = count(1)
 
 
 def make_text(*, sections: int = 3) -> bytes:
-    """Return a text unlike every other one, so that no vector of it is cached; a section makes a chunk."""
+    """Return a unique text, none of whose vectors is cached; each section becomes one chunk."""
     number = next(_numbers)
     parts = (
         f"# Station {number}-{part}\n\nStation {number}-{part} lies at {300 + number * 7 + part} metres.\n"
@@ -28,8 +28,8 @@ def make_text(*, sections: int = 3) -> bytes:
 
 @lru_cache(maxsize=2048)
 def expected_chunks(content: bytes, *, tokenizer: str, max_tokens: int, overlap_tokens: int) -> tuple[bytes, ...]:
-    """Return the hashes of a Markdown document's chunks in their order."""
-    # Not at the top: the parsers take a while to import, and only the end states need them.
+    """Return the hashes of a Markdown document's chunks in order."""
+    # Imported here because the parsers are slow to import and few tests need them.
     from ragsvc.ingestion.chunking.chunker import iterate_chunks_of  # noqa: PLC0415
     from ragsvc.ingestion.parsing.detection.sniffing import SourceFile  # noqa: PLC0415
     from ragsvc.ingestion.parsing.limits import ParseLimits  # noqa: PLC0415
@@ -52,7 +52,7 @@ def expected_chunks(content: bytes, *, tokenizer: str, max_tokens: int, overlap_
 
 
 def chunks_of(content: bytes, settings: Settings) -> list[bytes]:
-    """Return the hashes of a document's chunks as these settings cut them."""
+    """Return the hashes of a document's chunks under these settings."""
     found = expected_chunks(
         content,
         tokenizer=settings.llm.embedding_tokenizer,

@@ -58,7 +58,7 @@ async def test_a_scrape_under_load_counts_every_request(client: Client, tenant: 
     assert grown("ragsvc_http_requests_total", route="/v1/documents/{document_id}", status="404") == 7
     assert grown("ragsvc_uploads_total", api="form", outcome="completed") == 5
     assert grown("ragsvc_upload_bytes_total", api="form") == 5 * len(CONTENT) + sum(range(5))
-    assert grown("ragsvc_notifications_total", queue="ingestion", outcome="taken") == 5
+    assert grown("ragsvc_notifications_total", queue="ingestion", outcome="enqueued") == 5
     assert grown("ragsvc_s3_requests_total", operation="UploadPart", outcome="ok") == 5
     assert grown("ragsvc_db_acquire_wait_seconds_count") > 52
     assert after.total("ragsvc_http_requests_in_flight") == 1  # the scrape itself

@@ -111,7 +111,7 @@ async def test_resuming_a_queue_notifies_its_workers_immediately(
     document = await tenant.upload(b"waits")
     job = await active_job(resources, tenant, document)
     # A worker consumed the notification while the queue was paused.
-    await resources.notifier.forget(Queue.INGESTION, Notification(job.id, job.generation))
+    await resources.notifier.remove(Queue.INGESTION, Notification(job.id, job.generation))
     await admin.call("POST", "/v1/admin/queues/ingestion/resume")
     assert Notification(job.id, job.generation) in await resources.notifier.pending(Queue.INGESTION, limit=1000)
 
@@ -140,7 +140,8 @@ async def test_a_dead_letter_shows_its_document_and_error(admin: Api, tenant: Te
     assert (entry["document_id"], entry["workspace_id"]) == (document["id"], tenant.id)
     assert (entry["queue"], entry["error"]["code"], entry["attempts"]) == ("ingestion", "corrupt", 1)
     assert entry["last_failed_at"].endswith("Z")
-    for name in (entry["entry_id"], entry["job_id"], entry["entry_id"].partition(":")[0]):
+    bare_id = str(UUID(entry["job_id"].removeprefix("job_")))
+    for name in (entry["entry_id"], entry["job_id"], entry["document_id"], bare_id):
         assert (await admin.get(f"/v1/admin/dlq/ingestion/{name}")).json == entry
     assert (await admin.get(f"/v1/admin/dlq/deletion/{entry['entry_id']}")).is_problem(404, "not_found")
 

@@ -9,6 +9,7 @@ import pytest
 
 from ragsvc.db import documents
 from ragsvc.domain.ids import format_id
+from ragsvc.domain.payloads import IngestPayload
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.jobs import lifecycle, retry_policy
@@ -120,7 +121,7 @@ async def test_a_new_file_is_shown_once_it_is_active(
     assert len((await tenant.api.get("/v1/files")).json["data"]) == 2
     job = await queued_job(resources, tenant, ready["id"])
     await finish_document(
-        resources, tenant.uuid, parse_id("doc", ready["id"]), file_id=UUID(str(job.payload["file_id"]))
+        resources, tenant.uuid, parse_id("doc", ready["id"]), file_id=IngestPayload.from_json(job.payload).file_id
     )
     shown = (await tenant.api.get(path)).json
     assert (shown["version"], shown["filename"], shown["attributes"]) == (2, "newer.txt", {"year": 2026})

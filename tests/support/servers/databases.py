@@ -1,4 +1,4 @@
-"""Databases for tests: a template that is migrated once, and its clones."""
+"""Databases for tests: a template that is migrated once, and clones of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def in_database(url: str, name: str) -> str:
-    """Return the DSN with another database."""
+    """Return the DSN with another database name."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
@@ -35,11 +35,11 @@ async def prepare_template(settings: Settings) -> str:
         connection = await asyncpg.connect(url)
         try:
             if not await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name):
-                await connection.execute("DROP DATABASE IF EXISTS template_in_the_making WITH (FORCE)")
-                await connection.execute("CREATE DATABASE template_in_the_making")
-                making = type(settings.stores.database_url)(in_database(url, "template_in_the_making"))
-                await migrate(settings.changed({"database_url": making}))
-                await connection.execute(f"ALTER DATABASE template_in_the_making RENAME TO {name}")
+                await connection.execute("DROP DATABASE IF EXISTS unfinished_template WITH (FORCE)")
+                await connection.execute("CREATE DATABASE unfinished_template")
+                dsn = type(settings.stores.database_url)(in_database(url, "unfinished_template"))
+                await migrate(settings.changed({"database_url": dsn}))
+                await connection.execute(f"ALTER DATABASE unfinished_template RENAME TO {name}")
         finally:
             await connection.close()
     return name
@@ -47,7 +47,7 @@ async def prepare_template(settings: Settings) -> str:
 
 @asynccontextmanager
 async def owner_of(settings: Settings) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    """Hold a connection that may do everything: the service's own may not, on purpose."""
+    """Yield a connection as the owner of the database, who has more rights than the service."""
     connection = await asyncpg.connect(settings.stores.migration_dsn)
     try:
         yield connection
@@ -57,7 +57,7 @@ async def owner_of(settings: Settings) -> AsyncIterator[asyncpg.Connection[async
 
 @asynccontextmanager
 async def cloned(url: str, *, template: str) -> AsyncIterator[str]:
-    """Yield the DSN of a new database like the template; it is dropped afterwards, whoever is connected."""
+    """Yield the DSN of a new clone of the template, which is dropped afterwards despite open connections."""
     name = f"test_{uuid.uuid4().hex}"
     connection = await asyncpg.connect(url)
     try:

@@ -1,4 +1,4 @@
-"""A model server over the OpenAI wire that says and does what a test scripts."""
+"""A model server with the OpenAI protocol that behaves as a test scripts it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from tests.support.servers.servers import Servers
 
 DIMENSIONS = 384
-READY_VECTORS = np.random.default_rng(1).standard_normal((4096, DIMENSIONS)).astype(np.float32)
-READY_VECTORS /= np.linalg.norm(READY_VECTORS, axis=1, keepdims=True)
-READY_ENTRIES = [base64.b64encode(vector.tobytes()).decode() for vector in READY_VECTORS]
+TABLE_VECTORS = np.random.default_rng(1).standard_normal((4096, DIMENSIONS)).astype(np.float32)
+TABLE_VECTORS /= np.linalg.norm(TABLE_VECTORS, axis=1, keepdims=True)
+TABLE_ENTRIES = [base64.b64encode(vector.tobytes()).decode() for vector in TABLE_VECTORS]
 _WORD = re.compile(r"\w+")
 _DELTA = re.compile(r"\S+\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Answer with an error."""
+    """Respond with an error."""
 
     status: int = 500
     code: str | None = None
@@ -47,14 +47,14 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """Answer after a while."""
+    """Respond after a delay."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Hold the answer back, a stream's after so many deltas, until the test sets `resumed`; without that it hangs."""
+    """Pause the response until the test sets `resumed`; a stream pauses after `after_deltas`."""
 
     after_deltas: int = 0
     reached: asyncio.Event = field(default_factory=asyncio.Event)
@@ -63,14 +63,14 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Drop the connection, a stream's after so many deltas."""
+    """Drop the connection; that of a stream after `after_deltas`."""
 
     after_deltas: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StreamError:
-    """Send an error object in the stream, as providers do once the status is out."""
+    """Send an error object in the stream, as providers do after the status has been sent."""
 
     after_deltas: int = 0
     message: str = "scripted failure"
@@ -78,7 +78,7 @@ class StreamError:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Say this instead of `chat_text`."""
+    """Respond with this text instead of `chat_text`."""
 
     text: str
     finish_reason: str = "stop"
@@ -86,72 +86,72 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Send these bytes as the stream, whatever they are."""
+    """Send these bytes as the stream."""
 
     stream: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Answer with these vectors, right or wrong."""
+    """Respond with these vectors, which can be invalid."""
 
     vectors: list[list[float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Embed as usual, and tell this as the usage; None: tell nothing."""
+class ReportedUsage:
+    """Embed as usual and report this usage; None omits the usage."""
 
     usage: object
 
 
-Behaviour = Fail | Slow | Pause | Cut | StreamError | Reply | Raw | Embedded | Told
+Behaviour = Fail | Slow | Pause | Cut | StreamError | Reply | Raw | Embedded | ReportedUsage
 
 
 @dataclass(slots=True)
 class Endpoint:
-    """One of the two endpoints: what it was asked, and what it will do."""
+    """One of the two endpoints: its recorded requests and its scripted behaviour."""
 
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    asked_at: list[float] = field(default_factory=list)
+    requested_at: list[float] = field(default_factory=list)
     scripted: deque[Behaviour] = field(default_factory=deque)
     usual: Behaviour | None = None
 
     def script(self, *behaviours: Behaviour) -> None:
-        """Have the next requests answered so, one after the other; those after them as usual."""
+        """Set the behaviour of the next requests, one each; later ones get the usual behaviour."""
         self.scripted.extend(behaviours)
 
     def reset(self) -> None:
-        """Forget what was asked and what was scripted."""
+        """Clear the recorded requests and the script."""
         self.requests.clear()
         self.headers.clear()
-        self.asked_at.clear()
+        self.requested_at.clear()
         self.scripted.clear()
         self.usual = None
 
     def next(self) -> Behaviour | None:
-        """Return what the request at hand is answered with."""
-        self.asked_at.append(time.monotonic())
+        """Return the behaviour for the current request."""
+        self.requested_at.append(time.monotonic())
         return self.scripted.popleft() if self.scripted else self.usual
 
 
 class ScriptedModels:
-    """The server. Its vectors depend on words alone, so texts that share words are close to one another."""
+    """The server; its vectors depend only on words, so texts that share words are similar."""
 
     def __init__(self, real: Servers | None = None) -> None:
         self.embeddings = Endpoint()
         self.chat = Endpoint()
         self.chat_text = "The scripted model says hello [1]."
-        # Set: embeddings come from MiniLM, while scripted behaviours still hold.
+        # If set, embeddings come from MiniLM; scripted behaviours still apply.
         self.passes_through = False
-        # Set: vectors come out of a table, at no cost; they mean nothing.
-        self.answers_at_once = False
+        # If set, embeddings are meaningless vectors from a precomputed table, which cost no time.
+        self.uses_table = False
         self.url = ""
         self._real = real
 
     def applied_to(self, settings: Settings) -> Settings:
-        """Return the settings with this server as the models'."""
+        """Return settings that use this server for both models."""
         return settings.changed({"openai_base_url": self.url, "chat_model": "scripted"})
 
     @asynccontextmanager
@@ -173,29 +173,29 @@ class ScriptedModels:
         body = orjson.loads(await request.read())
         self.embeddings.requests.append(body)
         behaviour = self.embeddings.next()
-        if (failure := await _hold_up(request, behaviour)) is not None:
+        if (failure := await _apply(request, behaviour)) is not None:
             return failure
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         if isinstance(behaviour, Embedded):
             vectors = np.array(behaviour.vectors, np.float32)
         elif self.passes_through:
             return await self._pass_through(body)
-        elif self.answers_at_once:
-            return _answer(body, [READY_ENTRIES[zlib.crc32(text.encode()) % len(READY_ENTRIES)] for text in texts])
+        elif self.uses_table:
+            return _respond(body, [TABLE_ENTRIES[zlib.crc32(text.encode()) % len(TABLE_ENTRIES)] for text in texts])
         else:
             vectors = np.stack([embed_words(text) for text in texts])
         wants_base64 = body.get("encoding_format") == "base64"
-        entries = [base64.b64encode(one.tobytes()).decode() if wants_base64 else one.tolist() for one in vectors]
-        return _answer(body, entries, told=behaviour if isinstance(behaviour, Told) else None)
+        entries = [base64.b64encode(row.tobytes()).decode() if wants_base64 else row.tolist() for row in vectors]
+        return _respond(body, entries, reported=behaviour if isinstance(behaviour, ReportedUsage) else None)
 
     async def _pass_through(self, body: dict[str, Any]) -> web.Response:
         assert self._real is not None
         headers = {"Authorization": f"Bearer {self._real.models_api_key}"}
         async with (
             aiohttp.ClientSession(headers=headers) as session,
-            session.post(f"{self._real.models_url}/embeddings", json=body) as answer,
+            session.post(f"{self._real.models_url}/embeddings", json=body) as response,
         ):
-            return web.Response(body=await answer.read(), status=answer.status, content_type="application/json")
+            return web.Response(body=await response.read(), status=response.status, content_type="application/json")
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -204,7 +204,7 @@ class ScriptedModels:
         behaviour = self.chat.next()
         streams = bool(body.get("stream"))
         in_stream = streams and isinstance(behaviour, (Pause, Cut)) and behaviour.after_deltas > 0
-        if not in_stream and (failure := await _hold_up(request, behaviour)) is not None:
+        if not in_stream and (failure := await _apply(request, behaviour)) is not None:
             return failure
         reply = behaviour if isinstance(behaviour, Reply) else Reply(self.chat_text)
         if isinstance(behaviour, Raw):
@@ -217,7 +217,7 @@ class ScriptedModels:
 
 
 def embed_words(text: str) -> NDArray[np.float32]:
-    """Return a unit vector, shape (384,): the sum of one random direction per word, each word's always the same."""
+    """Return a unit vector, shape (384,): the normalised sum of one fixed random direction per word."""
     words = _WORD.findall(text.lower()) or [text]
     seeds = [int.from_bytes(hashlib.sha256(word.encode()).digest()[:8]) for word in words]
     total = np.sum([np.random.default_rng(seed).standard_normal(DIMENSIONS) for seed in seeds], axis=0)
@@ -225,17 +225,19 @@ def embed_words(text: str) -> NDArray[np.float32]:
     return unit
 
 
-def _answer(body: dict[str, Any], embeddings: list[Any], *, told: Told | None = None) -> web.Response:
-    data = [{"object": "embedding", "index": index, "embedding": one} for index, one in enumerate(embeddings)]
+def _respond(body: dict[str, Any], embeddings: list[Any], *, reported: ReportedUsage | None = None) -> web.Response:
+    data = [
+        {"object": "embedding", "index": index, "embedding": embedding} for index, embedding in enumerate(embeddings)
+    ]
     texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
     tokens = sum(map(len, texts)) // 4
-    usage = told.usage if told else {"prompt_tokens": tokens, "total_tokens": tokens}
-    answer = {"object": "list", "data": data, "model": body["model"]} | ({"usage": usage} if usage is not None else {})
-    return web.Response(body=orjson.dumps(answer), content_type="application/json")
+    usage = reported.usage if reported else {"prompt_tokens": tokens, "total_tokens": tokens}
+    content = {"object": "list", "data": data, "model": body["model"]} | ({"usage": usage} if usage is not None else {})
+    return web.Response(body=orjson.dumps(content), content_type="application/json")
 
 
-async def _hold_up(request: web.Request, behaviour: Behaviour | None) -> web.Response | None:
-    """Do what happens before an answer; an answer given here is the whole one."""
+async def _apply(request: web.Request, behaviour: Behaviour | None) -> web.Response | None:
+    """Apply the behaviour before the response, or return the response that replaces it."""
     match behaviour:
         case Slow():
             await asyncio.sleep(behaviour.seconds)
@@ -267,7 +269,7 @@ async def _stream(
             if isinstance(behaviour, StreamError):
                 await _send(response, {"error": {"message": behaviour.message, "type": "server_error"}})
                 return response
-            if await _hold_up(request, behaviour) is not None:
+            if await _apply(request, behaviour) is not None:
                 return response
         choice = {"index": 0, "delta": {"role": "assistant", "content": delta}, "finish_reason": None}
         await _send(response, envelope | {"choices": [choice]})

@@ -1,4 +1,4 @@
-"""Redis as tests look into it."""
+"""Untyped Redis commands for tests."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ if TYPE_CHECKING:
 
 
 async def command(redis: RedisConnection, *words: object) -> Any:
-    """Return the answer to a command, untyped as redis-py has it."""
+    """Return the reply to a command, which redis-py does not type."""
     return await redis.execute_command(*words)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""A Redis Cluster on loopback: three masters, each with a replica, that a test can kill and bring back."""
+"""A Redis Cluster on loopback: three masters, each with a replica, which tests can kill and restart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 SLOTS = 16384
 MASTERS = 3
-# The nodes speak to one another on their port plus this.
+# The cluster bus of a node listens on its port plus this.
 BUS_OFFSET = 10_000
 NODE_TIMEOUT_MS = 1000
 PASSWORD = "secret"
@@ -33,7 +33,7 @@ FAILOVER_S = 30.0
 
 
 class Node:
-    """One server, with a folder that outlives its kills."""
+    """One server, whose data folder survives a kill."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.port = port
@@ -42,7 +42,7 @@ class Node:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server and wait until it replies."""
         self._folder.mkdir(exist_ok=True)
         options = {
             "port": self.port,
@@ -63,20 +63,20 @@ class Node:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
-        await until(self.answers, what="a cluster node")
+        await until(self.is_available, what="a cluster node")
 
     async def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill the server."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
 
     def freeze(self) -> None:
-        """Have it keep every connection and answer nothing."""
+        """Stop the process, so that connections remain open without replies."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Have it go on, if it was frozen."""
+        """Resume the process if it is frozen."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -84,24 +84,24 @@ class Node:
             self._process.send_signal(number)
 
     async def close(self) -> None:
-        """End it for good."""
+        """Close the client and kill the server."""
         await self.client.aclose()
         await self.kill()
 
-    async def answers(self) -> bool:
-        """Tell whether it answers."""
+    async def is_available(self) -> bool:
+        """Return whether the server replies."""
         with suppress(RedisError, OSError):
             return bool(await self.client.ping())
         return False
 
     async def call(self, *words: object) -> Any:
-        """Return its reply; None while it is away."""
+        """Return the reply to a command, or None if the server is unavailable."""
         with suppress(RedisError, OSError):
             return await self.client.execute_command(*words)
         return None
 
     async def keys(self) -> set[str]:
-        """Return all its keys."""
+        """Return all keys of the server."""
         return {key.decode() for key in await self.client.execute_command("KEYS", "*")}
 
 
@@ -117,11 +117,11 @@ class RedisCluster:
         return f"redis://:{PASSWORD}@{','.join(f'{HOST}:{node.port}' for node in nodes)}/0"
 
     async def form(self) -> None:
-        """Make a cluster of the servers."""
+        """Start the servers and form a cluster."""
         await asyncio.gather(*(node.start() for node in self.nodes))
         first, masters = self.nodes[0], self.nodes[:MASTERS]
         for number, node in enumerate(self.nodes):
-            # Different from the beginning, or the nodes quarrel about them for seconds.
+            # Distinct from the start, because resolving conflicting epochs takes seconds.
             await node.client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             if number < MASTERS:
                 slots = range(SLOTS * number // MASTERS, SLOTS * (number + 1) // MASTERS)
@@ -131,10 +131,10 @@ class RedisCluster:
         ids = {node: (await node.client.execute_command("CLUSTER", "MYID")).decode() for node in masters}
         for node in self.nodes[MASTERS:]:
             await until(lambda node=node: node.call("CLUSTER", "REPLICATE", ids[self._replica_of[node]]))  # type: ignore[misc]
-        await until(self.is_whole, timeout_s=FAILOVER_S, what="the cluster")
+        await until(self.is_healthy, timeout_s=FAILOVER_S, what="the cluster")
 
-    async def is_whole(self) -> bool:
-        """Tell whether every node that is up sees all slots served, and every replica has its master's data."""
+    async def is_healthy(self) -> bool:
+        """Return whether every node runs and sees all slots served, and every replica is in sync."""
         for node in self.nodes:
             info = await node.call("INFO", "replication")
             if info is None or (info["role"] == "slave" and info["master_link_status"] != "up"):
@@ -149,7 +149,7 @@ class RedisCluster:
         return roles.count("slave") == MASTERS
 
     async def owner_of(self, key: str) -> Node:
-        """Return the master that serves the key now."""
+        """Return the master that currently serves the key."""
 
         async def find() -> Node | None:
             for node in self.nodes:
@@ -172,13 +172,13 @@ class RedisCluster:
 
 
 def slot_of(key: str) -> int:
-    """Return the slot that Redis puts the key into."""
+    """Return the slot of a key."""
     return key_slot(key.encode())
 
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[RedisCluster]:
-    """Yield a cluster that works, and end it."""
+    """Yield a healthy cluster, and kill it afterwards."""
     with tempfile.TemporaryDirectory(prefix="ragsvc-cluster-") as folder:
         cluster = RedisCluster([Node(Path(folder) / str(port), port) for port in _free_ports(2 * MASTERS)])
         try:
@@ -189,7 +189,7 @@ async def serving() -> AsyncIterator[RedisCluster]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return ports below those that other servers of the tests take; their bus ports are kept from the others."""
+    """Return ports below the range of the other test servers, with the corresponding bus ports reserved."""
     found: list[int] = []
     for port in random.sample(range(ports.LOWEST - BUS_OFFSET, ports.LOWEST), BUS_OFFSET):
         if len(found) < count and ports._reserve(port) and ports._reserve(port + BUS_OFFSET):

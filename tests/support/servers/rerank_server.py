@@ -1,4 +1,4 @@
-"""A reranker's server that finds relevant what shares words with the query, and does what a test has it do."""
+"""A rerank server that scores texts by the words they share with the query, or responds as a test scripts."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RerankServer:
-    """A server of both wires; `answer` stands for its answer, `status` for its status, and `hangs` for neither."""
+    """A server for both rerank protocols; `response` and `status` replace what it sends, `hangs` withholds it."""
 
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
-    answer: object = None
+    response: object = None
     status: int = 200
     hangs: bool = False
 
     def applied_to(self, settings: Settings, **changes: object) -> Settings:
-        """Return the settings of a process that uses it."""
+        """Return the settings of a process that uses this server."""
         update = {"rerank_base_url": self.url, "rerank_model": "scripted", **changes}
         return settings.changed(update)
 
@@ -38,12 +38,12 @@ class RerankServer:
         self.keys.append(request.headers.get("Authorization"))
         if self.hangs:
             await asyncio.Event().wait()
-        if self.answer is not None or self.status != 200:
-            return web.json_response(self.answer, status=self.status)
+        if self.response is not None or self.status != 200:
+            return web.json_response(self.response, status=self.status)
         query = set(body["query"].casefold().split())
         texts = body.get("documents") or body["texts"]
         scores = [len(query & set(text.casefold().strip(".").split())) / len(query) for text in texts]
-        # The best first, as servers give them.
+        # Best first, as real servers respond.
         order = sorted(range(len(texts)), key=lambda index: -scores[index])
         if "texts" in body:
             return web.json_response([{"index": index, "score": scores[index]} for index in order])

@@ -1,4 +1,4 @@
-"""`ragsvc dev` as a test runs it: a process of its own, watched through its ready file."""
+"""`ragsvc dev` in a process, which a test observes through its ready file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STOP_TIMEOUT_S = 60.0
 
 
 class Stack:
-    """One data directory, and the supervisor that runs on it now and then."""
+    """A data directory, and the supervisor process that can be started and stopped on it."""
 
     def __init__(self, root: Path, *, options: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
         self.root = root
@@ -55,23 +55,23 @@ class Stack:
         )
 
     def make_folders(self, cache: Path) -> None:
-        """Make what is there before the first start."""
+        """Create the folders that exist before the first start."""
         self.root.chmod(0o711)
         self.data_dir.mkdir()
         (self.data_dir / "cache").symlink_to(cache)
 
     def give_away(self, uid: int) -> None:
-        """Make the folders another user's."""
+        """Make another user the owner of the folders."""
         for folder in (self.data_dir.parent, self.data_dir):
             os.chown(folder, uid, uid)
 
     async def start(self) -> dict[str, Any]:
-        """Start it and return the ready file's content."""
+        """Start the supervisor and return the content of the ready file."""
         await self.spawn()
         return await until(self._ready, timeout_s=READY_TIMEOUT_S, what="the ready file")
 
     async def spawn(self) -> None:
-        """Start it and wait for nothing."""
+        """Start the supervisor without waiting until it is ready."""
         with self._output.open("wb") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *self.command,
@@ -90,7 +90,7 @@ class Stack:
             return await self.supervisor.wait()
 
     def read(self) -> dict[str, Any] | None:
-        """Return the ready file's content, None while there is none."""
+        """Return the content of the ready file, or None if there is no file."""
         try:
             content: dict[str, Any] = json.loads(self.ready_file.read_text())
         except FileNotFoundError:
@@ -98,17 +98,17 @@ class Stack:
         return content
 
     def list_pid_files(self) -> list[Path]:
-        """Return the pid files of what runs."""
+        """Return the pid files of the running processes."""
         return list((self.data_dir / "run").iterdir())
 
     def output(self) -> str:
-        """Return what the supervisor has said."""
+        """Return the output of the supervisor."""
         return self._output.read_text()
 
     def _ready(self) -> dict[str, Any] | None:
         assert self.supervisor.returncode is None, self.output()
         ready = self.read()
-        # A killed supervisor has left its own.
+        # A killed supervisor leaves its ready file behind.
         return ready if ready and ready["supervisor_pid"] == self.supervisor.pid else None
 
 
@@ -116,7 +116,7 @@ class Stack:
 async def new_stack(
     cache: Path, *, options: Sequence[str] = (), env: Mapping[str, str] | None = None
 ) -> AsyncIterator[Stack]:
-    """Yield a stack that is not started yet; its models are taken from `cache`, so they are not built again."""
+    """Yield a stack that is not started yet; it takes its models from `cache` instead of building them again."""
     stack = Stack(Path(tempfile.mkdtemp(prefix="ragsvc-test-")), options=options, env=env)
     stack.make_folders(cache)
     try:
@@ -136,5 +136,5 @@ def all_pids(ready: dict[str, Any]) -> set[int]:
 
 
 def alive(pids: set[int]) -> set[int]:
-    """Return those that run; a zombie does not."""
+    """Return the pids of the running processes; zombies do not count."""
     return {pid for pid in pids if started_at(pid) is not None}

@@ -1,4 +1,4 @@
-"""Worker processes as they are run in production: `arq ragsvc.workers.…`."""
+"""Worker processes, started as in production: `arq ragsvc.workers.…`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ STOP_TIMEOUT_S = 30.0
 
 @asynccontextmanager
 async def working(
-    settings: Settings, settings_class: str = "IngestionSettings", *, keep_output: BinaryIO | None = None
+    settings: Settings, settings_class: str = "IngestionSettings", *, copy_output_to: BinaryIO | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a worker, and stop it with SIGTERM; what it said is shown when the test fails, and kept where it is told."""
+    """Run a worker and stop it with SIGTERM; its output is printed, and copied to `copy_output_to`."""
     with tempfile.TemporaryFile() as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "arq", f"ragsvc.workers.{settings_class}"),
@@ -46,7 +46,7 @@ async def working(
                 process.kill()
                 await process.wait()
             output.seek(0)
-            said = output.read()
-            print(said.decode())  # noqa: T201 - pytest shows it with a failure
-            if keep_output is not None:
-                keep_output.write(said)
+            content = output.read()
+            print(content.decode())  # noqa: T201 - pytest shows it with a failure
+            if copy_output_to is not None:
+                copy_output_to.write(content)

@@ -1,4 +1,4 @@
-"""A worker with all its processes, watched while it ingests."""
+"""A worker with its child processes, whose memory is measured while it ingests."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 SAMPLE_S = 0.2
-# As with OpenAI's models.
+# The limits of OpenAI's models.
 LARGE_CHUNKS = {
     "embedding_tokenizer": "text-embedding-3-small",
     "embedding_max_input_tokens": 8191,
     "chunk_max_tokens": 512,
     "chunk_overlap_tokens": 64,
 }
-OVER = frozenset({DocumentStatus.READY, DocumentStatus.FAILED})
+ENDED = frozenset({DocumentStatus.READY, DocumentStatus.FAILED})
 
 
 @dataclass(slots=True)
 class WorkerTree:
-    """One ingestion worker, and what its processes took of the memory at most."""
+    """One ingestion worker, and the peak memory of its processes."""
 
     resources: Resources
     workspace: Workspace
@@ -48,20 +48,20 @@ class WorkerTree:
     peak_child_bytes: int = 0
 
     async def ingest(self, contents: Iterable[tuple[str, bytes]], *, timeout_s: float) -> list[Document]:
-        """Upload (name, content) pairs and return their documents, in that order, once all are ready or failed."""
+        """Upload (name, content) pairs, and return their documents in order once all are ready or failed."""
         accepted = [
             await accept(self.resources, self.workspace, content, filename=name, mime_type="")
             for name, content in contents
         ]
 
-        async def all_over() -> list[Document] | None:
+        async def all_ended() -> list[Document] | None:
             current = [await reload(self.resources, document) for document in accepted]
-            return current if {document.status for document in current} <= OVER else None
+            return current if {document.status for document in current} <= ENDED else None
 
-        return await until(all_over, timeout_s=timeout_s, what="the end of all documents")
+        return await until(all_ended, timeout_s=timeout_s, what="the end of all documents")
 
     async def watch(self) -> None:
-        """Look at the memory again and again; pages that processes share count once."""
+        """Sample the memory until cancelled; pages that processes share count once."""
         while True:
             total, child = await asyncio.to_thread(_measure, self.pid)
             self.peak_bytes = max(self.peak_bytes, total)
@@ -71,12 +71,12 @@ class WorkerTree:
 
 @asynccontextmanager
 async def open_worker_tree(settings: Settings, *, watches: bool = True, **changes: object) -> AsyncIterator[WorkerTree]:
-    """Run a worker of concurrency 2 against an embedding server that answers at once.
+    """Run a worker with concurrency 2 and an embedding server without delay.
 
-    Watching the memory takes a few hundredths of a core, which what measures speed may do without.
+    Benchmarks of speed set `watches` to False, because sampling the memory takes a few percent of a core.
     """
     models = ScriptedModels()
-    models.answers_at_once = True
+    models.uses_table = True
     async with models.serving():
         own = models.applied_to(settings).changed(LARGE_CHUNKS | {"ingestion_concurrency": 2} | changes)
         async with open_resources(own, pool_size=4) as resources, working(own) as worker:
@@ -93,7 +93,7 @@ async def open_worker_tree(settings: Settings, *, watches: bool = True, **change
 
 
 def _measure(pid: int) -> tuple[int, int]:
-    """Return the bytes of the whole tree, pages that processes share counted once, and the largest child's."""
+    """Return the bytes of the whole tree, with shared pages counted once, and those of the largest child."""
     total = largest = 0
     with suppress(psutil.NoSuchProcess):
         worker = psutil.Process(pid)

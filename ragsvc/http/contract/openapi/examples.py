@@ -120,7 +120,7 @@ VALUES: dict[str, object] = {
     "error": None,
     "next_cursor": None,
     "store": "chunks",
-    "entry_id": "0199c1f2-a3b4-7c5d-8e6f-0a1b2c3d4e5f:1",
+    "entry_id": "job_0199c1f2a3b47c5d8e6f0a1b2c3d4e5f:1",
     "worker": "ingestion-7f9c:42",
     "kind": "ingest",
     "app_version": "0.1.0",

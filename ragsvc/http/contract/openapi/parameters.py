@@ -39,7 +39,7 @@ OTHER_PARAMETERS: dict[str, Schema] = {
     "queue": {"type": "string", "enum": [str(queue) for queue in Queue]},
     "part_number": {"type": "integer", "minimum": 1, "maximum": MOST_PARTS},
     "upload_token": {"type": "string", "pattern": f"^{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}$"},
-    "entry_id": {"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:[0-9]{1,9}$"},
+    "entry_id": {"type": "string", "pattern": "^(job|doc)_[0-9a-f]{32}(:[0-9]{1,9})?$"},
 }
 
 

@@ -1,4 +1,4 @@
-"""The shared test servers: started once for all processes, and gone with the last one, however that ends."""
+"""The shared test servers are started once for all processes and stop after the last one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.support.servers.servers import Servers
 
-# Joins, says where the servers are, and stays until its standard input ends.
+# Joins, prints the addresses of the servers, and runs until its standard input ends.
 JOINER = """
 import json, sys
 from dataclasses import asdict
@@ -37,7 +37,7 @@ for servers in join(Path(sys.argv[1])):
 
 @pytest.fixture
 def temporary_folder() -> Iterator[Path]:
-    """A place for temporary files that no other test run looks at."""
+    """A folder for temporary files that no other test run uses."""
     folder = Path(tempfile.mkdtemp(prefix="ragsvc-test-"))
     folder.chmod(0o711)
     yield folder
@@ -56,8 +56,8 @@ async def join(folder: Path, cache: Path) -> asyncio.subprocess.Process:
 
 async def read(joiner: asyncio.subprocess.Process) -> dict[str, str]:
     assert joiner.stdout is not None
-    told: dict[str, str] = json.loads(await joiner.stdout.readline())
-    return told
+    addresses: dict[str, str] = json.loads(await joiner.stdout.readline())
+    return addresses
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
@@ -77,19 +77,19 @@ def list_stacks(folder: Path) -> list[Path]:
     return list(folder.glob("*/stack"))
 
 
-async def test_servers_are_shared_and_end_with_the_last_process_even_if_it_is_killed(
+async def test_servers_are_shared_and_stop_after_the_last_process_even_if_it_is_killed(
     servers: Servers, pytestconfig: pytest.Config, temporary_folder: Path
 ) -> None:
     cache = pytestconfig.cache.mkdir("ragsvc-models")
     one, other = await asyncio.gather(*(join(temporary_folder, cache) for _ in range(2)))
-    told = await read(one)
-    assert await read(other) == told
-    assert told["postgres_url"] != servers.postgres_url
+    addresses = await read(one)
+    assert await read(other) == addresses
+    assert addresses["postgres_url"] != servers.postgres_url
     assert processes_of(temporary_folder)
-    await one.communicate(b"")  # it leaves in order, and the servers stay
+    await one.communicate(b"")  # a regular exit, after which the servers keep running
     assert one.returncode == 0
     third = await join(temporary_folder, cache)
-    assert await read(third) == told
+    assert await read(third) == addresses
     for joiner in (other, third):
         joiner.kill()
         await joiner.communicate()

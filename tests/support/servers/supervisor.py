@@ -1,4 +1,4 @@
-"""Keeps the test servers running while any test process needs them."""
+"""Runs the shared test servers as long as any test process uses them: a program of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ragsvc.devstack.stack import Part, Parts
 
 POLL_S = 0.2
-# A machine that fails loses the test databases: nothing is lost.
+# Faster, because the data of the test databases need not survive a crash.
 UNSAFE_AND_FAST = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -30,8 +30,8 @@ UNSAFE_AND_FAST = {
 }
 
 
-async def keep(folder: Path, cache: Path) -> None:
-    """Start everything afresh, tell where it is, and stop it once no test process is left."""
+async def run(folder: Path, cache: Path) -> None:
+    """Start new servers, write their addresses to a file, and stop them when no test process is left."""
     stack = folder / "stack"
     if stack.exists():
         await stop_leftovers(stack / "run")
@@ -43,7 +43,7 @@ async def keep(folder: Path, cache: Path) -> None:
     try:
         await _start(parts, folders.run, processes)
         write_private(folder / "servers.json", _describe(parts, secrets))
-        while not _is_abandoned(folder):  # noqa: ASYNC110  # other processes end: there is no event to wait for
+        while not _is_abandoned(folder):  # noqa: ASYNC110 - the end of another process is no asyncio event
             await asyncio.sleep(POLL_S)
     finally:
         await asyncio.gather(*(process.stop() for process in processes))
@@ -52,16 +52,16 @@ async def keep(folder: Path, cache: Path) -> None:
 
 
 async def _start(parts: Parts, run_dir: Path, processes: list[Process]) -> None:
-    async def run(part: Part) -> None:
+    async def start_part(part: Part) -> None:
         processes.append(await start(part, run_dir))
 
     async with asyncio.TaskGroup() as group:
         for part in (parts.postgres, parts.redis, parts.s3, parts.models):
-            group.create_task(run(part))
+            group.create_task(start_part(part))
 
 
 def _describe(parts: Parts, secrets: Secrets) -> str:
-    """Return what tests/support/servers/servers.py reads."""
+    """Return the addresses as JSON, for tests/support/servers/servers.py."""
     return json.dumps(
         {
             "postgres_url": parts.postgres.url,
@@ -77,7 +77,7 @@ def _describe(parts: Parts, secrets: Secrets) -> str:
 
 
 def _is_abandoned(folder: Path) -> bool:
-    """Tell whether no test process is left; then nobody finds the servers any more."""
+    """Return whether no test process is left; if so, remove the file with the addresses."""
     with locked(folder / "start.lock"):
         for user in (folder / "users").iterdir():
             if is_locked(user):
@@ -88,10 +88,10 @@ def _is_abandoned(folder: Path) -> bool:
 
 
 def main() -> None:
-    """Be the one keeper of the folder, or leave."""
+    """Run the servers, unless another supervisor of the folder is running."""
     folder, cache = Path(sys.argv[1]), Path(sys.argv[2])
-    if try_lock(folder / "keeper.lock") is not None:  # held until this process ends
-        asyncio.run(keep(folder, cache))
+    if try_lock(folder / "supervisor.lock") is not None:  # held until this process ends
+        asyncio.run(run(folder, cache))
 
 
 if __name__ == "__main__":
