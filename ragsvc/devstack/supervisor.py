@@ -111,32 +111,32 @@ class Supervisor:
         secrets = load_secrets(self._folders.root / "secrets.json")
         parts = make_parts(self._folders, secrets)
         env = service_environment(parts, secrets, port=port, given=self.given)
-        async with asyncio.TaskGroup() as keepers:
+        async with asyncio.TaskGroup() as supervised:
             units = [Unit(part.name, part) for part in own_parts(parts, self.given)]
             self.report(f"starting {', '.join(unit.kind for unit in units) or 'no servers of its own'}")
-            await self._bring_up_servers(units, env, keepers=keepers)
+            await self._bring_up_servers(units, env, supervised=supervised)
             self.report("starting the API and the workers")
-            await self._bring_up(self._services(env, port=port), keepers)
+            await self._bring_up(self._services(env, port=port), supervised)
             self._access = await self._open_access(env, port=port)
             self._publish()
             self.announce(self._access)
 
-    async def _bring_up_servers(self, units: list[Unit], env: Mapping[str, str], *, keepers: asyncio.TaskGroup) -> None:
+    async def _bring_up_servers(self, units: list[Unit], env: Mapping[str, str], *, supervised: asyncio.TaskGroup) -> None:
         """Start the servers and migrate; the other servers load while Postgres starts."""
         postgres = [unit for unit in units if unit.kind == "postgres"]
         argv = (sys.executable, "-m", "ragsvc", "migrate")
         migrate = Command(name="migrate", argv=argv, env=env, log=self._folders.logs / "migrate.log")
         async with asyncio.TaskGroup() as starting:
-            starting.create_task(self._bring_up([unit for unit in units if unit not in postgres], keepers))
-            await self._bring_up(postgres, keepers)
+            starting.create_task(self._bring_up([unit for unit in units if unit not in postgres], supervised))
+            await self._bring_up(postgres, supervised)
             await run(migrate, self._folders.run)
 
-    async def _bring_up(self, units: Iterable[Unit], keepers: asyncio.TaskGroup) -> None:
+    async def _bring_up(self, units: Iterable[Unit], supervised: asyncio.TaskGroup) -> None:
         async with asyncio.TaskGroup() as starting:
             for unit in units:
                 starting.create_task(self._start(unit))
         for unit in units:
-            keepers.create_task(self._supervise(unit))
+            supervised.create_task(self._supervise(unit))
 
     async def _start(self, unit: Unit) -> None:
         self._running[unit] = await start(unit.part, self._folders.run)

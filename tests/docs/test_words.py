@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # A singular covers its plural. `docs/glossary.md` has the words to use instead.
 WORDS = """
-bell board desk door face floor kept keeper place placed placing pulse remembered ring room rang rung shall stay tell
+bell board desk door face floor keeper place placed placing pulse remembered ring room rang rung shall stay tell
 told whoever
 """
 REPLACED = frozenset(WORDS.split())
