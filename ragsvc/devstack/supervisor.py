@@ -54,7 +54,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unit:
-    """A supervised child; `kind` is its key in the ready file."""
+    """A group child; `kind` is its key in the ready file."""
 
     kind: str
     part: Part
@@ -111,32 +111,32 @@ class Supervisor:
         secrets = load_secrets(self._folders.root / "secrets.json")
         parts = make_parts(self._folders, secrets)
         env = service_environment(parts, secrets, port=port, given=self.given)
-        async with asyncio.TaskGroup() as supervised:
+        async with asyncio.TaskGroup() as group:
             units = [Unit(part.name, part) for part in own_parts(parts, self.given)]
             self.report(f"starting {', '.join(unit.kind for unit in units) or 'no servers of its own'}")
-            await self._bring_up_servers(units, env, supervised=supervised)
+            await self._bring_up_servers(units, env, group=group)
             self.report("starting the API and the workers")
-            await self._bring_up(self._services(env, port=port), supervised)
+            await self._bring_up(self._services(env, port=port), group)
             self._access = await self._open_access(env, port=port)
             self._publish()
             self.announce(self._access)
 
-    async def _bring_up_servers(self, units: list[Unit], env: Mapping[str, str], *, supervised: asyncio.TaskGroup) -> None:
+    async def _bring_up_servers(self, units: list[Unit], env: Mapping[str, str], *, group: asyncio.TaskGroup) -> None:
         """Start the servers and migrate; the other servers load while Postgres starts."""
         postgres = [unit for unit in units if unit.kind == "postgres"]
         argv = (sys.executable, "-m", "ragsvc", "migrate")
         migrate = Command(name="migrate", argv=argv, env=env, log=self._folders.logs / "migrate.log")
         async with asyncio.TaskGroup() as starting:
-            starting.create_task(self._bring_up([unit for unit in units if unit not in postgres], supervised))
-            await self._bring_up(postgres, supervised)
+            starting.create_task(self._bring_up([unit for unit in units if unit not in postgres], group))
+            await self._bring_up(postgres, group)
             await run(migrate, self._folders.run)
 
-    async def _bring_up(self, units: Iterable[Unit], supervised: asyncio.TaskGroup) -> None:
+    async def _bring_up(self, units: Iterable[Unit], group: asyncio.TaskGroup) -> None:
         async with asyncio.TaskGroup() as starting:
             for unit in units:
                 starting.create_task(self._start(unit))
         for unit in units:
-            supervised.create_task(self._supervise(unit))
+            group.create_task(self._supervise(unit))
 
     async def _start(self, unit: Unit) -> None:
         self._running[unit] = await start(unit.part, self._folders.run)
