@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ragsvc.db.connections.roles import APP, SETTING
-from ragsvc.domain.workspaces import ApiKey, Scope, Workspace
+from ragsvc.domain.api_keys import ApiKey, Scope
+from ragsvc.domain.workspaces import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db.connections.pool import UniqueViolation
-from ragsvc.domain.workspaces import Chunking, Collection
+from ragsvc.domain.collections import Chunking, Collection
 from ragsvc.errors import NameTaken
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 from uuid import UUID
 
+from ragsvc.domain.collections import Chunking
 from ragsvc.domain.ids import Prefix, format_id
 from ragsvc.domain.jobs import JobKind
 from ragsvc.domain.webhooks import WebhookEvent
-from ragsvc.domain.workspaces import Chunking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,23 +1,13 @@
-"""Workspaces, API keys and collections."""
+"""Workspaces."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
-
-
-class Scope(StrEnum):
-    """Permissions of a workspace's API key."""
-
-    READ = "read"
-    WRITE = "write"
-    CHAT = "chat"
-    UPLOAD = "upload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,41 +51,3 @@ class Usage:
     documents: int
     chunks: int
     storage_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """An API key of a workspace, without the secret."""
-
-    workspace_id: UUID
-    id: UUID
-    name: str
-    key_prefix: str
-    scopes: tuple[Scope, ...]
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    replaced_by: UUID | None
-    last_used_at: datetime | None
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Chunking:
-    """Chunk size and overlap of adjacent chunks, in tokens."""
-
-    max_tokens: int
-    overlap_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """Documents that are searched together; `chunking` is None if the service's default applies."""
-
-    workspace_id: UUID
-    id: UUID
-    name: str
-    is_default: bool
-    chunking: Chunking | None
-    metadata: dict[str, object]
-    created_at: datetime
-    updated_at: datetime

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
+    from ragsvc.domain.collections import Chunking
     from ragsvc.domain.documents import Document
     from ragsvc.domain.jobs import Job
-    from ragsvc.domain.workspaces import Chunking
     from ragsvc.resources import Resources
 
 log = structlog.get_logger(__name__)

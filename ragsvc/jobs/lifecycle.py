@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection, Pool
+    from ragsvc.domain.collections import Chunking
     from ragsvc.domain.payloads import Payload
-    from ragsvc.domain.workspaces import Chunking
     from ragsvc.jobs.retry_policy import Failure
     from ragsvc.settings.settings import Settings
 

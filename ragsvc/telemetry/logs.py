@@ -54,12 +54,6 @@ def configure_logging(settings: Settings) -> None:
         _describe_errors,
         _format_ids,
     ]
-    renderer: Processor
-    if settings.telemetry.log_format == "json":
-        renderer = structlog.processors.JSONRenderer(serializer=_to_json)
-    else:
-        plain = structlog.dev.plain_traceback
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -69,7 +63,7 @@ def configure_logging(settings: Settings) -> None:
                 # Python's own format, without local variables: they can contain secrets and text of documents.
                 structlog.processors.format_exc_info,
                 _redact,
-                renderer,
+                _make_renderer(settings.telemetry.log_format),
             ],
         )
     )
@@ -89,6 +83,13 @@ def configure_logging(settings: Settings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+
+
+def _make_renderer(log_format: str) -> Processor:
+    if log_format == "json":
+        return structlog.processors.JSONRenderer(serializer=_to_json)
+    plain = structlog.dev.plain_traceback
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
 
 
 def _add_trace(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -10,7 +10,7 @@ from ragsvc.errors import DefaultCollection, NotFound
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.domain.workspaces import Chunking, Collection
+    from ragsvc.domain.collections import Chunking, Collection
     from ragsvc.resources import Resources
 
 

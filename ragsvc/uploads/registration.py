@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db import collections, documents, files, jobs, upload_sessions
+from ragsvc.domain.collections import Chunking
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import Queue, SubjectKind
 from ragsvc.domain.uploads import UploadStatus
-from ragsvc.domain.workspaces import Chunking
 from ragsvc.errors import DocumentDeleting, DocumentExists, NotFound
 from ragsvc.jobs import lifecycle, subjects
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
+    from ragsvc.domain.collections import Collection
     from ragsvc.domain.documents import Document
     from ragsvc.domain.jobs import Job
     from ragsvc.domain.uploads import Upload
-    from ragsvc.domain.workspaces import Collection
     from ragsvc.resources import Resources
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.domain.workspaces import Chunking
+from ragsvc.domain.collections import Chunking
 from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
 

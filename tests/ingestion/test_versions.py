@@ -10,10 +10,10 @@ import pytest
 from ragsvc.db import canonical_text, chunks, collections, documents, files
 from ragsvc.deletion.files import delete_unused_file, sweep_released_files
 from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.domain.collections import Chunking
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue
-from ragsvc.domain.workspaces import Chunking
 from ragsvc.errors import (
     DocumentDeleting,
     DocumentErrorCode,

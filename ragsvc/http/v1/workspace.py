@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aiohttp import web
 from typing_extensions import TypedDict
 
 from ragsvc.db import documents
+from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.ids import format_id
-from ragsvc.domain.workspaces import Scope, Usage, Workspace
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.ids import ShownWorkspaceId
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.state import resources_of
+
+if TYPE_CHECKING:
+    from ragsvc.domain.workspaces import Usage, Workspace
 
 routes = web.RouteTableDef()
 

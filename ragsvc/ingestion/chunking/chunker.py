@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ragsvc.domain.chunks import ParsedText, Table
-    from ragsvc.domain.workspaces import Chunking
+    from ragsvc.domain.collections import Chunking
     from ragsvc.ingestion.chunking.contexts import Context
     from ragsvc.ingestion.chunking.cutting import Piece
     from ragsvc.ingestion.chunking.sections import Section

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pebble import ProcessFuture
 
-    from ragsvc.domain.workspaces import Chunking
+    from ragsvc.domain.collections import Chunking
     from ragsvc.settings.settings import Settings
 
     Report = Callable[[float], Awaitable[None]]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ragsvc.domain.chunks import Chunk
-    from ragsvc.domain.workspaces import Chunking
+    from ragsvc.domain.collections import Chunking
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
 

@@ -83,7 +83,7 @@ class Pair:
     kind: str
 
 
-def _pairs(passage: str, *, supported: dict[str, str], unsupported: dict[str, str]) -> list[Pair]:
+def make_pairs(passage: str, *, supported: dict[str, str], unsupported: dict[str, str]) -> list[Pair]:
     return [
         *(Pair(claim, passage, is_supported=True, kind=kind) for claim, kind in supported.items()),
         *(Pair(claim, passage, is_supported=False, kind=kind) for claim, kind in unsupported.items()),
@@ -91,7 +91,7 @@ def _pairs(passage: str, *, supported: dict[str, str], unsupported: dict[str, st
 
 
 PAIRS = [
-    *_pairs(
+    *make_pairs(
         REFUNDS,
         supported={
             "Refunds take 14 days.": "paraphrase",
@@ -107,7 +107,7 @@ PAIRS = [
             "For orders below 200 euros we pay the return shipping.": "opposite",
         },
     ),
-    *_pairs(
+    *make_pairs(
         SHIPPING,
         supported={
             "Shipping is free for orders above €50.": "number form",
@@ -124,7 +124,7 @@ PAIRS = [
             "Gift wrapping is offered at the checkout.": "unrelated",
         },
     ),
-    *_pairs(
+    *make_pairs(
         LEAVE,
         supported={
             "Employees get 30 days of paid leave each calendar year.": "paraphrase",
@@ -140,7 +140,7 @@ PAIRS = [
             "Parental leave lasts up to 14 months.": "unrelated",
         },
     ),
-    *_pairs(
+    *make_pairs(
         BACKUPS,
         supported={
             "Production backups are kept for 90 days in Frankfurt.": "paraphrase",
@@ -157,7 +157,7 @@ PAIRS = [
             "The platform team answers tickets within one hour.": "unrelated",
         },
     ),
-    *_pairs(
+    *make_pairs(
         KETTLE,
         supported={
             "Descale the kettle every 3 months, using citric acid.": "number form",
@@ -174,7 +174,7 @@ PAIRS = [
             "The kettle switches itself on after 30 seconds without water.": "opposite",
         },
     ),
-    *_pairs(
+    *make_pairs(
         SERVER,
         supported={
             "By default the server listens on port 8080.": "paraphrase",
@@ -191,7 +191,7 @@ PAIRS = [
             "Requests are logged as JSON.": "unrelated",
         },
     ),
-    *_pairs(
+    *make_pairs(
         MEDICINE,
         supported={
             "Adults take a 400 mg tablet every 8 hours.": "number form",
@@ -207,7 +207,7 @@ PAIRS = [
             "Store the tablets in a cool, dry place.": "unrelated",
         },
     ),
-    *_pairs(
+    *make_pairs(
         COMPANY,
         supported={
             "Nordlicht GmbH was founded in 1998 in Leipzig.": "verbatim",
@@ -223,7 +223,7 @@ PAIRS = [
             "The company employs 120 people.": "unrelated",
         },
     ),
-    *_pairs(
+    *make_pairs(
         RENT,
         supported={
             "The rent is 950 euros per month.": "paraphrase",
@@ -240,7 +240,7 @@ PAIRS = [
             "Heating costs are settled once a year.": "unrelated",
         },
     ),
-    *_pairs(
+    *make_pairs(
         SCIENCE,
         supported={
             "At sea level, water boils at 100°C.": "number form",
@@ -256,7 +256,7 @@ PAIRS = [
             "At an altitude of 3,000 metres the boiling point rises to about 90 °C.": "opposite",
         },
     ),
-    *_pairs(
+    *make_pairs(
         POLICY,
         supported={
             "You may work remotely up to three days a week.": "paraphrase",
@@ -272,7 +272,7 @@ PAIRS = [
             "Lunch is subsidised on Fridays.": "unrelated",
         },
     ),
-    *_pairs(
+    *make_pairs(
         LIBRARY,
         supported={
             "Members can borrow 10 books for four weeks.": "number form",
@@ -288,7 +288,7 @@ PAIRS = [
             "Members may borrow twenty books for four weeks.": "number",
         },
     ),
-    *_pairs(
+    *make_pairs(
         OBSERVATORY,
         supported={
             "If the door is not locked, the alarm lamp of the observatory is on.": "verbatim",
@@ -338,86 +338,3 @@ POOL = (
     " When the flag is red, nobody may swim, and when it is green, swimming is allowed. Lockers are free; towels are"
     " not included unless you hold a season ticket. The sauna is not open to children because it is not supervised."
 )
-
-# Held out: no rule was tuned on these.
-HELD_OUT = [
-    *_pairs(
-        PRINTER,
-        supported={
-            "Replace the drum after 12000 pages.": "number form",
-            "Toner isn't included in delivery.": "negation kept",
-            "Use paper between 60 and 105 g/m².": "paraphrase",
-        },
-        unsupported={
-            "Toner is included.": "negation",
-            "Replace the drum after 20,000 pages.": "number",
-            "The device may be operated outdoors.": "negation",
-            "The printer has a duplex unit.": "unrelated",
-        },
-    ),
-    *_pairs(
-        APPLICATION,
-        supported={
-            "The application deadline is 15 May.": "paraphrase",
-            "Candidates need a master's degree or 5 years of experience.": "number form",
-            "Travel costs are reimbursed up to €300.": "number form",
-            "Applications sent by e-mail won't be considered.": "negation kept",
-        },
-        unsupported={
-            "Interviews take place in Paris.": "entity",
-            "Travel costs are reimbursed up to 500 euros.": "number",
-            "Applications by e-mail are considered.": "negation",
-            "Candidates need a bachelor's degree.": "entity",
-            "Applications close on 15 March.": "number",
-        },
-    ),
-    *_pairs(
-        API,
-        supported={
-            "A page has at most 100 items.": "paraphrase",
-            "Requests that lack a key are rejected with status 401.": "synonym",
-            "Keys expire 90 days after creation unless renewed.": "paraphrase",
-        },
-        unsupported={
-            "Keys never expire.": "negation",
-            "The API returns at least 100 items per page.": "opposite",
-            "Requests without a key are accepted.": "opposite",
-            "Rate limits apply per key.": "unrelated",
-            "Keys expire after 90 hours unless they are renewed.": "unit",
-        },
-    ),
-    *_pairs(
-        MOUNTAIN,
-        supported={
-            "Hochgolling has a height of 2862 m.": "number form",
-            "From the Gollinghütte, the ascent takes 6 hours.": "number form",
-            "The hut is closed between November and April.": "paraphrase",
-        },
-        unsupported={
-            "The hut is open from November to April.": "opposite",
-            "The ascent takes six days.": "unit",
-            "Hochgolling is 3,862 metres high.": "number",
-            "Dogs are not allowed on the lower trail.": "negation",
-            "Overnight stays cost 40 euros.": "unrelated",
-        },
-    ),
-    *_pairs(
-        POOL,
-        supported={
-            "The pool isn't heated and is open in summer.": "clauses kept",
-            "Soap is not provided, but swimmers must shower before they enter.": "clauses kept",
-            "Nobody may swim when the flag is red.": "clauses kept",
-            "Towels are not included, but lockers are free.": "clauses kept",
-            "Since it is not supervised, the sauna is not open to children.": "clauses kept",
-        },
-        unsupported={
-            "The pool is not open in summer and is not heated.": "clause turned",
-            "The pool is open in summer and is heated.": "clause turned",
-            "Swimmers must shower before they enter, and soap is provided.": "clause turned",
-            "When the flag is not red, nobody may swim.": "clause turned",
-            "Lockers are not free; towels are not included.": "clause turned",
-            "The sauna is open to children because it is not supervised.": "clause turned",
-            "The sauna is not open to children because it is supervised.": "clause turned",
-        },
-    ),
-]

@@ -9,7 +9,8 @@ import pytest
 
 from ragsvc.answering.citations.support import find_passage
 from ragsvc.settings.settings import FIELDS
-from tests.answering.citations.citation_pairs import HELD_OUT, PAIRS
+from tests.answering.citations.citation_pairs import PAIRS
+from tests.answering.citations.held_out_pairs import HELD_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pypdfium2
 import pytest
 
-from tests.bench.ingestion.test_write_speed import drop_indexes
+from tests.bench.ingestion.indexes import drop_indexes
 from tests.bench.table import at_most, ratio_at_least
 from tests.ingestion.parsing.formats.pdf_files import Entry, make_pdf
 from tests.support.servers.worker_trees import MIB, open_worker_tree

@@ -19,6 +19,7 @@ from ragsvc.domain.ids import new_id
 from ragsvc.ingestion.builds import Build
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
+from tests.bench.ingestion.indexes import drop_indexes
 from tests.bench.table import ratio_at_least
 from tests.support.builds import make_chunks
 from tests.support.documents import accept, job_of
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.chunks import Chunk
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
@@ -119,18 +119,6 @@ async def copy_vectors(resources: Resources, workspace_id: UUID, vectors: NDArra
                 resources.space.table, records=rows[start : start + COPY_BATCH], columns=COLUMNS
             )
         return time.perf_counter() - begun
-
-
-async def drop_indexes(conn: Connection) -> None:
-    """Drop the vector indexes, since the peers have none; keep the keys and the text index."""
-    async with conn.transaction():
-        # Tables are owned by the migrating role.
-        await conn.execute("SET LOCAL ROLE NONE")
-        for name in await conn.fetch(
-            "SELECT indexrelid::regclass::text AS name FROM pg_index JOIN pg_class c ON c.oid = indexrelid"
-            " JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'hnsw' AND c.relkind = 'I'"
-        ):
-            await conn.execute(f"DROP INDEX {name['name']}")
 
 
 async def empty(resources: Resources) -> None:

@@ -51,6 +51,29 @@ FIND_INDEX = """
 SELECT indexrelid::regclass::text, replace(pg_get_indexdef(indexrelid), ' ON ONLY ', ' ON ') FROM pg_index
 WHERE indrelid = $1::regclass AND pg_get_indexdef(indexrelid) LIKE '%hnsw%'
 """
+FILE_COLUMNS = (
+    "workspace_id",
+    "id",
+    "upload_id",
+    "object_key",
+    "filename",
+    "mime_type",
+    "size_bytes",
+    "sha256",
+    "etag",
+)
+DOCUMENT_COLUMNS = (
+    "workspace_id",
+    "id",
+    "collection_id",
+    "file_id",
+    "status",
+    "version",
+    "active_build",
+    "attributes",
+    "chunk_count",
+    "token_count",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +147,7 @@ async def _write_documents(
     workspace_id = corpus.workspace_id
     await conn.copy_records_to_table(
         "files",
-        columns=(
-            "workspace_id",
-            "id",
-            "upload_id",
-            "object_key",
-            "filename",
-            "mime_type",
-            "size_bytes",
-            "sha256",
-            "etag",
-        ),
+        columns=FILE_COLUMNS,
         records=(
             (workspace_id, file_id, file_id, "", "a.txt", "text/plain", 1, hashlib.sha256(file_id.bytes).digest(), "")
             for _, file_id, _ in ids
@@ -142,18 +155,7 @@ async def _write_documents(
     )
     await conn.copy_records_to_table(
         "documents",
-        columns=(
-            "workspace_id",
-            "id",
-            "collection_id",
-            "file_id",
-            "status",
-            "version",
-            "active_build",
-            "attributes",
-            "chunk_count",
-            "token_count",
-        ),
+        columns=DOCUMENT_COLUMNS,
         records=(
             (
                 workspace_id,

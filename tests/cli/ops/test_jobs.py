@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.ops.test_operating import logs_as_before  # noqa: F401 - a fixture
-from tests.cli.ops.test_storage import on_server  # noqa: F401 - a fixture
-
 if TYPE_CHECKING:
     from tests.cli.conftest import CommandLine
 
 pytestmark = pytest.mark.xdist_group("cli-service")
 
 
-def test_a_sweep_without_lost_jobs_notifies_nothing(on_server: CommandLine) -> None:  # noqa: F811
+def test_a_sweep_without_lost_jobs_notifies_nothing(on_server: CommandLine) -> None:
     assert on_server("jobs", "sweep").out == "no job was lost\n"
     assert on_server("jobs", "sweep", "--json").json == {"swept": 0}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import subprocess
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-import structlog
 from pydantic import SecretStr
 
 from ragsvc.cli.client.target import READY_FILE
@@ -22,25 +20,11 @@ from ragsvc.settings.settings import FIELDS, Settings
 from tests.cli.conftest import start_cli
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.cli.conftest import CommandLine, Service
 
 pytestmark = pytest.mark.xdist_group("cli-service")
-
-
-@pytest.fixture(autouse=True)
-def logs_as_before() -> Iterator[None]:
-    """Restore this process's logging after the commands."""
-    root = logging.getLogger()
-    handlers, levels = root.handlers[:], {name: logging.getLogger(name).level for name in ("", "ragsvc", "arq")}
-    yield
-    root.handlers[:] = handlers
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
 
 
 def test_a_workspace_and_its_keys_are_created_and_revoked(

@@ -8,23 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.domain.ids import new_id
-from ragsvc.settings.settings import FIELDS, load_settings
+from ragsvc.settings.settings import load_settings
 from ragsvc.storage.store import open_storage
-from tests.cli.ops.test_operating import logs_as_before  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import CommandLine, Service
+    from tests.cli.conftest import CommandLine
 
 pytestmark = pytest.mark.xdist_group("cli-service")
-
-
-@pytest.fixture
-def on_server(operator: CommandLine, service: Service, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
-    """A command line with a server's settings."""
-    for name in FIELDS:
-        if name.upper() in service.env:
-            monkeypatch.setenv(name.upper(), service.env[name.upper()])
-    return operator
 
 
 async def begin_upload(bucket: str, key: str) -> None:

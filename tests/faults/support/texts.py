@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ragsvc.domain.workspaces import Chunking
+from ragsvc.domain.collections import Chunking
 
 if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings

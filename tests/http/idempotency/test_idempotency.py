@@ -11,6 +11,7 @@ import pytest
 
 from ragsvc.db import idempotency_keys
 from ragsvc.http.contract.ids import parse_id
+from tests.http.conftest import Api, make_key
 from tests.http.idempotency.support import KEY, REPLAYED, count, forget_response
 from tests.http.support.documents import form
 from tests.support.polling import until
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.resources import Resources
-    from tests.http.conftest import Api, ApiResponse, Tenant
+    from tests.http.conftest import ApiResponse, Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +168,6 @@ async def test_a_refused_request_does_not_consume_its_key(tenant: Tenant) -> Non
 
 
 async def test_a_stored_response_is_not_returned_without_the_scope(tenant: Tenant, admin: Api, client: Any) -> None:
-    from tests.http.conftest import Api, make_key  # noqa: PLC0415 - the name is imported above only for annotations
-
     await tenant.api.post("/v1/collections", {"name": "one"}, headers=KEY)
     reader = Api(client, await make_key(admin, tenant.id, scopes=["read"]))
     assert (await reader.post("/v1/collections", {"name": "one"}, headers=KEY)).is_problem(403, "forbidden")

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragsvc.domain.chunks import Chunk, Heading, PageSpan, ParsedText, Table
-from ragsvc.domain.workspaces import Chunking
+from ragsvc.domain.collections import Chunking
 from ragsvc.errors import DocumentRejected
 from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from ragsvc.ingestion.chunking.cutting import iterate_runs

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.domain.workspaces import Chunking
+from ragsvc.domain.collections import Chunking
 from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from ragsvc.media_types.formats import BY_SUFFIX, GRAMMARS
 from tests.ingestion.invariants import check_chunks

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.domain.chunks import Heading, PageSpan, ParsedText
-from ragsvc.domain.workspaces import Chunking
+from ragsvc.domain.collections import Chunking
 from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from ragsvc.ingestion.parsing.titles import MAX_TITLE_CHARS, find_title
 from ragsvc.media_types.formats import CSV, MARKDOWN, PDF, PLAIN_TEXT

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.domain.workspaces import Chunking
+from ragsvc.domain.collections import Chunking
 from ragsvc.errors import DocumentRejected, LeaseLost, StartupRefused, TransientFailure
 from ragsvc.ingestion.sandbox import pool as sandbox_module
 from ragsvc.ingestion.sandbox.pool import Sandbox, iterate_chunks, open_sandbox, read_parsed

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ragsvc.domain.workspaces import Chunking
+from ragsvc.domain.collections import Chunking
 from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.parsing.formats.office_files import make_docx, make_pptx, make_xlsx

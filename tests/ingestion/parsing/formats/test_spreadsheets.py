@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.domain.workspaces import Chunking
+from ragsvc.domain.collections import Chunking
 from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from tests.ingestion.invariants import check_chunks
 from tests.ingestion.parsing.formats.office_files import make_xlsx, replace_entry
