@@ -16,7 +16,7 @@ from ragsvc.http.contract.ids import parse_id
 from ragsvc.resources import open_resources
 from tests.faults.support.own_servers import OwnRedis
 from tests.http.support.processes import serving
-from tests.support.library import Library
+from tests.support.documents.library import Library
 from tests.support.polling import until
 from tests.support.remote import Remote
 from tests.support.servers.model_server import Pause

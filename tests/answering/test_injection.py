@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.runs.events import MessageCitation, RetrievalCompleted
-from tests.support.library import Library
+from tests.support.documents.library import Library
 from tests.support.servers.model_server import Reply
 from tests.support.workspaces import create_workspace
 

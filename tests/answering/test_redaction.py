@@ -13,7 +13,7 @@ from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.queue.run_streams import delete_runs, run_key
 from ragsvc.runs.events import MessageCitation
 from tests.support.chat import ANSWER, bodies
-from tests.support.deletions import DyingClient, removed_counts, run_deletion, run_deletion_until_killed
+from tests.support.documents.deletions import DyingClient, removed_counts, run_deletion, run_deletion_until_killed
 from tests.support.servers.model_server import Pause
 
 if TYPE_CHECKING:

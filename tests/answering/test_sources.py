@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ragsvc.answering.sources import choose_sources, join_neighbours, number_sources
 from ragsvc.domain.chunks import PageSpan
-from tests.support.hits import make_hit
+from tests.support.documents.hits import make_hit
 
 if TYPE_CHECKING:
     from random import Random

@@ -20,8 +20,8 @@ from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
 from ragsvc.retrieval.filters import Comparator, Comparison
 from ragsvc.workers.deletion import delete_subject
-from tests.support.builds import ready_document
-from tests.support.documents import accept, job_of, reload
+from tests.support.documents.builds import ready_document
+from tests.support.documents.documents import accept, job_of, reload
 
 if TYPE_CHECKING:
     from ragsvc.domain.bulk import BulkOperation

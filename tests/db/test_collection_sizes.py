@@ -11,7 +11,7 @@ from ragsvc.db.migrations import migrate
 from ragsvc.db.search.scope import Scope, Selection, select_scope
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
-from tests.support.library import Library
+from tests.support.documents.library import Library
 from tests.support.servers.databases import owner_of
 
 if TYPE_CHECKING:

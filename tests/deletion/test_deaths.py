@@ -10,9 +10,15 @@ import pytest
 from ragsvc.deletion.files import delete_unused_file, sweep_released_files
 from ragsvc.deletion.requests import request_document_deletion, request_workspace_deletion
 from ragsvc.uploads.documents import receive_content
-from tests.support.builds import ready_document
-from tests.support.deletions import DyingClient, Killed, removed_counts, run_deletion, run_deletion_until_killed
-from tests.support.documents import stream
+from tests.support.documents.builds import ready_document
+from tests.support.documents.deletions import (
+    DyingClient,
+    Killed,
+    removed_counts,
+    run_deletion,
+    run_deletion_until_killed,
+)
+from tests.support.documents.documents import stream
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:

@@ -33,9 +33,9 @@ from ragsvc.ingestion.builds import Build
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
 from ragsvc.uploads.documents import attach_file
-from tests.support.builds import make_chunks, make_vectors, ready_document
-from tests.support.deletions import load_deletion, removed_counts, run_deletion
-from tests.support.documents import accept, job_of, reload, reload_job
+from tests.support.documents.builds import make_chunks, make_vectors, ready_document
+from tests.support.documents.deletions import load_deletion, removed_counts, run_deletion
+from tests.support.documents.documents import accept, job_of, reload, reload_job
 from tests.support.usage import embeddings_of
 from tests.support.workspaces import create_workspace
 

@@ -9,7 +9,7 @@ import pytest
 from cloudcoil.models.keda import v1alpha1 as keda
 
 from tests.deploy.files import OVERLAYS, build_overlay, of_kind, pod_of
-from tests.support.documents import accept
+from tests.support.documents.documents import accept
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -22,7 +22,7 @@ from ragsvc.resources import open_resources
 from ragsvc.retrieval.search import search
 from tests.faults.support.own_servers import OwnRedis
 from tests.http.support.processes import environment
-from tests.support.documents import accept, reload
+from tests.support.documents.documents import accept, reload
 from tests.support.polling import until
 from tests.support.servers.databases import in_database
 from tests.support.servers.worker_processes import working

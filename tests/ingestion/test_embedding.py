@@ -12,8 +12,8 @@ from ragsvc.domain.jobs import JobStatus
 from ragsvc.ingestion.embedding import embed_chunks
 from ragsvc.resources import open_resources
 from ragsvc.workers.runner import run_job
-from tests.support.builds import make_chunks
-from tests.support.documents import accept, job_of, reload_job
+from tests.support.documents.builds import make_chunks
+from tests.support.documents.documents import accept, job_of, reload_job
 from tests.support.polling import until
 from tests.support.servers.redis import command
 

@@ -12,7 +12,7 @@ import pytest
 from ragsvc.domain.ids import new_id
 from ragsvc.ingestion.embedding import embed_chunks, sweep_embedding_cache
 from ragsvc.resources import open_resources
-from tests.support.builds import make_chunks
+from tests.support.documents.builds import make_chunks
 from tests.support.servers.model_server import Fail, Pause, Slow
 
 if TYPE_CHECKING:

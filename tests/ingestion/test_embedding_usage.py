@@ -11,7 +11,7 @@ import pytest
 from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.ingestion.embedding import embed_chunks
 from ragsvc.resources import open_resources
-from tests.support.builds import make_chunks
+from tests.support.documents.builds import make_chunks
 from tests.support.servers.databases import owner_of
 from tests.support.servers.model_server import Pause, ReportedUsage
 from tests.support.usage import embeddings_of

@@ -30,8 +30,8 @@ from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.jobs.lease import Lease
 from ragsvc.retrieval.search import search
 from ragsvc.uploads.documents import receive_content
-from tests.support.builds import build, finish, ready_document, sentences_of, write_unseen
-from tests.support.documents import job_of, reload, stream
+from tests.support.documents.builds import build, finish, ready_document, sentences_of, write_unseen
+from tests.support.documents.documents import job_of, reload, stream
 from tests.support.polling import until
 
 if TYPE_CHECKING:

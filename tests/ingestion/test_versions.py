@@ -28,8 +28,8 @@ from ragsvc.ingestion.reingestion import request_reingestion
 from ragsvc.ingestion.stale_builds import sweep_builds, sweep_superseded_texts
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.uploads.documents import attach_file, receive_content
-from tests.support.builds import SENTENCES, begin, build, finish, ready_document
-from tests.support.documents import accept, job_of, reload, reload_job, stream
+from tests.support.documents.builds import SENTENCES, begin, build, finish, ready_document
+from tests.support.documents.documents import accept, job_of, reload, reload_job, stream
 from tests.support.workspaces import create_workspace
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.jobs import lifecycle
-from tests.support.documents import accept, job_of
+from tests.support.documents.documents import accept, job_of
 
 if TYPE_CHECKING:
     from ragsvc.domain.documents import Document

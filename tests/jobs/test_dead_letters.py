@@ -20,7 +20,7 @@ from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.jobs.dead_letters import ReplayResult
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.queue.dead_letter_list import DeadLetterList
-from tests.support.documents import accept, job_of, reload, reload_job
+from tests.support.documents.documents import accept, job_of, reload, reload_job
 from tests.support.servers.redis import command
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ragsvc.domain.payloads import IngestPayload
 from ragsvc.errors import DocumentRejected, LeaseLost, OutageFailure, TransientFailure
 from ragsvc.jobs import lifecycle, retry_policy
 from ragsvc.jobs.lease import Lease
-from tests.support.documents import reload, reload_job
+from tests.support.documents.documents import reload, reload_job
 from tests.support.jobs import expire
 from tests.support.polling import until
 

@@ -13,7 +13,7 @@ from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.errors import OutageFailure, TransientFailure
 from ragsvc.jobs import dead_letters, lifecycle, outages, retry_policy
 from ragsvc.resources import open_resources
-from tests.support.documents import accept, job_of, reload, reload_job
+from tests.support.documents.documents import accept, job_of, reload, reload_job
 from tests.support.servers.model_server import Cut, Fail
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.queue.connection import queue_name
-from tests.support.documents import reload, reload_job
+from tests.support.documents.documents import reload, reload_job
 from tests.support.jobs import expire
 from tests.support.polling import until
 

@@ -20,7 +20,7 @@ from ragsvc.domain.jobs import JobStatus
 from ragsvc.queue.cluster import move_arq_to_slot
 from ragsvc.queue.connection import REDIS_TROUBLE, list_nodes, open_redis, wait_for_redis
 from ragsvc.resources import open_resources
-from tests.support.documents import SAMPLE, accept, reload
+from tests.support.documents.documents import SAMPLE, accept, reload
 from tests.support.polling import until
 from tests.support.servers import redis_cluster
 from tests.support.servers.model_server import Pause

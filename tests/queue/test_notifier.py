@@ -11,7 +11,7 @@ import pytest
 
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.queue.connection import queue_name
-from tests.support.documents import accept, job_of
+from tests.support.documents.documents import accept, job_of
 
 if TYPE_CHECKING:
     from ragsvc.domain.jobs import Job

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.domain.search import SearchHit
-    from tests.support.library import Library
+    from tests.support.documents.library import Library
 
 QUERY = "descale the kettle"
 # The second shares more of the query's words, so the reranker prefers it; the indexes prefer the first.

@@ -13,7 +13,7 @@ from ragsvc.domain.search import SearchMode
 from ragsvc.errors import NotFound, TransientFailure, Unavailable
 from ragsvc.retrieval.filters import Comparator, Comparison, Filter, Listing, Membership
 from ragsvc.retrieval.search import search
-from tests.support.library import Library, cut
+from tests.support.documents.library import Library, cut
 from tests.support.servers.databases import owner_of
 from tests.support.servers.model_server import Fail
 from tests.support.workspaces import create_workspace

@@ -14,7 +14,7 @@ from ragsvc.resources import open_resources
 from ragsvc.runs.events import MessageDelta
 from ragsvc.runs.requests import begin_run
 from ragsvc.runs.runs import Runs, follow_run, open_runs
-from tests.support.library import Library
+from tests.support.documents.library import Library
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

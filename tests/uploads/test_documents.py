@@ -22,7 +22,7 @@ from ragsvc.storage.budget import BufferBudget
 from ragsvc.uploads import part_buffers
 from ragsvc.uploads.documents import attach_file, receive_document
 from ragsvc.uploads.sweeper import sweep_uploads
-from tests.support.documents import SAMPLE, accept, job_of, stream
+from tests.support.documents.documents import SAMPLE, accept, job_of, stream
 from tests.support.polling import until
 from tests.support.workspaces import create_workspace
 

@@ -17,7 +17,7 @@ from ragsvc.storage.store import open_storage
 from ragsvc.uploads import orphans
 from ragsvc.uploads.orphans import FindingKind, find_missing_objects, find_orphans, remove_orphan, sweep_orphans
 from ragsvc.uploads.sessions import open_session
-from tests.support.documents import accept
+from tests.support.documents.documents import accept
 
 if TYPE_CHECKING:
     from ragsvc.domain.uploads import Upload

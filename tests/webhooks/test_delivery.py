@@ -19,9 +19,9 @@ from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.webhooks.delivery import deliver
 from ragsvc.workers.deletion import delete_subject
 from ragsvc.workers.runner import run_job
-from tests.support.builds import ready_document
-from tests.support.deletions import deletion_job
-from tests.support.documents import accept, job_of, reload_job
+from tests.support.documents.builds import ready_document
+from tests.support.documents.deletions import deletion_job
+from tests.support.documents.documents import accept, job_of, reload_job
 from tests.webhooks.receiver import Receiver
 
 if TYPE_CHECKING:

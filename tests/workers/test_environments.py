@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import JobStatus
 from ragsvc.resources import open_resources
-from tests.support.documents import accept, job_of, reload, reload_job
+from tests.support.documents.documents import accept, job_of, reload, reload_job
 from tests.support.polling import until
 from tests.support.servers.databases import cloned
 from tests.support.servers.redis import command

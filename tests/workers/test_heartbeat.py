@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ragsvc.cli.app import run
-from tests.support.documents import accept, job_of, reload_job
+from tests.support.documents.documents import accept, job_of, reload_job
 from tests.support.polling import until
 from tests.support.servers.model_server import Pause
 from tests.support.servers.worker_processes import working

@@ -8,7 +8,7 @@ import aiohttp
 
 from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.documents import DocumentStatus
-from tests.support.documents import accept, reload
+from tests.support.documents.documents import accept, reload
 from tests.support.polling import until
 from tests.support.scrapes import Figures
 from tests.support.servers.worker_processes import working

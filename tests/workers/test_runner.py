@@ -15,7 +15,7 @@ from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.errors import DocumentRejected, OutageFailure
 from ragsvc.queue.connection import queue_name
 from ragsvc.workers.runner import run_job
-from tests.support.documents import accept, job_of, reload, reload_job
+from tests.support.documents.documents import accept, job_of, reload, reload_job
 from tests.support.servers.redis import command
 
 if TYPE_CHECKING:

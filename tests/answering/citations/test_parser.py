@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsvc.answering.citations.parser import LONGEST_SENTENCE_CHARS, CitationParser, Marker, cite
+from tests.support.documents.hits import make_hit
 from tests.support.growth import FACTOR, measure_growth
-from tests.support.hits import make_hit
 
 WORDS = ["Refunds take 14 days", "- item ", "it is 3.5 m", "e.g. ", "etc.", "A", "b", '"', ")", "| "]
 CODE = ["`", "``", "```\n"]

@@ -16,7 +16,7 @@ from ragsvc.devstack.ports import free_ports
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.resources import open_resources
 from tests.http.support.processes import serving
-from tests.support.library import Library
+from tests.support.documents.library import Library
 from tests.support.polling import until
 from tests.support.remote import Remote
 from tests.support.servers.servers import ROOT

@@ -21,8 +21,8 @@ from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
 from tests.bench.ingestion.indexes import drop_indexes
 from tests.bench.table import ratio_at_least
-from tests.support.builds import make_chunks
-from tests.support.documents import accept, job_of
+from tests.support.documents.builds import make_chunks
+from tests.support.documents.documents import accept, job_of
 from tests.support.servers.databases import cloned
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ragsvc.db.search import hits
 from tests.support.servers.databases import owner_of
 
 if TYPE_CHECKING:
-    from tests.support.library import Library
+    from tests.support.documents.library import Library
 
 FETCHED = 5
 

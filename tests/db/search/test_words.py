@@ -10,7 +10,7 @@ from ragsvc.domain.search import SearchMode
 from ragsvc.retrieval.search import search
 
 if TYPE_CHECKING:
-    from tests.support.library import Library
+    from tests.support.documents.library import Library
 
 OTHER = "Nothing of that kind stands here, 数 and กา aside."
 FOUND = [

@@ -17,7 +17,7 @@ import psutil
 from ragsvc.devstack.parts.services import Worker
 from ragsvc.devstack.process import spawn
 from ragsvc.domain.jobs import Queue
-from tests.support.documents import accept
+from tests.support.documents.documents import accept
 from tests.support.environment import variables_of
 from tests.support.polling import until
 from tests.support.servers.databases import owner_of

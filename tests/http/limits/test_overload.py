@@ -17,7 +17,7 @@ import pytest
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.resources import open_resources
 from tests.http.support.processes import serving
-from tests.support.library import Library
+from tests.support.documents.library import Library
 from tests.support.remote import Remote
 from tests.support.servers.model_server import Slow
 

@@ -15,7 +15,7 @@ from ragsvc.http.contract.ids import parse_id
 from ragsvc.jobs import lifecycle, retry_policy
 from tests.http.conftest import Api, make_key
 from tests.http.support.documents import TEXT, finish_document, form
-from tests.support.documents import job_of
+from tests.support.documents.documents import job_of
 
 if TYPE_CHECKING:
     from ragsvc.domain.jobs import Job

@@ -11,7 +11,7 @@ import psutil
 
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.resources import open_resources
-from tests.support.documents import accept, reload
+from tests.support.documents.documents import accept, reload
 from tests.support.polling import until
 from tests.support.servers.model_server import ScriptedModels
 from tests.support.servers.worker_processes import working

@@ -9,7 +9,7 @@ from ragsvc.deletion.execution import delete
 from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
-from tests.support.documents import reload_job
+from tests.support.documents.documents import reload_job
 
 if TYPE_CHECKING:
     from ragsvc.domain.deletions import Deletion

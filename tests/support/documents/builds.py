@@ -15,7 +15,7 @@ from ragsvc.errors import LeaseLost
 from ragsvc.ingestion.builds import Build
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
-from tests.support.documents import accept, job_of, reload
+from tests.support.documents.documents import accept, job_of, reload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

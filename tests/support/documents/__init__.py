@@ -1,0 +1,1 @@
+"""Builders of documents, chunks and deletions."""
