@@ -81,7 +81,7 @@ async def test_objects_and_uploads_without_a_row_are_removed(resources: Resource
     assert await storage.list_multiparts(bucket) == []
 
 
-async def test_recent_orphans_are_kept(resources: Resources, workspace: Workspace) -> None:
+async def test_recent_orphans_are_not_removed(resources: Resources, workspace: Workspace) -> None:
     await put_object(resources.storage, workspace.bucket, workspace.object_key(new_id()))
     await resources.storage.create_multipart(workspace.bucket, workspace.object_key(new_id()), mime_type="a/b")
     assert await orphans_of(resources, workspace, ttl_s=600) == set()
@@ -106,7 +106,7 @@ async def test_an_upload_in_progress_is_never_an_orphan(resources: Resources, wo
     }
 
 
-async def test_a_files_object_is_kept_and_a_leftover_multipart_upload_is_removed(
+async def test_a_files_object_is_retained_and_a_leftover_multipart_upload_is_removed(
     resources: Resources, workspace: Workspace
 ) -> None:
     document = await accept(resources, workspace)

@@ -38,7 +38,7 @@ MANY = 32
 CONTENT = content_of(PART + 1000)
 
 
-async def test_concurrent_requests_stay_within_the_memory_budget(
+async def test_concurrent_requests_do_not_exceed_the_memory_budget(
     tenant: Tenant, settings: Settings, make_client: ClientMaker
 ) -> None:
     api = Api(await make_client(upload_part_size_bytes=PART), tenant.api.key)
