@@ -50,7 +50,7 @@ test-chaos: $(INSTALLED) ## run the long forms of the fault and load tests
 	$(RUN)pytest -m chaos $(ARGS)
 
 .PHONY: bench
-bench: $(INSTALLED) ## run the benchmarks next to other systems and write one table
+bench: $(INSTALLED) ## run the benchmarks against other systems and write one table
 	$(RUN)pytest -m bench $(ARGS)
 
 # Reads .bench/results.md, which `make bench` writes.

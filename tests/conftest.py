@@ -1,4 +1,4 @@
-"""Fixtures of the whole suite: real servers, and a separate database, key prefix and buckets for each test."""
+"""Fixtures for the whole suite: real servers, and a separate database, key prefix and buckets for each test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TOKENIZER_FILE = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2/tokenizer.json"
 
-# The time that an example takes depends on the load of the machine.
+# No deadline, since the time that an example takes depends on the load of the machine.
 hypothesis.settings.register_profile("ragsvc", deadline=None)
 hypothesis.settings.load_profile("ragsvc")
 
@@ -41,9 +41,9 @@ def pytest_configure() -> None:
     """Isolate the tests from the environment's settings."""
     for name in FIELDS:
         os.environ.pop(name.upper(), None)
-    # A background job of a shell ignores SIGINT, and all processes started by the tests would inherit that.
+    # A shell's background job ignores SIGINT, and all processes started by the tests would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # As in the service: tracebacks with local variables would print whole upload parts.
+    # Plain tracebacks, as in the service: local variables would include whole upload parts.
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
@@ -54,7 +54,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave no server behind: xdist's workers have ended by now, and the controller waits for the supervisor."""
+    """Wait in the controller, after xdist's workers have ended, until the server process has stopped."""
     if not hasattr(config, "workerinput"):
         test_servers.wait_until_stopped()
 
@@ -94,7 +94,7 @@ def base_settings(servers: Servers) -> Settings:
             "chunk_partitions": 2,
             "admin_api_key": "the-admin-key-of-the-tests",
             "port": 0,
-            # Off, since tests send requests as fast as they can; tests of the rate limit set one.
+            # Off, since tests send requests as fast as they can; tests of the rate limit turn it on.
             "rate_limit_rps": 0,
             "log_format": "console",
         }

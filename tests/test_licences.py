@@ -41,7 +41,7 @@ def installed_packages() -> set[str]:
 
 
 def licences(name: str) -> set[str]:
-    """Return the licences of a package: from its expression, its classifiers, or the first line of the old field."""
+    """Return a package's licences: from its expression, its classifiers, or the first line of the old License field."""
     metadata = importlib.metadata.metadata(name)
     for expression in metadata.get_all("License-Expression", []):
         return {part.strip("() ").lower() for part in re.split(r"\s(?:AND|OR)\s", expression)}

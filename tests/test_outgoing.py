@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PACKAGE = ROOT / "ragsvc"
-# Names that open HTTP or plain connections. import-linter restricts the drivers of Postgres, Redis and the object
-# store.
+# Functions and classes that open HTTP or plain TCP connections. import-linter restricts the drivers of Postgres, Redis
+# and the object store.
 CONNECTION_FUNCTIONS = {
     *("ClientSession", "AsyncClient", "AsyncOpenAI", "OpenAI", "HTTPConnection", "HTTPSConnection", "PoolManager"),
     *("open_connection", "create_connection", "open_unix_connection", "sock_connect", "urlopen", "urlretrieve"),
@@ -30,7 +30,7 @@ COMMANDS = ("cli", "devstack")
 
 
 def connection_openers(path: Path) -> Iterator[str]:
-    """Yield the names with which a module opens connections."""
+    """Yield the names that a module uses to open connections."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
             case ast.Import(names=names):

@@ -1,4 +1,4 @@
-"""Faults of the dependencies are described in a sentence before work fails because of them."""
+"""Each fault of a dependency is described in one sentence before work fails because of it."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ async def test_the_number_of_buffered_workspaces_is_limited(
     monkeypatch.setattr(query_usage, "MAX_WORKSPACES", 2)
     cached, first, second, late = [(await create_workspace(pool, storage, settings)).id for _ in range(4)]
     usage = QueryUsage(pool, model=MODEL)
-    # A query whose vector was cached occupies no entry of the buffer.
+    # A query whose vector was cached takes up no space in the buffer.
     usage.note(cached, EmbeddingUsage())
     for workspace_id in (first, second, late, first):
         usage.note(workspace_id, ONE)

@@ -68,7 +68,7 @@ async def start_client(stack: Stack, path: Path) -> asyncio.subprocess.Process:
 
 
 def kill(stack: Stack, client: asyncio.subprocess.Process, victim: str) -> bool:
-    """Kill one of the victims; False if it is not running right now."""
+    """Kill the victim; return False if it is not running."""
     pids = {
         "client": client.pid,
         "api": (ready_of(stack)["pids"]["api"] or [None])[0],
@@ -103,7 +103,7 @@ def environment_of(pid: int) -> dict[str, str]:
 
 
 async def audit(stack: Stack) -> list[dict[str, Any]]:
-    """Return the findings of `ragsvc storage audit`, including recent ones."""
+    """Return the findings of `ragsvc storage audit`, including recent orphans."""
     (api, *_) = ready_of(stack)["pids"]["api"]
     command = (sys.executable, "-m", "ragsvc", "storage", "audit", "--older-than-s", "0", "--json")
     process = await asyncio.create_subprocess_exec(*command, env=environment_of(api), stdout=subprocess.PIPE)

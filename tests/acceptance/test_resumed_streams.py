@@ -1,4 +1,4 @@
-"""Streams from two API processes sharing a database; the relay or the owner of the run is killed."""
+"""Two API processes share a database; the one that relays a stream, or the one that owns its run, is killed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LEASE_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """An API process with the name that the printed tables use."""
+    """An API process; `name` identifies it in the printed tables."""
 
     name: str
     process: ApiProcess

@@ -1,4 +1,4 @@
-"""Fixtures of a chat: documents, a scripted model, and processes that answer."""
+"""Fixtures for tests of answers: documents, a scripted model, and processes that answer questions."""
 
 from tests.support.chat import chat, library, scripted
 

@@ -1,4 +1,4 @@
-"""Tests of removing a deleted document's text from chats: ids and spans remain, and running answers keep it out."""
+"""Tests of removing a deleted document's text from chats: ids and spans remain, and no running answer restores it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ LONG = (
 
 
 def choose(hits: list[SearchHit], *, budget_tokens: int = 1000) -> list[SearchHit]:
-    """Choose among hits, each at the cost of its token count."""
+    """Choose sources from hits, each of which costs its token count."""
     return choose_sources(hits, cost=lambda found: found.token_count, budget_tokens=budget_tokens)
 
 

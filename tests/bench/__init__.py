@@ -1,1 +1,1 @@
-"""Benchmarks behind each documented speed, measured side by side with peers in one run."""
+"""Benchmarks behind the documented figures; each run also measures the systems that they are compared with."""

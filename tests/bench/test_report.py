@@ -1,4 +1,4 @@
-"""The page of benchmarks follows from the table of results."""
+"""The benchmarks page is generated correctly from the table of results."""
 
 from __future__ import annotations
 

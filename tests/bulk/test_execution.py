@@ -35,7 +35,7 @@ OPERATIONS = Comparison(Comparator.EQ, "team", "operations")
 
 
 class Killed(BaseException):
-    """Stands for the death of the process."""
+    """Simulates the death of the process."""
 
 
 async def documents_of(resources: Resources, workspace: Workspace, *teams: str) -> list[Document]:

@@ -46,19 +46,19 @@ def test_every_command_explains_itself(words: tuple[str, ...], command: Any, cli
 
 
 @pytest.mark.parametrize("words", [words for words, command in EVERY if not hasattr(command, "commands")])
-def test_every_command_but_the_servers_speaks_json(words: tuple[str, ...]) -> None:
+def test_every_command_except_servers_can_output_json(words: tuple[str, ...]) -> None:
     command = next(command for known, command in EVERY if known == words)
     speaks_json = any("--json" in parameter.opts for parameter in command.params)
     assert speaks_json == (words[0] not in {"serve", "dev", "demo"})
 
 
-def test_without_a_command_there_is_help(cli: CommandLine) -> None:
+def test_help_is_shown_without_a_command(cli: CommandLine) -> None:
     shown = cli()
     assert shown.code == 0
     assert all(name in shown.out for name in COMMANDS)
 
 
-def test_the_version_is_the_package_s(cli: CommandLine) -> None:
+def test_the_version_is_that_of_the_package(cli: CommandLine) -> None:
     assert cli("--version").out.strip() == version("ragsvc")
 
 
@@ -138,12 +138,12 @@ def test_the_module_and_the_script_are_the_same_command(tmp_path: Path) -> None:
         ("import ragsvc.cli.ops.dlq", {"onnx", "onnxruntime", "ragsvc.devstack", "ragsvc.cli.client.http", "openai"}),
     ],
 )
-def test_a_command_imports_no_other_s_libraries(statement: str, unwanted: set[str]) -> None:
+def test_a_command_imports_only_its_own_libraries(statement: str, unwanted: set[str]) -> None:
     script = f"import sys; {statement}; print(*sys.modules, sep='\\n')"
     listed, _ = execute(sys.executable, "-c", script)
     assert unwanted & set(listed.splitlines()) == set()
 
 
-def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_the_command_quietly(tmp_path: Path) -> None:
     said = execute("/bin/sh", "-c", f"{sys.executable} -m ragsvc --help | true", cwd=tmp_path)
     assert said == ("", "")

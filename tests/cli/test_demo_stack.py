@@ -15,7 +15,7 @@ from ragsvc.cli.exits import CommandFailed
 
 def test_a_failed_stack_leaves_only_its_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHUNK_MAX_TOKENS", "3")
-    # Without its own model server it fails sooner.
+    # The start fails sooner if the stack has no model server of its own.
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
 
     async def start() -> None:

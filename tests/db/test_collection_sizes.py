@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SEED = 20
 CLIENTS = 8
 CHANGES = 60
-# Rows of a collection are merged beyond 64; rows locked by other clients remain until the next time.
+# A collection's rows are merged once there are more than 64; rows locked by other clients remain until the next merge.
 MAX_ROWS = 64 + CLIENTS
 
 COUNT_DOCUMENTS = """

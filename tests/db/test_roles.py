@@ -54,7 +54,7 @@ async def login_as(settings: Settings, options: str) -> AsyncIterator[Settings]:
                 address = url.partition("@")[2]
                 yield own.changed({"database_url": SecretStr(f"postgresql://{name}:owner@{address}")})
         finally:
-            # Also revokes what it granted to others.
+            # DROP OWNED also revokes what the login granted to others.
             await root.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER")
             await root.execute(f"DROP OWNED BY {name} CASCADE")
             await root.execute(f"DROP ROLE {name}")
@@ -67,7 +67,7 @@ async def visible_workspaces(pool: Pool) -> set[uuid.UUID]:
 
 
 async def identity_of(conn: Connection) -> tuple[str, str]:
-    """Return the role and workspace for which a connection runs its statements."""
+    """Return the role that a connection uses, and the workspace that it is scoped to."""
     row = await conn.fetchrow("SELECT current_user::text, current_setting('ragsvc.workspace_id', true)")
     assert row is not None
     return row[0], row[1]
@@ -161,7 +161,7 @@ async def test_no_state_is_left_in_sessions_behind_a_transaction_pooler(
 
 
 async def test_an_owner_without_superuser_rights_creates_the_roles(settings: Settings, storage: Storage) -> None:
-    """As on managed servers, it can create roles, and nothing else."""
+    """As on managed servers, the owner can create roles but is not a superuser."""
     async with login_as(settings, "CREATEROLE") as own, owner_of(settings) as root:
         # The roles already exist here with another owner, who must grant the membership.
         login = own.stores.database_url.get_secret_value().partition("//")[2].partition(":")[0]

@@ -1,4 +1,4 @@
-"""A deletion killed at any step has the same counts in its receipt once it is repeated."""
+"""A deletion that is killed at any step and then repeated has the same counts in its receipt."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ async def test_a_killed_deletion_resumes(resources: Resources, workspace: Worksp
     assert removed_counts(done)["chunks"] == 3
 
 
-async def test_a_file_used_by_another_document_is_kept(resources: Resources, workspace: Workspace) -> None:
+async def test_a_file_used_by_another_document_is_retained(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     other_id = new_id()
     async with resources.pool.acquire() as conn:
@@ -202,7 +202,7 @@ async def test_concurrent_deletions_of_both_documents_of_a_file_remove_it(
         assert await conn.fetchval("SELECT count(*) FROM files") == 0
 
 
-async def test_the_file_is_kept_without_purge_file(resources: Resources, workspace: Workspace) -> None:
+async def test_the_file_is_retained_without_purge_file(resources: Resources, workspace: Workspace) -> None:
     document = await ready_document(resources, workspace)
     await run_deletion(
         resources, await request_document_deletion(resources, workspace.id, document.id, purge_file=False)

@@ -31,7 +31,7 @@ class Repeatable(Exception):
 
 @dataclass(slots=True)
 class Tally:
-    """What the clients did, and what failed after all retries."""
+    """The operations of all clients; `failures` has those that failed after all retries."""
 
     requests: int = 0
     retries: int = 0

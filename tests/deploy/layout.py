@@ -28,7 +28,7 @@ WORKERS = ("ingestion-1", "deletion-1")
 PROXY = "proxy-1"
 # Takes seconds on an idle machine.
 STARTED_S = 120.0
-# As in the manifests: API_GRACE_S or WORKER_GRACE_S, plus the time to close.
+# As in the manifests: API_GRACE_S or WORKER_GRACE_S, plus the time to shut down.
 GRACE_S = 40.0
 
 

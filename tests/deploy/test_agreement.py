@@ -37,7 +37,7 @@ COMMANDS = {
     "deletion": ["arq", "ragsvc.workers.DeletionSettings"],
 }
 RUNBOOK = (DEPLOY / "README.md").read_text()
-# Time that a process needs to close after its grace period.
+# The time that a process needs to shut down after its grace period.
 CLOSING_S = 5
 
 

@@ -25,7 +25,7 @@ def test_caddy_accepts_its_configuration() -> None:
     assert run_tool("caddy", "fmt", CADDYFILE) == CADDYFILE.read_text()
 
 
-@pytest.mark.skipif(NGINX is None, reason="there is no nginx (apt install nginx-light)")
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed (apt install nginx-light)")
 def test_nginx_accepts_its_configuration(tmp_path: Path) -> None:
     assert NGINX is not None
     whole = tmp_path / "nginx.conf"

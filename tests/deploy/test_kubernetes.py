@@ -44,7 +44,7 @@ def test_keda_resources_are_valid() -> None:
     assert len(found) == 3
     for one in found:
         read = KEDA[one["kind"]].model_validate(one)
-        # The models ignore unknown fields, which are then missing in their output.
+        # The models ignore unknown fields, which are then missing from their output.
         assert read.model_dump(mode="json", by_alias=True, exclude_unset=True) == one
 
 

@@ -96,7 +96,7 @@ def test_the_dashboard_is_well_formed() -> None:
         assert panel["type"] == "row" or panel["targets"]
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="there is no promtool (apt install prometheus)")
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (apt install prometheus)")
 @pytest.mark.parametrize(
     "arguments",
     [("check", "rules", "alerts.yml"), ("check", "config", "prometheus.yml"), ("test", "rules", "alerts_test.yml")],

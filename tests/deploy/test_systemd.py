@@ -19,7 +19,7 @@ UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 ANALYZE = shutil.which("systemd-analyze")
 
 
-@pytest.mark.skipif(ANALYZE is None, reason="there is no systemd-analyze (apt install systemd)")
+@pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed (apt install systemd)")
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     environment = tmp_path / "ragsvc.env"
     environment.touch()

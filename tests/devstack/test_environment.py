@@ -40,7 +40,9 @@ def test_without_settings_every_server_is_the_stack_s_own(parts: Parts) -> None:
     assert env["OPENAI_BASE_URL"] == parts.models.url
     assert (env["EMBEDDING_MODEL"], env["EMBEDDING_DIMENSIONS"]) == ("all-MiniLM-L6-v2", "384")
     texts_at_once = 4 * int(env["EMBEDDING_BATCH_SIZE"]) * int(env["EMBEDDING_CONCURRENCY"])
-    assert texts_at_once / 17 < 60 / 5, "calls of four documents have to end in a fifth of MODEL_TIMEOUT_S on one core"
+    assert texts_at_once / 17 < 60 / 5, (
+        "calls for four documents must end within a fifth of MODEL_TIMEOUT_S on one core"
+    )
     assert (env["JOB_LEASE_S"], env["SWEEP_INTERVAL_S"], env["BACKOFF_CAP_S"]) == ("6", "1", "5")
     assert (env["HOST"], env["PORT"]) == ("127.0.0.1", "1234")
     assert env["ADMIN_API_KEY"] == SECRETS.admin_api_key

@@ -115,7 +115,7 @@ async def test_no_secret_is_on_a_command_line(running: Stack) -> None:
 async def test_a_killed_worker_is_restarted_and_the_ready_file_follows(running: Stack, kind: str) -> None:
     (pid,) = ready_of(running)["pids"][kind]
     os.kill(pid, signal.SIGKILL)
-    await until(lambda: pid not in ready_of(running)["pids"][kind], timeout_s=1, what="the dead pid's leaving")
+    await until(lambda: pid not in ready_of(running)["pids"][kind], timeout_s=1, what="the removal of the dead pid")
     await until(lambda: list((running.data_dir / "run").glob(f"{kind}-1.pid")), timeout_s=1, what="the next process")
     ready = await until_replaced(running, kind, pid)
     assert alive(set(ready["pids"][kind])) == set(ready["pids"][kind])
@@ -282,11 +282,11 @@ async def test_a_wrong_setting_is_reported_and_everything_is_stopped(cache: Path
         assert stack.list_pid_files() == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="every other test shows it already")
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root: the other tests already run as a normal user")
 async def test_a_normal_user_can_run_it(cache: Path) -> None:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
-        pytest.skip("setpriv is not there")
+        pytest.skip("setpriv is not installed")
     # Coverage cannot write to folders that this user cannot access.
     async with new_stack(cache, env={"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}) as stack:
         # The interpreter may be in root's home, so the user can read everything but is otherwise unprivileged.

@@ -18,7 +18,7 @@ PAGES = (
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "deploy").glob("*.md")),
 )
-# `[text](target)` and `![text](target)`, but no code.
+# `[text](target)` and `![text](target)`.
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE_BLOCK = re.compile(r"^```.*?^```$", flags=re.MULTILINE | re.DOTALL)
 CODE_SPAN = re.compile(r"`[^`\n]+`")
@@ -37,7 +37,7 @@ def read_page(name: str) -> str:
 
 
 def section_of(name: str, heading: str) -> str:
-    """Return what follows a heading of the second level, up to the next one."""
+    """Return the text between a second-level heading and the next one."""
     _before, found, rest = read_page(name).partition(f"\n## {heading}\n")
     assert found, f"{name} has no section {heading!r}"
     return rest.partition("\n## ")[0]
@@ -49,13 +49,13 @@ def links_of(name: str) -> list[str]:
 
 
 def anchors_of(name: str) -> set[str]:
-    """Return the anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub generates them."""
     headings = HEADING.findall(CODE_BLOCK.sub("", read_page(name)))
     return {re.sub(r"[^\w\- ]", "", re.sub(LINK, "", heading).lower()).replace(" ", "-") for heading in headings}
 
 
 def rows_of(text: str) -> Iterator[list[str]]:
-    """Yield the cells of every row of the tables in a text, without heads and separators."""
+    """Yield the cells of every row of the tables in a text, without header and separator rows."""
     lines = text.splitlines()
     for previous, line in zip(["", *lines], lines, strict=False):
         is_head = line.startswith("|") and not previous.startswith("|")

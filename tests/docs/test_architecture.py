@@ -1,4 +1,4 @@
-"""The page of the architecture agrees with what import-linter checks."""
+"""The architecture page agrees with import-linter's contract."""
 
 from __future__ import annotations
 

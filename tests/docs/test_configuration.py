@@ -1,4 +1,4 @@
-"""The page of settings is the generated one."""
+"""The configuration page matches the settings that it is generated from."""
 
 from __future__ import annotations
 

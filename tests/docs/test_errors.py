@@ -1,4 +1,4 @@
-"""The page of errors is complete."""
+"""The errors page is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every link and command that a page names exists."""
+"""Every link in a page leads somewhere, and every command that a page names exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page about answers quotes the service correctly."""
+"""The page about search and answers quotes the service correctly."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def commands_of(page: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return an environment without settings of ragsvc; the port is free instead of 8080."""
+    """Return this process's environment without ragsvc's settings, and with a free port instead of 8080."""
     ours = {name.upper() for name in FIELDS} | CLIENT_VARIABLES
     return {name: value for name, value in os.environ.items() if name not in ours} | {"PORT": "0"}
 
@@ -49,7 +49,7 @@ def environment() -> dict[str, str]:
 @pytest.fixture(scope="module")
 async def checkout() -> AsyncIterator[Path]:
     """A folder in which `make dev` has been run."""
-    # The recipe is run, not make itself, which would reinstall an environment that is not this one.
+    # Run the recipe instead of make, which would first install a new environment.
     recipe = re.search(r"^dev:.*\n\t(.+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert recipe is not None
     assert recipe[1] == "$(RUN)ragsvc dev"

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# A singular covers its plural. `docs/glossary.md` has the words to use instead.
+# A singular also covers its plural. `docs/glossary.md` lists the words to use instead.
 WORDS = """
 bell board desk door face floor keeper place placed placing pulse remembered ring room rang rung shall stay tell
 told whoever
 """
 REPLACED = frozenset(WORDS.split())
-# Names of libraries that contain one of the words.
+# Names that are allowed because a library's name contains one of the words.
 FOREIGN = frozenset({"HuggingFaceCounter"})
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 FILES = sorted(path for folder in ("ragsvc", "tests") for path in (ROOT / folder).rglob("*.py"))
@@ -32,7 +32,7 @@ def words_of(name: str) -> set[str]:
 
 
 def iterate_names(path: Path) -> Iterator[str]:
-    """Yield the names that a module defines, and its own."""
+    """Yield the name of a module and the names that it defines."""
     yield path.stem
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:

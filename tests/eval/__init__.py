@@ -1,1 +1,1 @@
-"""The evaluation of retrieval: `make eval` judges what search finds on questions whose answers are known."""
+"""The evaluation of retrieval: `make eval` measures how often search finds the known answers to questions."""

@@ -1,4 +1,4 @@
-"""The command line of the evaluation: `make eval`, or `python -m tests.eval --help` for choosing a default."""
+"""The command line of the evaluation: `make eval`, or `python -m tests.eval --help` to compare settings."""
 
 from __future__ import annotations
 

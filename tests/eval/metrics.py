@@ -29,7 +29,7 @@ class Estimate:
 
 
 def score(rank: int | None) -> tuple[float, ...]:
-    """Return METRICS for one question, whose passage is first hit at this rank (from 1; None if never).
+    """Return METRICS for one question, whose passage is first found at this rank (from 1; None if never).
 
     Every question has one passage, so recall is 0 or 1 and the ideal gain is 1.
     """

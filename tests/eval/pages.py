@@ -41,7 +41,7 @@ NUMBER = re.compile(r"^(?:Chapter\s+|Appendix\s+)?\(?(?:[A-Z]?\d+[.)]?)+\s+|^[¶
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and the text below it, including subsections, as code points of the canonical text."""
+    """A heading and the text below it, including subsections; offsets count code points of the canonical text."""
 
     title: str
     char_start: int

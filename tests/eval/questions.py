@@ -64,7 +64,7 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query, and the code points of the document that answer it."""
+    """A query, and the span of the document that answers it, in code points."""
 
     kind: Kind
     query: str

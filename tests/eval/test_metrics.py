@@ -28,7 +28,7 @@ def test_every_question_has_the_same_weight() -> None:
     assert score_all([]).shape == (0, len(METRICS))
 
 
-def test_the_interval_holds_the_mean_and_narrows_with_more_questions() -> None:
+def test_the_interval_contains_the_mean_and_narrows_with_more_questions() -> None:
     few, many = (estimate(np.tile([0.0, 1.0, 1.0, 1.0], count)) for count in (5, 500))
     for one in (few, many):
         assert one.low <= one.mean <= one.high

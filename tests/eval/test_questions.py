@@ -69,7 +69,7 @@ def test_a_hidden_question_is_uploaded_as_a_number(unpacked: Path) -> None:
     ("filename", "char_start", "char_end", "answers"),
     [
         ("a.html", 100, 200, True),
-        ("a.html", 0, 1000, True),  # a chunk that holds all of it
+        ("a.html", 0, 1000, True),  # a chunk that contains all of it
         ("a.html", 140, 160, True),  # a chunk inside of it
         ("a.html", 150, 400, True),
         ("a.html", 151, 400, False),  # less than half of either

@@ -50,7 +50,7 @@ class ApiResponse:
         return orjson.loads(self.raw)
 
     def is_problem(self, status: int, code: str) -> bool:
-        """Return whether this is the problem, with all fields of a problem document."""
+        """Return whether this is a complete problem document with this status and code."""
         body = self.json
         return (
             self.status == body.get("status") == status
@@ -82,19 +82,19 @@ class Api:
             return ApiResponse(response.status, response.headers, await response.read())
 
     async def get(self, path: str, **options: Any) -> ApiResponse:
-        """GET."""
+        """Send a GET request."""
         return await self.call("GET", path, **options)
 
     async def post(self, path: str, body: object = None, **options: Any) -> ApiResponse:
-        """POST a JSON body, if given."""
+        """Send a POST request, with a JSON body if one is given."""
         return await self.call("POST", path, json=body, **options)
 
     async def patch(self, path: str, body: object) -> ApiResponse:
-        """PATCH."""
+        """Send a PATCH request with a JSON body."""
         return await self.call("PATCH", path, json=body)
 
     async def delete(self, path: str) -> ApiResponse:
-        """DELETE."""
+        """Send a DELETE request."""
         return await self.call("DELETE", path)
 
 
@@ -112,7 +112,7 @@ class Tenant:
         return parse_id("ws", self.id)
 
     async def upload(self, content: bytes = b"Kettles boil water.", *, filename: str = "kettles.txt") -> dict[str, Any]:
-        """Upload a document into the default collection and return it, queued."""
+        """Upload a document to the default collection and return it; it is only queued."""
         response = await self.api.call("POST", "/v1/documents", data=form(content, filename=filename))
         assert response.status == 202, response.raw
         document: dict[str, Any] = response.json
@@ -156,7 +156,7 @@ def _check_contract(contract: Contract) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 async def client(settings: Settings, contract: Contract) -> AsyncIterator[Client]:
-    """The application."""
+    """A client of the application that most tests share."""
     app = create_app(settings, timing=TIMING)
     contract.watch(app)
     async with TestClient(Server(app)) as started:

@@ -172,7 +172,7 @@ async def test_without_predicates_and_row_security_foreign_rows_are_visible(
 async def test_row_security_prevents_writes_into_another_workspace(
     tenant: Tenant, other: Tenant, resources: Resources
 ) -> None:
-    """Even if a statement names another workspace."""
+    """The policies also apply to a statement that names another workspace."""
     own = resources.scoped_to(tenant.uuid).pool
     async with own.acquire() as conn:
         with pytest.raises(Exception, match="row-level security policy"):

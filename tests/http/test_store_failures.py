@@ -102,7 +102,7 @@ async def test_a_full_store_refuses_parts_and_retains_those_already_stored(store
     await store.empty()
     for number in (2, 3):
         assert (await put(tenant.api, upload, number, part_of(number))).status == 200
-    # Full at completion: whether or not the store joins the parts, the next request settles it.
+    # A full store may or may not join the parts; in both cases the next request completes the upload.
     await store.fill()
     joined = await complete(tenant.api, upload)
     assert joined.status == 200 or joined.is_problem(503, "unavailable"), joined.raw

@@ -57,7 +57,7 @@ async def test_embedding_the_same_texts_again_makes_no_call(
     chunks = make_chunks([*TEXTS, TEXTS[0]])
     first = await embed(scripted, chunks)
     assert sorted(requested_texts(scripted_models)) == sorted(TEXTS)
-    # For another workspace, with the vectors in the order of its chunks.
+    # Another workspace gets the cached vectors, in the order of its own chunks.
     np.testing.assert_allclose(await embed(scripted, chunks[::-1]), first[::-1], atol=2e-3)
     assert sorted(requested_texts(scripted_models)) == sorted(TEXTS)
 

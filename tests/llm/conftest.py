@@ -25,7 +25,7 @@ TURNS = [ChatTurn("system", "Answer."), ChatTurn("user", "Hello?")]
 
 @pytest.fixture
 async def limit(base_settings: Settings) -> AsyncIterator[ProviderRate]:
-    """A rate of this test alone, limited only by the provider's Retry-After."""
+    """A rate limiter for this test alone, in which only the provider's Retry-After causes delays."""
     redis = open_redis(base_settings)
     yield RedisProviderRate(redis, base_settings.changed({"queue_prefix": f"test-{uuid.uuid4().hex[:12]}"}))
     await redis.aclose()

@@ -1,1 +1,1 @@
-"""What is released: the declared dependencies, the wheel and the sdist."""
+"""Tests of a release: the declared dependencies, the wheel and the sdist."""

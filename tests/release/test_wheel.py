@@ -38,13 +38,13 @@ UV = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
 VERSION = "0.1.0"
 READY_TIMEOUT_S = 120.0
 TOOL_TIMEOUT_S = 600.0
-# The environment's own name would lead uv to it, and compiling takes longer than the whole test.
+# Most of these would make uv use the tests' environment; compiling bytecode takes longer than the whole test.
 NOT_FOR_UV = {"VIRTUAL_ENV", "UV_COMPILE_BYTECODE", "UV_PROJECT_ENVIRONMENT", "PYTHONPATH"}
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The built files, and a virtual environment with the wheel and its dependencies alone."""
+    """The built files, and a virtual environment with only the wheel and its dependencies."""
 
     wheel: Path
     sdist: Path
@@ -70,7 +70,7 @@ def run(*command: str, cwd: Path, env: dict[str, str] | None = None) -> str:
 
 
 def run_uv(*arguments: str, cwd: Path = ROOT) -> str:
-    """Run uv, from its cache where that has everything."""
+    """Run uv offline if its cache has everything, otherwise online."""
     try:
         return run(UV, *arguments, "--offline", cwd=cwd)
     except AssertionError:
@@ -90,7 +90,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     python = folder / "venv" / "bin" / "python"
     run_uv("venv", "--quiet", "--python", sys.executable, str(folder / "venv"), cwd=folder)
     install = ("pip", "install", "--quiet", "--python", str(python))
-    # The wheel's own requirements are resolved too: one that the lock lacks would be missing.
+    # Install only the requirements that the wheel declares, in the locked versions: an undeclared one would be missing.
     run_uv(*install, "--constraints", "requirements.txt", str(wheel), cwd=folder)
     return Release(wheel, sdist, python.parent)
 

@@ -94,7 +94,7 @@ def kind_of(value: Any) -> str:
 
 
 def comparable(value: Any) -> Any:
-    """Return a number as the decimal of its JSON representation."""
+    """Return a number as the Decimal of its JSON representation, and any other value unchanged."""
     return value if isinstance(value, (str, bool)) else Decimal(orjson.dumps(value).decode())
 
 

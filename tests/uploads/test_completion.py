@@ -51,14 +51,14 @@ async def put(resources: Resources, upload: Upload, content: bytes = CONTENT) ->
 
 
 async def abandon_completion(resources: Resources, upload: Upload) -> None:
-    """Leave the session as if its process was killed right after claiming it."""
+    """Leave the session as if its process had been killed right after claiming it."""
     async with resources.pool.acquire() as conn:
         assert await upload_sessions.take_completing(conn, upload.workspace_id, upload.id, lease_s=60)
         await conn.execute("UPDATE upload_sessions SET completing_until = now() - interval '1 second'")
 
 
 async def join_parts(resources: Resources, upload: Upload) -> None:
-    """Join the parts in the store, as if the process was killed right afterwards."""
+    """Join the parts in the store, as if the process had been killed right afterwards."""
     parts = await resources.storage.list_parts(upload.bucket, upload.object_key, upload_id=str(upload.s3_upload_id))
     await resources.storage.complete_multipart(
         upload.bucket, upload.object_key, upload_id=str(upload.s3_upload_id), parts=parts

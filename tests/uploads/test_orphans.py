@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["workspace", "shared"])
 def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
-    """Settings with a TTL near zero, with a bucket per workspace and with a shared bucket."""
+    """Settings with an orphan TTL near zero; tests run with a bucket per workspace and with a shared one."""
     return settings.changed({"orphan_ttl_s": 0.001, "s3_bucket_mode": request.param})
 
 
@@ -81,7 +81,7 @@ async def test_objects_and_uploads_without_a_row_are_removed(resources: Resource
     assert await storage.list_multiparts(bucket) == []
 
 
-async def test_recent_orphans_are_kept(resources: Resources, workspace: Workspace) -> None:
+async def test_recent_orphans_are_not_removed(resources: Resources, workspace: Workspace) -> None:
     await put_object(resources.storage, workspace.bucket, workspace.object_key(new_id()))
     await resources.storage.create_multipart(workspace.bucket, workspace.object_key(new_id()), mime_type="a/b")
     assert await orphans_of(resources, workspace, ttl_s=600) == set()
@@ -89,7 +89,7 @@ async def test_recent_orphans_are_kept(resources: Resources, workspace: Workspac
 
 async def test_an_upload_in_progress_is_never_an_orphan(resources: Resources, workspace: Workspace) -> None:
     upload = await open_upload(resources, workspace)
-    # As if the process was killed before recording the store's upload id; the upload also has a tail.
+    # As if the process had been killed before recording the store's upload id; the upload also has a tail.
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE upload_sessions SET s3_upload_id = NULL WHERE id = $1", upload.id)
     await put_object(resources.storage, workspace.bucket, f"{upload.object_key}.tail")
@@ -106,14 +106,14 @@ async def test_an_upload_in_progress_is_never_an_orphan(resources: Resources, wo
     }
 
 
-async def test_a_files_object_is_kept_and_a_leftover_multipart_upload_is_removed(
+async def test_a_files_object_is_retained_and_a_leftover_multipart_upload_is_removed(
     resources: Resources, workspace: Workspace
 ) -> None:
     document = await accept(resources, workspace)
     async with resources.pool.acquire() as conn:
         file = await files.select_file(conn, workspace.id, document.file_id)
     assert file is not None
-    # As if the first response was lost and the request was retried.
+    # As if the first response had been lost and the request retried.
     await resources.storage.create_multipart(workspace.bucket, file.object_key, mime_type="a/b")
     await make_due(resources)
     assert await sweep_orphans(resources) == 1

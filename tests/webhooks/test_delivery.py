@@ -69,7 +69,7 @@ async def select_due_deliveries(resources: Resources) -> list[Job]:
 
 
 async def deliver_due_events(resources: Resources, **settings: object) -> list[Job]:
-    """Deliver what is due as the worker does, and return the jobs afterwards."""
+    """Deliver the due events as the worker does, and return the jobs afterwards."""
     waiting = await select_due_deliveries(resources)
     for job in waiting:
         await delete_subject(worker_context(resources, **settings), str(job.id))

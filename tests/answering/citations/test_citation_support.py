@@ -1,4 +1,4 @@
-"""Precision and recall of support on labelled pairs, and the threshold that follows from them."""
+"""Precision and recall of the support score on labelled pairs, and the default threshold chosen from them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ LEAST = FIELDS["citation_support_min"].default
 
 
 def support_of(pair: Pair) -> float:
-    """Return the support by the best sentence of the passage."""
+    """Return how well the best sentence of the passage supports the claim."""
     passage = find_passage(pair.claim, pair.passage)
     assert passage is not None
     return passage.support
 
 
 def measure(pairs: Sequence[Pair], threshold: float) -> tuple[float, float]:
-    """Return the precision and recall of a threshold."""
+    """Return the precision and recall at a threshold."""
     passed = [pair.is_supported for pair in pairs if support_of(pair) >= threshold]
     return sum(passed) / max(len(passed), 1), sum(passed) / sum(pair.is_supported for pair in pairs)
 

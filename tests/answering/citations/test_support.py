@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("deploy/*.md")])
 LEAST = FIELDS["citation_support_min"].default
 
-# Typical claims of models with a sentence of the source, supported and not.
+# Typical claims of models, each with a sentence of the source that supports it or does not.
 SUPPORTED = [
     ("Refunds take 14 days.", "A refund takes 14 days."),
     ("Refunds take 14 days.", "Refunds take 14 days from the day of the return, paid to the card."),
@@ -71,7 +71,7 @@ def test_the_first_of_equal_sentences_is_quoted() -> None:
 
 
 def stating_parts(sentence: str) -> list[str]:
-    """Return all sequences of adjacent clauses of a sentence, including all of it, that state something."""
+    """Return every run of adjacent clauses, up to the whole sentence, that states something."""
     clauses = list(find_clauses(sentence))
     bounds = combinations(range(len(clauses) + 1), 2)
     parts = [sentence[clauses[first][0] : clauses[end - 1][1]] for first, end in bounds]
@@ -108,7 +108,7 @@ def test_any_text_supports_itself_or_states_nothing(text: str) -> None:
     assert measure_support(text, text) == (0.0 if read_statement(text).is_empty else 1.0)
 
 
-# Clauses as subject, verb and rest, two of which are similar; and what joins them.
+# Clauses as (subject, verb, rest), two of which are similar, and the text that joins clauses.
 CLAUSES = [("smoking", "is", "allowed"), ("drinking", "is", "allowed"), ("the door", "is", "locked"),
            ("guests", "may", "swim at night"), ("Ada", "has", "paid")]  # fmt: skip
 JOINTS = [", ", " and ", " but ", " if ", "; ", " because ", " while "]

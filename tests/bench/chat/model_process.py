@@ -1,7 +1,7 @@
-"""A model server with minimal cost, in its own process: `python -m tests.bench.chat.model_process`.
+"""A model server with minimal overhead, in its own process: `python -m tests.bench.chat.model_process`.
 
-A model named `words-N-T` streams N words, one every T milliseconds, or all at once for T = 0. `/bare/N` is the peer
-of our streams: the same number of events, written by a minimal aiohttp loop.
+A model named `words-N-T` streams N words, one every T milliseconds, or all at once for T = 0. `/bare/N` is the
+peer that our streams are compared with: N events, written by a minimal aiohttp loop.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ END = b"event: message.completed"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The parts; `resources` are the benchmark's own connections to the stores of the API process."""
+    """The running processes and a client; `resources` are the benchmark's own connections to the API's stores."""
 
     http: aiohttp.ClientSession
     api: Remote
@@ -46,7 +46,7 @@ class Site:
 
     @property
     def workspace_id(self) -> UUID:
-        """The workspace."""
+        """The workspace's UUID."""
         return parse_id("ws", self.api.workspace["id"])
 
     @property
@@ -85,7 +85,7 @@ class Site:
         return taken
 
     async def time_first_words_of_model_s(self, model: str) -> float:
-        """Return the same for the model alone, without the service."""
+        """Return the seconds from a request to the model alone to its first words."""
         body = {"model": model, "messages": [{"role": "user", "content": QUESTION}], "stream": True}
         started = time.perf_counter()
         async with self.http.post(f"{self.model_url}/v1/chat/completions", json=body) as response:

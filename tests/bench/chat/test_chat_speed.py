@@ -40,13 +40,13 @@ async def site(settings: Settings) -> AsyncIterator[Site]:
 
 
 async def medians_s(*measures: Callable[[], Awaitable[float]]) -> list[float]:
-    """Return the median of each measurement; they alternate, so that a slow minute affects all of them."""
+    """Return the median of each measurement; they alternate, so that a slow phase affects all of them."""
     found = [[await measure() for measure in measures] for _ in range(WARM_UP + TIMES)][WARM_UP:]
     return [statistics.median(times) for times in zip(*found, strict=True)]
 
 
 async def test_first_words(site: Site, bench_table: BenchTable) -> None:
-    """The service adds little more than retrieval to the model's own first words."""
+    """The service delays the model's first words by little more than the time of retrieval."""
     request = SearchRequest(query=QUESTION)
 
     async def retrieve() -> float:
@@ -89,7 +89,7 @@ async def test_a_thousand_streams(site: Site, bench_table: BenchTable) -> None:
     """A thousand answers at once, each with its own model stream, in one process."""
     model = "words-100-600"
     crowd = Crowd(site)
-    # The first crowd fills pools and caches, whatever the size of the next.
+    # A small crowd first warms up pools and caches.
     firsts = [await site.begin_session("words-5-0") for _ in range(FIRST_CROWD)]
     await asyncio.gather(*map(crowd.complete, firsts))
     crowd.most_open = 0

@@ -101,7 +101,7 @@ async def main(name: str, url: str, chunks: Path) -> None:
     """Print the seconds."""
     stored = np.load(chunks)
     write = {"llama-index": llama_index, "haystack": haystack, "langchain": langchain}[name]
-    print(await write(url, stored["texts"].tolist(), stored["vectors"].tolist()))  # noqa: T201 - its answer
+    print(await write(url, stored["texts"].tolist(), stored["vectors"].tolist()))  # noqa: T201 - the result
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ WORD = re.compile(r"[^\W_]{4,}")
 
 
 @pytest.mark.chaos
-@pytest.mark.skipif(not CORPUS, reason="CORPUS names no folder of files")
+@pytest.mark.skipif(not CORPUS, reason="CORPUS is not set to a folder of files")
 async def test_every_file_of_a_corpus_ends_with_an_expected_code(settings: Settings, bench_table: BenchTable) -> None:
     paths = list_files()
     async with open_worker_tree(settings) as tree:

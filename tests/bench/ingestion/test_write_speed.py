@@ -41,7 +41,7 @@ PEERS = {"llama-index": 5, "haystack": 8, "langchain": 20}
 HERE = Path(__file__).parent
 ROWS = int(os.environ.get("BENCH_ROWS", "8000"))
 INDEXED_ROWS = ROWS // 2
-# One window of the pipeline.
+# The number of chunks that the pipeline writes at once.
 WINDOW = 512
 COPY_BATCH = 2000
 COLUMNS = ("workspace_id", "chunk_id", "document_id", "collection_id", "build_id", "embedding")
@@ -49,7 +49,7 @@ COLUMNS = ("workspace_id", "chunk_id", "document_id", "collection_id", "build_id
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """A Python with the frameworks, and the database template for them."""
+    """A Python environment with the frameworks, and the template of their databases."""
 
     python: Path
     database_url: str

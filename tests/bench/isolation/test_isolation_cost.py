@@ -1,7 +1,7 @@
 """Row-level security has a negligible cost per request: `make bench`, on an idle machine.
 
-The same requests alternate with and without it; without it, connections see everything and keys are looked up without
-a function. Measured for one workspace, and for many, where a pooled connection was last in another one's scope.
+The same requests alternate with and without it; without it, connections see all rows and keys are looked up by a plain
+query. Measured for one workspace, and for many, where a pooled connection was last used for another workspace.
 `ISOLATION_BENCH_ROUNDS` is the number of timed rounds; use fewer to try the benchmark itself.
 """
 

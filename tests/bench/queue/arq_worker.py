@@ -15,7 +15,7 @@ journal = Journal.of_environment()
 
 
 async def wait(_ctx: dict[str, Any], number: int, wait_s: float) -> None:
-    """Wait."""
+    """Sleep, and record the start and the end in the journal."""
     journal.note("start", number)
     await asyncio.sleep(wait_s)
     journal.note("end", number)
@@ -24,7 +24,7 @@ async def wait(_ctx: dict[str, Any], number: int, wait_s: float) -> None:
 class BenchSettings:
     """arq's defaults, except the benchmark's concurrency and Redis."""
 
-    functions = (func(wait, name="wait"),)  # type: ignore[arg-type]  # arq says *args where it means any
+    functions = (func(wait, name="wait"),)  # type: ignore[arg-type]  # arq's type allows only *args, but any parameters work
     queue_name = os.environ["BENCH_QUEUE"]
     redis_settings = RedisSettings.from_dsn(os.environ["REDIS_URL"])
     max_jobs = int(os.environ["INGESTION_CONCURRENCY"])

@@ -18,7 +18,7 @@ class Journal:
 
     @classmethod
     def of_environment(cls) -> Journal:
-        """Return the journal that the benchmark set for this process."""
+        """Return the journal named in this process's environment."""
         return cls(Path(os.environ[VARIABLE]))
 
     def note(self, what: str, number: int) -> None:

@@ -38,7 +38,7 @@ class Figures:
 
 
 async def measure(system: System) -> Figures:
-    """Measure one queue with one worker process of CONCURRENCY jobs at once."""
+    """Measure one queue with one worker process that runs CONCURRENCY jobs at once."""
     await _run(system, 0, count=CONCURRENCY, wait_s=0)
     latencies_ms = sorted([await _start_ms(system, 100 + n) for n in range(LATENCY_JOBS)])
     waiting = await _throughput(system, 10_000, count=WAITING_JOBS, wait_s=WAIT_S)

@@ -43,7 +43,7 @@ class System(Protocol):
     worker_pid: int
 
     async def enqueue(self, first: int, *, count: int, wait_s: float) -> None:
-        """Enqueue jobs numbered from `first` that wait `wait_s`; each is noted first."""
+        """Enqueue jobs numbered from `first` that wait `wait_s`; the journal records each one first."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ async def test_the_queue_reaches_the_documented_speed(settings: Settings, bench_
         bench_table.add("CPU while idle", 100 * ours.idle_cpu, "%", peer=(peer, 100 * theirs.idle_cpu))
     bench_table.add("start, p50", ours.start_p50_ms, "ms", goal=at_most(10))
     full = CONCURRENCY / WAIT_S
-    bench_table.add("jobs of 100 ms", ours.waiting_per_s, "jobs/s", peer=("all places busy", full), goal=at_least(85))
+    bench_table.add("jobs of 100 ms", ours.waiting_per_s, "jobs/s", peer=("all slots busy", full), goal=at_least(85))
     bench_table.add("empty jobs", ours.empty_per_s, "jobs/s", goal=at_least(300))
     bench_table.add("CPU while idle", 100 * ours.idle_cpu, "%", goal=at_most(1))
     bench_table.check()

@@ -1,4 +1,4 @@
-"""Bulk-loads a large workspace; its vector index is built at the end, with the same parameters."""
+"""Bulk-loads a large workspace; its vector index is rebuilt at the end, with the same parameters."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SELECT $1, id, document_id, collection_id, build_id, ordinal, content, '', '', t
     0, length(content), '{}', $2
 FROM copied
 """
-# The trigger that counts changes of documents is not wanted for a bulk load.
+# The trigger that counts chunks runs only when documents are updated, so copied documents are counted here.
 INSERT_SIZES = """
 INSERT INTO collection_sizes SELECT workspace_id, collection_id, sum(chunk_count), sum(token_count) FROM documents
 WHERE workspace_id = $1 GROUP BY workspace_id, collection_id
@@ -106,7 +106,7 @@ async def write_corpus(
         random.integers(BUCKETS, size=documents),
     )
     async with conn.transaction():
-        # A bulk load in a pool meant for short statements. Only the owner can COPY and create an index.
+        # The pool's timeout is for short statements. Only the owner can COPY and create an index.
         await conn.execute("SET LOCAL statement_timeout = 0")
         await conn.execute("SET LOCAL ROLE NONE")
         for topic, collection_id in enumerate(collection_ids):
@@ -190,5 +190,5 @@ def _texts(count: int, random: np.random.Generator) -> Iterator[str]:
 
 
 def spell(word: int) -> str:
-    """Return the word with a rank; no stemmer shortens it."""
+    """Return the word with a frequency rank; no stemmer shortens it."""
     return f"w{word}"

@@ -139,7 +139,7 @@ async def _measure_speed(bench: Bench, bench_table: BenchTable, monkeypatch: pyt
         for vector, text in zip(vectors, texts, strict=True):
             _answer_queries_with(monkeypatch, bench, vector)
             ways = list(_ways(bench, vector, text).items())
-            # The first query finds a cold Postgres cache for this question.
+            # Random order, since Postgres's cache is cold for the first query with this question.
             random.shuffle(ways)
             for name, call in ways:
                 started = time.perf_counter()

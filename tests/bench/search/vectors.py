@@ -26,7 +26,7 @@ MOST_TEXTS = 80
 SHORTEST_TEXT_CHARS = 80
 LONGEST_TEXT_CHARS = 240
 EMBEDDED_AT_ONCE = 64
-# Size of the offset added to an interpolated vector, as vectors of neighbouring chunks differ.
+# Scale of the offset added to an interpolated vector, so that neighbouring chunks differ as much as real ones.
 SPREAD = 0.4
 
 

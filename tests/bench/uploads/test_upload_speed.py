@@ -94,7 +94,7 @@ class Service:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Watch the process's memory."""
+        """Update `peak_bytes` while the body runs."""
 
         async def watch() -> None:
             process = psutil.Process(self.pid)
@@ -162,7 +162,7 @@ async def send_straight(settings: Settings, workspace: Workspace, content: bytes
 
 
 @pytest.mark.bench
-@pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")  # as the store's own SDK does
+@pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")  # the SDK does the same
 async def test_uploads_are_nearly_as_fast_as_the_store(
     settings: Settings, workspace: Workspace, service: Service, bench_table: BenchTable
 ) -> None:

@@ -111,7 +111,7 @@ def test_an_unknown_session_is_refused(user: CommandLine) -> None:
     assert "(not_found)" in result.error
 
 
-def test_a_session_takes_no_options_of_a_new_one(user: CommandLine) -> None:
+def test_an_existing_session_does_not_accept_options_for_new_ones(user: CommandLine) -> None:
     result = user("ask", "--session", "chat_" + "0" * 32, "--model", "m", "anything?")
     assert result.code == 2
     assert "for a new session" in result.error

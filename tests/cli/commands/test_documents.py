@@ -45,7 +45,7 @@ def test_an_upload_is_followed_until_it_is_ready(user: CommandLine, notes: Path)
     assert lines[-1].startswith("kettles.md  ██████████ 100%  ready: 2 chunks, ")
 
 
-def test_the_samples_all_get_ready(user: CommandLine) -> None:
+def test_all_samples_become_ready(user: CommandLine) -> None:
     documents = upload(user, *(str(SAMPLES / name) for name in FILES))
     assert [(one["filename"], one["status"]) for one in documents] == [(name, "ready") for name in FILES]
     assert all(one["chunk_count"] > 3 for one in documents)
@@ -155,7 +155,7 @@ def test_a_deletion_shows_its_receipt(user: CommandLine, notes: Path) -> None:
     assert "(not_found)" in user("documents", "show", document["id"]).error
 
 
-def test_deletions_speak_json_and_name_what_is_unknown(user: CommandLine, notes: Path) -> None:
+def test_deletions_can_output_json_and_name_unknown_documents(user: CommandLine, notes: Path) -> None:
     document = upload(user, str(notes))[0]
     unknown = "doc_" + "0" * 32
     result = user("delete", "--json", unknown, document["id"])
@@ -166,7 +166,7 @@ def test_deletions_speak_json_and_name_what_is_unknown(user: CommandLine, notes:
     assert sum(store["remaining"] for store in deletion["stores"]) == 0
 
 
-def test_on_a_terminal_bars_are_drawn(user: CommandLine, notes: Path) -> None:
+def test_progress_bars_are_drawn_on_a_terminal(user: CommandLine, notes: Path) -> None:
     assert user("documents", "list").code == 0
     ours, theirs = pty.openpty()
     process = start_cli("upload", str(notes), stdout=theirs, env={"TERM": "xterm-256color", "COLUMNS": "120"})

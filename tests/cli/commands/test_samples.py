@@ -41,7 +41,7 @@ def test_a_different_file_of_the_same_name_is_not_overwritten(cli: CommandLine, 
     assert (tmp_path / "notes.md").read_text() == "# My own notes"
 
 
-def test_a_folder_that_cannot_be_created_is_one_line(cli: CommandLine, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported_in_one_line(cli: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     refused = cli("samples", str(tmp_path / "file" / "samples"))
     assert refused.code == 1

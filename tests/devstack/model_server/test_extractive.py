@@ -136,7 +136,7 @@ async def test_a_follow_up_is_prefixed_with_the_question_before() -> None:
     assert await answer(f"{conversation}\n\nQuestion: How often?", embed) == "Who cleans the kettle? How often?"
 
 
-async def test_a_follow_up_is_answered_on_the_earlier_subject() -> None:
+async def test_a_follow_up_is_answered_about_the_earlier_subject() -> None:
     sources = [(f"{name}.md", f"The {name} makes {n} decibels at night.") for n, name in NAMES]
     for n, name in NAMES:
         before = [f"How heavy is the {name}?", "And in its box?"]

@@ -171,7 +171,7 @@ async def test_a_half_made_cluster_is_recreated(postgres: Postgres, home: Path, 
     assert {name for name in os.listdir(home) if name.startswith("cluster")} == {"cluster"}  # noqa: PTH208
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a plain user runs Postgres itself")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgres as another user")
 async def test_a_data_directory_in_a_private_home_works(tmp_path: Path, starting: Starting, folders: Folders) -> None:
     private = make(folders, data_dir=tmp_path)  # below a pytest folder that others cannot traverse
     assert private.home.parent == postgres_files.ELSEWHERE

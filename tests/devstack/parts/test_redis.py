@@ -1,4 +1,4 @@
-"""Redis retains acknowledged writes, and the machine's server is used if recent enough."""
+"""Redis retains acknowledged writes, and the machine's own server is used if it is recent enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service's processes are started as by an operator."""
+"""The service's processes are started the way an operator would start them."""
 
 from __future__ import annotations
 

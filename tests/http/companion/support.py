@@ -28,7 +28,7 @@ class Companion:
         return await self.api.post(f"{self.path}/s3/multipart", body)
 
     async def call(self, method: str, opened: ApiResponse, rest: str = "", **options: Any) -> ApiResponse:
-        """Send a request about a session."""
+        """Send a request for a session."""
         upload_id, key = opened.json["uploadId"], quote(opened.json["key"], safe="")
         return await self.api.call(method, f"{self.path}/s3/multipart/{upload_id}{rest}?key={key}", **options)
 

@@ -31,7 +31,7 @@ class Contract:
         """Check every response of the application, just before its headers are sent."""
         document = describe(app)
         if not document["paths"]:
-            # An application without routes of the API.
+            # The application serves no routes of the API.
             return
         described = Document(document)
 
@@ -61,7 +61,7 @@ class Document:
         """Yield the differences between a response and its description."""
         resource = request.match_info.route.resource
         if response.status == CLIENT_LEFT or PREFLIGHT in request.headers:
-            # The status is never sent, and preflights are not part of the API.
+            # CLIENT_LEFT is never sent, and preflights are not part of the API.
             return
         if OVERRIDE in request.headers and request.method != "POST":
             # tus allows the override on any method; only POST is described.

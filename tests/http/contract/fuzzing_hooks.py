@@ -43,7 +43,7 @@ def filter_failure(_context: HookContext, failure: Failure, case: Case[Any], res
     if failure.code != SCHEMA_VALID_REJECTED or response.status_code not in {400, 422}:
         return True
     if case.operation.path == "/companion/{upload_token}/s3/form":
-        # Its fields must precede the file, as in the forms of S3.
+        # The schema cannot express that fields must precede the file, as in S3's upload forms.
         return False
     problem = response.json()
     return problem["code"] not in DEPENDS_ON_STATE and not _is_beyond(problem)

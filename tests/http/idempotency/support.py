@@ -1,4 +1,4 @@
-"""The Idempotency-Key of these tests, and access to the rows that requests leave."""
+"""The Idempotency-Key that these tests send, and helpers for the rows that requests leave in the database."""
 
 from __future__ import annotations
 

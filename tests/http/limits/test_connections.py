@@ -32,7 +32,7 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The application, served over limited connections like `ragsvc serve`."""
+    """The application, served with connection limits like `ragsvc serve`."""
 
     connections: Connections
     host: str
@@ -46,7 +46,7 @@ class Site:
         return reader, writer
 
     def head(self, line: str, *headers: str) -> bytes:
-        """Return a request's head, authenticated."""
+        """Return the head of an authenticated request."""
         key = f"Authorization: Bearer {self.remote.key}"
         return "\r\n".join([f"{line} HTTP/1.1", "Host: x", key, *headers, "", ""]).encode()
 
@@ -113,7 +113,7 @@ async def test_a_client_that_sends_its_head_byte_by_byte_is_disconnected(site: S
 async def test_an_idle_client_remains_connected_between_requests(site: Site) -> None:
     reader, writer = await site.open(site.head("GET /healthz"))
     assert (await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)).startswith(b"HTTP/1.1 200")
-    # Longer than the time limit of a head.
+    # Longer than the time limit for receiving a head.
     await asyncio.sleep(TIMEOUT_S * 1.5)
     writer.write(site.head("GET /healthz"))
     assert (await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)).startswith(b"HTTP/1.1 200")

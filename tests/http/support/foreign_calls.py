@@ -22,7 +22,7 @@ FieldPath = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to an operation of the OpenAPI document; `id_field` is the path of the field for the foreign id."""
+    """A request to an operation of the OpenAPI document; `id_field` is the path of the field with the foreign id."""
 
     method: str
     path: str

@@ -75,7 +75,7 @@ class OwnStore:
         await until(lambda: self._accepts(accepted=False), timeout_s=60, what="a full disk")
 
     async def empty(self) -> None:
-        """Remove the limit."""
+        """Remove the limit that `fill` set."""
         await self._limit_files(0)
         await until(lambda: self._accepts(accepted=True), timeout_s=60, what="space on the disk")
 

@@ -91,7 +91,7 @@ class ResponseDroppingProxy(Proxy):
         self._writers |= {writer, server_writer}
         asking = asyncio.create_task(_copy(reader, server_writer))
         try:
-            # By the first byte of its response, the service has committed.
+            # The service commits before it sends the first byte of its response.
             first = await server_reader.read(1)
             if self.left:
                 self.left -= 1

@@ -60,7 +60,7 @@ async def test_every_byte_received_before_a_disconnect_counts(tenant: Tenant) ->
         async with sending(tenant.api, path, offset, size_bytes - offset) as (_reader, writer):
             writer.write(content[offset:end])
             await writer.drain()
-            # Close gracefully, so that all bytes sent before arrive.
+            # Close gracefully, so that all bytes sent so far arrive.
             writer.close()
         await wait_for_offset(tenant.api, path, end)
         offset = end
@@ -145,7 +145,7 @@ async def test_a_client_can_continue_while_its_dead_connection_is_still_open(
         assert response.is_problem(409, "offset_conflict")
         assert await offset_of(tenant.api, path) == 300
         done = await patch(tenant.api, path, 300, SMALL[300:])
-        # 204 and not 423: the old request handed over before its lease expired.
+        # 204 and not 423: the old request handed over the lock before its lease expired.
         assert b" 204 " in await reader.readline()
     await assert_stored(tenant.api, done, SMALL)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.http.conftest import ClientMaker, Tenant
 
 PART = 5 * 1024 * 1024
-# The last part is small, and the tested request starts after a tail.
+# The last part is small, and the tested request starts when the upload already has a tail.
 CONTENT = content_of(2 * PART + 1000)
 BEGUN = 1000
 WRITES = ("upload_part", "put_object", "stream_part", "delete_object", "complete_multipart")
@@ -35,7 +35,7 @@ class Crash:
         self._write, self._is_after = divmod(turn, 2)
 
     def wrap(self, write: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        """Return the write as the process performs it until it dies."""
+        """Return the function with the crash: from then on, it raises ProcessDied."""
 
         @functools.wraps(write)
         async def crashing(*arguments: Any, **options: Any) -> Any:

@@ -69,7 +69,7 @@ async def test_a_slow_upload_yields_its_memory_and_continues(
     tenant: Tenant, make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(part_buffers, "TURN_S", 0.5)
-    # The budget fits one part.
+    # The budget has space for one part.
     api = Api(await make_client(upload_buffer_bytes=PART, upload_part_size_bytes=PART), tenant.api.key)
     path, rival_path = await create(api, len(CONTENT)), await create(api, len(CONTENT))
     announced = checksum("sha256", CONTENT)["Upload-Checksum"] if kind == "checked" else None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def scripted(make_client: ClientMaker, scripted_models: ScriptedModels) -> Client:
-    """The application with a scripted model."""
+    """A client of the application with a scripted model."""
     return await make_client(openai_base_url=scripted_models.url, chat_model="scripted")
 
 

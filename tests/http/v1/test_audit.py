@@ -25,7 +25,7 @@ async def events_of(admin: Api, tenant: Tenant, query: str = "") -> list[dict[st
 
 
 async def test_the_audit_log_records_an_operators_session(client: Client, admin: Api, tenant: Tenant) -> None:
-    """From the creation of a workspace to its deletion, with its own key's deletions in between."""
+    """From the creation of a workspace to its deletion, with deletions by its own key in between."""
     keys = f"/v1/workspaces/{tenant.id}/keys"
     created = (await admin.post(keys, {"name": "ci", "scopes": ["read", "write"]})).json
     rotated = (await admin.post(f"{keys}/{created['id']}/rotate", {"overlap_s": 60})).json

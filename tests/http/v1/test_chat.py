@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.http.conftest import Tenant
     from tests.support.servers.model_server import ScriptedModels
 
-# Fewer than the connections that aiohttp's client opens at the same time.
+# Below the 100 connections that aiohttp's client opens at most.
 MANY = 90
 
 
@@ -45,7 +45,7 @@ async def test_a_session_with_an_unknown_collection_is_not_created(tenant: Tenan
     assert (await tenant.api.get("/v1/chat/sessions")).json["data"] == []
 
 
-async def test_an_answer_streams_as_the_contract_says(
+async def test_the_stream_of_an_answer_matches_the_contract(
     chat_tenant: Tenant, session: dict[str, Any], scripted_models: ScriptedModels
 ) -> None:
     scripted_models.chat_text = "Kettles boil water [1][2]."
@@ -185,7 +185,7 @@ async def test_token_usage_is_counted_by_day_and_model(
         run_id = stream.response.headers["X-Run-Id"]
         await chat_tenant.api.post(f"/v1/chat/runs/{run_id}/cancel")
         assert (await stream.rest())[-1][1] == "run.cancelled"
-    # The usage of the queries may be listed already, too.
+    # The embedding usage of the queries may already be listed too.
     (day,) = [day for day in (await chat_tenant.api.get("/v1/usage")).json["data"] if day["operation"] == "chat"]
     assert (day["embedding_calls"], day["estimated_embedding_calls"]) == (0, 0)
     assert (day["model"], day["runs"], day["estimated_runs"]) == ("scripted", 2, 1)

@@ -78,7 +78,7 @@ async def test_a_process_killed_between_the_stored_object_and_its_row_leaves_one
     upload_id = parse_id("upl", upload["id"])
     lock = await asyncpg.connect(settings.stores.database_url.get_secret_value())
     try:
-        # The transaction starts by locking the collection.
+        # The completion locks the collection before it adds a row, so it waits for this lock.
         async with (
             serving(settings) as process,
             aiohttp.ClientSession(await process.started()) as session,

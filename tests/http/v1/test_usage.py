@@ -31,7 +31,7 @@ MODEL = "all-MiniLM-L6-v2"
 
 @pytest.fixture
 async def scripted(make_client: ClientMaker, scripted_models: ScriptedModels) -> Client:
-    """The application with scripted models."""
+    """A client of the application with scripted models."""
     return await make_client(openai_base_url=scripted_models.url, chat_model=MODEL)
 
 

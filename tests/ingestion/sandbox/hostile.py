@@ -70,7 +70,7 @@ def abort_in_native_code() -> None:
 
 
 def write_too_much(path: Path) -> None:
-    """Write to a file without end."""
+    """Write to a file until that fails."""
     with path.open("wb") as file:
         while True:
             file.write(bytes(64 * 1024 * 1024))
@@ -103,7 +103,7 @@ def inspect_process() -> dict[str, object]:
 
 
 def inspect_ancestors() -> list[dict[str, object]]:
-    """Return the environments of the fork server and the worker as far as this process can read them."""
+    """Return the environments of the fork server and the worker, as far as this process can read them."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     return [

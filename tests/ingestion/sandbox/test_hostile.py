@@ -29,7 +29,7 @@ LIMITS: dict[str, Any] = {
     "max_cells": 100_000,
     "max_expanded_bytes": 48 * MIB,
 }
-# A parse timeout and two new processes, on a busy machine.
+# Enough for a parse timeout and the start of two processes on a busy machine.
 SOON_S = 60.0
 TIMEOUT_S = 600.0
 

@@ -77,7 +77,7 @@ async def rejection_of(work: object) -> DocumentRejected:
 
 
 class TestDocuments:
-    """A document that is processed in child processes."""
+    """Documents are processed in child processes."""
 
     async def test_a_document_is_parsed_and_chunked_in_children(
         self, sandbox: Sandbox, tmp_path: Path, counter: TokenCounter

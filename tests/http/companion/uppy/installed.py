@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-# By major version: 6 is current; 5 splits and signs differently, and is still widely used.
+# The packages by major version of Uppy: 6 is current; 5 splits and signs differently, and is still widely used.
 PACKAGES = {
     6: ("@uppy/core@6.3.1", "@uppy/aws-s3@6.3.1", "jsdom@27.4.0"),
     5: ("@uppy/core@5.2.0", "@uppy/aws-s3@5.1.0", "jsdom@27.4.0"),

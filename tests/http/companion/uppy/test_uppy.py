@@ -36,7 +36,7 @@ NEWEST, *OLDER = sorted(PACKAGES, reverse=True)
     ids=lambda major: f"uppy-{major}",
 )
 def major(request: pytest.FixtureRequest) -> int:
-    """The major version of Uppy, which is installed."""
+    """A major version of Uppy, installed if necessary."""
     number: int = request.param
     install_uppy(number)
     return number
@@ -78,7 +78,7 @@ async def content_of_document(tenant: Tenant, url: str) -> bytes:
 
 
 async def is_store_empty(tenant: Tenant) -> bool:
-    """Return whether the store has nothing of the workspace."""
+    """Return whether the store contains nothing of the workspace."""
     storage = tenant.api.client.app[RESOURCES].storage
     return not await storage.list_multiparts(tenant.bucket) and not await storage.count_objects(tenant.bucket)
 
@@ -99,7 +99,7 @@ async def test_a_large_file_is_sent_directly_to_the_store(
 
 async def test_uppy_sends_a_small_file_in_one_request(tenant: Tenant, major: int, tmp_path: Path) -> None:
     output = await upload(tenant, major, b"Kettles boil water.", tmp_path)
-    # Uppy requests the form once and posts the file to it; there is no completion.
+    # Uppy requests the form once and posts the file to it; there is no completion request.
     assert (output["failed"], output["calls"], len(output["successful"])) == ([], 1, 1), output
     (document,) = (await tenant.api.get("/v1/documents")).json["data"]
     assert (document["filename"], document["mime_type"]) == ("kettles.txt", "text/plain")
