@@ -11,8 +11,7 @@ from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.bulk import BulkAction, BulkSelection
 from ragsvc.domain.ids import format_id
-from ragsvc.domain.jobs import Queue, SubjectKind
-from ragsvc.domain.payloads import BulkPayload
+from ragsvc.domain.jobs import BulkPayload, Queue, SubjectKind
 from ragsvc.errors import NotFound
 from ragsvc.jobs import lifecycle
 from ragsvc.retrieval.filters import compile_filter, dump_filter

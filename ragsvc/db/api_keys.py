@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ragsvc.db.connections.roles import APP, SETTING
-from ragsvc.domain.api_keys import ApiKey, Scope
-from ragsvc.domain.workspaces import Workspace
+from ragsvc.domain.workspaces import ApiKey, Scope, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

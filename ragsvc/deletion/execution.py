@@ -12,8 +12,7 @@ import structlog
 from ragsvc.db import collections, deletion_receipts, documents, embedding_cache, idempotency_keys, jobs, workspaces
 from ragsvc.deletion.documents import DocumentRemover
 from ragsvc.deletion.receipts import verify_stores
-from ragsvc.domain.jobs import SubjectKind, format_subject_id
-from ragsvc.domain.payloads import DeletePayload
+from ragsvc.domain.jobs import DeletePayload, SubjectKind, format_subject_id
 from ragsvc.errors import LeaseLost
 
 if TYPE_CHECKING:

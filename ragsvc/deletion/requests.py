@@ -11,8 +11,7 @@ from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
-from ragsvc.domain.jobs import Queue, SubjectKind, format_subject_id
-from ragsvc.domain.payloads import DeletePayload
+from ragsvc.domain.jobs import DeletePayload, Queue, SubjectKind, format_subject_id
 from ragsvc.errors import NotFound
 from ragsvc.jobs import lifecycle
 

@@ -21,9 +21,8 @@ from ragsvc.http.key_uses import KEY_USES
 from ragsvc.http.state import enter_workspace, request_id_of, resources_of
 
 if TYPE_CHECKING:
-    from ragsvc.domain.api_keys import ApiKey, Scope
     from ragsvc.domain.uploads import UploadToken
-    from ragsvc.domain.workspaces import Workspace
+    from ragsvc.domain.workspaces import ApiKey, Scope, Workspace
 
 KEY_PREFIX = "rag_"
 TOKEN_PREFIX = "upt_"  # noqa: S105 - not a secret, but the prefix of all tokens

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.api_keys import KeyOwner
-    from ragsvc.domain.api_keys import ApiKey
+    from ragsvc.domain.workspaces import ApiKey
     from ragsvc.resources import Resources
 
 log = structlog.get_logger(__name__)

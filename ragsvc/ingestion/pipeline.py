@@ -14,7 +14,7 @@ import structlog
 from ragsvc.db import collections, documents, files, workspaces
 from ragsvc.domain.collections import Chunking
 from ragsvc.domain.documents import Stage
-from ragsvc.domain.payloads import IngestPayload
+from ragsvc.domain.jobs import IngestPayload
 from ragsvc.errors import LeaseLost
 from ragsvc.ingestion.builds import Build
 from ragsvc.ingestion.embedding import embed_chunks

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db import jobs, webhooks
 from ragsvc.domain.ids import format_id, new_id
-from ragsvc.domain.jobs import JobKind, Queue, SubjectKind
-from ragsvc.domain.payloads import DeliverPayload
+from ragsvc.domain.jobs import DeliverPayload, JobKind, Queue, SubjectKind
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -18,8 +18,7 @@ from ragsvc.db.connections.pool import UniqueViolation
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import format_id
-from ragsvc.domain.jobs import SUBJECT_PREFIXES, DeadLetterFilter, JobStatus, Queue, SubjectKind
-from ragsvc.domain.payloads import show_payload
+from ragsvc.domain.jobs import SUBJECT_PREFIXES, DeadLetterFilter, JobStatus, Queue, SubjectKind, show_payload
 from ragsvc.errors import ReplayRunning
 from ragsvc.jobs import subjects
 from ragsvc.queue import dead_letter_list

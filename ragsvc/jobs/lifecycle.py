@@ -22,8 +22,7 @@ import structlog
 from ragsvc.db import dead_jobs, jobs, queue_state
 from ragsvc.domain.documents import FailureInfo
 from ragsvc.domain.ids import new_id
-from ragsvc.domain.jobs import Job, JobStatus, Queue, SubjectKind
-from ragsvc.domain.payloads import IngestPayload
+from ragsvc.domain.jobs import IngestPayload, Job, JobStatus, Queue, SubjectKind
 from ragsvc.jobs import retry_policy, subjects
 from ragsvc.telemetry.metrics import JOB_RESCUES, JOB_START_LATENCY
 from ragsvc.telemetry.traces import current_traceparent
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection, Pool
     from ragsvc.domain.collections import Chunking
-    from ragsvc.domain.payloads import Payload
+    from ragsvc.domain.jobs import Payload
     from ragsvc.jobs.retry_policy import Failure
     from ragsvc.settings.settings import Settings
 

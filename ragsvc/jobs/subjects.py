@@ -8,8 +8,7 @@ from ragsvc.db import bulk_operations, deletion_receipts, documents
 from ragsvc.domain.bulk import BulkStatus
 from ragsvc.domain.deletions import DeletionStatus
 from ragsvc.domain.documents import DocumentStatus
-from ragsvc.domain.jobs import JobKind, SubjectKind
-from ragsvc.domain.payloads import DeletePayload
+from ragsvc.domain.jobs import DeletePayload, JobKind, SubjectKind
 from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.jobs.announcements import announce
 

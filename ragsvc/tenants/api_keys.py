@@ -8,9 +8,9 @@ import structlog
 
 from ragsvc.db import api_keys, workspaces
 from ragsvc.db.audit_events import insert_audit_event
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import KeyRotated, NotFound
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
-    from ragsvc.domain.api_keys import ApiKey
+    from ragsvc.domain.workspaces import ApiKey
     from ragsvc.resources import Resources
 
 log = structlog.get_logger(__name__)

@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.openapi.parameters import ID_PARAMETERS
 from ragsvc.http.contract.operations import operation_of

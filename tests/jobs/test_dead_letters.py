@@ -13,8 +13,7 @@ from ragsvc.db import dead_jobs
 from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import format_id
-from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue
-from ragsvc.domain.payloads import IngestPayload
+from ragsvc.domain.jobs import DeadLetterFilter, IngestPayload, JobStatus, Queue
 from ragsvc.errors import DocumentRejected, ReplayRunning
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.jobs.dead_letters import ReplayResult

@@ -11,8 +11,7 @@ from ragsvc.db import jobs, queue_state
 from ragsvc.db.connections.pool import UniqueViolation
 from ragsvc.domain.documents import DocumentStatus, Stage
 from ragsvc.domain.ids import new_id
-from ragsvc.domain.jobs import JobStatus, Queue, SubjectKind
-from ragsvc.domain.payloads import IngestPayload
+from ragsvc.domain.jobs import IngestPayload, JobStatus, Queue, SubjectKind
 from ragsvc.errors import DocumentRejected, LeaseLost, OutageFailure, TransientFailure
 from ragsvc.jobs import lifecycle, retry_policy
 from ragsvc.jobs.lease import Lease

@@ -21,8 +21,7 @@ from hypothesis.stateful import (
 from ragsvc.db import dead_jobs, jobs
 from ragsvc.db.connections.pool import open_pool
 from ragsvc.domain.ids import new_id
-from ragsvc.domain.jobs import Job, JobStatus, Queue, SubjectKind
-from ragsvc.domain.payloads import IngestPayload
+from ragsvc.domain.jobs import IngestPayload, Job, JobStatus, Queue, SubjectKind
 from ragsvc.errors import DocumentRejected, OutageFailure, TransientFailure
 from ragsvc.jobs import lifecycle, retry_policy
 

@@ -11,7 +11,7 @@ import typer
 from ragsvc.cli.client.http import open_client, segment
 from ragsvc.cli.options import Json, without_none
 from ragsvc.cli.output import print_fields, print_json, print_line, print_table, show_time
-from ragsvc.domain.api_keys import Scope  # noqa: TC001 - typer reads the annotations
+from ragsvc.domain.workspaces import Scope  # noqa: TC001 - typer reads the annotations
 
 if TYPE_CHECKING:
     from ragsvc.cli.client.http import JsonObject

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from ragsvc.domain.api_keys import Scope
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import InvalidRequest
 from ragsvc.http.auth import Access, is_admin, require, require_admin, uploader_of
 

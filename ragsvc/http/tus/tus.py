@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.uploads import UploadStatus
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import (
     ChecksumMismatch,
     EmptyFile,

@@ -10,10 +10,10 @@ from typing_extensions import TypedDict
 
 from ragsvc.bulk.requests import count_selected, request_bulk_operation
 from ragsvc.db import bulk_operations
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.bulk import BulkAction, BulkOperation, BulkStatus
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Body, read_body, read_query

@@ -7,7 +7,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from ragsvc.domain.api_keys import Scope
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import RunActive
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Body, read_body, read_query

@@ -9,12 +9,12 @@ from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.chat import (
     ChatRun,
     RunStatus,
 )
 from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import InvalidRequest, NotFound, RunActive, RunNotRetryable
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Body, Query, read_body, read_query

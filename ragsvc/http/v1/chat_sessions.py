@@ -8,8 +8,8 @@ from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Body, Name, read_body, read_query

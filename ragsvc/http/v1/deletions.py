@@ -6,9 +6,9 @@ from aiohttp import web
 from typing_extensions import TypedDict
 
 from ragsvc.db import deletion_receipts
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.deletions import Deletion, DeletionStatus
 from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import Access, caller_of, is_admin
 from ragsvc.http.contract.bodies import read_query

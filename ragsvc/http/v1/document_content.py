@@ -10,9 +10,9 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from ragsvc.db import canonical_text, chunks, files
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import (
     DocumentDeleting,
     EmptyFile,

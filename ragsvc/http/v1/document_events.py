@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ragsvc.db import documents
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.documents import DocumentStatus
+from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.operations import Media, operation
 from ragsvc.http.sse import Event, reserve_stream

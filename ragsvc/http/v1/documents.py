@@ -10,9 +10,9 @@ from typing_extensions import TypedDict
 
 from ragsvc.db import documents, jobs
 from ragsvc.deletion.requests import request_document_deletion
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.documents import DocumentStatus, DocumentWarning, Stage, WarningCode
 from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import (
     DocumentDeleting,
     DocumentExists,

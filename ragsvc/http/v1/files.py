@@ -9,8 +9,8 @@ from typing_extensions import TypedDict
 
 from ragsvc.db import files
 from ragsvc.deletion.files import delete_unused_file
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import FileInUse, NotFound, ProviderRefused
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import read_query

@@ -9,8 +9,8 @@ from aiohttp import web
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import KeyRotated
 from ragsvc.http.auth import KEY_PREFIX, SHOWN_KEY_CHARS, Access, derive_secret, hash_key
 from ragsvc.http.contract.bodies import Body, Name, Time, read_body, read_query
@@ -25,7 +25,7 @@ from ragsvc.tenants import api_keys
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.domain.api_keys import ApiKey
+    from ragsvc.domain.workspaces import ApiKey
 
 DAY_S = 86_400
 MAX_OVERLAP_S = 30 * DAY_S

@@ -8,9 +8,9 @@ from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.search import SearchHit, SearchMode
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound, ProviderRefused
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Body, read_body

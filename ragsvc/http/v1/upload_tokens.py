@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ragsvc.domain.api_keys import Scope
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import TOKEN_PREFIX, caller_of, derive_secret, hash_key
 from ragsvc.http.contract.bodies import Body, read_body

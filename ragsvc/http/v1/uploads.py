@@ -10,9 +10,9 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from ragsvc.db import upload_sessions
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.uploads import Upload, UploadStatus
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import (
     DigestMismatch,
     EmptyFile,

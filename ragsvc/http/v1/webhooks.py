@@ -9,9 +9,9 @@ from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.webhooks import WebhookEvent
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import TooManyWebhooks, WebhookRefused
 from ragsvc.http.auth import caller_of, derive_secret
 from ragsvc.http.contract.bodies import Body, read_body, read_query

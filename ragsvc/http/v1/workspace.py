@@ -8,8 +8,8 @@ from aiohttp import web
 from typing_extensions import TypedDict
 
 from ragsvc.db import documents
-from ragsvc.domain.api_keys import Scope
 from ragsvc.domain.ids import format_id
+from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.ids import ShownWorkspaceId
 from ragsvc.http.contract.operations import operation

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import AwareDatetime
 
-from ragsvc.domain.api_keys import Scope
+from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import InvalidJson, InvalidRequest, NotFound
 from ragsvc.http.contract.bodies import Attributes, Body, Metadata, parse_body
 from ragsvc.http.contract.ids import CollectionId

@@ -9,7 +9,7 @@ import pytest
 
 from ragsvc.db import documents
 from ragsvc.domain.ids import format_id
-from ragsvc.domain.payloads import IngestPayload
+from ragsvc.domain.jobs import IngestPayload
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.jobs import lifecycle, retry_policy

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from ragsvc.domain.api_keys import Scope
+from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.multipart import FILE_FIELD
 from ragsvc.http.contract.openapi.examples import add_examples, example_of

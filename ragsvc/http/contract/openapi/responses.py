@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc import errors
-from ragsvc.domain.api_keys import Scope
+from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.headers import REPLAYED_HEADER, REQUEST_ID_HEADER
 from ragsvc.http.contract.openapi.examples import example_problem

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from ragsvc.domain.collections import Chunking
-from ragsvc.domain.payloads import BulkPayload, DeletePayload, DeliverPayload, IngestPayload, Payload, show_payload
+from ragsvc.domain.jobs import BulkPayload, DeletePayload, DeliverPayload, IngestPayload, Payload, show_payload
 from ragsvc.domain.webhooks import WebhookEvent
 
 ID = UUID("0199c1f2-a3b4-7c5d-8e6f-0a1b2c3d4e5f")
