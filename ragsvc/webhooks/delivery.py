@@ -13,7 +13,7 @@ from ragsvc.db import jobs, webhooks
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import DeliverPayload
 from ragsvc.errors import ProviderRejected, TransientFailure, WebhookRefused, describe_error
-from ragsvc.webhooks.origins import check_url
+from ragsvc.webhooks.destinations import check_url
 from ragsvc.webhooks.signing import sign
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.errors import NotFound, TooManyWebhooks
-from ragsvc.webhooks.origins import check_url
+from ragsvc.webhooks.destinations import check_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,7 @@ from yarl import URL
 
 from ragsvc.errors import WebhookRefused
 from ragsvc.settings.settings import Settings
-from ragsvc.webhooks.origins import check_url
+from ragsvc.webhooks.destinations import check_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
