@@ -64,7 +64,7 @@ async def test_every_process_exports_its_metrics_on_a_port_without_clients(layou
 async def test_a_workers_probe_succeeds(layout: Layout) -> None:
     for name in WORKERS:
         env = {"WORKER_ALIVE_FILE": str(layout.alive_file(name))}
-        assert "looked at its queue" in await asyncio.to_thread(run_tool, "ragsvc", "worker-alive", env=env)
+        assert "polled its queue" in await asyncio.to_thread(run_tool, "ragsvc", "worker-alive", env=env)
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.chaos)])

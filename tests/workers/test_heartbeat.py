@@ -71,7 +71,7 @@ def test_an_old_a_missing_and_an_unset_file_have_different_messages(
     path = tmp_path / "alive"
     monkeypatch.setenv("WORKER_ALIVE_FILE", str(path))
     assert run(["worker-alive"]) == 1
-    assert "is not there" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
     path.touch()
     assert run(["worker-alive"]) == 0
     os.utime(path, (0, time.time() - 300))
