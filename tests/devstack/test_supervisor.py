@@ -278,7 +278,7 @@ async def test_a_wrong_setting_is_reported_and_everything_is_stopped(cache: Path
     async with new_stack(cache, env=given | {"CHUNK_MAX_TOKENS": "300"}) as stack:
         await stack.spawn()
         assert await stack.supervisor.wait() == 1
-        assert "CHUNK_MAX_TOKENS is 300, but all-MiniLM-L6-v2 accepts 256 tokens" in stack.output()
+        assert "CHUNK_MAX_TOKENS is 300, but all-MiniLM-L6-v2 takes at most 256 tokens" in stack.output()
         assert stack.list_pid_files() == []
 
 

@@ -76,7 +76,7 @@ def test_an_old_a_missing_and_an_unset_file_have_different_messages(
     assert run(["worker-alive"]) == 0
     os.utime(path, (0, time.time() - 300))
     assert run(["worker-alive"]) == 1
-    assert "has not looked at its queue for 300 s, more than 120" in capsys.readouterr().err
+    assert "has not polled its queue for 300 s, more than 120" in capsys.readouterr().err
 
 
 async def test_a_worker_does_not_start_if_the_file_cannot_be_written(resources: Resources, tmp_path: Path) -> None:
