@@ -18,17 +18,19 @@ log = structlog.get_logger(__name__)
 
 
 async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks and return once all have ended; their exceptions are dropped.
+    """Cancel tasks and return once all have ended. What they raise then is dropped.
+
+    The exception of a task that had failed before is left to asyncio, which logs it if nobody has retrieved it.
 
     One cancel is not enough: redis-py sends under `asyncio.wait_for`, which up to Python 3.11 drops a cancel that
     arrives just as the send completes (python/cpython#86296).
     """
-    pending = set(tasks)
+    cancelled = pending = {task for task in tasks if not task.done()}
     while pending:
         for task in pending:
             task.cancel()
         _done, pending = await asyncio.wait(pending, timeout=CANCEL_INTERVAL_S)
-    for task in tasks:
+    for task in cancelled:
         if not task.cancelled():
             task.exception()  # retrieved, so that asyncio does not log it
 
@@ -62,10 +64,12 @@ async def keep_renewed(
     interval_s: float,
     lease_s: float | None = None,
     event: str,
+    expected: tuple[type[BaseException], ...] = (Exception,),
     **facts: object,
 ) -> None:
     """Call `renew` every `interval_s` until it returns False; a call that raises is logged as `event` and retried.
 
+    An exception that is not `expected` is logged with its traceback.
     With `lease_s`, also return once the lease has expired without a successful call, and time each call out after
     `interval_s`.
     """
@@ -77,8 +81,11 @@ async def keep_renewed(
             async with asyncio.timeout(interval_s if lease_s is not None else None):
                 if not await renew():
                     return
-        except Exception as error:  # noqa: BLE001 - the lease is still valid, so the next call may succeed
-            log.warning(event, error=error, **facts)
+        except Exception as error:
+            if isinstance(error, expected):
+                log.warning(event, error=error, **facts)
+            else:
+                log.exception(event, **facts)
         else:
             valid_until = started_at + lease_s if lease_s is not None else valid_until
 

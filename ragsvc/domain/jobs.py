@@ -9,7 +9,6 @@ from uuid import UUID
 
 from ragsvc.domain.collections import Chunking
 from ragsvc.domain.ids import Prefix, format_id
-from ragsvc.domain.webhooks import WebhookEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -216,7 +215,8 @@ class DeliverPayload:
     kind: ClassVar[JobKind] = JobKind.DELIVER
 
     webhook_id: UUID
-    event: WebhookEvent
+    # A `WebhookEvent`, or one that a newer version has added.
+    event: str
     data: dict[str, object]
 
     def to_json(self) -> dict[str, object]:
@@ -229,7 +229,7 @@ class DeliverPayload:
         data = stored["data"]
         if not isinstance(data, dict):
             raise TypeError(f"the data of a delivery is an object, not {type(data).__name__}")
-        return cls(_read_id(stored, "webhook_id"), WebhookEvent(str(stored["event"])), data)
+        return cls(_read_id(stored, "webhook_id"), str(stored["event"]), data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +246,17 @@ class BulkPayload:
 def show_payload(stored: Mapping[str, object]) -> dict[str, object]:
     """Return a stored payload of any kind with public ids, for dead letters."""
     return {
-        name: format_id(PAYLOAD_ID_PREFIXES[name], UUID(str(value))) if name in PAYLOAD_ID_PREFIXES else value
+        name: _show_id(PAYLOAD_ID_PREFIXES[name], value) if name in PAYLOAD_ID_PREFIXES else value
         for name, value in stored.items()
     }
+
+
+def _show_id(prefix: Prefix, value: object) -> object:
+    try:
+        return format_id(prefix, UUID(str(value)))
+    except ValueError:
+        # Show an invalid id as it is stored, so that one bad row does not break a list.
+        return value
 
 
 def _read_chunking(stored: object) -> Chunking | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -37,7 +38,13 @@ if TYPE_CHECKING:
 PAGE = 500
 
 # The public ids that select a dead letter: those of its job and of the job's subject.
-SELECTING_PREFIXES = frozenset({"job", *SUBJECT_PREFIXES.values()})
+# Each removal scans the list, so beyond this many it is faster to rebuild it.
+MAX_REMOVALS = 100
+# The id of an entry, the public id of its job or of the job's subject, or a bare UUID; with or without a generation.
+ENTRY_ID_PATTERN = (
+    rf"(({'|'.join(('job', *SUBJECT_PREFIXES.values()))})_[0-9a-f]{{32}}"
+    r"|[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(:[0-9]{1,9})?"
+)
 
 log = structlog.get_logger(__name__)
 
@@ -74,11 +81,10 @@ def parse_entry_id(text: str) -> tuple[UUID, int | None]:
     Raises:
         ValueError: the text is none of these.
     """
+    if not re.fullmatch(ENTRY_ID_PATTERN, text):
+        raise ValueError(f"{text!r} is not the id of a dead letter")
     public_id, _, generation = text.partition(":")
-    prefix, _, digits = public_id.rpartition("_")
-    if prefix and prefix not in SELECTING_PREFIXES:
-        raise ValueError(f"ids with the prefix {prefix} select no dead letter")
-    return UUID(digits), int(generation) if generation else None
+    return UUID(public_id.rpartition("_")[2]), int(generation) if generation else None
 
 
 def to_entry(job: Job) -> dict[str, object]:
@@ -123,7 +129,10 @@ async def reconcile(resources: Resources, queue: Queue) -> None:
             dead = await dead_jobs.select_dead_generations(conn, queue, DeadLetterFilter(), limit=dead_letter_list.CAP)
         # Entries written by an older version have another form of id, so they are replaced too.
         expected = {_format_entry_id(job_id, generation): job_id for job_id, generation in dead.items()}
-        if stale := listed - expected.keys():
+        if len(stale := listed - expected.keys()) > MAX_REMOVALS:
+            await entries.clear()
+            listed = set()
+        elif stale:
             await entries.remove(stale)
         unlisted = [job_id for entry, job_id in expected.items() if entry not in listed]
         for page in _pages(unlisted[::-1]):
@@ -232,6 +241,7 @@ async def _record_audit(
             "code": wanted.code,
             "workspace_id": format_id("ws", wanted.workspace_id) if wanted.workspace_id else None,
             "since": wanted.since,
+            "requested_ids": [str(one) for one in islice(wanted.ids, PAGE)] if wanted.ids is not None else None,
             "ids": [format_id("job", job_id) for job_id in islice(matched, PAGE)] if wanted.ids is not None else None,
             "matched": len(matched),
         }

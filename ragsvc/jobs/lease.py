@@ -99,11 +99,12 @@ class Lease:
                 job_id=self.job.id,
             )
         )
-        lost = False
+        lost = finished = False
 
         def cancel_body(done: asyncio.Task[None]) -> None:
             nonlocal lost
-            if not done.cancelled():
+            # Removing a callback does not stop one that is already scheduled.
+            if not done.cancelled() and not finished:
                 lost = True
                 body.cancel()
 
@@ -116,6 +117,7 @@ class Lease:
             body.uncancel()
             raise LeaseLost from None
         finally:
+            finished = True
             self._measure_stage(None)
             renewal.remove_done_callback(cancel_body)
             await cancel_and_wait(renewal)

@@ -70,11 +70,15 @@ class DeadLetterList:
         removed: int = await self._call("EVAL", REMOVE, 2, self._key, self._ids_key, *found)
         return removed
 
+    async def clear(self) -> None:
+        """Empty the list, for it to be rebuilt."""
+        await self._redis.delete(self._key, self._ids_key)
+
     async def entry_ids(self) -> set[str]:
         """Return the entry ids; if the list and the set disagree, delete both so that they are filled again."""
         ids = {member.decode() for member in await self._call("SMEMBERS", self._ids_key)}
         if len(ids) != await self._call("LLEN", self._key):
-            await self._redis.delete(self._key, self._ids_key)
+            await self.clear()
             return set()
         return ids
 

@@ -143,7 +143,13 @@ def encode_body(body: EventBody) -> bytes:
 
 
 def decode_body(content: bytes) -> StreamedBody | None:
-    """Return the event that `encode_body` encoded; None when it must be read from Postgres."""
+    """Return the event that `encode_body` encoded; None when it must be read from Postgres.
+
+    That includes events of a newer version, with another kind or more fields.
+    """
     kind, *fields = orjson.loads(content)
     encoding = _BY_KIND.get(kind)
-    return encoding.from_fields(*fields) if encoding else None
+    try:
+        return encoding.from_fields(*fields) if encoding else None
+    except TypeError:
+        return None

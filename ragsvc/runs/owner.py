@@ -129,8 +129,15 @@ class RunOwner:
         Leases are renewed independently of saves, so that slow saves do not cost a run its lease.
         """
         await asyncio.gather(
-            keep_renewed(self._renew_leases, interval_s=SAVE_INTERVAL_S, event="run_leases_not_renewed"),
-            keep_renewed(self._save_changes, interval_s=SAVE_INTERVAL_S, event="runs_not_saved"),
+            keep_renewed(
+                self._renew_leases,
+                interval_s=SAVE_INTERVAL_S,
+                event="run_leases_not_renewed",
+                expected=DATABASE_TROUBLE,
+            ),
+            keep_renewed(
+                self._save_changes, interval_s=SAVE_INTERVAL_S, event="runs_not_saved", expected=DATABASE_TROUBLE
+            ),
         )
 
     async def _renew_leases(self) -> bool:

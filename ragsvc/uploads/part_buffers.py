@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import Unavailable
-from ragsvc.tasks import cancel_and_wait, in_background
+from ragsvc.tasks import cancel_and_wait, in_background, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -149,6 +149,7 @@ class PartBuffer:
         """Discard everything that is not stored yet and free the memory."""
         if self._storing is not None:
             await cancel_and_wait(self._storing)
+            await settle(self._storing)
         if self._share is not None:
             self._share.release()
 

@@ -97,7 +97,7 @@ async def run_job(ctx: dict[str, Any], job_id: str, work: Callable[[Resources, L
     `work` marks the job as done itself, in the transaction that makes its result visible.
     """
     resources: Resources = ctx["resources"]
-    with structlog.contextvars.bound_contextvars(job_id=UUID(job_id)):
+    with structlog.contextvars.bound_contextvars(job_id=_read_job_id(job_id)):
         job = await _claim(resources, job_id, owner=ctx["owner"])
         if job is None:
             return
@@ -134,6 +134,14 @@ async def _run(
 def _record_lost_lease(attempt: Attempt) -> None:
     attempt.outcome = Outcome.LEASE_LOST
     log.warning("job_lease_lost")
+
+
+def _read_job_id(text: str) -> UUID | str:
+    """Return the id in a notification, or its text if that is not a UUID; `_claim` then refuses it."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return text
 
 
 async def _claim(resources: Resources, job_id: str, *, owner: str) -> Job | None:

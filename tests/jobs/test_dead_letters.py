@@ -101,7 +101,11 @@ async def test_an_entry_of_a_discarded_job_is_removed_from_the_list(resources: R
     assert await listed(resources) == []
 
 
-async def test_an_entry_of_an_older_version_is_replaced(resources: Resources, dead: Job) -> None:
+@pytest.mark.parametrize("max_removals", [100, 0], ids=["removed", "rebuilt"])
+async def test_an_entry_of_an_older_version_is_replaced(
+    resources: Resources, dead: Job, monkeypatch: pytest.MonkeyPatch, max_removals: int
+) -> None:
+    monkeypatch.setattr("ragsvc.jobs.dead_letters.MAX_REMOVALS", max_removals)
     key = f"{resources.settings.stores.queue_prefix}:ingestion:dlq"
     await resources.redis.delete(key, f"{key}:ids")
     old = {

@@ -35,9 +35,7 @@ MAX_ATTRIBUTE_VALUE_CHARS = 512
 MAX_NAME_CHARS = 200
 MAX_METADATA_BYTES = 16 * 1024
 _INT64 = range(-(2**63), 2**63)
-# Matches input that must be refused although pydantic's JSON parser can accept it: NUL characters and non-finite
-# numbers. Only a body that matches is parsed a second time, by orjson.
-_NEEDS_STRICT_PARSING = re.compile(rb"\\u0000|NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{200}")
+_ESCAPED_NUL = b"\\u0000"
 
 
 class Body(BaseModel):
@@ -74,13 +72,15 @@ async def read_body(request: web.Request, model: type[AnyBody], *, optional: boo
 
 def parse_body(raw: bytes, model: type[AnyBody]) -> AnyBody:
     """Parse JSON text into the model; raises like `read_body`."""
-    if _NEEDS_STRICT_PARSING.search(raw):
-        refuse_nul(parse_json(raw))
+    # orjson checks the syntax: pydantic's parser also accepts NaN and Infinity.
+    value = _parse_strictly(raw)
+    if _ESCAPED_NUL in raw:
+        refuse_nul(value)
     try:
         # Validate the text, not the parsed value: strict mode accepts strings for dates and enums only in JSON.
         return model.model_validate_json(raw)
     except ValidationError as error:
-        # Parse again, but only for the error message.
+        # Parse again, only to word the error.
         raise InvalidRequest(fields=explain_fields(error, parse_json(raw))) from None
 
 
@@ -108,16 +108,12 @@ def parse_json(raw: bytes, *, field: str | None = None) -> object:
         InvalidJson: the text is not JSON.
         InvalidRequest: the JSON is nested too deeply.
     """
+    value = _parse_strictly(raw)
     try:
-        # Use the same parser as the models: it preserves integers beyond 64 bits, which are then refused; orjson
-        # converts them to floats.
-        value: object = from_json(raw)
+        # Parse as pydantic does: it preserves integers beyond 64 bits, which are refused later; orjson rounds them.
+        return from_json(raw)
     except ValueError:
-        deep = _parse_strictly(raw)
-        raise InvalidRequest(fields={field or find_deepest(deep): "is nested too deeply"}) from None
-    if _NEEDS_STRICT_PARSING.search(raw):
-        _parse_strictly(raw)
-    return value
+        raise InvalidRequest(fields={field or find_deepest(value): "is nested too deeply"}) from None
 
 
 def _parse_strictly(raw: bytes) -> object:

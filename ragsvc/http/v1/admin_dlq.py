@@ -27,6 +27,7 @@ from ragsvc.http.contract.rendering import json_response, render_time
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.admin_queues import parse_queue
 from ragsvc.jobs import dead_letters
+from ragsvc.jobs.dead_letters import ENTRY_ID_PATTERN
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -38,10 +39,7 @@ ENTRY_PATH = "/v1/admin/dlq/{queue}/{entry_id:(?!replay$)[^/]+}"
 MAX_IDS = 1000
 MAX_CODE_CHARS = 100
 SELECTORS = ("ids", "code", "workspace_id", "since")
-# The id of an entry, of its job or of its document; bare UUIDs are accepted too.
-EntryId = Annotated[
-    str, Field(pattern=r"^((job|doc)_[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(:[0-9]{1,9})?$")
-]
+EntryId = Annotated[str, Field(pattern=f"^{ENTRY_ID_PATTERN}$")]
 
 
 class DeadLettersQuery(LimitQuery):

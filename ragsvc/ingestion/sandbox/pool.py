@@ -232,7 +232,7 @@ async def _wait_for_result(task: ProcessFuture[object]) -> object:
     result = asyncio.wrap_future(task)
     try:
         await asyncio.wait({result}, timeout=START_TIMEOUT_S)
-        if not result.done() and not task.running():
+        if not result.done() and not (task.running() or task.done()):
             raise TaskNotStarted(f"no process started the task within {START_TIMEOUT_S:g} s")
         return await result
     finally:
