@@ -74,7 +74,8 @@ def _read_table(text: str, max_cells: int) -> Table | None:
 
 
 def _iterate_rows(text: str, delimiter: str) -> Iterator[_Row]:
-    csv.field_size_limit(max(len(text), 1))
+    # The limit applies to the whole process, so it is only raised.
+    csv.field_size_limit(max(len(text), csv.field_size_limit()))
     starts: list[int] = []  # offsets of the lines that the reader consumed for the current row
     reader = csv.reader(_iterate_lines(text, starts), delimiter=delimiter)
     for cells in reader:
