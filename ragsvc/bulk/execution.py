@@ -37,7 +37,7 @@ async def execute_bulk_operation(resources: Resources, lease: Lease) -> None:
     async with resources.pool.acquire() as conn:
         operation = await bulk_operations.select_bulk_operation(conn, job.workspace_id, job.subject_id)
     if operation is None:
-        # It was deleted with its workspace, whose documents are deleted anyway.
+        # The operation was deleted with its workspace, whose documents are deleted anyway.
         await _finish(resources, lease, None)
         return
     stored = operation.selection.filters
@@ -65,7 +65,7 @@ async def _finish(resources: Resources, lease: Lease, operation: BulkOperation |
 
 async def _process(resources: Resources, lease: Lease, operation: BulkOperation, document_id: UUID) -> None:
     async with resources.pool.acquire() as conn, conn.transaction():
-        # Lock the document before the job, as everywhere else; a request that is refused here has written nothing yet.
+        # Lock the document before the job, as everywhere else. If the document is refused, nothing was written yet.
         queued = await _queue(conn, resources, operation, document_id)
         await lease.fence(conn)
         await bulk_operations.advance_bulk_operation(

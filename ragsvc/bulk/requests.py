@@ -98,7 +98,7 @@ async def _check_collection(conn: Connection, workspace_id: UUID, selection: Bul
 
 
 async def _record_audit_event(conn: Connection, operation: BulkOperation) -> None:
-    """Record who requested the deletions; the service itself is recorded as the actor of each later one."""
+    """Record who requested the deletions, because each one will be recorded with the service itself as its actor."""
     await insert_audit_event(
         conn,
         AuditAction.DOCUMENTS_DELETED,

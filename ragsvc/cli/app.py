@@ -1,4 +1,4 @@
-"""Assembles the commands. A command's module is imported only to run it, so that a server loads no client libraries."""
+"""Assembles the commands. A module is imported only when its command runs, so a server loads no client libraries."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run(args: Sequence[str] | None = None) -> int:
     """Run a command line (by default the process's own) and return its exit code; errors are one line on stderr."""
     args = list(sys.argv[1:] if args is None else args)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks “quotes” must not end the command
+        sys.stdout.reconfigure(errors="replace")  # the command must not fail on a terminal that lacks “quotes”
     try:
         command = get_command(build_app(args[0] if args else None))
         code = command.main(args or ["--help"], prog_name="ragsvc", standalone_mode=False)
@@ -67,7 +67,7 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 def build_app(wanted: str | None) -> typer.Typer:
-    """Return the application with the wanted command loaded, and only names and help lines of the others."""
+    """Return the application. It loads the wanted command; of the others it has only the names and help lines."""
     app = typer.Typer(rich_markup_mode=None, add_completion=False)
     app.callback()(_ragsvc)
     for name, command in COMMANDS.items():

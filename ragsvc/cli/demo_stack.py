@@ -29,7 +29,7 @@ START_TIMEOUT_S = 120.0
 GRACE_S = 40.0
 # The demo writes and deletes, so it never uses stores configured in the caller's shell.
 NOT_OURS = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "QUEUE_PREFIX", "S3_ENDPOINT_URL", "ADMIN_API_KEY")
-# How to show the commands that run once before the servers' first start, by the name of their pid file.
+# How to show the commands that run once, before the servers first start; each key is the name of a pid file.
 PREPARATIONS = {
     "initdb": "postgres: initdb",
     "createdb": "postgres: createdb",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
-# A process that exits with one of these at start (no settings, no database) would fail again.
+# A process that exits with one of these at start (no settings, no database) would only fail again if it were restarted.
 GAVE_UP = frozenset({REFUSED, USAGE})
 RESTART_INTERVAL_S = 2.0
 

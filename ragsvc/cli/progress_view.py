@@ -28,7 +28,7 @@ class ProgressView(Protocol):
     """Shows the progress of files, identified by index."""
 
     def sent(self, index: int, size_bytes: int) -> None:
-        """Show the number of bytes sent of a file."""
+        """Show how many bytes of a file have been sent."""
 
     def show(self, index: int, document: DocumentView) -> None:
         """Show a document's status and stage."""
@@ -112,7 +112,7 @@ class LiveProgressView:
 
 
 class Figures(ProgressColumn):
-    """Renders bytes, rate and time left of an upload, then the progress of ingestion."""
+    """Renders an upload's bytes, rate and time left, then the progress of ingestion."""
 
     def render(self, task: Task) -> Text:
         """Return the figures of a row."""

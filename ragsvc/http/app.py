@@ -128,7 +128,7 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
 
 
 def create_metrics_app(app: web.Application) -> web.Application:
-    """Return an application that serves only the metrics of another one, which must have started."""
+    """Return an application that serves only the metrics of another application, which must have started."""
     metrics_app = web.Application()
     metrics_app.add_routes(metrics.routes)
     metrics_app[SCRAPE] = app[SCRAPE]

@@ -1,4 +1,4 @@
-"""Authenticates callers, and checks what their key gives access to."""
+"""Authenticates callers, and checks what their keys give access to."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ TOKEN_PREFIX = "upt_"  # noqa: S105 - not a secret, but the prefix of all tokens
 SHOWN_KEY_CHARS = 12
 # Request headers are cut to this length in the audit trail.
 MAX_HEADER_CHARS = 300
-# Used in place of a workspace id for the admin key.
+# Stands in for a workspace id if the caller uses the admin key.
 OPERATOR_ID = UUID(int=0)
 
 
 class Access(StrEnum):
-    """Who can call a route other than workspace keys with a scope."""
+    """Who can call a route, apart from workspace keys that have the required scope."""
 
     PUBLIC = "public"
     ADMIN = "admin"
@@ -63,21 +63,21 @@ _IS_ADMIN = web.RequestKey("is_admin", bool)
 
 
 def derive_secret(request: web.Request, prefix: str, seed: bytes) -> str:
-    """Return a 256-bit secret that a repeated request derives again, so that it need not be stored.
+    """Return a 256-bit secret. It need not be stored, because a repeated request derives the same one.
 
-    It also depends on the caller's key, so that the seed in the database is not enough to derive it.
+    The secret also depends on the caller's key, so the seed in the database is not enough to derive it.
     """
     digest = hmac.digest(_read_bearer(request).encode("utf-8", "surrogateescape"), seed, "sha256")
     return prefix + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def hash_key(key: str) -> bytes:
-    """Return the SHA-256 of a key, which is stored in place of the key."""
+    """Return the SHA-256 hash that is stored in place of the key."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
 async def authenticate(request: web.Request) -> None:
-    """Authenticate the request by its key, for `require` and `require_admin`.
+    """Authenticate the request by its key, so that `require` and `require_admin` can check it.
 
     Raises:
         Unauthorized: the key is missing, unknown, expired or revoked.
@@ -101,12 +101,12 @@ async def authenticate(request: web.Request) -> None:
 
 
 async def authenticate_upload_token(request: web.Request) -> None:
-    """Authenticate the request by the upload token in its path, for `uploader_of`.
+    """Authenticate the request by the upload token in its path, so that `uploader_of` can return the token.
 
     Raises:
-        Unauthorized: the token is unknown or expired, or its key was revoked.
+        Unauthorized: the token is unknown or expired, or the key that created it was revoked.
     """
-    # Read from the path, not from the route: a request with an unsupported method matches no route, but must get a 405.
+    # Take the token from the path: a request with an unsupported method matches no route, but must still get a 405.
     digest = hash_key(request.path.split("/")[2])
     async with resources_of(request).pool.acquire_for_lookup() as lookup:
         found = await select_token_owner(lookup, digest)
@@ -118,7 +118,7 @@ async def authenticate_upload_token(request: web.Request) -> None:
 
 
 def uploader_of(request: web.Request) -> Uploader:
-    """Return the upload token of the request and its workspace.
+    """Return the request's upload token and the workspace that the token belongs to.
 
     Raises:
         Unauthorized: the request was not authenticated by an upload token.
@@ -130,7 +130,7 @@ def uploader_of(request: web.Request) -> Uploader:
 
 
 def rated_id_of(request: web.Request) -> UUID | None:
-    """Return the id of the key or token whose rate limit applies; None for the admin key or without a key."""
+    """Return the id of the key or token whose rate limit applies; None for the admin key, or if there is no key."""
     caller: Caller | None = request.get(_CALLER)
     if caller is not None:
         return caller.key.id
@@ -139,11 +139,11 @@ def rated_id_of(request: web.Request) -> UUID | None:
 
 
 def caller_of(request: web.Request) -> Caller:
-    """Return the calling key and its workspace; the route's operation has checked its scopes.
+    """Return the calling key and its workspace; the key's scopes have already been checked for the route.
 
     Raises:
         Unauthorized: the route is public and the request has no key.
-        Forbidden: the admin key was used, which has no workspace.
+        Forbidden: the caller used the admin key, which has no workspace.
     """
     caller: Caller | None = request.get(_CALLER)
     if caller is not None:

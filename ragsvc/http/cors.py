@@ -16,7 +16,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 API_PREFIXES = ("/v1", "/tus", "/companion")
 ANY = "*"
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
-# Browsers hide all but a few response headers from pages unless they are listed here.
+# Browsers hide response headers from pages, except for a few basic ones and those listed here.
 EXPOSED = ", ".join(
     (
         *("ETag", "Location", "Retry-After", "X-Request-Id", "X-Run-Id", "Ragsvc-Document-Id"),
@@ -27,7 +27,7 @@ EXPOSED = ", ".join(
         *("Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size", "Tus-Checksum-Algorithm"),
     )
 )
-# The longest that Chromium caches a preflight response.
+# The longest time for which Chromium caches a preflight response.
 MAX_AGE_S = 7200
 
 
@@ -43,7 +43,7 @@ async def respond_to_preflights(request: web.Request, handler: Handler) -> web.S
         hdrs.VARY: hdrs.ACCESS_CONTROL_REQUEST_HEADERS,
     }
     if wanted := request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS):
-        # Allow all: clients add headers of their own, and the routes ignore those that they do not know.
+        # Allow all headers, because clients add their own, and the routes ignore those that they do not know.
         headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = wanted
     return web.Response(status=204, headers=headers)
 

@@ -16,7 +16,7 @@ from ragsvc.http.state import resources_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# A response is not a page: browsers must not load anything for it, frame it, embed it or cache it.
+# API responses are not pages, so browsers must not load anything for them, nor frame, embed or cache them.
 HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",

@@ -74,13 +74,13 @@ async def respond_once(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 def resource_id_of(request: web.Request) -> UUID:
-    """Return the id for the resource that the request creates: the one of its claim, if any, else a new one."""
+    """Return the id for the resource that the request creates: the id in its claim, if any, else a new id."""
     reserved = request.get(_RESERVED)
     return reserved.resource_id if reserved else new_id()
 
 
 def reserve_anew(request: web.Request) -> None:
-    """Reserve another id, since the resource with the first one was discarded before any response returned its id."""
+    """Reserve another id, because the resource with the first id was discarded before any response returned that id."""
     request[_RESERVED] = Reserved(new_id(), seed_of(request))
 
 
@@ -91,7 +91,7 @@ def seed_of(request: web.Request) -> bytes:
 
 
 async def bind_form(request: web.Request, body_hash: bytes) -> None:
-    """Store the hash of a call's form, after it has been read and before the call has any effect.
+    """Store the hash of a call's form once the form has been read, but before the call has any effect.
 
     Raises:
         IdempotencyMismatch: an earlier request sent another form under the same key.
@@ -109,12 +109,12 @@ async def bind_form(request: web.Request, body_hash: bytes) -> None:
 
 
 async def mark_streams(request: web.Request, response: web.StreamResponse) -> None:
-    """Mark a repeated response, and store that a stream has started; runs just before the headers are sent."""
+    """Mark the response if it is a repeat, and store that a stream has started; runs before the headers are sent."""
     if request.get(_REPLAYED):
         response.headers[REPLAYED_HEADER] = "true"
     claim = request.get(_CLAIM)
     if claim is not None and not isinstance(response, web.Response):
-        # The events are stored elsewhere, so a client that lost the stream can follow it at once.
+        # The events are stored elsewhere, so a client that has lost the stream can resume it at once.
         await _store(request, claim, status=response.status, headers={}, body=None)
 
 
@@ -140,7 +140,7 @@ async def _claim(request: web.Request, call: Call) -> Claim | StoredResponse:
                 lease_s=LEASE_S,
             )
             found = claim or await idempotency_keys.select_stored_response(conn, call)
-            # None if a refused call was deleted between the two statements: claim again.
+            # Both return None if a refused call was deleted between the two statements. In that case, claim again.
             if found is not None:
                 return found
 
@@ -158,7 +158,7 @@ async def _respond(request: web.Request, handler: Handler, contract: Operation, 
 
 
 async def _rebuild(request: web.Request, contract: Operation, claim: Claim) -> web.StreamResponse | None:
-    """Rebuild the response if the process that died had already created the resource, else return None."""
+    """Return the rebuilt response if the process that died had already created the resource, else None."""
     if not claim.is_taken_over or contract.again is None:
         return None
     response = await contract.again(request, claim.resource_id)
@@ -169,7 +169,7 @@ async def _rebuild(request: web.Request, contract: Operation, claim: Claim) -> w
 
 @asynccontextmanager
 async def _leased(request: web.Request, claim: Claim) -> AsyncIterator[None]:
-    """Renew the call's lease; on errors, delete a refused call, and let a failed one be retried at once."""
+    """Renew the call's lease. After an error, delete the call if it was refused, else let it be retried at once."""
     pool = resources_of(request).pool
 
     async def renew() -> bool:
@@ -177,15 +177,15 @@ async def _leased(request: web.Request, claim: Claim) -> AsyncIterator[None]:
             await idempotency_keys.renew_call(conn, claim, lease_s=LEASE_S)
         return True
 
-    # No `lease_s`, so renewing never stops: if another process takes over the call, the reserved id makes its response
-    # the same.
+    # Without `lease_s`, renewing never stops. That is safe: if another process takes over the call, it gives the same
+    # response, because it uses the same reserved id.
     renewal = keep_renewed(renew, interval_s=LEASE_S / 3, event="idempotency_lease_not_renewed")
     try:
         async with in_background(renewal):
             yield
     except BaseException as error:
         is_refused = isinstance(error, RequestError) and PROBLEMS[error.code].status < SERVER_ERRORS
-        # A call that was taken over may have had effects before, so it is never deleted.
+        # A call that was taken over may already have had effects, so it is never deleted.
         finish = idempotency_keys.delete_call if is_refused and not claim.is_taken_over else idempotency_keys.end_lease
         async with pool.acquire() as conn:
             await finish(conn, claim)
@@ -211,7 +211,7 @@ async def _repeat(request: web.Request, contract: Operation, call: Call, stored:
 
 
 async def _hash_form(request: web.Request, contract: Operation) -> bytes:
-    """Read a form to its end, and return its hash to compare with the first request's."""
+    """Read a form to its end, and return its hash, so that it can be compared with the first request's."""
     if contract.form is None:
         raise IdempotencyMismatch
     limit_bytes = resources_of(request).settings.api.max_document_bytes

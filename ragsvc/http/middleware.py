@@ -43,7 +43,7 @@ _IS_REFUSED = web.RequestKey("is_refused", bool)
 _TOKEN_IN_PATH = re.compile(r"^(/companion/)[^/]+")
 # Refusals under load are counted, and logged at debug level only.
 REFUSALS = frozenset({"rate_limited", "too_many_streams", "overloaded"})
-# Clients can send any method, and every label value adds a metric series.
+# Other methods share one label value: clients can send any method, and every label value adds a metric series.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN_ROUTE = "unknown"
 # Never sent: logged when the client disconnected before the response (nginx uses the same status).
@@ -111,7 +111,7 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
     if REQUEST_ID in request:
         response.headers[REQUEST_ID_HEADER] = request_id_of(request)
     if request.app[TRAFFIC].is_draining:
-        # The client's next request must reach another process.
+        # Close the connection, so that the client's next request reaches another process.
         response.headers["Connection"] = "close"
         response.force_close()
 

@@ -48,7 +48,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class StreamTiming:
-    """Seconds without events before a ping, between connection checks, and until a stalled reader is disconnected."""
+    """Seconds without events before a ping, between connection checks, and before a stalled reader is disconnected."""
 
     ping_s: float = 15.0
     check_s: float = 1.0
@@ -234,7 +234,7 @@ class _Channel:
             self._last_write = time.monotonic()
 
     async def send_comment(self, comment: bytes) -> StreamEnd | None:
-        """Write a comment; return how the stream ended if that failed, else None."""
+        """Write a comment. If that fails, return how the stream ended, else None."""
         try:
             await self.write(comment)
         except ConnectionError:

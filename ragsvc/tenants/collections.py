@@ -72,7 +72,7 @@ async def update_collection(
 ) -> Collection:
     """Change the given fields of a collection; None leaves a field unchanged.
 
-    `chunking` changes only with `sets_chunking`, because None there means the service's default.
+    `chunking` is changed only if `sets_chunking` is true, because None there means the service's default.
 
     Raises:
         NotFound: there is no such collection.

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 async def create_workspace(resources: Resources, workspace_id: UUID, *, name: str) -> Workspace:
     """Create the bucket, then the workspace's row and its default collection.
 
-    A crash in between leaves at most an empty bucket.
+    A crash in between leaves behind at most an empty bucket.
 
     Raises:
         ProviderRefused: the object store refuses to create the bucket.

@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from ragsvc.cli.client.target import Target
 
 CONNECT_TIMEOUT_S = 10.0
-# Long, since a response may wait for a model.
+# Long, because a response may have to wait for a model.
 TIMEOUT = aiohttp.ClientTimeout(total=120.0, sock_connect=CONNECT_TIMEOUT_S)
 # The service sends a ping every 15 s.
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=45.0)
 UPLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
 AWAY = frozenset({502, 503, 504})
 TOO_MANY_REQUESTS = 429
-# How long to wait, in total, when the service responds 429 with Retry-After; such a request was not executed.
+# How long to wait, in total, when the service responds 429 with Retry-After. Retrying is safe, because such a request
+# was not executed.
 PATIENCE_S = 60.0
 SUCCESS = range(200, 300)
 SERVER_ERROR = 500
@@ -58,15 +59,15 @@ class Client:
         self._authorization = f"Bearer {key}"
 
     async def get(self, path: str, *, params: Mapping[str, object] | None = None) -> JsonObject:
-        """Return the JSON of a GET; parameters that are None are omitted."""
+        """GET and return the JSON response; parameters that are None are omitted."""
         return await self.request("GET", path, params=params)
 
     async def post(self, path: str, *, body: object = None) -> JsonObject:
-        """Return the JSON of a POST."""
+        """POST and return the JSON response."""
         return await self.request("POST", path, body=body)
 
     async def delete(self, path: str, *, params: Mapping[str, object] | None = None) -> JsonObject:
-        """Return the JSON of a DELETE."""
+        """DELETE and return the JSON response."""
         return await self.request("DELETE", path, params=params)
 
     async def request(
@@ -77,17 +78,17 @@ class Client:
         params: Mapping[str, object] | None = None,
         body: object = None,
     ) -> JsonObject:
-        """Return the JSON of a request."""
+        """Send a request and return the JSON response."""
         async with self.open(method, path, params=params, body=body) as response:
             return await read_json(response)
 
     async def upload(self, path: str, make_form: Callable[[], aiohttp.FormData]) -> JsonObject:
-        """Return the JSON of a form POST; the form is rebuilt for each retry."""
+        """POST a form and return the JSON response; the form is rebuilt for each retry."""
         async with self.open("POST", path, make_data=make_form, timeout=UPLOAD_TIMEOUT) as response:
             return await read_json(response)
 
     async def put(self, path: str, data: bytes, *, headers: Mapping[str, str]) -> JsonObject:
-        """Return the JSON of a PUT of bytes."""
+        """PUT bytes and return the JSON response."""
         async with self.open(
             "PUT", path, make_data=lambda: io.BytesIO(data), headers=headers, timeout=UPLOAD_TIMEOUT
         ) as response:
@@ -173,7 +174,7 @@ async def read_json(response: aiohttp.ClientResponse) -> JsonObject:
 
 
 async def _refuse(response: aiohttp.ClientResponse) -> None:
-    """Raise the problem in an error response."""
+    """Raise the problem that an error response describes."""
     if response.status in SUCCESS:
         return
     raw = await response.read()
@@ -190,7 +191,7 @@ async def _refuse(response: aiohttp.ClientResponse) -> None:
 
 
 def _asked_to_wait_s(response: aiohttp.ClientResponse) -> float | None:
-    """Return the Retry-After of a refusal that can be retried as is, else None."""
+    """Return the Retry-After of a refusal if the same request can be sent again, else None."""
     after = response.headers.get("Retry-After", "")
     return float(after) if response.status == TOO_MANY_REQUESTS and after.isdecimal() else None
 

@@ -14,7 +14,7 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class ResumeState:
-    """The session id of one file's upload: a small file in the user's state directory."""
+    """The session id of one file's upload, stored in a small file in the user's state directory."""
 
     path: Path
 
@@ -48,6 +48,6 @@ class ResumeState:
 
 
 def _state_dir() -> Path:
-    """Return the state directory of the XDG Base Directory Specification."""
+    """Return the user's state directory, as the XDG Base Directory Specification defines it."""
     base = os.environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "ragsvc" / "uploads"

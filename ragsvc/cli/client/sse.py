@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ragsvc.cli.client.http import Client
 
 HEADERS = {"Accept": "text/event-stream"}
-# Consecutive connections without an event before the service counts as unreachable: about 12 s.
+# After this many consecutive connections without an event (about 12 s), the service counts as unreachable.
 MAX_IDLE_CONNECTIONS = 6
 BACKOFF_S = 0.1
 

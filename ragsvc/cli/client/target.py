@@ -36,7 +36,7 @@ class Target:
 
 
 def find_target() -> Target:
-    """Return the service that the environment names. The keys in a ready file are used for its own service only.
+    """Return the service that the environment names. The keys in a ready file are used only for its own service.
 
     Raises:
         BadUsage: RAGSVC_URL is not a URL.

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 # Up to this size, resending the whole file is faster than opening an upload session.
 LARGEST_IN_ONE_REQUEST = 8 * 1024 * 1024
 PARALLEL_PARTS = 4
-# Attempts per request, for bad connections and service restarts. After that, running the command again resumes.
+# Attempts per request, enough for bad connections and service restarts. If all of them fail, running the command again
+# resumes the upload.
 TRIES = 8
 LONGEST_WAIT_S = 10.0
 OPEN = frozenset({"pending", "completing", "completed"})
@@ -63,7 +64,7 @@ async def send_document(
 
 
 async def _find_open(client: Client, upload_id: str | None) -> JsonObject | None:
-    """Return the still open session of an earlier attempt, or None."""
+    """Return the session of an earlier attempt if it is still open, else None."""
     if upload_id is None:
         return None
     try:

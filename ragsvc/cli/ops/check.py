@@ -26,7 +26,7 @@ def check(*, as_json: Json = False) -> None:
     """
     settings = load_settings()
     configure_logging(settings.changed({"log_level": "error", "log_format": "console"}))
-    # Postgres first: if it is unreachable or has another schema, this fails as a server's start does.
+    # Check Postgres first: if it is unreachable or has another schema, this fails just as starting a server does.
     findings = [Finding("postgres"), *asyncio.run(_check(settings))]
     if as_json:
         print_json({"data": [{"part": one.part, "faults": one.faults} for one in findings]})

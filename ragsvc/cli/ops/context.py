@@ -1,4 +1,4 @@
-"""The resources of the operators' commands: Postgres and Redis, but neither the store nor the models."""
+"""The resources that operators' commands use: Postgres and Redis, but neither the store nor the models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.settings.settings import Settings
 
-# A replay uses one connection for its lock and another for each dead letter.
+# A replay holds one connection for its lock, and uses another for the dead letters, one after the other.
 POOL_SIZE = 3
 VARIABLES = {"DATABASE_URL": "database_url", "REDIS_URL": "redis_url", "QUEUE_PREFIX": "queue_prefix"}
 

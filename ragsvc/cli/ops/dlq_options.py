@@ -47,7 +47,7 @@ def read_id(prefix: Prefix, text: str) -> UUID:
 
 
 def read_entry(text: str) -> tuple[UUID, int | None]:
-    """Parse an id that selects a dead letter into a UUID and the generation, if there is one.
+    """Parse an id that selects a dead letter; return its UUID and, if it has one, its generation.
 
     Raises:
         BadUsage: the text is not the id of an entry, a job or a subject.

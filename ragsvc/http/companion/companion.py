@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 routes = web.RouteTableDef()
 
-# ETag of the parts of a completed upload, which the store no longer lists; Uppy only requires a value.
+# Stands in for the ETags of a completed upload's parts, because the store no longer lists them. Uppy only requires
+# that there is a value.
 JOINED_ETAG = "joined"
 # Fits into a request line even if every character is percent-encoded.
 MAX_QUERY_CHARS = 512
@@ -135,7 +136,7 @@ class CompanionPartUrlView(TypedDict):
 
 
 class CompanionFormView(TypedDict):
-    """A form for a small file, which is sent in the field `file` after these fields."""
+    """A form for a small file; the file itself is sent after these fields, in the field `file`."""
 
     method: Literal["POST"]
     url: str
@@ -161,7 +162,7 @@ class CompanionCompletedView(TypedDict):
     problems=(NotFound, TooLarge, QuotaExceeded),
 )
 async def open_companion_upload(request: web.Request) -> web.Response:
-    """Open an upload session; an undeclared size and the sizes of the parts are determined at completion."""
+    """Open an upload session. An undeclared size is determined at completion, as are the sizes of the parts."""
     uploader = uploader_of(request)
     body = await read_body(request, CompanionUploadBody)
     filename = clean_filename(body.filename)
@@ -261,7 +262,7 @@ async def abort_companion_upload(request: web.Request) -> web.Response:
     responses={200: CompanionFormView},
 )
 async def get_companion_params(request: web.Request) -> web.Response:
-    """Return a form that is posted to this server: the object store would not notify us of the upload."""
+    """Return a form that is posted to this server, because the object store would not notify us of the upload."""
     query = read_query(request, CompanionParamsQuery)
     url = f"{public_url_of(request)}/companion/{request.match_info['upload_token']}/s3/form"
     fields = {"key": new_id().hex, "filename": query.filename, "type": query.type}

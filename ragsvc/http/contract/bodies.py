@@ -72,12 +72,12 @@ async def read_body(request: web.Request, model: type[AnyBody], *, optional: boo
 
 def parse_body(raw: bytes, model: type[AnyBody]) -> AnyBody:
     """Parse JSON text into the model; raises like `read_body`."""
-    # orjson checks the syntax: pydantic's parser also accepts NaN and Infinity.
+    # Let orjson check the syntax, because pydantic's parser also accepts NaN and Infinity.
     value = _parse_strictly(raw)
     if _ESCAPED_NUL in raw:
         refuse_nul(value)
     try:
-        # Validate the text, not the parsed value: strict mode accepts strings for dates and enums only in JSON.
+        # Validate the text, because strict mode accepts strings as dates and enums only in JSON, not in parsed values.
         return model.model_validate_json(raw)
     except ValidationError as error:
         # Parse again, only to word the error.
@@ -88,7 +88,7 @@ def read_query(request: web.Request, model: type[AnyQuery]) -> AnyQuery:
     """Return the request's query string.
 
     Raises:
-        InvalidRequest: a parameter is unknown, repeated or wrong.
+        InvalidRequest: a parameter is unknown, repeated or invalid.
     """
     repeated = {name for name in request.query if len(request.query.getall(name)) > 1}
     if repeated:
@@ -110,7 +110,7 @@ def parse_json(raw: bytes, *, field: str | None = None) -> object:
     """
     value = _parse_strictly(raw)
     try:
-        # Parse as pydantic does: it preserves integers beyond 64 bits, which are refused later; orjson rounds them.
+        # Parse as pydantic does, because orjson would round integers beyond 64 bits, which must be refused later.
         return from_json(raw)
     except ValueError:
         raise InvalidRequest(fields={field or find_deepest(value): "is nested too deeply"}) from None
@@ -190,7 +190,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def _read_time(value: object) -> datetime:
-    # pydantic itself also accepts numbers, as seconds or milliseconds since 1970.
+    # By default, pydantic also accepts numbers, which it reads as seconds or milliseconds since 1970.
     with suppress(ValueError):
         if isinstance(value, str) and _TIME.fullmatch(value):
             return datetime.fromisoformat(value.upper())

@@ -13,8 +13,8 @@ from ragsvc.media_types.formats import BY_SUFFIX, DOCUMENTS_BY_SUFFIX, PLAIN_SUF
 MAX_FILENAME_CHARS = 255
 UNNAMED = "unnamed"
 
-# Zero-width joiners are needed in Persian words and in emoji; next to whitespace and at either end of the name, they
-# are removed.
+# Zero-width joiners are needed in Persian words and in emoji, so they are removed only next to whitespace and at either
+# end of the name.
 _JOINERS = "\u200c\u200d"
 _LOOSE_JOINERS = re.compile(rf"(?<![{_JOINERS}])[{_JOINERS}]++(?!\S)|(?<!\S)[{_JOINERS}]+")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -30,7 +30,7 @@ _OTHER_TYPES = {
 
 
 def _make_types() -> mimetypes.MimeTypes:
-    """Return the media types by file extension: Python's own, and ours where it has none."""
+    """Return the media types by file extension: Python's own, and ours where Python has none."""
     # Ignore /etc/mime.types, so that the result does not depend on the machine.
     types = mimetypes.MimeTypes(filenames=())
     ours = dict.fromkeys(PLAIN_SUFFIXES, PLAIN_TEXT) | BY_SUFFIX | DOCUMENTS_BY_SUFFIX | _OTHER_TYPES
@@ -47,7 +47,7 @@ def clean_filename(declared: str) -> str:
     """Return a name that is safe to display and to store.
 
     It has no path, no control or bidirectional characters, and at most 255 characters. It is never part of an object
-    key: those are made of ids.
+    key, because object keys consist of ids.
     """
     name = re.split(r"[/\\]", declared)[-1]
     name = "".join(char for char in name if char in _JOINERS or unicodedata.category(char) not in _INVISIBLE)
@@ -65,9 +65,9 @@ def _trim(name: str) -> str:
 
 
 def mime_type_of(declared: str, filename: str) -> str:
-    """Return the declared media type if it is valid, else the type of the file name's extension.
+    """Return the declared media type if it is valid, else the type that the file name's extension implies.
 
-    Of its parameters, only a supported charset is kept, as in `text/plain; charset=cp866`.
+    Its parameters are dropped, except for a supported charset, as in `text/plain; charset=cp866`.
     """
     mime_type = bare_type(declared)
     if not _MIME_TYPE.fullmatch(mime_type) or mime_type == UNKNOWN:

@@ -17,7 +17,7 @@ Value = Annotated[str | int | float | bool, AfterValidator(check_attribute_value
 
 
 class ComparisonFilter(Body):
-    """Compares an attribute with a value; false if the attribute is missing or of another type, except for `ne`."""
+    """Compares an attribute with a value; if the attribute is missing or of another type, only `ne` is true."""
 
     type: Literal["eq", "ne", "gt", "gte", "lt", "lte"]
     key: Key

@@ -45,7 +45,7 @@ def id_schema(prefix: Prefix) -> dict[str, str]:
     return {"type": "string", "pattern": id_pattern(prefix)}
 
 
-# Types of request fields with ids; they validate to a UUID.
+# Types of request fields that contain an id; validation converts it to a UUID.
 CollectionId = Annotated[
     UUID, BeforeValidator(lambda value: _read_reference("col", value)), WithJsonSchema(id_schema("col"))
 ]
@@ -59,7 +59,7 @@ SessionId = Annotated[
     UUID, BeforeValidator(lambda value: _read_reference("chat", value)), WithJsonSchema(id_schema("chat"))
 ]
 
-# Types of response fields with ids and times, for the API description.
+# Types of response fields that contain an id or a time; the API description is generated from them.
 ShownWorkspaceId = Annotated[str, WithJsonSchema(id_schema("ws"))]
 ShownKeyId = Annotated[str, WithJsonSchema(id_schema("key"))]
 ShownCollectionId = Annotated[str, WithJsonSchema(id_schema("col"))]

@@ -1,4 +1,4 @@
-"""Reads multipart forms with one file as a stream; text fields can precede or follow the file."""
+"""Reads multipart forms that contain one file, which is streamed; text fields can precede or follow it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 FILE_FIELD = "file"
 BLOCK_BYTES = 256 * 1024
 MAX_FIELD_BYTES = 64 * 1024
-# Fields whose text is JSON, since forms have no types.
+# Fields whose text is parsed as JSON, because form fields have no types.
 JSON_FIELDS = frozenset({"attributes", "chunking", "metadata"})
 
 AnyBody = TypeVar("AnyBody", bound=Body)
 
 
 class FormReader(Generic[AnyBody]):
-    """Reads a form with the text fields of a model and a file in the field `file`.
+    """Reads a form that consists of a model's text fields and of a file in the field `file`.
 
     Call `open_file`, then read `blocks` to the end; `fields` is complete after that.
     """
@@ -82,7 +82,7 @@ class FormReader(Generic[AnyBody]):
         self.fields()
 
     def content_hash(self, file_sha256: bytes) -> bytes:
-        """Return a SHA-256 over all fields and the file's SHA-256; identical forms have the same hash."""
+        """Return a SHA-256 hash of all fields and of the file's SHA-256 hash; identical forms have the same hash."""
         fields = orjson.dumps([self._values, self.filename, self.mime_type], option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(fields + file_sha256).digest()
 

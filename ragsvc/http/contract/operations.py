@@ -70,7 +70,7 @@ class Operation:
 
 
 EVENT_STREAM = "text/event-stream"
-# Served without a slot even under overload: supervisors and Prometheus must still see the process.
+# Served without a slot, because supervisors and Prometheus must see the process even under overload.
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 _OPERATIONS: dict[object, Operation] = {}
@@ -93,13 +93,13 @@ def operation(
 ) -> Callable[[Handler], Handler]:
     """Declare a handler's contract; only a caller that passes its access check reaches the handler.
 
-    `access` lists scopes, of which a key needs at least one, or a single `Access`; `Access.ADMIN` can also be combined
-    with scopes. `body`, `form` and `query` are the models that the handler passes to `read_body`, `FormReader` and
-    `read_query`; `raw_body` is the content type of a body that it reads as a stream of bytes; `headers` are the request
-    headers that it reads. `response_headers` maps a status to the headers that are sent in addition to the common ones.
-    `problems` are the errors that the other arguments do not imply. `again` rebuilds the response to a repeated request
-    from the id of the resource that the first one created; a response that `shows_secret` is never stored and always
-    rebuilt.
+    `access` is a single `Access`, or a list of scopes, of which a key needs at least one; the list can also include
+    `Access.ADMIN`. `body`, `form` and `query` are the models that the handler passes to `read_body`, `FormReader` and
+    `read_query`. `raw_body` is the content type of a body that the handler reads as a stream of bytes. `headers` are
+    the request headers that the handler reads. `response_headers` maps a status to the headers that are sent in
+    addition to the common ones. `problems` are the errors that the other arguments do not imply. `again` rebuilds the
+    response to a repeated request from the id of the resource that the first request created. If the response
+    `shows_secret`, it is never stored, so it is always rebuilt.
     """
     contract = Operation(
         summary=summary,
@@ -132,12 +132,12 @@ def _guard(handler: Handler, contract: Operation) -> Handler:
 
 
 def is_strict(path: str) -> bool:
-    """Return whether unknown parameters are refused: under /v1, but not in protocols that others define."""
+    """Return whether unknown parameters are refused, as they are under /v1 but not in protocols that others define."""
     return path.startswith("/v1/")
 
 
 def is_repeatable(method: str, path: str) -> bool:
-    """Return whether a route takes an Idempotency-Key: every POST under /v1; tus and Companion resume on their own."""
+    """Return whether a route takes an Idempotency-Key, as every POST under /v1 does; tus and Companion need none."""
     return method == "POST" and path.startswith("/v1/")
 
 

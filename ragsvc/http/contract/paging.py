@@ -123,7 +123,7 @@ def page_by_id(rows: Sequence[IdRow], limit: int, render: Callable[[IdRow], View
 def page_by(
     rows: Sequence[Row], limit: int, render: Callable[[Row], View], *, position: Callable[[Row], UUID | int | Moment]
 ) -> Page[View]:
-    """Return a page like `page_by_id`, for rows ordered by `position`."""
+    """Return a page as `page_by_id` does, but for rows that are ordered by `position`."""
     shown = rows[:limit]
     more = len(rows) > limit
     return {"data": [render(row) for row in shown], "next_cursor": encode_cursor(position(shown[-1])) if more else None}

@@ -118,7 +118,7 @@ def render_problem(error: RagsvcError, *, request_id: str) -> ProblemView:
 
 
 def _writable(text: str) -> str:
-    """Replace characters that UTF-8 cannot encode: messages can quote undecodable bytes of the request."""
+    """Replace characters that UTF-8 cannot encode, because messages can quote undecodable bytes of the request."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -137,7 +137,7 @@ def problem_response(error: RagsvcError, *, request_id: str) -> web.Response:
 
 
 def write_problem(transport: asyncio.Transport, error: RagsvcError) -> None:
-    """Write the response for an error outside of a request; the caller closes the connection."""
+    """Write the response to an error that occurred outside of a request; the caller closes the connection."""
     request_id = f"req_{new_id().hex}"
     response = problem_response(error, request_id=request_id)
     body = bytes(response.body or b"")  # type: ignore[arg-type]
@@ -151,7 +151,7 @@ def write_problem(transport: asyncio.Transport, error: RagsvcError) -> None:
     transport.write(f"HTTP/1.1 {response.status} {response.reason}\r\n{head}\r\n".encode() + body)
 
 
-# Codes for the statuses that aiohttp itself raises; any other is a `bad_request`.
+# Codes for the statuses that aiohttp itself raises; any other status becomes a `bad_request`.
 _BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
 
 

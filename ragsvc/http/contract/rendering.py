@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.documents import FailureInfo
 
-# Free-form JSON; an alias, because `dict[str, object]` would refer to the field in views with a field `object`.
+# Free-form JSON. It is an alias, because in a view with a field named `object`, `dict[str, object]` would refer to that
+# field.
 JsonObject: TypeAlias = dict[str, object]
 
 
@@ -39,7 +40,7 @@ class SubjectView(TypedDict):
 
 
 def json_response(view: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return a response with a view as its JSON body; responses are private to a key, so caching is forbidden."""
+    """Return a response with a view as its JSON body; it is meant for one key only, so caching is forbidden."""
     return web.Response(
         body=orjson.dumps(view),
         status=status,

@@ -1,7 +1,8 @@
 """Admission control: a process refuses excess requests early and cheaply, and limits how long each one takes.
 
-A slot covers the server's work on a request, not the time that its client takes. Bodies are awaited without a slot, and
-file transfers and streams release theirs; `storage.budget`, `http.sse` and `http.limits.connections` limit those.
+A slot covers the server's work on a request, not the time that its client takes. A request holds no slot
+while its body arrives, and file transfers and streams release theirs; `storage.budget`, `http.sse` and
+`http.limits.connections` limit those.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 JSON = "application/json"
 # Most clients have given up by then.
 MAX_WAIT_S = 30.0
-# The body budget fits this many bodies of the largest permitted size.
+# The body budget is enough for this many bodies of the largest permitted size.
 BODIES_AT_ONCE = 64
 
 log = structlog.get_logger(__name__)
@@ -91,7 +92,7 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @web.middleware
 async def receive_body(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Read a body that fits into memory before the handler runs, without a slot while waiting for the client.
+    """Before the handler runs, read a body that fits into memory; while it arrives, the request holds no slot.
 
     Raises:
         Overloaded: the budget for bodies is used up.
@@ -122,7 +123,7 @@ async def _read(request: web.Request, admission: Admission) -> None:
 
 
 def end_permit(request: web.Request) -> None:
-    """Let a request that streams continue without a slot and without a deadline."""
+    """Let a streaming request continue without a slot or a deadline."""
     if (permit := request.get(_PERMIT)) is not None:
         permit.end()
 

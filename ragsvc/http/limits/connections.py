@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from aiohttp.web_request import BaseRequest
 
-# A body that arrives more slowly than this over CLIENT_TIMEOUT_S is cut off.
+# If a body arrives more slowly than this, on average over CLIENT_TIMEOUT_S, the connection is closed.
 MIN_BYTES_PER_S = 1024
 MAX_CHECK_INTERVAL_S = 1.0
-# File descriptors for files, and for connections to Postgres, Redis and S3.
+# File descriptors that are needed for files, and for connections to Postgres, Redis and S3.
 OTHER_FILES = 512
 
 log = structlog.get_logger(__name__)
@@ -77,7 +77,7 @@ class Connections:
             for connection in tuple(self._open):
                 if (fault := connection.find_fault(now)) is not None:
                     CONNECTIONS_CUT.labels(fault).inc()
-                    # Anyone can open connections and send nothing: count that, but keep it out of the log.
+                    # Anyone can open connections and send nothing, so count that, but log it at debug level only.
                     record = log.debug if fault == "head" else log.info
                     record("slow_client_cut", waited_for=fault)
                     connection.cut()
@@ -99,7 +99,7 @@ def handling(request: web.Request) -> Iterator[None]:
 
 
 def handler_times_body(request: web.Request) -> None:
-    """Leave the time limit of this request's body to its handler, which can send an error before closing."""
+    """Let the handler enforce the time limit of this request's body: it can send an error before closing."""
     if isinstance(request.protocol, Connection):
         request.protocol.times_body = False
 
@@ -113,7 +113,7 @@ class Connection(web.RequestHandler):
         self._connections = connections
         self._request: web.Request | None = None
         self._received_bytes = 0
-        # A new connection must send a request; between requests a client can be silent (keep-alive).
+        # The client of a new connection must send a request; between requests it can be silent (keep-alive).
         self._head_since: float | None = time.monotonic()
         self._body_since: tuple[float, int] | None = None
         self._unread_since: float | None = None
@@ -153,7 +153,7 @@ class Connection(web.RequestHandler):
         return _Malformed(RequestError("This is not a valid HTTP/1.1 request."))
 
     def log_exception(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - aiohttp's own signature
-        """Log an unexpected error; a malformed body has its response already, and gets one line without a traceback."""
+        """Log an unexpected error; a malformed body has already been answered, so it gets one line and no traceback."""
         error = kwargs.get("exc_info")
         if isinstance(error, (HttpProcessingError, web.RequestPayloadError)):
             log.info("request_malformed", error=type(error).__name__)
@@ -190,7 +190,7 @@ class Connection(web.RequestHandler):
         return now - since > self._connections.timeout_s
 
     def _is_body_slow(self, transport: asyncio.Transport, now: float) -> bool:
-        # Do not count the time in which the server itself has paused reading.
+        # Do not count the time during which the server itself has paused reading.
         is_waited_for = self._request is not None and self.times_body and not self._request.content.is_eof()
         if not (is_waited_for and transport.is_reading()):
             self._body_since = None
@@ -203,7 +203,7 @@ class Connection(web.RequestHandler):
         return False
 
     def _is_unread(self, transport: asyncio.Transport, now: float) -> bool:
-        """Return whether the client has stopped reading; the handler may already have finished."""
+        """Return whether the client has stopped reading, even if the handler has already finished."""
         unread_bytes = transport.get_write_buffer_size()
         if not unread_bytes or unread_bytes < self._unread_bytes:
             self._unread_since = None
@@ -214,7 +214,7 @@ class Connection(web.RequestHandler):
 
 
 class _Malformed(web.Response):
-    """The response to bytes that are not HTTP; aiohttp's own reveals its version and quotes the bytes."""
+    """The response to bytes that are not HTTP; aiohttp's own would reveal its version and quote the bytes."""
 
     def __init__(self, error: RagsvcError) -> None:
         super().__init__()
@@ -231,7 +231,7 @@ class _Malformed(web.Response):
 
 
 class _Refusal(asyncio.Protocol):
-    """Responds 503 to a connection over the limit, before it sends anything, and closes it."""
+    """Responds 503 to a connection over the limit, without waiting for a request, and closes it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the response and close the connection."""

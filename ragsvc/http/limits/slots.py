@@ -14,7 +14,7 @@ from ragsvc.errors import Overloaded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Once the oldest request has waited for this fraction of the longest wait, the newest are served first.
+# Once the oldest request has waited for this fraction of the maximum wait, the newest are served first.
 LIFO_AFTER = 0.5
 # Queue length per slot. A queue this long lets every permitted stream start at the same time.
 WAITING_PER_SLOT = 8
@@ -22,7 +22,7 @@ WAITING_PER_SLOT = 8
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    """A request that waits for a slot; the future is resolved once it has one."""
+    """A request that waits for a slot; the future is resolved once the request has one."""
 
     route: str
     granted: asyncio.Future[None]
@@ -30,11 +30,11 @@ class _Waiter:
 
 
 class Slots:
-    """Limit the number of requests that a process works on at once, across all clients.
+    """Limits the number of requests that a process works on at once, across all clients.
 
     One route gets at most half of the slots, so that a slow provider behind one kind of request leaves capacity for
-    the others. Requests wait in FIFO order, and in LIFO order once the wait grows long ("adaptive LIFO"): under
-    overload some requests are then served quickly and the rest are refused, instead of all being served late.
+    the others. Requests are served in FIFO order, but in LIFO order once the wait grows long ("adaptive LIFO"): under
+    overload, some requests are then served quickly and the rest are refused, instead of all being served late.
 
     Source: Maurer, "Fail at Scale", ACM Queue 13 (8), 2015.
     """
@@ -116,7 +116,7 @@ class Slots:
 
 
 class Slot:
-    """One request's slot, from acquiring it to its release."""
+    """One request's slot, from its acquisition to its release."""
 
     def __init__(self, slots: Slots, route: str) -> None:
         self._slots = slots
@@ -137,7 +137,7 @@ class Slot:
 
 
 class BodyBudget:
-    """Limit the memory that request bodies take while they are read into memory."""
+    """Limits the memory that all buffered request bodies take together."""
 
     def __init__(self, size_bytes: int) -> None:
         self._free_bytes = size_bytes
@@ -147,7 +147,7 @@ class BodyBudget:
         """Reserve memory for one body while the context is open.
 
         Raises:
-            Overloaded: the budget has too little left.
+            Overloaded: too little of the budget is left.
         """
         if size_bytes > self._free_bytes:
             raise Overloaded

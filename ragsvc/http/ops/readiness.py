@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Failures that prevent serving, and unavailable stores that do not."""
+    """Failures that prevent the process from serving, and unavailable stores without which it can still serve."""
 
     blockers: tuple[str, ...]
     degraded: tuple[str, ...]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 QUERY_TIMEOUT_S = 2.0
-# Postgres is queried at most this often, even by several scrapers.
+# Postgres is queried at most this often, however many scrapers there are.
 FRESH_S = 2.0
 DEPENDENCIES = ("postgres", "redis", "s3")
 

@@ -130,7 +130,7 @@ async def create_tus_upload(request: web.Request) -> web.Response:
         try:
             progress = await _append(request, upload.id, offset=0, checksum=checksum)
         except Exception:
-            # The client never learns the location of the upload, so it cannot continue it.
+            # The client never learns the location of the upload, so it could not resume it.
             with suppress(Exception):
                 await asyncio.shield(abort_session(resources_of(request), upload.workspace_id, upload.id))
             raise

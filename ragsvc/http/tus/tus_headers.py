@@ -55,7 +55,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 class TusMetadata(Body):
-    """The pairs of Upload-Metadata that are used; others are only returned to the client."""
+    """The pairs of Upload-Metadata that the server uses; others are only returned to the client."""
 
     filename: Annotated[str, Field(max_length=1024)] = ""
     filetype: Annotated[str, Field(max_length=200)] = ""

@@ -90,7 +90,7 @@ class AuditSubjectView(TypedDict):
 
 
 class AuditEventView(TypedDict):
-    """An audited action; `ip` is the peer's, possibly a load balancer's; `forwarded_for` is unverified."""
+    """An audited action; `ip` is the peer's address, possibly a load balancer's; `forwarded_for` is unverified."""
 
     id: ShownAuditEventId
     occurred_at: ShownTime

@@ -43,7 +43,7 @@ EntryId = Annotated[str, Field(pattern=f"^{ENTRY_ID_PATTERN}$")]
 
 
 class DeadLettersQuery(LimitQuery):
-    """The filter and page of a list of dead letters."""
+    """Which dead letters to list."""
 
     code: Annotated[str, Field(min_length=1, max_length=MAX_CODE_CHARS)] | None = None
     workspace_id: WorkspaceId | None = None

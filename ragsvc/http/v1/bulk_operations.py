@@ -138,7 +138,7 @@ async def _respond_again(request: web.Request, operation_id: UUID) -> web.Respon
     again=_respond_again,
 )
 async def delete_documents(request: web.Request) -> web.Response:
-    """Accept the deletion of all matching documents; each is hidden and gets its receipt when its turn comes."""
+    """Accept the deletion of all matching documents; each is hidden and queued when its turn comes."""
     body = await read_body(request, BulkDeletionBody)
     return await _accept(request, BulkAction.DELETE, body, purge_file=body.purge_file)
 
@@ -153,7 +153,7 @@ async def delete_documents(request: web.Request) -> web.Response:
     again=_respond_again,
 )
 async def reingest_documents(request: web.Request) -> web.Response:
-    """Accept a new version of all matching documents; current versions remain active until the new ones are ready."""
+    """Accept the re-ingestion of all matching documents; each version remains active until the new one is ready."""
     return await _accept(request, BulkAction.REINGEST, await read_body(request, BulkReingestionBody))
 
 

@@ -32,7 +32,7 @@ MAX_SOURCES = 50
 
 
 class QuestionBody(Body):
-    """A question; `limit` is how many chunks to retrieve, `stream: false` waits for the whole answer."""
+    """A question; `limit` is how many chunks to retrieve, and `stream: false` waits for the whole answer."""
 
     content: Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, pattern=r"\S")]
     filters: FilterBody | None = None

@@ -135,7 +135,7 @@ async def stream_run_events(request: web.Request) -> web.StreamResponse:
 @routes.post("/v1/chat/runs/{run_id}/cancel")
 @operation("Cancel a run", Scope.CHAT, responses={202: RunView})
 async def cancel(request: web.Request) -> web.Response:
-    """Request a run's cancellation; its text so far is stored, and a run that has ended is unchanged."""
+    """Request a run's cancellation. Its text so far is stored; a run that has already ended is unchanged."""
     run = await cancel_run(runs_of(request), caller_of(request).workspace.id, _run_id(request))
     return json_response(render_run(run), status=202)
 

@@ -30,7 +30,7 @@ routes = web.RouteTableDef()
 
 
 class StoreReceiptView(TypedDict):
-    """What a deletion did in one store; `remaining` was counted again after the deletion."""
+    """What a deletion did in one store; `remaining` was counted afterwards."""
 
     store: str
     removed: int

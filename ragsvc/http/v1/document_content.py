@@ -64,7 +64,7 @@ Position = Annotated[int, Field(ge=0, le=MAX_POSITION)]
 
 
 class ContentQuery(Query):
-    """Whether the object store serves the file itself."""
+    """Whether to redirect to the object store, which then serves the file itself."""
 
     redirect: Annotated[bool, Field(description="Redirect (302) to a presigned URL.")] = False
 
@@ -77,7 +77,7 @@ class ContentForm(Body):
 
 
 class TextQuery(Query):
-    """Which part of which version; by default all of the current one."""
+    """Which part of which version; by default, all of the current version."""
 
     version: Annotated[int, Field(ge=1, le=MAX_POSITION)] | None = None
     start: Position = 0
@@ -167,7 +167,7 @@ async def get_content(request: web.Request) -> web.StreamResponse:
     if query.redirect:
         url = await resources_of(request).storage.presign_get(workspace.bucket, file.object_key, filename=file.filename)
         return web.Response(status=302, headers={"Location": url, "Cache-Control": "no-store"})
-    # A file's object never changes, so its id identifies the content as well as a digest does.
+    # A file's object never changes, so the file's id identifies the content as well as a digest does.
     etag = f'"{file.sha256.hex() if file.sha256 else file.id.hex}"'
     if is_unchanged(request.headers, etag=etag):
         return web.Response(status=304, headers={"ETag": etag, "Cache-Control": "private, no-cache"})

@@ -58,7 +58,7 @@ routes = web.RouteTableDef()
 
 # Excludes the paths of the bulk operations, which are not document ids.
 DOCUMENT_PATH = "/v1/documents/{document_id:(?!bulk-(?:delete|reingest)$)[^/]+}"
-# Allowance for a form's other fields and its boundaries.
+# Allowance for what a form contains besides the file: its other fields and its boundaries.
 FORM_OVERHEAD_BYTES = 1024 * 1024
 
 
@@ -70,7 +70,7 @@ class DocumentForm(Body):
 
 
 class AttachBody(Body):
-    """A stored file to add as a document to another collection."""
+    """Which stored file to add to another collection, as a document."""
 
     file_id: FileId
     collection_id: CollectionId
@@ -78,7 +78,7 @@ class AttachBody(Body):
 
 
 class ReingestBody(Body):
-    """The new version's chunking, by default the collection's, and its source file."""
+    """The new version's chunking, which by default is the collection's, and its source file."""
 
     chunking: ChunkingBody | None = None
     discard_replacement: bool = Field(
@@ -179,7 +179,7 @@ def _render_warning(warning: DocumentWarning) -> DocumentWarningView:
 
 
 def render_document_deletion(deletion: Deletion, document_id: UUID) -> DocumentDeletionView:
-    """Return the acknowledgement of a document's deletion; it can be the deletion of its whole collection."""
+    """Return the acknowledgement of a document's deletion, which can be that of its whole collection."""
     return {
         "deletion_id": format_id("del", deletion.id),
         "document_id": format_id("doc", document_id),
@@ -339,8 +339,8 @@ async def _respond_reingested(request: web.Request, job_id: UUID) -> web.Respons
 async def reingest_document(request: web.Request) -> web.Response:
     """Queue a new version of the newest file; the current version remains active until the new one is ready.
 
-    The newest file is the one of the last `PUT …/content`, even if its ingestion failed and the document still shows
-    the previous file; `discard_replacement` discards it in favour of the file shown.
+    The newest file is the one that the last `PUT …/content` sent, even if its ingestion failed and the document still
+    shows the previous file; `discard_replacement` discards it in favour of the file shown.
     """
     caller = caller_of(request)
     resources = resources_of(request)

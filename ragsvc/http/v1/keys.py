@@ -48,7 +48,7 @@ class KeyBody(Body):
 
 
 class RotationBody(Body):
-    """How long the old key remains valid, and when the new one expires: by default when the old one would have."""
+    """How long the old key remains valid, and when the new one expires; by default, when the old one would have."""
 
     overlap_s: Annotated[
         int, Field(ge=0, le=MAX_OVERLAP_S, description="Seconds during which both keys work; a day by default.")
@@ -68,7 +68,7 @@ class KeyView(TypedDict):
 
 
 class ListedKeyView(KeyView):
-    """A key in its workspace's list; `last_used_at` is accurate to the minute, `replaced_by` is the key's successor."""
+    """A key in its workspace's list; `last_used_at` is accurate to the minute; `replaced_by` is the key's successor."""
 
     last_used_at: ShownTime | None
     replaced_by: ShownKeyId | None

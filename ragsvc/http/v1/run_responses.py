@@ -69,7 +69,7 @@ async def stream_events(
 async def respond_with_run(
     request: web.Request, slot: StreamSlot, run: BegunRun, *, stream: bool
 ) -> web.StreamResponse:
-    """Respond with the events of a run that has just started, or with the whole message once it has ended.
+    """Respond with the events of a run that has just started, or with the whole message once the run has ended.
 
     A client that disconnects cancels the run if CHAT_ON_DISCONNECT is `cancel`.
     """

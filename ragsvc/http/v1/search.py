@@ -41,7 +41,7 @@ class SearchBody(Body):
 
 
 class ScoresView(TypedDict):
-    """The cosine similarity, and a text rank that is at least 1 if all words match; null without a match."""
+    """The cosine similarity, and a text rank that is at least 1 if all words match; each is null without a match."""
 
     dense: float | None
     lexical: float | None

@@ -74,7 +74,7 @@ def _show(request: web.Request, token: UploadToken, secret: str) -> web.Response
     shows_secret=True,
 )
 async def create_upload_token(request: web.Request) -> web.Response:
-    """Create a token, which is shown only once; it works until it expires or its key is revoked."""
+    """Create a token, which is shown only once; it works until it expires or the caller's key is revoked."""
     caller = caller_of(request)
     body = await read_body(request, UploadTokenBody, optional=True)
     secret = derive_secret(request, TOKEN_PREFIX, seed_of(request))

@@ -187,7 +187,7 @@ def render_upload_state(state: UploadState) -> UploadStateView:
 
 
 def _render_received(state: UploadState) -> list[ReceivedPartView]:
-    """Return the parts in the store; for a completed upload all of its parts, which the store no longer lists."""
+    """Return the parts in the store, or all parts of a completed upload, although the store no longer lists them."""
     upload = state.upload
     if upload.status is UploadStatus.COMPLETED:
         numbers = range(1, upload.part_count + 1)

@@ -36,7 +36,8 @@ class DailyUsageView(TypedDict):
     """One model's token usage on one day (UTC) for one operation, `chat` or `embeddings`.
 
     `runs` counts answers. `embedding_calls` counts calls to the embedding server, so cached embeddings are not
-    included. For `estimated_runs` and `estimated_embedding_calls` the server reported no usage and ragsvc estimated it.
+    included. `estimated_runs` and `estimated_embedding_calls` count those whose usage ragsvc estimated, because the
+    server did not report it.
     """
 
     day: str

@@ -40,14 +40,14 @@ RATE = (
 )
 # Described once in the components, and referenced from the responses.
 COMMON = (REQUEST_ID, REPLAYED, *RATE)
-# Codes with a Retry-After header; the value for `rate_limited` depends on the key.
+# Codes whose responses have a Retry-After header; the value for `rate_limited` depends on the key.
 RETRYABLE_CODES = {*RETRY_AFTER_S, errors.RateLimited.code}
 PROBLEM_TYPE = "application/problem+json"
 JSON_TYPE = "application/json"
 
 
 def describe_responses(method: str, path: str, contract: Operation, schemas: Schemas) -> Schema:
-    """Return the responses of an operation by status; problems refer to the components from `describe_problems`."""
+    """Return the responses of an operation by status; problems are references to those of `describe_problems`."""
     common = [REQUEST_ID, *(RATE if _is_rated(contract) else ()), *([REPLAYED] if is_repeatable(method, path) else ())]
     responses: Schema = {
         str(status): _describe_success(view, schemas)
@@ -88,7 +88,7 @@ def _kinds(method: str, path: str, contract: Operation) -> set[type[errors.Ragsv
     if contract.query or contract.headers or is_strict(path):
         kinds.add(errors.InvalidRequest)
     if is_repeatable(method, path):
-        # NotFound: the resource that the first request created has since been deleted.
+        # A repeat gets NotFound if the resource that the first request created has since been deleted.
         repeated = {errors.InvalidRequest, errors.IdempotencyMismatch, errors.InProgress, errors.NotFound}
         kinds |= repeated | {errors.RequestError, errors.TooLarge}
     kinds |= _kinds_of_body(contract)
@@ -117,7 +117,7 @@ def _kinds_of_access(contract: Operation) -> set[type[errors.RagsvcError]]:
     if Access.UPLOAD_TOKEN in contract.access:
         return {*kinds, errors.ProviderRefused}
     if Scope.UPLOAD in contract.access:
-        # Uploads call the object store, which can refuse.
+        # Uploads call the object store, which can refuse them.
         kinds.add(errors.ProviderRefused)
     return {*kinds, errors.Forbidden}
 
@@ -139,7 +139,7 @@ def _describe_success(view: object, schemas: Schemas) -> Schema:
 
 
 def _describe_events(events: Mapping[str, type], schemas: Schemas) -> Schema:
-    """Return the schema of one event of a stream; it is the `schema`, since OpenAPI 3.1 has no `itemSchema`."""
+    """Return the schema of one event. It describes the whole stream, because OpenAPI 3.1 has no `itemSchema`."""
     return {
         "oneOf": [
             {

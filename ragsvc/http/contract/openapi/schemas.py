@@ -22,7 +22,7 @@ REF = "#/components/schemas/{model}"
 
 
 class _Untitled(GenerateJsonSchema):
-    """Generates schemas without titles, which only repeat the field names."""
+    """Generates schemas without titles, because they would only repeat the field names."""
 
     def field_title_should_be_set(self, _schema: object) -> bool:
         """Return False for every field."""
@@ -31,7 +31,7 @@ class _Untitled(GenerateJsonSchema):
 
 @dataclass(frozen=True, slots=True)
 class Schemas:
-    """The schemas by model, and the shared definitions for the components of the document."""
+    """The schemas by model, and the definitions that they share, which become components of the document."""
 
     by_model: dict[object, Schema]
     components: Schema
@@ -63,7 +63,7 @@ def collect_schemas(operations: Iterable[Operation]) -> Schemas:
 
 
 def without_null(schema: Schema) -> Schema:
-    """Return the schema of an optional parameter or form field without null, since clients omit it instead."""
+    """Return the schema of an optional parameter or form field, without null: clients omit the field instead."""
     options = [option for option in schema.get("anyOf", []) if option.get("type") != "null"]
     if len(options) != 1:
         return schema
