@@ -62,8 +62,8 @@ def find_sentences(text: str) -> Iterator[tuple[int, int]]:
 def find_stop(text: str, start: int, end: int, *, scan_from: int | None = None) -> tuple[int, int] | None:
     """Return the span of the full stop that ends the sentence starting at `start`, with its markers and spaces.
 
-    A stop that reaches `end` counts, although text after `end` could show that it ends no sentence. Stops before
-    `scan_from` are known not to end the sentence.
+    A stop that reaches `end` counts, although text after `end` could show that it does not end the sentence. Stops
+    before `scan_from` are known not to end the sentence.
     """
     for match in _STOP.finditer(text, start if scan_from is None else scan_from, end):
         if match.end() == end or not (_ends_abbreviation(text, match) or _is_inside_row(text, start, match)):

@@ -22,8 +22,8 @@ from ragsvc.uploads.sweeper import sweep_uploads
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
-# Ordered by urgency. Each chore ensures that one process at a time runs it. Outages come first so that the workers of a
-# queue that resumes are notified in the same sweep.
+# Ordered by urgency. Each chore ensures that only one process at a time runs it. Outages come first so that the workers
+# of a queue that resumes are notified in the same sweep.
 CHORES = (
     sweep_outages,
     notify_deliveries,

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks and return once all have ended. What they raise then is dropped.
 
-    The exception of a task that had failed before is left to asyncio, which logs it if nobody has retrieved it.
+    If a task had already failed, its exception is left to asyncio, which logs it if nobody has retrieved it.
 
     One cancel is not enough: redis-py sends under `asyncio.wait_for`, which up to Python 3.11 drops a cancel that
     arrives just as the send completes (python/cpython#86296).
@@ -69,9 +69,8 @@ async def keep_renewed(
 ) -> None:
     """Call `renew` every `interval_s` until it returns False; a call that raises is logged as `event` and retried.
 
-    An exception that is not `expected` is logged with its traceback.
-    With `lease_s`, also return once the lease has expired without a successful call, and time each call out after
-    `interval_s`.
+    An exception that is not `expected` is logged with its traceback. With `lease_s`, also return once the lease has
+    expired without a successful call, and limit each call to `interval_s`.
     """
     valid_until = time.monotonic() + lease_s if lease_s is not None else float("inf")
     while time.monotonic() < valid_until:
@@ -94,7 +93,7 @@ async def keep_renewed(
 async def open_task_group() -> AsyncIterator[asyncio.TaskGroup]:
     """Yield a task group that raises its first failure instead of an exception group.
 
-    The other failures are cancellations that followed from the first.
+    The other failures are cancellations caused by the first.
     """
     try:
         async with asyncio.TaskGroup() as group:

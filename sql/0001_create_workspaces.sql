@@ -51,7 +51,7 @@ CREATE TABLE upload_sessions (
     mime_type text NOT NULL,
     declared_size_bytes bigint,
     expires_at timestamptz NOT NULL,
-    -- When the object store no longer contained any data of a session that ended without a file.
+    -- When all data of a session that ended without a file was gone from the object store.
     cleaned_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
@@ -71,7 +71,7 @@ CREATE TABLE files (
     size_bytes bigint NOT NULL CHECK (size_bytes > 0),
     sha256 bytea NOT NULL CHECK (length(sha256) = 32),
     etag text NOT NULL,
-    -- Set when its object is about to be purged: the file can no longer be attached to a document.
+    -- Set when the file's object is about to be purged; from then on, the file cannot be attached to a document.
     deletion_id uuid,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (workspace_id, id),

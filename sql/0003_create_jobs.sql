@@ -1,4 +1,5 @@
--- Jobs (the source of truth of the queue) and deletion receipts. Both outlive their workspace, so no foreign keys.
+-- Jobs (the source of truth of the queue) and deletion receipts. Both outlive their workspace, so they have no foreign
+-- keys.
 CREATE TABLE jobs (
     workspace_id uuid NOT NULL,
     id uuid NOT NULL,

@@ -13,5 +13,5 @@ ALTER TABLE upload_sessions
     ADD CHECK ((status = 'completing') = (completing_until IS NOT NULL));
 CREATE INDEX upload_sessions_completing ON upload_sessions (completing_until) WHERE status = 'completing';
 
--- The first reader of a whole multipart file is a worker: it fills in the hash if the client declared none.
+-- The first process to read a whole multipart file is a worker; it stores the hash if the client declared none.
 ALTER TABLE files ALTER COLUMN sha256 DROP NOT NULL;

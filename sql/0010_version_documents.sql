@@ -6,9 +6,9 @@ ALTER TABLE documents
     ADD FOREIGN KEY (workspace_id, pending_file_id) REFERENCES files (workspace_id, id);
 CREATE INDEX documents_pending_file ON documents (workspace_id, pending_file_id) WHERE pending_file_id IS NOT NULL;
 
--- Every build has a text, written before its chunks, so leftover chunks can be found through the texts: those of
--- abandoned builds and of superseded versions. A superseded text is kept until `keep_until`, or longer while a chat
--- message cites it.
+-- Every build has a text, written before its chunks, so the leftover chunks of abandoned builds and superseded versions
+-- can be found through the texts. A superseded text is kept until `keep_until`, or longer while a chat message cites
+-- it.
 ALTER TABLE canonical_text
     ADD COLUMN keep_until timestamptz,
     ADD COLUMN chunks_removed_at timestamptz;

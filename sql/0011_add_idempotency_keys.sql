@@ -4,7 +4,8 @@ CREATE TABLE idempotency_keys (
     -- The nil UUID for the operator, who has no workspace.
     workspace_id uuid NOT NULL,
     key text NOT NULL,
-    -- SHA-256 of method and path, and of the body (or of the form's fields), null until that has been read.
+    -- SHA-256 of method and path, and of the body (or the form's fields); the latter is null until the body has been
+    -- read.
     call_hash bytea NOT NULL,
     body_hash bytea,
     -- The id of the resource that the request creates: a retry after a crash finds an existing resource by it.

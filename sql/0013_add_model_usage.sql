@@ -1,5 +1,5 @@
--- Tokens used by a workspace's answers, by day (UTC) and model. A run is estimated if the provider reported no usage
--- and the tokens were counted locally.
+-- Tokens used by a workspace's answers, by day (UTC) and model. A run counts as estimated if the provider reported no
+-- usage and the tokens were counted locally.
 CREATE TABLE model_usage (
     workspace_id uuid NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
     day date NOT NULL,

@@ -9,7 +9,7 @@ CREATE TABLE webhooks (
     PRIMARY KEY (workspace_id, id)
 );
 
--- Each delivery is a job with itself as the subject, so a failing delivery blocks no other.
+-- Each delivery is a job with itself as the subject, so a failing delivery does not block any other.
 ALTER TABLE jobs DROP CONSTRAINT jobs_subject_kind_check;
 ALTER TABLE jobs ADD CONSTRAINT jobs_subject_kind_check
     CHECK (subject_kind IN ('document', 'collection', 'workspace', 'delivery'));

@@ -1,4 +1,4 @@
--- Tokens embedded for a workspace, by day (UTC) and model: chunks that were not cached, and queries. A call is
+-- Tokens embedded for a workspace, by day (UTC) and model: chunks that were not cached, and queries. A call counts as
 -- estimated if the provider reported no usage and the tokens were counted locally.
 --
 -- A separate table instead of a new key column in model_usage: the previous version continues to run on this schema

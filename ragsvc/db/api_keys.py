@@ -133,7 +133,7 @@ async def rotate_api_key(
     overlap_s: float,
     expires_at: datetime | None,
 ) -> ApiKey | None:
-    """Add a successor with the same scopes, and let the old key expire after `overlap_s` or earlier.
+    """Add a successor with the same scopes, and let the old key expire after `overlap_s`, unless it expires earlier.
 
     Return None if the key is unknown, revoked, or already has a successor.
     """

@@ -1,4 +1,4 @@
-"""The table canonical_text: texts that offsets refer to, also used to find leftovers of builds."""
+"""The table canonical_text: the texts to which offsets refer. It is also used to find leftovers of builds."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def select_text_slice(
 
 
 async def lock_left_over_build(conn: Connection) -> BuildKey | None:
-    """Return an abandoned or superseded build with chunks left, and lock its text; None if there is none."""
+    """Find an abandoned or superseded build that still has chunks, lock its text and return it, or None."""
     row = await conn.fetchrow(LOCK_LEFT_OVER_BUILD)
     return BuildKey(**row) if row else None
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection, Record
 
-# The documents of a message that are being deleted: the message might not be redacted yet. Only sources can be cited,
-# so it is enough to check the sources.
+# Those of a message's documents that are being deleted, since the message might not be redacted yet. Only sources can
+# be cited, so it is enough to check the sources.
 DELETING = """
 ARRAY(SELECT d.id FROM documents d WHERE d.workspace_id = m.workspace_id AND d.status = 'deleting'
       AND d.id IN (SELECT (entry ->> 'document_id')::uuid FROM jsonb_array_elements(m.sources) entry)) AS deleting
@@ -110,7 +110,7 @@ async def count_unredacted(conn: Connection, workspace_id: UUID, document_id: UU
 async def select_run_ids_of_document(
     conn: Connection, workspace_id: UUID, document_id: UUID, *, after: UUID | None = None, limit: int
 ) -> list[UUID]:
-    """Return at most `limit` ids of runs that used chunks of the document, in order, after `after` if given."""
+    """Return the ids of at most `limit` runs that used chunks of the document, in order, after `after` if given."""
     rows = await conn.fetch(SELECT_RUN_IDS_OF_DOCUMENT, workspace_id, document_id, after, limit)
     return [row["run_id"] for row in rows]
 

@@ -233,7 +233,7 @@ async def save_run(conn: Connection, progress: RunProgress, *, owner: str) -> bo
 
 
 async def renew_leases(conn: Connection, *, owner: str, lease_s: float) -> None:
-    """Renew the owner's leases that have used up a third of their time."""
+    """Renew those of the owner's leases of which a third has elapsed."""
     await conn.execute(RENEW_LEASES, owner, lease_s)
 
 

@@ -47,7 +47,7 @@ VECTOR_COLUMNS = ("workspace_id", "document_id", "collection_id", "build_id", "c
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_TRAILER = b"\xff\xff"
 
-# Joins the document, whose version could change between two statements.
+# Joins the document in the same statement, because its version could change between two statements.
 SELECT_CHUNKS = """
 SELECT c.id, c.ordinal, c.content AS text, c.content_hash, c.char_start, c.char_end, c.page_first, c.page_last,
        c.heading_path, c.token_count

@@ -1,4 +1,4 @@
-"""The table collections; only the code for deletions can see collections that are being deleted."""
+"""The table collections; only the deletion code can see collections that are being deleted."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ async def update_collection(
 async def update_collection_deleting(
     conn: Connection, workspace_id: UUID, collection_id: UUID, *, deletion_id: UUID
 ) -> None:
-    """Mark a collection as being deleted: once committed, it accepts no documents and its name is available again."""
+    """Mark a collection as being deleted: after the commit, it accepts no documents and its name is available again."""
     await conn.execute(UPDATE_COLLECTION_DELETING, workspace_id, collection_id, deletion_id)
 
 

@@ -90,7 +90,7 @@ async def select_dead_jobs_by_id(conn: Connection, queue: Queue, job_ids: Sequen
 async def select_dead_generations(
     conn: Connection, queue: Queue, filters: DeadLetterFilter, *, limit: int
 ) -> dict[UUID, int]:
-    """Return the job ids of dead letters with the generation that died, newest first."""
+    """Return the job ids of dead letters, each with the generation that died, newest first."""
     rows = await conn.fetch(SELECT_DEAD_GENERATIONS, queue, *_matching(filters), limit)
     return {row["id"]: row["generation"] for row in rows}
 

@@ -126,7 +126,7 @@ async def insert_document(
     file_id: UUID,
     attributes: dict[str, object],
 ) -> Document | None:
-    """Add a queued document; return None if the collection already has the file, even as a next version."""
+    """Add a queued document; return None if the collection already has the file, even as a pending next version."""
     row = await conn.fetchrow(INSERT_DOCUMENT, workspace_id, document_id, collection_id, file_id, attributes)
     return _to_document(row) if row else None
 
@@ -236,7 +236,7 @@ async def update_active_build(
 
 
 async def update_deleting(conn: Connection, workspace_id: UUID, document_id: UUID, *, deletion_id: UUID) -> None:
-    """Mark a document as being deleted: once this is committed, searches do not find it."""
+    """Mark a document as being deleted: once this is committed, searches no longer find it."""
     await conn.execute(UPDATE_DELETING, workspace_id, document_id, deletion_id)
 
 

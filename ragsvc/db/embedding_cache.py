@@ -62,7 +62,7 @@ async def insert_cached_embeddings(
 
 
 async def delete_unused_embeddings(conn: Connection, *, days: int, limit: int) -> int:
-    """Remove at most `limit` vectors that were unused for `days` days and return their number."""
+    """Remove at most `limit` vectors that have not been used for `days` days and return their number."""
     status = await conn.execute(DELETE_UNUSED_EMBEDDINGS, days, limit)
     return int(status.removeprefix("DELETE "))
 

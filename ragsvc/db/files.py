@@ -40,8 +40,8 @@ WHERE workspace_id = $1 AND id = $2 AND deletion_id IS NULL AND NOT EXISTS (
     WHERE d.workspace_id = $1 AND (d.file_id = $2 OR d.pending_file_id = $2) AND d.status <> 'deleting')
 """
 
-# Lock the row first, then look for documents in a separate statement: a statement that waited for the lock would see a
-# snapshot from before the wait.
+# Lock the row first, then look for documents in a separate statement, because a single statement that waited for the
+# lock would see a snapshot from before the wait.
 LOCK_FILE_ROW = "SELECT object_key, deletion_id FROM files WHERE workspace_id = $1 AND id = $2 FOR UPDATE"
 
 # The row is removed together with the last document that refers to it.

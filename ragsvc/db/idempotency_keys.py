@@ -124,7 +124,7 @@ async def store_response(
     body: bytes | None,
     document_ids: Sequence[UUID] = (),
 ) -> None:
-    """Store a response, to return it when the call is repeated."""
+    """Store a response, which is returned when the call is repeated."""
     await conn.execute(
         STORE_RESPONSE, claim.call.workspace_id, claim.call.key, claim.token, status, headers, body, list(document_ids)
     )

@@ -140,7 +140,7 @@ SELECT_ACTIVE_GENERATIONS = (
 )
 
 # Counts recent temporary failures; the result is 0 if the queue recently finished a job. `run_at` is never before the
-# failure, so the condition on it only serves to use its index.
+# failure, so the condition on it excludes nothing; it only lets the query use the index.
 COUNT_ALIKE = """
 SELECT count(*) FROM jobs
 WHERE queue = $1 AND status = 'queued' AND error ->> 'code' = $2

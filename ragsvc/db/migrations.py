@@ -74,7 +74,8 @@ async def migrate(settings: Settings) -> list[Migration]:
     connection = await connect(settings.stores.migration_dsn)
     try:
         await check_versions(connection, installed=False)
-        # Polled: a waiter blocked inside Postgres would hold a snapshot and deadlock with a concurrent index build.
+        # Polled, because a waiter blocked inside Postgres would hold a snapshot and deadlock with a concurrent index
+        # build.
         while not await connection.fetchval(TRY_LOCK, LOCK_KEY):  # noqa: ASYNC110 - the lock belongs to another process
             await asyncio.sleep(LOCK_POLL_S)
         try:

@@ -87,7 +87,7 @@ async def select_outages(conn: Connection) -> list[Outage]:
 
 
 async def take_probe(conn: Connection, queue: Queue, *, base_s: float, cap_s: float) -> bool:
-    """Claim the next probe of the provider; return False if none is due. Intervals double up to `cap_s`."""
+    """Claim the next probe of the provider; return False if none is due. The interval doubles up to `cap_s`."""
     return await conn.execute(TAKE_PROBE, queue, base_s, cap_s) == "UPDATE 1"
 
 

@@ -58,7 +58,7 @@ async def lock_workspace(conn: Connection, workspace_id: UUID) -> tuple[UUID | N
 
 
 async def update_workspace_deleting(conn: Connection, workspace_id: UUID, *, deletion_id: UUID) -> None:
-    """Mark a workspace as being deleted: once this is committed, its keys are not valid."""
+    """Mark a workspace as being deleted: once this is committed, its keys are no longer valid."""
     await conn.execute(UPDATE_WORKSPACE_DELETING, workspace_id, deletion_id)
 
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
 
-# An HNSW index handles about 1,000 deletions per second, so a transaction holds its locks for about a second.
+# An HNSW index handles about 1,000 deletions per second, so the transaction of one batch holds its locks for about a
+# second.
 BATCH = 1000
 
 
@@ -115,14 +116,14 @@ class DocumentRemover:
         await delete_runs(redis, prefix, run_ids)
 
     async def _blank_responses(self, document_id: UUID) -> None:
-        """Blank the responses stored under idempotency keys; a repeated call is still not executed again."""
+        """Blank the responses stored under idempotency keys; the keys remain, so a repeated call is not executed."""
         workspace_id = self._deletion.workspace_id
         await self._in_batches(
             "idempotent_answers", lambda conn: idempotency_keys.blank_responses(conn, workspace_id, document_id)
         )
 
     async def _purge_files(self, document_id: UUID) -> None:
-        """Remove the objects unless another document uses them; the rows are deleted with the last document.
+        """Remove the objects unless another document uses them; the rows are deleted with their last document.
 
         A file pending as the next version is removed even without `purge_file`, since it was never visible.
         """
@@ -136,7 +137,7 @@ class DocumentRemover:
             await self._purge_file(document.file_id)
 
     async def _purge_file(self, file_id: UUID) -> None:
-        """Close a file, count its object, then remove the object: in this order, a killed deletion can be retried."""
+        """Close a file, count its object, then remove it, in this order so that a killed deletion can be retried."""
         workspace_id, storage = self._deletion.workspace_id, self._resources.storage
         async with self._resources.pool.acquire() as conn:
             file = await files.select_file(conn, workspace_id, file_id)

@@ -28,7 +28,7 @@ async def delete_unused_file(resources: Resources, workspace: Workspace, file_id
 
     Raises:
         NotFound: there is no such file.
-        FileInUse: a document uses it, or its next version will.
+        FileInUse: a document uses it, or will use it as its next version.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         file = await files.lock_file(conn, workspace.id, file_id)

@@ -148,7 +148,7 @@ async def _open(
 
 
 async def _find_active(conn: Connection, workspace_id: UUID, deletion_id: UUID | None) -> Deletion:
-    """Return the deletion that a subject's row refers to: its own, or its collection's or workspace's."""
+    """Return the deletion to which a subject's row refers: that of the subject, its collection or its workspace."""
     found = await deletion_receipts.select_deletion(conn, workspace_id, deletion_id) if deletion_id else None
     if found is None:
         raise NotFound

@@ -1,4 +1,4 @@
-"""The environment of the service's processes: the stack's servers, defaults for a small machine, and given settings."""
+"""The environment of the service's processes: the stack's servers, defaults for a small machine, given settings."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 URLS = {"postgres": "DATABASE_URL", "redis": "REDIS_URL", "s3": "S3_ENDPOINT_URL", "models": "OPENAI_BASE_URL"}
 # Short, so that recovery is visible within seconds.
 DEFAULTS = {"JOB_LEASE_S": "6", "SWEEP_INTERVAL_S": "1", "BACKOFF_CAP_S": "5", "LOG_FORMAT": "console"}
-# A rate that manual use does not reach; setting one of the two replaces both.
+# A rate that manual use does not reach; setting either variable replaces both.
 RATE = {"RATE_LIMIT_RPS": "1000", "RATE_LIMIT_BURST": "2000"}
-# These describe a server that is not used, so they must not reach the stack's own.
+# These variables describe a server that is not used, so they must not be applied to the stack's own.
 NOT_FOR_OWN_PARTS = {
     "postgres": ("MIGRATION_DATABASE_URL",),
     "redis": ("REDIS_CLUSTER",),

@@ -60,7 +60,7 @@ class Process:
         return self._popen.returncode
 
     def is_running(self) -> bool:
-        """Return whether the child is alive, without reaping it: its group id remains taken until `wait`."""
+        """Return whether the child is alive, without reaping it, so that its group id remains taken until `wait`."""
         if self._popen.returncode is not None:
             return False
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None

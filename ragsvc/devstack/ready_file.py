@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ragsvc.devstack.tenant import Tenant
 
-# Kinds with one process, or with none if another server is used instead; the others have a list.
+# Kinds with one process, or with none if another server is used instead; the other kinds have a list.
 SINGLE = ("postgres", "redis", "s3", "models")
 SEVERAL = ("api", "ingestion", "deletion")
 

@@ -42,8 +42,8 @@ class BulkSelection:
 class BulkOperation:
     """A bulk operation.
 
-    `matched` is the number of documents that matched when it was accepted. `skipped` counts those that were deleted or
-    busy when it reached them.
+    `matched` is the number of documents that matched when the operation was accepted. `skipped` counts those that were
+    deleted or busy when the operation reached them.
     """
 
     workspace_id: UUID

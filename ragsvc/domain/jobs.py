@@ -77,7 +77,7 @@ class Job:
     kind: JobKind
     subject_kind: SubjectKind
     subject_id: UUID
-    # As stored; domain/payloads.py has a dataclass for each kind.
+    # As stored; the classes below named `…Payload` parse it, one per kind.
     payload: dict[str, object]
     status: JobStatus
     stage: str | None
@@ -172,7 +172,7 @@ class Payload(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IngestPayload:
-    """The file to ingest; `chunking` is None where the collection's applies."""
+    """The file to ingest; `chunking` is None if the collection's applies."""
 
     kind: ClassVar[JobKind] = JobKind.INGEST
 
@@ -244,7 +244,7 @@ class BulkPayload:
 
 
 def show_payload(stored: Mapping[str, object]) -> dict[str, object]:
-    """Return a stored payload of any kind with public ids, for dead letters."""
+    """Return a stored payload, of any kind, with its ids converted to public ones, as dead letters show it."""
     return {
         name: _show_id(PAYLOAD_ID_PREFIXES[name], value) if name in PAYLOAD_ID_PREFIXES else value
         for name, value in stored.items()

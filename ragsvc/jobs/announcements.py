@@ -23,7 +23,7 @@ BATCH = 1000
 async def announce(
     conn: Connection, event: WebhookEvent, *, workspace_id: UUID, document_id: UUID, **details: object
 ) -> None:
-    """Add a delivery job for each webhook that listens; the sweeper notifies the workers.
+    """Add a delivery job for each webhook that subscribes to the event; the sweeper notifies the workers.
 
     `details` become part of the event's data and must not contain text of the document.
     """

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 PAGE = 500
 
-# The public ids that select a dead letter: those of its job and of the job's subject.
 # Each removal scans the list, so beyond this many it is faster to rebuild it.
 MAX_REMOVALS = 100
 # The id of an entry, the public id of its job or of the job's subject, or a bare UUID; with or without a generation.
@@ -256,7 +255,7 @@ async def _record_audit(
 
 
 async def _replay_one(resources: Resources, job: Job) -> JobStatus | None:
-    """Return `queued` or `superseded`, or None if the job was changed by someone else first."""
+    """Return `queued` or `superseded`, or None if another process changed the job first."""
     async with resources.pool.acquire() as conn:
         try:
             async with conn.transaction():
@@ -305,7 +304,7 @@ async def _load(resources: Resources, queue: Queue, job_ids: Sequence[UUID]) -> 
 async def _load_matched(
     resources: Resources, queue: Queue, job_ids: Sequence[UUID], matched: Mapping[UUID, int]
 ) -> list[Job]:
-    """Return the matched jobs that are still dead in the same generation; another failure was not selected."""
+    """Return the matched jobs that are still dead in the same generation; a later failure was not selected."""
     return [job for job in await _load(resources, queue, job_ids) if job.generation == matched[job.id]]
 
 

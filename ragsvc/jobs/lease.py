@@ -1,4 +1,4 @@
-"""The lease of a running job: its renewal in the background, and the fence for every write of the work."""
+"""The lease of a running job: its renewal in the background, and the fence that guards every write of its work."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Lease:
             self._time_limit = None
 
     def _extend_time_limit(self, progress: float) -> None:
-        """Restart the time limit at each step of progress, since large documents take long."""
+        """Restart the time limit at each step of progress, since a large document can take long overall."""
         if progress > self._furthest and self._time_limit is not None and not self._time_limit.expired():
             self._furthest = progress
             self._time_limit.reschedule(asyncio.get_running_loop().time() + self._timeout_s)

@@ -95,7 +95,7 @@ async def enqueue_ingestion(
 
 
 async def claim(pool: Pool, job_id: UUID, *, owner: str, lease_s: float) -> Job | None:
-    """Claim the job for this worker; None if it is not due, leased, finished, or its queue is paused."""
+    """Claim the job for this worker; None if it is not due yet, is leased or finished, or if its queue is paused."""
     async with pool.acquire() as conn, conn.transaction():
         before = await jobs.select_job(conn, job_id)
         if before is None:

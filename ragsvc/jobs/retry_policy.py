@@ -154,7 +154,7 @@ def provider_of(failure: Failure) -> Provider | None:
 
 
 def in_outage(failure: Failure, outage: Outage | None) -> Failure:
-    """Return the failure as part of the current outage, if it is of the same provider, else unchanged."""
+    """Return the failure, marked as part of the current outage if the same provider caused both."""
     provider = provider_of(failure)
     if outage is None or provider is None or provider is not Provider.of_code(outage.code):
         return failure
@@ -183,7 +183,8 @@ def decide(failure: Failure, job: Job, settings: Settings) -> Retry | None:
             age_s = _age_s(job)
             if age_s > settings.jobs.outage_max_age_s:
                 return None
-            # Attempts are not counted, so the age replaces the exponent. The pause protects the provider.
+            # Attempts are not counted here, so the delay grows with the job's age instead. The pause protects the
+            # provider.
             cap_s = min(settings.jobs.backoff_cap_s, OUTAGE_BACKOFF_CAP_S)
             bound_s = min(cap_s, max(settings.jobs.backoff_base_s, age_s))
             return Retry(delay_s=bound_s * random.uniform(0.5, 1), charged=False)  # noqa: S311 - jitter

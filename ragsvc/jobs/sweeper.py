@@ -55,7 +55,8 @@ async def sweep_jobs(resources: Resources) -> int:
 async def notify_waiting(resources: Resources, queue: Queue) -> int:
     """Notify workers of the jobs that wait on a resumed queue, and return how many notifications were sent.
 
-    Workers consumed the earlier ones while the queue was paused. If this times out, the sweeper sends the rest.
+    Workers consumed the earlier notifications while the queue was paused. If this times out, the sweeper sends the
+    rest.
     """
     try:
         async with asyncio.timeout(NOTIFY_WAITING_TIMEOUT_S):

@@ -59,7 +59,7 @@ class Rate:
 class _Bucket:
     """One key's bucket as this process knows it."""
 
-    # In µs of this process's clock; lacks what other processes took since the last call to Redis.
+    # In µs of this process's clock; does not include what other processes have taken since the last call to Redis.
     full_at: int = 0
     # Tokens granted but not charged to Redis yet; `full_at` includes them.
     owed: int = 0
@@ -76,7 +76,7 @@ class ClientRates:
     A bucket is the virtual scheduling form of the generic cell rate algorithm (GCRA), as in `provider_rate`: the
     stored value is the time at which the bucket will be full again.
 
-    While the bucket is more than half full as far as this process knows, a request is granted without waiting for
+    While the bucket is, as far as this process knows, more than half full, a request is granted without waiting for
     Redis, and its token is charged shortly after. A process owes at most 1/20 of a bucket (but at least one token), and
     all owed tokens are charged, so n processes can exceed the burst by n times that, but never the long-term rate.
     Below half, requests wait for Redis, and concurrent ones share a call. A refused key is refused from memory until a

@@ -152,7 +152,8 @@ class OwnerConnection(Connection):
         except ResponseError:
             raise
         except BaseException:
-            # A cancellation too: it is usually the caller's timeout, and the node may hang after a failover.
+            # Cancellation counts too, because it is usually the caller's timeout, and the node may hang after a
+            # failover.
             self._owner.invalidate((self.host, self.port))
             raise
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 JOB_FUNCTIONS = {Queue.INGESTION: "ingest_document", Queue.DELETION: "delete_subject"}
 # Longest wait for Redis; the sweeper re-sends lost notifications.
 NOTIFY_TIMEOUT_S = 2.0
-# arq compares a notification's time with the worker's clock. One dated a day ago is due on a node with any clock skew.
+# arq compares a notification's time with the worker's clock. A notification dated a day back is due on any node,
+# whatever its clock skew.
 CLOCK_TOLERANCE = timedelta(days=1)
 
 log = structlog.get_logger(__name__)
@@ -126,7 +127,10 @@ class Notifier:
         return [notification for notification in parsed if notification is not None]
 
     async def remove(self, queue: Queue, notification: Notification) -> None:
-        """Remove a notification and its marks, which a killed worker leaves at the head of the queue for a day."""
+        """Remove a notification and its marks.
+
+        After a worker is killed, they would otherwise stay at the head of the queue for a day.
+        """
         notification_id = self._notification_id(queue, notification.job_id, notification.generation)
         try:
             async with asyncio.timeout(NOTIFY_TIMEOUT_S), self._redis.pipeline(transaction=True) as pipe:

@@ -46,7 +46,8 @@ MINUTE_US = 60_000_000
 SECOND_US = 1_000_000
 # Idle time beyond this is not used as a burst, so no minute exceeds the rate by more than 10 % and one call.
 BURST_US = MINUTE_US // 10
-# Longest time that a burst of queries delays ingestion after its end; no provider counts over a longer window.
+# Longest time for which a burst of queries can delay ingestion once the burst is over; no provider counts over a longer
+# window.
 MAX_DEBT_US = MINUTE_US
 # Upper bound for the Retry-After of a provider.
 MAX_HOLD_S = 600.0
@@ -58,7 +59,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Take:
-    """A charge against the budgets; costs are the µs in which the budget recovers them."""
+    """A charge against the budgets; each cost is the time in µs that its budget takes to recover from it."""
 
     requests: int = 0
     tokens: int = 0

@@ -71,7 +71,7 @@ class RunTails:
         self._prefix = prefix
         self._tails: set[Tail] = set()
         self._reader: asyncio.Task[None] | None = None
-        # An entry in this stream wakes the blocked XREAD, so that it includes a new reader.
+        # An entry in this stream wakes the blocked XREAD, so that the next one includes a new reader.
         self._wake_key = f"{prefix}:tails:{new_id().hex}"
         self._wake_position = "0-0"
 

@@ -32,7 +32,7 @@ class Script:
         self._away_until = float("-inf")
 
     async def run(self, key: str, *arguments: int) -> Any | None:  # noqa: ANN401 - what the script returns
-        """Return the script's result, or None if Redis is unavailable; it is then not called for AWAY_S."""
+        """Return the script's result, or None if Redis is unavailable; Redis is then not called for AWAY_S."""
         if time.monotonic() < self._away_until:
             return None
         with preserving_cancels():

@@ -1,4 +1,4 @@
-"""Checks that the Redis server is configured for a queue, by INFO alone, which managed servers allow too."""
+"""Checks that the Redis server is configured for a queue, using only INFO, which managed servers also allow."""
 
 from __future__ import annotations
 

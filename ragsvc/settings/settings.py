@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # S3's limit on the number of parts in a multipart upload.
 MOST_PARTS = 10_000
-# Redis Cluster hashes only the text between the first `{` and the next `}` of a key, unless it is empty.
+# Redis Cluster hashes only the text between the first `{` and the next `}` of a key, unless that text is empty.
 HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
 
 
@@ -46,10 +46,10 @@ class Settings(BaseModel):
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Self:
-        """Return the settings with these values, by field name; all others come from the environment.
+        """Return settings with the values given by field name; all others come from the environment.
 
         Raises:
-            StartupRefused: a value is missing or invalid; the message names it and the reason.
+            StartupRefused: a value is missing or invalid; the message names the setting and the reason.
         """
         groups: dict[str, Group] = {}
         problems: list[Any] = []
@@ -66,7 +66,7 @@ class Settings(BaseModel):
         raise StartupRefused("; ".join(_explain(problem) for problem in problems))
 
     def changed(self, changes: Mapping[str, object]) -> Self:
-        """Return a copy with these values, by field name, without validating them.
+        """Return a copy with the values given by field name, without validating them.
 
         Raises:
             KeyError: there is no such setting.
@@ -137,7 +137,7 @@ def load_settings() -> Settings:
     """Return the settings from this process's environment.
 
     Raises:
-        StartupRefused: a value is missing or invalid; the message names it and the reason.
+        StartupRefused: a value is missing or invalid; the message names the setting and the reason.
     """
     return Settings.of({})
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 
 class BufferBudget:
-    """Grants shares of UPLOAD_BUFFER_BYTES in the order of the requests.
+    """Grants shares of UPLOAD_BUFFER_BYTES in the order in which they are requested.
 
-    A caller must not wait for a share while it has one that only its own progress releases. The share of a part that
-    is being stored is fine, since it is released anyway. So every share is released eventually and no caller deadlocks.
+    A caller must not wait for a share while it holds one that is released only when the caller itself makes progress.
+    It can hold the share of a part that is being stored, because that share is released in any case. This way, every
+    share is eventually released and callers cannot deadlock.
     """
 
     def __init__(self, limit_bytes: int) -> None:

@@ -73,7 +73,7 @@ class MultipartCalls(StoreCalls):
         body: AsyncIterator[bytes | memoryview],
         headers: Mapping[str, str] | None = None,
     ) -> StoredPart:
-        """Stream one part to the store, one block in memory at a time; the part is unchanged if `body` raises.
+        """Stream one part to the store, one block in memory at a time; if `body` raises, nothing is stored.
 
         The SDK reads a whole part before signing it, so this sends the stream to a presigned URL instead.
         """
@@ -95,7 +95,7 @@ class MultipartCalls(StoreCalls):
     async def presign_part(
         self, bucket: str, key: str, *, upload_id: str, number: int, size_bytes: int | None = None
     ) -> str:
-        """Return a public URL for sending this part within PRESIGN_EXPIRES_S seconds; a given size is enforced."""
+        """Return a public URL for sending this part within PRESIGN_EXPIRES_S seconds; a size, if given, is enforced."""
         arguments = {"Bucket": bucket, "Key": key, "UploadId": upload_id, "PartNumber": number}
         if size_bytes is not None:
             arguments["ContentLength"] = size_bytes

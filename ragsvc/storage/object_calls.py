@@ -28,7 +28,7 @@ class ObjectCalls(StoreCalls):
     async def head_object(self, bucket: str, key: str) -> StoredObject:
         """Return the size, ETag and metadata of an object.
 
-        File-system gateways briefly return an object that is being replaced without its ETag and metadata.
+        While an object is being replaced, file-system gateways briefly return it without its ETag and metadata.
         """
         with translated():
             response = await self._client.head_object(Bucket=bucket, Key=key)
@@ -61,7 +61,7 @@ class ObjectCalls(StoreCalls):
     async def open_object(
         self, bucket: str, key: str, *, byte_range: tuple[int, int] | None = None
     ) -> AsyncIterator[ObjectBody]:
-        """Open an object for reading, or its bytes from `byte_range[0]` to `byte_range[1]`, both inclusive."""
+        """Open an object for reading: all of it, or bytes `byte_range[0]` to `byte_range[1]`, both inclusive."""
         arguments: dict[str, Any] = {"Bucket": bucket, "Key": key}
         if byte_range is not None:
             arguments["Range"] = f"bytes={byte_range[0]}-{byte_range[1]}"

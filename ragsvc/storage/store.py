@@ -48,7 +48,7 @@ class Storage(BucketCalls, MultipartCalls, ObjectCalls):
         objects: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys if not key.endswith("/")]
         if objects:
             await self._client.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
-        # Stores on file systems list empty folders, and delete them only in requests for a single key.
+        # Stores built on a file system list empty folders, and delete a folder only in a request for that single key.
         for key in keys:
             if key.endswith("/"):
                 await self._client.delete_object(Bucket=bucket, Key=key)

@@ -22,7 +22,7 @@ SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def render_metrics(accept: str, also: Sequence[Metric] = ()) -> tuple[bytes, str]:
-    """Return body and content type of a scrape in a format that `accept` allows, including `also`."""
+    """Return the body and content type of a scrape in a format that `accept` allows; the body includes `also`."""
     encode, content_type = choose_encoder(accept)
     registry = CollectorRegistry()
     registry.register(_Given(also))

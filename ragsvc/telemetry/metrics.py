@@ -1,7 +1,7 @@
 """All metrics of the service, updated where the measured events happen and exported by `telemetry.exposition`.
 
-Label values come from small fixed sets: route templates, queues, error codes; never ids, paths or model names.
-Gauges are incremented and decremented so that processes sharing one scrape (`serve --workers N`) can be summed.
+Label values come from small fixed sets: route templates, queues, error codes; never ids, paths or model names. Gauges
+are incremented and decremented, so that the values of processes sharing one scrape (`serve --workers N`) can be summed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from prometheus_client import (
     values,
 )
 
-# Index of this process under `serve --workers N`; the replacement of a killed process continues its counters.
+# Index of this process under `serve --workers N`; a process that replaces a killed one continues its counters.
 FLEET_SLOT = "RAGSVC_FLEET_SLOT"
 if _slot := os.environ.get(FLEET_SLOT):
     values.ValueClass = values.MultiProcessValue(lambda: _slot)  # type: ignore[no-untyped-call]

@@ -9,7 +9,8 @@ SECRETS = re.compile(
     r"(?P<url>(?<=://)[^\s/@]+(?=@))|(?P<bearer>(?<=[Bb]earer )[\w.~+/=-]+)|(?P<key>\b(?:sk|rag|upt)[-_][\w-]{8,})"
     r"|(?P<pair>(?<=password=)[^\s&'\"]+|(?<=secret=)[^\s&'\"]+|(?<=Signature=)[^\s&'\"]+)"
 )
-# "Failing row contains (…)": the row can be many lines of a document. It is followed by a hint, a traceback or the end.
+# "Failing row contains (…)": the row can span many lines of a document. It is followed by a hint, a traceback or the
+# end.
 DETAIL = re.compile(r"(?<=\nDETAIL:  ).*?(?=\nHINT:  |\n\n(?:During|The above)|\Z)", re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""Removes what unfinished uploads left in the object store."""
+"""Removes what unfinished uploads left behind in the object store."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ async def abandon(resources: Resources, upload: Upload) -> None:
 async def clean_upload(resources: Resources, upload: Upload) -> None:
     """Remove the parts, object and tail of a session that ended without a file.
 
-    Multipart uploads are also looked up by key: a process can die before it records the store's upload id.
+    Multipart uploads are also looked up by key, because a process can die before it records the store's upload id.
     """
     storage = resources.storage
     try:
         listed = await storage.list_multiparts(upload.bucket, prefix=upload.object_key)
     except ObjectMissing:
-        # The bucket was deleted with its workspace, including all parts.
+        # The bucket and all parts in it were deleted with the workspace.
         listed = []
     ids = {found.upload_id for found in listed}
     for s3_upload_id in ids | ({upload.s3_upload_id} if upload.s3_upload_id else set()):

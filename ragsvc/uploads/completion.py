@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.storage.objects import StoredObject, StoredPart
 
-# A process that does not finish within this time is presumed dead; a store needs a while to join 10,000 parts.
+# A process that does not finish within this time is presumed dead. The time is generous because a store can take a
+# while to join 10,000 parts.
 COMPLETING_LEASE_S = 60.0
-# Interval for polling a completion that another request performs.
+# How often to check whether another request has finished completing the session.
 POLL_S = 0.1
 
 log = structlog.get_logger(__name__)
@@ -38,9 +39,9 @@ async def complete_session(resources: Resources, workspace_id: UUID, upload_id: 
 
     Raises:
         NotFound: there is no such session, or its document has been deleted.
-        PartsMissing: lists the parts that were not sent yet.
+        PartsMissing: some parts have not been sent yet; the error lists them.
         PartSizeMismatch, TooLarge, QuotaExceeded: only for a session whose size was not declared.
-        UploadNotPending: it was aborted, expired or failed.
+        UploadNotPending: the session was aborted, expired or failed.
         TransientFailure, OutageFailure: the store failed; a retry determines whether it joined the parts.
     """
     upload = await learn_size(resources, await load_session(resources, workspace_id, upload_id))
@@ -70,7 +71,7 @@ async def complete_stalled(resources: Resources, upload: Upload) -> None:
 
 
 async def finish_session(resources: Resources, upload: Upload) -> Document:
-    """Complete a session that this process has claimed; raises like `complete_session`."""
+    """Complete a session that this process has claimed; raises the same errors as `complete_session`."""
     try:
         stored = await _join_parts(resources, upload)
         document = await _register(resources, upload, stored)
@@ -107,7 +108,7 @@ async def _join_parts(resources: Resources, upload: Upload) -> StoredObject:
 
 
 async def _join(resources: Resources, upload: Upload, parts: list[StoredPart]) -> StoredObject:
-    # All bytes are in parts by now. Once the session is completed, nothing would remove the tail.
+    # All bytes are in parts by now, so remove the tail; nothing would once the session is completed.
     await remove_tail(resources, upload)
     wanted = [part for part in parts if part.number <= upload.part_count]
     try:

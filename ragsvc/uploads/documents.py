@@ -53,9 +53,9 @@ async def receive_document(
 ) -> Document:
     """Store the file and queue its ingestion; at most two of its parts are in memory, within UPLOAD_BUFFER_BYTES.
 
-    `late_details` is called with the file's sha256 once the source has ended and returns collection and attributes,
-    because in a form these fields can follow the file. `announced_bytes` is the expected size, if known, so that a
-    small file reserves little memory.
+    Once the source has ended, `late_details` is called with the file's sha256 and returns the collection and
+    attributes. It is called this late because in a form these fields can follow the file. `announced_bytes` is the
+    expected size, if known, so that a small file reserves little memory.
 
     Raises:
         EmptyFile, TooLarge, QuotaExceeded, Unavailable: the file was not accepted, and nothing is stored.
@@ -75,7 +75,8 @@ async def receive_document(
         )
 
     async with resources.pool.acquire() as conn:
-        # Reject an unknown collection before reading the body. It is pinned later, when the file is registered.
+        # Reject an unknown collection before reading the body. The collection is pinned later, when the file is
+        # registered.
         await find_collection(conn, workspace.id, collection_id)
     return await _receive(
         resources,
@@ -207,7 +208,7 @@ async def attach_file(
 
     Raises:
         NotFound: there is no such file or collection.
-        DocumentExists: the collection already has a document of this file.
+        DocumentExists: the collection already has a document with this file.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         file = await files.lock_file(conn, workspace.id, file_id)

@@ -1,7 +1,8 @@
 """Finds objects and multipart uploads that no row refers to, and files whose object is missing.
 
-Only buckets and prefixes in the workspaces table are scanned, since other environments can share the object store.
-Rows are inserted before objects are created, so an upload in progress always has one; ORPHAN_TTL_S is an extra margin.
+Only buckets and prefixes in the workspaces table are scanned, since other environments can share the object store. A
+row is inserted before its object is created, so an upload in progress always has a row; ORPHAN_TTL_S is an extra
+margin.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
-# Buckets per sweep, and pages scanned per bucket; the next sweep continues from there.
+# Buckets scanned per sweep, and pages per bucket; the next sweep continues where this one stopped.
 BUCKETS_PER_SWEEP = 4
 PAGES_PER_BUCKET = 5
-# How long a sweep can take for its pages of one bucket before another process claims the bucket.
+# How long a sweep can spend on one bucket before another process can claim the bucket.
 CLAIM_LEASE_S = 600.0
 # Keys per page of a bucket, and rows per page of the files table.
 PAGE_SIZE = 1000
@@ -190,7 +191,7 @@ async def _orphaned_multiparts(resources: Resources, workspace: Workspace, *, be
 async def _orphaned_objects(
     resources: Resources, workspace: Workspace, *, before: datetime, after: str, page_size: int
 ) -> tuple[list[Finding], str]:
-    """Return the orphans of one page, and the key to continue after, which is '' for the last page."""
+    """Return the orphans of one page, and the key after which the next page starts, or '' if there is none."""
     page = await resources.storage.list_objects(
         workspace.bucket, prefix=workspace.key_prefix, after=after, page_size=page_size
     )
@@ -229,7 +230,7 @@ def _session_key(workspace: Workspace, key: str) -> str:
 
 
 async def _has_object(resources: Resources, workspace: Workspace, file: File) -> bool:
-    """Return whether the file has its object; also True if the file was deleted after it was listed."""
+    """Return whether the file's object exists; also return True if the file was deleted after it was listed."""
     if await resources.storage.object_exists(workspace.bucket, file.object_key):
         return True
     async with resources.pool.acquire() as conn:

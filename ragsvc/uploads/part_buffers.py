@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # How long a part can take to fill while others wait for memory.
 TURN_S = 10.0
-# The limit, in turns, for a part that cannot be spilled: an 8 MiB part must arrive at 1.1 Mbit/s or more.
+# How many turns a part that cannot be spilled can take to fill, so an 8 MiB part must arrive at 1.1 Mbit/s or faster.
 MAX_TURNS = 6
 # How long a request that cannot be resumed waits for memory.
 WAIT_S = 30.0
@@ -55,7 +55,7 @@ class Chunks:
 class PartBuffer:
     """The part that is filling and the one being stored; each has a share of the process's buffer budget.
 
-    A share is never awaited while a part is filling, to avoid deadlocks: see BufferBudget.
+    To avoid deadlocks, a share is never awaited while a part is filling (see BufferBudget).
     """
 
     def __init__(self, budget: BufferBudget, *, reserved_bytes: int) -> None:
@@ -67,7 +67,7 @@ class PartBuffer:
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes the filling part has."""
+        """The number of bytes in the part that is filling."""
         return self._filling.size_bytes
 
     def is_overdue(self, *, turns: int = 1) -> bool:
@@ -115,7 +115,7 @@ class PartBuffer:
             await asyncio.sleep(POLL_S)
 
     def write(self, block: bytes | memoryview) -> None:
-        """Add to the filling part."""
+        """Add bytes to the part that is filling."""
         self._filling.write(block)
 
     async def start_storing(self, store: Store) -> None:
@@ -133,7 +133,7 @@ class PartBuffer:
             self._storing.add_done_callback(lambda _stored: share.release())
 
     async def wait_until_stored(self) -> None:
-        """Wait for the part that is being stored, if any; raises what `store` raised."""
+        """Wait for the part that is being stored, if any; re-raise any error that `store` raised."""
         if self._storing is not None:
             await self._storing
             self._storing = None

@@ -68,7 +68,7 @@ async def receive_part(
         raise UploadNotPending("The upload has ended.") from None
     except TransientFailure:
         if checked.refusal is not None:
-            # The store did not fail: the last block of a wrong part was withheld from it.
+            # The store is not at fault: the part was wrong, so its last block was withheld.
             raise checked.refusal from None
         raise
     if part.is_md5 and part.etag != checked.md5.hexdigest():
@@ -84,7 +84,7 @@ class CheckedSource:
 
     def __init__(self, source: AsyncIterator[bytes], *, size_bytes: int, digests: Mapping[str, bytes]) -> None:
         self.md5 = hashlib.md5(usedforsecurity=False)
-        # Why `blocks` ended early; the HTTP client wraps errors that a body raises.
+        # Why `blocks` ended early; kept here because the HTTP client wraps any error that a body raises.
         self.refusal: RequestError | None = None
         self._source = source
         self._size_bytes = size_bytes

@@ -31,7 +31,8 @@ class WrittenObject:
 class PartWriter:
     """Splits a stream into parts of UPLOAD_PART_SIZE_BYTES; one part fills while the previous one is being stored.
 
-    Even a small file is a multipart upload: a delayed single PUT could overwrite the object after it was completed.
+    Even a small file is sent as a multipart upload, because a delayed single PUT could overwrite the object after it
+    was completed.
     """
 
     def __init__(self, resources: Resources, upload: Upload, *, announced_bytes: int | None) -> None:

@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class UploadState:
-    """A session with its parts in the store, and the numbers of the parts that were not sent yet."""
+    """A session with its parts in the store, and the numbers of the parts that have not been sent yet."""
 
     upload: Upload
     received: tuple[StoredPart, ...] = ()
@@ -52,7 +52,7 @@ class UploadState:
 
 
 def part_size_for(size_bytes: int, *, min_bytes: int) -> int:
-    """Return the part size in bytes: `min_bytes`, or whole MiB if the file would need more than MOST_PARTS parts."""
+    """Return the part size in bytes: `min_bytes`, or more whole MiB if the file would not fit into MOST_PARTS parts."""
     needed_bytes = -(-size_bytes // MOST_PARTS)
     return max(min_bytes, -(-needed_bytes // MIB) * MIB)
 
@@ -129,7 +129,8 @@ async def load_state(resources: Resources, workspace_id: UUID, upload_id: UUID) 
     try:
         parts = await resources.storage.list_parts(upload.bucket, upload.object_key, upload_id=upload.s3_upload_id)
     except ObjectMissing:
-        # Completed or aborted in between. If the store lost the upload, completing the session reports that.
+        # The upload was completed or aborted in the meantime. If the store lost it, completing the session reports
+        # that.
         return UploadState(await load_session(resources, workspace_id, upload_id))
     return UploadState(upload, tuple(parts), find_missing(upload, parts))
 
@@ -163,7 +164,7 @@ async def abort_session(resources: Resources, workspace_id: UUID, upload_id: UUI
 
     Raises:
         NotFound: there is no such session.
-        UploadNotPending: it is being completed or already is.
+        UploadNotPending: it is being completed or has already been completed.
     """
     upload = await load_session(resources, workspace_id, upload_id)
     async with resources.pool.acquire() as conn:

@@ -1,4 +1,4 @@
-"""Expires overdue sessions, finishes stalled completions, and removes what ended sessions left in the store."""
+"""Expires overdue sessions, finishes stalled completions, and removes what ended sessions left behind in the store."""
 
 from __future__ import annotations
 

@@ -30,7 +30,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The first bytes of a part. Bytes after `counted_bytes` are not verified against a checksum, and may never be."""
+    """The first bytes of a part.
+
+    Bytes after `counted_bytes` have not been verified against a checksum, and might never be.
+    """
 
     part_number: int
     counted_bytes: int

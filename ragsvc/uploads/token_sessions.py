@@ -1,6 +1,6 @@
 """Sessions opened with an upload token, whose client does not declare a part size.
 
-The size is learned on completion; from then on they are like any other session.
+The part size is derived from the stored parts on completion. From then on, such a session is like any other.
 """
 
 from __future__ import annotations
@@ -107,8 +107,9 @@ async def learn_size(resources: Resources, upload: Upload, *, part_count: int | 
 
     Raises:
         PartsMissing: part numbers are missing, or the parts do not add up to the declared size.
-        PartSizeMismatch: the parts before the last differ in size or are too small, or the last is larger.
-        TooLarge, QuotaExceeded: the file exceeds the token's limit, which aborts the session, or the quota.
+        PartSizeMismatch: the parts before the last one differ in size or are too small, or the last one is larger.
+        TooLarge: the file exceeds the token's limit; the session is aborted.
+        QuotaExceeded: the file exceeds the quota.
     """
     if upload.part_size_bytes is not None or upload.status is not UploadStatus.PENDING:
         return upload
@@ -117,7 +118,7 @@ async def learn_size(resources: Resources, upload: Upload, *, part_count: int | 
             upload.bucket, upload.object_key, upload_id=upload.s3_upload_id or ""
         )
     except ObjectMissing:
-        # Completed or lost in the store: completing the session determines which.
+        # The upload was completed, or the store lost it; completing the session determines which.
         return upload
     size_bytes = _sum_sizes(parts, part_count=part_count)
     if size_bytes > (upload.max_bytes or 0):

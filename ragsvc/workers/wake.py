@@ -37,7 +37,7 @@ class WakeWorker(Worker):
         super().__init__(*args, **kwargs)
         self._wake = asyncio.Event()
         self._listener: asyncio.Task[None] | None = None
-        # If set, a cancelled job is being shut down (see workers/runner.py).
+        # If set, jobs are cancelled because the worker is shutting down (see workers/runner.py).
         self.ctx["stopping"] = asyncio.Event()
         settings: Settings | None = self.ctx.get("settings")
         self._grace_s = settings.jobs.worker_grace_s if settings else GRACE_S
@@ -100,7 +100,7 @@ class WakeWorker(Worker):
             await asyncio.wait_for(self._wake.wait(), IDLE_S)
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
-        """Start the jobs that do not run here yet; for the others arq would make four calls to Redis each time."""
+        """Start the jobs that are not running here yet; for the others arq would make four calls to Redis each time."""
         running = {job_id for job_id, task in self.tasks.items() if not task.done()}
         await super().start_jobs([job_id for job_id in job_ids if job_id.decode() not in running])
 
@@ -130,7 +130,7 @@ class WakeWorker(Worker):
             try:
                 async with self.pool.pubsub() as channel:
                     await channel.subscribe(wake_channel(self.queue_name))
-                    # For notifications sent before the subscription.
+                    # Wake once for notifications that were sent before the subscription.
                     self._wake.set()
                     while True:
                         # With its own timeout, because silence on this connection is normal.

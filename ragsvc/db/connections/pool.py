@@ -53,8 +53,9 @@ DATABASE_TROUBLE = (
     TimeoutError,
 )
 
-# Sent in the startup packet of every connection, without a round trip. `plan_cache_mode` prevents the reuse of plans
-# that were made for a workspace of a different size. Behind a transaction pooler, set them with ALTER ROLE … SET.
+# Settings that are sent in the startup packet of every connection, so they cost no round trip. `plan_cache_mode`
+# prevents the reuse of plans that were made for a workspace of a different size. Behind a transaction pooler, set them
+# with ALTER ROLE … SET.
 SESSION_SETTINGS = {
     "application_name": "ragsvc",
     "timezone": "UTC",
@@ -107,10 +108,10 @@ class Pool:
 
     @asynccontextmanager
     async def acquire_for_lookup(self) -> AsyncIterator[LookupConnection]:
-        """Use a connection in any scope for a statement that finds the caller's workspace and enters its scope.
+        """Acquire a connection, whatever its scope, for a statement that finds the caller's workspace and enters it.
 
-        The pool hands out the most recently returned connection first, so the caller's next statement usually gets
-        this connection, already in the right scope, and saves a round trip.
+        The pool hands out the most recently returned connection first, so the caller's next statement usually gets this
+        connection, already in the right scope, which saves a round trip.
         """
         async with self._acquire() as (connection, session):
             lookup = LookupConnection(connection, enters_workspace=self._has_sessions and session.can_isolate)

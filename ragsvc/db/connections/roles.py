@@ -1,8 +1,8 @@
 """Postgres roles and their permissions, updated by every migration.
 
 Requests of a workspace run as `ragsvc_app`, which row-level security limits to the rows of that workspace. Operators'
-requests, workers and the sweeper run as `ragsvc_system`, which sees all workspaces. The role that migrates owns the
-tables. Roles belong to the server, not to a database, so a file in `sql/` cannot create them.
+requests, workers and the sweeper run as `ragsvc_system`, which sees all workspaces. The role that runs the migrations
+owns the tables. Roles belong to the server, not to a database, so a file in `sql/` cannot create them.
 """
 
 from __future__ import annotations

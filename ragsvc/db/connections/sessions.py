@@ -44,7 +44,7 @@ else:
 
 
 class Session:
-    """The current scope of a connection's session, so that it is only set when it changes."""
+    """The current scope of a connection's session, tracked so that it is set only when it changes."""
 
     def __init__(self) -> None:
         self.can_isolate = False

@@ -69,9 +69,9 @@ dense AS MATERIALIZED (
         SELECT * FROM ({EXACT} AND (SELECT count(*) FROM near_live) < $7) every {FIRST}) nearest
 )"""
 
-# Chunks found by only one index get their score from the other too, so that the score is the weighted sum of the cosine
-# and the lexical score. (Bruch, Gai, Ingber 2023: better than fusing ranks, which do not reflect how well a chunk
-# matches; confirmed by `make eval`.)
+# A chunk found by only one index also gets its score from the other, so that every score is the weighted sum of the
+# cosine and the lexical score. (Bruch, Gai, Ingber 2023: better than fusing ranks, which do not reflect how well a
+# chunk matches; confirmed by `make eval`.)
 FUSED = """
 fused AS MATERIALIZED (
     SELECT either.chunk_id, scores.cosine, ranked.rank, $12 * scores.cosine + $13 * coalesce(ranked.rank, 0) AS score

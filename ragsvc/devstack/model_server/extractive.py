@@ -68,7 +68,7 @@ class Sentence:
 
     @property
     def all_words(self) -> frozenset[str]:
-        """All words of its context: a sentence below `Kettle 300 > Cleaning` may not name the kettle."""
+        """Its words and its titles' words: a sentence below `Kettle 300 > Cleaning` might not name the kettle."""
         return self.words | self.title_words
 
 

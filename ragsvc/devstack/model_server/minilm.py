@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DIMENSIONS = 384
 MAX_TOKENS = 256
-# Up to this size a request counts as a query, which has its own thread.
+# A request of at most this size counts as a query; queries have their own thread.
 QUERY_TOKENS = 2 * MAX_TOKENS
 # Size of one run of the model. Larger runs are hardly faster on a CPU, and make other requests wait longer.
 BATCH_TOKENS = 512

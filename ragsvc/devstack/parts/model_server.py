@@ -23,8 +23,8 @@ EMBEDDING_SETTINGS = {
     "EMBEDDING_MAX_INPUT_TOKENS": "256",
     "CHUNK_MAX_TOKENS": "240",
     "CHUNK_OVERLAP_TOKENS": "32",
-    # About 17 texts per second and core: the calls of four concurrent documents must finish within MODEL_TIMEOUT_S even
-    # on a busy machine.
+    # One core embeds about 17 texts per second, and the calls of four concurrent documents must finish within
+    # MODEL_TIMEOUT_S even on a busy machine.
     "EMBEDDING_BATCH_SIZE": "16",
     "EMBEDDING_CONCURRENCY": "2",
 }

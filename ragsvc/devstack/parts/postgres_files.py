@@ -44,8 +44,8 @@ def find_owner() -> Owner | None:
 def choose_home(data_dir: Path, *, owner: Owner | None) -> Path:
     """Return a folder that Postgres's user can reach.
 
-    It is in the data directory, except for root with a data directory in a private home: then it is a folder in
-    /var/tmp, named after the data directory.
+    The folder is in the data directory, unless we are root and the data directory is in a private home. In that case,
+    it is a folder in /var/tmp, named after the data directory.
     """
     if owner is None or all(folder.stat().st_mode & stat.S_IXOTH for folder in (data_dir, *data_dir.parents)):
         return data_dir / "postgres"

@@ -3,9 +3,10 @@
 One part fills while the previous one is being stored; no other part is in memory. If others wait for that memory, the
 incomplete part of a slow client is spilled to the tail, and read back once the client gets memory again.
 
-With a checksum, no byte counts before the whole body is verified, and the body can be larger than memory. So the first
-part that the request fills is stored as the tail, after the bytes that already count, and later ones as parts. The
-offset counts contiguous parts only, so none of them counts until the tail is copied to its part.
+If the request has a checksum, no byte counts until the whole body has been verified, but the body can be larger than
+memory. Therefore, the first part that the request fills is stored as the tail, after the bytes that already count, and
+later ones are stored as parts. The offset counts contiguous parts only, so none of them counts until the tail is copied
+to its part.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ async def append_bytes(
         async with writing(
             resources,
             progress.upload,
-            # A part that is overdue by two turns was not spilled, so no bytes are arriving.
+            # An overdue part is usually spilled when more bytes arrive. If it is still in memory after two turns, leave
+            # to free it.
             should_leave=lambda: should_leave() or buffer.is_overdue(turns=2),
         ) as writer:
             # The previous writer may have stored more in the meantime.
@@ -126,7 +128,7 @@ class _Append:
         self._number = progress.whole_parts + 1
         self._buffer = buffer
         self._counted_bytes = progress.tail.counted_bytes if progress.tail else 0
-        # Bytes of the filling part that are in the tail and not in memory.
+        # The number of bytes of the filling part that are in the tail rather than in memory.
         self._spilled_bytes = self._counted_bytes
         self._unchecked_part: int | None = None
 
@@ -164,12 +166,13 @@ class _Append:
         if self._spilled_bytes:
             found = read_tail(self._resources, self._upload, size_bytes=self._spilled_bytes)
             body = b"".join([block async for block in found])
-            # Written in one piece: a request that is cancelled halfway must not mistake a fragment for the whole tail.
+            # Written in one piece, so that a request that is cancelled halfway does not mistake a fragment for the
+            # whole tail.
             self._buffer.write(body)
             self._spilled_bytes = 0
 
     async def _clear_unchecked_parts(self) -> None:
-        """Empty the parts left by a request that failed its checksum or was cut off, before they become contiguous."""
+        """Empty the parts of a request that failed its checksum or was cut off, before they become contiguous."""
         for part in self._progress.parts:
             if part.number > self._number and part.size_bytes:
                 await self._store.put_part(part.number, [])

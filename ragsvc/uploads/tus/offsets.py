@@ -81,7 +81,7 @@ async def _progress_without_parts(resources: Resources, workspace_id: UUID, uplo
 
 
 async def load_upload(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Upload:
-    """Return a tus session; raises like `load_progress`."""
+    """Return a tus session; raises the same errors as `load_progress`."""
     upload = await load_session(resources, workspace_id, upload_id)
     if upload.tus_metadata is None:
         raise NotFound
@@ -99,7 +99,8 @@ async def load_upload(resources: Resources, workspace_id: UUID, upload_id: UUID)
 async def settle_progress(resources: Resources, workspace_id: UUID, upload_id: UUID) -> Progress:
     """Return the upload's progress, completing the upload first if all bytes have been received.
 
-    The process that stored the last byte can die before it completes the upload, and the client has no more to send.
+    The process that stored the last byte can die before it completes the upload, and the client has nothing more to
+    send.
 
     Raises:
         NotFound, UploadGone: there is no such upload, or it has ended.

@@ -62,5 +62,5 @@ class LeasedStore:
         )
         now = await load_session(self._resources, self._upload.workspace_id, self._upload.id)
         if now.status not in {UploadStatus.PENDING, UploadStatus.COMPLETING}:
-            # The session was cleaned up in between, and the sweeper does not visit it again.
+            # The session was cleaned up in the meantime, and the sweeper will not visit it again.
             await remove_tail(self._resources, self._upload)

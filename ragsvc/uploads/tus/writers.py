@@ -1,7 +1,7 @@
-"""Write leases: one request at a time appends to an upload, and gives way to the next one when it receives nothing.
+"""Write leases: one request at a time appends to an upload, and gives way to the next one when no bytes arrive.
 
-The lease is a column rather than an advisory lock: a lock would occupy a pooled connection for as long as a slow
-client sends, and does not work behind a transaction pooler.
+The lease is a column rather than an advisory lock, because a lock would occupy a pooled connection for as long as a
+slow client sends, and would not work behind a transaction pooler.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Writer:
             raise UploadLocked("Another request has taken over the upload.")
 
     async def take(self) -> None:
-        """Acquire the lease, waiting up to WAIT_S seconds; raises like `writing`."""
+        """Acquire the lease, waiting up to WAIT_S seconds; raises the same errors as `writing`."""
         deadline = time.monotonic() + WAIT_S
         while not await self._try_take():
             if time.monotonic() > deadline:
