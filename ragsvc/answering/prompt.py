@@ -32,7 +32,7 @@ HISTORY_SHARE = 0.25
 # Joined pieces can have more tokens than the separate pieces, and so can text with an inserted backslash.
 SEAM_TOKENS = 3
 
-# Text that could open or close a fence, or a turn on servers that parse chat-template tokens in message text.
+# Text that could open or close a fence or, on servers that parse chat-template tokens in message text, a turn.
 _BORDER = re.compile(r"<(?=\s*/?\s*source|\|)", re.IGNORECASE)
 _MARKER = re.compile(rf"(?<![ \t])[ \t]*{MARKER}")
 

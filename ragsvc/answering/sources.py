@@ -84,7 +84,8 @@ class _Content:
 
     def repeats(self, other: _Content) -> bool:
         """Return whether the other text has nearly all of these words, and every number and negation."""
-        # Each new word starts a new shingle, except in the last positions. This cheap test rejects most pairs of texts.
+        # A word that the other text lacks also starts a shingle that it lacks, unless it is too near the end to start
+        # one. This cheap test rejects most pairs of texts.
         most_new_shingles = (1 - REPEATED_SHARE) * len(self.words)
         if len(self.vocabulary - other.vocabulary) > most_new_shingles + SHINGLE_WORDS - 1:
             return False

@@ -33,10 +33,10 @@ async def embed_chunks(
     *,
     report: Callable[[int], Awaitable[None]],
 ) -> NDArray[np.float32]:
-    """Return the vectors of the chunks, in the same order, shape (len(chunks), dimensions).
+    """Return the vectors of the chunks, in the same order, as an array of shape (len(chunks), dimensions).
 
-    `report` is called with the number of chunks embedded since its last call. Vectors are cached, and usage is
-    recorded, as each model call returns, so a crash repeats at most the calls in flight.
+    `report` is called with the number of chunks embedded since its last call. As each model call returns, its vectors
+    are cached and its usage is recorded, so that only calls in flight are repeated after a crash.
 
     Raises:
         ProviderRejected, TransientFailure, OutageFailure: the model call failed.
@@ -66,7 +66,7 @@ async def embed_chunks(
 
 
 async def sweep_embedding_cache(resources: Resources) -> int:
-    """Delete a batch of cached vectors unused for EMBEDDING_CACHE_DAYS and return their number."""
+    """Delete a batch of cached vectors that were not used for EMBEDDING_CACHE_DAYS, and return their number."""
     async with resources.pool.acquire() as conn, conn.transaction():
         if not await jobs.try_lock(conn, "sweep:embedding_cache"):
             return 0

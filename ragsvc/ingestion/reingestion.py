@@ -33,7 +33,7 @@ async def request_reingestion(
     discard_replacement: bool = False,
     job_id: UUID | None = None,
 ) -> Document:
-    """Queue a new version of the document from its newest file; the current version is served until it is ready.
+    """Queue a new version of the document from its newest file; the current one is served until the new one is ready.
 
     Without `chunking`, the collection's chunking at the time of ingestion applies. With `discard_replacement`, a
     replacement file whose ingestion failed is released and the version is built from the current file.

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 @contextmanager
 def open_scratch() -> Iterator[Path]:
-    """Yield a new folder under TMPDIR, locked by this process; the kernel releases the lock if it is killed."""
+    """Yield a new folder under TMPDIR, locked by this process; if the process is killed, the kernel unlocks it."""
     _remove_abandoned(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
         folder = Path(name)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.documents import File
     from ragsvc.storage.store import Storage
 
-# Free disk space required, as a multiple of the file's size: the source, its text and its chunks exist at once.
+# Free disk space required, as a multiple of the file's size, because the file, its text and its chunks coexist.
 DISK_FACTOR = 3
 
 

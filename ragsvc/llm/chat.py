@@ -32,7 +32,7 @@ REFUSED_OPTION = frozenset({400, 422})
 CONTENT_FILTER = "content_filter"
 REQUEST_ID = "x-request-id"
 
-# The limit for the first token, as a multiple of MODEL_TIMEOUT_S, which limits each later one.
+# The time limit for the first token, as a multiple of MODEL_TIMEOUT_S, which is the limit for each later one.
 FIRST_TOKEN_FACTOR = 1.0
 
 log = structlog.get_logger(__name__)
@@ -63,7 +63,7 @@ class Chat:
         self._silence_s = settings.llm.model_timeout_s
         self._first_token_s = FIRST_TOKEN_FACTOR * settings.llm.model_timeout_s
         self._timeout = httpx2.Timeout(max(self._first_token_s, self._silence_s), connect=CONNECT_TIMEOUT_S)
-        # Replaces the request of each open answer, to free the memory of its prompt.
+        # Takes the place of the request in each open answer, so that the memory of the prompt is freed.
         self._empty_request = httpx2.Request("POST", client.base_url)
         # Not every server supports the option that requests token usage.
         self._asks_for_usage = True
@@ -248,7 +248,7 @@ def _list_of_objects(value: object, name: str) -> list[dict[str, object]]:
 
 
 def _content_of(delta: dict[str, object]) -> str:
-    """Return the text of a delta, which can come in parts; reasoning is not part of it."""
+    """Return the text of a delta, without the model's reasoning; the text can come in parts."""
     parts = [_text_of(part, "text") for part in _list_of_objects(delta, "content")]
     return _text_of(delta, "content") or "".join(parts)
 

@@ -117,6 +117,6 @@ def _make_client(settings: Settings, *, base_url: str, api_key: SecretStr | None
         max_retries=0,
         timeout=timeout,
         default_headers=cast("dict[str, str]", OMITTED_CLIENT_HEADERS),
-        # The SDK's aiohttp transport needs half the CPU time of its httpx one, and less memory for each open answer.
+        # The SDK's aiohttp transport uses half the CPU time of its httpx transport, and less memory per open answer.
         http_client=openai.DefaultAioHttpClient(base_url=base_url, timeout=timeout, limits=CONNECTIONS),
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # What a model is used for; every code begins with it, as in `chat_unavailable`.
 Purpose = Literal["embedding", "chat", "rerank"]
-# The kind of failure. Embedding codes are fewer, since jobs only need to know whether to retry.
+# The kind of failure. Embedding has fewer codes, because jobs only need to know whether to retry.
 Kind = Literal[
     "quota", "unauthorized", "model_not_found", "context_too_long", "rejected", "rate_limited", "timeout", "unavailable"
 ]

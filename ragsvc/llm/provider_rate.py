@@ -15,7 +15,7 @@ class ProviderRate(Protocol):
         """Wait until the budget allows a request of `tokens` tokens, and charge it."""
 
     async def go_first(self, *, tokens: int) -> None:
-        """Charge a request of `tokens` tokens without waiting; requests that wait are delayed by it."""
+        """Charge a request of `tokens` tokens without waiting; this delays the requests that are waiting."""
 
     async def hold(self, *, seconds: float) -> None:
         """Delay all waiting requests for `seconds`, because the provider asked for a pause."""

@@ -41,7 +41,7 @@ class HttpReranker:
         """Return the relevance of each text, in order; scores are comparable only within one call.
 
         Raises:
-            WorkError: with codes `rerank_…`; immediately for BACKOFF_S after a failure.
+            WorkError: with codes `rerank_…`. For BACKOFF_S after a failure, it is raised without calling the reranker.
         """
         if not texts:
             return []

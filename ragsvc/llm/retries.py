@@ -11,7 +11,7 @@ MAX_WAIT_S = 2.0
 
 
 def should_retry_now(error: Exception) -> bool | float:
-    """Return for stamina whether to retry, or the seconds to wait if the server specified them."""
+    """Tell stamina whether to retry, or how many seconds to wait before that if the server specified it."""
     if isinstance(error, OutageFailure):
         return True
     if not isinstance(error, TransientFailure):

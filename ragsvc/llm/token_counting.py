@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ragsvc.errors import StartupRefused
 
-# Prefixes of OpenAI model names; a longer prefix precedes a shorter one that it starts with.
+# Prefixes of OpenAI model names. If one starts with another, the longer one comes first.
 ENCODINGS = (
     ("text-embedding-", "cl100k_base"),
     ("gpt-4o", "o200k_base"),
@@ -37,14 +37,14 @@ class HuggingFaceCounter:
     def __init__(self, path: Path) -> None:
         # Imported here, since OpenAI models do not need the library.
         self._tokenizer = import_module("tokenizers").Tokenizer.from_file(str(path))
-        # Published files often truncate and pad every input, so that all texts would have the same count.
+        # Published tokenizer files often truncate and pad every input, which would give all texts the same count.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
 
     def count(self, text: str) -> int:
         """Return the number of tokens of the text, without special tokens."""
-        # The fast variant does not compute token offsets, which take a third of the time.
+        # The fast variant does not compute token offsets, which would take a third of the time.
         return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
 

@@ -28,7 +28,7 @@ DECLARABLE = frozenset(DECLARABLE_NAMES.split())
 
 
 def find_charset(label: str | None) -> str | None:
-    """Return Python's codec name for a charset label, or None if it is unknown or not a charset of documents."""
+    """Return Python's codec name for a charset label; None if it is unknown or does not name a charset of documents."""
     try:
         name = codecs.lookup(label or "").name
     except (LookupError, ValueError):

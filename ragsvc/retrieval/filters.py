@@ -175,7 +175,7 @@ def _check_condition(condition: Comparison | Listing) -> None:
 
 
 class _PathWriter:
-    """Writes a jsonpath predicate; comparisons are in filter expressions, which are false for different types."""
+    """Writes a jsonpath predicate. Comparisons are in filter expressions, because those are false if types differ."""
 
     def __init__(self) -> None:
         self.variables: dict[str, object] = {}

@@ -33,7 +33,7 @@ FETCHED = 50
 FETCHED_PER_HIT = 2
 # Candidates that a reranker scores. More would cost time and rarely change the first hits.
 RERANK_CANDIDATES = 50
-# With at most this many chunks in scope, dense search scans all of them: about as fast as the index, and exact.
+# With at most this many chunks in scope, dense search scans them all, which is exact and about as fast as the index.
 EXACT_SCAN_MAX_CHUNKS = 10_000
 # Longer queries are truncated.
 MAX_QUERY_CHARS = 4000
@@ -57,7 +57,7 @@ class SearchRequest:
 
     @property
     def needs_vector(self) -> bool:
-        """Whether the query must be embedded; `min_score` is a cosine similarity in every mode."""
+        """Whether the query must be embedded, also for `min_score`, which is a cosine similarity in every mode."""
         return self.mode is not SearchMode.LEXICAL or self.min_score is not None
 
 

@@ -50,7 +50,7 @@ class EventLog:
     def publish_soon(self, journal: Journal) -> None:
         """Schedule events that are already stored; they wait up to LINGER_S for further events to join the batch.
 
-        Otherwise the answer's first words would wait for the round trip of the sources.
+        Without this delay, the answer's first words would have to wait until the sources have been sent.
         """
         self._pending[journal.run_id] = journal
         asyncio.get_running_loop().call_later(LINGER_S, self._has_pending.set)

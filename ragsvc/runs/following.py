@@ -68,8 +68,8 @@ class Follower:
                         return
                     position = batch[-1].id
                 if journal.end is not None:
-                    # The owner published more than it saved before it died. The end is still sent, except to a reader
-                    # that resumed after it.
+                    # The owner published more events than it saved before it died. Send the end anyway, unless the
+                    # reader asked only for events after the end.
                     if position > journal.last_id or position > after:
                         yield [RunEvent(position + 1, journal.end)]
                     return

@@ -1,4 +1,4 @@
-"""Ends a run whose process died, with all events that it is known to have published."""
+"""Ends a run whose process died, and keeps all events that the process is known to have published."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 async def end_lost_run(resources: Resources, run: ChatRun, *, sweeper: str) -> bool:
-    """Store and publish the end of a run that `sweeper` has claimed; return False if it has been deleted."""
+    """Store and publish the end of a run that `sweeper` has claimed; return False if it was deleted."""
     async with resources.pool.acquire() as conn:
         stored = await chat_runs.select_run_with_message(conn, run.workspace_id, run.id)
     if stored is None:
@@ -74,5 +74,5 @@ async def _append_end(resources: Resources, run_id: UUID, end_id: int) -> None:
             resources.redis, resources.settings.stores.queue_prefix, {run_id: [(end_id, STORED_MARKER)]}
         )
     except REDIS_TROUBLE as error:
-        # Readers find the end in Postgres, a little later.
+        # Readers will find the end in Postgres a little later.
         log.warning("run_end_not_appended", run_id=run_id, error=error)

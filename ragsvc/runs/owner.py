@@ -69,7 +69,7 @@ class OwnedRun:
             raise asyncio.CancelledError
 
     def interrupt(self) -> bool:
-        """Cancel the task, or have it cancel itself in `begin`: a task that never started could not end its run."""
+        """Cancel the task. If it has not started, it cancels itself in `begin`: only a started task can end its run."""
         self.is_interrupted = True
         return not self.has_begun or (self.task is not None and self.task.cancel())
 
@@ -225,7 +225,7 @@ def _record_outcome(outcome: Outcome, traced: Span, *, duration_s: float) -> Non
 
 
 def explain_failure(error: Exception) -> FailureInfo:
-    """Return the client's view of the error that ended a run; an unexpected error is logged."""
+    """Return the error that ended a run in the form that clients see; an unexpected error is logged."""
     match error:
         case WorkError():
             is_retryable = isinstance(error, (TransientFailure, OutageFailure))

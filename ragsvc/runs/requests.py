@@ -1,4 +1,4 @@
-"""Accepts questions and retries. Once one is committed, its run ends with an answer or an error, even after a crash."""
+"""Accepts questions and retries. Once committed, each of them ends with an answer or an error, even after a crash."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def begin_run(
 
 
 async def retry_run(runs: Runs, workspace_id: UUID, run_id: UUID, *, new_run_id: UUID | None = None) -> BegunRun:
-    """Begin a new run for the question of a run that did not complete; the same message gets a new answer.
+    """Begin a new run for the question of a run that did not complete; the stored question gets a new answer.
 
     Raises:
         NotFound: the run does not exist.

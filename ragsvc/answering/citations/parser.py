@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # An answer without sentence ends is read in pieces of this length.
 LONGEST_SENTENCE_CHARS = 2000
-# Maximum number of characters after a sentence that can decide where it ends.
+# Where a sentence ends can depend on at most this many characters after it.
 LOOKAHEAD_CHARS = 100
 _WINDOW_CHARS = LONGEST_SENTENCE_CHARS + LOOKAHEAD_CHARS
 
@@ -101,7 +101,7 @@ class CitationParser:
 
 
 def cite(marker: Marker, hit: SearchHit | None) -> Citation:
-    """Return the citation of a marker with the best quote from its source, not verified yet.
+    """Return an unverified citation for a marker, with the best quote from its source.
 
     Without a source the citation has no document and no span.
     """
@@ -129,7 +129,10 @@ def _page_at(hit: SearchHit, offset: int) -> int | None:
 
 
 def _read_markers(sentence: str, offset: int) -> Iterator[Marker]:
-    """Yield the markers of a sentence, each with the words before it; the last group also gets the words after it."""
+    """Yield the markers of a sentence with their claims; adjacent markers form a group and share one claim.
+
+    The claim consists of the words since the previous group. For the last group, it includes the words after it too.
+    """
     readable = _CODE.sub(lambda code: " " * len(code[0]), sentence) if "`" in sentence else sentence
     groups = _group_adjacent(list(_MARKER.finditer(readable)), sentence)
     start = 0

@@ -1,4 +1,4 @@
-"""Extracts what a sentence states: content words, numbers with units, names, and negations and opposites by clause."""
+"""Extracts the content of a sentence: words, numbers with units, names, and each clause's negations and opposites."""
 
 from __future__ import annotations
 

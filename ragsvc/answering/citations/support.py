@@ -93,9 +93,10 @@ def _is_reversed_clause(clause: Clause, claimed: Statement, given: Statement) ->
 def _closest_clauses(clause: Clause, claimed: Statement, given: Statement) -> list[Clause]:
     """Return the clauses of the sentence that match best.
 
-    They contain the last word of `clause` that occurs in any of them and, among those, share the most words with it.
+    Only clauses that contain the last word which the sentence shares with `clause` are considered. Of these, the ones
+    that share the most words with `clause` match best.
 
-    Ties are broken by the words shared with the whole claim, since its subject may be in another clause.
+    Ties are broken by the words shared with the whole claim, because its subject may be in another clause.
     """
     if not clause.words:
         return [other for other in given.clauses if not other.words]

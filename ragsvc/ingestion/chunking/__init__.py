@@ -1,1 +1,1 @@
-"""Chunking: sections, pieces of bounded token count, and the context that a chunk is embedded with."""
+"""Chunking: sections, pieces with a limited number of tokens, and the context that is embedded with each chunk."""

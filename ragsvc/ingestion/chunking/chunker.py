@@ -81,9 +81,9 @@ class _Chunker:
                 yield from self._cut_segment(start, end, table, section.path)
 
     def _iterate_segments(self, section: Section) -> Iterator[tuple[int, int, Table | None]]:
-        """Yield (start, end, table) for alternating running text (table is None) and tables.
+        """Yield (start, end, table) for each table and for the running text between tables, where `table` is None.
 
-        A table belongs to the section in which it begins. A small one after running text is treated as text.
+        A table belongs to the section in which it begins. A small table after running text is treated as text.
         """
         tables = self._parsed.tables
         small_chars = self._chunking.max_tokens * SMALL_TABLE_CHARS_PER_TOKEN

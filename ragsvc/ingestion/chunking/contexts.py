@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # space for rows.
 MAX_SHARE = 0.25
 PATH_SEPARATOR = " > "
-# Token counts are not exactly additive when two texts are joined.
+# Two texts that are joined can have slightly more tokens than the sum of both.
 SPARE_TOKENS = 4
 
 
@@ -49,15 +49,15 @@ class Contexts:
         self._make = lru_cache(maxsize=256)(self._choose)
 
     def of(self, path: tuple[str, ...], table: Table | None) -> Context:
-        """Return the context for chunks under a heading path, in a table or in running text (None).
+        """Return the context for chunks under a heading path: in `table`, or in running text if that is None.
 
-        If it is too long, the outermost headings are dropped first, then the table's header.
+        If the context is too long, the outermost headings are dropped first, then the table's header.
         """
         header = self._text[slice(*table.header)].strip() if table and table.header else ""
         return self._make(path if self._with_headings else (), header)
 
     def apply(self, context: Context, piece: Piece) -> tuple[Context, int]:
-        """Return the context for this piece and the tokens that it adds; empty if both together exceed the input."""
+        """Return the context and the tokens that it adds to the piece; an empty one if the two exceed the input."""
         if not context.text:
             return EMPTY, 0
         tokens = self._counter.count(join_context(context.text, piece.text))

@@ -1,4 +1,4 @@
-"""Cuts text into pieces of bounded token count: at paragraph and sentence breaks, at syntax, or between rows."""
+"""Cuts text into pieces with a limited number of tokens: between paragraphs, sentences, syntax nodes or rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SAMPLE_MIN_CHARS = 256
 # single token.
 MAX_CHARS_PER_TOKEN = 32
 # Text without white space (base64, minified code, tables of numbers) is cut into runs of this many characters per
-# token of a chunk: the time of the splitter and tokenizers grows with the square of a run's length.
+# token of a chunk, because the splitter and the tokenizers take time that grows with the square of a run's length.
 RUN_CHARS_PER_TOKEN = 4
 # Aim below the limit, since tokens are not distributed evenly.
 FILL = 0.95
@@ -154,9 +154,10 @@ class Cutter:
 
 
 def iterate_runs(text: str, start: int, end: int, *, min_chars: int) -> Iterator[tuple[int, int]]:
-    """Yield the spans of at least `min_chars` that are only white space or contain none.
+    """Yield the spans of at least `min_chars` characters that consist only of white space or contain none.
 
-    Probes one character in every `min_chars` and measures the run around it, since each long run contains a probe.
+    Every such run contains at least one of the characters at intervals of `min_chars`. It is therefore enough to probe
+    those characters and measure the run around each of them.
     """
     while start + min_chars <= end:
         probe = start + min_chars - 1

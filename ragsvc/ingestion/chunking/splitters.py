@@ -1,4 +1,4 @@
-"""Text splitters by media type: sentences and paragraphs, Markdown, or the syntax of a programming language."""
+"""Text splitters: by sentences and paragraphs, Markdown structure, or syntax, depending on the media type."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Splitter(Protocol):
 
 
 def make_splitter(media_type: str, capacity: int, overlap: int) -> Splitter:
-    """Return the splitter for a media type, for parts of at most `capacity` characters that share up to `overlap`."""
+    """Return the splitter for a media type; parts have up to `capacity` characters and overlap by up to `overlap`."""
     if media_type == MARKDOWN:
         return MarkdownSplitter(capacity, overlap)
     load = _load_grammar(media_type)

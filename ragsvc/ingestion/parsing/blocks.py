@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Block:
     """A paragraph, or a table row if it has cells; `level` is the heading level, 0 for other paragraphs.
 
-    Consecutive items, which include rows, are not separated by a blank line.
+    Consecutive items (list items or rows) are not separated by a blank line.
     """
 
     text: str
@@ -31,7 +31,7 @@ class Block:
 
 
 class BlockTables:
-    """Collects tables from blocks in document order; `tables` contains the finished ones with a header."""
+    """Collects tables from blocks in document order; `tables` contains the finished ones that have a header."""
 
     def __init__(self) -> None:
         self.tables: list[Table] = []

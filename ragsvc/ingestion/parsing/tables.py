@@ -30,7 +30,7 @@ class RowCollector:
             self._top.append(cells)
 
     def end_table(self) -> Iterator[Table]:
-        """Yield the table of the rows added since the last call; rows without a header are plain text."""
+        """Yield the rows added since the last call as a table if they have a header; otherwise they are plain text."""
         spans, header = self._spans, find_header(self._top)
         self._spans, self._top = [], []
         if header is not None:
@@ -38,7 +38,7 @@ class RowCollector:
 
 
 def find_header(rows: Sequence[Sequence[str]]) -> int | None:
-    """Return the index of the header row, or None: the first wide row, if its cells are distinct short names.
+    """Return the index of the header, which is the first wide row if its cells are distinct short names; else None.
 
     A row of one cell is a title, or an item of a list that needs no header. A header must be followed by a row.
     """

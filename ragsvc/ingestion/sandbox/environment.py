@@ -9,7 +9,8 @@ from pathlib import Path
 # Any other variable might be a credential.
 ALLOWED_VARIABLES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"})
 ALLOWED_PREFIXES = ("LC_", "PYTHON", "COVERAGE_")
-# env_start and env_end are fields 50 and 51 of /proc/self/stat (proc(5)); counted from 0, without pid and command.
+# env_start and env_end are fields 50 and 51 of /proc/self/stat (proc(5)). These indexes count from 0 and leave out
+# the fields pid and comm.
 ENV_START, ENV_END = 47, 48
 
 
@@ -27,7 +28,7 @@ def scrub_environment() -> None:
 
 def hide_environment() -> None:
     """Clear /proc/self/environ, which other processes of the same user can read; `os.environ` is unchanged."""
-    # Setting each variable copies it; otherwise the C library would still refer to the block that is cleared.
+    # Setting a variable copies it. Without the copies, the C library would still refer to the block that is cleared.
     os.environ.update(dict(os.environ))
     _clear_exec_environment()
 

@@ -118,7 +118,7 @@ class Sandbox:
     async def parse(
         self, source: Path, *, filename: str, mime_type: str, into: Path, report: Report = ignore_progress
     ) -> ParseOutcome:
-        """Parse a file into `into`, to be read with `read_parsed`; `report` gets the fraction done (0 to 1).
+        """Parse a file and write the result to `into`, for `read_parsed`; `report` receives the fraction done (0 to 1).
 
         Raises:
             DocumentRejected: the content cannot be ingested; the code says why.
@@ -136,7 +136,7 @@ class Sandbox:
         return ParseOutcome(*cast("tuple[int | None, int, str]", result))
 
     async def chunk(self, parsed: Path, *, chunking: Chunking, into: Path, report: Report = ignore_progress) -> int:
-        """Chunk a parsed text into `into`, to be read with `iterate_chunks`, and return the number of chunks.
+        """Chunk a parsed text, write the chunks to `into` for `iterate_chunks`, and return their number.
 
         Raises:
             DocumentRejected: too many chunks, or the process died twice or took too long.

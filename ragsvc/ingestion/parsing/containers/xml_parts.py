@@ -60,7 +60,7 @@ def iterate_elements(archive: ZipFile, name: str, *, events: tuple[str, ...]) ->
 
 
 def refuse_entities(root: _Element) -> None:
-    """Refuse a document that declares its own entities: office programs never do, expansion attacks always do."""
+    """Refuse a document that declares its own entities, because expansion attacks do, and office programs never do."""
     subset = root.getroottree().docinfo.internalDTD
     if subset is not None and any(True for _ in subset.iterentities()):  # type: ignore[attr-defined]  # not in the stubs
         raise DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, "the document's XML declares its own entities")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # The largest office documents have a few thousand entries.
 MAX_ENTRIES = 10_000
-# Office markup expands 10 to 50 times, a ZIP bomb a thousand times.
+# Unpacking makes office markup 10 to 50 times larger, but a ZIP bomb a thousand times.
 MAX_EXPANSION_RATIO = 200
 RATIO_APPLIES_FROM_BYTES = 1024 * 1024
 ENTRY_SIGNATURE = re.compile(rb"PK\x01\x02")
@@ -92,7 +92,7 @@ def _check_entries(archive: ZipFile, limits: ParseLimits) -> None:
                 DocumentErrorCode.LIMIT_EXCEEDED,
                 f"{entry.filename[:100]!r} unpacks to more than {MAX_EXPANSION_RATIO} times its size",
             )
-    # Entries that share their compressed data: a classic ZIP bomb that no archiver produces.
+    # Entries share their compressed data: no archiver does this, but a classic kind of ZIP bomb does.
     for first, second in pairwise(sorted(entries, key=lambda entry: entry.header_offset)):
         if first.header_offset + first.compress_size > second.header_offset:
             raise DocumentRejected(DocumentErrorCode.LIMIT_EXCEEDED, "entries of the archive overlap")

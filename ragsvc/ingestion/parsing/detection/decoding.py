@@ -1,4 +1,4 @@
-"""Decodes text by byte order mark, declared charset, UTF-8, then the most plausible legacy charset."""
+"""Decodes text by its byte order mark or declared charset, else as UTF-8 or the most plausible legacy charset."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GUESSABLE = [
 ]
 SAMPLE_BYTES = 32 * 1024
 NON_ASCII = re.compile(rb"[\x80-\xff]")
-# Context around a non-ASCII byte that is sampled to guess the charset, up to the ends of its line.
+# To guess the charset, up to this many bytes on each side of a non-ASCII byte are sampled, within the same line.
 CONTEXT_BYTES = 2000
 MARKUP_BYTES = 4096
 META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
 HEAD_BYTES = 64 * 1024
-# PDF readers search this many bytes for the header, since mailers and printers put lines before it.
+# PDF readers search this many bytes for the header, because mailers and printers insert lines before it.
 PDF_HEADER_BYTES = 1024
 # Text that merely mentions the header usually has other text on the same line.
 PDF_HEADER = re.compile(rb"\A%PDF-|[\r\n\x00\xbf]%PDF-\d\.\d[\r\n]")

@@ -1,4 +1,4 @@
-"""OpenDocument: texts with headings, presentations by slides, spreadsheets by sheets and rows."""
+"""OpenDocument: text documents with headings, presentations slide by slide, and spreadsheets row by row."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def parse_ods(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def _iterate_rows(elements: Iterable[tuple[str, _Element]], table: _Element) -> Iterator[list[str]]:
-    """Yield the rows of a sheet while it is read, and clear each one; nested tables belong to drawings."""
+    """Yield the rows of a sheet as it is read, and clear each of them. Tables nested in it belong to drawings."""
     for event, element in elements:
         if event == "start":
             continue

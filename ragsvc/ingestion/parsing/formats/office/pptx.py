@@ -72,7 +72,7 @@ def _read_slide(archive: ZipFile, part: str) -> Slide:
 
 
 def _iterate_shapes(root: _Element) -> Iterator[tuple[str, Block]]:
-    """Yield (placeholder type, block) for each shape and table row, in drawing order; '' if not a placeholder."""
+    """Yield (placeholder type, block) for each shape and table row, in drawing order; other shapes have the type ''."""
     # libxml2 limits the depth to 256 levels, so recursion is safe.
     for element in root.iterchildren(tag=etree.Element):
         if element.tag == f"{P}sp":

@@ -28,8 +28,8 @@ AREA_PER_CELL = 4
 # Floats represent all integers below this exactly.
 EXACT_INTEGERS = 2.0**53
 SHEET = re.compile(r"xl/worksheets/[^/]+\.xml", re.IGNORECASE)
-# A cell with a value: cells that only have a style are self-closing. Possessive quantifiers prevent backtracking over
-# repeated references, of which the first one counts.
+# A cell with a value: cells that only have a style are self-closing. If a cell repeats its reference, the first one
+# counts; the possessive quantifiers prevent backtracking over the others.
 CELL = re.compile(rb"<(?:\w+:)?c\b(?:[^<>]*?\br=[\"']([A-Z]{1,3})([0-9]{1,7})[\"'])?+[^<>]*+(?<!/)>")
 BLOCK_BYTES = 1024 * 1024
 PROLOGUE_BYTES = 64 * 1024

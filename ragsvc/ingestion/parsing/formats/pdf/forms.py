@@ -64,7 +64,7 @@ class PdfForm:
         return f"{name or self._get(pdfium.FPDFAnnot_GetFormFieldName, annotation)}: {value}"
 
     def _read_choice(self, annotation: pdfium.FPDF_ANNOTATION) -> str:
-        """Return the labels of the selected options; the field's value would only be the first one's export value."""
+        """Return the labels of the selected options. The field's value would only be the export value of the first."""
         options = range(pdfium.FPDFAnnot_GetOptionCount(self._form, annotation))
         chosen = (index for index in options if pdfium.FPDFAnnot_IsOptionSelected(self._form, annotation, index))
         return ", ".join(self._get(pdfium.FPDFAnnot_GetOptionLabel, annotation, index) for index in chosen)
@@ -80,7 +80,7 @@ class PdfForm:
 
 @contextmanager
 def open_form(document: PdfDocument) -> Iterator[PdfForm | None]:
-    """Yield the document's form, or None if it has none; pages must be closed before the form."""
+    """Yield the document's form, or None if it has none. Callers must close all pages before the block ends."""
     form = None
     if document.get_formtype() != pdfium.FORMTYPE_NONE:
         callbacks = pdfium.FPDF_FORMFILLINFO(version=2)

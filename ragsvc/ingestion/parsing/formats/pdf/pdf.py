@@ -89,7 +89,7 @@ def _refuse_truncated(path: Path) -> None:
 
 
 def _ends_in_truncated_update(tail: bytes) -> bool:
-    """Return whether objects follow the last end marker: a truncated update, which pdfium would ignore.
+    """Return whether objects follow the last end marker. They are a truncated update, which pdfium would ignore.
 
     Any other bytes there are harmless.
     """
@@ -136,7 +136,7 @@ def _read_outline(document: pypdfium2.PdfDocument) -> Iterator[tuple[int, str, i
 
 
 def _locate_headings(text: str, pages: list[PageSpan], outline: Iterator[tuple[int, str, int]]) -> Iterator[Heading]:
-    """Yield headings at their printed title, else at the start of their page; entries out of order are skipped."""
+    """Yield each heading at its printed title, or else at the start of its page. Skip entries that are out of order."""
     position = 0
     for level, title, page_index in outline:
         if page_index >= len(pages):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DELIMITERS = ",;\t|"
 SAMPLE_CHARS = 64 * 1024
 SAMPLE_ROWS = 100
-# A row with more lines has an unclosed quote; from there on, every line counts as a row.
+# A row with more lines must have an unclosed quote. From its first line on, every line counts as a row.
 MAX_ROW_LINES = 1000
 
 
@@ -46,7 +46,7 @@ def parse_csv(source: SourceFile, limits: ParseLimits) -> ParsedText:
 
 
 def find_delimiter(sample: str) -> str:
-    """Return the delimiter for which most rows have the same number of cells, at least two; by default a comma."""
+    """Return the delimiter that gives the most rows the same number of cells, two or more; by default a comma."""
     return max(DELIMITERS, key=lambda delimiter: _count_uniform_rows(sample, delimiter))
 
 
@@ -74,7 +74,7 @@ def _read_table(text: str, max_cells: int) -> Table | None:
 
 
 def _iterate_rows(text: str, delimiter: str) -> Iterator[_Row]:
-    # The limit applies to the whole process, so it is only raised.
+    # The whole process shares this limit, so never lower it.
     csv.field_size_limit(max(len(text), csv.field_size_limit()))
     starts: list[int] = []  # offsets of the lines that the reader consumed for the current row
     reader = csv.reader(_iterate_lines(text, starts), delimiter=delimiter)

@@ -29,7 +29,7 @@ def parse_rtf(source: SourceFile, limits: ParseLimits) -> ParsedText:
         DocumentRejected: `limit_exceeded` or `corrupt`.
     """
     markup = HEX_RUN.sub("\n", read_source(source, limits).decode("latin-1"))
-    # striprtf searches every line for links, in quadratic time; line breaks have no meaning in RTF, so add some.
+    # striprtf takes quadratic time to search a line for links. Line breaks have no meaning in RTF, so add some.
     markup = markup.replace("{\\field", "\n{\\field")
     try:
         text = rtf_to_text(markup, errors="replace")  # type: ignore[no-untyped-call]

@@ -105,7 +105,7 @@ def _write_item(archive: ZipFile, item: _Item, writer: HtmlWriter, titles: Mappi
 
 
 def _read_contents(archive: ZipFile, items: Mapping[str, _Item]) -> dict[str, str]:
-    """Return the title of each page in the table of contents, by the page's name in the archive."""
+    """Return the titles from the table of contents; the keys are the names of the pages in the archive."""
     titles: dict[str, str] = {}
     for item in items.values():
         if item.name not in archive.NameToInfo:
