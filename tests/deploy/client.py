@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TRIES = 20
 PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
-# Statuses to retry: a gateway without a response, a stopping or busy service, a call still in progress.
+# Statuses to retry: the gateway got no response, the service is stopping or busy, or the call is still in progress.
 TRANSIENT = frozenset({409, 429, 502, 503, 504})
 BROKEN = (aiohttp.ClientError, TimeoutError, ConnectionError)
 ENDS = frozenset({"message.completed", "run.failed", "run.cancelled", "run.interrupted"})
@@ -192,7 +192,7 @@ async def _read_to_the_end(response: aiohttp.ClientResponse, run: dict[str, Any]
 
 @asynccontextmanager
 async def open_client(url: str, admin_key: str) -> AsyncIterator[Client]:
-    """Yield a client with a key of a new workspace, made through the API."""
+    """Create a workspace and a key through the API, and yield a client that uses the key."""
     # A new connection for every request, so that restarts also affect new connections.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120)) as session:

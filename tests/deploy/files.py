@@ -15,7 +15,7 @@ from tests.support.servers.servers import ROOT
 
 DEPLOY = ROOT / "deploy"
 OVERLAYS = ("staging", "production")
-# Next to the interpreter, installed with the development group.
+# The tools are next to the interpreter, because the development group installs them.
 BIN = Path(sys.executable).parent
 
 

@@ -1,4 +1,4 @@
-"""The processes of deploy/Procfile, run as in production: the migration first, two APIs behind Caddy, workers."""
+"""The processes of deploy/Procfile, run as in production: the migration, then two APIs behind Caddy and the workers."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Load:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Apply the load while the body runs; operations that have started are finished."""
+        """Apply the load until the `with` block ends; operations that have started are finished."""
         async with asyncio.TaskGroup() as group:
             for work in (self._chat, self._upload, self._search) * CLIENTS:
                 group.create_task(self._repeat(work))

@@ -121,7 +121,7 @@ async def test_workers_are_scaled_by_waiting_jobs(resources: Resources, workspac
 
 
 async def ask(resources: Resources) -> dict[str, tuple[int, bool]]:
-    """Return each queue's depth, and whether its oldest job has waited."""
+    """Return each queue's depth, and whether its oldest job has been waiting for any time."""
     found = {}
     for name, one in of_kind(build_overlay("production"), "ScaledObject").items():
         depth, age = (trigger["metadata"]["query"] for trigger in one["spec"]["triggers"])

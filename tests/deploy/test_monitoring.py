@@ -1,4 +1,4 @@
-"""Alerts and dashboard: valid, using metrics and labels that exist; every alert is in the runbook."""
+"""Alerts and dashboard are valid and use only metrics and labels that exist, and every alert is in the runbook."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXPRESSIONS = [rule["expr"] for rule in RULES] + [
     for target in panel.get("targets", ())
 ]
 RUNBOOK = (DEPLOY / "README.md").read_text()
-# Labels that Prometheus adds, and that histograms have.
+# Labels that Prometheus adds, and the label of histograms.
 ADDED = {"instance", "job", "le"}
 SUFFIX = re.compile(r"_(total|bucket|count|sum)$")
 

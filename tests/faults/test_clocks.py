@@ -1,4 +1,4 @@
-"""A node's clock is ten minutes off, which delays no job because Postgres's clock decides."""
+"""A node's clock that is ten minutes off delays no job, because Postgres's clock decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents that crash the parser, are posted many times, or are deleted during ingestion, and many at once."""
+"""Documents that crash the parser, are posted many times or are deleted while ingested, and many documents at once."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_concurrent_duplicate_posts_of_one_file(fleet: Fleet, tenant: Tena
     collection = (await tenant.api.post("/v1/collections", {"name": "another"})).json
     body = {"file_id": file_id, "collection_id": collection["id"]}
     attached = await asyncio.gather(*(tenant.api.post("/v1/documents", body) for _ in range(times)))
-    # Each upload creates a file, but a file can be only one document of a collection.
+    # Every upload was accepted because each creates a file, but one file can be attached to a collection only once.
     assert sorted(response.status for response in attached) == [202, *[409] * (times - 1)]
     accepted = [response.json["id"] for response in (*uploads, *attached) if response.status == 202]
     assert len(set(accepted)) == times + 1

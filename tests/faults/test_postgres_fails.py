@@ -1,4 +1,4 @@
-"""Lost connections to Postgres and restarts of it, also during a COMMIT: uncommitted work is repeated."""
+"""Postgres drops its connections or restarts, even during a COMMIT: uncommitted work is repeated."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WHERE datname = current_database() AND application_name = 'ragsvc' AND pid <> pg
 
 async def cut_connections(fleet: Fleet) -> int:
     """Terminate every connection of the fleet and of the test, and return how many there were."""
-    # With the rights of the login role, on a connection of the pool, which is not terminated.
+    # The statement runs with the rights of the login role. It does not terminate its own connection.
     async with fleet.resources.pool.acquire() as conn, conn.transaction():
         await conn.execute("SET LOCAL ROLE NONE")
         ended: int = await conn.fetchval(TERMINATE_ALL)

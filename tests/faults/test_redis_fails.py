@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("faults")
 
-# Longest time until documents are ready after Redis is back: sweeps, and the reconnection of clients.
+# The longest that documents may take to become ready once Redis is back, because sweeps must run and clients reconnect.
 RECOVERY_S = 30.0
 
 
@@ -39,7 +39,7 @@ async def accept_many(fleet: Fleet, workspace: Workspace, count: int) -> list[Do
 
 
 async def flush_with_queued(fleet: Fleet, workspace: Workspace, count: int) -> set[int]:
-    """Flush Redis while documents are queued, and return the numbers of attempts that they needed."""
+    """Flush Redis while documents are queued, and return the set of how many attempts each needed."""
     async with fleet.frozen(), fleet.redis.client() as redis:
         documents = await accept_many(fleet, workspace, count)
         await redis.flushall()
@@ -69,7 +69,7 @@ async def test_redis_killed_and_restarted_empty(fleet: Fleet, workspace: Workspa
 
 @asynccontextmanager
 async def redis_outage(fleet: Fleet, seconds: float, *, how: str) -> AsyncIterator[None]:
-    """Make Redis refuse or ignore clients during the body, and for at least `seconds`."""
+    """Make Redis refuse or ignore clients until the `with` block ends, and for at least `seconds`."""
     until_s = time.monotonic() + seconds
     if how == "silent":
         with fleet.redis.frozen():
@@ -86,7 +86,7 @@ async def lose_redis(fleet: Fleet, workspace: Workspace, seconds: float, *, how:
     fleet.models.embeddings.usual = Slow(0.3) if busy else None
     documents = await accept_many(fleet, workspace, 6 if busy else 0)
     async with redis_outage(fleet, seconds, how=how):
-        # Documents are accepted before Redis is back; an accept waits only for the timeout of the notification.
+        # Documents are accepted before Redis is back; accepting one waits only until its notification times out.
         async with asyncio.timeout(SOON_S):
             documents += await accept_many(fleet, workspace, 2)
     documents += await accept_many(fleet, workspace, 1)

@@ -30,7 +30,7 @@ COUNT_REPLAYED = "SELECT sum(replay_count) FROM jobs WHERE workspace_id = $1"
 
 
 async def bury(fleet: Fleet, workspace: Workspace, count: int) -> list[Document]:
-    """Return documents that failed because the provider's quota was exhausted, which it no longer is."""
+    """Return documents that failed because the provider's quota was exhausted; by now, there is quota again."""
     fleet.models.embeddings.usual = Fail(429, code="insufficient_quota")
     documents = [await fleet.accept(workspace, make_text(sections=1)) for _ in range(count)]
     await until_settled(fleet, workspace)
@@ -67,7 +67,7 @@ async def test_two_concurrent_replays_after_a_killed_one(fleet: Fleet, workspace
     refused = 0
 
     async def replay_rest() -> bool:
-        """Start two replays and return whether one ran; Postgres must first release the lock of the killed one."""
+        """Start two replays and return whether one ran; Postgres must first release the killed replay's lock."""
         nonlocal moved, refused
         results = await asyncio.gather(
             *(

@@ -58,7 +58,7 @@ async def kill_at(fleet: Fleet, workspace: Workspace, stop_points: Sequence[str]
 def expected_counts(stop_point: str) -> tuple[int, int]:
     """Return the attempts and the generation of a job whose worker was killed at the stop point.
 
-    A rescue counts no attempt, and a committed job is not run again.
+    A rescue does not count as an attempt, and a committed job is not run again.
     """
     return 1, 1 if stop_point == COMMIT else 2
 
@@ -91,7 +91,7 @@ async def test_sigterm_during_a_job_hands_it_back(fleet: Fleet, workspace: Works
     worker, _ = await pause_in_embedding(fleet, workspace)
     await worker.terminate(times=times)
     assert worker.process.exit_code == 0
-    # In order and within the grace period, after which the worker would have exited without handing the job back.
+    # The worker stopped within its grace period; after that, it would have exited without handing the job back.
     assert worker.has_logged("job_handed_back")
     assert worker.has_logged("worker_stopped")
     documents = list(fleet.documents_of(workspace))

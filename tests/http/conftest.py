@@ -128,7 +128,7 @@ class Server(TestServer):
 
 @pytest.fixture(scope="session")
 async def settings(base_settings: Settings, template: str) -> AsyncIterator[Settings]:
-    """One database for all of the API's tests; each test creates its own workspaces, which isolate it."""
+    """One database for all of the API's tests; each test creates its own workspaces, so that it is isolated."""
     own = uuid.uuid4().hex[:12]
     async with cloned(base_settings.stores.database_url.get_secret_value(), template=template) as url:
         yield base_settings.changed(

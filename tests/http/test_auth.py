@@ -1,4 +1,4 @@
-"""Every route requires a key, and a key gives access only by its scopes."""
+"""Every route requires a key, and a key gives access only to what its scopes allow."""
 
 from __future__ import annotations
 

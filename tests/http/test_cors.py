@@ -1,4 +1,4 @@
-"""CORS: no origin is allowed by default, configured ones are, and credentials never."""
+"""CORS: by default no origin is allowed, configured origins are, and credentials are never allowed."""
 
 from __future__ import annotations
 

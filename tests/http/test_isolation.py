@@ -1,4 +1,4 @@
-"""Every route with an id responds to a foreign id exactly as to an unknown one."""
+"""Every route that takes an id responds to another workspace's id exactly as it does to an unknown one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ TUS = {"Tus-Resumable": "1.0.0"}
 VOLATILE_HEADERS = {"x-request-id", "date", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"}
 PAIRS = 15
 ROUNDS = 8
-# Another query to Postgres or a call to the store would exceed this in every round; a busy machine does not.
+# An additional query to Postgres or call to the store would exceed this difference in every round. Noise on a busy
+# machine does not.
 MAX_DIFFERENCE = 0.3
 
 
@@ -146,7 +147,7 @@ async def test_a_foreign_id_gets_exactly_the_response_of_an_unknown_one_on_every
         assert theirs.status == 404, f"{call.route} with a foreign {call.id_field}: {theirs.raw!r}"
         assert call.method == "HEAD" or theirs.is_problem(404, "not_found")
         assert outcome(theirs) == outcome(nobodys), f"{call.route} {call.id_field}"
-    # The foreign resources are unchanged.
+    # The other workspace's resources are unchanged.
     assert await foreign.show(other.api) == before
     print(f"isolation: {len({call.route for call in calls})} routes, {len(calls)} ids")  # noqa: T201 - shown with -rP
 
@@ -176,12 +177,12 @@ async def test_response_times_do_not_distinguish_foreign_from_unknown_ids(
             if abs(differences[-1]) <= MAX_DIFFERENCE:
                 break
         else:
-            # Noise goes both ways; an additional lookup always makes the same one slower.
+            # Noise can slow down either request, but an additional lookup always slows down the same one.
             assert min(differences) < 0 < max(differences), f"{call.route}: {differences}"
 
 
 async def _measure(api: Api, call: Call, own: Things, foreign: Things) -> float:
-    """Return the relative difference of the median response times for a foreign and an unknown id."""
+    """Return the relative difference between the median response times for another workspace's id and an unknown id."""
     took: dict[bool, list[float]] = {True: [], False: []}
     for number in range(2 * PAIRS):
         # Each goes first equally often, in case other load on the machine is periodic.

@@ -109,7 +109,7 @@ def fill(template: str, ids: dict[str, str]) -> str:
 
 
 async def snapshot(resources: Resources, workspace_id: UUID) -> dict[str, Any]:
-    """Return every row of a workspace by table, except for its keys, whose last use changes."""
+    """Return every row of a workspace, by table. Keys are left out because their time of last use changes."""
     async with resources.pool.acquire() as conn:
         tables = await conn.fetch(
             "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
@@ -161,7 +161,7 @@ async def test_without_predicates_a_search_finds_only_the_callers_documents(
 async def test_without_predicates_and_row_security_foreign_rows_are_visible(
     tenant: Tenant, theirs: dict[str, str], without_predicates: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Check that row-level security alone isolates workspaces in the tests above."""
+    """Check that in the tests above, workspaces are isolated by row-level security and nothing else."""
     assert without_predicates > 50
     path = f"/v1/documents/{theirs['document_id']}"
     assert (await tenant.api.get(path)).is_problem(404, "not_found")

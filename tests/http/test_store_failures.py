@@ -1,4 +1,4 @@
-"""After a store is full or is killed at any step, a client only needs to retry."""
+"""When a store is full, or is killed at any step, a client only needs to retry."""
 
 from __future__ import annotations
 

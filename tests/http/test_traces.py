@@ -1,4 +1,4 @@
-"""Traces follow a request through its job to the stores and models; without tracing, nothing is imported."""
+"""Traces follow a request through its job to the stores and models; without tracing, OpenTelemetry is not imported."""
 
 from __future__ import annotations
 

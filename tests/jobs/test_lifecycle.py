@@ -185,7 +185,7 @@ async def test_a_lost_lease_cancels_the_work(resources: Resources, claimed: Job)
 
 
 async def test_a_lease_is_renewed_while_the_work_runs(resources: Resources, claimed: Job) -> None:
-    # A renewal gets a third of the lease before it times out.
+    # A renewal times out after a third of the lease.
     short_lease = resources.settings.changed({"job_lease_s": 3.0})
 
     async def is_renewed() -> bool:

@@ -1,4 +1,4 @@
-"""Outages pause their queue, cost no attempts and end when the provider is back; no job waits forever."""
+"""An outage pauses its queue, costs no attempts and ends when the provider is back; no job waits forever."""
 
 from __future__ import annotations
 

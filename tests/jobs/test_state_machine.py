@@ -65,7 +65,7 @@ class Expected:
 
 
 class JobMachine(RuleBasedStateMachine):
-    """One job, whose document does not exist because its lifecycle does not need it."""
+    """One job without a document, because the lifecycle of a job does not need one."""
 
     environment: Settings
     runner: asyncio.Runner

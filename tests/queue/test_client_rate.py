@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     OpenRates = Callable[..., ClientRates]
 
-# One token in 1000 s, so that none becomes available during a test.
+# One token per 1000 s, so that none becomes available during a test.
 SLOW_RPS = 0.001
 BURST = 40
 COST_US = 1_000_000_000

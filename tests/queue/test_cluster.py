@@ -1,4 +1,4 @@
-"""Redis Cluster: connections that follow the owner of the slot of the prefix."""
+"""Redis Cluster: connections follow whichever node owns the prefix's slot."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def cluster() -> AsyncIterator[RedisCluster]:
 
 @pytest.fixture
 def prefix() -> str:
-    """A prefix whose slot has another master than arq's global key, so that a key outside the slot is noticed."""
+    """A prefix whose slot is on a different master than arq's global key, so that a key outside the slot is noticed."""
     while True:
         made = f"{{test-{uuid.uuid4().hex[:12]}}}"
         if master_index_of(made) != master_index_of("arq:abort"):
@@ -244,7 +244,7 @@ async def check_each_document_is_indexed_once(resources: Resources, documents: l
 
 
 async def check_keys(cluster: RedisCluster, owner: Node, prefix: str, expected: set[str]) -> None:
-    """Assert that every key of the service has the prefix, after an optional prefix of arq, and is in its slot."""
+    """Assert that every key of the service is in the slot and has the prefix, possibly preceded by one of arq's."""
     keys = {key for key in await owner.keys() if prefix in key}
     kinds = {key[: key.index(prefix)] for key in keys}
     assert kinds == expected

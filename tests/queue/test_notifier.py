@@ -28,7 +28,7 @@ async def job(resources: Resources, workspace: Workspace) -> Job:
 
 
 async def scores(resources: Resources, job: Job) -> dict[str, float]:
-    """Return arq's sorted set: the ids of notifications and the times from which workers take them, in ms."""
+    """Return arq's sorted set: the ids of notifications, and the earliest time in ms at which a worker takes each."""
     key = queue_name(resources.settings, job.queue)
     pending: list[tuple[bytes, float]] = await resources.redis.zrange(key, 0, -1, withscores=True)
     return {notification_id.decode(): score for notification_id, score in pending}
@@ -74,7 +74,7 @@ async def test_a_retry_that_a_skewed_clock_delays_is_made_due(resources: Resourc
         await conn.execute(
             "UPDATE jobs SET generation = generation + 1, run_at = now() - interval '1 minute' WHERE id = $1", job.id
         )
-    # The notification of a node for which the retry is still ten minutes ahead.
+    # A notification sent by a node whose clock says that the retry is still ten minutes away.
     delayed = replace(job, generation=job.generation + 1, run_at=job.run_at + timedelta(minutes=10))
     assert await resources.notifier.notify(delayed)
     assert await sweep_jobs(resources) == 0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     OpenLimit = Callable[..., RedisProviderRate]
 
-# One request every 10 ms, or one token every 1 ms; an idle fleet can use 6 s of it as a burst.
+# One request every 10 ms, or one token every 1 ms; an idle fleet can use 6 seconds' worth at once as a burst.
 REQUESTS_PER_MINUTE = 6000
 TOKENS_PER_MINUTE = 60_000
 BURST_REQUESTS = 600
@@ -85,7 +85,7 @@ async def debt_s(redis: RedisConnection, limit: RedisProviderRate, field: str) -
 
 
 def assert_paid_back_in(expected_s: float, debt: float, *, began: float) -> None:
-    """Assert a debt that has been shrinking since it arose, which was after `began`."""
+    """Assert that the debt was `expected_s` when it arose, at some time after `began`, and has been shrinking since."""
     elapsed_s = time.monotonic() - began
     assert expected_s - elapsed_s - 0.1 <= debt <= expected_s
 

@@ -66,7 +66,7 @@ class Chat:
         return await begin_run(self.runs, self.workspace_id, self.session.id, content=content)
 
     async def events(self, run: BegunRun, *, runs: Runs | None = None, after: int = 0) -> list[RunEvent]:
-        """Follow a run to its end, from the process of `runs` if given."""
+        """Follow a run to its end, from the process that owns `runs` if it is given."""
         return [event async for event in follow_run(runs or self.runs, self.workspace_id, run.id, after=after)]
 
     async def stored(self, run: BegunRun) -> tuple[ChatRun, ChatMessage]:

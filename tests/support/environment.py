@@ -1,4 +1,4 @@
-"""Settings as the environment of a process."""
+"""Converts settings into the environment variables of a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def variables_of(settings: Settings) -> dict[str, str]:
-    """Return the environment variables that make these settings."""
+    """Return the environment variables that produce these settings."""
     return {
         name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         for name, value in settings.flat().items()

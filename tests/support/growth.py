@@ -15,7 +15,7 @@ REPETITIONS = 3
 def measure_growth(function: Callable[[int], object], *, size: int) -> float:
     """Return how many times as much CPU time a call takes for `FACTOR` times the size.
 
-    Linear cost gives about FACTOR, quadratic cost its square. Each size counts with its fastest repetition.
+    Linear cost gives about FACTOR, quadratic cost its square. The time for each size is that of its fastest repetition.
     """
     return _measure(function, size * FACTOR) / _measure(function, size)
 

@@ -70,7 +70,7 @@ class Recorder:
 
 @contextmanager
 def recording() -> Iterator[Recorder]:
-    """Record the spans of this process in memory while the body runs."""
+    """Record the spans of this process in memory until the `with` block ends."""
     recorder = Recorder()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(recorder.exporter))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def embeddings_of(pool: Pool, workspace_id: UUID) -> dict[str, EmbeddingUsage]:
-    """Return the workspace's embedding usage by model, of today and yesterday in case midnight has just passed."""
+    """Return the workspace's embedding usage by model, for today and, in case midnight has just passed, yesterday."""
     today = datetime.now(UTC).date()
     async with pool.acquire() as conn:
         days = await select_usage(conn, workspace_id, first=today - timedelta(days=1), last=today)

@@ -1,4 +1,4 @@
-"""The arq worker that is woken by notifications: how it starts jobs, and which failures it survives."""
+"""The arq worker that notifications wake: how it starts jobs, and which failures it survives."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ async def test_a_notification_starts_a_job_without_waiting_for_the_next_poll(
     async with working(resources.settings, queue, {"note": note}) as worker:
         await notify(resources.redis, queue, "warm")
         await until(lambda: "warm" in started)
-        # The worker does not poll again during the test, so only the notification can start a job. How soon it does,
-        # 10 ms by the benchmark in tests/bench/queue, depends on the machine.
+        # The worker does not poll again during the test, so only the notification can start a job. How soon that
+        # happens depends on the machine; the benchmark in tests/bench/queue measured 10 ms.
         monkeypatch.setattr(wake, "IDLE_S", 3600.0)
         for n in range(30):
             await notify(resources.redis, queue, str(n))
             await until(partial(started.__contains__, str(n)))
-            # The end of a job causes a poll too, which must not start the next job.
+            # The end of a job also causes a poll, and that poll must not be what starts the next job.
             await until(lambda: not worker.tasks)
 
 

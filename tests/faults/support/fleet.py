@@ -60,7 +60,7 @@ IN_TRANSACTION = (
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return the environment variables with which a process has these settings."""
+    """Return the environment variables that give a process these settings."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return env | variables_of(settings)
 
@@ -143,7 +143,7 @@ class Fleet:
         await asyncio.gather(*(self.start_worker(queue) for queue in missing))
 
     async def start_worker(self, queue: Queue = Queue.INGESTION, *, launcher: Sequence[str] = ()) -> FleetWorker:
-        """Start a worker and return it once it takes jobs; `launcher` are Python arguments that replace `-m arq`."""
+        """Start a worker and return it once it takes jobs; the arguments in `launcher`, if any, replace `-m arq`."""
         name = f"{queue}-{next(self._names)}"
         env = environment(self.worker_settings)
         part = Worker(name=name, settings_class=SETTINGS_CLASSES[queue], env=env, logs=self.folder)
@@ -163,7 +163,7 @@ class Fleet:
         return worker
 
     async def freeze(self, worker: FleetWorker) -> None:
-        """Stop the process, but not inside a transaction, whose locks would block the other workers."""
+        """Stop the process at a moment when it has no open transaction, whose locks would block the other workers."""
         while True:
             worker.signal(signal.SIGSTOP)
             async with owner_of(self.resources.settings) as owner:
@@ -174,7 +174,7 @@ class Fleet:
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[None]:
-        """Freeze every ingestion worker while the body runs."""
+        """Freeze every ingestion worker until the `with` block ends."""
         frozen = self.ingestion
         for worker in frozen:
             await self.freeze(worker)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 COMMIT = "commit"
 LOCK_CLASS = 7261
-# At a stage, the worker waits before the report locks the job, so that its lease can be renewed. At `commit`, it waits
-# in the COMMIT of the transaction that changes the active build.
+# At a stage, the worker waits before its progress report locks the job, so that the job's lease can still be renewed.
+# At `commit`, it waits in the COMMIT of the transaction that changes the active build.
 INSTALL = f"""
 CREATE TABLE fault_gates (subject_id uuid NOT NULL, stop_point text NOT NULL, number integer NOT NULL);
 GRANT SELECT ON fault_gates TO PUBLIC;
@@ -74,7 +74,7 @@ class Gates:
 
     @asynccontextmanager
     async def closed(self, document_id: UUID, stop_point: str) -> AsyncIterator[Gate]:
-        """Make a worker that reaches the stop point with this document wait until the body ends."""
+        """Hold every worker that reaches the stop point with this document until the `with` block ends."""
         number = next(self._numbers)
         connection = await asyncpg.connect(self._dsn)
         try:

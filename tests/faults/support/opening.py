@@ -1,4 +1,4 @@
-"""Opening a fleet with its database, its Redis, and proxies to the providers that can be cut."""
+"""Opens a fleet with its own database and Redis, and with proxies that can cut its connections to the providers."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class OwnRedis:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Freeze the server while the body runs; connections remain open."""
+        """Freeze the server until the `with` block ends; connections remain open."""
         os.kill(self.pid, signal.SIGSTOP)
         try:
             yield
@@ -98,7 +98,7 @@ class OwnRedis:
 
 
 class StoreProxy:
-    """A proxy to the object store; `reads` and `deletes` script its behaviour for requests of objects."""
+    """A proxy to the object store; `reads` and `deletes` script how it responds when objects are read or deleted."""
 
     def __init__(self, target: str) -> None:
         self.reads = Endpoint()

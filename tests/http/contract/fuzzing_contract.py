@@ -64,7 +64,7 @@ class Document:
             # CLIENT_LEFT is never sent, and preflights are not part of the API.
             return
         if OVERRIDE in request.headers and request.method != "POST":
-            # tus allows the override on any method; only POST is described.
+            # tus allows the method override on any request, but the document describes it only for POST.
             return
         item = self._paths.get(resource.canonical, {}) if resource is not None else {}
         operation = item.get(request.method.lower()) or (item.get("get") if request.method == "HEAD" else None)

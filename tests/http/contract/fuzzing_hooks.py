@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VALID_REJECTED = "ST202"
 SERVER_ERROR = "ST101"
-# An overloaded process, or an unavailable store: described, and not a defect.
+# The process is overloaded or a store is unavailable. The document describes this response, so it is not a defect.
 BUSY = 503
 # Constraints that JSON schema cannot express: limits of the model in use, dependent fields, the current time, and
 # digests of the body.

@@ -1,4 +1,4 @@
-"""The Idempotency-Key that these tests send, and helpers for the rows that requests leave in the database."""
+"""The Idempotency-Key that these tests send, and helpers for the rows that requests leave behind in the database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def count(resources: Resources, table: str) -> int:
 
 
 async def forget_response(resources: Resources, key: str = KEY["Idempotency-Key"]) -> None:
-    """Reset the stored call to its state after a crash between commit and response, with the lease expired."""
+    """Reset the stored call to the state that a crash between commit and response leaves behind, its lease expired."""
     async with resources.pool.acquire() as conn:
         changed = await conn.execute(
             "UPDATE idempotency_keys SET status = NULL, body = NULL, document_ids = '{}', lease_until = now()"

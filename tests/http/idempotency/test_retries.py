@@ -1,4 +1,4 @@
-"""Retries after a failure or a lost response take effect once."""
+"""A request that is retried after a failure or a lost response takes effect only once."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class RetryingClient:
 
 @pytest.fixture
 async def retrying_client(tenant: Tenant, client: Client) -> AsyncIterator[RetryingClient]:
-    """A client that loses the responses to its first two attempts, each after the commit."""
+    """A client whose first two attempts lose their responses, each after the service has committed."""
     assert client.port is not None
     async with ResponseDroppingProxy(client.host, client.port, drops=2) as proxy:
         yield RetryingClient(tenant.api, proxy)

@@ -1,4 +1,4 @@
-"""A process refuses requests beyond its capacity, and requests that wait for their client use no slot."""
+"""A process refuses requests beyond its capacity, and a request that is waiting for its client uses no slot."""
 
 from __future__ import annotations
 

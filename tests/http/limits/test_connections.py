@@ -233,7 +233,7 @@ async def test_an_unsupported_encoding_gets_a_415(site: Site, encoding: str) -> 
 
 
 def encoded(encoding: str, body: bytes) -> tuple[str, ...]:
-    """Return the headers of a JSON body in an encoding."""
+    """Return the headers for a JSON body with this content encoding."""
     return ("Content-Type: application/json", f"Content-Encoding: {encoding}", f"Content-Length: {len(body)}")
 
 

@@ -1,4 +1,4 @@
-"""A draining process hands its streams over: readers continue at another replica to the end of the answer."""
+"""A draining process hands over its streams: readers continue at another replica until the answer ends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Pair:
     running_url: str
 
     async def read(self, stream: aiohttp.ClientResponse, events: list[tuple[int, str, dict[str, Any]]]) -> bytes:
-        """Append the events of a stream to `events`, up to its end or its reconnect comment, which is returned."""
+        """Append a stream's events to `events` until it ends or sends a reconnect comment; return the comment."""
         event: dict[str, str] = {}
         async with asyncio.timeout(DEADLINE_S):
             async for line in stream.content:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 log = logging.getLogger(__name__)
-# A search waits this long for its embedding, and searches get half of the slots: the capacity is about 6 searches per
+# A search waits this long for its embedding, and searches get half of the slots, so capacity is about 6 searches per
 # second on any machine. `--log-cli-level=info` shows the results.
 EMBEDDING_S = 0.6
 SLOTS = 8

@@ -1,4 +1,4 @@
-"""Slots are limited, never lost, and granted in an order that serves requests before they give up."""
+"""Slots are limited and never lost, and they are granted in an order that serves requests before they give up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readiness reports failures that prevent serving, and unavailable stores that do not."""
+"""Readiness distinguishes failures that prevent serving from unavailable stores that only degrade it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOSED_PORT = "127.0.0.1:9"
 
 @pytest.fixture
 async def postgres_proxy(settings: Settings) -> AsyncIterator[Proxy]:
-    """A proxy to Postgres that can be disconnected."""
+    """A proxy to Postgres whose connections can be cut."""
     address = urlsplit(settings.stores.database_url.get_secret_value())
     assert address.hostname is not None
     assert address.port is not None

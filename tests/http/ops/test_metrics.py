@@ -1,4 +1,4 @@
-"""Scrapes are valid, count what was done, and do not grow with unusual requests."""
+"""Scrapes are valid and count what was done, and unusual requests do not make them grow."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ async def test_streams_and_runs_are_counted_by_outcome(
     scripted_models.chat_text = "Boil it [1]."
     response = await asker.api.post(f"/v1/chat/sessions/{session['id']}/messages", {"content": "kettles?"})
     assert b"message.completed" in response.raw
-    # In a new session, since a follow-up question is first condensed, which also calls the model.
+    # Asked in a new session, because a follow-up question is first condensed, which is another call to the model.
     session = (await asker.api.post("/v1/chat/sessions")).json
     scripted_models.chat.script(Fail(400, message="no"))
     await asker.api.post(f"/v1/chat/sessions/{session['id']}/messages", {"content": "kettles?", "stream": False})

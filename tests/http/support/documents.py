@@ -54,7 +54,7 @@ def sample_chunks() -> list[Chunk]:
 async def finish_document(
     resources: Resources, workspace_id: UUID, document_id: UUID, *, file_id: UUID | None = None
 ) -> None:
-    """Give a document a ready build of TEXT, from its own or another file, and cancel its active job."""
+    """Give a document a ready build of TEXT, as if made from its file or another one, and cancel its active job."""
     build_id = new_id()
     created = sample_chunks()
     vectors = np.random.default_rng(7).standard_normal((len(created), resources.space.dimensions), dtype=np.float32)

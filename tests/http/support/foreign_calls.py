@@ -22,7 +22,7 @@ FieldPath = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to an operation of the OpenAPI document; `id_field` is the path of the field with the foreign id."""
+    """A request to an operation of the OpenAPI document; `id_field` is where the other workspace's id is inserted."""
 
     method: str
     path: str
@@ -86,7 +86,7 @@ def find_ids(value: Any, id_field: FieldPath) -> Iterator[tuple[FieldPath, str]]
 
 
 def calls_of(document: dict[str, Any]) -> Iterator[Call]:
-    """Yield a call for every field of every operation that takes the id of a workspace's resource."""
+    """Yield one call for each field, in each operation, that takes the id of a workspace's resource."""
     for path, item in document["paths"].items():
         for method, operation in item.items():
             by_token = "{upload_token}" in path
@@ -99,7 +99,7 @@ def calls_of(document: dict[str, Any]) -> Iterator[Call]:
                     *find_ids(body, ("body",)),
                 ]
                 for id_field, kind in id_fields:
-                    # Ids outside the body need only one of the body types.
+                    # For an id outside the body, one of the body types is enough.
                     if id_field[0] != "body" and content_type not in {None, _first_type(operation)}:
                         continue
                     yield Call(method.upper(), path, id_field, kind, by_token, parameters, content_type, body)

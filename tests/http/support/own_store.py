@@ -87,7 +87,7 @@ class OwnStore:
         await self.start()
 
     async def _accepts(self, *, accepted: bool) -> bool:
-        """Return whether creating a file succeeds (`accepted`) or fails; the store applies a new limit with a delay."""
+        """Return whether creating a file has the outcome `accepted`; the store applies a new limit with a delay."""
         async with open_storage(Settings.of({**NOT_ASKED, **self.settings})) as storage:
             try:
                 await storage.create_bucket(f"probe-{uuid.uuid4().hex}")

@@ -24,7 +24,7 @@ def content_of(size_bytes: int) -> bytes:
     return random.Random(size_bytes).randbytes(size_bytes)  # noqa: S311
 
 
-# Two parts; only the last one is smaller than the store's smallest part.
+# Two parts; only the last one is below the store's minimum part size.
 CONTENT = content_of(PART + 1000)
 
 

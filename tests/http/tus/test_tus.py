@@ -146,7 +146,7 @@ async def test_parts_count_only_after_a_checksum_over_all_of_them_is_verified(te
     wrong = await patch(tenant.api, path, start, bad, **checksum("sha256", b"other"))
     assert wrong.is_problem(460, "upload_checksum_mismatch")
     assert await offset_of(tenant.api, path) == start
-    # The second part was stored before the checksum failed: it must not count once the first part is complete.
+    # The second part was stored before the checksum failed, so it must not count once the first part is complete.
     assert (await patch(tenant.api, path, start, LARGE[start:PART])).headers["Upload-Offset"] == str(PART)
     assert await offset_of(tenant.api, path) == PART
     rest = await patch(tenant.api, path, PART, LARGE[PART:], **checksum("sha256", LARGE[PART:]))
@@ -182,7 +182,7 @@ async def test_the_offset_counts_only_contiguous_parts(tenant: Tenant, resources
     async def put(number: int, body: bytes) -> None:
         await resources.storage.upload_part(upload.bucket, upload.object_key, number=number, body=body, **s3)
 
-    # Killed after storing the first part, before replacing the tail: the old tail belongs to the first part.
+    # Killed after storing the first part but before replacing the tail: the old tail belongs to the first part.
     await put(1, LARGE[:PART])
     assert await offset_of(tenant.api, path) == PART
     # Killed during a request with a checksum: its first part is not stored yet, so later ones do not count.

@@ -1,4 +1,4 @@
-"""Uploads over tus continue after broken connections and after processes that die or drain."""
+"""Uploads over tus continue after a connection breaks and after a process dies or drains."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ async def test_a_client_can_continue_while_its_dead_connection_is_still_open(
     async with sending(tenant.api, path, 0, 1000) as (reader, writer):
         writer.write(SMALL[:300])
         await wait_until_locked(resources, path)
-        # The old request stores its bytes, so the new one conflicts with the new offset.
+        # The old request still stores its bytes. This moves the offset, so the new request conflicts with it.
         response = await append_once_unlocked(tenant.api, path, SMALL, offset=0)
         assert response.is_problem(409, "offset_conflict")
         assert await offset_of(tenant.api, path) == 300

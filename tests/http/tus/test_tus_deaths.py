@@ -28,14 +28,14 @@ class ProcessDied(Exception):
 
 
 class Crash:
-    """Stops the process at one write to the store: before it for even turns, after it for odd ones."""
+    """Stops the process at one write to the store: before the write if the turn is even, after it if odd."""
 
     def __init__(self, turn: int) -> None:
         self.has_happened = False
         self._write, self._is_after = divmod(turn, 2)
 
     def wrap(self, write: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        """Return the function with the crash: from then on, it raises ProcessDied."""
+        """Return the function with the crash added; from the crash on, it raises ProcessDied."""
 
         @functools.wraps(write)
         async def crashing(*arguments: Any, **options: Any) -> Any:

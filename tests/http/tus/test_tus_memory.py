@@ -60,7 +60,7 @@ async def test_concurrent_requests_do_not_exceed_the_memory_budget(
         grown_mib = (process.peak_memory_bytes() - before) / MIB
     assert {status for status, _ in done} == {204}
     assert len({document_id for _, document_id in done}) == MANY
-    # Each connection also buffers 1 or 2 MiB: measured 65 MiB in total, and 246 MiB without the budget.
+    # Each connection also buffers 1 or 2 MiB. The total was measured at 65 MiB, and at 246 MiB without the budget.
     assert grown_mib < budget_mib + MANY * 2.5, grown_mib
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 async def no_jobs(resources: Resources) -> None:
-    """Remove the jobs and pauses that other tests left."""
+    """Remove the jobs and pauses that other tests left behind."""
     async with resources.pool.acquire() as conn:
         await conn.execute("DELETE FROM jobs")
         await conn.execute("UPDATE queue_state SET paused = false, reason = NULL")

@@ -1,4 +1,4 @@
-"""The audit log records operators' actions and keys' deletions in the transaction of the action."""
+"""The audit log records actions by operators and deletions by keys, in the same transaction as the action itself."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.http.conftest import Tenant
     from tests.support.servers.model_server import ScriptedModels
 
-# Below the 100 connections that aiohttp's client opens at most.
+# Fewer than 100, because aiohttp's client opens no more connections than that.
 MANY = 90
 
 

@@ -1,4 +1,4 @@
-"""Collections: creation, changes, listing, deletion, and the checks of their chunking."""
+"""Collections: creation, changes, listing, deletion, and the validation of their chunking settings."""
 
 from __future__ import annotations
 

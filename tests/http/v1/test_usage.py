@@ -65,7 +65,7 @@ async def wait_for_embedding_usage(api: Api, *, calls: int) -> dict[str, int]:
 
 
 def expected_usage(*, calls: int, tokens: int) -> dict[str, int]:
-    """Return the usage to expect for embeddings, as reported by the server."""
+    """Return the usage that the API should report for embeddings."""
     usage = dict.fromkeys(FIELDS - {"day", "operation", "model"}, 0)
     return usage | {"embedding_calls": calls, "prompt_tokens": tokens}
 
@@ -76,7 +76,7 @@ async def search(api: Api, query: str) -> None:
 
 
 async def test_a_repeated_query_uses_tokens_once(chat_tenant: Tenant, tenant: Tenant) -> None:
-    # Usage is written in order, so the last query's entry implies the earlier ones.
+    # Usage is written in order, so once the last query is counted, the earlier ones are too.
     for query in (QUERIES[0], QUERIES[0], QUERIES[1]):
         await search(chat_tenant.api, query)
     tokens = len(QUERIES[0]) // 4 + len(QUERIES[1]) // 4

@@ -1,4 +1,4 @@
-"""Versions over HTTP: reingestion, replacing the file, and the version shown in between."""
+"""Versions over HTTP: reingestion, replacing the file, and which version is shown until the new one is ready."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ready documents for tests that need no parser: written by the real build from chunks made here."""
+"""Ready documents for tests that need no parser: the chunks are made here, and the real build writes them."""
 
 from __future__ import annotations
 

@@ -97,5 +97,5 @@ async def load_deletion(resources: Resources, deletion: Deletion) -> Deletion:
 
 
 def removed_counts(deletion: Deletion) -> dict[str, int]:
-    """Return how many entries each store lost, without the stores that lost none."""
+    """Return how many entries each store lost, omitting stores that lost none."""
     return {store.store: store.removed for store in deletion.stores if store.removed}

@@ -63,7 +63,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Drop the connection; that of a stream after `after_deltas`."""
+    """Drop the connection; a stream is dropped after `after_deltas`."""
 
     after_deltas: int = 0
 
@@ -119,7 +119,7 @@ class Endpoint:
     usual: Behaviour | None = None
 
     def script(self, *behaviours: Behaviour) -> None:
-        """Set the behaviour of the next requests, one each; later ones get the usual behaviour."""
+        """Set the behaviour of the next requests, one item for each request; later ones get the usual behaviour."""
         self.scripted.extend(behaviours)
 
     def reset(self) -> None:

@@ -9,5 +9,5 @@ if TYPE_CHECKING:
 
 
 async def command(redis: RedisConnection, *words: object) -> Any:
-    """Return the reply to a command, which redis-py does not type."""
+    """Send a command that redis-py does not type, and return its reply."""
     return await redis.execute_command(*words)  # type: ignore[no-untyped-call]

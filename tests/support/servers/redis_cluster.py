@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 SLOTS = 16384
 MASTERS = 3
-# The cluster bus of a node listens on its port plus this.
+# The cluster bus of a node listens on the node's port plus this offset.
 BUS_OFFSET = 10_000
 NODE_TIMEOUT_MS = 1000
 PASSWORD = "secret"

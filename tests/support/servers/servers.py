@@ -66,7 +66,7 @@ def _base() -> Path:
 
 
 def join(cache: Path) -> Iterator[Servers]:
-    """Start the servers unless they run, and yield them; they stop after the last process has left."""
+    """Start the servers unless they are already running, and yield them; they stop after the last process has left."""
     home = folder()
     user = home / "users" / f"{os.getpid()}-{uuid.uuid4().hex}"
     with locked(home / "start.lock"):

@@ -1,4 +1,4 @@
-"""Runs the shared test servers as long as any test process uses them: a program of its own."""
+"""A separate program that runs the shared test servers as long as any test process uses them."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ async def read(joiner: asyncio.subprocess.Process) -> dict[str, str]:
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
-    """Return the processes that have the folder on their command line."""
+    """Return the processes that have the folder in their command line."""
     found = []
     for process in psutil.process_iter():
         try:

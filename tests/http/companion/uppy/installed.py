@@ -20,7 +20,7 @@ INSTALL_S = 300
 
 
 def install_uppy(major: int) -> Path:
-    """Return the folder whose node_modules has Uppy; skip the test without node or npm."""
+    """Return the folder whose node_modules has Uppy; skip the test if node or npm is missing."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("node and npm are not installed")
     packages = PACKAGES[major]

@@ -1,4 +1,4 @@
-"""Pages with the unmodified @uppy/core and @uppy/aws-s3 from npm upload with a token."""
+"""Uploads with a token from pages that use the unmodified @uppy/core and @uppy/aws-s3 from npm."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def major(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 async def tenant(make_client: ClientMaker) -> Tenant:
-    """A workspace of an application that allows the origin of the page."""
+    """A workspace in an application that allows the page's origin."""
     client = await make_client(cors_allowed_origins=PAGE)
     return await make_tenant(client, operator_of(client), "acme")
 
@@ -78,7 +78,7 @@ async def content_of_document(tenant: Tenant, url: str) -> bytes:
 
 
 async def is_store_empty(tenant: Tenant) -> bool:
-    """Return whether the store contains nothing of the workspace."""
+    """Return whether the store holds no objects and no unfinished uploads of the workspace."""
     storage = tenant.api.client.app[RESOURCES].storage
     return not await storage.list_multiparts(tenant.bucket) and not await storage.count_objects(tenant.bucket)
 
