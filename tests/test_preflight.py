@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
+from ragsvc import preflight
 from ragsvc.preflight import check_all
 from ragsvc.queue.server_checks import _find_faults
 from ragsvc.resources import open_resources
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 CLOSED_PORT = "127.0.0.1:9"
 GOOD_REDIS = {"redis_version": "7.2.4", "maxmemory_policy": "noeviction", "aof_enabled": 1}
+
+
+@pytest.fixture(autouse=True)
+def _enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a check finish on a busy machine, where the object store's retries take longer than the default timeout."""
+    monkeypatch.setattr(preflight, "CHECK_TIMEOUT_S", 60.0)
 
 
 async def faults_of(settings: Settings, **changes: object) -> dict[str, str]:
