@@ -1,4 +1,4 @@
-"""Verification of deletions: counts rows that remain of a document, collection or workspace."""
+"""Verifies deletions: counts the rows left over from a document, collection or workspace."""
 
 from __future__ import annotations
 

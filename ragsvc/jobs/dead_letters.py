@@ -126,7 +126,7 @@ async def reconcile(resources: Resources, queue: Queue) -> None:
         listed = await entries.entry_ids()
         async with resources.pool.acquire() as conn:
             dead = await dead_jobs.select_dead_generations(conn, queue, DeadLetterFilter(), limit=dead_letter_list.CAP)
-        # Entries written by an older version have another form of id, so they are replaced too.
+        # Entries written by an older version have ids in a different format, so they are replaced too.
         expected = {_format_entry_id(job_id, generation): job_id for job_id, generation in dead.items()}
         if len(stale := listed - expected.keys()) > MAX_REMOVALS:
             await entries.clear()

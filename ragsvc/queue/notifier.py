@@ -148,7 +148,7 @@ class Notifier:
 
 
 def _parse_notification(text: str) -> Notification | None:
-    """Return the notification that `{job id}:{generation}` names, or None for text of another form."""
+    """Parse `{job id}:{generation}` into a notification; return None if the text has any other format."""
     job_id, _, generation = text.partition(":")
     try:
         return Notification(UUID(job_id), int(generation))

@@ -32,7 +32,7 @@ async def server() -> AsyncIterator[RerankServer]:
 
 @asynccontextmanager
 async def opened(settings: Settings, limit: ProviderRate) -> AsyncIterator[HttpReranker]:
-    """Open the reranker of the settings."""
+    """Open the reranker that the settings configure."""
     async with open_llm(settings, limit) as models:
         assert models.reranker is not None
         yield models.reranker

@@ -124,9 +124,9 @@ def _negates_differently(clause: Clause, other: Clause) -> bool:
 
 
 def _is_negated_jointly(clause: Clause, claimed: Statement, other: Clause) -> bool:
-    """Return whether the claim negates for several subjects what the other clause negates for one.
+    """Return whether the clause shares a negated predicate with another clause of the claim.
 
-    In `cats and dogs are not allowed`, the first clause has no verb; it shares the negated predicate of the second.
+    `cats and dogs are not allowed` splits into `cats` and `dogs are not allowed`; the negation applies to both.
     """
     if clause.is_negated or not other.is_negated:
         return False

@@ -32,7 +32,7 @@ VARIABLES = {"DATABASE_URL": "database_url", "REDIS_URL": "redis_url", "QUEUE_PR
 
 @dataclass(frozen=True, slots=True)
 class OpsContext:
-    """The subset of a process's resources that dead letters need."""
+    """The subset of a process's resources that the dead-letter commands use."""
 
     settings: Settings
     pool: Pool

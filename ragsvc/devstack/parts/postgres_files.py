@@ -98,7 +98,7 @@ def install_binaries(home: Path, *, owner: Owner | None) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with its content."""
+    """Remove a file, or a folder and its contents."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

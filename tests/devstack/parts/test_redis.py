@@ -12,6 +12,7 @@ from redis.exceptions import AuthenticationError
 from ragsvc.devstack.parts.redis import Redis, find_server
 from ragsvc.devstack.ports import free_ports
 from ragsvc.devstack.stack import start
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from ragsvc.devstack.stack import Folders
@@ -28,11 +29,18 @@ def connect(url: str) -> redis.asyncio.Redis:
     return client
 
 
+async def has_written_everything(client: redis.asyncio.Redis) -> bool:
+    """Return whether the append-only file contains every acknowledged write."""
+    return bool((await client.info("persistence"))["aof_buffer_length"] == 0)
+
+
 async def test_acknowledged_writes_survive_a_kill(server: Redis, folders: Folders, starting: Starting) -> None:
     process = await start(server, folders.run)
     async with connect(server.url) as client:
         for number in range(100):
             await client.set(f"key {number}", number)
+        # While an earlier fsync is slow, Redis postpones writing to its file for up to 2 s.
+        await until(lambda: has_written_everything(client))
     process.kill()
     await process.wait()
     async with starting(server), connect(server.url) as client:

@@ -83,7 +83,7 @@ async def test_a_token_gives_access_only_to_its_own_uploads(tenant: Tenant, othe
         assert (await stranger.complete(opened, 1)).is_problem(404, "not_found")
     wrong_key = await companion.api.get(f"{companion.path}/s3/multipart/{opened.json['uploadId']}?key=x")
     assert wrong_key.is_problem(404, "not_found")
-    # A reloaded page has a new token of the same key.
+    # After a reload, the page has a new token issued for the same key.
     assert (await (await companion_of(tenant.api)).call("GET", opened)).status == 200
 
 

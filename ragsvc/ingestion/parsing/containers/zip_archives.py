@@ -49,7 +49,7 @@ def open_archive(path: Path, limits: ParseLimits) -> Iterator[ZipFile]:
             _check_entries(archive, limits)
             yield archive
     except (*ARCHIVE_ERRORS, OSError) as error:
-        # An invalid offset causes an invalid seek; other OSErrors are not caused by the file.
+        # An invalid offset in the file makes a seek fail with EINVAL; no other OSError is the file's fault.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         raise DocumentRejected(DocumentErrorCode.CORRUPT, f"the ZIP archive cannot be read: {error}") from error
