@@ -46,11 +46,11 @@ test: $(INSTALLED) ## run the tests against real servers, with branch coverage
 	$(RUN)pytest -n $(TEST_WORKERS) --dist loadgroup -m "not chaos and not bench" --cov --cov-report=term $(ARGS)
 
 .PHONY: test-chaos
-test-chaos: $(INSTALLED) ## run the long forms of the fault and load tests
+test-chaos: $(INSTALLED) ## run the long versions of the fault and load tests
 	$(RUN)pytest -m chaos $(ARGS)
 
 .PHONY: bench
-bench: $(INSTALLED) ## run the benchmarks against other systems and write one table
+bench: $(INSTALLED) ## run the benchmarks, also against other systems, and write one table
 	$(RUN)pytest -m bench $(ARGS)
 
 # Reads .bench/results.md, which `make bench` writes.
@@ -68,7 +68,7 @@ eval: $(INSTALLED) ## evaluate search on questions with known answers: recall, M
 check: lint types test ## run everything that CI runs
 
 .PHONY: lint
-lint: $(INSTALLED) ## run ruff, check formatting and import layers
+lint: $(INSTALLED) ## run ruff, and check formatting and import layers
 	$(RUN)ruff check .
 	$(RUN)ruff format --check .
 	$(RUN)lint-imports
@@ -83,7 +83,7 @@ fmt: $(INSTALLED) ## format, and fix what ruff can fix
 	$(RUN)ruff format .
 
 .PHONY: docs
-docs: $(INSTALLED) ## regenerate the generated pages of docs/
+docs: $(INSTALLED) ## regenerate docs/configuration.md from the settings
 	$(RUN)python -m ragsvc.settings.documentation
 
 .PHONY: migrate
