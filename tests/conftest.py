@@ -43,7 +43,7 @@ def pytest_configure() -> None:
         os.environ.pop(name.upper(), None)
     # A shell's background job ignores SIGINT, and all processes started by the tests would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Plain tracebacks, as in the service: local variables would include whole upload parts.
+    # Use plain tracebacks, as the service does, because local variables would include whole upload parts.
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
@@ -54,7 +54,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Wait in the controller, after xdist's workers have ended, until the server process has stopped."""
+    """Once xdist's workers have ended, make the controller wait until the server process has stopped."""
     if not hasattr(config, "workerinput"):
         test_servers.wait_until_stopped()
 
@@ -103,7 +103,7 @@ def base_settings(servers: Servers) -> Settings:
 
 @pytest.fixture(scope="session")
 async def template(base_settings: Settings) -> str:
-    """The name of the migrated database from which those of the tests are cloned."""
+    """The name of the migrated database from which each test's database is cloned."""
     return await prepare_template(base_settings)
 
 

@@ -1,4 +1,4 @@
-"""Tests of documents with instructions: whether or not the model obeys them, prompt and citations remain correct."""
+"""Tests of documents that contain instructions: prompt and citations stay correct even if the model obeys them."""
 
 from __future__ import annotations
 

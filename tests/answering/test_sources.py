@@ -24,7 +24,7 @@ LONG = (
 
 
 def choose(hits: list[SearchHit], *, budget_tokens: int = 1000) -> list[SearchHit]:
-    """Choose sources from hits, each of which costs its token count."""
+    """Choose sources from hits; a hit costs as many tokens as its chunk has."""
     return choose_sources(hits, cost=lambda found: found.token_count, budget_tokens=budget_tokens)
 
 
@@ -77,7 +77,7 @@ def test_texts_that_differ_in_a_number_or_negation_are_separate_sources() -> Non
 
 
 def cut(text: str, *cuts: tuple[int, int]) -> list[SearchHit]:
-    """Return pieces of a text as hits for the chunks of one document."""
+    """Cut pieces out of a text and return them as hits, each for a chunk of the same document."""
     whole = make_hit(text, start=0)
     return [
         replace(

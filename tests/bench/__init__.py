@@ -1,1 +1,1 @@
-"""Benchmarks behind the documented figures; each run also measures the systems that they are compared with."""
+"""Benchmarks behind the documented figures; each run also measures the systems that ours is compared with."""

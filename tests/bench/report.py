@@ -95,7 +95,7 @@ def read_results(path: Path) -> tuple[str, list[Figure]]:
 
 
 def write_page(conditions: str, figures: Sequence[Figure]) -> str:
-    """Return docs/benchmarks.md."""
+    """Return the text of docs/benchmarks.md."""
     parts = [HEAD.format(conditions=conditions)]
     if any(figure.ratio for figure in figures):
         parts.append(f"![How ragsvc compares with other systems](images/{COMPARISONS})\n")

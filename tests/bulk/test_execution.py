@@ -1,4 +1,4 @@
-"""A bulk operation queues one job for every matching document, even if its worker dies at any point."""
+"""A bulk operation queues one job for every matching document, at whatever point its worker dies."""
 
 from __future__ import annotations
 

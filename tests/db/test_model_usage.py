@@ -27,7 +27,7 @@ ONE = EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=5)
 ADDERS = 6
 ROUNDS = 20
 
-# Makes the planner look up the workspaces one after the other, as it might for many.
+# Makes the planner look up the workspaces one after the other, as it might if there were many.
 FORCE_NESTED_LOOP = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off"
 
 SELECT_WAITS = """

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
     from ragsvc.storage.store import Storage
 
-# Tables without a workspace, and chunks, whose statements join documents.
+# Tables without a workspace, and the table of chunk texts, whose statements join documents.
 UNPROTECTED = {"schema_migrations", "queue_state", "embedding_spaces", "embedding_cache", "chunk_text"}
 
 

@@ -1,4 +1,4 @@
-"""A deletion that is killed at any step and then repeated has the same counts in its receipt."""
+"""A deletion that is killed at any step and then repeated reports the same counts in its receipt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Given variables win, except those of a server that is not used."""
+"""Variables that are given take precedence, except those for a server that is not used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Children do not outlive their parent, are found again by pid file, and stop."""
+"""Children do not outlive their parent, can be found again by their pid files, and can be stopped."""
 
 from __future__ import annotations
 

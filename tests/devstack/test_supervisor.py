@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.support.servers.servers import Servers
     from tests.support.servers.stacks import Stack
 
-# The shared servers have cached the models; one xdist worker runs this module, on one stack.
+# The shared servers have already cached the models. One xdist worker runs the whole module, so that it needs one stack.
 pytestmark = [pytest.mark.usefixtures("servers"), pytest.mark.xdist_group("ragsvc-dev")]
 
 

@@ -1,4 +1,4 @@
-"""Payloads of jobs: stored as before, read back, and shown with public ids."""
+"""Payloads of jobs: they are stored in a fixed form, read back unchanged, and shown with public ids."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def unpack_packages(cache: Path) -> Path:
 
 
 def _documents_of(package: str) -> list[str]:
-    """Return the documentation packages that a package depends on (python3-doc depends on one version's)."""
+    """Return the documentation packages that a package depends on; python3-doc depends on that of one version."""
     said = _run("apt-cache", "depends", "--important", package)
     depended = [line.split()[-1] for line in said.splitlines() if "Depends:" in line]
     return [name for name in depended if name.endswith("-doc")]

@@ -74,12 +74,12 @@ class Question:
 
     @property
     def split(self) -> Split:
-        """The split, by a hash of the query: the same in every run."""
+        """The split, chosen by a hash of the query so that it is the same in every run."""
         is_odd = hashlib.sha256(self.query.lower().encode()).digest()[0] % 2
         return Split.TEST if is_odd else Split.DEV
 
     def is_answered_by(self, filename: str, char_start: int, char_end: int) -> bool:
-        """Return whether a chunk covers half of the passage, or the passage half of the chunk."""
+        """Return whether a chunk covers at least half of the passage, or the passage at least half of the chunk."""
         shared = min(self.char_end, char_end) - max(self.char_start, char_start)
         return filename == self.filename and shared * 2 >= min(self.char_end - self.char_start, char_end - char_start)
 
@@ -122,7 +122,7 @@ def _ask_faqs(pages: Iterable[Page]) -> Iterator[Question]:
 
 
 def _ask_titles(pages: Sequence[Page]) -> Iterator[Question]:
-    """Yield queries for sections with a unique title; generic titles are not unique and drop out."""
+    """Yield queries for sections with a unique title; this leaves out generic titles, which are not unique."""
     seen = Counter(section.title.lower() for page in pages for section in page.sections)
     for page in pages:
         for section in page.sections:
@@ -132,7 +132,7 @@ def _ask_titles(pages: Sequence[Page]) -> Iterator[Question]:
 
 
 def _ask_names(pages: Sequence[Page]) -> Iterator[Question]:
-    """Yield queries for names: the section with the name in its title, or the only page of a function."""
+    """Yield a query for each section that is about one name: its title contains it, or it documents that function."""
     for page in pages:
         for section in page.sections:
             found = NAME.findall(section.title) or (
@@ -147,7 +147,7 @@ def _ask(kind: Kind, query: str, page: Page, section: Section) -> Question:
 
 
 def _draw(questions: Iterable[Question]) -> Iterator[Question]:
-    """Yield at most MOST_OF_A_KIND of each kind, no query twice."""
+    """Yield at most MOST_OF_A_KIND questions of each kind, without repeating a query within a kind."""
     drawn: dict[tuple[Kind, str], Question] = {}
     for question in questions:
         drawn.setdefault((question.kind, question.query.lower()), question)

@@ -65,7 +65,7 @@ def _compare(outcome: Outcome) -> Iterator[str]:
 
 def draw(outcome: Outcome, path: Path) -> None:
     """Plot the figures of the tables as bars with intervals, one row per kind of question."""
-    # Imported here: tables need no plotting, and the library is not a test dependency.
+    # Imported here because the tables do not need plotting, and the library is not a test dependency.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     kinds = list(outcome.kinds())

@@ -33,7 +33,7 @@ def check_chunks(parsed: ParsedText, chunks: Sequence[Chunk], chunking: Chunking
 
 
 def check_long_table(parsed: ParsedText, counter: TokenCounter, *, first: str, last: str) -> None:
-    """Assert that a text has one table, with header `first` and last row `last`, and that chunks have whole rows."""
+    """Assert that a text has one table, from header `first` to last row `last`, and that its chunks start at rows."""
     (table,) = parsed.tables
     assert table.header is not None
     assert parsed.text[slice(*table.header)] == first

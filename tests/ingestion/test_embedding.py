@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
     from tests.support.servers.model_server import ScriptedModels
 
-# One token is refilled per second, and the burst is a tenth of this.
+# One token is refilled per second, and the burst is a tenth of this setting.
 TOKENS_PER_MINUTE = 60
 
 
@@ -63,7 +63,7 @@ async def test_embedding_is_charged_by_tokens_and_cached_vectors_are_free(
     asked = len(scripted_models.embeddings.requests)
     await embed_chunks(limited, workspace.id, chunks[:1], report=ignore)
     assert (await rate_limit_clears_at(limited), len(scripted_models.embeddings.requests)) == (before, asked)
-    # Twenty tokens less the burst of six: the next batch would wait about 14 s.
+    # The batch used twenty tokens, of which the burst covers six, so the next batch would wait about 14 s.
     assert began + 10 < before <= ended + 15
 
 

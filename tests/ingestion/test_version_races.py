@@ -1,4 +1,4 @@
-"""Readers never see part of a version, and racing requests and dying workers end in a consistent state."""
+"""Readers never see part of a version, and racing requests and dying workers leave a consistent state behind."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
-# All chunks of both versions contain the search term, and the versions have different chunks.
+# Every chunk contains the search term, and the two versions have no chunk in common.
 LONG = tuple(f"A kettle boils in {minutes} minutes." for minutes in range(8))
 SHORT = tuple(f"A kettle whistles {times} times." for times in range(3))
 ROUNDS = 12

@@ -30,7 +30,7 @@ def declared(requirements: Iterable[str]) -> set[str]:
 
 
 def imports_of(path: Path) -> Iterator[str]:
-    """Yield the top-level packages that a module imports, except those only a type checker imports."""
+    """Yield the top-level packages that a module imports, except those that only a type checker imports."""
     pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while pending:
         node = pending.pop()

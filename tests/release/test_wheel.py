@@ -38,7 +38,8 @@ UV = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
 VERSION = "0.1.0"
 READY_TIMEOUT_S = 120.0
 TOOL_TIMEOUT_S = 600.0
-# Most of these would make uv use the tests' environment; compiling bytecode takes longer than the whole test.
+# Most of these would make uv use the tests' environment. UV_COMPILE_BYTECODE would make it compile bytecode, which
+# takes longer than the whole test.
 NOT_FOR_UV = {"VIRTUAL_ENV", "UV_COMPILE_BYTECODE", "UV_PROJECT_ENVIRONMENT", "PYTHONPATH"}
 
 

@@ -40,7 +40,7 @@ ORDERS = {
     Comparator.LTE: operator.le,
 }
 
-# Few keys and values, so that they coincide, and some that would break out of SQL built from strings.
+# There are few keys and values, so that they often coincide. Some would break out of SQL that is built from strings.
 keys = st.sampled_from(["lang", "year", "a b", 'a"b', "a\\", "$.x", "'; DROP TABLE documents; --", "ключ", "\x1f", "@"])
 texts = st.sampled_from(
     ["", "en", "de", "1", "true", '"', "\\", "') OR 1=1 --", "$v0", "日本", "😀", "\x7f"]

@@ -203,7 +203,7 @@ async def test_a_model_that_hangs_ends_the_run(
     chat: Chat, scripted_models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted_models.chat.script(Pause(after_deltas=1))
-    # On a busy machine the first token could time out, and the call would be retried.
+    # On a busy machine the first token could arrive after the timeout, and the call would be retried.
     monkeypatch.setattr("ragsvc.llm.chat.FIRST_TOKEN_FACTOR", 60.0)
     settings = chat.runs.resources.settings.changed({"model_timeout_s": 0.3})
     async with another_process(settings) as runs:

@@ -153,7 +153,7 @@ async def claim(resources: Resources) -> bool:
 async def test_a_bucket_is_claimed_by_one_process_and_due_again_only_later(
     resources: Resources, workspace: Workspace
 ) -> None:
-    assert not await claim(resources)  # a new bucket is not due
+    assert not await claim(resources)  # a new bucket is not yet due for an audit
     await make_due(resources)
     assert sum(await asyncio.gather(*(claim(resources) for _ in range(5)))) == 1
     async with resources.pool.acquire() as conn:

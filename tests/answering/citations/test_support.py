@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("deploy/*.md")])
 LEAST = FIELDS["citation_support_min"].default
 
-# Typical claims of models, each with a sentence of the source that supports it or does not.
+# Claims that models typically make, each with a source sentence: first those that it supports, then the others.
 SUPPORTED = [
     ("Refunds take 14 days.", "A refund takes 14 days."),
     ("Refunds take 14 days.", "Refunds take 14 days from the day of the return, paid to the card."),
@@ -71,7 +71,7 @@ def test_the_first_of_equal_sentences_is_quoted() -> None:
 
 
 def stating_parts(sentence: str) -> list[str]:
-    """Return every run of adjacent clauses, up to the whole sentence, that states something."""
+    """Return every run of adjacent clauses that states something; the longest run is the whole sentence."""
     clauses = list(find_clauses(sentence))
     bounds = combinations(range(len(clauses) + 1), 2)
     parts = [sentence[clauses[first][0] : clauses[end - 1][1]] for first, end in bounds]
@@ -108,7 +108,7 @@ def test_any_text_supports_itself_or_states_nothing(text: str) -> None:
     assert measure_support(text, text) == (0.0 if read_statement(text).is_empty else 1.0)
 
 
-# Clauses as (subject, verb, rest), two of which are similar, and the text that joins clauses.
+# Clauses as (subject, verb, rest); the first two are similar. JOINTS are the words that join clauses.
 CLAUSES = [("smoking", "is", "allowed"), ("drinking", "is", "allowed"), ("the door", "is", "locked"),
            ("guests", "may", "swim at night"), ("Ada", "has", "paid")]  # fmt: skip
 JOINTS = [", ", " and ", " but ", " if ", "; ", " because ", " while "]
@@ -116,7 +116,7 @@ turns = st.lists(st.booleans(), min_size=len(CLAUSES), max_size=len(CLAUSES))
 
 
 def join_clauses(order: list[int], joints: list[str], *, negated: list[bool]) -> str:
-    """Return a sentence of these clauses, each negated or not."""
+    """Join clauses into a sentence; `negated` says for each clause whether to negate it."""
     spoken = [f"{subject} {verb} not {rest}" if negated[index] else f"{subject} {verb} {rest}"
               for index, (subject, verb, rest) in enumerate(CLAUSES)]  # fmt: skip
     return "".join(spoken[index] + joint for index, joint in zip(order, joints, strict=False)) + "then"

@@ -85,7 +85,7 @@ class Site:
         return taken
 
     async def time_first_words_of_model_s(self, model: str) -> float:
-        """Return the seconds from a request to the model alone to its first words."""
+        """Send a request directly to the model and return the seconds until its first words."""
         body = {"model": model, "messages": [{"role": "user", "content": QUESTION}], "stream": True}
         started = time.perf_counter()
         async with self.http.post(f"{self.model_url}/v1/chat/completions", json=body) as response:

@@ -65,7 +65,7 @@ async def test_first_words(site: Site, bench_table: BenchTable) -> None:
 
 
 class Crowd:
-    """Clients that ask a few at a time and read concurrently."""
+    """Clients that start their answers a few at a time, then read all of them concurrently."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -86,7 +86,7 @@ class Crowd:
 
 
 async def test_a_thousand_streams(site: Site, bench_table: BenchTable) -> None:
-    """A thousand answers at once, each with its own model stream, in one process."""
+    """One process streams a thousand answers at once, each from its own model stream."""
     model = "words-100-600"
     crowd = Crowd(site)
     # A small crowd first warms up pools and caches.
@@ -107,7 +107,7 @@ async def test_a_thousand_streams(site: Site, bench_table: BenchTable) -> None:
 
 
 async def test_events(site: Site, bench_table: BenchTable) -> None:
-    """Events reach readers about as fast as from a loop that only writes them."""
+    """Readers receive events about as fast as they would from a loop that only writes them."""
     path = await site.begin_session(f"words-{EVENTS}-0")
     started = time.perf_counter()
     async with site.ask(path) as response:

@@ -1,4 +1,4 @@
-"""Vector indexes, which benchmarks of ingestion remove."""
+"""Removes the vector indexes, for benchmarks of ingestion."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Writes chunks into one framework's pgvector store and prints the seconds it took: `peer.py NAME URL CHUNKS`.
 
-Run by a Python with the frameworks but without ragsvc. The store has the framework's defaults and no vector index;
-only the writes are timed.
+It runs in a Python environment with the frameworks but without ragsvc. The store has the framework's defaults and no
+vector index; only the writes are timed.
 """
 
 # The frameworks are not installed in this project's environment.

@@ -1,4 +1,4 @@
-"""Ingests a folder of real files with a real worker: each ends ready, or failed with an expected code.
+"""Ingests a folder of real files with a real worker: each becomes ready, or fails with an expected code.
 
 `CORPUS=/some/folder make test-chaos ARGS=tests/bench/ingestion`. For a corpus of thousands of files,
 `apt-get download` Debian's documentation packages, unpack them with `dpkg-deb -x`, and convert some of them with

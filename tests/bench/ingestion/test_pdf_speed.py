@@ -35,7 +35,7 @@ TIMEOUT_S = 1800.0
 
 
 def make_book(page_count: int, *, seed: int) -> bytes:
-    """Return a PDF with about 3,000 characters of prose per page, kerned as by TeX, and a chapter every 20 pages."""
+    """Return a PDF with about 3,000 characters of prose per page, kerned as TeX would, and a chapter every 20 pages."""
     words = VOCABULARY.split()
     random = Random(seed)  # noqa: S311 - the same book every time
     pages = [[" ".join(random.choices(words, k=WORDS_PER_LINE)) for _ in range(LINES)] for _ in range(page_count)]
@@ -72,7 +72,7 @@ async def test_pdf_ingestion_reaches_half_the_speed_of_reading(settings: Setting
 
 
 async def ingest_books(tree: WorkerTree, books: list[bytes]) -> float:
-    """Return the pages per second that become ready."""
+    """Return how many pages become ready per second."""
     started = time.perf_counter()
     documents = await tree.ingest([(f"{n}.pdf", book) for n, book in enumerate(books)], timeout_s=TIMEOUT_S)
     seconds = time.perf_counter() - started

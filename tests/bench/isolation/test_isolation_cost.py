@@ -1,7 +1,8 @@
 """Row-level security has a negligible cost per request: `make bench`, on an idle machine.
 
-The same requests alternate with and without it; without it, connections see all rows and keys are looked up by a plain
-query. Measured for one workspace, and for many, where a pooled connection was last used for another workspace.
+Requests with it alternate with the same requests without it. Without it, connections see all rows, and keys are looked
+up by a plain query. One run uses a single workspace. Another uses many, so that each pooled connection was last used
+for a different workspace.
 `ISOLATION_BENCH_ROUNDS` is the number of timed rounds; use fewer to try the benchmark itself.
 """
 

@@ -1,4 +1,4 @@
-"""Measures a queue: start latency when idle, throughput of waiting and of empty jobs, idle CPU."""
+"""Measures a queue: the start latency when idle, the throughput of jobs that wait and of empty jobs, the idle CPU."""
 
 from __future__ import annotations
 

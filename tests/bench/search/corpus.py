@@ -106,7 +106,7 @@ async def write_corpus(
         random.integers(BUCKETS, size=documents),
     )
     async with conn.transaction():
-        # The pool's timeout is for short statements. Only the owner can COPY and create an index.
+        # The pool's timeout is too short for this load, and only the owner can COPY and create an index.
         await conn.execute("SET LOCAL statement_timeout = 0")
         await conn.execute("SET LOCAL ROLE NONE")
         for topic, collection_id in enumerate(collection_ids):
@@ -190,5 +190,5 @@ def _texts(count: int, random: np.random.Generator) -> Iterator[str]:
 
 
 def spell(word: int) -> str:
-    """Return the word with a frequency rank; no stemmer shortens it."""
+    """Return the word with this frequency rank, in a form that no stemmer shortens."""
     return f"w{word}"

@@ -41,9 +41,9 @@ HITS = 10
 FETCHED = 50
 # Half of the queries of a scope are about its topic, half about any topic.
 QUERIES = 40
-# With fewer rounds the medians are noisy: a question has a cold cache once and a warm one afterwards.
+# With fewer rounds the medians are noisy, because the cache is cold when a question is first asked and warm afterwards.
 ROUNDS = 9
-# Equal distances differ by up to this much in half precision.
+# Half-precision rounding can make equal distances differ by up to this much.
 TOLERANCE = 1e-4
 LEAST_RECALL = 0.97
 LEAST_SMALL_SCOPE = 10_000
@@ -74,7 +74,7 @@ class Bench:
     queries: Vectors
 
     def scopes(self) -> Iterator[Scope]:
-        """Yield each share of the workspace twice: as collections of some topics, and as a random filter."""
+        """Yield each share of the workspace twice, as one topic's collection and as a random filter; then all of it."""
         for topic, share in enumerate(SHARES):
             request = SearchRequest("", collection_ids=(self.corpus.collection_ids[topic],))
             yield Scope(f"{share:.1%}, one topic", request, self.corpus.vectors.topics == topic, topic)
@@ -139,7 +139,7 @@ async def _measure_speed(bench: Bench, bench_table: BenchTable, monkeypatch: pyt
         for vector, text in zip(vectors, texts, strict=True):
             _answer_queries_with(monkeypatch, bench, vector)
             ways = list(_ways(bench, vector, text).items())
-            # Random order, since Postgres's cache is cold for the first query with this question.
+            # The order is random because the first way to run a question finds Postgres's cache cold.
             random.shuffle(ways)
             for name, call in ways:
                 started = time.perf_counter()

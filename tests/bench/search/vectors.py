@@ -1,4 +1,4 @@
-"""Realistically distributed vectors: MiniLM's of the standard library's docstrings, and many more interpolated ones."""
+"""Realistic vectors: MiniLM's embeddings of the standard library's docstrings, and many more interpolated from them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SPREAD = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """Unit vectors, shape (count, dimensions), and the topic of each; those of a document are adjacent."""
+    """Unit vectors, shape (count, dimensions), and the topic of each; the vectors of a document are adjacent."""
 
     values: NDArray[np.float32]
     topics: NDArray[np.int64]
@@ -48,10 +48,11 @@ async def embed_sample(models: LlmClient) -> Vectors:
 
 
 def make_vectors(sample: Vectors, documents: int, *, chunks: int, seed: int) -> Vectors:
-    """Return vectors of documents with chunks, each document about one topic.
+    """Return the vectors of documents' chunks; each document is about one topic.
 
-    A chunk lies between its document's real vector and another one of the topic, plus the difference of two vectors of
-    any topic. So the same dimensions vary as in real vectors, unlike with isotropic noise.
+    A chunk's vector lies between its document's real vector and another real vector of the same topic. Added to it is
+    the scaled difference of two real vectors of any topic, so that the same dimensions vary as in real vectors, which
+    isotropic noise would not achieve.
     """
     random = np.random.default_rng(seed)
     topics = random.choice(TOPICS, documents, p=_shares())

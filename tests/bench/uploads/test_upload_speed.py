@@ -94,7 +94,7 @@ class Service:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Update `peak_bytes` while the body runs."""
+        """Keep `peak_bytes` up to date while the body of the `with` block runs."""
 
         async def watch() -> None:
             process = psutil.Process(self.pid)

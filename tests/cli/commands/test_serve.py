@@ -87,7 +87,7 @@ async def test_a_scrape_covers_all_processes_and_the_counters_of_killed_ones(set
         async with aiohttp.request("GET", f"http://127.0.0.1:{metrics_port}/metrics") as answer:
             figures = Figures(await answer.text())
     assert figures.total("ragsvc_http_requests_total", route="/v1/workspace", status="401") == 40
-    # Gauges count live processes only: two pools, and no request of the dead one.
+    # Gauges count live processes only: the pools of two processes, and no requests of the dead process.
     assert figures.total("ragsvc_db_connections_max") == 2 * settings.stores.database_pool_size
     assert figures.total("ragsvc_http_requests_in_flight") == 0
 

@@ -121,7 +121,7 @@ async def test_invalid_embedding_input_is_refused(client: AsyncOpenAI, body: dic
 
 
 async def test_a_text_of_256_tokens_is_embedded_in_full(client: AsyncOpenAI) -> None:
-    # 254 words and the two special tokens; the last word has an effect.
+    # 254 words and the two special tokens make 256 tokens; the vectors differ only if the last word is embedded.
     one, other = await embed(client, ["word " * 253 + "cat", "word " * 253 + "bankruptcy"])
     assert np.abs(one - other).max() > 1e-3
 

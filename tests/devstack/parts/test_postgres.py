@@ -85,7 +85,7 @@ async def count_rows(postgres: Postgres) -> int:
 
 
 def kill_family(process: Process) -> None:
-    """Kill a server and its backends, without reaping: the server stays a zombie."""
+    """Kill a server and its backends without reaping them, so that the server remains a zombie."""
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     for backend in family:
@@ -121,7 +121,7 @@ async def test_committed_rows_survive_a_kill_of_all_processes(postgres: Postgres
     first = await start(postgres, folders.run)
     await write_row(postgres)
     kill_family(first)
-    # Not reaped: the lock names a zombie, which Postgres takes for a running server.
+    # The server is not reaped, so its lock file names a zombie, which Postgres takes for a running server.
     await until(lambda: not first.is_running())
     second = await start(make(folders), folders.run)
     try:

@@ -11,7 +11,7 @@ from ragsvc.settings.settings import Settings
 
 
 async def main(tokenizer: str, started: Path) -> None:
-    """Run a task that never returns in a child process."""
+    """In a child process, run a task that never returns."""
     settings = Settings.of(
         {
             "database_url": "postgresql://127.0.0.1/none",

@@ -29,7 +29,7 @@ def save(document: Document | Presentation) -> bytes:
 
 
 def make_docx(*paragraphs: str | tuple[str, str]) -> bytes:
-    """Return a Word document; a pair is (style, text)."""
+    """Return a Word document; each pair is (style, text)."""
     document = docx.Document()
     for paragraph in paragraphs:
         style, text = paragraph if isinstance(paragraph, tuple) else ("Normal", paragraph)

@@ -1,4 +1,4 @@
-"""Markdown: the source is unchanged, and its headings are found, but not in code."""
+"""Markdown: the source is unchanged, and headings are found except inside code."""
 
 from __future__ import annotations
 
