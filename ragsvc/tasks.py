@@ -1,4 +1,4 @@
-"""Helpers for asyncio tasks: cancel and wait, run in the background, renew a lease, fail as a group."""
+"""Helpers for asyncio tasks: cancel and wait, run in the background, renew a lease, expire, fail as a group."""
 
 from __future__ import annotations
 
@@ -87,6 +87,16 @@ async def keep_renewed(
                 log.exception(event, **facts)
         else:
             valid_until = started_at + lease_s if lease_s is not None else valid_until
+
+
+def expiring(timeout: asyncio.Timeout) -> Callable[[], None]:
+    """Return a function that lets a timeout expire at once."""
+
+    def expire() -> None:
+        if not timeout.expired():
+            timeout.reschedule(asyncio.get_running_loop().time())
+
+    return expire
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from ragsvc.domain.audit import Actor, ActorKind, acting
 from ragsvc.errors import Forbidden, Unauthorized
 from ragsvc.http.key_uses import KEY_USES
 from ragsvc.http.state import enter_workspace, request_id_of, resources_of
+from ragsvc.shares import Holder, holder_now
 
 if TYPE_CHECKING:
     from ragsvc.domain.uploads import UploadToken
@@ -96,6 +97,7 @@ async def authenticate(request: web.Request) -> None:
     enter_workspace(request, owner.workspace.id)
     request.app[KEY_USES].record(owner)
     request[_CALLER] = Caller(workspace=owner.workspace, key=owner.key)
+    holder_now.set(Holder(owner.workspace.id, owner.key.id))
     acting.set(_actor(request, ActorKind.KEY, owner.key.name, key_id=owner.key.id))
     structlog.contextvars.bind_contextvars(workspace_id=owner.workspace.id, key_id=owner.key.id)
 
@@ -114,6 +116,7 @@ async def authenticate_upload_token(request: web.Request) -> None:
         raise Unauthorized("The upload token is unknown or expired, or its key was revoked.")
     enter_workspace(request, found[0].id)
     request[_UPLOADER] = Uploader(*found)
+    holder_now.set(Holder(found[0].id, found[1].key_id))
     structlog.contextvars.bind_contextvars(workspace_id=found[0].id, key_id=found[1].key_id)
 
 

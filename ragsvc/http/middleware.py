@@ -30,6 +30,8 @@ from ragsvc.http.contract.problems import error_of_status, problem_response
 from ragsvc.http.limits.connections import handling
 from ragsvc.http.limits.traffic import TRAFFIC
 from ragsvc.http.state import REQUEST_ID, request_id_of
+from ragsvc.shares import SERVICE as NOBODY
+from ragsvc.shares import holder_now
 from ragsvc.telemetry.metrics import HTTP_REQUEST_DURATION, HTTP_REQUESTS, HTTP_REQUESTS_IN_FLIGHT, REQUESTS_REFUSED
 from ragsvc.telemetry.spans import Span, SpanKind
 from ragsvc.telemetry.traces import NO_SPAN, span
@@ -59,8 +61,9 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     request_id = request[REQUEST_ID] = _accept_request_id(request)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
-    # aiohttp handles all requests of a connection in one task, so the previous actor is still set.
+    # aiohttp handles all requests of a connection in one task, so the previous actor and holder are still set.
     acting.set(SERVICE)
+    holder_now.set(NOBODY)
     started = time.perf_counter()
     response: web.StreamResponse | None = None
     with (

@@ -74,6 +74,13 @@ CONNECTIONS_OPEN = _gauge("connections_open", "Open client connections.")
 CONNECTIONS_CUT = _counter(
     "connections_cut", "Total connections closed because the client was too slow, by reason.", "by"
 )
+SHARE_WAIT = _histogram(
+    "share_wait_seconds", "Time that requests wait for their share of a pool.", "pool", buckets=CALL_S
+)
+SHARES_ENDED = _counter(
+    "shares_ended", "Total shares taken back because their holder was the slowest of the largest workspace.", "pool"
+)
+SHARES_REFUSED = _counter("shares_refused", "Total requests refused because a pool was used up.", "pool")
 STREAMS_OPEN = _gauge("streams_open", "Open event streams.")
 STREAMS = _counter("streams", "Total event streams that ended, by reason.", "end")
 

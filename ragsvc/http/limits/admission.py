@@ -17,7 +17,9 @@ from aiohttp import web
 from ragsvc.errors import RequestTimeout, Unavailable
 from ragsvc.http.contract.operations import PROBES, operation_of
 from ragsvc.http.limits.connections import handler_times_body
-from ragsvc.http.limits.slots import BodyBudget, Slot, Slots
+from ragsvc.http.limits.slots import Slot, Slots
+from ragsvc.shares import TOO_SLOW, Share, Shares
+from ragsvc.tasks import expiring
 
 if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
@@ -27,18 +29,18 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 JSON = "application/json"
 # Most clients have given up by then.
 MAX_WAIT_S = 30.0
-# The body budget is enough for this many bodies of the largest permitted size.
+# The memory for bodies is enough for this many of the largest permitted size.
 BODIES_AT_ONCE = 64
 
 log = structlog.get_logger(__name__)
 
 
 class Admission:
-    """The slots, the body budget and the time limits of one process."""
+    """The slots, the memory for bodies and the time limits of one process."""
 
     def __init__(self, settings: Settings) -> None:
         self.slots = Slots(settings.api.max_requests, max_wait_s=MAX_WAIT_S)
-        self.bodies = BodyBudget(BODIES_AT_ONCE * settings.api.max_json_body_bytes)
+        self.bodies = Shares("json_bodies", BODIES_AT_ONCE * settings.api.max_json_body_bytes)
         self.body_timeout_s = settings.api.client_timeout_s
         self.request_timeout_s = settings.api.request_timeout_s
         self.max_body_bytes = settings.api.max_json_body_bytes
@@ -95,31 +97,48 @@ async def receive_body(request: web.Request, handler: Handler) -> web.StreamResp
     """Before the handler runs, read a body that fits into memory; while it arrives, the request holds no slot.
 
     Raises:
-        Overloaded: the budget for bodies is used up.
-        RequestTimeout: the body did not arrive within CLIENT_TIMEOUT_S.
+        Overloaded: the memory for bodies is used up.
+        RequestTimeout: the body did not arrive within CLIENT_TIMEOUT_S, or was the slowest when memory was used up.
     """
     if not _has_buffered_body(request):
         return await handler(request)
     admission = request.app[ADMISSION]
-    size_bytes = request.content_length if request.content_length is not None else admission.max_body_bytes
-    with admission.bodies.reserve(min(size_bytes, admission.max_body_bytes)):
-        if not request.content.is_eof():
-            await _read(request, admission)
+    share = admission.bodies.open()
+    try:
+        await _receive(request, admission, share)
         return await handler(request)
+    finally:
+        share.release()
 
 
-async def _read(request: web.Request, admission: Admission) -> None:
+async def _receive(request: web.Request, admission: Admission, share: Share) -> None:
     slot = request[_PERMIT].slot
-    slot.release()
-    handler_times_body(request)
+    if not request.content.is_eof():
+        slot.release()
+        handler_times_body(request)
     try:
         async with asyncio.timeout(admission.body_timeout_s) as deadline:
-            await request.read()
+            share.end = expiring(deadline)
+            # aiohttp's own `read`, which all readers of the body call, then returns these bytes.
+            request._read_bytes = await _read(request, share, max_bytes=admission.max_body_bytes)  # noqa: SLF001
     except TimeoutError:
         if not deadline.expired():
             raise
-        raise RequestTimeout from None
+        raise RequestTimeout(TOO_SLOW if share.is_ending else None) from None
+    finally:
+        share.end = None
     await slot.reacquire()
+
+
+async def _read(request: web.Request, share: Share, *, max_bytes: int) -> bytes:
+    """Read the body; memory is reserved for what has arrived, not for what was announced."""
+    body = bytearray()
+    while block := await request.content.readany():
+        share.grow(len(block))
+        body += block
+        if len(body) > max_bytes:
+            raise web.HTTPRequestEntityTooLarge(max_bytes, len(body))
+    return bytes(body)
 
 
 def end_permit(request: web.Request) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # If a body arrives more slowly than this, on average over CLIENT_TIMEOUT_S, the connection is closed.
 MIN_BYTES_PER_S = 1024
 MAX_CHECK_INTERVAL_S = 1.0
+# An idle connection is closed after this time. Most clients and load balancers close theirs earlier.
+KEEP_ALIVE_S = 75.0
 # File descriptors that are needed for files, and for connections to Postgres, Redis and S3.
 OTHER_FILES = 512
 
@@ -49,10 +51,24 @@ class Connections:
         """Start to accept connections, and serve them with the application's server."""
 
         def accept() -> asyncio.Protocol:
-            return _Refusal() if len(self) >= self._limit else Connection(server, self)
+            if len(self) >= self._limit and not self._close_longest_idle():
+                return _Refusal()
+            return Connection(server, self)
 
         loop = asyncio.get_running_loop()
         return await loop.create_server(accept, host, port, reuse_port=reuse_port, backlog=backlog)
+
+    def _close_longest_idle(self) -> bool:
+        """Close the connection that has been without a request for the longest time; return whether there was one."""
+        idle = (one for one in self._open if one.is_idle)
+        longest = min(idle, key=lambda one: one.idle_since or 0, default=None)
+        if longest is None:
+            return False
+        CONNECTIONS_CUT.labels("idle").inc()
+        longest.cut()
+        # It counts until the transport has closed; by then, the new connection has taken its place.
+        self.discard(longest)
+        return True
 
     def add(self, connection: Connection) -> None:
         """Add a new connection."""
@@ -60,9 +76,10 @@ class Connections:
         CONNECTIONS_OPEN.inc()
 
     def discard(self, connection: Connection) -> None:
-        """Remove a closed connection."""
-        self._open.discard(connection)
-        CONNECTIONS_OPEN.dec()
+        """Remove a closed connection; idempotent."""
+        if connection in self._open:
+            self._open.discard(connection)
+            CONNECTIONS_OPEN.dec()
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[None]:
@@ -108,7 +125,14 @@ class Connection(web.RequestHandler):
     """An aiohttp connection that records how long it has been waiting for its client."""
 
     def __init__(self, server: web.Server, connections: Connections) -> None:
-        super().__init__(server, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]
+            keepalive_timeout=KEEP_ALIVE_S,
+        )
+        # When the connection was last without a request; None while it has one.
+        self.idle_since: float | None = time.monotonic()
         self.times_body = True
         self._connections = connections
         self._request: web.Request | None = None
@@ -118,6 +142,11 @@ class Connection(web.RequestHandler):
         self._body_since: tuple[float, int] | None = None
         self._unread_since: float | None = None
         self._unread_bytes = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the connection has no request, and its last response has left the process."""
+        return self.idle_since is not None and self.transport is not None and not self.transport.get_write_buffer_size()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register the connection."""
@@ -163,12 +192,14 @@ class Connection(web.RequestHandler):
     def begin(self, request: web.Request) -> None:
         """Record that the head of a request has arrived."""
         self._request = request
+        self.idle_since = None
         self.times_body = True
         self._head_since = self._body_since = None
 
     def finish(self) -> None:
         """Record that the request has been handled."""
         self._request = None
+        self.idle_since = time.monotonic()
         self._body_since = None
 
     def find_fault(self, now: float) -> str | None:

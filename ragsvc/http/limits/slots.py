@@ -1,18 +1,13 @@
-"""Limits how much one process works on at once: slots for requests, and a memory budget for their bodies."""
+"""Limits how many requests one process works on at once."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from ragsvc.errors import Overloaded
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # Once the oldest request has waited for this fraction of the maximum wait, the newest are served first.
 LIFO_AFTER = 0.5
@@ -134,25 +129,3 @@ class Slot:
         if not self._is_acquired:
             await self._slots.acquire(self._route)
             self._is_acquired = True
-
-
-class BodyBudget:
-    """Limits the memory that all buffered request bodies take together."""
-
-    def __init__(self, size_bytes: int) -> None:
-        self._free_bytes = size_bytes
-
-    @contextmanager
-    def reserve(self, size_bytes: int) -> Iterator[None]:
-        """Reserve memory for one body while the context is open.
-
-        Raises:
-            Overloaded: too little of the budget is left.
-        """
-        if size_bytes > self._free_bytes:
-            raise Overloaded
-        self._free_bytes -= size_bytes
-        try:
-            yield
-        finally:
-            self._free_bytes += size_bytes

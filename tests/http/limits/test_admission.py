@@ -11,7 +11,8 @@ from aiohttp import web
 from ragsvc.http.app import create_app
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.operations import operation
-from ragsvc.http.limits.admission import ADMISSION
+from ragsvc.http.limits.admission import ADMISSION, BODIES_AT_ONCE
+from ragsvc.shares import LARGEST_SHARE
 from ragsvc.telemetry.metrics import REGISTRY
 from tests.http.conftest import TIMING, Api, Tenant, make_tenant, operator_of
 from tests.support.polling import until
@@ -117,13 +118,14 @@ async def test_a_stalled_body_uses_no_slot_and_gets_a_408(
     tenant = await make_tenant(client, operator_of(client), "acme")
     reader, writer = await send_head(tenant, length=100)
     writer.write(trickle)
-    await until(lambda: client.app[ADMISSION].bodies._free_bytes < 64 * settings.api.max_json_body_bytes)
+    bodies = client.app[ADMISSION].bodies
+    await until(lambda: bodies.capacity - bodies.free == len(trickle))
     await until(lambda: used_slots(client) == 0)
     response = await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)
     assert b" 408 " in response.partition(b"\r\n")[0]
     assert b'"request_timeout"' in response
     writer.close()
-    await until(lambda: client.app[ADMISSION].bodies._free_bytes == 64 * settings.api.max_json_body_bytes)
+    await until(lambda: bodies.free == bodies.capacity)
 
 
 async def test_a_body_that_arrives_in_pieces_is_read_completely(tenant: Tenant) -> None:
@@ -134,6 +136,33 @@ async def test_a_body_that_arrives_in_pieces_is_read_completely(tenant: Tenant) 
     response = await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)
     assert b" 201 " in response.partition(b"\r\n")[0]
     writer.close()
+
+
+async def test_bodies_that_do_not_end_do_not_block_another_workspace(
+    settings: Settings, serve: Callable[..., Awaitable[Client]]
+) -> None:
+    client = await serve(create_app(settings.changed({"max_json_body_bytes": 1024})))
+    admin = operator_of(client)
+    hostile, other = await make_tenant(client, admin, "acme"), await make_tenant(client, admin, "globex")
+    bodies = client.app[ADMISSION].bodies
+    announced = [await send_head(hostile, length=1024) for _ in range(BODIES_AT_ONCE)]
+    # What was announced reserves nothing.
+    assert (await other.api.post("/v1/collections", {"name": "kettles"})).status == 201
+    arriving = [await send_head(hostile, length=1024) for _ in range(BODIES_AT_ONCE)]
+    for _, writer in arriving:
+        writer.write(b" " * 1000)
+    # The slowest bodies of the hostile workspace end, and it never has more than its share.
+    responses = [asyncio.create_task(reader.readuntil(b"}")) for reader, _ in arriving]
+    await until(lambda: sum(one.done() for one in responses) >= BODIES_AT_ONCE * (1 - LARGEST_SHARE) - 1)
+    assert all(b" 408 " in one.result() and b"too slowly" in one.result() for one in responses if one.done())
+    assert bodies.held_by(hostile.uuid) <= bodies.capacity * LARGEST_SHARE
+    for number in range(8):
+        assert (await other.api.post("/v1/collections", {"name": f"kettles {number}"})).status == 201
+    for one in responses:
+        one.cancel()
+    for _, writer in (*announced, *arriving):
+        writer.close()
+    await until(lambda: bodies.free == bodies.capacity)
 
 
 async def test_a_request_that_takes_too_long_is_cancelled(

@@ -160,10 +160,39 @@ async def test_a_client_that_does_not_read_is_disconnected(site: Site) -> None:
     assert [entry["waited_for"] for entry in logs if entry["event"] == "slow_client_cut"] == ["reader"]
 
 
-async def test_a_connection_over_the_limit_is_refused_and_the_others_are_served(settings: Settings) -> None:
+async def test_at_the_limit_the_longest_idle_connection_is_closed(settings: Settings) -> None:
     async with serving(settings, limit=5) as site:
-        held = [await site.open(site.head("GET /healthz")) for _ in range(5 - len(site.connections))]
+        idle = [await site.open(site.head("GET /healthz")) for _ in range(5 - len(site.connections))]
+        for reader, _ in idle:
+            assert (await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)).startswith(b"HTTP/1.1 200")
         await until(lambda: len(site.connections) == 5)
+        await until(lambda: all(one.is_idle for one in site.connections._open))
+        # The client's own connection has been idle for longest, so it is closed first.
+        for closed in (None, *idle):
+            reader, writer = await site.open(site.head("GET /healthz"))
+            assert (await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)).startswith(b"HTTP/1.1 200")
+            await until(lambda: len(site.connections) == 5)
+            if closed is not None:
+                assert await read_to_end(closed[0]) == b""
+                closed[1].close()
+            idle.append((reader, writer))
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_an_idle_connection_ends(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragsvc.http.limits.connections.KEEP_ALIVE_S", 0.1)
+    async with serving(settings) as site:
+        reader, writer = await site.open(site.head("GET /healthz"))
+        assert (await read_to_end(reader)).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
+async def test_a_connection_over_the_limit_is_refused_if_none_is_idle(settings: Settings) -> None:
+    async with serving(settings, limit=5) as site:
+        json = ("Content-Type: application/json", "Content-Length: 2")
+        held = [await site.open(site.head("POST /v1/search", *json)) for _ in range(5)]
+        await until(lambda: not any(one.is_idle for one in site.connections._open))
         reader, writer = await site.open()
         head, _, body = (await read_to_end(reader)).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
@@ -171,7 +200,8 @@ async def test_a_connection_over_the_limit_is_refused_and_the_others_are_served(
         assert orjson.loads(body)["code"] == "overloaded"
         writer.close()
         for reader, writer in held:
-            assert (await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)).startswith(b"HTTP/1.1 200")
+            writer.write(b"{}")
+            assert (await asyncio.wait_for(reader.readuntil(b"}"), DEADLINE_S)).startswith(b"HTTP/1.1 422")
             writer.close()
         await until(lambda: len(site.connections) < 5)
         async with site.remote.session.get(f"{site.remote.url}/healthz") as response:

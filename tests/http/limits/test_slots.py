@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ragsvc.errors import Overloaded
 from ragsvc.http.limits import slots as module
-from ragsvc.http.limits.slots import BodyBudget, Slot, Slots
+from ragsvc.http.limits.slots import Slot, Slots
 from tests.support.polling import until
 
 # Requests have different routes, except in tests of the limit per route.
@@ -140,14 +140,3 @@ async def test_no_slot_is_lost_or_granted_twice(limit: int, steps: list[Step]) -
     for task in tasks:
         await end(task, is_cancelled=True)
     assert (slots.used, slots.waiting) == (0, 0)
-
-
-def test_bodies_over_the_budget_are_refused() -> None:
-    budget = BodyBudget(100)
-    with budget.reserve(60):
-        with pytest.raises(Overloaded), budget.reserve(41):
-            pass
-        with budget.reserve(40):
-            pass
-    with budget.reserve(100):
-        pass
