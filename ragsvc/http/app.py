@@ -15,6 +15,8 @@ from ragsvc.http.idempotency import mark_streams, respond_once
 from ragsvc.http.key_uses import KEY_USES, KeyUses
 from ragsvc.http.limits.admission import ADMISSION, Admission, admit, end_permit_of_stream, receive_body
 from ragsvc.http.limits.client_rate import RATES, add_rate_headers, limit_rate
+from ragsvc.http.limits.connections import CONNECTIONS, hold_connection
+from ragsvc.http.limits.sending import SENDING, open_sending, send_within_share
 from ragsvc.http.limits.traffic import TRAFFIC, Traffic
 from ragsvc.http.middleware import finish_headers, identify, observe, respond_with_problems
 from ragsvc.http.ops import description, health, metrics
@@ -51,6 +53,7 @@ from ragsvc.preflight import warn_of_faults
 from ragsvc.queue.client_rate import ClientRates
 from ragsvc.resources import open_resources
 from ragsvc.runs.runs import open_runs
+from ragsvc.shares import Shares
 from ragsvc.sweeper import run_sweeper
 from ragsvc.tasks import cancel_and_wait
 
@@ -96,8 +99,8 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     """
     app = web.Application(
         middlewares=[
-            *(observe, respond_to_preflights, respond_with_problems, check_host, admit),
-            *(identify, limit_rate, receive_body, respond_once),
+            *(observe, respond_to_preflights, respond_with_problems, send_within_share, check_host, admit),
+            *(identify, hold_connection, limit_rate, receive_body, respond_once),
         ],
         client_max_size=settings.api.max_json_body_bytes,
     )
@@ -108,6 +111,8 @@ def create_app(settings: Settings, *, timing: StreamTiming | None = None) -> web
     _check_access_declared(app)
     app[TRAFFIC] = Traffic()
     app[ADMISSION] = Admission(settings)
+    app[CONNECTIONS] = Shares("connections", settings.api.max_connections)
+    app[SENDING] = open_sending(settings.api.send_buffer_bytes)
     app[STREAMS] = Streams(
         limit=settings.api.max_streams, limit_per_key=settings.api.max_streams_per_key, timing=timing
     )

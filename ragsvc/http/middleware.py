@@ -205,7 +205,11 @@ def _translate(request: web.Request, error: web.HTTPException) -> web.Response:
 def _cut(request: web.Request, error: Exception) -> web.StreamResponse:
     # The status has been sent: an aborted connection is the only way to signal an incomplete response.
     if request.transport is not None:
-        log.error("response_failed", exc_info=error)
+        if isinstance(error, RequestError):
+            # What was being sent has been deleted, or its reader's key revoked.
+            log.info("response_ended", code=error.code)
+        else:
+            log.error("response_failed", exc_info=error)
         request.transport.abort()
     return web.Response(status=CLIENT_LEFT)
 

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from ragsvc.errors import TooManyStreams, Unavailable
 from ragsvc.http.limits.admission import end_permit
+from ragsvc.shares import Shares
 from ragsvc.tasks import cancel_and_wait
 from ragsvc.telemetry.metrics import STREAMS as STREAMS_ENDED
 from ragsvc.telemetry.metrics import STREAMS_OPEN
@@ -75,7 +76,7 @@ class Streams:
 
     def __init__(self, *, limit: int, limit_per_key: int, timing: StreamTiming | None = None) -> None:
         self.timing = timing or StreamTiming()
-        self._limit = limit
+        self._shares = Shares("streams", limit)
         self._limit_per_key = limit_per_key
         self._open: set[StreamSlot] = set()
         self._per_key: Counter[UUID] = Counter()
@@ -90,12 +91,13 @@ class Streams:
         """Reserve a slot for one stream of this key while the context is open.
 
         Raises:
-            TooManyStreams: the key or the process has reached its limit of streams.
+            TooManyStreams: the key, its workspace or the process has reached its limit of streams.
             Unavailable: the process is draining.
         """
         if self._draining:
             raise Unavailable("This server is shutting down; send the request again.")
-        if len(self._open) >= self._limit or self._per_key[key_id] >= self._limit_per_key:
+        share = self._shares.try_take() if self._per_key[key_id] < self._limit_per_key else None
+        if share is None:
             raise TooManyStreams
         slot = StreamSlot(self.timing)
         self._open.add(slot)
@@ -104,6 +106,7 @@ class Streams:
         try:
             yield slot
         finally:
+            share.release()
             STREAMS_OPEN.dec()
             if slot.end is not None:
                 STREAMS_ENDED.labels(slot.end).inc()

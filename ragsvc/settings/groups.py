@@ -212,7 +212,7 @@ class ApiGroup(Group):
     client_timeout_s: Seconds = Field(
         30.0,
         description="Longest wait for a client, in seconds: for a request's headers or JSON body,"
-        " and for progress of a file transfer or event stream.",
+        " and for progress of a file transfer or event stream. A reader gets four times as long.",
     )
     max_json_body_bytes: SizeBytes = Field(MIB, description="Largest JSON body, in bytes.")
     max_document_bytes: SizeBytes = Field(512 * MIB, description="Largest file sent in one request, in bytes.")
@@ -227,6 +227,11 @@ class ApiGroup(Group):
     upload_buffer_bytes: Annotated[int, Field(ge=5 * MIB)] = Field(
         256 * MIB,
         description="Maximum memory for upload parts per API process, in bytes. When it is used up, uploads wait.",
+    )
+    send_buffer_bytes: Annotated[int, Field(ge=MIB)] = Field(
+        64 * MIB,
+        description="Maximum memory per API process for files, texts and large responses that are being sent, in bytes."
+        " One workspace gets at most 75 %; a file or text takes 256 KiB.",
     )
     max_upload_bytes: SizeBytes = Field(5 * 1024 * MIB, description="Largest file in an upload session, in bytes.")
     upload_expires_s: Seconds = Field(86400.0, description="Seconds after which an unfinished upload is removed.")

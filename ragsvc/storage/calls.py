@@ -6,6 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ragsvc.errors import Overloaded, TransientFailure
 from ragsvc.telemetry.metrics import S3_REQUEST_DURATION, S3_REQUESTS
 from ragsvc.telemetry.spans import SpanKind
 from ragsvc.telemetry.traces import start_span
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from types_aiobotocore_s3.client import S3Client
+
+    from ragsvc.shares import Shares
 
 # Key under which the SDK's call context stores our StoreCall.
 CALL = "ragsvc_call"
@@ -61,6 +64,26 @@ def watch_calls(client: S3Client) -> None:
     client.meta.events.register("before-call.s3", _begin)
     client.meta.events.register("after-call.s3", _end)
     client.meta.events.register("after-call-error.s3", _fail)
+
+
+def share_calls(client: S3Client, connections: Shares) -> None:
+    """Let the SDK's calls wait for one of the connections by turns of workspaces.
+
+    The SDK itself waits in the order of the calls, and without a limit.
+    """
+    call = client._make_api_call  # type: ignore[attr-defined] # noqa: SLF001 - all calls pass through it
+
+    async def call_in_turn(operation: str, parameters: dict[str, Any]) -> Any:  # noqa: ANN401 - botocore has no types
+        try:
+            share = await connections.take()
+        except Overloaded:
+            raise TransientFailure("storage_busy", "too many calls wait for the object store") from None
+        try:
+            return await call(operation, parameters)
+        finally:
+            share.release()
+
+    client._make_api_call = call_in_turn  # type: ignore[attr-defined] # noqa: SLF001
 
 
 def _begin(model: Any, context: dict[str, Any], **_event: object) -> None:  # noqa: ANN401 - botocore has no types

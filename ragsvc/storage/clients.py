@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import aioboto3
 import aiohttp
+import stamina
 from botocore.config import Config
 
-from ragsvc.storage.calls import watch_calls
+from ragsvc.errors import OutageFailure, TransientFailure
+from ragsvc.shares import Shares
+from ragsvc.storage.calls import share_calls, watch_calls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,6 +29,11 @@ CONNECT_TIMEOUT_S = 3
 
 # Lifetime of presigned URLs: long enough to start a transfer, too short to be passed around.
 PRESIGN_EXPIRES_S = 900
+# Lifetime of URLs presigned for our own use: a slow client can take hours to send a part.
+OWN_URL_S = 24 * 3600
+TRIES = 3
+# Connections of the SDK's client. Its calls are short: files and parts use a session without a limit.
+MAX_CALLS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,13 @@ class StoreCalls:
         return {name: value for name, value in parameters.items() if value is not None}
 
 
+def trying_again() -> AsyncIterator[stamina.Attempt]:
+    """Return attempts at a call made without the SDK, which has its own."""
+    return stamina.retry_context(
+        on=(TransientFailure, OutageFailure), attempts=TRIES, timeout=None, wait_initial=0.1, wait_max=2.0
+    )
+
+
 @asynccontextmanager
 async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
     """Open the clients; they connect on first use."""
@@ -74,6 +89,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
         if public != endpoint:
             presigner = await stack.enter_async_context(_session().client("s3", endpoint_url=public, **arguments))
         watch_calls(sdk)
+        share_calls(sdk, Shares("store_calls", MAX_CALLS, max_wait_s=settings.stores.s3_timeout_s))
         # Some stores require Content-MD5 here, which newer SDKs replaced with other checksums.
         sdk.meta.events.register("before-sign.s3.DeleteObjects", _add_content_md5)
         # No total timeout, since a part takes as long as its client needs; `sock_read` covers a silent store.
@@ -82,7 +98,9 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
         )
         # No connection limit either: slow clients would make others wait for a connection.
         connector = aiohttp.TCPConnector(limit=0)
-        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, connector=connector))
+        http = await stack.enter_async_context(
+            aiohttp.ClientSession(timeout=timeout, connector=connector, auto_decompress=False)
+        )
         yield Clients(sdk, presigner, http)
 
 
@@ -93,7 +111,7 @@ def _configure(settings: Settings) -> Config:
         retries={"mode": "standard", "max_attempts": 3},
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=settings.stores.s3_timeout_s,
-        max_pool_connections=64,
+        max_pool_connections=MAX_CALLS,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

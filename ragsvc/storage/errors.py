@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 RETRYABLE_STATUS = {429, *range(500, 600)}
 MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchUpload", "404", "NotFound"}
 PARTS_REFUSED = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall"}
+_ERROR_CODE = re.compile("<Code>([^<]*)</Code>")
 
 
 class ObjectMissing(ProviderRejected):
@@ -36,6 +38,12 @@ class PartsRefused(ProviderRejected):
 def code_of(error: ClientError) -> str:
     """Return the error code in the store's response, or an empty string."""
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def code_in(response_text: str) -> str:
+    """Return the error code in the body of the store's response."""
+    found = _ERROR_CODE.search(response_text)
+    return found[1] if found else "no code"
 
 
 @contextmanager

@@ -5,29 +5,23 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import re
 from typing import TYPE_CHECKING, Any
 
-import stamina
 from botocore.exceptions import ClientError
 
-from ragsvc.errors import OutageFailure, TransientFailure
+from ragsvc.errors import TransientFailure
 from ragsvc.storage.calls import calling
-from ragsvc.storage.clients import PRESIGN_EXPIRES_S, StoreCalls
-from ragsvc.storage.errors import MISSING, code_of, refusal, translated
+from ragsvc.storage.clients import OWN_URL_S, PRESIGN_EXPIRES_S, StoreCalls, trying_again
+from ragsvc.storage.errors import MISSING, code_in, code_of, refusal, translated
 from ragsvc.storage.objects import MultipartUpload, StoredPart
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
 LIST_PAGE = 1000
-# Lifetime of URLs presigned for our own use: a slow client can take hours to send a part.
-OWN_URL_S = 24 * 3600
 BLOCK_BYTES = 256 * 1024
-TRIES = 3
 # With SSE-KMS encryption, ETags are not MD5 digests.
 KMS = "aws:kms"
-_ERROR_CODE = re.compile("<Code>([^<]*)</Code>")
 
 
 class MultipartCalls(StoreCalls):
@@ -47,9 +41,7 @@ class MultipartCalls(StoreCalls):
         """Store one part with an MD5 check; retry when the store fails."""
         blocks = [body] if isinstance(body, bytes) else body
         md5 = await asyncio.to_thread(_md5_of, blocks)
-        async for attempt in stamina.retry_context(
-            on=(TransientFailure, OutageFailure), attempts=TRIES, timeout=None, wait_initial=0.1, wait_max=2.0
-        ):
+        async for attempt in trying_again():
             with attempt:
                 stored = await self.stream_part(
                     bucket,
@@ -168,8 +160,7 @@ class MultipartCalls(StoreCalls):
 
 def _part_refusal(response_text: str, status: int) -> Exception:
     """Return the exception for an error response to a part."""
-    found = _ERROR_CODE.search(response_text)
-    code = found[1] if found else "no code"
+    code = code_in(response_text)
     if code == "NoSuchKey":
         # JuiceFS returns this when its disk is full; a missing upload has a different code.
         return TransientFailure("storage_unavailable", f"the object store returned {code} for a part")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ragsvc.storage.clients import PRESIGN_EXPIRES_S, StoreCalls
-from ragsvc.storage.errors import ObjectMissing, translated
+from ragsvc.storage.calls import calling
+from ragsvc.storage.clients import OWN_URL_S, PRESIGN_EXPIRES_S, StoreCalls, trying_again
+from ragsvc.storage.errors import ObjectMissing, code_in, refusal, translated
 from ragsvc.storage.objects import ListedObject, ObjectBody, StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from aiobotocore.response import StreamingBody
+    import aiohttp
 
-READ_BLOCK_BYTES = 1024 * 1024
+READ_BLOCK_BYTES = 256 * 1024
 DELETE_BATCH = 1000
 LIST_PAGE = 1000
 
@@ -61,15 +62,29 @@ class ObjectCalls(StoreCalls):
     async def open_object(
         self, bucket: str, key: str, *, byte_range: tuple[int, int] | None = None
     ) -> AsyncIterator[ObjectBody]:
-        """Open an object for reading: all of it, or bytes `byte_range[0]` to `byte_range[1]`, both inclusive."""
-        arguments: dict[str, Any] = {"Bucket": bucket, "Key": key}
-        if byte_range is not None:
-            arguments["Range"] = f"bytes={byte_range[0]}-{byte_range[1]}"
+        """Open an object for reading: all of it, or bytes `byte_range[0]` to `byte_range[1]`, both inclusive.
+
+        A slow reader takes as long as it likes, so this does not use one of the SDK's few connections.
+        """
+        headers = {"Range": f"bytes={byte_range[0]}-{byte_range[1]}"} if byte_range is not None else {}
+        async for attempt in trying_again():
+            with attempt:
+                response = await self._get(bucket, key, headers=headers)
+        async with response:
+            yield ObjectBody(response.content_length or 0, _read_blocks(response))
+
+    async def _get(self, bucket: str, key: str, *, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         with translated():
-            response = await self._client.get_object(**arguments)
-        body = response["Body"]
-        async with body:
-            yield ObjectBody(response["ContentLength"], _read_blocks(body))
+            url = await self._client.generate_presigned_url(
+                "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=OWN_URL_S
+            )
+            with calling("GetObject") as call:
+                response = await self._http.get(url, headers=headers)
+            call.end(response.status)
+            if response.ok:
+                return response
+            async with response:
+                raise refusal(code_in(await response.text()), response.status)
 
     async def presign_get(self, bucket: str, key: str, *, filename: str) -> str:
         """Return a public URL for downloading the object under this name within PRESIGN_EXPIRES_S seconds."""
@@ -115,7 +130,7 @@ class ObjectCalls(StoreCalls):
         return existed
 
 
-async def _read_blocks(body: StreamingBody) -> AsyncIterator[bytes]:
+async def _read_blocks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     with translated():
-        async for block in body.iter_chunks(READ_BLOCK_BYTES):
+        async for block in response.content.iter_chunked(READ_BLOCK_BYTES):
             yield block

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ObjectBody:
-    """An object being read: its size, and its bytes in blocks of at most 1 MiB."""
+    """An object being read: its size, and its bytes in blocks of at most 256 KiB."""
 
     size_bytes: int
     blocks: AsyncIterator[bytes]

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from ragsvc.errors import TooManyStreams, Unavailable
 from ragsvc.http.sse import STREAMS, Event, StreamEnd, Streams, StreamSlot, StreamTiming, encode_event
+from ragsvc.shares import Holder, holder_now
 from tests.support.polling import until
 
 if TYPE_CHECKING:
@@ -172,6 +173,22 @@ async def test_the_number_of_streams_per_process_is_limited() -> None:
     with streams.reserve(uuid4()), streams.reserve(uuid4()), pytest.raises(TooManyStreams), streams.reserve(uuid4()):
         pass
     assert len(streams) == 0
+
+
+async def test_the_streams_of_one_workspace_leave_some_for_others() -> None:
+    streams = Streams(limit=4, limit_per_key=2)
+    before = holder_now.get()
+    try:
+        holder_now.set(Holder(uuid4(), KEY))
+        with streams.reserve(KEY), streams.reserve(KEY), streams.reserve(uuid4()):
+            # Another key of the same workspace does not help.
+            with pytest.raises(TooManyStreams), streams.reserve(uuid4()):
+                pass
+            holder_now.set(Holder(uuid4(), KEY))
+            with streams.reserve(uuid4()):
+                assert len(streams) == 4
+    finally:
+        holder_now.set(before)
 
 
 async def test_a_thousand_streams_can_be_open_at_once(serve: Serve) -> None:

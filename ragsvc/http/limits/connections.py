@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
+import struct
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, L
 
 from ragsvc.errors import Overloaded, RagsvcError, RequestError, UnsupportedMediaType
 from ragsvc.http.contract.problems import write_problem
+from ragsvc.shares import Shares
 from ragsvc.tasks import in_background
 from ragsvc.telemetry.metrics import CONNECTIONS_CUT, CONNECTIONS_OPEN, REQUESTS_REFUSED
 
@@ -29,6 +33,15 @@ MAX_CHECK_INTERVAL_S = 1.0
 KEEP_ALIVE_S = 75.0
 # File descriptors that are needed for files, and for connections to Postgres, Redis and S3.
 OTHER_FILES = 512
+# The kernel of a slow reader acknowledges in steps of up to 1/16 of its buffer, so a steady reader can seem silent.
+READER_PATIENCE = 4
+# The offset of `tcpi_bytes_acked`, an unsigned 64-bit number, in Linux's `struct tcp_info`.
+BYTES_ACKED_OFFSET = 120
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# The connections that authenticated requests use; those without a request belong to nobody.
+CONNECTIONS = web.AppKey("connections", Shares)
 
 log = structlog.get_logger(__name__)
 
@@ -115,6 +128,22 @@ def handling(request: web.Request) -> Iterator[None]:
         connection.finish()
 
 
+@web.middleware
+async def hold_connection(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Count the request's connection as one of the caller's workspace, which gets at most 75 % of MAX_CONNECTIONS.
+
+    Raises:
+        Overloaded: the workspace uses too many connections.
+    """
+    share = request.app[CONNECTIONS].try_take()
+    if share is None:
+        raise Overloaded("This workspace has reached its limit of connections.")
+    try:
+        return await handler(request)
+    finally:
+        share.release()
+
+
 def handler_times_body(request: web.Request) -> None:
     """Let the handler enforce the time limit of this request's body: it can send an error before closing."""
     if isinstance(request.protocol, Connection):
@@ -141,7 +170,7 @@ class Connection(web.RequestHandler):
         self._head_since: float | None = time.monotonic()
         self._body_since: tuple[float, int] | None = None
         self._unread_since: float | None = None
-        self._unread_bytes = 0
+        self._taken_bytes = 0
 
     @property
     def is_idle(self) -> bool:
@@ -217,8 +246,8 @@ class Connection(web.RequestHandler):
         if self.transport is not None:
             self.transport.abort()
 
-    def _is_over(self, since: float, now: float) -> bool:
-        return now - since > self._connections.timeout_s
+    def _is_over(self, since: float, now: float, *, times: int = 1) -> bool:
+        return now - since > times * self._connections.timeout_s
 
     def _is_body_slow(self, transport: asyncio.Transport, now: float) -> bool:
         # Do not count the time during which the server itself has paused reading.
@@ -236,12 +265,25 @@ class Connection(web.RequestHandler):
     def _is_unread(self, transport: asyncio.Transport, now: float) -> bool:
         """Return whether the client has stopped reading, even if the handler has already finished."""
         unread_bytes = transport.get_write_buffer_size()
-        if not unread_bytes or unread_bytes < self._unread_bytes:
+        # What the buffers of the kernel take or hide says nothing about the reader, but its acknowledgements do.
+        acked_bytes = _read_acked_bytes(transport)
+        taken_bytes = -unread_bytes if acked_bytes is None else acked_bytes
+        if not unread_bytes or taken_bytes > self._taken_bytes:
             self._unread_since = None
         elif self._unread_since is None:
             self._unread_since = now
-        self._unread_bytes = unread_bytes
-        return self._unread_since is not None and self._is_over(self._unread_since, now)
+        self._taken_bytes = taken_bytes
+        return self._unread_since is not None and self._is_over(self._unread_since, now, times=READER_PATIENCE)
+
+
+def _read_acked_bytes(transport: asyncio.Transport) -> int | None:
+    """Return how many bytes the client's system has acknowledged; None if this system does not count them."""
+    connected = transport.get_extra_info("socket")
+    try:
+        info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED_OFFSET + 8)
+        return int(struct.unpack_from("Q", info, BYTES_ACKED_OFFSET)[0])
+    except (AttributeError, OSError, struct.error):
+        return None
 
 
 class _Malformed(web.Response):

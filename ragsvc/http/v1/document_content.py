@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
+import orjson
 from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -41,6 +41,7 @@ from ragsvc.http.contract.paging import LimitQuery, OrdinalCursor, Page, page_by
 from ragsvc.http.contract.problems import problem_response
 from ragsvc.http.contract.ranges import content_disposition, http_date, is_unchanged, wanted_range
 from ragsvc.http.contract.rendering import json_response
+from ragsvc.http.limits.sending import sending_blocks
 from ragsvc.http.state import request_id_of, resources_of
 from ragsvc.http.v1.documents import DocumentView, find_document, open_form, render_document
 from ragsvc.tenants.collections import get_collection
@@ -56,8 +57,8 @@ routes = web.RouteTableDef()
 
 MAX_TEXT_CHARS = 4_000_000
 MAX_POSITION = 2**31 - 1
-# A client that reads nothing for this long is disconnected.
-WRITE_TIMEOUT_S = 60.0
+# A text is read from the database and sent in slices of this many code points.
+SLICE_CHARS = 64 * 1024
 FIND_FILE_ATTEMPTS = 3
 
 Position = Annotated[int, Field(ge=0, le=MAX_POSITION)]
@@ -213,11 +214,13 @@ async def _serve(request: web.Request, file: File, *, bucket: str, etag: str) ->
     if request.method == "HEAD":
         await response.prepare(request)
         return response
-    async with resources_of(request).storage.open_object(bucket, file.object_key, byte_range=part) as body:
+    async with (
+        sending_blocks(request),
+        resources_of(request).storage.open_object(bucket, file.object_key, byte_range=part) as body,
+    ):
         await response.prepare(request)
         async for block in body.blocks:
-            async with asyncio.timeout(WRITE_TIMEOUT_S):
-                await response.write(block)
+            await response.write(block)
     return response
 
 
@@ -294,7 +297,7 @@ def _explain_no_text(document: Document) -> NoText:
     responses={200: TextView},
     problems=(NoText, DocumentDeleting),
 )
-async def get_text(request: web.Request) -> web.Response:
+async def get_text(request: web.Request) -> web.StreamResponse:
     """Return a slice of a version's text; it reaches the end of the text if `end` equals `length`."""
     query = read_query(request, TextQuery)
     if query.end is not None and query.end < query.start:
@@ -302,21 +305,48 @@ async def get_text(request: web.Request) -> web.Response:
     document = await _find_readable(request)
     if document.version == 0:
         raise _explain_no_text(document)
-    max_end = min(query.start + MAX_TEXT_CHARS, MAX_POSITION)
+    version = query.version or document.version
+    end = min(query.start + MAX_TEXT_CHARS, MAX_POSITION if query.end is None else query.end)
+    async with sending_blocks(request):
+        text = await _load_slice(request, document, version=version, start=query.start, end=end)
+        if text.start > text.length:
+            raise InvalidRequest(fields={"start": f"is past the end of the text, which has {text.length} characters"})
+        end = min(end, text.length)
+        if text.end == end:
+            return json_response(render_text(text))
+        return await _stream_text(request, document, text, end=end)
+
+
+async def _load_slice(request: web.Request, document: Document, *, version: int, start: int, end: int) -> TextSlice:
+    """Return the first SLICE_CHARS code points of the text from `start` to `end`.
+
+    Raises:
+        NotFound: there is no such version, or no longer.
+    """
     async with resources_of(request).pool.acquire() as conn:
         text = await canonical_text.select_text_slice(
-            conn,
-            document.workspace_id,
-            document.id,
-            version=query.version or document.version,
-            start=query.start,
-            end=min(query.end, max_end) if query.end is not None else max_end,
+            conn, document.workspace_id, document.id, version=version, start=start, end=min(end, start + SLICE_CHARS)
         )
     if text is None:
         raise NotFound
-    if text.start > text.length:
-        raise InvalidRequest(fields={"start": f"is past the end of the text, which has {text.length} characters"})
-    return json_response(render_text(text))
+    return text
+
+
+async def _stream_text(request: web.Request, document: Document, text: TextSlice, *, end: int) -> web.StreamResponse:
+    """Send the text up to `end` as one JSON object, of which one slice at a time is in memory."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    view = {**render_text(text), "end": end, "text": ""}
+    await response.write(orjson.dumps(view).removesuffix(b'"}'))
+    while text.start < end:
+        await response.write(orjson.dumps(text.text)[1:-1])
+        if text.end == end:
+            break
+        text = await _load_slice(request, document, version=text.version, start=text.end, end=end)
+    await response.write(b'"}')
+    return response
 
 
 @routes.get("/v1/documents/{document_id}/chunks")

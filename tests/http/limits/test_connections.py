@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -146,7 +147,24 @@ async def test_a_slow_but_steady_upload_succeeds(site: Site) -> None:
     assert (await site.remote.upload(writer))["size_bytes"] == 6 * len(block)
 
 
-async def test_a_client_that_does_not_read_is_disconnected(site: Site) -> None:
+async def test_a_slow_but_steady_reader_remains_connected(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragsvc.http.limits.connections.READER_PATIENCE", 2)
+    document = await site.remote.upload(form(bytes(30 * MIB), filename="large.bin"))
+    loop = asyncio.get_running_loop()
+    with structlog.testing.capture_logs() as logs, socket.create_connection((site.host, site.port)) as client:
+        client.setblocking(False)
+        await loop.sock_sendall(client, site.head(f"GET /v1/documents/{document['id']}/content"))
+        received = 0
+        # The systems' buffers take megabytes, so the server's own buffer does not change for seconds, and what they
+        # have taken arrives even after a disconnect.
+        while received < 1_200_000:
+            received += len(await asyncio.wait_for(loop.sock_recv(client, 20_000), DEADLINE_S))
+            await asyncio.sleep(0.1)
+        assert "slow_client_cut" not in [entry["event"] for entry in logs]
+
+
+async def test_a_client_that_does_not_read_is_disconnected(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragsvc.http.limits.connections.READER_PATIENCE", 1)
     document = await site.remote.upload(form(bytes(30 * MIB), filename="large.bin"))
     before = len(site.connections)
     with structlog.testing.capture_logs() as logs:

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.v1.document_content import SLICE_CHARS
 from tests.http.support.documents import CUTS, TEXT, show_failure
 
 if TYPE_CHECKING:
@@ -122,6 +123,28 @@ async def test_the_canonical_text_is_sliced_by_code_points(tenant: Tenant, ready
     clipped = (await tenant.api.get(f"{path}?start={len(TEXT) - 1}&end=999999")).json
     assert (clipped["end"], clipped["text"]) == (len(TEXT), ".")
     assert (await tenant.api.get(f"{path}?start={len(TEXT)}")).json["text"] == ""
+
+
+async def test_a_long_text_is_sent_in_slices(tenant: Tenant, ready: dict[str, Any], resources: Resources) -> None:
+    # Characters of one to four bytes, and some that JSON escapes, at the borders of the slices.
+    text = '😀"\\\n\x01äx' * (3 * SLICE_CHARS // 7)
+    async with resources.pool.acquire() as conn:
+        await conn.execute(
+            "UPDATE canonical_text SET content = $2, length = $3 WHERE document_id = $1",
+            *(parse_id("doc", ready["id"]), text, len(text)),
+        )
+    path = f"/v1/documents/{ready['id']}/text"
+    whole = await tenant.api.get(path)
+    assert whole.headers["Content-Type"] == "application/json; charset=utf-8"
+    shown = whole.json
+    same = shown.pop("text") == text
+    assert (same, shown) == (True, {"version": 1, "start": 0, "end": len(text), "length": len(text)})
+    for start, end in ((1, SLICE_CHARS + 1), (5, 2 * SLICE_CHARS + 5), (0, 2 * SLICE_CHARS), (3, len(text) - 1)):
+        part = (await tenant.api.get(f"{path}?start={start}&end={end}")).json
+        same = part["text"] == text[start:end]
+        assert (same, part["start"], part["end"]) == (True, start, end)
+    head = await tenant.api.call("HEAD", path)
+    assert (head.status, head.raw) == (200, b"")
 
 
 @pytest.mark.parametrize(
