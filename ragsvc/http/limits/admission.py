@@ -134,10 +134,10 @@ async def _read(request: web.Request, share: Share, *, max_bytes: int) -> bytes:
     """Read the body; memory is reserved for what has arrived, not for what was announced."""
     body = bytearray()
     while block := await request.content.readany():
+        if len(body) + len(block) > max_bytes:
+            raise web.HTTPRequestEntityTooLarge(max_bytes, len(body) + len(block))
         share.grow(len(block))
         body += block
-        if len(body) > max_bytes:
-            raise web.HTTPRequestEntityTooLarge(max_bytes, len(body))
     return bytes(body)
 
 

@@ -152,7 +152,7 @@ async def test_a_slow_but_steady_reader_remains_connected(site: Site, monkeypatc
     document = await site.remote.upload(form(bytes(30 * MIB), filename="large.bin"))
     loop = asyncio.get_running_loop()
     with structlog.testing.capture_logs() as logs, socket.create_connection((site.host, site.port)) as client:
-        client.setblocking(False)
+        client.settimeout(0)
         await loop.sock_sendall(client, site.head(f"GET /v1/documents/{document['id']}/content"))
         received = 0
         # The systems' buffers take megabytes, so the server's own buffer does not change for seconds, and what they
