@@ -25,9 +25,11 @@ from ragsvc.errors import InvalidJson, InvalidRequest, UnsupportedMediaType
 from ragsvc.http.contract.fields import explain_fields, find_deepest, refuse_nul
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from aiohttp import web
+    from pydantic import JsonValue
+    from pydantic.config import JsonDict
 
 MAX_ATTRIBUTES = 16
 MAX_ATTRIBUTE_KEY_CHARS = 64
@@ -121,6 +123,21 @@ def _parse_strictly(raw: bytes) -> object:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidJson(f"The body is not valid JSON: {error}") from None
+
+
+def selection_rule(selectors: Sequence[str]) -> JsonDict:
+    """Return the schema of the rule that a body has either `all` or some of the selectors.
+
+    It is written with `if`, because generators of clients would make a type of each branch of a `oneOf`.
+    """
+    some: list[JsonValue] = [
+        {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in selectors
+    ]
+    return {
+        "if": {"required": ["all"], "properties": {"all": {"const": True}}},
+        "then": {"properties": {name: {"type": "null"} for name in selectors}},
+        "else": {"anyOf": some},
+    }
 
 
 def check_attributes(attributes: Mapping[str, object]) -> dict[str, object]:

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from ragsvc.domain.jobs import DeadLetterFilter, Queue
 from ragsvc.errors import NotFound, ReplayRunning
 from ragsvc.http.auth import Access
-from ragsvc.http.contract.bodies import Body, Time, read_body, read_query
+from ragsvc.http.contract.bodies import Body, Time, read_body, read_query, selection_rule
 from ragsvc.http.contract.ids import (
     ShownDocumentId,
     ShownJobId,
@@ -60,18 +60,7 @@ class ReplayBody(Body):
         json_schema_extra={
             "examples": [{"code": "parser_timeout", "since": "2026-01-31T00:00:00Z", "rate": 10}],
             # The same rule as in `_check_selection`.
-            "oneOf": [
-                {
-                    "required": ["all"],
-                    "properties": {"all": {"const": True}, **{name: {"type": "null"} for name in SELECTORS}},
-                },
-                {
-                    "properties": {"all": {"const": False}},
-                    "anyOf": [
-                        {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in SELECTORS
-                    ],
-                },
-            ],
+            **selection_rule(SELECTORS),
         }
     )
 
@@ -128,7 +117,7 @@ class ReplayView(TypedDict):
 
 @routes.get("/v1/admin/dlq/{queue}")
 @operation("List a queue's dead letters", Access.ADMIN, query=DeadLettersQuery, responses={200: Page[DeadLetterView]})
-async def list_entries(request: web.Request) -> web.Response:
+async def list_dlq_entries(request: web.Request) -> web.Response:
     """Return one page of dead letters, newest first; concurrent changes do not shift the pages."""
     queue = parse_queue(request)
     query = read_query(request, DeadLettersQuery)
@@ -144,7 +133,7 @@ async def list_entries(request: web.Request) -> web.Response:
 
 @routes.get(ENTRY_PATH)
 @operation("Show a dead letter", Access.ADMIN, responses={200: DeadLetterView})
-async def get_entry(request: web.Request) -> web.Response:
+async def get_dlq_entry(request: web.Request) -> web.Response:
     """Return one dead letter."""
     entry = await dead_letters.get_dead_letter(resources_of(request), parse_queue(request), *_parse_entry_id(request))
     if entry is None:
@@ -160,7 +149,7 @@ async def get_entry(request: web.Request) -> web.Response:
     responses={200: ReplayView},
     problems=(ReplayRunning,),
 )
-async def replay_entries(request: web.Request) -> web.Response:
+async def replay_dlq_entries(request: web.Request) -> web.Response:
     """Requeue each dead letter exactly once, even if the request is repeated or sent concurrently."""
     queue = parse_queue(request)
     body = await read_body(request, ReplayBody)
@@ -183,7 +172,7 @@ async def replay_entries(request: web.Request) -> web.Response:
 
 @routes.delete(ENTRY_PATH)
 @operation("Discard a dead letter", Access.ADMIN, responses={204: None})
-async def delete_entry(request: web.Request) -> web.Response:
+async def delete_dlq_entry(request: web.Request) -> web.Response:
     """Discard one dead letter."""
     if not await dead_letters.discard(resources_of(request), parse_queue(request), *_parse_entry_id(request)):
         raise NotFound

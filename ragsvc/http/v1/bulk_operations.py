@@ -16,7 +16,7 @@ from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound
 from ragsvc.http.auth import caller_of
-from ragsvc.http.contract.bodies import Body, read_body, read_query
+from ragsvc.http.contract.bodies import Body, read_body, read_query, selection_rule
 from ragsvc.http.contract.filters import FilterBody, read_filter
 from ragsvc.http.contract.ids import CollectionId, ShownBulkId, ShownTime, parse_id
 from ragsvc.http.contract.operations import operation
@@ -40,18 +40,7 @@ class SelectionBody(Body):
         json_schema_extra={
             "examples": [{"filters": {"type": "eq", "key": "team", "value": "operations"}, "dry_run": True}],
             # The rule that `_check_selection` enforces.
-            "oneOf": [
-                {
-                    "required": ["all"],
-                    "properties": {"all": {"const": True}, **{name: {"type": "null"} for name in SELECTORS}},
-                },
-                {
-                    "properties": {"all": {"const": False}},
-                    "anyOf": [
-                        {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in SELECTORS
-                    ],
-                },
-            ],
+            **selection_rule(SELECTORS),
         }
     )
 
@@ -137,7 +126,7 @@ async def _respond_again(request: web.Request, operation_id: UUID) -> web.Respon
     problems=(NotFound,),
     again=_respond_again,
 )
-async def delete_documents(request: web.Request) -> web.Response:
+async def bulk_delete_documents(request: web.Request) -> web.Response:
     """Accept the deletion of all matching documents; each is hidden and queued when its turn comes."""
     body = await read_body(request, BulkDeletionBody)
     return await _accept(request, BulkAction.DELETE, body, purge_file=body.purge_file)
@@ -152,7 +141,7 @@ async def delete_documents(request: web.Request) -> web.Response:
     problems=(NotFound,),
     again=_respond_again,
 )
-async def reingest_documents(request: web.Request) -> web.Response:
+async def bulk_reingest_documents(request: web.Request) -> web.Response:
     """Accept the re-ingestion of all matching documents; each version remains active until the new one is ready."""
     return await _accept(request, BulkAction.REINGEST, await read_body(request, BulkReingestionBody))
 

@@ -50,7 +50,7 @@ class QuestionBody(Body):
     problems=(RunActive,),
     again=respond_again,
 )
-async def create_message(request: web.Request) -> web.StreamResponse:
+async def create_chat_message(request: web.Request) -> web.StreamResponse:
     """Start answering a question and stream the answer as it is written."""
     caller = caller_of(request)
     session_id = session_id_of(request)
@@ -72,7 +72,7 @@ async def create_message(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/v1/chat/sessions/{session_id}/messages")
 @operation("List a chat session's messages", Scope.CHAT, query=PageQuery, responses={200: Page[MessageView]})
-async def list_messages(request: web.Request) -> web.Response:
+async def list_chat_messages(request: web.Request) -> web.Response:
     """Return one page of a session's messages, oldest first."""
     query = read_query(request, PageQuery)
     found = await list_session_messages(

@@ -28,8 +28,7 @@ from ragsvc.http.sse import reserve_stream
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.chat_events import RUN_EVENTS, RunErrorView, render_run_error
 from ragsvc.http.v1.run_responses import ANSWER, respond_again, respond_with_run, runs_of, stream_events
-from ragsvc.runs.requests import retry_run
-from ragsvc.runs.runs import cancel_run, get_run, list_chat_runs
+from ragsvc.runs import requests, runs
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -91,11 +90,11 @@ def render_run(run: ChatRun) -> RunView:
 
 @routes.get("/v1/chat/runs")
 @operation("List the runs", Scope.CHAT, query=RunsQuery, responses={200: Page[RunView]}, problems=(NotFound,))
-async def list_runs(request: web.Request) -> web.Response:
+async def list_chat_runs(request: web.Request) -> web.Response:
     """Return one page of the runs, optionally of one session or status."""
     workspace_id = caller_of(request).workspace.id
     query = read_query(request, RunsQuery)
-    found = await list_chat_runs(
+    found = await runs.list_chat_runs(
         resources_of(request),
         workspace_id,
         session_id=query.session_id,
@@ -108,9 +107,9 @@ async def list_runs(request: web.Request) -> web.Response:
 
 @routes.get("/v1/chat/runs/{run_id}")
 @operation("Show a run", Scope.CHAT, responses={200: RunView})
-async def show_run(request: web.Request) -> web.Response:
+async def get_chat_run(request: web.Request) -> web.Response:
     """Return one run."""
-    run = await get_run(resources_of(request), caller_of(request).workspace.id, _run_id(request))
+    run = await runs.get_run(resources_of(request), caller_of(request).workspace.id, _run_id(request))
     return json_response(render_run(run))
 
 
@@ -123,20 +122,20 @@ async def show_run(request: web.Request) -> web.Response:
     response_headers={200: (RUN_ID,)},
     headers=(LAST_EVENT_ID,),
 )
-async def stream_run_events(request: web.Request) -> web.StreamResponse:
+async def stream_chat_run_events(request: web.Request) -> web.StreamResponse:
     """Stream a run's events, including past ones, whichever process executes the run."""
     caller = caller_of(request)
     after = _read_last_event_id(request, read_query(request, EventsQuery).after)
-    run = await get_run(resources_of(request), caller.workspace.id, _run_id(request))
+    run = await runs.get_run(resources_of(request), caller.workspace.id, _run_id(request))
     with reserve_stream(request, caller) as slot:
         return await stream_events(request, slot, workspace_id=caller.workspace.id, run_id=run.id, after=after)
 
 
 @routes.post("/v1/chat/runs/{run_id}/cancel")
 @operation("Cancel a run", Scope.CHAT, responses={202: RunView})
-async def cancel(request: web.Request) -> web.Response:
+async def cancel_chat_run(request: web.Request) -> web.Response:
     """Request a run's cancellation. Its text so far is stored; a run that has already ended is unchanged."""
-    run = await cancel_run(runs_of(request), caller_of(request).workspace.id, _run_id(request))
+    run = await runs.cancel_run(runs_of(request), caller_of(request).workspace.id, _run_id(request))
     return json_response(render_run(run), status=202)
 
 
@@ -151,13 +150,15 @@ async def cancel(request: web.Request) -> web.Response:
     problems=(RunActive, RunNotRetryable),
     again=respond_again,
 )
-async def retry(request: web.Request) -> web.StreamResponse:
+async def retry_chat_run(request: web.Request) -> web.StreamResponse:
     """Start a new run for the same message and stream its answer as it is written."""
     caller = caller_of(request)
     run_id = _run_id(request)
     body = await read_body(request, RetryBody, optional=True)
     with reserve_stream(request, caller) as slot:
-        run = await retry_run(runs_of(request), caller.workspace.id, run_id, new_run_id=resource_id_of(request))
+        run = await requests.retry_run(
+            runs_of(request), caller.workspace.id, run_id, new_run_id=resource_id_of(request)
+        )
         return await respond_with_run(request, slot, run, stream=body.stream)
 
 

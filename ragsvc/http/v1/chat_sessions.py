@@ -88,7 +88,7 @@ async def _respond_again(request: web.Request, session_id: UUID) -> web.Response
     problems=(NotFound,),
     again=_respond_again,
 )
-async def create_session(request: web.Request) -> web.Response:
+async def create_chat_session(request: web.Request) -> web.Response:
     """Create a session."""
     caller = caller_of(request)
     body = await read_body(request, SessionBody, optional=True)
@@ -106,7 +106,7 @@ async def create_session(request: web.Request) -> web.Response:
 
 @routes.get("/v1/chat/sessions")
 @operation("List the chat sessions", Scope.CHAT, query=PageQuery, responses={200: Page[SessionView]})
-async def list_sessions(request: web.Request) -> web.Response:
+async def list_chat_sessions(request: web.Request) -> web.Response:
     """Return one page of the sessions."""
     caller = caller_of(request)
     query = read_query(request, PageQuery)
@@ -118,7 +118,7 @@ async def list_sessions(request: web.Request) -> web.Response:
 
 @routes.get("/v1/chat/sessions/{session_id}")
 @operation("Show a chat session", Scope.CHAT, responses={200: SessionView})
-async def get_session(request: web.Request) -> web.Response:
+async def get_chat_session(request: web.Request) -> web.Response:
     """Return one session, without its messages."""
     session = await sessions.get_session(resources_of(request), caller_of(request).workspace.id, session_id_of(request))
     return json_response(render_session(session))
@@ -126,7 +126,7 @@ async def get_session(request: web.Request) -> web.Response:
 
 @routes.patch("/v1/chat/sessions/{session_id}")
 @operation("Update a chat session", Scope.CHAT, body=SessionChanges, responses={200: SessionView})
-async def update_session(request: web.Request) -> web.Response:
+async def update_chat_session(request: web.Request) -> web.Response:
     """Update a session; the changes apply from the next message."""
     resources = resources_of(request)
     # An unknown session is reported before an invalid body.
@@ -138,7 +138,7 @@ async def update_session(request: web.Request) -> web.Response:
 
 @routes.delete("/v1/chat/sessions/{session_id}")
 @operation("Delete a chat session and its messages", Scope.CHAT, responses={204: None})
-async def delete_session(request: web.Request) -> web.Response:
+async def delete_chat_session(request: web.Request) -> web.Response:
     """Delete a session; an answer in progress is stopped."""
     await sessions.delete_session(resources_of(request), caller_of(request).workspace.id, session_id_of(request))
     return web.Response(status=204)

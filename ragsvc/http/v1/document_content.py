@@ -160,7 +160,7 @@ def render_chunk(chunk: StoredChunk) -> ChunkView:
     headers=(RANGE, IF_RANGE, IF_NONE_MATCH),
     problems=(RangeNotSatisfiable, ProviderRefused, DocumentDeleting),
 )
-async def get_content(request: web.Request) -> web.StreamResponse:
+async def get_document_content(request: web.Request) -> web.StreamResponse:
     """Serve the file, or a range of it, as an attachment."""
     query = read_query(request, ContentQuery)
     workspace = caller_of(request).workspace
@@ -246,7 +246,7 @@ def _headers(file: File, *, etag: str) -> dict[str, str]:
     responses={202: DocumentView},
     problems=(EmptyFile, TooLarge, QuotaExceeded, DocumentDeleting),
 )
-async def replace_content(request: web.Request) -> web.Response:
+async def replace_document_content(request: web.Request) -> web.Response:
     """Accept a new file for the document; the current version remains active until the new one is ready."""
     before = await find_document(request)
     if before.status is DocumentStatus.DELETING:
@@ -297,7 +297,7 @@ def _explain_no_text(document: Document) -> NoText:
     responses={200: TextView},
     problems=(NoText, DocumentDeleting),
 )
-async def get_text(request: web.Request) -> web.StreamResponse:
+async def get_document_text(request: web.Request) -> web.StreamResponse:
     """Return a slice of a version's text; it reaches the end of the text if `end` equals `length`."""
     query = read_query(request, TextQuery)
     if query.end is not None and query.end < query.start:
@@ -357,7 +357,7 @@ async def _stream_text(request: web.Request, document: Document, text: TextSlice
     responses={200: Page[ChunkView]},
     problems=(DocumentDeleting,),
 )
-async def list_chunks(request: web.Request) -> web.Response:
+async def list_document_chunks(request: web.Request) -> web.Response:
     """Return one page of the current version's chunks; there are none before the first version is ready."""
     query = read_query(request, ChunksQuery)
     document = await _find_readable(request)

@@ -40,7 +40,7 @@ FINAL_STATUSES = frozenset({DocumentStatus.READY, DocumentStatus.FAILED, Documen
     Scope.READ,
     responses={200: EVENTS},
 )
-async def stream_document(request: web.Request) -> web.StreamResponse:
+async def stream_document_events(request: web.Request) -> web.StreamResponse:
     """Send the document now and whenever it changes."""
     caller = caller_of(request)
     document = await find_document(request)

@@ -223,7 +223,7 @@ async def _respond_again(request: web.Request, upload_id: UUID) -> web.Response 
     problems=(NotFound, EmptyFile, TooLarge, QuotaExceeded),
     again=_respond_again,
 )
-async def open_upload(request: web.Request) -> web.Response:
+async def create_upload(request: web.Request) -> web.Response:
     """Open a session; its parts can be sent in any order and in parallel, to the API or to presigned URLs."""
     resources, caller = resources_of(request), caller_of(request)
     body = await read_body(request, UploadBody)
@@ -280,7 +280,7 @@ async def get_upload(request: web.Request) -> web.Response:
     responses={200: PartView},
     problems=(NotFound, UploadNotPending, PartNumberOutOfRange, PartSizeMismatch, DigestMismatch),
 )
-async def put_part(request: web.Request) -> web.Response:
+async def upload_part(request: web.Request) -> web.Response:
     """Stream a part's bytes into the object store; sending the part again replaces it."""
     part = await receive_part(
         resources_of(request),
@@ -303,7 +303,7 @@ async def put_part(request: web.Request) -> web.Response:
     responses={200: PartUrlsView},
     problems=(NotFound, UploadNotPending, PartNumberOutOfRange),
 )
-async def presign_parts(request: web.Request) -> web.Response:
+async def create_part_urls(request: web.Request) -> web.Response:
     """Return URLs that accept the parts by PUT, directly into the object store."""
     resources, upload_id = resources_of(request), _upload_id(request)
     workspace_id = caller_of(request).workspace.id

@@ -74,7 +74,7 @@ def render_usage(usage: DailyUsage) -> DailyUsageView:
 
 @routes.get("/v1/usage")
 @operation("Show the token usage by day and model", Scope.READ, query=UsageQuery, responses={200: UsageByDayView})
-async def show_usage(request: web.Request) -> web.Response:
+async def get_usage(request: web.Request) -> web.Response:
     """Return the token usage of the workspace's answers and embeddings."""
     query = read_query(request, UsageQuery)
     last = query.last or datetime.now(UTC).date()

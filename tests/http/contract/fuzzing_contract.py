@@ -107,7 +107,11 @@ class Document:
                 yield f"{response.status} as {kind}, not {list(content)}"
         elif kind.endswith("json") and isinstance(response, web.Response):
             # A stream's body does not exist yet.
-            yield from self._mismatches(content[kind]["schema"], orjson.loads(body), what=str(response.status))
+            value = orjson.loads(body)
+            yield from self._mismatches(content[kind]["schema"], value, what=str(response.status))
+            # The codes of a problem are described by its examples.
+            if kind == "application/problem+json" and value["code"] not in content[kind]["examples"]:
+                yield f"{response.status} with the code {value['code']}"
 
     def _mismatches(self, schema: dict[str, Any], value: object, *, what: str) -> Iterator[str]:
         key = orjson.dumps(schema)

@@ -38,7 +38,7 @@ def assert_fits(document: dict[str, Any], schema: dict[str, Any], value: object,
 
 def choices_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the schemas of a stream's events."""
-    choices: list[dict[str, Any]] = content["text/event-stream"]["schema"]["oneOf"]
+    choices: list[dict[str, Any]] = content["text/event-stream"]["x-itemSchema"]["oneOf"]
     return choices
 
 
@@ -86,6 +86,34 @@ async def test_every_reference_resolves(document: dict[str, Any]) -> None:
     assert references <= set(document["components"]["schemas"])
 
 
+async def test_every_field_and_parameter_is_described(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    fields = [(model, name, field) for model, schema in schemas.items() for name, field in _fields(schema)]
+    parameters = [
+        (path, parameter["name"], parameter)
+        for _method, path, described in operations(document)
+        for parameter in described["parameters"]
+    ]
+    assert [(where, name) for where, name, value in fields + parameters if not value.get("description")] == []
+    # Offsets name their unit.
+    named = {"char_start", "char_end", "message_offset", "offset", "start", "end", "length", "text_length"}
+    offsets = [(model, name, field) for model, name, field in fields if name in named]
+    assert len(offsets) > 10
+    assert [(model, name) for model, name, field in offsets if "code points" not in field["description"]] == []
+
+
+def _fields(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return list(schema.get("properties", {}).items())
+
+
+async def test_schemas_are_named_for_generated_clients(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert {"Document", "DocumentPage", "SearchRequest", "Problem"} <= set(schemas)
+    assert [name for name in schemas if not re.fullmatch(r"[A-Z][A-Za-z]+", name) or name.endswith("View")] == []
+    titles = [schema["title"] for schema in schemas.values() if "title" in schema]
+    assert len(titles) == len(set(titles))
+
+
 async def test_no_two_operations_share_a_name(document: dict[str, Any]) -> None:
     names = [described["operationId"] for _method, _path, described in operations(document)]
     assert len(names) == len(set(names))
@@ -108,7 +136,7 @@ async def test_every_operation_describes_its_problems(document: dict[str, Any]) 
 
 
 async def test_a_body_is_described_by_the_model_that_validates_it(document: dict[str, Any], tenant: Tenant) -> None:
-    schema = document["components"]["schemas"]["CollectionBody"]
+    schema = document["components"]["schemas"]["CollectionRequest"]
     assert schema["additionalProperties"] is False
     assert schema["required"] == ["name"]
     assert schema["properties"]["name"]["maxLength"] == 200
@@ -120,12 +148,12 @@ async def test_a_response_has_exactly_the_described_fields(
 ) -> None:
     schemas = document["components"]["schemas"]
     shown = {
-        "DocumentView": ready,
-        "FileView": (await tenant.api.get(f"/v1/files/{ready['file_id']}")).json,
-        "CollectionView": (await tenant.api.get(f"/v1/collections/{ready['collection_id']}")).json,
-        "OwnWorkspaceView": (await tenant.api.get("/v1/workspace")).json,
-        "TextView": (await tenant.api.get(f"/v1/documents/{ready['id']}/text")).json,
-        "ChunkView": (await tenant.api.get(f"/v1/documents/{ready['id']}/chunks")).json["data"][0],
+        "Document": ready,
+        "File": (await tenant.api.get(f"/v1/files/{ready['file_id']}")).json,
+        "Collection": (await tenant.api.get(f"/v1/collections/{ready['collection_id']}")).json,
+        "OwnWorkspace": (await tenant.api.get("/v1/workspace")).json,
+        "Text": (await tenant.api.get(f"/v1/documents/{ready['id']}/text")).json,
+        "Chunk": (await tenant.api.get(f"/v1/documents/{ready['id']}/chunks")).json["data"][0],
     }
     for name, response in shown.items():
         assert set(response) == set(schemas[name]["properties"]) == set(schemas[name]["required"]), name
@@ -134,7 +162,7 @@ async def test_a_response_has_exactly_the_described_fields(
 async def test_document_creation_is_described_as_form_and_as_json(document: dict[str, Any]) -> None:
     content = document["paths"]["/v1/documents"]["post"]["requestBody"]["content"]
     assert set(content) == {"multipart/form-data", "application/json"}
-    form = content["multipart/form-data"]["schema"]
+    form = document["components"]["schemas"][content["multipart/form-data"]["schema"]["$ref"].rpartition("/")[2]]
     assert form["required"] == ["file"]
     assert set(form["properties"]) == {"file", "collection_id", "attributes"}
 
@@ -146,8 +174,9 @@ async def test_every_problem_response_lists_its_codes(document: dict[str, Any]) 
             if "$ref" not in response:
                 continue
             problem = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
-            codes = problem["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["code"]["enum"]
+            codes = problem["content"]["application/problem+json"]["examples"]
             assert all(PROBLEMS[code].status == int(status) for code in codes), path
+            assert all(f"- `{code}`: " in problem["description"] for code in codes), path
             listed |= set(codes)
     assert listed == set(PROBLEMS)
 
@@ -156,7 +185,7 @@ def test_every_example_of_a_component_fits_its_schema(document: dict[str, Any]) 
     schemas = document["components"]["schemas"]
     with_example = {name: schema for name, schema in schemas.items() if "examples" in schema}
     assert {name for name, schema in schemas.items() if schema.get("type") == "object"} - set(with_example) == {
-        "ProblemView"
+        "Problem"
     }
     for name, schema in with_example.items():
         for example in schema["examples"]:
@@ -179,7 +208,8 @@ def test_every_example_of_a_body_is_accepted_by_its_model(client: Client, docume
     bodies = [contract.body for route in client.app.router.routes() if (contract := operation_of(route.handler))]
     tried = {body for body in bodies if body is not None}
     for body in tried:
-        for example in document["components"]["schemas"][body.__name__]["examples"]:
+        name = body.__name__.replace("Body", "Request")
+        for example in document["components"]["schemas"][name]["examples"]:
             parse_body(orjson.dumps(example), body)
     assert len(tried) > 15
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.multipart import FILE_FIELD
-from ragsvc.http.contract.openapi.examples import add_examples, example_of
+from ragsvc.http.contract.openapi.descriptions import FIELDS, add_descriptions
+from ragsvc.http.contract.openapi.examples import add_examples
+from ragsvc.http.contract.openapi.naming import name_schemas
 from ragsvc.http.contract.openapi.parameters import describe_parameters
 from ragsvc.http.contract.openapi.responses import (
+    BINARY,
     COMMON,
     JSON_TYPE,
     describe_header,
@@ -19,7 +22,7 @@ from ragsvc.http.contract.openapi.responses import (
     describe_responses,
     problem_codes,
 )
-from ragsvc.http.contract.openapi.schemas import Schema, Schemas, collect_schemas, without_null
+from ragsvc.http.contract.openapi.schemas import Schema, Schemas, collect_schemas, state_defaults, without_null
 from ragsvc.http.contract.operations import operation_of
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from ragsvc.http.contract.bodies import Body
     from ragsvc.http.contract.operations import Operation
 
 ABOUT = """\
@@ -69,13 +73,17 @@ def describe(app: web.Application) -> Schema:
     """Return the OpenAPI document of the application's routes."""
     routes = list(_described_routes(app))
     schemas = collect_schemas(route.operation for route in routes)
+    add_descriptions(schemas)
+    for form in {route.operation.form for route in routes if route.operation.form}:
+        _complete_form(form, schemas)
     paths: dict[str, Schema] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _describe_operation(route, schemas)
     problems = describe_problems(problem_codes(route.method, route.path, route.operation) for route in routes)
     add_examples(schemas)
+    state_defaults(schemas)
     used = {tag for item in paths.values() for described in item.values() for tag in described["tags"]}
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {
             "title": "ragsvc",
@@ -99,6 +107,7 @@ def describe(app: web.Application) -> Schema:
             },
         },
     }
+    return name_schemas(document)
 
 
 def _described_routes(app: web.Application) -> Iterator[DescribedRoute]:
@@ -141,24 +150,21 @@ def _security(contract: Operation) -> list[Schema]:
     return [*keys, {"admin_key": []}] if Access.ADMIN in contract.access else keys
 
 
+def _complete_form(form: type[Body], schemas: Schemas) -> None:
+    """Add the file to the schema of a form, and make all optional fields absent instead of null."""
+    schema = schemas.resolved(form)
+    file = {**BINARY, "minLength": 1, "description": FIELDS[FILE_FIELD]}
+    texts = {name: without_null(field) for name, field in schema.get("properties", {}).items()}
+    schema["properties"] = {FILE_FIELD: file, **texts}
+    schema["required"] = [FILE_FIELD, *schema.get("required", [])]
+
+
 def _request_body(contract: Operation, schemas: Schemas) -> Schema | None:
     content: Schema = {}
     if contract.form is not None:
-        fields = schemas.resolved(contract.form)
-        texts = {name: without_null(field) for name, field in fields.get("properties", {}).items()}
-        example: Any = example_of(fields, schemas, model=contract.form.__name__)
-        file = {"type": "string", "minLength": 1, "contentMediaType": "application/octet-stream"}
-        content["multipart/form-data"] = {
-            "schema": {
-                **fields,
-                "properties": {FILE_FIELD: file, **texts},
-                "required": [FILE_FIELD, *fields.get("required", [])],
-                "examples": [{FILE_FIELD: "(the file)", **example}],
-            }
-        }
+        content["multipart/form-data"] = {"schema": schemas.of(contract.form)}
     if contract.body is not None:
         content[JSON_TYPE] = {"schema": schemas.of(contract.body)}
     if contract.raw_body is not None:
-        # A media type without a schema means arbitrary bytes.
-        content[contract.raw_body] = {}
+        content[contract.raw_body] = {"schema": BINARY}
     return {"content": content, "required": not contract.body_optional} if content else None

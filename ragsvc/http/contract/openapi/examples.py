@@ -27,6 +27,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 }
 # Values by field name; `Model.field` takes precedence. Other fields get a value that fits their schema.
 VALUES: dict[str, object] = {
+    "file": "(the file)",
     "expires_at": "2099-12-31T23:59:59.000000Z",
     "since": "2026-01-31T00:00:00Z",
     "name": "handbook",
@@ -162,6 +163,12 @@ def add_examples(schemas: Schemas) -> None:
 def example_problem(code: str) -> ProblemView:
     """Return an example problem with this code."""
     return render_problem(_example_error(code), request_id=REQUEST_ID)
+
+
+def describe_code(code: str) -> str:
+    """Return what a problem code means, in a sentence."""
+    kind = next((kind for kind in request_errors() if kind.code == code), RagsvcError)
+    return (kind.__doc__ or "").splitlines()[0]
 
 
 def _example_error(code: str) -> RagsvcError:

@@ -8,8 +8,9 @@ from ragsvc.domain.jobs import Queue
 from ragsvc.http.auth import TOKEN_PREFIX
 from ragsvc.http.contract.headers import KEY_HEADER, MAX_KEY_CHARS
 from ragsvc.http.contract.ids import id_schema
+from ragsvc.http.contract.openapi.descriptions import PARAMETERS
 from ragsvc.http.contract.openapi.examples import example_of
-from ragsvc.http.contract.openapi.schemas import without_null
+from ragsvc.http.contract.openapi.schemas import REF, without_null
 from ragsvc.http.contract.operations import is_repeatable
 from ragsvc.settings.settings import MOST_PARTS
 
@@ -36,7 +37,7 @@ ID_PARAMETERS: dict[str, Prefix] = {
     "session": "upl",
 }
 OTHER_PARAMETERS: dict[str, Schema] = {
-    "queue": {"type": "string", "enum": [str(queue) for queue in Queue]},
+    "queue": {"$ref": REF.format(model=Queue.__name__)},
     "part_number": {"type": "integer", "minimum": 1, "maximum": MOST_PARTS},
     "upload_token": {"type": "string", "pattern": f"^{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}$"},
     "entry_id": {"type": "string", "pattern": "^(job|doc)_[0-9a-f]{32}(:[0-9]{1,9})?$"},
@@ -66,6 +67,7 @@ def _of_path(path: str, schemas: Schemas) -> Iterator[Schema]:
             "in": "path",
             "required": True,
             "schema": schema,
+            "description": PARAMETERS[name],
             "example": example_of(schema, schemas, name=name),
         }
 

@@ -8,7 +8,7 @@ from ragsvc import errors
 from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.headers import REPLAYED_HEADER, REQUEST_ID_HEADER
-from ragsvc.http.contract.openapi.examples import example_problem
+from ragsvc.http.contract.openapi.examples import describe_code, example_problem
 from ragsvc.http.contract.openapi.parameters import path_names
 from ragsvc.http.contract.openapi.schemas import REF, Schema
 from ragsvc.http.contract.operations import EVENT_STREAM, PROBES, HeaderField, Media, is_repeatable, is_strict
@@ -24,12 +24,14 @@ REQUEST_ID = HeaderField(REQUEST_ID_HEADER, "The id under which the request is l
 REPLAYED = HeaderField(
     REPLAYED_HEADER,
     "`true` if this is the stored response to an earlier request with the same Idempotency-Key.",
-    {"const": "true"},
+    {"type": "string", "enum": ["true"]},
 )
 RETRY_AFTER = HeaderField(
     "Retry-After", "Seconds to wait before retrying.", {"type": "integer", "minimum": 0}, required=True
 )
-AUTHENTICATE = HeaderField("WWW-Authenticate", "The authentication scheme.", {"const": "Bearer"}, required=True)
+AUTHENTICATE = HeaderField(
+    "WWW-Authenticate", "The authentication scheme.", {"type": "string", "enum": ["Bearer"]}, required=True
+)
 _COUNT = {"type": "integer", "minimum": 0}
 RATE = (
     HeaderField(
@@ -44,6 +46,8 @@ COMMON = (REQUEST_ID, REPLAYED, *RATE)
 RETRYABLE_CODES = {*RETRY_AFTER_S, errors.RateLimited.code}
 PROBLEM_TYPE = "application/problem+json"
 JSON_TYPE = "application/json"
+# `contentMediaType` is how JSON schema says it, `format` what generators of clients know.
+BINARY: Schema = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 
 
 def describe_responses(method: str, path: str, contract: Operation, schemas: Schemas) -> Schema:
@@ -65,7 +69,7 @@ def describe_problems(by_status: Iterable[Mapping[int, frozenset[str]]]) -> Sche
     """Return the description of every distinct problem response, by component name."""
     kinds = {(status, codes) for statuses in by_status for status, codes in statuses.items()}
     return {
-        _problem_name(status, codes): _describe_problem(status, sorted(codes))
+        _problem_name(status, codes): _describe_problem(sorted(codes))
         for status, codes in sorted(kinds, key=lambda kind: (kind[0], sorted(kind[1])))
     }
 
@@ -127,19 +131,26 @@ def _describe_success(view: object, schemas: Schemas) -> Schema:
         return {"description": "Success."}
     if not isinstance(view, Media):
         return {"description": "Success.", "content": {JSON_TYPE: {"schema": schemas.of(view)}}}
-    content: Schema = {
-        content_type: {"schema": {"type": "object" if content_type == JSON_TYPE else "string"}}
-        for content_type in (view.content_type, *view.other_content_types)
-    }
+    # JSON comes first, because generated clients use the first type that they know.
+    content: Schema = {} if view.json is None else {JSON_TYPE: {"schema": schemas.of(view.json)}}
+    for content_type in (view.content_type, *view.other_content_types):
+        content[content_type] = {"schema": _schema_of_media(content_type)}
     if view.events:
-        content[view.content_type]["schema"] = _describe_events(view.events, schemas)
-    if view.json is not None:
-        content[JSON_TYPE] = {"schema": schemas.of(view.json)}
+        content[view.content_type]["x-itemSchema"] = _describe_events(view.events, schemas)
     return {"description": view.description, "content": content}
 
 
+def _schema_of_media(content_type: str) -> Schema:
+    match content_type.partition("/"):
+        case _, _, "json":
+            return {"type": "object"}
+        case "text", _, _:
+            return {"type": "string"}
+    return BINARY
+
+
 def _describe_events(events: Mapping[str, type], schemas: Schemas) -> Schema:
-    """Return the schema of one event. It describes the whole stream, because OpenAPI 3.1 has no `itemSchema`."""
+    """Return the schema of one event; OpenAPI 3.2 calls it `itemSchema`, and 3.1 can only describe the whole stream."""
     return {
         "oneOf": [
             {
@@ -160,19 +171,19 @@ def _describe_events(events: Mapping[str, type], schemas: Schemas) -> Schema:
     }
 
 
-def _describe_problem(status: int, codes: list[str]) -> Schema:
+def _describe_problem(codes: list[str]) -> Schema:
     headers = [REQUEST_ID, *RATE]
     if RETRYABLE_CODES.issuperset(codes):
         headers.append(RETRY_AFTER)
     if codes == [errors.Unauthorized.code]:
         headers.append(AUTHENTICATE)
-    only: Schema = {"properties": {"status": {"const": status}, "code": {"enum": codes}}}
     return {
-        "description": f"Problem: {', '.join(codes)}.",
+        # Generators cannot merge a schema of each response with that of all problems, so the codes are listed here.
+        "description": "\n".join(f"- `{code}`: {describe_code(code)}" for code in codes),
         "headers": _headers(headers),
         "content": {
             PROBLEM_TYPE: {
-                "schema": {"allOf": [{"$ref": REF.format(model=ProblemView.__name__)}, only]},
+                "schema": {"$ref": REF.format(model=ProblemView.__name__)},
                 "examples": {code: {"value": example_problem(code)} for code in codes},
             }
         },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
@@ -60,6 +61,16 @@ def collect_schemas(operations: Iterable[Operation]) -> Schemas:
     inputs: Any = [(model, mode, TypeAdapter(model)) for model, mode in modes.items()]
     schemas, definitions = TypeAdapter.json_schemas(inputs, ref_template=REF, schema_generator=_Untitled)
     return Schemas({model: schema for (model, _mode), schema in schemas.items()}, definitions.get("$defs", {}))
+
+
+def state_defaults(schemas: Schemas) -> None:
+    """State the defaults of bodies in their descriptions, because generators make fields with a default required."""
+    for schema in schemas.components.values():
+        for field in schema.get("properties", {}).values():
+            default = field.pop("default", None)
+            if default not in (None, {}, ""):
+                stated = f"Default: `{orjson.dumps(default).decode()}`."
+                field["description"] = f"{field.get('description', '')} {stated}".strip()
 
 
 def without_null(schema: Schema) -> Schema:

@@ -1,0 +1,1 @@
+"""Clients generated from the OpenAPI document, and the scripts that use them."""
