@@ -14,6 +14,8 @@ _PAGE = re.compile(r"Page_(\w+?)(?:View)?_")
 # Where the class's name without its suffix is taken or says too little.
 _NAMES = {
     "AuditSubjectView": "AuditedObject",
+    "CompanionFormView": "CompanionFormParams",
+    "CompanionPartView": "CompanionStoredPart",
     "QueueView": "QueueState",
     "ScoresView": "HitScores",
     "SearchView": "SearchResults",
