@@ -47,14 +47,16 @@ holder_now: ContextVar[Holder] = ContextVar("holder_now", default=SERVICE)
 class Share:
     """An amount that a holder has of a pool, until it is released.
 
-    `end` is called, at most once, if the pool needs the amount back because the holder is too slow; a share without it
-    cannot be taken back. `arrived` is what the holder has used of the amount so far, and determines its rate.
+    `end` is called, at most once, if the pool needs the amount back because the holder is too slow, but not before
+    `turn_s`; a share without it cannot be taken back. `arrived` is what the holder has used of the amount so far, and
+    determines its rate.
     """
 
     pool: Shares
     holder: Holder
     amount: int
     end: Callable[[], None] | None = None
+    turn_s: float = 0.0
     arrived: int = 0
     is_ending: bool = False
     since: float = field(default_factory=time.monotonic)
@@ -63,6 +65,12 @@ class Share:
     def rate(self) -> float:
         """The amount that has arrived per second."""
         return self.arrived / max(MIN_RATED_S, time.monotonic() - self.since)
+
+    @property
+    def can_end(self) -> bool:
+        """Whether the pool can take the share back."""
+        has_had_turn = time.monotonic() - self.since >= self.turn_s
+        return self.amount > 0 and self.end is not None and not self.is_ending and has_had_turn
 
     def grow(self, amount: int) -> None:
         """Add an amount that has arrived; at the limit, the slowest share of the largest holder ends.
@@ -87,20 +95,17 @@ class _Waiter:
     holder: Holder
     amount: int
     end: Callable[[], None] | None
+    turn_s: float
     granted: asyncio.Future[Share] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Shares:
-    """A pool of `capacity` units, shared fairly by workspaces and their keys.
+    """A pool of `capacity` units, shared fairly by workspaces and their keys."""
 
-    `turn_s` is how long a share that can be taken back is safe while others wait; None never takes one back for them.
-    """
-
-    def __init__(self, name: str, capacity: int, *, max_wait_s: float = 30.0, turn_s: float | None = None) -> None:
+    def __init__(self, name: str, capacity: int, *, max_wait_s: float = 30.0) -> None:
         self.capacity = capacity
         self._name = name
         self._max_wait_s = max_wait_s
-        self._turn_s = turn_s
         self._used = 0
         self._shares: dict[UUID, dict[Share, None]] = {}
         self._held: Counter[UUID] = Counter()
@@ -123,24 +128,31 @@ class Shares:
 
     def open(self, *, holder: Holder | None = None, end: Callable[[], None] | None = None) -> Share:
         """Return an empty share, which grows as its holder needs more."""
-        return self._add(holder or holder_now.get(), 0, end)
+        return self._add(Share(self, holder or holder_now.get(), 0, end))
 
     def try_take(self, amount: int = 1, *, holder: Holder | None = None) -> Share | None:
         """Return a share at once; None if the limits do not allow it, or if somebody else's turn comes first."""
         holder, amount = holder or holder_now.get(), min(amount, self.capacity)
         if self._waiting or not self._fits(holder, amount):
             return None
-        return self._add(holder, amount, None)
+        return self._add(Share(self, holder, amount))
 
     async def take(
-        self, amount: int = 1, *, holder: Holder | None = None, end: Callable[[], None] | None = None
+        self,
+        amount: int = 1,
+        *,
+        holder: Holder | None = None,
+        end: Callable[[], None] | None = None,
+        turn_s: float = 0.0,
     ) -> Share:
         """Wait for a turn and return a share; an amount above the capacity is reduced to it.
+
+        While it waits, slow shares of the largest holder end, once they have had their own turn.
 
         Raises:
             Overloaded: the turn did not come within the longest wait.
         """
-        waiter = _Waiter(holder or holder_now.get(), min(amount, self.capacity), end)
+        waiter = _Waiter(holder or holder_now.get(), min(amount, self.capacity), end, turn_s)
         self._enqueue(waiter)
         self._grant()
         if not waiter.granted.done():
@@ -193,11 +205,10 @@ class Shares:
         share.amount = 0
         self._grant()
 
-    def _add(self, holder: Holder, amount: int, end: Callable[[], None] | None) -> Share:
-        share = Share(self, holder, amount, end)
-        self._shares.setdefault(holder.workspace_id, {})[share] = None
-        self._held[holder.workspace_id] += amount
-        self._used += amount
+    def _add(self, share: Share) -> Share:
+        self._shares.setdefault(share.holder.workspace_id, {})[share] = None
+        self._held[share.holder.workspace_id] += share.amount
+        self._used += share.amount
         return share
 
     def _fits(self, holder: Holder, amount: int) -> bool:
@@ -212,8 +223,8 @@ class Shares:
             async with asyncio.timeout(self._max_wait_s):
                 while not waiter.granted.done():
                     await asyncio.wait({waiter.granted}, timeout=POLL_S)
-                    if not waiter.granted.done() and self._turn_s is not None:
-                        self._end_slow(waiter, self._turn_s)
+                    if not waiter.granted.done():
+                        self._end_slow(waiter)
         except BaseException as error:
             self._dequeue(waiter)
             if waiter.granted.done():
@@ -250,7 +261,8 @@ class Shares:
                 if key_id in self._waiting[workspace_id]:
                     self._waiting[workspace_id].move_to_end(key_id)
                 self._waiting.move_to_end(workspace_id)
-            waiter.granted.set_result(self._add(waiter.holder, waiter.amount, waiter.end))
+            share = Share(self, waiter.holder, waiter.amount, waiter.end, waiter.turn_s)
+            waiter.granted.set_result(self._add(share))
 
     def _next(self) -> _Waiter | None:
         for waiter in self._first_waiters():
@@ -264,11 +276,11 @@ class Shares:
         for keys in self._waiting.values():
             yield next(iter(keys.values()))[0]
 
-    def _end_slow(self, waiter: _Waiter, turn_s: float) -> None:
-        """End the slowest share of the holder that keeps this waiter waiting, once that share has had its turn."""
+    def _end_slow(self, waiter: _Waiter) -> None:
+        """End the slowest share of the holder that keeps this waiter waiting; no more shares end than callers wait."""
         ending = sum(share.is_ending for shares in self._shares.values() for share in shares)
         slowest = self._slowest_for(waiter.holder, waiter.amount)
-        if slowest is not None and ending < self.waiting and time.monotonic() - slowest.since >= turn_s:
+        if slowest is not None and ending < self.waiting:
             self._end(slowest)
 
     def _end(self, share: Share) -> None:
@@ -289,5 +301,4 @@ class Shares:
 
     def _slowest_of(self, workspace_id: UUID) -> Share | None:
         shares = self._shares.get(workspace_id, {})
-        endable = [one for one in shares if one.amount and one.end is not None and not one.is_ending]
-        return min(endable, key=lambda one: one.rate, default=None)
+        return min((one for one in shares if one.can_end), key=lambda one: one.rate, default=None)

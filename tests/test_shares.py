@@ -214,12 +214,14 @@ async def test_a_share_that_has_ended_does_not_grow() -> None:
 
 async def test_a_waiter_ends_the_slow_holder_once_its_turn_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ragsvc.shares.POLL_S", 0.01)
-    pool = Shares("test", 4, turn_s=0.0)
+    pool = Shares("test", 4)
     ended: list[str] = []
-    slow = await pool.take(2, holder=HOLDERS[0], end=lambda: ended.append("slow"))
+    slow = await pool.take(1, holder=HOLDERS[0], end=lambda: ended.append("slow"))
     fast = await pool.take(1, holder=HOLDERS[0], end=lambda: ended.append("fast"))
-    stored = await pool.take(1, holder=HOLDERS[2])
-    slow.arrived, fast.arrived, stored.arrived = 1, 2, 0
+    # It has not had its turn yet.
+    new = await pool.take(1, holder=HOLDERS[0], end=lambda: ended.append("new"), turn_s=1000)
+    await pool.take(1, holder=HOLDERS[2])
+    slow.arrived, fast.arrived, new.arrived = 1, 2, 0
     waiting = asyncio.create_task(pool.take(1, holder=HOLDERS[4]))
     await until(lambda: ended, what="the slow share to end")
     slow.release()

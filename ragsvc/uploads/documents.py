@@ -58,7 +58,7 @@ async def receive_document(
     expected size, if known, so that a small file reserves little memory.
 
     Raises:
-        EmptyFile, TooLarge, QuotaExceeded, Unavailable: the file was not accepted, and nothing is stored.
+        EmptyFile, TooLarge, QuotaExceeded, Overloaded, RequestTimeout: the file was not accepted; nothing is stored.
         NotFound: there is no such collection.
     """
 
@@ -133,7 +133,7 @@ async def receive_content(
     result is applied with the new version, and None leaves the attributes unchanged.
 
     Raises:
-        EmptyFile, TooLarge, QuotaExceeded, Unavailable: the file was not accepted, and nothing is stored.
+        EmptyFile, TooLarge, QuotaExceeded, Overloaded, RequestTimeout: the file was not accepted; nothing is stored.
         NotFound: there is no such document.
         DocumentDeleting: the document is being deleted.
     """

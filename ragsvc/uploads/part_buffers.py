@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import Unavailable
-from ragsvc.tasks import cancel_and_wait, in_background, settle
+from ragsvc.errors import RequestTimeout
+from ragsvc.shares import TOO_SLOW
+from ragsvc.tasks import cancel_and_wait, expiring, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from ragsvc.storage.budget import BufferBudget, Share
+    from ragsvc.shares import Share
+    from ragsvc.storage.budget import BufferBudget
 
     Store = Callable[[list[bytearray]], Awaitable[object]]
 
-# How long a part can take to fill while others wait for memory.
+# How long a part can take to fill while others wait for memory; then it is spilled.
 TURN_S = 10.0
-# How many turns a part that cannot be spilled can take to fill, so an 8 MiB part must arrive at 1.1 Mbit/s or faster.
-MAX_TURNS = 6
-# How long a request that cannot be resumed waits for memory.
-WAIT_S = 30.0
-POLL_S = 1.0
+# The same for a part that cannot be spilled: an 8 MiB part must arrive at 2.3 Mbit/s or faster.
+LONG_TURN_S = 30.0
+# Up to here, a file takes memory from the reserve for small files.
+SMALL_BYTES = 256 * 1024
 CHUNK_BYTES = 64 * 1024
 
 
@@ -53,15 +55,19 @@ class Chunks:
 
 
 class PartBuffer:
-    """The part that is filling and the one being stored; each has a share of the process's buffer budget.
+    """The part that is filling and the one being stored; each has a share of the memory for uploads.
 
-    To avoid deadlocks, a share is never awaited while a part is filling (see BufferBudget).
+    The first SMALL_BYTES take memory as they arrive, from the reserve for small files. What is larger waits for the
+    memory of a part, and its share ends if it is too slow while others wait.
     """
 
-    def __init__(self, budget: BufferBudget, *, reserved_bytes: int) -> None:
+    def __init__(self, budget: BufferBudget, *, part_bytes: int, turn_s: float) -> None:
         self._budget = budget
-        self._reserved_bytes = reserved_bytes
+        self._part_bytes = part_bytes
+        self._turn_s = turn_s
         self._share: Share | None = None
+        self._ended_at: float | None = None
+        self._abort: Callable[[], None] | None = None
         self._filling = Chunks()
         self._storing: asyncio.Task[None] | None = None
 
@@ -70,53 +76,62 @@ class PartBuffer:
         """The number of bytes in the part that is filling."""
         return self._filling.size_bytes
 
-    def is_overdue(self, *, turns: int = 1) -> bool:
-        """Return whether others wait for memory and the part has been filling for at least this many turns."""
-        return self._share is not None and self._share.contended_for_s >= turns * TURN_S
+    def is_overdue(self, *, for_s: float = 0.0) -> bool:
+        """Return whether the memory of the part that is filling has been needed by others for this long."""
+        return self._ended_at is not None and time.monotonic() - self._ended_at >= for_s
 
-    async def reserve(self) -> None:
-        """Wait for the memory of a part."""
-        if self._share is None:
-            self._share = await self._budget.reserve(self._reserved_bytes)
-
-    async def reserve_or_fail(self) -> None:
-        """Wait for the memory of a part, at most WAIT_S seconds.
+    async def reserve(self, added_bytes: int) -> None:
+        """Wait until there is memory for this many more bytes, or for a whole part.
 
         Raises:
-            Unavailable: no memory became free in that time.
+            Overloaded: no memory became free in time.
         """
-        try:
-            async with asyncio.timeout(WAIT_S):
-                await self.reserve()
-        except TimeoutError:
-            raise Unavailable("Too many files are being received at once; try again later.") from None
+        if self._share is not None and self._share.pool is self._budget.parts:
+            return
+        if self._has_small_share(min(self.size_bytes + added_bytes, self._part_bytes)):
+            return
+        share = await self._budget.parts.take(self._part_bytes, end=self._end, turn_s=self._turn_s)
+        share.arrived = self.size_bytes
+        if self._share is not None:
+            self._share.release()
+        self._share = share
+
+    def _has_small_share(self, size_bytes: int) -> bool:
+        if size_bytes > SMALL_BYTES:
+            return False
+        if self._share is None:
+            self._share = self._budget.small.open()
+        chunks_bytes = -(-size_bytes // CHUNK_BYTES) * CHUNK_BYTES
+        return self._share.try_grow(max(0, chunks_bytes - self._share.amount))
+
+    def _end(self) -> None:
+        self._ended_at = time.monotonic()
+        if self._abort is not None:
+            self._abort()
 
     @asynccontextmanager
     async def abort_when_slow(self) -> AsyncIterator[None]:
         """Abort the `async with` body if a part that cannot be spilled fills too slowly while others wait for memory.
 
         Raises:
-            Unavailable: the body was aborted.
+            RequestTimeout: the body was aborted.
         """
         try:
             async with asyncio.timeout(None) as limit:
-                async with in_background(self._watch(limit)):
-                    yield
+                self._abort = expiring(limit)
+                yield
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise Unavailable("The file was sent too slowly while other uploads waited; send it again.") from None
-
-    async def _watch(self, limit: asyncio.Timeout) -> None:
-        while True:
-            if self.is_overdue(turns=MAX_TURNS):
-                limit.reschedule(asyncio.get_running_loop().time())
-                return
-            await asyncio.sleep(POLL_S)
+            raise RequestTimeout(TOO_SLOW) from None
+        finally:
+            self._abort = None
 
     def write(self, block: bytes | memoryview) -> None:
         """Add bytes to the part that is filling."""
         self._filling.write(block)
+        if self._share is not None:
+            self._share.arrived = self.size_bytes
 
     async def start_storing(self, store: Store) -> None:
         """Wait until the previous part is stored, then store this one in the background and start an empty one.
@@ -126,9 +141,10 @@ class PartBuffer:
         """
         await self.wait_until_stored()
         body, share = self._filling.close(), self._share
-        self._filling, self._share = Chunks(), None
+        self._filling, self._share, self._ended_at = Chunks(), None, None
         self._storing = asyncio.create_task(_store(store, body))
         if share is not None:
+            share.end = None
             # A callback, since a task that is cancelled before it starts never reaches a `finally`.
             self._storing.add_done_callback(lambda _stored: share.release())
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.storage.objects import StoredPart
 
+# The blocks of a part that are in memory: in the connection's buffer, held back, and on their way to the store.
+STREAM_BYTES = 512 * 1024
 # Digest algorithms that RFC 9530 registers as active, with their hashlib names.
 REPR_DIGESTS = {"sha-256": "sha256", "sha-512": "sha512"}
 _DIGEST_ITEM = re.compile(r"\s*([a-z0-9-]+)\s*=\s*:([A-Za-z0-9+/=]*):\s*")
@@ -42,11 +44,12 @@ async def receive_part(
     digests: Mapping[str, bytes],
     source: AsyncIterator[bytes],
 ) -> StoredPart:
-    """Store one part, replacing an earlier one with this number; only one block is in memory at a time.
+    """Store one part, replacing an earlier one with this number; only a few blocks are in memory at a time.
 
     Raises:
         NotFound, UploadNotPending: there is no such open session.
         PartNumberOutOfRange, PartSizeMismatch: the file has no such part, or the part has a different size.
+        Overloaded: no memory for the blocks became free in time.
         DigestMismatch: the bytes do not match the announced digest (the stored part is unchanged) or the store's ETag.
     """
     upload, s3_upload_id = require_pending(await load_session(resources, workspace_id, upload_id))
@@ -56,14 +59,15 @@ async def receive_part(
         raise PartSizeMismatch(f"Part {number} must have {expected_bytes} bytes, not {size_bytes}.")
     checked = CheckedSource(source, size_bytes=expected_bytes, digests=digests)
     try:
-        part = await resources.storage.stream_part(
-            upload.bucket,
-            upload.object_key,
-            upload_id=s3_upload_id,
-            number=number,
-            size_bytes=expected_bytes,
-            body=checked.blocks(),
-        )
+        async with resources.buffers.parts.hold(min(expected_bytes, STREAM_BYTES)):
+            part = await resources.storage.stream_part(
+                upload.bucket,
+                upload.object_key,
+                upload_id=s3_upload_id,
+                number=number,
+                size_bytes=expected_bytes,
+                body=checked.blocks(),
+            )
     except ObjectMissing:
         raise UploadNotPending("The upload has ended.") from None
     except TransientFailure:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db import upload_sessions
 from ragsvc.errors import NotFound
+from ragsvc.uploads import part_buffers
 from ragsvc.uploads.part_buffers import PartBuffer
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class PartWriter:
         self._upload = upload
         self._part_size_bytes = resources.settings.api.upload_part_size_bytes
         self._s3_upload_id = ""
-        reserved_bytes = min(self._part_size_bytes, announced_bytes or self._part_size_bytes)
-        self._buffer = PartBuffer(resources.buffers, reserved_bytes=reserved_bytes)
+        part_bytes = min(self._part_size_bytes, announced_bytes or self._part_size_bytes)
+        self._buffer = PartBuffer(resources.buffers, part_bytes=part_bytes, turn_s=part_buffers.LONG_TURN_S)
         self._last_number = 0
         self._parts: list[StoredPart] = []
         self._sha256 = hashlib.sha256()
@@ -68,14 +69,14 @@ class PartWriter:
         """Buffer the bytes, waiting for memory where needed, so that a slow store slows down the client.
 
         Raises:
-            Unavailable: no memory became free within WAIT_S seconds.
+            Overloaded: no memory became free in time.
         """
         self.size_bytes += len(block)
         self._sha256.update(block)
         rest = memoryview(block)
         while rest:
-            await self._buffer.reserve_or_fail()
             free_bytes = self._part_size_bytes - self._buffer.size_bytes
+            await self._buffer.reserve(min(len(rest), free_bytes))
             self._buffer.write(rest[:free_bytes])
             rest = rest[free_bytes:]
             if self._buffer.size_bytes == self._part_size_bytes:
@@ -92,7 +93,7 @@ class PartWriter:
         return WrittenObject(self.size_bytes, self._sha256.digest(), etag)
 
     def abort_when_slow(self) -> AbstractAsyncContextManager[None]:
-        """Wrap all writes in this: it raises Unavailable when the client is slow while others wait for its memory."""
+        """Wrap all writes in this: it raises RequestTimeout if the client is slow while others wait for its memory."""
         return self._buffer.abort_when_slow()
 
     async def close(self) -> None:

@@ -120,7 +120,7 @@ async def test_a_full_store_returns_a_correct_offset_to_a_tus_client(store: OwnS
     assert refused.is_problem(503, "unavailable"), refused.raw
     assert await tus.offset_of(tenant.api, path) == PART + 10
     assert await reserved_bytes(tenant) == len(CONTENT)
-    assert resources_of(tenant).buffers.free_bytes == resources_of(tenant).settings.api.upload_buffer_bytes
+    assert resources_of(tenant).buffers.parts.free == resources_of(tenant).settings.api.upload_buffer_bytes
     await store.empty()
     assert (await tus.patch(tenant.api, path, PART + 10, CONTENT[PART + 10 :])).status == 204
     await assert_one_document_and_nothing_else(tenant)

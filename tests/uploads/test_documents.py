@@ -15,7 +15,7 @@ from ragsvc.db import documents, files, upload_sessions
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import JobStatus
-from ragsvc.errors import DocumentExists, EmptyFile, NotFound, QuotaExceeded, TooLarge, Unavailable
+from ragsvc.errors import DocumentExists, EmptyFile, NotFound, Overloaded, QuotaExceeded, RequestTimeout, TooLarge
 from ragsvc.queue.connection import open_redis
 from ragsvc.queue.notifier import Notifier
 from ragsvc.storage.budget import BufferBudget
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 PART = 8 * MIB
+LARGE = bytes(part_buffers.SMALL_BYTES + 1)
 
 
 async def assert_nothing_is_left(resources: Resources, workspace: Workspace) -> None:
@@ -141,11 +142,11 @@ async def stalled(resources: Resources, workspace: Workspace) -> AsyncIterator[a
     """Send only the beginning of a part, which reserves the whole memory budget."""
 
     async def stalled_body() -> AsyncIterator[bytes]:
-        yield b"slow"
+        yield LARGE
         await asyncio.Event().wait()
 
     sending = asyncio.create_task(accept_from(resources, workspace, stalled_body()))
-    await until(lambda: resources.buffers.free_bytes == 0, what="the slow file to reserve memory")
+    await until(lambda: resources.buffers.parts.free == 0, what="the slow file to reserve memory")
     yield sending
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
@@ -154,27 +155,34 @@ async def stalled(resources: Resources, workspace: Workspace) -> AsyncIterator[a
 async def test_a_file_that_gets_no_memory_is_rejected_and_leaves_nothing(
     resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(part_buffers, "WAIT_S", 0.2)
+    tight = replace(resources, buffers=BufferBudget(PART))
+    monkeypatch.setattr(tight.buffers.parts, "_max_wait_s", 0.2)
+    async with stalled(tight, workspace):
+        with pytest.raises(Overloaded):
+            await accept_from(tight, workspace, stream(LARGE))
+    await assert_nothing_is_left(resources, workspace)
+    assert tight.buffers.parts.free == PART
+    assert tight.buffers.small.free == tight.buffers.small.capacity
+    assert (await accept_from(tight, workspace, stream(LARGE))).size_bytes == len(LARGE)
+
+
+async def test_a_small_file_does_not_wait_for_a_slow_large_one(resources: Resources, workspace: Workspace) -> None:
     tight = replace(resources, buffers=BufferBudget(PART))
     async with stalled(tight, workspace):
-        with pytest.raises(Unavailable):
-            await accept(tight, workspace)
-    await assert_nothing_is_left(resources, workspace)
-    assert tight.buffers.free_bytes == PART
-    assert (await accept(tight, workspace)).size_bytes == len(SAMPLE)
+        assert (await accept(tight, workspace)).size_bytes == len(SAMPLE)
 
 
 async def test_a_slow_file_is_aborted_when_others_wait_for_memory(
     resources: Resources, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(part_buffers, "TURN_S", 0.01)
-    monkeypatch.setattr(part_buffers, "POLL_S", 0.01)
+    monkeypatch.setattr(part_buffers, "LONG_TURN_S", 0.01)
+    monkeypatch.setattr("ragsvc.shares.POLL_S", 0.01)
     tight = replace(resources, buffers=BufferBudget(PART))
     async with stalled(tight, workspace) as slow:
-        assert (await accept(tight, workspace)).size_bytes == len(SAMPLE)
-        with pytest.raises(Unavailable):
+        assert (await accept_from(tight, workspace, stream(LARGE))).size_bytes == len(LARGE)
+        with pytest.raises(RequestTimeout):
             await slow
-    assert tight.buffers.free_bytes == PART
+    assert tight.buffers.parts.free == PART
     assert await resources.storage.count_objects(workspace.bucket) == 1
     assert await resources.storage.list_multiparts(workspace.bucket) == []
 

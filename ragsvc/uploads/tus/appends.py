@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.errors import ChecksumMismatch, OffsetConflict, TooLarge, UploadGone, UploadLocked
 from ragsvc.storage.errors import ObjectMissing
+from ragsvc.uploads import part_buffers
 from ragsvc.uploads.part_buffers import PartBuffer
 from ragsvc.uploads.tails import read_tail
 from ragsvc.uploads.tus.offsets import load_progress, load_upload, settle_progress
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.uploads.tus.offsets import Progress
     from ragsvc.uploads.tus.writers import Writer
+
+
+# What one read of the body usually returns at most.
+READ_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +72,14 @@ async def append_bytes(
     if progress.is_full:
         _check(progress, offset, size_bytes)
     else:
-        buffer = PartBuffer(resources.buffers, reserved_bytes=_buffer_bytes(progress, size_bytes))
+        part_bytes = _buffer_bytes(progress, size_bytes)
+        buffer = PartBuffer(resources.buffers, part_bytes=part_bytes, turn_s=part_buffers.TURN_S)
         async with writing(
             resources,
             progress.upload,
-            # An overdue part is usually spilled when more bytes arrive. If it is still in memory after two turns, leave
-            # to free it.
-            should_leave=lambda: should_leave() or buffer.is_overdue(turns=2),
+            # An overdue part is usually spilled when more bytes arrive. If it is still in memory after another turn,
+            # leave to free it.
+            should_leave=lambda: should_leave() or buffer.is_overdue(for_s=part_buffers.TURN_S),
         ) as writer:
             # The previous writer may have stored more in the meantime.
             progress = await load_progress(resources, workspace_id, upload_id)
@@ -156,13 +162,13 @@ class _Append:
 
     async def _read(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield the blocks of the source, reading each only once memory is reserved; this slows down the client."""
-        await self._reserve()
+        await self._reserve(READ_BYTES)
         async for block in source:
             yield block
-            await self._reserve()
+            await self._reserve(READ_BYTES)
 
-    async def _reserve(self) -> None:
-        await self._buffer.reserve()
+    async def _reserve(self, added_bytes: int) -> None:
+        await self._buffer.reserve(self._spilled_bytes + added_bytes)
         if self._spilled_bytes:
             found = read_tail(self._resources, self._upload, size_bytes=self._spilled_bytes)
             body = b"".join([block async for block in found])
@@ -204,7 +210,7 @@ class _Append:
         if self._spilled_bytes and self._checksum is None:
             # All bytes are already in the tail.
             return
-        await self._reserve()
+        await self._reserve(0)
         if self._unchecked_part is not None:
             await self._store.copy_tail_to_part(self._unchecked_part)
         if self._buffer.size_bytes == self._upload.size_of_part(self._number):

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 PART = 5 * MIB
 MANY = 32
 CONTENT = content_of(PART + 1000)
+# More than the reserve for small files gives to one file.
+BEGUN = part_buffers.SMALL_BYTES + 1000
 
 
 async def test_concurrent_requests_do_not_exceed_the_memory_budget(
@@ -74,10 +76,10 @@ async def test_a_slow_upload_yields_its_memory_and_continues(
     path, rival_path = await create(api, len(CONTENT)), await create(api, len(CONTENT))
     announced = checksum("sha256", CONTENT)["Upload-Checksum"] if kind == "checked" else None
     async with sending(api, path, 0, len(CONTENT), checksum=announced) as (reader, writer):
-        writer.write(CONTENT[:1000])
-        await until(lambda: api.client.app[RESOURCES].buffers.free_bytes == 0, what="the memory of the upload")
+        writer.write(CONTENT[:BEGUN])
+        await until(lambda: api.client.app[RESOURCES].buffers.parts.free == 0, what="the memory of the upload")
         rival = asyncio.create_task(patch(api, rival_path, 0, CONTENT))
-        sent = 1000
+        sent = BEGUN
         # Bytes arrive slowly, so the upload does not count as stalled.
         while not rival.done():
             writer.write(CONTENT[sent : sent + 1])
@@ -89,7 +91,7 @@ async def test_a_slow_upload_yields_its_memory_and_continues(
         assert b" 204 " in head
         assert f"Upload-Offset: {len(CONTENT)}".encode() in head
     await assert_stored(api, await patch(api, path, len(CONTENT), b""), CONTENT)
-    assert api.client.app[RESOURCES].buffers.free_bytes == PART
+    assert api.client.app[RESOURCES].buffers.parts.free == PART
 
 
 async def test_a_stalled_upload_gives_up_its_memory_to_waiting_ones(
@@ -99,26 +101,26 @@ async def test_a_stalled_upload_gives_up_its_memory_to_waiting_ones(
     api = Api(await make_client(upload_buffer_bytes=PART, upload_part_size_bytes=PART), tenant.api.key)
     path, rival_path = await create(api, len(CONTENT)), await create(api, len(CONTENT))
     async with sending(api, path, 0, len(CONTENT)) as (reader, writer):
-        writer.write(CONTENT[:1000])
-        await until(lambda: api.client.app[RESOURCES].buffers.free_bytes == 0, what="the memory of the upload")
+        writer.write(CONTENT[:BEGUN])
+        await until(lambda: api.client.app[RESOURCES].buffers.parts.free == 0, what="the memory of the upload")
         await assert_stored(api, await patch(api, rival_path, 0, CONTENT), CONTENT)
         # The received bytes are stored and acknowledged; the client continues with its next request.
         assert b" 204 " in await reader.readline()
-    await wait_for_offset(api, path, 1000)
-    await assert_stored(api, await append_once_unlocked(api, path, CONTENT[1000:], offset=1000), CONTENT)
+    await wait_for_offset(api, path, BEGUN)
+    await assert_stored(api, await append_once_unlocked(api, path, CONTENT[BEGUN:], offset=BEGUN), CONTENT)
 
 
 async def test_a_form_upload_that_gets_no_memory_is_refused_as_retryable(
     tenant: Tenant, make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(part_buffers, "WAIT_S", 0.2)
     api = Api(await make_client(upload_buffer_bytes=PART, upload_part_size_bytes=PART), tenant.api.key)
+    monkeypatch.setattr(api.client.app[RESOURCES].buffers.parts, "_max_wait_s", 0.2)
     path = await create(api, len(CONTENT))
     async with sending(api, path, 0, len(CONTENT)) as (_reader, writer):
-        writer.write(CONTENT[:1000])
-        await until(lambda: api.client.app[RESOURCES].buffers.free_bytes == 0, what="the memory of the upload")
+        writer.write(CONTENT[:BEGUN])
+        await until(lambda: api.client.app[RESOURCES].buffers.parts.free == 0, what="the memory of the upload")
         refused = await api.call("POST", "/v1/documents", data=form(CONTENT, filename="a.txt"))
-    assert refused.is_problem(503, "unavailable")
+    assert refused.is_problem(503, "overloaded")
     assert int(refused.headers["Retry-After"]) > 0
     assert (await api.get("/v1/documents")).json["data"] == []
 
@@ -128,15 +130,15 @@ async def test_disconnected_and_refused_uploads_free_their_memory(tenant: Tenant
     buffers = api.client.app[RESOURCES].buffers
     path = await create(api, len(CONTENT))
     async with sending(api, path, 0, len(CONTENT)) as (_reader, writer):
-        writer.write(CONTENT[:1000])
-        await until(lambda: buffers.free_bytes < 2 * PART, what="the memory of the upload")
-    await until(lambda: buffers.free_bytes == 2 * PART, what="the freed memory")
-    wrong = await append_once_unlocked(api, path, CONTENT[1000:], offset=1000, **checksum("md5", b"other"))
+        writer.write(CONTENT[:BEGUN])
+        await until(lambda: buffers.parts.free < 2 * PART, what="the memory of the upload")
+    await until(lambda: buffers.parts.free == 2 * PART, what="the freed memory")
+    wrong = await append_once_unlocked(api, path, CONTENT[BEGUN:], offset=BEGUN, **checksum("md5", b"other"))
     assert wrong.is_problem(460, "upload_checksum_mismatch")
-    assert await offset_of(api, path) == 1000
-    assert buffers.free_bytes == 2 * PART
+    assert await offset_of(api, path) == BEGUN
+    assert buffers.parts.free == 2 * PART
     responses: list[ApiResponse] = await asyncio.gather(
         *(api.call("POST", "/v1/documents", data=form(CONTENT, filename="a.txt")) for _ in range(4))
     )
     assert {response.status for response in responses} == {202}
-    assert buffers.free_bytes == 2 * PART
+    assert buffers.parts.free == 2 * PART

@@ -16,6 +16,8 @@ from ragsvc.db import documents, files
 from ragsvc.domain.documents import Stage
 from ragsvc.domain.ids import format_id
 from ragsvc.http.contract.ids import parse_id
+from ragsvc.http.state import RESOURCES
+from ragsvc.shares import LARGEST_SHARE
 from tests.http.conftest import Api, make_key, make_tenant, operator_of
 from tests.http.support.documents import form, show_failure, show_stage
 from tests.support.polling import until
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from tests.http.conftest import ApiResponse, Client, ClientMaker, Tenant
 
+PART = 5 * 1024 * 1024
 FIELDS = {
     *("id", "object", "collection_id", "file_id", "filename", "mime_type", "size_bytes", "sha256", "status", "stage"),
     *("progress", "version", "chunk_count", "token_count", "attributes", "error", "warnings"),
@@ -34,6 +37,17 @@ FIELDS = {
 async def send(tenant: Tenant, data: aiohttp.FormData) -> ApiResponse:
     """Post a form."""
     return await tenant.api.call("POST", "/v1/documents", data=data)
+
+
+async def begin_upload(api: Api) -> asyncio.StreamWriter:
+    """Send the first bytes of a large file."""
+    _reader, writer = await asyncio.open_connection(api.client.host, api.client.port)
+    writer.write(
+        f"POST /v1/documents HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.key}\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 100000000\r\n\r\n"
+        '--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nthe beginning'.encode()
+    )
+    return writer
 
 
 async def create_collection(tenant: Tenant, name: str) -> str:
@@ -308,3 +322,24 @@ async def test_an_upload_key_can_upload_but_not_read(client: Client, admin: Api,
     response = await api.call("POST", "/v1/documents", data=form(b"content"))
     assert response.status == 202
     assert (await api.get(f"/v1/documents/{response.json['id']}")).is_problem(403, "forbidden")
+
+
+async def test_slow_uploads_of_one_workspace_do_not_block_another(make_client: ClientMaker) -> None:
+    # The memory is enough for one part and, beside it, for sixteen files of which little has arrived.
+    client = await make_client(upload_buffer_bytes=PART, upload_part_size_bytes=PART)
+    admin = operator_of(client)
+    busy, other = await make_tenant(client, admin, "acme"), await make_tenant(client, admin, "globex")
+    buffers = client.app[RESOURCES].buffers
+    slow = [await begin_upload(busy.api) for _ in range(32)]
+
+    def is_used_up() -> bool:
+        for writer in slow:
+            writer.write(b"x" * 100)
+        return buffers.parts.waiting > 10 and not buffers.parts.free
+
+    await until(is_used_up, what="the memory to be used up")
+    assert buffers.small.held_by(busy.uuid) <= buffers.small.capacity * LARGEST_SHARE
+    assert (await send(other, form(b"A small file."))).status == 202
+    for writer in slow:
+        writer.close()
+    await until(lambda: buffers.parts.free == PART and buffers.small.free == buffers.small.capacity)
