@@ -38,6 +38,8 @@ WHERE workspace_id = $1 AND revoked_at IS NULL AND ($2::uuid IS NULL OR id < $2)
 
 SELECT_API_KEY = f"SELECT {COLUMNS} FROM api_keys WHERE workspace_id = $1 AND id = $2 AND revoked_at IS NULL"
 
+IS_KEY_VALID = "SELECT is_key_valid($1, $2)"
+
 # The successor gets the same lifetime that the key was created with.
 ROTATE_API_KEY = f"""
 WITH old AS (
@@ -120,6 +122,11 @@ async def select_api_key(conn: Connection, workspace_id: UUID, key_id: UUID) -> 
     """Return a key; None if it is unknown or revoked."""
     row = await conn.fetchrow(SELECT_API_KEY, workspace_id, key_id)
     return _to_api_key(row) if row else None
+
+
+async def is_key_valid(conn: Connection, workspace_id: UUID, key_id: UUID) -> bool:
+    """Return whether the key is neither revoked nor expired, and its workspace not being deleted."""
+    return bool(await conn.fetchval(IS_KEY_VALID, workspace_id, key_id))
 
 
 async def rotate_api_key(

@@ -12,6 +12,7 @@ from ragsvc.http.contract.operations import operation_of
 from ragsvc.http.cors import add_cors_headers, respond_to_preflights
 from ragsvc.http.hardening import check_host, harden
 from ragsvc.http.idempotency import mark_streams, respond_once
+from ragsvc.http.key_checks import KEY_CHECKS, KeyChecks
 from ragsvc.http.key_uses import KEY_USES, KeyUses
 from ragsvc.http.limits.admission import ADMISSION, Admission, admit, end_permit_of_stream, receive_body
 from ragsvc.http.limits.client_rate import RATES, add_rate_headers, limit_rate
@@ -147,6 +148,7 @@ def _open_resources(settings: Settings) -> Callable[[web.Application], AsyncIter
             app[READINESS] = Readiness(resources)
             app[SCRAPE] = Scrape(resources, app[READINESS], app[TRAFFIC])
             app[KEY_USES] = KeyUses(resources)
+            app[KEY_CHECKS] = KeyChecks(resources)
             yield
             await app[KEY_USES].close()
 

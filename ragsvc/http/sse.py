@@ -14,7 +14,8 @@ import orjson
 import structlog
 from aiohttp import web
 
-from ragsvc.errors import TooManyStreams, Unavailable
+from ragsvc.errors import TooManyStreams, Unauthorized, Unavailable
+from ragsvc.http.key_checks import KEY_CHECKS
 from ragsvc.http.limits.admission import end_permit
 from ragsvc.shares import Shares
 from ragsvc.tasks import cancel_and_wait
@@ -62,6 +63,7 @@ class StreamEnd(StrEnum):
     COMPLETED = "completed"
     CLIENT_LEFT = "client_left"
     DRAINING = "draining"
+    REVOKED = "revoked"
     FAILED = "failed"
 
 
@@ -153,9 +155,9 @@ class StreamSlot:
         *,
         headers: Mapping[str, str] | None = None,
     ) -> web.StreamResponse:
-        """Send events until they end, the reader disconnects or stalls, or the server drains; then close `events`.
+        """Send events until they end, the reader disconnects or stalls, its key is revoked, or the server drains.
 
-        A sequence of events is sent in one write.
+        Then close `events`. A sequence of events is sent in one write.
 
         Errors of `events` are logged and close the connection, since the status has already been sent.
         """
@@ -189,7 +191,7 @@ class StreamSlot:
             if self._draining.done():
                 await cancel_and_wait(pump)
                 return await channel.send_comment(RECONNECT) or StreamEnd.DRAINING
-            if channel.needs_ping and (end := await channel.send_comment(PING)):
+            if channel.needs_ping and (end := await channel.ping()):
                 return end
 
 
@@ -217,6 +219,7 @@ class _Channel:
     async def pump(self, events: AsyncGenerator[Event | Sequence[Event], None]) -> None:
         """Write every event."""
         async for found in events:
+            await self._require_valid_key()
             batch = (found,) if isinstance(found, Event) else found
             await self.write(b"".join(map(encode_event, batch)))
 
@@ -236,6 +239,19 @@ class _Channel:
             self._writing = False
             self._last_write = time.monotonic()
 
+    async def ping(self) -> StreamEnd | None:
+        """Write a ping. If that fails, or the reader's key is not valid any more, return how the stream ended."""
+        try:
+            await self._require_valid_key()
+        except Unauthorized:
+            return StreamEnd.REVOKED
+        return await self.send_comment(PING)
+
+    async def _require_valid_key(self) -> None:
+        # Tests can stream without keys.
+        if (checks := self._request.app.get(KEY_CHECKS)) is not None:
+            await checks.require_valid()
+
     async def send_comment(self, comment: bytes) -> StreamEnd | None:
         """Write a comment. If that fails, return how the stream ended, else None."""
         try:
@@ -254,6 +270,8 @@ def _end_of(pump: asyncio.Task[None]) -> StreamEnd:
     error = pump.exception()
     if error is None:
         return StreamEnd.COMPLETED
+    if isinstance(error, Unauthorized):
+        return StreamEnd.REVOKED
     if isinstance(error, ConnectionError):
         return StreamEnd.CLIENT_LEFT
     log.error("stream_failed", exc_info=error)

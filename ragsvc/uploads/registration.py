@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.db import collections, documents, files, jobs, upload_sessions
+from ragsvc.db import api_keys, collections, documents, files, jobs, upload_sessions
 from ragsvc.domain.collections import Chunking
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import Queue, SubjectKind
 from ragsvc.domain.uploads import UploadStatus
-from ragsvc.errors import DocumentDeleting, DocumentExists, NotFound
+from ragsvc.errors import DocumentDeleting, DocumentExists, NotFound, Unauthorized
 from ragsvc.jobs import lifecycle, subjects
+from ragsvc.shares import SERVICE, holder_now
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -70,6 +71,7 @@ async def register_upload(
 
     Raises:
         NotFound: the session has ended.
+        Unauthorized: the key was revoked.
     """
     document_id = document_id or new_id()
     file_id = await _add_file(conn, upload, document_id, size_bytes=size_bytes, sha256=sha256, etag=etag)
@@ -101,6 +103,7 @@ async def register_replacement(
     Raises:
         NotFound: the session has ended, or the document was deleted.
         DocumentDeleting: the document is being deleted.
+        Unauthorized: the key was revoked.
     """
     workspace_id = upload.workspace_id
     locked = await documents.lock_document(conn, workspace_id, document_id)
@@ -131,6 +134,7 @@ async def _add_file(
     conn: Connection, upload: Upload, document_id: UUID, *, size_bytes: int, sha256: bytes | None, etag: str
 ) -> UUID:
     file_id = new_id()
+    await _require_valid_key(conn, upload.workspace_id)
     if not await upload_sessions.close_upload(
         conn, upload.workspace_id, upload.id, status=UploadStatus.COMPLETED, document_id=document_id
     ):
@@ -148,6 +152,17 @@ async def _add_file(
         etag=etag,
     )
     return file_id
+
+
+async def _require_valid_key(conn: Connection, workspace_id: UUID) -> None:
+    """Check that the key for which the file was received has not been revoked meanwhile.
+
+    Raises:
+        Unauthorized: it has been revoked.
+    """
+    holder = holder_now.get()
+    if holder != SERVICE and not await api_keys.is_key_valid(conn, workspace_id, holder.key_id):
+        raise Unauthorized
 
 
 async def add_document(

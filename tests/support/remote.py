@@ -49,9 +49,11 @@ class SlowFile:
         self.begun = asyncio.Event()
         self.may_end = asyncio.Event()
 
-    def form(self) -> aiohttp.MultipartWriter:
-        """Return the form."""
+    def form(self, **fields: str) -> aiohttp.MultipartWriter:
+        """Return the form, with the other fields before the file."""
         writer = aiohttp.MultipartWriter("form-data")
+        for name, value in fields.items():
+            writer.append(value).set_content_disposition("form-data", name=name)
         part = writer.append(self._blocks())
         part.set_content_disposition("form-data", name="file", filename="slow.txt")
         return writer

@@ -80,8 +80,8 @@ BEGIN
         -- One table per transaction: a running service can lock tables in a different order, which could deadlock.
         COMMIT;
     END LOOP;
-    REVOKE ALL ON FUNCTION find_key_owner, find_token_owner FROM PUBLIC;
-    GRANT EXECUTE ON FUNCTION find_key_owner, find_token_owner TO {APP}, {SYSTEM};
+    REVOKE ALL ON FUNCTION find_key_owner, find_token_owner, is_key_valid FROM PUBLIC;
+    GRANT EXECUTE ON FUNCTION find_key_owner, find_token_owner, is_key_valid TO {APP}, {SYSTEM};
 END $$
 """
 

@@ -31,6 +31,7 @@ from ragsvc.http.contract.ids import ShownDocumentId, ShownUploadId, parse_id
 from ragsvc.http.contract.multipart import FormReader
 from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.rendering import json_response
+from ragsvc.http.key_checks import KEY_CHECKS
 from ragsvc.http.state import public_url_of, resources_of
 from ragsvc.http.v1.documents import FORM_OVERHEAD_BYTES
 from ragsvc.http.v1.uploads import read_part_number
@@ -291,7 +292,7 @@ async def receive_companion_form(request: web.Request) -> web.Response:
     document = await receive_document(
         resources_of(request),
         uploader.workspace,
-        form.blocks(),
+        request.app[KEY_CHECKS].while_valid(form.blocks()),
         filename=filename,
         mime_type=mime_type_of(fields.type, filename),
         collection_id=uploader.token.collection_id,

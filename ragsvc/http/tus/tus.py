@@ -40,6 +40,7 @@ from ragsvc.http.contract.headers import (
 )
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.contract.operations import HeaderField, operation
+from ragsvc.http.key_checks import KEY_CHECKS
 from ragsvc.http.limits.traffic import TRAFFIC
 from ragsvc.http.state import RESOURCES, resources_of
 from ragsvc.http.tus import tus_headers
@@ -283,7 +284,7 @@ async def _append(request: web.Request, upload_id: UUID, *, offset: int, checksu
         offset=offset,
         size_bytes=request.content_length,
         checksum=checksum,
-        source=arrived_blocks(request),
+        source=request.app[KEY_CHECKS].while_valid(arrived_blocks(request)),
         # A draining process stores the bytes received; the client continues at another process.
         should_leave=lambda: traffic.is_draining,
     )

@@ -41,6 +41,7 @@ from ragsvc.http.contract.paging import LimitQuery, OrdinalCursor, Page, page_by
 from ragsvc.http.contract.problems import problem_response
 from ragsvc.http.contract.ranges import content_disposition, http_date, is_unchanged, wanted_range
 from ragsvc.http.contract.rendering import json_response
+from ragsvc.http.key_checks import KEY_CHECKS
 from ragsvc.http.limits.sending import sending_blocks
 from ragsvc.http.state import request_id_of, resources_of
 from ragsvc.http.v1.documents import DocumentView, find_document, open_form, render_document
@@ -219,7 +220,7 @@ async def _serve(request: web.Request, file: File, *, bucket: str, etag: str) ->
         resources_of(request).storage.open_object(bucket, file.object_key, byte_range=part) as body,
     ):
         await response.prepare(request)
-        async for block in body.blocks:
+        async for block in request.app[KEY_CHECKS].while_valid(body.blocks):
             await response.write(block)
     return response
 
@@ -240,7 +241,6 @@ def _headers(file: File, *, etag: str) -> dict[str, str]:
 @routes.put("/v1/documents/{document_id}/content")
 @operation(
     "Replace a document's source file",
-    Scope.UPLOAD,
     Scope.WRITE,
     form=ContentForm,
     responses={202: DocumentView},
@@ -265,7 +265,7 @@ async def replace_document_content(request: web.Request) -> web.Response:
             resources_of(request),
             caller_of(request).workspace,
             before.id,
-            form.blocks(),
+            request.app[KEY_CHECKS].while_valid(form.blocks()),
             filename=form.filename,
             mime_type=form.mime_type,
             late_attributes=attributes,
@@ -341,6 +341,7 @@ async def _stream_text(request: web.Request, document: Document, text: TextSlice
     view = {**render_text(text), "end": end, "text": ""}
     await response.write(orjson.dumps(view).removesuffix(b'"}'))
     while text.start < end:
+        await request.app[KEY_CHECKS].require_valid()
         await response.write(orjson.dumps(text.text)[1:-1])
         if text.end == end:
             break

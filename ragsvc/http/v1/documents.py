@@ -39,6 +39,7 @@ from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.contract.rendering import FailureView, JsonObject, json_response, render_failure, render_time
 from ragsvc.http.idempotency import bind_form, resource_id_of
+from ragsvc.http.key_checks import KEY_CHECKS
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.collections import ChunkingBody, read_chunking
 from ragsvc.http.v1.deletions import AcceptedDeletionView
@@ -252,7 +253,7 @@ async def _receive(request: web.Request, workspace: Workspace) -> Document:
     return await receive_document(
         resources_of(request),
         workspace,
-        form.blocks(),
+        request.app[KEY_CHECKS].while_valid(form.blocks()),
         filename=form.filename,
         mime_type=form.mime_type,
         collection_id=early.collection_id,

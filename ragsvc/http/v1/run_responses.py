@@ -17,6 +17,7 @@ from ragsvc.http.contract.bodies import parse_json
 from ragsvc.http.contract.ids import ShownRunId
 from ragsvc.http.contract.operations import Media
 from ragsvc.http.contract.rendering import json_response
+from ragsvc.http.key_checks import KEY_CHECKS
 from ragsvc.http.sse import StreamEnd, reserve_stream
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.chat_events import RUN_EVENTS, RunErrorView, render_event, render_run_error
@@ -108,6 +109,7 @@ async def _wait(request: web.Request, *, workspace_id: UUID, run_id: UUID, messa
             if request.transport is None or request.transport.is_closing():
                 _handle_disconnect(request, run_id)
         message = waiting.result()
+        await request.app[KEY_CHECKS].require_valid()
     finally:
         abandon(waiting)
     public_id = format_id("run", run_id)

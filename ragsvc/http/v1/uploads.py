@@ -40,6 +40,7 @@ from ragsvc.http.contract.operations import operation
 from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.contract.rendering import JsonObject, json_response, render_time
 from ragsvc.http.idempotency import reserve_anew, resource_id_of
+from ragsvc.http.key_checks import KEY_CHECKS
 from ragsvc.http.state import resources_of
 from ragsvc.http.v1.collections import ChunkingBody, read_chunking
 from ragsvc.http.v1.documents import DocumentView, render_document
@@ -289,7 +290,7 @@ async def upload_part(request: web.Request) -> web.Response:
         number=read_part_number(request),
         size_bytes=request.content_length,
         digests=read_digests(request.headers),
-        source=_blocks(request),
+        source=request.app[KEY_CHECKS].while_valid(_blocks(request)),
     )
     return json_response(render_part(part))
 
