@@ -20,15 +20,17 @@ from ragsvc.uploads.orphans import sweep_orphans
 from ragsvc.uploads.sweeper import sweep_uploads
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from ragsvc.resources import Resources
 
-# Ordered by urgency. Each chore ensures that only one process at a time runs it. Outages come first so that the workers
-# of a queue that resumes are notified in the same sweep.
-CHORES = (
-    sweep_outages,
-    notify_deliveries,
-    sweep_jobs,
-    sweep_runs,
+    Chore = Callable[[Resources], Awaitable[object]]
+
+# Chores that other work waits for. Outages come first so that the workers of a queue that resumes are notified in the
+# same sweep.
+URGENT_CHORES = (sweep_outages, notify_deliveries, sweep_jobs, sweep_runs)
+# Chores that clean up. They call the object store, which can be slow, so they run beside the urgent ones.
+CLEANING_CHORES = (
     sweep_uploads,
     sweep_released_files,
     sweep_builds,
@@ -42,10 +44,16 @@ log = structlog.get_logger(__name__)
 
 async def run_sweeper(resources: Resources) -> None:
     """Run all chores every SWEEP_INTERVAL_S until cancelled; a chore that fails is retried in the next sweep."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_repeat(resources, URGENT_CHORES))
+        group.create_task(_repeat(resources, CLEANING_CHORES))
+
+
+async def _repeat(resources: Resources, chores: Sequence[Chore]) -> None:
     while True:
         # Jitter spreads the sweeps of a fleet over time.
         await asyncio.sleep(resources.settings.jobs.sweep_interval_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
-        for chore in CHORES:
+        for chore in chores:
             name = chore.__name__
             try:
                 with SWEEPER_CHORE_DURATION.labels(name).time():

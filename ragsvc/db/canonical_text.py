@@ -40,7 +40,13 @@ WHERE (t.version IS NULL OR (t.keep_until IS NOT NULL AND t.chunks_removed_at IS
         AND j.lease_token = t.build_id)
   AND NOT EXISTS (
     SELECT FROM documents d WHERE d.workspace_id = t.workspace_id AND d.id = t.document_id AND d.status = 'deleting')
+  AND coalesce(t.sweep_after <= now(), true)
 LIMIT 1 FOR UPDATE OF t SKIP LOCKED
+"""
+
+POSTPONE_BUILD = """
+UPDATE canonical_text SET sweep_after = now() + make_interval(secs => $4)
+WHERE workspace_id = $1 AND document_id = $2 AND build_id = $3
 """
 
 UPDATE_CHUNKS_REMOVED = """
@@ -119,6 +125,11 @@ async def lock_left_over_build(conn: Connection) -> BuildKey | None:
     """Find an abandoned or superseded build that still has chunks, lock its text and return it, or None."""
     row = await conn.fetchrow(LOCK_LEFT_OVER_BUILD)
     return BuildKey(**row) if row else None
+
+
+async def postpone_build(conn: Connection, build: BuildKey, *, delay_s: float) -> None:
+    """Keep sweeps from selecting the build for `delay_s` seconds."""
+    await conn.execute(POSTPONE_BUILD, build.workspace_id, build.document_id, build.build_id, delay_s)
 
 
 async def settle_left_over_build(conn: Connection, build: BuildKey) -> None:

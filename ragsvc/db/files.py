@@ -56,7 +56,12 @@ SELECT f.workspace_id, f.id, w.bucket, f.object_key
 FROM files f JOIN workspaces w ON w.id = f.workspace_id AND w.deletion_id IS NULL
 WHERE f.deletion_id IS NOT NULL AND NOT EXISTS (
     SELECT FROM documents d WHERE d.workspace_id = f.workspace_id AND (d.file_id = f.id OR d.pending_file_id = f.id))
-LIMIT $1
+  AND coalesce(f.sweep_after <= now(), true)
+ORDER BY f.sweep_after NULLS FIRST LIMIT $1
+"""
+
+POSTPONE_FILE = """
+UPDATE files SET sweep_after = now() + make_interval(secs => $3) WHERE workspace_id = $1 AND id = $2
 """
 
 
@@ -131,6 +136,11 @@ async def lock_file_row(conn: Connection, workspace_id: UUID, file_id: UUID) -> 
 async def select_released_files(conn: Connection, *, limit: int) -> list[ReleasedFile]:
     """Return files that are marked for purging and that no document uses."""
     return [ReleasedFile(**row) for row in await conn.fetch(SELECT_RELEASED_FILES, limit)]
+
+
+async def postpone_file(conn: Connection, workspace_id: UUID, file_id: UUID, *, delay_s: float) -> None:
+    """Keep sweeps from selecting the file for `delay_s` seconds."""
+    await conn.execute(POSTPONE_FILE, workspace_id, file_id, delay_s)
 
 
 async def delete_purged_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> bool:

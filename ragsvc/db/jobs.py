@@ -41,6 +41,7 @@ UPDATE jobs SET
     rescues = rescues + (status = 'running')::integer,
     generation = generation + (status = 'running')::integer
 WHERE id = $1
+  AND queue = $5
   AND (status = 'queued' AND run_at <= now() OR status = 'running' AND lease_until < now())
   AND NOT EXISTS (SELECT FROM queue_state q WHERE q.queue = jobs.queue AND q.paused)
 RETURNING {COLUMNS}
@@ -120,15 +121,17 @@ RETURNING {COLUMNS}
 """
 
 SELECT_EXPIRED_LEASES = f"""
-SELECT {COLUMNS} FROM jobs WHERE queue = ANY($1::text[]) AND status = 'running' AND lease_until < now()
+SELECT {COLUMNS} FROM jobs WHERE queue = $1 AND status = 'running' AND lease_until < now()
 ORDER BY lease_until LIMIT $2
 """
 
+# One queue at a time, so that the backlog of one does not hide the jobs of another.
 SELECT_OVERDUE_JOBS = f"""
 SELECT {COLUMNS} FROM jobs
-WHERE queue = ANY($1::text[]) AND status = 'queued' AND run_at < now() - make_interval(secs => $2)
+WHERE queue = $1 AND status = 'queued' AND run_at < now() - make_interval(secs => $2)
+  AND ($4::timestamptz IS NULL OR (run_at, id) > ($4, $5::uuid))
   AND NOT EXISTS (SELECT FROM queue_state q WHERE q.queue = jobs.queue AND q.paused)
-ORDER BY run_at LIMIT $3
+ORDER BY run_at, id LIMIT $3
 """
 
 SELECT_DUE_JOBS = f"""
@@ -162,6 +165,8 @@ ORDER BY run_at LIMIT $4
 TRY_LOCK = """
 SELECT pg_try_advisory_xact_lock(hashtext($1)) FROM set_config('idle_in_transaction_session_timeout', $2, true)
 """
+
+LIMIT_LOCK_WAIT = "SELECT set_config('lock_timeout', $1, true)"
 
 DELETE_JOBS_OF_SUBJECT = (
     "DELETE FROM jobs WHERE workspace_id = $1 AND subject_id = $2 AND status <> 'running' AND queue = $3"
@@ -200,9 +205,11 @@ async def select_active_job(
     return to_job_or_none(await conn.fetchrow(SELECT_ACTIVE_JOB, workspace_id, queue, subject_kind, subject_id))
 
 
-async def claim_job(conn: Connection, job_id: UUID, *, owner: str, token: UUID, lease_s: float) -> Job | None:
-    """Claim a job that is due or whose lease has expired; return None if neither is the case."""
-    return to_job_or_none(await conn.fetchrow(CLAIM_JOB, job_id, owner, token, lease_s))
+async def claim_job(
+    conn: Connection, job_id: UUID, *, queue: Queue, owner: str, token: UUID, lease_s: float
+) -> Job | None:
+    """Claim a job of the queue that is due or whose lease has expired; return None if neither is the case."""
+    return to_job_or_none(await conn.fetchrow(CLAIM_JOB, job_id, owner, token, lease_s, queue))
 
 
 async def renew_lease(conn: Connection, job: Job, *, lease_s: float) -> bool:
@@ -267,14 +274,22 @@ async def rescue_job(conn: Connection, job: Job) -> Job | None:
     return to_job_or_none(await conn.fetchrow(RESCUE_JOB, job.workspace_id, job.id))
 
 
-async def select_expired_leases(conn: Connection, *, queues: Sequence[Queue], limit: int) -> list[Job]:
-    """Return running jobs whose lease has expired."""
-    return [to_job(row) for row in await conn.fetch(SELECT_EXPIRED_LEASES, list(queues), limit)]
+async def select_expired_leases(conn: Connection, queue: Queue, *, limit: int) -> list[Job]:
+    """Return running jobs of the queue whose lease has expired."""
+    return [to_job(row) for row in await conn.fetch(SELECT_EXPIRED_LEASES, queue, limit)]
 
 
-async def select_overdue_jobs(conn: Connection, *, queues: Sequence[Queue], grace_s: float, limit: int) -> list[Job]:
-    """Return queued jobs that have been due for more than `grace_s` seconds."""
-    return [to_job(row) for row in await conn.fetch(SELECT_OVERDUE_JOBS, list(queues), grace_s, limit)]
+async def select_overdue_jobs(
+    conn: Connection, queue: Queue, *, grace_s: float, limit: int, after: Job | None = None
+) -> list[Job]:
+    """Return queued jobs that have been due for more than `grace_s` seconds, oldest first, from behind `after`."""
+    run_at, job_id = (after.run_at, after.id) if after else (None, None)
+    return [to_job(row) for row in await conn.fetch(SELECT_OVERDUE_JOBS, queue, grace_s, limit, run_at, job_id)]
+
+
+async def limit_lock_wait(conn: Connection, *, seconds: float) -> None:
+    """Let the transaction's statements fail when they have waited this long for a lock."""
+    await conn.execute(LIMIT_LOCK_WAIT, str(round(seconds * 1000)))
 
 
 async def select_due_jobs(conn: Connection, *, kind: JobKind, limit: int) -> list[Job]:

@@ -78,21 +78,30 @@ WHERE workspace_id = $1 AND status IN ('pending', 'completing')
 """
 
 SELECT_SILENT_UPLOADS = f"""
-SELECT {COLUMNS} {FROM} WHERE u.status = 'completing' AND u.completing_until < now() ORDER BY u.updated_at LIMIT $1
+SELECT {COLUMNS} {FROM}
+WHERE u.status = 'completing' AND u.completing_until < now() AND coalesce(u.sweep_after <= now(), true)
+ORDER BY u.updated_at LIMIT $1
 """
 
+# Sessions that a request has locked are left for the next sweep, so that no sweep waits for a client.
 EXPIRE_UPLOADS = """
-UPDATE upload_sessions SET status = 'expired', updated_at = now() WHERE status = 'pending' AND expires_at < now()
+UPDATE upload_sessions SET status = 'expired', updated_at = now() WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM upload_sessions WHERE status = 'pending' AND expires_at < now() FOR UPDATE SKIP LOCKED))
 """
 
 SELECT_UNCLEAN_UPLOADS = f"""
 SELECT {COLUMNS} {FROM}
-WHERE u.status IN ('failed', 'aborted', 'expired') AND u.cleaned_at IS NULL ORDER BY u.updated_at LIMIT $1
+WHERE u.status IN ('failed', 'aborted', 'expired') AND u.cleaned_at IS NULL AND coalesce(u.sweep_after <= now(), true)
+ORDER BY u.updated_at LIMIT $1
 """
 
 # These rows are deleted because they contain the filename and attributes; their objects belong to the file or are
 # cleaned up separately.
 DELETE_UPLOADS_OF_DOCUMENT = "DELETE FROM upload_sessions WHERE workspace_id = $1 AND document_id = $2"
+
+POSTPONE_UPLOAD = """
+UPDATE upload_sessions SET sweep_after = now() + make_interval(secs => $3) WHERE workspace_id = $1 AND id = $2
+"""
 
 UPDATE_CLEANED = "UPDATE upload_sessions SET cleaned_at = now() WHERE workspace_id = $1 AND id = $2"
 
@@ -213,6 +222,11 @@ async def expire_uploads(conn: Connection) -> int:
 async def select_unclean_uploads(conn: Connection, *, limit: int) -> list[Upload]:
     """Return sessions that ended without a file and have not been cleaned up."""
     return [_to_upload(row) for row in await conn.fetch(SELECT_UNCLEAN_UPLOADS, limit)]
+
+
+async def postpone_upload(conn: Connection, workspace_id: UUID, upload_id: UUID, *, delay_s: float) -> None:
+    """Keep sweeps from selecting the session for `delay_s` seconds."""
+    await conn.execute(POSTPONE_UPLOAD, workspace_id, upload_id, delay_s)
 
 
 async def update_cleaned(conn: Connection, workspace_id: UUID, upload_id: UUID) -> None:

@@ -11,6 +11,7 @@ from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.db.files import ReleasedFile
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.errors import FileInUse, NotFound, WorkError
+from ragsvc.telemetry.sweep_items import sweep_each
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
 
 SWEEP_BATCH = 100
+# Delay before a file that could not be removed is tried again.
+RETRY_S = 300.0
 
 log = structlog.get_logger(__name__)
 
@@ -52,9 +55,15 @@ async def sweep_released_files(resources: Resources) -> int:
     """
     async with resources.pool.acquire() as conn:
         released = await files.select_released_files(conn, limit=SWEEP_BATCH)
-    for file in released:
+
+    async def remove(file: ReleasedFile) -> None:
         await _remove(resources, file)
-    return len(released)
+
+    async def postpone(file: ReleasedFile) -> None:
+        async with resources.pool.acquire() as conn:
+            await files.postpone_file(conn, file.workspace_id, file.id, delay_s=RETRY_S)
+
+    return await sweep_each(released, remove, kind="file", postpone=postpone)
 
 
 async def _remove(resources: Resources, file: ReleasedFile) -> None:

@@ -32,7 +32,9 @@ WRITERS = 2
 class Build:
     """One attempt to ingest a document. Its id is the token of the lease under which it is written.
 
-    Every write checks the lease's fence: once another worker has the job, this build can write nothing more.
+    Every write checks the lease's fence: once another worker has the job, this build can write nothing more. The fence
+    locks the job's row, so it comes last in its transaction: if this worker's machine vanishes while it sends rows, no
+    lock keeps the job from being rescued.
     """
 
     def __init__(self, resources: Resources, lease: Lease, document: Document) -> None:
@@ -47,8 +49,8 @@ class Build:
         """Store the canonical text. Call this before `write_chunks`: the sweeper finds stale builds by their text."""
         document = self._document
         async with self._resources.pool.acquire() as conn, conn.transaction():
-            await self._lease.fence(conn)
             await canonical_text.insert_text(conn, document.workspace_id, document.id, build_id=self.id, content=text)
+            await self._lease.fence(conn)
 
     async def write_chunks(self, batch: Sequence[Chunk], vectors: NDArray[np.float32]) -> None:
         """Store chunks, not yet visible, with their vectors of shape (len(batch), dimensions)."""
@@ -66,7 +68,6 @@ class Build:
     async def _write_batch(self, batch: Sequence[Chunk], vectors: NDArray[np.float32]) -> None:
         document = self._document
         async with self._resources.pool.acquire() as conn, conn.transaction():
-            await self._lease.fence(conn)
             await chunks.insert_chunks(
                 conn,
                 document.workspace_id,
@@ -78,6 +79,7 @@ class Build:
                 space=self._resources.space,
                 text_search_config=self._resources.settings.answering.text_search_config,
             )
+            await self._lease.fence(conn)
 
     async def finalize(
         self, file: File, *, chunk_count: int, token_count: int, warnings: Sequence[DocumentWarning] = ()

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ragsvc.db import canonical_text, chunks, embedding_spaces
+from ragsvc.telemetry.sweep_items import record_failed_item
 
 if TYPE_CHECKING:
     from ragsvc.db.canonical_text import BuildKey
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 BATCH = 1000
 # Time limit of one sweep: the sweeper has other tasks, and the next sweep follows soon.
 SWEEP_S = 2.0
+# Delay before a build that could not be removed is tried again.
+RETRY_S = 300.0
 
 
 async def sweep_builds(resources: Resources) -> int:
@@ -24,11 +27,18 @@ async def sweep_builds(resources: Resources) -> int:
     """
     removed, end = 0, time.monotonic() + SWEEP_S
     while time.monotonic() < end:
-        async with resources.pool.acquire() as conn, conn.transaction():
-            build = await canonical_text.lock_left_over_build(conn)
+        build: BuildKey | None = None
+        try:
+            async with resources.pool.acquire() as conn, conn.transaction():
+                build = await canonical_text.lock_left_over_build(conn)
+                if build is None:
+                    break
+                removed += await _remove_batch(conn, build)
+        except Exception as error:
             if build is None:
-                break
-            removed += await _remove_batch(conn, build)
+                raise
+            record_failed_item("build", build, error)
+            await _postpone(resources, build)
     return removed
 
 
@@ -36,6 +46,11 @@ async def sweep_superseded_texts(resources: Resources) -> int:
     """Delete superseded texts whose retention for citations has expired and return their number."""
     async with resources.pool.acquire() as conn, conn.transaction():
         return await canonical_text.delete_expired_texts(conn, limit=BATCH)
+
+
+async def _postpone(resources: Resources, build: BuildKey) -> None:
+    async with resources.pool.acquire() as conn:
+        await canonical_text.postpone_build(conn, build, delay_s=RETRY_S)
 
 
 async def _remove_batch(conn: Connection, build: BuildKey) -> int:

@@ -54,6 +54,8 @@ class Lease:
     async def fence(self, conn: Connection) -> None:
         """Lock the job's row, so that the lease cannot change hands before the transaction ends.
 
+        Call this after the writes that it guards, right before the commit.
+
         Raises:
             LeaseLost: another worker has the job, or it was cancelled.
         """

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from ragsvc.jobs.retry_policy import Failure
     from ragsvc.settings.settings import Settings
 
+# Longest wait of a rescue for a lock: a worker that froze or vanished can hold one until Postgres ends its session.
+RESCUE_LOCK_WAIT_S = 0.5
+
 log = structlog.get_logger(__name__)
 
 
@@ -94,14 +97,17 @@ async def enqueue_ingestion(
     )
 
 
-async def claim(pool: Pool, job_id: UUID, *, owner: str, lease_s: float) -> Job | None:
-    """Claim the job for this worker; None if it is not due yet, is leased or finished, or if its queue is paused."""
+async def claim(pool: Pool, job_id: UUID, *, queue: Queue, owner: str, lease_s: float) -> Job | None:
+    """Claim a job of the queue for this worker.
+
+    Return None if it is not due yet, is leased or finished, belongs to another queue, or if its queue is paused.
+    """
     async with pool.acquire() as conn, conn.transaction():
         before = await jobs.select_job(conn, job_id)
-        if before is None:
+        if before is None or before.queue is not queue:
             return None
         await subjects.lock_subject(conn, before)
-        job = await jobs.claim_job(conn, job_id, owner=owner, token=new_id(), lease_s=lease_s)
+        job = await jobs.claim_job(conn, job_id, queue=queue, owner=owner, token=new_id(), lease_s=lease_s)
         if job is not None:
             await subjects.show_running(conn, job)
     if job is not None:
@@ -147,8 +153,12 @@ async def give_up(pool: Pool, job: Job, failure: Failure) -> Job | None:
 
 
 async def rescue(pool: Pool, job: Job) -> Job | None:
-    """Requeue a job whose lease has expired; None if another process was faster."""
+    """Requeue a job whose lease has expired; None if another process was faster.
+
+    Raises an error if a transaction has locked the job or its document for longer than RESCUE_LOCK_WAIT_S.
+    """
     async with pool.acquire() as conn, conn.transaction():
+        await jobs.limit_lock_wait(conn, seconds=RESCUE_LOCK_WAIT_S)
         await subjects.lock_subject(conn, job)
         queued = await jobs.rescue_job(conn, job)
         if queued is not None:

@@ -18,9 +18,10 @@ from ragsvc.db import jobs, queue_state
 from ragsvc.errors import OutageFailure, TransientFailure
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.jobs.retry_policy import FailureClass, Provider
+from ragsvc.telemetry.sweep_items import sweep_each
 
 if TYPE_CHECKING:
-    from ragsvc.domain.jobs import Outage, Queue
+    from ragsvc.domain.jobs import Job, Outage, Queue
     from ragsvc.jobs.retry_policy import Failure
     from ragsvc.resources import Resources
 
@@ -108,8 +109,11 @@ async def _bury_stranded(resources: Resources, outage: Outage) -> None:
         stranded = await jobs.select_stranded_jobs(
             conn, queue=outage.queue, since=outage.since, max_age_s=max_age_s, limit=BATCH
         )
-    for job in stranded:
+
+    async def bury(job: Job) -> None:
         dead = await lifecycle.give_up(resources.pool, job, retry_policy.outage_expired(outage))
         if dead is not None:
             log.warning("job_failed", job_id=job.id, outcome=dead.status, code=outage.code)
             await dead_letters.post(resources, dead)
+
+    await sweep_each(stranded, bury, kind="job")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from email.utils import parsedate_to_datetime
@@ -50,6 +51,8 @@ KIND_OF_CODE: dict[str, Kind] = {
 }
 FIRST_SERVER_ERROR = 500
 MAX_DETAIL_CHARS = 300
+# Upper bound for a server's Retry-After: a wrong one must not keep a document waiting for months.
+MAX_RETRY_AFTER_S = 3600.0
 NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 # Phrases with which servers without the code `context_length_exceeded` report that a prompt is too long.
 _TOO_LONG = re.compile(
@@ -130,15 +133,20 @@ def _read_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds to wait, which the server can give as milliseconds, seconds or a date."""
     try:
         if (milliseconds := headers.get("retry-after-ms")) is not None:
-            return max(0.0, float(milliseconds) / 1000)
+            return _bound(float(milliseconds) / 1000)
         value = headers.get("retry-after")
         if value is None:
             return None
         if value.strip().replace(".", "", 1).isdigit():
-            return float(value)
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+            return _bound(float(value))
+        return _bound(parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
         return None
+
+
+def _bound(seconds: float) -> float | None:
+    """Return a delay of 0 to MAX_RETRY_AFTER_S; None if it is no number."""
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
 def _quote(error: openai.APIError) -> str:

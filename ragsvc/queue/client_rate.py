@@ -24,7 +24,9 @@ DRAW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local cost, full, spent, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local at = math.max(tonumber(redis.call('GET', KEYS[1])) or 0, now) + spent * cost
+-- Bounded, so that a stored time that this script did not write cannot refuse a key for ever.
+local stored = math.min(tonumber(redis.call('GET', KEYS[1])) or 0, now + 100 * full)
+local at = math.max(stored, now) + spent * cost
 local granted = math.max(0, math.min(wanted, math.floor((now + full - at) / cost)))
 at = at + granted * cost
 if spent + granted > 0 then

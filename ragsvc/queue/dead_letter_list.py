@@ -25,7 +25,10 @@ for i = 2, #ARGV, 2 do
 end
 local cap = tonumber(ARGV[1])
 while redis.call('LLEN', KEYS[1]) > cap do
-    redis.call('SREM', KEYS[2], cjson.decode(redis.call('RPOP', KEYS[1]))['entry_id'])
+    local readable, entry = pcall(cjson.decode, redis.call('RPOP', KEYS[1]))
+    if readable and type(entry) == 'table' and type(entry['entry_id']) == 'string' then
+        redis.call('SREM', KEYS[2], entry['entry_id'])
+    end
 end
 return pushed
 """
@@ -63,8 +66,13 @@ class DeadLetterList:
         return pushed
 
     async def remove(self, entry_ids: set[str]) -> int:
-        """Remove entries from the list and return how many were removed."""
-        found = [part async for entry_id, raw in self._entries() if entry_id in entry_ids for part in (entry_id, raw)]
+        """Remove entries from the list, and those that are unreadable, and return how many were removed."""
+        found = [
+            part
+            async for entry_id, raw in self._entries()
+            if not entry_id or entry_id in entry_ids
+            for part in (entry_id, raw)
+        ]
         if not found:
             return 0
         removed: int = await self._call("EVAL", REMOVE, 2, self._key, self._ids_key, *found)
@@ -76,7 +84,7 @@ class DeadLetterList:
 
     async def entry_ids(self) -> set[str]:
         """Return the entry ids; if the list and the set disagree, delete both so that they are filled again."""
-        ids = {member.decode() for member in await self._call("SMEMBERS", self._ids_key)}
+        ids = {member.decode(errors="replace") for member in await self._call("SMEMBERS", self._ids_key)}
         if len(ids) != await self._call("LLEN", self._key):
             await self.clear()
             return set()
@@ -86,5 +94,14 @@ class DeadLetterList:
         start = 0
         while page := await self._call("LRANGE", self._key, start, start + PAGE - 1):
             for raw in page:
-                yield orjson.loads(raw)["entry_id"], raw
+                yield _read_entry_id(raw), raw
             start += len(page)
+
+
+def _read_entry_id(raw: bytes) -> str:
+    """Return the id in an entry, or '' if something else than this service wrote it."""
+    try:
+        entry_id = orjson.loads(raw)["entry_id"]
+    except (ValueError, TypeError, LookupError):
+        return ""
+    return entry_id if isinstance(entry_id, str) else ""

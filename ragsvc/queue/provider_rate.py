@@ -15,17 +15,22 @@ if TYPE_CHECKING:
     from ragsvc.queue.connection import RedisConnection
     from ragsvc.settings.settings import Settings
 
-# KEYS: the hash. ARGV, all but the last in µs: the cost of the requests, the cost of the tokens, the idle time that can
-# be used as a burst, the maximum debt of callers that do not wait, the duration of a hold, and 1 if the caller waits.
-# Returns 0 if the budgets were charged, else the time in µs before trying again.
+# KEYS: the hash. ARGV, all but the flag in µs: the cost of the requests, the cost of the tokens, the idle time that can
+# be used as a burst, the maximum debt of callers that do not wait, the duration of a hold, 1 if the caller waits, and
+# how far ahead a stored time can be. Returns 0 if the budgets were charged, else the time in µs before trying again.
 TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local stored = redis.call('HMGET', KEYS[1], 'requests_at', 'tokens_at', 'held_until')
 local burst, most_debt, waits = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[6] == '1'
-local requests_at = math.max(tonumber(stored[1]) or 0, now - burst)
-local tokens_at = math.max(tonumber(stored[2]) or 0, now - burst)
-local held_until = math.max(tonumber(stored[3]) or 0, now + ARGV[5])
+-- Bounded, so that a stored time that this script did not write cannot hold the fleet for ever.
+local latest_at = now + tonumber(ARGV[7])
+local function read(value, earliest)
+    return math.max(math.min(tonumber(value) or 0, latest_at), earliest)
+end
+local requests_at = read(stored[1], now - burst)
+local tokens_at = read(stored[2], now - burst)
+local held_until = read(stored[3], now + ARGV[5])
 local wait = math.max(requests_at, tokens_at, held_until) - now
 if waits and wait > 0 then
     return math.ceil(wait)
@@ -51,6 +56,8 @@ BURST_US = MINUTE_US // 10
 MAX_DEBT_US = MINUTE_US
 # Upper bound for the Retry-After of a provider.
 MAX_HOLD_S = 600.0
+# Longest time that a budget can be overdrawn: one call can cost many minutes of a small budget.
+MAX_AHEAD_US = 60 * MINUTE_US
 # Longest sleep before checking again, since Redis may have been emptied or come back.
 RECHECK_S = 5.0
 
@@ -121,7 +128,14 @@ class RedisProviderRate:
     async def _take(self, charge: _Take) -> float:
         """Return 0 if the budgets were charged, else the seconds before trying again."""
         wait_us = await self._script.run(
-            self._key, charge.requests, charge.tokens, BURST_US, MAX_DEBT_US, charge.hold, int(charge.waits)
+            self._key,
+            charge.requests,
+            charge.tokens,
+            BURST_US,
+            MAX_DEBT_US,
+            charge.hold,
+            int(charge.waits),
+            MAX_AHEAD_US,
         )
         return self._own.take(charge) if wait_us is None else float(wait_us) / SECOND_US
 

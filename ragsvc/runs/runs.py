@@ -36,6 +36,7 @@ from ragsvc.runs.following import Follower
 from ragsvc.runs.lost_runs import end_lost_run
 from ragsvc.runs.owner import RunOwner
 from ragsvc.tasks import cancel_and_wait
+from ragsvc.telemetry.sweep_items import sweep_each
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -171,4 +172,9 @@ async def sweep_runs(resources: Resources) -> int:
         lost = await chat_runs.claim_lost_runs(
             conn, owner=sweeper, lease_s=resources.settings.answering.run_lease_s, limit=SWEEP_BATCH
         )
-    return sum([await end_lost_run(resources, run, sweeper=sweeper) for run in lost])
+
+    async def end(run: ChatRun) -> None:
+        await end_lost_run(resources, run, sweeper=sweeper)
+
+    # A run that fails is claimed again when the sweeper's lease on it expires.
+    return await sweep_each(lost, end, kind="run")

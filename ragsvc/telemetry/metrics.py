@@ -95,6 +95,9 @@ JOB_DURATION = _histogram("job_duration_seconds", "Duration of a job attempt.", 
 JOBS_RUNNING = _gauge("jobs_running", "Jobs running in this process.", "queue")
 JOB_RESCUES = _counter("job_rescues", "Total jobs taken over from workers whose lease expired.", "queue")
 JOBS_SWEPT = _counter("jobs_swept", "Total overdue jobs whose lost notification was sent again.")
+SWEEP_ITEMS_FAILED = _counter(
+    "sweep_items_failed", "Total items that a sweep could not process and postponed, by kind.", "kind"
+)
 JOB_LEASES_LOST = _counter(
     "job_leases_lost", "Total attempts that lost their lease to another worker or to a cancellation.", "queue"
 )

@@ -18,8 +18,10 @@ from uuid import UUID
 import structlog
 
 from ragsvc.db import files, storage_audits
+from ragsvc.errors import WorkError
 from ragsvc.storage.errors import ObjectMissing
 from ragsvc.telemetry.metrics import ORPHANS_REMOVED
+from ragsvc.telemetry.sweep_items import record_failed_item, sweep_each
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -77,7 +79,11 @@ async def sweep_orphans(resources: Resources) -> int:
             claimed = await storage_audits.claim_audit(conn, lease_s=CLAIM_LEASE_S)
         if claimed is None:
             break
-        removed += await _sweep_bucket(resources, *claimed)
+        try:
+            removed += await _sweep_bucket(resources, *claimed)
+        except WorkError as error:
+            # The bucket is due again when the claim expires.
+            record_failed_item("bucket", claimed[0], error)
     return removed
 
 
@@ -155,7 +161,8 @@ async def _sweep_bucket(resources: Resources, workspace: Workspace, after: str) 
     except ObjectMissing:
         log.warning("bucket_missing", workspace_id=workspace.id, bucket=workspace.bucket)
         return 0
-    for finding in found:
+
+    async def remove(finding: Finding) -> None:
         await remove_orphan(resources, finding)
         ORPHANS_REMOVED.inc()
         log.warning(
@@ -165,9 +172,11 @@ async def _sweep_bucket(resources: Resources, workspace: Workspace, after: str) 
             object_key=finding.object_key,
             since=finding.since.isoformat(),
         )
+
+    removed = await sweep_each(found, remove, kind="orphan")
     async with resources.pool.acquire() as conn:
         await storage_audits.update_audit(conn, workspace.id, after=after, due_in_s=0 if after else ttl_s)
-    return len(found)
+    return removed
 
 
 async def _orphaned_multiparts(resources: Resources, workspace: Workspace, *, before: datetime) -> list[Finding]:

@@ -65,7 +65,7 @@ async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
     # Exempt the loaded libraries from garbage collection, which would traverse their objects again and again.
     gc.collect()
     gc.freeze()
-    ctx.update(resources=resources, owner=f"{socket.gethostname()}:{os.getpid()}")
+    ctx.update(resources=resources, queue=queue, owner=f"{socket.gethostname()}:{os.getpid()}")
     log.info("worker_started", queue=queue_name(settings, queue), concurrency=concurrency(settings, queue))
     return stack
 
@@ -98,7 +98,7 @@ async def run_job(ctx: dict[str, Any], job_id: str, work: Callable[[Resources, L
     """
     resources: Resources = ctx["resources"]
     with structlog.contextvars.bound_contextvars(job_id=_read_job_id(job_id)):
-        job = await _claim(resources, job_id, owner=ctx["owner"])
+        job = await _claim(resources, job_id, queue=ctx["queue"], owner=ctx["owner"])
         if job is None:
             return
         with track_attempt(job) as attempt:
@@ -144,11 +144,10 @@ def _read_job_id(text: str) -> UUID | str:
         return text
 
 
-async def _claim(resources: Resources, job_id: str, *, owner: str) -> Job | None:
+async def _claim(resources: Resources, job_id: str, *, queue: Queue, owner: str) -> Job | None:
+    lease_s = resources.settings.jobs.job_lease_s
     try:
-        return await lifecycle.claim(
-            resources.pool, UUID(job_id), owner=owner, lease_s=resources.settings.jobs.job_lease_s
-        )
+        return await lifecycle.claim(resources.pool, UUID(job_id), queue=queue, owner=owner, lease_s=lease_s)
     except Exception as error:  # noqa: BLE001 - the row is unchanged, and the sweeper sends another notification
         log.warning("job_not_claimed", error=error)
         return None

@@ -174,7 +174,7 @@ async def test_a_worker_that_dies_at_a_document_skips_none_and_queues_none_twice
             patches.setattr(bulk_operations, "advance_bulk_operation", advance)
         dying: Any = replace(resources, notifier=cast("Any", DyingNotifier())) if is_committed else resources
         queued = await job_for(resources, operation)
-        job = await lifecycle.claim(resources.pool, queued.id, owner="mortal", lease_s=60)
+        job = await lifecycle.claim(resources.pool, queued.id, queue=queued.queue, owner="mortal", lease_s=60)
         assert job is not None
         with pytest.raises(Killed):
             await execute_bulk_operation(dying, Lease(resources.pool, job, resources.settings))

@@ -26,7 +26,7 @@ from ragsvc.domain.deletions import DeletionStatus
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.idempotency import Call
 from ragsvc.domain.ids import new_id
-from ragsvc.domain.jobs import JobStatus, SubjectKind
+from ragsvc.domain.jobs import JobStatus, Queue, SubjectKind
 from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.errors import LeaseLost, NotFound, TransientFailure
 from ragsvc.ingestion.builds import Build
@@ -48,7 +48,9 @@ if TYPE_CHECKING:
 
 async def claim_ingestion(resources: Resources, document: Document) -> Job:
     """Claim the document's ingestion job, as a worker does."""
-    job = await lifecycle.claim(resources.pool, (await job_of(resources, document)).id, owner="ingesting", lease_s=60)
+    job = await lifecycle.claim(
+        resources.pool, (await job_of(resources, document)).id, queue=Queue.INGESTION, owner="ingesting", lease_s=60
+    )
     assert job is not None
     return job
 

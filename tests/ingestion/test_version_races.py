@@ -102,7 +102,11 @@ class Race:
     async def fail(self) -> None:
         """Make the queued ingestion fail permanently."""
         job = await lifecycle.claim(
-            self.resources.pool, (await job_of(self.resources, self.document)).id, owner="racer", lease_s=60
+            self.resources.pool,
+            (await job_of(self.resources, self.document)).id,
+            queue=Queue.INGESTION,
+            owner="racer",
+            lease_s=60,
         )
         assert job is not None
         failure = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "damaged"))
@@ -143,7 +147,9 @@ class Race:
                     subject_kind=SubjectKind.DOCUMENT,
                     subject_id=self.document.id,
                 )
-            job = waiting and await lifecycle.claim(self.resources.pool, waiting.id, owner="racer", lease_s=0.3)
+            job = waiting and await lifecycle.claim(
+                self.resources.pool, waiting.id, queue=waiting.queue, owner="racer", lease_s=0.3
+            )
             if job is None:
                 continue
             if queue is Queue.DELETION:

@@ -77,7 +77,9 @@ async def text_of(resources: Resources, document: Document, version: int) -> str
 
 async def fail(resources: Resources, document: Document) -> None:
     """Make the document's ingestion fail permanently."""
-    job = await lifecycle.claim(resources.pool, (await job_of(resources, document)).id, owner="test", lease_s=60)
+    job = await lifecycle.claim(
+        resources.pool, (await job_of(resources, document)).id, queue=Queue.INGESTION, owner="test", lease_s=60
+    )
     assert job is not None
     failure = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "damaged"))
     assert await lifecycle.fail(resources.pool, job, failure, settings=resources.settings) is not None
@@ -189,7 +191,7 @@ async def test_a_requested_chunking_is_preserved_when_the_job_is_handed_back(
     await request_reingestion(resources, workspace.id, document.id, chunking=Chunking(64, 8))
     queued = await job_of(resources, document)
     assert queued.payload["chunking"] == {"max_tokens": 64, "overlap_tokens": 8}
-    claimed = await lifecycle.claim(resources.pool, queued.id, owner="test", lease_s=60)
+    claimed = await lifecycle.claim(resources.pool, queued.id, queue=queued.queue, owner="test", lease_s=60)
     assert claimed is not None
     assert await lifecycle.hand_back(resources.pool, claimed) is not None
     assert (await job_of(resources, document)).payload == queued.payload

@@ -31,6 +31,6 @@ async def job(resources: Resources, document: Document) -> Job:
 @pytest.fixture
 async def claimed(resources: Resources, job: Job) -> Job:
     """The job, claimed by a worker with a lease of 30 s."""
-    claimed = await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30)
+    claimed = await lifecycle.claim(resources.pool, job.id, queue=job.queue, owner="worker-1", lease_s=30)
     assert claimed is not None
     return claimed

@@ -33,7 +33,7 @@ ID = UUID("0199c1f2-a3b4-7c5d-8e6f-0a1b2c3d4e5f")
 
 
 async def bury(resources: Resources, job: Job, *, code: str = "corrupt") -> Job:
-    claimed = await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30)
+    claimed = await lifecycle.claim(resources.pool, job.id, queue=job.queue, owner="worker-1", lease_s=30)
     assert claimed is not None
     failure = retry_policy.classify(DocumentRejected(code, "postgresql://me:hunter2@db/x cannot be parsed"))
     dead = await lifecycle.fail(resources.pool, claimed, failure, settings=resources.settings)

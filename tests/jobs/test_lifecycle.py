@@ -33,12 +33,17 @@ async def test_a_claim_counts_an_attempt_and_is_shown_on_the_document(
 
 
 async def test_a_leased_job_cannot_be_claimed_again(resources: Resources, claimed: Job) -> None:
-    assert await lifecycle.claim(resources.pool, claimed.id, owner="worker-2", lease_s=30) is None
+    assert await lifecycle.claim(resources.pool, claimed.id, queue=claimed.queue, owner="worker-2", lease_s=30) is None
+
+
+async def test_a_job_is_not_claimed_by_the_workers_of_another_queue(resources: Resources, job: Job) -> None:
+    assert await lifecycle.claim(resources.pool, job.id, queue=Queue.DELETION, owner="worker-1", lease_s=30) is None
+    assert await lifecycle.claim(resources.pool, job.id, queue=Queue.INGESTION, owner="worker-1", lease_s=30)
 
 
 async def test_only_one_of_ten_concurrent_claims_succeeds(resources: Resources, job: Job) -> None:
     claims = await asyncio.gather(
-        *(lifecycle.claim(resources.pool, job.id, owner=f"worker-{n}", lease_s=30) for n in range(10))
+        *(lifecycle.claim(resources.pool, job.id, queue=job.queue, owner=f"worker-{n}", lease_s=30) for n in range(10))
     )
     assert sum(claim is not None for claim in claims) == 1
 
@@ -47,14 +52,14 @@ async def test_claiming_a_job_with_an_expired_lease_counts_a_rescue_and_no_attem
     resources: Resources, claimed: Job
 ) -> None:
     await expire(resources, claimed)
-    taken = await lifecycle.claim(resources.pool, claimed.id, owner="worker-2", lease_s=30)
+    taken = await lifecycle.claim(resources.pool, claimed.id, queue=claimed.queue, owner="worker-2", lease_s=30)
     assert taken is not None
     assert (taken.attempts, taken.rescues, taken.generation) == (1, 1, claimed.generation + 1)
 
 
 async def test_a_worker_writes_nothing_after_it_lost_its_lease(resources: Resources, claimed: Job) -> None:
     await expire(resources, claimed)
-    assert await lifecycle.claim(resources.pool, claimed.id, owner="worker-2", lease_s=30)
+    assert await lifecycle.claim(resources.pool, claimed.id, queue=claimed.queue, owner="worker-2", lease_s=30)
     late = Lease(resources.pool, claimed, resources.settings)
     with pytest.raises(LeaseLost):
         await late.report(Stage.EMBEDDING, 1.0)
@@ -69,10 +74,10 @@ async def test_a_worker_writes_nothing_after_it_lost_its_lease(resources: Resour
 async def test_a_job_of_a_paused_queue_cannot_be_claimed_until_it_is_resumed(resources: Resources, job: Job) -> None:
     async with resources.pool.acquire() as conn:
         await queue_state.update_paused(conn, Queue.INGESTION, paused=True, reason="manual")
-    assert await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30) is None
+    assert await lifecycle.claim(resources.pool, job.id, queue=job.queue, owner="worker-1", lease_s=30) is None
     async with resources.pool.acquire() as conn:
         await queue_state.update_paused(conn, Queue.INGESTION, paused=False)
-    assert await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30) is not None
+    assert await lifecycle.claim(resources.pool, job.id, queue=job.queue, owner="worker-1", lease_s=30) is not None
 
 
 async def test_a_transient_failure_counts_an_attempt_and_shows_the_next_one(
@@ -134,7 +139,9 @@ async def test_a_job_handed_back_is_due_immediately_and_counts_no_attempt(
     assert queued is not None
     assert (queued.status, queued.attempts, queued.error) == (JobStatus.QUEUED, 0, None)
     assert (await reload(resources, document)).status is DocumentStatus.QUEUED
-    assert await lifecycle.claim(resources.pool, claimed.id, owner="worker-2", lease_s=30) is not None
+    assert (
+        await lifecycle.claim(resources.pool, claimed.id, queue=claimed.queue, owner="worker-2", lease_s=30) is not None
+    )
 
 
 async def test_a_subject_has_one_active_job(resources: Resources, job: Job) -> None:
@@ -155,7 +162,7 @@ async def test_progress_beyond_earlier_attempts_resets_the_rescues(resources: Re
     lease = Lease(resources.pool, claimed, resources.settings)
     await lease.report(Stage.EMBEDDING, 0.1)
     await expire(resources, claimed)
-    second = await lifecycle.claim(resources.pool, claimed.id, owner="worker-2", lease_s=30)
+    second = await lifecycle.claim(resources.pool, claimed.id, queue=claimed.queue, owner="worker-2", lease_s=30)
     assert second is not None
     again = Lease(resources.pool, second, resources.settings)
     await again.report(Stage.PARSING)

@@ -42,7 +42,7 @@ async def resources(settings: Settings, scripted_models: ScriptedModels) -> Asyn
 async def claim(resources: Resources, job: Job) -> Job | None:
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE jobs SET run_at = now() WHERE id = $1", job.id)
-    return await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30)
+    return await lifecycle.claim(resources.pool, job.id, queue=job.queue, owner="worker-1", lease_s=30)
 
 
 async def settle(resources: Resources, job: Job, error: Exception) -> Job:

@@ -78,7 +78,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule()
     def claim(self) -> None:
-        job = self.run(lifecycle.claim(self.pool, self.job_id, owner="worker", lease_s=LEASE_S))
+        job = self.run(lifecycle.claim(self.pool, self.job_id, queue=Queue.INGESTION, owner="worker", lease_s=LEASE_S))
         expected = self.expected
         is_rescue = expected.status is JobStatus.RUNNING and expected.expired
         if expected.status is not JobStatus.QUEUED and not is_rescue:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragsvc.db import jobs, queue_state
+from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.domain.documents import DocumentStatus
-from ragsvc.domain.jobs import JobStatus, Queue
+from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue
+from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.jobs import dead_letters, lifecycle, retry_policy, sweeper
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.queue.connection import queue_name
-from tests.support.documents.documents import reload, reload_job
+from tests.support.documents.documents import accept, job_of, reload, reload_job
 from tests.support.jobs import expire
 from tests.support.polling import until
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import pytest
+
     from ragsvc.domain.documents import Document
     from ragsvc.domain.jobs import Job
+    from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
 
 
@@ -67,6 +75,63 @@ async def test_queue_entries_of_other_programs_are_left_to_arq(resources: Resour
     await resources.redis.zadd(queue_key, {"unrelated": 1, f"{queue_key}:no-uuid:1": 2})
     await sweep_jobs(resources)
     assert await resources.redis.zcard(queue_key) == 2
+
+
+async def test_a_locked_job_delays_neither_notifications_nor_other_rescues(
+    resources: Resources, workspace: Workspace, claimed: Job
+) -> None:
+    other = await job_of(resources, await accept(resources, workspace))
+    rescued = await lifecycle.claim(resources.pool, other.id, queue=other.queue, owner="worker-2", lease_s=30)
+    assert rescued is not None
+    waiting = await job_of(resources, await accept(resources, workspace))
+    await make_overdue(resources, waiting)
+    await resources.redis.delete(*await resources.redis.keys(f"*{waiting.id.hex}*"))
+    await resources.redis.delete(queue_name(resources.settings, Queue.INGESTION))
+    for silent in (claimed, rescued):
+        await expire(resources, silent)
+    async with resources.pool.acquire() as stuck, stuck.transaction():
+        await jobs.fence(stuck, claimed)  # a worker that froze before its commit
+        assert await sweep_jobs(resources) == 1
+        assert (await reload_job(resources, claimed)).status is JobStatus.RUNNING
+        assert (await reload_job(resources, rescued)).status is JobStatus.QUEUED
+    await sweep_jobs(resources)
+    assert (await reload_job(resources, claimed)).status is JobStatus.QUEUED
+
+
+async def test_a_backlog_of_one_queue_does_not_hide_the_jobs_of_the_other(
+    resources: Resources, workspace: Workspace, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "BATCH", 1)
+    for _ in range(3):
+        await make_overdue(resources, await job_of(resources, await accept(resources, workspace)))
+    deleted = await accept(resources, workspace)
+    await request_document_deletion(resources, workspace.id, deleted.id, purge_file=True)
+    async with resources.pool.acquire() as conn:
+        await conn.execute("UPDATE jobs SET run_at = now() - interval '5 seconds' WHERE queue = 'deletion'")
+    await make_overdue(resources, job)
+    await resources.redis.delete(*await resources.redis.keys(f"*{resources.settings.stores.queue_prefix}:*"))
+    assert await sweep_jobs(resources) == 5
+    assert await resources.redis.zcard(queue_name(resources.settings, Queue.DELETION)) == 1
+    assert await resources.redis.zcard(queue_name(resources.settings, Queue.INGESTION)) == 4
+
+
+async def test_entries_of_the_dead_letter_list_that_are_unreadable_are_removed(
+    resources: Resources, workspace: Workspace
+) -> None:
+    failed = await accept(resources, workspace)
+    dead = await job_of(resources, failed)
+    claimed = await lifecycle.claim(resources.pool, dead.id, queue=dead.queue, owner="worker-1", lease_s=30)
+    assert claimed is not None
+    failure = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "damaged"))
+    await lifecycle.fail(resources.pool, claimed, failure, settings=resources.settings)
+    key = f"{resources.settings.stores.queue_prefix}:ingestion:dlq"
+    command: Callable[..., Awaitable[Any]] = resources.redis.execute_command
+    for garbage in (b"no JSON", b"[]", b'{"entry_id": 1}', b"\xff"):
+        await command("LPUSH", key, garbage)
+    await sweep_jobs(resources)
+    assert await command("LLEN", key) == 1
+    replayed = await dead_letters.replay(resources, Queue.INGESTION, DeadLetterFilter())
+    assert replayed.replayed == 1
 
 
 async def test_concurrent_sweepers_rescue_a_job_once(resources: Resources, claimed: Job) -> None:

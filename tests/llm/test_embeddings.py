@@ -163,6 +163,16 @@ async def test_usage_is_what_the_server_reports(models: LlmClient, scripted_mode
     assert usage == EmbeddingUsage(calls=1, prompt_tokens=11)
 
 
+@pytest.mark.parametrize("retry_after_s", [8_640_000, float("inf")])
+async def test_a_retry_after_of_months_is_cut_to_an_hour(
+    models: LlmClient, scripted_models: ScriptedModels, retry_after_s: float
+) -> None:
+    scripted_models.embeddings.script(Fail(429, retry_after_s=retry_after_s))
+    with pytest.raises(TransientFailure) as caught:
+        await models.embed(["kettle"], token_count=1)
+    assert caught.value.retry_after_s == 3600
+
+
 async def test_a_query_does_not_wait_for_a_long_retry_after(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(429, retry_after_s=60))
     with pytest.raises(TransientFailure):

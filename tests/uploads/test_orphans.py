@@ -12,7 +12,6 @@ from ragsvc.db import files, storage_audits, upload_sessions
 from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.uploads import UploadStatus
-from ragsvc.errors import OutageFailure
 from ragsvc.storage.store import open_storage
 from ragsvc.uploads import orphans
 from ragsvc.uploads.orphans import FindingKind, find_missing_objects, find_orphans, remove_orphan, sweep_orphans
@@ -176,8 +175,7 @@ async def test_an_unreachable_bucket_can_be_claimed_again_later(resources: Resou
     unreachable = resources.settings.changed({"s3_endpoint_url": f"http://127.0.0.1:{free_ports(1)[0]}"})
     await make_due(resources)
     async with open_storage(unreachable) as storage:
-        with pytest.raises(OutageFailure):
-            await sweep_orphans(dataclasses.replace(resources, storage=storage))
+        assert await sweep_orphans(dataclasses.replace(resources, storage=storage)) == 0
     async with resources.pool.acquire() as conn:
         left_s = await conn.fetchval(
             "SELECT extract(epoch FROM audit_due_at - now()) FROM workspaces WHERE id = $1", workspace.id

@@ -78,7 +78,11 @@ async def deliver_due_events(resources: Resources, **settings: object) -> list[J
 
 async def fail_document(resources: Resources, workspace: Workspace) -> Job:
     job = await lifecycle.claim(
-        resources.pool, (await job_of(resources, await accept(resources, workspace))).id, owner="w", lease_s=60
+        resources.pool,
+        (await job_of(resources, await accept(resources, workspace))).id,
+        queue=Queue.INGESTION,
+        owner="w",
+        lease_s=60,
     )
     assert job is not None
     dead = await lifecycle.fail(resources.pool, job, retry_policy.crash_loop(job), settings=resources.settings)

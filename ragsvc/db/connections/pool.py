@@ -54,13 +54,18 @@ DATABASE_TROUBLE = (
 )
 
 # Settings that are sent in the startup packet of every connection, so they cost no round trip. `plan_cache_mode`
-# prevents the reuse of plans that were made for a workspace of a different size. Behind a transaction pooler, set them
-# with ALTER ROLE … SET.
+# prevents the reuse of plans that were made for a workspace of a different size. The TCP settings end the
+# transaction of a client whose machine has vanished; otherwise Postgres would keep it, with its locks, for two hours.
+# Behind a transaction pooler, set them with ALTER ROLE … SET.
 SESSION_SETTINGS = {
     "application_name": "ragsvc",
     "timezone": "UTC",
     "statement_timeout": "30s",
-    "idle_in_transaction_session_timeout": "60s",
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
     "plan_cache_mode": "force_custom_plan",
     "hnsw.iterative_scan": "relaxed_order",
     "hnsw.ef_search": "600",

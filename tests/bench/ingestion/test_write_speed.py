@@ -99,7 +99,7 @@ async def write_ours(
     """Return the seconds that a document's build takes to write its chunks."""
     document = await accept(resources, workspace)
     queued = await job_of(resources, document)
-    job = await lifecycle.claim(resources.pool, queued.id, owner="bench", lease_s=600)
+    job = await lifecycle.claim(resources.pool, queued.id, queue=queued.queue, owner="bench", lease_s=600)
     assert job is not None
     build = Build(resources, Lease(resources.pool, job, resources.settings), document)
     begun = time.perf_counter()

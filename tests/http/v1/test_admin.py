@@ -49,7 +49,7 @@ async def add_dead_letter(
     """Upload a document whose ingestion becomes a dead letter, and return it."""
     document = await tenant.upload(content)
     job = await active_job(resources, tenant, document)
-    claimed = await lifecycle.claim(resources.pool, job.id, owner="worker-1", lease_s=30)
+    claimed = await lifecycle.claim(resources.pool, job.id, queue=job.queue, owner="worker-1", lease_s=30)
     assert claimed is not None
     failure = retry_policy.classify(DocumentRejected(code, "it cannot be parsed"))
     dead = await lifecycle.fail(resources.pool, claimed, failure, settings=resources.settings)
@@ -76,7 +76,7 @@ async def test_a_queue_shows_its_running_jobs(admin: Api, tenant: Tenant, resour
     document = await tenant.upload(b"runs")
     async with resources.pool.acquire() as conn:
         job_id = await conn.fetchval("SELECT id FROM jobs")
-    assert await lifecycle.claim(resources.pool, job_id, owner="worker-7", lease_s=30)
+    assert await lifecycle.claim(resources.pool, job_id, queue=Queue.INGESTION, owner="worker-7", lease_s=30)
     (lease,) = (await admin.get("/v1/admin/queues")).json["data"][0]["leases"]
     assert lease["subject"] == {"kind": "document", "id": document["id"]}
     assert (lease["worker"], lease["attempts"], lease["rescues"]) == ("worker-7", 1, 0)

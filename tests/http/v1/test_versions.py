@@ -9,7 +9,7 @@ import pytest
 
 from ragsvc.db import documents
 from ragsvc.domain.ids import format_id
-from ragsvc.domain.jobs import IngestPayload
+from ragsvc.domain.jobs import IngestPayload, Queue
 from ragsvc.errors import DocumentErrorCode, DocumentRejected
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.jobs import lifecycle, retry_policy
@@ -135,7 +135,11 @@ async def test_a_failed_replacement_is_discarded_and_the_document_is_ready_again
     path, document_id = f"/v1/documents/{ready['id']}", parse_id("doc", ready["id"])
     assert (await put(tenant, ready["id"], content=b"%PDF-1.7 torn")).status == 202
     held = await lifecycle.claim(
-        resources.pool, (await queued_job(resources, tenant, ready["id"])).id, owner="test", lease_s=60
+        resources.pool,
+        (await queued_job(resources, tenant, ready["id"])).id,
+        queue=Queue.INGESTION,
+        owner="test",
+        lease_s=60,
     )
     assert held is not None
     torn = retry_policy.classify(DocumentRejected(DocumentErrorCode.CORRUPT, "it is torn"))

@@ -80,7 +80,7 @@ async def build(resources: Resources, document: Document, *, sentences: Sequence
 async def begin(resources: Resources, document: Document, *, sentences: Sequence[str] = SENTENCES) -> Writing:
     """Claim the document's queued ingestion job and write its text and chunks, without making them visible."""
     queued = await job_of(resources, document)
-    job = await lifecycle.claim(resources.pool, queued.id, owner="test", lease_s=60)
+    job = await lifecycle.claim(resources.pool, queued.id, queue=queued.queue, owner="test", lease_s=60)
     assert job is not None
     return await write_unseen(resources, document, job, sentences=sentences)
 

@@ -61,7 +61,7 @@ async def deletion_job(resources: Resources, deletion: Deletion) -> Job:
 async def claim_deletion_job(resources: Resources, deletion: Deletion) -> Job:
     """Claim the queued job of a deletion."""
     queued = await deletion_job(resources, deletion)
-    job = await lifecycle.claim(resources.pool, queued.id, owner="test", lease_s=60)
+    job = await lifecycle.claim(resources.pool, queued.id, queue=queued.queue, owner="test", lease_s=60)
     assert job is not None
     return job
 

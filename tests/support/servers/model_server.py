@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import math
 import re
 import time
 import zlib
@@ -251,7 +252,9 @@ async def _apply(request: web.Request, behaviour: Behaviour | None) -> web.Respo
             error = {"message": behaviour.message, "type": "scripted", "param": None, "code": behaviour.code}
             headers = {"X-Request-Id": "req-scripted"}
             if behaviour.retry_after_s is not None:
-                headers["Retry-After"] = str(behaviour.retry_after_s)
+                # A provider can send anything, and only this header takes a number that is infinite.
+                name = "retry-after-ms" if math.isinf(behaviour.retry_after_s) else "Retry-After"
+                headers[name] = str(behaviour.retry_after_s)
             return web.json_response({"error": error}, status=behaviour.status, headers=headers)
         case _:
             pass
