@@ -72,8 +72,14 @@ UPDATE upload_sessions SET status = 'pending', completing_until = NULL, updated_
 WHERE workspace_id = $1 AND id = $2 AND status = 'completing'
 """
 
+# A part that is sent again counts with the difference to its earlier size.
+ADD_RECEIVED_BYTES = """
+UPDATE upload_sessions SET received_bytes = received_bytes + $3, updated_at = now()
+WHERE workspace_id = $1 AND id = $2 AND status = 'pending' AND ($3 <= 0 OR received_bytes + $3 <= max_bytes)
+"""
+
 SUM_RESERVED_BYTES = """
-SELECT coalesce(sum(declared_size_bytes), 0)::bigint FROM upload_sessions
+SELECT coalesce(sum(coalesce(declared_size_bytes, received_bytes)), 0)::bigint FROM upload_sessions
 WHERE workspace_id = $1 AND status IN ('pending', 'completing')
 """
 
@@ -203,8 +209,13 @@ async def reopen_upload(conn: Connection, workspace_id: UUID, upload_id: UUID) -
     await conn.execute(REOPEN_UPLOAD, workspace_id, upload_id)
 
 
+async def add_received_bytes(conn: Connection, workspace_id: UUID, upload_id: UUID, *, added_bytes: int) -> bool:
+    """Count bytes of a session whose size is unknown; return False if it has ended or would exceed its limit."""
+    return await conn.execute(ADD_RECEIVED_BYTES, workspace_id, upload_id, added_bytes) == "UPDATE 1"
+
+
 async def sum_reserved_bytes(conn: Connection, workspace_id: UUID) -> int:
-    """Return the total declared size of the workspace's open sessions in bytes."""
+    """Return the total size of the workspace's open sessions in bytes: as declared, or as received so far."""
     reserved_bytes: int = await conn.fetchval(SUM_RESERVED_BYTES, workspace_id)
     return reserved_bytes
 

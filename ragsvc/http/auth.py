@@ -8,7 +8,7 @@ import hmac
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import structlog
 from aiohttp import web
@@ -133,12 +133,13 @@ def uploader_of(request: web.Request) -> Uploader:
 
 
 def rated_id_of(request: web.Request) -> UUID | None:
-    """Return the id of the key or token whose rate limit applies; None for the admin key, or if there is no key."""
+    """Return the id whose rate limit applies: of the key, or of all its tokens; None for the admin key or no key."""
     caller: Caller | None = request.get(_CALLER)
     if caller is not None:
         return caller.key.id
     uploader: Uploader | None = request.get(_UPLOADER)
-    return None if uploader is None else uploader.token.id
+    # All tokens of a key have one rate; otherwise, a key could multiply its own by creating tokens.
+    return None if uploader is None else uuid5(uploader.token.key_id, "upload tokens")
 
 
 def caller_of(request: web.Request) -> Caller:

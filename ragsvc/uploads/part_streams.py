@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
     from uuid import UUID
 
+    from ragsvc.domain.uploads import Upload
     from ragsvc.resources import Resources
     from ragsvc.storage.objects import StoredPart
 
@@ -52,20 +53,33 @@ async def receive_part(
         Overloaded: no memory for the blocks became free in time.
         DigestMismatch: the bytes do not match the announced digest (the stored part is unchanged) or the store's ETag.
     """
-    upload, s3_upload_id = require_pending(await load_session(resources, workspace_id, upload_id))
+    upload, _s3_upload_id = require_pending(await load_session(resources, workspace_id, upload_id))
     check_part_number(upload, number)
     expected_bytes = upload.size_of_part(number)
     if size_bytes is not None and size_bytes != expected_bytes:
         raise PartSizeMismatch(f"Part {number} must have {expected_bytes} bytes, not {size_bytes}.")
-    checked = CheckedSource(source, size_bytes=expected_bytes, digests=digests)
+    return await store_part(resources, upload, number=number, size_bytes=expected_bytes, digests=digests, source=source)
+
+
+async def store_part(
+    resources: Resources,
+    upload: Upload,
+    *,
+    number: int,
+    size_bytes: int,
+    digests: Mapping[str, bytes],
+    source: AsyncIterator[bytes],
+) -> StoredPart:
+    """Stream a part of this size into a pending session; raises like `receive_part`."""
+    checked = CheckedSource(source, size_bytes=size_bytes, digests=digests)
     try:
-        async with resources.buffers.parts.hold(min(expected_bytes, STREAM_BYTES)):
+        async with resources.buffers.parts.hold(min(size_bytes, STREAM_BYTES)):
             part = await resources.storage.stream_part(
                 upload.bucket,
                 upload.object_key,
-                upload_id=s3_upload_id,
+                upload_id=upload.s3_upload_id or "",
                 number=number,
-                size_bytes=expected_bytes,
+                size_bytes=size_bytes,
                 body=checked.blocks(),
             )
     except ObjectMissing:

@@ -20,6 +20,7 @@ from ragsvc.errors import (
     PartSizeMismatch,
     PartsMissing,
     QuotaExceeded,
+    RequestError,
     TooLarge,
     UploadNotPending,
 )
@@ -34,7 +35,7 @@ from ragsvc.http.contract.rendering import json_response
 from ragsvc.http.key_checks import KEY_CHECKS
 from ragsvc.http.state import public_url_of, resources_of
 from ragsvc.http.v1.documents import FORM_OVERHEAD_BYTES
-from ragsvc.http.v1.uploads import read_part_number
+from ragsvc.http.v1.uploads import read_blocks, read_part_number
 from ragsvc.settings.settings import MOST_PARTS
 from ragsvc.storage.clients import PRESIGN_EXPIRES_S
 from ragsvc.uploads import completion, sessions, token_sessions
@@ -163,7 +164,7 @@ class CompanionCompletedView(TypedDict):
     problems=(NotFound, TooLarge, QuotaExceeded),
 )
 async def open_companion_upload(request: web.Request) -> web.Response:
-    """Open an upload session. An undeclared size is determined at completion, as are the sizes of the parts."""
+    """Open an upload session. If the size is not declared, the sizes of the parts are determined at completion."""
     uploader = uploader_of(request)
     body = await read_body(request, CompanionUploadBody)
     filename = clean_filename(body.filename)
@@ -209,10 +210,38 @@ async def list_companion_parts(request: web.Request) -> web.Response:
     problems=(UploadNotPending, PartNumberOutOfRange, TooLarge),
 )
 async def presign_companion_part(request: web.Request) -> web.Response:
-    """Return a URL to which the part is sent with PUT, directly to the object store."""
+    """Return a URL to which the part is sent with PUT.
+
+    It is the object store's if the file's size was declared, and the next operation's otherwise.
+    """
     resources = resources_of(request)
     url = await token_sessions.presign_token_part(resources, await _load(request), read_part_number(request))
-    return json_response({"url": url, "expires": PRESIGN_EXPIRES_S})
+    return json_response({"url": url or f"{public_url_of(request)}{request.rel_url}", "expires": PRESIGN_EXPIRES_S})
+
+
+@routes.put("/companion/{upload_token}/s3/multipart/{session}/{part_number}")
+@operation(
+    "Send a part for Uppy",
+    Access.UPLOAD_TOKEN,
+    raw_body="application/octet-stream",
+    query=CompanionQuery,
+    responses={200: None},
+    response_headers={200: (ETAG,)},
+    problems=(UploadNotPending, PartNumberOutOfRange, PartSizeMismatch, TooLarge, QuotaExceeded),
+)
+async def put_companion_part(request: web.Request) -> web.Response:
+    """Stream a part of a file whose size was not declared into the object store."""
+    if request.content_length is None:
+        raise RequestError("Send the part with Content-Length.")
+    part = await token_sessions.receive_token_part(
+        resources_of(request),
+        uploader_of(request).workspace,
+        await _load(request),
+        number=read_part_number(request),
+        size_bytes=request.content_length,
+        source=request.app[KEY_CHECKS].while_valid(read_blocks(request)),
+    )
+    return web.Response(status=200, headers={"ETag": f'"{part.etag}"'})
 
 
 @routes.post("/companion/{upload_token}/s3/multipart/{session}/complete")

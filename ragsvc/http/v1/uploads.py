@@ -290,7 +290,7 @@ async def upload_part(request: web.Request) -> web.Response:
         number=read_part_number(request),
         size_bytes=request.content_length,
         digests=read_digests(request.headers),
-        source=request.app[KEY_CHECKS].while_valid(_blocks(request)),
+        source=request.app[KEY_CHECKS].while_valid(read_blocks(request)),
     )
     return json_response(render_part(part))
 
@@ -359,6 +359,7 @@ def read_part_number(request: web.Request) -> int:
     return int(text)
 
 
-async def _blocks(request: web.Request) -> AsyncIterator[bytes]:
+async def read_blocks(request: web.Request) -> AsyncIterator[bytes]:
+    """Yield the request's body in blocks."""
     async for block in request.content.iter_chunked(BLOCK_BYTES):
         yield block

@@ -32,15 +32,16 @@ class Companion:
         upload_id, key = opened.json["uploadId"], quote(opened.json["key"], safe="")
         return await self.api.call(method, f"{self.path}/s3/multipart/{upload_id}{rest}?key={key}", **options)
 
-    async def put(self, opened: ApiResponse, number: int, data: bytes) -> None:
-        """Upload a part to the store."""
+    async def put(self, opened: ApiResponse, number: int, data: bytes, *, status: int = 200) -> None:
+        """Send a part to the URL for it."""
         signed = await self.call("GET", opened, f"/{number}")
         assert signed.status == 200, signed.raw
         async with (
             aiohttp.ClientSession() as session,
             session.put(signed.json["url"], data=io.BytesIO(data)) as stored,
         ):
-            assert stored.status == 200
+            assert stored.status == status, await stored.read()
+            assert status != 200 or stored.headers["ETag"]
 
     async def complete(self, opened: ApiResponse, count: int) -> ApiResponse:
         """Complete a session with `count` parts."""

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from ragsvc.http.contract.ids import parse_id
 from tests.http.companion.support import Companion, companion_of
 from tests.http.conftest import Api, ApiResponse, make_key
-from tests.http.support.uploads import MIB, content_of, make_token
+from tests.http.support.uploads import MIB, content_of, make_token, reserved_bytes
+from tests.support.polling import until
 
 if TYPE_CHECKING:
     from ragsvc.resources import Resources
@@ -116,30 +117,76 @@ async def test_only_keys_with_the_upload_scope_create_tokens(tenant: Tenant, adm
     assert (await tenant.api.post("/v1/upload-tokens")).status == 201
 
 
-async def test_a_file_over_the_limit_of_the_token_is_refused_and_deleted(tenant: Tenant, resources: Resources) -> None:
+async def test_no_more_than_the_limit_of_the_token_is_stored(tenant: Tenant, resources: Resources) -> None:
     companion = await companion_of(tenant.api, max_bytes=PART)
     assert (await companion.open(size=PART + 1)).is_problem(413, "too_large")
     opened = await companion.open()
     assert (await companion.call("GET", opened, "/2")).is_problem(413, "too_large")
-    await companion.put(opened, 1, b"x" * (PART + 1))
-    assert (await companion.complete(opened, 1)).is_problem(413, "too_large")
+    await companion.put(opened, 1, b"x" * (PART + 1), status=413)
+    await companion.put(opened, 1, b"x" * 1000)
+    # A part that is sent again replaces the earlier one.
+    await companion.put(opened, 1, b"y" * PART)
+    assert (await companion.call("PUT", opened, "/2", data=b"z")).is_problem(413, "too_large")
+    assert (await companion.call("GET", opened)).json[0]["Size"] == PART
+    done = await companion.complete(opened, 1)
+    assert done.status == 200, done.raw
     assert await resources.storage.list_multiparts(tenant.bucket) == []
-    assert await resources.storage.count_objects(tenant.bucket) == 0
 
 
-async def test_quota_is_reserved_for_a_declared_size_and_otherwise_checked_at_completion(
-    tenant: Tenant, resources: Resources
-) -> None:
+async def test_the_store_accepts_only_the_declared_size(tenant: Tenant, resources: Resources) -> None:
+    companion = await companion_of(tenant.api)
+    opened = await companion.open(size=len(CONTENT))
+    await companion.put(opened, 1, CONTENT, status=403)
+    await companion.put(opened, 1, CONTENT[:PART])
+    await companion.put(opened, 2, CONTENT[:PART], status=403)
+    assert (await companion.call("GET", opened, "/3")).is_problem(422, "part_number_out_of_range")
+    await companion.put(opened, 2, CONTENT[PART:])
+    done = await companion.complete(opened, 2)
+    assert (await tenant.api.get(f"/v1/documents/{done.json['document_id']}/content")).raw == CONTENT
+    assert await resources.storage.list_multiparts(tenant.bucket) == []
+
+
+async def test_open_uploads_reserve_what_is_declared_or_received(tenant: Tenant, resources: Resources) -> None:
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE workspaces SET quota_bytes = 1000 WHERE id = $1", tenant.uuid)
     companion = await companion_of(tenant.api)
     declared = await companion.open(size="600")
     assert (await companion.open(size=600)).is_problem(413, "quota_exceeded")
-    unknown = await companion.open()
-    await companion.put(unknown, 1, b"x" * 600)
-    assert (await companion.complete(unknown, 1)).is_problem(413, "quota_exceeded")
+    unknown, second = await companion.open(), await companion.open()
+    await companion.put(unknown, 1, b"x" * 600, status=413)
+    await companion.put(unknown, 1, b"x" * 300)
+    # Sessions of unknown size cannot exceed the quota together either.
+    await companion.put(second, 1, b"x" * 300, status=413)
     assert (await companion.call("DELETE", declared)).json == {}
+    await companion.put(second, 1, b"x" * 300)
     assert (await companion.complete(unknown, 1)).status == 200
+    await companion.put(second, 1, b"x" * 701, status=413)
+    await companion.put(second, 1, b"x" * 700)
+
+
+async def test_a_part_that_does_not_arrive_reserves_nothing(tenant: Tenant, resources: Resources) -> None:
+    companion = await companion_of(tenant.api, max_bytes=1000)
+    opened = await companion.open()
+    url = (await companion.call("GET", opened, "/1")).json["url"]
+    _reader, writer = await asyncio.open_connection(tenant.api.client.host, tenant.api.client.port)
+    target = url.partition(str(tenant.api.client.make_url("/")))[2]
+    writer.write(f"PUT /{target} HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\nbeginning".encode())
+
+    async def reserves(size_bytes: int) -> bool:
+        return await reserved_bytes(tenant, resources) == size_bytes
+
+    await until(lambda: reserves(900), what="the reservation")
+    writer.close()
+    await until(lambda: reserves(0), what="the end of the reservation")
+    await companion.put(opened, 1, b"x" * 1000)
+
+
+async def test_the_tokens_of_a_key_share_one_rate(make_client: ClientMaker, tenant: Tenant) -> None:
+    limited = Api(await make_client(rate_limit_rps=0.001, rate_limit_burst=2), tenant.api.key)
+    first, second = await companion_of(limited), await companion_of(limited)
+    assert {(await one.open()).status for one in (first, second)} == {200}
+    assert (await first.open()).is_problem(429, "rate_limited")
+    assert (await second.open()).is_problem(429, "rate_limited")
 
 
 async def test_an_upload_with_missing_or_wrong_parts_is_not_completed(tenant: Tenant) -> None:
@@ -153,7 +200,7 @@ async def test_an_upload_with_missing_or_wrong_parts_is_not_completed(tenant: Te
     await companion.put(opened, 1, CONTENT[:PART])
     assert (await companion.complete(opened, 3)).json["missing"] == [3]
     declared = await companion.open(size=7)
-    await companion.put(declared, 1, b"eight...")
+    await companion.put(declared, 1, b"eight...", status=403)
     assert (await companion.complete(declared, 1)).is_problem(409, "parts_missing")
     assert (await companion.call("GET", declared, "/10001")).is_problem(422, "part_number_out_of_range")
     responses = await asyncio.gather(*(companion.complete(opened, 2) for _ in range(8)))

@@ -84,9 +84,7 @@ async def is_store_empty(tenant: Tenant) -> bool:
 
 
 @pytest.mark.parametrize("says_size", [False, True])
-async def test_a_large_file_is_sent_directly_to_the_store(
-    tenant: Tenant, major: int, tmp_path: Path, *, says_size: bool
-) -> None:
+async def test_a_large_file_is_sent_in_parts(tenant: Tenant, major: int, tmp_path: Path, *, says_size: bool) -> None:
     output = await upload(tenant, major, CONTENT, tmp_path, multipart=True, saysSize=says_size)
     assert output["failed"] == [], output
     assert sorted(output["parts"]) == [1, 2, 3, 4]
