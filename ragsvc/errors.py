@@ -327,6 +327,8 @@ class DocumentErrorCode(StrEnum):
     PARSER_TIMEOUT = "parser_timeout"
     EMBEDDING_REJECTED = "embedding_rejected"
     EMBEDDING_QUOTA = "embedding_quota"
+    EMBEDDING_UNAUTHORIZED = "embedding_unauthorized"
+    EMBEDDING_MODEL_NOT_FOUND = "embedding_model_not_found"
     DIMENSION_MISMATCH = "dimension_mismatch"
     CRASH_LOOP = "crash_loop"
     INTERNAL = "internal"
@@ -361,7 +363,7 @@ class TransientFailure(WorkError):
 
 
 class OutageFailure(WorkError):
-    """A provider is unreachable; the job waits for it."""
+    """A provider is unreachable, or refuses every request of the service; the job waits until that has changed."""
 
 
 class LeaseLost(WorkError):

@@ -104,6 +104,12 @@ UPDATE jobs SET status = 'cancelled', cancel_requested = true, finished_at = now
 WHERE workspace_id = $1 AND queue = $2 AND subject_kind = $3 AND subject_id = $4 AND status IN ('queued', 'running')
 """
 
+# A job that waits for its next attempt can be replaced; one that is due may be claimed at any moment.
+CANCEL_DELAYED_JOB = """
+UPDATE jobs SET status = 'cancelled', finished_at = now()
+WHERE workspace_id = $1 AND id = $2 AND status = 'queued' AND run_at > now()
+"""
+
 # Ingestions of documents whose collection or workspace is being deleted.
 CANCEL_INGESTIONS = """
 UPDATE jobs SET status = 'cancelled', cancel_requested = true, finished_at = now(),
@@ -262,6 +268,11 @@ async def cancel_active_jobs(
     """Cancel the queued or running job of a subject; return False if there was none."""
     status = await conn.execute(CANCEL_ACTIVE_JOBS, workspace_id, queue, subject_kind, subject_id)
     return status != "UPDATE 0"
+
+
+async def cancel_delayed_job(conn: Connection, job: Job) -> bool:
+    """Cancel a queued job that is not due yet; return False if it is due, running or finished."""
+    return await conn.execute(CANCEL_DELAYED_JOB, job.workspace_id, job.id) == "UPDATE 1"
 
 
 async def cancel_ingestions(conn: Connection, workspace_id: UUID, *, collection_id: UUID | None) -> None:

@@ -36,12 +36,13 @@ async def request_reingestion(
     """Queue a new version of the document from its newest file; the current one is served until the new one is ready.
 
     Without `chunking`, the collection's chunking at the time of ingestion applies. With `discard_replacement`, a
-    replacement file whose ingestion failed is released and the version is built from the current file.
+    replacement file whose ingestion failed is released and the version is built from the current file. An ingestion
+    that waits for its next attempt is replaced.
 
     Raises:
         NotFound: the document does not exist.
         DocumentDeleting: the document is being deleted.
-        IngestionActive: an ingestion of the document is queued or running.
+        IngestionActive: an ingestion of the document is due or running.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         document, job = await queue_reingestion(
@@ -81,9 +82,10 @@ async def queue_reingestion(
         raise NotFound
     if document.status is DocumentStatus.DELETING:
         raise DocumentDeleting
-    if await jobs.select_active_job(
+    active = await jobs.select_active_job(
         conn, workspace_id, queue=Queue.INGESTION, subject_kind=SubjectKind.DOCUMENT, subject_id=document_id
-    ):
+    )
+    if active is not None and not await jobs.cancel_delayed_job(conn, active):
         raise IngestionActive
     replacement = document.pending_file_id
     if replacement is not None and discard_replacement:

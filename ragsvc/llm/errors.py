@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 # What a model is used for; every code begins with it, as in `chat_unavailable`.
 Purpose = Literal["embedding", "chat", "rerank"]
-# The kind of failure. Embedding has fewer codes, because jobs only need to know whether to retry.
+# The kind of failure. Embedding has fewer codes, because jobs only need to know how to go on.
 Kind = Literal[
     "quota", "unauthorized", "model_not_found", "context_too_long", "rejected", "rate_limited", "timeout", "unavailable"
 ]
 EMBEDDING_KINDS: dict[Kind, Kind] = {
-    "unauthorized": "rejected",
-    "model_not_found": "rejected",
     "context_too_long": "rejected",
     "rate_limited": "unavailable",
     "timeout": "unavailable",
 }
+# Failures of the account or of the settings, not of one text: every document would fail, so the queue pauses until an
+# operator has corrected them.
+EMBEDDING_OUTAGE_KINDS = frozenset[Kind]({"quota", "unauthorized", "model_not_found"})
 TRANSIENT_KINDS = frozenset({"rate_limited", "timeout", "unavailable"})
 
 KIND_OF_STATUS: dict[int, Kind] = {
@@ -124,6 +125,8 @@ def _fail(
     kind: Kind, detail: str, *, purpose: Purpose, retry_after_s: float | None = None, http_status: int | None = None
 ) -> WorkError:
     code = f"{purpose}_{EMBEDDING_KINDS.get(kind, kind) if purpose == 'embedding' else kind}"
+    if purpose == "embedding" and kind in EMBEDDING_OUTAGE_KINDS:
+        return OutageFailure(code, detail, http_status=http_status)
     if kind in TRANSIENT_KINDS:
         return TransientFailure(code, detail, retry_after_s=retry_after_s, http_status=http_status)
     return ProviderRejected(code, detail, http_status=http_status)

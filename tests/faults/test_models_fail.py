@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.support.end_state import assert_consistent, assert_dead, assert_ready_once, job_of, until_settled
+from ragsvc.db import queue_state
+from ragsvc.domain.jobs import Queue
+from tests.faults.support.end_state import (
+    assert_consistent,
+    assert_dead,
+    assert_ready_once,
+    job_of,
+    until_settled,
+)
+from tests.faults.support.fleet import SOON_S
 from tests.faults.support.texts import make_text
+from tests.support.polling import until
 from tests.support.servers.model_server import Cut, Fail, Pause
 
 if TYPE_CHECKING:
@@ -43,12 +53,23 @@ async def test_a_persistent_5xx(fleet: Fleet, workspace: Workspace) -> None:
     await assert_consistent(fleet, workspace)
 
 
-async def test_an_exhausted_quota(fleet: Fleet, workspace: Workspace) -> None:
-    fleet.models.embeddings.usual = Fail(429, code="insufficient_quota")
-    document = await fleet.accept(workspace, make_text())
-    await until_settled(fleet, workspace)
-    await assert_dead(fleet, document, code="embedding_quota", attempts=1)
-    assert len(fleet.models.embeddings.requests) == 1
+@pytest.mark.parametrize("failure", [Fail(429, code="insufficient_quota"), Fail(401), Fail(404)])
+async def test_an_account_that_is_refused_pauses_the_queue_and_fails_no_document(
+    fleet: Fleet, workspace: Workspace, failure: Fail
+) -> None:
+    fleet.models.embeddings.usual = failure
+    documents = [await fleet.accept(workspace, make_text()) for _ in range(3)]
+
+    async def is_paused() -> bool:
+        async with fleet.resources.pool.acquire() as conn:
+            outage = await queue_state.select_outage(conn, Queue.INGESTION)
+        return outage is not None
+
+    await until(is_paused, timeout_s=SOON_S)
+    fleet.models.embeddings.usual = None
+    await assert_ready_once(fleet, workspace, documents)
+    for document in documents:
+        assert (await job_of(fleet, document)).attempts == 1
     await assert_consistent(fleet, workspace)
 
 

@@ -30,12 +30,12 @@ COUNT_REPLAYED = "SELECT sum(replay_count) FROM jobs WHERE workspace_id = $1"
 
 
 async def bury(fleet: Fleet, workspace: Workspace, count: int) -> list[Document]:
-    """Return documents that failed because the provider's quota was exhausted; by now, there is quota again."""
-    fleet.models.embeddings.usual = Fail(429, code="insufficient_quota")
+    """Return documents that failed because the model refused their texts; by now, it accepts them."""
+    fleet.models.embeddings.usual = Fail(422)
     documents = [await fleet.accept(workspace, make_text(sections=1)) for _ in range(count)]
     await until_settled(fleet, workspace)
     for document in documents:
-        await assert_dead(fleet, document, code="embedding_quota", attempts=1)
+        await assert_dead(fleet, document, code="embedding_rejected", attempts=1)
     fleet.models.embeddings.usual = None
     return documents
 

@@ -23,6 +23,7 @@ from ragsvc.errors import (
     IngestionActive,
     LeaseLost,
     NotFound,
+    TransientFailure,
 )
 from ragsvc.ingestion.reingestion import request_reingestion
 from ragsvc.ingestion.stale_builds import sweep_builds, sweep_superseded_texts
@@ -195,6 +196,26 @@ async def test_a_requested_chunking_is_preserved_when_the_job_is_handed_back(
     assert claimed is not None
     assert await lifecycle.hand_back(resources.pool, claimed) is not None
     assert (await job_of(resources, document)).payload == queued.payload
+
+
+async def test_a_reingestion_replaces_a_job_that_waits_for_its_next_attempt(
+    resources: Resources, workspace: Workspace
+) -> None:
+    document = await ready_document(resources, workspace)
+    await request_reingestion(resources, workspace.id, document.id, chunking=None)
+    queued = await job_of(resources, document)
+    claimed = await lifecycle.claim(resources.pool, queued.id, queue=queued.queue, owner="test", lease_s=60)
+    assert claimed is not None
+    failure = retry_policy.classify(TransientFailure("embedding_unavailable", "busy", retry_after_s=3600))
+    await lifecycle.fail(resources.pool, claimed, failure, settings=resources.settings)
+    again = await request_reingestion(resources, workspace.id, document.id, chunking=Chunking(64, 8))
+    replaced = await job_of(resources, document)
+    assert (again.status, again.error) == (DocumentStatus.QUEUED, None)
+    assert replaced.id != queued.id
+    with pytest.raises(IngestionActive):
+        await request_reingestion(resources, workspace.id, document.id, chunking=None)
+    await build(resources, document)
+    assert (await reload(resources, document)).version == 2
 
 
 async def test_a_new_file_replaces_the_old_one(resources: Resources, workspace: Workspace) -> None:

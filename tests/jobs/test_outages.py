@@ -92,10 +92,10 @@ async def test_a_failure_pauses_nothing_when_the_provider_replies(resources: Res
     assert await outage_of(resources) is None
 
 
-async def test_a_provider_that_refuses_requests_counts_as_available(
+async def test_a_provider_that_refuses_one_text_counts_as_available(
     resources: Resources, scripted_models: ScriptedModels, job: Job
 ) -> None:
-    scripted_models.embeddings.usual = Fail(401)
+    scripted_models.embeddings.usual = Fail(422)
     await settle(resources, job, UNREACHABLE)
     assert await outage_of(resources) is None
 

@@ -67,9 +67,11 @@ def from_s3_response(status: int, code: str) -> WorkError:
 
 
 MODEL = [
-    *((from_model(status), PERMANENT, "embedding_rejected") for status in (400, 401, 403, 404, 422)),
-    (from_model(402), PERMANENT, "embedding_quota"),
-    (from_model(429, code="insufficient_quota"), PERMANENT, "embedding_quota"),
+    *((from_model(status), PERMANENT, "embedding_rejected") for status in (400, 422)),
+    *((from_model(status), OUTAGE, "embedding_unauthorized") for status in (401, 403)),
+    (from_model(404), OUTAGE, "embedding_model_not_found"),
+    (from_model(402), OUTAGE, "embedding_quota"),
+    (from_model(429, code="insufficient_quota"), OUTAGE, "embedding_quota"),
     *((from_model(status), TRANSIENT, "embedding_unavailable") for status in (408, 409, 425, 429, 500, 502, 503, 529)),
     (from_model_connection(aiohttp.SocketTimeoutError("silent")), TRANSIENT, "embedding_unavailable"),
     (from_model_connection(aiohttp.ServerDisconnectedError()), TRANSIENT, "embedding_unavailable"),

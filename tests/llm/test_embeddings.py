@@ -52,11 +52,11 @@ async def test_embedding_no_texts_makes_no_call(models: LlmClient, scripted_mode
     ("failure", "kind", "code"),
     [
         (Fail(400), ProviderRejected, "embedding_rejected"),
-        (Fail(401), ProviderRejected, "embedding_rejected"),
-        (Fail(404), ProviderRejected, "embedding_rejected"),
+        (Fail(401), OutageFailure, "embedding_unauthorized"),
+        (Fail(404), OutageFailure, "embedding_model_not_found"),
         (Fail(422), ProviderRejected, "embedding_rejected"),
-        (Fail(402), ProviderRejected, "embedding_quota"),
-        (Fail(429, code="insufficient_quota"), ProviderRejected, "embedding_quota"),
+        (Fail(402), OutageFailure, "embedding_quota"),
+        (Fail(429, code="insufficient_quota"), OutageFailure, "embedding_quota"),
         (Fail(408), TransientFailure, "embedding_unavailable"),
         (Fail(409), TransientFailure, "embedding_unavailable"),
         (Fail(429), TransientFailure, "embedding_unavailable"),
@@ -83,7 +83,7 @@ async def test_retry_after_is_part_of_the_failure(models: LlmClient, scripted_mo
 
 async def test_a_rejected_api_key_is_not_part_of_the_error(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(401, message="Incorrect API key provided: sk-secret"))
-    with pytest.raises(ProviderRejected) as caught:
+    with pytest.raises(OutageFailure) as caught:
         await models.embed(["text"], token_count=1)
     assert "sk-secret" not in caught.value.detail
 
