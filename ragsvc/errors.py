@@ -263,6 +263,12 @@ class TooManyStreams(RequestError):
     code = "too_many_streams"
 
 
+class TooManyRuns(RequestError):
+    """Too many answers are being generated. Retry when one of them has ended."""
+
+    code = "too_many_runs"
+
+
 class RateLimited(RequestError):
     """The API key has exceeded its request rate. Retry later."""
 

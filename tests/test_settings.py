@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.errors import StartupRefused
-from ragsvc.settings.settings import FIELDS, load_settings
+from ragsvc.settings.settings import FIELDS, Settings, load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,3 +168,12 @@ def test_setting_both_a_secret_and_its_file_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "secret"))
     with pytest.raises(StartupRefused, match="REDIS_URL and REDIS_URL_FILE are both set"):
         load_settings()
+
+
+def test_an_alias_of_a_model_that_is_not_allowed_is_refused() -> None:
+    settings = {"chat_model": "qwen3:8b", "chat_models": "other"}
+    chosen = Settings.of({**settings, "model_aliases": "gpt-4o:qwen3:8b, small:other"})
+    assert chosen.llm.resolve_chat_model("gpt-4o") == chosen.llm.resolve_chat_model(None) == "qwen3:8b"
+    assert chosen.llm.resolve_chat_model("unknown") is None
+    with pytest.raises(StartupRefused, match="MODEL_ALIASES names 'expensive'"):
+        Settings.of({**settings, "model_aliases": "gpt-4o:expensive"})

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from ragsvc.retrieval.filters import Filter
 
 NO_SOURCES = "no_sources"
+# The finish reason of an answer that has reached the limit, as model servers report it.
+LENGTH = "length"
+# More than the tokens of any language have on average. Ends an answer whose server ignores `max_tokens`.
+CHARS_PER_OUTPUT_TOKEN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ class Answerer:
         self._question = question
         self._writer = writer
         self._workspace_id = question.session.workspace_id
-        self._model = question.session.model or resources.settings.llm.chat_model
+        self._model = resources.settings.llm.resolve_chat_model(question.session.model) or ""
         self._meter = load_meter(resources.settings)
         self._sources: Sequence[SearchHit] = ()
 
@@ -182,13 +186,18 @@ class Answerer:
 
     async def _stream(self, prompt: Prompt, parser: CitationParser, saving: asyncio.Task[None]) -> str:
         finish_reason, usage = "stop", None
+        free_chars = self._resources.settings.answering.max_output_tokens * CHARS_PER_OUTPUT_TOKEN
         try:
             async with aclosing(self._resources.llm.stream_chat(prompt.turns, model=self._model)) as deltas:
                 async for delta in deltas:
                     await saving
-                    if delta.text:
-                        self._writer.add_text(delta.text)
-                        await self._cite(parser.feed(delta.text))
+                    if delta.text and not free_chars:
+                        finish_reason = LENGTH
+                        break
+                    if text := delta.text[:free_chars]:
+                        free_chars -= len(text)
+                        self._writer.add_text(text)
+                        await self._cite(parser.feed(text))
                     finish_reason = delta.finish_reason or finish_reason
                     usage = delta.usage or usage
         finally:

@@ -10,9 +10,10 @@ from ragsvc.db.chat_sessions import to_session
 from ragsvc.db.connections.pool import ForeignKeyViolation
 from ragsvc.domain.chat import ChatMessage, ChatRun, RunStatus
 from ragsvc.domain.documents import FailureInfo
-from ragsvc.errors import NotFound, RunActive
+from ragsvc.errors import InvalidRequest, NotFound, RunActive
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection, Record
@@ -31,6 +32,7 @@ WITH session AS (
 ), run AS (
     INSERT INTO chat_runs (workspace_id, id, session_id, user_message_id, message_id, request, lease_owner, lease_until)
     SELECT $1, $3, session.id, $4, $5, $6, $7, now() + make_interval(secs => $8) FROM session
+    WHERE session.model IS NULL OR session.model = ANY($10::text[])
     ON CONFLICT (workspace_id, session_id) WHERE status = 'running' DO NOTHING
     RETURNING id, session_id
 ), messages AS (
@@ -142,6 +144,7 @@ async def insert_run(
     request: dict[str, object],
     owner: str,
     lease_s: float,
+    models: Collection[str],
 ) -> tuple[ChatSession, bool]:
     """Add a run owned by `owner`, with its empty answer and its question (None for a retry, which has one already).
 
@@ -150,17 +153,30 @@ async def insert_run(
 
     Raises:
         NotFound: the session does not exist.
+        InvalidRequest: the session's model is not one of `models`.
         RunActive: the session already has an active run.
     """
     try:
         row = await conn.fetchrow(
-            INSERT_RUN, workspace_id, session_id, run_id, question_id, answer_id, request, owner, lease_s, question
+            INSERT_RUN,
+            workspace_id,
+            session_id,
+            run_id,
+            question_id,
+            answer_id,
+            request,
+            owner,
+            lease_s,
+            question,
+            list(models),
         )
     except ForeignKeyViolation:
         raise NotFound from None
     if row is None:
         raise NotFound
     if not row["is_inserted"]:
+        if row["model"] is not None and row["model"] not in models:
+            raise InvalidRequest(fields={"model": "the session's model is not available"})
         raise RunActive
     session = {name: value for name, value in row.items() if name not in {"is_inserted", "has_history"}}
     return to_session(session), row["has_history"]

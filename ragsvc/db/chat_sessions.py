@@ -33,7 +33,14 @@ WHERE workspace_id = $1 AND id = $2
 RETURNING {COLUMNS}
 """
 
-DELETE_SESSION = "DELETE FROM chat_sessions WHERE workspace_id = $1 AND id = $2"
+# The runs are locked first: an owner that saves its run locks the run and then the message, and the cascade would lock
+# them the other way round.
+DELETE_SESSION = """
+WITH locked AS MATERIALIZED (
+    SELECT id FROM chat_runs WHERE workspace_id = $1 AND session_id = $2 ORDER BY id FOR UPDATE
+)
+DELETE FROM chat_sessions WHERE workspace_id = $1 AND id = $2 AND (SELECT count(*) FROM locked) >= 0
+"""
 
 
 async def insert_session(

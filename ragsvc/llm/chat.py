@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 REFUSED_OPTION = frozenset({400, 422})
 CONTENT_FILTER = "content_filter"
 REQUEST_ID = "x-request-id"
+MAX_TOKENS = "max_tokens"
+MAX_COMPLETION_TOKENS = "max_completion_tokens"
 
 # The time limit for the first token, as a multiple of MODEL_TIMEOUT_S, which is the limit for each later one.
 FIRST_TOKEN_FACTOR = 1.0
@@ -67,6 +69,9 @@ class Chat:
         self._empty_request = httpx2.Request("POST", client.base_url)
         # Not every server supports the option that requests token usage.
         self._asks_for_usage = True
+        self._max_tokens = settings.answering.max_output_tokens
+        # OpenAI's newer models only accept the second name, and other servers only the first.
+        self._max_tokens_name = MAX_TOKENS
 
     async def stream(self, turns: Sequence[ChatTurn], *, model: str) -> AsyncGenerator[ChatDelta, None]:
         """Yield the deltas of an answer; closing the generator stops the model. Raises like `LlmClient.stream_chat`."""
@@ -116,6 +121,7 @@ class Chat:
             "model": model,
             "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
             "stream": True,
+            self._max_tokens_name: self._max_tokens,
         }
         if self._asks_for_usage:
             body["stream_options"] = {"include_usage": True}
@@ -127,6 +133,9 @@ class Chat:
         except openai.OpenAIError as error:
             if self._asks_for_usage and _is_about_usage(error):
                 self._asks_for_usage = False
+                return await self._request(turns, model=model)
+            if self._max_tokens_name == MAX_TOKENS and _is_about_max_tokens(error):
+                self._max_tokens_name = MAX_COMPLETION_TOKENS
                 return await self._request(turns, model=model)
             raise _explain(error, model=model) from error
 
@@ -178,6 +187,14 @@ def _is_about_usage(error: openai.OpenAIError) -> bool:
         and error.status_code in REFUSED_OPTION
         and "stream_options" in str(error.body or error.message)
     )
+
+
+def _is_about_max_tokens(error: openai.OpenAIError) -> bool:
+    """Return whether the model only accepts the newer name; a limit that is too large is a different error."""
+    if not isinstance(error, openai.APIStatusError) or error.status_code not in REFUSED_OPTION:
+        return False
+    text = str(error.body or error.message).lower()
+    return "unsupported" in text and MAX_COMPLETION_TOKENS in text
 
 
 def _explain(error: openai.OpenAIError, *, model: str | None = None, request_id: str | None = None) -> WorkError:

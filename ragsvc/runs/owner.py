@@ -26,6 +26,7 @@ from ragsvc.errors import (
     Unavailable,
     WorkError,
 )
+from ragsvc.runs.permits import RunPermits
 from ragsvc.runs.writer import RunWriter
 from ragsvc.tasks import keep_renewed
 from ragsvc.telemetry.metrics import RUN_DURATION, RUNS, RUNS_ACTIVE
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.runs.event_log import EventLog
     from ragsvc.runs.journal import Journal
+    from ragsvc.runs.permits import RunPermit
     from ragsvc.telemetry.spans import Span
 
 # Interval between saves of a changing run, and the longest delay before another process's cancellation is noticed.
@@ -53,6 +55,7 @@ class OwnedRun:
     """A run that this process answers; `stopping` is the status that it will end with, set when it is asked to stop."""
 
     writer: RunWriter
+    permit: RunPermit
     task: asyncio.Task[None] | None = None
     stopping: RunStatus | None = None
     has_begun: bool = False
@@ -79,6 +82,7 @@ class RunOwner:
 
     def __init__(self, resources: Resources, event_log: EventLog) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{new_id().hex}"
+        self.permits = RunPermits(resources.settings)
         self._resources = resources
         self._event_log = event_log
         self._runs: dict[UUID, OwnedRun] = {}
@@ -88,8 +92,11 @@ class RunOwner:
         """Return the number of runs in progress."""
         return len(self._runs)
 
-    def begin(self, question: Question, *, run_id: UUID, answer_id: UUID) -> None:
-        """Start to answer a question; its run must already be stored with this owner's name."""
+    def begin(self, question: Question, permit: RunPermit, *, run_id: UUID, answer_id: UUID) -> None:
+        """Start to answer a question; its run must already be stored with this owner's name.
+
+        The run keeps its permit until it has ended.
+        """
         writer = RunWriter(
             self._resources.scoped_to(question.session.workspace_id),
             self._event_log,
@@ -98,7 +105,7 @@ class RunOwner:
             message_id=answer_id,
             owner=self.name,
         )
-        owned = self._runs[run_id] = OwnedRun(writer)
+        owned = self._runs[run_id] = OwnedRun(writer, permit)
         owned.task = asyncio.create_task(self._answer(owned, question), name=f"run-{run_id.hex}")
         if self._is_draining:
             self._stop(owned, RunStatus.INTERRUPTED)
@@ -156,7 +163,7 @@ class RunOwner:
 
     async def _save_changes(self) -> bool:
         slots = asyncio.Semaphore(CONCURRENT_SAVES)
-        changed = [owned for owned in self._runs.values() if owned.writer.is_unsaved]
+        changed = [owned for owned in self._runs.values() if owned.writer.is_save_due]
         await asyncio.gather(*(self._save(owned, slots) for owned in changed))
         return True
 
@@ -194,6 +201,7 @@ class RunOwner:
             owned.writer.journal.lose()
         finally:
             RUNS_ACTIVE.dec()
+            owned.permit.release()
             del self._runs[run_id]
             if owned.writer.journal.end is None:
                 self._event_log.forget(run_id)
@@ -203,7 +211,7 @@ class RunOwner:
         try:
             owned.begin()
             resources = self._resources.scoped_to(question.session.workspace_id)
-            return await Answerer(resources, question, owned.writer).answer()
+            return await self._answer_in_time(Answerer(resources, question, owned.writer))
         except asyncio.CancelledError:
             if owned.stopping is None:
                 raise
@@ -213,6 +221,15 @@ class RunOwner:
             return None
         except Exception as error:  # noqa: BLE001 - any error must end the run
             return Outcome(RunStatus.FAILED, error=explain_failure(error))
+
+    async def _answer_in_time(self, answerer: Answerer) -> Outcome:
+        try:
+            async with asyncio.timeout(self._resources.settings.answering.max_run_s) as limit:
+                return await answerer.answer()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TransientFailure("run_timeout", "The answer took too long; it was ended.") from None
 
 
 def _record_outcome(outcome: Outcome, traced: Span, *, duration_s: float) -> None:

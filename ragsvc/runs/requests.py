@@ -47,7 +47,9 @@ async def begin_run(
 
     Raises:
         NotFound: the session does not exist.
+        InvalidRequest: the session's model is not available.
         RunActive: the session's last answer is still in progress.
+        TooManyRuns: the key, its workspace or the process has reached its limit of runs.
     """
     request = {"content": content, "filters": dump_filter(filters) if filters else None, "limit": limit}
     question_id = new_id()
@@ -70,7 +72,9 @@ async def retry_run(runs: Runs, workspace_id: UUID, run_id: UUID, *, new_run_id:
 
     Raises:
         NotFound: the run does not exist.
+        InvalidRequest: the session's model is not available.
         RunActive: the session's last answer is still in progress.
+        TooManyRuns: the key, its workspace or the process has reached its limit of runs.
         RunNotRetryable: the run completed, or is not the last of its session.
     """
     async with runs.resources.scoped_to(workspace_id).pool.acquire() as conn:
@@ -107,18 +111,25 @@ async def _begin(
     filters: Filter | None,
 ) -> BegunRun:
     answer_id = new_id()
-    session, has_history = await chat_runs.insert_run(
-        conn,
-        workspace_id,
-        session_id,
-        run_id=run_id,
-        question_id=question_id,
-        answer_id=answer_id,
-        question=question,
-        request=request,
-        owner=runs.owner.name,
-        lease_s=runs.resources.settings.answering.run_lease_s,
-    )
+    settings = runs.resources.settings
+    permit = runs.owner.permits.take()
+    try:
+        session, has_history = await chat_runs.insert_run(
+            conn,
+            workspace_id,
+            session_id,
+            run_id=run_id,
+            question_id=question_id,
+            answer_id=answer_id,
+            question=question,
+            request=request,
+            owner=runs.owner.name,
+            lease_s=settings.answering.run_lease_s,
+            models={*settings.llm.allowed_chat_models, *settings.llm.chat_aliases},
+        )
+    except BaseException:
+        permit.release()
+        raise
     asked = Question(
         session=session,
         has_history=has_history,
@@ -127,5 +138,5 @@ async def _begin(
         filters=filters,
         limit=request["limit"],
     )
-    runs.owner.begin(asked, run_id=run_id, answer_id=answer_id)
+    runs.owner.begin(asked, permit, run_id=run_id, answer_id=answer_id)
     return BegunRun(session, id=run_id, question_id=question_id, answer_id=answer_id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ragsvc.db import chat_messages, chat_sessions, collections
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
-from ragsvc.errors import NotFound
+from ragsvc.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,8 +32,10 @@ async def create_session(
     """Add a session; without `collection_ids` it searches the whole workspace.
 
     Raises:
+        InvalidRequest: the model is not available.
         NotFound: one of the collections does not exist.
     """
+    _check_model(resources, model)
     async with resources.pool.acquire() as conn:
         await _check_collections(conn, workspace_id, collection_ids)
         return await chat_sessions.insert_session(
@@ -91,8 +93,10 @@ async def update_session(resources: Resources, session: ChatSession, changes: Ma
     """Change the given fields of a session: `title`, `instructions`, `model`, `collection_ids`.
 
     Raises:
+        InvalidRequest: the model is not available.
         NotFound: the session was deleted, or one of the collections does not exist.
     """
+    _check_model(resources, changes.get("model"))
     collection_ids = changes.get("collection_ids")
     if collection_ids is not None:
         changes = {**changes, "collection_ids": tuple(collection_ids)}
@@ -119,6 +123,13 @@ async def delete_session(resources: Resources, workspace_id: UUID, session_id: U
             workspace_id=workspace_id,
             subject=(AuditSubject.CHAT_SESSION, session_id),
         )
+
+
+def _check_model(resources: Resources, model: str | None) -> None:
+    llm = resources.settings.llm
+    if llm.resolve_chat_model(model) is None:
+        available = ", ".join(sorted({*llm.allowed_chat_models, *llm.chat_aliases}))
+        raise InvalidRequest(fields={"model": f"is not available; available are: {available}"})
 
 
 async def _check_collections(conn: Connection, workspace_id: UUID, collection_ids: Sequence[UUID] | None) -> None:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from ragsvc.runs.events import RunEnd
 
 SAVE_RETRY_S = 0.25
+# A save writes the whole answer again. Waiting in proportion to its size bounds what a run writes per second, so that
+# the writes of a long answer grow linearly with it; answers of usual length are saved each time.
+SAVED_BYTES_PER_S = 32 * 1024
+MARK_BYTES = 4
+CITATION_BYTES = 1024
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +59,7 @@ class RunWriter:
         self._saving = asyncio.Lock()
         self._saved_id = 1
         self._saved_citations = 0
+        self._next_save_at = 0.0
         self._has_text = False
 
     @property
@@ -62,9 +68,9 @@ class RunWriter:
         return self.journal.text
 
     @property
-    def is_unsaved(self) -> bool:
-        """Whether the journal has events that Postgres lacks."""
-        return self._saved_id < self.journal.last_id
+    def is_save_due(self) -> bool:
+        """Whether the journal has events that Postgres lacks, and the last save was long enough ago for its size."""
+        return self._saved_id < self.journal.last_id and time.monotonic() >= self._next_save_at
 
     async def add_sources(self, sources: tuple[Source, ...]) -> None:
         """Write the sources and save them before any text: deletions find runs by their stored sources.
@@ -142,6 +148,7 @@ class RunWriter:
             is_saved = await chat_runs.save_run(conn, progress, owner=self._owner)
         if is_saved:
             self._saved_id = progress.last_event_id
+            self._next_save_at = time.monotonic() + _size_of(progress) / SAVED_BYTES_PER_S
             if progress.citations is not None:
                 self._saved_citations = len(progress.citations)
             self.journal.release(min(self._saved_id, self.journal.last_id))
@@ -164,3 +171,8 @@ class RunWriter:
             finish_reason=outcome.finish_reason if outcome else None,
             error=outcome.error if outcome else None,
         )
+
+
+def _size_of(progress: RunProgress) -> int:
+    citations = CITATION_BYTES * len(progress.citations or ())
+    return len(progress.content) + MARK_BYTES * len(progress.marks) + citations

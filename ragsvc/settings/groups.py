@@ -109,6 +109,14 @@ class LlmGroup(Group):
         None, description="API key for `OPENAI_BASE_URL`. Unset: requests carry no key."
     )
     chat_model: str = Field("gpt-4o-mini", description="Model that writes answers.")
+    chat_models: str = Field(
+        "", description="Comma-separated models that chat sessions can name, besides `CHAT_MODEL`. Unset: no others."
+    )
+    model_aliases: str = Field(
+        "",
+        description="Further names of chat models, as in `gpt-4o:qwen3,gpt-4o-mini:qwen3`: each alias before the colon,"
+        " and the model after it, which must be `CHAT_MODEL` or one of `CHAT_MODELS`.",
+    )
     embedding_model: str = Field("text-embedding-3-small", description="Model that embeds chunks and queries.")
     embedding_dimensions: Annotated[int, Field(ge=1, le=4000)] = Field(
         1536, description="Number of dimensions of the embedding vectors."
@@ -162,6 +170,22 @@ class LlmGroup(Group):
     rerank_timeout_s: Seconds = Field(
         2.0, description="Longest wait for the reranker, in seconds; after that, results keep their original order."
     )
+
+    @property
+    def chat_aliases(self) -> dict[str, str]:
+        """The chat models by alias; an entry without a model has an empty one."""
+        entries = (entry.partition(":") for entry in _split(self.model_aliases))
+        return {alias.strip(): model.strip() for alias, _, model in entries}
+
+    @property
+    def allowed_chat_models(self) -> frozenset[str]:
+        """The names of chat models that a session can use, without aliases."""
+        return _split(self.chat_models) | {self.chat_model}
+
+    def resolve_chat_model(self, name: str | None) -> str | None:
+        """Return the model of a name or alias, and the default without one; None if it is not allowed."""
+        model = self.chat_model if name is None else self.chat_aliases.get(name, name)
+        return model if model in self.allowed_chat_models else None
 
 
 class ApiGroup(Group):
@@ -221,6 +245,12 @@ class ApiGroup(Group):
     )
     max_streams: Count = Field(2000, description="Maximum open event streams per API process.")
     max_streams_per_key: Count = Field(500, description="Maximum open event streams per API key and API process.")
+    max_runs: Count = Field(
+        2000,
+        description="Maximum answers that an API process generates at once, whether or not anybody reads them."
+        " One workspace gets at most 75 %.",
+    )
+    max_runs_per_key: Count = Field(500, description="Maximum answers at once per API key and API process.")
     upload_part_size_bytes: Annotated[int, Field(ge=5 * MIB)] = Field(
         8 * MIB, description="Size of the parts that are sent to the object store, in bytes."
     )
@@ -353,6 +383,12 @@ class AnsweringGroup(Group):
     chat_on_disconnect: Literal["continue", "cancel"] = Field(
         "continue", description="Whether a run continues or is cancelled when its client disconnects."
     )
+    max_output_tokens: Count = Field(
+        4096,
+        description="Maximum tokens of an answer, sent to the model as `max_tokens`. If it is ignored, the answer"
+        " ends after eight times as many characters.",
+    )
+    max_run_s: Seconds = Field(600.0, description="Longest time to generate an answer, in seconds.")
     run_lease_s: Seconds = Field(
         15.0, description="Seconds after which a run is marked as interrupted if its API process is unresponsive."
     )

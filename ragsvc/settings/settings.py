@@ -91,6 +91,11 @@ class Settings(BaseModel):
             )
         if self.ingestion.chunk_overlap_tokens >= self.ingestion.chunk_max_tokens:
             raise ValueError("CHUNK_OVERLAP_TOKENS must be smaller than CHUNK_MAX_TOKENS")
+        if unknown := sorted(set(self.llm.chat_aliases.values()) - self.llm.allowed_chat_models):
+            raise ValueError(
+                f"MODEL_ALIASES names {', '.join(repr(name) for name in unknown)}, which is neither CHAT_MODEL nor one"
+                " of CHAT_MODELS"
+            )
         if (self.stores.s3_access_key_id is None) != (self.stores.s3_secret_access_key is None):
             raise ValueError("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY must be set together")
         if self.stores.s3_sse_kms_key_id is not None and self.stores.s3_sse != "aws:kms":

@@ -160,3 +160,23 @@ async def test_a_rejected_request_is_logged_with_the_providers_request_id(
     failed = next(entry for entry in logged if entry["event"] == "model_failed")
     assert failed["provider_request_id"] == "req-scripted"
     assert (failed["code"], failed["http_status"]) == ("chat_rejected", 400)
+
+
+async def test_the_limit_of_tokens_has_the_name_that_the_model_accepts(
+    models: LlmClient, scripted_models: ScriptedModels
+) -> None:
+    refusal = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    scripted_models.chat.script(Fail(400, code="unsupported_parameter", message=refusal))
+    for _ in range(2):
+        assert await read_answer(models)
+    limits = [{name for name in request if name.startswith("max_")} for request in scripted_models.chat.requests]
+    assert limits == [{"max_tokens"}, {"max_completion_tokens"}, {"max_completion_tokens"}]
+
+
+async def test_a_limit_of_tokens_that_is_too_large_is_reported(
+    models: LlmClient, scripted_models: ScriptedModels
+) -> None:
+    refusal = "'max_tokens' or 'max_completion_tokens' is too large: 4096."
+    scripted_models.chat.script(Fail(400, message=refusal))
+    with pytest.raises(ProviderRejected, match="too large"):
+        await read_answer(models)

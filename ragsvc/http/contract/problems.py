@@ -64,6 +64,7 @@ PROBLEMS = {
     "webhook_refused": Problem(422, "Webhook refused"),
     "upload_locked": Problem(423, "Upload locked"),
     "rate_limited": Problem(429, "Rate limited"),
+    "too_many_runs": Problem(429, "Too many runs"),
     "too_many_streams": Problem(429, "Too many streams"),
     # Non-standard; defined by tus.
     "upload_checksum_mismatch": Problem(460, "Checksum mismatch"),
@@ -74,7 +75,14 @@ PROBLEMS = {
 }
 
 # `rate_limited` is not listed: its Retry-After depends on the key's rate.
-RETRY_AFTER_S = {"in_progress": 1, "too_many_streams": 5, "overloaded": 2, "unavailable": 5, "upload_locked": 1}
+RETRY_AFTER_S = {
+    "in_progress": 1,
+    "too_many_runs": 5,
+    "too_many_streams": 5,
+    "overloaded": 2,
+    "unavailable": 5,
+    "upload_locked": 1,
+}
 
 
 class FieldError(TypedDict):

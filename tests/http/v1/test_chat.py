@@ -23,7 +23,7 @@ MANY = 90
 
 async def test_a_session_is_created_shown_updated_and_deleted(tenant: Tenant) -> None:
     collection = (await tenant.api.get("/v1/collections")).json["data"][0]["id"]
-    body = {"title": "A", "collection_ids": [collection], "instructions": "Be brief.", "model": "m"}
+    body = {"title": "A", "collection_ids": [collection], "instructions": "Be brief.", "model": "ragsvc-extractive-v1"}
     created = await tenant.api.post("/v1/chat/sessions", body)
     assert created.status == 201
     session = created.json

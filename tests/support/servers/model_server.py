@@ -153,7 +153,7 @@ class ScriptedModels:
 
     def applied_to(self, settings: Settings) -> Settings:
         """Return settings that use this server for both models."""
-        return settings.changed({"openai_base_url": self.url, "chat_model": "scripted"})
+        return settings.changed({"openai_base_url": self.url, "chat_model": "scripted", "chat_models": "special"})
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[ScriptedModels]:
