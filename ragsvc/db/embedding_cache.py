@@ -26,14 +26,16 @@ WITH touched AS (
         FOR NO KEY UPDATE SKIP LOCKED))
 )
 SELECT embedding_input_hash, embedding FROM embedding_cache
-WHERE space_id = $1 AND scope = $2 AND embedding_input_hash = ANY($3::bytea[])
+WHERE space_id = $1 AND scope = $2 AND embedding_input_hash = ANY($3::bytea[]) AND l2_norm(embedding) >= 0.001
 """
 
-# Inserted in key order, so that two writers of the same vectors cannot deadlock.
+# Inserted in key order, so that two writers of the same vectors cannot deadlock. Vectors without length, which earlier
+# versions cached, are replaced.
 INSERT_CACHED_EMBEDDINGS = """
 INSERT INTO embedding_cache (space_id, scope, embedding_input_hash, embedding)
 SELECT $1, $2, v.hash, v.embedding FROM unnest($3::bytea[], $4::halfvec[]) AS v (hash, embedding) ORDER BY v.hash
-ON CONFLICT (space_id, scope, embedding_input_hash) DO NOTHING
+ON CONFLICT (space_id, scope, embedding_input_hash) DO UPDATE SET embedding = excluded.embedding
+    WHERE l2_norm(embedding_cache.embedding) < 0.001
 """
 
 DELETE_UNUSED_EMBEDDINGS = """

@@ -38,6 +38,8 @@ REFUSED_INPUT = frozenset({400, 413, 422})
 TOO_MANY_REQUESTS = 429
 # Vectors are stored as halfvec.
 LARGEST_STORABLE = float(np.finfo(np.float16).max)
+# A vector without length has no direction, and its cosine with any other is NaN.
+SMALLEST_NORM = 1e-3
 
 
 class Embedder:
@@ -139,6 +141,9 @@ class Embedder:
         if (largest := np.abs(stacked).max()) > LARGEST_STORABLE:
             detail = f"{self._model} returned the value {largest:.3g}; half precision allows {LARGEST_STORABLE:g}"
             raise ProviderRejected("embedding_rejected", detail)
+        # Measured as stored: half precision turns small values into 0.
+        if (np.linalg.norm(stacked.astype(np.float16).astype(np.float32), axis=1) < SMALLEST_NORM).any():
+            raise TransientFailure("embedding_unavailable", "The embedding model returned a vector without length")
         return stacked
 
 

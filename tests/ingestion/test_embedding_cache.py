@@ -115,3 +115,13 @@ async def test_cache_hits_count_as_use_and_unused_vectors_are_deleted(
     assert len(requested_texts(scripted_models)) == asked
     await embed(scripted, unused)
     assert len(requested_texts(scripted_models)) == asked + 1
+
+
+async def test_a_cached_vector_without_length_is_replaced(scripted: Resources, scripted_models: ScriptedModels) -> None:
+    chunks = make_chunks(TEXTS[:1])
+    expected = await embed(scripted, chunks)
+    async with scripted.pool.acquire() as conn:
+        await conn.execute("UPDATE embedding_cache SET embedding = embedding - embedding")
+    for _ in range(2):
+        np.testing.assert_allclose(await embed(scripted, chunks), expected, atol=2e-3)
+    assert requested_texts(scripted_models) == list(TEXTS[:1]) * 2

@@ -113,6 +113,9 @@ async def test_dropped_connections_and_timeouts_are_transient(
         ([[1.0] * 384] * 2, TransientFailure, "embedding_unavailable"),
         ([[float("nan")] * 384], TransientFailure, "embedding_unavailable"),
         ([[-65_520.0] * 384], ProviderRejected, "embedding_rejected"),
+        ([[0.0] * 384], TransientFailure, "embedding_unavailable"),
+        # Not zero yet, but half precision stores zeros.
+        ([[1e-8] * 384], TransientFailure, "embedding_unavailable"),
     ],
 )
 async def test_invalid_vectors_are_rejected(

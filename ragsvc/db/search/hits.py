@@ -42,9 +42,13 @@ EXACT = """
     SELECT v.chunk_id, v.embedding <=> $6 AS distance
     FROM live JOIN {table} v ON v.workspace_id = $1 AND v.document_id = live.id AND v.build_id = live.active_build
     WHERE true"""
+# The distance to a vector without length is NaN, which Postgres sorts as the largest number.
+COMPARABLE = "distance < 'NaN'::float8"
 FIRST = "ORDER BY distance + 0, chunk_id LIMIT $7"
 DENSE_EXACT = f"""
-dense AS MATERIALIZED (SELECT chunk_id, 1 - distance AS cosine FROM (SELECT * FROM ({EXACT}) every {FIRST}) nearest)"""
+dense AS MATERIALIZED (
+    SELECT chunk_id, 1 - distance AS cosine FROM (SELECT * FROM ({EXACT}) every {FIRST}) nearest WHERE {COMPARABLE}
+)"""
 
 # The vector index returns the nearest chunks of the workspace. If enough of them are in the scope, they are the nearest
 # of the scope. If not, because the scope is small or unrelated to the query, continuing along the index would be slow
@@ -59,6 +63,7 @@ near AS MATERIALIZED (
 near_live AS MATERIALIZED (
     SELECT chunk_id, distance FROM near
     WHERE (SELECT d.active_build = near.build_id FROM documents d WHERE d.id = near.document_id AND {LIVE})
+        AND {COMPARABLE}
     {FIRST}
 ),
 {LIVE_DOCUMENTS},
@@ -67,31 +72,35 @@ dense AS MATERIALIZED (
     UNION ALL
     SELECT chunk_id, 1 - distance FROM (
         SELECT * FROM ({EXACT} AND (SELECT count(*) FROM near_live) < $7) every {FIRST}) nearest
+    WHERE {COMPARABLE}
 )"""
 
 # A chunk found by only one index also gets its score from the other, so that every score is the weighted sum of the
 # cosine and the lexical score. (Bruch, Gai, Ingber 2023: better than fusing ranks, which do not reflect how well a
-# chunk matches; confirmed by `make eval`.)
+# chunk matches; confirmed by `make eval`.) A chunk without a comparable vector counts with its lexical score alone.
 FUSED = """
 fused AS MATERIALIZED (
-    SELECT either.chunk_id, scores.cosine, ranked.rank, $12 * scores.cosine + $13 * coalesce(ranked.rank, 0) AS score
+    SELECT either.chunk_id, scores.cosine, ranked.rank,
+           $12 * coalesce(scores.cosine, 0) + $13 * coalesce(ranked.rank, 0) AS score
     FROM (SELECT chunk_id FROM dense UNION SELECT chunk_id FROM lexical) either
     LEFT JOIN dense USING (chunk_id)
     LEFT JOIN ranked USING (chunk_id)
     LEFT JOIN {table} v ON v.workspace_id = $1 AND v.chunk_id = either.chunk_id AND dense.cosine IS NULL
-    CROSS JOIN LATERAL (SELECT coalesce(dense.cosine, 1 - (v.embedding <=> $6)) AS cosine) scores
+    CROSS JOIN LATERAL (
+        SELECT coalesce(dense.cosine, NULLIF(1 - (v.embedding <=> $6), 'NaN')) AS cosine) scores
 )"""
 ONLY_DENSE = "fused AS (SELECT chunk_id, cosine, NULL::float8 AS rank, cosine AS score FROM dense)"
 ONLY_LEXICAL = """
 fused AS (
-    SELECT lexical.chunk_id, 1 - (v.embedding <=> $6) AS cosine, lexical.rank, lexical.rank AS score
+    SELECT lexical.chunk_id, NULLIF(1 - (v.embedding <=> $6), 'NaN') AS cosine, lexical.rank, lexical.rank AS score
     FROM lexical LEFT JOIN {table} v ON v.workspace_id = $1 AND v.chunk_id = lexical.chunk_id AND $6 IS NOT NULL
 )"""
 
 BEST = """
 best AS (
-    SELECT chunk_id, cosine, rank, score FROM fused WHERE $9::float8 IS NULL OR cosine >= $9
-    ORDER BY score DESC, chunk_id LIMIT $8
+    SELECT chunk_id, cosine, rank, score FROM fused
+    WHERE score < 'NaN'::float8 AND ($9::float8 IS NULL OR cosine >= $9)
+    ORDER BY score DESC NULLS LAST, chunk_id LIMIT $8
 )
 SELECT best.chunk_id, c.document_id, c.build_id, f.filename, d.version, c.ordinal, best.score,
        best.cosine AS dense_score, best.rank AS lexical_score, c.content AS text, c.page_first, c.page_last,
