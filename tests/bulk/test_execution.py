@@ -68,10 +68,14 @@ async def job_for(resources: Resources, operation: BulkOperation) -> Job:
     return job
 
 
+def worker_context(resources: Resources) -> dict[str, object]:
+    return {"resources": resources, "queue": Queue.DELETION, "owner": "test", "stopping": asyncio.Event()}
+
+
 async def run_operation(resources: Resources, operation: BulkOperation) -> BulkOperation:
     """Execute the operation as the worker does, and return its state afterwards."""
     job = await job_for(resources, operation)
-    await delete_subject({"resources": resources, "owner": "test", "stopping": asyncio.Event()}, str(job.id))
+    await delete_subject(worker_context(resources), str(job.id))
     async with resources.pool.acquire() as conn:
         found = await bulk_operations.select_bulk_operation(conn, operation.workspace_id, operation.id)
         done = await jobs.select_job(conn, job.id)
@@ -193,7 +197,7 @@ async def test_an_operation_whose_workspace_is_deleted_ends_without_error(
     job = await job_for(resources, operation)
     async with resources.pool.acquire() as conn:
         await conn.execute("DELETE FROM bulk_operations WHERE id = $1", operation.id)
-    await delete_subject({"resources": resources, "owner": "test", "stopping": asyncio.Event()}, str(job.id))
+    await delete_subject(worker_context(resources), str(job.id))
     async with resources.pool.acquire() as conn:
         ended = await jobs.select_job(conn, job.id)
     assert ended is not None

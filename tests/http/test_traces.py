@@ -49,7 +49,7 @@ def recorder() -> Iterator[Recorder]:
 
 @pytest.fixture
 async def worker(settings: Settings) -> AsyncIterator[dict[str, Any]]:
-    """The context of an ingestion job, opened like in an arq worker."""
+    """The context of an ingestion job, opened as in an arq worker."""
     ctx: dict[str, Any] = {"settings": settings, "stopping": asyncio.Event()}
     await ingestion.start(ctx)
     yield ctx

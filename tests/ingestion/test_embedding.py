@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.domain.jobs import JobStatus
+from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.ingestion.embedding import embed_chunks
 from ragsvc.resources import open_resources
 from ragsvc.workers.runner import run_job
@@ -78,7 +78,7 @@ async def test_a_job_that_waits_for_rate_limit_tokens_renews_its_lease_until_it_
     async def work(_resources: Resources, lease: Lease) -> None:
         await embed_chunks(resources, lease.job.workspace_id, make_chunks(), report=ignore)
 
-    ctx = {"resources": resources, "owner": "worker-1", "stopping": asyncio.Event()}
+    ctx = {"resources": resources, "queue": Queue.INGESTION, "owner": "worker-1", "stopping": asyncio.Event()}
     running = asyncio.create_task(run_job(ctx, str(job.id), work))
 
     async def renewed() -> object:

@@ -60,7 +60,7 @@ async def add_webhook(
 
 def worker_context(resources: Resources, **settings: object) -> dict[str, Any]:
     changed = replace(resources, settings=resources.settings.changed({"backoff_base_s": 1e-6, **settings}))
-    return {"resources": changed, "owner": "worker-1", "stopping": asyncio.Event()}
+    return {"resources": changed, "queue": Queue.DELETION, "owner": "worker-1", "stopping": asyncio.Event()}
 
 
 async def select_due_deliveries(resources: Resources) -> list[Job]:

@@ -38,7 +38,7 @@ async def job(resources: Resources, document: Document) -> Job:
 
 def context(resources: Resources, **settings: object) -> dict[str, Any]:
     changed = replace(resources, settings=resources.settings.changed(settings))
-    return {"resources": changed, "owner": "worker-1", "stopping": asyncio.Event()}
+    return {"resources": changed, "queue": Queue.INGESTION, "owner": "worker-1", "stopping": asyncio.Event()}
 
 
 async def finish(resources: Resources, lease: Lease) -> None:
