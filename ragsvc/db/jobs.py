@@ -104,10 +104,11 @@ UPDATE jobs SET status = 'cancelled', cancel_requested = true, finished_at = now
 WHERE workspace_id = $1 AND queue = $2 AND subject_kind = $3 AND subject_id = $4 AND status IN ('queued', 'running')
 """
 
-# A job that waits for its next attempt can be replaced; one that is due may be claimed at any moment.
+# A job that waits for its next attempt can be replaced; one that is due may be claimed at any moment. The time is that
+# of the wall clock, because a transaction that began after this one may have added the job.
 CANCEL_DELAYED_JOB = """
 UPDATE jobs SET status = 'cancelled', finished_at = now()
-WHERE workspace_id = $1 AND id = $2 AND status = 'queued' AND run_at > now()
+WHERE workspace_id = $1 AND id = $2 AND status = 'queued' AND run_at > clock_timestamp()
 """
 
 # Ingestions of documents whose collection or workspace is being deleted.

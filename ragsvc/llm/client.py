@@ -36,9 +36,10 @@ CONNECTIONS = httpx2.Limits(max_connections=0, max_keepalive_connections=100)
 class LlmClient:
     """The embedding model and the chat model of the settings.
 
-    Failures are WorkErrors with a code `embedding_…` or `chat_…`: ProviderRejected with `rejected` or `quota`,
+    Failures are WorkErrors with a code `embedding_…` or `chat_…`: ProviderRejected with `rejected`,
     TransientFailure with `unavailable` (and `retry_after_s` if the server sent it), OutageFailure with `unreachable`.
-    Chat also uses ProviderRejected with `unauthorized`, `model_not_found`, `context_too_long` and `filtered`, and
+    `quota`, `unauthorized` and `model_not_found` are an OutageFailure of embeddings, since they affect all documents.
+    Chat uses ProviderRejected with these codes, `context_too_long` and `filtered`, and
     TransientFailure with `rate_limited`, `timeout` and `empty`.
     """
 

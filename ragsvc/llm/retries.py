@@ -13,7 +13,8 @@ MAX_WAIT_S = 2.0
 def should_retry_now(error: Exception) -> bool | float:
     """Tell stamina whether to retry, or how many seconds to wait before that if the server specified it."""
     if isinstance(error, OutageFailure):
-        return True
+        # A server that responded, for example because the quota is used up, will not change its mind within seconds.
+        return error.http_status is None
     if not isinstance(error, TransientFailure):
         return False
     if error.retry_after_s is None:

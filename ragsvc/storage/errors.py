@@ -16,13 +16,21 @@ from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
 
-from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, describe_error
+from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RETRYABLE_STATUS = {429, *range(500, 600)}
 MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchUpload", "404", "NotFound"}
+# The store refuses the service's credentials, whatever it is asked for.
+CREDENTIALS_REFUSED = {
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+}
 PARTS_REFUSED = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall"}
 _ERROR_CODE = re.compile("<Code>([^<]*)</Code>")
 
@@ -63,7 +71,7 @@ def translated() -> Iterator[None]:
         raise TransientFailure("storage_unavailable", f"the object store failed: {message}") from error
 
 
-def refusal(code: str, status: int) -> ObjectMissing | PartsRefused | ProviderRejected | TransientFailure:
+def refusal(code: str, status: int) -> WorkError:
     """Return the exception for an error response of the store."""
     if code in MISSING:
         return ObjectMissing("object_missing", f"the store has no such object ({code})", http_status=status)
@@ -71,4 +79,6 @@ def refusal(code: str, status: int) -> ObjectMissing | PartsRefused | ProviderRe
         return PartsRefused("parts_refused", f"the store refused the parts ({code})", http_status=status)
     if status in RETRYABLE_STATUS or code in {"SlowDown", "RequestTimeout", "InternalError"}:
         return TransientFailure("storage_unavailable", f"the object store returned {code}", http_status=status)
+    if code in CREDENTIALS_REFUSED:
+        return OutageFailure("storage_unauthorized", f"the object store returned {code}", http_status=status)
     return ProviderRejected("storage_rejected", f"the object store returned {code}", http_status=status)

@@ -87,7 +87,11 @@ MODEL = [
 
 STORE = [
     *((from_s3_response(404, code), PERMANENT, "object_missing") for code in ("NoSuchKey", "NoSuchBucket", "404")),
-    *((from_s3_response(403, code), PERMANENT, "storage_rejected") for code in ("AccessDenied", "InvalidAccessKeyId")),
+    (from_s3_response(403, "AccessDenied"), PERMANENT, "storage_rejected"),
+    *(
+        (from_s3_response(403, code), OUTAGE, "storage_unauthorized")
+        for code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
+    ),
     *((from_s3_response(status, "InternalError"), TRANSIENT, "storage_unavailable") for status in (500, 502, 503, 504)),
     (from_s3_response(503, "SlowDown"), TRANSIENT, "storage_unavailable"),
     (from_s3_response(400, "RequestTimeout"), TRANSIENT, "storage_unavailable"),
