@@ -11,7 +11,6 @@ import structlog
 from ragsvc.deletion.files import sweep_released_files
 from ragsvc.ingestion.embedding import sweep_embedding_cache
 from ragsvc.ingestion.stale_builds import sweep_builds, sweep_superseded_texts
-from ragsvc.jobs.announcements import notify_deliveries
 from ragsvc.jobs.outages import sweep_outages
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.runs.runs import sweep_runs
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 # Chores that other work waits for. Outages come first so that the workers of a queue that resumes are notified in the
 # same sweep.
-URGENT_CHORES = (sweep_outages, notify_deliveries, sweep_jobs, sweep_runs)
+URGENT_CHORES = (sweep_outages, sweep_jobs, sweep_runs)
 # Chores that clean up. They call the object store, which can be slow, so they run beside the urgent ones.
 CLEANING_CHORES = (
     sweep_uploads,

@@ -135,14 +135,33 @@ ORDER BY lease_until LIMIT $2
 # One queue at a time, so that the backlog of one does not hide the jobs of another.
 SELECT_OVERDUE_JOBS = f"""
 SELECT {COLUMNS} FROM jobs
-WHERE queue = $1 AND status = 'queued' AND run_at < now() - make_interval(secs => $2)
+WHERE queue = $1 AND status = 'queued' AND kind <> 'deliver' AND run_at < now() - make_interval(secs => $2)
   AND ($4::timestamptz IS NULL OR (run_at, id) > ($4, $5::uuid))
   AND NOT EXISTS (SELECT FROM queue_state q WHERE q.queue = jobs.queue AND q.paused)
 ORDER BY run_at, id LIMIT $3
 """
 
-SELECT_DUE_JOBS = f"""
-SELECT {COLUMNS} FROM jobs WHERE status = 'queued' AND kind = $1 AND run_at <= now() ORDER BY run_at LIMIT $2
+# The next delivery of each webhook that has none in flight. The recursion skips from webhook to webhook in the index,
+# so the backlog of one webhook is not read.
+SELECT_NEXT_DELIVERIES = """
+WITH RECURSIVE waiting AS (
+    (SELECT payload ->> 'webhook_id' AS webhook_id FROM jobs WHERE status = 'queued' AND kind = 'deliver'
+     ORDER BY 1 LIMIT 1)
+  UNION ALL
+    SELECT (SELECT payload ->> 'webhook_id' FROM jobs WHERE status = 'queued' AND kind = 'deliver'
+            AND payload ->> 'webhook_id' > waiting.webhook_id ORDER BY 1 LIMIT 1)
+    FROM waiting WHERE waiting.webhook_id IS NOT NULL
+)
+SELECT next.id FROM waiting CROSS JOIN LATERAL (
+    SELECT id, run_at FROM jobs
+    WHERE status = 'queued' AND kind = 'deliver' AND payload ->> 'webhook_id' = waiting.webhook_id AND run_at <= now()
+    ORDER BY run_at, id LIMIT 1
+) next
+WHERE NOT EXISTS (
+    SELECT FROM jobs r WHERE r.queue = 'deletion' AND r.status = 'running' AND r.kind = 'deliver'
+      AND r.payload ->> 'webhook_id' = waiting.webhook_id)
+  AND NOT EXISTS (SELECT FROM queue_state q WHERE q.queue = 'deletion' AND q.paused)
+ORDER BY next.run_at LIMIT $1
 """
 
 SELECT_ACTIVE_GENERATIONS = (
@@ -304,9 +323,9 @@ async def limit_lock_wait(conn: Connection, *, seconds: float) -> None:
     await conn.execute(LIMIT_LOCK_WAIT, str(round(seconds * 1000)))
 
 
-async def select_due_jobs(conn: Connection, *, kind: JobKind, limit: int) -> list[Job]:
-    """Return due jobs of a kind, those that have waited longest first."""
-    return [to_job(row) for row in await conn.fetch(SELECT_DUE_JOBS, kind, limit)]
+async def select_next_deliveries(conn: Connection, *, limit: int) -> list[UUID]:
+    """Return the ids of due deliveries, at most one for each webhook and none for a webhook with one in flight."""
+    return [row["id"] for row in await conn.fetch(SELECT_NEXT_DELIVERIES, limit)]
 
 
 async def select_active_generations(conn: Connection, job_ids: Sequence[UUID]) -> dict[UUID, int]:

@@ -13,17 +13,15 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.webhooks import WebhookEvent
-    from ragsvc.resources import Resources
 
 # With the default backoff, the last attempt comes about 15 minutes after the first.
 MAX_ATTEMPTS = 12
-BATCH = 1000
 
 
 async def announce(
     conn: Connection, event: WebhookEvent, *, workspace_id: UUID, document_id: UUID, **details: object
 ) -> None:
-    """Add a delivery job for each webhook that subscribes to the event; the sweeper notifies the workers.
+    """Add a delivery job for each webhook that subscribes to the event; deletion workers look for them.
 
     `details` become part of the event's data and must not contain text of the document.
     """
@@ -34,7 +32,7 @@ async def announce(
             conn,
             workspace_id,
             delivery_id,
-            # Deliveries share the workers of deletions: both are light and spend most of their time waiting.
+            # Deliveries share the processes of deletions, but not their slots (ragsvc/workers/deliveries.py).
             queue=Queue.DELETION,
             kind=JobKind.DELIVER,
             subject_kind=SubjectKind.DELIVERY,
@@ -43,12 +41,3 @@ async def announce(
             max_attempts=MAX_ATTEMPTS,
             trace_id=None,
         )
-
-
-async def notify_deliveries(resources: Resources) -> None:
-    """Notify workers of the deliveries that are due, so that the code that changes a document need not do it."""
-    async with resources.pool.acquire() as conn, conn.transaction():
-        if not await jobs.try_lock(conn, f"{resources.settings.stores.queue_prefix}:deliveries"):
-            return
-        due = await jobs.select_due_jobs(conn, kind=JobKind.DELIVER, limit=BATCH)
-    await resources.notifier.notify_missing(due)

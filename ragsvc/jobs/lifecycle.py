@@ -22,7 +22,7 @@ import structlog
 from ragsvc.db import dead_jobs, jobs, queue_state
 from ragsvc.domain.documents import FailureInfo
 from ragsvc.domain.ids import new_id
-from ragsvc.domain.jobs import IngestPayload, Job, JobStatus, Queue, SubjectKind
+from ragsvc.domain.jobs import IngestPayload, Job, JobKind, JobStatus, Queue, SubjectKind
 from ragsvc.jobs import retry_policy, subjects
 from ragsvc.telemetry.metrics import JOB_RESCUES, JOB_START_LATENCY
 from ragsvc.telemetry.traces import current_traceparent
@@ -97,14 +97,16 @@ async def enqueue_ingestion(
     )
 
 
-async def claim(pool: Pool, job_id: UUID, *, queue: Queue, owner: str, lease_s: float) -> Job | None:
-    """Claim a job of the queue for this worker.
+async def claim(
+    pool: Pool, job_id: UUID, *, queue: Queue, owner: str, lease_s: float, delivers: bool = False
+) -> Job | None:
+    """Claim a job of the queue for this worker: a delivery if `delivers`, otherwise any other job.
 
-    Return None if it is not due yet, is leased or finished, belongs to another queue, or if its queue is paused.
+    Return None if it is not due yet, is leased or finished, is none of these, or if its queue is paused.
     """
     async with pool.acquire() as conn, conn.transaction():
         before = await jobs.select_job(conn, job_id)
-        if before is None or before.queue is not queue:
+        if before is None or before.queue is not queue or (before.kind is JobKind.DELIVER) is not delivers:
             return None
         await subjects.lock_subject(conn, before)
         job = await jobs.claim_job(conn, job_id, queue=queue, owner=owner, token=new_id(), lease_s=lease_s)

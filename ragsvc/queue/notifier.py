@@ -12,7 +12,7 @@ import structlog
 from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 from arq.utils import to_unix_ms
 
-from ragsvc.domain.jobs import Queue
+from ragsvc.domain.jobs import JobKind, Queue
 from ragsvc.queue.connection import REDIS_TROUBLE, queue_name, wake_channel
 from ragsvc.telemetry.metrics import NOTIFICATIONS
 from ragsvc.telemetry.spans import SpanKind
@@ -52,7 +52,12 @@ class Notifier:
         self._settings = settings
 
     async def notify(self, job: Job) -> bool:
-        """Notify the workers of a queued job; False if arq already had the notification or Redis is unavailable."""
+        """Notify the workers of a queued job; False if arq already had the notification or Redis is unavailable.
+
+        Nothing is sent for a delivery, because the workers look for those in Postgres.
+        """
+        if job.kind is JobKind.DELIVER:
+            return False
         with span(
             f"send {job.queue}", SpanKind.PRODUCER, {"messaging.system": "arq", "messaging.destination.name": job.queue}
         ):
@@ -85,6 +90,7 @@ class Notifier:
         connection broke before a worker received Redis's reply, arq would skip the notification for a day. If a worker
         did take it up just now, two workers may try to claim the job, and Postgres lets only one succeed.
         """
+        jobs = [job for job in jobs if job.kind is not JobKind.DELIVER]
         if not jobs:
             return 0
         due = datetime.now(UTC) - CLOCK_TOLERANCE

@@ -91,14 +91,16 @@ async def stop(ctx: dict[str, Any]) -> None:
     log.info("worker_stopped")
 
 
-async def run_job(ctx: dict[str, Any], job_id: str, work: Callable[[Resources, Lease], Awaitable[None]]) -> None:
-    """Claim the notified job and do its work; every outcome is stored in the job's row.
+async def run_job(
+    ctx: dict[str, Any], job_id: str, work: Callable[[Resources, Lease], Awaitable[None]], *, delivers: bool = False
+) -> None:
+    """Claim the job and do its work; every outcome is stored in the job's row. `delivers` is for the claim.
 
     `work` marks the job as done itself, in the transaction that makes its result visible.
     """
     resources: Resources = ctx["resources"]
     with structlog.contextvars.bound_contextvars(job_id=_read_job_id(job_id)):
-        job = await _claim(resources, job_id, queue=ctx["queue"], owner=ctx["owner"])
+        job = await _claim(resources, job_id, queue=ctx["queue"], owner=ctx["owner"], delivers=delivers)
         if job is None:
             return
         with track_attempt(job) as attempt:
@@ -144,10 +146,12 @@ def _read_job_id(text: str) -> UUID | str:
         return text
 
 
-async def _claim(resources: Resources, job_id: str, *, queue: Queue, owner: str) -> Job | None:
+async def _claim(resources: Resources, job_id: str, *, queue: Queue, owner: str, delivers: bool) -> Job | None:
     lease_s = resources.settings.jobs.job_lease_s
     try:
-        return await lifecycle.claim(resources.pool, UUID(job_id), queue=queue, owner=owner, lease_s=lease_s)
+        return await lifecycle.claim(
+            resources.pool, UUID(job_id), queue=queue, owner=owner, lease_s=lease_s, delivers=delivers
+        )
     except Exception as error:  # noqa: BLE001 - the row is unchanged, and the sweeper sends another notification
         log.warning("job_not_claimed", error=error)
         return None

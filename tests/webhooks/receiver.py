@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
 
     from ragsvc.domain.webhooks import Webhook
 
+# Requests to this path get no response until `release` is set.
+SLOW_PATH = "/slow"
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
     """A request that was received."""
 
+    path: str
     headers: Mapping[str, str]
     body: bytes
 
@@ -43,7 +48,9 @@ class Receiver:
 
     received: list[Received] = field(default_factory=list)
     script: list[tuple[int, Mapping[str, str]]] = field(default_factory=list)
+    release: asyncio.Event = field(default_factory=asyncio.Event)
     server: TestServer = field(init=False)
+    _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def __post_init__(self) -> None:
         app = web.Application()
@@ -64,7 +71,22 @@ class Receiver:
         """The types of the received events, in order."""
         return [one.json["type"] for one in self.received]
 
+    @property
+    def paths(self) -> Sequence[str]:
+        """The paths of the received requests, in order."""
+        return [one.path for one in self.received]
+
+    async def wait_for(self, path: str, *, count: int = 1) -> None:
+        """Wait until `count` requests to the path were received."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: self.paths.count(path) >= count)
+
     async def _receive(self, request: web.Request) -> web.Response:
-        self.received.append(Received(dict(request.headers), await request.read()))
+        received = Received(request.path, dict(request.headers), await request.read())
+        async with self._arrived:
+            self.received.append(received)
+            self._arrived.notify_all()
+        if request.path == SLOW_PATH:
+            await self.release.wait()
         status, headers = self.script.pop(0) if self.script else (204, {})
         return web.Response(status=status, headers=headers)

@@ -11,18 +11,20 @@ import pytest
 from ragsvc.db import dead_jobs, jobs, webhooks
 from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.domain.ids import format_id, new_id
-from ragsvc.domain.jobs import DeadLetterFilter, JobKind, JobStatus, Queue
+from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue
 from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.jobs import lifecycle, retry_policy
-from ragsvc.jobs.announcements import notify_deliveries
 from ragsvc.jobs.sweeper import sweep_jobs
+from ragsvc.tasks import in_background
 from ragsvc.webhooks.delivery import deliver
 from ragsvc.workers.deletion import delete_subject
+from ragsvc.workers.deliveries import DeliveryLane
 from ragsvc.workers.runner import run_job
 from tests.support.documents.builds import ready_document
 from tests.support.documents.deletions import deletion_job
 from tests.support.documents.documents import accept, job_of, reload_job
-from tests.webhooks.receiver import Receiver
+from tests.support.workspaces import create_workspace
+from tests.webhooks.receiver import SLOW_PATH, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
     from ragsvc.settings.settings import Settings
+
+RECEIVED_WITHIN_S = 60.0
+SELECT_DUE_DELIVERIES = (
+    "SELECT id FROM jobs WHERE kind = 'deliver' AND status = 'queued' AND run_at <= now() ORDER BY id"
+)
 
 
 @pytest.fixture
@@ -65,14 +72,15 @@ def worker_context(resources: Resources, **settings: object) -> dict[str, Any]:
 
 async def select_due_deliveries(resources: Resources) -> list[Job]:
     async with resources.pool.acquire() as conn:
-        return await jobs.select_due_jobs(conn, kind=JobKind.DELIVER, limit=100)
+        found = [await jobs.select_job(conn, row["id"]) for row in await conn.fetch(SELECT_DUE_DELIVERIES)]
+    return [job for job in found if job is not None]
 
 
 async def deliver_due_events(resources: Resources, **settings: object) -> list[Job]:
     """Deliver the due events as the worker does, and return the jobs afterwards."""
     waiting = await select_due_deliveries(resources)
     for job in waiting:
-        await delete_subject(worker_context(resources, **settings), str(job.id))
+        await run_job(worker_context(resources, **settings), str(job.id), deliver, delivers=True)
     return [await reload_job(resources, job) for job in waiting]
 
 
@@ -223,22 +231,61 @@ async def test_a_worker_that_dies_after_the_response_delivers_again_under_the_sa
             await conn.execute(lose, job.id)
         await deliver(resources, lease)
 
-    await run_job(worker_context(resources), str(job.id), deliver_and_lose)
+    await run_job(worker_context(resources), str(job.id), deliver_and_lose, delivers=True)
     assert (await reload_job(resources, job)).status is JobStatus.RUNNING
-    await delete_subject(worker_context(resources), str(job.id))
+    await run_job(worker_context(resources), str(job.id), deliver, delivers=True)
     assert (await reload_job(resources, job)).status is JobStatus.DONE
     assert len(receiver.received) == 2
     assert len({one.headers["webhook-id"] for one in receiver.received}) == 1
 
 
-async def test_due_deliveries_are_notified_and_not_counted_as_lost(
+async def test_a_delivery_never_takes_a_slot_of_deletions(
     resources: Resources, workspace: Workspace, receiver: Receiver
 ) -> None:
     await add_webhook(resources, workspace, receiver.origin)
     await ready_document(resources, workspace)
-    await notify_deliveries(resources)
     (job,) = await select_due_deliveries(resources)
-    assert [notify.job_id for notify in await resources.notifier.pending(Queue.DELETION, limit=10)] == [job.id]
+    assert not await resources.notifier.notify(job)
     async with resources.pool.acquire() as conn:
         await conn.execute("UPDATE jobs SET run_at = now() - interval '1 hour' WHERE id = $1", job.id)
     assert await sweep_jobs(resources) == 0
+    assert await resources.notifier.pending(Queue.DELETION, limit=10) == []
+    await delete_subject(worker_context(resources), str(job.id))
+    assert (await reload_job(resources, job)).status is JobStatus.QUEUED
+    assert receiver.received == []
+
+
+async def test_a_slow_receiver_delays_no_other_webhook_and_gets_one_event_at_a_time(
+    resources: Resources, workspace: Workspace, receiver: Receiver
+) -> None:
+    other = await create_workspace(resources.pool, resources.storage, resources.settings)
+    await add_webhook(resources, workspace, f"{receiver.origin}{SLOW_PATH}")
+    await add_webhook(resources, other, f"{receiver.origin}/fast")
+    for _ in range(3):
+        await ready_document(resources, workspace)
+    await ready_document(resources, other)
+    ctx = worker_context(resources)
+    async with in_background(DeliveryLane(ctx).run()):
+        async with asyncio.timeout(RECEIVED_WITHIN_S):
+            await receiver.wait_for("/fast")
+            await receiver.wait_for(SLOW_PATH)
+        await ready_document(resources, other)
+        async with asyncio.timeout(RECEIVED_WITHIN_S):
+            await receiver.wait_for("/fast", count=2)
+        assert receiver.paths.count(SLOW_PATH) == 1
+        ctx["stopping"].set()
+    # What was in flight was handed back.
+    waiting = [job for job in await select_due_deliveries(resources) if job.workspace_id == workspace.id]
+    assert len(waiting) == 3
+    receiver.release.set()
+
+
+async def test_events_are_delivered_in_their_order_and_all_of_them(
+    resources: Resources, workspace: Workspace, receiver: Receiver
+) -> None:
+    await add_webhook(resources, workspace, receiver.origin)
+    ready = [await ready_document(resources, workspace) for _ in range(3)]
+    async with in_background(DeliveryLane(worker_context(resources)).run()), asyncio.timeout(RECEIVED_WITHIN_S):
+        await receiver.wait_for("/", count=3)
+    received = [one.json["data"]["document_id"] for one in receiver.received]
+    assert received == [format_id("doc", document.id) for document in ready]
