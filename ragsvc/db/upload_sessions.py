@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 COLUMNS = """
 u.workspace_id, u.id, w.bucket, u.status, u.object_key, u.s3_upload_id, u.filename, u.mime_type, u.declared_size_bytes,
 u.part_size_bytes, u.sha256, u.collection_id, u.attributes, u.chunking, u.document_id, u.token_key_id,
-u.max_bytes, u.error, u.expires_at, u.created_at, u.tus_metadata
+u.max_bytes, u.error, u.expires_at, u.created_at, u.tus_metadata, u.tail_id
 """
 FROM = "FROM upload_sessions u JOIN workspaces w ON w.id = u.workspace_id"
 

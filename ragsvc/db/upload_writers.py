@@ -27,6 +27,12 @@ WHERE workspace_id = $1 AND id = $2 AND status = 'pending' AND writer = $3
 RETURNING writer_is_asked
 """
 
+# Only the current writer can change which tail counts.
+UPDATE_TAIL = """
+UPDATE upload_sessions SET tail_id = $4, updated_at = now()
+WHERE workspace_id = $1 AND id = $2 AND status = 'pending' AND writer = $3
+"""
+
 RELEASE_WRITING = """
 UPDATE upload_sessions SET writer = NULL, writing_until = NULL, writer_is_asked = false
 WHERE workspace_id = $1 AND id = $2 AND writer = $3
@@ -49,6 +55,11 @@ async def renew_writing(
     """Renew the lease and return whether another request asks for it; None if the lease was lost."""
     asked: bool | None = await conn.fetchval(RENEW_WRITING, workspace_id, upload_id, writer, lease_s)
     return asked
+
+
+async def update_tail(conn: Connection, workspace_id: UUID, upload_id: UUID, *, writer: UUID, tail_id: UUID) -> bool:
+    """Let a tail count; return False if the lease was lost or the session has ended."""
+    return await conn.execute(UPDATE_TAIL, workspace_id, upload_id, writer, tail_id) == "UPDATE 1"
 
 
 async def release_writing(conn: Connection, workspace_id: UUID, upload_id: UUID, *, writer: UUID) -> None:

@@ -52,6 +52,8 @@ class Upload:
     max_bytes: int | None = None
     # The Upload-Metadata header of a tus client, verbatim; None if the session was not opened over tus.
     tus_metadata: str | None = None
+    # The tail that counts; None if there is none yet, or if it was stored by a version that did not name tails.
+    tail_id: UUID | None = None
 
     @property
     def api(self) -> str:
@@ -63,9 +65,14 @@ class Upload:
         return "form" if self.collection_id is None else "native"
 
     @property
+    def tail_prefix(self) -> str:
+        """The prefix of the keys of all tails of a tus upload."""
+        return f"{self.object_key}.tail"
+
+    @property
     def tail_key(self) -> str:
         """The key of the object that stores the bytes of an incomplete part of a tus upload."""
-        return f"{self.object_key}.tail"
+        return self.tail_prefix if self.tail_id is None else f"{self.tail_prefix}.{self.tail_id.hex}"
 
     @property
     def size_bytes(self) -> int:

@@ -10,7 +10,7 @@ from ragsvc.db import upload_sessions
 from ragsvc.domain.uploads import UploadStatus
 from ragsvc.storage.errors import ObjectMissing
 from ragsvc.telemetry.metrics import UPLOADS
-from ragsvc.uploads.tails import remove_tail
+from ragsvc.uploads.tails import remove_tails
 
 if TYPE_CHECKING:
     from ragsvc.domain.uploads import Upload
@@ -48,6 +48,6 @@ async def clean_upload(resources: Resources, upload: Upload) -> None:
     for s3_upload_id in ids | ({upload.s3_upload_id} if upload.s3_upload_id else set()):
         await storage.abort_multipart(upload.bucket, upload.object_key, upload_id=s3_upload_id)
     await storage.delete_object(upload.bucket, upload.object_key)
-    await remove_tail(resources, upload)
+    await remove_tails(resources, upload)
     async with resources.pool.acquire() as conn:
         await upload_sessions.update_cleaned(conn, upload.workspace_id, upload.id)

@@ -14,7 +14,7 @@ from ragsvc.storage.errors import ObjectMissing, PartsRefused
 from ragsvc.telemetry.metrics import UPLOAD_BYTES, UPLOADS
 from ragsvc.uploads.registration import pin_collection, register_upload
 from ragsvc.uploads.sessions import find_missing, load_session
-from ragsvc.uploads.tails import remove_tail
+from ragsvc.uploads.tails import remove_tails
 from ragsvc.uploads.token_sessions import learn_size
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ async def _join_parts(resources: Resources, upload: Upload) -> StoredObject:
 
 
 async def _join(resources: Resources, upload: Upload, parts: list[StoredPart]) -> StoredObject:
-    # All bytes are in parts by now, so remove the tail; nothing would once the session is completed.
-    await remove_tail(resources, upload)
+    # All bytes are in parts by now, so remove the tails; nothing would once the session is completed.
+    await remove_tails(resources, upload)
     wanted = [part for part in parts if part.number <= upload.part_count]
     try:
         await resources.storage.complete_multipart(

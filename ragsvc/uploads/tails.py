@@ -1,7 +1,7 @@
 """Tails of tus uploads: separate objects with the bytes of a part that is not complete yet.
 
 A tail's metadata states the number of its part. A tail whose part is already complete is ignored, so the offset is
-correct no matter when a process dies.
+correct no matter when a process dies. Each tail has a key of its own, and the session's row names the one that counts.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ async def load_tail(resources: Resources, upload: Upload) -> Tail | None:
 async def store_tail(
     resources: Resources, upload: Upload, *, part_number: int, body: bytes, counted_bytes: int
 ) -> None:
-    """Store a tail, atomically replacing an earlier one."""
+    """Store a tail under the upload's key for it, atomically replacing an earlier one with this key."""
     await resources.storage.put_object(
         upload.bucket,
         upload.tail_key,
@@ -76,7 +76,9 @@ async def read_tail(resources: Resources, upload: Upload, *, size_bytes: int) ->
                 yield block
 
 
-async def remove_tail(resources: Resources, upload: Upload) -> None:
-    """Remove the tail; only uploads over tus have one."""
-    if upload.tus_metadata is not None:
-        await resources.storage.delete_object(upload.bucket, upload.tail_key)
+async def remove_tails(resources: Resources, upload: Upload) -> None:
+    """Remove the tail and those that lost writers have left; only uploads over tus have one."""
+    if upload.tus_metadata is None:
+        return
+    for tail in await resources.storage.list_objects(upload.bucket, prefix=upload.tail_prefix):
+        await resources.storage.delete_object(upload.bucket, tail.object_key)

@@ -170,7 +170,7 @@ class _Append:
     async def _reserve(self, added_bytes: int) -> None:
         await self._buffer.reserve(self._spilled_bytes + added_bytes)
         if self._spilled_bytes:
-            found = read_tail(self._resources, self._upload, size_bytes=self._spilled_bytes)
+            found = read_tail(self._resources, self._store.upload, size_bytes=self._spilled_bytes)
             body = b"".join([block async for block in found])
             # Written in one piece, so that a request that is cancelled halfway does not mistake a fragment for the
             # whole tail.

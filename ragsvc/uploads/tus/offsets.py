@@ -50,7 +50,10 @@ async def load_progress(resources: Resources, workspace_id: UUID, upload_id: UUI
     if upload.status is UploadStatus.COMPLETED:
         return Progress(upload, upload.size_bytes)
     # Load the tail first: if its part is completed in between, the tail is recognised as stale.
-    tail = await load_tail(resources, upload)
+    while (tail := await load_tail(resources, upload)) is None and upload.tail_id is not None:
+        before, upload = upload, await load_upload(resources, workspace_id, upload_id)
+        if upload.tail_id == before.tail_id:
+            break
     try:
         parts = await resources.storage.list_parts(
             upload.bucket, upload.object_key, upload_id=upload.s3_upload_id or ""

@@ -20,6 +20,7 @@ from ragsvc.tasks import cancel_and_wait, in_background, keep_renewed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from uuid import UUID
 
     from ragsvc.domain.uploads import Upload
     from ragsvc.resources import Resources
@@ -75,6 +76,13 @@ class Writer:
         """
         if time.monotonic() >= self._held_until:
             raise UploadLocked("Another request has taken over the upload.")
+
+    async def name_tail(self, tail_id: UUID) -> bool:
+        """Let a tail count; return False if the lease was lost or the upload has ended."""
+        async with self._resources.pool.acquire() as conn:
+            return await upload_writers.update_tail(
+                conn, self._upload.workspace_id, self._upload.id, writer=self._id, tail_id=tail_id
+            )
 
     async def take(self) -> None:
         """Acquire the lease, waiting up to WAIT_S seconds; raises the same errors as `writing`."""
