@@ -149,7 +149,8 @@ class Answerer:
             filters=question.filters,
             limit=question.limit,
         )
-        hits = await find_hits(self._resources, self._workspace_id, request, skips_unknown_collections=True)
+        found = await find_hits(self._resources, self._workspace_id, request, skips_unknown_collections=True)
+        hits = found.hits
         min_score = self._resources.settings.answering.abstain_min_score
         best = max((hit.dense_score for hit in hits if hit.dense_score is not None), default=None)
         return [] if min_score is not None and (best is None or best < min_score) else hits

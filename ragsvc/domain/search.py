@@ -21,8 +21,21 @@ class SearchMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A chunk that is equal to a hit, in the same or another document."""
+
+    chunk_id: UUID
+    document_id: UUID
+    filename: str
+
+
+@dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A chunk found by a search. Hits are sorted by `score`; the other scores are those of the two indexes."""
+    """A chunk found by a search.
+
+    Hits are sorted by `score`; the other scores are those of the two indexes and of the reranker. `duplicates` are
+    equal chunks, which have no hits of their own.
+    """
 
     chunk_id: UUID
     document_id: UUID
@@ -42,3 +55,13 @@ class SearchHit:
     char_end: int
     token_count: int
     attributes: dict[str, object]
+    duplicates: tuple[Duplicate, ...] = ()
+    reranked_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundHits:
+    """The hits of a search, best first, and the indexes that could not be used (`dense`, without its model)."""
+
+    hits: list[SearchHit]
+    degraded: tuple[SearchMode, ...] = ()

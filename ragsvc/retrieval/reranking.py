@@ -35,6 +35,6 @@ async def rerank(reranker: Reranker, query: str, *, hits: Sequence[SearchHit]) -
     except WorkError as error:
         log.warning("hits_not_reranked", code=error.work_code, error=error.detail)
         return list(hits)
-    scored = [replace(hit, score=score) for hit, score in zip(hits, scores, strict=True)]
+    scored = [replace(hit, score=score, reranked_score=score) for hit, score in zip(hits, scores, strict=True)]
     # The sort is stable, so hits of equal score remain in the order of the search.
     return sorted(scored, key=lambda hit: hit.score, reverse=True)

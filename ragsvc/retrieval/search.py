@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import structlog
 
 from ragsvc.db.search.hits import Candidates, select_hits
 from ragsvc.db.search.scope import Scope, Selection, select_scope
-from ragsvc.domain.search import SearchMode
-from ragsvc.errors import NotFound, Unavailable
+from ragsvc.domain.search import FoundHits, SearchMode
+from ragsvc.errors import NotFound, OutageFailure, TransientFailure, Unavailable
 from ragsvc.retrieval.filters import compile_filter
 from ragsvc.retrieval.reranking import rerank
 from ragsvc.tasks import abandon
@@ -28,9 +30,14 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.retrieval.filters import Filter
 
+log = structlog.get_logger(__name__)
+
 # Candidates from each index before fusion: at least FETCHED, and FETCHED_PER_HIT for each requested hit.
 FETCHED = 50
 FETCHED_PER_HIT = 2
+# If folding equal chunks leaves too few hits, more candidates are fetched, up to this number.
+MOST_FETCHED = 800
+FETCHED_GROWTH = 4
 # Candidates that a reranker scores. More would cost time and rarely change the first hits.
 RERANK_CANDIDATES = 50
 # With at most this many chunks in scope, dense search scans them all, which is exact and about as fast as the index.
@@ -41,7 +48,10 @@ MAX_QUERY_CHARS = 4000
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """A query and its scope; `collection_ids` of None means all collections of the workspace."""
+    """A query and its scope; `collection_ids` of None means all collections of the workspace.
+
+    `folds_duplicates` makes one hit of equal chunks. `may_degrade` lets a hybrid search do without the embedding model.
+    """
 
     query: str
     collection_ids: tuple[UUID, ...] | None = None
@@ -49,6 +59,8 @@ class SearchRequest:
     limit: int = 10
     mode: SearchMode = SearchMode.HYBRID
     min_score: float | None = None
+    folds_duplicates: bool = True
+    may_degrade: bool = False
 
     @property
     def text(self) -> str:
@@ -71,8 +83,11 @@ async def search(
     limit: int = 10,
     mode: SearchMode = SearchMode.HYBRID,
     min_score: float | None = None,
-) -> list[SearchHit]:
+    folds_duplicates: bool = True,
+) -> FoundHits:
     """Return at most `limit` hits of live documents, best first.
+
+    A hybrid search without `min_score` is lexical while the embedding model is away.
 
     Raises:
         NotFound: one of the collections does not belong to the workspace.
@@ -87,13 +102,15 @@ async def search(
         limit=limit,
         mode=mode,
         min_score=min_score,
+        folds_duplicates=folds_duplicates,
+        may_degrade=mode is SearchMode.HYBRID and min_score is None,
     )
     return await find_hits(resources, workspace_id, request)
 
 
 async def find_hits(
     resources: Resources, workspace_id: UUID, request: SearchRequest, *, skips_unknown_collections: bool = False
-) -> list[SearchHit]:
+) -> FoundHits:
     """Return the hits of a request; raises like `search`, but can skip collections that no longer exist."""
     with span("retrieve", attributes={"ragsvc.mode": request.mode}), RETRIEVAL_DURATION.labels(request.mode).time():
         return await _find(resources, workspace_id, request, skips_unknown_collections=skips_unknown_collections)
@@ -101,22 +118,39 @@ async def find_hits(
 
 async def _find(
     resources: Resources, workspace_id: UUID, request: SearchRequest, *, skips_unknown_collections: bool
-) -> list[SearchHit]:
+) -> FoundHits:
     selection = Selection(request.collection_ids, compile_filter(request.filters))
     embedding = asyncio.create_task(_embed(resources, workspace_id, request))
     try:
         scope = await _measure(resources, workspace_id, selection)
         if scope.collections < len(request.collection_ids or ()) and not skips_unknown_collections:
             raise NotFound("One of the collections does not exist.")
-        vector = await embedding if scope.chunks else None
+        vector, mode = await _await_vector(embedding, request) if scope.chunks else (None, request.mode)
     finally:
         abandon(embedding)
+    degraded = () if mode is request.mode else (SearchMode.DENSE,)
     if not scope.chunks:
-        return []
+        return FoundHits([])
     reranker = resources.llm.reranker if request.mode is SearchMode.HYBRID else None
     limit = max(request.limit, RERANK_CANDIDATES) if reranker else request.limit
-    hits = await _select(resources, workspace_id, request, selection=selection, scope=scope, vector=vector, limit=limit)
-    return (await rerank(reranker, request.text, hits=hits))[: request.limit] if reranker else hits
+    wanted = replace(request, mode=mode, limit=limit)
+    hits = await _select(resources, workspace_id, wanted, selection=selection, scope=scope, vector=vector)
+    if reranker:
+        hits = (await rerank(reranker, request.text, hits=hits))[: request.limit]
+    return FoundHits(hits, degraded)
+
+
+async def _await_vector(
+    embedding: asyncio.Task[NDArray[np.float32] | None], request: SearchRequest
+) -> tuple[NDArray[np.float32] | None, SearchMode]:
+    """Return the query's vector, and the mode of the search, which is lexical if it does without a vector."""
+    try:
+        return await embedding, request.mode
+    except (TransientFailure, OutageFailure) as error:
+        if not request.may_degrade:
+            raise
+        log.warning("search_degraded", code=error.work_code, error=error.detail)
+        return None, SearchMode.LEXICAL
 
 
 async def _measure(resources: Resources, workspace_id: UUID, selection: Selection) -> Scope:
@@ -142,17 +176,39 @@ async def _select(
     selection: Selection,
     scope: Scope,
     vector: NDArray[np.float32] | None,
-    limit: int,
+) -> list[SearchHit]:
+    fetched = max(FETCHED, FETCHED_PER_HIT * request.limit)
+    while True:
+        hits = await _select_once(
+            resources, workspace_id, request, selection=selection, scope=scope, vector=vector, fetched=fetched
+        )
+        candidates = sum(1 + len(hit.duplicates) for hit in hits)
+        # Fewer candidates than wanted means that there are no more.
+        if len(hits) == request.limit or candidates == len(hits) or candidates < fetched or fetched >= MOST_FETCHED:
+            return hits
+        fetched = min(FETCHED_GROWTH * fetched, MOST_FETCHED)
+
+
+async def _select_once(
+    resources: Resources,
+    workspace_id: UUID,
+    request: SearchRequest,
+    *,
+    selection: Selection,
+    scope: Scope,
+    vector: NDArray[np.float32] | None,
+    fetched: int,
 ) -> list[SearchHit]:
     settings = resources.settings
     candidates = Candidates(
         query_vector=vector,
         words=request.text,
         text_search_config=settings.answering.text_search_config,
-        fetched=max(FETCHED, FETCHED_PER_HIT * limit),
+        fetched=fetched,
         dense_weight=settings.answering.dense_weight,
         lexical_weight=settings.answering.lexical_weight,
         min_score=request.min_score,
+        folds=request.folds_duplicates,
     )
     async with resources.pool.acquire() as conn:
         with _translating_timeouts():
@@ -163,7 +219,7 @@ async def _select(
                 scope=scope,
                 mode=request.mode,
                 candidates=candidates,
-                limit=limit,
+                limit=request.limit,
                 table=resources.space.table,
                 is_small=scope.chunks <= EXACT_SCAN_MAX_CHUNKS,
             )

@@ -153,7 +153,7 @@ async def key_of(resources: Resources, document: Document) -> str:
 
 async def finds(resources: Resources, workspace: Workspace, query: str) -> uuid.UUID:
     """Return the id of the first document that a query finds."""
-    return (await search(resources, workspace.id, query=query))[0].document_id
+    return (await search(resources, workspace.id, query=query)).hits[0].document_id
 
 
 async def until_ready(resources: Resources, document: Document) -> None:

@@ -119,7 +119,7 @@ async def rank_all(
 
     async def rank(question: Question) -> int | None:
         async with turns:
-            hits = await search(resources, workspace_id, query=question.query, mode=mode, limit=DEPTH)
+            hits = (await search(resources, workspace_id, query=question.query, mode=mode, limit=DEPTH)).hits
         return next((number for number, hit in enumerate(hits, start=1) if _answers(hit, question)), None)
 
     async with asyncio.TaskGroup() as group:

@@ -55,7 +55,7 @@ async def test_readers_see_the_old_version_or_the_new_one(resources: Resources, 
 
     async def read_search(mode: SearchMode) -> None:
         while not ended.is_set():
-            hits = await search(resources, workspace.id, query="kettle", limit=50, mode=mode)
+            hits = (await search(resources, workspace.id, query="kettle", limit=50, mode=mode)).hits
             assert len({(hit.build_id, hit.version) for hit in hits}) == 1
             seen.add(tuple(hit.text for hit in sorted(hits, key=lambda hit: hit.ordinal)))
 

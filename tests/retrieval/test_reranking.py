@@ -41,7 +41,7 @@ async def reranked(library: Library, server: RerankServer, **changes: object) ->
 
 async def find(library: Library, *, mode: SearchMode = SearchMode.HYBRID, limit: int = 10) -> list[SearchHit]:
     """Search the library."""
-    return await search(library.resources, library.workspace_id, query=QUERY, mode=mode, limit=limit)
+    return (await search(library.resources, library.workspace_id, query=QUERY, mode=mode, limit=limit)).hits
 
 
 async def test_hits_have_the_rerankers_order_and_scores(library: Library, server: RerankServer) -> None:
@@ -52,6 +52,8 @@ async def test_hits_have_the_rerankers_order_and_scores(library: Library, server
     assert plain[0].text == PARAGRAPHS[0]
     assert [hit.text for hit in hits] == [PARAGRAPHS[1], PARAGRAPHS[0], PARAGRAPHS[2]]
     assert [hit.score for hit in hits] == [1.0, 1 / 3, 0.0]
+    assert [hit.reranked_score for hit in hits] == [1.0, 1 / 3, 0.0]
+    assert [hit.reranked_score for hit in plain] == [None] * 3
     dense = {hit.chunk_id: hit.dense_score for hit in plain}
     assert {hit.chunk_id: hit.dense_score for hit in hits} == dense
 

@@ -50,7 +50,7 @@ async def find(
     min_score: float | None = None,
 ) -> list[SearchHit]:
     """Search the library."""
-    return await search(
+    found = await search(
         library.resources,
         library.workspace_id,
         query=query,
@@ -60,6 +60,7 @@ async def find(
         limit=limit,
         min_score=min_score,
     )
+    return found.hits
 
 
 @pytest.fixture
@@ -141,7 +142,7 @@ async def test_collections_and_attributes_narrow_a_search(
 ) -> None:
     other = await library.add_collection("other")
     await library.add(KETTLES, attributes={"lang": "en", "year": 2020})
-    await library.add(KETTLES, collection_id=other, attributes={"lang": "de", "year": 2024})
+    await library.add(f"{KETTLES} Bitte.", collection_id=other, attributes={"lang": "de", "year": 2024})
     scan(is_small=is_small)
 
     async def langs(**scope: object) -> list[str]:
@@ -223,9 +224,25 @@ async def test_lexical_search_works_without_the_embedding_model(
 ) -> None:
     await library.add(KETTLES)
     scripted_models.embeddings.usual = Fail(503)
-    with pytest.raises(TransientFailure):
-        await find(library, "a new query about kettles")
     assert len(await find(library, "a new query about kettles", mode=SearchMode.LEXICAL)) == 1
+    with pytest.raises(TransientFailure):
+        await find(library, "a new query about kettles", mode=SearchMode.DENSE)
+    # A minimum similarity cannot be checked without the model.
+    with pytest.raises(TransientFailure):
+        await find(library, "a new query about kettles", min_score=0.2)
+
+
+async def test_a_hybrid_search_is_lexical_while_the_embedding_model_is_away(
+    library: Library, scripted_models: ScriptedModels
+) -> None:
+    await library.add(KETTLES, PARCELS)
+    scripted_models.embeddings.usual = Fail(503)
+    query = "a new query about kettles"
+    found = await search(library.resources, library.workspace_id, query=query)
+    lexical = await search(library.resources, library.workspace_id, query=query, mode=SearchMode.LEXICAL)
+    assert found.degraded == (SearchMode.DENSE,)
+    assert found.hits == lexical.hits
+    assert lexical.degraded == ()
 
 
 async def test_the_requested_number_of_hits_is_returned(library: Library) -> None:

@@ -21,7 +21,7 @@ QUERY = "how are kettles and a kettle descaled?"
 
 async def find(library: Library, query: str, mode: SearchMode) -> list[SearchHit]:
     """Search the library."""
-    return await search(library.resources, library.workspace_id, query=query, mode=mode)
+    return (await search(library.resources, library.workspace_id, query=query, mode=mode)).hits
 
 
 async def spoil(library: Library, change: str) -> None:
@@ -59,7 +59,7 @@ async def test_a_minimum_score_excludes_a_chunk_without_a_usable_vector(library:
     await library.add(KETTLES, BOILERPLATE)
     await spoil(library, "UPDATE {table} SET embedding = embedding - embedding")
     for mode in SearchMode:
-        hits = await search(
+        found = await search(
             library.resources, library.workspace_id, query=f"{BOILERPLATE} {KETTLES}", mode=mode, min_score=0.0
         )
-        assert [hit.text for hit in hits] == [KETTLES]
+        assert [hit.text for hit in found.hits] == [KETTLES]

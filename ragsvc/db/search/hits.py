@@ -14,7 +14,7 @@ from ragsvc.db.search.lexical import (
 from ragsvc.db.search.scope import LIVE, LIVE_DOCUMENTS, SEARCH_TIMEOUT_S, selection_arguments
 from ragsvc.db.search.words import separate_query
 from ragsvc.domain.chunks import PageSpan
-from ragsvc.domain.search import SearchHit, SearchMode
+from ragsvc.domain.search import Duplicate, SearchHit, SearchMode
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -28,12 +28,15 @@ if TYPE_CHECKING:
 # Number of nearest chunks of the workspace to examine for each candidate, since some are outside the scope.
 NEAR_PER_FETCHED = 8
 
+# Maximum number of equal chunks that a hit names.
+MAX_DUPLICATES = 100
+
 # All statements below take the same arguments; this declares the types of those that a statement does not use.
 ARGUMENTS = """
 arguments AS (
     SELECT $6::halfvec AS query_vector, $7::integer AS fetched, $8::integer AS hits, $9::float8 AS min_score,
            $10::regconfig AS config, $11::text AS words, $12::float8 AS dense_weight, $13::float8 AS lexical_weight,
-           $14::integer AS chunks, $15::float8 AS tokens_per_chunk
+           $14::integer AS chunks, $15::float8 AS tokens_per_chunk, $16::boolean AS folds
 )"""
 
 # Scans all vectors of the scope, with one index probe per document: exact, and fastest for small scopes. Ties are
@@ -96,15 +99,28 @@ fused AS (
     FROM lexical LEFT JOIN {table} v ON v.workspace_id = $1 AND v.chunk_id = lexical.chunk_id AND $6 IS NOT NULL
 )"""
 
-BEST = """
+# Chunks with equal text and headings are one hit, that of the best and oldest chunk, which names some of the others.
+BEST = f"""
+folded AS (
+    SELECT fused.*, first_value(fused.chunk_id) OVER equal_chunks AS kept
+    FROM fused JOIN chunk_text c ON c.workspace_id = $1 AND c.id = fused.chunk_id
+    WHERE fused.score < 'NaN'::float8 AND ($9::float8 IS NULL OR fused.cosine >= $9)
+    WINDOW equal_chunks AS (PARTITION BY CASE WHEN $16 THEN c.embedding_input_hash ELSE uuid_send(c.id) END
+                            ORDER BY fused.score DESC, fused.chunk_id)
+),
 best AS (
-    SELECT chunk_id, cosine, rank, score FROM fused
-    WHERE score < 'NaN'::float8 AND ($9::float8 IS NULL OR cosine >= $9)
-    ORDER BY score DESC NULLS LAST, chunk_id LIMIT $8
+    SELECT one.chunk_id, one.cosine, one.rank, one.score, ARRAY(
+        SELECT other.chunk_id FROM folded other WHERE other.kept = one.chunk_id AND other.chunk_id <> one.chunk_id
+        ORDER BY other.chunk_id LIMIT {MAX_DUPLICATES}) AS duplicates
+    FROM folded one WHERE one.chunk_id = one.kept ORDER BY one.score DESC, one.chunk_id LIMIT $8
 )
 SELECT best.chunk_id, c.document_id, c.build_id, f.filename, d.version, c.ordinal, best.score,
        best.cosine AS dense_score, best.rank AS lexical_score, c.content AS text, c.page_first, c.page_last,
-       c.page_spans, c.heading_path, c.char_start, c.char_end, c.token_count, d.attributes
+       c.page_spans, c.heading_path, c.char_start, c.char_end, c.token_count, d.attributes,
+       ARRAY(SELECT (o.id, o.document_id, g.filename) FROM chunk_text o
+             JOIN documents e ON e.workspace_id = $1 AND e.id = o.document_id
+             JOIN files g ON g.workspace_id = $1 AND g.id = e.file_id
+             WHERE o.workspace_id = $1 AND o.id = ANY(best.duplicates) ORDER BY o.id) AS duplicates
 FROM best
 JOIN chunk_text c ON c.workspace_id = $1 AND c.id = best.chunk_id
 JOIN documents d ON d.workspace_id = $1 AND d.id = c.document_id
@@ -124,7 +140,7 @@ SELECT_HITS_LEXICAL_LARGE = f"WITH {ARGUMENTS}, {LEXICAL_LARGE}, {ONLY_LEXICAL},
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """How candidates are found and fused; `fetched` is their number per index."""
+    """How candidates are found and fused; `fetched` is their number per index, and equal ones can be folded."""
 
     query_vector: NDArray[np.float32] | None
     words: str
@@ -133,6 +149,7 @@ class Candidates:
     dense_weight: float
     lexical_weight: float
     min_score: float | None
+    folds: bool
 
 
 async def select_hits(
@@ -164,6 +181,7 @@ async def select_hits(
         candidates.lexical_weight,
         scope.chunks,
         scope.tokens_per_chunk,
+        candidates.folds,
     )
     statement = _statement(mode, is_small=is_small).format(table=table)
     return [_to_hit(row) for row in await conn.fetch(statement, *arguments, timeout=SEARCH_TIMEOUT_S)]
@@ -187,5 +205,6 @@ def _to_hit(row: Record) -> SearchHit:
             **row,
             "page_spans": tuple(PageSpan(*span) for span in row["page_spans"] or ()),
             "heading_path": tuple(row["heading_path"]),
+            "duplicates": tuple(Duplicate(*duplicate) for duplicate in row["duplicates"]),
         }
     )

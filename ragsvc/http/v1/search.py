@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from ragsvc.domain.ids import format_id
-from ragsvc.domain.search import SearchHit, SearchMode
+from ragsvc.domain.search import Duplicate, SearchHit, SearchMode
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors import NotFound, ProviderRefused
 from ragsvc.http.auth import caller_of
@@ -38,13 +38,23 @@ class SearchBody(Body):
     limit: Annotated[int, Field(ge=1, le=MAX_HITS)] = 10
     mode: SearchMode = SearchMode.HYBRID
     min_score: Annotated[float, Field(ge=-1, le=1)] | None = None
+    fold_duplicates: bool = True
 
 
 class ScoresView(TypedDict):
-    """The cosine similarity, and a text rank that is at least 1 if all words match; each is null without a match."""
+    """What `score` is made of: cosine similarity, lexical score, and the reranker's score; null without one."""
 
     dense: float | None
     lexical: float | None
+    reranked: float | None
+
+
+class DuplicateView(TypedDict):
+    """A chunk with the same text and headings as the hit."""
+
+    chunk_id: ShownChunkId
+    document_id: ShownDocumentId
+    filename: str
 
 
 class SearchHitView(TypedDict):
@@ -64,12 +74,14 @@ class SearchHitView(TypedDict):
     char_start: int
     char_end: int
     attributes: dict[str, object]
+    duplicates: list[DuplicateView]
 
 
 class SearchView(TypedDict):
-    """The hits, best first."""
+    """The hits, best first; `degraded` is empty if all indexes of the mode were used."""
 
     data: list[SearchHitView]
+    degraded: list[Literal["dense"]]
 
 
 def render_hit(hit: SearchHit) -> SearchHitView:
@@ -81,7 +93,7 @@ def render_hit(hit: SearchHit) -> SearchHitView:
         "version": hit.version,
         "ordinal": hit.ordinal,
         "score": hit.score,
-        "scores": {"dense": hit.dense_score, "lexical": hit.lexical_score},
+        "scores": {"dense": hit.dense_score, "lexical": hit.lexical_score, "reranked": hit.reranked_score},
         "text": hit.text,
         "page_first": hit.page_first,
         "page_last": hit.page_last,
@@ -89,6 +101,15 @@ def render_hit(hit: SearchHit) -> SearchHitView:
         "char_start": hit.char_start,
         "char_end": hit.char_end,
         "attributes": hit.attributes,
+        "duplicates": [_render_duplicate(duplicate) for duplicate in hit.duplicates],
+    }
+
+
+def _render_duplicate(duplicate: Duplicate) -> DuplicateView:
+    return {
+        "chunk_id": format_id("chunk", duplicate.chunk_id),
+        "document_id": format_id("doc", duplicate.document_id),
+        "filename": duplicate.filename,
     }
 
 
@@ -98,7 +119,7 @@ async def search_chunks(request: web.Request) -> web.Response:
     """Return the chunks that match best."""
     caller = caller_of(request)
     body = await read_body(request, SearchBody)
-    hits = await search(
+    found = await search(
         resources_of(request),
         caller.workspace.id,
         query=body.query,
@@ -107,6 +128,10 @@ async def search_chunks(request: web.Request) -> web.Response:
         limit=body.limit,
         mode=body.mode,
         min_score=body.min_score,
+        folds_duplicates=body.fold_duplicates,
     )
-    view: SearchView = {"data": [render_hit(hit) for hit in hits]}
+    view: SearchView = {
+        "data": [render_hit(hit) for hit in found.hits],
+        "degraded": ["dense" for _index in found.degraded],
+    }
     return json_response(view)

@@ -120,12 +120,12 @@ async def _measure_recall(bench: Bench, bench_table: BenchTable, monkeypatch: py
         for vector in bench.choose_queries(scope):
             _answer_queries_with(monkeypatch, bench, vector)
             started = time.perf_counter()
-            hits = await find_hits(bench.resources, bench.corpus.workspace_id, _dense(scope.request))
+            found = await find_hits(bench.resources, bench.corpus.workspace_id, _dense(scope.request))
             times.append(time.perf_counter() - started)
             worst = np.sort((stored @ vector.astype(np.float16).astype(np.float32))[scope.chunks])[-HITS:][0]
-            recalls.append(sum(hit.score >= worst - TOLERANCE for hit in hits) / HITS)
-        found = float(np.mean(recalls))
-        bench_table.add(f"{size}, {scope.name}: recall@{HITS}", found, "of exact", goal=at_least(LEAST_RECALL))
+            recalls.append(sum(hit.score >= worst - TOLERANCE for hit in found.hits) / HITS)
+        recall = float(np.mean(recalls))
+        bench_table.add(f"{size}, {scope.name}: recall@{HITS}", recall, "of exact", goal=at_least(LEAST_RECALL))
         bench_table.add(f"{size}, {scope.name}: p50", float(np.median(times)) * 1000, "ms", goal=None)
 
 
@@ -205,8 +205,7 @@ async def _run_sql(conn: Connection, bench: Bench, statement: str, *, vector: ND
         settings.answering.text_search_config,
         text,
         *weights,
-        scope["chunks"],
-        per_chunk,
+        *(scope["chunks"], per_chunk, True),
     )
 
 

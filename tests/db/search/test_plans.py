@@ -37,6 +37,7 @@ async def explain(library: Library, name: str) -> list[dict[str, Any]]:
         0.5,
         200,
         4.0,
+        True,
     ]
     table = library.resources.space.table
     statement = getattr(hits, name).format(table=table)

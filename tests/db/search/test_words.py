@@ -48,25 +48,25 @@ FOUND = [
 @pytest.mark.parametrize(("text", "query"), FOUND)
 async def test_a_joined_word_is_found(library: Library, text: str, query: str) -> None:
     await library.add(OTHER, text)
-    hits = await search(library.resources, library.workspace_id, query=query, mode=SearchMode.LEXICAL)
+    hits = (await search(library.resources, library.workspace_id, query=query, mode=SearchMode.LEXICAL)).hits
     assert text in [hit.text for hit in hits[:1]]
 
 
 async def test_joined_words_in_a_heading_are_found_and_the_heading_is_unchanged(library: Library) -> None:
     await library.add("Some text.", heading_path=("config.yaml", "client/server"))
     for query in ("yaml", "client"):
-        (hit,) = await search(library.resources, library.workspace_id, query=query, mode=SearchMode.LEXICAL)
+        (hit,) = (await search(library.resources, library.workspace_id, query=query, mode=SearchMode.LEXICAL)).hits
         assert hit.heading_path == ("config.yaml", "client/server")
 
 
 async def test_a_column_name_finds_the_rows_below(library: Library) -> None:
     await library.add("Falcon saw\t2027-03-01", table_header="Product\tNext audit")
     await library.add("Falcon saw\t12 euros", table_header="Product\tPrice")
-    (hit,) = await search(library.resources, library.workspace_id, query="next audit", mode=SearchMode.LEXICAL)
+    (hit,) = (await search(library.resources, library.workspace_id, query="next audit", mode=SearchMode.LEXICAL)).hits
     assert hit.text == "Falcon saw\t2027-03-01"
 
 
 async def test_a_decimal_number_is_one_word(library: Library) -> None:
     await library.add("Pi is 3.14 here.", "Chapter 3 has 14 pages.")
-    (hit,) = await search(library.resources, library.workspace_id, query="3.14", mode=SearchMode.LEXICAL)
+    (hit,) = (await search(library.resources, library.workspace_id, query="3.14", mode=SearchMode.LEXICAL)).hits
     assert hit.text == "Pi is 3.14 here."

@@ -8,9 +8,12 @@ import pytest
 
 from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.ids import format_id, new_id
+from ragsvc.http.contract.ids import parse_id
 from tests.http.conftest import Api
+from tests.http.support.documents import finish_document
 
 if TYPE_CHECKING:
+    from ragsvc.resources import Resources
     from tests.http.conftest import ClientMaker, Tenant
 
 
@@ -20,11 +23,12 @@ async def test_hits_have_the_documented_fields(tenant: Tenant, ready: dict[str, 
     hit = response.json["data"][0]
     assert set(hit) == {
         "chunk_id", "document_id", "filename", "version", "ordinal", "score", "scores", "text", "page_first",
-        "page_last", "heading_path", "char_start", "char_end", "attributes",
+        "page_last", "heading_path", "char_start", "char_end", "attributes", "duplicates",
     }  # fmt: skip
     assert hit["document_id"] == ready["id"]
     assert hit["chunk_id"].startswith("chunk_")
-    assert set(hit["scores"]) == {"dense", "lexical"}
+    assert set(hit["scores"]) == {"dense", "lexical", "reranked"}
+    assert response.json["degraded"] == []
     assert (hit["filename"], hit["version"]) == ("kettles.txt", 1)
 
 
@@ -101,16 +105,38 @@ async def test_an_unknown_collection_is_not_found(tenant: Tenant, other: Tenant)
         assert response.is_problem(404, "not_found")
 
 
-async def test_lexical_hits_are_found_without_the_embedding_model(
+async def test_a_hybrid_search_does_without_the_embedding_model(
     make_client: ClientMaker, tenant: Tenant, ready: dict[str, Any]
 ) -> None:
     client = await make_client(openai_base_url=f"http://127.0.0.1:{free_ports(1)[0]}/v1")
     api = Api(client, tenant.api.key)
     response = await api.post("/v1/search", {"query": "descale"})
-    assert response.is_problem(503, "unavailable")
-    assert "Retry-After" in response.headers
-    found = (await api.post("/v1/search", {"query": "descale", "mode": "lexical"})).json["data"]
-    assert [hit["document_id"] for hit in found] == [ready["id"]]
+    assert response.json["degraded"] == ["dense"]
+    (hit,) = response.json["data"]
+    assert (hit["document_id"], hit["scores"]["dense"], hit["score"]) == (ready["id"], None, hit["scores"]["lexical"])
+    lexical = (await api.post("/v1/search", {"query": "descale", "mode": "lexical"})).json
+    assert (lexical["data"], lexical["degraded"]) == ([hit], [])
+    # Without vectors, neither the dense order nor a minimum similarity can be computed.
+    for body in ({"mode": "dense"}, {"min_score": 0.1}):
+        refused = await api.post("/v1/search", {"query": "descale", **body})
+        assert refused.is_problem(503, "unavailable")
+        assert "Retry-After" in refused.headers
+
+
+async def test_equal_chunks_are_folded_unless_the_client_objects(
+    tenant: Tenant, ready: dict[str, Any], resources: Resources
+) -> None:
+    copy = await tenant.upload(filename="copy.txt")
+    await finish_document(resources, tenant.uuid, parse_id("doc", copy["id"]))
+    search = {"query": "descale", "mode": "lexical"}
+    (hit,) = (await tenant.api.post("/v1/search", search)).json["data"]
+    (duplicate,) = hit["duplicates"]
+    assert (hit["document_id"], duplicate["document_id"]) == (ready["id"], copy["id"])
+    assert duplicate["filename"] == "copy.txt"
+    assert duplicate["chunk_id"].startswith("chunk_")
+    hits = (await tenant.api.post("/v1/search", {**search, "fold_duplicates": False})).json["data"]
+    assert {hit["document_id"] for hit in hits} == {ready["id"], copy["id"]}
+    assert [hit["duplicates"] for hit in hits] == [[], []]
 
 
 async def test_a_search_needs_a_key(stranger: Api) -> None:

@@ -54,6 +54,7 @@ FIELDS: dict[str, str] = {
     "documents": "Number of documents in the workspace.",
     "done_per_minute": "Jobs that were completed, per minute.",
     "dry_run": "Only count; change nothing.",
+    "duplicates": "Chunks with the same text and headings, which have no hits of their own; at most 100.",
     "embedding_calls": "Number of calls to the embedding server.",
     "end": "The end of the text, exclusive, in Unicode code points.",
     "enqueued_at": "When the job was queued.",
@@ -76,6 +77,7 @@ FIELDS: dict[str, str] = {
     "finish_reason": "Why the model stopped, such as `stop` or `length`.",
     "finished_at": "When the run ended.",
     "first_failed_at": "When the first attempt failed.",
+    "fold_duplicates": "Make one hit of chunks with the same text and headings.",
     "forwarded_for": "The X-Forwarded-For header of the request.",
     "heading_path": "The headings above the text, outermost first.",
     "id": "The id.",
@@ -146,6 +148,7 @@ FIELDS: dict[str, str] = {
     "received_bytes": "The total size of the received parts.",
     "redacted": "Number of items from which the text was removed.",
     "remaining": "Number of items found afterwards.",
+    "reranked": "The reranker's score; null without a reranker.",
     "removed": "Number of items removed.",
     "replaced_by": "The id of the key that replaces this one.",
     "replay_count": "How often it was replayed.",
@@ -222,6 +225,8 @@ FIELDS: dict[str, str] = {
     "QuestionBody.limit": "Number of chunks to retrieve.",
     "ReadinessView.status": "Whether the process serves requests.",
     "SearchBody.limit": "Maximum number of hits.",
+    "SearchView.degraded": "What the search did without: `dense` if the embedding model is away, so that only "
+    "words were compared.",
     "UploadBody.sha256": "SHA-256 of the file, in hex; a file that does not match is refused.",
 }
 PARAMETERS: dict[str, str] = {
