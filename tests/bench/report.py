@@ -41,6 +41,7 @@ BENCHES = {
     "queue": "The job queue: from a committed job to its start, and throughput, compared with arq and BullMQ.",
     "search": "Filters select a share of the documents, either those about one topic or a random selection. Recall is\n"
     "the share of the ten nearest chunks, found by an exact scan, that the search finds.",
+    "shares": "What 500 slow connections of one workspace cost another one.",
     "uploads": "Throughput through the API, compared with the object store alone.",
 }
 _NUMBER = re.compile(r"-?[\d,.]+(?:e-?\d+)?")

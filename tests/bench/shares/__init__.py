@@ -1,0 +1,1 @@
+"""What one workspace can do to another one."""
