@@ -62,6 +62,12 @@ class NotFound(RequestError):
 
     code = "not_found"
 
+    def __init__(self, detail: str | None = None, *, kind: str | None = None) -> None:
+        if detail is None and kind is not None:
+            detail = f"There is no {kind} with this id."
+        self.is_specific = detail is not None
+        super().__init__(detail)
+
 
 class MethodNotAllowed(RequestError):
     """The resource does not support this method."""
@@ -221,6 +227,12 @@ class IngestionActive(RequestError):
     code = "ingestion_active"
 
 
+class NoReplacement(RequestError):
+    """The document has no replacement file to discard."""
+
+    code = "no_replacement"
+
+
 class DocumentDeleting(RequestError):
     """The document is being deleted."""
 
@@ -255,6 +267,17 @@ class RunNotRetryable(RequestError):
     """Only the last run of a session can be retried, and only if it failed, was cancelled or was interrupted."""
 
     code = "run_not_retryable"
+
+
+class AnswerFailed(RequestError):
+    """The answer failed. The problem has the run's id and error."""
+
+    code = "answer_failed"
+
+    def __init__(self, detail: str | None = None, *, run_id: str = "", error: dict[str, object] | None = None) -> None:
+        self.run_id = run_id
+        self.error = error or {"code": "internal", "message": detail or "", "retryable": True}
+        super().__init__(detail)
 
 
 class TooManyStreams(RequestError):

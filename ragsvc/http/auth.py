@@ -186,7 +186,7 @@ def require_admin(request: web.Request) -> None:
         Forbidden: it was authenticated with a workspace key, or not at all.
     """
     if not is_admin(request):
-        raise Forbidden
+        raise Forbidden("This needs the admin key; the keys of workspaces cannot do it.")
 
 
 def _actor(request: web.Request, kind: ActorKind, name: str, *, key_id: UUID | None = None) -> Actor:

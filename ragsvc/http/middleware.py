@@ -15,6 +15,7 @@ from ragsvc.db.connections.pool import is_transient
 from ragsvc.domain.audit import SERVICE, acting
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import (
+    NotFound,
     OutageFailure,
     ProviderRefused,
     ProviderRejected,
@@ -25,6 +26,8 @@ from ragsvc.errors import (
 )
 from ragsvc.http.auth import authenticate, authenticate_upload_token
 from ragsvc.http.contract.headers import REQUEST_ID_HEADER
+from ragsvc.http.contract.ids import KINDS
+from ragsvc.http.contract.openapi.parameters import ID_PARAMETERS, path_names
 from ragsvc.http.contract.operations import EVENT_STREAM, PROBES
 from ragsvc.http.contract.problems import error_of_status, problem_response
 from ragsvc.http.limits.connections import handling
@@ -93,7 +96,7 @@ async def respond_with_problems(request: web.Request, handler: Handler) -> web.S
             return web.Response(status=CLIENT_LEFT)
         if request.get(_STARTED):
             return _cut(request, error)
-        return _respond(request, _explain(error))
+        return _respond(request, _name_kind(request, _explain(error)))
 
 
 @web.middleware
@@ -180,6 +183,14 @@ def _explain(error: Exception) -> RagsvcError:
         return Unavailable()
     log.error("request_failed", exc_info=error)
     return RagsvcError("An unexpected error occurred; the server's log has the details under this request id.")
+
+
+def _name_kind(request: web.Request, error: RagsvcError) -> RagsvcError:
+    """Return the error, which says what kind of resource the last id of the path does not name."""
+    if isinstance(error, NotFound) and not error.is_specific:
+        kinds = [ID_PARAMETERS[name] for name in path_names(_route_of(request)) if name in ID_PARAMETERS]
+        return NotFound(kind=KINDS[kinds[-1]]) if kinds else error
+    return error
 
 
 def _explain_body(error: Exception) -> RequestError:

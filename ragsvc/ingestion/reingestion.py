@@ -9,7 +9,7 @@ import structlog
 from ragsvc.db import documents, files, jobs
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import Queue, SubjectKind
-from ragsvc.errors import DocumentDeleting, IngestionActive, NotFound
+from ragsvc.errors import DocumentDeleting, IngestionActive, NoReplacement, NotFound
 from ragsvc.jobs import lifecycle, subjects
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ async def request_reingestion(
         NotFound: the document does not exist.
         DocumentDeleting: the document is being deleted.
         IngestionActive: an ingestion of the document is due or running.
+        NoReplacement: there is no replacement file to discard.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         document, job = await queue_reingestion(
@@ -74,7 +75,7 @@ async def queue_reingestion(
     The caller must notify workers after its commit.
 
     Raises:
-        NotFound, DocumentDeleting, IngestionActive: as `request_reingestion` does.
+        NotFound, DocumentDeleting, IngestionActive, NoReplacement: as `request_reingestion` does.
     """
     await documents.lock_document(conn, workspace_id, document_id)
     document = await documents.select_document(conn, workspace_id, document_id)
@@ -82,6 +83,8 @@ async def queue_reingestion(
         raise NotFound
     if document.status is DocumentStatus.DELETING:
         raise DocumentDeleting
+    if discard_replacement and document.pending_file_id is None:
+        raise NoReplacement
     active = await jobs.select_active_job(
         conn, workspace_id, queue=Queue.INGESTION, subject_kind=SubjectKind.DOCUMENT, subject_id=document_id
     )

@@ -48,7 +48,7 @@ async def get_collection(resources: Resources, workspace_id: UUID, collection_id
     """
     collection = await find_collection(resources, workspace_id, collection_id)
     if collection is None:
-        raise NotFound
+        raise NotFound(kind="collection")
     return collection
 
 
@@ -89,7 +89,7 @@ async def update_collection(
             chunking=chunking,
         )
     if collection is None:
-        raise NotFound
+        raise NotFound(kind="collection")
     return collection
 
 

@@ -213,7 +213,7 @@ async def attach_file(
     async with resources.pool.acquire() as conn, conn.transaction():
         file = await files.lock_file(conn, workspace.id, file_id)
         if file is None:
-            raise NotFound
+            raise NotFound(kind="file")
         pinned = await pin_collection(conn, workspace.id, collection_id)
         document, job = await add_document(
             conn,

@@ -36,7 +36,7 @@ async def find_collection(conn: Connection, workspace_id: UUID, collection_id: U
     else:
         found = await collections.select_collection(conn, workspace_id, collection_id)
     if found is None:
-        raise NotFound
+        raise NotFound(kind="collection")
     return found
 
 
@@ -51,7 +51,7 @@ async def pin_collection(conn: Connection, workspace_id: UUID, collection_id: UU
     else:
         pinned = await collections.pin_collection(conn, workspace_id, collection_id)
     if pinned is None:
-        raise NotFound
+        raise NotFound(kind="collection")
     return pinned
 
 

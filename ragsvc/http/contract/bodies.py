@@ -83,7 +83,7 @@ def parse_body(raw: bytes, model: type[AnyBody]) -> AnyBody:
         return model.model_validate_json(raw)
     except ValidationError as error:
         # Parse again, only to word the error.
-        raise InvalidRequest(fields=explain_fields(error, parse_json(raw))) from None
+        raise InvalidRequest(fields=explain_fields(error, parse_json(raw), model)) from None
 
 
 def read_query(request: web.Request, model: type[AnyQuery]) -> AnyQuery:
@@ -100,7 +100,7 @@ def read_query(request: web.Request, model: type[AnyQuery]) -> AnyQuery:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InvalidRequest(fields=explain_fields(error, values)) from None
+        raise InvalidRequest(fields=explain_fields(error, values, model)) from None
 
 
 def parse_json(raw: bytes, *, field: str | None = None) -> object:

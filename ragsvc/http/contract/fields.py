@@ -5,23 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.errors import InvalidRequest
+from ragsvc.http.contract.messages import EXPECTED, word_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
 
 WHOLE = "body"
-# pydantic reports one message with this prefix for each type of a union.
-_EXPECTED = "Input should be "
 
 
-def explain_fields(error: ValidationError, value: object) -> dict[str, str]:
-    """Return one message for each invalid field; the messages for the types of a union are joined."""
+def explain_fields(error: ValidationError, value: object, model: type[BaseModel]) -> dict[str, str]:
+    """Return one message for each invalid field of the model; the messages for the types of a union are joined."""
     messages: dict[str, list[str]] = {}
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+    for problem in error.errors(include_url=False, include_input=False):
         path = _find_path(problem["loc"], value, is_missing=problem["type"] == "missing")
-        messages.setdefault(".".join(path) or WHOLE, []).append(problem["msg"].removeprefix("Value error, "))
+        messages.setdefault(".".join(path) or WHOLE, []).append(word_message(problem, model))
     return {path: _join(found) for path, found in messages.items()}
 
 
@@ -82,7 +81,7 @@ def _find_path(steps: Sequence[str | int], value: object, *, is_missing: bool) -
 
 def _join(messages: Sequence[str]) -> str:
     distinct = list(dict.fromkeys(messages))
-    if len(distinct) == 1 or not all(message.startswith(_EXPECTED) for message in distinct):
+    if len(distinct) == 1 or not all(message.startswith(EXPECTED) for message in distinct):
         return "; ".join(distinct)
-    *others, last = (message.removeprefix(_EXPECTED) for message in distinct)
-    return f"{_EXPECTED}{', '.join(others)} or {last}"
+    *others, last = (message.removeprefix(EXPECTED) for message in distinct)
+    return f"{EXPECTED}{', '.join(others)} or {last}"

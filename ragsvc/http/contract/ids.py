@@ -13,6 +13,25 @@ from ragsvc.errors import NotFound
 if TYPE_CHECKING:
     from ragsvc.domain.ids import Prefix
 
+# What the resources are called, by the prefix of their ids.
+KINDS: dict[str, str] = {
+    "ws": "workspace",
+    "key": "key",
+    "col": "collection",
+    "doc": "document",
+    "file": "file",
+    "chunk": "chunk",
+    "upl": "upload session",
+    "del": "deletion",
+    "chat": "chat session",
+    "msg": "message",
+    "run": "run",
+    "job": "job",
+    "aud": "audit event",
+    "hook": "webhook",
+    "bulk": "bulk operation",
+}
+
 _HEX = re.compile(r"[0-9a-f]{32}")
 
 
@@ -24,7 +43,7 @@ def parse_id(prefix: Prefix, text: str) -> UUID:
     """
     kind, _, digits = text.partition("_")
     if kind != prefix or not _HEX.fullmatch(digits):
-        raise NotFound
+        raise NotFound(kind=KINDS[prefix])
     return UUID(hex=digits)
 
 

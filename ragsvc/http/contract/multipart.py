@@ -15,6 +15,7 @@ from ragsvc.errors import InvalidJson, InvalidRequest, RequestError, Unsupported
 from ragsvc.http.contract.bodies import Body, parse_json
 from ragsvc.http.contract.fields import explain_fields, refuse_nul
 from ragsvc.http.contract.filenames import UNNAMED, clean_filename, mime_type_of
+from ragsvc.http.contract.messages import suggest
 from ragsvc.media_types.formats import UNKNOWN
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class FormReader(Generic[AnyBody]):
         self._model = model
         self._values: dict[str, object] = {}
         self._file: BodyPartReader | None = None
+        self._names = [FILE_FIELD, *model.model_fields]
 
     async def open_file(self) -> None:
         """Read the fields before the file, up to the start of its content.
@@ -70,7 +72,7 @@ class FormReader(Generic[AnyBody]):
         try:
             return self._model.model_validate(self._values)
         except ValidationError as error:
-            raise InvalidRequest(fields=explain_fields(error, self._values)) from None
+            raise InvalidRequest(fields=explain_fields(error, self._values, self._model)) from None
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """Yield the file's content, then read the fields after it; raises like `open_file`."""
@@ -100,7 +102,7 @@ class FormReader(Generic[AnyBody]):
                 self.mime_type = mime_type_of(part.headers.get("Content-Type", ""), self.filename)
                 return
             if name not in self._model.model_fields:
-                raise InvalidRequest(fields={name or "form": "is not a field of this form"})
+                raise InvalidRequest(fields={name or "form": f"is not a known field; {suggest(name, self._names)}"})
             self._values[name] = await self._read_field(part, name)
 
     async def _next_part(self) -> BodyPartReader | None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from typing_extensions import TypedDict
 
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import InvalidRequest, PartsMissing, RagsvcError, RequestError
+from ragsvc.errors import AnswerFailed, InvalidRequest, PartsMissing, RagsvcError, RequestError
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,6 +42,7 @@ PROBLEMS = {
     "ingestion_active": Problem(409, "Ingestion active"),
     "key_rotated": Problem(409, "Key is rotated"),
     "name_taken": Problem(409, "Name taken"),
+    "no_replacement": Problem(409, "No replacement"),
     "offset_conflict": Problem(409, "Offset conflict"),
     "parts_missing": Problem(409, "Parts missing"),
     "replay_running": Problem(409, "Replay running"),
@@ -69,6 +70,7 @@ PROBLEMS = {
     # Non-standard; defined by tus.
     "upload_checksum_mismatch": Problem(460, "Checksum mismatch"),
     "internal": Problem(500, "Internal error"),
+    "answer_failed": Problem(502, "Answer failed"),
     "provider_refused": Problem(502, "Refused by a provider"),
     "overloaded": Problem(503, "Overloaded"),
     "unavailable": Problem(503, "Unavailable"),
@@ -103,6 +105,8 @@ class ProblemView(TypedDict):
     request_id: str
     errors: NotRequired[list[FieldError]]
     missing: NotRequired[list[int]]
+    run_id: NotRequired[str]
+    run_error: NotRequired[dict[str, object]]
 
 
 def render_problem(error: RagsvcError, *, request_id: str) -> ProblemView:
@@ -122,6 +126,8 @@ def render_problem(error: RagsvcError, *, request_id: str) -> ProblemView:
         ]
     if isinstance(error, PartsMissing):
         view["missing"] = list(error.missing)
+    if isinstance(error, AnswerFailed):
+        view |= {"run_id": error.run_id, "run_error": error.error}
     return view
 
 

@@ -121,7 +121,7 @@ def read_metadata(raw: str) -> TusMetadata:
     try:
         return TusMetadata.model_validate(values)
     except ValidationError as error:
-        raise InvalidRequest(fields=explain_fields(error, values)) from None
+        raise InvalidRequest(fields=explain_fields(error, values, TusMetadata)) from None
 
 
 def _split(raw: str) -> dict[str, str]:

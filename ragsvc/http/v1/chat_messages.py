@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field
 
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import RunActive, TooManyRuns
+from ragsvc.errors import AnswerFailed, RunActive, TooManyRuns
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Body, read_body, read_query
 from ragsvc.http.contract.filters import FilterBody, read_filter
@@ -47,7 +47,7 @@ class QuestionBody(Body):
     body=QuestionBody,
     responses={200: ANSWER},
     response_headers={200: (RUN_ID,)},
-    problems=(RunActive, TooManyRuns),
+    problems=(AnswerFailed, RunActive, TooManyRuns),
     again=respond_again,
 )
 async def create_chat_message(request: web.Request) -> web.StreamResponse:

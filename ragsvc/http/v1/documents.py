@@ -18,6 +18,7 @@ from ragsvc.errors import (
     DocumentExists,
     EmptyFile,
     IngestionActive,
+    NoReplacement,
     NotFound,
     QuotaExceeded,
     TooLarge,
@@ -334,7 +335,7 @@ async def _respond_reingested(request: web.Request, job_id: UUID) -> web.Respons
     body=ReingestBody,
     body_optional=True,
     responses={202: DocumentView},
-    problems=(IngestionActive, DocumentDeleting),
+    problems=(IngestionActive, NoReplacement, DocumentDeleting),
     again=_respond_reingested,
 )
 async def reingest_document(request: web.Request) -> web.Response:

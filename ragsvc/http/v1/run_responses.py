@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from ragsvc.db import chat_runs
 from ragsvc.domain.chat import RunStatus
 from ragsvc.domain.ids import format_id
+from ragsvc.errors import AnswerFailed
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import parse_json
 from ragsvc.http.contract.ids import ShownRunId
@@ -39,11 +40,11 @@ DISCONNECT_CHECK_S = 1.0
 
 
 class AnswerView(TypedDict):
-    """A complete answer; `error` says why its run failed, if it did."""
+    """A complete answer; `error` is always null, since a failed answer is a problem (`answer_failed`)."""
 
     run_id: ShownRunId
     message: MessageView
-    error: RunErrorView | None
+    error: None
 
 
 ANSWER = Media(
@@ -113,8 +114,10 @@ async def _wait(request: web.Request, *, workspace_id: UUID, run_id: UUID, messa
     finally:
         abandon(waiting)
     public_id = format_id("run", run_id)
-    error = await _load_error(request, run_id) if message.status == RunStatus.FAILED else None
-    view: AnswerView = {"run_id": public_id, "message": render_message(message), "error": error}
+    if message.status == RunStatus.FAILED:
+        error = await _load_error(request, run_id)
+        raise AnswerFailed(error and error["message"], run_id=public_id, error=dict(error) if error else None)
+    view: AnswerView = {"run_id": public_id, "message": render_message(message), "error": None}
     return json_response(view, headers={RUN_ID_HEADER: public_id})
 
 

@@ -38,6 +38,7 @@ from ragsvc.media_types.formats import (
     PPTX,
     RTF,
     TSV,
+    UNKNOWN,
     XLS,
     XLSX,
     XML,
@@ -89,7 +90,8 @@ def parse(source: SourceFile, limits: ParseLimits) -> ParsedText:
     media_type = sniff(source, limits)
     parser = PARSERS.get(media_type)
     if parser is None:
-        raise DocumentRejected(DocumentErrorCode.UNSUPPORTED_TYPE, f"{media_type} is not supported")
+        what = "the file has no format that can be read" if media_type == UNKNOWN else f"{media_type} is not supported"
+        raise DocumentRejected(DocumentErrorCode.UNSUPPORTED_TYPE, what)
     parsed = parser(source, limits)
     if not has_text(parsed.text):
         raise DocumentRejected(DocumentErrorCode.NO_TEXT, _explain_missing_text(parsed))

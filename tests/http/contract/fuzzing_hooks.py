@@ -22,7 +22,7 @@ CHECKED_BEYOND_SCHEMA = {
     *("Content-MD5", "Repr-Digest", "Upload-Checksum"),
 }
 # JSON schema accepts 5.0 as an integer; the API does not.
-NOT_AN_INTEGER = "Input should be a valid integer"
+NOT_AN_INTEGER = "must be an integer"
 ANOTHER_COLLECTION = "a document stays in its collection"
 # Problems that depend on state that the fuzzer does not know, such as reused keys and uploaded parts.
 DEPENDS_ON_STATE = {

@@ -130,17 +130,12 @@ async def test_a_whole_answer_says_why_its_run_failed(
     body = {"content": "What do kettles boil?", "stream": False}
     responses = [await chat_tenant.api.call("POST", path, json=body, headers=headers) for _ in range(2)]
     run = (await chat_tenant.api.get(f"/v1/chat/runs/{responses[0].json['run_id']}")).json
+    assert run["error"]["code"] == "chat_rejected"
     for response in responses:
-        assert (response.status, response.json["message"]["status"]) == (200, "failed")
-        assert (
-            response.json["error"]
-            == run["error"]
-            == {
-                "code": "chat_rejected",
-                "message": "The chat model refused the request: no such model",
-                "retryable": False,
-            }
-        )
+        assert response.is_problem(502, "answer_failed")
+        assert response.json["run_id"] == run["id"]
+        assert response.json["run_error"] == run["error"]
+        assert response.json["detail"] == "The chat model refused the request: no such model"
 
 
 async def test_the_built_in_models_answer_with_a_checked_citation(tenant: Tenant, ready: dict[str, Any]) -> None:

@@ -343,3 +343,25 @@ async def test_slow_uploads_of_one_workspace_do_not_block_another(make_client: C
     for writer in slow:
         writer.close()
     await until(lambda: buffers.parts.free == PART and buffers.small.free == buffers.small.capacity)
+
+
+async def test_a_missing_resource_is_called_by_its_kind(tenant: Tenant, other: Tenant) -> None:
+    theirs = await other.upload()
+    zeros = "0" * 32
+    for path, kind in (
+        (f"/v1/documents/{theirs['id']}", "document"),
+        (f"/v1/documents/doc_{zeros}/text", "document"),
+        (f"/v1/files/file_{zeros}", "file"),
+        ("/v1/chat/sessions/chat_unknown", "chat session"),
+        (f"/v1/collections/col_{zeros}", "collection"),
+        (f"/v1/webhooks/hook_{zeros}", "webhook"),
+        (f"/v1/documents?collection_id=col_{zeros}", "collection"),
+    ):
+        response = await tenant.api.get(path)
+        assert response.is_problem(404, "not_found"), path
+        assert response.json["detail"] == f"There is no {kind} with this id.", path
+    body = {"file_id": theirs["file_id"], "collection_id": theirs["collection_id"]}
+    assert (await tenant.api.post("/v1/documents", body)).json["detail"] == "There is no file with this id."
+    refused = await tenant.api.get("/v1/admin/queues")
+    assert refused.is_problem(403, "forbidden")
+    assert "admin key" in refused.json["detail"]

@@ -198,3 +198,12 @@ async def test_an_empty_new_file_is_refused(tenant: Tenant, ready: dict[str, Any
 async def test_json_is_refused_as_a_new_file(tenant: Tenant, ready: dict[str, Any]) -> None:
     response = await tenant.api.call("PUT", f"/v1/documents/{ready['id']}/content", json={})
     assert response.is_problem(415, "unsupported_media_type")
+
+
+async def test_discarding_a_replacement_that_does_not_exist_queues_nothing(
+    tenant: Tenant, ready: dict[str, Any]
+) -> None:
+    path = f"/v1/documents/{ready['id']}"
+    response = await tenant.api.post(f"{path}/reingest", {"discard_replacement": True})
+    assert response.is_problem(409, "no_replacement")
+    assert (await tenant.api.get(path)).json == ready

@@ -174,7 +174,7 @@ def describe_code(code: str) -> str:
 def _example_error(code: str) -> RagsvcError:
     match code:
         case InvalidRequest.code:
-            return InvalidRequest(fields={"limit": "Input should be less than or equal to 100"})
+            return InvalidRequest(fields={"limit": "must be at most 100"})
         case PartsMissing.code:
             return PartsMissing(missing=(2, 3))
     return next((kind() for kind in request_errors() if kind.code == code), RagsvcError())
