@@ -13,6 +13,7 @@ from ragsvc.ingestion.embedding import sweep_embedding_cache
 from ragsvc.ingestion.stale_builds import sweep_builds, sweep_superseded_texts
 from ragsvc.jobs.outages import sweep_outages
 from ragsvc.jobs.sweeper import sweep_jobs
+from ragsvc.retention import sweep_ended_rows
 from ragsvc.runs.runs import sweep_runs
 from ragsvc.telemetry.metrics import SWEEPER_CHORE_DURATION, SWEEPER_CHORES
 from ragsvc.uploads.orphans import sweep_orphans
@@ -36,6 +37,7 @@ CLEANING_CHORES = (
     sweep_superseded_texts,
     sweep_embedding_cache,
     sweep_orphans,
+    sweep_ended_rows,
 )
 
 log = structlog.get_logger(__name__)

@@ -76,6 +76,15 @@ class KeyOwner:
     workspace: Workspace
 
 
+DELETE_ENDED_KEYS = """
+DELETE FROM api_keys WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM api_keys
+    WHERE least(revoked_at, expires_at) IS NOT NULL
+      AND least(revoked_at, expires_at) < now() - make_interval(days => $1)
+    LIMIT $2 FOR UPDATE SKIP LOCKED))
+"""
+
+
 async def insert_api_key(
     conn: Connection,
     workspace_id: UUID,
@@ -159,6 +168,11 @@ async def revoke_api_key(conn: Connection, workspace_id: UUID, key_id: UUID) -> 
     """Revoke the key, effective from the next request; return None if it is unknown or already revoked."""
     row = await conn.fetchrow(REVOKE_API_KEY, workspace_id, key_id)
     return _to_api_key(row) if row else None
+
+
+async def delete_ended_keys(conn: Connection, *, days: int, limit: int) -> int:
+    """Remove keys that were revoked or expired more than `days` days ago and return their number."""
+    return int((await conn.execute(DELETE_ENDED_KEYS, days, limit)).removeprefix("DELETE "))
 
 
 def _to_api_key(row: Record) -> ApiKey:

@@ -63,6 +63,13 @@ UPDATE bulk_operations SET status = 'completed', error = NULL, completed_at = no
 WHERE workspace_id = $1 AND id = $2
 """
 
+DELETE_ENDED_OPERATIONS = """
+DELETE FROM bulk_operations WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM bulk_operations
+    WHERE status IN ('completed', 'failed') AND coalesce(completed_at, created_at) < now() - make_interval(days => $1)
+    LIMIT $2 FOR UPDATE SKIP LOCKED))
+"""
+
 
 async def count_matching(
     conn: Connection, workspace_id: UUID, selection: BulkSelection, attributes: AttributeCondition
@@ -136,6 +143,11 @@ async def advance_bulk_operation(
 async def complete_bulk_operation(conn: Connection, operation: BulkOperation) -> None:
     """Mark an operation as completed; documents deleted in the meantime count as skipped."""
     await conn.execute(COMPLETE_BULK_OPERATION, operation.workspace_id, operation.id)
+
+
+async def delete_ended_operations(conn: Connection, *, days: int, limit: int) -> int:
+    """Remove operations that ended more than `days` days ago and return their number."""
+    return int((await conn.execute(DELETE_ENDED_OPERATIONS, days, limit)).removeprefix("DELETE "))
 
 
 def _arguments(workspace_id: UUID, selection: BulkSelection, attributes: AttributeCondition) -> tuple[object, ...]:

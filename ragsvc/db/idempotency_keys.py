@@ -76,6 +76,13 @@ WHERE workspace_id = $1 AND document_ids @> ARRAY[$2::uuid] AND body IS NOT NULL
 
 DELETE_CALLS = "DELETE FROM idempotency_keys WHERE workspace_id = $1"
 
+DELETE_OLD_CALLS_OF_ALL = f"""
+DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM idempotency_keys
+    WHERE created_at <= now() - interval '{RETENTION_H} hours' AND (status IS NOT NULL OR lease_until <= now())
+    LIMIT $1 FOR UPDATE SKIP LOCKED))
+"""
+
 
 async def claim_call(
     conn: Connection, call: Call, *, token: UUID, resource_id: UUID, seed: bytes, lease_s: float
@@ -156,3 +163,8 @@ async def delete_calls(conn: Connection, workspace_id: UUID) -> int:
     """Remove all calls of a workspace and return their number."""
     status = await conn.execute(DELETE_CALLS, workspace_id)
     return int(status.rpartition(" ")[2])
+
+
+async def delete_old_calls_of_all(conn: Connection, *, limit: int) -> int:
+    """Remove the calls of all workspaces that are older than a day and return their number."""
+    return int((await conn.execute(DELETE_OLD_CALLS_OF_ALL, limit)).removeprefix("DELETE "))

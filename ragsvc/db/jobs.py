@@ -172,7 +172,7 @@ SELECT_ACTIVE_GENERATIONS = (
 # failure, so the condition on it excludes nothing; it only lets the query use the index.
 COUNT_ALIKE = """
 SELECT count(*) FROM jobs
-WHERE queue = $1 AND status = 'queued' AND error ->> 'code' = $2
+WHERE queue = $1 AND status = 'queued' AND kind <> 'deliver' AND error ->> 'code' = $2
   AND run_at > now() - make_interval(secs => $3) AND last_failed_at > now() - make_interval(secs => $3)
   AND NOT EXISTS (
     SELECT FROM jobs d WHERE d.queue = $1 AND d.status = 'done' AND d.finished_at > now() - make_interval(secs => $3)
@@ -182,7 +182,7 @@ WHERE queue = $1 AND status = 'queued' AND error ->> 'code' = $2
 # Jobs that have waited too long for the end of an outage, since their first failure or since the outage delayed them.
 SELECT_STRANDED_JOBS = f"""
 SELECT {COLUMNS} FROM jobs
-WHERE queue = $1 AND status = 'queued'
+WHERE queue = $1 AND status = 'queued' AND kind <> 'deliver'
   AND coalesce(first_failed_at, greatest(run_at, $2)) < now() - make_interval(secs => $3)
 ORDER BY run_at LIMIT $4
 """

@@ -111,6 +111,14 @@ UPDATE upload_sessions SET sweep_after = now() + make_interval(secs => $3) WHERE
 
 UPDATE_CLEANED = "UPDATE upload_sessions SET cleaned_at = now() WHERE workspace_id = $1 AND id = $2"
 
+DELETE_ENDED_UPLOADS = """
+DELETE FROM upload_sessions WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM upload_sessions
+    WHERE status IN ('failed', 'aborted', 'expired') AND cleaned_at IS NOT NULL
+      AND updated_at < now() - make_interval(days => $1)
+    LIMIT $2 FOR UPDATE SKIP LOCKED))
+"""
+
 
 async def insert_upload(
     conn: Connection,
@@ -248,6 +256,11 @@ async def update_cleaned(conn: Connection, workspace_id: UUID, upload_id: UUID) 
 async def delete_uploads_of_document(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
     """Remove the sessions of a document's files and return their number."""
     return int((await conn.execute(DELETE_UPLOADS_OF_DOCUMENT, workspace_id, document_id)).removeprefix("DELETE "))
+
+
+async def delete_ended_uploads(conn: Connection, *, days: int, limit: int) -> int:
+    """Remove sessions that ended without a file more than `days` days ago and return their number."""
+    return int((await conn.execute(DELETE_ENDED_UPLOADS, days, limit)).removeprefix("DELETE "))
 
 
 def _to_upload(row: Record) -> Upload:

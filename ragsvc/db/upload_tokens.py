@@ -29,6 +29,11 @@ SELECT t.*, CASE WHEN $2 THEN
 FROM find_token_owner($1) t
 """
 
+DELETE_EXPIRED_TOKENS_OF_ALL = """
+DELETE FROM upload_tokens WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM upload_tokens WHERE expires_at <= now() LIMIT $1 FOR UPDATE SKIP LOCKED))
+"""
+
 
 async def insert_upload_token(
     conn: Connection,
@@ -70,3 +75,8 @@ async def select_token_owner(lookup: LookupConnection, token_hash: bytes) -> tup
     )
     token = UploadToken(**{name: row[name] for name in UploadToken.__dataclass_fields__})
     return workspace, token
+
+
+async def delete_expired_tokens_of_all(conn: Connection, *, limit: int) -> int:
+    """Remove expired tokens of all workspaces and return their number."""
+    return int((await conn.execute(DELETE_EXPIRED_TOKENS_OF_ALL, limit)).removeprefix("DELETE "))
