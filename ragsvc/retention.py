@@ -12,6 +12,7 @@ from ragsvc.db.ended_jobs import delete_ended_jobs, delete_old_dead_jobs
 from ragsvc.db.idempotency_keys import delete_old_calls_of_all
 from ragsvc.db.upload_sessions import delete_ended_uploads
 from ragsvc.db.upload_tokens import delete_expired_tokens_of_all
+from ragsvc.db.workers import delete_silent_workers
 from ragsvc.telemetry.sweep_items import sweep_each
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ DEAD_LETTER_DAYS = 90
 ENDED_UPLOAD_DAYS = 7
 BULK_OPERATION_DAYS = 90
 ENDED_KEY_DAYS = 90
+SILENT_WORKER_HOURS = 1
 
 DELETIONS: tuple[Callable[..., Awaitable[int]], ...] = (
     delete_old_calls_of_all,
@@ -34,6 +36,7 @@ DELETIONS: tuple[Callable[..., Awaitable[int]], ...] = (
     partial(delete_ended_uploads, days=ENDED_UPLOAD_DAYS),
     partial(delete_ended_operations, days=BULK_OPERATION_DAYS),
     partial(delete_ended_keys, days=ENDED_KEY_DAYS),
+    partial(delete_silent_workers, hours=SILENT_WORKER_HOURS),
 )
 BATCH = 1000
 # Time limit of one sweep for each table: the sweeper has other tasks, and the next sweep follows soon.

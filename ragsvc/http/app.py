@@ -30,6 +30,7 @@ from ragsvc.http.v1 import (
     admin_audit,
     admin_dlq,
     admin_queues,
+    admin_workers,
     bulk_operations,
     chat_messages,
     chat_runs,
@@ -87,6 +88,7 @@ ROUTES = (
     webhooks.routes,
     usage.routes,
     admin_queues.routes,
+    admin_workers.routes,
     admin_dlq.routes,
     admin_audit.routes,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.db import queue_state
+from ragsvc.db import queue_state, workers
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.jobs.sweeper import notify_waiting
@@ -15,6 +15,7 @@ from ragsvc.jobs.sweeper import notify_waiting
 if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Connection
     from ragsvc.domain.jobs import Queue, QueueDepth, RunningJob
+    from ragsvc.domain.workers import WorkerCount
     from ragsvc.resources import Resources
 
 # The longest-running jobs come first: those are the ones an operator looks for.
@@ -25,10 +26,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class QueueReport:
-    """A queue's counters and the jobs that its workers are running, at most MAX_RUNNING_JOBS."""
+    """A queue's counters, its live workers, and the jobs that they are running, at most MAX_RUNNING_JOBS."""
 
     depth: QueueDepth
     running: list[RunningJob]
+    workers: WorkerCount
 
 
 async def report_queues(resources: Resources) -> list[QueueReport]:
@@ -62,4 +64,6 @@ async def _set_paused(resources: Resources, queue: Queue, *, paused: bool, reaso
 
 
 async def _report(conn: Connection, depth: QueueDepth) -> QueueReport:
-    return QueueReport(depth, await queue_state.select_running_jobs(conn, depth.queue, limit=MAX_RUNNING_JOBS))
+    running = await queue_state.select_running_jobs(conn, depth.queue, limit=MAX_RUNNING_JOBS)
+    counts = await workers.select_worker_counts(conn)
+    return QueueReport(depth, running, next(count for count in counts if count.queue is depth.queue))

@@ -25,6 +25,7 @@ from ragsvc.tasks import cancel_and_wait
 from ragsvc.telemetry.metrics import REGISTRY
 from ragsvc.telemetry.traces import configure_traces
 from ragsvc.workers.attempts import Attempt, Outcome, track_attempt
+from ragsvc.workers.presence import present
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -66,6 +67,7 @@ async def start(ctx: dict[str, Any], *, queue: Queue) -> AsyncExitStack:
     gc.collect()
     gc.freeze()
     ctx.update(resources=resources, queue=queue, owner=f"{socket.gethostname()}:{os.getpid()}")
+    await stack.enter_async_context(present(ctx, concurrency=concurrency(settings, queue)))
     log.info("worker_started", queue=queue_name(settings, queue), concurrency=concurrency(settings, queue))
     return stack
 

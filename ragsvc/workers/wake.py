@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -83,6 +84,8 @@ class WakeWorker(Worker):
 
     async def _poll_iteration(self) -> None:
         self._heartbeat.beat()
+        # For ragsvc/workers/presence.py.
+        self.ctx["looked_at"] = time.monotonic()
         if self.ctx["stopping"].is_set():
             # A library that waited for Redis has swallowed the cancellation.
             raise asyncio.CancelledError

@@ -35,9 +35,12 @@ def list_queues(*, as_json: Json = False) -> None:
         print_json(found)
         return
     print_table(
-        ("QUEUE", "QUEUED", "READY", "RUNNING", "DEAD", "OLDEST READY", "DONE/MIN", "DEAD/MIN", "PAUSED"),
+        ("QUEUE", "QUEUED", "READY", "RUNNING", "DEAD", "WORKERS", "OLDEST READY", "DONE/MIN", "DEAD/MIN", "PAUSED"),
         [_to_row(one) for one in found["data"]],
     )
+    for one in found["data"]:
+        if not one["workers"]:
+            print_line(_describe_absence(one))
     if leases := [lease for one in found["data"] for lease in one["leases"]]:
         print_table(
             ("JOB", "SUBJECT", "STAGE", "PROGRESS", "RUNNING", "LEASE", "ATTEMPTS", "RESCUES", "WORKER"),
@@ -48,11 +51,17 @@ def list_queues(*, as_json: Json = False) -> None:
 def _to_row(queue: JsonObject) -> tuple[object, ...]:
     age_s = queue["oldest_ready_age_s"]
     return (
-        *(queue["queue"], queue["queued"], queue["ready"], queue["running"], queue["dead"]),
+        *(queue["queue"], queue["queued"], queue["ready"], queue["running"], queue["dead"], queue["workers"]),
         None if age_s is None else f"{age_s:.1f} s",
         *(queue["done_per_minute"], queue["dead_per_minute"]),
         _describe_pause(queue) if queue["paused"] else "no",
     )
+
+
+def _describe_absence(queue: JsonObject) -> str:
+    age_s = queue["workers_last_seen_s"]
+    since = "in the last hour" if age_s is None else f"for {age_s:.0f} s"
+    return f"No {queue['queue']} worker has been seen {since}."
 
 
 def _describe_pause(queue: JsonObject) -> str:

@@ -23,11 +23,11 @@ class HealthView(TypedDict):
 
 
 class ReadinessView(TypedDict):
-    """Failures that prevent serving (`blockers`), and failures of stores that are not essential (`degraded`)."""
+    """Failures that prevent serving (`blockers`), and what is missing but not essential for requests (`degraded`)."""
 
     status: Literal["ready", "not_ready"]
     blockers: list[Literal["postgres", "schema", "draining"]]
-    degraded: list[Literal["redis", "s3"]]
+    degraded: list[Literal["redis", "s3", "ingestion_workers", "deletion_workers"]]
 
 
 @routes.get("/healthz")

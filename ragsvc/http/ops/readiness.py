@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from ragsvc.db.migrations import check_schema
+from ragsvc.db.workers import select_worker_counts
 from ragsvc.errors import StartupRefused, WorkError
 from ragsvc.queue.connection import REDIS_TROUBLE
 
@@ -27,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Failures that prevent the process from serving, and unavailable stores without which it can still serve."""
+    """Failures that prevent the process from serving, and what is unavailable although it can still serve."""
 
     blockers: tuple[str, ...]
     degraded: tuple[str, ...]
@@ -53,7 +54,18 @@ class Readiness:
     async def _check(self) -> Report:
         postgres, redis, storage = await asyncio.gather(self._find_blocker(), self._has_redis(), self._has_storage())
         unavailable = [name for name, is_up in (("redis", redis), ("s3", storage)) if not is_up]
-        return Report(blockers=(postgres,) if postgres else (), degraded=tuple(unavailable))
+        missing = [] if postgres else await self._find_missing_workers()
+        return Report(blockers=(postgres,) if postgres else (), degraded=(*unavailable, *missing))
+
+    async def _find_missing_workers(self) -> list[str]:
+        """Return `ingestion_workers` or `deletion_workers` for each queue that nobody works on."""
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S), self._resources.pool.acquire() as conn:
+                counts = await select_worker_counts(conn)
+        except Exception as error:  # noqa: BLE001 - Postgres itself is checked above
+            log.warning("workers_not_counted", error=error)
+            return []
+        return [f"{count.queue}_workers" for count in counts if not count.alive]
 
     async def _find_blocker(self) -> str | None:
         try:

@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from ragsvc.db.dead_jobs import select_dead_ages
 from ragsvc.db.queue_state import select_queue_depths
+from ragsvc.db.workers import select_worker_counts
 from ragsvc.telemetry.exposition import render_metrics
 
 if TYPE_CHECKING:
@@ -65,12 +66,14 @@ class Scrape:
             async with asyncio.timeout(QUERY_TIMEOUT_S), self._resources.pool.acquire() as conn:
                 depths = await select_queue_depths(conn)
                 dead_ages = await select_dead_ages(conn)
+                workers = await select_worker_counts(conn)
         except Exception as error:  # noqa: BLE001 - any failure leaves out only these metrics
             log.warning("queues_not_measured", error=error)
             return [_gauge("queue_stats_up", "Whether the queue statistics could be read from Postgres.", 0)]
         return [
             _gauge("queue_stats_up", "Whether the queue statistics could be read from Postgres.", 1),
             *_measure(depths, dead_ages),
+            _gauges("workers", "Live workers.", "queue", {count.queue: count.alive for count in workers}),
         ]
 
 

@@ -70,6 +70,8 @@ class QueueView(TypedDict):
     oldest_ready_age_s: float | None
     done_per_minute: float
     dead_per_minute: float
+    workers: int
+    workers_last_seen_s: float | None
     paused: bool
     reason: str | None
     paused_since: ShownTime | None
@@ -95,6 +97,8 @@ def render_queue(report: QueueReport) -> QueueView:
         "oldest_ready_age_s": depth.oldest_ready_age_s,
         "done_per_minute": depth.done_per_minute,
         "dead_per_minute": depth.dead_per_minute,
+        "workers": report.workers.alive,
+        "workers_last_seen_s": report.workers.last_seen_age_s,
         "paused": depth.paused,
         "reason": depth.reason,
         "paused_since": render_time(depth.state_since) if depth.paused else None,

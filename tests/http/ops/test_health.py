@@ -9,7 +9,11 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from pydantic import SecretStr
 
-from tests.http.conftest import Api, ApiResponse
+from ragsvc.db import workers
+from ragsvc.domain.ids import new_id
+from ragsvc.domain.jobs import Queue
+from ragsvc.http.state import RESOURCES
+from tests.http.conftest import Api, ApiResponse, operator_of
 from tests.http.support.proxy import Proxy
 from tests.support.polling import until
 from tests.support.scrapes import Figures
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from tests.http.conftest import ClientMaker
 
 CLOSED_PORT = "127.0.0.1:9"
+WORKER_ID = new_id()
 
 
 @pytest.fixture
@@ -41,7 +46,31 @@ async def test_a_running_process_is_healthy(stranger: Api) -> None:
 
 async def test_a_process_with_all_stores_is_ready(stranger: Api) -> None:
     response = await stranger.get("/readyz")
-    assert (response.status, response.json) == (200, {"status": "ready", "blockers": [], "degraded": []})
+    # No worker runs in these tests.
+    missed = ["ingestion_workers", "deletion_workers"]
+    assert (response.status, response.json) == (200, {"status": "ready", "blockers": [], "degraded": missed})
+
+
+async def test_a_queue_with_a_worker_is_not_degraded(make_client: ClientMaker) -> None:
+    client = await make_client()
+    async with client.app[RESOURCES].pool.acquire() as conn:
+        await workers.upsert_worker(
+            conn, WORKER_ID, queue=Queue.DELETION, name="host:1", version="1", concurrency=1, look_age_s=0
+        )
+    try:
+        response = await Api(client, None).get("/readyz")
+        assert response.json["degraded"] == ["ingestion_workers"]
+        shown = (await operator_of(client).get("/v1/admin/workers")).json["data"]
+        assert [(one["worker"], one["queue"], one["version"], one["alive"]) for one in shown] == [
+            ("host:1", "deletion", "1", True)
+        ]
+        queues = {queue["queue"]: queue for queue in (await operator_of(client).get("/v1/admin/queues")).json["data"]}
+        assert (queues["deletion"]["workers"], queues["ingestion"]["workers"]) == (1, 0)
+        metrics = (await Api(client, None).get("/metrics")).raw.decode()
+        assert 'ragsvc_workers{queue="deletion"} 1.0' in metrics
+    finally:
+        async with client.app[RESOURCES].pool.acquire() as conn:
+            await workers.delete_worker(conn, WORKER_ID)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +88,7 @@ async def test_without_redis_or_s3_the_process_is_degraded_but_ready(
     make_client: ClientMaker, change: dict[str, object], missed: list[str]
 ) -> None:
     response = await Api(await make_client(**change), None).get("/readyz")
-    assert (response.status, response.json["degraded"]) == (200, missed)
+    assert (response.status, response.json["degraded"]) == (200, [*missed, "ingestion_workers", "deletion_workers"])
 
 
 async def test_with_an_older_schema_the_process_is_not_ready(make_client: ClientMaker, settings: Settings) -> None:
