@@ -133,7 +133,7 @@ class Shares:
     def try_take(self, amount: int = 1, *, holder: Holder | None = None) -> Share | None:
         """Return a share at once; None if the limits do not allow it, or if somebody else's turn comes first."""
         holder, amount = holder or holder_now.get(), min(amount, self.capacity)
-        if self._waiting or not self._fits(holder, amount):
+        if holder.workspace_id in self._waiting or self._has_turn_pending() or not self._fits(holder, amount):
             return None
         return self._add(Share(self, holder, amount))
 
@@ -270,6 +270,10 @@ class Shares:
                 # It is this one's turn. Nobody overtakes it, or a large request would never be served.
                 return waiter if self._used + waiter.amount <= self.capacity else None
         return None
+
+    def _has_turn_pending(self) -> bool:
+        """Return whether somebody waits for others to release, and not only for shares of its own workspace."""
+        return any(self._is_within_share(waiter.holder, waiter.amount) for waiter in self._first_waiters())
 
     def _first_waiters(self) -> Iterator[_Waiter]:
         """Yield the waiter of each workspace whose turn comes first."""

@@ -135,9 +135,12 @@ async def test_waiters_of_a_workspace_at_its_limit_do_not_delay_others() -> None
         await pool.take(holder=greedy)
     waiting = asyncio.create_task(pool.take(holder=greedy))
     await until_waiting(pool, 1)
-    share = await pool.take(2, holder=other)
+    at_once = pool.try_take(1, holder=other)
+    assert at_once is not None
+    share = await pool.take(1, holder=other)
     assert pool.free == 0
     share.release()
+    at_once.release()
     assert not waiting.done()
     waiting.cancel()
     await asyncio.wait({waiting})
@@ -150,6 +153,7 @@ async def test_a_large_request_is_not_overtaken_for_ever() -> None:
     large = asyncio.create_task(pool.take(4, holder=HOLDERS[4]))
     await until_waiting(pool, 1)
     # Two units are free, but it is the large request's turn.
+    assert pool.try_take(1, holder=HOLDERS[2]) is None
     small = asyncio.create_task(pool.take(1, holder=HOLDERS[2]))
     await until_waiting(pool, 2)
     held[0].release()

@@ -262,7 +262,7 @@ class ApiGroup(Group):
     send_buffer_bytes: Annotated[int, Field(ge=MIB)] = Field(
         64 * MIB,
         description="Maximum memory per API process for files, texts and large responses that are being sent, in bytes."
-        " One workspace gets at most 75 %; a file or text takes 256 KiB.",
+        " One workspace gets at most 75 %; a file takes 256 KiB, a text 1 MiB.",
     )
     max_upload_bytes: SizeBytes = Field(5 * 1024 * MIB, description="Largest file in an upload session, in bytes.")
     upload_expires_s: Seconds = Field(86400.0, description="Seconds after which an unfinished upload is removed.")

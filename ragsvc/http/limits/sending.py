@@ -27,14 +27,14 @@ def open_sending(size_bytes: int) -> Shares:
 
 
 @asynccontextmanager
-async def sending_blocks(request: web.Request) -> AsyncIterator[None]:
+async def sending_blocks(request: web.Request, *, blocks: int = 1) -> AsyncIterator[None]:
     """Hold the memory of a response that is sent in blocks; a slow reader holds nothing else.
 
     Raises:
         Overloaded: the memory for responses is used up.
     """
     end_permit(request)
-    async with request.app[SENDING].hold(BLOCK_BYTES):
+    async with request.app[SENDING].hold(blocks * BLOCK_BYTES):
         yield
 
 

@@ -58,8 +58,11 @@ routes = web.RouteTableDef()
 
 MAX_TEXT_CHARS = 4_000_000
 MAX_POSITION = 2**31 - 1
-# A text is read from the database and sent in slices of this many code points.
+# A text is sent in slices of this many code points. Several are loaded at once, because the database has to skip what
+# precedes them.
 SLICE_CHARS = 64 * 1024
+LOADED_SLICES = 4
+LOADED_CHARS = LOADED_SLICES * SLICE_CHARS
 FIND_FILE_ATTEMPTS = 3
 
 Position = Annotated[int, Field(ge=0, le=MAX_POSITION)]
@@ -307,7 +310,7 @@ async def get_document_text(request: web.Request) -> web.StreamResponse:
         raise _explain_no_text(document)
     version = query.version or document.version
     end = min(query.start + MAX_TEXT_CHARS, MAX_POSITION if query.end is None else query.end)
-    async with sending_blocks(request):
+    async with sending_blocks(request, blocks=LOADED_SLICES):
         text = await _load_slice(request, document, version=version, start=query.start, end=end)
         if text.start > text.length:
             raise InvalidRequest(fields={"start": f"is past the end of the text, which has {text.length} characters"})
@@ -318,14 +321,14 @@ async def get_document_text(request: web.Request) -> web.StreamResponse:
 
 
 async def _load_slice(request: web.Request, document: Document, *, version: int, start: int, end: int) -> TextSlice:
-    """Return the first SLICE_CHARS code points of the text from `start` to `end`.
+    """Return the first LOADED_CHARS code points of the text from `start` to `end`.
 
     Raises:
         NotFound: there is no such version, or no longer.
     """
     async with resources_of(request).pool.acquire() as conn:
         text = await canonical_text.select_text_slice(
-            conn, document.workspace_id, document.id, version=version, start=start, end=min(end, start + SLICE_CHARS)
+            conn, document.workspace_id, document.id, version=version, start=start, end=min(end, start + LOADED_CHARS)
         )
     if text is None:
         raise NotFound
@@ -333,7 +336,7 @@ async def _load_slice(request: web.Request, document: Document, *, version: int,
 
 
 async def _stream_text(request: web.Request, document: Document, text: TextSlice, *, end: int) -> web.StreamResponse:
-    """Send the text up to `end` as one JSON object, of which one slice at a time is in memory."""
+    """Send the text up to `end` as one JSON object, of which LOADED_CHARS at a time are in memory."""
     response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
     await response.prepare(request)
     if request.method == "HEAD":
@@ -342,7 +345,8 @@ async def _stream_text(request: web.Request, document: Document, text: TextSlice
     await response.write(orjson.dumps(view).removesuffix(b'"}'))
     while text.start < end:
         await request.app[KEY_CHECKS].require_valid()
-        await response.write(orjson.dumps(text.text)[1:-1])
+        for first in range(0, len(text.text), SLICE_CHARS):
+            await response.write(orjson.dumps(text.text[first : first + SLICE_CHARS])[1:-1])
         if text.end == end:
             break
         text = await _load_slice(request, document, version=text.version, start=text.end, end=end)

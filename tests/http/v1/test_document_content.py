@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from ragsvc.http.contract.ids import parse_id
-from ragsvc.http.v1.document_content import SLICE_CHARS
+from ragsvc.http.v1.document_content import LOADED_CHARS, SLICE_CHARS
 from tests.http.support.documents import CUTS, TEXT, show_failure
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ async def test_the_canonical_text_is_sliced_by_code_points(tenant: Tenant, ready
 
 async def test_a_long_text_is_sent_in_slices(tenant: Tenant, ready: dict[str, Any], resources: Resources) -> None:
     # Characters of one to four bytes, and some that JSON escapes, at the borders of the slices.
-    text = '😀"\\\n\x01äx' * (3 * SLICE_CHARS // 7)
+    text = '😀"\\\n\x01äx' * (3 * LOADED_CHARS // 7)
     async with resources.pool.acquire() as conn:
         await conn.execute(
             "UPDATE canonical_text SET content = $2, length = $3 WHERE document_id = $1",
@@ -139,7 +139,8 @@ async def test_a_long_text_is_sent_in_slices(tenant: Tenant, ready: dict[str, An
     shown = whole.json
     same = shown.pop("text") == text
     assert (same, shown) == (True, {"version": 1, "start": 0, "end": len(text), "length": len(text)})
-    for start, end in ((1, SLICE_CHARS + 1), (5, 2 * SLICE_CHARS + 5), (0, 2 * SLICE_CHARS), (3, len(text) - 1)):
+    ends = (SLICE_CHARS + 1, LOADED_CHARS + 1, LOADED_CHARS + 2, 2 * LOADED_CHARS + 1, len(text) - 1)
+    for start, end in ((1, end) for end in ends):
         part = (await tenant.api.get(f"{path}?start={start}&end={end}")).json
         same = part["text"] == text[start:end]
         assert (same, part["start"], part["end"]) == (True, start, end)
