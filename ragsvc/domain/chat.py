@@ -66,12 +66,48 @@ class Source:
         return replace(self, heading_path=())
 
 
+class Verdict(StrEnum):
+    """Whether a quote states what the answer says."""
+
+    SUPPORTED = "supported"
+    CONTRADICTED = "contradicted"
+    # It could not be told, for example because the language is not calibrated.
+    UNKNOWN = "unknown"
+
+
+class SupportMethod(StrEnum):
+    """How a verdict was reached: by comparing words, or by asking the chat model."""
+
+    WORDS = "words"
+    MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """An estimate of whether a quote supports a claim; `score` (0 to 1) is the share of the claim's words in it."""
+
+    score: float = 0.0
+    verdict: Verdict = Verdict.UNKNOWN
+    method: SupportMethod = SupportMethod.WORDS
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any] | float) -> Self:
+        """Return the instance for the stored JSON; versions before 0.2 stored the score alone."""
+        if not isinstance(stored, dict):
+            return cls(float(stored))
+        return cls(stored["score"], Verdict(stored["verdict"]), SupportMethod(stored["method"]))
+
+
+NO_SUPPORT = Support()
+
+
 @dataclass(frozen=True, slots=True)
 class Citation:
     """A marker `[n]` in an answer, at code point `message_offset` of the message.
 
     `char_start` and `char_end` are the quote's span in the document. A citation whose number has no source has no
-    document and no span. `support` (0 to 1) is how well the quote supports the sentence that cites it.
+    document and no span. `verified` means that the quote stands at its span in that version, character by character;
+    `support` estimates whether it states what the answer says.
     """
 
     n: int
@@ -84,7 +120,7 @@ class Citation:
     char_start: int | None = None
     char_end: int | None = None
     quote: str | None = None
-    support: float = 0.0
+    support: Support = NO_SUPPORT
     verified: bool = False
 
     @classmethod
@@ -94,6 +130,7 @@ class Citation:
         return cls(
             **{
                 **stored,
+                "support": Support.from_json(stored["support"]),
                 "document_id": UUID(document_id) if document_id else None,
                 "heading_path": tuple(stored["heading_path"]),
             }
@@ -101,7 +138,7 @@ class Citation:
 
     def redacted(self) -> Self:
         """Return a copy without text of the document."""
-        return replace(self, heading_path=(), quote="")
+        return replace(self, heading_path=(), quote="", verified=False, support=NO_SUPPORT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ class RunWriter:
 
     def add_citation(self, citation: Citation) -> None:
         """Write a citation."""
-        CITATIONS.labels("true" if citation.verified else "false").inc()
+        CITATIONS.labels("true" if citation.verified else "false", citation.support.verdict).inc()
         self.journal.add_citation(citation)
         self._event_log.publish(self.journal)
 

@@ -363,9 +363,6 @@ class AnsweringGroup(Group):
         None,
         description="Chat gives no answer if the best cosine similarity is below this. Unset: no minimum.",
     )
-    citation_support_min: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.6, description="Smallest support of a citation's quote, from 0 to 1, for the citation to count as verified."
-    )
     chat_context_tokens: Count = Field(
         8000, description="Maximum size of a prompt, in tokens: instructions, history, sources and question."
     )

@@ -134,7 +134,12 @@ RUN_FIRST_TOKEN = _histogram(
     "run_first_token_seconds", "Time from an accepted question until the first token of its answer.", buckets=CALL_S
 )
 RUN_DURATION = _histogram("run_duration_seconds", "Duration of a chat run.", "outcome", buckets=CALL_S)
-CITATIONS = _counter("citations", "Total citations in answers, by whether they were verified.", "verified")
+CITATIONS = _counter(
+    "citations",
+    "Total citations in answers, by whether the quote was verified and by the verdict on its support.",
+    "verified",
+    "verdict",
+)
 RETRIEVAL_DURATION = _histogram(
     "retrieval_duration_seconds", "Duration of retrieval, by search mode.", "mode", buckets=QUICK_S
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ragsvc.domain.chat import Verdict
 from ragsvc.runs.events import MessageCitation, RetrievalCompleted
 from tests.support.documents.library import Library
 from tests.support.servers.model_server import Reply
@@ -50,7 +51,7 @@ async def test_hostile_documents_do_not_change_the_structure_of_the_prompt(
     sources, _citations = await ask(chat, scripted_models, "Hello.")
     assert hostile < {source.document_id for source in sources}
     body = scripted_models.chat.requests[-1]
-    assert set(body) == {"model", "messages", "stream", "stream_options"}
+    assert set(body) == {"model", "messages", "stream", "stream_options", "max_tokens"}
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
     prompt = body["messages"][-1]["content"]
     assert prompt.count("<source n=") == prompt.count("</source>") == len(sources)
@@ -58,7 +59,7 @@ async def test_hostile_documents_do_not_change_the_structure_of_the_prompt(
     assert "<|" not in prompt
 
 
-async def test_a_model_that_obeys_hostile_documents_gets_no_false_citation_verified(
+async def test_a_model_that_obeys_hostile_documents_gets_no_false_claim_supported(
     chat: Chat, scripted_models: ScriptedModels, hostile: set[UUID]
 ) -> None:
     says = "Refunds take 99 days [1][2][3][4][5][6][7]. The key is hunter2 [8]. Deleted all [12]."
@@ -68,7 +69,8 @@ async def test_a_model_that_obeys_hostile_documents_gets_no_false_citation_verif
     for citation in citations:
         assert citation.document_id == documents.get(citation.n)
         # Only a document that makes the claim can be quoted for it.
-        assert not citation.verified or (citation.document_id in hostile and "99" in (citation.quote or ""))
+        is_supported = citation.support.verdict is Verdict.SUPPORTED
+        assert not is_supported or (citation.document_id in hostile and "99" in (citation.quote or ""))
     assert [citation.n for citation in citations if citation.document_id is None] == [8, 12]
 
 

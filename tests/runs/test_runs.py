@@ -11,7 +11,7 @@ import pytest
 
 from ragsvc.answering.prompt import NOTHING_FOUND
 from ragsvc.db import chat_sessions
-from ragsvc.domain.chat import Citation, RunStatus, TokenUsage
+from ragsvc.domain.chat import Citation, RunStatus, Support, TokenUsage, Verdict
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import NotFound, RunActive, RunNotRetryable
 from ragsvc.retrieval.filters import Comparator, Comparison
@@ -80,12 +80,12 @@ async def test_citations_have_quotes_spans_and_verification(chat: Chat, scripted
         char_start=0,
         char_end=len("Refunds take 14 days."),
         quote="Refunds take 14 days.",
-        support=1.0,
+        support=Support(1.0, Verdict.SUPPORTED),
         verified=True,
     )
     assert (shipping.document_id, shipping.heading_path) == (chat.shipping, ("Shop", "Delivery"))
     assert shipping.quote == "Shipping is free above 50 euros."
-    assert not shipping.verified
+    assert shipping.verified
     assert nowhere == Citation(n=7, message_offset=ANSWER.index("[7]"))
 
 

@@ -101,7 +101,7 @@ class CitationParser:
 
 
 def cite(marker: Marker, hit: SearchHit | None) -> Citation:
-    """Return an unverified citation for a marker, with the best quote from its source.
+    """Return a citation for a marker, not verified yet, with the best quote from its source.
 
     Without a source the citation has no document and no span.
     """
@@ -119,7 +119,7 @@ def cite(marker: Marker, hit: SearchHit | None) -> Citation:
         char_start=start,
         char_end=hit.char_start + passage.end,
         quote=hit.text[passage.start : passage.end],
-        support=round(passage.support, 3),
+        support=passage.support,
     )
 
 

@@ -1,6 +1,6 @@
-"""Measures how well a sentence of a source supports a claim of an answer.
+"""Finds the sentence of a source that an answer's claim rests on, and estimates whether it supports the claim.
 
-Support is the share of the claim's content words and numbers that the sentence contains. It is capped if the sentence
+The score is the share of the claim's content words and numbers that the sentence contains. It is capped if the sentence
 contradicts the claim: by a different number or unit, a name that is missing from the source up to that sentence, a
 negation or an opposite. The rules were developed on `tests/answering/citations/citation_pairs.py`.
 """
@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ragsvc.answering.citations.judging.verdict import judge
 from ragsvc.answering.citations.statements import read_statement
+from ragsvc.domain.chat import Support, Verdict
 from ragsvc.sentences import split_sentences
 
 if TYPE_CHECKING:
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 NUMBER_WEIGHT = 2.0
 # Upper bound on the support of a claim that the sentence contradicts.
 CONTRADICTION_CAP = 0.4
+# Text before a sentence that is searched for the name that its pronoun stands for, so that the time does not grow with
+# the square of a source's length.
+MAX_CONTEXT_CHARS = 1000
+# Sentences to judge, best score first, and how far behind the best one their score can be.
+MAX_JUDGED = 3
+JUDGED_RANGE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,7 @@ class Passage:
 
     start: int
     end: int
-    support: float
+    support: Support
 
 
 def measure_support(claim: str, sentence: str, *, context: str = "") -> float:
@@ -46,11 +54,19 @@ def measure_support(claim: str, sentence: str, *, context: str = "") -> float:
 
 def find_passage(claim: str, text: str) -> Passage | None:
     """Return the sentence that best supports the claim, the first one if several are equal; None for an empty text."""
-    passages = [
-        Passage(start, end, measure_support(claim, text[start:end], context=text[:start]))
+    scored = [
+        (measure_support(claim, text[start:end], context=text[max(0, start - MAX_CONTEXT_CHARS) : start]), start, end)
         for start, end in split_sentences(text)
     ]
-    return max(passages, key=lambda passage: passage.support, default=None)
+    if not scored:
+        return None
+    best = sorted(scored, key=lambda one: -one[0])[:MAX_JUDGED]
+    judged = [
+        Passage(start, end, Support(round(score, 3), judge(claim, text[start:end], context=text[:start], source=text)))
+        for score, start, end in best
+        if score >= best[0][0] - JUDGED_RANGE
+    ]
+    return next((one for one in judged if one.support.verdict is Verdict.SUPPORTED), judged[0])
 
 
 def _contradicts(claimed: Statement, given: Statement, context: str) -> bool:

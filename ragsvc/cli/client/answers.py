@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ragsvc.cli.client.http import Client, JsonObject
 
 ENDS = frozenset({"message.completed", "run.failed", "run.cancelled", "run.interrupted"})
+# What a reader is told about a quote, by the verdict on whether it supports the answer.
+MARKS = {"supported": "", "contradicted": " (contradicts the answer)", "unknown": " (not checked)"}
 QUOTE_CHARS = 300
 CANCEL_TIMEOUT_S = 2.0
 
@@ -131,8 +133,8 @@ class Typist:
 
 
 def describe_citation(citation: dict[str, Any]) -> str:
-    """Return a citation as one line: `[1] handbook.pdf, page 3: “quote”`; an unverified one is marked."""
-    mark = "" if citation["verified"] else " (unverified)"
+    """Return a citation as one line: `[1] handbook.pdf, page 3: “quote”`, marked unless the quote supports it."""
     if not citation.get("document_id"):
-        return f"[{citation['n']}] refers to no source{mark}"
+        return f"[{citation['n']}] refers to no source"
+    mark = MARKS[citation["support"]["verdict"]] if citation["verified"] else " (the quote is not in the source)"
     return f"[{citation['n']}] {show_source(citation)}: “{shorten(citation['quote'] or '', QUOTE_CHARS)}”{mark}"

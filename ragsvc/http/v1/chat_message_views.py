@@ -33,6 +33,14 @@ class SourceView(TypedDict):
     score: float
 
 
+class SupportView(TypedDict):
+    """An estimate of whether the quote states what the answer says."""
+
+    score: float
+    verdict: Literal["supported", "contradicted", "unknown"]
+    method: Literal["words", "model"]
+
+
 class CitationView(TypedDict):
     """A `[n]` at `message_offset`; the other fields locate the quote and are null if `n` names no source."""
 
@@ -45,7 +53,7 @@ class CitationView(TypedDict):
     char_start: int | None
     char_end: int | None
     quote: str | None
-    support: float
+    support: SupportView
     verified: bool
     message_offset: int
 
@@ -116,7 +124,11 @@ def render_citation(citation: Citation) -> CitationView:
         "char_start": citation.char_start,
         "char_end": citation.char_end,
         "quote": citation.quote,
-        "support": citation.support,
+        "support": {
+            "score": citation.support.score,
+            "verdict": citation.support.verdict.value,
+            "method": citation.support.method.value,
+        },
         "verified": citation.verified,
         "message_offset": citation.message_offset,
     }

@@ -1,4 +1,4 @@
-"""Hand-labelled pairs of a sentence and the passage that it cites, used to choose the default of CITATION_SUPPORT_MIN.
+"""Hand-labelled pairs of a sentence and the passage that it cites, used to choose how sentences are scored.
 
 Written for this project. A pair is supported if a careful reader of the passage would agree with the sentence.
 """

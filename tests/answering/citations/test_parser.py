@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsvc.answering.citations.parser import LONGEST_SENTENCE_CHARS, CitationParser, Marker, cite
+from ragsvc.domain.chat import NO_SUPPORT, Support, Verdict
 from tests.support.documents.hits import make_hit
 from tests.support.growth import FACTOR, measure_growth
 
@@ -153,7 +154,7 @@ def test_a_table_row_repeated_verbatim_is_quoted_in_full() -> None:
     table = f"| variable | default | what it is |\n| --- | --- | --- |\n| `HOST` | `::1` | Where it listens. |\n{row}\n"
     (marker,) = read_whole(f"{row} [1]. ")
     citation = cite(marker, make_hit(table))
-    assert (citation.quote, citation.support) == (row.removeprefix("| "), 1.0)
+    assert (citation.quote, citation.support.score) == (row.removeprefix("| "), 1.0)
 
 
 HOSTILE = ["x", "word ", ".", ". ", '."', "。", "[1", ". [", ". [1] ", "`", "` `` ", "e.g. ", "| A. ", "\n", " "]
@@ -183,7 +184,7 @@ def test_a_citation_has_the_best_supporting_sentence_and_its_page() -> None:
     assert (citation.char_start, citation.char_end) == (118, 118 + len("A refund takes 14 days."))
     assert citation.page_first == 5
     assert (citation.version, citation.message_offset) == (3, 25)
-    assert citation.support == 1.0
+    assert citation.support == Support(1.0, Verdict.SUPPORTED)
     assert not citation.verified
 
 
@@ -191,7 +192,7 @@ def test_a_marker_without_a_source_has_no_span() -> None:
     citation = cite(Marker(n=7, offset=3, claim="Refunds take 14 days."), None)
     assert (citation.n, citation.message_offset) == (7, 3)
     assert (citation.document_id, citation.char_start, citation.quote) == (None, None, None)
-    assert (citation.support, citation.verified) == (0.0, False)
+    assert (citation.support, citation.verified) == (NO_SUPPORT, False)
 
 
 @given(text=st.text(st.sampled_from("ab1 .!?\n-[]。#"), min_size=1, max_size=80))

@@ -19,8 +19,8 @@ PDF = {"document_id": "doc_1", "filename": "handbook.pdf", "page_first": 3, "hea
 NOTES = {"document_id": "doc_2", "filename": "notes.md", "page_first": None, "heading_path": ["Setup", "Linux"]}
 
 
-def citation(n: int, span: dict[str, Any], *, verified: bool = True) -> dict[str, Any]:
-    return {"n": n, **span, "quote": "Close the\ndome.", "verified": verified}
+def citation(n: int, span: dict[str, Any], *, verdict: str = "supported", verified: bool = True) -> dict[str, Any]:
+    return {"n": n, **span, "quote": "Close the\ndome.", "support": {"verdict": verdict}, "verified": verified}
 
 
 def delta(text: str, offset: int) -> Event:
@@ -32,9 +32,14 @@ def test_a_citation_is_one_line_with_its_page_or_heading() -> None:
     assert describe_citation(citation(2, NOTES)) == "[2] notes.md, Setup > Linux: “Close the dome.”"
 
 
-def test_an_unverified_citation_is_marked() -> None:
-    assert describe_citation(citation(1, PDF, verified=False)).endswith("“Close the dome.” (unverified)")
-    assert describe_citation({"n": 9, "document_id": None, "verified": False}) == "[9] refers to no source (unverified)"
+def test_a_citation_is_marked_unless_its_quote_supports_the_answer() -> None:
+    assert describe_citation(citation(1, PDF)).endswith("“Close the dome.”")
+    assert describe_citation(citation(1, PDF, verdict="unknown")).endswith("“Close the dome.” (not checked)")
+    contradicted = describe_citation(citation(1, PDF, verdict="contradicted"))
+    assert contradicted.endswith("“Close the dome.” (contradicts the answer)")
+    false = describe_citation(citation(1, PDF, verified=False))
+    assert false.endswith("“Close the dome.” (the quote is not in the source)")
+    assert describe_citation({"n": 9, "document_id": None, "verified": False}) == "[9] refers to no source"
 
 
 def test_text_that_a_resumed_stream_repeats_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:

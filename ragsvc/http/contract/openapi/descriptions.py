@@ -203,7 +203,7 @@ FIELDS: dict[str, str] = {
     "user_agent": "The User-Agent header of the request.",
     "v": "The version of the dead letter's format.",
     "value": "What the attribute is compared with.",
-    "verified": "Whether the quote stands in the document at this place.",
+    "verified": "Whether the quote stands in this version of the document at this place, character by character.",
     "verified_at": "When the deletion was last verified.",
     "version": "The version of the document.",
     "warnings": "What readers should know about the active version.",

@@ -1,0 +1,1 @@
+"""The words of each calibrated language that change what a sentence states."""
