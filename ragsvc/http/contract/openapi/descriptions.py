@@ -187,7 +187,7 @@ FIELDS: dict[str, str] = {
     "stream": "Stream the run's events; if false, wait for the answer and return it as JSON.",
     "subject": "What it is about.",
     "superseded": "Number of dead letters for which the document already has a newer job.",
-    "support": "How well the quote supports the sentence that cites it.",
+    "support": "An estimate of whether the quote states what the answer says.",
     "text": "The text.",
     "text_length": "How much of the answer is stored, in Unicode code points.",
     "title": "The title.",
@@ -203,6 +203,7 @@ FIELDS: dict[str, str] = {
     "user_agent": "The User-Agent header of the request.",
     "v": "The version of the dead letter's format.",
     "value": "What the attribute is compared with.",
+    "verdict": "Whether the quote states what the answer says; `unknown` where that cannot be told.",
     "verified": "Whether the quote stands in this version of the document at this place, character by character.",
     "verified_at": "When the deletion was last verified.",
     "version": "The version of the document.",
@@ -237,6 +238,8 @@ FIELDS: dict[str, str] = {
     "SearchBody.limit": "Maximum number of hits.",
     "SearchView.degraded": "What the search did without: `dense` if the embedding model is away, so that only "
     "words were compared.",
+    "SupportView.method": "How the verdict was reached: by comparing words, or by asking the chat model.",
+    "SupportView.score": "The share of the claim's words in the quote, 0 to 1; it ranks sentences.",
     "UploadBody.sha256": "SHA-256 of the file, in hex; a file that does not match is refused.",
 }
 PARAMETERS: dict[str, str] = {
