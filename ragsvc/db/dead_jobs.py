@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db.jobs import COLUMNS, to_job, to_job_or_none
-from ragsvc.domain.jobs import Queue
+from ragsvc.domain.jobs import DeadLetterNames, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +50,14 @@ RETURNING {COLUMNS}
 # A job that died again is a new dead letter.
 UPDATE_DEAD_STATUS = """
 UPDATE jobs SET status = $3 WHERE workspace_id = $1 AND id = $2 AND status = 'dead' AND generation = $4
+"""
+
+SELECT_DEAD_NAMES = """
+SELECT j.id, w.name AS workspace_name, f.filename
+FROM jobs j LEFT JOIN workspaces w ON w.id = j.workspace_id
+LEFT JOIN documents d ON d.workspace_id = j.workspace_id AND d.id = j.subject_id AND j.subject_kind = 'document'
+LEFT JOIN files f ON f.workspace_id = d.workspace_id AND f.id = coalesce(d.pending_file_id, d.file_id)
+WHERE j.id = ANY($1::uuid[])
 """
 
 SELECT_DEAD_COUNTS = """
@@ -103,6 +111,12 @@ async def replay_job(conn: Connection, job: Job) -> Job | None:
 async def update_dead_status(conn: Connection, job: Job, *, status: JobStatus) -> bool:
     """Set a dead letter to `superseded` or `discarded`; return False if it is no longer dead or has died again."""
     return await conn.execute(UPDATE_DEAD_STATUS, job.workspace_id, job.id, status, job.generation) == "UPDATE 1"
+
+
+async def select_dead_names(conn: Connection, job_ids: Sequence[UUID]) -> dict[UUID, DeadLetterNames]:
+    """Return the names of the workspaces and files of jobs."""
+    rows = await conn.fetch(SELECT_DEAD_NAMES, job_ids)
+    return {row["id"]: DeadLetterNames(row["workspace_name"], row["filename"]) for row in rows}
 
 
 async def select_dead_counts(conn: Connection, *, queue: Queue) -> dict[str, int]:

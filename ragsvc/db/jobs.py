@@ -84,14 +84,16 @@ RETURNING {COLUMNS}
 """
 
 BURY_JOB = f"""
-UPDATE jobs SET status = 'dead', error = $4, first_failed_at = coalesce(first_failed_at, now()),
+UPDATE jobs SET status = 'dead', error = $4, is_owner_fault = coalesce($4::jsonb ->> 'fault' = 'owner', false),
+    first_failed_at = coalesce(first_failed_at, now()),
     last_failed_at = now(), finished_at = now(), lease_owner = NULL, lease_token = NULL, lease_until = NULL
 WHERE workspace_id = $1 AND id = $2 AND lease_token = $3
 RETURNING {COLUMNS}
 """
 
 BURY_WAITING_JOB = f"""
-UPDATE jobs SET status = 'dead', error = $4, first_failed_at = coalesce(first_failed_at, now()),
+UPDATE jobs SET status = 'dead', error = $4, is_owner_fault = coalesce($4::jsonb ->> 'fault' = 'owner', false),
+    first_failed_at = coalesce(first_failed_at, now()),
     last_failed_at = now(), finished_at = now()
 WHERE workspace_id = $1 AND id = $2 AND status = 'queued' AND generation = $3
 RETURNING {COLUMNS}

@@ -44,7 +44,8 @@ WHERE queue = $1 AND since = $2 AND probe_at IS NOT NULL
 # Each count reads a partial index, however many jobs have ended. Deliveries wait in a lane of their own.
 SELECT_QUEUE_DEPTHS = """
 SELECT s.queue, s.paused, s.reason, s.since AS state_since, s.probe_at AS next_probe_at,
-    waiting.queued, waiting.ready, waiting.oldest_ready_age_s, active.running, buried.dead, buried.dead_per_minute,
+    waiting.queued, waiting.ready, waiting.oldest_ready_age_s, active.running, buried.dead,
+    buried.dead_for_service, buried.dead_per_minute,
     ended.done_per_minute
 FROM queue_state s
 CROSS JOIN LATERAL (
@@ -54,7 +55,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT count(*) AS running FROM jobs WHERE queue = s.queue AND status = 'running') active
 CROSS JOIN LATERAL (
-    SELECT count(*) AS dead,
+    SELECT count(*) AS dead, count(*) FILTER (WHERE NOT is_owner_fault) AS dead_for_service,
         count(*) FILTER (WHERE last_failed_at > now() - interval '5 minutes') / 5.0::float8 AS dead_per_minute
     FROM jobs WHERE queue = s.queue AND status = 'dead') buried
 CROSS JOIN LATERAL (

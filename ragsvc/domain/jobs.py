@@ -100,15 +100,23 @@ class Job:
     claimed_at: datetime | None
 
 
+class Fault(StrEnum):
+    """Who can fix the cause of a dead letter: the owner of the document or webhook, or the operator of the service."""
+
+    OWNER = "owner"
+    SERVICE = "service"
+
+
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """Statistics of a queue, for operators."""
+    """Statistics of a queue, for operators; `dead_for_service` are the dead letters that no owner caused."""
 
     queue: Queue
     queued: int
     ready: int
     running: int
     dead: int
+    dead_for_service: int
     oldest_ready_age_s: float | None
     done_per_minute: float
     dead_per_minute: float
@@ -134,6 +142,14 @@ class RunningJob:
     rescues: int
     running_s: float
     lease_left_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterNames:
+    """The names that people know a dead letter by; None if the workspace or the document is gone."""
+
+    workspace_name: str | None = None
+    filename: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -19,9 +19,17 @@ from ragsvc.db.connections.pool import UniqueViolation
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import format_id
-from ragsvc.domain.jobs import SUBJECT_PREFIXES, DeadLetterFilter, JobStatus, Queue, SubjectKind, show_payload
+from ragsvc.domain.jobs import (
+    SUBJECT_PREFIXES,
+    DeadLetterFilter,
+    DeadLetterNames,
+    JobStatus,
+    Queue,
+    SubjectKind,
+    show_payload,
+)
 from ragsvc.errors import ReplayRunning
-from ragsvc.jobs import subjects
+from ragsvc.jobs import retry_policy, subjects
 from ragsvc.queue import dead_letter_list
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.dead_letter_list import DeadLetterList
@@ -111,6 +119,12 @@ def to_entry(job: Job) -> dict[str, object]:
     }
 
 
+def _to_named_entry(job: Job, names: Mapping[UUID, DeadLetterNames]) -> dict[str, object]:
+    """Return an entry with the fault and with names, which the list in Redis does not contain."""
+    fault = retry_policy.fault_of(job.error.get("code") if job.error else None)
+    return {**to_entry(job), "fault": fault, **asdict(names.get(job.id, DeadLetterNames()))}
+
+
 async def post(resources: Resources, job: Job) -> None:
     """Add a dead job to its list; if Redis is unavailable, the sweeper adds it later."""
     try:
@@ -153,7 +167,8 @@ async def list_dead_letters(
     """Return entries, newest first; `after` is the last failure and the job id of the last entry already shown."""
     async with resources.pool.acquire() as conn:
         dead = await dead_jobs.select_dead_jobs(conn, queue, wanted, limit=limit, offset=offset, after=after)
-    return [to_entry(job) for job in dead]
+        names = await dead_jobs.select_dead_names(conn, [job.id for job in dead])
+    return [_to_named_entry(job, names) for job in dead]
 
 
 async def get_dead_letter(
@@ -161,7 +176,10 @@ async def get_dead_letter(
 ) -> dict[str, object] | None:
     """Return the dead letter that a parsed id selects (see `parse_entry_id`), or None."""
     job = await _find(resources, queue, selected, generation)
-    return to_entry(job) if job else None
+    if job is None:
+        return None
+    async with resources.pool.acquire() as conn:
+        return _to_named_entry(job, await dead_jobs.select_dead_names(conn, [job.id]))
 
 
 async def count_dead_letters(resources: Resources, queue: Queue) -> dict[str, int]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ragsvc.db.connections.pool import is_transient
+from ragsvc.domain.jobs import Fault
 from ragsvc.errors import (
     DocumentErrorCode,
     DocumentRejected,
@@ -60,6 +61,24 @@ class Provider(StrEnum):
         return cls(code.partition("_")[0])
 
 
+# Failures that only the owner of the document or of the webhook can fix.
+OWNER_FAULTS = frozenset[str](
+    {
+        DocumentErrorCode.EMPTY_FILE,
+        DocumentErrorCode.UNSUPPORTED_TYPE,
+        DocumentErrorCode.ENCRYPTED,
+        DocumentErrorCode.CORRUPT,
+        DocumentErrorCode.LIMIT_EXCEEDED,
+        DocumentErrorCode.NO_TEXT,
+        DocumentErrorCode.ENCODING,
+        DocumentErrorCode.CHECKSUM_MISMATCH,
+        "webhook_gone",
+        "webhook_failed",
+        "webhook_unreachable",
+        "webhook_refused",
+    }
+)
+
 # errnos that mean this worker is out of disk, memory or file descriptors.
 EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
@@ -100,6 +119,7 @@ class Failure:
         return {
             "class": self.kind,
             "code": self.code,
+            "fault": fault_of(self.code),
             "type": self.type,
             "message": self.message,
             "http_status": self.http_status,
@@ -128,6 +148,11 @@ def classify(error: BaseException) -> Failure:
         retry_after_s=error.retry_after_s if isinstance(error, WorkError) else None,
         traceback=redact("".join(traceback.format_exception(error)))[-TRACEBACK_MAX_BYTES:],
     )
+
+
+def fault_of(code: object) -> Fault:
+    """Return who can fix a failure with this code."""
+    return Fault.OWNER if code in OWNER_FAULTS else Fault.SERVICE
 
 
 def crash_loop(job: Job) -> Failure:

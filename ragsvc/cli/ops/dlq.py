@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ragsvc.jobs.dead_letters import ReplayResult
 
 MESSAGE_CHARS = 80
+FILENAME_CHARS = 40
 REPLAY_POLL_S = 0.5
 CONFIRM_HINT = "; run again with --yes to do it"
 
@@ -64,7 +65,7 @@ def list_entries(
     if as_json:
         print_json({"data": found})
         return
-    columns = ("ENTRY", "SUBJECT", "CODE", "MESSAGE", "ATTEMPTS", "LAST FAILED")
+    columns = ("ENTRY", "SUBJECT", "WORKSPACE", "FILE", "CODE", "FAULT", "MESSAGE", "ATTEMPTS", "LAST FAILED")
     print_table(columns, [_row(entry) for entry in found])
 
 
@@ -89,7 +90,7 @@ def show(
     if as_json:
         print_json(found)
     else:
-        print_fields(found)
+        _print_entry(found)
 
 
 @dlq.command()
@@ -183,13 +184,27 @@ async def _replay(
                 await asyncio.sleep(REPLAY_POLL_S)
 
 
+def _print_entry(entry: dict[str, object]) -> None:
+    """Print the fields, then the traceback line by line."""
+    error = dict(entry["error"]) if isinstance(entry["error"], dict) else {}
+    traceback = str(error.pop("traceback", "") or "")
+    print_fields({**entry, "error": error})
+    if traceback:
+        print_line("")
+        for line in traceback.splitlines():
+            print_line(line)
+
+
 def _row(entry: dict[str, object]) -> tuple[object, ...]:
     error = entry["error"] if isinstance(entry["error"], dict) else {}
     failed_at = entry["last_failed_at"]
     return (
         entry["entry_id"],
         entry["document_id"] or entry["kind"],
+        entry["workspace_name"] or entry["workspace_id"],
+        shorten(str(entry["filename"] or ""), FILENAME_CHARS),
         error.get("code"),
+        entry["fault"],
         shorten(str(error.get("message", "")), MESSAGE_CHARS),
         entry["attempts"],
         show_time(failed_at.isoformat()) if isinstance(failed_at, datetime) else None,

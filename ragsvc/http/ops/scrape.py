@@ -92,6 +92,11 @@ def _measure(depths: Sequence[QueueDepth], dead_ages: Mapping[Queue, float]) -> 
     )
     yield measure("dead_letters", "Dead letters.", lambda depth: depth.dead)
     yield measure(
+        "dead_letters_for_service",
+        "Dead letters that the service or its providers caused, not the owners of documents or webhooks.",
+        lambda depth: depth.dead_for_service,
+    )
+    yield measure(
         "dead_letter_oldest_age_seconds",
         "Age of the oldest dead letter.",
         lambda depth: dead_ages.get(depth.queue),

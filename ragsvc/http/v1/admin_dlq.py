@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
-from ragsvc.domain.jobs import DeadLetterFilter, Queue
+from ragsvc.domain.jobs import DeadLetterFilter, Fault, Queue
 from ragsvc.errors import NotFound, ReplayRunning
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, Time, read_body, read_query, selection_rule
@@ -92,6 +92,9 @@ class DeadLetterView(TypedDict):
     kind: str
     document_id: ShownDocumentId | None
     workspace_id: ShownWorkspaceId
+    workspace_name: str | None
+    filename: str | None
+    fault: Fault
     args: dict[str, object]
     error: dict[str, object] | None
     attempts: int

@@ -67,6 +67,7 @@ class QueueView(TypedDict):
     ready: int
     running: int
     dead: int
+    dead_for_service: int
     oldest_ready_age_s: float | None
     done_per_minute: float
     dead_per_minute: float
@@ -94,6 +95,7 @@ def render_queue(report: QueueReport) -> QueueView:
         "ready": depth.ready,
         "running": depth.running,
         "dead": depth.dead,
+        "dead_for_service": depth.dead_for_service,
         "oldest_ready_age_s": depth.oldest_ready_age_s,
         "done_per_minute": depth.done_per_minute,
         "dead_per_minute": depth.dead_per_minute,

@@ -107,13 +107,16 @@ def test_dead_letters_are_listed_counted_and_shown(
     assert {one["document_id"] for one in dead_letters} == {one["id"] for one in dead}
     assert {one["error"]["code"] for one in dead_letters} == {one["error"]["code"] for one in dead}
     table = operator("dlq", "list", "ingestion", "--workspace", tenant["id"])
-    assert all(one["id"] in table.out for one in dead)
+    assert all(one["id"] in table.out and one["filename"] in table.out for one in dead)
     counted = operator("dlq", "counts", "ingestion", "--json").json["counts"]
     assert all(counted[one["error"]["code"]] >= 1 for one in dead)
     assert "CODE" in operator("dlq", "counts", "ingestion").out
     for name in ("entry_id", "job_id", "document_id"):
         assert operator("dlq", "show", "ingestion", dead_letters[0][name], "--json").json == dead_letters[0]
-    assert dead_letters[0]["entry_id"] in operator("dlq", "show", "ingestion", dead_letters[0]["job_id"]).out
+    shown = operator("dlq", "show", "ingestion", dead_letters[0]["job_id"]).out
+    assert dead_letters[0]["entry_id"] in shown
+    # The traceback is printed line by line.
+    assert set(dead_letters[0]["error"]["traceback"].splitlines()) <= set(shown.splitlines())
 
 
 def test_a_replayed_dead_letter_is_retried(

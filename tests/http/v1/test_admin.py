@@ -146,6 +146,21 @@ async def test_a_dead_letter_shows_its_document_and_error(admin: Api, tenant: Te
     assert (await admin.get(f"/v1/admin/dlq/deletion/{entry['entry_id']}")).is_problem(404, "not_found")
 
 
+async def test_dead_letters_of_owners_differ_from_those_of_the_service(
+    admin: Api, tenant: Tenant, resources: Resources
+) -> None:
+    corrupt = await add_dead_letter(resources, tenant, b"dies", code="corrupt")
+    crashed = await add_dead_letter(resources, tenant, b"dies too", code="parser_crash")
+    shown = {entry["document_id"]: entry for entry in (await admin.get("/v1/admin/dlq/ingestion")).json["data"]}
+    assert [shown[document["id"]]["fault"] for document in (corrupt, crashed)] == ["owner", "service"]
+    workspace = (await tenant.api.get("/v1/workspace")).json
+    for document in (corrupt, crashed):
+        entry = shown[document["id"]]
+        assert (entry["workspace_name"], entry["filename"]) == (workspace["name"], document["filename"])
+    queues = {queue["queue"]: queue for queue in (await admin.get("/v1/admin/queues")).json["data"]}
+    assert (queues["ingestion"]["dead"], queues["ingestion"]["dead_for_service"]) == (2, 1)
+
+
 async def test_dead_letters_are_filtered_and_paged(
     admin: Api, tenant: Tenant, other: Tenant, resources: Resources
 ) -> None:

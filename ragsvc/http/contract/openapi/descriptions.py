@@ -45,6 +45,7 @@ FIELDS: dict[str, str] = {
     "data": "The items.",
     "day": "The day, in UTC.",
     "dead": "Number of dead letters.",
+    "dead_for_service": "Number of dead letters that the service or its providers caused, not the owners.",
     "dead_per_minute": "Jobs that failed permanently, per minute.",
     "degraded": "What does not work at the moment, although requests are served.",
     "deletion_id": "The id of the deletion.",
@@ -74,6 +75,7 @@ FIELDS: dict[str, str] = {
     "fields": "Form fields to send before the file.",
     "file": "The file's content.",
     "file_id": "The id of the stored file.",
+    "fault": "Who can fix the cause: the owner of the document or webhook, or the operator of the service.",
     "filename": "The file's name.",
     "filters": "Which documents, by their attributes.",
     "finish_reason": "Why the model stopped, such as `stop` or `length`.",
@@ -212,6 +214,7 @@ FIELDS: dict[str, str] = {
     "workers": "Number of live workers of the queue.",
     "workers_last_seen_s": "How long ago one of them last reported itself, in seconds; null if none did lately.",
     "workspace_id": "The id of the workspace.",
+    "workspace_name": "The name of the workspace; null if it is gone.",
     # Exceptions.
     "CompanionForm.key": "The `key` of the form's parameters.",
     "CompanionForm.type": "The media type.",
