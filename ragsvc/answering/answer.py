@@ -7,9 +7,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from ragsvc.abstention import choose_no_answer_text, is_no_answer
 from ragsvc.answering.citations.parser import CitationParser, cite
 from ragsvc.answering.condensing import condense
-from ragsvc.answering.prompt import HISTORY_SHARE, NOTHING_FOUND, fit_history, fit_prompt
+from ragsvc.answering.prompt import HISTORY_SHARE, fit_history, fit_prompt
 from ragsvc.answering.sources import number_sources
 from ragsvc.answering.token_meter import load_meter
 from ragsvc.db import canonical_text, chat_messages, documents
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from ragsvc.resources import Resources
     from ragsvc.retrieval.filters import Filter
 
-NO_SOURCES = "no_sources"
+# The finish reason of an answer which says that the documents do not contain what was asked.
+NO_ANSWER = "no_answer"
+STOP = "stop"
 # The finish reason of an answer that has reached the limit, as model servers report it.
 LENGTH = "length"
 # More than the tokens of any language have on average. Ends an answer whose server ignores `max_tokens`.
@@ -97,6 +100,8 @@ class Answerer:
         self._model = resources.settings.llm.resolve_chat_model(question.session.model) or ""
         self._meter = load_meter(resources.settings)
         self._sources: Sequence[SearchHit] = ()
+        self._no_answer_text = question.session.no_answer_text or choose_no_answer_text(question.content)
+        self._cites_source = False
 
     async def answer(self) -> Outcome:
         """Write the sources, the text and its citations; return how the answer ended.
@@ -108,9 +113,9 @@ class Answerer:
         if prompt is not None:
             return await self._generate(prompt)
         await self._writer.add_sources(())
-        self._writer.add_text(NOTHING_FOUND)
+        self._writer.add_text(self._no_answer_text)
         self._writer.add_usage(TokenUsage(0, 0))
-        return Outcome(RunStatus.COMPLETED, finish_reason=NO_SOURCES)
+        return Outcome(RunStatus.COMPLETED, finish_reason=NO_ANSWER)
 
     async def _prepare(self) -> Prompt | None:
         """Return the prompt, or None if nothing is found.
@@ -163,6 +168,7 @@ class Answerer:
             budget_tokens=self._resources.settings.answering.chat_context_tokens,
             history=history,
             instructions=self._question.session.instructions,
+            no_answer_text=self._no_answer_text,
         )
 
     async def _generate(self, prompt: Prompt) -> Outcome:
@@ -183,10 +189,15 @@ class Answerer:
             # The answer's end must not be written before its sources.
             await settle(saving)
         await self._cite(parser.finish())
+        if finish_reason == STOP and self._abstains():
+            finish_reason = NO_ANSWER
         return Outcome(RunStatus.COMPLETED, finish_reason=finish_reason)
 
+    def _abstains(self) -> bool:
+        return not self._cites_source and is_no_answer(self._writer.text, self._no_answer_text)
+
     async def _stream(self, prompt: Prompt, parser: CitationParser, saving: asyncio.Task[None]) -> str:
-        finish_reason, usage = "stop", None
+        finish_reason, usage = STOP, None
         free_chars = self._resources.settings.answering.max_output_tokens * CHARS_PER_OUTPUT_TOKEN
         try:
             async with aclosing(self._resources.llm.stream_chat(prompt.turns, model=self._model)) as deltas:
@@ -216,6 +227,7 @@ class Answerer:
     async def _cite(self, markers: Iterable[Marker]) -> None:
         for marker in markers:
             hit = self._sources[marker.n - 1] if 1 <= marker.n <= len(self._sources) else None
+            self._cites_source |= hit is not None
             # In a thread, because a long source takes milliseconds.
             citation = await asyncio.to_thread(cite, marker, hit)
             self._writer.add_citation(await self._verify(citation))

@@ -19,7 +19,7 @@ ARRAY(SELECT d.id FROM documents d WHERE d.workspace_id = m.workspace_id AND d.s
 """
 COLUMNS = f"""
 m.workspace_id, m.id, m.session_id, m.run_id, m.role, m.status, m.content, m.sources, m.citations, m.model, m.usage,
-m.created_at, {DELETING}
+m.created_at, m.finish_reason, {DELETING}
 """
 
 SELECT_MESSAGE = f"SELECT {COLUMNS} FROM chat_messages m WHERE m.workspace_id = $1 AND m.id = $2"
@@ -133,4 +133,5 @@ def to_message(row: Record | dict[str, Any]) -> ChatMessage:
         model=row["model"],
         usage=TokenUsage(**row["usage"]) if row["usage"] else None,
         created_at=row["created_at"],
+        finish_reason=row["finish_reason"],
     )

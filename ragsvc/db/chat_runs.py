@@ -76,7 +76,7 @@ WITH run AS (
     SELECT d.id FROM documents d
     WHERE d.workspace_id = $1 AND d.id = ANY($9::uuid[]) AND d.status <> 'deleting' ORDER BY d.id FOR SHARE
 ), answer AS (
-    UPDATE chat_messages m SET content = $10, model = $13, usage = $14,
+    UPDATE chat_messages m SET content = $10, model = $13, usage = $14, finish_reason = $7,
         status = CASE WHEN $6 = 'running' THEN 'streaming' ELSE $6 END,
         sources = CASE WHEN $11::jsonb IS NULL THEN m.sources ELSE (
             SELECT coalesce(jsonb_agg(CASE WHEN (entry ->> 'document_id')::uuid IN (SELECT id FROM live)

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection, Record
 
-COLUMNS = "workspace_id, id, title, instructions, model, collection_ids, created_at, updated_at"
+COLUMNS = "workspace_id, id, title, instructions, model, collection_ids, no_answer_text, created_at, updated_at"
 
 INSERT_SESSION = f"""
-INSERT INTO chat_sessions (workspace_id, id, title, instructions, model, collection_ids)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO chat_sessions (workspace_id, id, title, instructions, model, collection_ids, no_answer_text)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 RETURNING {COLUMNS}
 """
 
@@ -28,7 +28,8 @@ WHERE workspace_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT
 """
 
 UPDATE_SESSION = f"""
-UPDATE chat_sessions SET title = $3, instructions = $4, model = $5, collection_ids = $6, updated_at = now()
+UPDATE chat_sessions SET title = $3, instructions = $4, model = $5, collection_ids = $6, no_answer_text = $7,
+    updated_at = now()
 WHERE workspace_id = $1 AND id = $2
 RETURNING {COLUMNS}
 """
@@ -52,9 +53,12 @@ async def insert_session(
     instructions: str | None,
     model: str | None,
     collection_ids: Sequence[UUID] | None,
+    no_answer_text: str | None = None,
 ) -> ChatSession:
     """Add a session."""
-    row = await conn.fetchrow(INSERT_SESSION, workspace_id, session_id, title, instructions, model, collection_ids)
+    row = await conn.fetchrow(
+        INSERT_SESSION, workspace_id, session_id, title, instructions, model, collection_ids, no_answer_text
+    )
     if row is None:
         raise AssertionError("INSERT … RETURNING returned no row")
     return to_session(row)
@@ -74,7 +78,7 @@ async def select_sessions(
 
 
 async def update_session(conn: Connection, session: ChatSession) -> ChatSession | None:
-    """Store title, instructions, model and collections of a session; return None if it was deleted."""
+    """Store what clients can change of a session; return None if it was deleted."""
     row = await conn.fetchrow(
         UPDATE_SESSION,
         session.workspace_id,
@@ -83,6 +87,7 @@ async def update_session(conn: Connection, session: ChatSession) -> ChatSession 
         session.instructions,
         session.model,
         session.collection_ids,
+        session.no_answer_text,
     )
     return to_session(row) if row else None
 

@@ -25,7 +25,7 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChatSession:
-    """A conversation."""
+    """A conversation; `no_answer_text` is its abstention, None for the one in each question's language."""
 
     workspace_id: UUID
     id: UUID
@@ -33,6 +33,7 @@ class ChatSession:
     instructions: str | None
     model: str | None
     collection_ids: tuple[UUID, ...] | None
+    no_answer_text: str | None
     created_at: datetime
     updated_at: datetime
 
@@ -174,6 +175,7 @@ class ChatMessage:
     model: str | None
     usage: TokenUsage | None
     created_at: datetime
+    finish_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

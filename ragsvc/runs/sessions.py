@@ -28,6 +28,7 @@ async def create_session(
     instructions: str | None,
     model: str | None,
     collection_ids: Sequence[UUID] | None,
+    no_answer_text: str | None = None,
 ) -> ChatSession:
     """Add a session; without `collection_ids` it searches the whole workspace.
 
@@ -46,6 +47,7 @@ async def create_session(
             instructions=instructions,
             model=model,
             collection_ids=collection_ids,
+            no_answer_text=no_answer_text,
         )
 
 
@@ -90,7 +92,7 @@ async def list_session_messages(
 
 
 async def update_session(resources: Resources, session: ChatSession, changes: Mapping[str, Any]) -> ChatSession:
-    """Change the given fields of a session: `title`, `instructions`, `model`, `collection_ids`.
+    """Change the given fields of a session: `title`, `instructions`, `model`, `collection_ids`, `no_answer_text`.
 
     Raises:
         InvalidRequest: the model is not available.

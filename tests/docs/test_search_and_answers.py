@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ragsvc.answering.prompt import NOTHING_FOUND
+from ragsvc.abstention import NO_ANSWER_TEXT
 from tests.docs.pages import read_page
 
 
 def test_the_abstention_is_quoted() -> None:
-    assert f'"{NOTHING_FOUND}"' in read_page("docs/search-and-answers.md")
+    assert f'"{NO_ANSWER_TEXT}"' in read_page("docs/search-and-answers.md")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.answering.prompt import NOTHING_FOUND
+from ragsvc.abstention import NO_ANSWER_TEXT, NO_ANSWER_TEXTS, read_instruction
 from ragsvc.db import chat_sessions
 from ragsvc.domain.chat import Citation, RunStatus, Support, TokenUsage, Verdict
 from ragsvc.domain.ids import new_id
@@ -131,7 +131,7 @@ async def test_without_sources_the_model_is_not_called(chat: Chat, scripted_mode
     assert [type(event.body) for event in events] == [RunStarted, RetrievalCompleted, MessageDelta, MessageCompleted]
     end = events[-1].body
     assert isinstance(end, MessageCompleted)
-    assert (end.message.content, end.finish_reason) == (NOTHING_FOUND, "no_sources")
+    assert (end.message.content, end.finish_reason) == (NO_ANSWER_TEXT, "no_answer")
     assert scripted_models.chat.requests == []
 
 
@@ -141,8 +141,59 @@ async def test_below_the_minimum_score_the_model_is_not_called(chat: Chat, scrip
     async with open_runs(replace(resources, settings=strict)) as runs:
         run = await begin_run(runs, chat.workspace_id, chat.session.id, content="How long do refunds take?")
         message = await wait_for_answer(runs, chat.workspace_id, run.id, message_id=run.answer_id)
-    assert message.content == NOTHING_FOUND
+    assert message.content == NO_ANSWER_TEXT
     assert scripted_models.chat.requests == []
+
+
+@pytest.mark.parametrize(
+    ("question", "said", "finish_reason"),
+    [
+        ("Wie lange dauert die Rückzahlung?", NO_ANSWER_TEXTS["de"], "no_answer"),
+        ("How long?", f"{NO_ANSWER_TEXT} Ask the shop.", "no_answer"),
+        ("How long?", f"{NO_ANSWER_TEXT[:-1]} [9].", "no_answer"),
+        ("How long?", f"{NO_ANSWER_TEXT} But refunds take 14 days [1].", "stop"),
+        ("How long?", "Refunds take 14 days [1].", "stop"),
+    ],
+)
+async def test_an_answer_that_abstains_is_flagged(
+    chat: Chat, scripted_models: ScriptedModels, question: str, said: str, finish_reason: str
+) -> None:
+    scripted_models.chat_text = said
+    run = await chat.ask(question)
+    end = (await chat.events(run))[-1].body
+    assert isinstance(end, MessageCompleted)
+    stored_run, message = await chat.stored(run)
+    reasons = [end.finish_reason, end.message.finish_reason, message.finish_reason, stored_run.finish_reason]
+    assert reasons == [finish_reason] * 4
+    asked_for = read_instruction(scripted_models.chat.requests[-1]["messages"][0]["content"])
+    assert asked_for == (NO_ANSWER_TEXTS["de"] if question.startswith("Wie") else NO_ANSWER_TEXT)
+
+
+async def test_an_answer_cut_off_in_an_abstention_is_flagged_as_cut_off(
+    chat: Chat, scripted_models: ScriptedModels
+) -> None:
+    scripted_models.chat.script(Reply(NO_ANSWER_TEXT, finish_reason="length"))
+    run = await chat.ask()
+    await chat.events(run)
+    _stored, message = await chat.stored(run)
+    assert message.finish_reason == "length"
+
+
+async def test_a_session_has_an_abstention_of_its_own(chat: Chat, scripted_models: ScriptedModels) -> None:
+    session = replace(chat.session, no_answer_text="Ask Kim.")
+    async with chat.runs.resources.pool.acquire() as conn:
+        await chat_sessions.update_session(conn, session)
+    scripted_models.chat_text = "Ask Kim."
+    run = await chat.ask()
+    await chat.events(run)
+    _stored, message = await chat.stored(run)
+    assert message.finish_reason == "no_answer"
+    assert read_instruction(scripted_models.chat.requests[-1]["messages"][0]["content"]) == "Ask Kim."
+    nowhere = Comparison(Comparator.EQ, "lang", "xx")
+    unfound = await begin_run(chat.runs, chat.workspace_id, chat.session.id, content="Wie lange?", filters=nowhere)
+    await chat.events(unfound)
+    _stored, message = await chat.stored(unfound)
+    assert (message.content, message.finish_reason) == ("Ask Kim.", "no_answer")
 
 
 async def test_a_session_searches_its_collections_and_skips_deleted_ones(chat: Chat) -> None:

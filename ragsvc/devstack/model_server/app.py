@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ragsvc.abstention import read_instruction
 from ragsvc.devstack.model_server import extractive, wire
 from ragsvc.devstack.model_server.minilm import DIMENSIONS, MAX_TOKENS, MiniLM
 from ragsvc.devstack.model_server.wire import Completion, Refused
@@ -86,7 +87,8 @@ async def create_completion(request: web.Request) -> web.StreamResponse:
         # A sentence longer than the model's input is compared by its beginning but quoted in full.
         return await minilm.embed([text.cut(MAX_TOKENS) for text in await minilm.encode(texts)])
 
-    content = await extractive.answer(question, embed, before=before)
+    no_answer_text = read_instruction(wire.read_system(body))
+    content = await extractive.answer(question, embed, before=before, no_answer_text=no_answer_text)
     asked, said = await minilm.encode([question, content])
     completion = Completion(extractive.NAME, content, len(asked.ids), len(said.ids))
     if body.get("stream"):

@@ -9,8 +9,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ragsvc.abstention import choose_no_answer_text
 from ragsvc.devstack.model_server.follow_ups import restate
 from ragsvc.devstack.model_server.words import SHORTEST_WORDS, WORD, content_words
+from ragsvc.languages import detect_language
 from ragsvc.sentences import MAX_SENTENCE_CHARS, find_sentences
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 
 NAME = "ragsvc-extractive-v1"
 LABEL = "built-in extractive answerer: quotes sources, does not generate; set OPENAI_BASE_URL for a model"
-NOTHING_FITS = "The documents do not contain an answer to this question."
+# The thresholds are calibrated for these languages alone; None is a text that shows no language, such as a code.
+RANKED_LANGUAGES = frozenset({"en", None})
 # Only the sentences with the largest word overlap are compared by embedding; more would take too long.
 CANDIDATES = 32
 QUOTES = 3
@@ -99,15 +102,24 @@ def split_text(text: str) -> Iterator[str]:
             yield sentence
 
 
-async def answer(message: str, embed: Embed, *, before: Sequence[str] = ()) -> str:
-    """Return up to QUOTES sentences, each with the `[n]` of its source, or NOTHING_FITS.
+async def answer(message: str, embed: Embed, *, before: Sequence[str] = (), no_answer_text: str | None = None) -> str:
+    """Return up to QUOTES sentences, each with the `[n]` of its source, or the abstention.
 
-    `before` are the earlier questions, oldest first. If the message asks to condense a follow-up, return the standalone
-    question.
+    The abstention is `no_answer_text`, by default the one in the question's language. `before` are the earlier
+    questions, oldest first. If the message asks to condense a follow-up, return the standalone question.
     """
     if conversation := _CONVERSATION.match(message):
-        return restate(read_prompt(message[conversation.end() :])[0], _ASKED_BEFORE.findall(conversation[1]))
-    last_question, sentences = read_prompt(message)
+        question = read_prompt(message[conversation.end() :])[0]
+        return restate(question, _ASKED_BEFORE.findall(conversation[1])) if _is_ranked(question) else question
+    question, sentences = read_prompt(message)
+    quotes = await _find_quotes(question, sentences, embed=embed, before=before) if _is_ranked(question) else []
+    return " ".join(map(_cite, quotes)) or no_answer_text or choose_no_answer_text(question)
+
+
+async def _find_quotes(
+    last_question: str, sentences: Sequence[Sentence], *, embed: Embed, before: Sequence[str]
+) -> list[Sentence]:
+    """Return the sentences that answer the question; none if none fits."""
     wants_quantity = _ASKS_QUANTITY.search(last_question) is not None
     question = restate(last_question, before)
     asked = content_words(question)
@@ -115,18 +127,21 @@ async def answer(message: str, embed: Embed, *, before: Sequence[str] = ()) -> s
     overlaps = {
         sentence: _overlap(asked, sentence.all_words, weights=weights)
         for sentence in sentences
-        if not wants_quantity or _NAMES_QUANTITY.search(sentence.text)
+        if (not wants_quantity or _NAMES_QUANTITY.search(sentence.text)) and _is_ranked(sentence.text)
     }
     candidates = sorted(overlaps, key=lambda sentence: -overlaps[sentence])[:CANDIDATES]
     if not question or not candidates:
-        return NOTHING_FITS
+        return []
     cosines = await _compare(question, candidates, embed=embed)
     scores = {
         sentence: COSINE_WEIGHT * cosines[sentence] + (1 - COSINE_WEIGHT) * overlaps[sentence]
         for sentence in candidates
     }
-    quotes = _choose(scores)
-    return " ".join(_cite(quote) for quote in quotes) or NOTHING_FITS
+    return _choose(scores)
+
+
+def _is_ranked(text: str) -> bool:
+    return detect_language(text) in RANKED_LANGUAGES
 
 
 async def _compare(question: str, sentences: Sequence[Sentence], *, embed: Embed) -> dict[Sentence, float]:

@@ -86,15 +86,25 @@ def read_encoding_format(body: dict[str, Any]) -> str:
 
 
 def read_questions(body: dict[str, Any]) -> list[str]:
-    """Return the texts of the user's messages in order, at least one; content in parts is joined."""
+    """Return the texts of the user's messages in order, at least one."""
+    if contents := _read_messages(body, role="user"):
+        return contents
+    raise Refused("messages must contain a user message", param="messages")
+
+
+def read_system(body: dict[str, Any]) -> str:
+    """Return the text of the system messages."""
+    return "\n".join(_read_messages(body, role="system"))
+
+
+def _read_messages(body: dict[str, Any], *, role: str) -> list[str]:
+    """Return the texts of a role's messages in order; content in parts is joined."""
     messages = body.get("messages")
     if not isinstance(messages, list):
         raise Refused("messages must be a list", param="messages")
     contents = [
-        message.get("content") for message in messages if isinstance(message, dict) and message.get("role") == "user"
+        message.get("content") for message in messages if isinstance(message, dict) and message.get("role") == role
     ]
-    if not contents:
-        raise Refused("messages must contain a user message", param="messages")
     return [_join_parts(content) for content in contents]
 
 

@@ -78,6 +78,7 @@ class MessageView(TypedDict):
     status: Literal["streaming", "completed", "failed", "cancelled", "interrupted"]
     model: str | None
     usage: TokenUsageView | None
+    finish_reason: str | None
     created_at: ShownTime
 
 
@@ -94,6 +95,7 @@ def render_message(message: ChatMessage) -> MessageView:
         "status": message.status,
         "model": message.model,
         "usage": render_token_usage(message.usage),
+        "finish_reason": message.finish_reason,
         "created_at": render_time(message.created_at),
     }
     return cast("MessageView", view)

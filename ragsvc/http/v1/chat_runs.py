@@ -69,6 +69,7 @@ class RunView(TypedDict):
     message_id: ShownMessageId
     status: RunStatus
     last_event_id: int
+    finish_reason: str | None
     error: RunErrorView | None
     created_at: ShownTime
     finished_at: ShownTime | None
@@ -82,6 +83,7 @@ def render_run(run: ChatRun) -> RunView:
         "message_id": format_id("msg", run.message_id),
         "status": run.status,
         "last_event_id": run.last_event_id,
+        "finish_reason": run.finish_reason,
         "error": render_run_error(run),
         "created_at": render_time(run.created_at),
         "finished_at": render_optional_time(run.finished_at),

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 routes = web.RouteTableDef()
 
 MAX_INSTRUCTIONS_CHARS = 8000
+MAX_NO_ANSWER_CHARS = 1000
 
 Instructions = Annotated[str, Field(max_length=MAX_INSTRUCTIONS_CHARS)]
+NoAnswerText = Annotated[str, Field(max_length=MAX_NO_ANSWER_CHARS, pattern=r"\S")]
 
 
 class SessionBody(Body):
@@ -41,6 +43,7 @@ class SessionBody(Body):
     collection_ids: CollectionIds | None = None
     instructions: Instructions | None = None
     model: Name | None = None
+    no_answer_text: NoAnswerText | None = None
 
 
 class SessionChanges(SessionBody):
@@ -55,6 +58,7 @@ class SessionView(TypedDict):
     collection_ids: list[ShownCollectionId] | None
     instructions: str | None
     model: str | None
+    no_answer_text: str | None
     created_at: ShownTime
     updated_at: ShownTime
 
@@ -68,6 +72,7 @@ def render_session(session: ChatSession) -> SessionView:
         "collection_ids": None if ids is None else [format_id("col", collection_id) for collection_id in ids],
         "instructions": session.instructions,
         "model": session.model,
+        "no_answer_text": session.no_answer_text,
         "created_at": render_time(session.created_at),
         "updated_at": render_time(session.updated_at),
     }
@@ -100,6 +105,7 @@ async def create_chat_session(request: web.Request) -> web.Response:
         instructions=body.instructions,
         model=body.model,
         collection_ids=body.collection_ids,
+        no_answer_text=body.no_answer_text,
     )
     return json_response(render_session(session), status=201)
 

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from openai import AsyncOpenAI
 
+from ragsvc.abstention import NO_ANSWER_TEXT, write_instruction
 from ragsvc.devstack.model_server import extractive
 from ragsvc.devstack.model_server.app import create_app
 
@@ -195,7 +196,18 @@ async def test_a_question_without_an_answer_gets_the_abstention(client: AsyncOpe
     answer = await client.chat.completions.create(
         model=extractive.NAME, messages=ask("Which team won the football championship?")
     )
-    assert answer.choices[0].message.content == extractive.NOTHING_FITS
+    assert answer.choices[0].message.content == NO_ANSWER_TEXT
+
+
+async def test_the_abstention_is_the_one_that_the_prompt_asks_for(client: AsyncOpenAI) -> None:
+    answer = await client.chat.completions.create(
+        model=extractive.NAME,
+        messages=[
+            {"role": "system", "content": f"Be kind.\n{write_instruction('Ask Kim.')}\n\nBe brief."},
+            {"role": "user", "content": f"{PROMPT}Which team won the football championship?"},
+        ],
+    )
+    assert answer.choices[0].message.content == "Ask Kim."
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsvc.devstack.model_server.extractive import NOTHING_FITS, QUOTES, answer, read_prompt, split_text
+from ragsvc.abstention import NO_ANSWER_TEXT, NO_ANSWER_TEXTS
+from ragsvc.devstack.model_server.extractive import QUOTES, answer, read_prompt, split_text
 from tests.support.servers.model_server import embed_words
 
 if TYPE_CHECKING:
@@ -119,13 +120,37 @@ async def test_a_repetition_is_not_quoted_twice() -> None:
 
 @pytest.mark.parametrize("question", ["", "Who won the championship in Lisbon?"])
 async def test_it_abstains_if_nothing_matches(question: str) -> None:
-    assert await answer(prompt(question, "The kettle must boil at noon."), embed) == NOTHING_FITS
+    assert await answer(prompt(question, "The kettle must boil at noon."), embed) == NO_ANSWER_TEXT
+
+
+@pytest.mark.parametrize(
+    ("language", "question", "text"),
+    [
+        ("de", "Bekomme ich Elternzeit?", "Elternzeit bekomme ich nach sechs Monaten."),
+        ("fr", "Quand ferme la bibliothèque ?", "La bibliothèque ferme à midi le lundi."),
+        ("ja", "本は何冊まで借りられますか。", "本は十冊まで借りられます。 返却が遅れた場合は料金がかかります。"),
+        ("ar", "هل العضوية مجانية؟", "العضوية مجانية لكل الطلاب."),
+        ("en", "How many Elternzeit months does he get?", "Nach der Geburt bekommt er drei Monate Elternzeit."),
+    ],
+)
+async def test_it_abstains_in_languages_that_it_cannot_rank(language: str, question: str, text: str) -> None:
+    assert await answer(prompt(question, text), embed) == NO_ANSWER_TEXTS[language]
+
+
+async def test_a_name_of_another_language_is_no_obstacle() -> None:
+    said = await answer(prompt("Who wrote Der Prozess?", "Franz Kafka wrote Der Prozess in 1914."), embed)
+    assert said == "Franz Kafka wrote Der Prozess in 1914 [1]."
+
+
+async def test_a_follow_up_in_another_language_is_not_rewritten() -> None:
+    conversation = "<conversation>\nuser: Wer reinigt den Kessel?\nassistant: Kim.\n</conversation>\n\n"
+    assert await answer(f"{conversation}Question: Und wie oft?", embed) == "Und wie oft?"
 
 
 async def test_a_quantity_is_not_answered_by_a_sentence_without_one() -> None:
     question = "How many litres does the large kettle hold?"
     near = "The large kettle holds water and keeps it hot."
-    assert await answer(prompt(question, near), embed) == NOTHING_FITS
+    assert await answer(prompt(question, near), embed) == NO_ANSWER_TEXT
     answered = await answer(prompt(question, near, "The large kettle holds three litres."), embed)
     assert answered == "The large kettle holds three litres [2]."
 
@@ -165,7 +190,7 @@ async def test_a_sentence_that_only_repeats_its_title_is_not_quoted() -> None:
 
 async def test_a_title_alone_is_no_answer() -> None:
     source = ("manual.pdf, page 1, Kettle Pro 300 user manual", "Keep vinegar away from children.")
-    assert await answer(titled("What does the Kettle Pro 300 cost?", source), embed) == NOTHING_FITS
+    assert await answer(titled("What does the Kettle Pro 300 cost?", source), embed) == NO_ANSWER_TEXT
 
 
 @pytest.mark.parametrize(
@@ -182,7 +207,7 @@ def test_a_page_number_is_not_a_title_word(title: str, read: str) -> None:
 
 
 async def test_without_sources_there_is_no_answer() -> None:
-    assert await answer("Question: When does the kettle boil?", embed) == NOTHING_FITS
+    assert await answer("Question: When does the kettle boil?", embed) == NO_ANSWER_TEXT
 
 
 async def test_an_exclamation_keeps_its_mark() -> None:

@@ -23,11 +23,17 @@ MANY = 90
 
 async def test_a_session_is_created_shown_updated_and_deleted(tenant: Tenant) -> None:
     collection = (await tenant.api.get("/v1/collections")).json["data"][0]["id"]
-    body = {"title": "A", "collection_ids": [collection], "instructions": "Be brief.", "model": "ragsvc-extractive-v1"}
+    body = {
+        "title": "A",
+        "collection_ids": [collection],
+        "instructions": "Be brief.",
+        "model": "ragsvc-extractive-v1",
+        "no_answer_text": "Ask Kim.",
+    }
     created = await tenant.api.post("/v1/chat/sessions", body)
     assert created.status == 201
     session = created.json
-    assert set(session) == {"id", "title", "collection_ids", "instructions", "model", "created_at", "updated_at"}
+    assert set(session) == {"id", *body, "created_at", "updated_at"}
     assert {name: session[name] for name in body} == body
     path = f"/v1/chat/sessions/{session['id']}"
     assert (await tenant.api.get(path)).json == session
@@ -79,13 +85,14 @@ async def test_the_stream_of_an_answer_matches_the_contract(
     message = completed["message"]
     assert set(message) == {
         "id", "session_id", "run_id", "role", "content", "citations", "sources", "status", "model", "usage",
-        "created_at",
+        "finish_reason", "created_at",
     }  # fmt: skip
     assert (message["id"], message["content"]) == (started["message_id"], "Kettles boil water [1][2].")
     assert [{"run_id": run_id, **entry} for entry in message["citations"]] == cited
     listed = (await chat_tenant.api.get(f"/v1/chat/sessions/{session['id']}/messages")).json["data"]
     assert [entry["role"] for entry in listed] == ["user", "assistant"]
     assert listed[1] == message
+    assert (listed[0]["finish_reason"], listed[1]["finish_reason"]) == (None, "stop")
 
 
 async def test_messages_are_listed_oldest_first_in_pages(chat_tenant: Tenant, session: dict[str, Any]) -> None:
@@ -97,6 +104,19 @@ async def test_messages_are_listed_oldest_first_in_pages(chat_tenant: Tenant, se
     second = (await chat_tenant.api.get(f"{path}?cursor={first['next_cursor']}")).json
     assert [message["role"] for message in second["data"]] == ["assistant"]
     assert second["next_cursor"] is None
+
+
+async def test_an_abstention_is_flagged(chat_tenant: Tenant, scripted_models: ScriptedModels) -> None:
+    body = {"no_answer_text": "Ask Kim."}
+    session = (await chat_tenant.api.post("/v1/chat/sessions", body)).json
+    scripted_models.chat_text = "Ask Kim."
+    path = f"/v1/chat/sessions/{session['id']}/messages"
+    answer = (await chat_tenant.api.post(path, {"content": "What do kettles boil?", "stream": False})).json
+    assert (answer["message"]["content"], answer["message"]["finish_reason"]) == ("Ask Kim.", "no_answer")
+    run = (await chat_tenant.api.get(f"/v1/chat/runs/{answer['run_id']}")).json
+    assert run["finish_reason"] == "no_answer"
+    blank = await chat_tenant.api.post("/v1/chat/sessions", {"no_answer_text": " "})
+    assert blank.is_problem(422, "invalid_request")
 
 
 async def test_an_answer_can_be_returned_whole(chat_tenant: Tenant, session: dict[str, Any]) -> None:

@@ -30,7 +30,8 @@ async def test_a_failed_run_is_reported_in_the_stream_and_can_be_retried(
     }
     run = (await chat_tenant.api.get(f"/v1/chat/runs/{run_id}")).json
     assert set(run) == {
-        "id", "session_id", "message_id", "status", "last_event_id", "error", "created_at", "finished_at",
+        "id", "session_id", "message_id", "status", "last_event_id", "finish_reason", "error",
+        "created_at", "finished_at",
     }  # fmt: skip
     assert (run["status"], run["last_event_id"]) == ("failed", events[-1][0])
     assert set(run["error"]) == {"code", "message", "retryable"}

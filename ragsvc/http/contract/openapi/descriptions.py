@@ -78,7 +78,10 @@ FIELDS: dict[str, str] = {
     "fault": "Who can fix the cause: the owner of the document or webhook, or the operator of the service.",
     "filename": "The file's name.",
     "filters": "Which documents, by their attributes.",
-    "finish_reason": "Why the model stopped, such as `stop` or `length`.",
+    "finish_reason": (
+        "Why the answer ended: `stop`, `length` (it reached the limit), `no_answer` (the documents do not contain the"
+        " answer), or another reason of the model. Null for questions and incomplete answers."
+    ),
     "finished_at": "When the run ended.",
     "first_failed_at": "When the first attempt failed.",
     "fold_duplicates": "Make one hit of chunks with the same text and headings.",
@@ -121,6 +124,10 @@ FIELDS: dict[str, str] = {
     "name": "The name.",
     "next_attempt_at": "When the next attempt is due; null if there will be none.",
     "next_cursor": "The `cursor` of the next page; null on the last page.",
+    "no_answer_text": (
+        "The answer's text if the documents do not contain what is asked;"
+        " null for a sentence in the question's language."
+    ),
     "next_probe_at": "When the provider is tried again during an outage.",
     "object": "The kind of the object.",
     "occurred_at": "When it happened.",
