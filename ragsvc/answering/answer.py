@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from ragsvc.abstention import choose_no_answer_text, is_no_answer
+from ragsvc.answering.citations.model_verdicts import judge_by_model
 from ragsvc.answering.citations.parser import CitationParser, cite
 from ragsvc.answering.condensing import condense
 from ragsvc.answering.prompt import HISTORY_SHARE, fit_history, fit_prompt
@@ -84,6 +85,10 @@ class AnswerWriter(Protocol):
         """Write a citation."""
         ...
 
+    def replace_citations(self, citations: tuple[Citation, ...]) -> None:
+        """Replace the citations written so far, in their order."""
+        ...
+
     def add_usage(self, usage: TokenUsage) -> None:
         """Add the token usage of one model call; an answer may need several."""
         ...
@@ -102,6 +107,8 @@ class Answerer:
         self._sources: Sequence[SearchHit] = ()
         self._no_answer_text = question.session.no_answer_text or choose_no_answer_text(question.content)
         self._cites_source = False
+        self._citations: list[Citation] = []
+        self._claims: list[str] = []
 
     async def answer(self) -> Outcome:
         """Write the sources, the text and its citations; return how the answer ended.
@@ -189,9 +196,19 @@ class Answerer:
             # The answer's end must not be written before its sources.
             await settle(saving)
         await self._cite(parser.finish())
+        await self._judge()
         if finish_reason == STOP and self._abstains():
             finish_reason = NO_ANSWER
         return Outcome(RunStatus.COMPLETED, finish_reason=finish_reason)
+
+    async def _judge(self) -> None:
+        """Replace the word-based verdicts by the model's, if that is configured."""
+        if self._resources.settings.answering.citation_support_method != "model":
+            return
+        judged = await judge_by_model(self._resources.llm, self._citations, self._claims, model=self._model)
+        self._writer.replace_citations(judged.citations)
+        if judged.usage:
+            self._writer.add_usage(judged.usage)
 
     def _abstains(self) -> bool:
         return not self._cites_source and is_no_answer(self._writer.text, self._no_answer_text)
@@ -230,7 +247,10 @@ class Answerer:
             self._cites_source |= hit is not None
             # In a thread, because a long source takes milliseconds.
             citation = await asyncio.to_thread(cite, marker, hit)
-            self._writer.add_citation(await self._verify(citation))
+            citation = await self._verify(citation)
+            self._citations.append(citation)
+            self._claims.append(marker.claim)
+            self._writer.add_citation(citation)
 
     async def _verify(self, citation: Citation) -> Citation:
         """Compare the quote with the stored text; redact the citation if its document is being deleted."""

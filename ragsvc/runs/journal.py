@@ -106,6 +106,11 @@ class Journal:
         self._entries.append(citation)
         self._offsets.append(self._length)
 
+    def replace_citations(self, citations: tuple[Citation, ...]) -> None:
+        """Replace all citations, in their order; readers that already have them get the new ones with the end."""
+        new = iter(citations)
+        self._entries = [next(new) if isinstance(entry, Citation) else entry for entry in self._entries]
+
     def add_event(self, body: EventBody | None) -> bool:
         """Add the next event, read from a stream; return False if it cannot come next."""
         if self.sources is None and isinstance(body, RetrievalCompleted):

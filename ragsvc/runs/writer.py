@@ -59,6 +59,8 @@ class RunWriter:
         self._saving = asyncio.Lock()
         self._saved_id = 1
         self._saved_citations = 0
+        # Not reset by a save, which can have begun before the citations were replaced.
+        self._has_new_citations = False
         self._next_save_at = 0.0
         self._has_text = False
 
@@ -96,6 +98,11 @@ class RunWriter:
         CITATIONS.labels("true" if citation.verified else "false", citation.support.verdict).inc()
         self.journal.add_citation(citation)
         self._event_log.publish(self.journal)
+
+    def replace_citations(self, citations: tuple[Citation, ...]) -> None:
+        """Replace all citations, in their order."""
+        self.journal.replace_citations(citations)
+        self._has_new_citations = True
 
     def add_usage(self, usage: TokenUsage) -> None:
         """Add the token usage of one model call; a run may need several."""
@@ -164,7 +171,7 @@ class RunWriter:
             marks=journal.marks,
             content=journal.text,
             sources=journal.sources if self._saved_id == 1 else None,
-            citations=citations if len(citations) > self._saved_citations else None,
+            citations=citations if self._has_new_citations or len(citations) > self._saved_citations else None,
             status=outcome.status if outcome else RunStatus.RUNNING,
             model=self.model,
             usage=self.usage,

@@ -363,6 +363,11 @@ class AnsweringGroup(Group):
         None,
         description="Chat gives no answer if the best cosine similarity is below this. Unset: no minimum.",
     )
+    citation_support_method: Literal["words", "model"] = Field(
+        "words",
+        description="How `support.verdict` of citations is determined: by comparing words, or by asking the chat model"
+        " in one more call per answer.",
+    )
     chat_context_tokens: Count = Field(
         8000, description="Maximum size of a prompt, in tokens: instructions, history, sources and question."
     )
