@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.db import workspaces
+from ragsvc.db import embedding_spaces, workspaces
 from ragsvc.db.connections.pool import DATABASE_TROUBLE
+from ragsvc.db.migrations import COUNTED_DOCUMENTS, describe_count
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import WorkError, describe_error
 from ragsvc.queue.connection import REDIS_TROUBLE
@@ -23,6 +24,8 @@ from ragsvc.queue.server_checks import find_redis_faults
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from ragsvc.db.connections.pool import Connection
+    from ragsvc.domain.documents import EmbeddingSpace
     from ragsvc.domain.workspaces import Location
     from ragsvc.resources import Resources
 
@@ -42,8 +45,13 @@ class Finding:
 
 
 async def warn_of_faults(resources: Resources) -> None:
-    """Log faults of the Postgres roles, Redis and the object store, once at startup."""
-    checks: dict[str, Check] = {"roles": check_roles, "redis": check_redis, "store": check_store}
+    """Log faults of the Postgres roles, the embedding space, Redis and the object store, once at startup."""
+    checks: dict[str, Check] = {
+        "roles": check_roles,
+        "embedding space": check_embedding_space,
+        "redis": check_redis,
+        "store": check_store,
+    }
     for finding in await _run_checks(resources, checks):
         for fault in finding.faults:
             log.warning("dependency_fault_found", part=finding.part, fault=fault)
@@ -55,6 +63,7 @@ async def check_all(resources: Resources) -> list[Finding]:
         resources,
         {
             "roles": check_roles,
+            "embedding space": check_embedding_space,
             "redis": check_redis,
             "store": check_store,
             "store rights": check_store_rights,
@@ -71,6 +80,29 @@ async def check_roles(resources: Resources) -> Sequence[str]:
     except DATABASE_TROUBLE as error:
         return [f"Postgres cannot be reached: {describe_error(error)}"]
     return ["Row-level security is off, so only SQL conditions isolate workspaces: `ragsvc migrate` logs the reason"]
+
+
+async def check_embedding_space(resources: Resources) -> Sequence[str]:
+    """Return whether documents have their vectors in another space than the one that is searched."""
+    try:
+        async with resources.pool.acquire() as conn:
+            notice = await describe_stale_documents(conn, resources.space)
+    except DATABASE_TROUBLE as error:
+        return [f"Postgres cannot be reached: {describe_error(error)}"]
+    return [notice] if notice else []
+
+
+async def describe_stale_documents(conn: Connection, space: EmbeddingSpace) -> str | None:
+    """Return a sentence about documents whose vectors are in another space; None if there are none."""
+    count = await embedding_spaces.count_documents_of_other_spaces(conn, space.id, limit=COUNTED_DOCUMENTS)
+    if count == 0:
+        return None
+    verb = "is" if count == 1 else "are"
+    return (
+        f"{describe_count(count)} {verb} not in the current embedding space ({space.model}, {space.dimensions}"
+        f" dimensions, revision {space.revision}), so searches find them only by their words: ingest them again with"
+        " POST /v1/documents/bulk-reingest"
+    )
 
 
 async def check_redis(resources: Resources) -> Sequence[str]:
@@ -112,7 +144,8 @@ async def check_embedding(resources: Resources) -> Sequence[str]:
     try:
         await resources.llm.ping()
     except WorkError as error:
-        return [f"{resources.settings.llm.embedding_model} at OPENAI_BASE_URL cannot be used: {error.detail}"]
+        llm = resources.settings.llm
+        return [f"{llm.embedding_model} at {llm.embedding_server.setting} cannot be used: {error.detail}"]
     return []
 
 

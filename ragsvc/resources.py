@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Pool
-    from ragsvc.domain.chunks import EmbeddingSpace
+    from ragsvc.domain.documents import EmbeddingSpace
     from ragsvc.llm.client import LlmClient
     from ragsvc.query_usage import QueryUsage
     from ragsvc.queue.connection import RedisConnection

@@ -21,7 +21,7 @@ CONNECTION_FUNCTIONS = {
 CLIENT_MODULES = {"requests", "urllib.request", "http.client", "ftplib", "smtplib", "urllib3", "httpx", "websockets"}
 # Each connects only to an address that the operator has configured.
 ALLOWED = {
-    "llm/client.py": "OPENAI_BASE_URL",
+    "llm/client.py": "OPENAI_BASE_URL, EMBEDDING_BASE_URL, RERANK_BASE_URL",
     "storage/clients.py": "S3_ENDPOINT_URL",
     "webhooks/delivery.py": "an origin of WEBHOOK_ALLOWED_ORIGINS",
 }

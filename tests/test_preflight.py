@@ -8,10 +8,12 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc import preflight
+from ragsvc.db.migrations import migrate
 from ragsvc.preflight import check_all
 from ragsvc.queue.server_checks import _find_faults
 from ragsvc.resources import open_resources
 from tests.http.support.processes import serving
+from tests.support.documents.library import Library
 from tests.support.servers.model_server import Embedded, Fail
 
 if TYPE_CHECKING:
@@ -58,6 +60,15 @@ async def test_each_faulty_dependency_is_reported_separately(
     faults = await faults_of(settings, **change)
     assert set(faults) == parts
     assert all(message in fault for fault in faults.values())
+
+
+async def test_documents_in_another_embedding_space_are_reported(
+    resources: Resources, settings: Settings, workspace: Workspace
+) -> None:
+    await Library(resources, workspace.id).add("Descale the kettle every three months.")
+    assert "embedding space" not in await faults_of(settings)
+    await migrate(settings.changed({"embedding_revision": 2}), accept_new_space=True)
+    assert "1 document is not in the current" in (await faults_of(settings, embedding_revision=2))["embedding space"]
 
 
 async def test_wrong_dimensions_and_credentials_of_the_embedding_model_are_reported(

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ragsvc.db.connections.pool import Connection
-    from ragsvc.domain.chunks import Chunk, EmbeddingSpace
+    from ragsvc.domain.chunks import Chunk
+    from ragsvc.domain.documents import EmbeddingSpace
 
 # One statement with binary arrays; most of its cost is computing the text search vectors. A chunk's vector includes the
 # words of the headings and the table header above it, with those of the nearest heading counted twice. The vector of

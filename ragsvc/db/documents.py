@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.domain.documents import Document, DocumentStatus, DocumentWarning, FailureInfo, Stage
+from ragsvc.domain.documents import Document, DocumentStatus, DocumentWarning, EmbeddingSpace, FailureInfo, Stage
 from ragsvc.domain.workspaces import Usage
 
 if TYPE_CHECKING:
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 COLUMNS = """
 d.workspace_id, d.id, d.collection_id, d.file_id, f.filename, f.mime_type, f.size_bytes, f.sha256, d.status, d.stage,
 d.progress, d.version, d.active_build, d.pending_file_id, d.chunk_count, d.token_count, d.attributes, d.error,
-d.warnings, d.deletion_id, d.created_at, d.updated_at
+d.warnings, d.deletion_id, (
+    SELECT jsonb_build_object('id', e.id, 'model', e.model, 'dimensions', e.dimensions, 'revision', e.revision)
+    FROM embedding_spaces e WHERE e.id = d.space_id
+) AS space, d.created_at, d.updated_at
 """
 FROM = "FROM documents d JOIN files f ON f.workspace_id = d.workspace_id AND f.id = d.file_id"
 
@@ -88,7 +91,8 @@ WHERE workspace_id = $1 AND id = $2
 UPDATE_ACTIVE_BUILD = """
 UPDATE documents SET active_build = $3, version = version + 1, file_id = $4, pending_file_id = NULL,
     attributes = coalesce(pending_attributes, attributes), pending_attributes = NULL, chunk_count = $5,
-    token_count = $6, warnings = $7, status = 'ready', stage = NULL, progress = 1, error = NULL, updated_at = now()
+    token_count = $6, warnings = $7, space_id = $8, status = 'ready', stage = NULL, progress = 1, error = NULL,
+    updated_at = now()
 WHERE workspace_id = $1 AND id = $2 AND status <> 'deleting'
 RETURNING version
 """
@@ -219,6 +223,7 @@ async def update_active_build(
     file_id: UUID,
     chunk_count: int,
     token_count: int,
+    space_id: int,
     warnings: Sequence[DocumentWarning] = (),
 ) -> int | None:
     """Activate a build and return the new version; None if the document is deleted or being deleted."""
@@ -231,6 +236,7 @@ async def update_active_build(
         chunk_count,
         token_count,
         [warning.to_json() for warning in warnings],
+        space_id,
     )
     return version
 
@@ -272,6 +278,7 @@ def _to_document(row: Record) -> Document:
             **values,
             "status": DocumentStatus(values["status"]),
             "stage": Stage(values["stage"]) if values["stage"] else None,
+            "space": EmbeddingSpace(**values["space"]) if values["space"] else None,
             "error": FailureInfo.from_json(values["error"]) if values["error"] else None,
             "warnings": tuple(map(DocumentWarning.from_json, values["warnings"])),
         }

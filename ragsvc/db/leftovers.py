@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
-    from ragsvc.domain.chunks import EmbeddingSpace
+    from ragsvc.domain.documents import EmbeddingSpace
 
 # `$2` is a document, `$3` a collection; if both are null, the whole workspace is counted.
 COUNT_LEFTOVERS = """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ragsvc.db.connections.pool import Connection
-    from ragsvc.domain.chunks import EmbeddingSpace
+    from ragsvc.domain.documents import EmbeddingSpace
     from ragsvc.settings.settings import Settings
 
 MIN_POSTGRES = (16, 0)
@@ -31,6 +31,8 @@ MIN_PGVECTOR = (0, 8, 4)
 NO_TRANSACTION = "-- ragsvc: no transaction"
 LOCK_KEY = 0x7261677376  # "ragsv"
 LOCK_POLL_S = 0.2
+# More documents in another embedding space are not counted, because probes count them often.
+COUNTED_DOCUMENTS = 1000
 
 CREATE_SCHEMA_MIGRATIONS = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -63,13 +65,14 @@ class Migration:
     applied_at: datetime | None = None
 
 
-async def migrate(settings: Settings) -> list[Migration]:
+async def migrate(settings: Settings, *, accept_new_space: bool = False) -> list[Migration]:
     """Update the database to the schema of this version and return the migrations that this call applied.
 
     Concurrent calls are safe: the second waits for the first and has nothing left to do.
 
     Raises:
-        StartupRefused: Postgres or pgvector is too old, or an applied file was changed afterwards.
+        StartupRefused: Postgres or pgvector is too old, or an applied file was changed afterwards; or, without
+            `accept_new_space`, the settings name a new embedding space although documents are in another.
     """
     connection = await connect(settings.stores.migration_dsn)
     try:
@@ -79,7 +82,7 @@ async def migrate(settings: Settings) -> list[Migration]:
         while not await connection.fetchval(TRY_LOCK, LOCK_KEY):  # noqa: ASYNC110 - the lock belongs to another process
             await asyncio.sleep(LOCK_POLL_S)
         try:
-            return await _apply_pending(connection, settings)
+            return await _apply_pending(connection, settings, accept_new_space=accept_new_space)
         finally:
             await connection.execute(UNLOCK, LOCK_KEY)
     finally:
@@ -105,18 +108,10 @@ async def check_schema(conn: Connection, settings: Settings) -> EmbeddingSpace:
     pending = [migration.name for migration in await _status(conn) if migration.applied_at is None]
     if pending:
         raise StartupRefused(f"The schema is older than this version ({pending[0]} is missing): run `ragsvc migrate`")
-    space = await embedding_spaces.select_embedding_space(
-        conn,
-        model=settings.llm.embedding_model,
-        dimensions=settings.llm.embedding_dimensions,
-        revision=settings.llm.embedding_revision,
-    )
+    space = await _find_space(conn, settings)
     if space is None:
-        raise StartupRefused(
-            f"The database has no embedding space for {settings.llm.embedding_model} with"
-            f" {settings.llm.embedding_dimensions} dimensions, revision {settings.llm.embedding_revision}:"
-            " run `ragsvc migrate`"
-        )
+        await _refuse_new_space(conn, settings)
+        raise StartupRefused(f"The database has no embedding space for {_wanted_space(settings)}: run `ragsvc migrate`")
     return space
 
 
@@ -144,7 +139,43 @@ async def check_versions(conn: Connection, *, installed: bool) -> None:
         )
 
 
-async def _apply_pending(connection: Connection, settings: Settings) -> list[Migration]:
+async def _find_space(conn: Connection, settings: Settings) -> EmbeddingSpace | None:
+    return await embedding_spaces.select_embedding_space(
+        conn,
+        model=settings.llm.embedding_model,
+        dimensions=settings.llm.embedding_dimensions,
+        revision=settings.llm.embedding_revision,
+    )
+
+
+async def _refuse_new_space(conn: Connection, settings: Settings) -> None:
+    """Refuse a space that does not exist yet if documents are in another one: searches would no longer find them."""
+    used = await embedding_spaces.select_space_in_use(conn)
+    if used is None:
+        return
+    count = await embedding_spaces.count_documents_of_other_spaces(conn, 0, limit=COUNTED_DOCUMENTS)
+    raise StartupRefused(
+        f"The settings name the embedding model {_wanted_space(settings)}, but the vectors of {describe_count(count)}"
+        f" are of {used.model} with {used.dimensions} dimensions, revision {used.revision}, and searches with the"
+        " new model would not find them by meaning. Either set EMBEDDING_MODEL, EMBEDDING_DIMENSIONS and"
+        " EMBEDDING_REVISION to the old model, or run `ragsvc migrate --new-embedding-space`, restart, and ingest every"
+        " document again with POST /v1/documents/bulk-reingest"
+    )
+
+
+def describe_count(count: int) -> str:
+    """Return in words how many documents were counted up to COUNTED_DOCUMENTS."""
+    if count == 1:
+        return "1 document"
+    return f"{count} documents" if count < COUNTED_DOCUMENTS else f"{count} or more documents"
+
+
+def _wanted_space(settings: Settings) -> str:
+    llm = settings.llm
+    return f"{llm.embedding_model} with {llm.embedding_dimensions} dimensions, revision {llm.embedding_revision}"
+
+
+async def _apply_pending(connection: Connection, settings: Settings, *, accept_new_space: bool) -> list[Migration]:
     await connection.execute(CREATE_SCHEMA_MIGRATIONS)
     pending = [migration for migration in await _status(connection) if migration.applied_at is None]
     for migration in pending:
@@ -156,6 +187,8 @@ async def _apply_pending(connection: Connection, settings: Settings) -> list[Mig
             await connection.execute(SET_PARTITIONS, str(settings.ingestion.chunk_partitions))
             await connection.execute(migration.sql)
             await connection.execute(INSERT_MIGRATION, migration.name, migration.checksum)
+    if not accept_new_space and await _find_space(connection, settings) is None:
+        await _refuse_new_space(connection, settings)
     async with connection.transaction():
         await embedding_spaces.create_embedding_space(
             connection,

@@ -23,11 +23,12 @@ SEVERAL = ("api", "ingestion", "deletion")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The URLs and keys of a ready stack; `env` is the environment of its services."""
+    """The URLs and keys of a ready stack; `env` is the environment of its services, `notices` what /readyz says."""
 
     base_url: str
     tenant: Tenant
     env: Mapping[str, str]
+    notices: Sequence[str] = ()
 
 
 def write_ready_files(paths: Sequence[Path], access: Access, *, running: Iterable[tuple[str, int]]) -> None:
@@ -61,6 +62,7 @@ def _describe(access: Access) -> dict[str, object]:
             "bucket": tenant.bucket,
         },
         "models_url": env["OPENAI_BASE_URL"],
+        "embeddings_url": env.get("EMBEDDING_BASE_URL") or env["OPENAI_BASE_URL"],
     }
 
 

@@ -180,11 +180,12 @@ class Supervisor:
 
     async def _open_access(self, env: Mapping[str, str], *, port: int) -> Access:
         # Not at the top: it imports an HTTP client, and an earlier run's ready file must be removed first.
-        from ragsvc.devstack.tenant import open_tenant  # noqa: PLC0415
+        from ragsvc.devstack.tenant import open_tenant, read_notices  # noqa: PLC0415
 
         base_url = f"http://{LOOPBACK}:{port}"
         stored_at = self._folders.root / "tenant.json"
-        return Access(base_url, await open_tenant(base_url, admin_key=env["ADMIN_API_KEY"], stored_at=stored_at), env)
+        tenant = await open_tenant(base_url, admin_key=env["ADMIN_API_KEY"], stored_at=stored_at)
+        return Access(base_url, tenant, env, notices=await read_notices(base_url))
 
     def _publish(self) -> None:
         """Rewrite the ready files, once everything is ready."""

@@ -51,6 +51,13 @@ async def open_tenant(base_url: str, *, admin_key: str, stored_at: Path) -> Tena
     return tenant
 
 
+async def read_notices(base_url: str) -> list[str]:
+    """Return the sentences with which a ready service describes what does not work."""
+    async with aiohttp.ClientSession(base_url, timeout=TIMEOUT) as session:
+        found: list[str] = (await _call(session, "GET", "/readyz"))["notices"]
+        return found
+
+
 def _read(stored_at: Path) -> Tenant | None:
     return Tenant(**json.loads(stored_at.read_text())) if stored_at.exists() else None
 

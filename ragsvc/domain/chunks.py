@@ -1,4 +1,4 @@
-"""Parsed text with its pages and headings, chunks, and embedding spaces."""
+"""Parsed text with its pages and headings, and chunks."""
 
 from __future__ import annotations
 
@@ -130,18 +130,3 @@ class TextSlice:
     end: int
     length: int
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingSpace:
-    """A set of comparable vectors, stored in `table`: those of one model, dimensions and revision."""
-
-    id: int
-    model: str
-    dimensions: int
-    revision: int
-
-    @property
-    def table(self) -> str:
-        """The name of the table with its vectors."""
-        return f"chunk_vec_{self.id}"

@@ -1,4 +1,4 @@
-"""Files, documents, failures and warnings."""
+"""Files, documents, failures, warnings and embedding spaces."""
 
 from __future__ import annotations
 
@@ -103,10 +103,26 @@ class DocumentWarning:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingSpace:
+    """A set of comparable vectors, stored in `table`: those of one model, dimensions and revision."""
+
+    id: int
+    model: str
+    dimensions: int
+    revision: int
+
+    @property
+    def table(self) -> str:
+        """The name of the table with its vectors."""
+        return f"chunk_vec_{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A file in a collection.
 
     The fields describe the searchable version, if there is one; `pending_file_id` is the file that will replace it.
+    `space` is the embedding space of its vectors.
     """
 
     workspace_id: UUID
@@ -129,5 +145,6 @@ class Document:
     error: FailureInfo | None
     warnings: tuple[DocumentWarning, ...]
     deletion_id: UUID | None
+    space: EmbeddingSpace | None
     created_at: datetime
     updated_at: datetime

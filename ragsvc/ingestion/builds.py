@@ -105,6 +105,7 @@ class Build:
                 file_id=file.id,
                 chunk_count=chunk_count,
                 token_count=token_count,
+                space_id=self._resources.space.id,
                 warnings=warnings,
             )
             if version is None:

@@ -49,10 +49,11 @@ class LlmClient:
         settings: Settings,
         limit: ProviderRate,
         *,
+        embedding_client: openai.AsyncOpenAI | None = None,
         reranker: HttpReranker | None = None,
     ) -> None:
         self.reranker = reranker
-        self._embedder = Embedder(client, settings, limit)
+        self._embedder = Embedder(embedding_client or client, settings, limit)
         self._chat = Chat(client, settings)
 
     async def embed(self, texts: Sequence[str], *, token_count: int) -> tuple[NDArray[np.float32], EmbeddingUsage]:
@@ -99,14 +100,16 @@ class LlmClient:
 async def open_llm(settings: Settings, limit: ProviderRate) -> AsyncIterator[LlmClient]:
     """Open the clients; embedding calls respect the limit, and connections are opened on first use."""
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(
-            _make_client(settings, base_url=settings.llm.openai_base_url, api_key=settings.llm.openai_api_key)
+        chat, embeddings = settings.llm.chat_server, settings.llm.embedding_server
+        client = await stack.enter_async_context(_make_client(settings, base_url=chat.base_url, api_key=chat.api_key))
+        embedding_client = await stack.enter_async_context(
+            _make_client(settings, base_url=embeddings.base_url, api_key=embeddings.api_key)
         )
         reranker = None
         if settings.llm.rerank_base_url is not None:
             own = _make_client(settings, base_url=settings.llm.rerank_base_url, api_key=settings.llm.rerank_api_key)
             reranker = HttpReranker(await stack.enter_async_context(own), settings)
-        yield LlmClient(client, settings, limit, reranker=reranker)
+        yield LlmClient(client, settings, limit, embedding_client=embedding_client, reranker=reranker)
 
 
 def _make_client(settings: Settings, *, base_url: str, api_key: SecretStr | None) -> openai.AsyncOpenAI:

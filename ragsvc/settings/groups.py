@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +17,15 @@ MIB = 1024 * KIB
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 SizeBytes = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelServerAddress:
+    """A server of models and its key; `setting` is the variable that names it."""
+
+    base_url: str
+    api_key: SecretStr | None
+    setting: str
 
 
 class Group(BaseSettings):
@@ -103,7 +113,8 @@ class LlmGroup(Group):
     """Models for chat, embeddings and reranking."""
 
     openai_base_url: str = Field(
-        "https://api.openai.com/v1", description="Base URL of an OpenAI-compatible server for chat and embeddings."
+        "https://api.openai.com/v1",
+        description="Base URL of an OpenAI-compatible server for chat, and by default for embeddings.",
     )
     openai_api_key: SecretStr | None = Field(
         None, description="API key for `OPENAI_BASE_URL`. Unset: requests carry no key."
@@ -116,6 +127,13 @@ class LlmGroup(Group):
         "",
         description="Further names of chat models, as in `gpt-4o:qwen3,gpt-4o-mini:qwen3`: each alias before the colon,"
         " and the model after it, which must be `CHAT_MODEL` or one of `CHAT_MODELS`.",
+    )
+    embedding_base_url: str | None = Field(
+        None, description="Base URL of an OpenAI-compatible server for embeddings. Unset: `OPENAI_BASE_URL`."
+    )
+    embedding_api_key: SecretStr | None = Field(
+        None,
+        description="API key for embeddings. Unset: `OPENAI_API_KEY`, also for another `EMBEDDING_BASE_URL`.",
     )
     embedding_model: str = Field("text-embedding-3-small", description="Model that embeds chunks and queries.")
     embedding_dimensions: Annotated[int, Field(ge=1, le=4000)] = Field(
@@ -186,6 +204,21 @@ class LlmGroup(Group):
         """Return the model of a name or alias, and the default without one; None if it is not allowed."""
         model = self.chat_model if name is None else self.chat_aliases.get(name, name)
         return model if model in self.allowed_chat_models else None
+
+    @property
+    def embedding_server(self) -> ModelServerAddress:
+        """The server of the embedding model."""
+        url_is_given = self.embedding_base_url is not None
+        return ModelServerAddress(
+            base_url=self.embedding_base_url or self.openai_base_url,
+            api_key=self.embedding_api_key or self.openai_api_key,
+            setting="EMBEDDING_BASE_URL" if url_is_given else "OPENAI_BASE_URL",
+        )
+
+    @property
+    def chat_server(self) -> ModelServerAddress:
+        """The server of the chat model."""
+        return ModelServerAddress(base_url=self.openai_base_url, api_key=self.openai_api_key, setting="OPENAI_BASE_URL")
 
 
 class ApiGroup(Group):

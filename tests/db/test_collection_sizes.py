@@ -82,6 +82,7 @@ class Client:
                 file_id=document.file_id,
                 chunk_count=self._random.randint(1, 50),
                 token_count=self._random.randint(1, 5000),
+                space_id=self._resources.space.id,
             )
 
 

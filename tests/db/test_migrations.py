@@ -13,12 +13,16 @@ from ragsvc.db import migrations
 from ragsvc.db.connections.pool import connect, open_pool
 from ragsvc.db.migrations import check_schema, migrate, migration_status
 from ragsvc.errors import StartupRefused
+from tests.support.documents.library import Library
 from tests.support.servers.databases import cloned, owner_of
+from tests.support.servers.servers import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ragsvc.db.connections.pool import Pool
+    from ragsvc.domain.workspaces import Workspace
+    from ragsvc.resources import Resources
     from ragsvc.settings.settings import Settings
 
 # Tables that are not per workspace, or whose rows outlive their workspace by design.
@@ -99,6 +103,39 @@ async def test_an_unknown_embedding_space_is_refused_until_migrated(settings: Se
         space = await check_schema(conn, other)
         assert (space.model, space.dimensions) == ("another-model", 512)
         assert await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", space.table)
+
+
+@pytest.fixture
+def library(resources: Resources, workspace: Workspace) -> Library:
+    return Library(resources, workspace.id)
+
+
+async def test_a_new_embedding_space_is_refused_while_documents_are_in_another(
+    settings: Settings, library: Library
+) -> None:
+    await library.add("Descale the kettle every three months.")
+    other = settings.changed({"embedding_dimensions": 512, "embedding_model": "another-model"})
+    refusal = r"another-model with 512 .* but the vectors of 1 document are of all-MiniLM-L6-v2 .*--new-embedding-space"
+    with pytest.raises(StartupRefused, match=refusal):
+        await migrate(other)
+    async with library.resources.pool.acquire() as conn:
+        with pytest.raises(StartupRefused, match=refusal):
+            await check_schema(conn, other)
+        await migrate(other, accept_new_space=True)
+        assert (await check_schema(conn, other)).model == "another-model"
+    await migrate(other)  # accepted once, it exists
+
+
+async def test_documents_of_an_older_schema_get_the_space_of_their_vectors(
+    settings: Settings, library: Library
+) -> None:
+    document_id = await library.add("Descale the kettle every three months.")
+    (migration,) = (ROOT / "sql").glob("*_note_document_spaces.sql")
+    async with owner_of(settings) as owner:
+        await owner.execute("DROP INDEX documents_space; ALTER TABLE documents DROP COLUMN space_id")
+        await owner.execute(migration.read_text())
+        found = await owner.fetch("SELECT id, space_id FROM documents")
+    assert [tuple(row) for row in found] == [(document_id, library.resources.space.id)]
 
 
 @pytest.mark.parametrize(

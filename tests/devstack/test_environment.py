@@ -19,6 +19,7 @@ URLS = {
     "REDIS_URL": "redis://somewhere",
     "S3_ENDPOINT_URL": "https://somewhere",
     "OPENAI_BASE_URL": "https://somewhere/v1",
+    "EMBEDDING_BASE_URL": "https://elsewhere/v1",
 }
 
 
@@ -53,6 +54,33 @@ def test_with_all_urls_set_no_server_is_the_stack_s_own(parts: Parts) -> None:
     assert own_parts(parts, URLS) == []
     assert URLS.items() <= env.items()
     assert not {"EMBEDDING_MODEL", "CHAT_MODEL", "S3_ACCESS_KEY_ID", "OPENAI_API_KEY"} & env.keys()
+
+
+def test_beside_a_chat_server_alone_minilm_embeds(parts: Parts) -> None:
+    given = {"OPENAI_BASE_URL": "https://chat/v1", "OPENAI_API_KEY": "sk-chat", "CHAT_MODEL": "big"}
+    assert parts.models in own_parts(parts, given)
+    env = environment(parts, given)
+    assert given.items() <= env.items()
+    assert (env["EMBEDDING_BASE_URL"], env["EMBEDDING_API_KEY"]) == (parts.models.url, SECRETS.models_api_key)
+    assert (env["EMBEDDING_MODEL"], env["EMBEDDING_DIMENSIONS"]) == ("all-MiniLM-L6-v2", "384")
+
+
+@pytest.mark.parametrize("choice", [{"EMBEDDING_MODEL": "e5"}, {"EMBEDDING_BASE_URL": "https://embeddings/v1"}])
+def test_a_given_embedding_model_replaces_the_built_in_one(parts: Parts, choice: dict[str, str]) -> None:
+    given = {"OPENAI_BASE_URL": "https://chat/v1"} | choice
+    assert parts.models not in own_parts(parts, given)
+    env = environment(parts, given)
+    assert given.items() <= env.items()
+    assert "EMBEDDING_DIMENSIONS" not in env
+
+
+@pytest.mark.parametrize(("given_key", "sent"), [({}, "none"), ({"OPENAI_API_KEY": "sk-theirs"}, "sk-theirs")])
+def test_the_built_in_key_is_not_sent_to_an_embedding_server(
+    parts: Parts, given_key: dict[str, str], sent: str
+) -> None:
+    env = environment(parts, {"EMBEDDING_BASE_URL": "https://embeddings/v1"} | given_key)
+    assert env["EMBEDDING_API_KEY"] == sent
+    assert (env["OPENAI_BASE_URL"], env["OPENAI_API_KEY"]) == (parts.models.url, SECRETS.models_api_key)
 
 
 def test_an_empty_variable_counts_as_unset(parts: Parts) -> None:

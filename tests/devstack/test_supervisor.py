@@ -84,7 +84,7 @@ async def test_the_ready_file_is_complete(running: Stack) -> None:
     ready = ready_of(running)
     assert set(ready) == {
         *("base_url", "workspace_id", "api_key", "admin_key", "database_url", "redis_url", "queue_prefix", "s3"),
-        *("models_url", "supervisor_pid", "pids"),
+        *("models_url", "embeddings_url", "supervisor_pid", "pids"),
     }
     assert set(ready["s3"]) == {"endpoint_url", "access_key_id", "secret_access_key", "region", "bucket"}
     assert set(ready["pids"]) == {"api", "ingestion", "deletion", "postgres", "redis", "s3", "models"}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
+from ragsvc.llm.chat import ChatTurn
 from ragsvc.llm.client import LlmClient, open_llm
 from tests.support.servers.model_server import Cut, Embedded, Fail, Pause, ReportedUsage, ScriptedModels, embed_words
 
@@ -40,6 +43,27 @@ async def test_vectors_come_in_the_order_of_the_texts(models: LlmClient, scripte
     assert vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors, np.stack([embed_words("kettles boil"), embed_words("parcels arrive")]))
     assert [request["encoding_format"] for request in scripted_models.embeddings.requests] == ["base64"]
+
+
+@pytest.mark.parametrize(("given", "sent"), [("sk-embeddings", "sk-embeddings"), (None, "sk-chat")])
+async def test_embeddings_and_answers_can_come_from_two_servers(
+    base_settings: Settings, limit: ProviderRate, scripted_models: ScriptedModels, given: str | None, sent: str
+) -> None:
+    async with ScriptedModels().serving() as chat_server:
+        changes = {
+            "openai_base_url": chat_server.url,
+            "openai_api_key": SecretStr("sk-chat"),
+            "embedding_base_url": scripted_models.url,
+            "embedding_api_key": SecretStr(given) if given else None,
+        }
+        async with open_llm(base_settings.changed(changes), limit) as opened:
+            await opened.embed(["kettles boil"], token_count=2)
+            async with aclosing(opened.stream_chat([ChatTurn("user", "hello")], model="scripted")) as deltas:
+                assert [delta async for delta in deltas]
+        assert (len(chat_server.embeddings.requests), len(chat_server.chat.requests)) == (0, 1)
+        assert chat_server.chat.headers[0]["authorization"] == "Bearer sk-chat"
+    assert (len(scripted_models.embeddings.requests), len(scripted_models.chat.requests)) == (1, 0)
+    assert scripted_models.embeddings.headers[0]["authorization"] == f"Bearer {sent}"
 
 
 async def test_embedding_no_texts_makes_no_call(models: LlmClient, scripted_models: ScriptedModels) -> None:

@@ -45,7 +45,7 @@ def demo(
     """Start the whole service, upload four documents, ask two questions, delete a document, and stop everything.
 
     Its data is in a temporary directory; stores named by DATABASE_URL, REDIS_URL or S3_ENDPOINT_URL are not used. With
-    OPENAI_BASE_URL, that server's models replace the built-in ones.
+    OPENAI_BASE_URL, that server's chat model replaces the built-in one.
     """
     asyncio.run(_run(keeps_running=keeps_running))
 

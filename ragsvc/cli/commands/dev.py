@@ -43,9 +43,10 @@ def dev(
 ) -> None:
     """Run Postgres, Redis, S3, models, API and workers on this machine until Ctrl-C.
 
-    DATABASE_URL, REDIS_URL, S3_ENDPOINT_URL and OPENAI_BASE_URL, if set, replace the built-in servers. Other settings
-    are passed to the API and the workers, except METRICS_PORT: a worker picks a free port and logs it. The built-in
-    models are MiniLM for embeddings and an extractive answerer, which quotes sources and does not generate.
+    DATABASE_URL, REDIS_URL and S3_ENDPOINT_URL, if set, replace the built-in servers. The built-in models are MiniLM
+    for embeddings and an extractive answerer, which quotes sources and does not generate. OPENAI_BASE_URL replaces the
+    answerer; EMBEDDING_BASE_URL, or EMBEDDING_MODEL beside OPENAI_BASE_URL, replaces MiniLM. Other settings are passed
+    to the API and the workers, except METRICS_PORT: a worker picks a free port and logs it.
     """
     try:
         from ragsvc.devstack.supervisor import Options, Supervisor  # noqa: PLC0415
@@ -89,12 +90,17 @@ def _announce(console: Console, access: Access, *, logs: Path) -> None:
     from ragsvc.settings.settings import FIELDS  # noqa: PLC0415
 
     model = access.env.get("CHAT_MODEL") or FIELDS["chat_model"].default
+    embeddings = access.env.get("EMBEDDING_MODEL") or FIELDS["embedding_model"].default
+    embeddings_url = access.env.get("EMBEDDING_BASE_URL") or access.env["OPENAI_BASE_URL"]
     lines = {
         "ragsvc is ready at": f"{access.base_url} (API reference: {access.base_url}/docs)",
         "workspace key": access.tenant.api_key,
-        "chat model": f"{model}: {LABEL}" if model == NAME else model,
+        "chat model": f"{model}: {LABEL}" if model == NAME else f"{model} at {access.env['OPENAI_BASE_URL']}",
+        "embedding model": f"{embeddings} at {embeddings_url}",
         "logs": str(logs),
         "try": f"curl -H 'Authorization: Bearer {access.tenant.api_key}' {access.base_url}/v1/workspace",
     }
     for name, value in lines.items():
         _say(console, f"{name + ':':<20}{value}")
+    for notice in access.notices:
+        _say(console, f"note: {notice}", style="yellow")

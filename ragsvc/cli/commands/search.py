@@ -42,10 +42,15 @@ def search(
         print_json(found)
         return
     for rank, hit in enumerate(found["data"], start=1):
-        print_line(f"{rank:>3}. {hit['score']:.3f}  {show_source(hit)}")
+        print_line(f"{rank:>3}. {_show_score(hit['score'])}  {show_source(hit)}")
         print_line(f"     {shorten(hit['text'], SNIPPET_CHARS)}")
     if not found["data"]:
         print_line("nothing found")
+
+
+def _show_score(score: float | None) -> str:
+    # An older service reports no score for a chunk without a vector.
+    return "    -" if score is None else f"{score:.3f}"
 
 
 async def _search(body: dict[str, object]) -> JsonObject:

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 def migrate(
     *,
     status: Annotated[bool, typer.Option("--status", help="Only list applied and pending migrations.")] = False,
+    new_embedding_space: Annotated[
+        bool,
+        typer.Option(
+            "--new-embedding-space",
+            help="Begin a new embedding space although documents are in another; they must be ingested again.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Migrate the database to this version's schema. Running it again changes nothing.
@@ -33,7 +40,7 @@ def migrate(
     if status:
         _print_status(asyncio.run(migrations.migration_status(settings)), as_json=as_json)
         return
-    applied = asyncio.run(migrations.migrate(settings))
+    applied = asyncio.run(migrations.migrate(settings, accept_new_space=new_embedding_space))
     if as_json:
         print_json({"applied": [migration.name for migration in applied]})
         return

@@ -26,7 +26,9 @@ def model_folder() -> Path:
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        raise StartupRefused(f"{PACKAGE} is not installed: install ragsvc[devstack], or set OPENAI_BASE_URL")
+        raise StartupRefused(
+            f"{PACKAGE} is not installed: install ragsvc[devstack], or set EMBEDDING_BASE_URL and OPENAI_BASE_URL"
+        )
     return Path(spec.origin).parent / FOLDER
 
 

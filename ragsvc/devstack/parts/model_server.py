@@ -53,9 +53,14 @@ class ModelServer:
         return self._cache / "tokenizer.json"
 
     @property
-    def settings(self) -> dict[str, str]:
-        """The environment variables with which the service uses this server."""
-        return EMBEDDING_SETTINGS | {"CHAT_MODEL": extractive.NAME, "EMBEDDING_TOKENIZER": str(self.tokenizer)}
+    def embedding_settings(self) -> dict[str, str]:
+        """The environment variables for the built-in embedding model, besides the URL."""
+        return EMBEDDING_SETTINGS | {"EMBEDDING_TOKENIZER": str(self.tokenizer)}
+
+    @property
+    def chat_settings(self) -> dict[str, str]:
+        """The environment variables for the built-in chat model, besides the URL."""
+        return {"CHAT_MODEL": extractive.NAME}
 
     async def prepare(self) -> Command:
         """Build graph and tokenizer if missing, and return the server's command."""

@@ -23,11 +23,12 @@ class HealthView(TypedDict):
 
 
 class ReadinessView(TypedDict):
-    """Failures that prevent serving (`blockers`), and what is missing but not essential for requests (`degraded`)."""
+    """What prevents serving (`blockers`), what does not work although requests are served (`degraded`)."""
 
     status: Literal["ready", "not_ready"]
     blockers: list[Literal["postgres", "schema", "draining"]]
-    degraded: list[Literal["redis", "s3", "ingestion_workers", "deletion_workers"]]
+    degraded: list[Literal["redis", "s3", "ingestion_workers", "deletion_workers", "embedding_space"]]
+    notices: list[str]
 
 
 @routes.get("/healthz")
@@ -44,13 +45,16 @@ async def get_health(_request: web.Request) -> web.Response:
 async def get_readiness(request: web.Request) -> web.Response:
     """Respond 503 if this process must not receive requests."""
     if request.app[TRAFFIC].is_draining:
-        return json_response({"status": "not_ready", "blockers": ["draining"], "degraded": []}, status=503)
+        return json_response(
+            {"status": "not_ready", "blockers": ["draining"], "degraded": [], "notices": []}, status=503
+        )
     report = await request.app[READINESS].report()
     return json_response(
         {
             "status": "not_ready" if report.blockers else "ready",
             "blockers": report.blockers,
             "degraded": report.degraded,
+            "notices": report.notices,
         },
         status=503 if report.blockers else 200,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,6 +13,7 @@ from aiohttp import web
 from ragsvc.db.migrations import check_schema
 from ragsvc.db.workers import select_worker_counts
 from ragsvc.errors import StartupRefused, WorkError
+from ragsvc.preflight import describe_stale_documents
 from ragsvc.queue.connection import REDIS_TROUBLE
 
 if TYPE_CHECKING:
@@ -28,10 +29,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Failures that prevent the process from serving, and what is unavailable although it can still serve."""
+    """Failures that prevent the process from serving, faults with which it can still serve, and sentences on these."""
 
     blockers: tuple[str, ...]
     degraded: tuple[str, ...]
+    notices: tuple[str, ...] = ()
 
 
 class Readiness:
@@ -52,10 +54,10 @@ class Readiness:
             return self._report
 
     async def _check(self) -> Report:
-        postgres, redis, storage = await asyncio.gather(self._find_blocker(), self._has_redis(), self._has_storage())
+        postgres, redis, storage = await asyncio.gather(self._check_postgres(), self._has_redis(), self._has_storage())
         unavailable = [name for name, is_up in (("redis", redis), ("s3", storage)) if not is_up]
-        missing = [] if postgres else await self._find_missing_workers()
-        return Report(blockers=(postgres,) if postgres else (), degraded=(*unavailable, *missing))
+        missing = [] if postgres.blockers else await self._find_missing_workers()
+        return replace(postgres, degraded=(*unavailable, *missing, *postgres.degraded))
 
     async def _find_missing_workers(self) -> list[str]:
         """Return `ingestion_workers` or `deletion_workers` for each queue that nobody works on."""
@@ -67,16 +69,17 @@ class Readiness:
             return []
         return [f"{count.queue}_workers" for count in counts if not count.alive]
 
-    async def _find_blocker(self) -> str | None:
+    async def _check_postgres(self) -> Report:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S), self._resources.pool.acquire() as conn:
-                await check_schema(conn, self._resources.settings)
+                space = await check_schema(conn, self._resources.settings)
+                notice = await describe_stale_documents(conn, space)
         except StartupRefused:
-            return "schema"
+            return Report(("schema",), ())
         except Exception as error:  # noqa: BLE001 - any failure means that Postgres is unusable
             log.warning("postgres_not_ready", error=error)
-            return "postgres"
-        return None
+            return Report(("postgres",), ())
+        return Report((), ("embedding_space",), (notice,)) if notice else Report((), ())
 
     async def _has_redis(self) -> bool:
         try:

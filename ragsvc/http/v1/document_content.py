@@ -277,7 +277,7 @@ async def replace_document_content(request: web.Request) -> web.Response:
     except InvalidRequest:
         await _check_collection(request, form.fields().collection_id)
         raise
-    return json_response(render_document(document), status=202)
+    return json_response(render_document(document, resources_of(request).space), status=202)
 
 
 async def _check_collection(request: web.Request, collection_id: UUID | None) -> None:

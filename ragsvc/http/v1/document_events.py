@@ -20,7 +20,7 @@ from ragsvc.http.v1.documents import DocumentView, find_document, render_documen
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ragsvc.domain.documents import Document
+    from ragsvc.domain.documents import Document, EmbeddingSpace
     from ragsvc.resources import Resources
 
 routes = web.RouteTableDef()
@@ -49,7 +49,7 @@ async def stream_document_events(request: web.Request) -> web.StreamResponse:
 
 
 async def _follow(resources: Resources, document: Document) -> AsyncGenerator[Event, None]:
-    yield _event(document)
+    yield _event(document, resources.space)
     wait_s = FIRST_POLL_S
     while document.status not in FINAL_STATUSES:
         await asyncio.sleep(wait_s)
@@ -61,8 +61,8 @@ async def _follow(resources: Resources, document: Document) -> AsyncGenerator[Ev
             wait_s = min(wait_s * 1.5, SLOWEST_POLL_S)
             continue
         document, wait_s = current, FIRST_POLL_S
-        yield _event(document)
+        yield _event(document, resources.space)
 
 
-def _event(document: Document) -> Event:
-    return Event("document.updated", render_document(document))
+def _event(document: Document, current: EmbeddingSpace) -> Event:
+    return Event("document.updated", render_document(document, current))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NotRequired
 
 from aiohttp import web
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.domain.deletions import Deletion
-    from ragsvc.domain.documents import Document
+    from ragsvc.domain.documents import Document, EmbeddingSpace
     from ragsvc.domain.workspaces import Workspace
 
 routes = web.RouteTableDef()
@@ -117,6 +118,15 @@ class DocumentWarningView(TypedDict):
     pages: NotRequired[list[int]]
 
 
+class EmbeddingSpaceView(TypedDict):
+    """An embedding space: vectors of different ones cannot be compared."""
+
+    model: str
+    dimensions: int
+    revision: int
+    current: bool
+
+
 class DocumentView(TypedDict):
     """A document."""
 
@@ -137,6 +147,7 @@ class DocumentView(TypedDict):
     attributes: JsonObject
     error: FailureView | None
     warnings: list[DocumentWarningView]
+    embedding_space: EmbeddingSpaceView | None
     created_at: ShownTime
     updated_at: ShownTime
 
@@ -148,8 +159,8 @@ class DocumentDeletionView(AcceptedDeletionView):
     status: Literal["deleting"]
 
 
-def render_document(document: Document) -> DocumentView:
-    """Return a document."""
+def render_document(document: Document, current: EmbeddingSpace) -> DocumentView:
+    """Return a document; searches use the `current` embedding space."""
     return {
         "id": format_id("doc", document.id),
         "object": "document",
@@ -168,8 +179,18 @@ def render_document(document: Document) -> DocumentView:
         "attributes": document.attributes,
         "error": render_failure(document.error),
         "warnings": [_render_warning(warning) for warning in document.warnings],
+        "embedding_space": _render_space(document.space, current) if document.space else None,
         "created_at": render_time(document.created_at),
         "updated_at": render_time(document.updated_at),
+    }
+
+
+def _render_space(space: EmbeddingSpace, current: EmbeddingSpace) -> EmbeddingSpaceView:
+    return {
+        "model": space.model,
+        "dimensions": space.dimensions,
+        "revision": space.revision,
+        "current": space.id == current.id,
     }
 
 
@@ -192,7 +213,7 @@ def render_document_deletion(deletion: Deletion, document_id: UUID) -> DocumentD
 async def _respond_again(request: web.Request, document_id: UUID) -> web.Response | None:
     async with resources_of(request).pool.acquire() as conn:
         document = await documents.select_document(conn, caller_of(request).workspace.id, document_id)
-    return json_response(render_document(document), status=202) if document else None
+    return json_response(render_document(document, resources_of(request).space), status=202) if document else None
 
 
 @routes.post("/v1/documents")
@@ -224,7 +245,7 @@ async def create_document(request: web.Request) -> web.Response:
             )
         case _:
             raise UnsupportedMediaType("Send multipart/form-data with a file, or application/json with a file_id.")
-    return json_response(render_document(document), status=202)
+    return json_response(render_document(document, resources_of(request).space), status=202)
 
 
 async def open_form(request: web.Request, model: type[AnyBody]) -> FormReader[AnyBody]:
@@ -288,14 +309,15 @@ async def list_documents(request: web.Request) -> web.Response:
             before=query.cursor,
             limit=query.limit + 1,
         )
-    return json_response(page_by_id(found, query.limit, render_document))
+    render = partial(render_document, current=resources_of(request).space)
+    return json_response(page_by_id(found, query.limit, render))
 
 
 @routes.get(DOCUMENT_PATH)
 @operation("Show a document", Scope.READ, responses={200: DocumentView})
 async def get_document(request: web.Request) -> web.Response:
     """Return one document, including one that is being deleted."""
-    return json_response(render_document(await find_document(request)))
+    return json_response(render_document(await find_document(request), resources_of(request).space))
 
 
 @routes.patch(DOCUMENT_PATH)
@@ -319,13 +341,17 @@ async def update_document(request: web.Request) -> web.Response:
         raise NotFound
     if document.status is DocumentStatus.DELETING:
         raise DocumentDeleting
-    return json_response(render_document(document))
+    return json_response(render_document(document, resources_of(request).space))
 
 
 async def _respond_reingested(request: web.Request, job_id: UUID) -> web.Response | None:
     async with resources_of(request).pool.acquire() as conn:
         queued = await jobs.select_job(conn, job_id)
-    return json_response(render_document(await find_document(request)), status=202) if queued else None
+    return (
+        json_response(render_document(await find_document(request), resources_of(request).space), status=202)
+        if queued
+        else None
+    )
 
 
 @routes.post("/v1/documents/{document_id}/reingest")
@@ -356,7 +382,7 @@ async def reingest_document(request: web.Request) -> web.Response:
         discard_replacement=body.discard_replacement,
         job_id=resource_id_of(request),
     )
-    return json_response(render_document(document), status=202)
+    return json_response(render_document(document, resources_of(request).space), status=202)
 
 
 @routes.delete(DOCUMENT_PATH)

@@ -330,7 +330,7 @@ async def complete_upload(request: web.Request) -> web.Response:
     document = await completion.complete_session(
         resources_of(request), caller_of(request).workspace.id, _upload_id(request)
     )
-    return json_response(render_document(document))
+    return json_response(render_document(document, resources_of(request).space))
 
 
 @routes.delete("/v1/uploads/{upload_id}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ragsvc.db.connections.pool import Connection
-    from ragsvc.domain.chunks import EmbeddingSpace
+    from ragsvc.domain.documents import EmbeddingSpace
     from tests.bench.search.vectors import Vectors
 
 # Values of the attribute `bucket`: a filter `bucket < 10` selects a random 1 % of the documents.

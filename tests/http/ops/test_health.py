@@ -10,11 +10,13 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.db import workers
-from ragsvc.domain.ids import new_id
+from ragsvc.db.migrations import migrate
+from ragsvc.domain.ids import format_id, new_id
 from ragsvc.domain.jobs import Queue
 from ragsvc.http.state import RESOURCES
-from tests.http.conftest import Api, ApiResponse, operator_of
+from tests.http.conftest import Api, ApiResponse, make_key, operator_of
 from tests.http.support.proxy import Proxy
+from tests.support.documents.library import Library
 from tests.support.polling import until
 from tests.support.scrapes import Figures
 from tests.support.servers.databases import owner_of
@@ -22,6 +24,8 @@ from tests.support.servers.databases import owner_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from ragsvc.domain.workspaces import Workspace
+    from ragsvc.resources import Resources
     from ragsvc.settings.settings import Settings
     from tests.http.conftest import ClientMaker
 
@@ -48,7 +52,8 @@ async def test_a_process_with_all_stores_is_ready(stranger: Api) -> None:
     response = await stranger.get("/readyz")
     # No worker runs in these tests.
     missed = ["ingestion_workers", "deletion_workers"]
-    assert (response.status, response.json) == (200, {"status": "ready", "blockers": [], "degraded": missed})
+    ready = {"status": "ready", "blockers": [], "degraded": missed, "notices": []}
+    assert (response.status, response.json) == (200, ready)
 
 
 async def test_a_queue_with_a_worker_is_not_degraded(make_client: ClientMaker) -> None:
@@ -89,6 +94,23 @@ async def test_without_redis_or_s3_the_process_is_degraded_but_ready(
 ) -> None:
     response = await Api(await make_client(**change), None).get("/readyz")
     assert (response.status, response.json["degraded"]) == (200, [*missed, "ingestion_workers", "deletion_workers"])
+
+
+async def test_documents_in_another_embedding_space_are_reported(
+    make_client: ClientMaker, resources: Resources, workspace: Workspace, settings: Settings
+) -> None:
+    document_id = await Library(resources, workspace.id).add("Descale the kettle every three months.")
+    changed = {"embedding_revision": 2}
+    await migrate(settings.changed(changed), accept_new_space=True)
+    client = await make_client(**changed)
+    response = await Api(client, None).get("/readyz")
+    assert response.status == 200
+    assert "embedding_space" in response.json["degraded"]
+    assert response.json["notices"][0].startswith("1 document is not in the current embedding space")
+    key = await make_key(operator_of(client), format_id("ws", workspace.id))
+    shown = (await Api(client, key).get(f"/v1/documents/{format_id('doc', document_id)}")).json
+    space = {"model": "all-MiniLM-L6-v2", "dimensions": 384, "revision": 1}
+    assert shown["embedding_space"] == space | {"current": False}
 
 
 async def test_with_an_older_schema_the_process_is_not_ready(make_client: ClientMaker, settings: Settings) -> None:

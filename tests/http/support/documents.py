@@ -81,6 +81,7 @@ async def finish_document(
             file_id=file_id or document.file_id,
             chunk_count=len(created),
             token_count=14,
+            space_id=resources.space.id,
         )
         assert version is not None
         await jobs.cancel_active_jobs(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PART = 5 * 1024 * 1024
 FIELDS = {
     *("id", "object", "collection_id", "file_id", "filename", "mime_type", "size_bytes", "sha256", "status", "stage"),
-    *("progress", "version", "chunk_count", "token_count", "attributes", "error", "warnings"),
+    *("progress", "version", "chunk_count", "token_count", "attributes", "error", "warnings", "embedding_space"),
     *("created_at", "updated_at"),
 }
 

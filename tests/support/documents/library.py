@@ -104,6 +104,7 @@ class Library:
                 file_id=document.file_id,
                 chunk_count=len(new_chunks),
                 token_count=sum(chunk.token_count for chunk in new_chunks),
+                space_id=self.resources.space.id,
             )
             assert version is not None
             await canonical_text.update_text_version(

@@ -173,6 +173,7 @@ class ScriptedModels:
     async def _embed(self, request: web.Request) -> web.StreamResponse:
         body = orjson.loads(await request.read())
         self.embeddings.requests.append(body)
+        self.embeddings.headers.append({name.lower(): value for name, value in request.headers.items()})
         behaviour = self.embeddings.next()
         if (failure := await _apply(request, behaviour)) is not None:
             return failure
