@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     Check = Callable[[Resources], Awaitable[Sequence[str]]]
 
 CHECK_TIMEOUT_S = 10.0
+SHORTEST_ADMIN_KEY = 20
 
 log = structlog.get_logger(__name__)
 
@@ -45,10 +46,11 @@ class Finding:
 
 
 async def warn_of_faults(resources: Resources) -> None:
-    """Log faults of the Postgres roles, the embedding space, Redis and the object store, once at startup."""
+    """Log faults that need no call to a model and no write, once at startup."""
     checks: dict[str, Check] = {
         "roles": check_roles,
         "embedding space": check_embedding_space,
+        "admin key": check_admin_keys,
         "redis": check_redis,
         "store": check_store,
     }
@@ -58,7 +60,7 @@ async def warn_of_faults(resources: Resources) -> None:
 
 
 async def check_all(resources: Resources) -> list[Finding]:
-    """Run all checks; this writes to the object store and calls the embedding model."""
+    """Run all checks; this writes to the object store and calls every model."""
     return await _run_checks(
         resources,
         {
@@ -68,6 +70,9 @@ async def check_all(resources: Resources) -> list[Finding]:
             "store": check_store,
             "store rights": check_store_rights,
             "embedding": check_embedding,
+            "chat": check_chat,
+            "reranker": check_reranker,
+            "admin key": check_admin_keys,
         },
     )
 
@@ -147,6 +152,39 @@ async def check_embedding(resources: Resources) -> Sequence[str]:
         llm = resources.settings.llm
         return [f"{llm.embedding_model} at {llm.embedding_server.setting} cannot be used: {error.detail}"]
     return []
+
+
+async def check_chat(resources: Resources) -> Sequence[str]:
+    """Return the faults of the chat models, found by asking each of them for a word."""
+    llm = resources.settings.llm
+    faults = []
+    for model in sorted(llm.allowed_chat_models):
+        try:
+            await resources.llm.ping_chat(model)
+        except WorkError as error:
+            faults.append(f"{model} at {llm.chat_server.setting} cannot be used: {error.detail}")
+    return faults
+
+
+async def check_reranker(resources: Resources) -> Sequence[str]:
+    """Return the faults of the reranker, if one is set."""
+    if resources.llm.reranker is None:
+        return []
+    try:
+        await resources.llm.reranker.score("ping", ["pong"])
+    except WorkError as error:
+        return [f"The reranker at RERANK_BASE_URL cannot be used: {error.detail}"]
+    return []
+
+
+async def check_admin_keys(resources: Resources) -> Sequence[str]:
+    """Return whether a key of the operators is easy to guess."""
+    return [
+        f"The key of {label} has {len(key)} characters, fewer than {SHORTEST_ADMIN_KEY}: choose a random one, for"
+        " example with `openssl rand -hex 24`"
+        for label, key in resources.settings.api.admin_keys.items()
+        if len(key) < SHORTEST_ADMIN_KEY
+    ]
 
 
 async def _run_checks(resources: Resources, checks: dict[str, Check]) -> list[Finding]:

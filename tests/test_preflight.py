@@ -50,7 +50,11 @@ async def test_healthy_dependencies_have_no_faults(
         ({"redis_url": SecretStr(f"redis://{CLOSED_PORT}/0")}, {"redis"}, "Redis at REDIS_URL cannot be used"),
         ({"s3_endpoint_url": f"http://{CLOSED_PORT}"}, {"store", "store rights"}, "cannot be reached"),
         ({"s3_secret_access_key": SecretStr("wrong")}, {"store", "store rights"}, "the object store returned"),
-        ({"openai_base_url": f"http://{CLOSED_PORT}/v1"}, {"embedding"}, "cannot be reached"),
+        ({"openai_base_url": f"http://{CLOSED_PORT}/v1"}, {"embedding", "chat"}, "cannot be reached"),
+        ({"embedding_base_url": f"http://{CLOSED_PORT}/v1"}, {"embedding"}, "at EMBEDDING_BASE_URL cannot be used"),
+        ({"chat_model": "nope"}, {"chat"}, "nope at OPENAI_BASE_URL cannot be used"),
+        ({"rerank_base_url": f"http://{CLOSED_PORT}"}, {"reranker"}, "The reranker at RERANK_BASE_URL"),
+        ({"admin_api_keys": SecretStr("anna:short")}, {"admin key"}, "The key of anna has 5 characters"),
     ],
 )
 @pytest.mark.usefixtures("workspace")

@@ -33,6 +33,19 @@ def test_every_setting_is_described() -> None:
     assert [name for name, field in FIELDS.items() if not field.description] == []
 
 
+def test_a_refusal_of_admin_keys_does_not_show_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADMIN_API_KEYS", "anna:a-secret-key,ben=another-secret-key")
+    with pytest.raises(StartupRefused) as refused:
+        load_settings()
+    assert "secret-key" not in refused.value.detail
+
+
+def test_operators_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADMIN_API_KEY", "shared")
+    monkeypatch.setenv("ADMIN_API_KEYS", "anna: one:1 , ben@example.org:two")
+    assert load_settings().api.admin_keys == {"admin": "shared", "anna": "one:1", "ben@example.org": "two"}
+
+
 def test_settings_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().api.port = 1
@@ -57,6 +70,10 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str)
         ({"INGESTION_CONCURRENCY": "0"}, "INGESTION_CONCURRENCY: .*greater than or equal to 1.*'0'"),
         ({"DATABASE_URL": "mysql://localhost"}, r"DATABASE_URL must start with postgresql://"),
         ({"CHUNK_MAX_TOKENS": "512", "EMBEDDING_MAX_INPUT_TOKENS": "256"}, "longer chunks would be truncated"),
+        ({"ADMIN_API_KEYS": "anna"}, "ADMIN_API_KEYS must be like anna:KEY,ben:KEY"),
+        ({"ADMIN_API_KEYS": "anna:one,anna:two"}, "ADMIN_API_KEYS has a name twice"),
+        ({"ADMIN_API_KEYS": "admin:one"}, "the name admin, which belongs to ADMIN_API_KEY"),
+        ({"ADMIN_API_KEYS": "anna:one", "ADMIN_API_KEY": "one"}, "must all be different"),
         ({"CHUNK_OVERLAP_TOKENS": "512"}, "CHUNK_OVERLAP_TOKENS must be smaller"),
         ({"S3_ACCESS_KEY_ID": "me"}, "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY must be set together"),
         ({"S3_BUCKET_PREFIX": "No_Bucket"}, "S3_BUCKET_PREFIX: "),
@@ -131,6 +148,7 @@ def test_a_secret_can_be_read_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_p
     secret = tmp_path / "secret"
     secret.write_text("s3cret of the file\n")
     names = {name.upper() for name, field in FIELDS.items() if "SecretStr" in str(field.annotation)} - NEEDED.keys()
+    names -= {"ADMIN_API_KEYS"}  # not one secret but a list
     assert names >= {"MIGRATION_DATABASE_URL", "S3_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "ADMIN_API_KEY"}
     for name in names:
         monkeypatch.setenv(f"{name}_FILE", str(secret))

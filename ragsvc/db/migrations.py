@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import embedding_spaces
-from ragsvc.db.connections.pool import connect
+from ragsvc.db.connections.pool import InsufficientPrivilege, connect
 from ragsvc.db.connections.roles import prepare_roles
 from ragsvc.db.migration_checksums import checksum_migration, current_checksum
 from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from ragsvc.db.connections.pool import Connection
+    from ragsvc.db.connections.roles import RolesFault
     from ragsvc.domain.documents import EmbeddingSpace
     from ragsvc.settings.settings import Settings
 
@@ -46,7 +48,9 @@ SELECT_MIGRATIONS = "SELECT name, checksum, applied_at FROM schema_migrations OR
 INSERT_MIGRATION = "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2)"
 SELECT_POSTGRES_VERSION = "SELECT current_setting('server_version_num')::integer"
 SELECT_PGVECTOR_INSTALLED = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+SELECT_ROLE_AND_DATABASE = "SELECT quote_ident(current_user), current_database()"
 SELECT_PGVECTOR_AVAILABLE = "SELECT default_version FROM pg_available_extensions WHERE name = 'vector'"
+SELECT_TEXT_SEARCH_CONFIGS = "SELECT cfgname::text FROM pg_ts_config WHERE pg_ts_config_is_visible(oid) ORDER BY 1"
 TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 UNLOCK = "SELECT pg_advisory_unlock($1)"
 SET_PARTITIONS = "SELECT set_config('ragsvc.chunk_partitions', $1, true)"
@@ -65,10 +69,16 @@ class Migration:
     applied_at: datetime | None = None
 
 
-async def migrate(settings: Settings, *, accept_new_space: bool = False) -> list[Migration]:
+async def migrate(
+    settings: Settings,
+    *,
+    accept_new_space: bool = False,
+    on_roles_fault: Callable[[RolesFault], None] | None = None,
+) -> list[Migration]:
     """Update the database to the schema of this version and return the migrations that this call applied.
 
-    Concurrent calls are safe: the second waits for the first and has nothing left to do.
+    Concurrent calls are safe: the second waits for the first and has nothing left to do. `on_roles_fault` is called if
+    row-level security cannot be enabled.
 
     Raises:
         StartupRefused: Postgres or pgvector is too old, or an applied file was changed afterwards; or, without
@@ -82,11 +92,27 @@ async def migrate(settings: Settings, *, accept_new_space: bool = False) -> list
         while not await connection.fetchval(TRY_LOCK, LOCK_KEY):  # noqa: ASYNC110 - the lock belongs to another process
             await asyncio.sleep(LOCK_POLL_S)
         try:
-            return await _apply_pending(connection, settings, accept_new_space=accept_new_space)
+            return await _apply_pending(
+                connection, settings, accept_new_space=accept_new_space, on_roles_fault=on_roles_fault
+            )
+        except InsufficientPrivilege as error:
+            raise StartupRefused(await _describe_missing_right(connection, error)) from error
         finally:
             await connection.execute(UNLOCK, LOCK_KEY)
     finally:
         await connection.close()
+
+
+async def _describe_missing_right(connection: Connection, error: InsufficientPrivilege) -> str:
+    role, database = await connection.fetchrow(SELECT_ROLE_AND_DATABASE) or ("", "")
+    if await connection.fetchval(SELECT_PGVECTOR_INSTALLED) is None:
+        remedy = "CREATE EXTENSION vector"
+    else:
+        remedy = f"GRANT CREATE ON SCHEMA public TO {role}"
+    return (
+        f"The role {role} lacks a right that the migration needs: {error.args[0]}. Have an administrator run"
+        f" `{remedy};` in the database {database}, then run `ragsvc migrate` again"
+    )
 
 
 async def migration_status(settings: Settings) -> list[Migration]:
@@ -112,7 +138,14 @@ async def check_schema(conn: Connection, settings: Settings) -> EmbeddingSpace:
     if space is None:
         await _refuse_new_space(conn, settings)
         raise StartupRefused(f"The database has no embedding space for {_wanted_space(settings)}: run `ragsvc migrate`")
+    await _check_text_search(conn, settings.answering.text_search_config)
     return space
+
+
+async def _check_text_search(conn: Connection, config: str) -> None:
+    known = [row["cfgname"] for row in await conn.fetch(SELECT_TEXT_SEARCH_CONFIGS)]
+    if config not in known:
+        raise StartupRefused(f"TEXT_SEARCH_CONFIG is {config}, but Postgres only has {', '.join(known)}")
 
 
 async def check_versions(conn: Connection, *, installed: bool) -> None:
@@ -175,7 +208,13 @@ def _wanted_space(settings: Settings) -> str:
     return f"{llm.embedding_model} with {llm.embedding_dimensions} dimensions, revision {llm.embedding_revision}"
 
 
-async def _apply_pending(connection: Connection, settings: Settings, *, accept_new_space: bool) -> list[Migration]:
+async def _apply_pending(
+    connection: Connection,
+    settings: Settings,
+    *,
+    accept_new_space: bool,
+    on_roles_fault: Callable[[RolesFault], None] | None,
+) -> list[Migration]:
     await connection.execute(CREATE_SCHEMA_MIGRATIONS)
     pending = [migration for migration in await _status(connection) if migration.applied_at is None]
     for migration in pending:
@@ -198,7 +237,9 @@ async def _apply_pending(connection: Connection, settings: Settings, *, accept_n
             partitions=settings.ingestion.chunk_partitions,
         )
     if fault := await prepare_roles(connection, settings.stores.database_url.get_secret_value()):
-        log.warning("row_level_security_off", fault=fault)
+        log.warning("row_level_security_off", fault=fault.reason, remedy=list(fault.statements))
+        if on_roles_fault is not None:
+            on_roles_fault(fault)
     return pending
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
 import httpx2
 import openai
 
 from ragsvc.llm.calls import CONNECT_TIMEOUT_S
-from ragsvc.llm.chat import Chat
+from ragsvc.llm.chat import Chat, ChatTurn
 from ragsvc.llm.embeddings import Embedder
 from ragsvc.llm.headers import OMITTED_CLIENT_HEADERS
 from ragsvc.llm.reranking import HttpReranker
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from ragsvc.domain.usage import EmbeddingUsage
-    from ragsvc.llm.chat import ChatDelta, ChatTurn
+    from ragsvc.llm.chat import ChatDelta
     from ragsvc.llm.provider_rate import ProviderRate
     from ragsvc.settings.settings import Settings
 
@@ -72,6 +72,12 @@ class LlmClient:
     async def ping(self) -> None:
         """Check that the embedding model responds, regardless of the provider's rate; raises like `embed`."""
         await self._embedder.embed_without_waiting("ping")
+
+    async def ping_chat(self, model: str) -> None:
+        """Check that a chat model answers; raises like `stream_chat`."""
+        async with aclosing(self._chat.stream([ChatTurn("user", "ping")], model=model)) as deltas:
+            async for _delta in deltas:
+                return
 
     async def embed_query(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         """Return the vector of a query, of shape (dimensions,), and its token usage.

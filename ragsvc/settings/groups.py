@@ -14,6 +14,9 @@ from ragsvc.settings.secret_files import SecretFiles
 KIB = 1024
 MIB = 1024 * KIB
 
+# The name of the operator with `ADMIN_API_KEY`.
+ADMIN = "admin"
+
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 SizeBytes = Annotated[int, Field(ge=1)]
@@ -232,6 +235,11 @@ class ApiGroup(Group):
     admin_api_key: SecretStr | None = Field(
         None, description="Key for `/v1/admin` and `/v1/workspaces`. Unset: these endpoints are not accessible."
     )
+    admin_api_keys: SecretStr | None = Field(
+        None,
+        description="Keys of operators by name, besides `ADMIN_API_KEY`, as in `anna:KEY,ben:KEY`. The audit log shows"
+        " the name. Names have letters, digits and `_.@-`; keys have no comma.",
+    )
     cors_allowed_origins: str = Field(
         "",
         pattern=r"^\s*((\*|https?://[^\s,/]+)\s*(,\s*(\*|https?://[^\s,/]+)\s*)*)?$",
@@ -304,6 +312,14 @@ class ApiGroup(Group):
         description="Age at which objects without a database row are removed, in seconds;"
         " also the interval between scans of a bucket.",
     )
+
+    @property
+    def admin_keys(self) -> dict[str, str]:
+        """The operators' keys by name; that of `ADMIN_API_KEY` is called `admin`."""
+        keys = {ADMIN: self.admin_api_key.get_secret_value()} if self.admin_api_key else {}
+        listed = self.admin_api_keys.get_secret_value() if self.admin_api_keys else ""
+        entries = (entry.strip().partition(":") for entry in listed.split(",") if entry.strip())
+        return keys | {name.strip(): key.strip() for name, _, key in entries}
 
     @property
     def cors_origins(self) -> frozenset[str]:

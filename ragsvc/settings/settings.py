@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ragsvc.errors import StartupRefused
 from ragsvc.settings.groups import (
+    ADMIN,
     MIB,
     AnsweringGroup,
     ApiGroup,
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 MOST_PARTS = 10_000
 # Redis Cluster hashes only the text between the first `{` and the next `}` of a key, unless that text is empty.
 HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
+
+
+ADMIN_KEY_ENTRY = re.compile(r"[A-Za-z0-9_.@-]{1,64}\s*:\s*\S+")
 
 
 class Settings(BaseModel):
@@ -102,6 +106,20 @@ class Settings(BaseModel):
             raise ValueError("S3_SSE_KMS_KEY_ID requires S3_SSE=aws:kms")
         if urlsplit(self.stores.database_url.get_secret_value()).scheme not in {"postgres", "postgresql"}:
             raise ValueError("DATABASE_URL must start with postgresql://")
+        return self
+
+    @model_validator(mode="after")
+    def _check_admin_keys(self) -> Self:
+        # No message may contain the value.
+        listed = self.api.admin_api_keys.get_secret_value() if self.api.admin_api_keys else ""
+        entries = [entry.strip() for entry in listed.split(",") if entry.strip()]
+        if not all(ADMIN_KEY_ENTRY.fullmatch(entry) for entry in entries):
+            raise ValueError("ADMIN_API_KEYS must be like anna:KEY,ben:KEY; names have only letters, digits and _.@-")
+        names = [entry.partition(":")[0].strip() for entry in entries]
+        if len({*names, ADMIN}) != len(names) + 1:
+            raise ValueError(f"ADMIN_API_KEYS has a name twice, or the name {ADMIN}, which belongs to ADMIN_API_KEY")
+        if len(set(self.api.admin_keys.values())) != len(self.api.admin_keys):
+            raise ValueError("ADMIN_API_KEYS and ADMIN_API_KEY must all be different")
         return self
 
     @model_validator(mode="after")

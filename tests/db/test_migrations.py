@@ -105,6 +105,13 @@ async def test_an_unknown_embedding_space_is_refused_until_migrated(settings: Se
         assert await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", space.table)
 
 
+async def test_an_unknown_text_search_configuration_is_refused(settings: Settings, pool: Pool) -> None:
+    async with pool.acquire() as conn:
+        with pytest.raises(StartupRefused, match=r"TEXT_SEARCH_CONFIG is deutsch, but Postgres only has .*german"):
+            await check_schema(conn, settings.changed({"text_search_config": "deutsch"}))
+        await check_schema(conn, settings.changed({"text_search_config": "german"}))
+
+
 @pytest.fixture
 def library(resources: Resources, workspace: Workspace) -> Library:
     return Library(resources, workspace.id)

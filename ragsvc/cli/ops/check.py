@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def check(*, as_json: Json = False) -> None:
-    """Check Postgres and its schema, Redis, the object store and its permissions, and the embedding model.
+    """Check Postgres and its schema, Redis, the object store and its permissions, the models and the admin keys.
 
-    Reads a server's settings. Stores and removes a small object, and embeds one text.
+    Reads a server's settings. Stores and removes a small object, embeds one text, and asks each chat model for a word.
     """
     settings = load_settings()
     configure_logging(settings.changed({"log_level": "error", "log_format": "console"}))

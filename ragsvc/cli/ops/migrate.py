@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,7 @@ from ragsvc.telemetry.logs import configure_logging
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ragsvc.db.connections.roles import RolesFault
     from ragsvc.db.migrations import Migration
 
 
@@ -40,7 +42,9 @@ def migrate(
     if status:
         _print_status(asyncio.run(migrations.migration_status(settings)), as_json=as_json)
         return
-    applied = asyncio.run(migrations.migrate(settings, accept_new_space=new_embedding_space))
+    applied = asyncio.run(
+        migrations.migrate(settings, accept_new_space=new_embedding_space, on_roles_fault=_print_roles_fault)
+    )
     if as_json:
         print_json({"applied": [migration.name for migration in applied]})
         return
@@ -48,6 +52,13 @@ def migrate(
         print_line(f"applied {migration.name}")
     if not applied:
         print_line("nothing to do: the schema is up to date")
+
+
+def _print_roles_fault(fault: RolesFault) -> None:
+    print(f"warning: {fault.reason}. To enable it, have an administrator run:", file=sys.stderr)
+    for statement in fault.statements:
+        print(f"  {statement};", file=sys.stderr)
+    print("then run `ragsvc migrate` again", file=sys.stderr)
 
 
 def _print_status(known: Sequence[Migration], *, as_json: bool) -> None:

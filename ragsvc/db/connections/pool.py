@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[Record] | PoolConnectionProxy[Record]
 
 UniqueViolation = asyncpg.UniqueViolationError
+InsufficientPrivilege = asyncpg.InsufficientPrivilegeError
 ForeignKeyViolation = asyncpg.ForeignKeyViolationError
 # Errors that the driver raises for a lost connection.
 _LOST_CONNECTION = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)

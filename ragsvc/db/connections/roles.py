@@ -8,6 +8,7 @@ owns the tables. Roles belong to the server, not to a database, so a file in `sq
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -86,7 +87,15 @@ END $$
 """
 
 
-async def prepare_roles(connection: Connection, login_dsn: str) -> str | None:
+@dataclass(frozen=True, slots=True)
+class RolesFault:
+    """Why row-level security is off, and the statements with which an administrator makes it possible."""
+
+    reason: str
+    statements: tuple[str, ...]
+
+
+async def prepare_roles(connection: Connection, login_dsn: str) -> RolesFault | None:
     """Create the roles, let the service's login switch to them, and grant their permissions on this database.
 
     Return None if row-level security is on. Otherwise return why it is off and how an administrator can enable it,
@@ -97,11 +106,11 @@ async def prepare_roles(connection: Connection, login_dsn: str) -> str | None:
         await _create_roles(connection)
         await _grant_membership(connection, login)
     except asyncpg.InsufficientPrivilegeError as error:
-        return (
-            f"row-level security is off; requests run as {login}: {error}. Have an administrator run"
-            f" `{'; '.join(CREATE_ROLES)};{GRANT_MEMBERSHIP.format(login=login).replace(chr(10), ' ')}`,"
-            " then `ragsvc migrate` again"
-        )
+        # The error's own message; its other lines are details that logs redact.
+        reason = f"row-level security is off, and requests run as {login}: {error.args[0]}"
+        quoted = await connection.fetchval(QUOTE_IDENTIFIER, login)
+        grants = (line.strip(" ;") for line in GRANT_MEMBERSHIP.format(login=quoted).strip().splitlines())
+        return RolesFault(reason, (*CREATE_ROLES, *grants))
     await connection.execute(PROTECT_TABLES)
     return None
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from ragsvc.domain.ids import format_id, new_id
 from tests.http.conftest import Api
@@ -13,7 +14,7 @@ from tests.support.servers.databases import owner_of
 
 if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
-    from tests.http.conftest import Client, Tenant
+    from tests.http.conftest import Client, ClientMaker, Tenant
 
 
 async def events_of(admin: Api, tenant: Tenant, query: str = "") -> list[dict[str, Any]]:
@@ -22,6 +23,18 @@ async def events_of(admin: Api, tenant: Tenant, query: str = "") -> list[dict[st
     assert response.status == 200, response.raw
     found: list[dict[str, Any]] = response.json["data"]
     return found
+
+
+async def test_the_audit_log_names_the_operator(make_client: ClientMaker) -> None:
+    client = await make_client(admin_api_keys=SecretStr("anna:the-key-of-anna,ben:the-key-of-ben"))
+    made = {}
+    for key in ("the-key-of-anna", "the-key-of-ben"):
+        made[key] = (await Api(client, key).post("/v1/workspaces", {"name": key})).json["id"]
+    assert (await Api(client, "anna:the-key-of-anna").get("/v1/admin/audit")).is_problem(401, "unauthorized")
+    events = (await Api(client, "the-key-of-anna").get("/v1/admin/audit?limit=100")).json["data"]
+    actors = {event["workspace_id"]: event["actor"] for event in events}
+    assert actors[made["the-key-of-anna"]] == {"kind": "admin", "id": None, "name": "anna"}
+    assert actors[made["the-key-of-ben"]] == {"kind": "admin", "id": None, "name": "ben"}
 
 
 async def test_the_audit_log_records_an_operators_session(client: Client, admin: Api, tenant: Tenant) -> None:
