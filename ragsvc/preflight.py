@@ -15,9 +15,9 @@ import structlog
 
 from ragsvc.db import embedding_spaces, workspaces
 from ragsvc.db.connections.pool import DATABASE_TROUBLE
-from ragsvc.db.migrations import COUNTED_DOCUMENTS, describe_count
+from ragsvc.db.migrations import COUNTED_DOCUMENTS, check_schema, describe_count
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import WorkError, describe_error
+from ragsvc.errors import StartupRefused, WorkError, describe_error
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.server_checks import find_redis_faults
 
@@ -57,6 +57,18 @@ async def warn_of_faults(resources: Resources) -> None:
     for finding in await _run_checks(resources, checks):
         for fault in finding.faults:
             log.warning("dependency_fault_found", part=finding.part, fault=fault)
+
+
+async def check_service(resources: Resources) -> list[Finding]:
+    """Check Postgres and its schema, then everything else."""
+    try:
+        async with resources.pool.acquire() as conn:
+            await check_schema(conn, resources.settings)
+    except StartupRefused as refused:
+        return [Finding("postgres", (refused.detail,))]
+    except DATABASE_TROUBLE as error:
+        return [Finding("postgres", (f"Postgres cannot be reached: {describe_error(error)}",))]
+    return [Finding("postgres"), *await check_all(resources)]
 
 
 async def check_all(resources: Resources) -> list[Finding]:

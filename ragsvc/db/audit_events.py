@@ -77,10 +77,11 @@ async def select_audit_events(
         before,
         limit,
     )
-    return [_to_audit_event(row) for row in rows]
+    return [to_audit_event(row) for row in rows]
 
 
-def _to_audit_event(row: Record) -> AuditEvent:
+def to_audit_event(row: Record) -> AuditEvent:
+    """Convert a row with COLUMNS to an audit event."""
     return AuditEvent(
         id=row["id"],
         occurred_at=row["occurred_at"],

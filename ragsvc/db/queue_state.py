@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ragsvc.domain.jobs import Outage, Queue, QueueDepth, RunningJob, SubjectKind
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from ragsvc.db.connections.pool import Connection, Record
 
@@ -64,6 +65,17 @@ CROSS JOIN LATERAL (
 ORDER BY s.queue DESC
 """
 
+# Jobs that ended, by queue and interval, the oldest interval first.
+SELECT_RATES = """
+SELECT s.queue, b.at,
+    (SELECT count(*) FROM jobs j WHERE j.queue = s.queue AND j.status = 'done'
+        AND j.finished_at >= b.at AND j.finished_at < b.at + $1::interval) AS done,
+    (SELECT count(*) FROM jobs j WHERE j.queue = s.queue AND j.status = 'dead'
+        AND j.last_failed_at >= b.at AND j.last_failed_at < b.at + $1::interval) AS dead
+FROM queue_state s, generate_series(now() - $1::interval * $2::integer, now() - $1::interval, $1::interval) b (at)
+ORDER BY s.queue, b.at
+"""
+
 SELECT_RUNNING_JOBS = """
 SELECT id AS job_id, queue, workspace_id, subject_kind, subject_id, lease_owner AS worker, stage, progress, attempts,
     rescues, extract(epoch FROM now() - claimed_at)::float8 AS running_s,
@@ -107,6 +119,22 @@ async def select_queue_depths(conn: Connection) -> list[QueueDepth]:
     """Return the statistics of both queues."""
     rows = await conn.fetch(SELECT_QUEUE_DEPTHS)
     return [QueueDepth(**{**row, "queue": Queue(row["queue"])}) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many jobs of a queue ended in the interval that begins at `at`."""
+
+    queue: Queue
+    at: datetime
+    done: int
+    dead: int
+
+
+async def select_rates(conn: Connection, *, bucket: timedelta, buckets: int) -> list[Rate]:
+    """Return how many jobs ended in each of the last intervals, the oldest first."""
+    rows = await conn.fetch(SELECT_RATES, bucket, buckets)
+    return [Rate(**{**row, "queue": Queue(row["queue"])}) for row in rows]
 
 
 async def select_running_jobs(conn: Connection, queue: Queue, *, limit: int) -> list[RunningJob]:

@@ -30,6 +30,8 @@ from ragsvc.http.v1 import (
     admin_audit,
     admin_dlq,
     admin_queues,
+    admin_service,
+    admin_trace,
     admin_workers,
     bulk_operations,
     chat_messages,
@@ -91,6 +93,8 @@ ROUTES = (
     admin_workers.routes,
     admin_dlq.routes,
     admin_audit.routes,
+    admin_service.routes,
+    admin_trace.routes,
 )
 
 

@@ -10,12 +10,13 @@ import typer
 from ragsvc.cli.exits import REFUSED
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_json, print_line
-from ragsvc.preflight import Finding, check_all
+from ragsvc.preflight import check_service
 from ragsvc.resources import open_resources
 from ragsvc.settings.settings import load_settings
 from ragsvc.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
+    from ragsvc.preflight import Finding
     from ragsvc.settings.settings import Settings
 
 
@@ -26,8 +27,8 @@ def check(*, as_json: Json = False) -> None:
     """
     settings = load_settings()
     configure_logging(settings.changed({"log_level": "error", "log_format": "console"}))
-    # Check Postgres first: if it is unreachable or has another schema, this fails just as starting a server does.
-    findings = [Finding("postgres"), *asyncio.run(_check(settings))]
+    # If Postgres is unreachable or has another schema, this fails just as starting a server does.
+    findings = asyncio.run(_check(settings))
     if as_json:
         print_json({"data": [{"part": one.part, "faults": one.faults} for one in findings]})
     else:
@@ -39,4 +40,4 @@ def check(*, as_json: Json = False) -> None:
 
 async def _check(settings: Settings) -> list[Finding]:
     async with open_resources(settings, pool_size=2) as resources:
-        return await check_all(resources)
+        return await check_service(resources)

@@ -121,7 +121,7 @@ async def list_audit_events(request: web.Request) -> web.Response:
     )
     async with resources_of(request).pool.acquire() as conn:
         found = await audit_events.select_audit_events(conn, wanted, before=query.cursor, limit=query.limit + 1)
-    return json_response(page_by_id(found, query.limit, _render_event))
+    return json_response(page_by_id(found, query.limit, render_event))
 
 
 def _split_actor(actor: str | None) -> tuple[UUID | None, ActorKind | None]:
@@ -130,7 +130,8 @@ def _split_actor(actor: str | None) -> tuple[UUID | None, ActorKind | None]:
     return (None, ActorKind(actor)) if actor in set(ActorKind) else (parse_id("key", actor), None)
 
 
-def _render_event(event: AuditEvent) -> AuditEventView:
+def render_event(event: AuditEvent) -> AuditEventView:
+    """Return an audited action."""
     actor = event.actor
     return {
         "id": format_id("aud", event.id),

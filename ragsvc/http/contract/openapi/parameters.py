@@ -40,6 +40,7 @@ OTHER_PARAMETERS: dict[str, Schema] = {
     "queue": {"$ref": REF.format(model=Queue.__name__)},
     "part_number": {"type": "integer", "minimum": 1, "maximum": MOST_PARTS},
     "upload_token": {"type": "string", "pattern": f"^{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}$"},
+    "id": {"type": "string", "minLength": 1, "maxLength": 128},
     "entry_id": {"type": "string", "pattern": "^(job|doc)_[0-9a-f]{32}(:[0-9]{1,9})?$"},
 }
 
