@@ -200,7 +200,7 @@ async def test_an_owner_that_cannot_create_roles_serves_without_isolation_until_
             assert await visible_workspaces(pool.scoped_to(one.id)) == {one.id}
 
 
-async def test_a_role_that_may_not_create_extensions_is_told_what_to_ask_for(settings: Settings) -> None:
+async def test_a_role_that_may_not_create_extensions_gets_the_statement_to_run(settings: Settings) -> None:
     async with login_as(settings, "NOCREATEROLE") as own:
         url = settings.stores.database_url.get_secret_value().rpartition("/")[0]
         database = own.stores.database_url.get_secret_value().rpartition("/")[2]
