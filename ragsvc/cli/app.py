@@ -45,6 +45,7 @@ COMMANDS = {
     "jobs": Command("ops", "Sweep for lost jobs."),
     "storage": Command("ops", "Compare the object store with the database."),
     "audit": Command("commands", "List who did what."),
+    "login": Command("commands", "Store a service and its keys for the other commands."),
     "workspaces": Command("commands", "Create and list workspaces."),
     "keys": Command("commands", "Create, list, rotate and revoke a workspace's keys."),
 }
@@ -98,7 +99,8 @@ def _ragsvc(
     """Answer questions from documents, with citations that can be checked.
 
     Client commands read RAGSVC_URL, RAGSVC_API_KEY and RAGSVC_ADMIN_KEY; if these are unset, they use the service
-    of `ragsvc dev` in ./.ragsvc. Exit codes: 1 refused, 2 wrong usage, 3 service unreachable.
+    of `ragsvc dev` in this folder or one above, then that of `ragsvc login`. Exit codes: 1 refused, 2 wrong usage, 3
+    service unreachable.
     """
 
 

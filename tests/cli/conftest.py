@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,10 +54,11 @@ class Result:
 
     @property
     def error(self) -> str:
-        """The one line on stderr."""
-        assert self.err.startswith("error: "), self.err
-        assert self.err.count("\n") == 1, self.err
-        return self.err.removeprefix("error: ").strip()
+        """The one line on stderr, apart from the one that says which service the command acts on."""
+        lines = [line for line in self.err.splitlines() if not re.fullmatch(r"on \S+ \(from [^)]+\)", line)]
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("error: "), self.err
+        return lines[0].removeprefix("error: ").strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     """A command line without any configuration."""
     for name in CLIENT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
     return CommandLine(capsys)
 

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.xdist_group("tutorial")
 START = "make dev\n"
 START_TIMEOUT_S = 300.0
 COMMAND_TIMEOUT_S = 300.0
+# The configuration of whoever runs the tests is neither used nor changed.
+CONFIG = Path(tempfile.gettempdir()) / "ragsvc-tutorial-config"
 CLIENT_VARIABLES = {"RAGSVC_URL", "RAGSVC_API_KEY", "RAGSVC_ADMIN_KEY"}
 # What the reader sees at the end of each page's commands.
 LAST_WORDS = {"README.md": "54 kilometres per hour", "docs/tutorial.md": "ingestion"}
@@ -43,7 +45,10 @@ def commands_of(page: str) -> str:
 def environment() -> dict[str, str]:
     """Return this process's environment without ragsvc's settings, and with a free port instead of 8080."""
     ours = {name.upper() for name in FIELDS} | CLIENT_VARIABLES
-    return {name: value for name, value in os.environ.items() if name not in ours} | {"PORT": "0"}
+    return {name: value for name, value in os.environ.items() if name not in ours} | {
+        "PORT": "0",
+        "XDG_CONFIG_HOME": str(CONFIG),
+    }
 
 
 @pytest.fixture(scope="module")

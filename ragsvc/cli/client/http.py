@@ -8,13 +8,13 @@ import os
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import aiohttp
 import orjson
 from yarl import URL
 
-from ragsvc.cli.client.target import find_target
+from ragsvc.cli.client.target import find_target, say_target
 from ragsvc.cli.exits import CommandFailed, Unreachable
 from ragsvc.errors import describe_error
 
@@ -30,6 +30,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=120.0, sock_connect=CONNECT_TIMEOUT_S)
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=45.0)
 UPLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
 AWAY = frozenset({502, 503, 504})
+NOT_FOUND = 404
 TOO_MANY_REQUESTS = 429
 # How long to wait, in total, when the service responds 429 with Retry-After. Retrying is safe, because such a request
 # was not executed.
@@ -150,7 +151,11 @@ async def open_client(target: Target | None = None, *, admin: bool = False) -> A
     Raises:
         BadUsage: the required key is not set.
     """
-    target = target or find_target()
+    if target is None:
+        target = find_target()
+        # Operators' commands always say where they act; others only if nothing near names the service.
+        if admin or target.origin.startswith("ragsvc "):
+            say_target(target.base_url, target.origin)
     key = target.key(admin=admin)
     async with aiohttp.ClientSession() as session:
         yield Client(session, target.base_url, key)
@@ -181,6 +186,9 @@ async def _refuse(response: aiohttp.ClientResponse) -> None:
     try:
         problem = orjson.loads(raw)
         message, code = f"{problem['detail']} ({problem['code']})", str(problem["code"])
+        if response.status == NOT_FOUND:
+            # Problems of unknown resources do not repeat the id.
+            message = f"{unquote(response.url.path.rpartition('/v1/')[2])}: {message}"
     except (orjson.JSONDecodeError, KeyError, TypeError):
         raise _stranger(response) from None
     if response.status in AWAY:
@@ -211,6 +219,8 @@ def _parameter(value: object) -> str:
 
 def _reason(error: Exception) -> str:
     match error:
+        case aiohttp.ClientConnectorSSLError():
+            return "it does not speak TLS there: is it http:// instead of https://?"
         case aiohttp.ClientConnectorError():
             number = error.os_error.errno or 0
             return os.strerror(number) if number > 0 else str(error.os_error.strerror or error.os_error)

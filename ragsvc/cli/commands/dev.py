@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -11,11 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from ragsvc.cli.client import saved_config
 from ragsvc.cli.exits import BadUsage
 from ragsvc.errors import StartupRefused
 
 if TYPE_CHECKING:
     from ragsvc.devstack.ready_file import Access
+
+
+DATA_DIR = Path(".ragsvc")
 
 
 class _Console(Console):
@@ -29,7 +34,7 @@ class _Console(Console):
 
 def dev(
     *,
-    data_dir: Annotated[Path, typer.Option(help="Directory for all data.")] = Path(".ragsvc"),
+    data_dir: Annotated[Path, typer.Option(help="Directory for all data.")] = DATA_DIR,
     port: Annotated[
         int, typer.Option(envvar="PORT", min=0, max=65535, help="Port of the API; 0 picks a free one.")
     ] = 8080,
@@ -66,7 +71,7 @@ def dev(
     supervisor = Supervisor(
         options,
         report=lambda line: _say(console, line, style="dim"),
-        announce=lambda access: _announce(console, access, logs=options.data_dir / "logs"),
+        announce=lambda access: _announce(console, access, data_dir=options.data_dir),
     )
     asyncio.run(supervisor.run())
     _say(console, "stopped", style="dim")
@@ -85,7 +90,11 @@ def _say(console: Console, line: str, *, style: str = "") -> None:
     console.print(line, style=style, markup=False)
 
 
-def _announce(console: Console, access: Access, *, logs: Path) -> None:
+def _announce(console: Console, access: Access, *, data_dir: Path) -> None:
+    # Only the usual data directory: those of demos and tests are temporary.
+    if data_dir.name == DATA_DIR.name:
+        with contextlib.suppress(OSError):
+            saved_config.write_dev_ready_file(data_dir / "ready.json")
     from ragsvc.devstack.model_server.extractive import LABEL, NAME  # noqa: PLC0415
     from ragsvc.settings.settings import FIELDS  # noqa: PLC0415
 
@@ -97,7 +106,7 @@ def _announce(console: Console, access: Access, *, logs: Path) -> None:
         "workspace key": access.tenant.api_key,
         "chat model": f"{model}: {LABEL}" if model == NAME else f"{model} at {access.env['OPENAI_BASE_URL']}",
         "embedding model": f"{embeddings} at {embeddings_url}",
-        "logs": str(logs),
+        "logs": str(data_dir / "logs"),
         "try": f"curl -H 'Authorization: Bearer {access.tenant.api_key}' {access.base_url}/v1/workspace",
     }
     for name, value in lines.items():

@@ -8,8 +8,10 @@ import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
-from ragsvc.cli.client.target import READY_FILE, read_ready_file
+from ragsvc.cli.client.target import find_ready_file, read_ready_file, say_target
+from ragsvc.cli.exits import BadUsage
 from ragsvc.db.connections.pool import open_pool
 from ragsvc.domain.audit import Actor, ActorKind, acting
 from ragsvc.queue.connection import open_redis
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 # A replay holds one connection for its lock, and uses another for the dead letters, one after the other.
 POOL_SIZE = 3
-VARIABLES = {"DATABASE_URL": "database_url", "REDIS_URL": "redis_url", "QUEUE_PREFIX": "queue_prefix"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class OpsContext:
 
 @asynccontextmanager
 async def open_context() -> AsyncIterator[Resources]:
-    """Open Postgres and Redis as configured in the environment, or else those of `ragsvc dev` in ./.ragsvc.
+    """Open Postgres and Redis as configured in the environment.
 
     Raises:
         StartupRefused: a setting is missing, or Postgres is unreachable.
@@ -68,8 +69,22 @@ def act_as_operator() -> None:
 
 
 def _load_settings() -> Settings:
-    ready = read_ready_file(READY_FILE) if not os.environ.get("DATABASE_URL") else {}
-    os.environ.update({variable: ready[name] for variable, name in VARIABLES.items() if name in ready})
     settings = load_settings()
+    say_stores(settings)
     configure_logging(settings.changed({"log_level": "warning", "log_format": "console"}))
     return settings
+
+
+def say_stores(settings: Settings) -> None:
+    """Say which database a command acts on.
+
+    Raises:
+        BadUsage: RAGSVC_URL names another service, as far as that is known.
+    """
+    url = settings.stores.database_url.get_secret_value()
+    ready = read_ready_file(find_ready_file())
+    target = (os.environ.get("RAGSVC_URL") or "").rstrip("/")
+    if target and ready and (target == ready.get("base_url")) != (url == ready.get("database_url")):
+        raise BadUsage(f"RAGSVC_URL is {target}, but DATABASE_URL belongs to another service: unset one of them")
+    address = urlsplit(url)
+    say_target(f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}", "DATABASE_URL")

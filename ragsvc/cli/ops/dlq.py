@@ -1,4 +1,4 @@
-"""`ragsvc dlq`: dead letters for operators; uses Postgres and Redis directly, so it works without the API."""
+"""`ragsvc dlq`: dead letters for operators, over the admin API or, on a server, in Postgres."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ import typer
 
 from ragsvc.cli.exits import CommandFailed
 from ragsvc.cli.ops import dlq_options
-from ragsvc.cli.ops.context import open_context
+from ragsvc.cli.ops.dead_letter_access import open_access
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_fields, print_json, print_line, print_table, shorten, show_time
 from ragsvc.domain.jobs import DeadLetterFilter, Queue
 from ragsvc.errors import ReplayRunning
-from ragsvc.jobs import dead_letters
 
 if TYPE_CHECKING:
-    from ragsvc.jobs.dead_letters import ReplayResult
+    from ragsvc.jobs.dead_letters import DiscardResult, ReplayResult
 
 MESSAGE_CHARS = 80
 FILENAME_CHARS = 40
 REPLAY_POLL_S = 0.5
 CONFIRM_HINT = "; run again with --yes to do it"
 
-dlq = typer.Typer()
+dlq = typer.Typer(
+    epilog="Acts on the service of RAGSVC_URL or, without it, on the Postgres of DATABASE_URL, or else on the service"
+    " that the other commands use."
+)
 
 QueueName = Annotated[Queue, typer.Argument(help="The queue.")]
 Code = Annotated[str | None, typer.Option(help="Only dead letters with this error code.")]
@@ -58,8 +60,8 @@ def list_entries(
     wanted = DeadLetterFilter(code=code, workspace_id=dlq_options.read_id("ws", workspace) if workspace else None)
 
     async def find() -> list[dict[str, object]]:
-        async with open_context() as context:
-            return await dead_letters.list_dead_letters(context, queue, wanted, limit=limit, offset=offset)
+        async with open_access() as access:
+            return await access.list(queue, wanted, limit=limit, offset=offset)
 
     found = asyncio.run(find())
     if as_json:
@@ -81,8 +83,8 @@ def show(
     wanted = dlq_options.read_entry(entry)
 
     async def find() -> dict[str, object] | None:
-        async with open_context() as context:
-            return await dead_letters.get_dead_letter(context, queue, *wanted)
+        async with open_access() as access:
+            return await access.get(queue, *wanted)
 
     found = asyncio.run(find())
     if found is None:
@@ -98,8 +100,8 @@ def counts(queue: QueueName, *, as_json: Json = False) -> None:
     """Count dead letters by error code."""
 
     async def count() -> dict[str, int]:
-        async with open_context() as context:
-            return await dead_letters.count_dead_letters(context, queue)
+        async with open_access() as access:
+            return await access.count(queue)
 
     counted = asyncio.run(count())
     if as_json:
@@ -154,9 +156,9 @@ def purge(
     unconfirmed = every and not yes
     is_dry_run = dry_run or unconfirmed
 
-    async def discard() -> dead_letters.DiscardResult:
-        async with open_context() as context:
-            return await dead_letters.discard_matching(context, queue, selection, limit=limit, dry_run=is_dry_run)
+    async def discard() -> DiscardResult:
+        async with open_access() as access:
+            return await access.discard(queue, selection, limit=limit, dry_run=is_dry_run)
 
     purged = asyncio.run(discard())
     if as_json:
@@ -170,13 +172,11 @@ def purge(
 async def _replay(
     queue: Queue, selection: DeadLetterFilter, *, rate_per_s: float | None, limit: int | None, dry_run: bool
 ) -> ReplayResult:
-    async with open_context() as context:
+    async with open_access() as access:
         is_waiting = False
         while True:
             try:
-                return await dead_letters.replay(
-                    context, queue, selection, dry_run=dry_run, rate_per_s=rate_per_s, limit=limit
-                )
+                return await access.replay(queue, selection, rate_per_s=rate_per_s, limit=limit, dry_run=dry_run)
             except ReplayRunning:
                 if not is_waiting:
                     print(f"another replay of {queue} is running; waiting for it to end", file=sys.stderr)
@@ -207,5 +207,5 @@ def _row(entry: dict[str, object]) -> tuple[object, ...]:
         entry["fault"],
         shorten(str(error.get("message", "")), MESSAGE_CHARS),
         entry["attempts"],
-        show_time(failed_at.isoformat()) if isinstance(failed_at, datetime) else None,
+        show_time(failed_at.isoformat() if isinstance(failed_at, datetime) else str(failed_at)) if failed_at else None,
     )

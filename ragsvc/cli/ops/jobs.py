@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ragsvc.cli.ops.context import say_stores
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_json, print_line
 from ragsvc.jobs.sweeper import sweep_jobs
@@ -35,6 +36,7 @@ def sweep(*, as_json: Json = False) -> None:
     """
     settings = load_settings()
     configure_logging(settings)
+    say_stores(settings)
     swept = asyncio.run(_sweep(settings))
     if as_json:
         print_json({"swept": swept})

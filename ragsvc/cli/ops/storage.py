@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragsvc.cli.ops.context import act_as_operator
+from ragsvc.cli.ops.context import act_as_operator, say_stores
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_json, print_line, print_table, show_size
 from ragsvc.db import workspaces
@@ -53,6 +53,7 @@ def audit(
     settings = load_settings()
     ttl_s = settings.api.orphan_ttl_s if older_than_s is None else older_than_s
     act_as_operator()
+    say_stores(settings)
     found = asyncio.run(_audit(settings, ttl_s=ttl_s, fix=fix))
     if as_json:
         print_json({"data": [_to_json(one) for one in found], "fixed": fix})

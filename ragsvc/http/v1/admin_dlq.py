@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 routes = web.RouteTableDef()
 
-# Keep `replay` from matching as a dead-letter id.
-ENTRY_PATH = "/v1/admin/dlq/{queue}/{entry_id:(?!replay$)[^/]+}"
+# Keep the names of operations from matching as a dead-letter id.
+ENTRY_PATH = "/v1/admin/dlq/{queue}/{entry_id:(?!(?:replay|purge|counts)$)[^/]+}"
 MAX_IDS = 1000
 MAX_CODE_CHARS = 100
 SELECTORS = ("ids", "code", "workspace_id", "since")
@@ -50,15 +50,15 @@ class DeadLettersQuery(LimitQuery):
     cursor: MomentCursor | None = None
 
 
-class ReplayBody(Body):
-    """The dead letters to replay: `all`, or those that match every given condition.
+class SelectionBody(Body):
+    """Which dead letters: `all`, or those that match every given condition.
 
-    `all` requires `confirm`. Without it, or with `dry_run`, nothing is replayed and the response has only the counts.
+    `all` requires `confirm`. Without it, or with `dry_run`, nothing is changed and the response has only the counts.
     """
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"code": "parser_timeout", "since": "2026-01-31T00:00:00Z", "rate": 10}],
+            "examples": [{"code": "parser_timeout", "since": "2026-01-31T00:00:00Z"}],
             # The same rule as in `_check_selection`.
             **selection_rule(SELECTORS),
         }
@@ -71,7 +71,6 @@ class ReplayBody(Body):
     since: Time | None = None
     confirm: bool = False
     dry_run: bool = False
-    rate: Annotated[float, Field(gt=0, le=1000, description="Dead letters per second.")] | None = None
     limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     @model_validator(mode="after")
@@ -80,6 +79,31 @@ class ReplayBody(Body):
         if selects == self.all:
             raise ValueError("either all or at least one of ids, code, workspace_id and since is required")
         return self
+
+    @property
+    def selection(self) -> DeadLetterFilter:
+        """The dead letters that are selected."""
+        return DeadLetterFilter(
+            ids=tuple(dead_letters.parse_entry_id(text)[0] for text in self.ids) if self.ids is not None else None,
+            code=self.code,
+            workspace_id=self.workspace_id,
+            since=self.since,
+        )
+
+    @property
+    def only_counts(self) -> bool:
+        """Whether to change nothing."""
+        return self.dry_run or (self.all and not self.confirm)
+
+
+class ReplayBody(SelectionBody):
+    """The dead letters to replay, and how fast."""
+
+    rate: Annotated[float, Field(gt=0, le=1000, description="Dead letters per second.")] | None = None
+
+
+class PurgeBody(SelectionBody):
+    """The dead letters to discard."""
 
 
 class DeadLetterView(TypedDict):
@@ -116,6 +140,30 @@ class ReplayView(TypedDict):
     replayed: int
     superseded: int
     dry_run: bool
+
+
+class PurgeView(TypedDict):
+    """The counts of a purge; a dry run discards nothing."""
+
+    matched: int
+    discarded: int
+    dry_run: bool
+
+
+class CountsView(TypedDict):
+    """The number of dead letters by error code."""
+
+    queue: Queue
+    counts: dict[str, int]
+
+
+@routes.get("/v1/admin/dlq/{queue}/counts")
+@operation("Count dead letters", Access.ADMIN, responses={200: CountsView})
+async def count_dlq_entries(request: web.Request) -> web.Response:
+    """Return the number of a queue's dead letters by error code."""
+    queue = parse_queue(request)
+    counts = await dead_letters.count_dead_letters(resources_of(request), queue)
+    return json_response(CountsView(queue=queue, counts=counts))
 
 
 @routes.get("/v1/admin/dlq/{queue}")
@@ -156,19 +204,25 @@ async def replay_dlq_entries(request: web.Request) -> web.Response:
     """Requeue each dead letter exactly once, even if the request is repeated or sent concurrently."""
     queue = parse_queue(request)
     body = await read_body(request, ReplayBody)
-    wanted = DeadLetterFilter(
-        ids=tuple(dead_letters.parse_entry_id(text)[0] for text in body.ids) if body.ids is not None else None,
-        code=body.code,
-        workspace_id=body.workspace_id,
-        since=body.since,
-    )
     result = await dead_letters.replay(
         resources_of(request),
         queue,
-        wanted,
-        dry_run=body.dry_run or (body.all and not body.confirm),
+        body.selection,
+        dry_run=body.only_counts,
         rate_per_s=body.rate,
         limit=body.limit,
+    )
+    return json_response(asdict(result))
+
+
+@routes.post("/v1/admin/dlq/{queue}/purge")
+@operation("Discard dead letters", Access.ADMIN, body=PurgeBody, responses={200: PurgeView})
+async def purge_dlq_entries(request: web.Request) -> web.Response:
+    """Discard dead letters permanently; their jobs become `discarded`."""
+    queue = parse_queue(request)
+    body = await read_body(request, PurgeBody)
+    result = await dead_letters.discard_matching(
+        resources_of(request), queue, body.selection, dry_run=body.only_counts, limit=body.limit
     )
     return json_response(asdict(result))
 

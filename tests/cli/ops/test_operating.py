@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -148,23 +145,93 @@ async def test_a_replay_waits_for_another_one(service: Service, base_settings: S
             replay = start_cli("dlq", "replay", "deletion", "--code", "none", env=service.env)
             assert replay.stderr is not None
             said = await asyncio.to_thread(replay.stderr.readline)
+            assert said.startswith("on postgresql://")
+            said = await asyncio.to_thread(replay.stderr.readline)
             assert said == "another replay of deletion is running; waiting for it to end\n"
             assert replay.poll() is None
         out, _ = await asyncio.to_thread(replay.communicate, timeout=60)
     assert (replay.returncode, out) == (0, "replayed 0 of 0 from deletion, 0 superseded\n")
 
 
-def test_the_stores_of_ragsvc_dev_are_found(service: Service, tmp_path: Path) -> None:
-    ready = tmp_path / READY_FILE
-    ready.parent.mkdir()
-    names = ("DATABASE_URL", "REDIS_URL", "QUEUE_PREFIX")
-    ready.write_bytes(orjson.dumps({name.lower(): service.env[name] for name in names}))
-    env = {name: value for name, value in os.environ.items() if name not in names}
-    command = [sys.executable, "-m", "ragsvc", "dlq", "counts", "deletion", "--json"]
-    said = subprocess.run(  # noqa: S603 - our own command
-        command, cwd=tmp_path, env=env, capture_output=True, check=True, text=True
-    ).stdout
-    assert orjson.loads(said) == {"queue": "deletion", "counts": {}}
+def test_on_a_server_dead_letters_need_no_api(
+    operator: CommandLine, dead: list[dict[str, Any]], tenant: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAGSVC_URL")
+    mine = ("--workspace", tenant["id"])
+    letters = operator("dlq", "list", "ingestion", *mine, "--json").json["data"]
+    assert {one["document_id"] for one in letters} == {one["id"] for one in dead}
+    assert operator("dlq", "show", "ingestion", letters[0]["entry_id"], "--json").json == letters[0]
+    assert operator("dlq", "counts", "ingestion").err.startswith("on postgresql://")
+    assert operator("dlq", "replay", "ingestion", *mine, "--dry-run").out == "would replay 2 from ingestion\n"
+    assert operator("dlq", "purge", "ingestion", *mine, "--json").json["discarded"] == 2
+    monkeypatch.setenv("RAGSVC_URL", "http://127.0.0.1:9")
+    assert operator("dlq", "counts", "ingestion").code == 3
+
+
+def write_ready_file(folder: Path, content: dict[str, str]) -> None:
+    """Write the ready file of a `ragsvc dev` in the folder."""
+    path = folder / READY_FILE
+    path.parent.mkdir()
+    path.write_bytes(orjson.dumps(content))
+
+
+def test_dead_letters_of_ragsvc_dev_are_found(cli: CommandLine, service: Service, tmp_path: Path) -> None:
+    write_ready_file(tmp_path, {"base_url": service.url, "admin_key": service.admin_key})
+    counted = cli("dlq", "counts", "deletion", "--json")
+    assert counted.json == {"queue": "deletion", "counts": {}}
+    assert counted.err == f"on {service.url} (from {tmp_path / READY_FILE})\n"
+
+
+def test_dead_letters_are_those_of_the_service_that_was_named(
+    operator: CommandLine, service: Service, tmp_path: Path, dead: list[dict[str, Any]], tenant: dict[str, str]
+) -> None:
+    """Neither the service of `ragsvc dev` in this folder nor DATABASE_URL is acted on instead."""
+    write_ready_file(tmp_path, {"base_url": "http://127.0.0.1:9", "admin_key": "x", "database_url": "postgresql://a/b"})
+    listed = operator("dlq", "list", "ingestion", "--workspace", tenant["id"], "--json")
+    assert {one["document_id"] for one in listed.json["data"]} == {one["id"] for one in dead}
+    assert listed.err == f"on {service.url} (from RAGSVC_URL)\n"
+
+
+def test_a_database_of_another_service_is_refused(
+    on_server: CommandLine, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_ready_file(tmp_path, {"base_url": "http://127.0.0.1:9", "database_url": service.env["DATABASE_URL"]})
+    for command in (("jobs", "sweep"), ("storage", "audit")):
+        assert "belongs to another service" in on_server(*command).error
+    monkeypatch.delenv("RAGSVC_URL")
+    assert on_server("jobs", "sweep").err.startswith("on postgresql://")
+    password = urlsplit(service.env["DATABASE_URL"]).password
+    assert password
+    assert password not in on_server("jobs", "sweep").err
+
+
+def test_a_login_is_checked_and_stored(
+    cli: CommandLine, service: Service, tenant: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "(unauthorized)" in cli("login", service.url, "--api-key", "wrong").error
+    assert cli("documents", "list").code == 2
+    stored = cli("login", service.url, "--api-key", tenant["key"], "--admin-key", service.admin_key, "--json").json
+    assert stored["base_url"] == service.url
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    listed = cli("documents", "list")
+    assert (listed.code, listed.err) == (0, f"on {service.url} (from ragsvc login)\n")
+    assert cli("queues", "list").code == 0
+    assert cli("login", "--forget").out == "the stored keys are removed\n"
+    assert cli("documents", "list").code == 2
+    assert "starts with http" in cli("login", "rag.example.org").error
+
+
+def test_an_unknown_resource_is_named(user: CommandLine) -> None:
+    document = "doc_" + "0" * 32
+    assert user("documents", "show", document).error.startswith(f"documents/{document}: ")
+
+
+def test_tls_to_a_plain_port_is_explained(user: CommandLine, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAGSVC_URL", service.url.replace("http://", "https://"))
+    refused = user("documents", "list")
+    assert refused.code == 3
+    assert "is it http:// instead of https://?" in refused.error
 
 
 def test_purged_dead_letters_are_gone(
@@ -178,9 +245,8 @@ def test_purged_dead_letters_are_gone(
     assert one == {"matched": 1, "discarded": 1, "dry_run": False}
     assert operator("dlq", "purge", "ingestion", *mine, "--limit", "5").out == "discarded 1 of 1 from ingestion\n"
     assert operator("dlq", "list", "ingestion", *mine, "--json").json["data"] == []
-    events = operator("audit", *mine, "--actor", "cli", "--json").json["data"]
-    assert [(event["action"], event["details"]["matched"]) for event in events] == [("dlq.purged", 1)]
-    assert events[0]["actor"]["name"].endswith(f"@{socket.gethostname()}")
+    events = operator("audit", *mine, "--action", "dlq.purged", "--json").json["data"]
+    assert [(event["actor"]["kind"], event["details"]["matched"]) for event in events] == [("admin", 1)]
     assert "dlq.purged" in operator("audit", "--action", "dlq.purged").out
     assert operator("documents", "show", dead[0]["id"], "--json").json["status"] == "failed"
 
@@ -210,7 +276,7 @@ def test_an_unknown_dead_letter_is_refused(operator: CommandLine) -> None:
 def test_a_missing_setting_is_named(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.delenv("REDIS_URL", raising=False)
-    for command in (("migrate",), ("migrate", "--status"), ("dlq", "counts", "ingestion"), ("serve",)):
+    for command in (("migrate",), ("migrate", "--status"), ("jobs", "sweep"), ("serve",)):
         assert "DATABASE_URL is not set" in cli(*command).error
 
 
