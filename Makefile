@@ -11,6 +11,12 @@ RUN := .venv/bin/
 INSTALLED := .venv/.installed
 
 export UV_PYTHON_DOWNLOADS := never
+# Behind a proxy that inspects TLS, its certificate is among the system's or in a file: uv then trusts these too.
+ifneq ($(SSL_CERT_FILE)$(REQUESTS_CA_BUNDLE)$(CURL_CA_BUNDLE)$(PIP_CERT),)
+export UV_SYSTEM_CERTS ?= 1
+export UV_NATIVE_TLS ?= 1
+export SSL_CERT_FILE ?= $(firstword $(REQUESTS_CA_BUNDLE) $(CURL_CA_BUNDLE) $(PIP_CERT))
+endif
 # Compile bytecode at installation, so that processes start faster.
 export UV_COMPILE_BYTECODE := 1
 
@@ -22,7 +28,8 @@ help: ## list all targets
 install: $(INSTALLED) ## create the environment in .venv from uv.lock
 
 $(INSTALLED): pyproject.toml uv.lock | $(UV)
-	$(UV) sync --quiet --frozen --all-extras --python $(PYTHON)
+	@$(UV) sync --quiet --frozen --all-extras --python $(PYTHON) || { echo "If this failed on a certificate, a proxy \
+	inspects TLS: set SSL_CERT_FILE to a file with its certificate, or UV_SYSTEM_CERTS=1 if the system trusts it."; exit 1; }
 	@touch $@
 
 .uv/bin/uv:

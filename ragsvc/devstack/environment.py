@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 URLS = {"postgres": "DATABASE_URL", "redis": "REDIS_URL", "s3": "S3_ENDPOINT_URL"}
 # Short, so that recovery is visible within seconds.
 DEFAULTS = {"JOB_LEASE_S": "6", "SWEEP_INTERVAL_S": "1", "BACKOFF_CAP_S": "5", "LOG_FORMAT": "console"}
+# Pages and receivers under development run on this machine. The API has no cookies, so a page still needs a key.
+LOCAL = {
+    "CORS_ALLOWED_ORIGINS": "*",
+    "WEBHOOK_ALLOWED_ORIGINS": ",".join(
+        f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in (3000, 5000, 8000, 9000)
+    ),
+}
 # A rate that manual use does not reach; setting either variable replaces both.
 RATE = {"RATE_LIMIT_RPS": "1000", "RATE_LIMIT_BURST": "2000"}
 # These variables describe a server that is not used, so they must not be applied to the stack's own.
@@ -50,7 +57,12 @@ def has_own_embeddings(given: Mapping[str, str]) -> bool:
 def service_environment(parts: Parts, secrets: Secrets, *, port: int, given: Mapping[str, str]) -> dict[str, str]:
     """Return the complete environment. Given variables take precedence, except those for the stack's own servers."""
     # An empty variable counts as unset, as in the settings.
-    env = DEFAULTS | {"ADMIN_API_KEY": secrets.admin_api_key} | {name: value for name, value in given.items() if value}
+    env = (
+        DEFAULTS
+        | LOCAL
+        | {"ADMIN_API_KEY": secrets.admin_api_key}
+        | {name: value for name, value in given.items() if value}
+    )
     if not RATE.keys() & env.keys():
         env |= RATE
     own = {

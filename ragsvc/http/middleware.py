@@ -44,6 +44,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _ACCEPTED_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _STARTED = web.RequestKey("response_started", bool)
 _IS_REFUSED = web.RequestKey("is_refused", bool)
+_CODE = web.RequestKey("problem_code", str)
+_MAX_FORWARDED_CHARS = 300
 # An upload token is a secret, so it must not be logged.
 _TOKEN_IN_PATH = re.compile(r"^(/companion/)[^/]+")
 # Refusals under load are counted, and logged at debug level only.
@@ -154,8 +156,17 @@ def _report(request: web.Request, response: web.StreamResponse | None, traced: S
         path=_loggable_path(request),
         route=route,
         status=status,
+        code=request.get(_CODE),
+        client=request.remote,
+        forwarded_for=_read_forwarded_for(request),
         duration_ms=round(duration_s * 1000, 2),
     )
+
+
+def _read_forwarded_for(request: web.Request) -> str | None:
+    """Return the beginning of the unverified header, with undecodable bytes replaced; None if it is missing."""
+    value = request.headers.get("X-Forwarded-For")
+    return value[:_MAX_FORWARDED_CHARS].encode("utf-8", "replace").decode() if value else None
 
 
 def _loggable_path(request: web.Request) -> str:
@@ -203,11 +214,12 @@ def _respond(request: web.Request, error: RagsvcError) -> web.Response:
     if error.code in REFUSALS:
         request[_IS_REFUSED] = True
         REQUESTS_REFUSED.labels(error.code).inc()
+    request[_CODE] = error.code
     return problem_response(error, request_id=request_id_of(request))
 
 
 def _translate(request: web.Request, error: web.HTTPException) -> web.Response:
-    response = problem_response(error_of_status(error.status), request_id=request_id_of(request))
+    response = _respond(request, error_of_status(error.status))
     if "Allow" in error.headers:
         response.headers["Allow"] = error.headers["Allow"]
     return response

@@ -46,6 +46,8 @@ def test_without_settings_every_server_is_the_stack_s_own(parts: Parts) -> None:
     )
     assert (env["JOB_LEASE_S"], env["SWEEP_INTERVAL_S"], env["BACKOFF_CAP_S"]) == ("6", "1", "5")
     assert (env["HOST"], env["PORT"]) == ("127.0.0.1", "1234")
+    assert env["CORS_ALLOWED_ORIGINS"] == "*"
+    assert "http://localhost:8000" in env["WEBHOOK_ALLOWED_ORIGINS"].split(",")
     assert env["ADMIN_API_KEY"] == SECRETS.admin_api_key
 
 

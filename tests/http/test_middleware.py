@@ -101,6 +101,7 @@ async def test_a_request_is_logged_with_its_outcome(failing: Api) -> None:
     finished = next(entry for entry in logs if entry["event"] == "request_finished")
     assert (finished["method"], finished["route"], finished["status"]) == ("GET", "/fail/{name}", 500)
     assert finished["duration_ms"] > 0
+    assert (finished["code"], finished["client"]) == ("internal", "127.0.0.1")
     assert "secret" not in str(finished)
 
 

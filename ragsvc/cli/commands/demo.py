@@ -36,6 +36,13 @@ QUESTIONS = (
     "Which group does a user have to join on Linux to reach the camera?",
 )
 DELETED = "release-notes.html"
+NEXT = (
+    "next: `make dev` runs the service until Ctrl-C. In a second terminal:",
+    "  . .venv/bin/activate",
+    "  ragsvc samples samples",
+    "  ragsvc upload samples/*",
+    '  ragsvc ask "At what wind speed does the dome have to be closed?"',
+)
 SEARCH = "Which problems were fixed in Vesper 4.2?"
 
 
@@ -62,6 +69,8 @@ async def _run(*, keeps_running: bool) -> None:
                 await _wait_for_ctrl_c(target)
             _headline("Stopping everything")
     print_line(f"done in {time.monotonic() - started:.0f} s")
+    for line in NEXT:
+        print_line(line)
 
 
 async def _show(client: Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
@@ -104,10 +105,22 @@ async def _upload_file(client: Client, path: Path, options: Upload, *, view: Pro
         view.show(index, document)
         if options.wait:
             document = await _follow(client, document, view=view, index=index)
+    except asyncio.CancelledError:
+        _say_interrupted(path, document)
+        raise
     except CommandFailed as error:
         view.fail(index, error.message)
         return Uploaded(path, document, error)
     return Uploaded(path, document, _failure_of(document))
+
+
+def _say_interrupted(path: Path, document: DocumentView | None) -> None:
+    """Say what Ctrl-C has left behind."""
+    if document is None:
+        state = "interrupted; the same command resumes a large file, and sends a small one again"
+    else:
+        state = f"the service goes on with {document['id']}; `ragsvc documents show` shows its status"
+    print(f"{path}: {state}", file=sys.stderr)
 
 
 async def _follow(client: Client, document: DocumentView, *, view: ProgressView, index: int) -> DocumentView:

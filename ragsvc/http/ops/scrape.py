@@ -90,6 +90,11 @@ def _measure(depths: Sequence[QueueDepth], dead_ages: Mapping[Queue, float]) -> 
     yield measure(
         "queue_paused", "Whether the queue is paused, manually or because of an outage.", lambda depth: depth.paused
     )
+    yield measure(
+        "queue_outage",
+        "Whether the queue is paused because of an outage.",
+        lambda depth: depth.paused and depth.next_probe_at is not None,
+    )
     yield measure("dead_letters", "Dead letters.", lambda depth: depth.dead)
     yield measure(
         "dead_letters_for_service",
