@@ -33,6 +33,7 @@ NOT_PER_WORKSPACE = {
     "embedding_spaces",
     "embedding_cache",
     "audit_events",
+    "workers",
 }
 
 SELECT_CONSTRAINTS = """
