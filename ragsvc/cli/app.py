@@ -38,6 +38,11 @@ COMMANDS = {
     "ask": Command("commands", "Ask a question; stream the answer and its citations."),
     "documents": Command("commands", "List documents; show one, its text or its chunks."),
     "delete": Command("commands", "Delete documents and show the receipts."),
+    "collections": Command("resources", "Create, list, show and delete collections."),
+    "sessions": Command("resources", "List, show and delete chat sessions."),
+    "files": Command("resources", "List, show and delete files."),
+    "webhooks": Command("resources", "Create, list and delete webhooks."),
+    "usage": Command("resources", "Show the token usage."),
     "queues": Command("commands", "Show, pause and resume the queues."),
     "dlq": Command("ops", "Show, replay and purge dead letters."),
     "check": Command("ops", "Check that everything a server needs is set up correctly."),
@@ -46,7 +51,7 @@ COMMANDS = {
     "storage": Command("ops", "Compare the object store with the database."),
     "audit": Command("commands", "List who did what."),
     "login": Command("commands", "Store a service and its keys for the other commands."),
-    "workspaces": Command("commands", "Create and list workspaces."),
+    "workspaces": Command("commands", "Create, list and delete workspaces."),
     "keys": Command("commands", "Create, list, rotate and revoke a workspace's keys."),
 }
 

@@ -1,0 +1,1 @@
+"""Commands that list, show and delete what the API stores: one module per resource."""
