@@ -9,6 +9,7 @@ RagsvcError
     ├── ProviderRejected      permanent: the model or the object store refused the request
     ├── TransientFailure      a retry can help
     ├── OutageFailure         a provider is unreachable: the job waits, and no attempt is counted
+    ├── SubjectGone           the subject of the job was deleted: the job is cancelled
     └── LeaseLost             another worker has taken over the job
 """
 
@@ -119,6 +120,12 @@ class RangeNotSatisfiable(RequestError):
     """The requested range is outside the file."""
 
     code = "range_not_satisfiable"
+
+
+class DeletionNotDiscardable(RequestError):
+    """A deletion cannot be discarded: it was acknowledged. Replay it, or send its DELETE request again."""
+
+    code = "deletion_not_discardable"
 
 
 class DocumentExists(RequestError):
@@ -393,6 +400,13 @@ class TransientFailure(WorkError):
 
 class OutageFailure(WorkError):
     """A provider is unreachable, or refuses every request of the service; the job waits until that has changed."""
+
+
+class SubjectGone(WorkError):
+    """The subject of the job was deleted or is being deleted; the job is cancelled."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("subject_gone", detail)
 
 
 class LeaseLost(WorkError):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.db import bulk_operations, collections
+from ragsvc.db import bulk_operations, collections, workspaces
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.bulk import BulkAction, BulkSelection
@@ -64,6 +64,8 @@ async def request_bulk_operation(
     attributes = compile_filter(filters)
     selection = BulkSelection(collection_id, status, dump_filter(filters) if filters else None)
     async with resources.pool.acquire() as conn, conn.transaction():
+        # Wait for the documents that are being added, and make later ones wait, so that each was there or was not.
+        await workspaces.pin_workspace(conn, workspace_id, exclusively=True)
         await _check_collection(conn, workspace_id, selection)
         operation = await bulk_operations.insert_bulk_operation(
             conn,

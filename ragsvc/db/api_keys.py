@@ -20,7 +20,7 @@ COLUMNS = "workspace_id, id, name, key_prefix, scopes, expires_at, revoked_at, r
 
 INSERT_API_KEY = f"""
 INSERT INTO api_keys (workspace_id, id, name, key_hash, key_prefix, scopes, expires_at)
-SELECT id, $2, $3, $4, $5, $6::text[], $7 FROM workspaces WHERE id = $1 AND deletion_id IS NULL
+SELECT id, $2, $3, $4, $5, $6::text[], $7 FROM workspaces WHERE id = $1 AND deletion_id IS NULL FOR KEY SHARE
 RETURNING {COLUMNS}
 """
 
@@ -45,7 +45,7 @@ ROTATE_API_KEY = f"""
 WITH old AS (
     SELECT k.* FROM api_keys k JOIN workspaces w ON w.id = k.workspace_id
     WHERE k.workspace_id = $1 AND k.id = $2 AND k.revoked_at IS NULL AND k.replaced_by IS NULL AND w.deletion_id IS NULL
-    FOR UPDATE OF k
+    FOR UPDATE OF k FOR KEY SHARE OF w
 ), replaced AS (
     UPDATE api_keys k
     SET replaced_by = $3, expires_at = least(old.expires_at, now() + make_interval(secs => $6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ragsvc.db.documents import GOING_COLLECTIONS
 from ragsvc.domain.bulk import BulkAction, BulkOperation, BulkSelection, BulkStatus
 from ragsvc.domain.documents import DocumentStatus, FailureInfo
 
@@ -20,9 +21,9 @@ after_id, error, created_at, completed_at
 
 # `$1` is the workspace, `$2` the collection, `$3` the status, `$4` attributes to contain, `$5` a jsonpath predicate and
 # `$6` its variables.
-_MATCHING = """
+_MATCHING = f"""
 FROM documents d
-WHERE d.workspace_id = $1 AND d.status <> 'deleting'
+WHERE d.workspace_id = $1 AND d.status <> 'deleting' AND d.collection_id <> ALL ({GOING_COLLECTIONS})
   AND ($2::uuid IS NULL OR d.collection_id = $2)
   AND ($3::text IS NULL OR d.status = $3)
   AND ($4::jsonb IS NULL OR d.attributes @> $4)
@@ -32,12 +33,13 @@ WHERE d.workspace_id = $1 AND d.status <> 'deleting'
 COUNT_MATCHING = f"SELECT count(*)::integer {_MATCHING}"
 
 SELECT_MATCHING = f"""
-SELECT d.id {_MATCHING} AND d.id < $7::uuid AND ($8::uuid IS NULL OR d.id > $8) ORDER BY d.id LIMIT $9
+SELECT d.id {_MATCHING} AND d.created_at < $7::timestamptz AND ($8::uuid IS NULL OR d.id > $8) ORDER BY d.id LIMIT $9
 """
 
 INSERT_BULK_OPERATION = f"""
-INSERT INTO bulk_operations (workspace_id, id, action, collection_id, document_status, filters, purge_file, matched)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO bulk_operations
+    (workspace_id, id, action, collection_id, document_status, filters, purge_file, matched, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp())
 RETURNING {COLUMNS}
 """
 
@@ -84,7 +86,7 @@ async def select_matching(
 ) -> list[UUID]:
     """Return the next matching documents that existed when the operation was accepted, in id order."""
     arguments = _arguments(operation.workspace_id, operation.selection, attributes)
-    return [row["id"] for row in await conn.fetch(SELECT_MATCHING, *arguments, operation.id, after, limit)]
+    return [row["id"] for row in await conn.fetch(SELECT_MATCHING, *arguments, operation.created_at, after, limit)]
 
 
 async def insert_bulk_operation(
@@ -97,7 +99,10 @@ async def insert_bulk_operation(
     purge_file: bool,
     matched: int,
 ) -> BulkOperation:
-    """Add an operation; a job executes it."""
+    """Add an operation; a job executes it.
+
+    Its time of creation comes from Postgres's clock, like those of documents: the clocks of API processes differ.
+    """
     row = await conn.fetchrow(
         INSERT_BULK_OPERATION,
         workspace_id,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ragsvc.domain.chunks import TextSlice
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
@@ -82,7 +83,10 @@ WHERE t.workspace_id = expired.workspace_id AND t.document_id = expired.document
   AND t.keep_until < now()
 """
 
-DELETE_TEXTS = "DELETE FROM canonical_text WHERE workspace_id = $1 AND document_id = $2"
+DELETE_TEXTS = """
+DELETE FROM canonical_text WHERE workspace_id = $1 AND (document_id, build_id) IN (
+    SELECT document_id, build_id FROM canonical_text WHERE workspace_id = $1 AND document_id = ANY($2::uuid[]) LIMIT $3)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,7 @@ async def delete_expired_texts(conn: Connection, *, limit: int) -> int:
     return int((await conn.execute(DELETE_EXPIRED_TEXTS, *keys)).removeprefix("DELETE "))
 
 
-async def delete_texts(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
-    """Remove the texts of all versions and return their number."""
-    status = await conn.execute(DELETE_TEXTS, workspace_id, document_id)
+async def delete_texts(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID], *, limit: int) -> int:
+    """Remove at most `limit` texts of the documents, of whatever version, and return their number."""
+    status = await conn.execute(DELETE_TEXTS, workspace_id, document_ids, limit)
     return int(status.removeprefix("DELETE "))

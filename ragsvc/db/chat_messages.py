@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ragsvc.db.documents import IS_GOING
 from ragsvc.domain.chat import ChatMessage, Citation, Source, TokenUsage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection, Record
 
-# Those of a message's documents that are being deleted, since the message might not be redacted yet. Only sources can
-# be cited, so it is enough to check the sources.
-DELETING = """
-ARRAY(SELECT d.id FROM documents d WHERE d.workspace_id = m.workspace_id AND d.status = 'deleting'
-      AND d.id IN (SELECT (entry ->> 'document_id')::uuid FROM jsonb_array_elements(m.sources) entry)) AS deleting
+# Those of a message's documents that are deleted or being deleted, since the message might not be redacted yet. Only
+# sources can be cited, so it is enough to check the sources.
+DELETING = f"""
+ARRAY(SELECT DISTINCT (entry ->> 'document_id')::uuid FROM jsonb_array_elements(m.sources) entry
+      WHERE NOT EXISTS (SELECT FROM documents d WHERE d.workspace_id = m.workspace_id
+                        AND d.id = (entry ->> 'document_id')::uuid AND NOT {IS_GOING})) AS deleting
 """
 COLUMNS = f"""
 m.workspace_id, m.id, m.session_id, m.run_id, m.role, m.status, m.content, m.sources, m.citations, m.model, m.usage,
@@ -24,14 +27,20 @@ m.created_at, m.finish_reason, {DELETING}
 
 SELECT_MESSAGE = f"SELECT {COLUMNS} FROM chat_messages m WHERE m.workspace_id = $1 AND m.id = $2"
 
+# Messages are ordered by Postgres's clock, since ids are made by API processes, whose clocks differ. A question and its
+# answer have the same time, and ids of the same process.
 SELECT_MESSAGES = f"""
 SELECT {COLUMNS} FROM chat_messages m
-WHERE m.workspace_id = $1 AND m.session_id = $2 AND ($3::uuid IS NULL OR m.id > $3) ORDER BY m.id LIMIT $4
+WHERE m.workspace_id = $1 AND m.session_id = $2 AND ($3::uuid IS NULL OR (m.created_at, m.id) > (
+    SELECT a.created_at, a.id FROM chat_messages a WHERE a.workspace_id = $1 AND a.id = $3))
+ORDER BY m.created_at, m.id LIMIT $4
 """
 
 SELECT_HISTORY = f"""
 SELECT {COLUMNS} FROM chat_messages m
-WHERE m.workspace_id = $1 AND m.session_id = $2 AND m.id < $3 AND m.status = 'completed' ORDER BY m.id DESC LIMIT $4
+WHERE m.workspace_id = $1 AND m.session_id = $2 AND m.status = 'completed' AND (m.created_at, m.id) < (
+    SELECT b.created_at, b.id FROM chat_messages b WHERE b.workspace_id = $1 AND b.id = $3)
+ORDER BY m.created_at DESC, m.id DESC LIMIT $4
 """
 
 # Only sources can be cited, so the index on sources finds the citations too.
@@ -60,6 +69,12 @@ UPDATE chat_messages m SET
             THEN entry || '{{"heading_path": [], "quote": ""}}' ELSE entry END ORDER BY position), '[]')
         FROM jsonb_array_elements(m.citations) WITH ORDINALITY AS listed (entry, position))
 FROM citing WHERE m.workspace_id = $1 AND m.id = citing.id
+"""
+
+SELECT_ANSWERED = """
+SELECT asked.id FROM unnest($2::uuid[]) AS asked (id) WHERE EXISTS (
+    SELECT FROM chat_messages m WHERE m.workspace_id = $1
+      AND m.sources @> jsonb_build_array(jsonb_build_object('document_id', asked.id)))
 """
 
 COUNT_UNREDACTED = f"SELECT count(*) FROM chat_messages m WHERE {CITES_DOCUMENT} AND {CONTAINS_ITS_TEXT}"
@@ -99,6 +114,11 @@ async def redact_document(conn: Connection, workspace_id: UUID, document_id: UUI
     """
     status = await conn.execute(REDACT_DOCUMENT, workspace_id, document_id, limit)
     return int(status.removeprefix("UPDATE "))
+
+
+async def select_answered(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> list[UUID]:
+    """Return those of the documents that are sources of an answer."""
+    return [row["id"] for row in await conn.fetch(SELECT_ANSWERED, workspace_id, document_ids)]
 
 
 async def count_unredacted(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:

@@ -8,6 +8,7 @@ from ragsvc.db.chat_messages import DELETING, to_message
 from ragsvc.db.chat_sessions import COLUMNS as SESSION_COLUMNS
 from ragsvc.db.chat_sessions import to_session
 from ragsvc.db.connections.pool import ForeignKeyViolation
+from ragsvc.db.workspaces import PIN_WORKSPACE
 from ragsvc.domain.chat import ChatMessage, ChatRun, RunStatus
 from ragsvc.domain.documents import FailureInfo
 from ragsvc.errors import InvalidRequest, NotFound, RunActive
@@ -27,8 +28,10 @@ r.finish_reason, r.error, r.cancel_requested, r.created_at, r.finished_at
 # Inserts the run, its empty answer and (unless it is a retry) its question, and updates the session, in one round trip
 # because a user is waiting.
 INSERT_RUN = f"""
-WITH session AS (
-    SELECT {SESSION_COLUMNS} FROM chat_sessions WHERE workspace_id = $1 AND id = $2
+WITH pinned AS MATERIALIZED (
+    {PIN_WORKSPACE}
+), session AS (
+    SELECT {SESSION_COLUMNS} FROM chat_sessions WHERE workspace_id = $1 AND id = $2 AND EXISTS (SELECT FROM pinned)
 ), run AS (
     INSERT INTO chat_runs (workspace_id, id, session_id, user_message_id, message_id, request, lease_owner, lease_until)
     SELECT $1, $3, session.id, $4, $5, $6, $7, now() + make_interval(secs => $8) FROM session
@@ -45,14 +48,15 @@ WITH session AS (
 )
 SELECT {SESSION_COLUMNS}, EXISTS (SELECT FROM run) AS is_inserted, EXISTS (
     SELECT FROM chat_messages m
-    WHERE m.workspace_id = $1 AND m.session_id = $2 AND m.id < $4 AND m.status = 'completed') AS has_history
+    WHERE m.workspace_id = $1 AND m.session_id = $2 AND m.id <> $4 AND m.status = 'completed') AS has_history
 FROM session
 """
 
 SELECT_RUN = f"SELECT {COLUMNS} FROM chat_runs r WHERE r.workspace_id = $1 AND r.id = $2"
 
 SELECT_LAST_RUN = f"""
-SELECT {COLUMNS} FROM chat_runs r WHERE r.workspace_id = $1 AND r.session_id = $2 ORDER BY r.id DESC LIMIT 1
+SELECT {COLUMNS} FROM chat_runs r WHERE r.workspace_id = $1 AND r.session_id = $2
+ORDER BY r.created_at DESC, r.id DESC LIMIT 1
 """
 
 SELECT_RUN_WITH_MESSAGE = f"""
@@ -152,7 +156,7 @@ async def insert_run(
     the first event of the run.
 
     Raises:
-        NotFound: the session does not exist.
+        NotFound: the session does not exist, or its workspace is being deleted.
         InvalidRequest: the session's model is not one of `models`.
         RunActive: the session already has an active run.
     """

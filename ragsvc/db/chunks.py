@@ -58,17 +58,17 @@ WHERE d.workspace_id = $1 AND d.id = $2 AND c.ordinal > $3
 ORDER BY c.ordinal LIMIT $4
 """
 
-# `$3` is the build, or null for all builds.
-DELETE_CHUNK_TEXTS = """
-DELETE FROM chunk_text WHERE workspace_id = $1 AND id IN (
-    SELECT id FROM chunk_text
-    WHERE workspace_id = $1 AND document_id = $2 AND ($3::uuid IS NULL OR build_id = $3) LIMIT $4)
+# `$2` are documents, `$3` is a build and `$4` a collection; each is null for all of them.
+_SELECTED = """workspace_id = $1 AND ($2::uuid[] IS NULL OR document_id = ANY($2))
+    AND ($3::uuid IS NULL OR build_id = $3) AND ($4::uuid IS NULL OR collection_id = $4)"""
+
+DELETE_CHUNK_TEXTS = f"""
+DELETE FROM chunk_text WHERE workspace_id = $1 AND id IN (SELECT id FROM chunk_text WHERE {_SELECTED} LIMIT $5)
 """
 
-DELETE_CHUNK_VECTORS = """
-DELETE FROM {table} WHERE workspace_id = $1 AND chunk_id IN (
-    SELECT chunk_id FROM {table}
-    WHERE workspace_id = $1 AND document_id = $2 AND ($3::uuid IS NULL OR build_id = $3) LIMIT $4)
+DELETE_CHUNK_VECTORS = f"""
+DELETE FROM {{table}} WHERE workspace_id = $1 AND chunk_id IN (
+    SELECT chunk_id FROM {{table}} WHERE {_SELECTED} LIMIT $5)
 """
 
 
@@ -125,25 +125,35 @@ async def select_chunks(
 
 
 async def delete_chunk_texts(
-    conn: Connection, workspace_id: UUID, document_id: UUID, *, build_id: UUID | None = None, limit: int
+    conn: Connection,
+    workspace_id: UUID,
+    document_ids: Sequence[UUID] | None,
+    *,
+    build_id: UUID | None = None,
+    collection_id: UUID | None = None,
+    limit: int,
 ) -> int:
-    """Remove at most `limit` chunks of one build, or of all builds, and return their number."""
-    status = await conn.execute(DELETE_CHUNK_TEXTS, workspace_id, document_id, build_id, limit)
+    """Remove at most `limit` chunks of the documents, the build or the collection, and return their number.
+
+    A condition that is None selects all, even chunks whose document no longer exists.
+    """
+    status = await conn.execute(DELETE_CHUNK_TEXTS, workspace_id, document_ids, build_id, collection_id, limit)
     return int(status.removeprefix("DELETE "))
 
 
 async def delete_chunk_vectors(
     conn: Connection,
     workspace_id: UUID,
-    document_id: UUID,
+    document_ids: Sequence[UUID] | None,
     *,
     space: EmbeddingSpace,
     build_id: UUID | None = None,
+    collection_id: UUID | None = None,
     limit: int,
 ) -> int:
-    """Remove at most `limit` vectors of one build, or of all builds, and return their number."""
+    """Remove at most `limit` vectors, selected like the chunks of `delete_chunk_texts`, and return their number."""
     statement = DELETE_CHUNK_VECTORS.format(table=space.table)
-    status = await conn.execute(statement, workspace_id, document_id, build_id, limit)
+    status = await conn.execute(statement, workspace_id, document_ids, build_id, collection_id, limit)
     return int(status.removeprefix("DELETE "))
 
 

@@ -27,6 +27,8 @@ RETURNING {COLUMNS}
 
 SELECT_DELETION = f"SELECT {COLUMNS} FROM deletion_receipts WHERE workspace_id = $1 AND id = $2"
 
+LOCK_DELETION = f"{SELECT_DELETION} FOR UPDATE"
+
 SELECT_ANY_DELETION = f"SELECT {COLUMNS} FROM deletion_receipts WHERE id = $1"
 
 SELECT_DELETION_OF = f"""
@@ -82,6 +84,12 @@ async def insert_deletion(
 async def select_deletion(conn: Connection, workspace_id: UUID, deletion_id: UUID) -> Deletion | None:
     """Return a deletion of the workspace."""
     row = await conn.fetchrow(SELECT_DELETION, workspace_id, deletion_id)
+    return _to_deletion(row) if row else None
+
+
+async def lock_deletion(conn: Connection, workspace_id: UUID, deletion_id: UUID) -> Deletion | None:
+    """Return a deletion of the workspace and lock its row until the transaction ends."""
+    row = await conn.fetchrow(LOCK_DELETION, workspace_id, deletion_id)
     return _to_deletion(row) if row else None
 
 

@@ -13,21 +13,42 @@ if TYPE_CHECKING:
 
     from ragsvc.db.connections.pool import Connection, Record
 
-COLUMNS = """
-d.workspace_id, d.id, d.collection_id, d.file_id, f.filename, f.mime_type, f.size_bytes, f.sha256, d.status, d.stage,
+# Whether the document `d` is being deleted. The mark on a collection or workspace that is being deleted holds for its
+# documents at once; the deletion's job marks their own rows later.
+IS_GOING = """(
+    d.status = 'deleting'
+    OR EXISTS (SELECT FROM collections going WHERE going.workspace_id = d.workspace_id AND going.id = d.collection_id
+               AND going.deletion_id IS NOT NULL)
+    OR EXISTS (SELECT FROM workspaces going WHERE going.id = d.workspace_id AND going.deletion_id IS NOT NULL))"""
+# The workspace's collections that are being deleted, as an array: for statements that look at many documents.
+GOING_COLLECTIONS = """ARRAY(
+    SELECT going.id FROM collections going WHERE going.workspace_id = $1 AND going.deletion_id IS NOT NULL)"""
+STATUS = f"CASE WHEN {IS_GOING} THEN 'deleting' ELSE d.status END"
+# The deletion of the document, or of its collection or workspace.
+DELETION_ID = """coalesce(
+    d.deletion_id,
+    (SELECT going.deletion_id FROM collections going
+     WHERE going.workspace_id = d.workspace_id AND going.id = d.collection_id),
+    (SELECT going.deletion_id FROM workspaces going WHERE going.id = d.workspace_id))"""
+
+COLUMNS = f"""
+d.workspace_id, d.id, d.collection_id, d.file_id, f.filename, f.mime_type, f.size_bytes, f.sha256,
+{STATUS} AS status, d.stage,
 d.progress, d.version, d.active_build, d.pending_file_id, d.chunk_count, d.token_count, d.attributes, d.error,
-d.warnings, d.deletion_id, (
+d.warnings, {DELETION_ID} AS deletion_id, (
     SELECT jsonb_build_object('id', e.id, 'model', e.model, 'dimensions', e.dimensions, 'revision', e.revision)
     FROM embedding_spaces e WHERE e.id = d.space_id
 ) AS space, d.created_at, d.updated_at
 """
 FROM = "FROM documents d JOIN files f ON f.workspace_id = d.workspace_id AND f.id = d.file_id"
 
-# The pending next version of another document also counts as a file of the collection.
+# The time of creation is that of the insertion, not of the transaction's start: a bulk operation that was accepted in
+# between must not include the document. The pending next version of another document also counts as a file of the
+# collection.
 INSERT_DOCUMENT = f"""
 WITH inserted AS (
-    INSERT INTO documents (workspace_id, id, collection_id, file_id, attributes)
-    SELECT $1, $2::uuid, $3, $4, $5::jsonb WHERE NOT EXISTS (
+    INSERT INTO documents (workspace_id, id, collection_id, file_id, attributes, created_at)
+    SELECT $1, $2::uuid, $3, $4, $5::jsonb, clock_timestamp() WHERE NOT EXISTS (
         SELECT FROM documents d WHERE d.workspace_id = $1 AND d.collection_id = $3 AND d.pending_file_id = $4)
     ON CONFLICT (workspace_id, collection_id, file_id) DO NOTHING
     RETURNING *
@@ -41,7 +62,7 @@ SELECT_DOCUMENTS = f"""
 SELECT {COLUMNS} {FROM}
 WHERE d.workspace_id = $1
   AND ($2::uuid IS NULL OR d.collection_id = $2)
-  AND ($3::text IS NULL OR d.status = $3)
+  AND ($3::text IS NULL OR {STATUS} = $3)
   AND ($4::uuid IS NULL OR d.id < $4)
 ORDER BY d.id DESC LIMIT $5
 """
@@ -51,8 +72,13 @@ SELECT id FROM documents
 WHERE workspace_id = $1 AND ($2::uuid IS NULL OR collection_id = $2) ORDER BY id LIMIT $3
 """
 
-LOCK_DOCUMENT = """
-SELECT status, deletion_id FROM documents WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE
+COUNT_DOCUMENTS = """
+SELECT count(*) FROM documents WHERE workspace_id = $1 AND ($2::uuid IS NULL OR collection_id = $2)
+"""
+
+LOCK_DOCUMENT = f"""
+SELECT {STATUS} AS status, {DELETION_ID} AS deletion_id FROM documents d WHERE workspace_id = $1 AND id = $2
+FOR NO KEY UPDATE
 """
 
 UPDATE_DOCUMENT_ATTRIBUTES = """
@@ -102,20 +128,27 @@ UPDATE documents SET status = 'deleting', stage = NULL, deletion_id = $3, error 
 WHERE workspace_id = $1 AND id = $2
 """
 
-UPDATE_DOCUMENTS_DELETING = """
-UPDATE documents SET status = 'deleting', stage = NULL, deletion_id = $3, error = NULL, updated_at = now()
-WHERE workspace_id = $1 AND ($2::uuid IS NULL OR collection_id = $2) AND status <> 'deleting'
+# Locked in id order, as SAVE_RUN and STORE_RESPONSE do.
+LOCK_DOCUMENTS = """
+SELECT id FROM documents WHERE workspace_id = $1 AND id = ANY($2::uuid[]) ORDER BY id FOR NO KEY UPDATE
 """
 
-DELETE_DOCUMENT = "DELETE FROM documents WHERE workspace_id = $1 AND id = $2"
+UPDATE_DOCUMENTS_DELETING = """
+UPDATE documents SET status = 'deleting', stage = NULL, deletion_id = $3, error = NULL, updated_at = now()
+WHERE workspace_id = $1 AND id = ANY($2::uuid[]) AND status <> 'deleting'
+"""
+
+DELETE_DOCUMENTS = "DELETE FROM documents WHERE workspace_id = $1 AND id = ANY($2::uuid[]) RETURNING id"
 
 COUNT_DOCUMENTS_OF_FILE = """
 SELECT count(*) FROM documents WHERE workspace_id = $1 AND (file_id = $2 OR pending_file_id = $2)
 """
 
-SELECT_USAGE = """
-SELECT (SELECT count(*) FROM documents WHERE workspace_id = $1 AND status <> 'deleting') AS documents,
-       (SELECT coalesce(sum(chunks), 0)::bigint FROM collection_sizes WHERE workspace_id = $1) AS chunks,
+SELECT_USAGE = f"""
+SELECT (SELECT count(*) FROM documents d WHERE d.workspace_id = $1 AND d.status <> 'deleting'
+        AND d.collection_id <> ALL ({GOING_COLLECTIONS})) AS documents,
+       (SELECT coalesce(sum(s.chunks), 0)::bigint FROM collection_sizes s WHERE s.workspace_id = $1
+        AND s.collection_id <> ALL ({GOING_COLLECTIONS})) AS chunks,
        (SELECT coalesce(sum(size_bytes), 0) FROM files WHERE workspace_id = $1 AND deletion_id IS NULL)
            AS storage_bytes
 """
@@ -247,15 +280,22 @@ async def update_deleting(conn: Connection, workspace_id: UUID, document_id: UUI
 
 
 async def update_documents_deleting(
-    conn: Connection, workspace_id: UUID, *, collection_id: UUID | None, deletion_id: UUID
+    conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID], *, deletion_id: UUID
 ) -> None:
-    """Mark all documents of a collection or of the whole workspace as being deleted."""
-    await conn.execute(UPDATE_DOCUMENTS_DELETING, workspace_id, collection_id, deletion_id)
+    """Lock the documents until the transaction ends, and mark those as being deleted that are not yet."""
+    await conn.fetch(LOCK_DOCUMENTS, workspace_id, document_ids)
+    await conn.execute(UPDATE_DOCUMENTS_DELETING, workspace_id, document_ids, deletion_id)
 
 
-async def delete_document(conn: Connection, workspace_id: UUID, document_id: UUID) -> bool:
-    """Remove the row; all rows that refer to it must already be removed."""
-    return await conn.execute(DELETE_DOCUMENT, workspace_id, document_id) == "DELETE 1"
+async def delete_documents(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> list[UUID]:
+    """Remove the rows and return the ids of those that existed; all rows that refer to them must be removed before."""
+    return [row["id"] for row in await conn.fetch(DELETE_DOCUMENTS, workspace_id, document_ids)]
+
+
+async def count_documents(conn: Connection, workspace_id: UUID, *, collection_id: UUID | None) -> int:
+    """Return the number of documents of a collection or of the whole workspace, with those that are being deleted."""
+    count: int = await conn.fetchval(COUNT_DOCUMENTS, workspace_id, collection_id)
+    return count
 
 
 async def count_documents_of_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> int:

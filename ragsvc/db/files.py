@@ -9,6 +9,7 @@ from ragsvc.domain.documents import File
 from ragsvc.domain.ids import new_id
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
@@ -34,7 +35,7 @@ LOCK_FILE = f"{SELECT_FILE} FOR UPDATE"
 
 # Documents that are being deleted do not prevent the purge.
 MARK_FILE_PURGED = """
-UPDATE files SET deletion_id = $3
+UPDATE files SET deletion_id = $3, document_id = $4
 WHERE workspace_id = $1 AND id = $2 AND deletion_id IS NULL AND NOT EXISTS (
     SELECT FROM documents d
     WHERE d.workspace_id = $1 AND (d.file_id = $2 OR d.pending_file_id = $2) AND d.status <> 'deleting')
@@ -44,10 +45,34 @@ WHERE workspace_id = $1 AND id = $2 AND deletion_id IS NULL AND NOT EXISTS (
 # lock would see a snapshot from before the wait.
 LOCK_FILE_ROW = "SELECT object_key, deletion_id FROM files WHERE workspace_id = $1 AND id = $2 FOR UPDATE"
 
+# Files of documents that are being deleted: the current ones if `$3`, those of next versions, and replaced ones, which
+# no document refers to any more.
+SELECT_FILES_OF_DOCUMENTS = """
+SELECT f.id, f.object_key, f.deletion_id FROM files f
+WHERE f.workspace_id = $1 AND (f.document_id = ANY($2::uuid[]) OR f.id IN (
+    SELECT CASE WHEN $3 THEN d.file_id END FROM documents d WHERE d.workspace_id = $1 AND d.id = ANY($2::uuid[])
+    UNION SELECT d.pending_file_id FROM documents d WHERE d.workspace_id = $1 AND d.id = ANY($2::uuid[])))
+ORDER BY f.id
+"""
+
+LOCK_FILES = "SELECT id FROM files WHERE workspace_id = $1 AND id = ANY($2::uuid[]) ORDER BY id FOR UPDATE"
+
+# A file that was closed for another deletion is purged, and counted, by that one. Documents that are being deleted do
+# not prevent the purge.
+MARK_FILES_PURGED = """
+UPDATE files f SET deletion_id = $3
+WHERE f.workspace_id = $1 AND f.id = ANY($2::uuid[])
+  AND (f.deletion_id IS NULL OR f.document_id = ANY($4::uuid[])) AND f.deletion_id IS DISTINCT FROM $3
+  AND NOT EXISTS (
+    SELECT FROM documents d
+    WHERE d.workspace_id = $1 AND (d.file_id = f.id OR d.pending_file_id = f.id) AND d.status <> 'deleting')
+RETURNING f.id
+"""
+
 # The row is removed together with the last document that refers to it.
-DELETE_PURGED_FILE = """
-DELETE FROM files WHERE workspace_id = $1 AND id = $2 AND deletion_id IS NOT NULL AND NOT EXISTS (
-    SELECT FROM documents d WHERE d.workspace_id = $1 AND (d.file_id = $2 OR d.pending_file_id = $2))
+DELETE_PURGED_FILES = """
+DELETE FROM files f WHERE f.workspace_id = $1 AND f.id = ANY($2::uuid[]) AND f.deletion_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM documents d WHERE d.workspace_id = $1 AND (d.file_id = f.id OR d.pending_file_id = f.id))
 """
 
 # Excludes files of documents, since a document's deletion removes them itself.
@@ -73,6 +98,15 @@ class ReleasedFile:
     id: UUID
     bucket: str
     object_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFile:
+    """A file of a document that is being deleted; a closed one is being purged or waits for it."""
+
+    id: UUID
+    object_key: str
+    is_closed: bool
 
 
 async def insert_file(
@@ -116,15 +150,35 @@ async def lock_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> File
     return File(**row) if row else None
 
 
-async def mark_file_purged(conn: Connection, workspace_id: UUID, file_id: UUID, *, deletion_id: UUID) -> bool:
-    """Mark a locked file for purging; return False if a document uses it or it is already marked."""
-    return await conn.execute(MARK_FILE_PURGED, workspace_id, file_id, deletion_id) == "UPDATE 1"
+async def release_file(conn: Connection, workspace_id: UUID, file_id: UUID, *, document_id: UUID | None) -> None:
+    """Mark a file for purging unless a document uses it; `select_released_files` then returns it.
 
-
-async def release_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> None:
-    """Mark a file for purging unless a document uses it; `select_released_files` then returns it."""
+    `document_id` is the document whose file it was: its deletion purges the file too, if the sweeper has not yet.
+    """
     await lock_file_row(conn, workspace_id, file_id)
-    await mark_file_purged(conn, workspace_id, file_id, deletion_id=new_id())
+    await conn.execute(MARK_FILE_PURGED, workspace_id, file_id, new_id(), document_id)
+
+
+async def select_files_of_documents(
+    conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID], *, with_current: bool
+) -> list[DocumentFile]:
+    """Return the files of next and of replaced versions of the documents, and the current ones if `with_current`."""
+    rows = await conn.fetch(SELECT_FILES_OF_DOCUMENTS, workspace_id, document_ids, with_current)
+    return [DocumentFile(row["id"], row["object_key"], is_closed=row["deletion_id"] is not None) for row in rows]
+
+
+async def mark_files_purged(
+    conn: Connection,
+    workspace_id: UUID,
+    file_ids: Sequence[UUID],
+    *,
+    document_ids: Sequence[UUID],
+    deletion_id: UUID,
+) -> set[UUID]:
+    """Lock the files, and mark those for purging that no other document uses; return the newly marked ones."""
+    await conn.fetch(LOCK_FILES, workspace_id, file_ids)
+    rows = await conn.fetch(MARK_FILES_PURGED, workspace_id, file_ids, deletion_id, document_ids)
+    return {row["id"] for row in rows}
 
 
 async def lock_file_row(conn: Connection, workspace_id: UUID, file_id: UUID) -> tuple[str, UUID | None] | None:
@@ -143,6 +197,8 @@ async def postpone_file(conn: Connection, workspace_id: UUID, file_id: UUID, *, 
     await conn.execute(POSTPONE_FILE, workspace_id, file_id, delay_s)
 
 
-async def delete_purged_file(conn: Connection, workspace_id: UUID, file_id: UUID) -> bool:
-    """Remove the row of a purged file that no document refers to."""
-    return await conn.execute(DELETE_PURGED_FILE, workspace_id, file_id) == "DELETE 1"
+async def delete_purged_files(conn: Connection, workspace_id: UUID, file_ids: Sequence[UUID]) -> int:
+    """Lock the files, remove the rows of purged ones that no document refers to, and return their number."""
+    await conn.fetch(LOCK_FILES, workspace_id, file_ids)
+    status = await conn.execute(DELETE_PURGED_FILES, workspace_id, file_ids)
+    return int(status.removeprefix("DELETE "))

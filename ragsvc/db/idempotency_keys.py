@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ragsvc.db.documents import IS_GOING
 from ragsvc.domain.idempotency import Claim, StoredResponse
 
 if TYPE_CHECKING:
@@ -34,8 +35,12 @@ ON CONFLICT (workspace_id, key) DO UPDATE
 RETURNING resource_id, seed, xmax <> 0 AS is_taken_over
 """
 
-SELECT_STORED_RESPONSE = """
-SELECT call_hash, body_hash, resource_id, seed, status, headers, body
+# The body is withheld at once if a document in it is being deleted.
+SELECT_STORED_RESPONSE = f"""
+SELECT call_hash, body_hash, resource_id, seed, status, headers,
+       CASE WHEN NOT EXISTS (
+           SELECT FROM documents d WHERE d.workspace_id = $1 AND d.id = ANY(document_ids) AND {IS_GOING})
+       THEN body END AS body
 FROM idempotency_keys WHERE workspace_id = $1 AND key = $2
 """
 
@@ -51,9 +56,18 @@ WHERE workspace_id = $1 AND key = $2 AND token = $3 AND status IS NULL
 RETURNING body_hash
 """
 
+# A body that mentions documents is stored only if none of them has been deleted or is being deleted: the lock waits for
+# a deletion that is being accepted, and makes a later one wait, so that it finds this response.
 STORE_RESPONSE = """
-UPDATE idempotency_keys SET status = $4, headers = $5, body = $6, document_ids = $7
-WHERE workspace_id = $1 AND key = $2 AND token = $3 AND status IS NULL
+WITH live AS MATERIALIZED (
+    SELECT id FROM documents
+    WHERE workspace_id = $1 AND id = ANY($7::uuid[]) AND status <> 'deleting' ORDER BY id FOR SHARE
+), kept AS (
+    SELECT count(*) = cardinality($7) AS is_whole FROM live
+)
+UPDATE idempotency_keys SET status = $4, headers = $5, body = CASE WHEN is_whole THEN $6::bytea END,
+    document_ids = CASE WHEN is_whole THEN $7::uuid[] ELSE '{}' END
+FROM kept WHERE workspace_id = $1 AND key = $2 AND token = $3 AND idempotency_keys.status IS NULL
 """
 
 END_LEASE = """
@@ -66,12 +80,12 @@ DELETE FROM idempotency_keys WHERE workspace_id = $1 AND key = $2 AND token = $3
 
 BLANK_RESPONSES = """
 UPDATE idempotency_keys SET body = NULL, document_ids = '{}'
-WHERE workspace_id = $1 AND document_ids @> ARRAY[$2::uuid] AND body IS NOT NULL
+WHERE workspace_id = $1 AND document_ids && $2::uuid[] AND body IS NOT NULL
 """
 
 COUNT_RESPONSES_ABOUT = """
 SELECT count(*) FROM idempotency_keys
-WHERE workspace_id = $1 AND document_ids @> ARRAY[$2::uuid] AND body IS NOT NULL
+WHERE workspace_id = $1 AND document_ids && $2::uuid[] AND body IS NOT NULL
 """
 
 DELETE_CALLS = "DELETE FROM idempotency_keys WHERE workspace_id = $1"
@@ -131,7 +145,7 @@ async def store_response(
     body: bytes | None,
     document_ids: Sequence[UUID] = (),
 ) -> None:
-    """Store a response, which is returned when the call is repeated."""
+    """Store a response for repetitions of the call; without its body if a document in it is deleted."""
     await conn.execute(
         STORE_RESPONSE, claim.call.workspace_id, claim.call.key, claim.token, status, headers, body, list(document_ids)
     )
@@ -147,15 +161,15 @@ async def delete_call(conn: Connection, claim: Claim) -> None:
     await conn.execute(DELETE_CALL, claim.call.workspace_id, claim.call.key, claim.token)
 
 
-async def blank_responses(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
-    """Blank the stored responses that mention a document and return their number."""
-    status = await conn.execute(BLANK_RESPONSES, workspace_id, document_id)
+async def blank_responses(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> int:
+    """Blank the stored responses that mention any of the documents and return their number."""
+    status = await conn.execute(BLANK_RESPONSES, workspace_id, document_ids)
     return int(status.rpartition(" ")[2])
 
 
-async def count_responses_about(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
-    """Return the number of stored responses that mention a document."""
-    count: int = await conn.fetchval(COUNT_RESPONSES_ABOUT, workspace_id, document_id)
+async def count_responses_about(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> int:
+    """Return the number of stored responses that mention any of the documents."""
+    count: int = await conn.fetchval(COUNT_RESPONSES_ABOUT, workspace_id, document_ids)
     return count
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import Job, JobKind, JobStatus, Queue, SubjectKind
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ UPDATE jobs SET stage = $4, progress = greatest(progress, $5),
 WHERE workspace_id = $1 AND id = $2 AND lease_token = $3
 """
 
+UPDATE_PARTS_DONE = """
+UPDATE jobs SET progress = greatest(progress, $4), rescues = 0
+WHERE workspace_id = $1 AND id = $2 AND lease_token = $3
+"""
+
 FINISH_JOB = """
 UPDATE jobs SET status = 'done', finished_at = now(), lease_owner = NULL, lease_token = NULL, lease_until = NULL,
     error = NULL
@@ -113,13 +119,16 @@ UPDATE jobs SET status = 'cancelled', finished_at = now()
 WHERE workspace_id = $1 AND id = $2 AND status = 'queued' AND run_at > clock_timestamp()
 """
 
-# Ingestions of documents whose collection or workspace is being deleted.
+CANCEL_JOB = """
+UPDATE jobs SET status = 'cancelled', finished_at = now(), lease_owner = NULL, lease_token = NULL, lease_until = NULL
+WHERE workspace_id = $1 AND id = $2 AND lease_token = $3
+"""
+
 CANCEL_INGESTIONS = """
 UPDATE jobs SET status = 'cancelled', cancel_requested = true, finished_at = now(),
     lease_owner = NULL, lease_token = NULL, lease_until = NULL
-FROM documents d
-WHERE jobs.workspace_id = $1 AND jobs.queue = 'ingestion' AND jobs.status IN ('queued', 'running', 'dead')
-  AND d.workspace_id = $1 AND d.id = jobs.subject_id AND ($2::uuid IS NULL OR d.collection_id = $2)
+WHERE workspace_id = $1 AND subject_id = ANY($2::uuid[]) AND queue = 'ingestion'
+  AND status IN ('queued', 'running', 'dead')
 """
 
 RESCUE_JOB = f"""
@@ -196,9 +205,21 @@ SELECT pg_try_advisory_xact_lock(hashtext($1)) FROM set_config('idle_in_transact
 
 LIMIT_LOCK_WAIT = "SELECT set_config('lock_timeout', $1, true)"
 
-DELETE_JOBS_OF_SUBJECT = (
-    "DELETE FROM jobs WHERE workspace_id = $1 AND subject_id = $2 AND status <> 'running' AND queue = $3"
-)
+# A document that is locked and marked as being deleted has no running ingestion.
+DELETE_INGESTIONS = "DELETE FROM jobs WHERE workspace_id = $1 AND subject_id = ANY($2::uuid[]) AND queue = 'ingestion'"
+
+COUNT_INGESTIONS = """
+SELECT count(*) FROM jobs WHERE workspace_id = $1 AND subject_id = ANY($2::uuid[]) AND queue = 'ingestion'
+"""
+
+_DELIVERED = """
+FROM jobs WHERE workspace_id = $1 AND kind = 'deliver' AND payload -> 'data' ->> 'document_id' = ANY($2::text[])
+    AND payload ->> 'event' <> 'document.deleted' AND status NOT IN ('queued', 'running')
+"""
+
+DELETE_DELIVERIES_ABOUT = f"DELETE {_DELIVERED}"
+
+COUNT_DELIVERIES_ABOUT = f"SELECT count(*) {_DELIVERED}"
 
 
 async def insert_job(
@@ -256,6 +277,11 @@ async def update_progress(conn: Connection, job: Job, *, stage: str, progress: f
     return status == "UPDATE 1"
 
 
+async def update_parts_done(conn: Connection, job: Job, *, progress: float) -> bool:
+    """Store the progress (0 to 1) of a job that never repeats work, and reset its rescues; False without its lease."""
+    return await conn.execute(UPDATE_PARTS_DONE, job.workspace_id, job.id, job.lease_token, progress) == "UPDATE 1"
+
+
 async def finish_job(conn: Connection, job: Job) -> bool:
     """Mark a job as done; return False if the lease was lost."""
     return await conn.execute(FINISH_JOB, job.workspace_id, job.id, job.lease_token) == "UPDATE 1"
@@ -284,6 +310,11 @@ async def bury_waiting_job(conn: Connection, job: Job, *, error: dict[str, objec
     return to_job_or_none(await conn.fetchrow(BURY_WAITING_JOB, job.workspace_id, job.id, job.generation, error))
 
 
+async def cancel_job(conn: Connection, job: Job) -> bool:
+    """Cancel a running job; return False if the lease was lost."""
+    return await conn.execute(CANCEL_JOB, job.workspace_id, job.id, job.lease_token) == "UPDATE 1"
+
+
 async def cancel_active_jobs(
     conn: Connection, workspace_id: UUID, *, queue: Queue, subject_kind: SubjectKind, subject_id: UUID
 ) -> bool:
@@ -297,9 +328,9 @@ async def cancel_delayed_job(conn: Connection, job: Job) -> bool:
     return await conn.execute(CANCEL_DELAYED_JOB, job.workspace_id, job.id) == "UPDATE 1"
 
 
-async def cancel_ingestions(conn: Connection, workspace_id: UUID, *, collection_id: UUID | None) -> None:
-    """Cancel the ingestion of all documents of a collection or of the whole workspace."""
-    await conn.execute(CANCEL_INGESTIONS, workspace_id, collection_id)
+async def cancel_ingestions(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> None:
+    """Cancel the ingestions of documents, and settle those that failed; the documents must be locked."""
+    await conn.execute(CANCEL_INGESTIONS, workspace_id, document_ids)
 
 
 async def rescue_job(conn: Connection, job: Job) -> Job | None:
@@ -358,10 +389,32 @@ async def try_lock(conn: Connection, name: str, *, idle_limit_s: float | None = 
     return taken
 
 
-async def delete_jobs_of_subject(conn: Connection, workspace_id: UUID, *, subject_id: UUID, queue: Queue) -> int:
-    """Remove a subject's jobs of one queue, except running ones, and return their number."""
-    status = await conn.execute(DELETE_JOBS_OF_SUBJECT, workspace_id, subject_id, queue)
+async def delete_ingestions(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> int:
+    """Remove the ingestion jobs of documents whose ingestions have been cancelled, and return their number."""
+    status = await conn.execute(DELETE_INGESTIONS, workspace_id, document_ids)
     return int(status.removeprefix("DELETE "))
+
+
+async def count_ingestions(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> int:
+    """Return the number of ingestion jobs of documents."""
+    count: int = await conn.fetchval(COUNT_INGESTIONS, workspace_id, document_ids)
+    return count
+
+
+async def delete_deliveries_about(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> int:
+    """Remove the ended deliveries of events about documents, except about their deletion; return their number."""
+    status = await conn.execute(DELETE_DELIVERIES_ABOUT, workspace_id, _public(document_ids))
+    return int(status.removeprefix("DELETE "))
+
+
+async def count_deliveries_about(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> int:
+    """Return the number of deliveries that `delete_deliveries_about` would remove."""
+    count: int = await conn.fetchval(COUNT_DELIVERIES_ABOUT, workspace_id, _public(document_ids))
+    return count
+
+
+def _public(document_ids: Sequence[UUID]) -> list[str]:
+    return [format_id("doc", document_id) for document_id in document_ids]
 
 
 def to_job_or_none(row: Record | None) -> Job | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ragsvc.domain.uploads import Upload, UploadStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection, Record
@@ -103,7 +104,11 @@ ORDER BY u.updated_at LIMIT $1
 
 # These rows are deleted because they contain the filename and attributes; their objects belong to the file or are
 # cleaned up separately.
-DELETE_UPLOADS_OF_DOCUMENT = "DELETE FROM upload_sessions WHERE workspace_id = $1 AND document_id = $2"
+DELETE_UPLOADS_OF_DOCUMENTS = "DELETE FROM upload_sessions WHERE workspace_id = $1 AND document_id = ANY($2::uuid[])"
+
+COUNT_UPLOADS_OF_DOCUMENTS = """
+SELECT count(*) FROM upload_sessions WHERE workspace_id = $1 AND document_id = ANY($2::uuid[])
+"""
 
 POSTPONE_UPLOAD = """
 UPDATE upload_sessions SET sweep_after = now() + make_interval(secs => $3) WHERE workspace_id = $1 AND id = $2
@@ -253,9 +258,16 @@ async def update_cleaned(conn: Connection, workspace_id: UUID, upload_id: UUID) 
     await conn.execute(UPDATE_CLEANED, workspace_id, upload_id)
 
 
-async def delete_uploads_of_document(conn: Connection, workspace_id: UUID, document_id: UUID) -> int:
-    """Remove the sessions of a document's files and return their number."""
-    return int((await conn.execute(DELETE_UPLOADS_OF_DOCUMENT, workspace_id, document_id)).removeprefix("DELETE "))
+async def delete_uploads_of_documents(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> int:
+    """Remove the sessions of the documents' files and return their number."""
+    status = await conn.execute(DELETE_UPLOADS_OF_DOCUMENTS, workspace_id, document_ids)
+    return int(status.removeprefix("DELETE "))
+
+
+async def count_uploads_of_documents(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> int:
+    """Return the number of sessions of the documents' files."""
+    count: int = await conn.fetchval(COUNT_UPLOADS_OF_DOCUMENTS, workspace_id, document_ids)
+    return count
 
 
 async def delete_ended_uploads(conn: Connection, *, days: int, limit: int) -> int:

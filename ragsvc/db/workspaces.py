@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.domain.workspaces import Workspace
+from ragsvc.errors import Unauthorized
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -25,6 +26,13 @@ SELECT {COLUMNS} FROM workspaces WHERE $1::uuid IS NULL OR id < $1 ORDER BY id D
 """
 
 LOCK_WORKSPACE = "SELECT deletion_id FROM workspaces WHERE id = $1 FOR NO KEY UPDATE"
+
+# Unlike LOCK_WORKSPACE, this lock waits for every transaction that has pinned the workspace.
+CLOSE_WORKSPACE = "SELECT deletion_id FROM workspaces WHERE id = $1 FOR UPDATE"
+
+PIN_WORKSPACE = "SELECT id FROM workspaces WHERE id = $1 AND deletion_id IS NULL FOR KEY SHARE"
+
+PIN_WORKSPACE_EXCLUSIVELY = "SELECT id FROM workspaces WHERE id = $1 AND deletion_id IS NULL FOR UPDATE"
 
 UPDATE_WORKSPACE_DELETING = "UPDATE workspaces SET deletion_id = $2 WHERE id = $1"
 
@@ -55,6 +63,25 @@ async def lock_workspace(conn: Connection, workspace_id: UUID) -> tuple[UUID | N
     """Lock the row and return its deletion id in a 1-tuple; return None if there is no such row."""
     row = await conn.fetchrow(LOCK_WORKSPACE, workspace_id)
     return (row["deletion_id"],) if row else None
+
+
+async def close_workspace(conn: Connection, workspace_id: UUID) -> tuple[UUID | None] | None:
+    """Lock the row like `lock_workspace`, and wait for the transactions that have pinned the workspace."""
+    row = await conn.fetchrow(CLOSE_WORKSPACE, workspace_id)
+    return (row["deletion_id"],) if row else None
+
+
+async def pin_workspace(conn: Connection, workspace_id: UUID, *, exclusively: bool = False) -> None:
+    """Prevent the acceptance of the workspace's deletion until the transaction ends.
+
+    Every transaction that adds data to a workspace calls this, so that no data arrives after the deletion was accepted.
+    With `exclusively`, it also waits for the other transactions that have pinned it, and makes later ones wait.
+
+    Raises:
+        Unauthorized: the workspace was deleted or is being deleted, so the caller's key is no longer valid.
+    """
+    if await conn.fetchval(PIN_WORKSPACE_EXCLUSIVELY if exclusively else PIN_WORKSPACE, workspace_id) is None:
+        raise Unauthorized("The workspace has been deleted.")
 
 
 async def update_workspace_deleting(conn: Connection, workspace_id: UUID, *, deletion_id: UUID) -> None:

@@ -1,4 +1,4 @@
-"""Removes one document from every store that contains its data."""
+"""Removes sets of documents from every store that contains their data."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ragsvc.db import (
     idempotency_keys,
     jobs,
     upload_sessions,
+    webhooks,
 )
-from ragsvc.domain.jobs import Queue
+from ragsvc.deletion.objects import ObjectRemover
+from ragsvc.deletion.run_streams import RunStreamRemover
 from ragsvc.domain.webhooks import WebhookEvent
-from ragsvc.errors import OutageFailure, TransientFailure
+from ragsvc.errors import TransientFailure
 from ragsvc.jobs.announcements import announce
-from ragsvc.queue.connection import REDIS_TROUBLE
-from ragsvc.queue.run_streams import count_runs, delete_runs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -38,163 +38,142 @@ BATCH = 1000
 
 
 class DocumentRemover:
-    """Removes documents under one lease and counts the removals in one receipt."""
+    """Removes documents under one lease and counts the removals in one receipt.
+
+    Every transaction ends with the lease's fence, so that it holds the lock of the job's row only at its commit.
+    """
 
     def __init__(self, resources: Resources, lease: Lease, deletion: Deletion, *, bucket: str | None) -> None:
         self._resources = resources
         self._lease = lease
         self._deletion = deletion
-        self._bucket = bucket
+        self._workspace_id = deletion.workspace_id
+        self._objects = ObjectRemover(resources, lease, deletion, bucket=bucket)
+        self._streams = RunStreamRemover(resources, lease, deletion)
 
-    async def remove(self, document_id: UUID) -> None:
-        """Remove all data of a document that is marked `deleting`, its row last.
+    async def remove(self, document_ids: Sequence[UUID]) -> None:
+        """Hide the documents, remove all of their data, verify that, and remove their rows last.
 
         Raises:
             LeaseLost: another worker has the job.
+            TransientFailure: data remains, for example because an answer with the document is still being written.
         """
-        await self._remove_index(document_id)
-        await self._redact_chat(document_id)
-        await self._remove_run_streams(document_id)
-        await self._blank_responses(document_id)
-        await self._purge_files(document_id)
-        await self._remove_row(document_id)
+        await self._hide(document_ids)
+        await self._remove_index(document_ids)
+        async with self._resources.pool.acquire() as conn:
+            answered = await chat_messages.select_answered(conn, self._workspace_id, document_ids)
+        for document_id in answered:
+            await self._redact_chat(document_id)
+            await self._streams.remove(document_id)
+        await self._in_batches(
+            "idempotent_answers",
+            lambda conn: idempotency_keys.blank_responses(conn, self._workspace_id, document_ids),
+            repeats=False,
+        )
+        await self._objects.purge(document_ids)
+        await self._remove_records(document_ids)
+        await self._verify(document_ids, answered)
+        await self._remove_rows(document_ids)
 
-    async def _remove_index(self, document_id: UUID) -> None:
-        workspace_id = self._deletion.workspace_id
+    async def remove_leftovers(self, *, collection_id: UUID | None) -> None:
+        """Remove chunks of the collection, or of the whole workspace, whose document no longer exists."""
+        await self._remove_index(None, collection_id=collection_id)
+
+    async def _hide(self, document_ids: Sequence[UUID]) -> None:
+        """Mark the documents and cancel what is running on them: afterwards, no worker can write for them."""
+        async with self._resources.pool.acquire() as conn, conn.transaction():
+            await documents.update_documents_deleting(
+                conn, self._workspace_id, document_ids, deletion_id=self._deletion.id
+            )
+            await jobs.cancel_ingestions(conn, self._workspace_id, document_ids)
+            await self._lease.fence(conn)
+
+    async def _remove_index(self, document_ids: Sequence[UUID] | None, *, collection_id: UUID | None = None) -> None:
+        workspace_id = self._workspace_id
         async with self._resources.pool.acquire() as conn:
             spaces = await embedding_spaces.select_embedding_spaces(conn)
         for space in spaces:
             await self._in_batches(
                 "vectors",
                 lambda conn, space=space: chunks.delete_chunk_vectors(  # type: ignore[misc]
-                    conn, workspace_id, document_id, space=space, limit=BATCH
+                    conn, workspace_id, document_ids, space=space, collection_id=collection_id, limit=BATCH
                 ),
             )
         await self._in_batches(
             "chunks",
-            lambda conn: chunks.delete_chunk_texts(conn, workspace_id, document_id, limit=BATCH),
+            lambda conn: chunks.delete_chunk_texts(
+                conn, workspace_id, document_ids, collection_id=collection_id, limit=BATCH
+            ),
         )
-        await self._in_batches(
-            "canonical_text", lambda conn: canonical_text.delete_texts(conn, workspace_id, document_id)
-        )
+        if document_ids is not None:
+            await self._in_batches(
+                "canonical_text",
+                lambda conn: canonical_text.delete_texts(conn, workspace_id, document_ids, limit=BATCH),
+            )
 
     async def _redact_chat(self, document_id: UUID) -> None:
-        workspace_id = self._deletion.workspace_id
         await self._in_batches(
             "chat_messages",
-            lambda conn: chat_messages.redact_document(conn, workspace_id, document_id, limit=BATCH),
+            lambda conn: chat_messages.redact_document(conn, self._workspace_id, document_id, limit=BATCH),
         )
 
-    async def _remove_run_streams(self, document_id: UUID) -> None:
-        """Remove the event streams of runs that used the document, instead of waiting until they expire."""
-        resources, workspace_id = self._resources, self._deletion.workspace_id
-        last: UUID | None = None
-        while True:
-            async with resources.pool.acquire() as conn:
-                run_ids = await chat_messages.select_run_ids_of_document(
-                    conn, workspace_id, document_id, after=last, limit=BATCH
-                )
-            if not run_ids:
-                return
-            last = run_ids[-1]
-            try:
-                await self._remove_streams(run_ids, mark=f"{document_id.hex}-{last.hex}")
-            except REDIS_TROUBLE as error:
-                raise OutageFailure("redis_unavailable", f"Redis is unavailable: {error}") from error
-
-    async def _remove_streams(self, run_ids: Sequence[UUID], *, mark: str) -> None:
-        """Count the existing streams and remove them; `mark` prevents a retry from counting them twice."""
-        redis, prefix, deletion = self._resources.redis, self._resources.settings.stores.queue_prefix, self._deletion
-        found = await count_runs(redis, prefix, run_ids)
-        if not found:
-            return
+    async def _remove_records(self, document_ids: Sequence[UUID]) -> None:
+        """Remove the jobs, deliveries and upload sessions of the documents."""
         async with self._resources.pool.acquire() as conn, conn.transaction():
-            await self._lease.fence(conn)
-            await deletion_receipts.add_found(
-                conn, deletion.workspace_id, deletion.id, store="run_streams", count=found, mark=mark
-            )
-        await delete_runs(redis, prefix, run_ids)
-
-    async def _blank_responses(self, document_id: UUID) -> None:
-        """Blank the responses stored under idempotency keys; the keys remain, so a repeated call is not executed."""
-        workspace_id = self._deletion.workspace_id
-        await self._in_batches(
-            "idempotent_answers", lambda conn: idempotency_keys.blank_responses(conn, workspace_id, document_id)
-        )
-
-    async def _purge_files(self, document_id: UUID) -> None:
-        """Remove the objects unless another document uses them; the rows are deleted with their last document.
-
-        A file pending as the next version is removed even without `purge_file`, since it was never visible.
-        """
-        async with self._resources.pool.acquire() as conn:
-            document = await documents.select_document(conn, self._deletion.workspace_id, document_id)
-        if document is None:
-            return
-        if document.pending_file_id is not None:
-            await self._purge_file(document.pending_file_id)
-        if self._deletion.purge_file:
-            await self._purge_file(document.file_id)
-
-    async def _purge_file(self, file_id: UUID) -> None:
-        """Close a file, count its object, then remove it, in this order so that a killed deletion can be retried."""
-        workspace_id, storage = self._deletion.workspace_id, self._resources.storage
-        async with self._resources.pool.acquire() as conn:
-            file = await files.select_file(conn, workspace_id, file_id)
-        exists = (
-            file is not None and self._bucket is not None and await storage.object_exists(self._bucket, file.object_key)
-        )
-        async with self._resources.pool.acquire() as conn, conn.transaction():
-            await self._lease.fence(conn)
-            locked = await files.lock_file_row(conn, workspace_id, file_id)
-            if locked is None:
-                return
-            object_key, closed_by = locked
-            if closed_by is None:
-                if not await files.mark_file_purged(conn, workspace_id, file_id, deletion_id=self._deletion.id):
-                    return
-                await self._count(conn, "objects", int(exists))
-        if self._bucket is not None:
-            await storage.delete_object(self._bucket, object_key)
-            # Verify now, while the object key is still known.
-            if await storage.object_exists(self._bucket, object_key):
-                raise TransientFailure("deletion_incomplete", "the object store still has the file")
-
-    async def _remove_row(self, document_id: UUID) -> None:
-        workspace_id = self._deletion.workspace_id
-        async with self._resources.pool.acquire() as conn, conn.transaction():
-            document = await documents.select_document(conn, workspace_id, document_id)
-            if document is None:
-                return
-            await documents.lock_document(conn, workspace_id, document_id)
-            await self._lease.fence(conn)
-            of_document = sorted({document.file_id, document.pending_file_id or document.file_id})
-            for file_id in of_document:
-                await files.lock_file_row(conn, workspace_id, file_id)
-            removed = await jobs.delete_jobs_of_subject(
-                conn, workspace_id, subject_id=document_id, queue=Queue.INGESTION
-            )
+            removed = await jobs.delete_ingestions(conn, self._workspace_id, document_ids)
+            removed += await jobs.delete_deliveries_about(conn, self._workspace_id, document_ids)
             await self._count(conn, "jobs", removed)
-            await self._count(
-                conn, "uploads", await upload_sessions.delete_uploads_of_document(conn, workspace_id, document_id)
-            )
-            await documents.delete_document(conn, workspace_id, document_id)
-            await self._count(conn, "documents", 1)
-            await announce(conn, WebhookEvent.DOCUMENT_DELETED, workspace_id=workspace_id, document_id=document_id)
-            for file_id in of_document:
-                if await files.delete_purged_file(conn, workspace_id, file_id):
-                    await self._count(conn, "files", 1)
+            uploads = await upload_sessions.delete_uploads_of_documents(conn, self._workspace_id, document_ids)
+            await self._count(conn, "uploads", uploads)
+            await self._lease.fence(conn)
 
-    async def _in_batches(self, store: str, remove: Callable[[Connection], Awaitable[int]]) -> None:
+    async def _verify(self, document_ids: Sequence[UUID], answered: Sequence[UUID]) -> None:
+        """Look at every store again while the documents' rows can still tell what belongs to them."""
+        workspace_id = self._workspace_id
+        async with self._resources.pool.acquire() as conn:
+            left = {
+                "idempotent_answers": await idempotency_keys.count_responses_about(conn, workspace_id, document_ids),
+                "jobs": await jobs.count_ingestions(conn, workspace_id, document_ids)
+                + await jobs.count_deliveries_about(conn, workspace_id, document_ids),
+                "uploads": await upload_sessions.count_uploads_of_documents(conn, workspace_id, document_ids),
+                "chat_messages": sum(
+                    [await chat_messages.count_unredacted(conn, workspace_id, one) for one in answered]
+                ),
+            }
+        left["run_streams"] = sum([await self._streams.count(one) for one in answered])
+        if found := {store: count for store, count in left.items() if count}:
+            raise TransientFailure("deletion_incomplete", f"data remains after the deletion: {found}")
+
+    async def _remove_rows(self, document_ids: Sequence[UUID]) -> None:
+        workspace_id = self._workspace_id
+        async with self._resources.pool.acquire() as conn, conn.transaction():
+            await documents.update_documents_deleting(conn, workspace_id, document_ids, deletion_id=self._deletion.id)
+            of_documents = await files.select_files_of_documents(conn, workspace_id, document_ids, with_current=True)
+            removed = await documents.delete_documents(conn, workspace_id, document_ids)
+            await self._count(conn, "documents", len(removed))
+            purged = await files.delete_purged_files(conn, workspace_id, [file.id for file in of_documents])
+            await self._count(conn, "files", purged)
+            if await webhooks.select_listening(conn, workspace_id, WebhookEvent.DOCUMENT_DELETED):
+                for document_id in removed:
+                    await announce(
+                        conn, WebhookEvent.DOCUMENT_DELETED, workspace_id=workspace_id, document_id=document_id
+                    )
+            await self._lease.fence(conn)
+
+    async def _in_batches(
+        self, store: str, remove: Callable[[Connection], Awaitable[int]], *, repeats: bool = True
+    ) -> None:
+        """Remove batch by batch until nothing is left; an operation that does not repeat removes all at once."""
         while True:
             async with self._resources.pool.acquire() as conn, conn.transaction():
-                await self._lease.fence(conn)
                 removed = await remove(conn)
-                if not removed:
-                    return
-                await self._count(conn, store, removed)
+                if removed:
+                    await self._count(conn, store, removed)
+                    await self._lease.fence(conn)
+            if not removed or not repeats:
+                return
+            await self._lease.advance()
 
     async def _count(self, conn: Connection, store: str, count: int) -> None:
-        await deletion_receipts.add_removed(
-            conn, self._deletion.workspace_id, self._deletion.id, store=store, count=count
-        )
+        if count:
+            await deletion_receipts.add_removed(conn, self._workspace_id, self._deletion.id, store=store, count=count)

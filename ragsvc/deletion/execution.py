@@ -13,7 +13,7 @@ from ragsvc.db import collections, deletion_receipts, documents, embedding_cache
 from ragsvc.deletion.documents import DocumentRemover
 from ragsvc.deletion.receipts import verify_stores
 from ragsvc.domain.jobs import DeletePayload, SubjectKind, format_subject_id
-from ragsvc.errors import LeaseLost
+from ragsvc.errors import SubjectGone
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -44,16 +44,16 @@ async def delete(resources: Resources, lease: Lease) -> None:
         )
         workspace = await workspaces.select_workspace(conn, job.workspace_id)
     if deletion is None:
-        raise LeaseLost("the deletion has no receipt")
+        raise SubjectGone("the deletion has no receipt")
     location = workspace.location if workspace else None
     remover = DocumentRemover(resources, lease, deletion, bucket=location.bucket if location else None)
     match deletion.subject_kind:
         case SubjectKind.DOCUMENT:
-            await remover.remove(deletion.subject_id)
+            await remover.remove([deletion.subject_id])
         case SubjectKind.COLLECTION:
-            await _remove_documents(resources, remover, deletion, collection_id=deletion.subject_id)
+            await _remove_documents(resources, lease, remover, deletion, collection_id=deletion.subject_id)
         case SubjectKind.WORKSPACE:
-            await _remove_documents(resources, remover, deletion, collection_id=None)
+            await _remove_documents(resources, lease, remover, deletion, collection_id=None)
             await _empty_cache(resources, deletion)
             if location is not None:
                 await _empty_location(resources, deletion, location)
@@ -67,17 +67,22 @@ async def delete(resources: Resources, lease: Lease) -> None:
 
 
 async def _remove_documents(
-    resources: Resources, remover: DocumentRemover, deletion: Deletion, *, collection_id: UUID | None
+    resources: Resources, lease: Lease, remover: DocumentRemover, deletion: Deletion, *, collection_id: UUID | None
 ) -> None:
+    async with resources.pool.acquire() as conn:
+        count = await documents.count_documents(conn, deletion.workspace_id, collection_id=collection_id)
+    done = 0
     while True:
         async with resources.pool.acquire() as conn:
             ids = await documents.select_document_ids(
                 conn, deletion.workspace_id, collection_id=collection_id, limit=PAGE
             )
         if not ids:
-            return
-        for document_id in ids:
-            await remover.remove(document_id)
+            break
+        await remover.remove(ids)
+        done += len(ids)
+        await lease.advance(min(done / max(count, 1), 1.0))
+    await remover.remove_leftovers(collection_id=collection_id)
 
 
 async def _empty_location(resources: Resources, deletion: Deletion, location: Location) -> None:

@@ -39,7 +39,7 @@ async def delete_unused_file(resources: Resources, workspace: Workspace, file_id
             raise NotFound
         if await documents.count_documents_of_file(conn, workspace.id, file_id):
             raise FileInUse
-        await files.release_file(conn, workspace.id, file_id)
+        await files.release_file(conn, workspace.id, file_id, document_id=None)
         subject = (AuditSubject.FILE, file_id)
         await insert_audit_event(conn, AuditAction.FILE_DELETED, workspace_id=workspace.id, subject=subject)
     try:
@@ -69,6 +69,6 @@ async def sweep_released_files(resources: Resources) -> int:
 async def _remove(resources: Resources, file: ReleasedFile) -> None:
     """Remove the object before the row: if the process dies in between, the next sweep finds the row again."""
     await resources.storage.delete_object(file.bucket, file.object_key)
-    async with resources.pool.acquire() as conn:
-        await files.delete_purged_file(conn, file.workspace_id, file.id)
+    async with resources.pool.acquire() as conn, conn.transaction():
+        await files.delete_purged_files(conn, file.workspace_id, [file.id])
     log.info("file_deleted", file_id=file.id)

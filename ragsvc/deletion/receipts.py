@@ -69,7 +69,7 @@ async def _count_remaining(resources: Resources, deletion: Deletion, *, location
         if document_id is not None:
             remaining["chat_messages"] = await chat_messages.count_unredacted(conn, deletion.workspace_id, document_id)
             remaining["idempotent_answers"] = await idempotency_keys.count_responses_about(
-                conn, deletion.workspace_id, document_id
+                conn, deletion.workspace_id, [document_id]
             )
     if location is not None and kind is SubjectKind.WORKSPACE:
         remaining["objects"] = await resources.storage.count_objects(location.bucket, prefix=location.key_prefix)

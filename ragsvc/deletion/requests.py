@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -9,6 +10,7 @@ import structlog
 from ragsvc.db import collections, deletion_receipts, documents, jobs, workspaces
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
+from ragsvc.domain.deletions import DeletionStatus
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import DeletePayload, Queue, SubjectKind, format_subject_id
@@ -37,6 +39,8 @@ async def request_document_deletion(
 ) -> Deletion:
     """Hide the document and queue its deletion; repeated requests return the same deletion, even once it is completed.
 
+    A repeated request starts a failed deletion again.
+
     Raises:
         NotFound: the document never existed.
     """
@@ -50,7 +54,7 @@ async def request_document_deletion(
 async def hide_document(
     conn: Connection, resources: Resources, workspace_id: UUID, document_id: UUID, *, purge_file: bool
 ) -> tuple[Deletion, Job | None]:
-    """Hide a document in the caller's transaction; return the deletion, and its job if it is new.
+    """Hide a document in the caller's transaction; return the deletion, and its job if it is new or started again.
 
     Once the transaction is committed, the caller must notify the workers of the job.
 
@@ -59,10 +63,12 @@ async def hide_document(
     """
     locked = await documents.lock_document(conn, workspace_id, document_id)
     if locked is None:
-        return await _find_completed(conn, workspace_id, SubjectKind.DOCUMENT, document_id), None
+        return await _resume(
+            conn, resources, await _find_completed(conn, workspace_id, SubjectKind.DOCUMENT, document_id)
+        )
     status, deletion_id = locked
     if status is DocumentStatus.DELETING:
-        return await _find_active(conn, workspace_id, deletion_id), None
+        return await _resume(conn, resources, await _find_active(conn, workspace_id, deletion_id))
     deletion, job = await _open(conn, resources, workspace_id, SubjectKind.DOCUMENT, document_id, purge_file=purge_file)
     await documents.update_deleting(conn, workspace_id, document_id, deletion_id=deletion.id)
     await jobs.cancel_active_jobs(
@@ -76,48 +82,80 @@ async def hide_document(
 
 
 async def request_collection_deletion(resources: Resources, workspace_id: UUID, collection_id: UUID) -> Deletion:
-    """Hide the collection with all its documents and queue their deletion.
+    """Hide the collection with all its documents and queue their deletion; repeated requests return the same deletion.
+
+    The mark on the collection hides its documents at once, however many there are; the job marks each of them.
 
     Raises:
         NotFound: the collection never existed.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
         locked = await collections.lock_collection(conn, workspace_id, collection_id)
-        if locked is None:
-            return await _find_completed(conn, workspace_id, SubjectKind.COLLECTION, collection_id)
-        if locked[0] is not None:
-            return await _find_active(conn, workspace_id, locked[0])
-        deletion, job = await _open(conn, resources, workspace_id, SubjectKind.COLLECTION, collection_id)
-        await collections.update_collection_deleting(conn, workspace_id, collection_id, deletion_id=deletion.id)
-        await _hide_documents(conn, workspace_id, collection_id=collection_id, deletion_id=deletion.id)
-    await _notify(resources, job)
+        if locked is None or locked[0] is not None:
+            deletion, job = await _resume(
+                conn,
+                resources,
+                await _find_active(conn, workspace_id, locked[0])
+                if locked
+                else await _find_completed(conn, workspace_id, SubjectKind.COLLECTION, collection_id),
+            )
+        else:
+            deletion, job = await _open(conn, resources, workspace_id, SubjectKind.COLLECTION, collection_id)
+            await collections.update_collection_deleting(conn, workspace_id, collection_id, deletion_id=deletion.id)
+    if job is not None:
+        await _notify(resources, job)
     return deletion
 
 
 async def request_workspace_deletion(resources: Resources, workspace_id: UUID) -> Deletion:
     """Close the workspace including its keys, and queue the deletion of all its data.
 
+    The mark on the workspace hides its documents at once. Transactions that are adding data to it are waited for; later
+    ones are refused. Repeated requests return the same deletion.
+
     Raises:
         NotFound: the workspace never existed.
     """
     async with resources.pool.acquire() as conn, conn.transaction():
-        locked = await workspaces.lock_workspace(conn, workspace_id)
-        if locked is None:
-            return await _find_completed(conn, workspace_id, SubjectKind.WORKSPACE, workspace_id)
-        if locked[0] is not None:
-            return await _find_active(conn, workspace_id, locked[0])
-        deletion, job = await _open(conn, resources, workspace_id, SubjectKind.WORKSPACE, workspace_id)
-        await workspaces.update_workspace_deleting(conn, workspace_id, deletion_id=deletion.id)
-        await _hide_documents(conn, workspace_id, collection_id=None, deletion_id=deletion.id)
-    await _notify(resources, job)
+        locked = await workspaces.close_workspace(conn, workspace_id)
+        if locked is None or locked[0] is not None:
+            deletion, job = await _resume(
+                conn,
+                resources,
+                await _find_active(conn, workspace_id, locked[0])
+                if locked
+                else await _find_completed(conn, workspace_id, SubjectKind.WORKSPACE, workspace_id),
+            )
+        else:
+            deletion, job = await _open(conn, resources, workspace_id, SubjectKind.WORKSPACE, workspace_id)
+            await workspaces.update_workspace_deleting(conn, workspace_id, deletion_id=deletion.id)
+    if job is not None:
+        await _notify(resources, job)
     return deletion
 
 
-async def _hide_documents(
-    conn: Connection, workspace_id: UUID, *, collection_id: UUID | None, deletion_id: UUID
-) -> None:
-    await documents.update_documents_deleting(conn, workspace_id, collection_id=collection_id, deletion_id=deletion_id)
-    await jobs.cancel_ingestions(conn, workspace_id, collection_id=collection_id)
+async def _resume(conn: Connection, resources: Resources, found: Deletion) -> tuple[Deletion, Job | None]:
+    """Queue a deletion again if it failed; the lock prevents concurrent requests from doing so twice."""
+    deletion = await deletion_receipts.lock_deletion(conn, found.workspace_id, found.id)
+    if deletion is None or deletion.status is not DeletionStatus.FAILED:
+        return deletion or found, None
+    job = await _enqueue(conn, resources, deletion)
+    await deletion_receipts.update_deletion_state(
+        conn, deletion.workspace_id, deletion.id, status=DeletionStatus.PENDING
+    )
+    return replace(deletion, status=DeletionStatus.PENDING, error=None), job
+
+
+async def _enqueue(conn: Connection, resources: Resources, deletion: Deletion) -> Job:
+    return await lifecycle.enqueue(
+        conn,
+        resources.settings,
+        workspace_id=deletion.workspace_id,
+        queue=Queue.DELETION,
+        subject_kind=deletion.subject_kind,
+        subject_id=deletion.subject_id,
+        payload=DeletePayload(deletion.id),
+    )
 
 
 async def _open(
@@ -132,15 +170,7 @@ async def _open(
     deletion = await deletion_receipts.insert_deletion(
         conn, workspace_id, new_id(), subject_kind=kind, subject_id=subject_id, purge_file=purge_file
     )
-    job = await lifecycle.enqueue(
-        conn,
-        resources.settings,
-        workspace_id=workspace_id,
-        queue=Queue.DELETION,
-        subject_kind=kind,
-        subject_id=subject_id,
-        payload=DeletePayload(deletion.id),
-    )
+    job = await _enqueue(conn, resources, deletion)
     action, subject = _AUDITED[kind]
     details: dict[str, object] = {"deletion_id": f"del_{deletion.id.hex}", "purge_file": purge_file}
     await insert_audit_event(conn, action, workspace_id=workspace_id, subject=(subject, subject_id), details=details)

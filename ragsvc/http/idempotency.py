@@ -17,11 +17,11 @@ from uuid import UUID
 import structlog
 from aiohttp import web
 
-from ragsvc.db import idempotency_keys
+from ragsvc.db import idempotency_keys, workspaces
 from ragsvc.domain.idempotency import Call, Claim, StoredResponse
 from ragsvc.domain.ids import new_id
 from ragsvc.errors import IdempotencyMismatch, InProgress, InvalidRequest, NotFound, RequestError, TooLarge
-from ragsvc.http.auth import workspace_id_of
+from ragsvc.http.auth import OPERATOR_ID, workspace_id_of
 from ragsvc.http.contract.headers import KEY_HEADER, MAX_KEY_CHARS, REPLAYED_HEADER
 from ragsvc.http.contract.multipart import FormReader
 from ragsvc.http.contract.operations import check_access, is_repeatable, operation_of
@@ -131,14 +131,17 @@ async def _read_call(request: web.Request) -> Call:
 async def _claim(request: web.Request, call: Call) -> Claim | StoredResponse:
     async with resources_of(request).pool.acquire() as conn:
         while True:
-            claim = await idempotency_keys.claim_call(
-                conn,
-                call,
-                token=new_id(),
-                resource_id=new_id(),
-                seed=secrets.token_bytes(SEED_BYTES),
-                lease_s=LEASE_S,
-            )
+            async with conn.transaction():
+                if call.workspace_id != OPERATOR_ID:
+                    await workspaces.pin_workspace(conn, call.workspace_id)
+                claim = await idempotency_keys.claim_call(
+                    conn,
+                    call,
+                    token=new_id(),
+                    resource_id=new_id(),
+                    seed=secrets.token_bytes(SEED_BYTES),
+                    lease_s=LEASE_S,
+                )
             found = claim or await idempotency_keys.select_stored_response(conn, call)
             # Both return None if a refused call was deleted between the two statements. In that case, claim again.
             if found is not None:
@@ -229,7 +232,8 @@ async def _hash_form(request: web.Request, contract: Operation) -> bytes:
 async def _store(
     request: web.Request, claim: Claim, *, status: int, headers: dict[str, str], body: bytes | None
 ) -> None:
-    ids = {UUID(hex=match.decode()) for match in _DOCUMENT_ID.findall(body or b"")}
+    is_operator = claim.call.workspace_id == OPERATOR_ID
+    ids = set() if is_operator else {UUID(hex=match.decode()) for match in _DOCUMENT_ID.findall(body or b"")}
     async with resources_of(request).pool.acquire() as conn:
         await idempotency_keys.store_response(
             conn, claim, status=status, headers=headers, body=body, document_ids=sorted(ids)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db import canonical_text, chunks, documents, files, jobs
 from ragsvc.domain.webhooks import WebhookEvent
-from ragsvc.errors import LeaseLost
+from ragsvc.errors import LeaseLost, SubjectGone
 from ragsvc.jobs.announcements import announce
 from ragsvc.tasks import open_task_group
 
@@ -89,14 +89,15 @@ class Build:
         The sweeper removes the chunks and the file of the previous version.
 
         Raises:
-            LeaseLost: another worker has the job, or the document is being deleted.
+            LeaseLost: another worker has the job.
+            SubjectGone: the document is deleted or being deleted.
         """
         async with self._resources.pool.acquire() as conn, conn.transaction():
             await documents.lock_document(conn, self._document.workspace_id, self._document.id)
             await self._lease.fence(conn)
             document = await documents.select_document(conn, self._document.workspace_id, self._document.id)
             if document is None:
-                raise LeaseLost("the document is gone")
+                raise SubjectGone("the document is gone")
             version = await documents.update_active_build(
                 conn,
                 document.workspace_id,
@@ -109,7 +110,7 @@ class Build:
                 warnings=warnings,
             )
             if version is None:
-                raise LeaseLost("the document is being deleted")
+                raise SubjectGone("the document is being deleted")
             await canonical_text.update_text_version(
                 conn,
                 document.workspace_id,
@@ -120,7 +121,7 @@ class Build:
                 retention_days=self._resources.settings.llm.superseded_text_days,
             )
             if document.file_id != file.id:
-                await files.release_file(conn, document.workspace_id, document.file_id)
+                await files.release_file(conn, document.workspace_id, document.file_id, document_id=document.id)
             await announce(
                 conn,
                 WebhookEvent.DOCUMENT_READY,

@@ -15,7 +15,7 @@ from ragsvc.db import collections, documents, files, workspaces
 from ragsvc.domain.collections import Chunking
 from ragsvc.domain.documents import Stage
 from ragsvc.domain.jobs import IngestPayload
-from ragsvc.errors import LeaseLost
+from ragsvc.errors import SubjectGone
 from ragsvc.ingestion.builds import Build
 from ragsvc.ingestion.embedding import embed_chunks
 from ragsvc.ingestion.sandbox.pool import iterate_chunks, read_parsed
@@ -46,7 +46,8 @@ async def ingest(resources: Resources, lease: Lease, *, sandbox: Sandbox, scratc
     """Ingest the job's document until it is `ready`; intermediate files go to a temporary folder under `scratch`.
 
     Raises:
-        LeaseLost: another worker has the job, or the document is being deleted.
+        LeaseLost: another worker has the job.
+        SubjectGone: the document is deleted or being deleted.
         DocumentRejected: the content cannot be ingested; the code says why.
         ProviderRejected, TransientFailure, OutageFailure: the store or the model failed.
     """
@@ -108,7 +109,7 @@ async def _load(resources: Resources, lease: Lease) -> _Task:
             await collections.select_collection(conn, job.workspace_id, document.collection_id) if document else None
         )
     if document is None or file is None or workspace is None or collection is None:
-        raise LeaseLost("the document is gone")
+        raise SubjectGone("the document is gone")
     chunking = payload.chunking or collection.chunking or _default_chunking(resources.settings)
     return _Task(document, file, workspace.bucket, chunking)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.db import documents, files, jobs
+from ragsvc.db import collections, documents, files, jobs, workspaces
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import Queue, SubjectKind
 from ragsvc.errors import DocumentDeleting, IngestionActive, NoReplacement, NotFound
@@ -77,11 +77,14 @@ async def queue_reingestion(
     Raises:
         NotFound, DocumentDeleting, IngestionActive, NoReplacement: as `request_reingestion` does.
     """
+    await workspaces.pin_workspace(conn, workspace_id)
     await documents.lock_document(conn, workspace_id, document_id)
     document = await documents.select_document(conn, workspace_id, document_id)
     if document is None:
         raise NotFound
-    if document.status is DocumentStatus.DELETING:
+    if document.status is DocumentStatus.DELETING or not await collections.pin_collection(
+        conn, workspace_id, document.collection_id
+    ):
         raise DocumentDeleting
     if discard_replacement and document.pending_file_id is None:
         raise NoReplacement
@@ -93,7 +96,7 @@ async def queue_reingestion(
     replacement = document.pending_file_id
     if replacement is not None and discard_replacement:
         await documents.clear_next_file(conn, workspace_id, document_id)
-        await files.release_file(conn, workspace_id, replacement)
+        await files.release_file(conn, workspace_id, replacement, document_id=document_id)
         replacement = None
     job = await lifecycle.enqueue_ingestion(
         conn,

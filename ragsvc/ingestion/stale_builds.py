@@ -56,13 +56,13 @@ async def _postpone(resources: Resources, build: BuildKey) -> None:
 async def _remove_batch(conn: Connection, build: BuildKey) -> int:
     counts = [
         await chunks.delete_chunk_vectors(
-            conn, build.workspace_id, build.document_id, space=space, build_id=build.build_id, limit=BATCH
+            conn, build.workspace_id, [build.document_id], space=space, build_id=build.build_id, limit=BATCH
         )
         for space in await embedding_spaces.select_embedding_spaces(conn)
     ]
     counts.append(
         await chunks.delete_chunk_texts(
-            conn, build.workspace_id, build.document_id, build_id=build.build_id, limit=BATCH
+            conn, build.workspace_id, [build.document_id], build_id=build.build_id, limit=BATCH
         )
     )
     if max(counts) < BATCH:

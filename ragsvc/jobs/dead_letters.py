@@ -23,12 +23,13 @@ from ragsvc.domain.jobs import (
     SUBJECT_PREFIXES,
     DeadLetterFilter,
     DeadLetterNames,
+    JobKind,
     JobStatus,
     Queue,
     SubjectKind,
     show_payload,
 )
-from ragsvc.errors import ReplayRunning
+from ragsvc.errors import DeletionNotDiscardable, ReplayRunning
 from ragsvc.jobs import retry_policy, subjects
 from ragsvc.queue import dead_letter_list
 from ragsvc.queue.connection import REDIS_TROUBLE
@@ -68,10 +69,11 @@ class ReplayResult:
 
 @dataclass(frozen=True, slots=True)
 class DiscardResult:
-    """The counts of a purge; a dry run discards nothing."""
+    """The counts of a purge; a dry run discards nothing. `refused` counts deletions, which cannot be discarded."""
 
     matched: int
     discarded: int
+    refused: int
     dry_run: bool
 
 
@@ -189,10 +191,16 @@ async def count_dead_letters(resources: Resources, queue: Queue) -> dict[str, in
 
 
 async def discard(resources: Resources, queue: Queue, selected: UUID, generation: int | None) -> bool:
-    """Discard the dead letter that a parsed id selects (see `parse_entry_id`); False when there is none."""
+    """Discard the dead letter that a parsed id selects (see `parse_entry_id`); False when there is none.
+
+    Raises:
+        DeletionNotDiscardable: it is that of a deletion.
+    """
     job = await _find(resources, queue, selected, generation)
     if job is None:
         return False
+    if job.kind is JobKind.DELETE:
+        raise DeletionNotDiscardable
     await _record_audit(resources, AuditAction.DLQ_PURGED, queue, DeadLetterFilter(ids=(job.id,)), matched=[job.id])
     return await _discard_one(resources, job)
 
@@ -200,15 +208,18 @@ async def discard(resources: Resources, queue: Queue, selected: UUID, generation
 async def discard_matching(
     resources: Resources, queue: Queue, wanted: DeadLetterFilter, *, dry_run: bool = False, limit: int | None = None
 ) -> DiscardResult:
-    """Discard dead jobs one by one; a job that is replayed concurrently is skipped."""
+    """Discard dead jobs one by one, except deletions; a job that is replayed concurrently is skipped."""
     matched = await _match(resources, queue, wanted, limit=limit)
-    discarded = 0
+    discarded = refused = 0
     if not dry_run:
         await _record_audit(resources, AuditAction.DLQ_PURGED, queue, wanted, matched=matched)
         for page in _pages(list(matched)):
             for job in await _load_matched(resources, queue, page, matched):
-                discarded += await _discard_one(resources, job)
-    return DiscardResult(len(matched), discarded, dry_run)
+                if job.kind is JobKind.DELETE:
+                    refused += 1
+                else:
+                    discarded += await _discard_one(resources, job)
+    return DiscardResult(len(matched), discarded, refused, dry_run)
 
 
 async def replay(
@@ -293,8 +304,8 @@ async def _replay_one(resources: Resources, job: Job) -> JobStatus | None:
 async def _requeue(conn: Connection, job: Job) -> Job | None:
     if job.subject_kind is SubjectKind.DOCUMENT:
         locked = await documents.lock_document(conn, job.workspace_id, job.subject_id)
-        is_going = locked is None or (job.queue is Queue.INGESTION and locked[0] is DocumentStatus.DELETING)
-        if is_going:
+        # A deletion is replayed even if the document's row is gone: it still has to write its receipt.
+        if job.queue is Queue.INGESTION and (locked is None or locked[0] is DocumentStatus.DELETING):
             return None
     queued = await dead_jobs.replay_job(conn, job)
     if queued is not None:

@@ -83,6 +83,23 @@ class Lease:
             if not await jobs.update_progress(conn, self.job, stage=stage, progress=progress):
                 raise LeaseLost
 
+    async def advance(self, fraction: float = 0.0) -> None:
+        """Report that a job without stages has done another part of its work; `fraction` is that of all parts so far.
+
+        Such a job never does a part twice, so each part restarts the time limit and shows that the job does not kill
+        its workers, whatever fraction of the whole it is.
+
+        Raises:
+            LeaseLost: another worker has the job, or it was cancelled.
+        """
+        self._restart_time_limit()
+        if time.monotonic() - self._reported[1] < REPORT_INTERVAL_S:
+            return
+        self._reported = (None, time.monotonic())
+        async with self._pool.acquire() as conn:
+            if not await jobs.update_parts_done(conn, self.job, progress=fraction):
+                raise LeaseLost
+
     @asynccontextmanager
     async def renewed(self) -> AsyncIterator[None]:
         """Renew the lease while the body runs, and cancel the body when the lease is lost.
@@ -144,8 +161,12 @@ class Lease:
 
     def _extend_time_limit(self, progress: float) -> None:
         """Restart the time limit at each step of progress, since a large document can take long overall."""
-        if progress > self._furthest and self._time_limit is not None and not self._time_limit.expired():
+        if progress > self._furthest:
             self._furthest = progress
+            self._restart_time_limit()
+
+    def _restart_time_limit(self) -> None:
+        if self._time_limit is not None and not self._time_limit.expired():
             self._time_limit.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
 
     def _measure_stage(self, stage: Stage | None) -> None:

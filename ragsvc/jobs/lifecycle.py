@@ -145,6 +145,12 @@ async def fail(pool: Pool, job: Job, failure: Failure, *, settings: Settings) ->
         return queued
 
 
+async def cancel(pool: Pool, job: Job) -> bool:
+    """End a running job whose subject is gone; False if the lease is lost."""
+    async with pool.acquire() as conn:
+        return await jobs.cancel_job(conn, job)
+
+
 async def give_up(pool: Pool, job: Job, failure: Failure) -> Job | None:
     """Make a queued job a dead letter; returns its new row, or None if it is no longer queued."""
     async with pool.acquire() as conn, conn.transaction():

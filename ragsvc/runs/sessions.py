@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ragsvc.db import chat_messages, chat_sessions, collections
+from ragsvc.db import chat_messages, chat_sessions, collections, workspaces
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.errors import InvalidRequest, NotFound
@@ -37,7 +37,8 @@ async def create_session(
         NotFound: one of the collections does not exist.
     """
     _check_model(resources, model)
-    async with resources.pool.acquire() as conn:
+    async with resources.pool.acquire() as conn, conn.transaction():
+        await workspaces.pin_workspace(conn, workspace_id)
         await _check_collections(conn, workspace_id, collection_ids)
         return await chat_sessions.insert_session(
             conn,

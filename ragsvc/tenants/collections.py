@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.db import collections
+from ragsvc.db import collections, workspaces
 from ragsvc.errors import DefaultCollection, NotFound
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ async def create_collection(
     Raises:
         NameTaken: another collection of the workspace has this name.
     """
-    async with resources.pool.acquire() as conn:
+    async with resources.pool.acquire() as conn, conn.transaction():
+        await workspaces.pin_workspace(conn, workspace_id)
         return await collections.insert_collection(
             conn, workspace_id, collection_id, name=name, chunking=chunking, metadata=metadata
         )

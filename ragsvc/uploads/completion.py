@@ -9,7 +9,7 @@ import structlog
 
 from ragsvc.db import documents, upload_sessions
 from ragsvc.domain.uploads import UploadStatus
-from ragsvc.errors import NotFound, PartsMissing, UploadNotPending, WorkError
+from ragsvc.errors import NotFound, PartsMissing, Unauthorized, UploadNotPending, WorkError
 from ragsvc.storage.errors import ObjectMissing, PartsRefused
 from ragsvc.telemetry.metrics import UPLOAD_BYTES, UPLOADS
 from ragsvc.uploads.registration import pin_collection, register_upload
@@ -64,7 +64,7 @@ async def complete_stalled(resources: Resources, upload: Upload) -> None:
         return
     try:
         await finish_session(resources, upload)
-    except (PartsMissing, UploadNotPending, NotFound) as settled:
+    except (PartsMissing, UploadNotPending, NotFound, Unauthorized) as settled:
         log.info("upload_settled", upload_id=upload.id, outcome=type(settled).__name__)
     except WorkError as error:
         log.warning("upload_not_settled", upload_id=upload.id, error=error.detail)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.db import files, upload_sessions
+from ragsvc.db import files, upload_sessions, workspaces
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors import EmptyFile, NotFound, TooLarge
@@ -239,7 +239,8 @@ async def _read_first(source: AsyncIterator[bytes]) -> bytes:
 async def _open_upload(resources: Resources, workspace: Workspace, *, filename: str, mime_type: str) -> Upload:
     """Insert the session before anything is sent to the store, so that the sweeper can clean up after a crash."""
     upload_id = new_id()
-    async with resources.pool.acquire() as conn:
+    async with resources.pool.acquire() as conn, conn.transaction():
+        await workspaces.pin_workspace(conn, workspace.id)
         return await upload_sessions.insert_upload(
             conn,
             workspace.id,

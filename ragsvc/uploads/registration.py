@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.db import api_keys, collections, documents, files, jobs, upload_sessions
+from ragsvc.db import api_keys, collections, documents, files, jobs, upload_sessions, workspaces
 from ragsvc.domain.collections import Chunking
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
@@ -41,11 +41,13 @@ async def find_collection(conn: Connection, workspace_id: UUID, collection_id: U
 
 
 async def pin_collection(conn: Connection, workspace_id: UUID, collection_id: UUID | None) -> Collection:
-    """Return the collection like `find_collection`, and block its deletion until the transaction ends.
+    """Return the collection like `find_collection`; block its deletion and the workspace's until the transaction ends.
 
     Raises:
         NotFound: there is no such collection.
+        Unauthorized: the workspace has been deleted.
     """
+    await workspaces.pin_workspace(conn, workspace_id)
     if collection_id is None:
         pinned = await collections.pin_default_collection(conn, workspace_id)
     else:
@@ -103,14 +105,17 @@ async def register_replacement(
     Raises:
         NotFound: the session has ended, or the document was deleted.
         DocumentDeleting: the document is being deleted.
-        Unauthorized: the key was revoked.
+        Unauthorized: the key was revoked, or the workspace has been deleted.
     """
     workspace_id = upload.workspace_id
+    await workspaces.pin_workspace(conn, workspace_id)
     locked = await documents.lock_document(conn, workspace_id, document_id)
     before = await documents.select_document(conn, workspace_id, document_id)
     if locked is None or before is None:
         raise NotFound
-    if before.status is DocumentStatus.DELETING:
+    if before.status is DocumentStatus.DELETING or not await collections.pin_collection(
+        conn, workspace_id, before.collection_id
+    ):
         raise DocumentDeleting
     await jobs.cancel_active_jobs(
         conn, workspace_id, queue=Queue.INGESTION, subject_kind=SubjectKind.DOCUMENT, subject_id=document_id
@@ -119,7 +124,7 @@ async def register_replacement(
     await documents.update_next_file(conn, workspace_id, document_id, file_id=file_id, attributes=attributes)
     given_up = before.file_id if before.version == 0 else before.pending_file_id
     if given_up is not None:
-        await files.release_file(conn, workspace_id, given_up)
+        await files.release_file(conn, workspace_id, given_up, document_id=document_id)
     job = await lifecycle.enqueue_ingestion(
         conn, resources.settings, workspace_id=workspace_id, document_id=document_id, file_id=file_id
     )

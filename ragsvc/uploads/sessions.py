@@ -28,7 +28,7 @@ from ragsvc.storage.errors import ObjectMissing
 from ragsvc.telemetry.metrics import UPLOADS
 from ragsvc.uploads.cleaning import abandon, clean_upload
 from ragsvc.uploads.quotas import claim_quota
-from ragsvc.uploads.registration import find_collection
+from ragsvc.uploads.registration import pin_collection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,7 @@ async def open_session(
         raise TooLarge(f"A file can have at most {settings.api.max_upload_bytes} bytes.")
     upload_id = upload_id or new_id()
     async with resources.pool.acquire() as conn, conn.transaction():
-        collection = await find_collection(conn, workspace.id, collection_id)
+        collection = await pin_collection(conn, workspace.id, collection_id)
         await claim_quota(conn, workspace, added_bytes=size_bytes)
         # Inserted before anything is sent to the store, so that the sweeper can clean up after a crash.
         upload = await upload_sessions.insert_upload(

@@ -21,7 +21,7 @@ from ragsvc.settings.settings import MOST_PARTS
 from ragsvc.storage.errors import ObjectMissing
 from ragsvc.uploads.part_streams import store_part
 from ragsvc.uploads.quotas import claim_quota
-from ragsvc.uploads.registration import find_collection
+from ragsvc.uploads.registration import pin_collection
 from ragsvc.uploads.sessions import (
     abort_session,
     check_part_number,
@@ -64,7 +64,7 @@ async def open_token_session(
         raise TooLarge(f"A file can have at most {token.max_bytes} bytes.")
     upload_id = new_id()
     async with resources.pool.acquire() as conn, conn.transaction():
-        collection = await find_collection(conn, workspace.id, token.collection_id)
+        collection = await pin_collection(conn, workspace.id, token.collection_id)
         await claim_quota(conn, workspace, added_bytes=size_bytes or 1)
         upload = await upload_sessions.insert_upload(
             conn,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import upload_tokens
-from ragsvc.uploads.registration import find_collection
+from ragsvc.uploads.registration import pin_collection
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -38,7 +38,7 @@ async def create_upload_token(
     """
     limit_bytes = resources.settings.api.max_upload_bytes
     async with resources.pool.acquire() as conn, conn.transaction():
-        collection = await find_collection(conn, workspace_id, collection_id)
+        collection = await pin_collection(conn, workspace_id, collection_id)
         await upload_tokens.delete_expired_tokens(conn, workspace_id)
         token = await upload_tokens.insert_upload_token(
             conn,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.db import webhooks
+from ragsvc.db import webhooks, workspaces
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.webhooks import WebhookEvent
@@ -42,6 +42,7 @@ async def create_webhook(
     """
     check_url(url, resources.settings)
     async with resources.pool.acquire() as conn, conn.transaction():
+        await workspaces.pin_workspace(conn, workspace_id)
         webhook = await webhooks.insert_webhook(
             conn,
             workspace_id,

@@ -30,6 +30,7 @@ class Outcome(StrEnum):
     DEAD = "dead"
     HANDED_BACK = "handed_back"
     LEASE_LOST = "lease_lost"
+    CANCELLED = "cancelled"
     # The outcome could not be stored in Postgres; the lease expires and the job is rescued.
     UNSETTLED = "unsettled"
 

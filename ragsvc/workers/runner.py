@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import start_http_server
 
 from ragsvc.domain.jobs import JobStatus, Queue
-from ragsvc.errors import LeaseLost, StartupRefused
+from ragsvc.errors import LeaseLost, StartupRefused, SubjectGone
 from ragsvc.jobs import dead_letters, lifecycle, outages, retry_policy
 from ragsvc.jobs.lease import Lease
 from ragsvc.preflight import warn_of_faults
@@ -122,6 +122,8 @@ async def _run(
             await work(resources, lease)
     except LeaseLost:
         _record_lost_lease(attempt)
+    except SubjectGone as gone:
+        await _cancel(resources, job, attempt, reason=gone.detail)
     except asyncio.CancelledError as error:
         if not ctx["stopping"].is_set():
             await _settle(resources, job, attempt, retry_policy.classify(error))
@@ -192,6 +194,19 @@ async def _check_for_outage(resources: Resources, queue: Queue, failure: Failure
         await outages.check_failure(resources, queue, failure)
     except Exception as error:  # noqa: BLE001 - the job is settled, and the next failure checks again
         log.warning("outage_check_failed", error=error)
+
+
+async def _cancel(resources: Resources, job: Job, attempt: Attempt, *, reason: str) -> None:
+    try:
+        is_cancelled = await lifecycle.cancel(resources.pool, job)
+    except Exception as error:  # noqa: BLE001 - the lease expires, and the job is rescued
+        log.warning("job_not_cancelled", error=error)
+        return
+    if not is_cancelled:
+        _record_lost_lease(attempt)
+        return
+    attempt.outcome = Outcome.CANCELLED
+    log.info("job_cancelled", reason=reason)
 
 
 async def _hand_back(resources: Resources, job: Job, attempt: Attempt) -> None:

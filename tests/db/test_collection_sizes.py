@@ -96,9 +96,8 @@ async def test_the_sizes_equal_the_sums_over_the_documents(resources: Resources,
     assert await _compare(resources, workspace.id)
 
     async with resources.pool.acquire() as conn:
-        await documents.update_documents_deleting(
-            conn, workspace.id, collection_id=collection_ids[0], deletion_id=new_id()
-        )
+        going = await documents.select_document_ids(conn, workspace.id, collection_id=collection_ids[0], limit=100)
+        await documents.update_documents_deleting(conn, workspace.id, going, deletion_id=new_id())
         assert await select_scope(conn, workspace.id, Selection((collection_ids[0],))) == Scope(1, 0, 0)
     assert collection_ids[0] not in await _compare(resources, workspace.id)
 

@@ -162,7 +162,7 @@ async def test_a_killed_deletion_resumes(resources: Resources, workspace: Worksp
     deletion = await request_document_deletion(resources, workspace.id, document.id, purge_file=True)
     async with resources.pool.acquire() as conn, conn.transaction():
         # The killed worker removed one batch, counted in the same transaction.
-        removed = await chunks.delete_chunk_texts(conn, workspace.id, document.id, limit=2)
+        removed = await chunks.delete_chunk_texts(conn, workspace.id, [document.id], limit=2)
         await deletion_receipts.add_removed(conn, workspace.id, deletion.id, store="chunks", count=removed)
     done = await run_deletion(resources, deletion)
     assert removed_counts(done)["chunks"] == 3

@@ -151,7 +151,7 @@ def purge(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Discard dead letters permanently; their jobs become `discarded`."""
+    """Discard dead letters permanently; their jobs become `discarded`. Deletions cannot be discarded."""
     selection = dlq_options.select(ids=ids, every=every, code=code, workspace=workspace, since=since)
     unconfirmed = every and not yes
     is_dry_run = dry_run or unconfirmed
@@ -167,6 +167,8 @@ def purge(
         print_line(f"would discard {purged.matched} from {queue}{CONFIRM_HINT if unconfirmed else ''}")
     else:
         print_line(f"discarded {purged.discarded} of {purged.matched} from {queue}")
+        if purged.refused:
+            print_line(f"{purged.refused} are deletions, which cannot be discarded: replay them")
 
 
 async def _replay(

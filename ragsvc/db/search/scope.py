@@ -17,6 +17,7 @@ SEARCH_TIMEOUT_S = 5.0
 # the attributes to contain, `$4` a jsonpath predicate on the attributes, and `$5` its variables.
 LIVE = """
     d.workspace_id = $1 AND d.active_build IS NOT NULL AND d.status <> 'deleting'
+    AND NOT EXISTS (SELECT FROM workspaces deleted WHERE deleted.id = $1 AND deleted.deletion_id IS NOT NULL)
     AND ($2::uuid[] IS NULL OR d.collection_id = ANY($2))
     AND d.collection_id <> ALL (ARRAY(
         SELECT deleted.id FROM collections deleted WHERE deleted.workspace_id = $1 AND deleted.deletion_id IS NOT NULL))
@@ -31,6 +32,7 @@ SELECT count(DISTINCT c.id)::integer AS collections, coalesce(sum(s.chunks), 0):
        coalesce(sum(s.tokens), 0)::bigint AS tokens
 FROM collections c LEFT JOIN collection_sizes s ON s.workspace_id = c.workspace_id AND s.collection_id = c.id
 WHERE c.workspace_id = $1 AND c.deletion_id IS NULL AND ($2::uuid[] IS NULL OR c.id = ANY($2))
+  AND NOT EXISTS (SELECT FROM workspaces deleted WHERE deleted.id = $1 AND deleted.deletion_id IS NOT NULL)
 """
 SELECT_FILTERED_SCOPE = f"""
 SELECT (SELECT count(*) FROM collections c

@@ -35,6 +35,7 @@ PROBLEMS = {
     "method_not_allowed": Problem(405, "Method not allowed"),
     "request_timeout": Problem(408, "Request timeout"),
     "default_collection": Problem(409, "Default collection"),
+    "deletion_not_discardable": Problem(409, "Deletion cannot be discarded"),
     "document_deleting": Problem(409, "Document is being deleted"),
     "document_exists": Problem(409, "Document exists"),
     "file_in_use": Problem(409, "File in use"),

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
 from ragsvc.domain.jobs import DeadLetterFilter, Fault, Queue
-from ragsvc.errors import NotFound, ReplayRunning
+from ragsvc.errors import DeletionNotDiscardable, NotFound, ReplayRunning
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, Time, read_body, read_query, selection_rule
 from ragsvc.http.contract.ids import (
@@ -228,9 +228,9 @@ async def purge_dlq_entries(request: web.Request) -> web.Response:
 
 
 @routes.delete(ENTRY_PATH)
-@operation("Discard a dead letter", Access.ADMIN, responses={204: None})
+@operation("Discard a dead letter", Access.ADMIN, responses={204: None}, problems=(DeletionNotDiscardable,))
 async def delete_dlq_entry(request: web.Request) -> web.Response:
-    """Discard one dead letter."""
+    """Discard one dead letter. That of a deletion cannot be discarded, since the deletion was acknowledged."""
     if not await dead_letters.discard(resources_of(request), parse_queue(request), *_parse_entry_id(request)):
         raise NotFound
     return web.Response(status=204)

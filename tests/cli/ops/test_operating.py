@@ -242,7 +242,7 @@ def test_purged_dead_letters_are_gone(
     assert operator("dlq", "purge", "ingestion", *mine, "--since", "2999-01-01", "--json").json["matched"] == 0
     assert operator("dlq", "purge", "ingestion", *mine, "--dry-run").out == "would discard 2 from ingestion\n"
     one = operator("dlq", "purge", "ingestion", "--id", dead_letters[0]["entry_id"], "--json").json
-    assert one == {"matched": 1, "discarded": 1, "dry_run": False}
+    assert one == {"matched": 1, "discarded": 1, "refused": 0, "dry_run": False}
     assert operator("dlq", "purge", "ingestion", *mine, "--limit", "5").out == "discarded 1 of 1 from ingestion\n"
     assert operator("dlq", "list", "ingestion", *mine, "--json").json["data"] == []
     events = operator("audit", *mine, "--action", "dlq.purged", "--json").json["data"]

@@ -261,9 +261,9 @@ async def test_stored_responses_about_a_document_are_deleted_with_it(tenant: Ten
     first = await tenant.api.call("POST", "/v1/documents", data=form(b"Kettles boil water."), headers=KEY)
     document_id = parse_id("doc", first.json["id"])
     async with resources.pool.acquire() as conn:
-        assert await idempotency_keys.count_responses_about(conn, tenant.uuid, document_id) == 1
-        assert await idempotency_keys.blank_responses(conn, tenant.uuid, document_id) == 1
-        assert await idempotency_keys.count_responses_about(conn, tenant.uuid, document_id) == 0
+        assert await idempotency_keys.count_responses_about(conn, tenant.uuid, [document_id]) == 1
+        assert await idempotency_keys.blank_responses(conn, tenant.uuid, [document_id]) == 1
+        assert await idempotency_keys.count_responses_about(conn, tenant.uuid, [document_id]) == 0
 
 
 async def test_every_post_under_v1_describes_the_header(stranger: Api) -> None:

@@ -100,7 +100,7 @@ async def test_a_deletion_that_finishes_between_two_polls_ends_the_stream(
 ) -> None:
     await follower.next()
     async with resources.pool.acquire() as conn:
-        await documents.delete_document(conn, tenant.uuid, parse_id("doc", document["id"]))
+        await documents.delete_documents(conn, tenant.uuid, [parse_id("doc", document["id"])])
     gone = await follower.next()
     assert gone is not None
     assert gone["status"] == "deleting"

@@ -301,7 +301,7 @@ async def test_a_deleted_document_is_shown_as_deleting_until_it_is_gone(tenant: 
     assert (await tenant.api.delete(path)).json == response.json
     assert (await tenant.api.patch(path, {"attributes": {}})).is_problem(409, "document_deleting")
     async with resources.pool.acquire() as conn:
-        await documents.delete_document(conn, tenant.uuid, parse_id("doc", document["id"]))
+        await documents.delete_documents(conn, tenant.uuid, [parse_id("doc", document["id"])])
     assert (await tenant.api.get(path)).is_problem(404, "not_found")
     # A client that lost the first response gets the same deletion.
     again = await tenant.api.delete(path)

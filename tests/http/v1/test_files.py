@@ -48,7 +48,7 @@ async def test_a_file_in_use_cannot_be_deleted(tenant: Tenant, resources: Resour
 async def test_an_unused_file_is_deleted_with_its_object(tenant: Tenant, resources: Resources) -> None:
     document = await tenant.upload()
     async with resources.pool.acquire() as conn:
-        await documents.delete_document(conn, tenant.uuid, parse_id("doc", document["id"]))
+        await documents.delete_documents(conn, tenant.uuid, [parse_id("doc", document["id"])])
     path = f"/v1/files/{document['file_id']}"
     assert (await tenant.api.delete(path)).status == 204
     assert (await tenant.api.get(path)).is_problem(404, "not_found")
