@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ragsvc.storage.store import Storage
 
 # Tables without a workspace, and the table of chunk texts, whose statements join documents.
-UNPROTECTED = {"schema_migrations", "queue_state", "embedding_spaces", "embedding_cache", "chunk_text"}
+UNPROTECTED = {"schema_migrations", "queue_state", "workers", "embedding_spaces", "embedding_cache", "chunk_text"}
 
 
 @pytest.fixture
