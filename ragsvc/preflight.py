@@ -140,7 +140,7 @@ async def check_store(resources: Resources) -> Sequence[str]:
 
 
 async def check_store_rights(resources: Resources) -> Sequence[str]:
-    """Return missing permissions of the credentials, found by storing and removing a small object."""
+    """Store and remove a small object, and return the permissions that the credentials lack."""
     try:
         location = await _find_location(resources)
     except DATABASE_TROUBLE as error:

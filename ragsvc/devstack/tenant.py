@@ -39,7 +39,7 @@ async def open_tenant(base_url: str, *, admin_key: str, stored_at: Path) -> Tena
             return tenant
         admin = {"Authorization": f"Bearer {admin_key}"}
         workspaces = await _call(session, "GET", "/v1/workspaces?limit=100", headers=admin)
-        # Created by an earlier start that was killed before it stored the key.
+        # The workspace can exist already, from an earlier start that was killed before it stored the key.
         found = [workspace for workspace in workspaces["data"] if workspace["name"] == NAME]
         workspace = (
             found[0] if found else await _call(session, "POST", "/v1/workspaces", headers=admin, json={"name": NAME})

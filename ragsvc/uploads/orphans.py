@@ -39,7 +39,7 @@ CLAIM_LEASE_S = 600.0
 PAGE_SIZE = 1000
 # Concurrent HeadObject calls.
 MAX_CONCURRENT_HEADS = 16
-# Object keys start with the id of their upload session.
+# An object key, without the workspace's prefix: "objects/" and the id of the upload session.
 _SESSION_KEY = re.compile(r"objects/([0-9a-f]{32})")
 
 log = structlog.get_logger(__name__)

@@ -1,4 +1,4 @@
-"""Free ports are free and remain reserved."""
+"""`free_ports` returns ports on which a server can listen, and reserves them against other callers."""
 
 from __future__ import annotations
 

@@ -134,6 +134,8 @@ async def settings(base_settings: Settings, template: str) -> AsyncIterator[Sett
         yield base_settings.changed(
             {
                 "database_url": SecretStr(url),
+                # The model of the OpenAPI examples, which tests send as they are.
+                "chat_models": "gpt-5-mini",
                 "queue_prefix": f"test-{own}",
                 "s3_bucket_prefix": f"test-{own}",
                 # No worker runs here, so nothing is delivered.

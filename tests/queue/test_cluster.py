@@ -267,7 +267,7 @@ async def test_a_killed_owner_loses_no_document(
         async def is_empty() -> bool:
             return bool(await command(resources.redis, "ZCARD", f"{prefix}:ingestion") == 0)
 
-        # arq finishes a job in a transaction that includes arq:abort, which requires a single slot.
+        # arq removes a finished job together with its abort key, so the queue empties only if both share a slot.
         await until(is_empty)
         first, second = Pause(), Pause()
         scripted_models.embeddings.script(first, second)

@@ -1,4 +1,4 @@
-"""Waiting for a condition that another process or task brings about, by polling with a deadline."""
+"""Polls, with a deadline, for a condition that another process or task brings about."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class SearchView(TypedDict):
 
 
 def render_hit(hit: SearchHit) -> SearchHitView:
-    """Return a chunk that was found."""
+    """Return a search hit as JSON."""
     return {
         "chunk_id": format_id("chunk", hit.chunk_id),
         "document_id": format_id("doc", hit.document_id),

@@ -1,4 +1,4 @@
-"""Random faults of a fleet, reproducible by their seed."""
+"""Random faults in a fleet, reproducible from a seed."""
 
 from __future__ import annotations
 

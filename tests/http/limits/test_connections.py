@@ -168,7 +168,7 @@ async def test_a_client_that_does_not_read_is_disconnected(site: Site, monkeypat
     document = await site.remote.upload(form(bytes(30 * MIB), filename="large.bin"))
     before = len(site.connections)
     with structlog.testing.capture_logs() as logs:
-        # The reader's buffer is small, so a client that does not read accepts little more than the socket buffers.
+        # asyncio's StreamReader buffers little: a client that does not read takes little more than the sockets hold.
         _reader, writer = await site.open(site.head(f"GET /v1/documents/{document['id']}/content"))
         await until(
             lambda: "reader" in [entry.get("waited_for") for entry in logs], timeout_s=DEADLINE_S, what="the disconnect"
