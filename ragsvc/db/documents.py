@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ragsvc.domain.documents import Document, DocumentStatus, DocumentWarning, EmbeddingSpace, FailureInfo, Stage
 from ragsvc.domain.workspaces import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection, Record
@@ -58,21 +59,29 @@ SELECT {COLUMNS} FROM inserted d JOIN files f ON f.workspace_id = d.workspace_id
 
 SELECT_DOCUMENT = f"SELECT {COLUMNS} {FROM} WHERE d.workspace_id = $1 AND d.id = $2"
 
-SELECT_DOCUMENTS = f"""
-SELECT {COLUMNS} {FROM}
+# `strpos` takes the text literally, whereas LIKE would interpret `%` and `_`.
+_LISTED = f"""
+{FROM}
 WHERE d.workspace_id = $1
   AND ($2::uuid IS NULL OR d.collection_id = $2)
   AND ($3::text IS NULL OR {STATUS} = $3)
-  AND ($4::uuid IS NULL OR d.id < $4)
-ORDER BY d.id DESC LIMIT $5
+  AND ($4::text IS NULL OR strpos(lower(f.filename), lower($4)) > 0)
+  AND ($5::timestamptz IS NULL OR d.created_at >= $5)
+  AND ($6::timestamptz IS NULL OR d.created_at < $6)
+  AND ($7::jsonb IS NULL OR d.attributes @> $7)
+  AND ($8::text IS NULL OR jsonb_path_match(d.attributes, $8::text::jsonpath, $9::jsonb))
 """
+# The ids of documents sort by the time of creation.
+SELECT_DOCUMENTS = f"SELECT {COLUMNS} {_LISTED} AND ($10::uuid IS NULL OR d.id < $10) ORDER BY d.id DESC LIMIT $11"
+SELECT_OLDEST_DOCUMENTS = f"SELECT {COLUMNS} {_LISTED} AND ($10::uuid IS NULL OR d.id > $10) ORDER BY d.id LIMIT $11"
+COUNT_DOCUMENTS = f"SELECT count(*) {_LISTED}"
 
 SELECT_DOCUMENT_IDS = """
 SELECT id FROM documents
 WHERE workspace_id = $1 AND ($2::uuid IS NULL OR collection_id = $2) ORDER BY id LIMIT $3
 """
 
-COUNT_DOCUMENTS = """
+COUNT_DOCUMENTS_OF = """
 SELECT count(*) FROM documents WHERE workspace_id = $1 AND ($2::uuid IS NULL OR collection_id = $2)
 """
 
@@ -154,6 +163,26 @@ SELECT (SELECT count(*) FROM documents d WHERE d.workspace_id = $1 AND d.status 
 """
 
 
+# Time limit of a list, because filters can be expensive.
+LIST_TIMEOUT_S = 5.0
+
+
+class ListedDocuments(NamedTuple):
+    """Which documents to list: by collection, status, part of the file's name, time of creation, and attributes.
+
+    The attributes are those of an `AttributeCondition`.
+    """
+
+    collection_id: UUID | None = None
+    status: DocumentStatus | None = None
+    filename_contains: str | None = None
+    created_from: datetime | None = None
+    created_until: datetime | None = None
+    contains: dict[str, object] | None = None
+    path: str | None = None
+    variables: dict[str, object] | None = None
+
+
 async def insert_document(
     conn: Connection,
     workspace_id: UUID,
@@ -177,15 +206,21 @@ async def select_document(conn: Connection, workspace_id: UUID, document_id: UUI
 async def select_documents(
     conn: Connection,
     workspace_id: UUID,
+    selection: ListedDocuments,
     *,
-    collection_id: UUID | None = None,
-    status: DocumentStatus | None = None,
-    before: UUID | None = None,
+    after: UUID | None = None,
     limit: int,
+    is_oldest_first: bool = False,
 ) -> list[Document]:
-    """Return at most `limit` documents, newest first, older than `before` if given."""
-    rows = await conn.fetch(SELECT_DOCUMENTS, workspace_id, collection_id, status, before, limit)
+    """Return at most `limit` documents, newest or oldest first, that follow `after` if given."""
+    statement = SELECT_OLDEST_DOCUMENTS if is_oldest_first else SELECT_DOCUMENTS
+    rows = await conn.fetch(statement, workspace_id, *selection, after, limit, timeout=LIST_TIMEOUT_S)
     return [_to_document(row) for row in rows]
+
+
+async def count_documents(conn: Connection, workspace_id: UUID, selection: ListedDocuments) -> int:
+    """Return how many documents are selected."""
+    return int(await conn.fetchval(COUNT_DOCUMENTS, workspace_id, *selection, timeout=LIST_TIMEOUT_S))
 
 
 async def select_document_ids(
@@ -292,9 +327,9 @@ async def delete_documents(conn: Connection, workspace_id: UUID, document_ids: S
     return [row["id"] for row in await conn.fetch(DELETE_DOCUMENTS, workspace_id, document_ids)]
 
 
-async def count_documents(conn: Connection, workspace_id: UUID, *, collection_id: UUID | None) -> int:
+async def count_documents_of(conn: Connection, workspace_id: UUID, *, collection_id: UUID | None) -> int:
     """Return the number of documents of a collection or of the whole workspace, with those that are being deleted."""
-    count: int = await conn.fetchval(COUNT_DOCUMENTS, workspace_id, collection_id)
+    count: int = await conn.fetchval(COUNT_DOCUMENTS_OF, workspace_id, collection_id)
     return count
 
 

@@ -70,7 +70,7 @@ async def _remove_documents(
     resources: Resources, lease: Lease, remover: DocumentRemover, deletion: Deletion, *, collection_id: UUID | None
 ) -> None:
     async with resources.pool.acquire() as conn:
-        count = await documents.count_documents(conn, deletion.workspace_id, collection_id=collection_id)
+        count = await documents.count_documents_of(conn, deletion.workspace_id, collection_id=collection_id)
     done = 0
     while True:
         async with resources.pool.acquire() as conn:

@@ -43,7 +43,7 @@ async def assert_nothing_is_left(resources: Resources, workspace: Workspace) -> 
     assert await resources.storage.list_multiparts(workspace.bucket) == []
     async with resources.pool.acquire() as conn:
         assert await files.select_files(conn, workspace.id, limit=10) == []
-        assert await documents.select_documents(conn, workspace.id, limit=10) == []
+        assert await documents.select_documents(conn, workspace.id, documents.ListedDocuments(), limit=10) == []
         assert await upload_sessions.select_unclean_uploads(conn, limit=10) == []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Literal, NotRequired
 
 from aiohttp import web
@@ -38,7 +37,6 @@ from ragsvc.http.contract.ids import (
 )
 from ragsvc.http.contract.multipart import AnyBody, FormReader
 from ragsvc.http.contract.operations import operation
-from ragsvc.http.contract.paging import Page, PageQuery, page_by_id
 from ragsvc.http.contract.rendering import FailureView, JsonObject, json_response, render_failure, render_time
 from ragsvc.http.idempotency import bind_form, resource_id_of
 from ragsvc.http.key_checks import KEY_CHECKS
@@ -47,7 +45,6 @@ from ragsvc.http.v1.collections import ChunkingBody, read_chunking
 from ragsvc.http.v1.deletions import AcceptedDeletionView
 from ragsvc.ingestion.reingestion import request_reingestion
 from ragsvc.media_types.content_types import bare_type
-from ragsvc.tenants.collections import get_collection
 from ragsvc.uploads.documents import attach_file, receive_document
 
 if TYPE_CHECKING:
@@ -97,13 +94,6 @@ class DocumentChanges(Body):
     attributes: Attributes
 
 
-class DocumentsQuery(PageQuery):
-    """Which documents to list."""
-
-    collection_id: CollectionId | None = None
-    status: DocumentStatus | None = None
-
-
 class DeletionQuery(Query):
     """Whether to delete the source file too, if no other document uses it."""
 
@@ -141,6 +131,7 @@ class DocumentView(TypedDict):
     status: DocumentStatus
     stage: Stage | None
     progress: float
+    searchable: bool
     version: int
     chunk_count: int
     token_count: int
@@ -173,6 +164,7 @@ def render_document(document: Document, current: EmbeddingSpace) -> DocumentView
         "status": document.status,
         "stage": document.stage,
         "progress": round(document.progress, 4),
+        "searchable": document.active_build is not None and document.status is not DocumentStatus.DELETING,
         "version": document.version,
         "chunk_count": document.chunk_count,
         "token_count": document.token_count,
@@ -284,33 +276,6 @@ async def _receive(request: web.Request, workspace: Workspace) -> Document:
         document_id=resource_id_of(request),
         announced_bytes=request.content_length,
     )
-
-
-@routes.get("/v1/documents")
-@operation(
-    "List the documents",
-    Scope.READ,
-    query=DocumentsQuery,
-    responses={200: Page[DocumentView]},
-    problems=(NotFound,),
-)
-async def list_documents(request: web.Request) -> web.Response:
-    """Return one page of the documents, optionally of one collection or status."""
-    caller = caller_of(request)
-    query = read_query(request, DocumentsQuery)
-    if query.collection_id is not None:
-        await get_collection(resources_of(request), caller.workspace.id, query.collection_id)
-    async with resources_of(request).pool.acquire() as conn:
-        found = await documents.select_documents(
-            conn,
-            caller.workspace.id,
-            collection_id=query.collection_id,
-            status=query.status,
-            before=query.cursor,
-            limit=query.limit + 1,
-        )
-    render = partial(render_document, current=resources_of(request).space)
-    return json_response(page_by_id(found, query.limit, render))
 
 
 @routes.get(DOCUMENT_PATH)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 PART = 5 * 1024 * 1024
 FIELDS = {
     *("id", "object", "collection_id", "file_id", "filename", "mime_type", "size_bytes", "sha256", "status", "stage"),
-    *("progress", "version", "chunk_count", "token_count", "attributes", "error", "warnings", "embedding_space"),
+    *("progress", "searchable", "version", "chunk_count", "token_count", "attributes", "error", "warnings"),
+    "embedding_space",
     *("created_at", "updated_at"),
 }
 
@@ -58,7 +59,7 @@ async def create_collection(tenant: Tenant, name: str) -> str:
 async def assert_nothing_is_stored(resources: Resources, tenant: Tenant) -> None:
     """Assert that a refused upload left neither rows nor objects."""
     async with resources.pool.acquire() as conn:
-        assert await documents.select_documents(conn, tenant.uuid, limit=10) == []
+        assert await documents.select_documents(conn, tenant.uuid, documents.ListedDocuments(), limit=10) == []
         assert await files.select_files(conn, tenant.uuid, limit=10) == []
     assert await resources.storage.count_objects(tenant.bucket) == 0
     assert await resources.storage.list_multiparts(tenant.bucket) == []
@@ -365,3 +366,12 @@ async def test_a_missing_resource_is_called_by_its_kind(tenant: Tenant, other: T
     refused = await tenant.api.get("/v1/admin/queues")
     assert refused.is_problem(403, "forbidden")
     assert "admin key" in refused.json["detail"]
+
+
+async def test_a_document_is_searchable_while_a_new_version_is_processed(tenant: Tenant, ready: dict[str, Any]) -> None:
+    assert ready["searchable"] is True
+    queued = await tenant.api.post(f"/v1/documents/{ready['id']}/reingest")
+    assert (queued.json["status"], queued.json["searchable"]) == ("queued", True)
+    assert (await tenant.upload(b"Pans fry.", filename="pans.txt"))["searchable"] is False
+    await tenant.api.delete(f"/v1/documents/{ready['id']}")
+    assert (await tenant.api.get(f"/v1/documents/{ready['id']}")).json["searchable"] is False
