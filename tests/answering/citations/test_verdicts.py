@@ -29,6 +29,21 @@ def test_no_pair_of_the_tuning_set_has_a_wrong_verdict(language: str) -> None:
     assert recall(outcomes, Verdict.SUPPORTED) >= 0.8
 
 
+def test_verdicts_on_pairs_that_were_kept_aside_are_rarely_wrong() -> None:
+    """The rules were not changed after they had been measured on these pairs, which somebody else had written."""
+    every = [judge_all("held_out", language) for language in LANGUAGES]
+    for language, outcomes in zip(LANGUAGES, every, strict=True):
+        for verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED):
+            given = sum(one.verdict is verdict for one in outcomes)
+            figures = f"{given} of {len(outcomes)}, recall {recall(outcomes, verdict):.2f}"
+            print(f"{language}: {verdict} {figures}")  # noqa: T201 - the figures belong in the test's output
+    together = tuple(one for outcomes in every for one in outcomes)
+    for verdict, tolerated in ((Verdict.SUPPORTED, 0.02), (Verdict.CONTRADICTED, 0.05)):
+        named = sum(one.verdict is verdict for one in together)
+        assert named >= 100
+        assert len(wrong(together, verdict)) <= tolerated * named
+
+
 @pytest.mark.parametrize(("claim", "source"), DIFFERENT)
 def test_the_same_words_in_another_sense_are_not_supported(claim: str, source: str) -> None:
     assert judge(claim, source) is not Verdict.SUPPORTED
