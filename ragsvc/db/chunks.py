@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
+from ragsvc.db.embedding_cache import delete_marks
 from ragsvc.db.search.words import separate_words
 from ragsvc.domain.chunks import StoredChunk
 from ragsvc.domain.ids import new_id
@@ -64,6 +65,7 @@ _SELECTED = """workspace_id = $1 AND ($2::uuid[] IS NULL OR document_id = ANY($2
 
 DELETE_CHUNK_TEXTS = f"""
 DELETE FROM chunk_text WHERE workspace_id = $1 AND id IN (SELECT id FROM chunk_text WHERE {_SELECTED} LIMIT $5)
+RETURNING embedding_input_hash
 """
 
 DELETE_CHUNK_VECTORS = f"""
@@ -137,8 +139,9 @@ async def delete_chunk_texts(
 
     A condition that is None selects all, even chunks whose document no longer exists.
     """
-    status = await conn.execute(DELETE_CHUNK_TEXTS, workspace_id, document_ids, build_id, collection_id, limit)
-    return int(status.removeprefix("DELETE "))
+    removed = await conn.fetch(DELETE_CHUNK_TEXTS, workspace_id, document_ids, build_id, collection_id, limit)
+    await delete_marks(conn, workspace_id, hashes=list({row["embedding_input_hash"] for row in removed}))
+    return len(removed)
 
 
 async def delete_chunk_vectors(

@@ -16,6 +16,7 @@ from ragsvc.llm.reranking import HttpReranker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from uuid import UUID
 
     import numpy as np
     from numpy.typing import NDArray
@@ -69,6 +70,13 @@ class LlmClient:
         """
         return await self._embedder.embed(texts, token_count=token_count)
 
+    async def wait_like_embedding(self, size: int) -> bool:
+        """Wait as long as one of the last calls of `embed` with `size` texts took, to hide that vectors are cached.
+
+        Return False at once if fewer than 32 such calls are known; the caller then makes the call.
+        """
+        return await self._embedder.wait_like_call(size)
+
     async def ping(self) -> None:
         """Check that the embedding model responds, regardless of the provider's rate; raises like `embed`."""
         await self._embedder.embed_without_waiting("ping")
@@ -79,17 +87,17 @@ class LlmClient:
             async for _delta in deltas:
                 return
 
-    async def embed_query(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
+    async def embed_query(self, text: str, workspace_id: UUID) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         """Return the vector of a query, of shape (dimensions,), and its token usage.
 
-        Vectors are cached, failures are retried a few times, and queries that are too long are truncated. Queries take
-        precedence over calls that wait for the provider's rate. A cached vector has no usage; if the server reports
-        none, four characters count as a token.
+        Vectors are cached for each workspace, failures are retried a few times, and queries that are too long are
+        truncated. Queries take precedence over calls that wait for the provider's rate. A cached vector has no usage;
+        if the server reports none, four characters count as a token.
 
         Raises:
             WorkError: as for `embed`.
         """
-        return await self._embedder.embed_query(text)
+        return await self._embedder.embed_query(text, workspace_id)
 
     def stream_chat(self, turns: Sequence[ChatTurn], *, model: str) -> AsyncGenerator[ChatDelta, None]:
         """Return the deltas of an answer; use it with `contextlib.aclosing`, which stops the model on exit.

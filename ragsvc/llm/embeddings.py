@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ import stamina
 
 from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.errors import ProviderRejected, TransientFailure
+from ragsvc.llm.call_times import CallTimes
 from ragsvc.llm.calls import calling
 from ragsvc.llm.errors import translate
 from ragsvc.llm.retries import QUICK_ATTEMPTS, QUICK_ATTEMPTS_S, should_retry_now
@@ -21,6 +24,7 @@ from ragsvc.telemetry.metrics import EMBEDDING_BATCH, EMBEDDING_RATE_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from numpy.typing import NDArray
     from openai.types import CreateEmbeddingResponse, Embedding
@@ -51,15 +55,28 @@ class Embedder:
         self._model = settings.llm.embedding_model
         self._dimensions = settings.llm.embedding_dimensions
         self._longest_query_chars = settings.llm.embedding_max_input_tokens * CHARS_PER_TOKEN
-        self._queries: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._times = CallTimes()
+        # Kept apart by workspace: nobody learns what others have asked.
+        self._queries: OrderedDict[tuple[UUID, str], NDArray[np.float32]] = OrderedDict()
 
     async def embed(self, texts: Sequence[str], *, token_count: int) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         """Return vectors of shape (len(texts), dimensions) and the usage of the call; raises like `LlmClient.embed`."""
         if not texts:
             return np.empty((0, self._dimensions), dtype=np.float32), EmbeddingUsage()
+        started_at = time.monotonic()
         with EMBEDDING_RATE_WAIT.time():
             await self._limit.wait_for_turn(tokens=token_count)
-        return await self._call(texts, token_count=token_count)
+        embedded = await self._call(texts, token_count=token_count)
+        self._times.add(len(texts), seconds=time.monotonic() - started_at)
+        return embedded
+
+    async def wait_like_call(self, size: int) -> bool:
+        """Wait as long as a recent call with `size` texts took; return False at once if too few are known."""
+        seconds = self._times.draw(size)
+        if seconds is None:
+            return False
+        await asyncio.sleep(seconds)
+        return True
 
     async def embed_without_waiting(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         """Return the vector of a short text without waiting for the provider's rate; otherwise like `embed`."""
@@ -68,15 +85,16 @@ class Embedder:
         vectors, usage = await self._call([text], token_count=token_count)
         return vectors[0], usage
 
-    async def embed_query(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
+    async def embed_query(self, text: str, workspace_id: UUID) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         """Return the vector of a query, from the cache if possible; raises like `LlmClient.embed_query`."""
-        vector, usage = self._queries.get(text), EmbeddingUsage()
+        key = workspace_id, text
+        vector, usage = self._queries.get(key), EmbeddingUsage()
         if vector is None:
             vector, usage = await self._embed_truncated(text)
-            self._queries[text] = vector
+            self._queries[key] = vector
             if len(self._queries) > CACHED_QUERIES:
                 self._queries.popitem(last=False)
-        self._queries.move_to_end(text)
+        self._queries.move_to_end(key)
         return vector, usage
 
     async def _embed_truncated(self, text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:

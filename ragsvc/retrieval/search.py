@@ -162,7 +162,7 @@ async def _measure(resources: Resources, workspace_id: UUID, selection: Selectio
 async def _embed(resources: Resources, workspace_id: UUID, request: SearchRequest) -> NDArray[np.float32] | None:
     if not request.needs_vector:
         return None
-    vector, usage = await resources.llm.embed_query(request.text)
+    vector, usage = await resources.llm.embed_query(request.text, workspace_id)
     # Record the usage here, since the caller discards the vector if the scope is empty.
     resources.query_usage.note(workspace_id, usage)
     return vector

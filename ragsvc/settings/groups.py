@@ -164,7 +164,10 @@ class LlmGroup(Group):
         description="Maximum embedded tokens per minute of all processes; queries have priority. Unset: no limit.",
     )
     embedding_cache_scope: Literal["global", "workspace"] = Field(
-        "global", description="Whether identical chunks share cached vectors across all workspaces or only within one."
+        "global",
+        description="Whether identical chunks share cached vectors across all workspaces or only within one. Shared"
+        " ones count as calls and take as long for a workspace that has not embedded the text itself, so that nobody"
+        " learns what others have.",
     )
     embedding_cache_days: Count = Field(90, description="Days after which an unused cached vector is removed.")
     superseded_text_days: Count = Field(

@@ -17,6 +17,7 @@ from tests.support.servers.model_server import Fail, Pause, Slow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from uuid import UUID
 
     from numpy.typing import NDArray
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 TEXTS = tuple(f"Kettle number {number} boils." for number in range(10))
 BATCH = 2
 IN_FLIGHT = 2
+WORKSPACE = new_id()
 
 
 @pytest.fixture
@@ -42,8 +44,8 @@ async def scripted(settings: Settings, scripted_models: ScriptedModels) -> Async
 async def ignore(_count: int) -> None: ...
 
 
-async def embed(resources: Resources, chunks: list[Chunk]) -> NDArray[np.float32]:
-    return await embed_chunks(resources, new_id(), chunks, report=ignore)
+async def embed(resources: Resources, chunks: list[Chunk], *, workspace_id: UUID = WORKSPACE) -> NDArray[np.float32]:
+    return await embed_chunks(resources, workspace_id, chunks, report=ignore)
 
 
 def requested_texts(models: ScriptedModels) -> list[str]:
@@ -57,7 +59,7 @@ async def test_embedding_the_same_texts_again_makes_no_call(
     chunks = make_chunks([*TEXTS, TEXTS[0]])
     first = await embed(scripted, chunks)
     assert sorted(requested_texts(scripted_models)) == sorted(TEXTS)
-    # Another workspace gets the cached vectors, in the order of its own chunks.
+    # The vectors come in the order of the chunks.
     np.testing.assert_allclose(await embed(scripted, chunks[::-1]), first[::-1], atol=2e-3)
     assert sorted(requested_texts(scripted_models)) == sorted(TEXTS)
 
@@ -65,8 +67,8 @@ async def test_embedding_the_same_texts_again_makes_no_call(
 async def test_the_cache_can_be_scoped_to_a_workspace(settings: Settings, scripted_models: ScriptedModels) -> None:
     own = scripted_models.applied_to(settings).changed({"embedding_cache_scope": "workspace"})
     async with open_resources(own, pool_size=4) as resources:
-        for _ in range(2):
-            await embed(resources, make_chunks(TEXTS[:2]))
+        for workspace_id in (WORKSPACE, new_id(), WORKSPACE):
+            await embed(resources, make_chunks(TEXTS[:2]), workspace_id=workspace_id)
     assert sorted(requested_texts(scripted_models)) == sorted(TEXTS[:2] * 2)
 
 
@@ -109,7 +111,8 @@ async def test_cache_hits_count_as_use_and_unused_vectors_are_deleted(
         await conn.execute("UPDATE embedding_cache SET last_used = now() - make_interval(days => $1)", days + 1)
     # Many at once; only one of them updates the row.
     await asyncio.gather(*(embed(scripted, used) for _ in range(6)))
-    assert await sweep_embedding_cache(scripted) == 1
+    # A vector, and the mark of the workspace that has paid for it.
+    assert await sweep_embedding_cache(scripted) == 2
     asked = len(requested_texts(scripted_models))
     await embed(scripted, used)
     assert len(requested_texts(scripted_models)) == asked

@@ -10,6 +10,7 @@ import pytest
 
 from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.ingestion.embedding import embed_chunks
+from ragsvc.llm.call_times import MIN_KNOWN
 from ragsvc.resources import open_resources
 from tests.support.documents.builds import make_chunks
 from tests.support.servers.databases import owner_of
@@ -44,6 +45,13 @@ async def embed(resources: Resources, workspace: Workspace, sentences: Sequence[
     await embed_chunks(resources, workspace.id, make_chunks(sentences), report=ignore)
 
 
+def learn_call_times(resources: Resources) -> None:
+    """Let the process know as many calls of each size as it needs to draw the time of one."""
+    for size in range(1, BATCH + 1):
+        for _ in range(MIN_KNOWN):
+            resources.llm._embedder._times.add(size, seconds=0.0)
+
+
 async def recorded_usage(resources: Resources, workspace: Workspace) -> EmbeddingUsage:
     by_model = await embeddings_of(resources.pool, workspace.id)
     assert set(by_model) <= {resources.settings.llm.embedding_model}
@@ -56,7 +64,7 @@ def reported_usage(models: ScriptedModels) -> EmbeddingUsage:
     return EmbeddingUsage(calls=len(tokens), prompt_tokens=sum(tokens))
 
 
-async def test_shared_texts_are_counted_once_for_the_workspace_that_embedded_them(
+async def test_shared_texts_are_counted_once_for_each_workspace(
     scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace, settings: Settings
 ) -> None:
     other = await create_workspace(scripted.pool, scripted.storage, settings)
@@ -66,8 +74,53 @@ async def test_shared_texts_are_counted_once_for_the_workspace_that_embedded_the
     own = "Use citric acid."
     await embed(scripted, workspace, [*SHARED, own])
     assert await recorded_usage(scripted, workspace) == once + EmbeddingUsage(calls=1, prompt_tokens=len(own) // 4)
-    await embed(scripted, other, [*SHARED, own])
-    assert await recorded_usage(scripted, other) == EmbeddingUsage()
+    # Nothing shows whether another workspace has these texts.
+    learn_call_times(scripted)
+    requests = len(scripted_models.embeddings.requests)
+    await embed(scripted, other, SHARED)
+    assert await recorded_usage(scripted, other) == once
+    await embed(scripted, other, SHARED)
+    assert await recorded_usage(scripted, other) == once
+    assert len(scripted_models.embeddings.requests) == requests
+
+
+async def test_a_batch_with_a_text_that_nobody_has_is_a_call_for_all_of_it(
+    scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace, settings: Settings
+) -> None:
+    other = await create_workspace(scripted.pool, scripted.storage, settings)
+    await embed(scripted, workspace, SHARED)
+    learn_call_times(scripted)
+    before = reported_usage(scripted_models)
+    await embed(scripted, other, [SHARED[0], "Use citric acid."])
+    assert scripted_models.embeddings.requests[-1]["input"] == [SHARED[0], "Use citric acid."]
+    assert before + await recorded_usage(scripted, other) == reported_usage(scripted_models)
+
+
+@pytest.mark.parametrize("reported", [ReportedUsage(None), ReportedUsage({"prompt_tokens": 1001})])
+async def test_a_cached_text_has_the_usage_that_the_provider_reported_for_it(
+    scripted: Resources,
+    scripted_models: ScriptedModels,
+    workspace: Workspace,
+    settings: Settings,
+    reported: ReportedUsage,
+) -> None:
+    other = await create_workspace(scripted.pool, scripted.storage, settings)
+    scripted_models.embeddings.script(reported)
+    await embed(scripted, workspace, SHARED)
+    learn_call_times(scripted)
+    await embed(scripted, other, SHARED)
+    assert len(scripted_models.embeddings.requests) == 1
+    assert await recorded_usage(scripted, other) == await recorded_usage(scripted, workspace)
+
+
+async def test_without_known_times_the_model_is_called_for_cached_texts(
+    scripted: Resources, scripted_models: ScriptedModels, workspace: Workspace, settings: Settings
+) -> None:
+    other = await create_workspace(scripted.pool, scripted.storage, settings)
+    await embed(scripted, workspace, SHARED)
+    await embed(scripted, other, SHARED)
+    assert len(scripted_models.embeddings.requests) == 2
+    assert await recorded_usage(scripted, other) == await recorded_usage(scripted, workspace)
 
 
 async def test_tokens_that_the_server_does_not_report_are_counted_locally(

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.devstack.ports import free_ports
+from ragsvc.domain.ids import new_id
 from ragsvc.domain.usage import EmbeddingUsage
 from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.chat import ChatTurn
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from ragsvc.llm.provider_rate import ProviderRate
     from ragsvc.settings.settings import Settings
+
+WORKSPACE = new_id()
 
 
 @pytest.fixture
@@ -157,11 +160,11 @@ async def test_invalid_vectors_are_rejected(
 
 async def test_queries_are_retried_and_cached(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(503), Fail(429, retry_after_s=0.01))
-    first, usage = await models.embed_query("how long?")
+    first, usage = await models.embed_query("how long?", WORKSPACE)
     assert len(scripted_models.embeddings.requests) == 3
     # Failed calls and cached vectors have no usage.
     assert usage == EmbeddingUsage(calls=1, prompt_tokens=len("how long?") // 4)
-    again, usage = await models.embed_query("how long?")
+    again, usage = await models.embed_query("how long?", WORKSPACE)
     np.testing.assert_array_equal(again, first)
     assert usage == EmbeddingUsage()
     assert len(scripted_models.embeddings.requests) == 3
@@ -180,7 +183,7 @@ async def test_usage_is_estimated_if_the_server_reports_none(
     scripted_models.embeddings.usual = ReportedUsage(reported)
     _vectors, usage = await models.embed(["kettles boil", "parcels arrive"], token_count=5)
     assert usage == EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=5)
-    _vector, usage = await models.embed_query("how long?")
+    _vector, usage = await models.embed_query("how long?", WORKSPACE)
     assert usage == EmbeddingUsage(calls=1, estimated_calls=1, prompt_tokens=3)
 
 
@@ -203,7 +206,7 @@ async def test_a_retry_after_of_months_is_cut_to_an_hour(
 async def test_a_query_does_not_wait_for_a_long_retry_after(models: LlmClient, scripted_models: ScriptedModels) -> None:
     scripted_models.embeddings.script(Fail(429, retry_after_s=60))
     with pytest.raises(TransientFailure):
-        await models.embed_query("how long?")
+        await models.embed_query("how long?", WORKSPACE)
     assert len(scripted_models.embeddings.requests) == 1
 
 
@@ -211,7 +214,7 @@ async def test_a_query_that_is_too_long_is_halved_until_it_fits(
     models: LlmClient, scripted_models: ScriptedModels
 ) -> None:
     scripted_models.embeddings.script(Fail(400, code="context_length_exceeded"), Fail(400))
-    await models.embed_query("x" * 5000)
+    await models.embed_query("x" * 5000, WORKSPACE)
     lengths = [len(request["input"][0]) for request in scripted_models.embeddings.requests]
     assert lengths == [1024, 512, 256]
 
@@ -223,7 +226,7 @@ async def test_a_429_with_retry_after_delays_batches_but_not_queries_or_pings(
     with pytest.raises(TransientFailure):
         await models.embed(["text"], token_count=1)
     held = asyncio.create_task(models.embed(["text"], token_count=1))
-    await models.embed_query("how long?")
+    await models.embed_query("how long?", WORKSPACE)
     await models.ping()
     asked = [request["input"] for request in scripted_models.embeddings.requests]
     assert asked == [["text"], ["how long?"], ["ping"]]
@@ -240,3 +243,13 @@ async def test_a_503_with_retry_after_does_not_delay_other_calls(
         await models.embed(["text"], token_count=1)
     async with asyncio.timeout(10):
         await models.embed(["text"], token_count=1)
+
+
+async def test_the_vector_of_a_query_is_only_reused_in_its_workspace(
+    models: LlmClient, scripted_models: ScriptedModels
+) -> None:
+    first, _usage = await models.embed_query("how long?", WORKSPACE)
+    again, usage = await models.embed_query("how long?", new_id())
+    np.testing.assert_array_equal(again, first)
+    assert usage == EmbeddingUsage(calls=1, prompt_tokens=len("how long?") // 4)
+    assert len(scripted_models.embeddings.requests) == 2

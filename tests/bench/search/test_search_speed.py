@@ -25,6 +25,7 @@ from tests.bench.table import at_least, ratio_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+    from uuid import UUID
 
     from numpy.typing import NDArray
 
@@ -223,7 +224,7 @@ def _dense(request: SearchRequest) -> SearchRequest:
 def _answer_queries_with(monkeypatch: pytest.MonkeyPatch, bench: Bench, vector: NDArray[np.float32]) -> None:
     """Embed every query as this vector, so that the model's time is not measured."""
 
-    async def embed_query(_text: str) -> tuple[NDArray[np.float32], EmbeddingUsage]:
+    async def embed_query(_text: str, _workspace_id: UUID) -> tuple[NDArray[np.float32], EmbeddingUsage]:
         return vector, EmbeddingUsage()
 
     monkeypatch.setattr(bench.resources.llm, "embed_query", embed_query)
