@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ragsvc.abstention import choose_no_answer_text, is_no_answer
 from ragsvc.answering.citations.model_verdicts import judge_by_model
 from ragsvc.answering.citations.parser import CitationParser, cite
+from ragsvc.answering.citations.verification import verify_citation
 from ragsvc.answering.condensing import condense
 from ragsvc.answering.prompt import HISTORY_SHARE, fit_history, fit_prompt
 from ragsvc.answering.sources import number_sources
 from ragsvc.answering.token_meter import load_meter
-from ragsvc.db import canonical_text, chat_messages, documents
+from ragsvc.db import chat_messages
 from ragsvc.domain.chat import Citation, RunStatus, TokenUsage
-from ragsvc.domain.documents import DocumentStatus
 from ragsvc.errors import WorkError
 from ragsvc.retrieval.search import SearchRequest, find_hits
 from ragsvc.tasks import settle
@@ -38,8 +38,6 @@ NO_ANSWER = "no_answer"
 STOP = "stop"
 # The finish reason of an answer that has reached the limit, as model servers report it.
 LENGTH = "length"
-# More than the tokens of any language have on average. Ends an answer whose server ignores `max_tokens`.
-CHARS_PER_OUTPUT_TOKEN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +213,8 @@ class Answerer:
 
     async def _stream(self, prompt: Prompt, parser: CitationParser, saving: asyncio.Task[None]) -> str:
         finish_reason, usage = STOP, None
-        free_chars = self._resources.settings.answering.max_output_tokens * CHARS_PER_OUTPUT_TOKEN
+        # Ends an answer whose server ignores `max_tokens`.
+        free_chars = self._resources.settings.answering.max_answer_chars
         try:
             async with aclosing(self._resources.llm.stream_chat(prompt.turns, model=self._model)) as deltas:
                 async for delta in deltas:
@@ -247,25 +246,7 @@ class Answerer:
             self._cites_source |= hit is not None
             # In a thread, because a long source takes milliseconds.
             citation = await asyncio.to_thread(cite, marker, hit)
-            citation = await self._verify(citation)
+            citation = await verify_citation(self._resources, self._workspace_id, citation)
             self._citations.append(citation)
             self._claims.append(marker.claim)
             self._writer.add_citation(citation)
-
-    async def _verify(self, citation: Citation) -> Citation:
-        """Compare the quote with the stored text; redact the citation if its document is being deleted."""
-        if citation.document_id is None or citation.char_start is None or citation.version is None:
-            return citation
-        async with self._resources.pool.acquire() as conn:
-            document = await documents.select_document(conn, self._workspace_id, citation.document_id)
-            if document is None or document.status is DocumentStatus.DELETING:
-                return citation.redacted()
-            found = await canonical_text.select_text_slice(
-                conn,
-                self._workspace_id,
-                citation.document_id,
-                version=citation.version,
-                start=citation.char_start,
-                end=citation.char_end,
-            )
-        return replace(citation, verified=found is not None and found.text == citation.quote)

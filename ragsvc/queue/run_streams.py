@@ -68,5 +68,5 @@ async def delete_runs(redis: RedisConnection, prefix: str, run_ids: Sequence[UUI
 
 
 def read_entries(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]] | Any) -> list[Entry]:  # noqa: ANN401 - redis-py has no types here
-    """Return the entries of a stream as events."""
-    return [(int(entry_id.partition(b"-")[0]), fields[FIELD]) for entry_id, fields in entries]
+    """Return the entries of a stream as events; one without the field of events has no content."""
+    return [(int(entry_id.partition(b"-")[0]), fields.get(FIELD, b"")) for entry_id, fields in entries]

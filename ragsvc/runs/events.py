@@ -117,6 +117,13 @@ class _Encoding(NamedTuple):
     from_fields: Callable[..., StreamedBody]
 
 
+def _delta_of(offset: object, text: object) -> MessageDelta:
+    # Postgres cannot store NUL.
+    if not isinstance(offset, int) or not isinstance(text, str) or not text or "\0" in text:
+        raise ValueError("not a delta")
+    return MessageDelta(text, offset)
+
+
 # Only these events are read from the stream. Postgres has all others before they are appended.
 _ENCODINGS: dict[type[EventBody], _Encoding] = {
     RetrievalCompleted: _Encoding(
@@ -124,9 +131,7 @@ _ENCODINGS: dict[type[EventBody], _Encoding] = {
         lambda body: [body.sources],
         lambda sources: RetrievalCompleted(tuple(map(Source.from_json, sources))),
     ),
-    MessageDelta: _Encoding(
-        "delta", lambda body: [body.offset, body.text], lambda offset, text: MessageDelta(text, offset)
-    ),
+    MessageDelta: _Encoding("delta", lambda body: [body.offset, body.text], _delta_of),
     MessageCitation: _Encoding(
         "citation", lambda body: [body.citation], lambda citation: MessageCitation(Citation.from_json(citation))
     ),
@@ -145,11 +150,11 @@ def encode_body(body: EventBody) -> bytes:
 def decode_body(content: bytes) -> StreamedBody | None:
     """Return the event that `encode_body` encoded; None when it must be read from Postgres.
 
-    That includes events of a newer version, with another kind or more fields.
+    That includes events of a newer version, with another kind or more fields, and entries that are no events at all:
+    whoever can write to Redis must not stop the readers.
     """
-    kind, *fields = orjson.loads(content)
-    encoding = _BY_KIND.get(kind)
     try:
-        return encoding.from_fields(*fields) if encoding else None
-    except TypeError:
+        kind, *fields = orjson.loads(content)
+        return _BY_KIND[kind].from_fields(*fields)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None

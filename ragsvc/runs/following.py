@@ -84,6 +84,8 @@ class _StreamReader:
     def __init__(self, tail: Tail) -> None:
         self._tail = tail
         self._ahead: list[Entry] = []
+        # The event that Postgres was already read for.
+        self._awaited_id = 0
 
     async def read(self, *, after: int) -> AsyncGenerator[list[RunEvent], None]:
         """Yield the events that follow number `after` without a gap, until Postgres must be read."""
@@ -94,6 +96,9 @@ class _StreamReader:
                 yield batch
                 position = batch[-1].id
             if not may_continue:
+                if self._awaited_id == position + 1:
+                    await asyncio.sleep(GAP_S)
+                self._awaited_id = position + 1
                 return
             if self._ahead:
                 await asyncio.sleep(GAP_S)

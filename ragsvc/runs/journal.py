@@ -91,6 +91,11 @@ class Journal:
         """The length of each delta, or 0 for a citation, in the order of the events."""
         return tuple(len(entry) if isinstance(entry, str) else 0 for entry in self._entries)
 
+    @property
+    def length(self) -> int:
+        """The length of the answer so far, in code points."""
+        return self._length
+
     def add_sources(self, sources: tuple[Source, ...]) -> None:
         """Add the sources; they precede all text."""
         self.sources = sources
@@ -110,18 +115,6 @@ class Journal:
         """Replace all citations, in their order; readers that already have them get the new ones with the end."""
         new = iter(citations)
         self._entries = [next(new) if isinstance(entry, Citation) else entry for entry in self._entries]
-
-    def add_event(self, body: EventBody | None) -> bool:
-        """Add the next event, read from a stream; return False if it cannot come next."""
-        if self.sources is None and isinstance(body, RetrievalCompleted):
-            self.sources = body.sources
-        elif self.sources is not None and isinstance(body, MessageDelta) and body.offset == self._length:
-            self.add_text(body.text)
-        elif self.sources is not None and isinstance(body, MessageCitation):
-            self.add_citation(body.citation)
-        else:
-            return False
-        return True
 
     def release(self, event_id: int) -> None:
         """Let readers see the events up to number `event_id`."""

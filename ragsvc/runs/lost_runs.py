@@ -1,24 +1,28 @@
-"""Ends a run whose process died, and keeps all events that the process is known to have published."""
+"""Ends a run whose process died, and keeps the text that the process is known to have published."""
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import structlog
 
+from ragsvc.answering.citations.restoring import read_markers, restore_citation
 from ragsvc.db import chat_runs
 from ragsvc.domain.chat import RunProgress, RunStatus
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import append_events, read_events
-from ragsvc.runs.events import STORED_MARKER, decode_body
+from ragsvc.runs.events import STORED_MARKER, MessageCitation, MessageDelta, decode_body
 from ragsvc.runs.journal import Journal
 from ragsvc.telemetry.metrics import RUNS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from ragsvc.domain.chat import ChatRun
     from ragsvc.resources import Resources
+    from ragsvc.runs.events import StreamedBody
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +35,7 @@ async def end_lost_run(resources: Resources, run: ChatRun, *, sweeper: str) -> b
         return False
     journal = Journal.restore(*stored)
     saved_id = journal.last_id
-    await _add_streamed_events(resources, journal)
+    await _add_streamed_events(resources, journal, workspace_id=run.workspace_id)
     has_more = journal.last_id > saved_id
     progress = RunProgress(
         workspace_id=run.workspace_id,
@@ -54,18 +58,50 @@ async def end_lost_run(resources: Resources, run: ChatRun, *, sweeper: str) -> b
     return is_saved
 
 
-async def _add_streamed_events(resources: Resources, journal: Journal) -> None:
-    """Add the events that the owner appended to the stream after its last save."""
+async def _add_streamed_events(resources: Resources, journal: Journal, *, workspace_id: UUID) -> None:
+    """Add the events that the owner appended to the stream after its last save.
+
+    Redis is not trusted: only text is taken from it, and citations are made again from the sources in Postgres. What
+    cannot be read, or cannot come next, is the end of what is known.
+    """
+    sources = journal.sources
+    if sources is None:
+        return
+    bodies = [decode_body(content) for content in await _read_contents(resources, journal)]
+    markers = read_markers(journal.text + _text_of(bodies))
+    cited = len(journal.citations)
+    free_chars = resources.settings.answering.max_answer_chars - journal.length
+    for body in bodies:
+        match body:
+            case MessageDelta(text, offset) if offset == journal.length and len(text) <= free_chars:
+                free_chars -= len(text)
+                journal.add_text(text)
+            case MessageCitation(claimed) if cited < len(markers) and markers[cited].offset < journal.length:
+                marker = markers[cited]
+                cited += 1
+                journal.add_citation(
+                    await restore_citation(resources, workspace_id, marker, claimed=claimed, sources=sources)
+                )
+            case _:
+                return
+
+
+def _text_of(bodies: Sequence[StreamedBody | None]) -> str:
+    known = itertools.takewhile(lambda body: isinstance(body, (MessageDelta, MessageCitation)), bodies)
+    return "".join(body.text for body in known if isinstance(body, MessageDelta))
+
+
+async def _read_contents(resources: Resources, journal: Journal) -> list[bytes]:
+    """Return the contents of the stream's entries that follow the journal's last event without a gap."""
     try:
         entries = await read_events(
             resources.redis, resources.settings.stores.queue_prefix, journal.run_id, after=journal.last_id
         )
     except REDIS_TROUBLE as error:
         log.warning("run_stream_unreadable", run_id=journal.run_id, error=error)
-        return
-    for event_id, content in entries:
-        if event_id != journal.last_id + 1 or not journal.add_event(decode_body(content)):
-            return
+        return []
+    numbered = enumerate(entries, journal.last_id + 1)
+    return [content for _, (_, content) in itertools.takewhile(lambda one: one[0] == one[1][0], numbered)]
 
 
 async def _append_end(resources: Resources, run_id: UUID, end_id: int) -> None:

@@ -447,6 +447,11 @@ class AnsweringGroup(Group):
         15.0, description="Seconds after which a run is marked as interrupted if its API process is unresponsive."
     )
 
+    @property
+    def max_answer_chars(self) -> int:
+        """The longest answer in code points: more than MAX_OUTPUT_TOKENS have on average in any language."""
+        return self.max_output_tokens * 8
+
 
 class TelemetryGroup(Group):
     """Logs and traces."""
