@@ -8,18 +8,21 @@ import structlog
 
 from ragsvc.db import bulk_operations, collections, workspaces
 from ragsvc.db.audit_events import insert_audit_event
+from ragsvc.db.search.scope import Selection
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.bulk import BulkAction, BulkSelection
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import BulkPayload, Queue, SubjectKind
 from ragsvc.errors import NotFound
 from ragsvc.jobs import lifecycle
+from ragsvc.retrieval.filter_cost import check_filter_cost
 from ragsvc.retrieval.filters import compile_filter, dump_filter
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
+    from ragsvc.db.search.scope import AttributeCondition
     from ragsvc.domain.bulk import BulkOperation
     from ragsvc.domain.documents import DocumentStatus
     from ragsvc.resources import Resources
@@ -41,6 +44,7 @@ async def count_selected(
     selection = BulkSelection(collection_id, status)
     async with resources.pool.acquire() as conn:
         await _check_collection(conn, workspace_id, selection)
+        await _check_cost(conn, workspace_id, selection, attributes)
         return await bulk_operations.count_matching(conn, workspace_id, selection, attributes)
 
 
@@ -67,6 +71,7 @@ async def request_bulk_operation(
         # Wait for the documents that are being added, and make later ones wait, so that each was there or was not.
         await workspaces.pin_workspace(conn, workspace_id, exclusively=True)
         await _check_collection(conn, workspace_id, selection)
+        await _check_cost(conn, workspace_id, selection, attributes)
         operation = await bulk_operations.insert_bulk_operation(
             conn,
             workspace_id,
@@ -108,3 +113,10 @@ async def _record_audit_event(conn: Connection, operation: BulkOperation) -> Non
         subject=(AuditSubject.BULK, operation.id),
         details={"bulk_id": format_id("bulk", operation.id), "matched": operation.matched},
     )
+
+
+async def _check_cost(
+    conn: Connection, workspace_id: UUID, selection: BulkSelection, attributes: AttributeCondition
+) -> None:
+    collection_ids = (selection.collection_id,) if selection.collection_id else None
+    await check_filter_cost(conn, workspace_id, Selection(collection_ids, attributes))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,8 @@ import structlog
 from ragsvc.db.search.hits import Candidates, select_hits
 from ragsvc.db.search.scope import Scope, Selection, select_scope
 from ragsvc.domain.search import FoundHits, SearchMode
-from ragsvc.errors import NotFound, OutageFailure, TransientFailure, Unavailable
+from ragsvc.errors import NotFound, OutageFailure, TransientFailure
+from ragsvc.retrieval.filter_cost import check_filter_cost, explaining_timeouts
 from ragsvc.retrieval.filters import compile_filter
 from ragsvc.retrieval.reranking import rerank
 from ragsvc.tasks import abandon
@@ -20,7 +20,7 @@ from ragsvc.telemetry.metrics import RETRIEVAL_DURATION
 from ragsvc.telemetry.traces import span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     import numpy as np
@@ -155,7 +155,8 @@ async def _await_vector(
 
 async def _measure(resources: Resources, workspace_id: UUID, selection: Selection) -> Scope:
     async with resources.pool.acquire() as conn:
-        with _translating_timeouts():
+        await check_filter_cost(conn, workspace_id, selection)
+        with explaining_timeouts():
             return await select_scope(conn, workspace_id, selection)
 
 
@@ -211,7 +212,7 @@ async def _select_once(
         folds=request.folds_duplicates,
     )
     async with resources.pool.acquire() as conn:
-        with _translating_timeouts():
+        with explaining_timeouts():
             return await select_hits(
                 conn,
                 workspace_id,
@@ -223,11 +224,3 @@ async def _select_once(
                 table=resources.space.table,
                 is_small=scope.chunks <= EXACT_SCAN_MAX_CHUNKS,
             )
-
-
-@contextmanager
-def _translating_timeouts() -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError:
-        raise Unavailable("The search took too long: narrow it, or try again.") from None

@@ -21,6 +21,7 @@ from ragsvc.domain.ids import new_id
 from ragsvc.errors import (
     LeaseLost,
     OutageFailure,
+    Overloaded,
     RequestError,
     TransientFailure,
     Unavailable,
@@ -248,7 +249,7 @@ def explain_failure(error: Exception) -> FailureInfo:
             is_retryable = isinstance(error, (TransientFailure, OutageFailure))
             return FailureInfo(error.work_code, error.detail, is_retryable)
         case RequestError():
-            return FailureInfo(error.code, error.detail, isinstance(error, Unavailable))
+            return FailureInfo(error.code, error.detail, isinstance(error, (Overloaded, Unavailable)))
     if isinstance(error, DATABASE_TROUBLE):
         log.warning("run_failed", error=error)
         return FailureInfo(Unavailable.code, Unavailable().detail, retryable=True)

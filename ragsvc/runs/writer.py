@@ -11,7 +11,7 @@ import structlog
 from ragsvc.db import chat_runs
 from ragsvc.db.connections.pool import DATABASE_TROUBLE
 from ragsvc.domain.chat import RunProgress, RunStatus, TokenUsage
-from ragsvc.errors import LeaseLost
+from ragsvc.errors import LeaseLost, Overloaded
 from ragsvc.runs.journal import Journal, end_of
 from ragsvc.telemetry.metrics import CITATIONS, RUN_FIRST_TOKEN
 
@@ -134,7 +134,7 @@ class RunWriter:
         try:
             async with self._resources.pool.acquire() as conn:
                 stored = await chat_runs.select_run_with_message(conn, self._workspace_id, self.journal.run_id)
-        except DATABASE_TROUBLE:
+        except (*DATABASE_TROUBLE, Overloaded):
             return None
         return end_of(*stored) if stored else None
 
@@ -144,7 +144,7 @@ class RunWriter:
                 while True:
                     try:
                         return await self._save(progress)
-                    except DATABASE_TROUBLE as error:
+                    except (*DATABASE_TROUBLE, Overloaded) as error:
                         log.warning("run_not_saved", error=error)
                         await asyncio.sleep(SAVE_RETRY_S)
         except TimeoutError:

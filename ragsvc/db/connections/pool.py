@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
@@ -21,6 +21,7 @@ from ragsvc.db.connections.sessions import (
     SpecialScope,
 )
 from ragsvc.errors import StartupRefused
+from ragsvc.shares import SERVICE, Shares, holder_now
 from ragsvc.telemetry.metrics import DB_ACQUIRE_WAIT, DB_CONNECTIONS_IN_USE, DB_CONNECTIONS_MAX
 from ragsvc.telemetry.traces import is_tracing, record_span
 
@@ -76,6 +77,8 @@ JSONB_VERSION = b"\x01"
 # The first table named in a statement.
 _TARGET = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+([a-z_][a-z0-9_]*)")
 MAX_STATEMENT_CHARS = 2000
+# Longest wait of a request for a connection.
+MAX_WAIT_S = 10.0
 
 
 class Pool:
@@ -85,15 +88,21 @@ class Pool:
     """
 
     def __init__(
-        self, pool: asyncpg.Pool[Record], *, has_sessions: bool, scope: UUID | SpecialScope = SpecialScope.SYSTEM
+        self,
+        pool: asyncpg.Pool[Record],
+        shares: Shares,
+        *,
+        has_sessions: bool,
+        scope: UUID | SpecialScope = SpecialScope.SYSTEM,
     ) -> None:
         self._pool = pool
+        self._shares = shares
         self._has_sessions = has_sessions
         self._scope = scope
 
     def scoped_to(self, workspace_id: UUID) -> Pool:
         """Return a view of the pool whose statements can only see rows of this workspace."""
-        return Pool(self._pool, has_sessions=self._has_sessions, scope=workspace_id)
+        return Pool(self._pool, self._shares, has_sessions=self._has_sessions, scope=workspace_id)
 
     async def can_isolate(self) -> bool:
         """Return whether row-level security isolates workspaces; otherwise only conditions in statements do."""
@@ -102,7 +111,11 @@ class Pool:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
-        """Wait for a connection, and return it to the pool after the `async with` body."""
+        """Wait for a connection, and return it to the pool after the `async with` body.
+
+        Raises:
+            Overloaded: the request's workspace did not get a connection within MAX_WAIT_S.
+        """
         async with self._acquire() as (connection, session):
             if session.can_isolate and self._has_sessions:
                 await session.enter(connection, self._scope)
@@ -127,14 +140,18 @@ class Pool:
 
     @asynccontextmanager
     async def _acquire(self) -> AsyncIterator[tuple[Connection, Session]]:
-        with DB_ACQUIRE_WAIT.time():
-            connection = await self._pool.acquire()
-        with DB_CONNECTIONS_IN_USE.track_inprogress():
-            try:
-                with connection.query_logger(_trace_query) if is_tracing() else nullcontext():
-                    yield connection, cast("SessionConnection", connection).session
-            finally:
-                await self._pool.release(connection)
+        async with AsyncExitStack() as stack:
+            with DB_ACQUIRE_WAIT.time():
+                # Leases and jobs do not take turns with requests: they wait for the next free connection.
+                if holder_now.get() != SERVICE:
+                    await stack.enter_async_context(self._shares.hold())
+                connection = await self._pool.acquire()
+            with DB_CONNECTIONS_IN_USE.track_inprogress():
+                try:
+                    with connection.query_logger(_trace_query) if is_tracing() else nullcontext():
+                        yield connection, cast("SessionConnection", connection).session
+                finally:
+                    await self._pool.release(connection)
 
 
 def _trace_query(query: LoggedQuery) -> None:
@@ -187,7 +204,7 @@ async def open_pool(settings: Settings, *, size: int) -> AsyncIterator[Pool]:
         raise StartupRefused(f"Postgres at DATABASE_URL cannot be used: {error or type(error).__name__}") from error
     DB_CONNECTIONS_MAX.inc(size)
     try:
-        yield Pool(pool, has_sessions=cached)
+        yield Pool(pool, Shares("database", size, max_wait_s=MAX_WAIT_S), has_sessions=cached)
     finally:
         DB_CONNECTIONS_MAX.dec(size)
         # `close` waits until all connections are returned; those still in use after 5 s are terminated.

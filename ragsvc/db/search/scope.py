@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Time limit of a search; short, because a user is waiting.
 SEARCH_TIMEOUT_S = 5.0
+# Time limit for finding the documents that match a filter.
+FILTER_TIMEOUT_S = 2.0
 
 # Condition for documents `d` that a search can find. `$1` is the workspace, `$2` the collections or null for all, `$3`
 # the attributes to contain, `$4` a jsonpath predicate on the attributes, and `$5` its variables.
@@ -39,6 +41,15 @@ SELECT (SELECT count(*) FROM collections c
         WHERE c.workspace_id = $1 AND c.id = ANY($2) AND c.deletion_id IS NULL)::integer AS collections,
        coalesce(sum(d.chunk_count), 0)::integer AS chunks, coalesce(sum(d.token_count), 0)::bigint AS tokens
 FROM documents d WHERE {LIVE}
+"""
+
+
+# The documents to which a predicate is applied, counted up to a limit.
+COUNT_FILTERED = """
+SELECT count(*) FROM (
+    SELECT FROM documents d WHERE d.workspace_id = $1 AND ($2::uuid[] IS NULL OR d.collection_id = ANY($2))
+        AND ($3::jsonb IS NULL OR d.attributes @> $3)
+    LIMIT $4) applied
 """
 
 
@@ -84,8 +95,21 @@ async def select_scope(conn: Connection, workspace_id: UUID, selection: Selectio
     if selection.attributes.is_empty:
         row = await conn.fetchrow(SELECT_SCOPE, *arguments[:2], timeout=SEARCH_TIMEOUT_S)
     else:
-        row = await conn.fetchrow(SELECT_FILTERED_SCOPE, *arguments, timeout=SEARCH_TIMEOUT_S)
+        row = await conn.fetchrow(SELECT_FILTERED_SCOPE, *arguments, timeout=FILTER_TIMEOUT_S)
     return Scope(**row) if row else Scope(0, 0, 0)
+
+
+async def count_filtered(conn: Connection, workspace_id: UUID, selection: Selection, *, limit: int) -> int:
+    """Return the number of documents to which the selection's predicate is applied, at most `limit`."""
+    count: int = await conn.fetchval(
+        COUNT_FILTERED,
+        workspace_id,
+        selection.collection_ids,
+        selection.attributes.contains,
+        limit,
+        timeout=FILTER_TIMEOUT_S,
+    )
+    return count
 
 
 def selection_arguments(workspace_id: UUID, selection: Selection) -> tuple[object, ...]:
