@@ -40,7 +40,7 @@ class RunStreamRemover:
             try:
                 await self._remove(run_ids, mark=f"{document_id.hex}-{run_ids[-1].hex}")
             except REDIS_TROUBLE as error:
-                raise OutageFailure("redis_unavailable", f"Redis is unavailable: {error}") from error
+                raise OutageFailure("redis_unavailable", "Redis is unavailable") from error
 
     async def count(self, document_id: UUID) -> int:
         """Return how many streams of the document's runs there are."""
@@ -48,7 +48,7 @@ class RunStreamRemover:
         try:
             return sum([await count_runs(redis, prefix, run_ids) async for run_ids in self._pages(document_id)])
         except REDIS_TROUBLE as error:
-            raise OutageFailure("redis_unavailable", f"Redis is unavailable: {error}") from error
+            raise OutageFailure("redis_unavailable", "Redis is unavailable") from error
 
     async def _pages(self, document_id: UUID) -> AsyncIterator[list[UUID]]:
         last: UUID | None = None

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from ragsvc.errors import UnknownHost
+from ragsvc.errors import RequestError, UnknownHost
 from ragsvc.http.contract.operations import PROBES
 from ragsvc.http.state import resources_of
 
@@ -37,10 +37,14 @@ async def check_host(request: web.Request, handler: Handler) -> web.StreamRespon
 
     Raises:
         UnknownHost: the request is for another host.
+        RequestError: the Host header is not a host.
     """
-    allowed = resources_of(request).settings.api.hosts
-    if allowed and request.path not in PROBES and not _is_allowed(request.host, allowed):
-        raise UnknownHost
+    if request.path not in PROBES:
+        allowed = resources_of(request).settings.api.hosts
+        if allowed and not _is_allowed(request.host, allowed):
+            raise UnknownHost
+        if not _is_readable(request):
+            raise RequestError("The Host header is not valid.")
     return await handler(request)
 
 
@@ -51,6 +55,15 @@ async def harden(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.setdefault(name, value)
     if (resources_of(request).settings.api.public_url or "").startswith("https://"):
         response.headers["Strict-Transport-Security"] = HSTS
+
+
+def _is_readable(request: web.Request) -> bool:
+    """Return whether links can be made of the Host header, whose port can be out of range."""
+    try:
+        request.url.origin()
+    except ValueError:
+        return False
+    return True
 
 
 def _is_allowed(asked: str, allowed: frozenset[str]) -> bool:

@@ -140,7 +140,9 @@ async def fail(pool: Pool, job: Job, failure: Failure, *, settings: Settings) ->
             return dead
         queued = await jobs.retry_job(conn, job, delay_s=retry.delay_s, error=error, charged=retry.charged)
         if queued is not None:
-            shown = FailureInfo(failure.code, failure.message, retryable=True, next_attempt_at=queued.run_at)
+            shown = FailureInfo(
+                failure.code, failure.message_for_tenants(job.id), retryable=True, next_attempt_at=queued.run_at
+            )
             await subjects.show_queued(conn, queued, error=shown)
         return queued
 
@@ -187,4 +189,6 @@ def _measure_claim(before: Job, job: Job) -> None:
 async def _show_dead(conn: Connection, dead: Job | None, failure: Failure) -> None:
     if dead is not None:
         replayable = failure.kind is not retry_policy.FailureClass.PERMANENT
-        await subjects.show_dead(conn, dead, error=FailureInfo(failure.code, failure.message, replayable))
+        await subjects.show_dead(
+            conn, dead, error=FailureInfo(failure.code, failure.message_for_tenants(dead.id), replayable)
+        )

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ragsvc.db.connections.pool import is_transient
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import Fault
 from ragsvc.errors import (
     DocumentErrorCode,
@@ -25,6 +26,7 @@ from ragsvc.telemetry.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
     from ragsvc.domain.jobs import Job, Outage
     from ragsvc.settings.settings import Settings
@@ -101,6 +103,14 @@ DRIVER_ERROR_KINDS: tuple[tuple[Callable[[BaseException], bool], FailureClass, s
     (is_transient, FailureClass.TRANSIENT, "database_unavailable"),
 )
 
+# What tenants are told about them.
+SENTENCES = {
+    "timeout": "A call took too long.",
+    "redis_unavailable": "Redis could not be reached.",
+    "worker_exhausted": "The worker ran out of disk space, memory or file descriptors.",
+    "database_unavailable": "Postgres could not be reached.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -113,6 +123,15 @@ class Failure:
     http_status: int | None
     retry_after_s: float | None
     traceback: str
+    # Whether the message was written for tenants. The text of other exceptions could tell them how the service works.
+    is_public: bool = True
+
+    def message_for_tenants(self, job_id: UUID) -> str:
+        """Return what tenants are told: the message, or a sentence about the code and the job's id."""
+        if self.is_public:
+            return self.message
+        sentence = SENTENCES.get(self.code, "An unexpected error occurred.")
+        return f"{sentence} An operator finds more under {format_id('job', job_id)}."
 
     def to_json(self, *, worker: str | None) -> dict[str, object]:
         """Return the error of a dead letter; `worker` is the one on which the job failed."""
@@ -147,6 +166,7 @@ def classify(error: BaseException) -> Failure:
         http_status=error.http_status if isinstance(error, WorkError) else None,
         retry_after_s=error.retry_after_s if isinstance(error, WorkError) else None,
         traceback=redact("".join(traceback.format_exception(error)))[-TRACEBACK_MAX_BYTES:],
+        is_public=isinstance(error, WorkError),
     )
 
 

@@ -16,7 +16,7 @@ from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
 
-from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError, describe_error
+from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,8 +67,8 @@ def translated() -> Iterator[None]:
     except aiohttp.ClientConnectorError as error:
         raise OutageFailure("storage_unreachable", "the object store cannot be reached") from error
     except (BotoCoreError, aiohttp.ClientError, OSError) as error:
-        message = describe_error(error)
-        raise TransientFailure("storage_unavailable", f"the object store failed: {message}") from error
+        # The error's own text names the endpoint, which tenants must not learn.
+        raise TransientFailure("storage_unavailable", f"the object store failed ({type(error).__name__})") from error
 
 
 def refusal(code: str, status: int) -> WorkError:

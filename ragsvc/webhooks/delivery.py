@@ -12,7 +12,7 @@ import structlog
 from ragsvc.db import jobs, webhooks
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import DeliverPayload
-from ragsvc.errors import ProviderRejected, TransientFailure, WebhookRefused, describe_error
+from ragsvc.errors import ProviderRejected, TransientFailure, WebhookRefused
 from ragsvc.webhooks.destinations import check_url
 from ragsvc.webhooks.signing import sign
 
@@ -78,7 +78,7 @@ async def _send(webhook: Webhook, job: Job, payload: DeliverPayload) -> None:
         ):
             _check_status(response)
     except (aiohttp.ClientError, TimeoutError) as error:
-        detail = f"the receiver cannot be reached: {describe_error(error)}"
+        detail = f"the receiver cannot be reached: {type(error).__name__}"
         raise TransientFailure("webhook_unreachable", detail) from error
     log.info("webhook_delivered", webhook_id=webhook.id, webhook_event=payload.event, status=response.status)
 

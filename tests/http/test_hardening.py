@@ -74,3 +74,14 @@ async def test_only_allowed_hosts_are_served(make_client: ClientMaker, tenant: T
 
 async def test_by_default_any_host_is_served(tenant: Tenant) -> None:
     assert (await asked(tenant.api, "whatever.example")).status == 200
+
+
+async def test_a_host_with_an_invalid_port_is_refused_before_anything_is_done(
+    make_client: ClientMaker, tenant: Tenant
+) -> None:
+    limited = Api(await make_client(allowed_hosts="api.example"), tenant.api.key)
+    for api in (limited, tenant.api):
+        for host in ("api.example:99999", "api.example:x", "api.example:-1"):
+            response = await api.call("POST", "/v1/upload-tokens", headers={"Host": host})
+            assert response.status in {400, 421}, host
+            assert response.is_problem(response.status, response.json["code"])

@@ -20,6 +20,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
+from ragsvc.domain.ids import new_id
 from ragsvc.errors import DocumentErrorCode, DocumentRejected, WorkError
 from ragsvc.jobs.retry_policy import FailureClass, classify
 from ragsvc.llm.errors import translate
@@ -199,3 +200,21 @@ def test_secrets_are_redacted(secret: str) -> None:
     redacted = redact(f"it failed: {secret}")
     assert not any(part in redacted for part in ("hunter2", "abcdefghijkl", "0123456789abcdef", "deadbeef"))
     assert "***" in redacted
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        from_store(ReadTimeoutError(endpoint_url="http://store.internal:9000/bucket")),
+        TimeoutError("db.internal"),
+        redis.exceptions.ConnectionError("Error 111 connecting to redis.internal:6379"),
+        OSError(errno.ENOSPC, "No space left on device", "/var/internal"),
+        asyncpg.CannotConnectNowError("db.internal"),
+        KeyError("internal"),
+    ],
+    ids=str,
+)
+def test_tenants_see_no_names_of_internal_servers(error: Exception) -> None:
+    message = classify(error).message_for_tenants(new_id())
+    assert message.endswith((".", ")"))
+    assert "internal" not in message

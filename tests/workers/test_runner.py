@@ -11,6 +11,7 @@ import pytest
 
 from ragsvc.db import jobs
 from ragsvc.domain.documents import DocumentStatus, Stage
+from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.errors import DocumentRejected, OutageFailure
 from ragsvc.queue.connection import queue_name
@@ -85,6 +86,29 @@ async def test_an_unexpected_failure_is_attempted_three_times(resources: Resourc
             await conn.execute("UPDATE jobs SET run_at = now() WHERE id = $1", job.id)
         await run_job(ctx, str(job.id), work)
         assert (await reload_job(resources, job)).status is expected
+
+
+async def test_the_text_of_an_unexpected_failure_is_not_shown_to_tenants(
+    resources: Resources, document: Document, job: Job
+) -> None:
+    async def work(_resources: Resources, _lease: Lease) -> None:
+        raise KeyError("deletion_id")
+
+    ctx = context(resources, backoff_base_s=0.001, backoff_cap_s=0.001)
+    for _ in range(3):
+        async with resources.pool.acquire() as conn:
+            await conn.execute("UPDATE jobs SET run_at = now() WHERE id = $1", job.id)
+        await run_job(ctx, str(job.id), work)
+        error = (await reload(resources, document)).error
+        assert error is not None
+        assert error.code == "internal"
+        assert (
+            error.message == f"An unexpected error occurred. An operator finds more under {format_id('job', job.id)}."
+        )
+    # Operators see it.
+    stored = (await reload_job(resources, job)).error
+    assert stored is not None
+    assert stored["message"] == "'deletion_id'"
 
 
 async def test_a_timeout_is_transient_and_counts_an_attempt(resources: Resources, job: Job) -> None:
