@@ -393,6 +393,11 @@ class IngestionGroup(Group):
     )
     max_chunks: Count = Field(200_000, description="Maximum chunks per document.")
     parse_timeout_s: Seconds = Field(600.0, description="Longest time to parse a document, in seconds.")
+    parse_tasks_per_process: Count = Field(
+        20,
+        description="Tasks after which a parsing process is replaced. 1: each parse and each chunking of a document"
+        " gets a process of its own, which never sees another document.",
+    )
     parse_memory_bytes: SizeBytes = Field(
         2048 * MIB, description="Maximum address space of a parsing process, in bytes."
     )

@@ -39,7 +39,12 @@ NO_PROGRESS = Progress()
 def read_progress(path: Path) -> float:
     """Return the fraction (0 to 1) last reported; 0 before the first report."""
     try:
-        (fraction,) = FRACTION.unpack(path.read_bytes())
+        # The process could have put a link or a pipe there.
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            (fraction,) = FRACTION.unpack(os.read(file, FRACTION.size))
+        finally:
+            os.close(file)
     except (OSError, struct.error):
         return 0.0
     return float(min(max(fraction, 0.0), 1.0))

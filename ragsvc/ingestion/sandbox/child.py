@@ -16,7 +16,8 @@ from importlib import import_module
 from math import ceil
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import DocumentErrorCode, DocumentRejected, RagsvcError, TransientFailure
+from ragsvc.errors import DocumentErrorCode, DocumentRejected, RagsvcError, StartupRefused, TransientFailure, WorkError
+from ragsvc.ingestion.sandbox.confinement import deny_sockets
 from ragsvc.ingestion.sandbox.environment import scrub_environment
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ SPARE_RESULT_BYTES = 64 * 1024 * 1024
 SPARE_CPU_S = 10
 # Exit code for running out of memory; arbitrary, but not used by anything else.
 EXIT_OUT_OF_MEMORY = 86
+DOCUMENT, TRANSIENT, STARTUP = "document", "transient", "startup"
+KINDS: dict[type[WorkError], str] = {DocumentRejected: DOCUMENT, TransientFailure: TRANSIENT}
+MAX_CODE_CHARS = 64
+MAX_DETAIL_CHARS = 2000
 
 
 def initialise(limits: ParseLimits) -> None:
@@ -42,6 +47,7 @@ def initialise(limits: ParseLimits) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     scrub_environment()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    deny_sockets()
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
     _limit(resource.RLIMIT_FSIZE, limits.max_text_chars * RESULT_BYTES_PER_CHAR + SPARE_RESULT_BYTES)
@@ -65,12 +71,36 @@ def _die_with_worker() -> None:
         os._exit(1)
 
 
-def run(target: str, arguments: Mapping[str, object], *, timeout_s: float) -> object:
-    """Call `module:function` and return its result.
+def run(target: str, arguments: Mapping[str, object], *, timeout_s: float) -> dict[str, object]:
+    """Call `module:function` and return its result, or its error, as data that `open_answer` understands."""
+    try:
+        return {"result": _call(target, arguments, timeout_s=timeout_s)}
+    except WorkError as error:
+        return {"error": KINDS.get(type(error), DOCUMENT), "code": error.work_code, "detail": error.detail}
+    except RagsvcError as error:
+        return {"error": STARTUP, "code": "", "detail": error.detail}
+
+
+def open_answer(answer: object) -> object:
+    """Return the result in an answer of `run`, or raise its error.
 
     Raises:
-        RagsvcError: as raised by the function; `parser_crash` for any unexpected exception.
+        RagsvcError: as raised by the function; `parser_crash` if this is no answer of `run`.
     """
+    match answer:
+        case {"result": result}:
+            return result
+        case {"error": str(kind), "code": str(code), "detail": str(detail)}:
+            detail = detail[:MAX_DETAIL_CHARS]
+            if kind == STARTUP:
+                raise StartupRefused(detail)
+            raise (TransientFailure if kind == TRANSIENT else DocumentRejected)(code[:MAX_CODE_CHARS], detail)
+        case _:
+            raise DocumentRejected(DocumentErrorCode.PARSER_CRASH, "the parser returned no answer")
+
+
+def _call(target: str, arguments: Mapping[str, object], *, timeout_s: float) -> object:
+    """Call the function; any unexpected exception becomes `parser_crash`."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu_s = used.ru_utime + used.ru_stime + timeout_s + SPARE_CPU_S
     resource.setrlimit(resource.RLIMIT_CPU, (ceil(cpu_s), resource.RLIM_INFINITY))

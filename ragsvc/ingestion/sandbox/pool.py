@@ -6,7 +6,7 @@ import asyncio
 import multiprocessing
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import structlog
 from pebble import ProcessExpired
@@ -90,7 +90,10 @@ class Sandbox:
         context = multiprocessing.get_context("forkserver")
         # Only the fork server imports the parsers: new children inherit them, and this process never loads them.
         context.set_forkserver_preload([FORK_SERVER])
-        self._slots = [Slot(self._limits, context) for _ in range(settings.jobs.ingestion_concurrency)]
+        self._slots = [
+            Slot(self._limits, context, tasks_per_process=settings.ingestion.parse_tasks_per_process)
+            for _ in range(settings.jobs.ingestion_concurrency)
+        ]
         # Last in, first out: prefer a warm child.
         self._free: asyncio.LifoQueue[Slot] = asyncio.LifoQueue()
         self._replacements: set[asyncio.Task[None]] = set()
@@ -133,7 +136,11 @@ class Sandbox:
             limits=self._limits,
             into=into,
         )
-        return ParseOutcome(*cast("tuple[int | None, int, str]", result))
+        match result:
+            case [int() | None as page_count, int(text_length), str(media_type)]:
+                return ParseOutcome(page_count, text_length, media_type)
+            case _:
+                raise DocumentRejected(DocumentErrorCode.PARSER_CRASH, "the parser returned no outcome")
 
     async def chunk(self, parsed: Path, *, chunking: Chunking, into: Path, report: Report = ignore_progress) -> int:
         """Chunk a parsed text, write the chunks to `into` for `iterate_chunks`, and return their number.
@@ -153,7 +160,9 @@ class Sandbox:
             limits=self._limits,
             into=into,
         )
-        return cast("int", result)
+        if not isinstance(result, int):
+            raise DocumentRejected(DocumentErrorCode.PARSER_CRASH, "the parser returned no number of chunks")
+        return result
 
     async def run(self, target: str, /, **arguments: object) -> object:
         """Call `module:function` in a child process; if the child dies, retry once in a new one.
@@ -195,7 +204,8 @@ class Sandbox:
             try:
                 if isinstance(failure, TaskNotStarted) or not slot.usable:
                     await asyncio.to_thread(slot.restart)
-                return await _wait_for_result(slot.schedule(target, arguments))
+                answer = await _wait_for_result(slot.schedule(target, arguments))
+                return child.open_answer(answer)
             except TimeoutError:
                 raise DocumentRejected(
                     DocumentErrorCode.PARSER_TIMEOUT, f"parsing took longer than {self._limits.timeout_s:g} s"

@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import orjson
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
-from ragsvc.domain.chunks import Chunk, Heading, PageSpan, ParsedText, Table
+from ragsvc.domain.chunks import Chunk, Heading, PageSpan, ParsedText, Table, join_context
 from ragsvc.domain.documents import DocumentWarning
+from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import BinaryIO
+
+
+class _Anchors(TypedDict):
+    media_type: str
+    pages: tuple[tuple[int, int, int], ...]
+    headings: tuple[tuple[int, str, int], ...]
+    warnings: tuple[dict[str, Any], ...]
+    tables: tuple[tuple[int, int, tuple[int, ...], tuple[int, int] | None], ...]
+
+
+class _Row(TypedDict):
+    ordinal: int
+    text: str
+    char_start: int
+    char_end: int
+    page_spans: tuple[tuple[int, int, int], ...]
+    heading_path: tuple[str, ...]
+    table_header: str
+    token_count: int
+    context: str
+    context_token_count: int
+
+
+_ANCHORS = TypeAdapter(_Anchors)
+_ROW = TypeAdapter(_Row)
 
 
 def write_parsed(parsed: ParsedText, path: Path) -> None:
@@ -28,23 +61,54 @@ def write_parsed(parsed: ParsedText, path: Path) -> None:
         file.write(parsed.text.encode())
 
 
+def open_result(path: Path) -> BinaryIO:
+    """Open a file that a parsing process wrote; a link or a pipe in its place is refused.
+
+    Raises:
+        DocumentRejected: it is not a regular file.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise _unreadable() from error
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise _unreadable()
+    return os.fdopen(file, "rb")
+
+
+def _unreadable() -> DocumentRejected:
+    return DocumentRejected(DocumentErrorCode.PARSER_CRASH, "the parser returned an unreadable result")
+
+
+@contextmanager
+def _refusing_unreadable() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise _unreadable() from error
+
+
 def read_parsed(path: Path) -> ParsedText:
-    """Return the text that `Sandbox.parse` wrote to the file."""
-    with path.open("rb") as file:
-        anchors = orjson.loads(file.readline())
-        text = file.read().decode()
+    """Return the text that `Sandbox.parse` wrote to the file.
+
+    Raises:
+        DocumentRejected: the file was not written by `write_parsed`.
+    """
+    with open_result(path) as file, _refusing_unreadable():
+        return _read_parsed(file)
+
+
+def _read_parsed(file: BinaryIO) -> ParsedText:
+    anchors = _ANCHORS.validate_json(file.readline())
     return ParsedText(
-        text=text,
+        text=file.read().decode(),
         pages=tuple(PageSpan(*page) for page in anchors["pages"]),
         headings=tuple(Heading(*heading) for heading in anchors["headings"]),
-        tables=tuple(_row_to_table(*table) for table in anchors["tables"]),
+        tables=tuple(Table(*table) for table in anchors["tables"]),
         warnings=tuple(map(DocumentWarning.from_json, anchors["warnings"])),
         media_type=anchors["media_type"],
     )
-
-
-def _row_to_table(char_start: int, char_end: int, row_starts: list[int], header: list[int] | None) -> Table:
-    return Table(char_start, char_end, tuple(row_starts), (header[0], header[1]) if header else None)
 
 
 def write_chunks(chunks: Iterable[Chunk], path: Path) -> int:
@@ -59,20 +123,20 @@ def write_chunks(chunks: Iterable[Chunk], path: Path) -> int:
 
 def iterate_chunks(path: Path) -> Iterator[Chunk]:
     """Yield the chunks that `Sandbox.chunk` wrote to the file, in order; only one is in memory at a time."""
-    with path.open("rb") as file:
+    with open_result(path) as file:
         for line in file:
-            yield _line_to_chunk(line)
+            with _refusing_unreadable():
+                chunk = _line_to_chunk(line)
+            yield chunk
 
 
-def _chunk_to_row(chunk: Chunk) -> dict[str, object]:
+def _chunk_to_row(chunk: Chunk) -> _Row:
     return {
         "ordinal": chunk.ordinal,
         "text": chunk.text,
-        "content_hash": chunk.content_hash.hex(),
-        "embedding_input_hash": chunk.embedding_input_hash.hex(),
         "char_start": chunk.char_start,
         "char_end": chunk.char_end,
-        "page_spans": [(span.page, span.char_start, span.char_end) for span in chunk.page_spans],
+        "page_spans": tuple((span.page, span.char_start, span.char_end) for span in chunk.page_spans),
         "heading_path": chunk.heading_path,
         "table_header": chunk.table_header,
         "token_count": chunk.token_count,
@@ -82,9 +146,19 @@ def _chunk_to_row(chunk: Chunk) -> dict[str, object]:
 
 
 def _line_to_chunk(line: bytes) -> Chunk:
-    row = orjson.loads(line)
-    row["content_hash"] = bytes.fromhex(row["content_hash"])
-    row["embedding_input_hash"] = bytes.fromhex(row["embedding_input_hash"])
-    row["page_spans"] = tuple(PageSpan(*span) for span in row["page_spans"])
-    row["heading_path"] = tuple(row["heading_path"])
-    return Chunk(**row)
+    """Return a chunk, whose hashes are computed here: a forged one would put a vector under the key of another text."""
+    row = _ROW.validate_json(line)
+    return Chunk(
+        ordinal=row["ordinal"],
+        text=row["text"],
+        content_hash=content_hash(row["text"]),
+        embedding_input_hash=embedding_input_hash(join_context(row["context"], row["text"])),
+        char_start=row["char_start"],
+        char_end=row["char_end"],
+        page_spans=tuple(PageSpan(*span) for span in row["page_spans"]),
+        heading_path=row["heading_path"],
+        table_header=row["table_header"],
+        token_count=row["token_count"],
+        context=row["context"],
+        context_token_count=row["context_token_count"],
+    )

@@ -6,9 +6,8 @@ import sys
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
 
-from pebble import ProcessPool
-
 from ragsvc.ingestion.sandbox import child
+from ragsvc.ingestion.sandbox.channel import DataPool
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
@@ -17,15 +16,13 @@ if TYPE_CHECKING:
 
     from ragsvc.ingestion.parsing.limits import ParseLimits
 
-# Tasks after which a process is replaced, to reclaim memory that native code leaked or fragmented.
-TASKS_PER_PROCESS = 20
-
 
 class Slot:
     """A slot for one child. Each has its own pool, so a child that dies while it holds a lock blocks no other slot."""
 
-    def __init__(self, limits: ParseLimits, context: ForkServerContext) -> None:
+    def __init__(self, limits: ParseLimits, context: ForkServerContext, *, tasks_per_process: int) -> None:
         self._limits = limits
+        self._tasks_per_process = tasks_per_process
         self._context = context
         self._pool = self._make_pool()
 
@@ -56,10 +53,10 @@ class Slot:
             child.run, args=(target, arguments), kwargs={"timeout_s": timeout_s}, timeout=timeout_s
         )
 
-    def _make_pool(self) -> ProcessPool:
-        return ProcessPool(
+    def _make_pool(self) -> DataPool:
+        return DataPool(
             max_workers=1,
-            max_tasks=TASKS_PER_PROCESS,
+            max_tasks=self._tasks_per_process,
             initializer=child.initialise,
             initargs=(self._limits,),
             context=self._context,

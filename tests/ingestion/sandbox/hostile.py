@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
+import socket
 import stat
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ragsvc.errors import DocumentRejected
@@ -121,3 +125,48 @@ def _is_socket(number: int) -> bool:
         return stat.S_ISSOCK(os.fstat(number).st_mode)
     except OSError:
         return False
+
+
+class Trap:
+    """Runs code in whoever unpickles it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Create the file when unpickled."""
+        return exec, (f"open({str(self._path)!r}, 'w').close()",)
+
+
+def return_trap(path: Path) -> Trap:
+    """Return an object that runs code when it is unpickled."""
+    return Trap(path)
+
+
+def send_trap(path: Path) -> None:
+    """Write a pickle to every open pipe, as code that has taken over the process could."""
+    content = pickle.dumps(Trap(path))
+    for number in range(3, 64):
+        with suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(number).st_mode):
+                os.write(number, len(content).to_bytes(4, "big") + content)
+    time.sleep(60)
+
+
+def open_socket() -> str:
+    """Return the name of the error that a socket causes."""
+    try:
+        socket.socket().close()
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return "none"
+
+
+def link_result(into: Path, target: Path) -> None:
+    """Return a link to a file instead of a result."""
+    into.symlink_to(target)
+
+
+def write_pipe(into: Path) -> None:
+    """Return a pipe that nobody writes to instead of a result."""
+    os.mkfifo(into)

@@ -251,9 +251,9 @@ class TestConfinement:
         found = await sandbox.run(f"{HOSTILE}:inspect_process")
         assert isinstance(found, dict)
         assert found["sockets"] == []
-        assert found["core"] == (0, 0)
-        assert found["files"] == (64, 64)
-        assert found["address_space"] == (MEMORY_BYTES, MEMORY_BYTES)
+        assert found["core"] == [0, 0]
+        assert found["files"] == [64, 64]
+        assert found["address_space"] == [MEMORY_BYTES, MEMORY_BYTES]
         assert found["parsers_loaded"] is True
         assert "NoNewPrivs:\t1" in found["status"]
         # Most of the address space is left for the document.
