@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.abstention import NO_ANSWER_TEXT, write_instruction
 from ragsvc.answering.sources import choose_sources
+from ragsvc.domain.redaction import remove_blanked
 from ragsvc.llm.chat import ChatTurn
 from ragsvc.sentences import MARKER
 
@@ -113,8 +114,11 @@ def _pair_turns(history: Iterable[ChatMessage]) -> list[tuple[ChatTurn, ChatTurn
             question = message
         elif question is not None:
             # The markers of past answers refer to other sources.
-            answer = ChatTurn("assistant", _MARKER.sub("", message.content))
-            pairs.append((ChatTurn("user", question.content), answer))
+            answer = _MARKER.sub("", message.content)
+            if message.redacted:
+                answer = remove_blanked(answer)
+            if answer or not message.redacted:
+                pairs.append((ChatTurn("user", question.content), ChatTurn("assistant", answer)))
             question = None
     return pairs
 

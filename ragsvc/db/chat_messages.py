@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragsvc.db.documents import IS_GOING
 from ragsvc.domain.chat import ChatMessage, Citation, Source, TokenUsage
+from ragsvc.domain.redaction import redact_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
 
 # Those of a message's documents that are deleted or being deleted, since the message might not be redacted yet. Only
 # sources can be cited, so it is enough to check the sources.
-DELETING = f"""
+HIDDEN = f"""
 ARRAY(SELECT DISTINCT (entry ->> 'document_id')::uuid FROM jsonb_array_elements(m.sources) entry
       WHERE NOT EXISTS (SELECT FROM documents d WHERE d.workspace_id = m.workspace_id
-                        AND d.id = (entry ->> 'document_id')::uuid AND NOT {IS_GOING})) AS deleting
+                        AND d.id = (entry ->> 'document_id')::uuid AND NOT {IS_GOING})) AS hidden
 """
 COLUMNS = f"""
 m.workspace_id, m.id, m.session_id, m.run_id, m.role, m.status, m.content, m.sources, m.citations, m.model, m.usage,
-m.created_at, m.finish_reason, {DELETING}
+m.created_at, m.finish_reason, m.redacted, {HIDDEN}
 """
 
 SELECT_MESSAGE = f"SELECT {COLUMNS} FROM chat_messages m WHERE m.workspace_id = $1 AND m.id = $2"
@@ -47,28 +48,24 @@ ORDER BY m.created_at DESC, m.id DESC LIMIT $4
 CITES_DOCUMENT = "m.workspace_id = $1 AND m.sources @> jsonb_build_array(jsonb_build_object('document_id', $2::uuid))"
 
 CONTAINS_ITS_TEXT = """
-(jsonb_path_exists(m.sources, '$[*] ? (@.document_id == $document && @.heading_path.size() > 0)',
+(jsonb_path_exists(m.sources, '$[*] ? (@.document_id == $document && (@.filename != "" || @.heading_path.size() > 0))',
                    jsonb_build_object('document', $2::uuid))
  OR jsonb_path_exists(m.citations,
-                      '$[*] ? (@.document_id == $document && (@.quote != "" || @.heading_path.size() > 0))',
+                      '$[*] ? (@.document_id == $document
+                          && (@.quote != "" || @.filename != "" || @.heading_path.size() > 0))',
                       jsonb_build_object('document', $2::uuid)))
 """
 
 # Locked in id order, so that two deletions cannot deadlock.
-REDACT_DOCUMENT = f"""
-WITH citing AS MATERIALIZED (
-    SELECT m.id FROM chat_messages m WHERE {CITES_DOCUMENT} AND {CONTAINS_ITS_TEXT} ORDER BY m.id LIMIT $3 FOR UPDATE
-)
-UPDATE chat_messages m SET
-    sources = (
-        SELECT coalesce(jsonb_agg(CASE WHEN (entry ->> 'document_id')::uuid = $2
-            THEN entry || '{{"heading_path": []}}' ELSE entry END ORDER BY position), '[]')
-        FROM jsonb_array_elements(m.sources) WITH ORDINALITY AS listed (entry, position)),
-    citations = (
-        SELECT coalesce(jsonb_agg(CASE WHEN (entry ->> 'document_id')::uuid = $2
-            THEN entry || '{{"heading_path": [], "quote": ""}}' ELSE entry END ORDER BY position), '[]')
-        FROM jsonb_array_elements(m.citations) WITH ORDINALITY AS listed (entry, position))
-FROM citing WHERE m.workspace_id = $1 AND m.id = citing.id
+SELECT_UNREDACTED = f"""
+SELECT {COLUMNS} FROM chat_messages m WHERE {CITES_DOCUMENT} AND {CONTAINS_ITS_TEXT} ORDER BY m.id LIMIT $3
+FOR UPDATE OF m
+"""
+
+UPDATE_REDACTED = """
+UPDATE chat_messages m SET content = one.content, sources = one.sources, citations = one.citations, redacted = true
+FROM jsonb_to_recordset($2) AS one (id uuid, content text, sources jsonb, citations jsonb)
+WHERE m.workspace_id = $1 AND m.id = one.id
 """
 
 SELECT_ANSWERED = """
@@ -108,12 +105,18 @@ async def select_history(
 
 
 async def redact_document(conn: Connection, workspace_id: UUID, document_id: UUID, *, limit: int) -> int:
-    """Blank quotes and headings of a document in at most `limit` messages; return the number of changed messages.
+    """Remove words of a document from at most `limit` messages; return the number of changed messages.
 
-    Ids and spans are kept, and so is the text of the answers.
+    Must run in a transaction. Answers that are still being written must have been ended with `interrupt_runs`.
     """
-    status = await conn.execute(REDACT_DOCUMENT, workspace_id, document_id, limit)
-    return int(status.removeprefix("UPDATE "))
+    rows = await conn.fetch(SELECT_UNREDACTED, workspace_id, document_id, limit)
+    redacted = [redact_message(_parse_message(row), {document_id}) for row in rows]
+    changes = [
+        {"id": one.id, "content": one.content, "sources": one.sources, "citations": one.citations} for one in redacted
+    ]
+    if changes:
+        await conn.execute(UPDATE_REDACTED, workspace_id, changes)
+    return len(changes)
 
 
 async def select_answered(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> list[UUID]:
@@ -136,10 +139,11 @@ async def select_run_ids_of_document(
 
 
 def to_message(row: Record | dict[str, Any]) -> ChatMessage:
-    """Convert a row with COLUMNS to a message, without text of documents that are being deleted."""
-    deleting = frozenset(row["deleting"])
-    sources = (Source.from_json(entry) for entry in row["sources"])
-    citations = (Citation.from_json(entry) for entry in row["citations"])
+    """Convert a row with COLUMNS to a message, without words of documents that are being deleted or are gone."""
+    return redact_message(_parse_message(row), row["hidden"])
+
+
+def _parse_message(row: Record | dict[str, Any]) -> ChatMessage:
     return ChatMessage(
         workspace_id=row["workspace_id"],
         id=row["id"],
@@ -148,10 +152,11 @@ def to_message(row: Record | dict[str, Any]) -> ChatMessage:
         role=row["role"],
         status=row["status"],
         content=row["content"],
-        sources=tuple(source.redacted() if source.document_id in deleting else source for source in sources),
-        citations=tuple(one.redacted() if one.document_id in deleting else one for one in citations),
+        sources=tuple(map(Source.from_json, row["sources"])),
+        citations=tuple(map(Citation.from_json, row["citations"])),
         model=row["model"],
         usage=TokenUsage(**row["usage"]) if row["usage"] else None,
         created_at=row["created_at"],
         finish_reason=row["finish_reason"],
+        redacted=row["redacted"],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.db.chat_messages import DELETING, to_message
+from ragsvc.db.chat_messages import CITES_DOCUMENT, HIDDEN, to_message
 from ragsvc.db.chat_sessions import COLUMNS as SESSION_COLUMNS
 from ragsvc.db.chat_sessions import to_session
 from ragsvc.db.connections.pool import ForeignKeyViolation
@@ -61,48 +61,66 @@ ORDER BY r.created_at DESC, r.id DESC LIMIT 1
 
 SELECT_RUN_WITH_MESSAGE = f"""
 SELECT {COLUMNS}, m.role, m.status AS message_status, m.content, m.sources, m.citations, m.model, m.usage,
-       m.created_at AS message_created_at, {DELETING}
+       m.created_at AS message_created_at, m.redacted, {HIDDEN}
 FROM chat_runs r JOIN chat_messages m ON m.workspace_id = r.workspace_id AND m.id = r.message_id
 WHERE r.workspace_id = $1 AND r.id = $2
 """
 
 # Only the owner can write. Text of documents that are being deleted is not stored: the lock waits for a deletion that
-# is being accepted, and makes a later one wait, so that its redaction finds this message.
+# is being accepted, and makes a later one wait, so that its redaction finds this message. A run that uses such a
+# document is ended, since its further text could contain words of the document.
 SAVE_RUN = """
-WITH run AS (
-    UPDATE chat_runs r SET last_event_id = $4, marks = $5, status = $6, finish_reason = $7, error = $8,
-        lease_owner = CASE WHEN $6 = 'running' THEN r.lease_owner END,
-        lease_until = CASE WHEN $6 = 'running' THEN r.lease_until END,
-        finished_at = CASE WHEN $6 = 'running' THEN NULL ELSE now() END
-    WHERE r.workspace_id = $1 AND r.id = $2 AND r.lease_owner = $3 AND r.status = 'running'
-    RETURNING r.message_id
-), live AS MATERIALIZED (
+WITH live AS MATERIALIZED (
     SELECT d.id FROM documents d
     WHERE d.workspace_id = $1 AND d.id = ANY($9::uuid[]) AND d.status <> 'deleting' ORDER BY d.id FOR SHARE
+), next AS MATERIALIZED (
+    SELECT CASE WHEN $6::text = 'running' AND (SELECT count(*) FROM live) < cardinality($9::uuid[])
+        THEN 'interrupted' ELSE $6::text END AS status
+), run AS (
+    UPDATE chat_runs r SET last_event_id = $4::integer + (next.status <> $6)::integer, marks = $5,
+        status = next.status, finish_reason = $7, error = $8,
+        lease_owner = CASE WHEN next.status = 'running' THEN r.lease_owner END,
+        lease_until = CASE WHEN next.status = 'running' THEN r.lease_until END,
+        finished_at = CASE WHEN next.status = 'running' THEN NULL ELSE now() END
+    FROM next WHERE r.workspace_id = $1 AND r.id = $2 AND r.lease_owner = $3 AND r.status = 'running'
+    RETURNING r.message_id, r.status
 ), answer AS (
     UPDATE chat_messages m SET content = $10, model = $13, usage = $14, finish_reason = $7,
-        status = CASE WHEN $6 = 'running' THEN 'streaming' ELSE $6 END,
+        status = CASE WHEN run.status = 'running' THEN 'streaming' ELSE run.status END,
         sources = CASE WHEN $11::jsonb IS NULL THEN m.sources ELSE (
             SELECT coalesce(jsonb_agg(CASE WHEN (entry ->> 'document_id')::uuid IN (SELECT id FROM live)
-                THEN entry ELSE entry || '{"heading_path": []}' END ORDER BY position), '[]')
+                THEN entry ELSE entry || '{"heading_path": [], "filename": ""}' END ORDER BY position), '[]')
             FROM jsonb_array_elements($11) WITH ORDINALITY AS listed (entry, position)) END,
         citations = CASE WHEN $12::jsonb IS NULL THEN m.citations ELSE (
             SELECT coalesce(jsonb_agg(CASE WHEN entry -> 'document_id' = 'null'
                 OR (entry ->> 'document_id')::uuid IN (SELECT id FROM live)
-                THEN entry ELSE entry || '{"heading_path": [], "quote": ""}' END ORDER BY position), '[]')
+                THEN entry ELSE entry || '{"heading_path": [], "quote": "", "filename": "", "verified": false}' END
+                ORDER BY position), '[]')
             FROM jsonb_array_elements($12) WITH ORDINALITY AS listed (entry, position)) END
     FROM run WHERE m.workspace_id = $1 AND m.id = run.message_id
 ), usage AS (
     INSERT INTO model_usage AS u (workspace_id, day, model, runs, estimated_runs, prompt_tokens, completion_tokens)
     SELECT $1, (now() AT TIME ZONE 'UTC')::date, $13, 1, ($14::jsonb ->> 'is_estimated')::boolean::integer,
            ($14::jsonb ->> 'prompt_tokens')::bigint, ($14::jsonb ->> 'completion_tokens')::bigint
-    FROM run WHERE $6 <> 'running' AND $13 IS NOT NULL AND $14 IS NOT NULL
+    FROM run WHERE run.status <> 'running' AND $13 IS NOT NULL AND $14 IS NOT NULL
     ON CONFLICT (workspace_id, day, model) DO UPDATE SET runs = u.runs + excluded.runs,
         estimated_runs = u.estimated_runs + excluded.estimated_runs,
         prompt_tokens = u.prompt_tokens + excluded.prompt_tokens,
         completion_tokens = u.completion_tokens + excluded.completion_tokens
 )
-SELECT count(*) FROM run
+SELECT count(*) FROM run WHERE run.status = $6
+"""
+
+# The run before its message, as in SAVE_RUN.
+INTERRUPT_RUNS = f"""
+WITH ended AS (
+    UPDATE chat_runs r SET status = 'interrupted', last_event_id = r.last_event_id + 1, finished_at = now(),
+        lease_owner = NULL, lease_until = NULL
+    FROM chat_messages m
+    WHERE r.workspace_id = $1 AND r.status = 'running' AND m.id = r.message_id AND {CITES_DOCUMENT}
+    RETURNING r.message_id
+)
+UPDATE chat_messages m SET status = 'interrupted' FROM ended WHERE m.workspace_id = $1 AND m.id = ended.message_id
 """
 
 RENEW_LEASES = """
@@ -229,7 +247,10 @@ async def select_run_with_message(
 
 
 async def save_run(conn: Connection, progress: RunProgress, *, owner: str) -> bool:
-    """Store a run and its answer so far, or its end; return False if `owner` has lost the run."""
+    """Store a run and its answer so far, or its end; return False if `owner` has lost the run.
+
+    A run that would use a document that is being deleted is ended, and lost to its owner.
+    """
     documents: set[UUID | None] = {source.document_id for source in progress.sources or ()}
     documents |= {citation.document_id for citation in progress.citations or ()}
     saved: int = await conn.fetchval(
@@ -250,6 +271,11 @@ async def save_run(conn: Connection, progress: RunProgress, *, owner: str) -> bo
         progress.usage,
     )
     return saved > 0
+
+
+async def interrupt_runs(conn: Connection, workspace_id: UUID, document_id: UUID) -> None:
+    """End the active runs that use a document, so that their owners write no more of it."""
+    await conn.execute(INTERRUPT_RUNS, workspace_id, document_id)
 
 
 async def renew_leases(conn: Connection, *, owner: str, lease_s: float) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ragsvc.db import (
     canonical_text,
     chat_messages,
+    chat_runs,
     chunks,
     deletion_receipts,
     documents,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 # An HNSW index handles about 1,000 deletions per second, so the transaction of one batch holds its locks for about a
 # second.
 BATCH = 1000
+# Each of these messages is loaded, redacted and written back.
+MESSAGE_BATCH = 100
 
 
 class DocumentRemover:
@@ -112,9 +115,13 @@ class DocumentRemover:
             )
 
     async def _redact_chat(self, document_id: UUID) -> None:
+        """Remove the document's words from messages, after the answers that are being written from it have ended."""
+        async with self._resources.pool.acquire() as conn, conn.transaction():
+            await chat_runs.interrupt_runs(conn, self._workspace_id, document_id)
+            await self._lease.fence(conn)
         await self._in_batches(
             "chat_messages",
-            lambda conn: chat_messages.redact_document(conn, self._workspace_id, document_id, limit=BATCH),
+            lambda conn: chat_messages.redact_document(conn, self._workspace_id, document_id, limit=MESSAGE_BATCH),
         )
 
     async def _remove_records(self, document_ids: Sequence[UUID]) -> None:

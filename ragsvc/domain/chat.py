@@ -64,7 +64,7 @@ class Source:
 
     def redacted(self) -> Self:
         """Return a copy without text of the document."""
-        return replace(self, heading_path=())
+        return replace(self, filename="", heading_path=())
 
 
 class Verdict(StrEnum):
@@ -139,7 +139,12 @@ class Citation:
 
     def redacted(self) -> Self:
         """Return a copy without text of the document."""
-        return replace(self, heading_path=(), quote="", verified=False, support=NO_SUPPORT)
+        return replace(self, filename="", heading_path=(), quote="", verified=False, support=NO_SUPPORT)
+
+    @property
+    def is_redacted(self) -> bool:
+        """Whether the text of the document was removed."""
+        return self.filename == ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,10 @@ class TokenUsage:
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """A message of a session; `[n]` in its content cites source n."""
+    """A message of a session; `[n]` in its content cites source n.
+
+    `redacted` means that words of deleted documents were removed.
+    """
 
     workspace_id: UUID
     id: UUID
@@ -176,6 +184,7 @@ class ChatMessage:
     usage: TokenUsage | None
     created_at: datetime
     finish_reason: str | None = None
+    redacted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,9 @@ async def end_lost_run(resources: Resources, run: ChatRun, *, sweeper: str) -> b
         return False
     journal = Journal.restore(*stored)
     saved_id = journal.last_id
-    await _add_streamed_events(resources, journal, workspace_id=run.workspace_id)
+    # The events after those that were redacted could contain more words of a deleted document.
+    if not stored[1].redacted:
+        await _add_streamed_events(resources, journal, workspace_id=run.workspace_id)
     has_more = journal.last_id > saved_id
     progress = RunProgress(
         workspace_id=run.workspace_id,

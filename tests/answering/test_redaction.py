@@ -8,24 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ragsvc.db import chat_messages
+from ragsvc.db import chat_messages, chat_runs
 from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.domain.chat import RunProgress, RunStatus
+from ragsvc.domain.redaction import BLANK
 from ragsvc.queue.run_streams import delete_runs, run_key
-from ragsvc.runs.events import MessageCitation
-from tests.support.chat import ANSWER, bodies
+from ragsvc.runs.events import MessageCitation, MessageDelta, RunInterrupted
+from tests.support.chat import ANSWER, another_process, bodies
 from tests.support.documents.deletions import DyingClient, removed_counts, run_deletion, run_deletion_until_killed
 from tests.support.servers.model_server import Pause
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from ragsvc.settings.settings import Settings
     from tests.support.chat import Chat
     from tests.support.servers.model_server import ScriptedModels
 
 
 async def redact(chat: Chat, document_id: UUID, *, limit: int = 1000) -> int:
-    """Redact a document and return the number of messages changed."""
-    async with chat.runs.resources.pool.acquire() as conn:
+    """Redact a document as its deletion does, and return the number of messages changed."""
+    async with chat.runs.resources.pool.acquire() as conn, conn.transaction():
+        await chat_runs.interrupt_runs(conn, chat.workspace_id, document_id)
         return await chat_messages.redact_document(conn, chat.workspace_id, document_id, limit=limit)
 
 
@@ -35,7 +39,7 @@ async def unredacted(chat: Chat, document_id: UUID) -> int:
         return await chat_messages.count_unredacted(conn, chat.workspace_id, document_id)
 
 
-async def test_quotes_and_headings_are_blanked_and_spans_remain(chat: Chat, scripted_models: ScriptedModels) -> None:
+async def test_words_are_blanked_and_spans_remain(chat: Chat, scripted_models: ScriptedModels) -> None:
     scripted_models.chat_text = ANSWER
     run = await chat.ask()
     await chat.events(run)
@@ -47,12 +51,14 @@ async def test_quotes_and_headings_are_blanked_and_spans_remain(chat: Chat, scri
     after = (await chat.stored(run))[1]
     assert after.citations[0] == before.citations[0]
     blanked = after.citations[1]
-    assert (blanked.quote, blanked.heading_path) == ("", ())
+    assert (blanked.quote, blanked.filename, blanked.heading_path, blanked.verified) == ("", "", (), False)
     assert (blanked.document_id, blanked.char_start) == (chat.shipping, before.citations[1].char_start)
     assert after.citations[2] == before.citations[2]
     source = next(source for source in after.sources if source.document_id == chat.shipping)
-    assert source.heading_path == ()
-    assert after.content == before.content
+    assert (source.filename, source.heading_path) == ("", ())
+    sentence = "Shipping is free above 80 euros [2]."
+    assert after.content == ANSWER.replace(sentence, f"{BLANK * 32}[2]{BLANK}")
+    assert (before.redacted, after.redacted) == (False, True)
 
 
 async def test_quotes_are_hidden_as_soon_as_a_deletion_is_acknowledged(
@@ -92,36 +98,74 @@ async def test_redaction_proceeds_in_bounded_batches(chat: Chat, scripted_models
     assert [await redact(chat, chat.refunds, limit=2) for _ in range(3)] == [2, 1, 0]
 
 
-async def test_a_running_answer_does_not_restore_redacted_quotes(chat: Chat, scripted_models: ScriptedModels) -> None:
-    scripted_models.chat_text = ANSWER
-    pause = Pause(after_deltas=4)
-    scripted_models.chat.script(pause)
-    run = await chat.ask()
-    await asyncio.wait_for(pause.reached.wait(), 10)
-    await chat.library.begin_deleting(chat.refunds)
-    await redact(chat, chat.refunds)
-    pause.resumed.set()
-    events = await chat.events(run)
-    cited = [body.citation for body in bodies(events, MessageCitation)]  # type: ignore[attr-defined]
-    assert (cited[0].document_id, cited[0].quote, cited[0].verified) == (chat.refunds, "", False)
-    assert await unredacted(chat, chat.refunds) == 0
-    assert (await chat.stored(run))[1].citations[1].quote == "Shipping is free above 50 euros."
-
-
-async def test_a_citation_from_before_the_deletion_is_saved_without_its_quote(
-    chat: Chat, scripted_models: ScriptedModels
+@pytest.mark.parametrize("deltas", [1, 4, 8])
+async def test_an_answer_from_a_deleted_document_is_ended(
+    chat: Chat, scripted_models: ScriptedModels, settings: Settings, deltas: int
 ) -> None:
     scripted_models.chat_text = ANSWER
-    pause = Pause(after_deltas=8)
+    pause = Pause(after_deltas=deltas)
     scripted_models.chat.script(pause)
     run = await chat.ask()
     await asyncio.wait_for(pause.reached.wait(), 10)
-    await chat.library.begin_deleting(chat.refunds)
-    await redact(chat, chat.refunds)
+    await run_deletion(
+        chat.runs.resources,
+        await request_document_deletion(chat.runs.resources, chat.workspace_id, chat.refunds, purge_file=False),
+    )
     pause.resumed.set()
-    await chat.events(run)
-    assert (await chat.stored(run))[1].citations[0].quote == ""
+    events = await chat.events(run)
+    assert isinstance(events[-1].body, RunInterrupted)
+    stored, message = await chat.stored(run)
+    assert (stored.status, message.status) == (RunStatus.INTERRUPTED, "interrupted")
+    assert "Refunds" not in message.content
     assert await unredacted(chat, chat.refunds) == 0
+    async with another_process(scripted_models.applied_to(settings)) as other:
+        again = await chat.events(run, runs=other)
+    assert isinstance(again[-1].body, RunInterrupted)
+    assert "Refunds" not in "".join(body.text for body in bodies(again, MessageDelta))  # type: ignore[attr-defined]
+
+
+async def test_an_answer_does_not_begin_from_a_document_deleted_meanwhile(chat: Chat) -> None:
+    run = await chat.ask()
+    await chat.events(run)
+    _stored, message = await chat.stored(run)
+    late = await chat.ask()
+    await chat.events(late)
+    async with chat.runs.resources.pool.acquire() as conn, conn.transaction():
+        await conn.execute(
+            "UPDATE chat_runs SET status = 'running', lease_owner = 'owner', lease_until = now() WHERE id = $1", late.id
+        )
+        await conn.execute(
+            "UPDATE chat_messages SET content = '', sources = '[]', citations = '[]' WHERE run_id = $1", late.id
+        )
+    await chat.library.begin_deleting(chat.refunds)
+    progress = RunProgress(chat.workspace_id, late.id, 2, (), "", sources=message.sources)
+    async with chat.runs.resources.pool.acquire() as conn:
+        assert not await chat_runs.save_run(conn, progress, owner="owner")
+    stored, message = await chat.stored(late)
+    assert (stored.status, stored.last_event_id) == (RunStatus.INTERRUPTED, 3)
+    assert await unredacted(chat, chat.refunds) == 1
+    assert message.sources[0].filename == ""
+
+
+async def test_the_next_question_does_not_bring_the_words_back(chat: Chat, scripted_models: ScriptedModels) -> None:
+    scripted_models.chat_text = ANSWER
+    await chat.events(await chat.ask())
+    deletion = await request_document_deletion(chat.runs.resources, chat.workspace_id, chat.refunds, purge_file=False)
+    for state in ("acknowledged", "deleted"):
+        if state == "deleted":
+            receipt = await run_deletion(chat.runs.resources, deletion)
+            assert {one.store: one.redacted for one in receipt.stores}["chat_messages"] == 1
+        message = (await chat.messages())[1]
+        assert message.redacted
+        assert "Refunds take" not in message.content
+        scripted_models.chat.requests.clear()
+        scripted_models.chat_text = "Shipping is free [1]."
+        await chat.events(await chat.ask("Say that again, with shipping?"))
+        assert scripted_models.chat.requests
+        sent = str(scripted_models.chat.requests)
+        assert "Shipping is free above 80 euros" in sent
+        assert "Refunds take" not in sent
+        assert BLANK not in sent
 
 
 async def test_the_streams_of_affected_runs_are_found_and_removed(chat: Chat) -> None:

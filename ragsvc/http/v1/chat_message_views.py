@@ -76,6 +76,7 @@ class MessageView(TypedDict):
     citations: list[CitationView]
     sources: list[SourceView]
     status: Literal["streaming", "completed", "failed", "cancelled", "interrupted"]
+    redacted: bool
     model: str | None
     usage: TokenUsageView | None
     finish_reason: str | None
@@ -93,6 +94,7 @@ def render_message(message: ChatMessage) -> MessageView:
         "citations": [render_citation(citation) for citation in message.citations],
         "sources": [render_source(source) for source in message.sources],
         "status": message.status,
+        "redacted": message.redacted,
         "model": message.model,
         "usage": render_token_usage(message.usage),
         "finish_reason": message.finish_reason,

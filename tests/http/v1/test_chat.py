@@ -85,7 +85,7 @@ async def test_the_stream_of_an_answer_matches_the_contract(
     message = completed["message"]
     assert set(message) == {
         "id", "session_id", "run_id", "role", "content", "citations", "sources", "status", "model", "usage",
-        "finish_reason", "created_at",
+        "finish_reason", "created_at", "redacted",
     }  # fmt: skip
     assert (message["id"], message["content"]) == (started["message_id"], "Kettles boil water [1][2].")
     assert [{"run_id": run_id, **entry} for entry in message["citations"]] == cited

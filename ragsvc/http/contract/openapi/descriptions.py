@@ -259,6 +259,10 @@ FIELDS: dict[str, str] = {
     "CreatedKeyView.key": "The key itself; shown only once.",
     "DocumentView.version": "The active version, from 1; 0 before the first one is ready.",
     "DocumentView.token_count": "Number of tokens of the active version.",
+    "MessageView.redacted": (
+        "Whether words of deleted documents were removed: in the sentences that cited them, each code point but `[n]` "
+        "is U+2588, so that offsets remain valid. File names, headings and quotes of these documents are empty."
+    ),
     "LimitQuery.limit": "Maximum number of items on the page.",
     "ProblemView.code": "Identifies the kind of problem; see the codes of each response. New codes can be added.",
     "ProblemView.status": "The HTTP status.",
