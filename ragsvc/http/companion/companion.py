@@ -219,7 +219,7 @@ async def presign_companion_part(request: web.Request) -> web.Response:
     return json_response({"url": url or f"{public_url_of(request)}{request.rel_url}", "expires": PRESIGN_EXPIRES_S})
 
 
-@routes.put("/companion/{upload_token}/s3/multipart/{session}/{part_number}")
+@routes.put("/companion/{upload_token}/s3/multipart/{session}/{part_number:(?!complete$)[^/]+}")
 @operation(
     "Send a part for Uppy",
     Access.UPLOAD_TOKEN,

@@ -147,6 +147,7 @@ class PurgeView(TypedDict):
 
     matched: int
     discarded: int
+    refused: int
     dry_run: bool
 
 

@@ -42,7 +42,7 @@ class DocumentsQuery(PageQuery):
     ] = None
     filters: Annotated[
         str | None,
-        Field(min_length=2, max_length=8192, description="A filter over attributes, as in a search, as JSON."),
+        Field(min_length=2, max_length=4000, description="A filter over attributes, as in a search, as JSON."),
     ] = None
     created_from: Annotated[Time | None, Field(description="Only documents created at or after this time.")] = None
     created_until: Annotated[Time | None, Field(description="Only documents created before this time.")] = None

@@ -181,6 +181,7 @@ FIELDS: dict[str, str] = {
     "received": "The parts that were received.",
     "received_bytes": "The total size of the received parts.",
     "redacted": "Number of items from which the text was removed.",
+    "refused": "Number of deletions, whose dead letters cannot be discarded.",
     "remaining": "Number of items found afterwards.",
     "reranked": "The reranker's score; null without a reranker.",
     "removed": "Number of items removed.",
