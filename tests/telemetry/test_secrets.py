@@ -116,10 +116,10 @@ async def use_everything(caller: Caller, models: ScriptedModels) -> list[str]:
     await caller.call("POST", "/v1/search", key, status=400, data=f'{{"query": "{QUESTION}')
     await caller.call("POST", "/v1/search", key, status=422, json={"query": QUESTION, "nonsense": QUESTION})
     models.embeddings.usual = Fail(500)
-    await caller.call("POST", "/v1/search", key, status=503, json={"query": f"another {QUESTION}"})
+    dense = {"query": f"another {QUESTION}", "mode": "dense"}
+    await caller.call("POST", "/v1/search", key, status=503, json=dense)
     models.embeddings.usual = Fail(401, message=f"Incorrect API key provided: {MODEL_KEY}")
-    failed_id = await caller.upload(key, f"Another {TEXT} kettle.\n")
-    await caller.until_status(key, failed_id, "failed")
+    await caller.call("POST", "/v1/search", key, status=503, json=dense)
     models.embeddings.reset()
     models.chat.usual = Fail(401, message=f"Incorrect API key provided: {MODEL_KEY}")
     await ask(caller, key)

@@ -211,7 +211,7 @@ def test_ctrl_c_ends_quietly_with_130(user: CommandLine, operator: CommandLine, 
 
 def test_a_document_is_ingested_again(user: CommandLine, notes: Path) -> None:
     document = upload(user, str(notes))[0]
-    result = user("documents", "reingest", document["id"], "--max-tokens", "64", "--discard-replacement", "--json")
+    result = user("documents", "reingest", document["id"], "--max-tokens", "64", "--json")
     assert result.code == 0, result.err
     assert (result.json["status"], result.json["version"]) == ("queued", 1)
     again = user("documents", "reingest", "doc_" + "0" * 32)
