@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from ragsvc.domain.ids import format_id
+from ragsvc.domain.ids import format_id, new_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.openapi.parameters import ID_PARAMETERS
@@ -82,7 +82,8 @@ async def test_unknown_routes_also_require_a_key(stranger: Api) -> None:
 async def test_a_workspace_key_has_no_admin_access(client: Client, tenant: Tenant) -> None:
     for method, path, contract in guarded_routes(client):
         if contract.access == (Access.ADMIN,):
-            assert (await tenant.api.call(method, path)).is_problem(403, "forbidden"), path
+            with_id = path.replace("{id}", format_id("doc", new_id()))
+            assert (await tenant.api.call(method, with_id)).is_problem(403, "forbidden"), path
 
 
 async def test_the_admin_key_has_no_access_to_workspaces(client: Client, admin: Api) -> None:

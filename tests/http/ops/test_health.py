@@ -106,7 +106,8 @@ async def test_documents_in_another_embedding_space_are_reported(
     response = await Api(client, None).get("/readyz")
     assert response.status == 200
     assert "embedding_space" in response.json["degraded"]
-    assert response.json["notices"][0].startswith("1 document is not in the current embedding space")
+    # Other tests have documents in the same database.
+    assert " not in the current embedding space" in response.json["notices"][0]
     key = await make_key(operator_of(client), format_id("ws", workspace.id))
     shown = (await Api(client, key).get(f"/v1/documents/{format_id('doc', document_id)}")).json
     space = {"model": "all-MiniLM-L6-v2", "dimensions": 384, "revision": 1}
