@@ -21,6 +21,7 @@ from ragsvc.errors import (
     DocumentRejected,
     IngestionActive,
     LeaseLost,
+    NoReplacement,
     NotFound,
     ReplayRunning,
 )
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 LONG = tuple(f"A kettle boils in {minutes} minutes." for minutes in range(8))
 SHORT = tuple(f"A kettle whistles {times} times." for times in range(3))
 ROUNDS = 12
-REFUSALS = (DocumentDeleting, IngestionActive, NotFound)
+REFUSALS = (DocumentDeleting, IngestionActive, NoReplacement, NotFound)
 
 
 async def test_readers_see_the_old_version_or_the_new_one(resources: Resources, workspace: Workspace) -> None:

@@ -22,6 +22,7 @@ from ragsvc.errors import (
     FileInUse,
     IngestionActive,
     LeaseLost,
+    NoReplacement,
     NotFound,
     TransientFailure,
 )
@@ -310,8 +311,8 @@ async def test_a_pending_replacement_is_not_discarded(resources: Resources, work
         await request_reingestion(resources, workspace.id, document.id, chunking=None, discard_replacement=True)
     await build(resources, document, sentences=NEWER)
     # Once the new file is current, there is no replacement to discard.
-    await request_reingestion(resources, workspace.id, document.id, chunking=None, discard_replacement=True)
-    await build(resources, document, sentences=NEWER)
+    with pytest.raises(NoReplacement):
+        await request_reingestion(resources, workspace.id, document.id, chunking=None, discard_replacement=True)
     assert (await reload(resources, document)).filename == "newer.txt"
 
 
