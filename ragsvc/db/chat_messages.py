@@ -77,8 +77,9 @@ SELECT asked.id FROM unnest($2::uuid[]) AS asked (id) WHERE EXISTS (
 COUNT_UNREDACTED = f"SELECT count(*) FROM chat_messages m WHERE {CITES_DOCUMENT} AND {CONTAINS_ITS_TEXT}"
 
 SELECT_RUN_IDS_OF_DOCUMENT = f"""
-SELECT m.run_id FROM chat_messages m
-WHERE {CITES_DOCUMENT} AND ($3::uuid IS NULL OR m.run_id > $3) ORDER BY m.run_id LIMIT $4
+SELECT m.run_id FROM chat_messages m JOIN chat_runs r ON r.workspace_id = $1 AND r.id = m.run_id
+WHERE {CITES_DOCUMENT} AND ($3::uuid IS NULL OR m.run_id > $3)
+  AND (r.finished_at IS NULL OR r.finished_at > now() - make_interval(secs => $5)) ORDER BY m.run_id LIMIT $4
 """
 
 
@@ -131,10 +132,10 @@ async def count_unredacted(conn: Connection, workspace_id: UUID, document_id: UU
 
 
 async def select_run_ids_of_document(
-    conn: Connection, workspace_id: UUID, document_id: UUID, *, after: UUID | None = None, limit: int
+    conn: Connection, workspace_id: UUID, document_id: UUID, *, within_s: float, after: UUID | None = None, limit: int
 ) -> list[UUID]:
-    """Return the ids of at most `limit` runs that used chunks of the document, in order, after `after` if given."""
-    rows = await conn.fetch(SELECT_RUN_IDS_OF_DOCUMENT, workspace_id, document_id, after, limit)
+    """Return at most `limit` runs that used the document and are active or ended within `within_s`, in id order."""
+    rows = await conn.fetch(SELECT_RUN_IDS_OF_DOCUMENT, workspace_id, document_id, after, limit, within_s)
     return [row["run_id"] for row in rows]
 
 

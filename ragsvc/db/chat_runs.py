@@ -123,6 +123,20 @@ WITH ended AS (
 UPDATE chat_messages m SET status = 'interrupted' FROM ended WHERE m.workspace_id = $1 AND m.id = ended.message_id
 """
 
+INTERRUPT_ALL_RUNS = """
+UPDATE chat_runs SET status = 'interrupted', last_event_id = last_event_id + 1, finished_at = now(),
+    lease_owner = NULL, lease_until = NULL
+WHERE workspace_id = $1 AND status = 'running'
+"""
+
+# Runs whose stream can still exist in Redis.
+SELECT_STREAMED_RUNS = """
+SELECT id FROM chat_runs
+WHERE workspace_id = $1 AND (finished_at IS NULL OR finished_at > now() - make_interval(secs => $2))
+  AND ($3::uuid IS NULL OR id > $3)
+ORDER BY id LIMIT $4
+"""
+
 RENEW_LEASES = """
 UPDATE chat_runs SET lease_until = now() + make_interval(secs => $2)
 WHERE lease_owner = $1 AND status = 'running' AND lease_until < now() + make_interval(secs => $2 * 2 / 3)
@@ -276,6 +290,18 @@ async def save_run(conn: Connection, progress: RunProgress, *, owner: str) -> bo
 async def interrupt_runs(conn: Connection, workspace_id: UUID, document_id: UUID) -> None:
     """End the active runs that use a document, so that their owners write no more of it."""
     await conn.execute(INTERRUPT_RUNS, workspace_id, document_id)
+
+
+async def interrupt_all_runs(conn: Connection, workspace_id: UUID) -> None:
+    """End the active runs of a workspace that is being deleted; their messages are removed soon."""
+    await conn.execute(INTERRUPT_ALL_RUNS, workspace_id)
+
+
+async def select_streamed_runs(
+    conn: Connection, workspace_id: UUID, *, within_s: float, after: UUID | None, limit: int
+) -> list[UUID]:
+    """Return at most `limit` runs that are active or ended within `within_s`, in id order, after `after` if given."""
+    return [row["id"] for row in await conn.fetch(SELECT_STREAMED_RUNS, workspace_id, within_s, after, limit)]
 
 
 async def renew_leases(conn: Connection, *, owner: str, lease_s: float) -> None:

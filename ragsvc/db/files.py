@@ -48,10 +48,14 @@ LOCK_FILE_ROW = "SELECT object_key, deletion_id FROM files WHERE workspace_id = 
 # Files of documents that are being deleted: the current ones if `$3`, those of next versions, and replaced ones, which
 # no document refers to any more.
 SELECT_FILES_OF_DOCUMENTS = """
-SELECT f.id, f.object_key, f.deletion_id FROM files f
-WHERE f.workspace_id = $1 AND (f.document_id = ANY($2::uuid[]) OR f.id IN (
-    SELECT CASE WHEN $3 THEN d.file_id END FROM documents d WHERE d.workspace_id = $1 AND d.id = ANY($2::uuid[])
-    UNION SELECT d.pending_file_id FROM documents d WHERE d.workspace_id = $1 AND d.id = ANY($2::uuid[])))
+WITH going AS MATERIALIZED (
+    SELECT file_id, pending_file_id FROM documents WHERE workspace_id = $1 AND id = ANY($2::uuid[])
+), wanted AS MATERIALIZED (
+    SELECT file_id AS id FROM going WHERE $3
+    UNION SELECT pending_file_id FROM going WHERE pending_file_id IS NOT NULL
+    UNION SELECT id FROM files WHERE workspace_id = $1 AND document_id = ANY($2::uuid[])
+)
+SELECT f.id, f.object_key, f.deletion_id FROM wanted JOIN files f ON f.workspace_id = $1 AND f.id = wanted.id
 ORDER BY f.id
 """
 
@@ -72,6 +76,12 @@ RETURNING f.id
 # The row is removed together with the last document that refers to it.
 DELETE_PURGED_FILES = """
 DELETE FROM files f WHERE f.workspace_id = $1 AND f.id = ANY($2::uuid[]) AND f.deletion_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM documents d WHERE d.workspace_id = $1 AND (d.file_id = f.id OR d.pending_file_id = f.id))
+"""
+
+# A file of another document that is being deleted too keeps its row, without an object, until that document is removed.
+COUNT_FILES_OF_DELETION = """
+SELECT count(*) FROM files f WHERE f.workspace_id = $1 AND f.deletion_id = $2 AND NOT EXISTS (
     SELECT FROM documents d WHERE d.workspace_id = $1 AND (d.file_id = f.id OR d.pending_file_id = f.id))
 """
 
@@ -195,6 +205,12 @@ async def select_released_files(conn: Connection, *, limit: int) -> list[Release
 async def postpone_file(conn: Connection, workspace_id: UUID, file_id: UUID, *, delay_s: float) -> None:
     """Keep sweeps from selecting the file for `delay_s` seconds."""
     await conn.execute(POSTPONE_FILE, workspace_id, file_id, delay_s)
+
+
+async def count_files_of_deletion(conn: Connection, workspace_id: UUID, deletion_id: UUID) -> int:
+    """Return the number of files that a deletion has marked and that still have a row, and so perhaps an object."""
+    count: int = await conn.fetchval(COUNT_FILES_OF_DELETION, workspace_id, deletion_id)
+    return count
 
 
 async def delete_purged_files(conn: Connection, workspace_id: UUID, file_ids: Sequence[UUID]) -> int:

@@ -88,8 +88,6 @@ SELECT count(*) FROM idempotency_keys
 WHERE workspace_id = $1 AND document_ids && $2::uuid[] AND body IS NOT NULL
 """
 
-DELETE_CALLS = "DELETE FROM idempotency_keys WHERE workspace_id = $1"
-
 DELETE_OLD_CALLS_OF_ALL = f"""
 DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM idempotency_keys
@@ -171,12 +169,6 @@ async def count_responses_about(conn: Connection, workspace_id: UUID, document_i
     """Return the number of stored responses that mention any of the documents."""
     count: int = await conn.fetchval(COUNT_RESPONSES_ABOUT, workspace_id, document_ids)
     return count
-
-
-async def delete_calls(conn: Connection, workspace_id: UUID) -> int:
-    """Remove all calls of a workspace and return their number."""
-    status = await conn.execute(DELETE_CALLS, workspace_id)
-    return int(status.rpartition(" ")[2])
 
 
 async def delete_old_calls_of_all(conn: Connection, *, limit: int) -> int:

@@ -35,7 +35,7 @@ INSERT INTO embedding_usage AS u (workspace_id, day, model, calls, estimated_cal
 SELECT w.id, (now() AT TIME ZONE 'UTC')::date, $1, s.calls, s.estimated_calls, s.prompt_tokens
 FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[])
          AS s (workspace_id, calls, estimated_calls, prompt_tokens)
-     JOIN workspaces w ON w.id = s.workspace_id
+     JOIN workspaces w ON w.id = s.workspace_id AND w.deletion_id IS NULL
 ORDER BY w.id FOR KEY SHARE OF w
 ON CONFLICT (workspace_id, day, model) DO UPDATE SET calls = u.calls + excluded.calls,
     estimated_calls = u.estimated_calls + excluded.estimated_calls,

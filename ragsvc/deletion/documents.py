@@ -78,6 +78,22 @@ class DocumentRemover:
         await self._verify(document_ids, answered)
         await self._remove_rows(document_ids)
 
+    async def remove_with_workspace(self, document_ids: Sequence[UUID]) -> None:
+        """Hide documents of a workspace that is being deleted, and remove their index and rows.
+
+        Answers, responses, files and objects are not looked up for each document, since the workspace's all go.
+        """
+        await self._hide(document_ids)
+        await self._remove_index(document_ids)
+        async with self._resources.pool.acquire() as conn, conn.transaction():
+            removed = await documents.delete_documents(conn, self._workspace_id, document_ids)
+            await self._count(conn, "documents", len(removed))
+            await self._lease.fence(conn)
+
+    async def end_runs(self) -> None:
+        """End all answers of a workspace that is being deleted, and remove their streams."""
+        await self._streams.remove_all()
+
     async def remove_leftovers(self, *, collection_id: UUID | None) -> None:
         """Remove chunks of the collection, or of the whole workspace, whose document no longer exists."""
         await self._remove_index(None, collection_id=collection_id)

@@ -68,7 +68,7 @@ async def sweep_released_files(resources: Resources) -> int:
 
 async def _remove(resources: Resources, file: ReleasedFile) -> None:
     """Remove the object before the row: if the process dies in between, the next sweep finds the row again."""
-    await resources.storage.delete_object(file.bucket, file.object_key)
+    await resources.storage.delete_objects(file.bucket, [file.object_key])
     async with resources.pool.acquire() as conn, conn.transaction():
         await files.delete_purged_files(conn, file.workspace_id, [file.id])
     log.info("file_deleted", file_id=file.id)

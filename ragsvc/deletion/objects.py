@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from ragsvc.db import deletion_receipts, files
 from ragsvc.errors import TransientFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
-    from ragsvc.db.files import DocumentFile
     from ragsvc.domain.deletions import Deletion
     from ragsvc.jobs.lease import Lease
     from ragsvc.resources import Resources
-
-# Concurrent calls to the object store.
-MAX_CONCURRENT_CALLS = 16
 
 
 class ObjectRemover:
@@ -43,7 +38,11 @@ class ObjectRemover:
             )
         if not found:
             return
-        stored = {file.id for file, exists in zip(found, await self._each(found, self._exists), strict=True) if exists}
+        if self._bucket is None:
+            return
+        storage = self._resources.storage
+        existing = await storage.select_existing(self._bucket, [file.object_key for file in found])
+        stored = {file.id for file in found if file.object_key in existing}
         async with self._resources.pool.acquire() as conn, conn.transaction():
             closed = await files.mark_files_purged(
                 conn,
@@ -56,24 +55,8 @@ class ObjectRemover:
                 conn, workspace_id, deletion.id, store="objects", count=len(stored & closed)
             )
             await self._lease.fence(conn)
-        await self._each([file for file in found if file.id in closed or file.is_closed], self._remove)
-
-    async def _each(self, found: Sequence[DocumentFile], call: Callable[[DocumentFile], Awaitable[bool]]) -> list[bool]:
-        turns = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
-
-        async def run(file: DocumentFile) -> bool:
-            async with turns:
-                return await call(file)
-
-        return await asyncio.gather(*(run(file) for file in found))
-
-    async def _exists(self, file: DocumentFile) -> bool:
-        return self._bucket is not None and await self._resources.storage.object_exists(self._bucket, file.object_key)
-
-    async def _remove(self, file: DocumentFile) -> bool:
-        """Remove an object, and verify that now, while its key is still known."""
-        if self._bucket is not None:
-            await self._resources.storage.delete_object(self._bucket, file.object_key)
-            if await self._resources.storage.object_exists(self._bucket, file.object_key):
-                raise TransientFailure("deletion_incomplete", "the object store still has the file")
-        return True
+        keys = [file.object_key for file in found if file.id in closed or file.is_closed]
+        await storage.delete_objects(self._bucket, keys)
+        # Looked at now, while the keys are still known.
+        if left := await storage.select_existing(self._bucket, keys):
+            raise TransientFailure("deletion_incomplete", f"the object store still has {len(left)} files")

@@ -25,13 +25,14 @@ class DeletionStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoreReceipt:
-    """The effect of a deletion on one store; `remaining` is counted afterwards."""
+    """The effect of a deletion on one store; `remaining` is counted afterwards, unless the store cannot be searched."""
 
     store: str
     removed: int
     redacted: int
     remaining: int
     retained_until: datetime | None = None
+    is_counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,10 @@ Entry: TypeAlias = tuple[int, bytes]
 FIELD = b"e"
 # How long a run can be followed from Redis; afterwards its result is read from Postgres.
 EVENTS_TTL_S = 3600
+# The number of the entry that closes a stream, which is larger than that of any event.
+CLOSED_ID = 2**53 - 1
+# What a closed stream contains: readers find the end of the run in Postgres.
+CLOSED = b'["stored"]'
 
 
 def run_key(prefix: str, run_id: UUID) -> str:
@@ -47,24 +51,42 @@ async def read_events(redis: RedisConnection, prefix: str, run_id: UUID, *, afte
     return read_entries(entries)
 
 
-async def count_runs(redis: RedisConnection, prefix: str, run_ids: Sequence[UUID]) -> int:
-    """Return how many of the runs have a stream.
+async def count_streams(redis: RedisConnection, prefix: str, run_ids: Sequence[UUID]) -> int:
+    """Return how many of the runs have events in Redis.
 
     Raises:
         RedisError, OSError: Redis is unavailable.
     """
-    found: int = await redis.exists(*(run_key(prefix, run_id) for run_id in run_ids)) if run_ids else 0
-    return found
+    if not run_ids:
+        return 0
+    async with redis.pipeline(transaction=False) as pipe:
+        for run_id in run_ids:
+            pipe.xrange(run_key(prefix, run_id), max=f"({CLOSED_ID}-0", count=1)
+        return sum(bool(entries) for entries in await pipe.execute())
 
 
-async def delete_runs(redis: RedisConnection, prefix: str, run_ids: Sequence[UUID]) -> None:
-    """Remove the runs' streams.
+async def close_streams(redis: RedisConnection, prefix: str, run_ids: Sequence[UUID]) -> None:
+    """Replace the events of the runs by one entry, which keeps Redis from accepting any further event.
+
+    An owner that has not noticed yet that its run has ended could otherwise make the stream again. A stream is closed
+    for as long as it would live.
 
     Raises:
         RedisError, OSError: Redis is unavailable.
     """
-    if run_ids:
-        await redis.unlink(*(run_key(prefix, run_id) for run_id in run_ids))
+    if not run_ids:
+        return
+    async with redis.pipeline(transaction=False) as pipe:
+        for run_id in run_ids:
+            key = run_key(prefix, run_id)
+            # One command, so that no event is accepted between the removal and the entry.
+            pipe.xadd(key, {FIELD: CLOSED}, id=f"{CLOSED_ID}-0", maxlen=1, approximate=False)
+            pipe.expire(key, EVENTS_TTL_S)
+        replies = await pipe.execute(raise_on_error=False)
+    for reply in replies:
+        # Redis rejects the entry if the stream is closed already, which is fine.
+        if isinstance(reply, Exception) and "equal or smaller" not in str(reply):
+            raise reply
 
 
 def read_entries(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]] | Any) -> list[Entry]:  # noqa: ANN401 - redis-py has no types here

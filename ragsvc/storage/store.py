@@ -10,7 +10,8 @@ from ragsvc.storage.bucket_calls import BucketCalls
 from ragsvc.storage.clients import open_clients
 from ragsvc.storage.errors import ObjectMissing, translated
 from ragsvc.storage.multipart_calls import MultipartCalls
-from ragsvc.storage.object_calls import DELETE_BATCH, ObjectCalls
+from ragsvc.storage.object_calls import DELETE_BATCH
+from ragsvc.storage.version_calls import VersionCalls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings
 
 
-class Storage(BucketCalls, MultipartCalls, ObjectCalls):
+class Storage(BucketCalls, MultipartCalls, VersionCalls):
     """The object store. All methods can raise ObjectMissing, ProviderRejected, TransientFailure or OutageFailure."""
 
     async def delete_all_objects(self, bucket: str, *, prefix: str = "") -> None:
-        """Delete all objects and unfinished uploads under a prefix; does nothing if there is no bucket.
+        """Delete all objects with their versions, and unfinished uploads, under a prefix.
+
+        Does nothing if there is no bucket.
 
         Raises:
             TransientFailure: the store did not delete some of the objects.
@@ -39,6 +42,8 @@ class Storage(BucketCalls, MultipartCalls, ObjectCalls):
                     raise TransientFailure("storage_incomplete", f"the store does not delete {keys[0]}")
                 await self._delete_keys(bucket, keys)
                 before = keys
+            if await self.keeps_versions(bucket):
+                await self.delete_versions(bucket, prefix=prefix)
 
     async def _first_keys(self, bucket: str, *, prefix: str) -> list[str]:
         page = await self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=DELETE_BATCH)

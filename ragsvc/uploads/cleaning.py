@@ -26,7 +26,9 @@ async def abandon(resources: Resources, upload: Upload) -> None:
             closed = await upload_sessions.close_upload(
                 conn, upload.workspace_id, upload.id, status=UploadStatus.ABORTED
             )
-        if closed:
+            # The session of a workspace that was deleted in the meantime is gone, and so is any file of it.
+            is_gone = not closed and await upload_sessions.select_upload(conn, upload.workspace_id, upload.id) is None
+        if closed or is_gone:
             UPLOADS.labels(upload.api, UploadStatus.ABORTED).inc()
             await clean_upload(resources, upload)
     except Exception as error:  # noqa: BLE001 - the sweeper retries; the caller re-raises the original error
@@ -47,7 +49,7 @@ async def clean_upload(resources: Resources, upload: Upload) -> None:
     ids = {found.upload_id for found in listed}
     for s3_upload_id in ids | ({upload.s3_upload_id} if upload.s3_upload_id else set()):
         await storage.abort_multipart(upload.bucket, upload.object_key, upload_id=s3_upload_id)
-    await storage.delete_object(upload.bucket, upload.object_key)
+    await storage.delete_objects(upload.bucket, [upload.object_key])
     await remove_tails(resources, upload)
     async with resources.pool.acquire() as conn:
         await upload_sessions.update_cleaned(conn, upload.workspace_id, upload.id)

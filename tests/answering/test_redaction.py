@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ragsvc.db import chat_messages, chat_runs
-from ragsvc.deletion.requests import request_document_deletion
+from ragsvc.deletion import run_streams
+from ragsvc.deletion.requests import request_document_deletion, request_workspace_deletion
 from ragsvc.domain.chat import RunProgress, RunStatus
 from ragsvc.domain.redaction import BLANK
-from ragsvc.queue.run_streams import delete_runs, run_key
+from ragsvc.queue.run_streams import CLOSED, append_events, count_streams, read_events
 from ragsvc.runs.events import MessageCitation, MessageDelta, RunInterrupted
 from tests.support.chat import ANSWER, another_process, bodies
-from tests.support.documents.deletions import DyingClient, removed_counts, run_deletion, run_deletion_until_killed
+from tests.support.documents.deletions import Killed, removed_counts, run_deletion, run_deletion_until_killed
+from tests.support.polling import until
 from tests.support.servers.model_server import Pause
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from ragsvc.settings.settings import Settings
     from tests.support.chat import Chat
-    from tests.support.servers.model_server import ScriptedModels
+from tests.support.servers.model_server import ScriptedModels
 
 
 async def redact(chat: Chat, document_id: UUID, *, limit: int = 1000) -> int:
@@ -168,33 +169,56 @@ async def test_the_next_question_does_not_bring_the_words_back(chat: Chat, scrip
         assert BLANK not in sent
 
 
-async def test_the_streams_of_affected_runs_are_found_and_removed(chat: Chat) -> None:
+async def test_no_event_is_appended_to_the_stream_of_a_deleted_source(chat: Chat) -> None:
     resources = chat.runs.resources
     prefix = resources.settings.stores.queue_prefix
-    runs = [await chat.ask() for _ in range(1)]
-    await chat.events(runs[0])
-    runs.append(await chat.ask())
-    await chat.events(runs[1])
-    async with resources.pool.acquire() as conn:
-        touched = await chat_messages.select_run_ids_of_document(conn, chat.workspace_id, chat.refunds, limit=1)
-        touched += await chat_messages.select_run_ids_of_document(
-            conn, chat.workspace_id, chat.refunds, after=touched[-1], limit=10
-        )
-    assert touched == [run.id for run in runs]
-    await delete_runs(resources.redis, prefix, touched)
-    assert await resources.redis.exists(*(run_key(prefix, run_id) for run_id in touched)) == 0
-    await delete_runs(resources.redis, prefix, [])
+    run = await chat.ask()
+    await chat.events(run)
+    assert await count_streams(resources.redis, prefix, [run.id]) == 1
+    deletion = await request_document_deletion(resources, chat.workspace_id, chat.refunds, purge_file=False)
+    assert removed_counts(await run_deletion(resources, deletion))["run_streams"] == 1
+    # As a process does that was frozen before it appended the last words.
+    await append_events(resources.redis, prefix, {run.id: [(2, b"words"), (3, b"words")]})
+    assert await count_streams(resources.redis, prefix, [run.id]) == 0
+    assert [content for _id, content in await read_events(resources.redis, prefix, run.id, after=0)] == [CLOSED]
+    # Readers get the redacted answer from Postgres, to its end.
+    assert (await chat.events(run))[-1].is_end
+
+
+async def test_answers_in_progress_and_their_streams_end_with_their_workspace(
+    chat: Chat, scripted_models: ScriptedModels
+) -> None:
+    scripted_models.chat_text = ANSWER
+    pause = Pause(after_deltas=4)
+    scripted_models.chat.script(pause)
+    run = await chat.ask()
+    await asyncio.wait_for(pause.reached.wait(), 10)
+    resources = chat.runs.resources
+    deletion = await request_workspace_deletion(resources, chat.workspace_id)
+    done = {store.store: store for store in (await run_deletion(resources, deletion)).stores}
+    assert (done["runs"].removed, done["chat_messages"].removed, done["chat_sessions"].removed) == (1, 2, 1)
+    pause.resumed.set()
+    await until(lambda: len(chat.runs.owner) == 0, what="the end of the run")
+    assert await count_streams(resources.redis, resources.settings.stores.queue_prefix, [run.id]) == 0
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", [1, 2], ids=["counting", "removing"])
+@pytest.mark.parametrize("step", ["count_streams", "close_streams"])
 async def test_a_deletion_that_crashes_around_redis_calls_counts_each_stream_once(
-    chat: Chat, step: int, *, after: bool
+    chat: Chat, monkeypatch: pytest.MonkeyPatch, step: str, *, after: bool
 ) -> None:
     resources = chat.runs.resources
     for _ in range(2):
         await chat.events(await chat.ask())
     deletion = await request_document_deletion(resources, chat.workspace_id, chat.refunds, purge_file=False)
-    dying: Any = DyingClient(resources.redis, step=step, after=after)
-    assert await run_deletion_until_killed(replace(resources, redis=dying), deletion)
+    real = getattr(run_streams, step)
+
+    async def die(*arguments: Any) -> None:
+        if after:
+            await real(*arguments)
+        raise Killed
+
+    with monkeypatch.context() as patches:
+        patches.setattr(run_streams, step, die)
+        assert await run_deletion_until_killed(resources, deletion)
     assert removed_counts(await run_deletion(resources, deletion))["run_streams"] == 2

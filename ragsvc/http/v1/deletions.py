@@ -37,6 +37,7 @@ class StoreReceiptView(TypedDict):
     redacted: int
     remaining: int
     retained_until: ShownTime | None
+    counted: bool
 
 
 class DeletionView(TypedDict):
@@ -74,6 +75,7 @@ def render_deletion(deletion: Deletion) -> DeletionView:
                 "redacted": store.redacted,
                 "remaining": store.remaining,
                 "retained_until": render_optional_time(store.retained_until),
+                "counted": store.is_counted,
             }
             for store in deletion.stores
         ],

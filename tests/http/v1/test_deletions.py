@@ -38,13 +38,14 @@ async def test_a_deletion_is_pending_then_shows_its_receipt(tenant: Tenant, reso
     assert done["status"] == "completed"
     assert done["verified_at"].endswith("Z")
     assert done["stores"] == [
-        {"store": "chunks", "removed": 12, "redacted": 0, "remaining": 0, "retained_until": None},
+        {"store": "chunks", "removed": 12, "redacted": 0, "remaining": 0, "retained_until": None, "counted": True},
         {
             "store": "embedding_cache",
             "removed": 0,
             "redacted": 0,
             "remaining": 0,
             "retained_until": "2030-01-01T00:00:00.000000Z",
+            "counted": True,
         },
     ]
 

@@ -56,6 +56,7 @@ FIELDS: dict[str, str] = {
     "confirm": "Confirms `all`; without it, the call only counts.",
     "content": "The text of the message; `[n]` cites source n.",
     "content_hash": "SHA-256 of the text, in hex.",
+    "counted": "Whether `remaining` was counted; false if the store cannot be searched for this.",
     "created_at": "When it was created.",
     "current": "Whether searches use this embedding space. If not, they find the document only by its words until it "
     "is ingested again.",
