@@ -17,7 +17,8 @@ from ragsvc.db import embedding_spaces, workspaces
 from ragsvc.db.connections.pool import DATABASE_TROUBLE
 from ragsvc.db.migrations import COUNTED_DOCUMENTS, check_schema, describe_count
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import StartupRefused, WorkError, describe_error
+from ragsvc.errors.base import StartupRefused, describe_error
+from ragsvc.errors.work import WorkError
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.server_checks import find_redis_faults
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from ragsvc.errors import Overloaded, RequestTimeout
+from ragsvc.errors.requests import Overloaded, RequestTimeout
 from ragsvc.telemetry.metrics import SHARE_WAIT, SHARES_ENDED, SHARES_REFUSED
 
 if TYPE_CHECKING:

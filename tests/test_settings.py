@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 from ragsvc.settings.settings import FIELDS, Settings, load_settings
 
 if TYPE_CHECKING:

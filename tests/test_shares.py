@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsvc.errors import Overloaded, RequestTimeout
+from ragsvc.errors.requests import Overloaded, RequestTimeout
 from ragsvc.shares import SERVICE, Holder, Share, Shares, holder_now
 from tests.support.polling import until
 

@@ -17,7 +17,7 @@ from ragsvc.answering.sources import number_sources
 from ragsvc.answering.token_meter import load_meter
 from ragsvc.db import chat_messages
 from ragsvc.domain.chat import Citation, RunStatus, TokenUsage
-from ragsvc.errors import WorkError
+from ragsvc.errors.work import WorkError
 from ragsvc.retrieval.search import SearchRequest, find_hits
 from ragsvc.tasks import settle
 

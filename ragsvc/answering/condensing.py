@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.errors import WorkError
+from ragsvc.errors.work import WorkError
 from ragsvc.llm.chat import ChatTurn
 
 if TYPE_CHECKING:

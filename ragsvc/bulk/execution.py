@@ -9,7 +9,7 @@ import structlog
 from ragsvc.db import bulk_operations, jobs
 from ragsvc.deletion.requests import hide_document
 from ragsvc.domain.bulk import BulkAction
-from ragsvc.errors import RequestError
+from ragsvc.errors.requests import RequestError
 from ragsvc.ingestion.reingestion import queue_reingestion
 from ragsvc.retrieval.filters import compile_filter, load_filter
 

@@ -13,7 +13,7 @@ from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.bulk import BulkAction, BulkSelection
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import BulkPayload, Queue, SubjectKind
-from ragsvc.errors import NotFound
+from ragsvc.errors.requests import NotFound
 from ragsvc.jobs import lifecycle
 from ragsvc.retrieval.filter_cost import check_filter_cost
 from ragsvc.retrieval.filters import compile_filter, dump_filter

@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from ragsvc.errors import RagsvcError
+from ragsvc.errors.base import RagsvcError
 
 REFUSED = 1
 USAGE = 2

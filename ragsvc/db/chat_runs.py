@@ -11,7 +11,7 @@ from ragsvc.db.connections.pool import ForeignKeyViolation
 from ragsvc.db.workspaces import PIN_WORKSPACE
 from ragsvc.domain.chat import ChatMessage, ChatRun, RunStatus
 from ragsvc.domain.documents import FailureInfo
-from ragsvc.errors import InvalidRequest, NotFound, RunActive
+from ragsvc.errors.requests import InvalidRequest, NotFound, RunActive
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db.connections.pool import UniqueViolation
 from ragsvc.domain.collections import Chunking, Collection
-from ragsvc.errors import NameTaken
+from ragsvc.errors.requests import NameTaken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

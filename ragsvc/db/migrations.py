@@ -14,7 +14,7 @@ from ragsvc.db import embedding_spaces
 from ragsvc.db.connections.pool import InsufficientPrivilege, connect
 from ragsvc.db.connections.roles import prepare_roles
 from ragsvc.db.migration_checksums import checksum_migration, current_checksum
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable

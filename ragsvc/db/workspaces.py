@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.domain.workspaces import Workspace
-from ragsvc.errors import Unauthorized
+from ragsvc.errors.requests import Unauthorized
 
 if TYPE_CHECKING:
     from uuid import UUID

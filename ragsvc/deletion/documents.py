@@ -21,7 +21,7 @@ from ragsvc.db import (
 from ragsvc.deletion.objects import ObjectRemover
 from ragsvc.deletion.run_streams import RunStreamRemover
 from ragsvc.domain.webhooks import WebhookEvent
-from ragsvc.errors import TransientFailure
+from ragsvc.errors.work import TransientFailure
 from ragsvc.jobs.announcements import announce
 
 if TYPE_CHECKING:

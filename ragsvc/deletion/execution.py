@@ -14,7 +14,7 @@ from ragsvc.deletion.documents import DocumentRemover
 from ragsvc.deletion.receipts import verify_stores
 from ragsvc.deletion.workspaces import WorkspaceRemover
 from ragsvc.domain.jobs import DeletePayload, SubjectKind, format_subject_id
-from ragsvc.errors import SubjectGone
+from ragsvc.errors.work import SubjectGone
 
 if TYPE_CHECKING:
     from uuid import UUID

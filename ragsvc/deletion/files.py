@@ -10,7 +10,8 @@ from ragsvc.db import documents, files
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.db.files import ReleasedFile
 from ragsvc.domain.audit import AuditAction, AuditSubject
-from ragsvc.errors import FileInUse, NotFound, WorkError
+from ragsvc.errors.requests import FileInUse, NotFound
+from ragsvc.errors.work import WorkError
 from ragsvc.telemetry.sweep_items import sweep_each
 
 if TYPE_CHECKING:

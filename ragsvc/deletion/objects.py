@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db import deletion_receipts, files
-from ragsvc.errors import TransientFailure
+from ragsvc.errors.work import TransientFailure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

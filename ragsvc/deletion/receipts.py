@@ -16,7 +16,7 @@ from ragsvc.db import (
 )
 from ragsvc.domain.deletions import StoreReceipt
 from ragsvc.domain.jobs import SubjectKind
-from ragsvc.errors import TransientFailure
+from ragsvc.errors.work import TransientFailure
 
 if TYPE_CHECKING:
     from ragsvc.domain.deletions import Deletion

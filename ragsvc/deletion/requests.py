@@ -14,7 +14,7 @@ from ragsvc.domain.deletions import DeletionStatus
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import DeletePayload, Queue, SubjectKind, format_subject_id
-from ragsvc.errors import NotFound
+from ragsvc.errors.requests import NotFound
 from ragsvc.jobs import lifecycle
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db import chat_messages, chat_runs, deletion_receipts
-from ragsvc.errors import OutageFailure, TransientFailure
+from ragsvc.errors.work import OutageFailure, TransientFailure
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import EVENTS_TTL_S, close_streams, count_streams
 

@@ -13,7 +13,7 @@ from ragsvc.devstack.parts.redis import Redis
 from ragsvc.devstack.parts.s3 import ObjectStore
 from ragsvc.devstack.ports import free_ports
 from ragsvc.devstack.process import last_words, spawn
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,7 +24,7 @@ from ragsvc.devstack.process import Command, run, stop_leftovers
 from ragsvc.devstack.ready_file import SINGLE, Access, remove_ready_files, write_ready_files
 from ragsvc.devstack.secrets import load_secrets
 from ragsvc.devstack.stack import make_parts, open_folders, start
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

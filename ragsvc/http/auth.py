@@ -16,7 +16,7 @@ from aiohttp import web
 from ragsvc.db.api_keys import select_key_owner
 from ragsvc.db.upload_tokens import select_token_owner
 from ragsvc.domain.audit import Actor, ActorKind, acting
-from ragsvc.errors import Forbidden, Unauthorized
+from ragsvc.errors.requests import Forbidden, Unauthorized
 from ragsvc.http.key_uses import KEY_USES
 from ragsvc.http.state import enter_workspace, request_id_of, resources_of
 from ragsvc.shares import Holder, holder_now

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from ragsvc.errors import RequestError, UnknownHost
+from ragsvc.errors.requests import RequestError, UnknownHost
 from ragsvc.http.contract.operations import PROBES
 from ragsvc.http.state import resources_of
 

@@ -20,7 +20,7 @@ from aiohttp import web
 from ragsvc.db import idempotency_keys, workspaces
 from ragsvc.domain.idempotency import Call, Claim, StoredResponse
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import IdempotencyMismatch, InProgress, InvalidRequest, NotFound, RequestError, TooLarge
+from ragsvc.errors.requests import IdempotencyMismatch, InProgress, InvalidRequest, NotFound, RequestError, TooLarge
 from ragsvc.http.auth import OPERATOR_ID, workspace_id_of
 from ragsvc.http.contract.headers import KEY_HEADER, MAX_KEY_CHARS, REPLAYED_HEADER
 from ragsvc.http.contract.multipart import FormReader

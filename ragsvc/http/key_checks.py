@@ -10,7 +10,7 @@ from aiohttp import web
 
 from ragsvc.db.api_keys import is_key_valid
 from ragsvc.db.connections.pool import DATABASE_TROUBLE
-from ragsvc.errors import Unauthorized
+from ragsvc.errors.requests import Unauthorized
 from ragsvc.shares import SERVICE, Holder, holder_now
 
 if TYPE_CHECKING:

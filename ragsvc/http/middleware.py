@@ -14,16 +14,9 @@ from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from ragsvc.db.connections.pool import is_transient
 from ragsvc.domain.audit import SERVICE, acting
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import (
-    NotFound,
-    OutageFailure,
-    ProviderRefused,
-    ProviderRejected,
-    RagsvcError,
-    RequestError,
-    TransientFailure,
-    Unavailable,
-)
+from ragsvc.errors.base import RagsvcError
+from ragsvc.errors.requests import NotFound, ProviderRefused, RequestError, Unavailable
+from ragsvc.errors.work import OutageFailure, ProviderRejected, TransientFailure
 from ragsvc.http.auth import authenticate, authenticate_upload_token
 from ragsvc.http.contract.headers import REQUEST_ID_HEADER
 from ragsvc.http.contract.ids import KINDS

@@ -12,7 +12,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 from ragsvc.http.app import create_app, create_metrics_app
 from ragsvc.http.limits.connections import Connections, raise_file_limit
 from ragsvc.http.limits.traffic import TRAFFIC

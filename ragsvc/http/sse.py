@@ -14,7 +14,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from ragsvc.errors import TooManyStreams, Unauthorized, Unavailable
+from ragsvc.errors.requests import TooManyStreams, Unauthorized, Unavailable
 from ragsvc.http.key_checks import KEY_CHECKS
 from ragsvc.http.limits.admission import end_permit
 from ragsvc.shares import Shares

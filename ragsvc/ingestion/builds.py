@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.db import canonical_text, chunks, documents, files, jobs
 from ragsvc.domain.webhooks import WebhookEvent
-from ragsvc.errors import LeaseLost, SubjectGone
+from ragsvc.errors.work import LeaseLost, SubjectGone
 from ragsvc.jobs.announcements import announce
 from ragsvc.tasks import open_task_group
 

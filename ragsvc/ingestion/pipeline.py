@@ -15,7 +15,7 @@ from ragsvc.db import collections, documents, files, workspaces
 from ragsvc.domain.collections import Chunking
 from ragsvc.domain.documents import Stage
 from ragsvc.domain.jobs import IngestPayload
-from ragsvc.errors import SubjectGone
+from ragsvc.errors.work import SubjectGone
 from ragsvc.ingestion.builds import Build
 from ragsvc.ingestion.embedding import embed_chunks
 from ragsvc.ingestion.sandbox.pool import iterate_chunks, read_parsed

@@ -9,7 +9,7 @@ import structlog
 from ragsvc.db import collections, documents, files, jobs, workspaces
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import Queue, SubjectKind
-from ragsvc.errors import DocumentDeleting, IngestionActive, NoReplacement, NotFound
+from ragsvc.errors.requests import DocumentDeleting, IngestionActive, NoReplacement, NotFound
 from ragsvc.jobs import lifecycle, subjects
 
 if TYPE_CHECKING:

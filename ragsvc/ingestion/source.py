@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import DocumentErrorCode, DocumentRejected, TransientFailure
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected, TransientFailure
 from ragsvc.storage.errors import ObjectMissing
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from ragsvc.domain.jobs import (
     SubjectKind,
     show_payload,
 )
-from ragsvc.errors import DeletionNotDiscardable, ReplayRunning
+from ragsvc.errors.requests import DeletionNotDiscardable, ReplayRunning
 from ragsvc.jobs import retry_policy, subjects
 from ragsvc.queue import dead_letter_list
 from ragsvc.queue.connection import REDIS_TROUBLE

@@ -11,7 +11,7 @@ import structlog
 
 from ragsvc.db import documents, jobs
 from ragsvc.domain.documents import Stage
-from ragsvc.errors import LeaseLost, TransientFailure
+from ragsvc.errors.work import LeaseLost, TransientFailure
 from ragsvc.tasks import cancel_and_wait, keep_renewed
 from ragsvc.telemetry.metrics import INGESTION_STAGE_DURATION
 from ragsvc.telemetry.traces import span

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.db import jobs, queue_state
-from ragsvc.errors import OutageFailure, TransientFailure
+from ragsvc.errors.work import OutageFailure, TransientFailure
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.jobs.retry_policy import FailureClass, Provider
 from ragsvc.telemetry.sweep_items import sweep_each

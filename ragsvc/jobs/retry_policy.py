@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from ragsvc.db.connections.pool import is_transient
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import Fault
-from ragsvc.errors import (
+from ragsvc.errors.base import describe_error
+from ragsvc.errors.work import (
     DocumentErrorCode,
     DocumentRejected,
     OutageFailure,
     ProviderRejected,
     TransientFailure,
     WorkError,
-    describe_error,
 )
 from ragsvc.queue.connection import is_redis_away
 from ragsvc.telemetry.redaction import redact

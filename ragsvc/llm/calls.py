@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from ragsvc.errors import WorkError
+from ragsvc.errors.work import WorkError
 from ragsvc.telemetry.metrics import MODEL_FIRST_TOKEN, MODEL_REQUEST_DURATION, MODEL_REQUESTS, MODEL_TOKENS
 from ragsvc.telemetry.spans import SpanKind
 from ragsvc.telemetry.traces import start_span

@@ -13,7 +13,7 @@ import stamina
 import structlog
 
 from ragsvc.domain.chat import TokenUsage
-from ragsvc.errors import ProviderRejected, TransientFailure, WorkError
+from ragsvc.errors.work import ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.calls import CONNECT_TIMEOUT_S, calling
 from ragsvc.llm.errors import request_id_of, timed_out, translate
 from ragsvc.llm.headers import OMITTED_REQUEST_HEADERS

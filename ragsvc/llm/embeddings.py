@@ -14,7 +14,7 @@ import openai
 import stamina
 
 from ragsvc.domain.usage import EmbeddingUsage
-from ragsvc.errors import ProviderRejected, TransientFailure
+from ragsvc.errors.work import ProviderRejected, TransientFailure
 from ragsvc.llm.call_times import CallTimes
 from ragsvc.llm.calls import calling
 from ragsvc.llm.errors import translate

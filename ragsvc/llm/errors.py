@@ -1,4 +1,4 @@
-"""Translates errors of the model servers to those of `ragsvc.errors`: rejected, transient, or unreachable."""
+"""Translates errors of the model servers to those of `ragsvc.errors.work`: rejected, transient, or unreachable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import aiohttp
 import openai
 
-from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
+from ragsvc.errors.work import OutageFailure, ProviderRejected, TransientFailure, WorkError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import openai
 
-from ragsvc.errors import OutageFailure, TransientFailure, WorkError
+from ragsvc.errors.work import OutageFailure, TransientFailure, WorkError
 from ragsvc.llm.calls import calling
 from ragsvc.llm.errors import timed_out, translate
 

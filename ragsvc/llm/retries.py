@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ragsvc.errors import OutageFailure, TransientFailure
+from ragsvc.errors.work import OutageFailure, TransientFailure
 
 QUICK_ATTEMPTS = 3
 # No attempt begins later than this, so a call that ran into its timeout is not retried.

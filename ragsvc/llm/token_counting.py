@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 
 # Prefixes of OpenAI model names. If one starts with another, the longer one comes first.
 ENCODINGS = (

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ragsvc.db.search.scope import count_filtered
-from ragsvc.errors import InvalidRequest, Unavailable
+from ragsvc.errors.requests import InvalidRequest, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

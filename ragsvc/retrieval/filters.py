@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 import orjson
 
 from ragsvc.db.search.scope import AttributeCondition
-from ragsvc.errors import InvalidRequest
+from ragsvc.errors.requests import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from ragsvc.errors import WorkError
+from ragsvc.errors.work import WorkError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,8 @@ import structlog
 from ragsvc.db.search.hits import Candidates, select_hits
 from ragsvc.db.search.scope import Scope, Selection, select_scope
 from ragsvc.domain.search import FoundHits, SearchMode
-from ragsvc.errors import NotFound, OutageFailure, TransientFailure
+from ragsvc.errors.requests import NotFound
+from ragsvc.errors.work import OutageFailure, TransientFailure
 from ragsvc.retrieval.filter_cost import check_filter_cost, explaining_timeouts
 from ragsvc.retrieval.filters import compile_filter
 from ragsvc.retrieval.reranking import rerank

@@ -18,15 +18,8 @@ from ragsvc.db.connections.pool import DATABASE_TROUBLE
 from ragsvc.domain.chat import RunStatus
 from ragsvc.domain.documents import FailureInfo
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import (
-    LeaseLost,
-    OutageFailure,
-    Overloaded,
-    RequestError,
-    TransientFailure,
-    Unavailable,
-    WorkError,
-)
+from ragsvc.errors.requests import Overloaded, RequestError, Unavailable
+from ragsvc.errors.work import LeaseLost, OutageFailure, TransientFailure, WorkError
 from ragsvc.runs.permits import RunPermits
 from ragsvc.runs.writer import RunWriter
 from ragsvc.tasks import keep_renewed

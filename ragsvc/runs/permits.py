@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import TooManyRuns
+from ragsvc.errors.requests import TooManyRuns
 from ragsvc.shares import SERVICE, Shares, holder_now
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from ragsvc.answering.answer import Question
 from ragsvc.db import chat_runs
 from ragsvc.domain.chat import RunStatus
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import NotFound, RunNotRetryable
+from ragsvc.errors.requests import NotFound, RunNotRetryable
 from ragsvc.retrieval.filters import dump_filter, load_filter
 
 if TYPE_CHECKING:

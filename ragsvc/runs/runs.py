@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from ragsvc.answering.token_meter import load_meter
 from ragsvc.db import chat_messages, chat_runs, chat_sessions
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import NotFound
+from ragsvc.errors.requests import NotFound
 from ragsvc.queue.run_tails import RunTails
 from ragsvc.runs.event_log import EventLog
 from ragsvc.runs.following import Follower

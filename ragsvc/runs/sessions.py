@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ragsvc.db import chat_messages, chat_sessions, collections, workspaces
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
-from ragsvc.errors import InvalidRequest, NotFound
+from ragsvc.errors.requests import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

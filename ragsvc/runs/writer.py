@@ -11,7 +11,8 @@ import structlog
 from ragsvc.db import chat_runs
 from ragsvc.db.connections.pool import DATABASE_TROUBLE
 from ragsvc.domain.chat import RunProgress, RunStatus, TokenUsage
-from ragsvc.errors import LeaseLost, Overloaded
+from ragsvc.errors.requests import Overloaded
+from ragsvc.errors.work import LeaseLost
 from ragsvc.runs.journal import Journal, end_of
 from ragsvc.telemetry.metrics import CITATIONS, RUN_FIRST_TOKEN
 

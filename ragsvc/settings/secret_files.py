@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import SecretStr
 from pydantic_settings import PydanticBaseSettingsSource
 
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

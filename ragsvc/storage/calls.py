@@ -6,7 +6,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ragsvc.errors import Overloaded, TransientFailure
+from ragsvc.errors.requests import Overloaded
+from ragsvc.errors.work import TransientFailure
 from ragsvc.telemetry.metrics import S3_REQUEST_DURATION, S3_REQUESTS
 from ragsvc.telemetry.spans import SpanKind
 from ragsvc.telemetry.traces import start_span

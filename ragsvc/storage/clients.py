@@ -14,7 +14,7 @@ import aiohttp
 import stamina
 from botocore.config import Config
 
-from ragsvc.errors import OutageFailure, TransientFailure
+from ragsvc.errors.work import OutageFailure, TransientFailure
 from ragsvc.shares import Shares
 from ragsvc.storage.calls import share_calls, watch_calls
 

@@ -16,7 +16,7 @@ from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
 
-from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
+from ragsvc.errors.work import OutageFailure, ProviderRejected, TransientFailure, WorkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

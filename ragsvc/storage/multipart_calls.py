@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from ragsvc.errors import TransientFailure
+from ragsvc.errors.work import TransientFailure
 from ragsvc.storage.calls import calling
 from ragsvc.storage.clients import OWN_URL_S, PRESIGN_EXPIRES_S, StoreCalls, trying_again
 from ragsvc.storage.errors import MISSING, code_in, code_of, refusal, translated

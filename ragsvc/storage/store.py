@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import TransientFailure
+from ragsvc.errors.work import TransientFailure
 from ragsvc.storage.bucket_calls import BucketCalls
 from ragsvc.storage.clients import open_clients
 from ragsvc.storage.errors import ObjectMissing, translated

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from ragsvc.errors import TransientFailure
+from ragsvc.errors.work import TransientFailure
 from ragsvc.storage.errors import MISSING, ObjectMissing, code_of, translated
 from ragsvc.storage.object_calls import DELETE_BATCH, ObjectCalls
 

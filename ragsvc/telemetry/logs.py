@@ -11,7 +11,7 @@ import orjson
 import structlog
 
 from ragsvc.domain.ids import Prefix, format_id
-from ragsvc.errors import describe_error
+from ragsvc.errors.base import describe_error
 from ragsvc.telemetry.redaction import redact
 from ragsvc.telemetry.traces import current_traceparent
 

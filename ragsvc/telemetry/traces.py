@@ -10,7 +10,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 from ragsvc.telemetry.spans import SpanKind
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import KeyRotated, NotFound
+from ragsvc.errors.requests import KeyRotated, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

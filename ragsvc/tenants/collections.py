@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db import collections, workspaces
-from ragsvc.errors import DefaultCollection, NotFound
+from ragsvc.errors.requests import DefaultCollection, NotFound
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -10,7 +10,7 @@ from ragsvc.db import collections, workspaces
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import NotFound
+from ragsvc.errors.requests import NotFound
 from ragsvc.storage.locations import choose_location
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import structlog
 
 from ragsvc.db import documents, upload_sessions
 from ragsvc.domain.uploads import UploadStatus
-from ragsvc.errors import NotFound, PartsMissing, Unauthorized, UploadNotPending, WorkError
+from ragsvc.errors.requests import NotFound, PartsMissing, Unauthorized, UploadNotPending
+from ragsvc.errors.work import WorkError
 from ragsvc.storage.errors import ObjectMissing, PartsRefused
 from ragsvc.telemetry.metrics import UPLOAD_BYTES, UPLOADS
 from ragsvc.uploads.registration import pin_collection, register_upload

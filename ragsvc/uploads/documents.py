@@ -10,7 +10,7 @@ import structlog
 from ragsvc.db import files, upload_sessions, workspaces
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.uploads import UploadStatus
-from ragsvc.errors import EmptyFile, NotFound, TooLarge
+from ragsvc.errors.requests import EmptyFile, NotFound, TooLarge
 from ragsvc.telemetry.metrics import UPLOAD_BYTES, UPLOADS
 from ragsvc.uploads.cleaning import abandon
 from ragsvc.uploads.parts import PartWriter

@@ -18,7 +18,7 @@ from uuid import UUID
 import structlog
 
 from ragsvc.db import files, storage_audits
-from ragsvc.errors import WorkError
+from ragsvc.errors.work import WorkError
 from ragsvc.storage.errors import ObjectMissing
 from ragsvc.telemetry.metrics import ORPHANS_REMOVED
 from ragsvc.telemetry.sweep_items import record_failed_item, sweep_each

@@ -7,7 +7,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import RequestTimeout
+from ragsvc.errors.requests import RequestTimeout
 from ragsvc.shares import TOO_SLOW
 from ragsvc.tasks import cancel_and_wait, expiring, settle
 

@@ -8,14 +8,8 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import (
-    DigestMismatch,
-    InvalidRequest,
-    PartSizeMismatch,
-    RequestError,
-    TransientFailure,
-    UploadNotPending,
-)
+from ragsvc.errors.requests import DigestMismatch, InvalidRequest, PartSizeMismatch, RequestError, UploadNotPending
+from ragsvc.errors.work import TransientFailure
 from ragsvc.storage.errors import ObjectMissing
 from ragsvc.uploads.sessions import check_part_number, load_session, require_pending
 

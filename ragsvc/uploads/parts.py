@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ragsvc.db import upload_sessions
-from ragsvc.errors import NotFound
+from ragsvc.errors.requests import NotFound
 from ragsvc.uploads import part_buffers
 from ragsvc.uploads.part_buffers import PartBuffer
 

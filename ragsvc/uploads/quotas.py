@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db import documents, upload_sessions, workspaces
-from ragsvc.errors import QuotaExceeded
+from ragsvc.errors.requests import QuotaExceeded
 
 if TYPE_CHECKING:
     from ragsvc.db.connections.pool import Connection

@@ -10,7 +10,7 @@ from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import Queue, SubjectKind
 from ragsvc.domain.uploads import UploadStatus
-from ragsvc.errors import DocumentDeleting, DocumentExists, NotFound, Unauthorized
+from ragsvc.errors.requests import DocumentDeleting, DocumentExists, NotFound, Unauthorized
 from ragsvc.jobs import lifecycle, subjects
 from ragsvc.shares import SERVICE, holder_now
 

@@ -15,7 +15,7 @@ import structlog
 from ragsvc.db import upload_sessions, workspaces
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.uploads import UploadStatus
-from ragsvc.errors import NotFound, PartNumberOutOfRange, PartSizeMismatch, PartsMissing, TooLarge
+from ragsvc.errors.requests import NotFound, PartNumberOutOfRange, PartSizeMismatch, PartsMissing, TooLarge
 from ragsvc.settings.groups import MIB
 from ragsvc.settings.settings import MOST_PARTS
 from ragsvc.storage.errors import ObjectMissing

@@ -12,7 +12,8 @@ import structlog
 from ragsvc.db import jobs, webhooks
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import DeliverPayload
-from ragsvc.errors import ProviderRejected, TransientFailure, WebhookRefused
+from ragsvc.errors.requests import WebhookRefused
+from ragsvc.errors.work import ProviderRejected, TransientFailure
 from ragsvc.webhooks.destinations import check_url
 from ragsvc.webhooks.signing import sign
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from yarl import URL
 
-from ragsvc.errors import WebhookRefused
+from ragsvc.errors.requests import WebhookRefused
 
 if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings

@@ -10,7 +10,7 @@ from ragsvc.db import webhooks, workspaces
 from ragsvc.db.audit_events import insert_audit_event
 from ragsvc.domain.audit import AuditAction, AuditSubject
 from ragsvc.domain.webhooks import WebhookEvent
-from ragsvc.errors import NotFound, TooManyWebhooks
+from ragsvc.errors.requests import NotFound, TooManyWebhooks
 from ragsvc.webhooks.destinations import check_url
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import arq.worker
 from arq.version import VERSION
 
 from ragsvc.domain.jobs import Queue
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 from ragsvc.queue.cluster import move_arq_to_slot
 from ragsvc.queue.connection import (
     BODY_TTL_MS,

@@ -14,7 +14,8 @@ import structlog
 from prometheus_client import start_http_server
 
 from ragsvc.domain.jobs import JobStatus, Queue
-from ragsvc.errors import LeaseLost, StartupRefused, SubjectGone
+from ragsvc.errors.base import StartupRefused
+from ragsvc.errors.work import LeaseLost, SubjectGone
 from ragsvc.jobs import dead_letters, lifecycle, outages, retry_policy
 from ragsvc.jobs.lease import Lease
 from ragsvc.preflight import warn_of_faults

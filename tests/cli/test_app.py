@@ -15,7 +15,7 @@ from typer.main import get_command
 from ragsvc.cli import app as command_line
 from ragsvc.cli.app import COMMANDS, build_app
 from ragsvc.cli.exits import DEFECT, INTERRUPTED, Unreachable, explain
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from ragsvc.db import migrations
 from ragsvc.db.connections.pool import connect
 from ragsvc.db.migration_checksums import PRE_RELEASE_CHECKSUMS, checksum_migration
 from ragsvc.db.migrations import migrate, migration_status
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 
 if TYPE_CHECKING:
     from ragsvc.settings.settings import Settings

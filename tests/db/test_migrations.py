@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from ragsvc.db import migrations
 from ragsvc.db.connections.pool import connect, open_pool
 from ragsvc.db.migrations import check_schema, migrate, migration_status
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 from tests.support.documents.library import Library
 from tests.support.servers.databases import cloned, owner_of
 from tests.support.servers.servers import ROOT

@@ -10,7 +10,7 @@ import pytest
 
 from ragsvc.db.connections.pool import open_pool
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import Overloaded
+from ragsvc.errors.requests import Overloaded
 from ragsvc.shares import SERVICE, Holder, holder_now
 from tests.support.polling import until
 

@@ -15,7 +15,7 @@ from ragsvc.db.connections.pool import open_pool
 from ragsvc.db.connections.roles import prepare_roles
 from ragsvc.db.migrations import check_schema, migrate
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 from tests.support.servers.databases import cloned, owner_of
 from tests.support.workspaces import create_workspace
 

@@ -28,7 +28,8 @@ from ragsvc.domain.idempotency import Call
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import JobStatus, Queue, SubjectKind
 from ragsvc.domain.usage import EmbeddingUsage
-from ragsvc.errors import LeaseLost, NotFound, TransientFailure
+from ragsvc.errors.requests import NotFound
+from ragsvc.errors.work import LeaseLost, TransientFailure
 from ragsvc.ingestion.builds import Build
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease

@@ -25,7 +25,8 @@ from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import JobStatus, Queue
 from ragsvc.domain.uploads import UploadToken
 from ragsvc.domain.webhooks import WebhookEvent
-from ragsvc.errors import DocumentDeleting, LeaseLost, NotFound, Unauthorized
+from ragsvc.errors.requests import DocumentDeleting, NotFound, Unauthorized
+from ragsvc.errors.work import LeaseLost
 from ragsvc.ingestion.pipeline import ingest
 from ragsvc.ingestion.reingestion import request_reingestion
 from ragsvc.retrieval.search import search

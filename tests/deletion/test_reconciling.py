@@ -20,7 +20,8 @@ from ragsvc.domain.deletions import DeletionStatus
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import JobStatus, Queue
-from ragsvc.errors import DeletionNotDiscardable, LeaseLost, Unauthorized
+from ragsvc.errors.requests import DeletionNotDiscardable, Unauthorized
+from ragsvc.errors.work import LeaseLost
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.jobs.lease import Lease
 from ragsvc.retrieval.filters import compile_filter

@@ -17,7 +17,8 @@ from ragsvc.deletion.requests import (
 )
 from ragsvc.domain.deletions import DeletionStatus
 from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue
-from ragsvc.errors import DeletionNotDiscardable, ProviderRejected
+from ragsvc.errors.requests import DeletionNotDiscardable
+from ragsvc.errors.work import ProviderRejected
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.jobs.lease import Lease
 from tests.support.documents.builds import ready_document

@@ -14,7 +14,7 @@ import pytest
 
 from ragsvc.devstack import process as processes
 from ragsvc.devstack.process import Command, last_words, run, started_at, stop_leftovers
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 from tests.support.polling import until
 from tests.support.servers.servers import ROOT
 

@@ -21,7 +21,7 @@ import pytest
 
 from ragsvc.devstack.ports import free_ports, listens
 from ragsvc.devstack.tenant import Tenant, open_tenant
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 from tests.support.polling import until
 from tests.support.servers.servers import ROOT
 from tests.support.servers.stacks import alive, all_pids, new_stack

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from ragsvc.errors import DocumentErrorCode
+from ragsvc.errors.work import DocumentErrorCode
 from ragsvc.http.contract.problems import PROBLEMS
 from ragsvc.jobs.retry_policy import DRIVER_ERROR_KINDS
 from ragsvc.llm.errors import Kind

@@ -10,7 +10,7 @@ import pytest
 
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import DeadLetterFilter, Queue
-from ragsvc.errors import ReplayRunning
+from ragsvc.errors.requests import ReplayRunning
 from ragsvc.jobs import dead_letters
 from ragsvc.jobs.dead_letters import ReplayResult
 from tests.faults.support.end_state import assert_dead, assert_ready_once, job_of, list_dead, until_settled

@@ -11,7 +11,7 @@ import pytest
 from ragsvc.db.connections import pool
 from ragsvc.domain.documents import Stage
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import Unauthorized
+from ragsvc.errors.requests import Unauthorized
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.http.key_checks import KEY_CHECKS
 from ragsvc.shares import Holder, holder_now

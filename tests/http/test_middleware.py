@@ -10,7 +10,7 @@ import pytest
 import structlog
 from aiohttp import web
 
-from ragsvc.errors import OutageFailure, ProviderRejected
+from ragsvc.errors.work import OutageFailure, ProviderRejected
 from ragsvc.http.app import create_app
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.operations import operation

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from ragsvc.errors import TooManyStreams, Unavailable
+from ragsvc.errors.requests import TooManyStreams, Unavailable
 from ragsvc.http.sse import STREAMS, Event, StreamEnd, Streams, StreamSlot, StreamTiming, encode_event
 from ragsvc.shares import Holder, holder_now
 from tests.support.polling import until

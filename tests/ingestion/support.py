@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from ragsvc.errors import DocumentRejected
+from ragsvc.errors.work import DocumentRejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable

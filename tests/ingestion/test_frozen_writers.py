@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.domain.jobs import JobStatus
-from ragsvc.errors import LeaseLost
+from ragsvc.errors.work import LeaseLost
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease
 from ragsvc.jobs.sweeper import sweep_jobs

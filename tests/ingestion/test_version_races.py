@@ -15,16 +15,8 @@ from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import DeadLetterFilter, Queue, SubjectKind
 from ragsvc.domain.search import SearchMode
-from ragsvc.errors import (
-    DocumentDeleting,
-    DocumentErrorCode,
-    DocumentRejected,
-    IngestionActive,
-    LeaseLost,
-    NoReplacement,
-    NotFound,
-    ReplayRunning,
-)
+from ragsvc.errors.requests import DocumentDeleting, IngestionActive, NoReplacement, NotFound, ReplayRunning
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected, LeaseLost
 from ragsvc.ingestion.reingestion import request_reingestion
 from ragsvc.ingestion.stale_builds import sweep_builds
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy

@@ -14,18 +14,8 @@ from ragsvc.domain.collections import Chunking
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue
-from ragsvc.errors import (
-    DocumentDeleting,
-    DocumentErrorCode,
-    DocumentExists,
-    DocumentRejected,
-    FileInUse,
-    IngestionActive,
-    LeaseLost,
-    NoReplacement,
-    NotFound,
-    TransientFailure,
-)
+from ragsvc.errors.requests import DocumentDeleting, DocumentExists, FileInUse, IngestionActive, NoReplacement, NotFound
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected, LeaseLost, TransientFailure
 from ragsvc.ingestion.reingestion import request_reingestion
 from ragsvc.ingestion.stale_builds import sweep_builds, sweep_superseded_texts
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy

@@ -14,7 +14,8 @@ from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import DeadLetterFilter, IngestPayload, JobStatus, Queue
-from ragsvc.errors import DocumentRejected, ReplayRunning
+from ragsvc.errors.requests import ReplayRunning
+from ragsvc.errors.work import DocumentRejected
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.jobs.dead_letters import ReplayResult
 from ragsvc.jobs.sweeper import sweep_jobs

@@ -12,7 +12,7 @@ from ragsvc.db.connections.pool import UniqueViolation
 from ragsvc.domain.documents import DocumentStatus, Stage
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import IngestPayload, JobStatus, Queue, SubjectKind
-from ragsvc.errors import DocumentRejected, LeaseLost, OutageFailure, TransientFailure
+from ragsvc.errors.work import DocumentRejected, LeaseLost, OutageFailure, TransientFailure
 from ragsvc.jobs import lifecycle, retry_policy
 from ragsvc.jobs.lease import Lease
 from tests.support.documents.documents import reload, reload_job

@@ -10,7 +10,7 @@ import pytest
 from ragsvc.db import queue_state
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import JobStatus, Queue
-from ragsvc.errors import OutageFailure, TransientFailure
+from ragsvc.errors.work import OutageFailure, TransientFailure
 from ragsvc.jobs import dead_letters, lifecycle, outages, retry_policy
 from ragsvc.resources import open_resources
 from tests.support.documents.documents import accept, job_of, reload, reload_job

@@ -21,7 +21,7 @@ from botocore.exceptions import (
 )
 
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import DocumentErrorCode, DocumentRejected, WorkError
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected, WorkError
 from ragsvc.jobs.retry_policy import FailureClass, classify
 from ragsvc.llm.errors import translate
 from ragsvc.storage.errors import translated

@@ -22,7 +22,7 @@ from ragsvc.db import dead_jobs, jobs
 from ragsvc.db.connections.pool import open_pool
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import IngestPayload, Job, JobStatus, Queue, SubjectKind
-from ragsvc.errors import DocumentRejected, OutageFailure, TransientFailure
+from ragsvc.errors.work import DocumentRejected, OutageFailure, TransientFailure
 from ragsvc.jobs import lifecycle, retry_policy
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from ragsvc.db import jobs, queue_state
 from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.jobs import DeadLetterFilter, JobStatus, Queue
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy, sweeper
 from ragsvc.jobs.sweeper import sweep_jobs
 from ragsvc.queue.connection import queue_name

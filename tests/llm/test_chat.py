@@ -8,7 +8,7 @@ import pytest
 
 from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.chat import TokenUsage
-from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure
+from ragsvc.errors.work import OutageFailure, ProviderRejected, TransientFailure
 from ragsvc.llm.chat import ChatDelta, _ChunkReader
 from ragsvc.llm.client import LlmClient, open_llm
 from tests.llm.conftest import collect

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ragsvc.domain.chat import TokenUsage
-from ragsvc.errors import ProviderRejected, TransientFailure, WorkError
+from ragsvc.errors.work import ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.client import LlmClient, open_llm
 from tests.llm.conftest import collect
 from tests.support.servers.model_server import Fail, Pause, Raw, Reply, Slow

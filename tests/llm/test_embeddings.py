@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from ragsvc.devstack.ports import free_ports
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.usage import EmbeddingUsage
-from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
+from ragsvc.errors.work import OutageFailure, ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.chat import ChatTurn
 from ragsvc.llm.client import LlmClient, open_llm
 from tests.support.servers.model_server import Cut, Embedded, Fail, Pause, ReportedUsage, ScriptedModels, embed_words

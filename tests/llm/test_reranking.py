@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.devstack.ports import free_ports
-from ragsvc.errors import OutageFailure, ProviderRejected, TransientFailure, WorkError
+from ragsvc.errors.work import OutageFailure, ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.client import open_llm
 from tests.support.servers.rerank_server import RerankServer, serving_reranker
 

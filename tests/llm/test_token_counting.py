@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from semantic_text_splitter import TextSplitter
 
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 from ragsvc.llm.token_counting import check_tokenizer, load_counter
 
 SAMPLES = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.bulk.requests import count_selected
-from ragsvc.errors import InvalidRequest, Unavailable
+from ragsvc.errors.requests import InvalidRequest, Unavailable
 from ragsvc.retrieval.filters import Comparator, Comparison, Compound, Junction, Listing, Membership
 from ragsvc.retrieval.search import search
 from tests.support.servers.databases import owner_of

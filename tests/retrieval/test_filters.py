@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ragsvc.errors import InvalidRequest
+from ragsvc.errors.requests import InvalidRequest
 from ragsvc.retrieval.filters import (
     Comparator,
     Comparison,

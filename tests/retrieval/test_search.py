@@ -10,7 +10,8 @@ import pytest
 
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.search import SearchMode
-from ragsvc.errors import NotFound, TransientFailure, Unavailable
+from ragsvc.errors.requests import NotFound, Unavailable
+from ragsvc.errors.work import TransientFailure
 from ragsvc.retrieval.filters import Comparator, Comparison, Filter, Listing, Membership
 from ragsvc.retrieval.search import search
 from tests.support.documents.library import Library, cut

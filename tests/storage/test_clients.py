@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from ragsvc.errors import TransientFailure
+from ragsvc.errors.work import TransientFailure
 from ragsvc.shares import Holder, Shares, holder_now
 from ragsvc.storage.calls import share_calls
 from ragsvc.storage.clients import MAX_CALLS

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ragsvc.errors import RagsvcError
+from ragsvc.errors.base import RagsvcError
 from ragsvc.storage.store import open_storage
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from yarl import URL
 
-from ragsvc.errors import ProviderRejected, TransientFailure
+from ragsvc.errors.work import ProviderRejected, TransientFailure
 from ragsvc.storage.store import open_storage
 from tests.http.support.proxy import TearingProxy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.db import upload_sessions
-from ragsvc.errors import ProviderRejected
+from ragsvc.errors.work import ProviderRejected
 from ragsvc.uploads.sessions import open_session
 from ragsvc.uploads.sweeper import sweep_uploads
 from ragsvc.uploads.tails import COUNTED_BYTES, PART_NUMBER, Tail, load_tail

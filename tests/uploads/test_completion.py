@@ -11,7 +11,8 @@ import pytest
 
 from ragsvc.db import documents, files, upload_sessions
 from ragsvc.domain.uploads import Upload, UploadStatus
-from ragsvc.errors import DocumentRejected, NotFound, OutageFailure, PartsMissing, UploadNotPending
+from ragsvc.errors.requests import NotFound, PartsMissing, UploadNotPending
+from ragsvc.errors.work import DocumentRejected, OutageFailure
 from ragsvc.ingestion.source import download
 from ragsvc.storage.store import open_storage
 from ragsvc.uploads.completion import complete_session

@@ -15,7 +15,15 @@ from ragsvc.db import documents, files, upload_sessions
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import JobStatus
-from ragsvc.errors import DocumentExists, EmptyFile, NotFound, Overloaded, QuotaExceeded, RequestTimeout, TooLarge
+from ragsvc.errors.requests import (
+    DocumentExists,
+    EmptyFile,
+    NotFound,
+    Overloaded,
+    QuotaExceeded,
+    RequestTimeout,
+    TooLarge,
+)
 from ragsvc.queue.connection import open_redis
 from ragsvc.queue.notifier import Notifier
 from ragsvc.storage.budget import BufferBudget

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from ragsvc.errors import WebhookRefused
+from ragsvc.errors.requests import WebhookRefused
 from ragsvc.settings.settings import Settings
 from ragsvc.webhooks.destinations import check_url
 

@@ -13,7 +13,7 @@ from ragsvc.db import jobs
 from ragsvc.domain.documents import DocumentStatus, Stage
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import JobStatus, Queue
-from ragsvc.errors import DocumentRejected, OutageFailure
+from ragsvc.errors.work import DocumentRejected, OutageFailure
 from ragsvc.queue.connection import queue_name
 from ragsvc.workers.runner import run_job
 from tests.support.documents.documents import accept, job_of, reload, reload_job

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.domain.chat import Support, SupportMethod, Verdict
-from ragsvc.errors import WorkError
+from ragsvc.errors.work import WorkError
 from ragsvc.llm.chat import ChatTurn
 
 if TYPE_CHECKING:

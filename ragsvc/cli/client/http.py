@@ -16,7 +16,7 @@ from yarl import URL
 
 from ragsvc.cli.client.target import find_target, say_target
 from ragsvc.cli.exits import CommandFailed, Unreachable
-from ragsvc.errors import describe_error
+from ragsvc.errors.base import describe_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

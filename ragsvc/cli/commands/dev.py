@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ragsvc.cli.client import saved_config
 from ragsvc.cli.exits import BadUsage
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 
 if TYPE_CHECKING:
     from ragsvc.devstack.ready_file import Access

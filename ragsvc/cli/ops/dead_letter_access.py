@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from ragsvc.cli.client.http import Refused, open_client, segment
 from ragsvc.cli.ops.context import open_context
 from ragsvc.domain.ids import format_id
-from ragsvc.errors import ReplayRunning
+from ragsvc.errors.requests import ReplayRunning
 from ragsvc.jobs import dead_letters
 from ragsvc.jobs.dead_letters import DiscardResult, ReplayResult
 

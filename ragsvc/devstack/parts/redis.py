@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ragsvc.devstack.ports import LOOPBACK
 from ragsvc.devstack.process import Command
 from ragsvc.devstack.secrets import write_private
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 
 if TYPE_CHECKING:
     from ragsvc.devstack.process import Process

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.devstack.ports import LOOPBACK, answers
 from ragsvc.devstack.process import Command, run
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 
 if TYPE_CHECKING:
     from ragsvc.devstack.process import Process

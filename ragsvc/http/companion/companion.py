@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from ragsvc.domain.ids import format_id, new_id
 from ragsvc.domain.uploads import UploadStatus
-from ragsvc.errors import (
+from ragsvc.errors.requests import (
     EmptyFile,
     NotFound,
     PartNumberOutOfRange,

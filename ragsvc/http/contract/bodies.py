@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
-from ragsvc.errors import InvalidJson, InvalidRequest, UnsupportedMediaType
+from ragsvc.errors.requests import InvalidJson, InvalidRequest, UnsupportedMediaType
 from ragsvc.http.contract.fields import explain_fields, find_deepest, refuse_nul
 
 if TYPE_CHECKING:

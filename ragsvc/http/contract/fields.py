@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import InvalidRequest
+from ragsvc.errors.requests import InvalidRequest
 from ragsvc.http.contract.messages import EXPECTED, word_message
 
 if TYPE_CHECKING:

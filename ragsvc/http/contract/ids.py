@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from ragsvc.errors import NotFound
+from ragsvc.errors.requests import NotFound
 
 if TYPE_CHECKING:
     from ragsvc.domain.ids import Prefix

@@ -11,7 +11,7 @@ from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import BadHttpMessage
 from pydantic import ValidationError
 
-from ragsvc.errors import InvalidJson, InvalidRequest, RequestError, UnsupportedMediaType
+from ragsvc.errors.requests import InvalidJson, InvalidRequest, RequestError, UnsupportedMediaType
 from ragsvc.http.contract.bodies import Body, parse_json
 from ragsvc.http.contract.fields import explain_fields, refuse_nul
 from ragsvc.http.contract.filenames import UNNAMED, clean_filename, mime_type_of

@@ -11,11 +11,11 @@ from uuid import UUID
 from aiohttp import web
 
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import InvalidRequest
+from ragsvc.errors.requests import InvalidRequest
 from ragsvc.http.auth import Access, is_admin, require, require_admin, uploader_of
 
 if TYPE_CHECKING:
-    from ragsvc.errors import RequestError
+    from ragsvc.errors.requests import RequestError
     from ragsvc.http.contract.bodies import Body, Query
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

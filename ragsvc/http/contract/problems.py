@@ -10,10 +10,12 @@ from aiohttp import web
 from typing_extensions import TypedDict
 
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import AnswerFailed, InvalidRequest, PartsMissing, RagsvcError, RequestError
+from ragsvc.errors.requests import AnswerFailed, InvalidRequest, PartsMissing, RequestError
 
 if TYPE_CHECKING:
     import asyncio
+
+    from ragsvc.errors.base import RagsvcError
 
 
 @dataclass(frozen=True, slots=True)

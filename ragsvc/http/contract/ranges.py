@@ -8,7 +8,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ragsvc.errors import RangeNotSatisfiable
+from ragsvc.errors.requests import RangeNotSatisfiable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
-from ragsvc.errors import RequestTimeout, Unavailable
+from ragsvc.errors.requests import RequestTimeout, Unavailable
 from ragsvc.http.contract.operations import PROBES, operation_of
 from ragsvc.http.limits.connections import handler_times_body
 from ragsvc.http.limits.slots import Slot, Slots

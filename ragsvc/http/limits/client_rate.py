@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from ragsvc.errors import RateLimited
+from ragsvc.errors.requests import RateLimited
 from ragsvc.http.auth import rated_id_of
 from ragsvc.queue.client_rate import ClientRates, Rate
 

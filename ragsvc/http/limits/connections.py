@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, LineTooLong
 
-from ragsvc.errors import Overloaded, RagsvcError, RequestError, UnsupportedMediaType
+from ragsvc.errors.requests import Overloaded, RequestError, UnsupportedMediaType
 from ragsvc.http.contract.problems import write_problem
 from ragsvc.shares import Shares
 from ragsvc.tasks import in_background
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from aiohttp.web_request import BaseRequest
+
+    from ragsvc.errors.base import RagsvcError
 
 # If a body arrives more slowly than this, on average over CLIENT_TIMEOUT_S, the connection is closed.
 MIN_BYTES_PER_S = 1024

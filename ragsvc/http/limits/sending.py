@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from ragsvc.errors import Overloaded
+from ragsvc.errors.requests import Overloaded
 from ragsvc.http.limits.admission import end_permit
 from ragsvc.shares import Shares
 

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from ragsvc.errors import Overloaded
+from ragsvc.errors.requests import Overloaded
 
 # Once the oldest request has waited for this fraction of the maximum wait, the newest are served first.
 LIFO_AFTER = 0.5

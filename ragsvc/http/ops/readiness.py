@@ -12,7 +12,8 @@ from aiohttp import web
 
 from ragsvc.db.migrations import check_schema
 from ragsvc.db.workers import select_worker_counts
-from ragsvc.errors import StartupRefused, WorkError
+from ragsvc.errors.base import StartupRefused
+from ragsvc.errors.work import WorkError
 from ragsvc.preflight import describe_stale_documents
 from ragsvc.queue.connection import REDIS_TROUBLE
 

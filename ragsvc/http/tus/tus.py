@@ -13,7 +13,7 @@ from aiohttp import web
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.uploads import UploadStatus
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import (
+from ragsvc.errors.requests import (
     ChecksumMismatch,
     EmptyFile,
     MethodNotAllowed,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, ValidationError
 
-from ragsvc.errors import InvalidJson, InvalidRequest, RequestError, UnsupportedTusVersion
+from ragsvc.errors.requests import InvalidJson, InvalidRequest, RequestError, UnsupportedTusVersion
 from ragsvc.http.contract.bodies import Attributes, Body, parse_json
 from ragsvc.http.contract.fields import explain_fields, refuse_nul
 from ragsvc.http.contract.ids import CollectionId

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from ragsvc.db import audit_events
 from ragsvc.domain.audit import ActorKind, AuditAction, AuditFilter, AuditSubject
 from ragsvc.domain.ids import Prefix, format_id
-from ragsvc.errors import NotFound
+from ragsvc.errors.requests import NotFound
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Time, read_query
 from ragsvc.http.contract.ids import (

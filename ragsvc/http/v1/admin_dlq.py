@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
 from ragsvc.domain.jobs import DeadLetterFilter, Fault, Queue
-from ragsvc.errors import DeletionNotDiscardable, NotFound, ReplayRunning
+from ragsvc.errors.requests import DeletionNotDiscardable, NotFound, ReplayRunning
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, Time, read_body, read_query, selection_rule
 from ragsvc.http.contract.ids import (

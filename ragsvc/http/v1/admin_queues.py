@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import Queue, RunningJob
-from ragsvc.errors import NotFound
+from ragsvc.errors.requests import NotFound
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, read_body
 from ragsvc.http.contract.ids import ShownJobId, ShownTime, ShownWorkspaceId

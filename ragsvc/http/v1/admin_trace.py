@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from ragsvc.db import operator_traces
 from ragsvc.domain.ids import format_id, new_id
 from ragsvc.domain.jobs import JobKind, JobStatus, Queue
-from ragsvc.errors import NotFound
+from ragsvc.errors.requests import NotFound
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.ids import (
     ShownJobId,

@@ -14,7 +14,7 @@ from ragsvc.domain.bulk import BulkAction, BulkOperation, BulkStatus
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import NotFound
+from ragsvc.errors.requests import NotFound
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Body, read_body, read_query, selection_rule
 from ragsvc.http.contract.filters import FilterBody, read_filter

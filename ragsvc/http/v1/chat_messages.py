@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field
 
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import AnswerFailed, RunActive, TooManyRuns
+from ragsvc.errors.requests import AnswerFailed, RunActive, TooManyRuns
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Body, read_body, read_query
 from ragsvc.http.contract.filters import FilterBody, read_filter

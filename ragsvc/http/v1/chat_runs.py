@@ -15,7 +15,7 @@ from ragsvc.domain.chat import (
 )
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import InvalidRequest, NotFound, RunActive, RunNotRetryable, TooManyRuns
+from ragsvc.errors.requests import InvalidRequest, NotFound, RunActive, RunNotRetryable, TooManyRuns
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Body, Query, read_body, read_query
 from ragsvc.http.contract.headers import LAST_EVENT_ID, RUN_ID

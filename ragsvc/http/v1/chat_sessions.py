@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import NotFound
+from ragsvc.errors.requests import NotFound
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Body, Name, read_body, read_query
 from ragsvc.http.contract.ids import ShownCollectionId, ShownSessionId, ShownTime, parse_id

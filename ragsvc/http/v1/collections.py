@@ -12,7 +12,7 @@ from ragsvc.deletion.requests import request_collection_deletion
 from ragsvc.domain.collections import Chunking, Collection
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import DefaultCollection, InvalidRequest, NameTaken
+from ragsvc.errors.requests import DefaultCollection, InvalidRequest, NameTaken
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import MAX_NAME_CHARS, Body, Metadata, Name, read_body, read_query
 from ragsvc.http.contract.ids import ShownCollectionId, ShownTime, parse_id

@@ -9,7 +9,7 @@ from ragsvc.db import deletion_receipts
 from ragsvc.domain.deletions import Deletion, DeletionStatus
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import NotFound
+from ragsvc.errors.requests import NotFound
 from ragsvc.http.auth import Access, caller_of, is_admin
 from ragsvc.http.contract.bodies import read_query
 from ragsvc.http.contract.ids import ShownDeletionId, ShownTime, parse_id

@@ -13,7 +13,7 @@ from ragsvc.db import canonical_text, chunks, files
 from ragsvc.domain.documents import DocumentStatus
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import (
+from ragsvc.errors.requests import (
     DocumentDeleting,
     EmptyFile,
     InvalidRequest,

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from ragsvc.db import documents
 from ragsvc.domain.documents import DocumentStatus  # noqa: TC001 - pydantic reads the annotations
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import InvalidJson, InvalidRequest, NotFound, Unavailable
+from ragsvc.errors.requests import InvalidJson, InvalidRequest, NotFound, Unavailable
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import MAX_NAME_CHARS, Body, Time, parse_body, read_query
 from ragsvc.http.contract.filters import FilterBody, read_filter

@@ -13,7 +13,7 @@ from ragsvc.deletion.requests import request_document_deletion
 from ragsvc.domain.documents import DocumentStatus, DocumentWarning, Stage, WarningCode
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import (
+from ragsvc.errors.requests import (
     DocumentDeleting,
     DocumentExists,
     EmptyFile,

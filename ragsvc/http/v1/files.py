@@ -11,7 +11,7 @@ from ragsvc.db import files
 from ragsvc.deletion.files import delete_unused_file
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import FileInUse, NotFound, ProviderRefused
+from ragsvc.errors.requests import FileInUse, NotFound, ProviderRefused
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import read_query
 from ragsvc.http.contract.ids import ShownFileId, ShownTime, parse_id

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import KeyRotated
+from ragsvc.errors.requests import KeyRotated
 from ragsvc.http.auth import KEY_PREFIX, SHOWN_KEY_CHARS, Access, derive_secret, hash_key
 from ragsvc.http.contract.bodies import Body, Name, Time, read_body, read_query
 from ragsvc.http.contract.ids import ShownKeyId, ShownTime, parse_id

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from ragsvc.db import chat_runs
 from ragsvc.domain.chat import RunStatus
 from ragsvc.domain.ids import format_id
-from ragsvc.errors import AnswerFailed
+from ragsvc.errors.requests import AnswerFailed
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import parse_json
 from ragsvc.http.contract.ids import ShownRunId

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.search import Duplicate, SearchHit, SearchMode
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import NotFound, ProviderRefused
+from ragsvc.errors.requests import NotFound, ProviderRefused
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Body, read_body
 from ragsvc.http.contract.filters import FilterBody, read_filter

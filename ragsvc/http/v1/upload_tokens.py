@@ -9,7 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import NotFound
+from ragsvc.errors.requests import NotFound
 from ragsvc.http.auth import TOKEN_PREFIX, caller_of, derive_secret, hash_key
 from ragsvc.http.contract.bodies import Body, read_body
 from ragsvc.http.contract.ids import CollectionId, ShownTime

@@ -13,7 +13,7 @@ from ragsvc.db import upload_sessions
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.uploads import Upload, UploadStatus
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import (
+from ragsvc.errors.requests import (
     DigestMismatch,
     EmptyFile,
     NotFound,

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from ragsvc.db import model_usage
 from ragsvc.domain.usage import DailyUsage, UsageOperation
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import InvalidRequest
+from ragsvc.errors.requests import InvalidRequest
 from ragsvc.http.auth import caller_of
 from ragsvc.http.contract.bodies import Day, Query, read_query
 from ragsvc.http.contract.operations import operation

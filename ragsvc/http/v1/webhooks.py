@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.webhooks import WebhookEvent
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import TooManyWebhooks, WebhookRefused
+from ragsvc.errors.requests import TooManyWebhooks, WebhookRefused
 from ragsvc.http.auth import caller_of, derive_secret
 from ragsvc.http.contract.bodies import Body, read_body, read_query
 from ragsvc.http.contract.ids import ShownTime, ShownWebhookId, parse_id

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from ragsvc.deletion.requests import request_workspace_deletion
 from ragsvc.domain.ids import format_id
-from ragsvc.errors import ProviderRefused
+from ragsvc.errors.requests import ProviderRefused
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.bodies import Body, Name, read_body, read_query
 from ragsvc.http.contract.ids import ShownTime, ShownWorkspaceId, parse_id

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
 from ragsvc.domain.chunks import Chunk, PageSpan, join_context
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.chunking.contexts import Contexts
 from ragsvc.ingestion.chunking.cutting import Cutter
 from ragsvc.ingestion.chunking.sections import split_sections

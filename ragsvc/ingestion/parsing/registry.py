@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from ragsvc.domain.documents import DocumentWarning, WarningCode
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.detection.sniffing import SourceFile, sniff
 from ragsvc.ingestion.parsing.formats.office.docx import parse_docx
 from ragsvc.ingestion.parsing.formats.office.odf import parse_odp, parse_ods, parse_odt

@@ -16,7 +16,8 @@ from importlib import import_module
 from math import ceil
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import DocumentErrorCode, DocumentRejected, RagsvcError, StartupRefused, TransientFailure, WorkError
+from ragsvc.errors.base import RagsvcError, StartupRefused
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected, TransientFailure, WorkError
 from ragsvc.ingestion.sandbox.confinement import deny_sockets
 from ragsvc.ingestion.sandbox.environment import scrub_environment
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from pebble import ProcessExpired
 
-from ragsvc.errors import DocumentErrorCode, DocumentRejected, TransientFailure
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected, TransientFailure
 from ragsvc.ingestion.parsing.limits import ParseLimits
 from ragsvc.ingestion.parsing.progress import read_progress
 from ragsvc.ingestion.sandbox import child

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from ragsvc.domain.chunks import Chunk, Heading, PageSpan, ParsedText, Table, join_context
 from ragsvc.domain.documents import DocumentWarning
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import ChecksumMismatch, OffsetConflict, TooLarge, UploadGone, UploadLocked
+from ragsvc.errors.requests import ChecksumMismatch, OffsetConflict, TooLarge, UploadGone, UploadLocked
 from ragsvc.storage.errors import ObjectMissing
 from ragsvc.uploads import part_buffers
 from ragsvc.uploads.part_buffers import PartBuffer

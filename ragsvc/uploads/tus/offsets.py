@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ragsvc.domain.uploads import UploadStatus
-from ragsvc.errors import NotFound, UploadGone, UploadNotPending
+from ragsvc.errors.requests import NotFound, UploadGone, UploadNotPending
 from ragsvc.storage.errors import ObjectMissing
 from ragsvc.uploads.completion import complete_session
 from ragsvc.uploads.sessions import load_session

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import UploadLocked, WorkError
+from ragsvc.errors.requests import UploadLocked
+from ragsvc.errors.work import WorkError
 from ragsvc.uploads.tails import read_tail, store_tail
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import structlog
 
 from ragsvc.db import upload_writers
 from ragsvc.domain.ids import new_id
-from ragsvc.errors import UploadLocked, UploadNotPending
+from ragsvc.errors.requests import UploadLocked, UploadNotPending
 from ragsvc.tasks import cancel_and_wait, in_background, keep_renewed
 
 if TYPE_CHECKING:

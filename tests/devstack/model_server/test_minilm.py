@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from ragsvc.devstack.model_server.minilm import Encoded, MiniLM
 from ragsvc.devstack.model_server.minilm_files import GRAPH_NAME, check_weights, model_folder, write_tokenizer
 from ragsvc.devstack.model_server.minilm_graph import write_graph
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 
 if TYPE_CHECKING:
     from tests.support.servers.servers import Servers

@@ -19,7 +19,7 @@ from ragsvc.devstack.parts.postgres import Postgres
 from ragsvc.devstack.ports import free_ports
 from ragsvc.devstack.process import started_at
 from ragsvc.devstack.stack import open_folders, start
-from ragsvc.errors import StartupRefused
+from ragsvc.errors.base import StartupRefused
 from tests.support.polling import until
 
 if TYPE_CHECKING:

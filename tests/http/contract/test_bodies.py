@@ -9,7 +9,7 @@ import pytest
 from pydantic import AwareDatetime
 
 from ragsvc.domain.workspaces import Scope
-from ragsvc.errors import InvalidJson, InvalidRequest, NotFound
+from ragsvc.errors.requests import InvalidJson, InvalidRequest, NotFound
 from ragsvc.http.contract.bodies import Attributes, Body, Metadata, parse_body
 from ragsvc.http.contract.ids import CollectionId
 from ragsvc.http.v1.search import SearchBody

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragsvc.domain.ids import format_id
-from ragsvc.errors import NotFound
+from ragsvc.errors.requests import NotFound
 from ragsvc.http.contract.ids import parse_id
 
 SOME = UUID("018f3c2a-7b1e-7cde-8f00-abcdef012345")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ragsvc.errors import InvalidRequest
+from ragsvc.errors.requests import InvalidRequest
 from ragsvc.http.contract.bodies import parse_body
 from ragsvc.http.v1.search import SearchBody
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragsvc.errors import InvalidRequest, NotFound, RequestError
+from ragsvc.errors.requests import InvalidRequest, NotFound, RequestError
 from ragsvc.http.contract.bodies import Attributes, Body
 from ragsvc.http.contract.filenames import clean_filename, mime_type_of
 from ragsvc.http.contract.ids import CollectionId

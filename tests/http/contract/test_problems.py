@@ -5,7 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from ragsvc.errors import InvalidRequest, RagsvcError, RequestError, TooManyStreams, Unauthorized
+from ragsvc.errors.base import RagsvcError
+from ragsvc.errors.requests import InvalidRequest, RequestError, TooManyStreams, Unauthorized
 from ragsvc.http.contract.problems import PROBLEMS, error_of_status, problem_response, request_errors
 
 

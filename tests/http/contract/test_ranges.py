@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragsvc.errors import RangeNotSatisfiable
+from ragsvc.errors.requests import RangeNotSatisfiable
 from ragsvc.http.contract.ranges import content_disposition, http_date, is_unchanged, parse_range, wanted_range
 
 MODIFIED = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as trying
 from hypothesis import strategies as st
 
-from ragsvc.errors import Overloaded
+from ragsvc.errors.requests import Overloaded
 from ragsvc.http.limits import slots as module
 from ragsvc.http.limits.slots import Slot, Slots
 from tests.support.polling import until

@@ -15,7 +15,7 @@ from ragsvc.devstack.ports import free_ports
 from ragsvc.devstack.process import run
 from ragsvc.devstack.secrets import Secrets
 from ragsvc.devstack.stack import open_folders, start
-from ragsvc.errors import TransientFailure
+from ragsvc.errors.work import TransientFailure
 from ragsvc.settings.settings import Settings
 from ragsvc.storage.store import open_storage
 from tests.support.polling import until

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.errors import UploadLocked
+from ragsvc.errors.requests import UploadLocked
 from ragsvc.http.limits.traffic import TRAFFIC
 from ragsvc.uploads.tus import writers
 from tests.http.conftest import Api

@@ -10,7 +10,7 @@ import pytest
 from ragsvc.db import jobs, queue_state
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import Queue, SubjectKind
-from ragsvc.errors import DocumentRejected
+from ragsvc.errors.work import DocumentRejected
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.queue.notifier import Notification

@@ -10,7 +10,7 @@ import pytest
 from ragsvc.db import documents
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import IngestPayload, Queue
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.http.contract.ids import parse_id
 from ragsvc.jobs import lifecycle, retry_policy
 from tests.http.conftest import Api, make_key

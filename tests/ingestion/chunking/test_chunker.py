@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ragsvc.domain.chunks import Chunk, Heading, PageSpan, ParsedText, Table
 from ragsvc.domain.collections import Chunking
-from ragsvc.errors import DocumentRejected
+from ragsvc.errors.work import DocumentRejected
 from ragsvc.ingestion.chunking.chunker import iterate_chunks_of
 from ragsvc.ingestion.chunking.cutting import iterate_runs
 from ragsvc.ingestion.parsing.formats.text.markdown import scan_headings

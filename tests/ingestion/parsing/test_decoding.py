@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.errors import DocumentRejected
+from ragsvc.errors.work import DocumentRejected
 from ragsvc.ingestion.parsing.detection.decoding import decode
 from ragsvc.media_types.charsets import find_charset
 from ragsvc.media_types.content_types import charset_parameter

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsvc.errors import DocumentRejected
+from ragsvc.errors.work import DocumentRejected
 from ragsvc.ingestion.parsing.normalisation import TextBuilder, has_text, normalise
 from tests.ingestion.support import assert_linear_time
 

@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ragsvc.errors import DocumentRejected
+from ragsvc.errors.work import DocumentRejected
 from ragsvc.ingestion.parsing.progress import Progress
 
 

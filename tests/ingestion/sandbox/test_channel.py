@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from ragsvc.errors import DocumentRejected, RagsvcError
+from ragsvc.errors.base import RagsvcError
+from ragsvc.errors.work import DocumentRejected
 from ragsvc.ingestion.hashing import content_hash, embedding_input_hash
 from ragsvc.ingestion.sandbox.confinement import ARCHITECTURES
 from ragsvc.ingestion.sandbox.pool import Sandbox, iterate_chunks, open_sandbox, read_parsed

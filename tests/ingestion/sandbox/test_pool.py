@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.domain.collections import Chunking
-from ragsvc.errors import DocumentRejected, LeaseLost, StartupRefused, TransientFailure
+from ragsvc.errors.base import StartupRefused
+from ragsvc.errors.work import DocumentRejected, LeaseLost, TransientFailure
 from ragsvc.ingestion.sandbox import pool as sandbox_module
 from ragsvc.ingestion.sandbox.pool import Sandbox, iterate_chunks, open_sandbox, read_parsed
 from tests.ingestion.invariants import check_chunks

@@ -11,7 +11,7 @@ import numpy as np
 from ragsvc.db import files
 from ragsvc.domain.chunks import Chunk
 from ragsvc.domain.jobs import IngestPayload
-from ragsvc.errors import LeaseLost
+from ragsvc.errors.work import LeaseLost
 from ragsvc.ingestion.builds import Build
 from ragsvc.jobs import lifecycle
 from ragsvc.jobs.lease import Lease

@@ -6,7 +6,8 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import InvalidRequest, PartsMissing, RagsvcError
+from ragsvc.errors.base import RagsvcError
+from ragsvc.errors.requests import InvalidRequest, PartsMissing
 from ragsvc.http.contract.problems import ProblemView, render_problem, request_errors
 
 if TYPE_CHECKING:

@@ -4,8 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc import errors
 from ragsvc.domain.workspaces import Scope
+from ragsvc.errors.base import RagsvcError
+from ragsvc.errors.requests import (
+    Forbidden,
+    IdempotencyMismatch,
+    InProgress,
+    InvalidJson,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    ProviderRefused,
+    RateLimited,
+    RequestError,
+    RequestTimeout,
+    TooLarge,
+    TooManyStreams,
+    Unauthorized,
+    Unavailable,
+    UnknownHost,
+    UnsupportedMediaType,
+)
 from ragsvc.http.auth import Access
 from ragsvc.http.contract.headers import REPLAYED_HEADER, REQUEST_ID_HEADER
 from ragsvc.http.contract.openapi.examples import describe_code, example_problem
@@ -43,7 +62,7 @@ RATE = (
 # Described once in the components, and referenced from the responses.
 COMMON = (REQUEST_ID, REPLAYED, *RATE)
 # Codes whose responses have a Retry-After header; the value for `rate_limited` depends on the key.
-RETRYABLE_CODES = {*RETRY_AFTER_S, errors.RateLimited.code}
+RETRYABLE_CODES = {*RETRY_AFTER_S, RateLimited.code}
 PROBLEM_TYPE = "application/problem+json"
 JSON_TYPE = "application/json"
 # `contentMediaType` is how JSON schema says it, `format` what generators of clients know.
@@ -82,48 +101,48 @@ def problem_codes(method: str, path: str, contract: Operation) -> dict[int, froz
     return {status: frozenset(codes) for status, codes in sorted(by_status.items())}
 
 
-def _kinds(method: str, path: str, contract: Operation) -> set[type[errors.RagsvcError]]:
-    kinds: set[type[errors.RagsvcError]] = {errors.RagsvcError}
+def _kinds(method: str, path: str, contract: Operation) -> set[type[RagsvcError]]:
+    kinds: set[type[RagsvcError]] = {RagsvcError}
     kinds |= {*contract.problems, *_kinds_of_access(contract)}
     if path not in PROBES:
-        kinds |= {errors.Overloaded, errors.Unavailable, errors.UnknownHost}
+        kinds |= {Overloaded, Unavailable, UnknownHost}
     if set(path_names(path)) - {"upload_token"}:
-        kinds.add(errors.NotFound)
+        kinds.add(NotFound)
     if contract.query or contract.headers or is_strict(path):
-        kinds.add(errors.InvalidRequest)
+        kinds.add(InvalidRequest)
     if is_repeatable(method, path):
         # A repeat gets NotFound if the resource that the first request created has since been deleted.
-        repeated = {errors.InvalidRequest, errors.IdempotencyMismatch, errors.InProgress, errors.NotFound}
-        kinds |= repeated | {errors.RequestError, errors.TooLarge}
+        repeated = {InvalidRequest, IdempotencyMismatch, InProgress, NotFound}
+        kinds |= repeated | {RequestError, TooLarge}
     kinds |= _kinds_of_body(contract)
     if any(isinstance(view, Media) and view.content_type == EVENT_STREAM for view in contract.responses.values()):
-        kinds.add(errors.TooManyStreams)
+        kinds.add(TooManyStreams)
     return kinds
 
 
-def _kinds_of_body(contract: Operation) -> set[type[errors.RagsvcError]]:
-    kinds: set[type[errors.RagsvcError]] = set()
+def _kinds_of_body(contract: Operation) -> set[type[RagsvcError]]:
+    kinds: set[type[RagsvcError]] = set()
     if contract.body:
-        kinds.add(errors.RequestTimeout)
+        kinds.add(RequestTimeout)
     if contract.body or contract.form:
-        kinds |= {errors.InvalidJson, errors.InvalidRequest, errors.UnsupportedMediaType}
+        kinds |= {InvalidJson, InvalidRequest, UnsupportedMediaType}
     if contract.body or contract.form or contract.raw_body:
-        kinds |= {errors.RequestError, errors.TooLarge}
+        kinds |= {RequestError, TooLarge}
     return kinds
 
 
-def _kinds_of_access(contract: Operation) -> set[type[errors.RagsvcError]]:
+def _kinds_of_access(contract: Operation) -> set[type[RagsvcError]]:
     if Access.PUBLIC in contract.access:
         return set()
-    kinds: set[type[errors.RagsvcError]] = {errors.Unauthorized, errors.Unavailable}
+    kinds: set[type[RagsvcError]] = {Unauthorized, Unavailable}
     if _is_rated(contract):
-        kinds.add(errors.RateLimited)
+        kinds.add(RateLimited)
     if Access.UPLOAD_TOKEN in contract.access:
-        return {*kinds, errors.ProviderRefused}
+        return {*kinds, ProviderRefused}
     if Scope.UPLOAD in contract.access:
         # Uploads call the object store, which can refuse them.
-        kinds.add(errors.ProviderRefused)
-    return {*kinds, errors.Forbidden}
+        kinds.add(ProviderRefused)
+    return {*kinds, Forbidden}
 
 
 def _describe_success(view: object, schemas: Schemas) -> Schema:
@@ -175,7 +194,7 @@ def _describe_problem(codes: list[str]) -> Schema:
     headers = [REQUEST_ID, *RATE]
     if RETRYABLE_CODES.issuperset(codes):
         headers.append(RETRY_AFTER)
-    if codes == [errors.Unauthorized.code]:
+    if codes == [Unauthorized.code]:
         headers.append(AUTHENTICATE)
     return {
         # Generators cannot merge a schema of each response with that of all problems, so the codes are listed here.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from graphlib import CycleError, TopologicalSorter
 
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 
 _DECLARATION = re.compile(r"<!ENTITY\s+([\w:.-]+)\s+(?:\"([^\"]*)\"|'([^']*)')")
 _REFERENCE = re.compile(r"&([\w:.-]+);")

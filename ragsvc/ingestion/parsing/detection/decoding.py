@@ -7,7 +7,7 @@ import re
 
 from charset_normalizer import from_bytes
 
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.media_types.charsets import find_charset
 
 # UTF-32 comes before UTF-16, because its little-endian mark begins with that of UTF-16.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
 from ragsvc.ingestion.parsing.detection.decoding import BYTE_ORDER_MARKS, guess_utf16
 from ragsvc.ingestion.parsing.progress import NO_PROGRESS, Progress

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lxml import etree
 
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.blocks import build_text
 from ragsvc.ingestion.parsing.containers.xml_parts import read_xml
 from ragsvc.ingestion.parsing.containers.zip_archives import open_archive

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.blocks import build_text
 from ragsvc.ingestion.parsing.containers.xml_parts import iterate_elements, read_xml
 from ragsvc.ingestion.parsing.containers.zip_archives import open_archive

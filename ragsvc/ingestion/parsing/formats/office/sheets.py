@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.domain.chunks import Heading, ParsedText, Table
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.ingestion.parsing.tables import HEADER_ROWS, find_header, join_cells

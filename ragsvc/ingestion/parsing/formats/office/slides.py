@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ragsvc.domain.chunks import Heading, PageSpan, ParsedText
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.blocks import Block, BlockTables
 from ragsvc.ingestion.parsing.headings import make_heading
 from ragsvc.ingestion.parsing.normalisation import TextBuilder, join_spans

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import python_calamine
 from python_calamine import CalamineWorkbook
 
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
 from ragsvc.ingestion.parsing.formats.office.sheets import WorkbookWriter
 from ragsvc.media_types.formats import XLS, XLSX

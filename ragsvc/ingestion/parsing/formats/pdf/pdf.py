@@ -10,7 +10,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 
 from ragsvc.domain.chunks import Heading, PageSpan, ParsedText
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.detection.sniffing import PDF_HEADER_BYTES
 from ragsvc.ingestion.parsing.formats.pdf.forms import PdfForm, open_form
 from ragsvc.ingestion.parsing.formats.pdf.warnings import iterate_warnings

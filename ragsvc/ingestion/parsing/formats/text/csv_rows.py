@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ragsvc.domain.chunks import ParsedText, Table
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.formats.text.plain_text import read_canonical
 from ragsvc.ingestion.parsing.tables import HEADER_ROWS, find_header
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ragsvc.domain.chunks import ParsedText
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.containers.xml_entities import refuse_entity_expansion
 from ragsvc.ingestion.parsing.detection.decoding import declared_charset, decode
 from ragsvc.ingestion.parsing.normalisation import TextBuilder

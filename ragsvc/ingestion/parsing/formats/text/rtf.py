@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from striprtf.striprtf import rtf_to_text
 
 from ragsvc.domain.chunks import ParsedText
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.formats.text.plain_text import read_source
 from ragsvc.ingestion.parsing.normalisation import TextBuilder
 from ragsvc.media_types.formats import RTF

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ragsvc.domain.chunks import ParsedText
-from ragsvc.errors import DocumentErrorCode, DocumentRejected
+from ragsvc.errors.work import DocumentErrorCode, DocumentRejected
 from ragsvc.ingestion.parsing.containers.xml_parts import read_xml
 from ragsvc.ingestion.parsing.containers.zip_archives import open_archive
 from ragsvc.ingestion.parsing.formats.web.html import read_markup, write_page

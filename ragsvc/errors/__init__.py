@@ -1,0 +1,1 @@
+"""All errors of the service and their codes."""
