@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ragsvc.domain.ids import format_id
 from ragsvc.domain.jobs import Job, JobKind, JobStatus, Queue, SubjectKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection, Record
@@ -124,12 +121,6 @@ UPDATE jobs SET status = 'cancelled', finished_at = now(), lease_owner = NULL, l
 WHERE workspace_id = $1 AND id = $2 AND lease_token = $3
 """
 
-CANCEL_INGESTIONS = """
-UPDATE jobs SET status = 'cancelled', cancel_requested = true, finished_at = now(),
-    lease_owner = NULL, lease_token = NULL, lease_until = NULL
-WHERE workspace_id = $1 AND subject_id = ANY($2::uuid[]) AND queue = 'ingestion'
-  AND status IN ('queued', 'running', 'dead')
-"""
 
 RESCUE_JOB = f"""
 UPDATE jobs SET status = 'queued', generation = generation + 1, rescues = rescues + 1, attempts = attempts - 1,
@@ -138,65 +129,6 @@ WHERE workspace_id = $1 AND id = $2 AND status = 'running' AND lease_until < now
 RETURNING {COLUMNS}
 """
 
-SELECT_EXPIRED_LEASES = f"""
-SELECT {COLUMNS} FROM jobs WHERE queue = $1 AND status = 'running' AND lease_until < now()
-ORDER BY lease_until LIMIT $2
-"""
-
-# One queue at a time, so that the backlog of one does not hide the jobs of another.
-SELECT_OVERDUE_JOBS = f"""
-SELECT {COLUMNS} FROM jobs
-WHERE queue = $1 AND status = 'queued' AND kind <> 'deliver' AND run_at < now() - make_interval(secs => $2)
-  AND ($4::timestamptz IS NULL OR (run_at, id) > ($4, $5::uuid))
-  AND NOT EXISTS (SELECT FROM queue_state q WHERE q.queue = jobs.queue AND q.paused)
-ORDER BY run_at, id LIMIT $3
-"""
-
-# The next delivery of each webhook that has none in flight. The recursion skips from webhook to webhook in the index,
-# so the backlog of one webhook is not read.
-SELECT_NEXT_DELIVERIES = """
-WITH RECURSIVE waiting AS (
-    (SELECT payload ->> 'webhook_id' AS webhook_id FROM jobs WHERE status = 'queued' AND kind = 'deliver'
-     ORDER BY 1 LIMIT 1)
-  UNION ALL
-    SELECT (SELECT payload ->> 'webhook_id' FROM jobs WHERE status = 'queued' AND kind = 'deliver'
-            AND payload ->> 'webhook_id' > waiting.webhook_id ORDER BY 1 LIMIT 1)
-    FROM waiting WHERE waiting.webhook_id IS NOT NULL
-)
-SELECT next.id FROM waiting CROSS JOIN LATERAL (
-    SELECT id, run_at FROM jobs
-    WHERE status = 'queued' AND kind = 'deliver' AND payload ->> 'webhook_id' = waiting.webhook_id AND run_at <= now()
-    ORDER BY run_at, id LIMIT 1
-) next
-WHERE NOT EXISTS (
-    SELECT FROM jobs r WHERE r.queue = 'deletion' AND r.status = 'running' AND r.kind = 'deliver'
-      AND r.payload ->> 'webhook_id' = waiting.webhook_id)
-  AND NOT EXISTS (SELECT FROM queue_state q WHERE q.queue = 'deletion' AND q.paused)
-ORDER BY next.run_at LIMIT $1
-"""
-
-SELECT_ACTIVE_GENERATIONS = (
-    "SELECT id, generation FROM jobs WHERE id = ANY($1::uuid[]) AND status IN ('queued', 'running')"
-)
-
-# Counts recent temporary failures; the result is 0 if the queue recently finished a job. `run_at` is never before the
-# failure, so the condition on it excludes nothing; it only lets the query use the index.
-COUNT_ALIKE = """
-SELECT count(*) FROM jobs
-WHERE queue = $1 AND status = 'queued' AND kind <> 'deliver' AND error ->> 'code' = $2
-  AND run_at > now() - make_interval(secs => $3) AND last_failed_at > now() - make_interval(secs => $3)
-  AND NOT EXISTS (
-    SELECT FROM jobs d WHERE d.queue = $1 AND d.status = 'done' AND d.finished_at > now() - make_interval(secs => $3)
-  )
-"""
-
-# Jobs that have waited too long for the end of an outage, since their first failure or since the outage delayed them.
-SELECT_STRANDED_JOBS = f"""
-SELECT {COLUMNS} FROM jobs
-WHERE queue = $1 AND status = 'queued' AND kind <> 'deliver'
-  AND coalesce(first_failed_at, greatest(run_at, $2)) < now() - make_interval(secs => $3)
-ORDER BY run_at LIMIT $4
-"""
 
 # A transaction-level lock, which cannot leak behind a transaction pooler.
 TRY_LOCK = """
@@ -204,22 +136,6 @@ SELECT pg_try_advisory_xact_lock(hashtext($1)) FROM set_config('idle_in_transact
 """
 
 LIMIT_LOCK_WAIT = "SELECT set_config('lock_timeout', $1, true)"
-
-# A document that is locked and marked as being deleted has no running ingestion.
-DELETE_INGESTIONS = "DELETE FROM jobs WHERE workspace_id = $1 AND subject_id = ANY($2::uuid[]) AND queue = 'ingestion'"
-
-COUNT_INGESTIONS = """
-SELECT count(*) FROM jobs WHERE workspace_id = $1 AND subject_id = ANY($2::uuid[]) AND queue = 'ingestion'
-"""
-
-_DELIVERED = """
-FROM jobs WHERE workspace_id = $1 AND kind = 'deliver' AND payload -> 'data' ->> 'document_id' = ANY($2::text[])
-    AND payload ->> 'event' <> 'document.deleted' AND status NOT IN ('queued', 'running')
-"""
-
-DELETE_DELIVERIES_ABOUT = f"DELETE {_DELIVERED}"
-
-COUNT_DELIVERIES_ABOUT = f"SELECT count(*) {_DELIVERED}"
 
 
 async def insert_job(
@@ -328,55 +244,14 @@ async def cancel_delayed_job(conn: Connection, job: Job) -> bool:
     return await conn.execute(CANCEL_DELAYED_JOB, job.workspace_id, job.id) == "UPDATE 1"
 
 
-async def cancel_ingestions(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> None:
-    """Cancel the ingestions of documents, and settle those that failed; the documents must be locked."""
-    await conn.execute(CANCEL_INGESTIONS, workspace_id, document_ids)
-
-
 async def rescue_job(conn: Connection, job: Job) -> Job | None:
     """Queue a job whose lease has expired; return None if it has a valid lease again."""
     return to_job_or_none(await conn.fetchrow(RESCUE_JOB, job.workspace_id, job.id))
 
 
-async def select_expired_leases(conn: Connection, queue: Queue, *, limit: int) -> list[Job]:
-    """Return running jobs of the queue whose lease has expired."""
-    return [to_job(row) for row in await conn.fetch(SELECT_EXPIRED_LEASES, queue, limit)]
-
-
-async def select_overdue_jobs(
-    conn: Connection, queue: Queue, *, grace_s: float, limit: int, after: Job | None = None
-) -> list[Job]:
-    """Return queued jobs that have been due for more than `grace_s` seconds, oldest first, from behind `after`."""
-    run_at, job_id = (after.run_at, after.id) if after else (None, None)
-    return [to_job(row) for row in await conn.fetch(SELECT_OVERDUE_JOBS, queue, grace_s, limit, run_at, job_id)]
-
-
 async def limit_lock_wait(conn: Connection, *, seconds: float) -> None:
     """Let the transaction's statements fail when they have waited this long for a lock."""
     await conn.execute(LIMIT_LOCK_WAIT, str(round(seconds * 1000)))
-
-
-async def select_next_deliveries(conn: Connection, *, limit: int) -> list[UUID]:
-    """Return the ids of due deliveries, at most one for each webhook and none for a webhook with one in flight."""
-    return [row["id"] for row in await conn.fetch(SELECT_NEXT_DELIVERIES, limit)]
-
-
-async def select_active_generations(conn: Connection, job_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """Return the generations of those jobs that are queued or running."""
-    return {row["id"]: row["generation"] for row in await conn.fetch(SELECT_ACTIVE_GENERATIONS, list(job_ids))}
-
-
-async def count_alike(conn: Connection, *, queue: Queue, code: str, within_s: float) -> int:
-    """Return how many queued jobs failed with the code recently; 0 if the queue finished a job in that time."""
-    alike: int = await conn.fetchval(COUNT_ALIKE, queue, code, within_s)
-    return alike
-
-
-async def select_stranded_jobs(
-    conn: Connection, *, queue: Queue, since: datetime, max_age_s: float, limit: int
-) -> list[Job]:
-    """Return jobs that have waited longer than `max_age_s` for the end of an outage that started at `since`."""
-    return [to_job(row) for row in await conn.fetch(SELECT_STRANDED_JOBS, queue, since, max_age_s, limit)]
 
 
 async def try_lock(conn: Connection, name: str, *, idle_limit_s: float | None = 10.0) -> bool:
@@ -387,34 +262,6 @@ async def try_lock(conn: Connection, name: str, *, idle_limit_s: float | None = 
     """
     taken: bool = await conn.fetchval(TRY_LOCK, name, str(round((idle_limit_s or 0) * 1000)))
     return taken
-
-
-async def delete_ingestions(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> int:
-    """Remove the ingestion jobs of documents whose ingestions have been cancelled, and return their number."""
-    status = await conn.execute(DELETE_INGESTIONS, workspace_id, document_ids)
-    return int(status.removeprefix("DELETE "))
-
-
-async def count_ingestions(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> int:
-    """Return the number of ingestion jobs of documents."""
-    count: int = await conn.fetchval(COUNT_INGESTIONS, workspace_id, document_ids)
-    return count
-
-
-async def delete_deliveries_about(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> int:
-    """Remove the ended deliveries of events about documents, except about their deletion; return their number."""
-    status = await conn.execute(DELETE_DELIVERIES_ABOUT, workspace_id, _public(document_ids))
-    return int(status.removeprefix("DELETE "))
-
-
-async def count_deliveries_about(conn: Connection, workspace_id: UUID, document_ids: Sequence[UUID]) -> int:
-    """Return the number of deliveries that `delete_deliveries_about` would remove."""
-    count: int = await conn.fetchval(COUNT_DELIVERIES_ABOUT, workspace_id, _public(document_ids))
-    return count
-
-
-def _public(document_ids: Sequence[UUID]) -> list[str]:
-    return [format_id("doc", document_id) for document_id in document_ids]
 
 
 def to_job_or_none(row: Record | None) -> Job | None:

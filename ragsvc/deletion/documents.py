@@ -10,11 +10,11 @@ from ragsvc.db import (
     chat_runs,
     chunks,
     deletion_receipts,
+    document_jobs,
     documents,
     embedding_spaces,
     files,
     idempotency_keys,
-    jobs,
     upload_sessions,
     webhooks,
 )
@@ -104,7 +104,7 @@ class DocumentRemover:
             await documents.update_documents_deleting(
                 conn, self._workspace_id, document_ids, deletion_id=self._deletion.id
             )
-            await jobs.cancel_ingestions(conn, self._workspace_id, document_ids)
+            await document_jobs.cancel_ingestions(conn, self._workspace_id, document_ids)
             await self._lease.fence(conn)
 
     async def _remove_index(self, document_ids: Sequence[UUID] | None, *, collection_id: UUID | None = None) -> None:
@@ -143,8 +143,8 @@ class DocumentRemover:
     async def _remove_records(self, document_ids: Sequence[UUID]) -> None:
         """Remove the jobs, deliveries and upload sessions of the documents."""
         async with self._resources.pool.acquire() as conn, conn.transaction():
-            removed = await jobs.delete_ingestions(conn, self._workspace_id, document_ids)
-            removed += await jobs.delete_deliveries_about(conn, self._workspace_id, document_ids)
+            removed = await document_jobs.delete_ingestions(conn, self._workspace_id, document_ids)
+            removed += await document_jobs.delete_deliveries_about(conn, self._workspace_id, document_ids)
             await self._count(conn, "jobs", removed)
             uploads = await upload_sessions.delete_uploads_of_documents(conn, self._workspace_id, document_ids)
             await self._count(conn, "uploads", uploads)
@@ -156,8 +156,8 @@ class DocumentRemover:
         async with self._resources.pool.acquire() as conn:
             left = {
                 "idempotent_answers": await idempotency_keys.count_responses_about(conn, workspace_id, document_ids),
-                "jobs": await jobs.count_ingestions(conn, workspace_id, document_ids)
-                + await jobs.count_deliveries_about(conn, workspace_id, document_ids),
+                "jobs": await document_jobs.count_ingestions(conn, workspace_id, document_ids)
+                + await document_jobs.count_deliveries_about(conn, workspace_id, document_ids),
                 "uploads": await upload_sessions.count_uploads_of_documents(conn, workspace_id, document_ids),
                 "chat_messages": sum(
                     [await chat_messages.count_unredacted(conn, workspace_id, one) for one in answered]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.db import jobs, queue_state
+from ragsvc.db import overdue_jobs, queue_state
 from ragsvc.errors.work import OutageFailure, TransientFailure
 from ragsvc.jobs import dead_letters, lifecycle, retry_policy
 from ragsvc.jobs.retry_policy import FailureClass, Provider
@@ -85,7 +85,7 @@ async def _is_suspicious(resources: Resources, queue: Queue, failure: Failure) -
     if failure.kind is FailureClass.OUTAGE:
         return True
     async with resources.pool.acquire() as conn:
-        alike = await jobs.count_alike(conn, queue=queue, code=failure.code, within_s=SAME_FAILURE_WINDOW_S)
+        alike = await overdue_jobs.count_alike(conn, queue=queue, code=failure.code, within_s=SAME_FAILURE_WINDOW_S)
     return alike >= SAME_FAILURE_JOBS
 
 
@@ -106,7 +106,7 @@ async def _end(resources: Resources, outage: Outage) -> None:
 async def _bury_stranded(resources: Resources, outage: Outage) -> None:
     max_age_s = resources.settings.jobs.outage_max_age_s
     async with resources.pool.acquire() as conn:
-        stranded = await jobs.select_stranded_jobs(
+        stranded = await overdue_jobs.select_stranded_jobs(
             conn, queue=outage.queue, since=outage.since, max_age_s=max_age_s, limit=BATCH
         )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.db import jobs
+from ragsvc.db import jobs, overdue_jobs
 from ragsvc.domain.jobs import Queue
 from ragsvc.jobs import dead_letters, lifecycle
 from ragsvc.queue.notifier import Notification
@@ -60,7 +60,7 @@ async def notify_waiting(resources: Resources, queue: Queue) -> int:
     try:
         async with asyncio.timeout(NOTIFY_WAITING_TIMEOUT_S):
             async with resources.pool.acquire() as conn:
-                waiting = await jobs.select_overdue_jobs(conn, queue, grace_s=0, limit=BATCH)
+                waiting = await overdue_jobs.select_overdue_jobs(conn, queue, grace_s=0, limit=BATCH)
             return await resources.notifier.notify_missing(waiting)
     except TimeoutError:
         log.warning("resumed_queue_not_notified", queue=queue)
@@ -76,7 +76,7 @@ async def _notify_overdue(resources: Resources, queue: Queue) -> int:
     last: Job | None = None
     while time.monotonic() < end:
         async with resources.pool.acquire() as conn:
-            page = await jobs.select_overdue_jobs(conn, queue, grace_s=GRACE_S, limit=BATCH, after=last)
+            page = await overdue_jobs.select_overdue_jobs(conn, queue, grace_s=GRACE_S, limit=BATCH, after=last)
         sent = await resources.notifier.notify_missing(page)
         swept += sent
         if not sent or len(page) < BATCH:
@@ -87,7 +87,7 @@ async def _notify_overdue(resources: Resources, queue: Queue) -> int:
 
 async def _rescue_silent(resources: Resources, queue: Queue) -> None:
     async with resources.pool.acquire() as conn:
-        silent = await jobs.select_expired_leases(conn, queue, limit=BATCH)
+        silent = await overdue_jobs.select_expired_leases(conn, queue, limit=BATCH)
 
     async def rescue(job: Job) -> None:
         rescued = await lifecycle.rescue(resources.pool, job)
@@ -104,7 +104,7 @@ async def _remove_stale_notifications(resources: Resources, queue: Queue) -> Non
     if not pending:
         return
     async with resources.pool.acquire() as conn:
-        active = await jobs.select_active_generations(conn, [notification.job_id for notification in pending])
+        active = await overdue_jobs.select_active_generations(conn, [notification.job_id for notification in pending])
     for notification in pending:
         if active.get(notification.job_id) != notification.generation:
             await resources.notifier.remove(queue, notification)

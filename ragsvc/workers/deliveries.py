@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ragsvc.db import jobs
+from ragsvc.db import document_jobs
 from ragsvc.tasks import cancel_and_wait
 from ragsvc.webhooks.delivery import deliver
 from ragsvc.workers.runner import run_job
@@ -53,7 +53,7 @@ class DeliveryLane:
             return []
         try:
             async with resources.pool.acquire() as conn:
-                return await jobs.select_next_deliveries(conn, limit=free)
+                return await document_jobs.select_next_deliveries(conn, limit=free)
         except Exception as error:  # noqa: BLE001 - the next look may succeed
             log.warning("deliveries_not_found", error=error)
             return []

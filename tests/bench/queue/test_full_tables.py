@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from ragsvc.db import jobs, queue_state
+from ragsvc.db import jobs, overdue_jobs, queue_state
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.jobs import JobKind, Queue, SubjectKind
 from ragsvc.jobs.sweeper import BATCH, GRACE_S
@@ -85,8 +85,8 @@ async def measure(conn: Connection, workspace_id: UUID) -> dict[str, Cost]:
         enqueued = time.perf_counter()
         claimed = await jobs.claim_job(conn, job_id, queue=Queue.INGESTION, owner="bench", token=new_id(), lease_s=600)
         taken = time.perf_counter()
-        await jobs.select_overdue_jobs(conn, Queue.INGESTION, grace_s=GRACE_S, limit=BATCH)
-        await jobs.select_expired_leases(conn, Queue.INGESTION, limit=BATCH)
+        await overdue_jobs.select_overdue_jobs(conn, Queue.INGESTION, grace_s=GRACE_S, limit=BATCH)
+        await overdue_jobs.select_expired_leases(conn, Queue.INGESTION, limit=BATCH)
         swept = time.perf_counter()
         assert claimed is not None
         assert await jobs.finish_job(conn, claimed)
@@ -95,7 +95,7 @@ async def measure(conn: Connection, workspace_id: UUID) -> dict[str, Cost]:
     job_id = await enqueue(conn, workspace_id)
     buffers = {
         "claim": await count_buffers(conn, jobs.CLAIM_JOB, job_id, "bench", new_id(), 600.0, Queue.INGESTION),
-        "sweep": await count_buffers(conn, jobs.SELECT_OVERDUE_JOBS, "ingestion", GRACE_S, BATCH, None, None),
+        "sweep": await count_buffers(conn, overdue_jobs.SELECT_OVERDUE_JOBS, "ingestion", GRACE_S, BATCH, None, None),
         "enqueue": await count_buffers(
             conn, jobs.INSERT_JOB, workspace_id, new_id(), "ingestion", "ingest", "document", new_id(), {}, 8, None
         ),
