@@ -29,7 +29,7 @@ TITLES: Mapping[str, str] = {
 HEAD = """\
 # Configuration
 
-<!-- Generated from ragsvc/settings/groups.py by `make docs`. Change the descriptions there. -->
+<!-- Generated from ragsvc/settings/groups/ by `make docs`. Change the descriptions there. -->
 
 All settings are environment variables. Two are required; the others have defaults. If a value is invalid, the process
 refuses to start and names the variable and the reason. An empty variable counts as unset.

@@ -10,18 +10,14 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ragsvc.errors.base import StartupRefused
-from ragsvc.settings.groups import (
-    ADMIN,
-    MIB,
-    AnsweringGroup,
-    ApiGroup,
-    Group,
-    IngestionGroup,
-    JobGroup,
-    LlmGroup,
-    StoreGroup,
-    TelemetryGroup,
-)
+from ragsvc.settings.groups.answering import AnsweringGroup
+from ragsvc.settings.groups.api import ADMIN, ApiGroup
+from ragsvc.settings.groups.base import MIB, Group
+from ragsvc.settings.groups.ingestion import IngestionGroup
+from ragsvc.settings.groups.jobs import JobGroup
+from ragsvc.settings.groups.llm import LlmGroup
+from ragsvc.settings.groups.stores import StoreGroup
+from ragsvc.settings.groups.telemetry import TelemetryGroup
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

@@ -16,7 +16,7 @@ from ragsvc.db import upload_sessions, workspaces
 from ragsvc.domain.ids import new_id
 from ragsvc.domain.uploads import UploadStatus
 from ragsvc.errors.requests import NotFound, PartNumberOutOfRange, PartSizeMismatch, PartsMissing, TooLarge
-from ragsvc.settings.groups import MIB
+from ragsvc.settings.groups.base import MIB
 from ragsvc.settings.settings import MOST_PARTS
 from ragsvc.storage.errors import ObjectMissing
 from ragsvc.uploads.part_streams import store_part

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ragsvc.domain.uploads import Upload, UploadStatus
-from ragsvc.settings.groups import MIB
+from ragsvc.settings.groups.base import MIB
 from ragsvc.settings.settings import MOST_PARTS
 from ragsvc.storage.objects import StoredPart
 from ragsvc.uploads.sessions import find_missing, part_size_for
