@@ -16,7 +16,7 @@ from ragsvc.answering.prompt import HISTORY_SHARE, fit_history, fit_prompt
 from ragsvc.answering.sources import number_sources
 from ragsvc.answering.token_meter import load_meter
 from ragsvc.db import chat_messages
-from ragsvc.domain.chat import Citation, RunStatus, TokenUsage
+from ragsvc.domain.chat.conversations import RunStatus, TokenUsage
 from ragsvc.errors.work import WorkError
 from ragsvc.retrieval.search import SearchRequest, find_hits
 from ragsvc.tasks import settle
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from ragsvc.answering.citations.parser import Marker
     from ragsvc.answering.prompt import Prompt
-    from ragsvc.domain.chat import ChatMessage, ChatSession, Source
+    from ragsvc.domain.chat.citations import Citation, Source
+    from ragsvc.domain.chat.conversations import ChatMessage, ChatSession
     from ragsvc.domain.documents import FailureInfo
     from ragsvc.domain.search import SearchHit
     from ragsvc.resources import Resources

@@ -15,7 +15,7 @@ from ragsvc.llm.chat import ChatTurn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ragsvc.domain.chat import TokenUsage
+    from ragsvc.domain.chat.conversations import TokenUsage
     from ragsvc.llm.client import LlmClient
 
 SYSTEM = """\

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.abstention import NO_ANSWER_TEXT, write_instruction
 from ragsvc.answering.sources import choose_sources
-from ragsvc.domain.redaction import remove_blanked
+from ragsvc.domain.chat.redaction import remove_blanked
 from ragsvc.llm.chat import ChatTurn
 from ragsvc.sentences import MARKER
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ragsvc.answering.token_meter import TokenMeter
-    from ragsvc.domain.chat import ChatMessage
+    from ragsvc.domain.chat.conversations import ChatMessage
     from ragsvc.domain.search import SearchHit
 
 SYSTEM = """\

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ragsvc.answering.citations.statements import read_words
-from ragsvc.domain.chat import Source
+from ragsvc.domain.chat.citations import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

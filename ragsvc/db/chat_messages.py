@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ragsvc.db.documents import IS_GOING
-from ragsvc.domain.chat import ChatMessage, Citation, Source, TokenUsage
-from ragsvc.domain.redaction import redact_message
+from ragsvc.domain.chat.citations import Citation, Source
+from ragsvc.domain.chat.conversations import ChatMessage, TokenUsage
+from ragsvc.domain.chat.redaction import redact_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from ragsvc.db.chat_sessions import COLUMNS as SESSION_COLUMNS
 from ragsvc.db.chat_sessions import to_session
 from ragsvc.db.connections.pool import ForeignKeyViolation
 from ragsvc.db.workspaces import PIN_WORKSPACE
-from ragsvc.domain.chat import ChatMessage, ChatRun, RunStatus
+from ragsvc.domain.chat.conversations import ChatMessage, ChatRun, RunStatus
 from ragsvc.domain.documents import FailureInfo
 from ragsvc.errors.requests import InvalidRequest, NotFound, RunActive
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection, Record
-    from ragsvc.domain.chat import ChatSession, RunProgress
+    from ragsvc.domain.chat.conversations import ChatSession, RunProgress
 
 COLUMNS = """
 r.workspace_id, r.id, r.session_id, r.user_message_id, r.message_id, r.status, r.request, r.last_event_id, r.marks,

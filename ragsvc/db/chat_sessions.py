@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ragsvc.domain.chat import ChatSession
+from ragsvc.domain.chat.conversations import ChatSession
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,6 +18,7 @@ from ragsvc.errors.requests import NotFound
 from ragsvc.jobs import lifecycle
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
@@ -89,22 +90,16 @@ async def request_collection_deletion(resources: Resources, workspace_id: UUID, 
     Raises:
         NotFound: the collection never existed.
     """
-    async with resources.pool.acquire() as conn, conn.transaction():
-        locked = await collections.lock_collection(conn, workspace_id, collection_id)
-        if locked is None or locked[0] is not None:
-            deletion, job = await _resume(
-                conn,
-                resources,
-                await _find_active(conn, workspace_id, locked[0])
-                if locked
-                else await _find_completed(conn, workspace_id, SubjectKind.COLLECTION, collection_id),
-            )
-        else:
-            deletion, job = await _open(conn, resources, workspace_id, SubjectKind.COLLECTION, collection_id)
-            await collections.update_collection_deleting(conn, workspace_id, collection_id, deletion_id=deletion.id)
-    if job is not None:
-        await _notify(resources, job)
-    return deletion
+    return await _request(
+        resources,
+        workspace_id,
+        SubjectKind.COLLECTION,
+        collection_id,
+        lock=lambda conn: collections.lock_collection(conn, workspace_id, collection_id),
+        mark=lambda conn, deletion_id: collections.update_collection_deleting(
+            conn, workspace_id, collection_id, deletion_id=deletion_id
+        ),
+    )
 
 
 async def request_workspace_deletion(resources: Resources, workspace_id: UUID) -> Deletion:
@@ -116,19 +111,38 @@ async def request_workspace_deletion(resources: Resources, workspace_id: UUID) -
     Raises:
         NotFound: the workspace never existed.
     """
+    return await _request(
+        resources,
+        workspace_id,
+        SubjectKind.WORKSPACE,
+        workspace_id,
+        lock=lambda conn: workspaces.close_workspace(conn, workspace_id),
+        mark=lambda conn, deletion_id: workspaces.update_workspace_deleting(
+            conn, workspace_id, deletion_id=deletion_id
+        ),
+    )
+
+
+async def _request(
+    resources: Resources,
+    workspace_id: UUID,
+    kind: SubjectKind,
+    subject_id: UUID,
+    *,
+    lock: Callable[[Connection], Awaitable[tuple[UUID | None] | None]],
+    mark: Callable[[Connection, UUID], Awaitable[None]],
+) -> Deletion:
+    """Mark a subject and queue its deletion, or return the deletion that it already has; a failed one starts again."""
     async with resources.pool.acquire() as conn, conn.transaction():
-        locked = await workspaces.close_workspace(conn, workspace_id)
-        if locked is None or locked[0] is not None:
-            deletion, job = await _resume(
-                conn,
-                resources,
-                await _find_active(conn, workspace_id, locked[0])
-                if locked
-                else await _find_completed(conn, workspace_id, SubjectKind.WORKSPACE, workspace_id),
-            )
+        locked = await lock(conn)
+        if locked is None:
+            completed = await _find_completed(conn, workspace_id, kind, subject_id)
+            deletion, job = await _resume(conn, resources, completed)
+        elif locked[0] is not None:
+            deletion, job = await _resume(conn, resources, await _find_active(conn, workspace_id, locked[0]))
         else:
-            deletion, job = await _open(conn, resources, workspace_id, SubjectKind.WORKSPACE, workspace_id)
-            await workspaces.update_workspace_deleting(conn, workspace_id, deletion_id=deletion.id)
+            deletion, job = await _open(conn, resources, workspace_id, kind, subject_id)
+            await mark(conn, deletion.id)
     if job is not None:
         await _notify(resources, job)
     return deletion

@@ -12,7 +12,7 @@ import openai
 import stamina
 import structlog
 
-from ragsvc.domain.chat import TokenUsage
+from ragsvc.domain.chat.conversations import TokenUsage
 from ragsvc.errors.work import ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.calls import CONNECT_TIMEOUT_S, calling
 from ragsvc.llm.errors import request_id_of, timed_out, translate

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import orjson
 
-from ragsvc.domain.chat import Citation, Source
+from ragsvc.domain.chat.citations import Citation, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-    from ragsvc.domain.chat import ChatMessage
+    from ragsvc.domain.chat.conversations import ChatMessage
 
 
 @dataclass(frozen=True, slots=True)

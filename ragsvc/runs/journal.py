@@ -6,7 +6,8 @@ import asyncio
 from array import array
 from typing import TYPE_CHECKING
 
-from ragsvc.domain.chat import Citation, RunStatus
+from ragsvc.domain.chat.citations import Citation
+from ragsvc.domain.chat.conversations import RunStatus
 from ragsvc.runs.events import (
     EventBody,
     MessageCitation,
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
     from uuid import UUID
 
-    from ragsvc.domain.chat import ChatMessage, ChatRun, Source
+    from ragsvc.domain.chat.citations import Source
+    from ragsvc.domain.chat.conversations import ChatMessage, ChatRun
 
 STARTED_ID = 1
 # Maximum number of events that a reader gets at once.

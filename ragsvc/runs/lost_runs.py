@@ -9,7 +9,7 @@ import structlog
 
 from ragsvc.answering.citations.restoring import read_markers, restore_citation
 from ragsvc.db import chat_runs
-from ragsvc.domain.chat import RunProgress, RunStatus
+from ragsvc.domain.chat.conversations import RunProgress, RunStatus
 from ragsvc.queue.connection import REDIS_TROUBLE
 from ragsvc.queue.run_streams import append_events, read_events
 from ragsvc.runs.events import STORED_MARKER, MessageCitation, MessageDelta, decode_body
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from ragsvc.domain.chat import ChatRun
+    from ragsvc.domain.chat.conversations import ChatRun
     from ragsvc.resources import Resources
     from ragsvc.runs.events import StreamedBody
 

@@ -15,7 +15,7 @@ import structlog
 from ragsvc.answering.answer import Answerer, Outcome
 from ragsvc.db import chat_runs
 from ragsvc.db.connections.pool import DATABASE_TROUBLE
-from ragsvc.domain.chat import RunStatus
+from ragsvc.domain.chat.conversations import RunStatus
 from ragsvc.domain.documents import FailureInfo
 from ragsvc.domain.ids import new_id
 from ragsvc.errors.requests import Overloaded, RequestError, Unavailable

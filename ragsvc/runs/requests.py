@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragsvc.answering.answer import Question
 from ragsvc.db import chat_runs
-from ragsvc.domain.chat import RunStatus
+from ragsvc.domain.chat.conversations import RunStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.errors.requests import NotFound, RunNotRetryable
 from ragsvc.retrieval.filters import dump_filter, load_filter
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
-    from ragsvc.domain.chat import ChatSession
+    from ragsvc.domain.chat.conversations import ChatSession
     from ragsvc.retrieval.filters import Filter
     from ragsvc.runs.runs import Runs
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from uuid import UUID
 
-    from ragsvc.domain.chat import ChatMessage, ChatRun, RunStatus
+    from ragsvc.domain.chat.conversations import ChatMessage, ChatRun, RunStatus
     from ragsvc.resources import Resources
     from ragsvc.runs.events import RunEvent
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.db.connections.pool import Connection
-    from ragsvc.domain.chat import ChatMessage, ChatSession
+    from ragsvc.domain.chat.conversations import ChatMessage, ChatSession
     from ragsvc.resources import Resources
 
 

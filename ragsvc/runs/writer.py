@@ -10,7 +10,7 @@ import structlog
 
 from ragsvc.db import chat_runs
 from ragsvc.db.connections.pool import DATABASE_TROUBLE
-from ragsvc.domain.chat import RunProgress, RunStatus, TokenUsage
+from ragsvc.domain.chat.conversations import RunProgress, RunStatus, TokenUsage
 from ragsvc.errors.requests import Overloaded
 from ragsvc.errors.work import LeaseLost
 from ragsvc.runs.journal import Journal, end_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ragsvc.answering.answer import Outcome
-    from ragsvc.domain.chat import Citation, Source
+    from ragsvc.domain.chat.citations import Citation, Source
     from ragsvc.resources import Resources
     from ragsvc.runs.event_log import EventLog
     from ragsvc.runs.events import RunEnd

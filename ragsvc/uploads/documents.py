@@ -75,8 +75,7 @@ async def receive_document(
         )
 
     async with resources.pool.acquire() as conn:
-        # Reject an unknown collection before reading the body. The collection is pinned later, when the file is
-        # registered.
+        # Reject an unknown collection before reading the body; it is pinned when the file is registered.
         await find_collection(conn, workspace.id, collection_id)
     return await _receive(
         resources,

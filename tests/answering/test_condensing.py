@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ragsvc.domain.chat import TokenUsage
+from ragsvc.domain.chat.conversations import TokenUsage
 from ragsvc.runs.events import MessageCompleted
 from ragsvc.runs.requests import begin_run
 from ragsvc.runs.runs import open_runs, wait_for_answer

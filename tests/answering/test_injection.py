@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragsvc.domain.chat import Verdict
+from ragsvc.domain.chat.citations import Verdict
 from ragsvc.runs.events import MessageCitation, RetrievalCompleted
 from tests.support.documents.library import Library
 from tests.support.servers.model_server import Reply
@@ -15,7 +15,7 @@ from tests.support.workspaces import create_workspace
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.domain.chat import Citation, Source
+    from ragsvc.domain.chat.citations import Citation, Source
     from ragsvc.storage.store import Storage
     from tests.support.chat import Chat
     from tests.support.servers.model_server import ScriptedModels

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ragsvc.answering.prompt import build_turns, fit_history, fit_prompt
 from ragsvc.answering.token_meter import TOKENS_PER_TURN, TokenMeter
 from ragsvc.devstack.model_server.extractive import read_prompt
-from ragsvc.domain.chat import ChatMessage
+from ragsvc.domain.chat.conversations import ChatMessage
 from ragsvc.domain.ids import new_id
 from ragsvc.llm.token_counting import TiktokenCounter
 from tests.support.documents.hits import make_hit

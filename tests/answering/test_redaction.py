@@ -10,8 +10,8 @@ import pytest
 from ragsvc.db import chat_messages, chat_runs
 from ragsvc.deletion import run_streams
 from ragsvc.deletion.requests import request_document_deletion, request_workspace_deletion
-from ragsvc.domain.chat import RunProgress, RunStatus
-from ragsvc.domain.redaction import BLANK
+from ragsvc.domain.chat.conversations import RunProgress, RunStatus
+from ragsvc.domain.chat.redaction import BLANK
 from ragsvc.queue.run_streams import CLOSED, append_events, count_streams, read_events
 from ragsvc.runs.events import MessageCitation, MessageDelta, RunInterrupted
 from tests.support.chat import ANSWER, another_process, bodies

@@ -51,7 +51,7 @@ from tests.support.polling import until
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ragsvc.domain.chat import ChatSession
+    from ragsvc.domain.chat.conversations import ChatSession
     from ragsvc.domain.documents import Document
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources

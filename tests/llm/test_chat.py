@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.devstack.ports import free_ports
-from ragsvc.domain.chat import TokenUsage
+from ragsvc.domain.chat.conversations import TokenUsage
 from ragsvc.errors.work import OutageFailure, ProviderRejected, TransientFailure
 from ragsvc.llm.chat import ChatDelta, _ChunkReader
 from ragsvc.llm.client import LlmClient, open_llm

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from ragsvc.domain.chat import TokenUsage
+from ragsvc.domain.chat.conversations import TokenUsage
 from ragsvc.errors.work import ProviderRejected, TransientFailure, WorkError
 from ragsvc.llm.client import LlmClient, open_llm
 from tests.llm.conftest import collect

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ragsvc.db import chat_runs
-from ragsvc.domain.chat import RunStatus
+from ragsvc.domain.chat.conversations import RunStatus
 from ragsvc.domain.ids import new_id
 from ragsvc.runs.event_log import EventLog
 from ragsvc.runs.events import MessageCompleted, RunFailed

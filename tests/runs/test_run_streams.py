@@ -11,7 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from ragsvc.devstack.ports import free_ports
-from ragsvc.domain.chat import RunStatus, Verdict
+from ragsvc.domain.chat.citations import Verdict
+from ragsvc.domain.chat.conversations import RunStatus
 from ragsvc.queue.run_streams import EVENTS_TTL_S, read_events, run_key
 from ragsvc.runs.events import MessageCompleted, MessageDelta, RetrievalCompleted, RunEvent, RunInterrupted
 from ragsvc.runs.requests import begin_run, retry_run
@@ -23,7 +24,7 @@ from tests.support.servers.model_server import Pause
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ragsvc.domain.chat import ChatMessage, ChatRun
+    from ragsvc.domain.chat.conversations import ChatMessage, ChatRun
     from ragsvc.runs.requests import BegunRun
     from tests.support.chat import Chat
     from tests.support.servers.model_server import ScriptedModels

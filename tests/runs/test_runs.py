@@ -11,7 +11,8 @@ import pytest
 
 from ragsvc.abstention import NO_ANSWER_TEXT, NO_ANSWER_TEXTS, read_instruction
 from ragsvc.db import chat_sessions
-from ragsvc.domain.chat import Citation, RunStatus, Support, TokenUsage, Verdict
+from ragsvc.domain.chat.citations import Citation, Support, Verdict
+from ragsvc.domain.chat.conversations import RunStatus, TokenUsage
 from ragsvc.domain.ids import new_id
 from ragsvc.errors.requests import NotFound, RunActive, RunNotRetryable
 from ragsvc.retrieval.filters import Comparator, Comparison

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from ragsvc.domain.chat import ChatMessage, ChatRun, ChatSession
+    from ragsvc.domain.chat.conversations import ChatMessage, ChatRun, ChatSession
     from ragsvc.domain.workspaces import Workspace
     from ragsvc.resources import Resources
     from ragsvc.runs.events import RunEvent

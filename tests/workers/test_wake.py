@@ -57,10 +57,10 @@ async def test_a_notification_starts_a_job_without_waiting_for_the_next_poll(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = f"{resources.settings.stores.queue_prefix}:speed"
-    started: set[str] = set()
+    started: list[str] = []
 
     async def note(_ctx: dict[str, Any], job_id: str) -> None:
-        started.add(job_id)
+        started.append(job_id)
 
     async with working(resources.settings, queue, {"note": note}) as worker:
         await notify(resources.redis, queue, "warm")
@@ -73,6 +73,7 @@ async def test_a_notification_starts_a_job_without_waiting_for_the_next_poll(
             await until(partial(started.__contains__, str(n)))
             # The end of a job also causes a poll, and that poll must not be what starts the next job.
             await until(lambda: not worker.tasks)
+    assert started == ["warm", *map(str, range(30))]
 
 
 async def test_a_notification_sent_before_the_worker_listens_is_processed(resources: Resources) -> None:

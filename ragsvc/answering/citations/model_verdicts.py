@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragsvc.domain.chat import Support, SupportMethod, Verdict
+from ragsvc.domain.chat.citations import Support, SupportMethod, Verdict
 from ragsvc.errors.work import WorkError
 from ragsvc.llm.chat import ChatTurn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ragsvc.domain.chat import Citation, TokenUsage
+    from ragsvc.domain.chat.citations import Citation
+    from ragsvc.domain.chat.conversations import TokenUsage
     from ragsvc.llm.client import LlmClient
 
 SYSTEM = """\

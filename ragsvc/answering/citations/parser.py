@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.answering.citations.statements import read_statement
 from ragsvc.answering.citations.support import find_passage
-from ragsvc.domain.chat import Citation
+from ragsvc.domain.chat.citations import Citation
 from ragsvc.sentences import MARKER, find_stop
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from ragsvc.answering.citations.parser import CitationParser
 from ragsvc.answering.citations.support import find_passage
 from ragsvc.answering.citations.verification import verify_citation
 from ragsvc.db import canonical_text
-from ragsvc.domain.chat import Citation
+from ragsvc.domain.chat.citations import Citation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
     from ragsvc.answering.citations.parser import Marker
-    from ragsvc.domain.chat import Source
+    from ragsvc.domain.chat.citations import Source
     from ragsvc.resources import Resources
 
 # No sentence that is quoted is longer.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ragsvc.answering.citations.judging.verdict import judge
 from ragsvc.answering.citations.statements import read_statement
-from ragsvc.domain.chat import Support, Verdict
+from ragsvc.domain.chat.citations import Support, Verdict
 from ragsvc.sentences import split_sentences
 
 if TYPE_CHECKING:

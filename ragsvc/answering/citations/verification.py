@@ -11,7 +11,7 @@ from ragsvc.domain.documents import DocumentStatus
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.domain.chat import Citation
+    from ragsvc.domain.chat.citations import Citation
     from ragsvc.resources import Resources
 
 

@@ -34,7 +34,7 @@ from ragsvc.runs.events import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ragsvc.domain.chat import ChatRun
+    from ragsvc.domain.chat.conversations import ChatRun
     from ragsvc.runs.events import EventBody
 
 

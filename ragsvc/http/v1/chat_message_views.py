@@ -18,7 +18,8 @@ from ragsvc.http.contract.ids import (
 from ragsvc.http.contract.rendering import render_time
 
 if TYPE_CHECKING:
-    from ragsvc.domain.chat import ChatMessage, Citation, Source, TokenUsage
+    from ragsvc.domain.chat.citations import Citation, Source
+    from ragsvc.domain.chat.conversations import ChatMessage, TokenUsage
 
 
 class SourceView(TypedDict):

@@ -9,10 +9,7 @@ from aiohttp import web
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ragsvc.domain.chat import (
-    ChatRun,
-    RunStatus,
-)
+from ragsvc.domain.chat.conversations import ChatRun, RunStatus
 from ragsvc.domain.ids import format_id
 from ragsvc.domain.workspaces import Scope
 from ragsvc.errors.requests import InvalidRequest, NotFound, RunActive, RunNotRetryable, TooManyRuns

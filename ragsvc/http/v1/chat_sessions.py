@@ -25,7 +25,7 @@ from ragsvc.runs import sessions
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ragsvc.domain.chat import ChatSession
+    from ragsvc.domain.chat.conversations import ChatSession
 
 routes = web.RouteTableDef()
 

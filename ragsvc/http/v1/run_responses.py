@@ -10,7 +10,7 @@ from aiohttp import web
 from typing_extensions import TypedDict
 
 from ragsvc.db import chat_runs
-from ragsvc.domain.chat import RunStatus
+from ragsvc.domain.chat.conversations import RunStatus
 from ragsvc.domain.ids import format_id
 from ragsvc.errors.requests import AnswerFailed
 from ragsvc.http.auth import caller_of

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ragsvc.answering.citations import model_verdicts
-from ragsvc.domain.chat import SupportMethod, TokenUsage, Verdict
+from ragsvc.domain.chat.citations import SupportMethod, Verdict
+from ragsvc.domain.chat.conversations import TokenUsage
 from ragsvc.runs.events import MessageCompleted
 from ragsvc.runs.requests import begin_run
 from ragsvc.runs.runs import follow_run, open_runs
@@ -17,7 +18,7 @@ from tests.support.chat import ANSWER
 from tests.support.servers.model_server import Fail, Pause, Reply
 
 if TYPE_CHECKING:
-    from ragsvc.domain.chat import ChatMessage
+    from ragsvc.domain.chat.conversations import ChatMessage
     from tests.support.chat import Chat
     from tests.support.servers.model_server import Behaviour, ScriptedModels
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragsvc.answering.citations.parser import LONGEST_SENTENCE_CHARS, CitationParser, Marker, cite
-from ragsvc.domain.chat import NO_SUPPORT, Support, Verdict
+from ragsvc.domain.chat.citations import NO_SUPPORT, Support, Verdict
 from tests.support.documents.hits import make_hit
 from tests.support.growth import FACTOR, measure_growth
 

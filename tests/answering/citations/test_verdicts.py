@@ -6,7 +6,7 @@ import pytest
 
 from ragsvc.answering.citations.judging.verdict import judge
 from ragsvc.answering.citations.support import find_passage
-from ragsvc.domain.chat import Verdict
+from ragsvc.domain.chat.citations import Verdict
 from tests.answering.citations.judged.pairs import LANGUAGES, judge_all, recall, wrong
 
 # Claims with the words of their source that say something else.

@@ -179,6 +179,7 @@ async def test_a_part_that_does_not_arrive_reserves_nothing(tenant: Tenant, reso
     writer.close()
     await until(lambda: reserves(0), what="the end of the reservation")
     await companion.put(opened, 1, b"x" * 1000)
+    assert await reserved_bytes(tenant, resources) == 1000
 
 
 async def test_the_tokens_of_a_key_share_one_rate(make_client: ClientMaker, tenant: Tenant) -> None:

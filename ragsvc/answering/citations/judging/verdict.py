@@ -15,7 +15,7 @@ from ragsvc.answering.citations.judging.alignment import align, dropped_spans, i
 from ragsvc.answering.citations.judging.detection import detect_languages
 from ragsvc.answering.citations.judging.languages.language import Kind
 from ragsvc.answering.citations.judging.tokens import read_tokens
-from ragsvc.domain.chat import Verdict
+from ragsvc.domain.chat.citations import Verdict
 from ragsvc.sentences import split_sentences
 
 if TYPE_CHECKING:

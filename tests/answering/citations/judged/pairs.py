@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from ragsvc.answering.citations.support import find_passage
-from ragsvc.domain.chat import Verdict
+from ragsvc.domain.chat.citations import Verdict
 
 FOLDER = Path(__file__).parent
 LANGUAGES = ("en", "de", "fr", "es", "ja", "ar")

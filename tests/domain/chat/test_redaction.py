@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragsvc.domain.chat import NO_SUPPORT, ChatMessage, Citation, Source, Support, Verdict
+from ragsvc.domain.chat.citations import NO_SUPPORT, Citation, Source, Support, Verdict
+from ragsvc.domain.chat.conversations import ChatMessage
+from ragsvc.domain.chat.redaction import BLANK, redact_message, remove_blanked
 from ragsvc.domain.ids import new_id
-from ragsvc.domain.redaction import BLANK, redact_message, remove_blanked
 
 DOCUMENTS = tuple(new_id() for _ in range(3))
 MARKER = re.compile(r"\[([0-9]+)\]")

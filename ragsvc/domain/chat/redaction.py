@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from uuid import UUID
 
-    from ragsvc.domain.chat import ChatMessage
+    from ragsvc.domain.chat.conversations import ChatMessage
 
 # Takes the place of each code point of a blanked sentence, so that all offsets into the content remain valid.
 BLANK = "\u2588"

@@ -1,0 +1,1 @@
+"""Conversations: sessions, messages, runs, citations and the redaction of deleted words."""
