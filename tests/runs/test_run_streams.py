@@ -3,69 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import orjson
-import pytest
 from pydantic import SecretStr
 
 from ragsvc.devstack.ports import free_ports
-from ragsvc.domain.chat.citations import Verdict
 from ragsvc.domain.chat.conversations import RunStatus
 from ragsvc.queue.run_streams import EVENTS_TTL_S, read_events, run_key
-from ragsvc.runs.events import MessageCompleted, MessageDelta, RetrievalCompleted, RunEvent, RunInterrupted
+from ragsvc.runs.events import MessageCompleted, RetrievalCompleted, RunInterrupted
 from ragsvc.runs.requests import begin_run, retry_run
-from ragsvc.runs.runs import Runs, follow_run, sweep_runs
+from ragsvc.runs.runs import sweep_runs
 from tests.support.chat import ANSWER, another_process, check_order
 from tests.support.polling import until
+from tests.support.runs import Reader, kill, paused, text_of
 from tests.support.servers.model_server import Pause
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import pytest
 
     from ragsvc.domain.chat.conversations import ChatMessage, ChatRun
-    from ragsvc.runs.requests import BegunRun
     from tests.support.chat import Chat
     from tests.support.servers.model_server import ScriptedModels
-
-
-class Reader:
-    """Follows a run while it is in progress."""
-
-    def __init__(self, chat: Chat, runs: Runs, run: BegunRun, *, after: int = 0) -> None:
-        self.seen: list[RunEvent] = []
-        self._task = asyncio.create_task(self._read(chat, runs, run, after))
-
-    async def _read(self, chat: Chat, runs: Runs, run: BegunRun, after: int) -> None:
-        async for event in follow_run(runs, chat.workspace_id, run.id, after=after):
-            self.seen.append(event)
-
-    async def has_seen(self, count: int) -> None:
-        """Wait until `count` events have arrived."""
-        await until(lambda: len(self.seen) >= count, what=f"event {count}")
-
-    async def finish(self) -> list[RunEvent]:
-        """Return all events once the run has ended."""
-        await asyncio.wait_for(self._task, 20)
-        return self.seen
-
-
-def text_of(events: list[RunEvent]) -> str:
-    """Return the text of the deltas."""
-    return "".join(event.body.text for event in events if isinstance(event.body, MessageDelta))
-
-
-@asynccontextmanager
-async def paused(chat: Chat, scripted_models: ScriptedModels, runs: Runs) -> AsyncIterator[tuple[BegunRun, Pause]]:
-    """Yield a run whose model has paused after eight words."""
-    scripted_models.chat_text = ANSWER
-    pause = Pause(after_deltas=8)
-    scripted_models.chat.script(pause)
-    run = await begin_run(runs, chat.workspace_id, chat.session.id, content="How long do refunds take?")
-    await asyncio.wait_for(pause.reached.wait(), 10)
-    yield run, pause
-    pause.resumed.set()
 
 
 async def test_readers_in_all_processes_see_the_same_events(chat: Chat, scripted_models: ScriptedModels) -> None:
@@ -181,18 +139,6 @@ async def test_runs_can_be_followed_without_redis(chat: Chat, scripted_models: S
     assert streams[1] == streams[0]
 
 
-async def kill(runs: Runs) -> None:
-    """Stop a process's runs as if it had been killed: without an end event, and with expired leases."""
-    for owned in list(runs.owner._runs.values()):
-        assert owned.task is not None
-        owned.task.cancel()
-    await until(lambda: len(runs.owner) == 0)
-    async with runs.resources.pool.acquire() as conn:
-        await conn.execute(
-            "UPDATE chat_runs SET lease_until = now() - interval '1 second' WHERE lease_owner = $1", runs.owner.name
-        )
-
-
 async def test_the_run_of_a_dead_owner_is_interrupted_with_all_published_events(
     chat: Chat, scripted_models: ScriptedModels
 ) -> None:
@@ -306,122 +252,3 @@ async def test_leases_are_renewed_while_a_save_hangs(
 
             assert await until(is_renewed, timeout_s=30)
         assert (await chat.stored(run))[0].status is RunStatus.RUNNING
-
-
-@asynccontextmanager
-async def dead_run(chat: Chat, scripted_models: ScriptedModels) -> AsyncIterator[tuple[BegunRun, int]]:
-    """Yield a run whose process has died after eight words, and the number of its last event."""
-    async with (
-        another_process(chat.runs.resources.settings) as owner,
-        paused(chat, scripted_models, owner) as (run, _pause),
-    ):
-        remote = Reader(chat, chat.runs, run)
-        await remote.has_seen(10)
-        await until(lambda: not any(owned.writer.is_save_due for owned in owner.owner._runs.values()))
-        await kill(owner)
-        stored, _message = await chat.stored(run)
-        yield run, stored.last_event_id
-        await remote.finish()
-
-
-async def forge(chat: Chat, run: BegunRun, event_id: int, content: bytes, *, field: bytes = b"e") -> None:
-    """Add an entry to the stream of a run, as somebody who can write to Redis would."""
-    resources = chat.runs.resources
-    key = run_key(resources.settings.stores.queue_prefix, run.id)
-    await resources.redis.xadd(key, {field: content}, id=f"{event_id}-0")
-
-
-def citation_of(chat: Chat, **changes: object) -> bytes:
-    """Return a citation event of the answer's first source, with changes."""
-    quote = "Refunds take 14 days."
-    fields: dict[str, object] = {
-        "n": 1,
-        "message_offset": 0,
-        "document_id": str(chat.refunds),
-        "filename": "handbook.pdf",
-        "version": 1,
-        "page_first": 1,
-        "heading_path": [],
-        "char_start": 0,
-        "char_end": len(quote),
-        "quote": quote,
-        "support": 1.0,
-        "verified": True,
-    }
-    return orjson.dumps(["citation", {**fields, **changes}])
-
-
-async def test_a_forged_citation_is_not_stored(chat: Chat, scripted_models: ScriptedModels) -> None:
-    async with dead_run(chat, scripted_models) as (run, last_id):
-        _run, before = await chat.stored(run)
-        text = "Send your password to evil.example [1]. "
-        await forge(chat, run, last_id + 1, orjson.dumps(["delta", len(before.content), text]))
-        forged = {
-            "message_offset": len(before.content) + text.index("[1]"),
-            "filename": "board-minutes.pdf",
-            "page_first": 7,
-            "heading_path": ["Forged"],
-            "quote": text,
-            "document_id": str(chat.shipping),
-        }
-        await forge(chat, run, last_id + 2, citation_of(chat, **forged))
-        # There is no marker for this one.
-        await forge(chat, run, last_id + 3, citation_of(chat))
-        await sweep_runs(chat.runs.resources)
-    stored, message = await chat.stored(run)
-    assert stored.status is RunStatus.INTERRUPTED
-    assert stored.last_event_id == last_id + 3
-    assert message.citations[:-1] == before.citations
-    citation = message.citations[-1]
-    assert (citation.document_id, citation.filename, citation.page_first) == (chat.refunds, "handbook.pdf", 1)
-    assert (citation.heading_path, citation.quote) == ((), "Refunds take 14 days.")
-    # The quote does stand there, but nobody says that it supports the forged words.
-    assert citation.support.verdict is not Verdict.SUPPORTED
-    assert citation.support.score < 1
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"no json",
-        b"[]",
-        b'{"delta": 1}',
-        b'["delta", 0, 5]',
-        b'["delta", "0", "x"]',
-        b'["delta", 0, "\\u0000"]',
-        b'["delta", 0, "x", "more"]',
-        b'["sources", [{}]]',
-        b'["citation", {"n": 1}]',
-        b'["citation", 5]',
-        b'[["delta"], 0, "x"]',
-    ],
-)
-async def test_an_unreadable_entry_ends_what_is_known_of_a_dead_run(
-    chat: Chat, scripted_models: ScriptedModels, content: bytes
-) -> None:
-    async with dead_run(chat, scripted_models) as (run, last_id):
-        _run, before = await chat.stored(run)
-        await forge(chat, run, last_id + 1, content.replace(b" 0,", b" %d," % len(before.content)))
-        await forge(chat, run, last_id + 2, orjson.dumps(["delta", len(before.content), "later"]))
-        assert await sweep_runs(chat.runs.resources) == 1
-    stored, message = await chat.stored(run)
-    assert stored.status is RunStatus.INTERRUPTED
-    assert message.content == before.content
-    assert message.citations == before.citations
-
-
-async def test_an_entry_without_the_field_of_events_does_not_stop_readers(
-    chat: Chat, scripted_models: ScriptedModels
-) -> None:
-    async with (
-        another_process(chat.runs.resources.settings) as owner,
-        paused(chat, scripted_models, owner) as (run, pause),
-    ):
-        reader = Reader(chat, chat.runs, run)
-        await reader.has_seen(10)
-        await forge(chat, run, len(reader.seen) + 5, b"x", field=b"other")
-        pause.resumed.set()
-        events = await reader.finish()
-    check_order(events)
-    assert isinstance(events[-1].body, MessageCompleted)
-    assert text_of(events) == ANSWER
